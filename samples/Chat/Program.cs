@@ -1,0 +1,4 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+System.Console.WriteLine("kimi");

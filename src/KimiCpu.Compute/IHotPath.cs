@@ -1,0 +1,81 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Compute;
+
+/// <summary>
+/// Everything that every token needs, on one device: embedding, attention with its cache, dense layers, router, shared
+/// experts, head. Cut at the blocks of a layer, so that a device can overlap them with the routed experts. Called by one
+/// thread at a time, in the order Begin, then per layer Attend (StartShared, Finish in MoE layers), then Logits.
+/// </summary>
+internal interface IHotPath : IDisposable
+{
+    /// <summary>Bytes of one cache page of <see cref="KvPage.Tokens"/> tokens over all layers.</summary>
+    long BytesPerPage { get; }
+
+    /// <summary>Makes pages 0 … <paramref name="count"/> - 1 usable; contents of existing pages stay.</summary>
+    void ReservePages(int count);
+
+    /// <summary>Starts a forward pass: the residual becomes the embeddings (rows, hidden) of the batch's tokens.</summary>
+    void Begin(RaggedBatch batch);
+
+    /// <summary>
+    /// Attention of a layer, added to the residual; new keys go to the cache. In a dense layer also its MLP, and the
+    /// result is empty. In an MoE layer, the normalized hidden rows and the router's choice; valid until the next call.
+    /// </summary>
+    RoutedRows Attend(int layer);
+
+    /// <summary>Starts the shared expert of an MoE layer on the rows that <see cref="Attend"/> gave.</summary>
+    void StartShared(int layer);
+
+    /// <summary>Adds the shared expert's result and <paramref name="routedSum"/> (rows, hidden) to the residual.</summary>
+    void Finish(int layer, ReadOnlySpan<float> routedSum);
+
+    /// <summary>Final norm and head for the given rows of the batch. <paramref name="logits"/> is (rows.Length, vocabulary).</summary>
+    void Logits(ReadOnlySpan<int> rows, Span<float> logits);
+
+    /// <summary>The first layer after which a row of the running pass held a NaN or an infinity; -1 where none did.</summary>
+    int NonFiniteLayer(int row);
+}
+
+/// <summary>What an MoE layer hands to its routed experts.</summary>
+internal readonly unsafe struct RoutedRows
+{
+    public RoutedRows(int rowCount, float* hidden, int* experts, float* weights)
+    {
+        RowCount = rowCount;
+        Hidden = hidden;
+        Experts = experts;
+        Weights = weights;
+    }
+
+    public int RowCount { get; }
+
+    /// <summary>(rows, hidden), normalized.</summary>
+    public float* Hidden { get; }
+
+    /// <summary>(rows, experts per token): expert ids, by falling choice score.</summary>
+    public int* Experts { get; }
+
+    /// <summary>(rows, experts per token): factor of each expert's output, normalization and scaling applied.</summary>
+    public float* Weights { get; }
+
+    public bool IsEmpty => RowCount == 0;
+}
+
+/// <summary>The routed experts of all layers. Called by one thread at a time.</summary>
+internal interface IRoutedExperts : IDisposable
+{
+    /// <summary>Overwrites <paramref name="sum"/> (rows, hidden) with the weighted sum of the chosen experts' outputs.</summary>
+    void Run(int layer, RoutedRows rows, Span<float> sum);
+}
+
+/// <summary>How activations and cache are rounded.</summary>
+internal enum ComputePrecision
+{
+    /// <summary>INT4 weights meet activations rounded to int8 per group of 32; the cache is BF16.</summary>
+    Fast,
+
+    /// <summary>Single-precision activations and cache, for verification.</summary>
+    Exact,
+}

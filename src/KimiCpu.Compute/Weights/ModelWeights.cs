@@ -1,0 +1,95 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Compute;
+
+/// <summary>All weights of a model as views of the checkpoint; immutable, valid while the checkpoint is open.</summary>
+internal sealed class ModelWeights
+{
+    public required ModelShape Shape { get; init; }
+
+    /// <summary>(vocabulary, hidden).</summary>
+    public required WeightMatrix Embedding { get; init; }
+
+    public required LayerWeights[] Layers { get; init; }
+
+    /// <summary>(hidden).</summary>
+    public required float[] FinalNorm { get; init; }
+
+    /// <summary>(vocabulary, hidden); the embedding where the checkpoint ties them.</summary>
+    public required WeightMatrix Head { get; init; }
+}
+
+/// <summary>One decoder layer. Either <see cref="Dense"/> is set, or the router and the experts are.</summary>
+internal sealed class LayerWeights
+{
+    /// <summary>(hidden).</summary>
+    public required float[] InputNorm { get; init; }
+
+    public required AttentionWeights Attention { get; init; }
+
+    /// <summary>(hidden).</summary>
+    public required float[] PostAttentionNorm { get; init; }
+
+    /// <summary>The plain gated MLP of the first layers; null in MoE layers.</summary>
+    public MlpWeights? Dense { get; init; }
+
+    /// <summary>Null in dense layers.</summary>
+    public RouterWeights? Router { get; init; }
+
+    /// <summary>The experts that every token uses, as one MLP; null in dense layers and where a model has none.</summary>
+    public MlpWeights? Shared { get; init; }
+
+    /// <summary>Routed experts by id; empty in dense layers.</summary>
+    public MlpWeights[] Experts { get; init; } = [];
+
+    public bool IsMoe => Router is not null;
+}
+
+/// <summary>Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1).</summary>
+internal sealed class AttentionWeights
+{
+    /// <summary><c>q_a_proj</c> (q_lora, hidden); empty where the query path has no low rank.</summary>
+    public required WeightMatrix QueryA { get; init; }
+
+    /// <summary>(q_lora); empty where the query path has no low rank.</summary>
+    public required float[] QueryANorm { get; init; }
+
+    /// <summary><c>q_b_proj</c> (heads x (nope + rope), q_lora), or <c>q_proj</c> (…, hidden). Rows of a head: nope, then rope.</summary>
+    public required WeightMatrix QueryB { get; init; }
+
+    /// <summary><c>kv_a_proj_with_mqa</c> (kv_lora + rope, hidden).</summary>
+    public required WeightMatrix KeyValueA { get; init; }
+
+    /// <summary>(kv_lora).</summary>
+    public required float[] KeyValueANorm { get; init; }
+
+    /// <summary><c>kv_b_proj</c> (heads x (nope + v), kv_lora). Rows of a head: nope, then v.</summary>
+    public required WeightMatrix KeyValueB { get; init; }
+
+    /// <summary><c>o_proj</c> (hidden, heads x v).</summary>
+    public required WeightMatrix Output { get; init; }
+}
+
+/// <summary>down(silu(gate(x)) * up(x)).</summary>
+internal sealed class MlpWeights
+{
+    /// <summary>(intermediate, hidden).</summary>
+    public required WeightMatrix Gate { get; init; }
+
+    /// <summary>(intermediate, hidden).</summary>
+    public required WeightMatrix Up { get; init; }
+
+    /// <summary>(hidden, intermediate).</summary>
+    public required WeightMatrix Down { get; init; }
+}
+
+/// <summary>The sigmoid router (<c>noaux_tc</c>).</summary>
+internal sealed class RouterWeights
+{
+    /// <summary>(experts, hidden); never quantized.</summary>
+    public required WeightMatrix Gate { get; init; }
+
+    /// <summary><c>e_score_correction_bias</c> (experts): chooses, never weighs.</summary>
+    public required float[] CorrectionBias { get; init; }
+}
