@@ -1,0 +1,60 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Generation;
+
+/// <summary>
+/// How an answer is sampled and when it ends. Every value is checked when generation starts; an
+/// <see cref="ArgumentOutOfRangeException"/> names the option and its range. Order: logit bias, penalties, temperature,
+/// top-k, top-p, min-p.
+/// </summary>
+public sealed record GenerationOptions
+{
+    /// <summary>0 for greedy decoding, else the divisor of the logits, up to 100. Default 0.6.</summary>
+    public float Temperature { get; init; } = 0.6f;
+
+    /// <summary>Only the so many most likely tokens; null or 0 for all.</summary>
+    public int? TopK { get; init; }
+
+    /// <summary>Only the most likely tokens that together reach this probability, in (0, 1]. Default 1: all.</summary>
+    public float TopP { get; init; } = 1;
+
+    /// <summary>Only tokens at least so likely relative to the most likely one, in [0, 1). Default 0: all.</summary>
+    public float MinP { get; init; }
+
+    /// <summary>Divides positive and multiplies negative logits of tokens that occurred in the prompt or the answer (CTRL, arXiv:1909.05858); in (0, 10]. Default 1: off.</summary>
+    public float RepetitionPenalty { get; init; } = 1;
+
+    /// <summary>Subtracted once from tokens that occurred in the answer; in [-2, 2]. Default 0.</summary>
+    public float PresencePenalty { get; init; }
+
+    /// <summary>Subtracted per occurrence in the answer; in [-2, 2]. Default 0.</summary>
+    public float FrequencyPenalty { get; init; }
+
+    /// <summary>Added to the logits of single tokens, by id; negative infinity forbids one.</summary>
+    public IReadOnlyDictionary<int, float>? LogitBias { get; init; }
+
+    /// <summary>Same seed, prompt, options and model settings: same text. Null for a random one.</summary>
+    public ulong? Seed { get; init; }
+
+    /// <summary>Most tokens of the answer, reasoning included; null for as many as the context holds. At least 1.</summary>
+    public int? MaxTokens { get; init; }
+
+    /// <summary>Texts that end the answer where they first appear in it (not in the reasoning); none is ever part of it. None may be empty.</summary>
+    public IReadOnlyList<string> StopSequences { get; init; } = [];
+
+    /// <summary>Token ids that end the answer, besides those of the checkpoint.</summary>
+    public IReadOnlyList<int> StopTokens { get; init; } = [];
+
+    /// <summary>Whether the tokens that the checkpoint calls end of text or end of turn are ignored. Default false.</summary>
+    public bool IgnoreEndOfText { get; init; }
+
+    /// <summary>Whether every token comes with its log-probability. Default false.</summary>
+    public bool LogProbabilities { get; init; }
+
+    /// <summary>With <see cref="LogProbabilities"/>: how many of the most likely tokens come with theirs; 0 … 20. Default 0.</summary>
+    public int TopLogProbabilities { get; init; }
+
+    /// <summary>Whether the model may reason before it answers, where its template can say so. Default true.</summary>
+    public bool Thinking { get; init; } = true;
+}

@@ -1,0 +1,64 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Generation;
+
+/// <summary>A finished answer.</summary>
+public sealed record GenerationResult
+{
+    /// <summary>The answer, without reasoning.</summary>
+    public required string Text { get; init; }
+
+    /// <summary>What the model thought before it answered; null where it did not.</summary>
+    public required string? Reasoning { get; init; }
+
+    /// <summary>All generated token ids, a stop token included.</summary>
+    public required IReadOnlyList<int> Tokens { get; init; }
+
+    /// <summary>Per token its log-probability, if asked for; else empty.</summary>
+    public required IReadOnlyList<TokenLogProbability> LogProbabilities { get; init; }
+
+    /// <summary>Why the answer ended.</summary>
+    public required FinishReason FinishReason { get; init; }
+
+    /// <summary>Tokens in and out.</summary>
+    public required GenerationUsage Usage { get; init; }
+
+    /// <summary>Where the time went.</summary>
+    public required GenerationTimings Timings { get; init; }
+}
+
+/// <summary>Why an answer ended.</summary>
+public enum FinishReason
+{
+    /// <summary>The model ended its turn, or a stop token or stop sequence appeared.</summary>
+    Stop,
+
+    /// <summary><see cref="GenerationOptions.MaxTokens"/> or the context was reached.</summary>
+    Length,
+}
+
+/// <summary>Tokens in and out.</summary>
+/// <param name="PromptTokens">Tokens of the prompt, template included.</param>
+/// <param name="CompletionTokens">Generated tokens, reasoning and stop token included.</param>
+/// <param name="ReasoningTokens">Generated tokens that belong to the reasoning.</param>
+public sealed record GenerationUsage(int PromptTokens, int CompletionTokens, int ReasoningTokens);
+
+/// <summary>Where the time of a call went.</summary>
+/// <param name="Queued">From the call to the first step that worked on it.</param>
+/// <param name="Prefill">From there to the first token.</param>
+/// <param name="Decode">From the first token to the last.</param>
+public sealed record GenerationTimings(TimeSpan Queued, TimeSpan Prefill, TimeSpan Decode)
+{
+    /// <summary>Prompt tokens per second; 0 where nothing was measured.</summary>
+    public double PrefillTokensPerSecond { get; init; }
+
+    /// <summary>Generated tokens per second after the first one; 0 where nothing was measured.</summary>
+    public double DecodeTokensPerSecond { get; init; }
+}
+
+/// <summary>A token and how likely the model found it (before sampling options, after softmax).</summary>
+/// <param name="Token">The id.</param>
+/// <param name="LogProbability">Natural logarithm of its probability.</param>
+/// <param name="Top">The most likely tokens at this position, best first, as many as were asked for.</param>
+public sealed record TokenLogProbability(int Token, float LogProbability, IReadOnlyList<(int Token, float LogProbability)> Top);

@@ -1,0 +1,23 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Generation;
+
+/// <summary>One piece of a streamed answer. The texts of all updates in order are the answer and its reasoning.</summary>
+public sealed record GenerationUpdate
+{
+    /// <summary>New text of the answer; empty where the update has none. Never half a character.</summary>
+    public string Text { get; init; } = "";
+
+    /// <summary>New text of the reasoning; empty where the update has none.</summary>
+    public string Reasoning { get; init; } = "";
+
+    /// <summary>The tokens that this update accounts for; text may lag behind them by an unfinished character or a possible stop sequence.</summary>
+    public IReadOnlyList<int> Tokens { get; init; } = [];
+
+    /// <summary>Per token its log-probability, if asked for; else empty.</summary>
+    public IReadOnlyList<TokenLogProbability> LogProbabilities { get; init; } = [];
+
+    /// <summary>The whole answer; set in the last update only.</summary>
+    public GenerationResult? Result { get; init; }
+}

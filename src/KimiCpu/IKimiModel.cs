@@ -1,0 +1,69 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+using KimiCpu.Tokens;
+
+namespace KimiCpu;
+
+/// <summary>
+/// An open model. All members are safe to call from several threads at once; running calls share the model's steps.
+/// <see cref="IDisposable.Dispose"/> during a call ends that call with an <see cref="ObjectDisposedException"/>.
+/// </summary>
+public interface IKimiModel : IDisposable
+{
+    /// <summary>What the model is: architecture, sizes, context length.</summary>
+    KimiModelInfo Info { get; }
+
+    /// <summary>What runs where, with which instruction set and how many threads, in a sentence a log can show.</summary>
+    string Placement { get; }
+
+    /// <summary>The checkpoint's tokenizer.</summary>
+    KimiTokenizer Tokenizer { get; }
+
+    /// <summary>Answers one user message and returns when the answer is complete.</summary>
+    /// <param name="prompt">Text of the user message; it can never become a control token.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Continues a conversation and returns when the answer is complete.</summary>
+    /// <param name="messages">The conversation so far, in order.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Continues token ids as they are, without the chat template.</summary>
+    /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
+
+    /// <summary>The streaming form of <see cref="Generate(string, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <param name="prompt">Text of the user message; it can never become a control token.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
+
+    /// <summary>The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <param name="messages">The conversation so far, in order.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
+
+    /// <summary>The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
+}

@@ -1,0 +1,27 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu;
+
+/// <summary>An error of the model itself, such as a NaN in its logits.</summary>
+public class KimiException : Exception
+{
+    /// <summary>Creates the exception.</summary>
+    /// <param name="message">What happened and what to do.</param>
+    /// <param name="innerException">The cause, if any.</param>
+    public KimiException(string message, Exception? innerException = null)
+        : base(message, innerException)
+    {
+    }
+}
+
+/// <summary>A request needs more tokens than the model's context or more bytes than the cache budget.</summary>
+public sealed class ContextLengthException : KimiException
+{
+    /// <summary>Creates the exception.</summary>
+    /// <param name="message">What was needed, what there is, and what to do.</param>
+    public ContextLengthException(string message)
+        : base(message)
+    {
+    }
+}

@@ -1,0 +1,29 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu;
+
+/// <summary>What an open model is, read from its checkpoint.</summary>
+public sealed record KimiModelInfo
+{
+    /// <summary>Name to show: the folder's name, or <c>kimi-nano</c>.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Decoder layers.</summary>
+    public required int LayerCount { get; init; }
+
+    /// <summary>Width of the residual stream.</summary>
+    public required int HiddenSize { get; init; }
+
+    /// <summary>Routed experts per MoE layer.</summary>
+    public required int ExpertCount { get; init; }
+
+    /// <summary>Routed experts that each token uses.</summary>
+    public required int ExpertsPerToken { get; init; }
+
+    /// <summary>Token ids run from 0 to this, exclusive.</summary>
+    public required int VocabularySize { get; init; }
+
+    /// <summary>Most tokens a prompt and its answer may have together: the model's limit or the option's, whichever is less.</summary>
+    public required int ContextLength { get; init; }
+}

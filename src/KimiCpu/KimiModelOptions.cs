@@ -1,0 +1,40 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using Microsoft.Extensions.Logging;
+
+namespace KimiCpu;
+
+/// <summary>How a model is opened. The defaults suit most machines.</summary>
+public sealed record KimiModelOptions
+{
+    /// <summary>Worker threads; null for one per physical core. At least 1.</summary>
+    public int? Threads { get; init; }
+
+    /// <summary>
+    /// Single-precision activations and cache instead of int8 activations in INT4 experts and a BF16 cache. For
+    /// verification: slower, and twice the cache bytes.
+    /// </summary>
+    public bool Exact { get; init; }
+
+    /// <summary>Most tokens of a prompt and its answer together; null for the model's own limit. At least 1.</summary>
+    public int? ContextLength { get; init; }
+
+    /// <summary>Most bytes that the caches of all running calls may take together; null for a quarter of the memory available when the model opens.</summary>
+    public long? KvCacheBytes { get; init; }
+
+    /// <summary>Most prompt tokens that one step of the model takes in; smaller values let running answers move more often. Default 256.</summary>
+    public int PrefillChunk { get; init; } = 256;
+
+    /// <summary>Receives what was opened, what runs where, and warnings; null for silence.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
+
+    /// <summary>Told while the model opens; may be called from any thread.</summary>
+    public IProgress<LoadProgress>? Progress { get; init; }
+}
+
+/// <summary>How far opening a model has come.</summary>
+/// <param name="Phase">What is being done, such as <c>headers</c> or <c>weights</c>.</param>
+/// <param name="Done">Steps done in this phase.</param>
+/// <param name="Total">Steps of this phase.</param>
+public readonly record struct LoadProgress(string Phase, int Done, int Total);
