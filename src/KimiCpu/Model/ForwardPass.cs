@@ -1,0 +1,75 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+
+namespace KimiCpu.Model;
+
+/// <summary>
+/// The one forward pass: a ragged batch of tokens in, logits out, layer by layer, whatever hardware runs the hot path
+/// and the routed experts. Used by one thread at a time.
+/// </summary>
+internal sealed class ForwardPass
+{
+    private readonly ModelWeights _weights;
+    private readonly IHotPath _hotPath;
+    private readonly IRoutedExperts _experts;
+    private float[] _routedSum = [];
+
+    public ForwardPass(ModelWeights weights, IHotPath hotPath, IRoutedExperts experts)
+    {
+        _weights = weights;
+        _hotPath = hotPath;
+        _experts = experts;
+    }
+
+    public ModelShape Shape => _weights.Shape;
+
+    /// <summary>Called with (layer, rows) after each router's choice; for traces and tests.</summary>
+    public Action<int, RoutedRows>? Routed { get; set; }
+
+    /// <summary>Runs the batch; keys and values of its tokens are in the cache afterwards.</summary>
+    /// <param name="batch">Tokens of one or several sequences with room in their pages.</param>
+    /// <param name="logits">(batch.LogitRows.Length, vocabulary).</param>
+    public void Run(RaggedBatch batch, Span<float> logits)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, batch.LogitRows.Length * Shape.VocabularySize);
+        foreach (int token in batch.Tokens)
+        {
+            if ((uint)token >= (uint)Shape.VocabularySize)
+            {
+                throw new ArgumentOutOfRangeException(nameof(batch), token, $"Token ids run from 0 to {Shape.VocabularySize - 1}.");
+            }
+        }
+
+        int sumLength = batch.RowCount * Shape.HiddenSize;
+        if (_routedSum.Length < sumLength)
+        {
+            _routedSum = new float[sumLength];
+        }
+
+        Span<float> routedSum = _routedSum.AsSpan(0, sumLength);
+        _hotPath.Begin(batch);
+        for (int layer = 0; layer < Shape.LayerCount; layer++)
+        {
+            RoutedRows rows = _hotPath.Attend(layer);
+            if (rows.IsEmpty)
+            {
+                continue;
+            }
+
+            Routed?.Invoke(layer, rows);
+            _hotPath.StartShared(layer);
+            _experts.Run(layer, rows, routedSum);
+            _hotPath.Finish(layer, routedSum);
+        }
+
+        if (!batch.LogitRows.IsEmpty)
+        {
+            _hotPath.Logits(batch.LogitRows, logits);
+        }
+    }
+
+    /// <summary>The first layer after which the residual of a batch row was not finite; -1 where none was.</summary>
+    public int NonFiniteLayer(int row) => _hotPath.NonFiniteLayer(row);
+}
