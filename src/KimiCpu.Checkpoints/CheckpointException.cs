@@ -1,0 +1,37 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>A checkpoint folder is incomplete, damaged, or of a kind that is not supported.</summary>
+public sealed class CheckpointException : Exception
+{
+    /// <summary>Creates the exception.</summary>
+    /// <param name="file">The file at fault, as a path or a name inside the checkpoint.</param>
+    /// <param name="tensor">The tensor or field at fault; null where the whole file is.</param>
+    /// <param name="problem">What was expected and what was found.</param>
+    /// <param name="remedy">What to do about it; null for fetching the file again.</param>
+    /// <param name="innerException">The cause, if any.</param>
+    public CheckpointException(string file, string? tensor, string problem, string? remedy = null, Exception? innerException = null)
+        : base(Compose(file, tensor, problem, remedy), innerException)
+    {
+        File = file;
+        Tensor = tensor;
+        Problem = problem;
+    }
+
+    /// <summary>The file at fault.</summary>
+    public string File { get; }
+
+    /// <summary>The tensor or field at fault; null where the whole file is.</summary>
+    public string? Tensor { get; }
+
+    /// <summary>What was expected and what was found.</summary>
+    public string Problem { get; }
+
+    private static string Compose(string file, string? tensor, string problem, string? remedy)
+    {
+        string place = tensor is null ? $"'{file}'" : $"'{file}', '{tensor}'";
+        return $"{place}: {problem} {remedy ?? "Fetch this file again; `kimi verify` lists every damaged file of a checkpoint."}";
+    }
+}

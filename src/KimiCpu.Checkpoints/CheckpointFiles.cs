@@ -1,0 +1,155 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Reflection;
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>The named files of one checkpoint, wherever they lie.</summary>
+internal abstract class CheckpointFiles
+{
+    /// <summary>Short name to show.</summary>
+    public abstract string Name { get; }
+
+    public abstract bool Exists(string file);
+
+    /// <summary>Bytes of an existing file.</summary>
+    public abstract long Length(string file);
+
+    /// <summary>Where the file is, for messages.</summary>
+    public abstract string PathOf(string file);
+
+    /// <summary>The first <paramref name="count"/> bytes at <paramref name="offset"/>, by an ordinary read that cannot fault.</summary>
+    public abstract byte[] Read(string file, long offset, int count);
+
+    public abstract MappedFile Map(string file);
+
+    /// <summary>A whole small file.</summary>
+    /// <exception cref="CheckpointException">It is missing or longer than <paramref name="limit"/> bytes.</exception>
+    public byte[] ReadAll(string file, long limit = 256 << 20)
+    {
+        if (!Exists(file))
+        {
+            throw new CheckpointException(PathOf(file), null, "The file is missing.", "Download the checkpoint folder completely.");
+        }
+
+        long length = Length(file);
+        if (length > limit)
+        {
+            throw new CheckpointException(PathOf(file), null, $"Expected at most {limit:N0} bytes, found {length:N0}.");
+        }
+
+        return Read(file, 0, (int)length);
+    }
+}
+
+/// <summary>A folder as downloaded from a hub.</summary>
+internal sealed class FolderCheckpointFiles : CheckpointFiles
+{
+    private readonly string _folder;
+
+    public FolderCheckpointFiles(string folder)
+    {
+        if (!Directory.Exists(folder))
+        {
+            throw new CheckpointException(folder, null, "The folder does not exist.", "Give the folder that holds the model's config.json.");
+        }
+
+        _folder = Path.GetFullPath(folder);
+    }
+
+    public override string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(_folder));
+
+    public override bool Exists(string file) => File.Exists(PathOf(file));
+
+    public override long Length(string file) => new FileInfo(PathOf(file)).Length;
+
+    public override string PathOf(string file) => Path.Combine(_folder, file);
+
+    public override byte[] Read(string file, long offset, int count)
+    {
+        try
+        {
+            using var handle = File.OpenHandle(PathOf(file));
+            var bytes = new byte[count];
+            for (int done = 0; done < count;)
+            {
+                int got = RandomAccess.Read(handle, bytes.AsSpan(done), offset + done);
+                if (got == 0)
+                {
+                    throw new CheckpointException(PathOf(file), null, $"The file ends at byte {offset + done:N0}, expected {offset + count:N0}.");
+                }
+
+                done += got;
+            }
+
+            return bytes;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(file, e);
+        }
+    }
+
+    public override MappedFile Map(string file)
+    {
+        try
+        {
+            return MappedFile.Open(PathOf(file));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw Unreadable(file, e);
+        }
+    }
+
+    private CheckpointException Unreadable(string file, Exception cause) =>
+        new(PathOf(file), null, $"The file cannot be read: {cause.Message}", "Check the drive and the permissions.", cause);
+}
+
+/// <summary>A checkpoint that an assembly carries as manifest resources.</summary>
+internal sealed class EmbeddedCheckpointFiles : CheckpointFiles
+{
+    private readonly Assembly _assembly;
+    private readonly string _prefix;
+
+    /// <param name="assembly">Carrier of the resources.</param>
+    /// <param name="prefix">What stands before each file's name in its resource's name.</param>
+    /// <param name="name">Short name to show.</param>
+    public EmbeddedCheckpointFiles(Assembly assembly, string prefix, string name)
+    {
+        _assembly = assembly;
+        _prefix = prefix;
+        Name = name;
+    }
+
+    public override string Name { get; }
+
+    public override bool Exists(string file)
+    {
+        using Stream? stream = _assembly.GetManifestResourceStream(_prefix + file);
+        return stream is not null;
+    }
+
+    public override long Length(string file)
+    {
+        using MappedFile mapped = Map(file);
+        return mapped.Length;
+    }
+
+    public override string PathOf(string file) => $"{Name}/{file} (embedded)";
+
+    public override unsafe byte[] Read(string file, long offset, int count)
+    {
+        using MappedFile mapped = Map(file);
+        if (offset + count > mapped.Length)
+        {
+            throw new CheckpointException(PathOf(file), null, $"The file ends at byte {mapped.Length:N0}, expected {offset + count:N0}.");
+        }
+
+        return new ReadOnlySpan<byte>(mapped.Pointer + offset, count).ToArray();
+    }
+
+    public override MappedFile Map(string file) =>
+        MappedFile.OpenResource(_assembly, _prefix + file) ?? throw new CheckpointException(PathOf(file), null, "The file is missing.");
+}

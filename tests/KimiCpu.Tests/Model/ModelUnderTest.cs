@@ -1,0 +1,113 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Compute.Reference;
+using KimiCpu.Cpu;
+using KimiCpu.Model;
+using KimiCpu.Weights;
+
+namespace KimiCpu.Tests.Model;
+
+/// <summary>Which implementation of the two seams runs.</summary>
+public enum Backend
+{
+    Reference,
+    CpuExact,
+    CpuFast,
+}
+
+/// <summary>A checkpoint opened on one backend, with the calls that model tests make.</summary>
+internal sealed class ModelUnderTest : IDisposable
+{
+    private readonly Checkpoint _checkpoint;
+    private readonly WorkerPool? _pool;
+    private readonly IHotPath _hotPath;
+    private readonly IRoutedExperts _experts;
+
+    public ModelUnderTest(string folder, Backend backend, int? threads = null)
+    {
+        _checkpoint = Checkpoint.Open(folder);
+        Weights = WeightLoader.Load(_checkpoint);
+        if (backend == Backend.Reference)
+        {
+            _hotPath = new ReferenceHotPath(Weights);
+            _experts = new ReferenceExperts(Weights);
+        }
+        else
+        {
+            ComputePrecision precision = backend == Backend.CpuExact ? ComputePrecision.Exact : ComputePrecision.Fast;
+            _pool = new WorkerPool(threads);
+            _hotPath = new CpuHotPath(Weights, _pool, precision);
+            _experts = new CpuRoutedExperts(Weights, _pool, precision);
+        }
+
+        Forward = new ForwardPass(Weights, _hotPath, _experts);
+        Cache = new KvCache(_hotPath, 1L << 30, Weights.Shape.MaxPositions);
+    }
+
+    public ModelWeights Weights { get; }
+
+    public ForwardPass Forward { get; }
+
+    public KvCache Cache { get; }
+
+    public IHotPath HotPath => _hotPath;
+
+    public int Vocabulary => Weights.Shape.VocabularySize;
+
+    /// <summary>Logits of every position, (tokens, vocabulary), computed in chunks of the given sizes (the last one repeats).</summary>
+    public float[] Logits(ReadOnlySpan<int> tokens, params int[] chunks)
+    {
+        using KvSequence sequence = Cache.CreateSequence();
+        var logits = new float[tokens.Length * Vocabulary];
+        int done = 0;
+        for (int i = 0; done < tokens.Length; i++)
+        {
+            int chunk = chunks.Length == 0 ? tokens.Length : chunks[Math.Min(i, chunks.Length - 1)];
+            chunk = Math.Min(chunk, tokens.Length - done);
+            Step(sequence, tokens.Slice(done, chunk), logits.AsSpan(done * Vocabulary, chunk * Vocabulary));
+            done += chunk;
+        }
+
+        return logits;
+    }
+
+    /// <summary>One forward pass of one sequence with logits of every new token.</summary>
+    public void Step(KvSequence sequence, ReadOnlySpan<int> tokens, Span<float> logits)
+    {
+        Assert.That(sequence.TryExtend(tokens.Length));
+        var batch = new RaggedBatch();
+        batch.Add(tokens, sequence.Length, sequence.Pages, LogitsWanted.All);
+        Forward.Run(batch, logits);
+        sequence.Advance(tokens.Length);
+    }
+
+    /// <summary>Greedy continuation; the lowest id wins a tie.</summary>
+    public int[] Greedy(ReadOnlySpan<int> tokens, int count)
+    {
+        using KvSequence sequence = Cache.CreateSequence();
+        var logits = new float[tokens.Length * Vocabulary];
+        Step(sequence, tokens, logits);
+        var chosen = new int[count];
+        ReadOnlySpan<float> last = logits.AsSpan(^Vocabulary..);
+        for (int i = 0; i < count; i++)
+        {
+            chosen[i] = System.Numerics.Tensors.TensorPrimitives.IndexOfMax(last);
+            var next = new float[Vocabulary];
+            Step(sequence, [chosen[i]], next);
+            last = next;
+        }
+
+        return chosen;
+    }
+
+    public void Dispose()
+    {
+        _experts.Dispose();
+        _hotPath.Dispose();
+        _pool?.Dispose();
+        _checkpoint.Dispose();
+    }
+}
