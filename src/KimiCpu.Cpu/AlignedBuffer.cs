@@ -1,0 +1,59 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>Native memory aligned to a cache line; the only owner of its block. Grows on demand, and then loses its contents.</summary>
+internal sealed unsafe class AlignedBuffer<T> : IDisposable
+    where T : unmanaged
+{
+    private const nuint Alignment = 64;
+    private T* _pointer;
+    private bool _disposed;
+
+    public AlignedBuffer(long length = 0) => EnsureCapacity(length);
+
+    ~AlignedBuffer() => Free();
+
+    /// <summary>First element; null while the capacity is 0.</summary>
+    public T* Pointer => _pointer;
+
+    /// <summary>Elements.</summary>
+    public long Capacity { get; private set; }
+
+    /// <summary>Makes room for so many elements and returns the first; contents are lost when it grows.</summary>
+    public T* EnsureCapacity(long length)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (length > Capacity)
+        {
+            Free();
+            _pointer = (T*)NativeMemory.AlignedAlloc(checked((nuint)length * (nuint)sizeof(T)), Alignment);
+            Capacity = length;
+        }
+
+        return _pointer;
+    }
+
+    public Span<T> Span(int start, int length)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((long)start + length, Capacity);
+        return new Span<T>(_pointer + start, length);
+    }
+
+    public void Dispose()
+    {
+        _disposed = true;
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private void Free()
+    {
+        NativeMemory.AlignedFree(_pointer);
+        _pointer = null;
+        Capacity = 0;
+    }
+}

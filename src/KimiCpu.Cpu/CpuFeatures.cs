@@ -1,0 +1,49 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>Which family of vector instructions a kernel uses.</summary>
+internal enum InstructionSet
+{
+    /// <summary>The definition; one element after another.</summary>
+    Scalar,
+
+    /// <summary>.NET's 128-bit vectors: SSE, Arm64, WebAssembly.</summary>
+    Vector128,
+
+    /// <summary>256-bit AVX2 with FMA.</summary>
+    Avx2,
+
+    /// <summary>512-bit AVX-512 with the byte and word instructions.</summary>
+    Avx512,
+}
+
+/// <summary>What this CPU and this runtime offer together.</summary>
+internal static class CpuFeatures
+{
+    /// <summary>The widest usable family.</summary>
+    public static InstructionSet Best { get; } =
+        IsSupported(InstructionSet.Avx512) ? InstructionSet.Avx512
+        : IsSupported(InstructionSet.Avx2) ? InstructionSet.Avx2
+        : IsSupported(InstructionSet.Vector128) ? InstructionSet.Vector128
+        : InstructionSet.Scalar;
+
+    /// <summary>Usable families, narrowest first.</summary>
+    public static IEnumerable<InstructionSet> Supported => Enum.GetValues<InstructionSet>().Where(IsSupported);
+
+    /// <summary>For logs: the family in use, and what else bears on speed.</summary>
+    public static string Description => $"{Best}{(AvxVnni.IsSupported ? " (AVX-VNNI present)" : "")}";
+
+    public static bool IsSupported(InstructionSet set) => set switch
+    {
+        InstructionSet.Scalar => true,
+        InstructionSet.Vector128 => Vector128.IsHardwareAccelerated,
+        InstructionSet.Avx2 => Avx2.IsSupported && Fma.IsSupported,
+        InstructionSet.Avx512 => Avx512BW.IsSupported && Avx512F.IsSupported && Vector512.IsHardwareAccelerated,
+        _ => false,
+    };
+}

@@ -1,0 +1,255 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics.Tensors;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// The attention block of one layer for a ragged batch: low-rank projections and their norms, rotation, cache write,
+/// absorption of the key expansion into the query, attention over the cached latents, expansion of the values, output
+/// projection.
+/// </summary>
+internal sealed unsafe class CpuAttention : IDisposable
+{
+    private readonly ModelShape _shape;
+    private readonly WorkerPool _pool;
+    private readonly KvPages _pages;
+    private readonly LinearWork _linear;
+    private readonly LatentAttention[] _kernels;
+    private readonly float[][] _decodedRows;
+    private readonly PoolAction _normalize;
+    private readonly PoolAction _absorb;
+    private readonly PoolAction _attend;
+    private readonly PoolAction _expand;
+
+    private readonly AlignedBuffer<float> _queryLatent = new();
+    private readonly AlignedBuffer<float> _keyValue = new();
+    private readonly AlignedBuffer<float> _query = new();
+    private readonly AlignedBuffer<float> _absorbed = new();
+    private readonly AlignedBuffer<float> _context = new();
+    private readonly AlignedBuffer<float> _values = new();
+    private float[] _cosines = [];
+    private float[] _sines = [];
+    private int[] _sequenceOfRow = [];
+
+    private AttentionWeights _weights = null!;
+    private RaggedBatch _batch = null!;
+    private int _layer;
+
+    public CpuAttention(ModelShape shape, WorkerPool pool, KvPages pages, LinearWork linear)
+    {
+        _shape = shape;
+        _pool = pool;
+        _pages = pages;
+        _linear = linear;
+        _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16))];
+        _decodedRows = [.. Enumerable.Range(0, pool.Threads).Select(_ => new float[shape.KeyValueLoraRank])];
+        _normalize = new PoolAction(NormalizeAndStore);
+        _absorb = new PoolAction(Absorb);
+        _attend = new PoolAction(Attend);
+        _expand = new PoolAction(Expand);
+    }
+
+    private int QueryWidth => _shape.NopeHeadSize + _shape.RopeHeadSize;
+
+    private int HeadGroups => (_shape.HeadCount + LatentAttention.HeadGroup - 1) / LatentAttention.HeadGroup;
+
+    /// <param name="layer">Index of the layer, for the cache.</param>
+    /// <param name="weights">Its attention weights.</param>
+    /// <param name="batch">Where the rows belong.</param>
+    /// <param name="x">(rows, hidden), normalized.</param>
+    /// <param name="output">(rows, hidden) receives the block's output, without the residual.</param>
+    public void Run(int layer, AttentionWeights weights, RaggedBatch batch, float* x, float* output)
+    {
+        _layer = layer;
+        _weights = weights;
+        _batch = batch;
+        int rows = batch.RowCount;
+        long heads = (long)rows * _shape.HeadCount;
+        if (layer == 0)
+        {
+            PreparePositions();
+        }
+
+        float* keyValue = _keyValue.EnsureCapacity((long)rows * _shape.CacheWidth);
+        float* query = _query.EnsureCapacity(heads * QueryWidth);
+        bool lowRank = !weights.QueryA.IsEmpty;
+        _linear.Add(weights.KeyValueA, x, keyValue);
+        if (lowRank)
+        {
+            _linear.Add(weights.QueryA, x, _queryLatent.EnsureCapacity((long)rows * _shape.QueryLoraRank));
+        }
+        else
+        {
+            _linear.Add(weights.QueryB, x, query);
+        }
+
+        _linear.Run(rows);
+        _pool.Run(rows, _normalize);
+        if (lowRank)
+        {
+            _linear.Add(weights.QueryB, _queryLatent.Pointer, query).Run(rows);
+        }
+
+        _absorbed.EnsureCapacity(heads * _shape.CacheWidth);
+        _context.EnsureCapacity(heads * _shape.KeyValueLoraRank);
+        _values.EnsureCapacity(heads * _shape.ValueHeadSize);
+        _pool.Run(_shape.HeadCount, _absorb);
+        _pool.Run(rows * HeadGroups, _attend);
+        _pool.Run(_shape.HeadCount, _expand);
+        _linear.Add(weights.Output, _values.Pointer, output).Run(rows);
+    }
+
+    public void Dispose()
+    {
+        Array.ForEach(_kernels, k => k.Dispose());
+        _queryLatent.Dispose();
+        _keyValue.Dispose();
+        _query.Dispose();
+        _absorbed.Dispose();
+        _context.Dispose();
+        _values.Dispose();
+    }
+
+    /// <summary>Rotation tables and owners of the rows; the same for all layers of a pass.</summary>
+    private void PreparePositions()
+    {
+        int pairs = _shape.RopeHeadSize / 2;
+        int rows = _batch.RowCount;
+        if (_sequenceOfRow.Length < rows)
+        {
+            _cosines = new float[rows * pairs];
+            _sines = new float[rows * pairs];
+            _sequenceOfRow = new int[rows];
+        }
+
+        for (int s = 0; s < _batch.Sequences.Length; s++)
+        {
+            BatchSequence sequence = _batch.Sequences[s];
+            _sequenceOfRow.AsSpan(sequence.FirstRow, sequence.RowCount).Fill(s);
+        }
+
+        for (int row = 0; row < rows; row++)
+        {
+            _shape.Rotary.Fill(_batch.Positions[row], _cosines.AsSpan(row * pairs, pairs), _sines.AsSpan(row * pairs, pairs));
+        }
+    }
+
+    /// <summary>Norms of both low-rank paths; the rotated key and the latent go to the cache.</summary>
+    private void NormalizeAndStore(int begin, int end, int worker)
+    {
+        int rank = _shape.KeyValueLoraRank;
+        for (int row = begin; row < end; row++)
+        {
+            if (!_weights.QueryA.IsEmpty)
+            {
+                var latent = new Span<float>(_queryLatent.Pointer + ((long)row * _shape.QueryLoraRank), _shape.QueryLoraRank);
+                RmsNorm.Apply(latent, _weights.QueryANorm, _shape.LowRankNormEpsilon, latent);
+            }
+
+            var cached = new Span<float>(_keyValue.Pointer + ((long)row * _shape.CacheWidth), _shape.CacheWidth);
+            RmsNorm.Apply(cached[..rank], _weights.KeyValueANorm, _shape.LowRankNormEpsilon, cached[..rank]);
+            Rotate(row, cached[rank..]);
+            int position = _batch.Positions[row];
+            ReadOnlySpan<int> table = _batch.Sequences[_sequenceOfRow[row]].Pages.Span;
+            _pages.Write(table[position / KvPage.Tokens], _layer, position % KvPage.Tokens, cached);
+        }
+    }
+
+    /// <summary>Per head: the query in latent space, q W_UK, beside its rotated part; both times the softmax scale.</summary>
+    private void Absorb(int begin, int end, int worker)
+    {
+        int nope = _shape.NopeHeadSize;
+        int rank = _shape.KeyValueLoraRank;
+        int rows = _batch.RowCount;
+        Span<float> decoded = _decodedRows[worker];
+        for (int h = begin; h < end; h++)
+        {
+            for (int row = 0; row < rows; row++)
+            {
+                Span<float> target = AbsorbedQuery(row, h);
+                target[..rank].Clear();
+                Query(row, h)[nope..].CopyTo(target[rank..]);
+                Rotate(row, target[rank..]);
+            }
+
+            for (int n = 0; n < nope; n++)
+            {
+                WeightDecoder.DecodeRow(_weights.KeyValueB, (h * (nope + _shape.ValueHeadSize)) + n, decoded);
+                for (int row = 0; row < rows; row++)
+                {
+                    Span<float> target = AbsorbedQuery(row, h)[..rank];
+                    TensorPrimitives.MultiplyAdd(decoded, Query(row, h)[n], target, target);
+                }
+            }
+
+            for (int row = 0; row < rows; row++)
+            {
+                Span<float> target = AbsorbedQuery(row, h);
+                TensorPrimitives.Multiply(target, _shape.SoftmaxScale, target);
+            }
+        }
+    }
+
+    private void Attend(int begin, int end, int worker)
+    {
+        int groups = HeadGroups;
+        for (int item = begin; item < end; item++)
+        {
+            int row = item / groups;
+            int head = item % groups * LatentAttention.HeadGroup;
+            _kernels[worker].Attend(
+                _absorbed.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.CacheWidth),
+                Math.Min(LatentAttention.HeadGroup, _shape.HeadCount - head),
+                _pages,
+                _layer,
+                _batch.Sequences[_sequenceOfRow[row]].Pages.Span,
+                _batch.Positions[row] + 1,
+                _context.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.KeyValueLoraRank));
+        }
+    }
+
+    /// <summary>Per head: values from the attended latent, W_UV c.</summary>
+    private void Expand(int begin, int end, int worker)
+    {
+        int valueSize = _shape.ValueHeadSize;
+        for (int h = begin; h < end; h++)
+        {
+            int firstRow = (h * (_shape.NopeHeadSize + valueSize)) + _shape.NopeHeadSize;
+
+            // The kernel writes row r of the matrix to y[r]; this head's values begin at h * valueSize.
+            FloatGemv.Multiply(
+                _weights.KeyValueB,
+                firstRow,
+                firstRow + valueSize,
+                _context.Pointer + ((long)h * _shape.KeyValueLoraRank),
+                (long)_shape.HeadCount * _shape.KeyValueLoraRank,
+                _batch.RowCount,
+                _values.Pointer + ((long)h * valueSize) - firstRow,
+                (long)_shape.HeadCount * valueSize);
+        }
+    }
+
+    private Span<float> Query(int row, int head) => new(_query.Pointer + ((((long)row * _shape.HeadCount) + head) * QueryWidth), QueryWidth);
+
+    private Span<float> AbsorbedQuery(int row, int head) =>
+        new(_absorbed.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.CacheWidth), _shape.CacheWidth);
+
+    /// <summary>Rotates adjacent pairs by the row's position.</summary>
+    private void Rotate(int row, Span<float> x)
+    {
+        int pairs = x.Length / 2;
+        for (int i = 0; i < pairs; i++)
+        {
+            float cos = _cosines[(row * pairs) + i];
+            float sin = _sines[(row * pairs) + i];
+            float even = x[2 * i];
+            float odd = x[(2 * i) + 1];
+            x[2 * i] = (even * cos) - (odd * sin);
+            x[(2 * i) + 1] = (odd * cos) + (even * sin);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics.Tensors;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// Embedding, attention, dense layers, router, shared experts and head on the CPU. Weights are read as stored, times
+/// single-precision activations. Every row of a batch is computed in the same order whatever else is in the batch.
+/// </summary>
+internal sealed unsafe class CpuHotPath : IHotPath
+{
+    private readonly ModelWeights _weights;
+    private readonly ModelShape _shape;
+    private readonly WorkerPool _pool;
+    private readonly KvPages _pages;
+    private readonly LinearWork _linear;
+    private readonly CpuAttention _attention;
+    private readonly Router[] _routers;
+    private readonly PoolAction _normalizeInput;
+    private readonly PoolAction _finishAttention;
+    private readonly PoolAction _activate;
+    private readonly PoolAction _addDense;
+    private readonly PoolAction _route;
+
+    private readonly AlignedBuffer<float> _residual = new();
+    private readonly AlignedBuffer<float> _normalized = new();
+    private readonly AlignedBuffer<float> _output = new();
+    private readonly AlignedBuffer<float> _gate = new();
+    private readonly AlignedBuffer<float> _up = new();
+    private readonly AlignedBuffer<float> _scratch = new();
+    private readonly AlignedBuffer<float> _routerLogits = new();
+    private readonly AlignedBuffer<int> _experts = new();
+    private readonly AlignedBuffer<float> _expertWeights = new();
+    private int[] _nonFiniteLayer = [];
+
+    private RaggedBatch _batch = new();
+    private LayerWeights _layer = null!;
+    private int _layerIndex;
+    private int _width;
+
+    public CpuHotPath(ModelWeights weights, WorkerPool pool, ComputePrecision precision)
+    {
+        _weights = weights;
+        _shape = weights.Shape;
+        _pool = pool;
+        _pages = new KvPages(_shape, bfloat16: precision == ComputePrecision.Fast);
+        _linear = new LinearWork(pool);
+        _attention = new CpuAttention(_shape, pool, _pages, _linear);
+        _routers = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Router(_shape))];
+        _normalizeInput = new PoolAction((begin, end, _) => Normalize(_layer.InputNorm, begin, end));
+        _finishAttention = new PoolAction(FinishAttention);
+        _activate = new PoolAction(Activate);
+        _addDense = new PoolAction(AddDense);
+        _route = new PoolAction(Route);
+    }
+
+    public long BytesPerPage => _pages.BytesPerPage;
+
+    public void ReservePages(int count) => _pages.Reserve(count);
+
+    public void Begin(RaggedBatch batch)
+    {
+        _batch = batch;
+        int rows = batch.RowCount;
+        long size = (long)rows * _shape.HiddenSize;
+        _residual.EnsureCapacity(size);
+        _normalized.EnsureCapacity(size);
+        _output.EnsureCapacity(size);
+        if (_nonFiniteLayer.Length < rows)
+        {
+            _nonFiniteLayer = new int[rows];
+        }
+
+        _nonFiniteLayer.AsSpan().Fill(-1);
+        for (int row = 0; row < rows; row++)
+        {
+            WeightDecoder.DecodeRow(_weights.Embedding, batch.Tokens[row], Row(_residual, row));
+        }
+    }
+
+    public RoutedRows Attend(int layer)
+    {
+        _layer = _weights.Layers[layer];
+        _layerIndex = layer;
+        int rows = _batch.RowCount;
+        _pool.Run(rows, _normalizeInput);
+        _attention.Run(layer, _layer.Attention, _batch, _normalized.Pointer, _output.Pointer);
+        _pool.Run(rows, _finishAttention);
+        if (_layer.Dense is { } dense)
+        {
+            Mlp(dense);
+            _pool.Run(rows, _addDense);
+            return default;
+        }
+
+        _routerLogits.EnsureCapacity((long)rows * _shape.ExpertCount);
+        _experts.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
+        _expertWeights.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
+        _linear.Add(_layer.Router!.Gate, _normalized.Pointer, _routerLogits.Pointer).Run(rows);
+        _pool.Run(rows, _route);
+        return new RoutedRows(rows, _normalized.Pointer, _experts.Pointer, _expertWeights.Pointer);
+    }
+
+    public void StartShared(int layer)
+    {
+        if (_layer.Shared is { } shared)
+        {
+            Mlp(shared);
+        }
+        else
+        {
+            new Span<float>(_output.Pointer, _batch.RowCount * _shape.HiddenSize).Clear();
+        }
+    }
+
+    public void Finish(int layer, ReadOnlySpan<float> routedSum)
+    {
+        int size = _shape.HiddenSize;
+        for (int row = 0; row < _batch.RowCount; row++)
+        {
+            Span<float> residual = Row(_residual, row);
+            TensorPrimitives.Add(residual, routedSum.Slice(row * size, size), residual);
+            TensorPrimitives.Add(residual, Row(_output, row), residual);
+            NoteIfNotFinite(row, residual);
+        }
+    }
+
+    public void Logits(ReadOnlySpan<int> rows, Span<float> logits)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, rows.Length * _shape.VocabularySize);
+        for (int i = 0; i < rows.Length; i++)
+        {
+            RmsNorm.Apply(Row(_residual, rows[i]), _weights.FinalNorm, _shape.NormEpsilon, Row(_normalized, i));
+        }
+
+        fixed (float* target = logits)
+        {
+            _linear.Add(_weights.Head, _normalized.Pointer, target).Run(rows.Length);
+        }
+    }
+
+    public int NonFiniteLayer(int row) => _nonFiniteLayer[row];
+
+    public void Dispose()
+    {
+        _attention.Dispose();
+        _pages.Dispose();
+        _residual.Dispose();
+        _normalized.Dispose();
+        _output.Dispose();
+        _gate.Dispose();
+        _up.Dispose();
+        _scratch.Dispose();
+        _routerLogits.Dispose();
+        _experts.Dispose();
+        _expertWeights.Dispose();
+    }
+
+    private Span<float> Row(AlignedBuffer<float> buffer, int row) => new(buffer.Pointer + ((long)row * _shape.HiddenSize), _shape.HiddenSize);
+
+    private void Normalize(float[] weight, int begin, int end)
+    {
+        for (int row = begin; row < end; row++)
+        {
+            RmsNorm.Apply(Row(_residual, row), weight, _shape.NormEpsilon, Row(_normalized, row));
+        }
+    }
+
+    /// <summary>Adds the attention's output to the residual and normalizes for the MLP.</summary>
+    private void FinishAttention(int begin, int end, int worker)
+    {
+        for (int row = begin; row < end; row++)
+        {
+            Span<float> residual = Row(_residual, row);
+            TensorPrimitives.Add(residual, Row(_output, row), residual);
+        }
+
+        Normalize(_layer.PostAttentionNorm, begin, end);
+    }
+
+    /// <summary>down(silu(gate(x)) * up(x)) of the normalized rows, into the output rows.</summary>
+    private void Mlp(MlpWeights weights)
+    {
+        int rows = _batch.RowCount;
+        _width = weights.Gate.Rows;
+        long size = (long)rows * _width;
+        _linear
+            .Add(weights.Gate, _normalized.Pointer, _gate.EnsureCapacity(size))
+            .Add(weights.Up, _normalized.Pointer, _up.EnsureCapacity(size))
+            .Run(rows);
+        _scratch.EnsureCapacity(size);
+        _pool.Run(rows, _activate);
+        _linear.Add(weights.Down, _gate.Pointer, _output.Pointer).Run(rows);
+    }
+
+    private void Activate(int begin, int end, int worker)
+    {
+        for (int row = begin; row < end; row++)
+        {
+            long at = (long)row * _width;
+            SwiGlu.Apply(
+                new Span<float>(_gate.Pointer + at, _width),
+                new ReadOnlySpan<float>(_up.Pointer + at, _width),
+                new Span<float>(_scratch.Pointer + at, _width));
+        }
+    }
+
+    private void AddDense(int begin, int end, int worker)
+    {
+        for (int row = begin; row < end; row++)
+        {
+            Span<float> residual = Row(_residual, row);
+            TensorPrimitives.Add(residual, Row(_output, row), residual);
+            NoteIfNotFinite(row, residual);
+        }
+    }
+
+    private void Route(int begin, int end, int worker)
+    {
+        int experts = _shape.ExpertCount;
+        int chosen = _shape.ExpertsPerToken;
+        for (int row = begin; row < end; row++)
+        {
+            _routers[worker].Route(
+                new ReadOnlySpan<float>(_routerLogits.Pointer + ((long)row * experts), experts),
+                _layer.Router!.CorrectionBias,
+                new Span<int>(_experts.Pointer + ((long)row * chosen), chosen),
+                new Span<float>(_expertWeights.Pointer + ((long)row * chosen), chosen));
+        }
+    }
+
+    private void NoteIfNotFinite(int row, ReadOnlySpan<float> residual)
+    {
+        // MaxMagnitude returns a NaN or an infinity if there is one.
+        if (_nonFiniteLayer[row] < 0 && !float.IsFinite(TensorPrimitives.MaxMagnitude(residual)))
+        {
+            _nonFiniteLayer[row] = _layerIndex;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// Owner of the latent cache's memory: one native block a page, (layers, <see cref="KvPage.Tokens"/>, kv_lora + rope),
+/// as BF16 or F32.
+/// </summary>
+internal sealed unsafe class KvPages : IDisposable
+{
+    private readonly List<AlignedBuffer<byte>> _pages = [];
+    private readonly long _layerBytes;
+
+    public KvPages(ModelShape shape, bool bfloat16)
+    {
+        IsBFloat16 = bfloat16;
+        SlotBytes = shape.CacheWidth * (bfloat16 ? sizeof(ushort) : sizeof(float));
+        _layerBytes = (long)SlotBytes * KvPage.Tokens;
+        BytesPerPage = _layerBytes * shape.LayerCount;
+    }
+
+    public bool IsBFloat16 { get; }
+
+    /// <summary>Bytes of one token in one layer.</summary>
+    public int SlotBytes { get; }
+
+    public long BytesPerPage { get; }
+
+    public void Reserve(int count)
+    {
+        while (_pages.Count < count)
+        {
+            _pages.Add(new AlignedBuffer<byte>(BytesPerPage));
+        }
+    }
+
+    /// <summary>The first slot of a layer in a page; the others follow <see cref="SlotBytes"/> apart.</summary>
+    public byte* Slots(int page, int layer) => _pages[page].Pointer + (layer * _layerBytes);
+
+    /// <summary>Writes one token's latent and rotary key.</summary>
+    /// <param name="page">Which page.</param>
+    /// <param name="layer">Which layer.</param>
+    /// <param name="slot">0 … <see cref="KvPage.Tokens"/> - 1.</param>
+    /// <param name="values">(kv_lora + rope).</param>
+    public void Write(int page, int layer, int slot, ReadOnlySpan<float> values)
+    {
+        byte* target = Slots(page, layer) + ((long)slot * SlotBytes);
+        if (!IsBFloat16)
+        {
+            values.CopyTo(new Span<float>(target, values.Length));
+            return;
+        }
+
+        for (int i = 0; i < values.Length; i++)
+        {
+            ((ushort*)target)[i] = BFloat16.FromSingle(values[i]);
+        }
+    }
+
+    public void Dispose()
+    {
+        _pages.ForEach(p => p.Dispose());
+        _pages.Clear();
+    }
+}

@@ -1,0 +1,120 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using KimiCpu.Compute;
+
+namespace KimiCpu.Cpu.Kernels;
+
+/// <summary>
+/// Rounds a row of activations to int8, symmetric, one scale per 32 columns: scale = max|x| / 127, value = round to
+/// nearest even of x / scale. A group of zeros has scale 0; a group with a NaN or an infinity has scale NaN, so that it
+/// reaches the result. All paths give the same bits.
+/// </summary>
+internal static unsafe class ActivationQuantizer
+{
+    private const int GroupSize = Int4Group32.GroupSize;
+    private const int Half = GroupSize / 2;
+
+    /// <summary>Below it 127 / max|x| overflows; such a group rounds to zero.</summary>
+    private const float Smallest = 1e-36f;
+
+    public static void Quantize(float* x, int columns, QuantizedRow row) => Quantize(CpuFeatures.Best, x, columns, row);
+
+    public static void Quantize(InstructionSet set, float* x, int columns, QuantizedRow row)
+    {
+        int full = columns / GroupSize;
+        if (set is InstructionSet.Avx2 or InstructionSet.Avx512)
+        {
+            for (int g = 0; g < full; g++)
+            {
+                GroupAvx2(x + (g * GroupSize), row, g);
+            }
+        }
+        else
+        {
+            for (int g = 0; g < full; g++)
+            {
+                GroupScalar(x + (g * GroupSize), GroupSize, row, g);
+            }
+        }
+
+        if (full < row.Groups)
+        {
+            GroupScalar(x + (full * GroupSize), columns - (full * GroupSize), row, full);
+        }
+    }
+
+    private static void GroupScalar(float* x, int count, QuantizedRow row, int g)
+    {
+        float largest = 0;
+        bool finite = true;
+        for (int i = 0; i < count; i++)
+        {
+            largest = Math.Max(largest, Math.Abs(x[i]));
+            finite &= float.IsFinite(x[i]);
+        }
+
+        (float scale, float inverse) = Scales(largest, finite);
+        row.Scales[g] = scale;
+        int sum = 0;
+        for (int i = 0; i < GroupSize; i++)
+        {
+            int value = i < count && inverse != 0 ? (int)MathF.Round(x[i] * inverse) : 0;
+            sum += value;
+            sbyte* target = (i & 1) == 0 ? row.Even : row.Odd;
+            target[(g * Half) + (i / 2)] = (sbyte)value;
+        }
+
+        row.Sums[g] = sum;
+    }
+
+    private static (float Scale, float Inverse) Scales(float largest, bool finite) =>
+        !finite ? (float.NaN, 0)
+        : largest < Smallest ? (0, 0)
+        : (largest / 127, 127 / largest);
+
+    /// <summary>32 floats: four vectors of 8, packed to bytes, then even bytes to the lower and odd ones to the upper half.</summary>
+    private static void GroupAvx2(float* x, QuantizedRow row, int g)
+    {
+        Vector256<float> a = Vector256.Load(x);
+        Vector256<float> b = Vector256.Load(x + 8);
+        Vector256<float> c = Vector256.Load(x + 16);
+        Vector256<float> d = Vector256.Load(x + 24);
+        Vector256<float> magnitude = Vector256.Max(Vector256.Max(Vector256.Abs(a), Vector256.Abs(b)), Vector256.Max(Vector256.Abs(c), Vector256.Abs(d)));
+
+        // x - x is 0 for finite values and NaN for all others.
+        Vector256<float> zeros = (a - a) + (b - b) + (c - c) + (d - d);
+        bool finite = Vector256.EqualsAll(zeros, Vector256<float>.Zero);
+        Vector128<float> most = Vector128.Max(magnitude.GetLower(), magnitude.GetUpper());
+        most = Vector128.Max(most, Vector128.Shuffle(most, Vector128.Create(2, 3, 0, 1)));
+        most = Vector128.Max(most, Vector128.Shuffle(most, Vector128.Create(1, 0, 3, 2)));
+        (float scale, float inverse) = Scales(finite ? most.ToScalar() : 0, finite);
+        row.Scales[g] = scale;
+        if (inverse == 0)
+        {
+            Vector128<sbyte>.Zero.Store(row.Even + (g * Half));
+            Vector128<sbyte>.Zero.Store(row.Odd + (g * Half));
+            row.Sums[g] = 0;
+            return;
+        }
+
+        Vector256<float> factor = Vector256.Create(inverse);
+        Vector256<int> ia = Avx.ConvertToVector256Int32(a * factor);
+        Vector256<int> ib = Avx.ConvertToVector256Int32(b * factor);
+        Vector256<int> ic = Avx.ConvertToVector256Int32(c * factor);
+        Vector256<int> id = Avx.ConvertToVector256Int32(d * factor);
+        row.Sums[g] = Vector256.Sum(ia + ib + ic + id);
+
+        // Packing works in 128-bit halves: the bytes come as a0 b0 c0 d0 | a1 b1 c1 d1, four columns each.
+        Vector256<sbyte> packed = Avx2.PackSignedSaturate(Avx2.PackSignedSaturate(ia, ib), Avx2.PackSignedSaturate(ic, id));
+        packed = Avx2.PermuteVar8x32(packed.AsInt32(), Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7)).AsSByte();
+        Vector256<sbyte> split = Avx2.Shuffle(packed, Vector256.Create(
+            0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,
+            0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15).AsSByte());
+        split = Avx2.Permute4x64(split.AsInt64(), 0b11_01_10_00).AsSByte();
+        split.GetLower().Store(row.Even + (g * Half));
+        split.GetUpper().Store(row.Odd + (g * Half));
+    }
+}

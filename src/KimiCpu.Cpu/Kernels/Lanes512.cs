@@ -1,0 +1,64 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace KimiCpu.Cpu.Kernels;
+
+/// <summary>16 floats in an AVX-512 register.</summary>
+internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
+{
+    private const float TwoTo120 = 1.329227995784916e36f;
+
+    private readonly Vector512<float> _value;
+
+    private Lanes512(Vector512<float> value) => _value = value;
+
+    public static int Count => 16;
+
+    public static Lanes512 Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(Vector512<float>.Zero);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Broadcast(float value) => new(Vector512.Create(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Load(float* source) => new(Vector512.Load(source));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LoadBFloat16(ushort* source) =>
+        new((Avx512F.ConvertToVector512Int32(Vector256.Load(source)).AsUInt32() << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LoadFloat8(byte* source)
+    {
+        Vector512<uint> code = Avx512F.ConvertToVector512Int32(Vector128.Load(source)).AsUInt32();
+        Vector512<uint> magnitude = code & Vector512.Create(0x7Fu);
+        Vector512<uint> sign = (code & Vector512.Create(0x80u)) << 24;
+
+        // Exponent and mantissa moved into place are 2^-120 times the value, for subnormals too.
+        Vector512<float> value = (magnitude << 20).AsSingle() * Vector512.Create(TwoTo120);
+        value = Vector512.ConditionalSelect(Vector512.Equals(magnitude, Vector512.Create(0x7Fu)).AsSingle(), Vector512.Create(float.NaN), value);
+        return new((value.AsUInt32() | sign).AsSingle());
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(Lanes512 value, float* target) => value._value.Store(target);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Add(Lanes512 a, Lanes512 b) => new(a._value + b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Multiply(Lanes512 a, Lanes512 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 MultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Avx512F.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Sum(Lanes512 value) => Vector512.Sum(value._value);
+}
