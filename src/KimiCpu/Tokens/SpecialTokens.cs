@@ -1,0 +1,99 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Tokens;
+
+/// <summary>The 256 control tokens behind the ranks: those that <c>tokenizer_config.json</c> names, and reserved ones.</summary>
+internal sealed class SpecialTokens
+{
+    public const int Count = 256;
+
+    private readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
+    private readonly byte[][] _bytes = new byte[Count][];
+    private readonly byte[][] _longestFirst;
+    private readonly int _first;
+
+    /// <param name="config">Content of <c>tokenizer_config.json</c>.</param>
+    /// <param name="first">Id of the first special token: the number of ranks.</param>
+    /// <param name="source">For messages.</param>
+    public SpecialTokens(ReadOnlySpan<byte> config, int first, string source)
+    {
+        _first = first;
+        var names = new string?[Count];
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(config.ToArray());
+            ReadNames(document.RootElement, names, first, source);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            throw new CheckpointException(source, null, $"The file is not valid JSON: {e.Message}", innerException: e);
+        }
+
+        for (int i = 0; i < Count; i++)
+        {
+            string name = names[i] ?? $"<|reserved_token_{first + i}|>";
+            if (!_ids.TryAdd(name, first + i))
+            {
+                throw new CheckpointException(source, "added_tokens_decoder", $"Two tokens are called '{name}'.");
+            }
+
+            _bytes[i] = Encoding.UTF8.GetBytes(name);
+        }
+
+        _longestFirst = [.. _bytes.OrderByDescending(b => b.Length)];
+    }
+
+    public IReadOnlyDictionary<string, int> Ids => _ids;
+
+    public ReadOnlySpan<byte> Bytes(int id) => _bytes[id - _first];
+
+    /// <summary>Finds the leftmost special token in a text, the longest where several begin.</summary>
+    public bool TryFind(ReadOnlySpan<byte> text, out int start, out int length, out int id)
+    {
+        for (start = 0; start < text.Length; start++)
+        {
+            foreach (byte[] name in _longestFirst)
+            {
+                if (text[start] == name[0] && text[start..].StartsWith(name))
+                {
+                    length = name.Length;
+                    id = _ids[Encoding.UTF8.GetString(name)];
+                    return true;
+                }
+            }
+        }
+
+        (length, id) = (0, -1);
+        return false;
+    }
+
+    private static void ReadNames(JsonElement root, string?[] names, int first, string source)
+    {
+        if (root.ValueKind != JsonValueKind.Object || !root.TryGetProperty("added_tokens_decoder", out JsonElement tokens) || tokens.ValueKind != JsonValueKind.Object)
+        {
+            throw new CheckpointException(source, "added_tokens_decoder", "Expected an object of token ids.");
+        }
+
+        foreach (JsonProperty token in tokens.EnumerateObject())
+        {
+            bool valid = int.TryParse(token.Name, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
+                && id >= first && id < first + Count
+                && token.Value.ValueKind == JsonValueKind.Object
+                && token.Value.TryGetProperty("content", out JsonElement content)
+                && content.ValueKind == JsonValueKind.String
+                && content.GetString()!.Length > 0;
+            if (!valid)
+            {
+                throw new CheckpointException(source, "added_tokens_decoder", $"Expected ids from {first} to {first + Count - 1}, each with a content; found '{token.Name}'.");
+            }
+
+            names[id - first] = token.Value.GetProperty("content").GetString();
+        }
+    }
+}
