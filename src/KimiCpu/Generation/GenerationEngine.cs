@@ -1,0 +1,265 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics.Tensors;
+using KimiCpu.Compute;
+using KimiCpu.Model;
+
+namespace KimiCpu.Generation;
+
+/// <summary>
+/// The one thread that runs the model. Jobs join between steps; each step is one forward pass over the next token of
+/// every running job and a chunk of the prompts that are still to be read. First come, first served: a job waits until
+/// the cache has room for its prompt. Sleeps when there is nothing to do.
+/// </summary>
+internal sealed class GenerationEngine : IDisposable
+{
+    private readonly ForwardPass _forward;
+    private readonly KvCache _cache;
+    private readonly int _prefillChunk;
+    private readonly Thread _thread;
+    private readonly object _gate = new();
+    private readonly Queue<GenerationJob> _submitted = new();
+    private readonly LinkedList<GenerationJob> _waiting = new();
+    private readonly List<GenerationJob> _running = [];
+    private readonly RaggedBatch _batch = new();
+    private float[] _logits = [];
+    private bool _disposed;
+
+    public GenerationEngine(ForwardPass forward, KvCache cache, int prefillChunk)
+    {
+        _forward = forward;
+        _cache = cache;
+        _prefillChunk = prefillChunk;
+        _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
+        _thread.Start();
+    }
+
+    /// <summary>Tokens that a single job can have at most: the context, or what the cache budget holds.</summary>
+    public int MaxJobTokens => (int)Math.Min(_cache.ContextLength, (long)_cache.PageCapacity * KvPage.Tokens);
+
+    /// <summary>Cache pages that no job holds. Exact only while nothing runs.</summary>
+    public int FreePages => _cache.FreePages;
+
+    public int PageCapacity => _cache.PageCapacity;
+
+    /// <exception cref="ObjectDisposedException">The engine is disposed.</exception>
+    public void Submit(GenerationJob job)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, typeof(IKimiModel));
+            _submitted.Enqueue(job);
+            Monitor.Pulse(_gate);
+        }
+    }
+
+    /// <summary>Ends all jobs with an <see cref="ObjectDisposedException"/> and returns when the thread has ended.</summary>
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _disposed = true;
+            Monitor.Pulse(_gate);
+        }
+
+        _thread.Join();
+    }
+
+    private void Loop()
+    {
+        while (TakeSubmitted())
+        {
+            DropCancelled();
+            Admit();
+            if (BuildBatch())
+            {
+                Step();
+            }
+        }
+
+        var error = new ObjectDisposedException(nameof(IKimiModel), "The model was disposed during the call.");
+        foreach (GenerationJob job in _running.Concat(_waiting).Concat(_submitted))
+        {
+            job.Fail(error);
+        }
+    }
+
+    /// <summary>Moves new jobs to the waiting ones; sleeps while there are none at all. False when disposed.</summary>
+    private bool TakeSubmitted()
+    {
+        lock (_gate)
+        {
+            while (!_disposed && _submitted.Count == 0 && _running.Count == 0 && _waiting.Count == 0)
+            {
+                Monitor.Wait(_gate);
+            }
+
+            while (!_disposed && _submitted.TryDequeue(out GenerationJob? job))
+            {
+                _waiting.AddLast(job);
+            }
+
+            return !_disposed;
+        }
+    }
+
+    private void DropCancelled()
+    {
+        for (LinkedListNode<GenerationJob>? node = _waiting.First; node is not null;)
+        {
+            LinkedListNode<GenerationJob>? next = node.Next;
+            if (node.Value.CancellationToken.IsCancellationRequested)
+            {
+                _waiting.Remove(node);
+                node.Value.Fail(new OperationCanceledException(node.Value.CancellationToken));
+            }
+
+            node = next;
+        }
+
+        for (int i = _running.Count - 1; i >= 0; i--)
+        {
+            if (_running[i].CancellationToken.IsCancellationRequested)
+            {
+                End(_running[i], j => j.Fail(new OperationCanceledException(j.CancellationToken)));
+            }
+        }
+    }
+
+    /// <summary>Lets waiting jobs in, in order, as long as their prompts and one more token have room.</summary>
+    private void Admit()
+    {
+        while (_waiting.First is { } node)
+        {
+            KvSequence sequence = _cache.CreateSequence();
+            if (!sequence.TryExtend(node.Value.Prompt.Length))
+            {
+                sequence.Dispose();
+                return;
+            }
+
+            node.Value.Sequence = sequence;
+            _running.Add(node.Value);
+            _waiting.RemoveFirst();
+        }
+    }
+
+    /// <summary>One row of every job that decodes, and prompt chunks of the others. False where nobody could move.</summary>
+    private bool BuildBatch()
+    {
+        _batch.Clear();
+        int budget = _prefillChunk;
+        int logits = 0;
+        foreach (GenerationJob job in _running)
+        {
+            KvSequence sequence = job.Sequence!;
+            (job.StepRows, job.StepLogits) = (0, -1);
+            if (job.PromptDone)
+            {
+                // Without a free page the job pauses until another one ends.
+                if (sequence.TryExtend(1))
+                {
+                    _batch.Add([job.NextToken], sequence.Length, sequence.Pages, LogitsWanted.Last);
+                    (job.StepRows, job.StepLogits) = (1, logits++);
+                }
+            }
+            else if (budget > 0)
+            {
+                int rows = Math.Min(budget, job.Prompt.Length - sequence.Length);
+                bool last = sequence.Length + rows == job.Prompt.Length;
+                _batch.Add(job.Prompt.AsSpan(sequence.Length, rows), sequence.Length, sequence.Pages, last ? LogitsWanted.Last : LogitsWanted.None);
+                (job.StepRows, job.StepLogits) = (rows, last ? logits++ : -1);
+                budget -= rows;
+                job.Begin();
+            }
+        }
+
+        if (_batch.RowCount == 0 && _running.Count > 0)
+        {
+            // Everybody waits for a page: the youngest gives way.
+            End(_running[^1], job => job.Fail(new ContextLengthException(
+                $"The cache budget of {_cache.PageCapacity} pages ({_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by {_running.Count} calls at once, and this one came last. "
+                + "Raise KimiModelOptions.KvCacheBytes, or set MaxTokens.")));
+        }
+
+        return _batch.RowCount > 0;
+    }
+
+    private void Step()
+    {
+        int vocabulary = _forward.Shape.VocabularySize;
+        int size = _batch.LogitRows.Length * vocabulary;
+        if (_logits.Length < size)
+        {
+            _logits = new float[size];
+        }
+
+        GenerationJob[] moving = [.. _running.Where(j => j.StepRows > 0)];
+        try
+        {
+            _forward.Run(_batch, _logits.AsSpan(0, size));
+        }
+        catch (Exception e)
+        {
+            // The step's jobs are lost; the engine and the jobs outside the step go on.
+            Array.ForEach(moving, m => End(m, job => job.Fail(e)));
+            return;
+        }
+
+        foreach (GenerationJob job in moving)
+        {
+            job.Sequence!.Advance(job.StepRows);
+            if (job.StepLogits >= 0)
+            {
+                Continue(job, _logits.AsSpan(job.StepLogits * vocabulary, vocabulary));
+            }
+        }
+    }
+
+    /// <summary>Samples a job's next token, hands it out, and ends the job where it ends.</summary>
+    private void Continue(GenerationJob job, Span<float> logits)
+    {
+        if (!float.IsFinite(TensorPrimitives.MaxMagnitude(logits)))
+        {
+            int layer = _forward.NonFiniteLayer(_batch.LogitRows[job.StepLogits]);
+            string place = layer < 0 ? "the output head" : $"layer {layer}";
+            End(job, j => j.Fail(new KimiException(
+                $"The logits of token {j.Answer.Tokens.Count} of the answer are not finite; the first NaN or infinity appeared in {place}. "
+                + "The weights may be damaged: run `kimi verify`.")));
+            return;
+        }
+
+        try
+        {
+            double logSumExp = job.Options.LogProbabilities ? LogProbabilities.LogSumExp(logits) : 0;
+            float[]? before = job.Options.LogProbabilities ? logits.ToArray() : null;
+            int token = job.Sampler.Sample(logits);
+            TokenLogProbability? logProbability = before is null
+                ? null
+                : new TokenLogProbability(token, (float)(before[token] - logSumExp), LogProbabilities.Top(before, logSumExp, job.Options.TopLogProbabilities));
+            job.NextToken = token;
+            job.Publish(job.Answer.Append(token, logProbability));
+        }
+        catch (Exception e)
+        {
+            End(job, j => j.Fail(e));
+            return;
+        }
+
+        if (job.Answer.Ended)
+        {
+            End(job, j => j.Finish(FinishReason.Stop));
+        }
+        else if (job.Answer.Tokens.Count >= job.MaxTokens)
+        {
+            End(job, j => j.Finish(FinishReason.Length));
+        }
+    }
+
+    private void End(GenerationJob job, Action<GenerationJob> how)
+    {
+        _running.Remove(job);
+        how(job);
+    }
+}

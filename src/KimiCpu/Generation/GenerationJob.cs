@@ -1,0 +1,135 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using System.Threading.Channels;
+using KimiCpu.Model;
+
+namespace KimiCpu.Generation;
+
+/// <summary>
+/// One call on its way through the engine. The caller's thread makes it and reads its outcome; everything else belongs to
+/// the engine's thread from submission on.
+/// </summary>
+internal sealed class GenerationJob
+{
+    private readonly Channel<GenerationUpdate>? _updates;
+    private readonly TaskCompletionSource<GenerationResult> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly long _submitted = Stopwatch.GetTimestamp();
+    private long _begun;
+    private long _firstToken;
+
+    /// <param name="prompt">Token ids, at least one.</param>
+    /// <param name="maxTokens">Most tokens of the answer; fits the context.</param>
+    /// <param name="options">Checked.</param>
+    /// <param name="answer">Reads the tokens.</param>
+    /// <param name="streamed">Whether updates are wanted, or only the result.</param>
+    /// <param name="cancellationToken">Looked at before every step.</param>
+    public GenerationJob(int[] prompt, int maxTokens, GenerationOptions options, AnswerBuilder answer, bool streamed, CancellationToken cancellationToken)
+    {
+        Prompt = prompt;
+        MaxTokens = maxTokens;
+        Options = options;
+        Answer = answer;
+        Sampler = new Sampler(options, prompt);
+        CancellationToken = cancellationToken;
+
+        // Unbounded: a slow reader must not hold up the others, and an answer is small.
+        _updates = streamed ? Channel.CreateUnbounded<GenerationUpdate>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true }) : null;
+    }
+
+    public int[] Prompt { get; }
+
+    public int MaxTokens { get; }
+
+    public GenerationOptions Options { get; }
+
+    public AnswerBuilder Answer { get; }
+
+    public Sampler Sampler { get; }
+
+    public CancellationToken CancellationToken { get; }
+
+    public Task<GenerationResult> Completion => _completion.Task;
+
+    public ChannelReader<GenerationUpdate> Updates => _updates!.Reader;
+
+    /// <summary>The cached tokens; null until admitted.</summary>
+    public KvSequence? Sequence { get; set; }
+
+    /// <summary>The token that the next step takes in, once the prompt is in.</summary>
+    public int NextToken { get; set; }
+
+    /// <summary>Rows of the running step and the place of its logits; 0 and -1 where it has none.</summary>
+    public int StepRows { get; set; }
+
+    public int StepLogits { get; set; }
+
+    public bool PromptDone => Sequence is not null && Sequence.Length >= Prompt.Length;
+
+    /// <summary>Notes that the first step with this job begins.</summary>
+    public void Begin() => _begun = _begun == 0 ? Stopwatch.GetTimestamp() : _begun;
+
+    /// <summary>Hands out an update.</summary>
+    public void Publish(GenerationUpdate update)
+    {
+        _firstToken = _firstToken == 0 ? Stopwatch.GetTimestamp() : _firstToken;
+        _updates?.Writer.TryWrite(update);
+    }
+
+    public void Finish(FinishReason reason)
+    {
+        (string text, string reasoning) = Answer.Flush();
+        GenerationResult result = MakeResult(reason);
+        _updates?.Writer.TryWrite(new GenerationUpdate { Text = text, Reasoning = reasoning, Result = result });
+        _updates?.Writer.TryComplete();
+        _completion.TrySetResult(result);
+        Release();
+    }
+
+    public void Fail(Exception error)
+    {
+        _updates?.Writer.TryComplete(error);
+        if (error is OperationCanceledException)
+        {
+            _completion.TrySetCanceled(CancellationToken);
+        }
+        else
+        {
+            _completion.TrySetException(error);
+
+            // A streaming caller sees the error through its updates and never looks at this task.
+            _ = _completion.Task.Exception;
+        }
+
+        Release();
+    }
+
+    private void Release()
+    {
+        Sequence?.Dispose();
+        Sequence = null;
+    }
+
+    private GenerationResult MakeResult(FinishReason reason)
+    {
+        long end = Stopwatch.GetTimestamp();
+        int tokens = Answer.Tokens.Count;
+        TimeSpan prefill = Stopwatch.GetElapsedTime(_begun, _firstToken);
+        TimeSpan decode = Stopwatch.GetElapsedTime(_firstToken, end);
+        return new GenerationResult
+        {
+            Text = Answer.Text,
+            Reasoning = Answer.Reasoning,
+            Tokens = [.. Answer.Tokens],
+            LogProbabilities = [.. Answer.LogProbabilities],
+            FinishReason = reason,
+            Usage = new GenerationUsage(Prompt.Length, tokens, Answer.ReasoningTokens),
+            Timings = new GenerationTimings(Stopwatch.GetElapsedTime(_submitted, _begun), prefill, decode)
+            {
+                PrefillTokensPerSecond = prefill > TimeSpan.Zero ? Prompt.Length / prefill.TotalSeconds : 0,
+                DecodeTokensPerSecond = tokens > 1 && decode > TimeSpan.Zero ? (tokens - 1) / decode.TotalSeconds : 0,
+            },
+        };
+    }
+}

@@ -1,0 +1,49 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics.Tensors;
+
+namespace KimiCpu.Generation;
+
+/// <summary>Log-probabilities of the model's own distribution, before any sampling option.</summary>
+internal static class LogProbabilities
+{
+    /// <summary>log Σ e^logit; subtracting it from a logit gives the log-probability.</summary>
+    public static double LogSumExp(ReadOnlySpan<float> logits)
+    {
+        float max = TensorPrimitives.Max(logits);
+        double sum = 0;
+        foreach (float logit in logits)
+        {
+            sum += Math.Exp(logit - max);
+        }
+
+        return max + Math.Log(sum);
+    }
+
+    /// <summary>The most likely tokens, best first; equal ones by rising id.</summary>
+    public static (int Token, float LogProbability)[] Top(ReadOnlySpan<float> logits, double logSumExp, int count)
+    {
+        var best = new PriorityQueue<int, (float Logit, int NegativeToken)>();
+        for (int token = 0; token < logits.Length && count > 0; token++)
+        {
+            if (best.Count < count)
+            {
+                best.Enqueue(token, (logits[token], -token));
+            }
+            else
+            {
+                best.EnqueueDequeue(token, (logits[token], -token));
+            }
+        }
+
+        var result = new (int, float)[best.Count];
+        for (int i = result.Length - 1; i >= 0; i--)
+        {
+            int token = best.Dequeue();
+            result[i] = (token, (float)(logits[token] - logSumExp));
+        }
+
+        return result;
+    }
+}

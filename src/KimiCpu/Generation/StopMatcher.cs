@@ -1,0 +1,69 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Generation;
+
+/// <summary>Finds stop sequences in streamed text, and holds back what could be the beginning of one.</summary>
+internal sealed class StopMatcher
+{
+    private readonly IReadOnlyList<string> _stops;
+    private string _held = "";
+
+    public StopMatcher(IReadOnlyList<string> stops) => _stops = stops;
+
+    /// <summary>Whether a stop sequence was found; nothing is released after it.</summary>
+    public bool Stopped { get; private set; }
+
+    /// <summary>Takes more text and returns what can be shown.</summary>
+    public string Append(string text)
+    {
+        if (_stops.Count == 0 || Stopped)
+        {
+            return Stopped ? "" : text;
+        }
+
+        string all = _held + text;
+        int first = -1;
+        foreach (string stop in _stops)
+        {
+            int at = all.IndexOf(stop, StringComparison.Ordinal);
+            first = at >= 0 && (first < 0 || at < first) ? at : first;
+        }
+
+        if (first >= 0)
+        {
+            Stopped = true;
+            _held = "";
+            return all[..first];
+        }
+
+        int keep = LongestBeginning(all);
+        _held = all[^keep..];
+        return all[..^keep];
+    }
+
+    /// <summary>What was held back at the end of the answer.</summary>
+    public string Flush()
+    {
+        string rest = _held;
+        _held = "";
+        return rest;
+    }
+
+    private int LongestBeginning(string text)
+    {
+        int longest = 0;
+        foreach (string stop in _stops)
+        {
+            for (int length = Math.Min(stop.Length - 1, text.Length); length > longest; length--)
+            {
+                if (text.AsSpan(text.Length - length).SequenceEqual(stop.AsSpan(0, length)))
+                {
+                    longest = length;
+                }
+            }
+        }
+
+        return longest;
+    }
+}

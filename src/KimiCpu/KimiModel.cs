@@ -1,0 +1,310 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using KimiCpu.Chat;
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Generation;
+using KimiCpu.Model;
+using KimiCpu.Nano;
+using KimiCpu.Tokens;
+using KimiCpu.Weights;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace KimiCpu;
+
+/// <summary>
+/// A Kimi K2 model, opened from a checkpoint folder as downloaded. Weights stay in the files' mappings; opening reads
+/// headers only.
+/// </summary>
+public sealed class KimiModel : IKimiModel
+{
+    private readonly Checkpoint _checkpoint;
+    private readonly WorkerPool _pool;
+    private readonly CpuHotPath _hotPath;
+    private readonly CpuRoutedExperts _experts;
+    private readonly GenerationEngine _engine;
+    private readonly ILogger _logger;
+    private readonly HashSet<int> _endTokens;
+    private readonly ChatFormat _chatFormat;
+    private readonly Lazy<ChatRenderer> _chat;
+    private int _disposed;
+
+    private KimiModel(Checkpoint checkpoint, KimiModelOptions options)
+    {
+        long start = Stopwatch.GetTimestamp();
+        _checkpoint = checkpoint;
+        _logger = options.LoggerFactory?.CreateLogger<KimiModel>() ?? NullLogger<KimiModel>.Instance;
+        Tokenizer = KimiTokenizer.Open(checkpoint.Files);
+        ModelWeights weights = WeightLoader.Load(checkpoint, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
+        ModelShape shape = weights.Shape;
+        if (Tokenizer.VocabularySize > shape.VocabularySize)
+        {
+            throw new CheckpointException(
+                checkpoint.Files.PathOf(KimiTokenizer.RanksFile), null, $"The tokenizer has {Tokenizer.VocabularySize} ids, but config.json says {shape.VocabularySize}.");
+        }
+
+        ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
+        int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
+        long cacheBytes = options.KvCacheBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
+        _chatFormat = ChatFormat.Of(checkpoint.Files);
+        _chat = new Lazy<ChatRenderer>(() => new ChatRenderer(Tokenizer, _chatFormat));
+        _endTokens = EndTokens();
+        _pool = new WorkerPool(options.Threads);
+        _hotPath = new CpuHotPath(weights, _pool, precision);
+        _experts = new CpuRoutedExperts(weights, _pool, precision);
+        var cache = new KvCache(_hotPath, cacheBytes, context);
+        _engine = new GenerationEngine(new ForwardPass(weights, _hotPath, _experts), cache, options.PrefillChunk);
+        Info = new KimiModelInfo
+        {
+            Name = checkpoint.Name,
+            LayerCount = shape.LayerCount,
+            HiddenSize = shape.HiddenSize,
+            ExpertCount = shape.ExpertCount,
+            ExpertsPerToken = shape.ExpertsPerToken,
+            VocabularySize = shape.VocabularySize,
+            ContextLength = _engine.MaxJobTokens,
+        };
+        string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
+        Placement = $"CPU: {CpuFeatures.Description}, {_pool.Threads} threads, {arithmetic} of at most {cache.PageCapacity * _hotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
+        KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+        KimiLog.Placed(_logger, Placement);
+        if (Info.ContextLength < context)
+        {
+            KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
+        }
+    }
+
+    /// <inheritdoc/>
+    public KimiModelInfo Info { get; }
+
+    /// <inheritdoc/>
+    public string Placement { get; }
+
+    /// <inheritdoc/>
+    public KimiTokenizer Tokenizer { get; }
+
+    /// <summary>Cache pages that no call holds; for leak checks.</summary>
+    internal (int Free, int Capacity) CachePages => (_engine.FreePages, _engine.PageCapacity);
+
+    /// <summary>Opens a checkpoint folder.</summary>
+    /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <exception cref="CheckpointException">A file is missing, damaged, or of a model that is not supported.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
+    public static KimiModel Open(string path, KimiModelOptions? options = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return Open(new FolderCheckpointFiles(path), options);
+    }
+
+    /// <summary>Opens a checkpoint folder on another thread.</summary>
+    /// <param name="path">Folder as downloaded; see <see cref="Open(string, KimiModelOptions?)"/>.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured between shards and layers; everything opened so far is closed.</param>
+    /// <exception cref="CheckpointException">A file is missing, damaged, or of a model that is not supported.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    public static Task<KimiModel> OpenAsync(string path, KimiModelOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        options ??= new KimiModelOptions();
+        var progress = new CancellingProgress(options.Progress, cancellationToken);
+        return Task.Run(() => Open(path, options with { Progress = progress }), cancellationToken);
+    }
+
+    /// <summary>Opens kimi-nano, a very small model of the same architecture that comes with the library.</summary>
+    /// <param name="options">Null for the defaults.</param>
+    /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
+    public static KimiModel OpenEmbedded(KimiModelOptions? options = null) =>
+        Open(new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name), options);
+
+    /// <inheritdoc/>
+    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
+        Generate([KimiMessage.User(prompt)], options, cancellationToken);
+
+    /// <inheritdoc/>
+    public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
+        Run(ChatJob(messages, options, streamed: false, cancellationToken));
+
+    /// <inheritdoc/>
+    public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
+        Run(RawJob(tokens, options, streamed: false, cancellationToken));
+
+    /// <inheritdoc/>
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
+        GenerateAsync([KimiMessage.User(prompt)], options, cancellationToken);
+
+    /// <inheritdoc/>
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        // A job is made per enumeration, but bad arguments are reported here, where the caller sees them.
+        KimiMessage[] conversation = [.. messages];
+        _ = ChatJob(conversation, options, streamed: true, cancellationToken);
+        return Stream(token => ChatJob(conversation, options, streamed: true, token), cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        _ = RawJob(tokens, options, streamed: true, cancellationToken);
+        return Stream(token => RawJob(tokens, options, streamed: true, token), cancellationToken);
+    }
+
+    /// <summary>Ends running calls with an <see cref="ObjectDisposedException"/> and closes the checkpoint.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+        {
+            return;
+        }
+
+        // The engine's thread has ended before any memory that it reads is given back.
+        _engine.Dispose();
+        _experts.Dispose();
+        _hotPath.Dispose();
+        _pool.Dispose();
+        _checkpoint.Dispose();
+    }
+
+    private static KimiModel Open(CheckpointFiles files, KimiModelOptions? options)
+    {
+        options ??= new KimiModelOptions();
+        Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
+        Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
+        Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
+        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
+        try
+        {
+            return new KimiModel(checkpoint, options);
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    private static void Require(bool condition, string option, object? found, string range)
+    {
+        if (!condition)
+        {
+            throw new ArgumentOutOfRangeException(option, found, $"{option} takes {range}.");
+        }
+    }
+
+    private HashSet<int> EndTokens()
+    {
+        var ids = new HashSet<int>(_checkpoint.Config.EosTokenIds);
+
+        // The releases differ in which of these they call the end of a text; a chat ends at any.
+        foreach (string name in new[] { "<|im_end|>", "[EOS]", "[EOT]" })
+        {
+            if (Tokenizer.TryGetSpecialToken(name, out int id))
+            {
+                ids.Add(id);
+            }
+        }
+
+        return ids;
+    }
+
+    private GenerationJob ChatJob(IEnumerable<KimiMessage> messages, GenerationOptions? options, bool streamed, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        options ??= new GenerationOptions();
+        ChatRenderer chat = _chat.Value;
+        int[] prompt = chat.Render(messages, options.Thinking);
+        var format = new AnswerFormat(_endTokens, chat.ThinkToken, chat.EndThinkToken, StartsThinking: chat.Format.OpensReasoning && options.Thinking);
+        return Job(prompt, options, format, streamed, cancellationToken);
+    }
+
+    private GenerationJob RawJob(ReadOnlyMemory<int> tokens, GenerationOptions? options, bool streamed, CancellationToken cancellationToken)
+    {
+        if (tokens.Length == 0)
+        {
+            throw new ArgumentException("A prompt has at least one token.", nameof(tokens));
+        }
+
+        foreach (int token in tokens.Span)
+        {
+            Require(token >= 0 && token < Info.VocabularySize, nameof(tokens), token, $"token ids 0 … {Info.VocabularySize - 1}");
+        }
+
+        return Job(tokens.ToArray(), options ?? new GenerationOptions(), new AnswerFormat(_endTokens, -1, -1, StartsThinking: false), streamed, cancellationToken);
+    }
+
+    private GenerationJob Job(int[] prompt, GenerationOptions options, AnswerFormat format, bool streamed, CancellationToken cancellationToken)
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        OptionChecks.Validate(options, Info.VocabularySize);
+        int limit = Info.ContextLength;
+        if (prompt.Length >= limit || options.MaxTokens > limit - prompt.Length)
+        {
+            string answer = options.MaxTokens is { } most ? $" and {most:N0} tokens of answer" : " and an answer";
+            throw new ContextLengthException(
+                $"A prompt of {prompt.Length:N0} tokens{answer} do not fit the {limit:N0} tokens that the context and the cache budget allow. "
+                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.");
+        }
+
+        int maxTokens = options.MaxTokens ?? (limit - prompt.Length);
+        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, format), streamed, cancellationToken);
+    }
+
+    private GenerationResult Run(GenerationJob job)
+    {
+        _engine.Submit(job);
+        GenerationResult result = job.Completion.GetAwaiter().GetResult();
+        Log(result);
+        return result;
+    }
+
+    private async IAsyncEnumerable<GenerationUpdate> Stream(Func<CancellationToken, GenerationJob> makeJob, CancellationToken callerToken, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        // Also cancelled when the consumer leaves the loop early, so that the engine stops working for nobody.
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
+        GenerationJob job = makeJob(source.Token);
+        _engine.Submit(job);
+        try
+        {
+            while (await job.Updates.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
+            {
+                while (job.Updates.TryRead(out GenerationUpdate? update))
+                {
+                    if (update.Result is not null)
+                    {
+                        Log(update.Result);
+                    }
+
+                    yield return update;
+                }
+            }
+        }
+        finally
+        {
+            await source.CancelAsync().ConfigureAwait(false);
+        }
+    }
+
+    private void Log(GenerationResult result) => KimiLog.Answered(
+        _logger,
+        result.Usage.PromptTokens,
+        result.Timings.PrefillTokensPerSecond,
+        result.Usage.CompletionTokens,
+        result.Timings.DecodeTokensPerSecond,
+        result.FinishReason);
+
+    /// <summary>Passes progress on and stops the opening when cancelled.</summary>
+    private sealed class CancellingProgress(IProgress<LoadProgress>? inner, CancellationToken cancellationToken) : IProgress<LoadProgress>
+    {
+        public void Report(LoadProgress value)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            inner?.Report(value);
+        }
+    }
+}
