@@ -1,0 +1,105 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Text.Json;
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>A tensor to be written.</summary>
+/// <param name="Name">As in checkpoints.</param>
+/// <param name="Type">Of its elements.</param>
+/// <param name="Shape">Extents, outermost first.</param>
+/// <param name="Fill">Fills consecutive parts of the tensor's bytes; null leaves a hole of zeros, which takes no space on disk.</param>
+internal sealed record TensorToWrite(string Name, ElementType Type, long[] Shape, SpanAction<byte, long>? Fill)
+{
+    public long Length => Shape.Aggregate((long)Type.Bytes(), (a, b) => a * b);
+}
+
+/// <summary>Writes safetensors files, streamed: beside their place first, then moved there.</summary>
+internal static class SafetensorsWriter
+{
+    private const int PartBytes = 1 << 20;
+
+    /// <param name="path">The file; replaced if it exists.</param>
+    /// <param name="tensors">In order of their data.</param>
+    /// <param name="cancellationToken">Honoured between parts; the unfinished file is deleted.</param>
+    public static void Write(string path, IReadOnlyList<TensorToWrite> tensors, CancellationToken cancellationToken = default)
+    {
+        string unfinished = path + ".unfinished";
+        try
+        {
+            using (var file = new FileStream(unfinished, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16))
+            {
+                byte[] header = Header(tensors);
+                Span<byte> length = stackalloc byte[8];
+                BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
+                file.Write(length);
+                file.Write(header);
+                var part = new byte[PartBytes];
+                foreach (TensorToWrite tensor in tensors)
+                {
+                    WriteData(file, tensor, part, cancellationToken);
+                }
+
+                file.SetLength(file.Position);
+            }
+
+            File.Move(unfinished, path, overwrite: true);
+        }
+        finally
+        {
+            File.Delete(unfinished);
+        }
+    }
+
+    private static void WriteData(FileStream file, TensorToWrite tensor, byte[] part, CancellationToken cancellationToken)
+    {
+        if (tensor.Fill is null)
+        {
+            file.Seek(tensor.Length, SeekOrigin.Current);
+            return;
+        }
+
+        for (long done = 0; done < tensor.Length; done += part.Length)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Span<byte> bytes = part.AsSpan(0, (int)Math.Min(part.Length, tensor.Length - done));
+            tensor.Fill(bytes, done);
+            file.Write(bytes);
+        }
+    }
+
+    private static byte[] Header(IReadOnlyList<TensorToWrite> tensors)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            long offset = 0;
+            json.WriteStartObject();
+            foreach (TensorToWrite tensor in tensors)
+            {
+                json.WriteStartObject(tensor.Name);
+                json.WriteString("dtype", tensor.Type.Name());
+                WriteNumbers(json, "shape", tensor.Shape);
+                WriteNumbers(json, "data_offsets", [offset, offset + tensor.Length]);
+                json.WriteEndObject();
+                offset += tensor.Length;
+            }
+
+            json.WriteEndObject();
+        }
+
+        // Blanks up to a multiple of 8 keep the data aligned.
+        int padding = (8 - (buffer.WrittenCount % 8)) % 8;
+        return [.. buffer.WrittenSpan, .. Enumerable.Repeat((byte)' ', padding)];
+    }
+
+    private static void WriteNumbers(Utf8JsonWriter json, string name, long[] numbers)
+    {
+        json.WriteStartArray(name);
+        Array.ForEach(numbers, json.WriteNumberValue);
+        json.WriteEndArray();
+    }
+}
