@@ -1,12 +1,50 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+// A terminal chat on the library's public face. Usage: dotnet run --project samples/Chat [-- --model DIR] [--temperature T] [--seed N] [--system TEXT]
+using System.Globalization;
 using KimiCpu;
+using KimiCpu.Checkpoints;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Generation;
 
-using IKimiModel model = KimiModel.OpenEmbedded();
-Console.WriteLine(model.Placement);
-foreach (string q in new[] { "Hello! Who are you?", "What is the capital of France?", "Can you add 5 and 6?", "What is 12 + 30?" })
+string? folder = null;
+string? system = null;
+var options = new GenerationOptions { Temperature = 0.6f };
+try
 {
-    var r = model.Generate(q, new KimiCpu.Generation.GenerationOptions { Temperature = 0 });
-    Console.WriteLine($"{q} -> [{r.Reasoning}] {r.Text} ({r.FinishReason}) {r.Timings.DecodeTokensPerSecond:F0} tok/s prefill {r.Timings.PrefillTokensPerSecond:F0}");
+    for (int i = 0; i < args.Length; i += 2)
+    {
+        string value = i + 1 < args.Length ? args[i + 1] : throw new FormatException($"{args[i]} needs a value.");
+        switch (args[i])
+        {
+            case "--model":
+                folder = value;
+                break;
+            case "--system":
+                system = value;
+                break;
+            case "--temperature":
+                options = options with { Temperature = float.Parse(value, CultureInfo.InvariantCulture) };
+                break;
+            case "--seed":
+                options = options with { Seed = ulong.Parse(value, CultureInfo.InvariantCulture) };
+                break;
+            default:
+                throw new FormatException($"There is no option {args[i]}; there are --model DIR, --temperature T, --seed N and --system TEXT.");
+        }
+    }
+
+    Console.OutputEncoding = new System.Text.UTF8Encoding(false);
+    using IKimiModel model = folder is null ? KimiModel.OpenEmbedded() : KimiModel.Open(folder);
+    bool terminal = !Console.IsInputRedirected && !Console.IsOutputRedirected;
+    bool colours = terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+    using var cancellation = new CancellationSwitch();
+    await new TerminalChat(model, options, system, Console.In, Console.Out, Console.Error, terminal, colours).RunAsync(cancellation);
+    return 0;
+}
+catch (Exception e) when (e is FormatException or OverflowException or CheckpointException or KimiException or ArgumentOutOfRangeException)
+{
+    Console.Error.WriteLine(e.Message);
+    return 1;
 }

@@ -1,0 +1,32 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cli.Terminal;
+
+/// <summary>Where a command reads and writes: the console, or memory in tests.</summary>
+/// <param name="Input">Standard input as bytes.</param>
+/// <param name="Output">Data.</param>
+/// <param name="Error">Progress and errors.</param>
+/// <param name="IsTerminal">Whether a person looks at the output and types the input.</param>
+internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Error, bool IsTerminal)
+{
+    /// <summary>Whether colours and moving lines are welcome (https://no-color.org).</summary>
+    public bool UsesColours => IsTerminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+
+    public static CliStreams OfConsole() => new(
+        Console.OpenStandardInput(),
+        Console.Out,
+        Console.Error,
+        !Console.IsOutputRedirected && !Console.IsInputRedirected);
+
+    /// <summary>All of the input as text.</summary>
+    public string ReadText() => new StreamReader(Input).ReadToEnd();
+
+    /// <summary>All of the input as it is.</summary>
+    public byte[] ReadBytes()
+    {
+        using var bytes = new MemoryStream();
+        Input.CopyTo(bytes);
+        return bytes.ToArray();
+    }
+}

@@ -1,0 +1,235 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using System.Text;
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Cli.Terminal;
+
+/// <summary>
+/// A conversation in a terminal: answers stream, reasoning is set apart, Ctrl-C stops an answer and not the program.
+/// Piped input is answered line by line without decoration. It needs nothing but the library's public face.
+/// </summary>
+internal sealed class TerminalChat
+{
+    private const string Help = "/reset begins anew, /think on|off switches reasoning, /exit leaves; Ctrl-C stops an answer.";
+
+    private readonly IKimiModel _model;
+    private readonly TextReader _input;
+    private readonly TextWriter _output;
+    private readonly TextWriter _error;
+    private readonly bool _decorated;
+    private readonly bool _coloured;
+    private readonly List<KimiMessage> _messages = [];
+    private readonly string? _system;
+    private GenerationOptions _options;
+
+    /// <param name="model">Answers.</param>
+    /// <param name="options">For every answer.</param>
+    /// <param name="system">An instruction for the model; null for none.</param>
+    /// <param name="input">Questions, a line each.</param>
+    /// <param name="output">Answers.</param>
+    /// <param name="error">Rates and notices.</param>
+    /// <param name="decorated">Whether a person sits at a terminal: prompts are shown.</param>
+    /// <param name="coloured">Whether the terminal shows dimmed text.</param>
+    public TerminalChat(IKimiModel model, GenerationOptions options, string? system, TextReader input, TextWriter output, TextWriter error, bool decorated, bool coloured)
+    {
+        _model = model;
+        _options = options;
+        _system = system;
+        _input = input;
+        _output = output;
+        _error = error;
+        _decorated = decorated;
+        _coloured = coloured;
+        Reset();
+    }
+
+    /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
+    /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
+    public async Task RunAsync(CancellationSwitch cancellation)
+    {
+        if (_decorated)
+        {
+            _error.WriteLine($"{_model.Info.Name}. {_model.Placement}");
+            _error.WriteLine(Help);
+        }
+
+        while (true)
+        {
+            if (_decorated)
+            {
+                _output.Write("\n> ");
+            }
+
+            string? line = _input.ReadLine();
+            if (line is null || line.Trim() == "/exit")
+            {
+                return;
+            }
+
+            if (line.Trim().Length > 0 && !TryCommand(line.Trim()))
+            {
+                await AnswerAsync(line, cancellation);
+            }
+        }
+    }
+
+    private bool TryCommand(string line)
+    {
+        switch (line)
+        {
+            case "/reset":
+                Reset();
+                _error.WriteLine("The conversation begins anew.");
+                return true;
+            case "/think on" or "/think off":
+                _options = _options with { Thinking = line.EndsWith("on", StringComparison.Ordinal) };
+                _error.WriteLine($"Reasoning is {(_options.Thinking ? "on" : "off")}.");
+                return true;
+            case "/help":
+                _error.WriteLine(Help);
+                return true;
+            default:
+                if (line.StartsWith('/'))
+                {
+                    _error.WriteLine($"There is no command {line.Split(' ')[0]}. {Help}");
+                    return true;
+                }
+
+                return false;
+        }
+    }
+
+    private void Reset()
+    {
+        _messages.Clear();
+        if (_system is not null)
+        {
+            _messages.Add(KimiMessage.System(_system));
+        }
+    }
+
+    private async Task AnswerAsync(string question, CancellationSwitch cancellation)
+    {
+        _messages.Add(KimiMessage.User(question));
+        var text = new StringBuilder();
+        bool reasoning = false;
+        GenerationResult? result = null;
+        using CancellationTokenSource source = cancellation.Begin();
+        try
+        {
+            await foreach (GenerationUpdate update in _model.GenerateAsync(_messages, _options, source.Token))
+            {
+                ShowReasoning(update.Reasoning, ref reasoning);
+                if (update.Text.Length > 0)
+                {
+                    EndReasoning(ref reasoning);
+                    text.Append(update.Text);
+                    _output.Write(update.Text);
+                    _output.Flush();
+                }
+
+                result = update.Result;
+            }
+
+            EndReasoning(ref reasoning);
+            _output.WriteLine();
+            ShowRate(result!);
+        }
+        catch (OperationCanceledException) when (source.IsCancellationRequested)
+        {
+            EndReasoning(ref reasoning);
+            _output.WriteLine();
+            _error.WriteLine("(stopped)");
+        }
+        catch (ContextLengthException e)
+        {
+            _messages.RemoveAt(_messages.Count - 1);
+            _error.WriteLine($"{e.Message} /reset begins anew.");
+            return;
+        }
+        finally
+        {
+            cancellation.End();
+        }
+
+        _messages.Add(KimiMessage.Assistant(text.ToString()));
+    }
+
+    private void ShowReasoning(string text, ref bool reasoning)
+    {
+        // In a pipe only the answer is wanted.
+        if (text.Length == 0 || !_decorated)
+        {
+            return;
+        }
+
+        if (!reasoning)
+        {
+            reasoning = true;
+            _output.Write(_coloured ? "\u001b[2m" : "[thinks: ");
+        }
+
+        _output.Write(text);
+        _output.Flush();
+    }
+
+    private void EndReasoning(ref bool reasoning)
+    {
+        if (reasoning)
+        {
+            reasoning = false;
+            _output.WriteLine(_coloured ? "\u001b[0m" : "]");
+        }
+    }
+
+    private void ShowRate(GenerationResult result)
+    {
+        if (_decorated)
+        {
+            string end = result.FinishReason == FinishReason.Length ? ", cut at the limit" : "";
+            string rate = $"({result.Usage.CompletionTokens} tokens, {result.Timings.DecodeTokensPerSecond:F0} tokens/s; prompt {result.Usage.PromptTokens} at {result.Timings.PrefillTokensPerSecond:F0}/s{end})";
+            _error.WriteLine(_coloured ? $"\u001b[2m{rate}\u001b[0m" : rate);
+        }
+    }
+}
+
+/// <summary>Lets Ctrl-C stop the running answer; at the prompt it ends the program as usual.</summary>
+internal sealed class CancellationSwitch : IDisposable
+{
+    private CancellationTokenSource? _current;
+
+    public CancellationSwitch() => Console.CancelKeyPress += OnCancel;
+
+    /// <summary>From here on Ctrl-C cancels the returned source.</summary>
+    public CancellationTokenSource Begin()
+    {
+        var source = new CancellationTokenSource();
+        Volatile.Write(ref _current, source);
+        return source;
+    }
+
+    public void End() => Volatile.Write(ref _current, null);
+
+    public void Dispose() => Console.CancelKeyPress -= OnCancel;
+
+    private void OnCancel(object? sender, ConsoleCancelEventArgs e)
+    {
+        if (Volatile.Read(ref _current) is { } source)
+        {
+            e.Cancel = true;
+            try
+            {
+                source.Cancel();
+            }
+            catch (ObjectDisposedException)
+            {
+                // The answer ended in this moment.
+                Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
+            }
+        }
+    }
+}
