@@ -114,6 +114,11 @@ internal sealed class Checkpoint : IDisposable
     /// <param name="columns">Input features by the configuration.</param>
     public StoredMatrix ResolveMatrix(string stem, int rows, int columns)
     {
+        if (_tensors.TryGetValue(stem + ".bias", out TensorEntry? bias))
+        {
+            throw Mismatch(bias, "Expected a linear layer without a bias.", "This model is not of the Kimi K2 family as it is supported here.");
+        }
+
         if (_tensors.TryGetValue(stem + ".weight_packed", out TensorEntry? packed))
         {
             return ResolveInt4(stem, packed, rows, columns);

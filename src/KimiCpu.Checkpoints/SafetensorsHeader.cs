@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 
 namespace KimiCpu.Checkpoints;
@@ -77,12 +78,43 @@ internal static class SafetensorsHeader
         return entries;
     }
 
+    /// <summary>Throws unless a condition holds. The problem's text is made only then: headers have hundreds of thousands of entries.</summary>
+    internal static void Expect(bool condition, string path, string? tensor, [InterpolatedStringHandlerArgument(nameof(condition))] ref ProblemText problem)
+    {
+        if (!condition)
+        {
+            throw new CheckpointException(path, tensor, problem.ToStringAndClear());
+        }
+    }
+
+    /// <inheritdoc cref="Expect(bool, string, string?, ref ProblemText)"/>
     internal static void Expect(bool condition, string path, string? tensor, string problem)
     {
         if (!condition)
         {
             throw new CheckpointException(path, tensor, problem);
         }
+    }
+
+    /// <summary>An interpolated text that is put together only where a condition failed.</summary>
+    [InterpolatedStringHandler]
+    internal ref struct ProblemText
+    {
+        private DefaultInterpolatedStringHandler _text;
+
+        public ProblemText(int literalLength, int formattedCount, bool condition, out bool wanted)
+        {
+            wanted = !condition;
+            _text = wanted ? new DefaultInterpolatedStringHandler(literalLength, formattedCount) : default;
+        }
+
+        public void AppendLiteral(string value) => _text.AppendLiteral(value);
+
+        public void AppendFormatted<T>(T value) => _text.AppendFormatted(value);
+
+        public void AppendFormatted<T>(T value, string? format) => _text.AppendFormatted(value, format);
+
+        public string ToStringAndClear() => _text.ToStringAndClear();
     }
 
     /// <summary>Names are unique, and ranges follow one another from the header's end to the file's.</summary>

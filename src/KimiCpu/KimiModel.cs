@@ -88,6 +88,9 @@ public sealed class KimiModel : IKimiModel
     /// <inheritdoc/>
     public KimiTokenizer Tokenizer { get; }
 
+    /// <summary>The files of kimi-nano.</summary>
+    internal static CheckpointFiles EmbeddedFiles => new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name);
+
     /// <summary>Cache pages that no call holds; for leak checks.</summary>
     internal (int Free, int Capacity) CachePages => (_engine.FreePages, _engine.PageCapacity);
 
@@ -120,7 +123,7 @@ public sealed class KimiModel : IKimiModel
     /// <param name="options">Null for the defaults.</param>
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     public static KimiModel OpenEmbedded(KimiModelOptions? options = null) =>
-        Open(new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name), options);
+        Open(EmbeddedFiles, options);
 
     /// <inheritdoc/>
     public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>

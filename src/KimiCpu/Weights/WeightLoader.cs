@@ -22,10 +22,19 @@ internal static class WeightLoader
         WeightMatrix embedding = Matrix(checkpoint, "model.embed_tokens", shape.VocabularySize, shape.HiddenSize);
         bool tied = config.TieEmbeddings || !checkpoint.Contains("lm_head.weight");
         var layers = new LayerWeights[shape.LayerCount];
-        for (int layer = 0; layer < layers.Length; layer++)
+        int done = 0;
+        try
         {
-            layers[layer] = Layer(checkpoint, shape, layer);
-            progress?.Invoke(layer + 1, layers.Length);
+            // Each matrix touches a page or two of the mapping; from a cold drive that is latency, which layers can share.
+            Parallel.For(0, layers.Length, layer =>
+            {
+                layers[layer] = Layer(checkpoint, shape, layer);
+                progress?.Invoke(Interlocked.Increment(ref done), layers.Length);
+            });
+        }
+        catch (AggregateException e)
+        {
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
         }
 
         return new ModelWeights

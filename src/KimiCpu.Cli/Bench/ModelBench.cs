@@ -1,0 +1,110 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Model;
+
+namespace KimiCpu.Cli.Bench;
+
+/// <summary>One measured part.</summary>
+/// <param name="Name">What was measured.</param>
+/// <param name="TokensPerSecond">Median of the repetitions.</param>
+/// <param name="BytesPerToken">Weights and cache that a token reads; 0 where that is not the bound.</param>
+/// <param name="BytesPerSecond">Their product; 0 where that is not the bound.</param>
+/// <param name="Bandwidth">Read bandwidth around the part, bytes per second.</param>
+internal sealed record BenchResult(string Name, double TokensPerSecond, double BytesPerToken, double BytesPerSecond, double Bandwidth)
+{
+    public double Ratio => BytesPerSecond / Bandwidth;
+}
+
+/// <summary>Prefill and decode of a model with random tokens, each beside the memory's bandwidth measured right around it.</summary>
+internal sealed class ModelBench : IDisposable
+{
+    private const int Repetitions = 3;
+
+    private readonly OpenedModel _model;
+    private readonly BandwidthProbe _probe;
+    private readonly CheckpointSummary _summary;
+    private readonly Random _random = new(1);
+
+    public ModelBench(string folder, int? threads)
+    {
+        _model = new OpenedModel(folder, ComputePrecision.Fast, threads);
+        _probe = new BandwidthProbe(_model.Pool);
+        _summary = CheckpointSummary.Of(_model.Checkpoint);
+    }
+
+    public int Threads => _model.Pool.Threads;
+
+    /// <summary>Reads a prompt of so many tokens in one pass.</summary>
+    public BenchResult Prefill(int tokens, CancellationToken cancellationToken)
+    {
+        Pass(tokens, 0);
+        (double seconds, double bandwidth) = Repeat(() => Pass(tokens, 0), cancellationToken);
+        return new BenchResult($"prefill {tokens}", tokens / seconds, 0, 0, bandwidth);
+    }
+
+    /// <summary>Generates so many tokens one after another behind a short prompt.</summary>
+    public BenchResult Decode(int tokens, CancellationToken cancellationToken)
+    {
+        const int Prompt = 16;
+        Pass(Prompt, 8);
+        double decodeSeconds = 0;
+        (_, double bandwidth) = Repeat(() => decodeSeconds += Pass(Prompt, tokens), cancellationToken);
+        double rate = tokens / (decodeSeconds / Repetitions);
+        double cached = (Prompt + (tokens / 2.0)) * _summary.CacheBytesPerToken;
+        double bytes = _summary.BytesPerToken + cached;
+        return new BenchResult($"decode {tokens}", rate, bytes, bytes * rate, bandwidth);
+    }
+
+    public void Dispose()
+    {
+        _probe.Dispose();
+        _model.Dispose();
+    }
+
+    private (double Seconds, double Bandwidth) Repeat(Action part, CancellationToken cancellationToken)
+    {
+        var seconds = new double[Repetitions];
+        double before = _probe.Measure();
+        for (int i = 0; i < Repetitions; i++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            long start = Stopwatch.GetTimestamp();
+            part();
+            seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        Array.Sort(seconds);
+        return (seconds[Repetitions / 2], (before + _probe.Measure()) / 2);
+    }
+
+    /// <summary>A new sequence: a prompt in one pass, then tokens one by one; the seconds of the latter.</summary>
+    private double Pass(int prompt, int decoded)
+    {
+        ModelShape shape = _model.Weights.Shape;
+        var cache = new KvCache(_model.HotPath, long.MaxValue, shape.MaxPositions);
+        using KvSequence sequence = cache.CreateSequence();
+        var logits = new float[shape.VocabularySize];
+        Step(sequence, prompt, logits);
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < decoded; i++)
+        {
+            Step(sequence, 1, logits);
+        }
+
+        return Stopwatch.GetElapsedTime(start).TotalSeconds;
+    }
+
+    private void Step(KvSequence sequence, int tokens, float[] logits)
+    {
+        int[] ids = [.. Enumerable.Range(0, tokens).Select(_ => _random.Next(logits.Length))];
+        sequence.TryExtend(tokens);
+        var batch = new RaggedBatch();
+        batch.Add(ids, sequence.Length, sequence.Pages, LogitsWanted.Last);
+        _model.Forward.Run(batch, logits);
+        sequence.Advance(tokens);
+    }
+}

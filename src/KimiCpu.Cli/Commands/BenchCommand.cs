@@ -1,0 +1,111 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using System.Globalization;
+using KimiCpu.Cli.Bench;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary><c>kimi bench</c>.</summary>
+internal static class BenchCommand
+{
+    public static Command Make(CliStreams streams)
+    {
+        var shape = new Option<string>("--shape") { Description = $"k2-mini, nano, or sizes such as k2-mini,layers=4 (of {BenchShape.Keys}).", DefaultValueFactory = _ => "k2-mini", HelpName = "SHAPE" };
+        var model = new Option<string?>("--model", "-m") { Description = "Measure this checkpoint instead of a synthetic one.", HelpName = "DIR" };
+        var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads. Default: one per physical core.", HelpName = "N" };
+        var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
+        var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" };
+        var gemv = new Option<bool>("--gemv") { Description = "Only the INT4 matrix-vector product at the sizes of a Kimi K2 expert." };
+        var json = new Option<bool>("--json") { Description = "JSON instead of a table." };
+        var cache = new Option<string>("--cache") { Description = "Folder for synthetic checkpoints.", DefaultValueFactory = _ => DefaultCache(), HelpName = "DIR" };
+        var command = new Command("bench", "Measures prefill and decode, and what share of the memory's read bandwidth (measured around each part) decoding reaches. A synthetic checkpoint is written once.")
+        {
+            shape, model, threads, prefill, decode, gemv, json, cache,
+        };
+        command.SetAction((parsed, cancellationToken) =>
+        {
+            (int count, List<BenchResult> results) = parsed.GetValue(gemv)
+                ? MeasureGemv(parsed.GetValue(threads), cancellationToken)
+                : MeasureModel(
+                    parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken),
+                    parsed.GetValue(threads),
+                    [.. parsed.GetValue(prefill)!.Split(',').Select(ReadCount).Where(n => n > 0)],
+                    parsed.GetValue(decode),
+                    cancellationToken);
+            string subject = parsed.GetValue(gemv) ? "gemv" : parsed.GetValue(model) ?? parsed.GetValue(shape)!;
+            if (parsed.GetValue(json))
+            {
+                streams.Output.WriteLine(ToJson(subject, count, results));
+            }
+            else
+            {
+                streams.Output.WriteLine($"{subject}, {count} threads, {CpuFeatures.Description}");
+                TextTable.Write(streams, ["part", ">per second", ">bytes each", ">GB/s", ">memory GB/s", ">ratio"], results.Select(Row));
+            }
+
+            return Task.FromResult(KimiCommand.Ok);
+        });
+        return command;
+    }
+
+    private static (int Threads, List<BenchResult> Results) MeasureGemv(int? threads, CancellationToken cancellationToken)
+    {
+        using var bench = new GemvBench(threads);
+        return (bench.Threads, [bench.Measure(2048, 7168, cancellationToken), bench.Measure(7168, 2048, cancellationToken)]);
+    }
+
+    private static (int Threads, List<BenchResult> Results) MeasureModel(string folder, int? threads, int[] prefills, int decoded, CancellationToken cancellationToken)
+    {
+        using var bench = new ModelBench(folder, threads);
+        List<BenchResult> results = [.. prefills.Select(n => bench.Prefill(n, cancellationToken))];
+        if (decoded > 0)
+        {
+            results.Add(bench.Decode(decoded, cancellationToken));
+        }
+
+        return (bench.Threads, results);
+    }
+
+    private static string[] Row(BenchResult r) =>
+    [
+        r.Name,
+        r.TokensPerSecond.ToString("F1", CultureInfo.InvariantCulture),
+        r.BytesPerToken > 0 ? InspectCommand.Bytes((long)r.BytesPerToken) : "",
+        r.BytesPerSecond > 0 ? (r.BytesPerSecond / 1e9).ToString("F1", CultureInfo.InvariantCulture) : "",
+        (r.Bandwidth / 1e9).ToString("F1", CultureInfo.InvariantCulture),
+        r.BytesPerSecond > 0 ? r.Ratio.ToString("F2", CultureInfo.InvariantCulture) : "",
+    ];
+
+    private static string ToJson(string subject, int threads, List<BenchResult> results) => JsonText.Write(json =>
+    {
+        json.WriteString("subject", subject);
+        json.WriteNumber("threads", threads);
+        json.WriteString("cpu", CpuFeatures.Description);
+        json.WriteStartArray("results");
+        foreach (BenchResult result in results)
+        {
+            json.WriteStartObject();
+            json.WriteString("part", result.Name);
+            json.WriteNumber("per_second", result.TokensPerSecond);
+            json.WriteNumber("bytes_each", result.BytesPerToken);
+            json.WriteNumber("bytes_per_second", result.BytesPerSecond);
+            json.WriteNumber("memory_bytes_per_second", result.Bandwidth);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+    });
+
+    private static int ReadCount(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int count)
+        ? count
+        : throw new FormatException($"--prefill takes counts separated by commas, such as 128,512; found '{text}'.");
+
+    private static string DefaultCache() => Path.Combine(
+        Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify) is { Length: > 0 } folder ? folder : Path.GetTempPath(),
+        "kimicpu",
+        "bench");
+}

@@ -1,0 +1,86 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Model;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary><c>kimi logits</c>.</summary>
+internal static class LogitsCommand
+{
+    private const int Chunk = 256;
+    private const int ShownTokens = 5;
+
+    public static Command Make(CliStreams streams)
+    {
+        var model = new Option<string?>("--model", "-m") { Description = "Checkpoint folder. Default: kimi-nano, embedded.", HelpName = "DIR" };
+        var tokens = new Option<string>("--tokens") { Description = "Prompt as ids separated by commas.", Required = true, HelpName = "1,2,3" };
+        var all = new Option<bool>("--all") { Description = "One row per position, instead of the last one only." };
+        var exact = new Option<bool>("--exact") { Description = "Single-precision activations and cache." };
+        var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads. Default: one per physical core.", HelpName = "N" };
+        var output = new Option<string>("--out", "-o") { Description = "File for the rows: raw little-endian float32, vocabulary values each.", Required = true, HelpName = "FILE" };
+        var command = new Command("logits", "Writes the logits of a prompt to a file, for verification.") { model, tokens, all, exact, threads, output };
+        command.SetAction((parsed, cancellationToken) =>
+        {
+            int[] prompt = [.. parsed.GetValue(tokens)!.Split(',').Select(ReadToken)];
+            ComputePrecision precision = parsed.GetValue(exact) ? ComputePrecision.Exact : ComputePrecision.Fast;
+            using var opened = new OpenedModel(parsed.GetValue(model), precision, parsed.GetValue(threads));
+            int rows = parsed.GetValue(all) ? prompt.Length : 1;
+            string file = parsed.GetValue(output)!;
+            float[] last = Write(opened, prompt, parsed.GetValue(all), file, cancellationToken);
+            streams.Output.WriteLine($"{rows} x {last.Length} float32 in {file}");
+            string best = string.Join(", ", Enumerable.Range(0, last.Length).OrderByDescending(i => last[i]).Take(ShownTokens).Select(i => string.Create(CultureInfo.InvariantCulture, $"{i}: {last[i]:F4}")));
+            streams.Output.WriteLine($"last position: {best}");
+            return Task.FromResult(KimiCommand.Ok);
+        });
+        return command;
+    }
+
+    private static int ReadToken(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int token)
+        ? token
+        : throw new FormatException($"--tokens takes ids separated by commas, such as 1,2,3; found '{text}'.");
+
+    /// <summary>Runs the prompt in chunks and writes rows as they come, beside the file first; returns the last row.</summary>
+    private static float[] Write(OpenedModel opened, int[] prompt, bool all, string file, CancellationToken cancellationToken)
+    {
+        int vocabulary = opened.Weights.Shape.VocabularySize;
+        string unfinished = file + ".unfinished";
+        var cache = new KvCache(opened.HotPath, long.MaxValue, Math.Min(opened.Weights.Shape.MaxPositions, int.MaxValue - Chunk));
+        using KvSequence sequence = cache.CreateSequence();
+        var batch = new RaggedBatch();
+        float[] logits = [];
+        try
+        {
+            using (FileStream stream = File.Create(unfinished))
+            {
+                while (sequence.Length < prompt.Length)
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    int count = Math.Min(Chunk, prompt.Length - sequence.Length);
+                    bool last = sequence.Length + count == prompt.Length;
+                    sequence.TryExtend(count);
+                    batch.Clear();
+                    batch.Add(prompt.AsSpan(sequence.Length, count), sequence.Length, sequence.Pages, all ? LogitsWanted.All : last ? LogitsWanted.Last : LogitsWanted.None);
+                    logits = new float[batch.LogitRows.Length * vocabulary];
+                    opened.Forward.Run(batch, logits);
+                    sequence.Advance(count);
+                    stream.Write(MemoryMarshal.AsBytes(logits.AsSpan()));
+                }
+            }
+
+            File.Move(unfinished, file, overwrite: true);
+        }
+        finally
+        {
+            File.Delete(unfinished);
+        }
+
+        return logits[^vocabulary..];
+    }
+}

@@ -1,0 +1,40 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary>The options of every command that opens a model.</summary>
+internal sealed class ModelOptions
+{
+    public Option<string?> Model { get; } = new("--model", "-m") { Description = "Checkpoint folder as downloaded. Default: kimi-nano, embedded.", HelpName = "DIR" };
+
+    public Option<int?> Threads { get; } = new("--threads", "-t") { Description = "Worker threads, 1 … 1024. Default: one per physical core.", HelpName = "N" };
+
+    public Option<int?> Context { get; } = new("--context") { Description = "Most tokens of prompt and answer together. Default: the model's own limit.", HelpName = "N" };
+
+    public Option<bool> Exact { get; } = new("--exact") { Description = "Single-precision activations and cache, for verification; slower." };
+
+    public void AddTo(Command command)
+    {
+        command.Add(Model);
+        command.Add(Threads);
+        command.Add(Context);
+        command.Add(Exact);
+    }
+
+    public KimiModel Open(ParseResult parsed, CliStreams streams)
+    {
+        using var progress = new ProgressLine(streams, "Opening");
+        var options = new KimiModelOptions
+        {
+            Threads = parsed.GetValue(Threads),
+            ContextLength = parsed.GetValue(Context),
+            Exact = parsed.GetValue(Exact),
+            Progress = progress,
+        };
+        return parsed.GetValue(Model) is { } folder ? KimiModel.Open(folder, options) : KimiModel.OpenEmbedded(options);
+    }
+}

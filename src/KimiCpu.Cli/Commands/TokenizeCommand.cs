@@ -1,0 +1,62 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using System.Globalization;
+using System.Text;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary><c>kimi tokenize</c>.</summary>
+internal static class TokenizeCommand
+{
+    public static Command Make(CliStreams streams)
+    {
+        var model = new Option<string>("--model", "-m") { Description = "Folder with tiktoken.model and tokenizer_config.json.", Required = true, HelpName = "DIR" };
+        var ids = new Option<bool>("--ids") { Description = "One line of ids separated by blanks, instead of a table." };
+        var allowSpecial = new Option<bool>("--allow-special") { Description = "Read names of control tokens as those tokens." };
+        var command = new Command("tokenize", "Shows the tokens of standard input, read as it is.") { model, ids, allowSpecial };
+        command.SetAction(parsed =>
+        {
+            KimiTokenizer tokenizer = KimiTokenizer.Open(parsed.GetValue(model)!);
+            int[] tokens = tokenizer.Encode(streams.ReadBytes(), parsed.GetValue(allowSpecial));
+            if (parsed.GetValue(ids))
+            {
+                streams.Output.Write(string.Join(' ', tokens) + "\n");
+            }
+            else
+            {
+                TextTable.Write(streams, [">id", "piece"], tokens.Select(t => new[] { t.ToString(CultureInfo.InvariantCulture), Piece(tokenizer, t) }));
+            }
+
+            return KimiCommand.Ok;
+        });
+        return command;
+    }
+
+    /// <summary>A token's text in quotes; what cannot be seen is escaped, bytes that are no character as \xNN.</summary>
+    private static string Piece(KimiTokenizer tokenizer, int token)
+    {
+        var text = new StringBuilder("\"");
+        ReadOnlySpan<byte> bytes = tokenizer.GetBytes(token);
+        while (!bytes.IsEmpty)
+        {
+            bool valid = Rune.DecodeFromUtf8(bytes, out Rune rune, out int used) == System.Buffers.OperationStatus.Done;
+            text.Append((valid, rune.Value) switch
+            {
+                (false, _) => $"\\x{bytes[0]:X2}",
+                (_, '\n') => "\\n",
+                (_, '\r') => "\\r",
+                (_, '\t') => "\\t",
+                (_, '"') => "\\\"",
+                (_, '\\') => "\\\\",
+                _ => Rune.IsControl(rune) || (Rune.IsWhiteSpace(rune) && rune.Value != ' ') ? $"\\u{rune.Value:X4}" : rune.ToString(),
+            });
+            bytes = bytes[(valid ? used : 1)..];
+        }
+
+        return text.Append('"').ToString();
+    }
+}

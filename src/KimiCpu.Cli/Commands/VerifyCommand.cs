@@ -1,0 +1,86 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using KimiCpu.Checkpoints;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary><c>kimi verify</c>.</summary>
+internal static class VerifyCommand
+{
+    public static Command Make(CliStreams streams)
+    {
+        var folder = new Argument<string>("DIR") { Description = "Checkpoint folder." };
+        var json = new Option<bool>("--json") { Description = "JSON instead of text." };
+        var command = new Command("verify", "Checks whether a download is whole: every file, size, header, offset, name and shape. Flipped bits inside weights are not seen.") { folder, json };
+        command.SetAction((parsed, cancellationToken) =>
+        {
+            using var progress = new ProgressLine(streams, "Verifying");
+            string path = parsed.GetValue(folder)!;
+            VerificationReport report = CheckpointVerifier.Verify(path, (done, total) => progress.Report("shard", done, total), cancellationToken);
+            report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report)] };
+            progress.Dispose();
+            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report));
+            return Task.FromResult(report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed);
+        });
+        return command;
+    }
+
+    private static IEnumerable<VerificationProblem> TokenizerProblems(string folder, VerificationReport report)
+    {
+        if (report.Problems.Any(p => p.File is KimiTokenizer.RanksFile or KimiTokenizer.ConfigFile))
+        {
+            return [];
+        }
+
+        try
+        {
+            KimiTokenizer.Open(folder);
+            return [];
+        }
+        catch (CheckpointException e)
+        {
+            return [new VerificationProblem(Path.GetFileName(e.File), e.Tensor, e.Problem)];
+        }
+    }
+
+    private static string ToText(VerificationReport report)
+    {
+        if (report.Problems.Count == 0)
+        {
+            return $"Whole: {report.Shards} shards, {report.Tensors} tensors, {InspectCommand.Bytes(report.Bytes)}.";
+        }
+
+        IEnumerable<string> lines = report.Problems.Select(p => $"{p.File}{(p.Tensor is null ? "" : $", {p.Tensor}")}: {p.Problem}");
+        return string.Join('\n', [.. lines, "", $"Fetch again: {string.Join(", ", report.FilesToFetch)}"]);
+    }
+
+    private static string ToJson(VerificationReport report) => JsonText.Write(json =>
+    {
+        json.WriteBoolean("whole", report.Problems.Count == 0);
+        json.WriteNumber("shards", report.Shards);
+        json.WriteNumber("tensors", report.Tensors);
+        json.WriteNumber("bytes", report.Bytes);
+        json.WriteStartArray("problems");
+        foreach (VerificationProblem problem in report.Problems)
+        {
+            json.WriteStartObject();
+            json.WriteString("file", problem.File);
+            json.WriteString("tensor", problem.Tensor);
+            json.WriteString("problem", problem.Problem);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        json.WriteStartArray("fetch_again");
+        foreach (string file in report.FilesToFetch)
+        {
+            json.WriteStringValue(file);
+        }
+
+        json.WriteEndArray();
+    });
+}

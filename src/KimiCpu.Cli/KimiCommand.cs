@@ -1,0 +1,78 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using KimiCpu.Checkpoints;
+using KimiCpu.Cli.Commands;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Cli;
+
+/// <summary>The whole command line: parses, runs, and turns every failure into a sentence and an exit code.</summary>
+internal static class KimiCommand
+{
+    public const int Ok = 0;
+    public const int Failed = 1;
+    public const int Usage = 2;
+    public const int Cancelled = 130;
+
+    /// <param name="args">Without the program's name.</param>
+    /// <param name="streams">Where to read and write.</param>
+    /// <param name="cancellation">Cancelled by Ctrl-C.</param>
+    public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
+    {
+        ParseResult parsed = MakeRoot(streams).Parse(args);
+        if (parsed.Errors.Count > 0)
+        {
+            foreach (var error in parsed.Errors)
+            {
+                await streams.Error.WriteLineAsync(error.Message);
+            }
+
+            await streams.Error.WriteLineAsync("`kimi --help` lists the commands, `kimi COMMAND --help` their options.");
+            return Usage;
+        }
+
+        try
+        {
+            var configuration = new InvocationConfiguration { Output = streams.Output, Error = streams.Error, EnableDefaultExceptionHandler = false };
+            return await parsed.InvokeAsync(configuration, cancellation.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            await streams.Error.WriteLineAsync("Cancelled.");
+            return Cancelled;
+        }
+        catch (Exception e) when (e is ArgumentException or FormatException)
+        {
+            await streams.Error.WriteLineAsync(FirstLine(e));
+            return Usage;
+        }
+        catch (Exception e) when (e is CheckpointException or KimiException or IOException or UnauthorizedAccessException or NotSupportedException)
+        {
+            await streams.Error.WriteLineAsync(FirstLine(e));
+            return Failed;
+        }
+    }
+
+    internal static RootCommand MakeRoot(CliStreams streams) => new(
+        "Runs Kimi K2 checkpoints on this machine, as downloaded. Without --model it uses kimi-nano, a very small model that comes along. "
+        + "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled.")
+    {
+        ChatCommand.Make(streams),
+        GenerateCommand.Make(streams),
+        TokenizeCommand.Make(streams),
+        LogitsCommand.Make(streams),
+        InspectCommand.Make(streams),
+        VerifyCommand.Make(streams),
+        BenchCommand.Make(streams),
+    };
+
+    /// <summary>The message without .NET's "(Parameter 'x')" and what follows it.</summary>
+    private static string FirstLine(Exception e)
+    {
+        string message = e.Message.ReplaceLineEndings("\n").Split('\n')[0];
+        int parameter = message.IndexOf(" (Parameter '", StringComparison.Ordinal);
+        return parameter < 0 ? message : message[..parameter];
+    }
+}
