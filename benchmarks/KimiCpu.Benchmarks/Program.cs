@@ -1,4 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-System.Console.WriteLine("kimi");
+using BenchmarkDotNet.Running;
+
+BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);

@@ -1,0 +1,122 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Compute.Reference;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Tests.Cpu;
+
+[TestFixture]
+[Category("Kernels")]
+internal sealed unsafe class FloatGemvTests
+{
+    private static IEnumerable<InstructionSet> Sets => CpuFeatures.Supported;
+
+    private static IEnumerable<WeightFormat> Formats => Enum.GetValues<WeightFormat>();
+
+    [Test]
+    public void Every_path_agrees_with_the_reference_at_every_width(
+        [ValueSource(nameof(Sets))] InstructionSet set, [ValueSource(nameof(Formats))] WeightFormat format)
+    {
+        var random = new Random(1);
+        foreach (int columns in Enumerable.Range(1, 70).Concat([127, 128, 129, 200, 300, 576, 1000]))
+        {
+            using var weight = new RandomMatrix(format, 3, columns, columns, block: columns % 2 == 0 ? 128 : 16);
+            using var buffer = new GuardedBuffer(4 * columns);
+            var x = new Span<float>(buffer.Pointer, columns);
+            foreach (ref float value in x)
+            {
+                value = random.NextSingle() - 0.5f;
+            }
+
+            var expected = new float[3];
+            ReferenceLinear.Multiply(weight.Matrix, x, 1, expected);
+            var actual = new float[3];
+            fixed (float* y = actual)
+            {
+                FloatGemv.Multiply(set, weight.Matrix, 0, 3, (float*)buffer.Pointer, columns, 1, y, 3);
+            }
+
+            double magnitude = 0;
+            for (int c = 0; c < columns; c++)
+            {
+                magnitude += Math.Abs(x[c]) * Enumerable.Range(0, 3).Max(r => Math.Abs(ReferenceLinear.Element(weight.Matrix, r, c)));
+            }
+
+            Assert.That(actual, Is.EqualTo(expected).Within(1e-6 * magnitude), $"{columns} columns");
+        }
+    }
+
+    [Test]
+    public void Tokens_rows_and_splits_never_change_a_bit(
+        [ValueSource(nameof(Sets))] InstructionSet set, [ValueSource(nameof(Formats))] WeightFormat format)
+    {
+        const int Rows = 70;
+        const int Tokens = 11;
+        foreach (int columns in new[] { 33, 200 })
+        {
+            using var weight = new RandomMatrix(format, Rows, columns, 7, block: 48);
+            var random = new Random(8);
+            float[] x = [.. Enumerable.Range(0, Tokens * columns).Select(_ => random.NextSingle() - 0.5f)];
+            var together = new float[Tokens * Rows];
+            fixed (float* source = x)
+            fixed (float* y = together)
+            {
+                FloatGemv.Multiply(set, weight.Matrix, 0, Rows, source, columns, Tokens, y, Rows);
+                for (int t = 0; t < Tokens; t++)
+                {
+                    var alone = new float[Rows];
+                    fixed (float* z = alone)
+                    {
+                        FloatGemv.Multiply(set, weight.Matrix, 0, 50, source + (t * columns), columns, 1, z, Rows);
+                        FloatGemv.Multiply(set, weight.Matrix, 50, Rows, source + (t * columns), columns, 1, z, Rows);
+                    }
+
+                    Assert.That(together.AsSpan(t * Rows, Rows).ToArray(), Is.EqualTo(alone), $"token {t}");
+                }
+            }
+        }
+    }
+
+    [Test]
+    public void Every_fp8_code_is_decoded_exactly([ValueSource(nameof(Sets))] InstructionSet set)
+    {
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, 256, 64, 1, block: 64);
+        System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(weight.Scales).Fill(1);
+        for (int code = 0; code < 256; code++)
+        {
+            weight.Data.Slice(code * 64, 64).Clear();
+            weight.Data[(code * 64) + (code % 64)] = (byte)code;
+        }
+
+        var result = new float[256];
+        float[] ones = [.. Enumerable.Repeat(1f, 64)];
+        fixed (float* x = ones)
+        fixed (float* y = result)
+        {
+            FloatGemv.Multiply(set, weight.Matrix, 0, 256, x, 64, 1, y, 256);
+        }
+
+        Assert.That(result, Is.EqualTo(Float8E4M3.Values.ToArray()));
+        Assert.That(result.Count(float.IsNaN), Is.EqualTo(2));
+        Assert.That(result[1], Is.EqualTo(MathF.Pow(2, -9)));
+        Assert.That(result[0x7E], Is.EqualTo(448));
+    }
+
+    [Test]
+    public void Decoded_rows_equal_the_stored_values([ValueSource(nameof(Formats))] WeightFormat format)
+    {
+        foreach (int columns in new[] { 1, 15, 16, 33, 100 })
+        {
+            using var weight = new RandomMatrix(format, 4, columns, 11, block: 3);
+            var row = new float[columns];
+            WeightDecoder.DecodeRow(weight.Matrix, 3, row);
+            for (int c = 0; c < columns; c++)
+            {
+                Assert.That(row[c], Is.EqualTo((float)ReferenceLinear.Element(weight.Matrix, 3, c)));
+            }
+        }
+    }
+}

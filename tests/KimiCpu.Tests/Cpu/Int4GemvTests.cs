@@ -1,0 +1,160 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Compute.Reference;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Tests.Cpu;
+
+[TestFixture]
+[Category("Kernels")]
+internal sealed unsafe class Int4GemvTests
+{
+    private static IEnumerable<InstructionSet> Sets => CpuFeatures.Supported;
+
+    private static IEnumerable<int> Columns => [.. Enumerable.Range(1, 140), 255, 256, 257, 511, 512, 513, 544, 1000, 1024, 1536, 2048, 2080];
+
+    [Test]
+    public void Every_path_gives_the_scalar_result_at_every_width([ValueSource(nameof(Sets))] InstructionSet set)
+    {
+        foreach (int columns in Columns)
+        {
+            using var weight = new RandomMatrix(WeightFormat.Int4Group32, 3, columns, columns);
+            float[] x = Activations(columns, columns);
+            using QuantizedRows rounded = Quantize(x, columns);
+            float[] expected = Run(InstructionSet.Scalar, weight.Matrix, rounded, 1);
+            float[] actual = Run(set, weight.Matrix, rounded, 1);
+            AssertClose(actual, expected, Magnitude(weight.Matrix, x), $"{columns} columns");
+        }
+    }
+
+    [Test]
+    public void Scalar_result_is_the_exact_one_of_the_rounded_activations()
+    {
+        const int Columns = 1000;
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, 5, Columns, 1);
+        using QuantizedRows rounded = Quantize(Activations(Columns, 2), Columns);
+        float[] x = Dequantize(rounded, Columns);
+        var expected = new float[5];
+        ReferenceLinear.Multiply(weight.Matrix, x, 1, expected);
+        AssertClose(Run(InstructionSet.Scalar, weight.Matrix, rounded, 1), expected, Magnitude(weight.Matrix, x), "scalar");
+    }
+
+    /// <summary>All nibbles 0 (-8) or 15 (7) against the largest activations of either sign: the int16 sums' extremes.</summary>
+    [Test]
+    public void Extreme_weights_and_activations_do_not_saturate(
+        [ValueSource(nameof(Sets))] InstructionSet set, [Values(0x00, 0xFF, 0x0F, 0xF0)] int packed, [Values(1, -1)] int sign)
+    {
+        const int Columns = 1024;
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, 2, Columns, 3);
+        weight.Data.Fill((byte)packed);
+        System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ushort>(weight.Scales).Fill(0x3F80);
+        float[] x = [.. Enumerable.Repeat(sign * 127f, Columns)];
+        using QuantizedRows rounded = Quantize(x, Columns);
+        int low = (packed & 15) - 8;
+        int high = (packed >> 4) - 8;
+        float expected = sign * 127f * (low + high) * (Columns / 2);
+        Assert.That(Run(set, weight.Matrix, rounded, 1), Is.All.EqualTo(expected));
+    }
+
+    [Test]
+    public void Tokens_rows_and_splits_never_change_a_bit([ValueSource(nameof(Sets))] InstructionSet set)
+    {
+        foreach (int columns in new[] { 96, 512, 1000, 2048 })
+        {
+            using var weight = new RandomMatrix(WeightFormat.Int4Group32, 7, columns, columns);
+            const int Tokens = 11;
+            using QuantizedRows rounded = Quantize(Activations(columns * Tokens, 5), columns);
+            float[] together = Run(set, weight.Matrix, rounded, Tokens);
+            for (int t = 0; t < Tokens; t++)
+            {
+                var alone = new float[7];
+                fixed (float* y = alone)
+                {
+                    int row = t;
+                    Int4Gemv.Multiply(set, weight.Matrix, 0, 3, rounded, &row, 1, y, 7);
+                    Int4Gemv.Multiply(set, weight.Matrix, 3, 7, rounded, &row, 1, y, 7);
+                }
+
+                Assert.That(together.AsSpan(t * 7, 7).ToArray(), Is.EqualTo(alone), $"token {t}, {columns} columns");
+            }
+        }
+    }
+
+    [Test]
+    public void Values_that_are_not_finite_reach_the_result(
+        [ValueSource(nameof(Sets))] InstructionSet set, [Values(float.NaN, float.PositiveInfinity, float.NegativeInfinity)] float bad, [Values(70, 512)] int columns)
+    {
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, 2, columns, 9);
+        float[] x = Activations(columns, 1);
+        x[columns - 3] = bad;
+        using QuantizedRows rounded = Quantize(x, columns);
+        Assert.That(Run(set, weight.Matrix, rounded, 1), Is.All.Matches<float>(y => !float.IsFinite(y)));
+
+        using QuantizedRows fine = Quantize(Activations(columns, 1), columns);
+        System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ushort>(weight.Scales)[0] = BFloat16.FromSingle(bad);
+        Assert.That(float.IsFinite(Run(set, weight.Matrix, fine, 1)[0]), Is.False);
+    }
+
+    [Test]
+    public void Zero_activations_give_zero([ValueSource(nameof(Sets))] InstructionSet set)
+    {
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, 4, 700, 9);
+        using QuantizedRows rounded = Quantize(new float[700], 700);
+        Assert.That(Run(set, weight.Matrix, rounded, 1), Is.All.Zero);
+    }
+
+    private static float[] Activations(int count, int seed)
+    {
+        var random = new Random(seed);
+        return [.. Enumerable.Range(0, count).Select(_ => (float)((random.NextDouble() - 0.5) * Math.Exp(2 * random.NextDouble())))];
+    }
+
+    private static QuantizedRows Quantize(float[] x, int columns)
+    {
+        var rows = new QuantizedRows();
+        rows.Resize(x.Length / columns, columns);
+        fixed (float* source = x)
+        {
+            for (int row = 0; row < rows.Rows; row++)
+            {
+                ActivationQuantizer.Quantize(InstructionSet.Scalar, source + (row * columns), columns, rows.Row(row));
+            }
+        }
+
+        return rows;
+    }
+
+    private static float[] Dequantize(QuantizedRows rows, int columns)
+    {
+        QuantizedRow row = rows.Row(0);
+        return [.. Enumerable.Range(0, columns).Select(c => row.Scales[c / 32] * ((c & 1) == 0 ? row.Even[c / 2] : row.Odd[c / 2]))];
+    }
+
+    private static float[] Run(InstructionSet set, WeightMatrix weight, QuantizedRows x, int tokens)
+    {
+        var result = new float[tokens * weight.Rows];
+        int[] rows = [.. Enumerable.Range(0, tokens)];
+        fixed (float* y = result)
+        fixed (int* tokenRows = rows)
+        {
+            Int4Gemv.Multiply(set, weight, 0, weight.Rows, x, tokenRows, tokens, y, weight.Rows);
+        }
+
+        return result;
+    }
+
+    /// <summary>Σ |w x|, what rounding errors are relative to: the bias of 8 is added and taken off again, so of (|w| + 8).</summary>
+    private static double Magnitude(WeightMatrix weight, float[] x) =>
+        x.Select((value, c) => Math.Abs(value) * (Math.Abs(ReferenceLinear.Element(weight, 0, c)) + 0.4)).Sum();
+
+    private static void AssertClose(float[] actual, float[] expected, double magnitude, string what)
+    {
+        for (int i = 0; i < expected.Length; i++)
+        {
+            Assert.That(actual[i], Is.EqualTo(expected[i]).Within(1e-6 * magnitude), $"{what}, row {i}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Tests.Cpu;
+
+/// <summary>
+/// Runs the kernel and model tests again in child processes in which the runtime pretends to have a smaller CPU. The child
+/// proves that the level is really off: older switches such as EnableAVX512F are silently ignored by .NET 10.
+/// </summary>
+[TestFixture]
+internal sealed class IsaMatrixTests
+{
+    private const string ExpectedBest = "KIMICPU_TEST_EXPECTED_BEST";
+
+    [TestCase("DOTNET_EnableAVX512", InstructionSet.Avx2)]
+    [TestCase("DOTNET_EnableAVX2", InstructionSet.Vector128)]
+    [TestCase("DOTNET_EnableHWIntrinsic", InstructionSet.Scalar)]
+    [CancelAfter(240_000)]
+    public void Kernels_pass_on_a_smaller_cpu(string turnedOff, InstructionSet best)
+    {
+        if (CpuFeatures.Best < best || Environment.GetEnvironmentVariable(ExpectedBest) is not null)
+        {
+            Assert.Ignore($"This process has {CpuFeatures.Best} already; the level below it is tested on a larger CPU.");
+        }
+
+        var start = new ProcessStartInfo(Environment.ProcessPath!) { RedirectStandardOutput = true, RedirectStandardError = true };
+        if (Path.GetFileNameWithoutExtension(Environment.ProcessPath!) == "dotnet")
+        {
+            start.ArgumentList.Add(typeof(IsaMatrixTests).Assembly.Location);
+        }
+
+        start.ArgumentList.Add("--filter");
+        start.ArgumentList.Add("TestCategory=Kernels");
+        start.Environment[turnedOff] = "0";
+        start.Environment[ExpectedBest] = best.ToString();
+        using Process child = Process.Start(start)!;
+        Task<string> error = child.StandardError.ReadToEndAsync();
+        string output = child.StandardOutput.ReadToEnd();
+        child.WaitForExit();
+        Assert.That(child.ExitCode, Is.Zero, () => output[^Math.Min(output.Length, 4000)..] + error.Result);
+        Assert.That(output, Does.Contain("The_level_is_really_off").Or.Match(@"succeeded: \d{2,}"));
+    }
+
+    [Test]
+    [Category("Kernels")]
+    public void The_level_is_really_off()
+    {
+        if (Environment.GetEnvironmentVariable(ExpectedBest) is { } expected)
+        {
+            Assert.That(CpuFeatures.Best.ToString(), Is.EqualTo(expected));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Tests.Cpu;
+
+[TestFixture]
+[Category("Kernels")]
+internal sealed unsafe class LatentAttentionTests
+{
+    [Test]
+    public void Attention_over_pages_is_a_softmax_over_all_of_them(
+        [Values(1, 2, 63, 64, 65, 200)] int visible, [Values(1, 4, 5, 8)] int heads, [Values] bool bfloat16, [Values(1f, 300f)] float size)
+    {
+        ModelShape shape = Shapes.Small();
+        using var pages = new KvPages(shape, bfloat16);
+        using var attention = new LatentAttention(shape, bfloat16);
+        (float[] query, float[][] cache, int[] table) = Prepare(shape, pages, visible, heads, size);
+        float[] actual = Run(shape, attention, pages, query, heads, table, visible);
+        for (int h = 0; h < heads; h++)
+        {
+            double[] expected = Expected(shape, query.AsSpan(h * shape.CacheWidth, shape.CacheWidth), cache);
+            for (int c = 0; c < shape.KeyValueLoraRank; c++)
+            {
+                Assert.That(actual[(h * shape.KeyValueLoraRank) + c], Is.EqualTo(expected[c]).Within(2e-5 * size), $"head {h}, column {c}");
+            }
+        }
+    }
+
+    [Test]
+    public void A_head_does_not_depend_on_the_heads_beside_it()
+    {
+        ModelShape shape = Shapes.Small();
+        using var pages = new KvPages(shape, bfloat16: true);
+        using var attention = new LatentAttention(shape, bfloat16: true);
+        (float[] query, _, int[] table) = Prepare(shape, pages, 150, 8, 1);
+        float[] together = Run(shape, attention, pages, query, 8, table, 150);
+        for (int h = 0; h < 8; h++)
+        {
+            float[] alone = Run(shape, attention, pages, query[(h * shape.CacheWidth)..((h + 1) * shape.CacheWidth)], 1, table, 150);
+            Assert.That(together.AsSpan(h * shape.KeyValueLoraRank, shape.KeyValueLoraRank).ToArray(), Is.EqualTo(alone));
+        }
+    }
+
+    [Test]
+    public void A_NaN_in_the_cache_reaches_the_result_and_what_lies_behind_the_end_does_not()
+    {
+        ModelShape shape = Shapes.Small();
+        using var pages = new KvPages(shape, bfloat16: true);
+        using var attention = new LatentAttention(shape, bfloat16: true);
+        (float[] query, _, int[] table) = Prepare(shape, pages, 100, 2, 1);
+        float[] before = Run(shape, attention, pages, query, 2, table, 70);
+        pages.Write(table[1], 1, 70 - KvPage.Tokens, [.. Enumerable.Repeat(float.NaN, shape.CacheWidth)]);
+        Assert.That(Run(shape, attention, pages, query, 2, table, 70), Is.EqualTo(before));
+        Assert.That(Run(shape, attention, pages, query, 2, table, 71), Is.All.NaN);
+    }
+
+    private static (float[] Query, float[][] Cache, int[] Table) Prepare(ModelShape shape, KvPages pages, int tokens, int heads, float size)
+    {
+        var random = new Random(tokens);
+        int count = (tokens + KvPage.Tokens - 1) / KvPage.Tokens;
+        pages.Reserve(count + 3);
+
+        // Pages out of order, as after reuse.
+        int[] table = [.. Enumerable.Range(0, count).Select(i => count + 2 - i)];
+        var cache = new float[tokens][];
+        for (int t = 0; t < tokens; t++)
+        {
+            float[] row = [.. Enumerable.Range(0, shape.CacheWidth).Select(_ => (random.NextSingle() - 0.5f) * size)];
+            cache[t] = pages.IsBFloat16 ? [.. row.Select(v => BFloat16.ToSingle(BFloat16.FromSingle(v)))] : row;
+            pages.Write(table[t / KvPage.Tokens], 1, t % KvPage.Tokens, row);
+        }
+
+        return ([.. Enumerable.Range(0, heads * shape.CacheWidth).Select(_ => random.NextSingle() - 0.5f)], cache, table);
+    }
+
+    private static float[] Run(ModelShape shape, LatentAttention attention, KvPages pages, float[] query, int heads, int[] table, int visible)
+    {
+        var context = new float[heads * shape.KeyValueLoraRank];
+        fixed (float* q = query)
+        fixed (float* y = context)
+        {
+            attention.Attend(q, heads, pages, 1, table, visible, y);
+        }
+
+        return context;
+    }
+
+    private static double[] Expected(ModelShape shape, ReadOnlySpan<float> query, float[][] cache)
+    {
+        var scores = new double[cache.Length];
+        for (int t = 0; t < cache.Length; t++)
+        {
+            for (int c = 0; c < shape.CacheWidth; c++)
+            {
+                scores[t] += (double)query[c] * cache[t][c];
+            }
+        }
+
+        Compute.Reference.ReferenceOps.Softmax(scores);
+        return [.. Enumerable.Range(0, shape.KeyValueLoraRank).Select(c => cache.Select((row, t) => scores[t] * row[c]).Sum())];
+    }
+}

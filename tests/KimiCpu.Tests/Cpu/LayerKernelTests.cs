@@ -1,0 +1,86 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Compute.Reference;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Tests.Cpu;
+
+/// <summary>The small kernels of a layer against their references.</summary>
+[TestFixture]
+[Category("Kernels")]
+internal sealed class LayerKernelTests
+{
+    [Test]
+    public void RmsNorm_agrees_with_the_reference()
+    {
+        foreach (int size in Enumerable.Range(1, 80).Append(7168))
+        {
+            (float[] x, float[] weight) = (Values(size, size, 10), Values(size, size + 1, 2));
+            var expected = new float[size];
+            ReferenceOps.RmsNorm(x, weight, 1e-5f, expected);
+            RmsNorm.Apply(x, weight, 1e-5f, x);
+            Assert.That(x, Is.EqualTo(expected).Within(2e-6 * expected.Max(Math.Abs)), $"{size}");
+        }
+    }
+
+    [Test]
+    public void SwiGlu_agrees_with_the_reference_also_where_exponentials_overflow()
+    {
+        float[] gate = [.. Values(200, 3, 20), 88, -88, 100, -100, 1e30f, -1e30f, 0, -0f];
+        float[] up = Values(gate.Length, 4, 3);
+        var expected = new float[gate.Length];
+        ReferenceOps.SwiGlu(gate, up, expected);
+        SwiGlu.Apply(gate, up, new float[gate.Length]);
+        for (int i = 0; i < gate.Length; i++)
+        {
+            Assert.That(gate[i], Is.EqualTo(expected[i]).Within(1e-6 * Math.Max(1e-6, Math.Abs(expected[i]))), $"{i}");
+        }
+    }
+
+    [Test]
+    public void Router_agrees_with_the_reference([Values(1, 4)] int groups, [Values(true, false)] bool normalize)
+    {
+        ModelShape shape = Shapes.Small() with { ExpertCount = 32, ExpertsPerToken = 6, ExpertGroupCount = groups, ExpertGroupsPerToken = Math.Min(2, groups), NormalizeExpertWeights = normalize };
+        var router = new Router(shape);
+        for (int round = 0; round < 200; round++)
+        {
+            (float[] logits, float[] bias) = (Values(32, round, 4), Values(32, 1000 + round, 0.5f));
+            (int[] ids, float[] weights) = (new int[6], new float[6]);
+            (int[] expectedIds, float[] expectedWeights) = (new int[6], new float[6]);
+            router.Route(logits, bias, ids, weights);
+            if (ReferenceRouter.Route(shape, logits, bias, expectedIds, expectedWeights) > 1e-5)
+            {
+                Assert.That(ids, Is.EquivalentTo(expectedIds));
+                Assert.That(weights.Order(), Is.EqualTo(expectedWeights.Order()).Within(1e-5));
+            }
+        }
+    }
+
+    [Test]
+    public void Router_breaks_ties_by_the_lower_id_and_ignores_the_bias_in_weights()
+    {
+        ModelShape shape = Shapes.Small() with { ExpertCount = 8, ExpertsPerToken = 3, RoutedScalingFactor = 3 };
+        (int[] ids, float[] weights) = (new int[3], new float[3]);
+        new Router(shape).Route(new float[8], [0, 0, 0, 0, 0, 0, 0, 0.25f], ids, weights);
+        Assert.That(ids, Is.EqualTo(new[] { 7, 0, 1 }));
+        Assert.That(weights, Is.All.EqualTo(1).Within(1e-6));
+    }
+
+    [Test]
+    public void Router_gives_valid_ids_for_logits_that_are_no_numbers()
+    {
+        var router = new Router(Shapes.Small() with { ExpertCount = 8, ExpertsPerToken = 3 });
+        (int[] ids, float[] weights) = (new int[3], new float[3]);
+        router.Route([.. Enumerable.Repeat(float.NaN, 8)], new float[8], ids, weights);
+        Assert.That(ids, Is.All.InRange(0, 7));
+        Assert.That(weights, Is.All.NaN);
+    }
+
+    private static float[] Values(int count, int seed, float range)
+    {
+        var random = new Random(seed);
+        return [.. Enumerable.Range(0, count).Select(_ => (random.NextSingle() - 0.5f) * range)];
+    }
+}

@@ -1,0 +1,120 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Tests.Cpu;
+
+[TestFixture]
+internal sealed class WorkerPoolTests
+{
+    [Test]
+    public void Every_item_is_executed_once([Values(1, 2, 3, 8)] int threads)
+    {
+        using var pool = new WorkerPool(threads);
+        for (int items = 0; items < 300; items++)
+        {
+            var counts = new int[items];
+            pool.Run(items, new PoolAction((begin, end, worker) =>
+            {
+                Assert.That(worker, Is.InRange(0, threads - 1));
+                for (int i = begin; i < end; i++)
+                {
+                    Interlocked.Increment(ref counts[i]);
+                }
+            }));
+            Assert.That(counts, Is.All.EqualTo(1), $"{items} items");
+        }
+    }
+
+    [Test]
+    public void Many_short_runs_in_a_row_lose_nothing([Values(2, 5)] int threads)
+    {
+        using var pool = new WorkerPool(threads);
+        long sum = 0;
+        var work = new PoolAction((begin, end, _) => Interlocked.Add(ref sum, end - begin));
+        for (int run = 0; run < 50_000; run++)
+        {
+            pool.Run(1 + (run % 37), work);
+            if (run % 5000 == 0)
+            {
+                // Long enough for the workers to fall asleep.
+                Thread.Sleep(5);
+            }
+        }
+
+        Assert.That(sum, Is.EqualTo(Enumerable.Range(0, 50_000).Sum(r => 1L + (r % 37))));
+    }
+
+    [Test]
+    public void An_exception_reaches_the_caller_and_the_pool_goes_on([Values(1, 2, 4)] int threads)
+    {
+        using var pool = new WorkerPool(threads);
+        for (int round = 0; round < 100; round++)
+        {
+            Assert.That(
+                () => pool.Run(20, new PoolAction((begin, end, _) => throw new InvalidDataException("item"))),
+                Throws.TypeOf<InvalidDataException>());
+            int done = 0;
+            pool.Run(20, new PoolAction((begin, end, _) => Interlocked.Add(ref done, end - begin)));
+            Assert.That(done, Is.EqualTo(20));
+        }
+    }
+
+    [Test]
+    public void A_worker_that_is_held_up_does_not_hold_up_the_others_items()
+    {
+        using var pool = new WorkerPool(2);
+        using var release = new ManualResetEventSlim();
+        int first = 0;
+        int others = 0;
+        pool.Run(64, new PoolAction((begin, end, _) =>
+        {
+            if (Interlocked.Exchange(ref first, 1) == 0)
+            {
+                // Whoever comes first waits until all else is done by the other one.
+                Assert.That(release.Wait(TimeSpan.FromSeconds(20)));
+            }
+            else if (Interlocked.Add(ref others, end - begin) >= 64 - 8)
+            {
+                release.Set();
+            }
+        }));
+        Assert.That(others, Is.GreaterThanOrEqualTo(56));
+    }
+
+    [Test]
+    public void A_run_inside_a_run_is_refused()
+    {
+        using var pool = new WorkerPool(2);
+        Assert.That(
+            () => pool.Run(4, new PoolAction((_, _, _) => pool.Run(4, new PoolAction((_, _, _) => { })))),
+            Throws.InvalidOperationException);
+    }
+
+    [Test]
+    public void Disposal_ends_the_threads_and_may_be_repeated()
+    {
+        var pool = new WorkerPool(4);
+        pool.Run(10, new PoolAction((_, _, _) => { }));
+        pool.Dispose();
+        pool.Dispose();
+        Assert.That(() => pool.Run(1, new PoolAction((_, _, _) => { })), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => new WorkerPool(0), Throws.TypeOf<ArgumentOutOfRangeException>());
+    }
+
+    [Test]
+    public void Runs_allocate_nothing()
+    {
+        using var pool = new WorkerPool(2);
+        var work = new PoolAction((_, _, _) => { });
+        pool.Run(100, work);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1000; i++)
+        {
+            pool.Run(100, work);
+        }
+
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(1000));
+    }
+}
