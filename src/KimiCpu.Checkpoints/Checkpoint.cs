@@ -112,7 +112,11 @@ internal sealed class Checkpoint : IDisposable
     /// <param name="stem">Name without <c>.weight</c> or <c>.weight_packed</c>.</param>
     /// <param name="rows">Output features by the configuration.</param>
     /// <param name="columns">Input features by the configuration.</param>
-    public StoredMatrix ResolveMatrix(string stem, int rows, int columns)
+    /// <param name="readWeightShape">
+    /// Whether the numbers inside <c>weight_shape</c> are compared too. They lie scattered over all shards: Kimi K2 has 69,000,
+    /// and a page fault for each reads gigabytes around them.
+    /// </param>
+    public StoredMatrix ResolveMatrix(string stem, int rows, int columns, bool readWeightShape = true)
     {
         if (_tensors.TryGetValue(stem + ".bias", out TensorEntry? bias))
         {
@@ -121,7 +125,7 @@ internal sealed class Checkpoint : IDisposable
 
         if (_tensors.TryGetValue(stem + ".weight_packed", out TensorEntry? packed))
         {
-            return ResolveInt4(stem, packed, rows, columns);
+            return ResolveInt4(stem, packed, rows, columns, readWeightShape);
         }
 
         TensorEntry data = Get(stem + ".weight");
@@ -202,7 +206,7 @@ internal sealed class Checkpoint : IDisposable
             .ToDictionary(p => p.Key[LanguageModelPrefix.Length..], p => p.Value, StringComparer.Ordinal);
     }
 
-    private StoredMatrix ResolveInt4(string stem, TensorEntry packed, int rows, int columns)
+    private StoredMatrix ResolveInt4(string stem, TensorEntry packed, int rows, int columns, bool readWeightShape)
     {
         const int ColumnsPerWord = 8;
         const int GroupSize = 32;
@@ -211,13 +215,18 @@ internal sealed class Checkpoint : IDisposable
         TensorEntry scales = Get(stem + ".weight_scale");
         CheckType(scales, ElementType.BFloat16);
         CheckShape(scales, rows, Blocks(columns, GroupSize));
-        CheckWeightShape(Get(stem + ".weight_shape"), rows, columns);
+        TensorEntry shape = Get(stem + ".weight_shape");
+        CheckShape(shape, 2);
+        if (readWeightShape)
+        {
+            CheckWeightShape(shape, rows, columns);
+        }
+
         return new StoredMatrix(StoredFormat.Int4Group32, rows, columns, packed, scales, 0, 0);
     }
 
     private unsafe void CheckWeightShape(TensorEntry entry, int rows, int columns)
     {
-        CheckShape(entry, 2);
         var bytes = new ReadOnlySpan<byte>(Pointer(entry), (int)entry.Length);
         (long storedRows, long storedColumns) = entry.Type switch
         {

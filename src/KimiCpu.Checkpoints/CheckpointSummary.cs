@@ -75,7 +75,7 @@ internal sealed class CheckpointSummary
             return (entry.Length, entry.Type.Name());
         }
 
-        StoredMatrix matrix = checkpoint.ResolveMatrix(tensor.Name, tensor.Rows, tensor.Columns);
+        StoredMatrix matrix = checkpoint.ResolveMatrix(tensor.Name, tensor.Rows, tensor.Columns, readWeightShape: false);
         string format = matrix.Format switch
         {
             StoredFormat.Int4Group32 => "INT4 g32",

@@ -154,7 +154,7 @@ internal sealed class GenerationEngine : IDisposable
         foreach (GenerationJob job in _running)
         {
             KvSequence sequence = job.Sequence!;
-            (job.StepRows, job.StepLogits) = (0, -1);
+            (job.StepFirstRow, job.StepRows, job.StepLogits) = (_batch.RowCount, 0, -1);
             if (job.PromptDone)
             {
                 // Without a free page the job pauses until another one ends.
@@ -210,7 +210,11 @@ internal sealed class GenerationEngine : IDisposable
         foreach (GenerationJob job in moving)
         {
             job.Sequence!.Advance(job.StepRows);
-            if (job.StepLogits >= 0)
+            if (FirstNonFiniteLayer(job) is { } layer)
+            {
+                FailNonFinite(job, $"layer {layer}");
+            }
+            else if (job.StepLogits >= 0)
             {
                 Continue(job, _logits.AsSpan(job.StepLogits * vocabulary, vocabulary));
             }
@@ -222,11 +226,7 @@ internal sealed class GenerationEngine : IDisposable
     {
         if (!float.IsFinite(TensorPrimitives.MaxMagnitude(logits)))
         {
-            int layer = _forward.NonFiniteLayer(_batch.LogitRows[job.StepLogits]);
-            string place = layer < 0 ? "the output head" : $"layer {layer}";
-            End(job, j => j.Fail(new KimiException(
-                $"The logits of token {j.Answer.Tokens.Count} of the answer are not finite; the first NaN or infinity appeared in {place}. "
-                + "The weights may be damaged: run `kimi verify`.")));
+            FailNonFinite(job, "the output head");
             return;
         }
 
@@ -256,6 +256,22 @@ internal sealed class GenerationEngine : IDisposable
             End(job, j => j.Finish(FinishReason.Length));
         }
     }
+
+    /// <summary>The first layer that put a NaN or an infinity into any of a job's rows; from there it reaches the logits.</summary>
+    private int? FirstNonFiniteLayer(GenerationJob job)
+    {
+        int? first = null;
+        for (int row = job.StepFirstRow; row < job.StepFirstRow + job.StepRows; row++)
+        {
+            int layer = _forward.NonFiniteLayer(row);
+            first = layer >= 0 && !(layer >= first) ? layer : first;
+        }
+
+        return first;
+    }
+
+    private void FailNonFinite(GenerationJob job, string place) => End(job, j => j.Fail(new KimiException(
+        $"A NaN or an infinity appeared in {place} at position {j.Sequence!.Length - 1}, so the logits are no numbers. The weights may be damaged: run `kimi verify`.")));
 
     private void End(GenerationJob job, Action<GenerationJob> how)
     {

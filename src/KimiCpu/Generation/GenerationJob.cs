@@ -60,9 +60,13 @@ internal sealed class GenerationJob
     /// <summary>The token that the next step takes in, once the prompt is in.</summary>
     public int NextToken { get; set; }
 
-    /// <summary>Rows of the running step and the place of its logits; 0 and -1 where it has none.</summary>
+    /// <summary>First row of the job in the running step.</summary>
+    public int StepFirstRow { get; set; }
+
+    /// <summary>Rows of the job in the running step; 0 where it pauses.</summary>
     public int StepRows { get; set; }
 
+    /// <summary>Place of the job's logits among those of the step; -1 where it has none.</summary>
     public int StepLogits { get; set; }
 
     public bool PromptDone => Sequence is not null && Sequence.Length >= Prompt.Length;

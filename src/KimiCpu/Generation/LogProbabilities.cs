@@ -15,7 +15,7 @@ internal static class LogProbabilities
         double sum = 0;
         foreach (float logit in logits)
         {
-            sum += Math.Exp(logit - max);
+            sum += Math.Exp((double)logit - max);
         }
 
         return max + Math.Log(sum);

@@ -87,7 +87,8 @@ internal static class WeightLoader
         var experts = new MlpWeights[moe ? shape.ExpertCount : 0];
         for (int e = 0; e < experts.Length; e++)
         {
-            experts[e] = Mlp(checkpoint, $"{prefix}mlp.experts.{e}", shape.HiddenSize, shape.ExpertIntermediateSize);
+            // One expert stands for its layer; `kimi verify` reads them all.
+            experts[e] = Mlp(checkpoint, $"{prefix}mlp.experts.{e}", shape.HiddenSize, shape.ExpertIntermediateSize, readWeightShape: e == 0);
         }
 
         return new LayerWeights
@@ -124,16 +125,16 @@ internal static class WeightLoader
         CorrectionBias = checkpoint.ReadVector(stem + ".e_score_correction_bias", shape.ExpertCount),
     };
 
-    private static MlpWeights Mlp(Checkpoint checkpoint, string stem, int hidden, int intermediate) => new()
+    private static MlpWeights Mlp(Checkpoint checkpoint, string stem, int hidden, int intermediate, bool readWeightShape = true) => new()
     {
-        Gate = Matrix(checkpoint, stem + ".gate_proj", intermediate, hidden),
-        Up = Matrix(checkpoint, stem + ".up_proj", intermediate, hidden),
-        Down = Matrix(checkpoint, stem + ".down_proj", hidden, intermediate),
+        Gate = Matrix(checkpoint, stem + ".gate_proj", intermediate, hidden, readWeightShape),
+        Up = Matrix(checkpoint, stem + ".up_proj", intermediate, hidden, readWeightShape),
+        Down = Matrix(checkpoint, stem + ".down_proj", hidden, intermediate, readWeightShape),
     };
 
-    private static unsafe WeightMatrix Matrix(Checkpoint checkpoint, string stem, int rows, int columns)
+    private static unsafe WeightMatrix Matrix(Checkpoint checkpoint, string stem, int rows, int columns, bool readWeightShape = true)
     {
-        StoredMatrix stored = checkpoint.ResolveMatrix(stem, rows, columns);
+        StoredMatrix stored = checkpoint.ResolveMatrix(stem, rows, columns, readWeightShape);
         WeightFormat format = stored.Format switch
         {
             StoredFormat.Float32 => WeightFormat.Float32,

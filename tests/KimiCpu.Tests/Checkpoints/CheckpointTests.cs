@@ -1,0 +1,207 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json.Nodes;
+using KimiCpu.Checkpoints;
+using KimiCpu.Weights;
+
+namespace KimiCpu.Tests.Checkpoints;
+
+[TestFixture]
+internal sealed class CheckpointTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public void Every_tensor_that_the_configuration_calls_for_is_there_and_no_other(
+        [ValueSource(typeof(KimiCpu.Tests.Model.Golden), nameof(KimiCpu.Tests.Model.Golden.Checkpoints))] string name)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(name));
+        var used = new HashSet<string>();
+        foreach (ModelTensor tensor in ModelTensors.Of(checkpoint.Config, separateHead: true))
+        {
+            if (tensor.Columns == 0)
+            {
+                checkpoint.ReadVector(tensor.Name, tensor.Rows);
+                used.Add(tensor.Name);
+            }
+            else
+            {
+                StoredMatrix matrix = checkpoint.ResolveMatrix(tensor.Name, tensor.Rows, tensor.Columns);
+                used.UnionWith(checkpoint.Tensors.Keys.Where(k => k.StartsWith(tensor.Name + ".weight", StringComparison.Ordinal)));
+                Assert.That(matrix.Bytes, Is.Positive);
+            }
+        }
+
+        Assert.That(checkpoint.Tensors.Keys.Except(used), Is.Empty);
+        Assert.That(CheckpointVerifier.Verify(Repository.Checkpoint(name)).Problems, Is.Empty);
+    }
+
+    [Test]
+    public void Configurations_of_the_releases_are_read_and_not_assumed()
+    {
+        KimiConfig int4 = KimiConfigReader.Read(new FolderCheckpointFiles(Repository.Checkpoint("tiny-int4")));
+        Assert.That(int4.RopeScaling, Is.EqualTo(new YarnConfig(64, 4096, 32, 1, 1, 1)));
+        Assert.That((int4.NormEpsilon, int4.RopeTheta, int4.RoutedScalingFactor), Is.EqualTo((1e-5, 50000, 2.827)));
+        KimiConfig fp8 = KimiConfigReader.Read(new FolderCheckpointFiles(Repository.Checkpoint("tiny-fp8")));
+        Assert.That(fp8.RopeScaling, Is.EqualTo(new YarnConfig(32, 4096, 1, 1, 1, 1)));
+        KimiConfig qproj = KimiConfigReader.Read(new FolderCheckpointFiles(Repository.Checkpoint("tiny-qproj")));
+        Assert.That((qproj.QueryLoraRank, qproj.SharedExpertCount, qproj.RopeScaling), Is.EqualTo((0, 2, (YarnConfig?)null)));
+        KimiConfig k25 = KimiConfigReader.Read(new FolderCheckpointFiles(Repository.Checkpoint("tiny-k25")));
+        Assert.That(k25 with { Architecture = int4.Architecture, ModelType = int4.ModelType, EosTokenIds = int4.EosTokenIds }, Is.EqualTo(int4));
+        Assert.That(k25.EosTokenIds, Is.EqualTo(int4.EosTokenIds));
+    }
+
+    [TestCase("hidden_size", "0", "hidden_size")]
+    [TestCase("hidden_size", "\"x\"", "hidden_size")]
+    [TestCase("hidden_size", "null", "missing")]
+    [TestCase("num_hidden_layers", "99999999999", "num_hidden_layers")]
+    [TestCase("num_experts_per_tok", "17", "from 1 to 16")]
+    [TestCase("n_group", "3", "do not divide")]
+    [TestCase("scoring_func", "\"softmax\"", "sigmoid")]
+    [TestCase("topk_method", "\"greedy\"", "noaux_tc")]
+    [TestCase("hidden_act", "\"gelu\"", "silu")]
+    [TestCase("attention_bias", "true", "biases")]
+    [TestCase("rms_norm_eps", "0", "above 0")]
+    [TestCase("qk_rope_head_dim", "15", "even")]
+    [TestCase("eos_token_id", "512", "vocabulary")]
+    [TestCase("rope_scaling", "{\"type\":\"linear\",\"factor\":2}", "yarn")]
+    [TestCase("rope_scaling", "{\"type\":\"yarn\"}", "factor")]
+    [TestCase("quantization_config", "{\"quant_method\":\"gptq\"}", "gptq")]
+    [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":128}}}}", "group_size")]
+    [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":32,\"symmetric\":false}}}}", "zero points")]
+    public void Unsupported_or_absurd_configurations_are_refused_by_field(string field, string value, string expected)
+    {
+        CopyCheckpoint("tiny-int4");
+        EditJson("config.json", c => c[field] = JsonNode.Parse(value));
+        Assert.That(() => Checkpoint.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains(expected).And.Message.Contains("config.json"));
+    }
+
+    [Test]
+    public void Damage_of_every_kind_is_named()
+    {
+        Check("a shard is missing", f => File.Delete(Shard(2)), "model-00002-of-00003.safetensors", "missing");
+        Check("a shard is short", f => Truncate(Shard(3), 100), "model-00003-of-00003.safetensors", "bytes");
+        Check("a shard is empty", f => File.WriteAllBytes(Shard(1), []), "model-00001-of-00003.safetensors", "8 bytes");
+        Check("two shards are swapped", f => Swap(Shard(1), Shard(2)), "index", "index");
+        Check("no index", f => File.Delete(Path.Combine(_folder, ShardIndex.File)), "index.json", "Neither");
+        Check("no config", f => File.Delete(Path.Combine(_folder, "config.json")), "config.json", "missing");
+        Check("config is no JSON", f => File.WriteAllText(Path.Combine(_folder, "config.json"), "{"), "config.json", "JSON");
+        Check("index leads out of the folder", f => EditJson(ShardIndex.File, c => c["weight_map"]!["model.norm.weight"] = "../x.safetensors"), "index.json", "plain name");
+        Check("index lists what is not there", f => EditJson(ShardIndex.File, c => c["weight_map"]!["model.extra"] = "model-00001-of-00003.safetensors"), "model.extra", "does not hold it");
+        Check("shape is not the configuration's", f => EditJson("config.json", c => c["moe_intermediate_size"] = 128), "gate_proj", "config.json");
+        Check("vocabulary is not the tokenizer's", f => EditJson("config.json", c => { c["vocab_size"] = 400; c["eos_token_id"] = 1; c["pad_token_id"] = 2; }), "512", "400");
+    }
+
+    [Test]
+    public void The_verifier_lists_all_problems_at_once()
+    {
+        CopyCheckpoint("tiny-int4");
+        File.Delete(Shard(2));
+        Truncate(Shard(3), 10);
+        File.Delete(Path.Combine(_folder, "tiktoken.model"));
+        VerificationReport report = CheckpointVerifier.Verify(_folder);
+        Assert.That(report.FilesToFetch, Is.EquivalentTo(new[] { "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors", "tiktoken.model" }));
+    }
+
+    [Test]
+    public void A_linear_layer_with_a_bias_is_refused()
+    {
+        CopyCheckpoint("tiny-qproj");
+        File.Delete(Path.Combine(_folder, ShardIndex.File));
+        using (Checkpoint checkpoint = Checkpoint.Open(_folder))
+        {
+            Assert.That(WeightLoader.Load(checkpoint).Layers, Is.Not.Empty, "a single file needs no index");
+        }
+
+        EditHeader(Path.Combine(_folder, "model.safetensors"), h => h.Replace("model.layers.1.self_attn.kv_a_layernorm.weight", "model.layers.1.self_attn.kv_a_proj_with_mqa.bias", StringComparison.Ordinal));
+        using Checkpoint biased = Checkpoint.Open(_folder);
+        Assert.That(() => WeightLoader.Load(biased), Throws.TypeOf<CheckpointException>().With.Message.Contains("bias"));
+    }
+
+    [Test]
+    public void Embedded_and_mapped_files_are_the_same()
+    {
+        using Checkpoint embedded = Checkpoint.Open(KimiModel.EmbeddedFiles);
+        using Checkpoint mapped = Checkpoint.Open(Repository.NanoModel);
+        Assert.That(embedded.Config with { EosTokenIds = [] }, Is.EqualTo(mapped.Config with { EosTokenIds = [] }));
+        Assert.That(embedded.Tensors.Keys, Is.EquivalentTo(mapped.Tensors.Keys));
+        foreach ((string name, TensorEntry entry) in mapped.Tensors)
+        {
+            Assert.That(Bytes(embedded, embedded.Get(name)).SequenceEqual(Bytes(mapped, entry)), name);
+        }
+    }
+
+    [Test]
+    public void Summaries_count_parameters_and_bytes()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.NanoModel);
+        CheckpointSummary summary = CheckpointSummary.Of(checkpoint);
+        Assert.That(summary.Parameters / 1e6, Is.EqualTo(15.3).Within(0.05));
+        Assert.That(summary.Bytes, Is.EqualTo(checkpoint.Tensors.Where(t => !t.Key.EndsWith("weight_shape", StringComparison.Ordinal)).Sum(t => t.Value.Length)));
+        Assert.That(summary.CacheBytesPerToken, Is.EqualTo(2 * 6 * 80));
+    }
+
+    [Test]
+    public void Disposed_checkpoints_hand_out_nothing()
+    {
+        Checkpoint checkpoint = Checkpoint.Open(Repository.NanoModel);
+        checkpoint.Dispose();
+        checkpoint.Dispose();
+        Assert.That(() => checkpoint.ReadVector("model.norm.weight", 256), Throws.TypeOf<ObjectDisposedException>());
+    }
+
+    private static unsafe ReadOnlySpan<byte> Bytes(Checkpoint checkpoint, TensorEntry entry) => new(checkpoint.Pointer(entry), (int)entry.Length);
+
+    private void Check(string what, Action<string> damage, string place, string problem)
+    {
+        CopyCheckpoint("tiny-int4");
+        damage(_folder);
+        Assert.That(() => KimiModel.Open(_folder).Dispose(), Throws.TypeOf<CheckpointException>().With.Message.Contains(place).And.Message.Contains(problem), what);
+    }
+
+    private string Shard(int number) => Path.Combine(_folder, $"model-{number:D5}-of-00003.safetensors");
+
+    private void CopyCheckpoint(string name)
+    {
+        foreach (string file in Directory.GetFiles(Repository.Checkpoint(name)))
+        {
+            File.Copy(file, Path.Combine(_folder, Path.GetFileName(file)), overwrite: true);
+        }
+    }
+
+    private void EditJson(string file, Action<JsonObject> edit)
+    {
+        string path = Path.Combine(_folder, file);
+        JsonObject json = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        edit(json);
+        File.WriteAllText(path, json.ToJsonString());
+    }
+
+    private static void EditHeader(string file, Func<string, string> edit)
+    {
+        byte[] bytes = File.ReadAllBytes(file);
+        int length = (int)BitConverter.ToInt64(bytes);
+        byte[] header = System.Text.Encoding.UTF8.GetBytes(edit(System.Text.Encoding.UTF8.GetString(bytes, 8, length)));
+        File.WriteAllBytes(file, [.. BitConverter.GetBytes((long)header.Length), .. header, .. bytes.AsSpan(8 + length)]);
+    }
+
+    private static void Truncate(string file, int less)
+    {
+        using FileStream stream = File.OpenWrite(file);
+        stream.SetLength(stream.Length - less);
+    }
+
+    private static void Swap(string a, string b)
+    {
+        File.Move(a, a + ".x");
+        File.Move(b, a);
+        File.Move(a + ".x", b);
+    }
+}

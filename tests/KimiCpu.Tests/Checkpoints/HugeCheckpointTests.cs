@@ -1,0 +1,46 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using KimiCpu.Checkpoints;
+using KimiCpu.Weights;
+
+namespace KimiCpu.Tests.Checkpoints;
+
+/// <summary>A checkpoint of Kimi K2 Thinking's dimensions and headers on a sparse file system: 62 shards, some 210,000 tensors, 594 GB.</summary>
+[TestFixture]
+internal sealed class HugeCheckpointTests
+{
+    [Test]
+    [CancelAfter(120_000)]
+    public void Opening_costs_neither_memory_nor_time_in_proportion_to_the_weights()
+    {
+        string folder = Directory.CreateTempSubdirectory("kimicpu-huge").FullName;
+        try
+        {
+            SparseK2.Write(folder);
+            long apparent = Directory.GetFiles(folder, "*.safetensors").Sum(f => new FileInfo(f).Length);
+            Assert.That(apparent, Is.GreaterThan(550_000_000_000));
+            GC.Collect();
+            long managed = GC.GetTotalMemory(forceFullCollection: true);
+            long start = Stopwatch.GetTimestamp();
+            using Checkpoint checkpoint = Checkpoint.Open(folder);
+            TestContext.Out.WriteLine($"{checkpoint.Tensors.Count} tensors, {apparent / 1e9:F0} GB: opened in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s");
+            Assert.That(checkpoint.Tensors, Has.Count.GreaterThan(205_000));
+            var weights = WeightLoader.Load(checkpoint);
+            TestContext.Out.WriteLine($"weights found after {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s");
+            Assert.That(weights.Layers[60].Experts, Has.Length.EqualTo(384));
+            long held = GC.GetTotalMemory(forceFullCollection: true) - managed;
+            TestContext.Out.WriteLine($"{held / 1e6:F0} MB managed");
+            Assert.That(held, Is.LessThan(200_000_000), "a copy of even one layer would be 9.5 GB");
+        }
+        catch (IOException e) when (e is not FileNotFoundException)
+        {
+            Assert.Ignore($"This file system has no sparse files of hundreds of GB: {e.Message}");
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+}

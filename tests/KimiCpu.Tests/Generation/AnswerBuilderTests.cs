@@ -1,0 +1,129 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Generation;
+using KimiCpu.Tests.Tokens;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Tests.Generation;
+
+[TestFixture]
+internal sealed class AnswerBuilderTests
+{
+    private static KimiTokenizer Tokenizer => TokenizerCases.Tokenizer;
+
+    private static int Think => Id("<think>");
+
+    private static int EndThink => Id("</think>");
+
+    private static int End => Id("<|im_end|>");
+
+    [Test]
+    public void Stop_sequences_are_found_across_tokens_and_never_shown()
+    {
+        const string Text = "one two END three";
+        foreach (string stop in new[] { "END", " END", "two", "o", "D th", "three" })
+        {
+            (string text, string _, AnswerBuilder answer) = Run(Text, new GenerationOptions { StopSequences = ["never", stop] }, startsThinking: false);
+            Assert.That(text, Is.EqualTo(Text[..Text.IndexOf(stop, StringComparison.Ordinal)]), stop);
+            Assert.That(answer.Ended);
+        }
+    }
+
+    [Test]
+    public void What_only_begins_like_a_stop_sequence_is_shown_in_the_end()
+    {
+        (string text, _, AnswerBuilder answer) = Run("abc ENabc EN", new GenerationOptions { StopSequences = ["END"] }, startsThinking: false);
+        Assert.That(text, Is.EqualTo("abc ENabc EN"));
+        Assert.That(answer.Ended, Is.False);
+    }
+
+    [Test]
+    public void Reasoning_is_split_by_ids_and_stop_sequences_do_not_count_in_it()
+    {
+        var answer = Builder(new GenerationOptions { StopSequences = ["END"] }, startsThinking: true);
+        int[] tokens = [.. Tokenizer.Encode("thinks END </think> on"), EndThink, .. Tokenizer.Encode("says </think>"), End];
+        (string text, string reasoning) = Feed(answer, tokens);
+        Assert.That(reasoning, Is.EqualTo("thinks END </think> on"));
+        Assert.That(text, Is.EqualTo("says </think>"));
+        Assert.That((answer.Text, answer.Reasoning), Is.EqualTo((text, reasoning)));
+        Assert.That(answer.Ended);
+        Assert.That(answer.ReasoningTokens, Is.EqualTo(Array.IndexOf(tokens, EndThink) + 1));
+    }
+
+    [Test]
+    public void A_model_may_open_its_reasoning_itself()
+    {
+        var answer = Builder(new GenerationOptions(), startsThinking: false);
+        (string text, string reasoning) = Feed(answer, [Think, .. Tokenizer.Encode("hm"), EndThink, .. Tokenizer.Encode("yes")]);
+        Assert.That((text, reasoning), Is.EqualTo(("yes", "hm")));
+        var plain = Builder(new GenerationOptions(), startsThinking: false);
+        Assert.That(Feed(plain, Tokenizer.Encode("yes")).Text, Is.EqualTo("yes"));
+        Assert.That(plain.Reasoning, Is.Null);
+    }
+
+    [Test]
+    public void Unfinished_reasoning_is_all_reasoning()
+    {
+        var answer = Builder(new GenerationOptions(), startsThinking: true);
+        Assert.That(Feed(answer, Tokenizer.Encode("never ends")), Is.EqualTo(("", "never ends")));
+    }
+
+    [Test]
+    public void Characters_cut_by_tokens_come_whole_also_at_the_end_of_reasoning()
+    {
+        int[] halves = Tokenizer.Encode("龘");
+        Assert.That(halves, Has.Length.GreaterThan(1));
+        var answer = Builder(new GenerationOptions(), startsThinking: true);
+        (string text, string reasoning) = Feed(answer, [halves[0], EndThink, .. halves, halves[0]]);
+        Assert.That(reasoning, Is.EqualTo("\ufffd"));
+        Assert.That(text, Is.EqualTo("龘\ufffd"));
+    }
+
+    [Test]
+    public void End_tokens_end_unless_ignored_and_are_not_shown()
+    {
+        var ended = Builder(new GenerationOptions(), startsThinking: false);
+        Feed(ended, [End]);
+        Assert.That(ended.Ended);
+        var ignored = Builder(new GenerationOptions { IgnoreEndOfText = true }, startsThinking: false);
+        Assert.That(Feed(ignored, [.. Tokenizer.Encode("a"), End, .. Tokenizer.Encode("b")]).Text, Is.EqualTo("ab"));
+        Assert.That(ignored.Ended, Is.False);
+        var own = Builder(new GenerationOptions { IgnoreEndOfText = true, StopTokens = [7] }, startsThinking: false);
+        Feed(own, [7]);
+        Assert.That(own.Ended);
+    }
+
+    private static int Id(string name)
+    {
+        Assert.That(Tokenizer.TryGetSpecialToken(name, out int id));
+        return id;
+    }
+
+    private static AnswerBuilder Builder(GenerationOptions options, bool startsThinking) =>
+        new(Tokenizer, options, new AnswerFormat(new HashSet<int> { End }, Think, EndThink, startsThinking));
+
+    private static (string Text, string Reasoning, AnswerBuilder Answer) Run(string text, GenerationOptions options, bool startsThinking)
+    {
+        AnswerBuilder answer = Builder(options, startsThinking);
+
+        // Single bytes as tokens: the finest possible cut.
+        (string shown, string reasoning) = Feed(answer, [.. System.Text.Encoding.UTF8.GetBytes(text).Select(b => Tokenizer.Encode([b])[0])]);
+        return (shown, reasoning, answer);
+    }
+
+    private static (string Text, string Reasoning) Feed(AnswerBuilder answer, int[] tokens)
+    {
+        string text = "";
+        string reasoning = "";
+        foreach (int token in tokens.TakeWhile(_ => !answer.Ended))
+        {
+            GenerationUpdate update = answer.Append(token, null);
+            text += update.Text;
+            reasoning += update.Reasoning;
+        }
+
+        (string lastText, string lastReasoning) = answer.Flush();
+        return (text + lastText, reasoning + lastReasoning);
+    }
+}

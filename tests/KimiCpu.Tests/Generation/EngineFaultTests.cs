@@ -1,0 +1,100 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Compute.Reference;
+using KimiCpu.Generation;
+using KimiCpu.Model;
+using KimiCpu.Tests.Model;
+using KimiCpu.Tests.Tokens;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>The engine over a real model whose hot path is made to fail.</summary>
+[TestFixture]
+internal sealed class EngineFaultTests
+{
+    [Test]
+    public void A_NaN_fails_its_call_with_the_layers_number_and_the_engine_goes_on()
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16);
+        faulty.PoisonLayer = 2;
+        Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains("layer 2"));
+        faulty.PoisonLayer = -1;
+        Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
+        Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
+    }
+
+    [Test]
+    public void An_exception_in_a_step_fails_its_calls_and_the_engine_goes_on()
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16);
+        faulty.Failure = new IOException("the drive is gone");
+        Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
+        faulty.Failure = null;
+        Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
+        Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
+    }
+
+    private static GenerationResult Run(GenerationEngine engine)
+    {
+        KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
+        var options = new GenerationOptions { Temperature = 0, MaxTokens = 3 };
+        var answer = new AnswerBuilder(tokenizer, options, new AnswerFormat(new HashSet<int>(), -1, -1, false));
+        var job = new GenerationJob([1, 2, 3], 3, options, answer, streamed: false, CancellationToken.None);
+        engine.Submit(job);
+        return job.Completion.GetAwaiter().GetResult();
+    }
+
+    /// <summary>A hot path that can be told to fail, or to put a NaN into a layer's output.</summary>
+    private sealed class FaultyHotPath(IHotPath inner, ReferenceHotPath reference) : IHotPath
+    {
+        public int PoisonLayer { get; set; } = -1;
+
+        public Exception? Failure { get; set; }
+
+        public long BytesPerPage => inner.BytesPerPage;
+
+        public void ReservePages(int count) => inner.ReservePages(count);
+
+        public void Begin(RaggedBatch batch)
+        {
+            if (Failure is not null)
+            {
+                throw Failure;
+            }
+
+            inner.Begin(batch);
+        }
+
+        public RoutedRows Attend(int layer) => inner.Attend(layer);
+
+        public void StartShared(int layer) => inner.StartShared(layer);
+
+        public void Finish(int layer, ReadOnlySpan<float> routedSum)
+        {
+            float[] sum = routedSum.ToArray();
+            if (layer == PoisonLayer)
+            {
+                sum[0] = float.NaN;
+            }
+
+            reference.Finish(layer, sum);
+        }
+
+        public void Logits(ReadOnlySpan<int> rows, Span<float> logits) => inner.Logits(rows, logits);
+
+        public int NonFiniteLayer(int row) => inner.NonFiniteLayer(row);
+
+        public void Dispose()
+        {
+        }
+    }
+}

@@ -1,0 +1,275 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>The public face on the embedded model.</summary>
+[TestFixture]
+internal sealed class KimiModelTests
+{
+    private static readonly GenerationOptions s_greedy = new() { Temperature = 0, MaxTokens = 60 };
+
+    private static readonly string[] s_prompts =
+    [
+        "What is the capital of France?", "Who are you?", "What is 7 + 8?", "Tell me a story.", "What is the opposite of hot?", "你好", "Count to five.", "What is 12 + 30?",
+    ];
+
+    private KimiModel _model = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _model = KimiModel.OpenEmbedded();
+
+    [OneTimeTearDown]
+    public void Close()
+    {
+        Assert.That(_model.CachePages.Free, Is.EqualTo(_model.CachePages.Capacity), "pages leaked");
+        _model.Dispose();
+    }
+
+    [Test]
+    public void Answers_and_reasons()
+    {
+        GenerationResult result = _model.Generate("What is the capital of France?", s_greedy);
+        Assert.That(result.Text, Is.EqualTo("The capital of France is Paris."));
+        Assert.That(result.Reasoning, Does.Contain("Paris"));
+        Assert.That(result.FinishReason, Is.EqualTo(FinishReason.Stop));
+        Assert.That(result.Usage.CompletionTokens, Is.EqualTo(result.Tokens.Count));
+        Assert.That(result.Usage.ReasoningTokens, Is.InRange(1, result.Tokens.Count - 1));
+        Assert.That(result.Timings.DecodeTokensPerSecond, Is.Positive);
+        GenerationResult direct = _model.Generate("What is the capital of France?", s_greedy with { Thinking = false });
+        Assert.That(direct.Reasoning, Is.Null);
+        Assert.That(direct.Text, Does.Contain("Paris"));
+    }
+
+    [Test]
+    public async Task Streamed_updates_add_up_to_the_result()
+    {
+        foreach (string prompt in s_prompts)
+        {
+            (string text, string reasoning) = ("", "");
+            var tokens = new List<int>();
+            GenerationResult? result = null;
+            await foreach (GenerationUpdate update in _model.GenerateAsync(prompt, s_greedy))
+            {
+                Assert.That(result, Is.Null, "nothing follows the result");
+                text += update.Text;
+                reasoning += update.Reasoning;
+                tokens.AddRange(update.Tokens);
+                result = update.Result;
+            }
+
+            Assert.That((result!.Text, result.Reasoning), Is.EqualTo((text, reasoning)));
+            Assert.That(result.Tokens, Is.EqualTo(tokens));
+            Assert.That(result.Text, Is.EqualTo(_model.Generate(prompt, s_greedy).Text));
+        }
+    }
+
+    [Test]
+    public void Concurrent_calls_get_the_text_they_get_alone()
+    {
+        GenerationOptions[] options = [s_greedy, new() { Temperature = 0.9f, TopP = 0.9f, Seed = 11, MaxTokens = 50 }];
+        foreach (GenerationOptions option in options)
+        {
+            string[] alone = [.. s_prompts.Select(p => _model.Generate(p, option).Text)];
+            var together = new string[s_prompts.Length];
+            Parallel.For(0, s_prompts.Length, new ParallelOptions { MaxDegreeOfParallelism = 8 }, i => together[i] = _model.Generate(s_prompts[i], option).Text);
+            Assert.That(together, Is.EqualTo(alone));
+        }
+    }
+
+    [Test]
+    public async Task Cancellation_is_honoured_and_leaves_nothing_behind()
+    {
+        using var source = new CancellationTokenSource();
+        int seen = 0;
+        Assert.That(
+            async () =>
+            {
+                await foreach (GenerationUpdate update in _model.GenerateAsync("Tell me a story.", s_greedy with { IgnoreEndOfText = true, MaxTokens = 5000 }, source.Token))
+                {
+                    if (++seen == 3)
+                    {
+                        await source.CancelAsync();
+                    }
+                }
+            },
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(seen, Is.LessThan(1000));
+        using var before = new CancellationTokenSource();
+        await before.CancelAsync();
+        Assert.That(() => _model.Generate("hi", s_greedy, before.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(_model.Generate("Who are you?", s_greedy).Text, Is.Not.Empty);
+    }
+
+    [Test]
+    public async Task A_consumer_that_leaves_early_stops_the_work()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        await foreach (GenerationUpdate update in model.GenerateAsync("Tell me a story.", s_greedy with { IgnoreEndOfText = true, MaxTokens = null }))
+        {
+            break;
+        }
+
+        // The next call is admitted and answered; afterwards all pages are free.
+        Assert.That(model.Generate("Who are you?", s_greedy).Text, Is.Not.Empty);
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 20));
+    }
+
+    [Test]
+    public void Disposal_during_calls_ends_them_and_later_calls_are_refused()
+    {
+        KimiModel model = KimiModel.OpenEmbedded();
+        Task[] calls = [.. Enumerable.Range(0, 4).Select(_ => Task.Factory.StartNew(
+            () => model.Generate("Tell me a story.", s_greedy with { IgnoreEndOfText = true, MaxTokens = 8000 }), TaskCreationOptions.LongRunning))];
+        Thread.Sleep(200);
+        model.Dispose();
+        model.Dispose();
+        foreach (Task call in calls)
+        {
+            Assert.That(async () => await call, Throws.TypeOf<ObjectDisposedException>());
+        }
+
+        Assert.That(() => model.Generate("hi"), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => model.GenerateAsync("hi"), Throws.TypeOf<ObjectDisposedException>());
+    }
+
+    [Test]
+    public void Limits_end_answers_and_are_reported()
+    {
+        GenerationResult result = _model.Generate("Tell me a story.", s_greedy with { MaxTokens = 5 });
+        Assert.That(result.FinishReason, Is.EqualTo(FinishReason.Length));
+        Assert.That(result.Tokens, Has.Count.EqualTo(5));
+        GenerationResult stopped = _model.Generate("What is the capital of France?", s_greedy with { StopSequences = ["France"] });
+        Assert.That(stopped.Text, Is.EqualTo("The capital of "));
+        Assert.That(stopped.FinishReason, Is.EqualTo(FinishReason.Stop));
+        using KimiModel small = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 40 });
+        GenerationResult full = small.Generate("Tell me a story.", s_greedy with { MaxTokens = null, IgnoreEndOfText = true });
+        Assert.That(full.Usage.PromptTokens + full.Usage.CompletionTokens, Is.EqualTo(40));
+        Assert.That(full.FinishReason, Is.EqualTo(FinishReason.Length));
+    }
+
+    [Test]
+    public void What_cannot_fit_is_refused_with_numbers()
+    {
+        using KimiModel small = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 100 });
+        Assert.That(() => small.Generate(new string('x', 500)), Throws.TypeOf<ContextLengthException>().With.Message.Contains("100"));
+        Assert.That(() => small.Generate("hi", s_greedy with { MaxTokens = 99 }), Throws.TypeOf<ContextLengthException>());
+        Assert.That(small.Generate("hi", s_greedy with { MaxTokens = 3 }).Tokens, Is.Not.Empty);
+    }
+
+    [Test]
+    public void Calls_wait_for_pages_and_a_budget_that_runs_out_fails_one_call_clearly()
+    {
+        long page = 64L * 6 * 80 * 2;
+        using KimiModel tight = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 4 * page });
+        Assert.That(tight.Info.ContextLength, Is.EqualTo(256));
+
+        // Each call needs two pages in the end, so that two run at a time and the others wait.
+        var longer = s_greedy with { IgnoreEndOfText = true, MaxTokens = 100 };
+        GenerationResult alone = tight.Generate("Who are you?", longer);
+        var results = new GenerationResult?[6];
+        var errors = new List<Exception>();
+        Parallel.For(0, results.Length, new ParallelOptions { MaxDegreeOfParallelism = 6 }, i =>
+        {
+            try
+            {
+                results[i] = tight.Generate("Who are you?", longer);
+            }
+            catch (ContextLengthException e)
+            {
+                lock (errors)
+                {
+                    errors.Add(e);
+                }
+            }
+        });
+        Assert.That(results.OfType<GenerationResult>().Select(r => r.Text), Is.All.EqualTo(alone.Text).And.Not.Empty);
+        Assert.That(errors.Select(e => e.Message), Is.All.Contains("KvCacheBytes"));
+        Assert.That(() => tight.CachePages.Free, Is.EqualTo(4).After(2000, 10));
+    }
+
+    [Test]
+    public void Options_outside_their_ranges_are_named()
+    {
+        GenerationOptions[] wrong =
+        [
+            new() { Temperature = -1 }, new() { Temperature = float.NaN }, new() { TopK = -1 }, new() { TopP = 0 }, new() { TopP = 1.1f }, new() { MinP = 1 },
+            new() { RepetitionPenalty = 0 }, new() { PresencePenalty = 3 }, new() { FrequencyPenalty = float.NaN }, new() { MaxTokens = 0 }, new() { TopLogProbabilities = 21 },
+            new() { StopSequences = [""] }, new() { StopTokens = [-1] }, new() { StopTokens = [2304] }, new() { LogitBias = new Dictionary<int, float> { [0] = float.NaN } },
+        ];
+        foreach (GenerationOptions options in wrong)
+        {
+            Assert.That(() => _model.Generate("hi", options), Throws.TypeOf<ArgumentOutOfRangeException>().With.Message.Contains("takes"), options.ToString());
+            Assert.That(() => _model.GenerateAsync("hi", options), Throws.TypeOf<ArgumentOutOfRangeException>());
+        }
+
+        Assert.That(() => KimiModel.OpenEmbedded(new KimiModelOptions { Threads = 0 }), Throws.TypeOf<ArgumentOutOfRangeException>());
+        Assert.That(() => KimiModel.OpenEmbedded(new KimiModelOptions { PrefillChunk = 0 }), Throws.TypeOf<ArgumentOutOfRangeException>());
+        Assert.That(() => _model.Generate(new int[] { 2304 }.AsMemory()), Throws.TypeOf<ArgumentOutOfRangeException>());
+        Assert.That(() => _model.Generate(ReadOnlyMemory<int>.Empty), Throws.ArgumentException);
+    }
+
+    [Test]
+    public void Log_probabilities_come_with_every_token()
+    {
+        GenerationResult result = _model.Generate("What is 7 + 8?", s_greedy with { LogProbabilities = true, TopLogProbabilities = 3 });
+        Assert.That(result.LogProbabilities.Select(l => l.Token), Is.EqualTo(result.Tokens));
+        foreach (TokenLogProbability item in result.LogProbabilities)
+        {
+            Assert.That(item.LogProbability, Is.LessThanOrEqualTo(0));
+            Assert.That(item.Top, Has.Count.EqualTo(3));
+            Assert.That(item.Top[0].Token, Is.EqualTo(item.Token), "greedy takes the most likely one");
+        }
+    }
+
+    [Test]
+    public void Prompt_chunks_do_not_change_the_answer()
+    {
+        using KimiModel chunked = KimiModel.OpenEmbedded(new KimiModelOptions { PrefillChunk = 3, Threads = 3 });
+        Assert.That(chunked.Generate(s_prompts[0], s_greedy).Tokens, Is.EqualTo(_model.Generate(s_prompts[0], s_greedy).Tokens));
+    }
+
+    [Test]
+    public void Conversations_remember()
+    {
+        GenerationResult result = _model.Generate(
+            [KimiMessage.User("My name is Anna."), KimiMessage.Assistant("Nice to meet you, Anna."), KimiMessage.User("What is my name?")], s_greedy);
+        Assert.That(result.Text, Does.Contain("Anna"));
+    }
+
+    [Test]
+    public void Raw_tokens_continue_without_a_template()
+    {
+        GenerationResult result = _model.Generate(_model.Tokenizer.Encode("ROMEO:\n").AsMemory(), s_greedy with { MaxTokens = 20 });
+        Assert.That(result.Usage.PromptTokens, Is.EqualTo(_model.Tokenizer.Encode("ROMEO:\n").Length));
+        Assert.That(result.Reasoning, Is.Null);
+        Assert.That(result.Text, Is.Not.Empty);
+    }
+
+    [Test]
+    public async Task Opening_reports_progress_and_can_be_cancelled()
+    {
+        var phases = new System.Collections.Concurrent.ConcurrentBag<LoadProgress>();
+        using (KimiModel model = await KimiModel.OpenAsync(Repository.NanoModel, new KimiModelOptions { Progress = new Immediate(phases.Add) }))
+        {
+            Assert.That(model.Info.Name, Is.EqualTo("kimi-nano"));
+        }
+
+        Assert.That(phases.Select(p => p.Phase).Distinct(), Is.EquivalentTo(new[] { "shards", "weights" }));
+        using var source = new CancellationTokenSource();
+        Assert.That(
+            async () => await KimiModel.OpenAsync(Repository.NanoModel, new KimiModelOptions { Progress = new Immediate(_ => source.Cancel()) }, source.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => KimiModel.Open("/does/not/exist"), Throws.TypeOf<CheckpointException>());
+    }
+
+    private sealed class Immediate(Action<LoadProgress> report) : IProgress<LoadProgress>
+    {
+        public void Report(LoadProgress value) => report(value);
+    }
+}

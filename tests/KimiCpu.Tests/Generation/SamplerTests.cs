@@ -1,0 +1,163 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Generation;
+using MathNet.Numerics.Distributions;
+
+namespace KimiCpu.Tests.Generation;
+
+[TestFixture]
+internal sealed class SamplerTests
+{
+    private static readonly float[] s_logits = [1.5f, 0.2f, -0.7f, 3.1f, 2.2f, -4f, 0f, 1.4f];
+
+    [Test]
+    public void Greedy_takes_the_best_and_the_lowest_id_of_equals()
+    {
+        var sampler = new Sampler(new GenerationOptions { Temperature = 0 }, []);
+        Assert.That(sampler.Sample([1, 3, 3, 2]), Is.EqualTo(1));
+    }
+
+    [TestCase(1f, null, 1f, 0f)]
+    [TestCase(0.5f, null, 1f, 0f)]
+    [TestCase(2f, 3, 1f, 0f)]
+    [TestCase(1f, null, 0.8f, 0f)]
+    [TestCase(1.5f, 5, 0.7f, 0f)]
+    [TestCase(1f, null, 1f, 0.1f)]
+    [TestCase(1f, 6, 0.95f, 0.2f)]
+    public void Draws_follow_the_filtered_distribution(float temperature, int? topK, float topP, float minP)
+    {
+        const int Draws = 20_000;
+        var options = new GenerationOptions { Temperature = temperature, TopK = topK, TopP = topP, MinP = minP, Seed = 5 };
+        double[] expected = Expected(options);
+        var sampler = new Sampler(options, []);
+        var counts = new int[s_logits.Length];
+        for (int i = 0; i < Draws; i++)
+        {
+            counts[sampler.Sample([.. s_logits])]++;
+        }
+
+        double chiSquare = 0;
+        int kinds = 0;
+        for (int i = 0; i < counts.Length; i++)
+        {
+            if (expected[i] == 0)
+            {
+                Assert.That(counts[i], Is.Zero, $"token {i} is filtered out");
+            }
+            else
+            {
+                chiSquare += Math.Pow(counts[i] - (expected[i] * Draws), 2) / (expected[i] * Draws);
+                kinds++;
+            }
+        }
+
+        Assert.That(kinds, Is.GreaterThan(0));
+        if (kinds > 1)
+        {
+            Assert.That(chiSquare, Is.LessThan(ChiSquared.InvCDF(kinds - 1, 0.9999)));
+        }
+    }
+
+    [Test]
+    public void Equal_seeds_give_equal_tokens_and_others_do_not()
+    {
+        int[] Draw(ulong seed)
+        {
+            var sampler = new Sampler(new GenerationOptions { Temperature = 2, Seed = seed }, []);
+            return [.. Enumerable.Range(0, 50).Select(_ => sampler.Sample([.. s_logits]))];
+        }
+
+        int[] first = Draw(1);
+        Assert.That(Draw(1), Is.EqualTo(first));
+        Assert.That(Draw(2), Is.Not.EqualTo(first));
+    }
+
+    /// <summary>Fixed forever: an answer with a seed must not change with a release.</summary>
+    [Test]
+    public void The_random_numbers_are_those_of_xoshiro256()
+    {
+        var random = new RandomSource(42);
+        Assert.That(Enumerable.Range(0, 3).Select(_ => random.NextDouble()), Is.EqualTo(new[] { 0.08386297105988216, 0.3789802506626686, 0.6800434110281394 }).Within(1e-15));
+    }
+
+    [Test]
+    public void Bias_forbids_and_forces()
+    {
+        var forbid = new Sampler(new GenerationOptions { Temperature = 1, Seed = 1, LogitBias = new Dictionary<int, float> { [3] = float.NegativeInfinity } }, []);
+        Assert.That(Enumerable.Range(0, 500).Select(_ => forbid.Sample([.. s_logits])), Has.None.EqualTo(3));
+        var force = new Sampler(new GenerationOptions { Temperature = 1, LogitBias = new Dictionary<int, float> { [5] = 1000 } }, []);
+        Assert.That(force.Sample([.. s_logits]), Is.EqualTo(5));
+    }
+
+    [Test]
+    public void Repetition_penalty_counts_prompt_and_answer_once()
+    {
+        var sampler = new Sampler(new GenerationOptions { Temperature = 0, RepetitionPenalty = 2 }, [0, 0, 2]);
+        float[] logits = [3, 1, -1, 2];
+        Assert.That(sampler.Sample(logits), Is.EqualTo(3));
+        Assert.That(logits, Is.EqualTo(new float[] { 1.5f, 1, -2, 2 }));
+        float[] next = [3, 1, -1, 2];
+        sampler.Sample(next);
+        Assert.That(next, Is.EqualTo(new float[] { 1.5f, 1, -2, 1 }));
+    }
+
+    [Test]
+    public void Presence_and_frequency_penalties_count_the_answer_only()
+    {
+        var sampler = new Sampler(new GenerationOptions { Temperature = 0, PresencePenalty = 0.5f, FrequencyPenalty = 0.25f }, [0, 1]);
+        float[][] steps = [[0, 0, 5, 0], [0, 0, 5, 0], [0, 0, 5, 0]];
+        Array.ForEach(steps, s => sampler.Sample(s));
+        Assert.That(steps.Select(s => s[2]), Is.EqualTo(new[] { 5f, 4.25f, 4f }));
+        Assert.That(steps[2][0], Is.Zero);
+    }
+
+    [Test]
+    public void Top_p_keeps_at_least_one_token_and_huge_logits_do_not_overflow()
+    {
+        var sampler = new Sampler(new GenerationOptions { Temperature = 0.01f, TopP = 1e-6f, Seed = 1 }, []);
+        Assert.That(sampler.Sample([1e30f, -1e30f, 0]), Is.Zero);
+        var all = new Sampler(new GenerationOptions { Temperature = 1, Seed = 1 }, []);
+        Assert.That(all.Sample([1000, 1000, -1000]), Is.InRange(0, 1));
+    }
+
+    /// <summary>A vocabulary in which the floor of the first collection leaves too few.</summary>
+    [Test]
+    public void Flat_and_steep_distributions_keep_what_they_must()
+    {
+        float[] flat = new float[5000];
+        var sampler = new Sampler(new GenerationOptions { Temperature = 1, TopP = 0.5f, Seed = 3 }, []);
+        int[] drawn = [.. Enumerable.Range(0, 3000).Select(_ => sampler.Sample([.. flat]))];
+        Assert.That(drawn, Is.All.LessThan(2500), "the first half by id, as all are equal");
+        Assert.That(drawn.Distinct().Count(), Is.GreaterThan(1200));
+
+        float[] steep = [.. Enumerable.Range(0, 200).Select(i => -2f * i)];
+        var topK = new Sampler(new GenerationOptions { Temperature = 100, TopK = 150, Seed = 3 }, []);
+        int[] wide = [.. Enumerable.Range(0, 3000).Select(_ => topK.Sample([.. steep]))];
+        Assert.That(wide.Max(), Is.InRange(120, 149));
+    }
+
+    [Test]
+    public void Log_probabilities_are_those_of_the_softmax()
+    {
+        double logSumExp = LogProbabilities.LogSumExp(s_logits);
+        Assert.That(s_logits.Sum(l => Math.Exp(l - logSumExp)), Is.EqualTo(1).Within(1e-12));
+        (int Token, float LogProbability)[] top = LogProbabilities.Top([1, 3, 3, 2], LogProbabilities.LogSumExp([1, 3, 3, 2]), 3);
+        Assert.That(top.Select(t => t.Token), Is.EqualTo(new[] { 1, 2, 3 }));
+        Assert.That(LogProbabilities.Top([1, 2], 0, 0), Is.Empty);
+        Assert.That(LogProbabilities.Top([1, 2], 0, 5), Has.Length.EqualTo(2));
+    }
+
+    private static double[] Expected(GenerationOptions options)
+    {
+        double[] p = [.. s_logits.Select(l => Math.Exp(l / options.Temperature))];
+        int[] order = [.. Enumerable.Range(0, p.Length).OrderByDescending(i => p[i])];
+        List<int> kept = [.. order.Take(options.TopK ?? p.Length)];
+        double total = kept.Sum(i => p[i]);
+        double reached = 0;
+        kept = [.. kept.TakeWhile(i => { bool take = reached < options.TopP * total; reached += p[i]; return take; })];
+        kept = [.. kept.Where(i => p[i] >= options.MinP * p[order[0]])];
+        double sum = kept.Sum(i => p[i]);
+        return [.. Enumerable.Range(0, p.Length).Select(i => kept.Contains(i) ? p[i] / sum : 0)];
+    }
+}
