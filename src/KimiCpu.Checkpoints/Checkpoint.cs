@@ -113,8 +113,7 @@ internal sealed class Checkpoint : IDisposable
     /// <param name="rows">Output features by the configuration.</param>
     /// <param name="columns">Input features by the configuration.</param>
     /// <param name="readWeightShape">
-    /// Whether the numbers inside <c>weight_shape</c> are compared too. They lie scattered over all shards: Kimi K2 has 69,000,
-    /// and a page fault for each reads gigabytes around them.
+    /// Whether the numbers inside <c>weight_shape</c> are compared too. Kimi K2 has 69,000 of them, scattered over all shards.
     /// </param>
     public StoredMatrix ResolveMatrix(string stem, int rows, int columns, bool readWeightShape = true)
     {
@@ -151,11 +150,11 @@ internal sealed class Checkpoint : IDisposable
     }
 
     /// <summary>A small vector of BF16, F16 or F32 as floats.</summary>
-    public unsafe float[] ReadVector(string name, int length)
+    public float[] ReadVector(string name, int length)
     {
         TensorEntry entry = Get(name);
         CheckShape(entry, length);
-        var bytes = new ReadOnlySpan<byte>(Pointer(entry), checked((int)entry.Length));
+        ReadOnlySpan<byte> bytes = ReadSmall(entry);
         var values = new float[length];
         for (int i = 0; i < length; i++)
         {
@@ -225,9 +224,9 @@ internal sealed class Checkpoint : IDisposable
         return new StoredMatrix(StoredFormat.Int4Group32, rows, columns, packed, scales, 0, 0);
     }
 
-    private unsafe void CheckWeightShape(TensorEntry entry, int rows, int columns)
+    private void CheckWeightShape(TensorEntry entry, int rows, int columns)
     {
-        var bytes = new ReadOnlySpan<byte>(Pointer(entry), (int)entry.Length);
+        ReadOnlySpan<byte> bytes = ReadSmall(entry);
         (long storedRows, long storedColumns) = entry.Type switch
         {
             ElementType.Int64 => (BinaryPrimitives.ReadInt64LittleEndian(bytes), BinaryPrimitives.ReadInt64LittleEndian(bytes[8..])),
@@ -239,6 +238,9 @@ internal sealed class Checkpoint : IDisposable
             throw Mismatch(entry, $"Expected the shape ({rows}, {columns}), found ({storedRows}, {storedColumns}).");
         }
     }
+
+    /// <summary>A small tensor by an ordinary read: a fault in the mapping would bring in megabytes around it.</summary>
+    private byte[] ReadSmall(TensorEntry entry) => Files.Read(_shards[entry.Shard], entry.Offset, checked((int)entry.Length));
 
     private void CheckType(TensorEntry entry, ElementType expected)
     {

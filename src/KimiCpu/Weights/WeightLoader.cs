@@ -25,7 +25,7 @@ internal static class WeightLoader
         int done = 0;
         try
         {
-            // Each matrix touches a page or two of the mapping; from a cold drive that is latency, which layers can share.
+            // Norms are read from the files; from a cold drive that is latency, which layers can share.
             Parallel.For(0, layers.Length, layer =>
             {
                 layers[layer] = Layer(checkpoint, shape, layer);
