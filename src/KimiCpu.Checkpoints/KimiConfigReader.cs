@@ -146,7 +146,7 @@ internal static class KimiConfigReader
         return block switch
         {
             [] => (128, 128),
-            [ > 0 and <= MaxSize, > 0 and <= MaxSize] => (block[0], block[1]),
+            [> 0 and <= MaxSize, > 0 and <= MaxSize] => (block[0], block[1]),
             _ => throw quantization.Error("weight_block_size", "Expected two whole numbers of at least 1."),
         };
     }

@@ -1,0 +1,210 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Json;
+using KimiCpu.Cli;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Tests.Model;
+
+namespace KimiCpu.Tests.Cli;
+
+[TestFixture]
+internal sealed class KimiCommandTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public async Task Generate_writes_only_the_answer()
+    {
+        Assert.That(await Run(["generate", "What is the capital of France?", "--temperature", "0"]), Is.EqualTo((0, "The capital of France is Paris." + Environment.NewLine, "")));
+        (int code, string output, string error) = await Run(["generate", "--temperature", "0", "--show-reasoning"], "What is the capital of France?");
+        Assert.That((code, output), Is.EqualTo((0, "The capital of France is Paris." + Environment.NewLine)));
+        Assert.That(error, Does.Contain("Paris"));
+    }
+
+    [Test]
+    public async Task Generate_takes_every_sampling_option()
+    {
+        string[] options =
+        [
+            "--tokens", "8", "--temperature", "0.9", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--presence-penalty", "0.1",
+            "--frequency-penalty", "0.1", "--logit-bias", "65=-inf", "--logit-bias", "66=1.5", "--seed", "7", "--stop", "zzz", "--stop-token", "9", "--ignore-eos", "--no-think", "--system", "Be brief.",
+        ];
+        (int code, string first, _) = await Run(["generate", "Tell me a story.", .. options]);
+        (_, string second, _) = await Run(["generate", "Tell me a story.", .. options]);
+        Assert.That(code, Is.Zero);
+        Assert.That(second, Is.EqualTo(first));
+    }
+
+    [Test]
+    public async Task Generate_json_holds_everything()
+    {
+        (int code, string output, _) = await Run(["generate", "--raw", "--json", "--logprobs", "2", "--tokens", "5", "--temperature", "0", "ROMEO:\n"]);
+        Assert.That(code, Is.Zero);
+        using JsonDocument json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("tokens").GetArrayLength(), Is.EqualTo(5));
+        Assert.That(json.RootElement.GetProperty("logprobs")[0].GetProperty("top").GetArrayLength(), Is.EqualTo(2));
+        Assert.That(json.RootElement.GetProperty("finish_reason").GetString(), Is.EqualTo("length"));
+        Assert.That(json.RootElement.GetProperty("usage").GetProperty("completion_tokens").GetInt32(), Is.EqualTo(5));
+    }
+
+    [Test]
+    public async Task Chat_answers_lines_of_a_pipe()
+    {
+        (int code, string output, string error) = await Run(["chat", "--temperature", "0"], "My name is Anna.\n\n/think off\nWhat is my name?\n/reset\n/nonsense\n/exit\nnever read\n");
+        Assert.That(code, Is.Zero);
+        Assert.That(output, Does.Contain("Anna").And.Not.Contain("never"));
+        Assert.That(error, Does.Contain("/nonsense").And.Contain("anew").And.Contain("Reasoning is off"));
+    }
+
+    [TestCase("Hello  world", false)]
+    [TestCase("hello<|im_end|>\n\n", true)]
+    [TestCase("", false)]
+    public async Task Tokenize_ids_is_one_line(string text, bool allowSpecial)
+    {
+        string folder = Repository.Fixture("tokenizer", "public", "tokenizer");
+        int[] expected = KimiCpu.Tokens.KimiTokenizer.Open(folder).Encode(text, allowSpecial);
+        (int code, string output, string error) = await Run(["tokenize", "--model", folder, "--ids", .. allowSpecial ? new[] { "--allow-special" } : []], text);
+        Assert.That((code, output, error), Is.EqualTo((0, string.Join(' ', expected) + "\n", "")));
+    }
+
+    [Test]
+    public async Task Tokenize_shows_pieces_with_escapes_and_raw_bytes()
+    {
+        (int code, string output, _) = await Run(["tokenize", "--model", Repository.NanoModel], "a\n龘");
+        Assert.That(code, Is.Zero);
+        Assert.That(output, Does.Contain("\"\\n\"").And.Contain("\\x"));
+    }
+
+    [Test]
+    public async Task Logits_agree_with_the_reference([Values] bool all)
+    {
+        Golden golden = Golden.Load("tiny-int4").Single(g => g.Name == "short");
+        string file = Path.Combine(_folder, "out.f32");
+        (int code, string output, _) = await Run(["logits", "--model", Repository.Checkpoint("tiny-int4"), "--tokens", string.Join(',', golden.Tokens), "--exact", "--out", file, .. all ? new[] { "--all" } : []]);
+        Assert.That(code, Is.Zero);
+        float[] logits = MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(file)).ToArray();
+        float[] expected = all ? golden.Logits : golden.Logits[^512..];
+        Assert.That(Agreement.Of(expected, logits, 512).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(1e-5));
+        Assert.That(output, Does.Contain(all ? "7 x 512" : "1 x 512"));
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1), "nothing unfinished is left");
+    }
+
+    [Test]
+    public async Task Inspect_and_verify_tell_about_a_whole_checkpoint()
+    {
+        (int code, string output, _) = await Run(["inspect", Repository.Checkpoint("tiny-k25")]);
+        Assert.That(code, Is.Zero);
+        Assert.That(output, Does.Contain("INT4 g32").And.Contain("kimi_k25").And.Contain("RoutedExperts"));
+        (code, output, _) = await Run(["inspect", Repository.Checkpoint("tiny-fp8"), "--json"]);
+        Assert.That(code, Is.Zero);
+        using JsonDocument json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("routed_experts").GetInt32(), Is.EqualTo(12));
+        (code, output, _) = await Run(["verify", Repository.NanoModel]);
+        Assert.That(code, Is.Zero);
+        Assert.That(output, Does.Contain("Whole"));
+    }
+
+    [Test]
+    public async Task Verify_names_the_files_to_fetch_again()
+    {
+        foreach (string file in Directory.GetFiles(Repository.Checkpoint("tiny-bf16")))
+        {
+            File.Copy(file, Path.Combine(_folder, Path.GetFileName(file)));
+        }
+
+        File.Delete(Path.Combine(_folder, "model-00001-of-00003.safetensors"));
+        File.WriteAllText(Path.Combine(_folder, "tiktoken.model"), "nonsense");
+        (int code, string output, _) = await Run(["verify", _folder]);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.Contain("Fetch again: model-00001-of-00003.safetensors, tiktoken.model"));
+        (code, output, _) = await Run(["verify", _folder, "--json"]);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        using JsonDocument json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("fetch_again").GetArrayLength(), Is.EqualTo(2));
+    }
+
+    [Test]
+    public async Task Bench_writes_its_checkpoint_once_and_measures()
+    {
+        string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--prefill", "8", "--decode", "4", "--json", "--cache", _folder];
+        (int code, string output, string error) = await Run(args);
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        using JsonDocument json = JsonDocument.Parse(output);
+        JsonElement results = json.RootElement.GetProperty("results");
+        Assert.That(results.EnumerateArray().Select(r => r.GetProperty("part").GetString()), Is.EqualTo(new[] { "prefill 8", "decode 4" }));
+        Assert.That(results.EnumerateArray().Select(r => r.GetProperty("per_second").GetDouble()), Is.All.Positive);
+        string checkpoint = Directory.GetDirectories(_folder).Single();
+        DateTime written = Directory.GetLastWriteTimeUtc(checkpoint);
+        Assert.That((await Run(args)).Code, Is.Zero);
+        Assert.That(Directory.GetLastWriteTimeUtc(checkpoint), Is.EqualTo(written));
+        Assert.That((await Run(["logits", "--model", checkpoint, "--tokens", "1,2", "--out", Path.Combine(_folder, "l")])).Code, Is.Zero);
+    }
+
+    [TestCase(KimiCommand.Usage, "generate", "--top-p", "2", "hi")]
+    [TestCase(KimiCommand.Usage, "generate", "--temperature", "warm", "hi")]
+    [TestCase(KimiCommand.Usage, "generate", "--logit-bias", "x", "hi")]
+    [TestCase(KimiCommand.Usage, "generate", "--threads", "0", "hi")]
+    [TestCase(KimiCommand.Usage, "tokenize")]
+    [TestCase(KimiCommand.Usage, "nonsense")]
+    [TestCase(KimiCommand.Usage)]
+    [TestCase(KimiCommand.Usage, "logits", "--tokens", "1,x", "--out", "f")]
+    [TestCase(KimiCommand.Usage, "logits", "--tokens", "99999", "--out", "/tmp/kimicpu-never-written")]
+    [TestCase(KimiCommand.Usage, "bench", "--shape", "hidden")]
+    [TestCase(KimiCommand.Usage, "bench", "--prefill", "x")]
+    [TestCase(KimiCommand.Failed, "inspect", "/does/not/exist")]
+    [TestCase(KimiCommand.Failed, "verify", "/does/not/exist")]
+    [TestCase(KimiCommand.Failed, "generate", "--model", "/does/not/exist", "hi")]
+    [TestCase(KimiCommand.Failed, "generate", "--context", "5", "hi there")]
+    [TestCase(KimiCommand.Failed, "logits", "--tokens", "1", "--out", "/does/not/exist/f")]
+    public async Task Mistakes_end_with_a_sentence_and_a_code(int expected, params string[] args)
+    {
+        (int code, _, string error) = await Run(args);
+        Assert.That(code, Is.EqualTo(expected), error);
+        Assert.That(error, Is.Not.Empty.And.Not.Contain("   at ").And.Not.Contain("Exception"));
+    }
+
+    [Test]
+    public async Task Cancellation_has_a_code_of_its_own()
+    {
+        using var source = new CancellationTokenSource();
+        await source.CancelAsync();
+        var error = new StringWriter();
+        var streams = new CliStreams(Stream.Null, TextWriter.Null, error, false);
+        Assert.That(await KimiCommand.RunAsync(["generate", "hi"], streams, source), Is.EqualTo(KimiCommand.Cancelled));
+        Assert.That(error.ToString(), Does.Contain("Cancelled"));
+    }
+
+    [Test]
+    public async Task Every_command_and_option_has_a_help_text()
+    {
+        RootCommand root = KimiCommand.MakeRoot(new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false));
+        Assert.That(root.Subcommands, Has.Count.EqualTo(7));
+        foreach (Command command in root.Subcommands)
+        {
+            Assert.That(command.Description, Is.Not.Empty);
+            Assert.That(command.Options.Select(o => o.Description), Is.All.Not.Empty.And.All.Not.Null, command.Name);
+            Assert.That(command.Arguments.Select(a => a.Description), Is.All.Not.Empty, command.Name);
+            Assert.That((await Run([command.Name, "--help"])).Code, Is.Zero);
+        }
+    }
+
+    private static async Task<(int Code, string Output, string Error)> Run(string[] args, string input = "")
+    {
+        using var source = new CancellationTokenSource();
+        var output = new StringWriter();
+        var error = new StringWriter();
+        using var stdin = new MemoryStream(Encoding.UTF8.GetBytes(input));
+        int code = await KimiCommand.RunAsync(args, new CliStreams(stdin, output, error, IsTerminal: false), source);
+        return (code, output.ToString(), error.ToString());
+    }
+}

@@ -1,0 +1,51 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.RegularExpressions;
+
+namespace KimiCpu.Tests.Readme;
+
+[TestFixture]
+internal sealed partial class ReadmeTests
+{
+    private static string Readme => File.ReadAllText(Path.Combine(Repository.Root, "README.md"));
+
+    [Test]
+    public void Code_is_the_code_that_is_compiled_here()
+    {
+        string compiled = File.ReadAllText(Path.Combine(Repository.Root, "tests", "KimiCpu.Tests", "Readme", "ReadmeExamples.cs"));
+        string[] lines = [.. compiled.Split('\n').Select(l => l.Trim())];
+        MatchCollection blocks = CodeBlock().Matches(Readme);
+        Assert.That(blocks, Is.Not.Empty);
+        foreach (string line in blocks.SelectMany(b => b.Groups[1].Value.Split('\n')).Select(l => l.Trim()).Where(l => l.Length > 0))
+        {
+            Assert.That(lines, Does.Contain(line));
+        }
+    }
+
+    [Test]
+    public async Task Code_runs() => await ReadmeExamples.FirstProgram();
+
+    [Test]
+    public void Paths_and_commands_exist()
+    {
+        foreach (Match path in RepositoryPath().Matches(Readme))
+        {
+            string full = Path.Combine(Repository.Root, path.Groups[1].Value);
+            Assert.That(File.Exists(full) || Directory.Exists(full), path.Groups[1].Value);
+        }
+
+        var streams = new KimiCpu.Cli.Terminal.CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false);
+        IEnumerable<string> commands = KimiCpu.Cli.KimiCommand.MakeRoot(streams).Subcommands.Select(c => c.Name);
+        Assert.That(CommandRow().Matches(Readme).Select(m => m.Groups[1].Value), Is.EquivalentTo(commands));
+    }
+
+    [GeneratedRegex("```csharp\n(.*?)```", RegexOptions.Singleline)]
+    private static partial Regex CodeBlock();
+
+    [GeneratedRegex(@"`((?:src|models|training|samples)/[\w./-]+)`")]
+    private static partial Regex RepositoryPath();
+
+    [GeneratedRegex(@"^\| `kimi (\w+)", RegexOptions.Multiline)]
+    private static partial Regex CommandRow();
+}
