@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -15,7 +16,8 @@ internal sealed class SpecialTokens
 
     private readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
     private readonly byte[][] _bytes = new byte[Count][];
-    private readonly byte[][] _longestFirst;
+    private readonly (byte[] Name, int Id)[] _longestFirst;
+    private readonly SearchValues<byte> _beginnings;
     private readonly int _first;
 
     /// <param name="config">Content of <c>tokenizer_config.json</c>.</param>
@@ -46,7 +48,8 @@ internal sealed class SpecialTokens
             _bytes[i] = Encoding.UTF8.GetBytes(name);
         }
 
-        _longestFirst = [.. _bytes.OrderByDescending(b => b.Length)];
+        _longestFirst = [.. _bytes.Select((name, i) => (name, first + i)).OrderByDescending(t => t.name.Length)];
+        _beginnings = SearchValues.Create(_bytes.Select(b => b[0]).Distinct().ToArray());
     }
 
     public IReadOnlyDictionary<string, int> Ids => _ids;
@@ -56,17 +59,19 @@ internal sealed class SpecialTokens
     /// <summary>Finds the leftmost special token in a text, the longest where several begin.</summary>
     public bool TryFind(ReadOnlySpan<byte> text, out int start, out int length, out int id)
     {
-        for (start = 0; start < text.Length; start++)
+        for (start = text.IndexOfAny(_beginnings); start >= 0;)
         {
-            foreach (byte[] name in _longestFirst)
+            foreach ((byte[] name, int known) in _longestFirst)
             {
-                if (text[start] == name[0] && text[start..].StartsWith(name))
+                if (text[start..].StartsWith(name))
                 {
-                    length = name.Length;
-                    id = _ids[Encoding.UTF8.GetString(name)];
+                    (length, id) = (name.Length, known);
                     return true;
                 }
             }
+
+            int next = text[(start + 1)..].IndexOfAny(_beginnings);
+            start = next < 0 ? -1 : start + 1 + next;
         }
 
         (length, id) = (0, -1);
