@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Reflection;
+using System.Text.Json;
 
 namespace KimiCpu.Checkpoints;
 
@@ -41,9 +42,25 @@ internal abstract class CheckpointFiles
 
         return Read(file, 0, (int)length);
     }
+
+    /// <summary>Looks into a small JSON file.</summary>
+    /// <exception cref="CheckpointException">It is missing, too long, or not valid JSON in UTF-8.</exception>
+    public T ReadJson<T>(string file, Func<JsonElement, T> read)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(ReadAll(file, 16 << 20));
+            return read(document.RootElement);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            // InvalidOperationException is how texts report that they are no UTF-8.
+            throw new CheckpointException(PathOf(file), null, $"The file is not valid JSON: {e.Message}", innerException: e);
+        }
+    }
 }
 
-/// <summary>A folder as downloaded from a hub.</summary>
+/// <summary>A folder as downloaded from a hub, or of links into a hub's cache.</summary>
 internal sealed class FolderCheckpointFiles : CheckpointFiles
 {
     private readonly string _folder;
@@ -62,7 +79,19 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
 
     public override bool Exists(string file) => File.Exists(PathOf(file));
 
-    public override long Length(string file) => new FileInfo(PathOf(file)).Length;
+    public override long Length(string file)
+    {
+        try
+        {
+            // Of what a link points to: hub caches consist of links, and FileInfo would give the link's own length.
+            using var handle = File.OpenHandle(PathOf(file));
+            return RandomAccess.GetLength(handle);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(file, e);
+        }
+    }
 
     public override string PathOf(string file) => Path.Combine(_folder, file);
 

@@ -17,10 +17,11 @@ internal static class KimiConfigReader
     /// <summary>Above any real size, and small enough that products of three sizes fit a long.</summary>
     private const int MaxSize = 1 << 20;
 
-    public static KimiConfig Read(CheckpointFiles files)
+    public static KimiConfig Read(CheckpointFiles files) => files.ReadJson(File, element => Read(files, element));
+
+    private static KimiConfig Read(CheckpointFiles files, JsonElement element)
     {
-        using JsonDocument document = ParseDocument(files, File);
-        var root = new ConfigObject(document.RootElement, files.PathOf(File));
+        var root = new ConfigObject(element, files.PathOf(File));
         ConfigObject c = root.Object("text_config") ?? root;
         CheckSupported(c);
 
@@ -156,8 +157,7 @@ internal static class KimiConfigReader
         List<int> ids = [.. config.Integers("eos_token_id"), .. root.Integers("eos_token_id")];
         if (files.Exists(GenerationFile))
         {
-            using JsonDocument document = ParseDocument(files, GenerationFile);
-            ids.AddRange(new ConfigObject(document.RootElement, files.PathOf(GenerationFile)).Integers("eos_token_id"));
+            ids.AddRange(files.ReadJson(GenerationFile, e => new ConfigObject(e, files.PathOf(GenerationFile)).Integers("eos_token_id")));
         }
 
         if (ids.FirstOrDefault(id => id >= vocabulary, -1) is var wrong and >= 0)
@@ -166,17 +166,5 @@ internal static class KimiConfigReader
         }
 
         return [.. ids.Distinct().Order()];
-    }
-
-    private static JsonDocument ParseDocument(CheckpointFiles files, string file)
-    {
-        try
-        {
-            return JsonDocument.Parse(files.ReadAll(file, 16 << 20));
-        }
-        catch (JsonException e)
-        {
-            throw new CheckpointException(files.PathOf(file), null, $"The file is not valid JSON: {e.Message}", innerException: e);
-        }
     }
 }

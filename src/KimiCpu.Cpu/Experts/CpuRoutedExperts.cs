@@ -20,7 +20,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly ModelWeights _weights;
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
-    private readonly ComputePrecision _precision;
+    private readonly bool[] _integerLayers;
     private readonly ExpertGroups _groups;
     private readonly QuantizedRows _quantizedHidden = new();
     private readonly QuantizedRows _quantizedInner = new();
@@ -43,7 +43,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _weights = weights;
         _shape = weights.Shape;
         _pool = pool;
-        _precision = precision;
+        _integerLayers = [.. weights.Layers.Select(l => precision == ComputePrecision.Fast && l.Experts.All(IsInt4))];
         _groups = new ExpertGroups(_shape);
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
         _quantize = new PoolAction(QuantizeHidden);
@@ -65,7 +65,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         int inner = _shape.ExpertIntermediateSize;
         _gate.EnsureCapacity((long)_groups.PairCount * inner);
         _up.EnsureCapacity((long)_groups.PairCount * inner);
-        _integer = _precision == ComputePrecision.Fast && _layer.Experts[0].Gate.Format == WeightFormat.Int4Group32;
+        _integer = _integerLayers[layer];
         fixed (float* target = sum)
         {
             _sum = target;
@@ -96,6 +96,9 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _gathered.Dispose();
         Array.ForEach(_scratch, s => s.Dispose());
     }
+
+    private static bool IsInt4(MlpWeights expert) =>
+        expert.Gate.Format == WeightFormat.Int4Group32 && expert.Up.Format == WeightFormat.Int4Group32 && expert.Down.Format == WeightFormat.Int4Group32;
 
     private void QuantizeHidden(int begin, int end, int worker)
     {

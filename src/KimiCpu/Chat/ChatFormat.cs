@@ -54,10 +54,10 @@ internal sealed partial record ChatFormat
             return null;
         }
 
-        using JsonDocument document = JsonDocument.Parse(files.ReadAll(KimiTokenizer.ConfigFile, 16 << 20));
-        return document.RootElement.TryGetProperty("chat_template", out JsonElement template) && template.ValueKind == JsonValueKind.String
-            ? template.GetString()
-            : null;
+        return files.ReadJson(KimiTokenizer.ConfigFile, root =>
+            root.ValueKind == JsonValueKind.Object && root.TryGetProperty("chat_template", out JsonElement template) && template.ValueKind == JsonValueKind.String
+                ? template.GetString()
+                : null);
     }
 
     /// <summary>A system message that the template spells out.</summary>

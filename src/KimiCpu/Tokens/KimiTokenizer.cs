@@ -119,7 +119,7 @@ public sealed class KimiTokenizer
     internal static KimiTokenizer Open(CheckpointFiles files)
     {
         Vocabulary vocabulary = Vocabulary.Parse(files.ReadAll(RanksFile, 64 << 20), files.PathOf(RanksFile));
-        return new KimiTokenizer(vocabulary, new SpecialTokens(files.ReadAll(ConfigFile, 16 << 20), vocabulary.Count, files.PathOf(ConfigFile)));
+        return new KimiTokenizer(vocabulary, files.ReadJson(ConfigFile, config => new SpecialTokens(config, vocabulary.Count, files.PathOf(ConfigFile))));
     }
 
     /// <summary>The pieces that are encoded apart, without regard to control tokens.</summary>

@@ -20,23 +20,14 @@ internal sealed class SpecialTokens
     private readonly SearchValues<byte> _beginnings;
     private readonly int _first;
 
-    /// <param name="config">Content of <c>tokenizer_config.json</c>.</param>
+    /// <param name="config">The object in <c>tokenizer_config.json</c>.</param>
     /// <param name="first">Id of the first special token: the number of ranks.</param>
     /// <param name="source">For messages.</param>
-    public SpecialTokens(ReadOnlySpan<byte> config, int first, string source)
+    public SpecialTokens(JsonElement config, int first, string source)
     {
         _first = first;
         var names = new string?[Count];
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(config.ToArray());
-            ReadNames(document.RootElement, names, first, source);
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException)
-        {
-            throw new CheckpointException(source, null, $"The file is not valid JSON: {e.Message}", innerException: e);
-        }
-
+        ReadNames(config, names, first, source);
         for (int i = 0; i < Count; i++)
         {
             string name = names[i] ?? $"<|reserved_token_{first + i}|>";

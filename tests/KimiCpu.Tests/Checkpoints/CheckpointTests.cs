@@ -3,6 +3,7 @@
 
 using System.Text.Json.Nodes;
 using KimiCpu.Checkpoints;
+using KimiCpu.Tokens;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Tests.Checkpoints;
@@ -97,6 +98,50 @@ internal sealed class CheckpointTests
         Check("index lists what is not there", f => EditJson(ShardIndex.File, c => c["weight_map"]!["model.extra"] = "model-00001-of-00003.safetensors"), "model.extra", "does not hold it");
         Check("shape is not the configuration's", f => EditJson("config.json", c => c["moe_intermediate_size"] = 128), "gate_proj", "config.json");
         Check("vocabulary is not the tokenizer's", f => EditJson("config.json", c => { c["vocab_size"] = 400; c["eos_token_id"] = 1; c["pad_token_id"] = 2; }), "512", "400");
+    }
+
+    /// <summary>Hub caches keep files elsewhere and link to them.</summary>
+    [Test]
+    public void Folders_of_links_open()
+    {
+        foreach (string file in Directory.GetFiles(Repository.NanoModel))
+        {
+            File.CreateSymbolicLink(Path.Combine(_folder, Path.GetFileName(file)), file);
+        }
+
+        using KimiModel model = KimiModel.Open(_folder);
+        Assert.That(model.Info.LayerCount, Is.EqualTo(6));
+        Assert.That(CheckpointVerifier.Verify(_folder).Problems, Is.Empty);
+    }
+
+    /// <summary>Whatever stands in the JSON files, the folder opens or is refused by a CheckpointException.</summary>
+    [TestCase("config.json", 3000)]
+    [TestCase("generation_config.json", 1000)]
+    [TestCase("tokenizer_config.json", 1000)]
+    [TestCase("tiktoken.model", 1000)]
+    [TestCase(ShardIndex.File, 600)]
+    [CancelAfter(60_000)]
+    public void Mutated_files_never_surprise(string file, int rounds)
+    {
+        CopyCheckpoint("tiny-qproj");
+        byte[] original = File.ReadAllBytes(Path.Combine(_folder, file));
+        var random = new Random(9);
+        for (int round = 0; round < rounds; round++)
+        {
+            File.WriteAllBytes(Path.Combine(_folder, file), Mutation.Apply(original, random));
+            try
+            {
+                KimiTokenizer.Open(_folder);
+                KimiCpu.Chat.ChatFormat.Of(new FolderCheckpointFiles(_folder));
+                using Checkpoint checkpoint = Checkpoint.Open(_folder);
+                WeightLoader.Load(checkpoint);
+            }
+            catch (CheckpointException)
+            {
+            }
+
+            Assert.That(() => CheckpointVerifier.Verify(_folder), Throws.Nothing);
+        }
     }
 
     [Test]
