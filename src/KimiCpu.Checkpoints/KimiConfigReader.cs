@@ -42,7 +42,7 @@ internal static class KimiConfigReader
         }
 
         int vocabulary = c.Integer("vocab_size", 1, 1 << 24);
-        int rope = c.Integer("qk_rope_head_dim", 2, MaxSize);
+        int rope = c.Integer("qk_rope_head_dim", 2, 1 << 14);
         return new KimiConfig
         {
             Architecture = root.FirstText("architectures", "unknown"),

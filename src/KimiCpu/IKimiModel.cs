@@ -32,7 +32,7 @@ public interface IKimiModel : IDisposable
     GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Continues a conversation and returns when the answer is complete.</summary>
-    /// <param name="messages">The conversation so far, in order.</param>
+    /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
@@ -56,7 +56,7 @@ public interface IKimiModel : IDisposable
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.</summary>
-    /// <param name="messages">The conversation so far, in order.</param>
+    /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);

@@ -221,7 +221,13 @@ public sealed class KimiModel : IKimiModel
         ArgumentNullException.ThrowIfNull(messages);
         options ??= new GenerationOptions();
         ChatRenderer chat = _chat.Value;
-        int[] prompt = chat.Render(messages, options.Thinking);
+        KimiMessage[] conversation = [.. messages];
+        if (conversation.Length == 0)
+        {
+            throw new ArgumentException("A conversation has at least one message.", nameof(messages));
+        }
+
+        int[] prompt = chat.Render(conversation, options.Thinking);
         var format = new AnswerFormat(_endTokens, chat.ThinkToken, chat.EndThinkToken, StartsThinking: chat.Format.OpensReasoning && options.Thinking);
         return Job(prompt, options, format, streamed, cancellationToken);
     }

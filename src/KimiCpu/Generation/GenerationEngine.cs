@@ -70,18 +70,37 @@ internal sealed class GenerationEngine : IDisposable
     {
         while (TakeSubmitted())
         {
-            DropCancelled();
-            Admit();
-            if (BuildBatch())
+            try
             {
-                Step();
+                DropCancelled();
+                Admit();
+                if (BuildBatch())
+                {
+                    Step();
+                }
+            }
+            catch (Exception e)
+            {
+                // Between steps little can fail but the growth of the cache; an exception here would end the process.
+                FailAll(e);
             }
         }
 
-        var error = new ObjectDisposedException(nameof(IKimiModel), "The model was disposed during the call.");
-        foreach (GenerationJob job in _running.Concat(_waiting).Concat(_submitted))
+        FailAll(new ObjectDisposedException(nameof(IKimiModel), "The model was disposed during the call."));
+    }
+
+    private void FailAll(Exception error)
+    {
+        lock (_gate)
         {
-            job.Fail(error);
+            foreach (GenerationJob job in _running.Concat(_waiting).Concat(_submitted))
+            {
+                job.Fail(error);
+            }
+
+            _running.Clear();
+            _waiting.Clear();
+            _submitted.Clear();
         }
     }
 

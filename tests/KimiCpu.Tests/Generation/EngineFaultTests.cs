@@ -43,6 +43,18 @@ internal sealed class EngineFaultTests
         Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
     }
 
+    [Test]
+    public void Memory_that_runs_out_fails_the_call_and_the_engine_goes_on()
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = new IOException("no memory") };
+        using var experts = new ReferenceExperts(model.Weights);
+        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16);
+        Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
+        faulty.ReserveFailure = null;
+        Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
+    }
+
     private static GenerationResult Run(GenerationEngine engine)
     {
         KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
@@ -60,9 +72,19 @@ internal sealed class EngineFaultTests
 
         public Exception? Failure { get; set; }
 
+        public Exception? ReserveFailure { get; set; }
+
         public long BytesPerPage => inner.BytesPerPage;
 
-        public void ReservePages(int count) => inner.ReservePages(count);
+        public void ReservePages(int count)
+        {
+            if (ReserveFailure is not null)
+            {
+                throw ReserveFailure;
+            }
+
+            inner.ReservePages(count);
+        }
 
         public void Begin(RaggedBatch batch)
         {

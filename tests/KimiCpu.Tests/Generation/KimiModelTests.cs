@@ -212,6 +212,7 @@ internal sealed class KimiModelTests
         Assert.That(() => KimiModel.OpenEmbedded(new KimiModelOptions { PrefillChunk = 0 }), Throws.TypeOf<ArgumentOutOfRangeException>());
         Assert.That(() => _model.Generate(new int[] { 2304 }.AsMemory()), Throws.TypeOf<ArgumentOutOfRangeException>());
         Assert.That(() => _model.Generate(ReadOnlyMemory<int>.Empty), Throws.ArgumentException);
+        Assert.That(() => _model.Generate(Array.Empty<KimiMessage>()), Throws.ArgumentException);
     }
 
     [Test]
