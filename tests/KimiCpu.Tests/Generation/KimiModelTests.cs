@@ -5,6 +5,7 @@ using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Generation;
+using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Tests.Generation;
 
@@ -267,6 +268,58 @@ internal sealed class KimiModelTests
             async () => await KimiModel.OpenAsync(Repository.NanoModel, new KimiModelOptions { Progress = new Immediate(_ => source.Cancel()) }, source.Token),
             Throws.InstanceOf<OperationCanceledException>());
         Assert.That(() => KimiModel.Open("/does/not/exist"), Throws.TypeOf<CheckpointException>());
+    }
+
+    [Test]
+    public async Task A_slow_reader_holds_nobody_up_and_loses_nothing()
+    {
+        await using IAsyncEnumerator<GenerationUpdate> slow = _model.GenerateAsync("Tell me a story.", s_greedy).GetAsyncEnumerator();
+        Assert.That(await slow.MoveNextAsync());
+        string text = slow.Current.Text;
+        Assert.That(_model.Generate("Who are you?", s_greedy).Text, Is.Not.Empty);
+        GenerationResult? result = null;
+        while (await slow.MoveNextAsync())
+        {
+            text += slow.Current.Text;
+            result = slow.Current.Result;
+        }
+
+        Assert.That(text, Is.EqualTo(result!.Text));
+        Assert.That(result.Text, Is.EqualTo(_model.Generate("Tell me a story.", s_greedy).Text));
+    }
+
+    [Test]
+    public void A_logger_hears_what_was_opened_and_what_runs_where()
+    {
+        using var log = new RecordingLog();
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { LoggerFactory = log, ContextLength = 64, KvCacheBytes = 1 });
+        model.Generate("hi", s_greedy with { MaxTokens = 2 });
+        Assert.That(log.Lines.Select(l => l.Event), Is.EqualTo(new[] { 1, 2, 3 }));
+        Assert.That(log.Lines[1].Text, Is.EqualTo(model.Placement));
+        Assert.That(model.Placement, Does.Contain(KimiCpu.Cpu.CpuFeatures.Best.ToString()));
+        using KimiModel tight = KimiModel.OpenEmbedded(new KimiModelOptions { LoggerFactory = log, KvCacheBytes = 1 });
+        Assert.That(log.Lines[^1], Is.EqualTo((4, "The cache budget holds 64 of the 8192 tokens of the context; KimiModelOptions.KvCacheBytes raises it.")));
+    }
+
+    private sealed class RecordingLog : ILoggerFactory, ILogger
+    {
+        public List<(int Event, string Text)> Lines { get; } = [];
+
+        public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException();
+
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            Lines.Add((eventId.Id, formatter(state, exception)));
+
+        public void Dispose()
+        {
+        }
     }
 
     private sealed class Immediate(Action<LoadProgress> report) : IProgress<LoadProgress>
