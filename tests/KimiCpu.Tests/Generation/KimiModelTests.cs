@@ -289,6 +289,44 @@ internal sealed class KimiModelTests
     }
 
     [Test]
+    [CancelAfter(60_000)]
+    public async Task Calls_that_come_and_go_at_random_leave_the_model_sound()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 30L * 64 * 6 * 80 * 2, PrefillChunk = 24 });
+        string expected = model.Generate("Who are you?", s_greedy).Text;
+        await Task.WhenAll(Enumerable.Range(0, 8).Select(worker => Task.Run(async () =>
+        {
+            var random = new Random(worker);
+            for (int call = 0; call < 25; call++)
+            {
+                using var source = new CancellationTokenSource();
+                int leaveAfter = random.Next(1, 60);
+                int seen = 0;
+                try
+                {
+                    await foreach (GenerationUpdate update in model.GenerateAsync(s_prompts[random.Next(s_prompts.Length)], s_greedy, source.Token))
+                    {
+                        if (++seen == leaveAfter)
+                        {
+                            if (call % 2 == 0)
+                            {
+                                break;
+                            }
+
+                            await source.CancelAsync();
+                        }
+                    }
+                }
+                catch (OperationCanceledException)
+                {
+                }
+            }
+        })));
+        Assert.That(model.Generate("Who are you?", s_greedy).Text, Is.EqualTo(expected));
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 20));
+    }
+
+    [Test]
     public void A_logger_hears_what_was_opened_and_what_runs_where()
     {
         using var log = new RecordingLog();
