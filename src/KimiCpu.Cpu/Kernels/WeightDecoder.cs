@@ -61,11 +61,45 @@ internal static unsafe class WeightDecoder
 
     private static void DecodeFloat8(in WeightMatrix weight, int row, byte* data, Span<float> values)
     {
+        switch (CpuFeatures.Best)
+        {
+            case InstructionSet.Avx512:
+                DecodeFloat8<Lanes512>(weight, row, data, values);
+                break;
+            case InstructionSet.Avx2:
+                DecodeFloat8<Lanes256>(weight, row, data, values);
+                break;
+            case InstructionSet.Vector128:
+                DecodeFloat8<Lanes128>(weight, row, data, values);
+                break;
+            default:
+                DecodeFloat8<LanesScalar>(weight, row, data, values);
+                break;
+        }
+    }
+
+    private static void DecodeFloat8<TLanes>(in WeightMatrix weight, int row, byte* data, Span<float> values)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
         int blocks = (weight.Columns + weight.BlockColumns - 1) / weight.BlockColumns;
         byte* scales = weight.Scales + (4L * (row / weight.BlockRows) * blocks);
-        for (int c = 0; c < values.Length; c++)
+        fixed (float* target = values)
         {
-            values[c] = Float8E4M3.Values[data[c]] * Unsafe.ReadUnaligned<float>(scales + (4L * (c / weight.BlockColumns)));
+            for (int start = 0; start < values.Length; start += weight.BlockColumns)
+            {
+                int end = Math.Min(start + weight.BlockColumns, values.Length);
+                float scale = Unsafe.ReadUnaligned<float>(scales + (4L * (start / weight.BlockColumns)));
+                int c = start;
+                for (; c + TLanes.Count <= end; c += TLanes.Count)
+                {
+                    TLanes.Store(TLanes.Multiply(TLanes.LoadFloat8(data + c), TLanes.Broadcast(scale)), target + c);
+                }
+
+                for (; c < end; c++)
+                {
+                    target[c] = Float8E4M3.Values[data[c]] * scale;
+                }
+            }
         }
     }
 
