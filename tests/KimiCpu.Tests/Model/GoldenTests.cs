@@ -13,7 +13,7 @@ internal sealed class GoldenTests
 {
     private static readonly Backend[] s_exactBackends = [Backend.Reference, Backend.CpuExact];
 
-    /// <summary>The bound; an ignored rms_norm_eps alone moves tiny-int4 by 1.3e-5.</summary>
+    /// <summary>Tight enough to see an ignored rms_norm_eps, which moves tiny-int4 by 1.3e-5.</summary>
     private const double ExactBound = 1e-5;
 
     [Test]
