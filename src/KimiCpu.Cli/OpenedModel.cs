@@ -12,12 +12,11 @@ namespace KimiCpu.Cli;
 /// <summary>A checkpoint with its forward pass and nothing above it, for measuring and verifying; needs no tokenizer.</summary>
 internal sealed class OpenedModel : IDisposable
 {
-    private readonly CpuRoutedExperts _experts;
+    private readonly CpuBackend _cpu;
 
     /// <param name="folder">Null for the embedded model.</param>
-    /// <param name="precision">How activations and cache are rounded.</param>
-    /// <param name="threads">Null for one per physical core.</param>
-    public OpenedModel(string? folder, ComputePrecision precision, int? threads)
+    /// <param name="options">How the CPU computes.</param>
+    public OpenedModel(string? folder, CpuBackendOptions options)
     {
         Checkpoint = folder is null ? Checkpoint.Open(KimiModel.EmbeddedFiles) : Checkpoint.Open(folder);
         try
@@ -30,27 +29,23 @@ internal sealed class OpenedModel : IDisposable
             throw;
         }
 
-        Pool = new WorkerPool(threads);
-        HotPath = new CpuHotPath(Weights, Pool, precision);
-        _experts = new CpuRoutedExperts(Weights, Pool, precision);
-        Forward = new ForwardPass(Weights, HotPath, _experts);
+        _cpu = new CpuBackend(Weights, options);
+        Forward = new ForwardPass(Weights, _cpu.HotPath, _cpu.Experts);
     }
 
     public Checkpoint Checkpoint { get; }
 
     public ModelWeights Weights { get; }
 
-    public WorkerPool Pool { get; }
+    public WorkerPool Pool => _cpu.Pool;
 
-    public CpuHotPath HotPath { get; }
+    public CpuHotPath HotPath => _cpu.HotPath;
 
     public ForwardPass Forward { get; }
 
     public void Dispose()
     {
-        _experts.Dispose();
-        HotPath.Dispose();
-        Pool.Dispose();
+        _cpu.Dispose();
         Checkpoint.Dispose();
     }
 }

@@ -38,6 +38,12 @@ internal static class CpuFeatures
     /// <summary>For logs: the family in use, and what else bears on speed.</summary>
     public static string Description => $"{Best}{(AvxVnni.IsSupported ? " (AVX-VNNI present)" : "")}";
 
+    /// <summary>
+    /// Whether the CPU has AVX-512 VNNI (CPUID leaf 7, ECX bit 11) and the system saves AVX-512 state. .NET has no
+    /// intrinsics for it, but its own AVX-512 detection includes OSXSAVE and XGETBV (XCR0 bits 5 … 7).
+    /// </summary>
+    public static bool HasAvx512Vnni { get; } = IsSupported(InstructionSet.Avx512) && X86Base.CpuId(0, 0).Eax >= 7 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
+
     public static bool IsSupported(InstructionSet set) => set switch
     {
         InstructionSet.Scalar => true,

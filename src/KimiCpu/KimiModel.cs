@@ -24,9 +24,7 @@ namespace KimiCpu;
 public sealed class KimiModel : IKimiModel
 {
     private readonly Checkpoint _checkpoint;
-    private readonly WorkerPool _pool;
-    private readonly CpuHotPath _hotPath;
-    private readonly CpuRoutedExperts _experts;
+    private readonly CpuBackend _cpu;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
     private readonly HashSet<int> _endTokens;
@@ -54,11 +52,9 @@ public sealed class KimiModel : IKimiModel
         _chatFormat = ChatFormat.Of(checkpoint.Files);
         _chat = new Lazy<ChatRenderer>(() => new ChatRenderer(Tokenizer, _chatFormat));
         _endTokens = EndTokens();
-        _pool = new WorkerPool(options.Threads);
-        _hotPath = new CpuHotPath(weights, _pool, precision);
-        _experts = new CpuRoutedExperts(weights, _pool, precision);
-        var cache = new KvCache(_hotPath, cacheBytes, context);
-        _engine = new GenerationEngine(new ForwardPass(weights, _hotPath, _experts), cache, options.PrefillChunk);
+        _cpu = new CpuBackend(weights, new CpuBackendOptions { Precision = precision, Threads = options.Threads });
+        var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
+        _engine = new GenerationEngine(new ForwardPass(weights, _cpu.HotPath, _cpu.Experts), cache, options.PrefillChunk);
         Info = new KimiModelInfo
         {
             Name = checkpoint.Name,
@@ -70,7 +66,7 @@ public sealed class KimiModel : IKimiModel
             ContextLength = _engine.MaxJobTokens,
         };
         string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
-        Placement = $"CPU: {CpuFeatures.Description}, {_pool.Threads} threads, {arithmetic} of at most {cache.PageCapacity * _hotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
+        Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Pool.Threads} threads, {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
         KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
         KimiLog.Placed(_logger, Placement);
         if (Info.ContextLength < context)
@@ -167,9 +163,7 @@ public sealed class KimiModel : IKimiModel
 
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
-        _experts.Dispose();
-        _hotPath.Dispose();
-        _pool.Dispose();
+        _cpu.Dispose();
         _checkpoint.Dispose();
     }
 

@@ -19,7 +19,6 @@ internal sealed unsafe class GemvBench : IDisposable
     private readonly BandwidthProbe _probe;
     private readonly AlignedBuffer<byte> _weights = new(TotalBytes);
     private readonly AlignedBuffer<float> _output = new(8192);
-    private readonly AlignedBuffer<int> _token = new(1);
     private readonly QuantizedRows _activations = new();
 
     public GemvBench(int? threads)
@@ -31,8 +30,6 @@ internal sealed unsafe class GemvBench : IDisposable
         {
             random.NextBytes(new Span<byte>(_weights.Pointer + at, 1 << 26));
         }
-
-        _token.Pointer[0] = 0;
     }
 
     public int Threads => _pool.Threads;
@@ -54,7 +51,7 @@ internal sealed unsafe class GemvBench : IDisposable
             {
                 byte* data = _weights.Pointer + (m * (dataBytes + scaleBytes));
                 var weight = new WeightMatrix(WeightFormat.Int4Group32, rows, columns, data, data + dataBytes);
-                _pool.Run((rows + RowBlock - 1) / RowBlock, new Gemv(weight, _activations, _token.Pointer, _output.Pointer));
+                _pool.Run((rows + RowBlock - 1) / RowBlock, new Gemv(weight, _activations, _output.Pointer));
             }
 
             rates[i] = matrices / Stopwatch.GetElapsedTime(start).TotalSeconds;
@@ -69,7 +66,6 @@ internal sealed unsafe class GemvBench : IDisposable
     public void Dispose()
     {
         _activations.Dispose();
-        _token.Dispose();
         _output.Dispose();
         _weights.Dispose();
         _probe.Dispose();
@@ -95,9 +91,9 @@ internal sealed unsafe class GemvBench : IDisposable
         }
     }
 
-    private sealed class Gemv(WeightMatrix weight, QuantizedRows x, int* token, float* y) : IPoolWork
+    private sealed class Gemv(WeightMatrix weight, QuantizedRows x, float* y) : IPoolWork
     {
         public void Execute(int begin, int end, int worker) =>
-            Int4Gemv.Multiply(weight, begin * RowBlock, Math.Min(end * RowBlock, weight.Rows), x, token, 1, y, weight.Rows);
+            Int4Gemv.Multiply(weight, begin * RowBlock, Math.Min(end * RowBlock, weight.Rows), x.Row(0), y);
     }
 }

@@ -4,6 +4,7 @@
 using System.Diagnostics;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Model;
 
 namespace KimiCpu.Cli.Bench;
@@ -31,7 +32,7 @@ internal sealed class ModelBench : IDisposable
 
     public ModelBench(string folder, int? threads)
     {
-        _model = new OpenedModel(folder, ComputePrecision.Fast, threads);
+        _model = new OpenedModel(folder, new CpuBackendOptions { Threads = threads });
         _probe = new BandwidthProbe(_model.Pool);
         _summary = CheckpointSummary.Of(_model.Checkpoint);
     }

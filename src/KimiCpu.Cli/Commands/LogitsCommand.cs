@@ -30,7 +30,7 @@ internal static class LogitsCommand
         {
             int[] prompt = [.. parsed.GetValue(tokens)!.Split(',').Select(ReadToken)];
             ComputePrecision precision = parsed.GetValue(exact) ? ComputePrecision.Exact : ComputePrecision.Fast;
-            using var opened = new OpenedModel(parsed.GetValue(model), precision, parsed.GetValue(threads));
+            using var opened = new OpenedModel(parsed.GetValue(model), new CpuBackendOptions { Precision = precision, Threads = parsed.GetValue(threads) });
             int rows = parsed.GetValue(all) ? prompt.Length : 1;
             string file = parsed.GetValue(output)!;
             float[] last = Write(opened, prompt, parsed.GetValue(all), file, cancellationToken);

@@ -10,7 +10,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// <summary>
 /// Rounds a row of activations to int8, symmetric, one scale per 32 columns: scale = max|x| / 127, value = round to
 /// nearest even of x / scale. A group of zeros has scale 0; a group with a NaN or an infinity has scale NaN, so that it
-/// reaches the result. All paths give the same bits.
+/// reaches the result. Groups that pad the row are zeros. All paths give the same bits.
 /// </summary>
 internal static unsafe class ActivationQuantizer
 {
@@ -22,27 +22,37 @@ internal static unsafe class ActivationQuantizer
 
     public static void Quantize(float* x, int columns, QuantizedRow row) => Quantize(CpuFeatures.Best, x, columns, row);
 
-    public static void Quantize(InstructionSet set, float* x, int columns, QuantizedRow row)
+    public static void Quantize(InstructionSet set, float* x, int columns, QuantizedRow row) => Quantize(set, x, columns, row, 0);
+
+    /// <summary>Rounds <paramref name="columns"/> values to the groups from <paramref name="group"/> on; those behind become zeros.</summary>
+    public static void QuantizeFrom(float* x, int columns, QuantizedRow row, int group) => Quantize(CpuFeatures.Best, x, columns, row, group);
+
+    /// <summary>Rounds 32 values to one group.</summary>
+    public static void QuantizeGroup(float* x, QuantizedRow row, int group) => Group(CpuFeatures.Best, x, row, group);
+
+    private static void Quantize(InstructionSet set, float* x, int columns, QuantizedRow row, int first)
     {
         int full = columns / GroupSize;
+        for (int g = 0; g < full; g++)
+        {
+            Group(set, x + (g * GroupSize), row, first + g);
+        }
+
+        for (int g = full; g < row.Groups - first; g++)
+        {
+            GroupScalar(x + (g * GroupSize), Math.Max(0, columns - (g * GroupSize)), row, first + g);
+        }
+    }
+
+    private static void Group(InstructionSet set, float* x, QuantizedRow row, int g)
+    {
         if (set is InstructionSet.Avx2 or InstructionSet.Avx512)
         {
-            for (int g = 0; g < full; g++)
-            {
-                GroupAvx2(x + (g * GroupSize), row, g);
-            }
+            GroupAvx2(x, row, g);
         }
         else
         {
-            for (int g = 0; g < full; g++)
-            {
-                GroupScalar(x + (g * GroupSize), GroupSize, row, g);
-            }
-        }
-
-        if (full < row.Groups)
-        {
-            GroupScalar(x + (full * GroupSize), columns - (full * GroupSize), row, full);
+            GroupScalar(x, GroupSize, row, g);
         }
     }
 
@@ -67,7 +77,7 @@ internal static unsafe class ActivationQuantizer
             target[(g * Half) + (i / 2)] = (sbyte)value;
         }
 
-        row.Sums[g] = sum;
+        row.Corrections[g] = -Int4Group32.Bias * sum;
     }
 
     private static (float Scale, float Inverse) Scales(float largest, bool finite) =>
@@ -96,7 +106,7 @@ internal static unsafe class ActivationQuantizer
         {
             Vector128<sbyte>.Zero.Store(row.Even + (g * Half));
             Vector128<sbyte>.Zero.Store(row.Odd + (g * Half));
-            row.Sums[g] = 0;
+            row.Corrections[g] = 0;
             return;
         }
 
@@ -105,7 +115,7 @@ internal static unsafe class ActivationQuantizer
         Vector256<int> ib = Avx.ConvertToVector256Int32(b * factor);
         Vector256<int> ic = Avx.ConvertToVector256Int32(c * factor);
         Vector256<int> id = Avx.ConvertToVector256Int32(d * factor);
-        row.Sums[g] = Vector256.Sum(ia + ib + ic + id);
+        row.Corrections[g] = -Int4Group32.Bias * Vector256.Sum(ia + ib + ic + id);
 
         // Packing works in 128-bit halves: the bytes come as a0 b0 c0 d0 | a1 b1 c1 d1, four columns each.
         Vector256<sbyte> packed = Avx2.PackSignedSaturate(Avx2.PackSignedSaturate(ia, ib), Avx2.PackSignedSaturate(ic, id));

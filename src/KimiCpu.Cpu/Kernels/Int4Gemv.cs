@@ -2,15 +2,15 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
 
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// INT4 weights as they lie in the checkpoint times int8 activations. Within a group of 32 columns the products are
-/// summed exactly in int32; the groups' sums, each times weight scale times activation scale, are added in single
-/// precision. Instruction sets differ in the order of that last sum only; tokens, row ranges and threads never matter.
-/// One token is bound by memory: 16 + 2 bytes a group.
+/// INT4 weights as they lie in the checkpoint times one row of int8 activations. Within a group of 32 columns the
+/// products are summed exactly in int32; groups are added in the order of <see cref="LaneSum"/>, so all instruction sets
+/// give the same bits. Bound by memory: 16 + 2 bytes a group.
 /// </summary>
 internal static unsafe partial class Int4Gemv
 {
@@ -19,72 +19,94 @@ internal static unsafe partial class Int4Gemv
     /// <summary>Packed bytes, and even or odd activations, of a group.</summary>
     private const int GroupBytes = GroupSize / 2;
 
-    /// <summary>y[t, r] = Σ W[r, c] x[t, c].</summary>
+    /// <summary>Packed bytes of the 16 groups of a step.</summary>
+    private const int StepBytes = LaneSum.Lanes * GroupBytes;
+
+    /// <summary>Bytes ahead of use that weights are asked for; beyond it the hardware's own prefetch has caught up.</summary>
+    private const int PrefetchDistance = 4096;
+
+    /// <summary>y[r] = Σ W[r, c] x[c].</summary>
     /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>
     /// <param name="rowBegin">First row to compute.</param>
     /// <param name="rowEnd">Behind the last.</param>
-    /// <param name="x">Rounded rows of weight.Columns columns.</param>
-    /// <param name="tokenRows">Which rows of x; one per token.</param>
-    /// <param name="tokens">At least 1.</param>
-    /// <param name="y">Row r of token t is written to y[t * yStride + r].</param>
-    /// <param name="yStride">Floats.</param>
-    public static void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRows x, int* tokenRows, int tokens, float* y, long yStride) =>
-        Multiply(CpuFeatures.Best, weight, rowBegin, rowEnd, x, tokenRows, tokens, y, yStride);
+    /// <param name="x">Rounded row of weight.Columns columns.</param>
+    /// <param name="y">Row r is written to y[r].</param>
+    public static void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y) =>
+        Multiply(CpuFeatures.Best, weight, rowBegin, rowEnd, x, y);
 
     /// <summary>The same with a given instruction set, which must be supported.</summary>
-    public static void Multiply(InstructionSet set, in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRows x, int* tokenRows, int tokens, float* y, long yStride)
+    public static void Multiply(InstructionSet set, in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
     {
         switch (set)
         {
             case InstructionSet.Avx512:
-                MultiplyAvx512(weight, rowBegin, rowEnd, x, tokenRows, tokens, y, yStride);
+                MultiplyAvx512(weight, rowBegin, rowEnd, x, y);
                 break;
             case InstructionSet.Avx2:
-                MultiplyAvx2(weight, rowBegin, rowEnd, x, tokenRows, tokens, y, yStride);
+                MultiplyAvx2(weight, rowBegin, rowEnd, x, y);
                 break;
             case InstructionSet.Vector128:
-                MultiplyVector128(weight, rowBegin, rowEnd, x, tokenRows, tokens, y, yStride);
+                MultiplyVector128(weight, rowBegin, rowEnd, x, y);
                 break;
             default:
-                MultiplyScalar(weight, rowBegin, rowEnd, x, tokenRows, tokens, y, yStride);
+                MultiplyScalar(weight, rowBegin, rowEnd, x, y);
                 break;
         }
     }
 
-    private static void MultiplyScalar(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRows x, int* tokenRows, int tokens, float* y, long yStride)
+    /// <summary>The definition.</summary>
+    private static void MultiplyScalar(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
     {
         int groups = Int4Group32.GroupsPerRow(weight.Columns);
+        float* lanes = stackalloc float[LaneSum.Lanes];
         for (int r = rowBegin; r < rowEnd; r++)
         {
             byte* data = DataOf(weight, r);
             ushort* scales = ScalesOf(weight, r, groups);
-            for (int t = 0; t < tokens; t++)
+            new Span<float>(lanes, LaneSum.Lanes).Clear();
+            for (int g = 0; g < groups; g++)
             {
-                QuantizedRow row = x.Row(tokenRows[t]);
-                float sum = 0;
-                for (int g = 0; g < groups; g++)
+                int dot = x.Corrections[g];
+                int end = Math.Min(GroupSize, weight.Columns - (g * GroupSize));
+                for (int c = 0; c < end; c++)
                 {
-                    int dot = GroupDot(data, weight.Columns, row, g) - (Int4Group32.Bias * row.Sums[g]);
-                    sum += dot * (Scale(scales, g) * row.Scales[g]);
+                    int at = (g * GroupBytes) + (c / 2);
+                    dot += (c & 1) == 0 ? (data[at] & 15) * x.Even[at] : (data[at] >> 4) * x.Odd[at];
                 }
 
-                y[(t * yStride) + r] = sum;
+                lanes[g % LaneSum.Lanes] += dot * (BFloat16.ToSingle(Unsafe.ReadUnaligned<ushort>(scales + g)) * x.Scales[g]);
             }
+
+            y[r] = LaneSum.Fold(lanes);
         }
     }
 
-    /// <summary>Σ of stored nibble (with its bias) times rounded activation over one group, the ragged last one included.</summary>
-    private static int GroupDot(byte* data, int columns, QuantizedRow row, int g)
+    /// <summary>Whole steps of a row, and what is left of it, copied where it may be read as a whole step.</summary>
+    private ref struct RowSteps
     {
-        int dot = 0;
-        int end = Math.Min(GroupSize, columns - (g * GroupSize));
-        for (int c = 0; c < end; c++)
+        public readonly int Whole;
+        private readonly int _restBytes;
+        private readonly int _restGroups;
+
+        public RowSteps(int columns)
         {
-            int at = (g * GroupBytes) + (c / 2);
-            dot += (c & 1) == 0 ? (data[at] & 15) * row.Even[at] : (data[at] >> 4) * row.Odd[at];
+            int groups = Int4Group32.GroupsPerRow(columns);
+            Whole = columns / (GroupSize * LaneSum.Lanes);
+            _restGroups = groups - (Whole * LaneSum.Lanes);
+            _restBytes = (int)Int4Group32.RowBytes(columns) - (Whole * StepBytes);
         }
 
-        return dot;
+        public readonly bool HasRest => _restGroups > 0;
+
+        /// <param name="data">The row.</param>
+        /// <param name="scales">Its scales.</param>
+        /// <param name="rest">(<see cref="StepBytes"/> + 32 bytes) receives packed weights, then scales; zeros behind.</param>
+        public readonly void CopyRest(byte* data, ushort* scales, byte* rest)
+        {
+            new Span<byte>(rest, StepBytes + (2 * LaneSum.Lanes)).Clear();
+            Unsafe.CopyBlockUnaligned(rest, data + ((long)Whole * StepBytes), (uint)_restBytes);
+            Unsafe.CopyBlockUnaligned(rest + StepBytes, scales + (Whole * LaneSum.Lanes), (uint)(2 * _restGroups));
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -92,7 +114,4 @@ internal static unsafe partial class Int4Gemv
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ushort* ScalesOf(in WeightMatrix weight, int row, int groups) => (ushort*)(weight.Scales + (2L * row * groups));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Scale(ushort* scales, int g) => BFloat16.ToSingle(Unsafe.ReadUnaligned<ushort>(scales + g));
 }

@@ -8,16 +8,17 @@ namespace KimiCpu.Cpu.Kernels;
 /// <summary>
 /// Activations rounded to int8 in groups of 32 columns, laid out for <see cref="Int4Gemv"/>: a packed weight byte holds an
 /// even column in its low and the next odd one in its high nibble, so even and odd columns lie apart and 16 + 16 bytes
-/// meet the 16 bytes of a weight group. The last group is padded with zeros.
+/// meet the 16 bytes of a weight group. Rows are padded with zeros to whole blocks of 16 groups.
 /// </summary>
 internal sealed unsafe class QuantizedRows : IDisposable
 {
-    private readonly AlignedBuffer<sbyte> _values = new();
-    private readonly AlignedBuffer<float> _scales = new();
-    private readonly AlignedBuffer<int> _sums = new();
+    /// <summary>Per group: 32 values, a scale and a correction.</summary>
+    private const int GroupBytes = Int4Group32.GroupSize + sizeof(float) + sizeof(int);
 
-    /// <summary>Groups of a row.</summary>
-    public int Groups { get; private set; }
+    private readonly AlignedBuffer<byte> _records = new();
+    private int _paddedGroups;
+
+    public int Columns { get; private set; }
 
     public int Rows { get; private set; }
 
@@ -25,41 +26,30 @@ internal sealed unsafe class QuantizedRows : IDisposable
     public void Resize(int rows, int columns)
     {
         Rows = rows;
-        Groups = Int4Group32.GroupsPerRow(columns);
-        long groups = (long)rows * Groups;
-        _values.EnsureCapacity(groups * Int4Group32.GroupSize);
-        _scales.EnsureCapacity(groups);
-        _sums.EnsureCapacity(groups);
+        Columns = columns;
+        _paddedGroups = LaneSum.BlocksOf(columns) * LaneSum.Lanes;
+        _records.EnsureCapacity((long)rows * _paddedGroups * GroupBytes);
     }
 
-    public QuantizedRow Row(int row) => new(
-        _values.Pointer + ((long)row * Groups * Int4Group32.GroupSize),
-        _scales.Pointer + ((long)row * Groups),
-        _sums.Pointer + ((long)row * Groups),
-        Groups);
+    public QuantizedRow Row(int row) => new(_records.Pointer + ((long)row * _paddedGroups * GroupBytes), _paddedGroups);
 
-    public void Dispose()
-    {
-        _values.Dispose();
-        _scales.Dispose();
-        _sums.Dispose();
-    }
+    public void Dispose() => _records.Dispose();
 }
 
-/// <summary>One row of <see cref="QuantizedRows"/>.</summary>
-internal readonly unsafe struct QuantizedRow(sbyte* values, float* scales, int* sums, int groups)
+/// <summary>One row of <see cref="QuantizedRows"/>; G is its padded number of groups, a multiple of 16.</summary>
+internal readonly unsafe struct QuantizedRow(byte* record, int groups)
 {
-    /// <summary>(groups x 16) even columns.</summary>
-    public readonly sbyte* Even = values;
+    /// <summary>(G x 16) even columns.</summary>
+    public readonly sbyte* Even = (sbyte*)record;
 
-    /// <summary>(groups x 16) odd columns.</summary>
-    public readonly sbyte* Odd = values + (groups * (Int4Group32.GroupSize / 2));
+    /// <summary>(G x 16) odd columns.</summary>
+    public readonly sbyte* Odd = (sbyte*)record + (16L * groups);
 
-    /// <summary>(groups) factor of the rounded values.</summary>
-    public readonly float* Scales = scales;
+    /// <summary>(G) factor of the rounded values.</summary>
+    public readonly float* Scales = (float*)(record + (32L * groups));
 
-    /// <summary>(groups) Σ of the rounded values: what the stored bias of 8 is multiplied by.</summary>
-    public readonly int* Sums = sums;
+    /// <summary>(G) -8 Σ of the rounded values: takes off what the stored bias of 8 adds to a group's sum of products.</summary>
+    public readonly int* Corrections = (int*)(record + (36L * groups));
 
     public readonly int Groups = groups;
 }

@@ -22,7 +22,7 @@ public enum Backend
 internal sealed class ModelUnderTest : IDisposable
 {
     private readonly Checkpoint _checkpoint;
-    private readonly WorkerPool? _pool;
+    private readonly CpuBackend? _cpu;
     private readonly IHotPath _hotPath;
     private readonly IRoutedExperts _experts;
 
@@ -38,9 +38,9 @@ internal sealed class ModelUnderTest : IDisposable
         else
         {
             ComputePrecision precision = backend == Backend.CpuExact ? ComputePrecision.Exact : ComputePrecision.Fast;
-            _pool = new WorkerPool(threads);
-            _hotPath = new CpuHotPath(Weights, _pool, precision);
-            _experts = new CpuRoutedExperts(Weights, _pool, precision);
+            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads });
+            _hotPath = _cpu.HotPath;
+            _experts = _cpu.Experts;
         }
 
         Forward = new ForwardPass(Weights, _hotPath, _experts);
@@ -105,9 +105,13 @@ internal sealed class ModelUnderTest : IDisposable
 
     public void Dispose()
     {
-        _experts.Dispose();
-        _hotPath.Dispose();
-        _pool?.Dispose();
+        if (_cpu is null)
+        {
+            _experts.Dispose();
+            _hotPath.Dispose();
+        }
+
+        _cpu?.Dispose();
         _checkpoint.Dispose();
     }
 }

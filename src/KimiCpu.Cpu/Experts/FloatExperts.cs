@@ -1,0 +1,104 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics.Tensors;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// The routed experts of a layer with single-precision activations: for exact mode, and for checkpoints whose experts are
+/// not INT4.
+/// </summary>
+internal sealed unsafe class FloatExperts : IExpertPasses
+{
+    private const int BlockRows = WeightTile.Rows;
+
+    private readonly ModelShape _shape;
+    private readonly AlignedBuffer<float> _gathered = new();
+    private readonly AlignedBuffer<float> _gate = new();
+    private readonly AlignedBuffer<float> _up = new();
+    private readonly AlignedBuffer<float>[] _scratch;
+
+    private ExpertGroups _groups = null!;
+    private LayerWeights _layer = null!;
+
+    public FloatExperts(ModelShape shape, WorkerPool pool)
+    {
+        _shape = shape;
+        _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
+    }
+
+    public int GateUpItems => _groups.Count * InnerBlocks;
+
+    private int InnerBlocks => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
+
+    /// <summary>Float kernels want the rows of an expert one after another.</summary>
+    public void Prepare(LayerWeights layer, RoutedRows rows, ExpertGroups groups)
+    {
+        _layer = layer;
+        _groups = groups;
+        int size = _shape.HiddenSize;
+        long inner = (long)groups.PairCount * _shape.ExpertIntermediateSize;
+        _gate.EnsureCapacity(inner);
+        _up.EnsureCapacity(inner);
+        float* target = _gathered.EnsureCapacity((long)groups.PairCount * size);
+        for (int pair = 0; pair < groups.PairCount; pair++)
+        {
+            new ReadOnlySpan<float>(rows.Hidden + ((long)groups.TokenOf[pair] * size), size).CopyTo(new Span<float>(target + ((long)pair * size), size));
+        }
+
+        Array.ForEach(_scratch, s => s.EnsureCapacity((long)groups.LargestPairCount * BlockRows));
+    }
+
+    public void GateUp(int item, int worker)
+    {
+        int size = _shape.HiddenSize;
+        int inner = _shape.ExpertIntermediateSize;
+        ExpertGroup group = _groups[item / InnerBlocks];
+        MlpWeights expert = _layer.Experts[group.Expert];
+        int first = item % InnerBlocks * BlockRows;
+        int last = Math.Min(first + BlockRows, inner);
+        float* x = _gathered.Pointer + ((long)group.FirstPair * size);
+        long at = (long)group.FirstPair * inner;
+        FloatGemv.Multiply(expert.Gate, first, last, x, size, group.PairCount, _gate.Pointer + at, inner);
+        FloatGemv.Multiply(expert.Up, first, last, x, size, group.PairCount, _up.Pointer + at, inner);
+        Span<float> scratch = new(_scratch[worker].Pointer, last - first);
+        for (int i = 0; i < group.PairCount; i++)
+        {
+            long row = at + ((long)i * inner) + first;
+            SwiGlu.Apply(new Span<float>(_gate.Pointer + row, last - first), new ReadOnlySpan<float>(_up.Pointer + row, last - first), scratch);
+        }
+    }
+
+    public void Down(int firstRow, int rows, float* sum, int worker)
+    {
+        int size = _shape.HiddenSize;
+        int inner = _shape.ExpertIntermediateSize;
+        float* block = _scratch[worker].Pointer;
+        for (int g = 0; g < _groups.Count; g++)
+        {
+            ExpertGroup group = _groups[g];
+
+            // The kernel writes row r to y[r]; the block's first row belongs at its start.
+            FloatGemv.Multiply(
+                _layer.Experts[group.Expert].Down, firstRow, firstRow + rows, _gate.Pointer + ((long)group.FirstPair * inner), inner, group.PairCount, block - firstRow, BlockRows);
+            for (int i = 0; i < group.PairCount; i++)
+            {
+                int pair = group.FirstPair + i;
+                var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * size) + firstRow, rows);
+                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(block + (i * BlockRows), rows), _groups.WeightOf[pair], target, target);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        _gathered.Dispose();
+        _gate.Dispose();
+        _up.Dispose();
+        Array.ForEach(_scratch, s => s.Dispose());
+    }
+}

@@ -1,0 +1,237 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics.Tensors;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// The routed experts of a layer as INT4 times int8, for a batch grouped by expert. An expert with one token is multiplied
+/// from the stored layout, one with more is unpacked to tiles once for all of them; both give the same bits. Two passes
+/// over the weights: gate and up with activation and rounding in blocks of 32 inner rows, then down in blocks of 32 output
+/// rows, each adding up all experts of its rows.
+/// </summary>
+internal sealed unsafe class Int4Experts : IExpertPasses
+{
+    private const int BlockRows = WeightTile.Rows;
+
+    private readonly ModelShape _shape;
+    private readonly WorkerPool _pool;
+    private readonly TileKernel _kernel;
+    private readonly Scratch[] _scratch;
+    private readonly QuantizedRows _hidden = new();
+    private readonly QuantizedRows _inner = new();
+    private readonly ActivationTiles _hiddenTiles = new();
+    private readonly ActivationTiles _innerTiles = new();
+    private readonly PoolAction _quantize;
+    private readonly PoolAction _tile;
+
+    private ExpertGroups _groups = null!;
+    private LayerWeights _layer = null!;
+    private RoutedRows _rows;
+
+    public Int4Experts(ModelShape shape, WorkerPool pool, TileKernel kernel)
+    {
+        _shape = shape;
+        _pool = pool;
+        _kernel = kernel;
+        _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Scratch())];
+        _quantize = new PoolAction(Quantize);
+        _tile = new PoolAction(Tile);
+    }
+
+    public int GateUpItems => _groups.Count * InnerBlocks;
+
+    private int InnerBlocks => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
+
+    public void Prepare(LayerWeights layer, RoutedRows rows, ExpertGroups groups)
+    {
+        _layer = layer;
+        _rows = rows;
+        _groups = groups;
+        int inner = _shape.ExpertIntermediateSize;
+        _hidden.Resize(rows.RowCount, _shape.HiddenSize);
+        _inner.Resize(groups.PairCount, inner);
+        if (groups.LargestPairCount > 1)
+        {
+            _hiddenTiles.Resize(groups.PairCount, _shape.HiddenSize);
+            _innerTiles.Resize(groups.PairCount, inner);
+        }
+
+        foreach (Scratch scratch in _scratch)
+        {
+            scratch.Resize(_shape, groups.LargestPairCount, _kernel);
+        }
+
+        _pool.Run(rows.RowCount, _quantize);
+        if (groups.LargestPairCount > 1)
+        {
+            _pool.Run(groups.Count, _tile);
+        }
+    }
+
+    public void GateUp(int item, int worker)
+    {
+        ExpertGroup group = _groups[item / InnerBlocks];
+        MlpWeights expert = _layer.Experts[group.Expert];
+        int block = item % InnerBlocks;
+        int firstRow = block * BlockRows;
+        Scratch scratch = _scratch[worker];
+        int count = group.PairCount * BlockRows;
+        Multiply(expert.Gate, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Gate);
+        Multiply(expert.Up, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Up);
+        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
+        if (group.PairCount == 1)
+        {
+            WriteInner(scratch.Gate, _inner.Row(group.FirstPair), block);
+            return;
+        }
+
+        var rounded = new QuantizedRow(scratch.Group, 1);
+        for (int first = 0; first < group.PairCount;)
+        {
+            int tokens = _kernel.NextTile(group.PairCount - first);
+            for (int t = 0; t < tokens; t++)
+            {
+                ActivationQuantizer.Quantize(scratch.Gate + ((first + t) * BlockRows), BlockRows, rounded);
+                _innerTiles.WriteGroup(rounded, 0, block, group.FirstPair + first, tokens, t);
+            }
+
+            first += tokens;
+        }
+    }
+
+    public void Down(int firstRow, int rows, float* sum, int worker)
+    {
+        int size = _shape.HiddenSize;
+        Scratch scratch = _scratch[worker];
+        for (int g = 0; g < _groups.Count; g++)
+        {
+            ExpertGroup group = _groups[g];
+            Multiply(_layer.Experts[group.Expert].Down, firstRow, group, _inner, _innerTiles, scratch, scratch.Gate);
+            for (int i = 0; i < group.PairCount; i++)
+            {
+                int pair = group.FirstPair + i;
+                var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * size) + firstRow, rows);
+                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(scratch.Gate + (i * BlockRows), rows), _groups.WeightOf[pair], target, target);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        _hidden.Dispose();
+        _inner.Dispose();
+        _hiddenTiles.Dispose();
+        _innerTiles.Dispose();
+        Array.ForEach(_scratch, s => s.Dispose());
+    }
+
+    private void Quantize(int begin, int end, int worker)
+    {
+        for (int row = begin; row < end; row++)
+        {
+            ActivationQuantizer.Quantize(_rows.Hidden + ((long)row * _shape.HiddenSize), _shape.HiddenSize, _hidden.Row(row));
+        }
+    }
+
+    /// <summary>Item: an expert with several tokens; copies their rows into tiles, and makes the inner tiles' padding zero.</summary>
+    private void Tile(int begin, int end, int worker)
+    {
+        for (int g = begin; g < end; g++)
+        {
+            ExpertGroup group = _groups[g];
+            for (int first = 0; first < group.PairCount && group.PairCount > 1;)
+            {
+                int tokens = _kernel.NextTile(group.PairCount - first);
+                int tile = group.FirstPair + first;
+                for (int t = 0; t < tokens; t++)
+                {
+                    _hiddenTiles.Write(_hidden.Row(_groups.TokenOf[tile + t]), tile, tokens, t, Int4Group32.Bias);
+                }
+
+                _innerTiles.ClearFrom(InnerBlocks, tile, tokens);
+                first += tokens;
+            }
+        }
+    }
+
+    /// <summary>y[i * 32 + r] of the pairs i of a group, for the rows of a block; rows behind the last are zeros.</summary>
+    private void Multiply(in WeightMatrix weight, int firstRow, ExpertGroup group, QuantizedRows rows, ActivationTiles tiles, Scratch scratch, float* y)
+    {
+        if (group.PairCount == 1)
+        {
+            int end = Math.Min(firstRow + BlockRows, weight.Rows);
+            bool hidden = ReferenceEquals(rows, _hidden);
+            Int4Gemv.Multiply(weight, firstRow, end, rows.Row(hidden ? _groups.TokenOf[group.FirstPair] : group.FirstPair), y - firstRow);
+            new Span<float>(y + (end - firstRow), BlockRows - (end - firstRow)).Clear();
+            return;
+        }
+
+        TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
+        for (int first = 0; first < group.PairCount;)
+        {
+            int tokens = _kernel.NextTile(group.PairCount - first);
+            byte* x = tiles.Tile(group.FirstPair + first);
+            _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, y + (first * BlockRows), BlockRows);
+            first += tokens;
+        }
+    }
+
+    /// <summary>Rounds a block of inner rows to its group; the last block also makes the padding zero.</summary>
+    private void WriteInner(float* values, QuantizedRow row, int block)
+    {
+        if (block == InnerBlocks - 1)
+        {
+            ActivationQuantizer.QuantizeFrom(values, BlockRows, row, block);
+        }
+        else
+        {
+            ActivationQuantizer.QuantizeGroup(values, row, block);
+        }
+    }
+
+    /// <summary>Memory of one worker.</summary>
+    private sealed class Scratch : IDisposable
+    {
+        private readonly AlignedBuffer<byte> _weights = new();
+        private readonly AlignedBuffer<byte> _group = new(64);
+        private readonly AlignedBuffer<float> _lanes = new();
+        private readonly AlignedBuffer<float> _values = new();
+        private long _valueCount;
+
+        public byte* Weights => _weights.Pointer;
+
+        public byte* Group => _group.Pointer;
+
+        public float* Lanes => _lanes.Pointer;
+
+        public float* Gate => _values.Pointer;
+
+        public float* Up => _values.Pointer + _valueCount;
+
+        public float* Third => _values.Pointer + (2 * _valueCount);
+
+        public void Resize(ModelShape shape, int pairs, TileKernel kernel)
+        {
+            _valueCount = Math.Max(_valueCount, (long)pairs * BlockRows);
+            _values.EnsureCapacity(3 * _valueCount);
+            if (pairs > 1)
+            {
+                _weights.EnsureCapacity(WeightTile.Bytes(Math.Max(shape.HiddenSize, shape.ExpertIntermediateSize)));
+                _lanes.EnsureCapacity(kernel.ScratchFloats);
+            }
+        }
+
+        public void Dispose()
+        {
+            _weights.Dispose();
+            _group.Dispose();
+            _lanes.Dispose();
+            _values.Dispose();
+        }
+    }
+}

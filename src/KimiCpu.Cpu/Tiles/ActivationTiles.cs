@@ -1,0 +1,79 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.CompilerServices;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Cpu.Tiles;
+
+/// <summary>
+/// Rounded activations of a list of tokens, cut into tiles of a few tokens, in the order in which a tile kernel reads
+/// them: a record for each group as in <see cref="WeightTile"/>, holding for each four columns those of every token of
+/// the tile, then the tokens' scales, then their corrections for the weights' bias.
+/// </summary>
+internal sealed unsafe class ActivationTiles : IDisposable
+{
+    private readonly AlignedBuffer<byte> _records = new();
+    private int _groups;
+
+    /// <summary>Groups in a lane.</summary>
+    public int Blocks { get; private set; }
+
+    /// <summary>Makes room for so many tokens, in any tiling; contents are lost.</summary>
+    public void Resize(int tokens, int columns)
+    {
+        Blocks = LaneSum.BlocksOf(columns);
+        _groups = Blocks * LaneSum.Lanes;
+        _records.EnsureCapacity((long)tokens * _groups * TileRecord.TokenBytes);
+    }
+
+    /// <summary>The tile that begins with a token.</summary>
+    public byte* Tile(int firstToken) => _records.Pointer + ((long)firstToken * _groups * TileRecord.TokenBytes);
+
+    /// <summary>Copies a row to its place in a tile.</summary>
+    /// <param name="row">A row of the same number of columns.</param>
+    /// <param name="firstToken">The tile.</param>
+    /// <param name="tokens">Tokens of the tile.</param>
+    /// <param name="token">Which of them.</param>
+    /// <param name="bias">The weights' bias: 8, or <see cref="WeightTile.Int8Bias"/>.</param>
+    public void Write(QuantizedRow row, int firstToken, int tokens, int token, int bias)
+    {
+        byte* tile = Tile(firstToken);
+        for (int g = 0; g < _groups; g++)
+        {
+            WriteGroup(row, g, tile + ((long)WeightTile.RecordOf(g, Blocks) * TileRecord.TokenBytes * tokens), tokens, token, bias);
+        }
+    }
+
+    /// <summary>Copies one group of <paramref name="row"/> to the place of group <paramref name="group"/>.</summary>
+    public void WriteGroup(QuantizedRow row, int source, int group, int firstToken, int tokens, int token) =>
+        WriteGroup(row, source, Tile(firstToken) + ((long)WeightTile.RecordOf(group, Blocks) * TileRecord.TokenBytes * tokens), tokens, token, Int4Group32.Bias);
+
+    /// <summary>Fills the groups from <paramref name="firstGroup"/> on with zeros.</summary>
+    public void ClearFrom(int firstGroup, int firstToken, int tokens)
+    {
+        for (int g = firstGroup; g < _groups; g++)
+        {
+            new Span<byte>(Tile(firstToken) + ((long)WeightTile.RecordOf(g, Blocks) * TileRecord.TokenBytes * tokens), TileRecord.TokenBytes * tokens).Clear();
+        }
+    }
+
+    public void Dispose() => _records.Dispose();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void WriteGroup(QuantizedRow row, int source, byte* record, int tokens, int token, int bias)
+    {
+        uint* target = (uint*)record + token;
+        uint* even = (uint*)(row.Even + (source * 16));
+        uint* odd = (uint*)(row.Odd + (source * 16));
+        for (int q = 0; q < 4; q++)
+        {
+            target[q * tokens] = even[q];
+            target[(q + 4) * tokens] = odd[q];
+        }
+
+        ((float*)target)[8 * tokens] = row.Scales[source];
+        ((int*)target)[9 * tokens] = row.Corrections[source] * (bias / Int4Group32.Bias);
+    }
+}

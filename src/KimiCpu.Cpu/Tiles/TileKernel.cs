@@ -1,0 +1,96 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Cpu.Tiles;
+
+/// <summary>How a <see cref="TileKernel"/> multiplies bytes.</summary>
+internal enum TileKernelKind
+{
+    /// <summary>The definition.</summary>
+    Scalar,
+
+    /// <summary>.NET's 128-bit vectors; the dot product instruction on Arm64 where there is one.</summary>
+    Vector128,
+
+    /// <summary>Multiply-adds of 256 bits.</summary>
+    Avx2,
+
+    /// <summary>The dot product instruction of 256 bits.</summary>
+    AvxVnni,
+
+    /// <summary>Multiply-adds of 512 bits.</summary>
+    Avx512,
+
+    /// <summary>The dot product instruction of 512 bits, which .NET does not offer: machine code written at run time.</summary>
+    GeneratedAvx512Vnni,
+}
+
+/// <summary>
+/// Multiplies the 32 rows of a <see cref="WeightTile"/> with the tokens of an activation tile. Stateless; usable by all
+/// threads at once. All kinds give the same bits.
+/// </summary>
+internal abstract unsafe class TileKernel
+{
+    protected TileKernel(TileKernelKind kind) => Kind = kind;
+
+    public TileKernelKind Kind { get; }
+
+    /// <summary>Most tokens of a tile.</summary>
+    public abstract int MaxTokens { get; }
+
+    /// <summary>Kinds that this machine can run, the slowest first.</summary>
+    public static IEnumerable<TileKernelKind> Supported => Enum.GetValues<TileKernelKind>().Where(IsSupported);
+
+    public static bool IsSupported(TileKernelKind kind) => kind switch
+    {
+        TileKernelKind.Scalar => true,
+        TileKernelKind.Vector128 => CpuFeatures.IsSupported(InstructionSet.Vector128),
+        TileKernelKind.Avx2 => CpuFeatures.IsSupported(InstructionSet.Avx2),
+        TileKernelKind.AvxVnni => CpuFeatures.IsSupported(InstructionSet.Avx2) && System.Runtime.Intrinsics.X86.AvxVnni.IsSupported,
+        TileKernelKind.Avx512 => CpuFeatures.IsSupported(InstructionSet.Avx512),
+        _ => CodeGeneration.GeneratedTileKernel.Shared is not null,
+    };
+
+    /// <summary>The fastest kernel of this machine.</summary>
+    /// <param name="allowGeneratedCode">Whether machine code may be written at run time.</param>
+    public static TileKernel Best(bool allowGeneratedCode = true) =>
+        Of(Supported.Last(k => allowGeneratedCode || k != TileKernelKind.GeneratedAvx512Vnni));
+
+    public static TileKernel Of(TileKernelKind kind) => kind switch
+    {
+        TileKernelKind.Scalar => new ScalarTileKernel(),
+        TileKernelKind.Vector128 => new VectorTileKernel<TileLanes128>(kind),
+        TileKernelKind.Avx2 => new VectorTileKernel<TileLanes256>(kind),
+        TileKernelKind.AvxVnni => new VectorTileKernel<TileLanesVnni256>(kind),
+        TileKernelKind.Avx512 => new VectorTileKernel<TileLanes512>(kind),
+        _ => CodeGeneration.GeneratedTileKernel.Shared ?? throw new PlatformNotSupportedException("This machine has no AVX-512 VNNI, or refuses executable memory."),
+    };
+
+    /// <summary>Sums of a tile before they are folded: (16 lanes, tokens, 32 rows).</summary>
+    /// <param name="weights">A weight tile of <paramref name="blocks"/> x 16 groups.</param>
+    /// <param name="bits8">Whether elements take all 8 bits; else at most 15.</param>
+    /// <param name="activations">A tile of so many tokens.</param>
+    /// <param name="tokens">1 … <see cref="MaxTokens"/>.</param>
+    /// <param name="blocks">At least 1.</param>
+    /// <param name="lanes">Receives the sums.</param>
+    public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes);
+
+    /// <summary>Tokens of each tile when so many are to be cut into tiles as even as possible: the first tile of those left.</summary>
+    public int NextTile(int tokensLeft)
+    {
+        int tiles = (tokensLeft + MaxTokens - 1) / MaxTokens;
+        return (tokensLeft + tiles - 1) / tiles;
+    }
+
+    /// <summary>Floats of scratch that <see cref="Multiply(byte*, bool, byte*, int, int, float*, float*, long)"/> needs.</summary>
+    public int ScratchFloats => LaneSum.Lanes * MaxTokens * WeightTile.Rows;
+
+    /// <summary>y[t * yStride + r] for the 32 rows of a tile.</summary>
+    public void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, float* y, long yStride)
+    {
+        Multiply(weights, bits8, activations, tokens, blocks, scratch);
+        TileFold.Fold(scratch, tokens, y, yStride);
+    }
+}

@@ -1,0 +1,257 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Cpu.Tiles;
+
+/// <summary>
+/// Unpacks 32 rows of INT4 weights as stored into a <see cref="WeightTile"/>, once for all tokens that need them. Rows
+/// behind the last and columns behind the end become zeros with scale 0. All paths give the same bytes.
+/// </summary>
+internal static unsafe class TileUnpacker
+{
+    private const int GroupBytes = Int4Group32.GroupSize / 2;
+
+    public static void Unpack(in WeightMatrix weight, int firstRow, byte* tile) => Unpack(CpuFeatures.Best, weight, firstRow, tile);
+
+    /// <param name="set">Which path; must be supported.</param>
+    /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>
+    /// <param name="firstRow">A multiple of 32.</param>
+    /// <param name="tile">(<see cref="WeightTile.Bytes"/>).</param>
+    public static void Unpack(InstructionSet set, in WeightMatrix weight, int firstRow, byte* tile)
+    {
+        int rows = Math.Min(WeightTile.Rows, weight.Rows - firstRow);
+        int blocks = LaneSum.BlocksOf(weight.Columns);
+        int groups = Int4Group32.GroupsPerRow(weight.Columns);
+        int whole = weight.Columns / Int4Group32.GroupSize;
+        int done = 0;
+        if (rows == WeightTile.Rows)
+        {
+            done = set switch
+            {
+                InstructionSet.Avx512 => WholeAvx512(weight, firstRow, whole, blocks, tile),
+                InstructionSet.Scalar => 0,
+                _ => WholeVector128(weight, firstRow, whole, blocks, tile),
+            };
+        }
+
+        for (int g = done; g < blocks * LaneSum.Lanes; g++)
+        {
+            byte* record = tile + ((long)WeightTile.RecordOf(g, blocks) * WeightTile.RecordBytes);
+            if (rows < WeightTile.Rows || g >= whole)
+            {
+                new Span<byte>(record, WeightTile.RecordBytes).Clear();
+            }
+
+            for (int r = 0; r < rows && g < groups; r++)
+            {
+                Element(weight, firstRow + r, g, groups, record, r);
+            }
+        }
+    }
+
+    private static void Element(in WeightMatrix weight, int row, int g, int groups, byte* record, int r)
+    {
+        byte* data = weight.Data + ((long)row * Int4Group32.RowBytes(weight.Columns)) + (g * GroupBytes);
+        int columns = Math.Min(Int4Group32.GroupSize, weight.Columns - (g * Int4Group32.GroupSize));
+        byte* target = record + (r / WeightTile.HalfRows * WeightTile.HalfBytes) + (r % WeightTile.HalfRows * 4);
+        for (int i = 0; i < (columns + 1) / 2; i++)
+        {
+            byte* at = target + (i / 4 * WeightTile.VectorBytes) + (i % 4);
+            at[0] = (byte)(data[i] & 15);
+            at[4 * WeightTile.VectorBytes] = (byte)(data[i] >> 4);
+        }
+
+        ushort* scales = (ushort*)(record + WeightTile.ScalesAt);
+        scales[r] = Unsafe.ReadUnaligned<ushort>(weight.Scales + (2 * (((long)row * groups) + g)));
+    }
+
+    /// <summary>Four rows of 16 bytes at a time, transposed in units of four columns.</summary>
+    private static int WholeVector128(in WeightMatrix weight, int firstRow, int whole, int blocks, byte* tile)
+    {
+        long rowBytes = Int4Group32.RowBytes(weight.Columns);
+        int groups = Int4Group32.GroupsPerRow(weight.Columns);
+        Vector128<byte> mask = Vector128.Create((byte)15);
+        for (int r = 0; r < WeightTile.Rows; r += 4)
+        {
+            byte* data = weight.Data + ((firstRow + r) * rowBytes);
+            ushort* scales = (ushort*)weight.Scales + ((long)(firstRow + r) * groups);
+            int offset = (r / WeightTile.HalfRows * WeightTile.HalfBytes) + (r % WeightTile.HalfRows * 4);
+            for (int g = 0; g < whole; g++)
+            {
+                byte* record = tile + ((long)WeightTile.RecordOf(g, blocks) * WeightTile.RecordBytes);
+                byte* at = data + (g * GroupBytes);
+                Vector128<uint> a = Vector128.Load(at).AsUInt32();
+                Vector128<uint> b = Vector128.Load(at + rowBytes).AsUInt32();
+                Vector128<uint> c = Vector128.Load(at + (2 * rowBytes)).AsUInt32();
+                Vector128<uint> d = Vector128.Load(at + (3 * rowBytes)).AsUInt32();
+                Transpose(ref a, ref b, ref c, ref d);
+                byte* target = record + offset;
+                StoreNibbles(a, target, mask);
+                StoreNibbles(b, target + WeightTile.VectorBytes, mask);
+                StoreNibbles(c, target + (2 * WeightTile.VectorBytes), mask);
+                StoreNibbles(d, target + (3 * WeightTile.VectorBytes), mask);
+                ushort* scale = (ushort*)(record + WeightTile.ScalesAt) + r;
+                for (int i = 0; i < 4; i++)
+                {
+                    scale[i] = Unsafe.ReadUnaligned<ushort>(scales + ((long)i * groups) + g);
+                }
+            }
+        }
+
+        return whole;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreNibbles(Vector128<uint> packed, byte* target, Vector128<byte> mask)
+    {
+        (packed.AsByte() & mask).Store(target);
+        ((packed >> 4).AsByte() & mask).Store(target + (4 * WeightTile.VectorBytes));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Transpose(ref Vector128<uint> a, ref Vector128<uint> b, ref Vector128<uint> c, ref Vector128<uint> d)
+    {
+        (Vector128<uint> ab0, Vector128<uint> ab1) = Zip(a, b);
+        (Vector128<uint> cd0, Vector128<uint> cd1) = Zip(c, d);
+        (a, b) = ZipPairs(ab0, cd0);
+        (c, d) = ZipPairs(ab1, cd1);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector128<uint> Low, Vector128<uint> High) Zip(Vector128<uint> a, Vector128<uint> b)
+    {
+        if (Sse2.IsSupported)
+        {
+            return (Sse2.UnpackLow(a, b), Sse2.UnpackHigh(a, b));
+        }
+
+        return AdvSimd.Arm64.IsSupported
+            ? (AdvSimd.Arm64.ZipLow(a, b), AdvSimd.Arm64.ZipHigh(a, b))
+            : (Vector128.Create(a[0], b[0], a[1], b[1]), Vector128.Create(a[2], b[2], a[3], b[3]));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector128<uint> Low, Vector128<uint> High) ZipPairs(Vector128<uint> a, Vector128<uint> b) =>
+        (Vector128.Create(a.GetLower(), b.GetLower()), Vector128.Create(a.GetUpper(), b.GetUpper()));
+
+    /// <summary>Sixteen rows of 64 bytes (four groups) at a time, transposed in units of four columns.</summary>
+    private static int WholeAvx512(in WeightMatrix weight, int firstRow, int whole, int blocks, byte* tile)
+    {
+        long rowBytes = Int4Group32.RowBytes(weight.Columns);
+        int groups = Int4Group32.GroupsPerRow(weight.Columns);
+        int done = whole / LaneSum.Lanes * LaneSum.Lanes;
+        long laneBytes = (long)blocks * WeightTile.RecordBytes;
+        for (int half = 0; half < 2; half++)
+        {
+            int row = firstRow + (half * WeightTile.HalfRows);
+            byte* data = weight.Data + (row * rowBytes);
+            ushort* scales = (ushort*)weight.Scales + ((long)row * groups);
+            for (int g = 0; g < done; g += 4)
+            {
+                byte* record = tile + ((long)WeightTile.RecordOf(g, blocks) * WeightTile.RecordBytes) + (half * WeightTile.HalfBytes);
+                Nibbles16x4(data + (g * GroupBytes), rowBytes, record, laneBytes);
+            }
+
+            for (int g = 0; g < done; g += LaneSum.Lanes)
+            {
+                byte* record = tile + ((long)WeightTile.RecordOf(g, blocks) * WeightTile.RecordBytes) + WeightTile.ScalesAt + (half * 2 * WeightTile.HalfRows);
+                Transpose16x16(scales + g, groups, record, laneBytes);
+            }
+        }
+
+        return done;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Nibbles16x4(byte* data, long rowBytes, byte* record, long laneBytes)
+    {
+        // Groups of rows 4i … 4i + 3: after two steps vector d of a quad has, in its 128-bit lane k, dword d of group k.
+        Vector512<uint>* quads = stackalloc Vector512<uint>[16];
+        for (int i = 0; i < 4; i++)
+        {
+            byte* at = data + (4 * i * rowBytes);
+            Sse.Prefetch0(at + 512);
+            Sse.Prefetch0(at + rowBytes + 512);
+            Sse.Prefetch0(at + (2 * rowBytes) + 512);
+            Sse.Prefetch0(at + (3 * rowBytes) + 512);
+            Vector512<uint> a = Vector512.Load(at).AsUInt32();
+            Vector512<uint> b = Vector512.Load(at + rowBytes).AsUInt32();
+            Vector512<uint> c = Vector512.Load(at + (2 * rowBytes)).AsUInt32();
+            Vector512<uint> d = Vector512.Load(at + (3 * rowBytes)).AsUInt32();
+            Vector512<ulong> ab0 = Avx512F.UnpackLow(a, b).AsUInt64();
+            Vector512<ulong> ab1 = Avx512F.UnpackHigh(a, b).AsUInt64();
+            Vector512<ulong> cd0 = Avx512F.UnpackLow(c, d).AsUInt64();
+            Vector512<ulong> cd1 = Avx512F.UnpackHigh(c, d).AsUInt64();
+            quads[i] = Avx512F.UnpackLow(ab0, cd0).AsUInt32();
+            quads[4 + i] = Avx512F.UnpackHigh(ab0, cd0).AsUInt32();
+            quads[8 + i] = Avx512F.UnpackLow(ab1, cd1).AsUInt32();
+            quads[12 + i] = Avx512F.UnpackHigh(ab1, cd1).AsUInt32();
+        }
+
+        Vector512<uint> mask = Vector512.Create(0x0F0F0F0Fu);
+        for (int d = 0; d < 4; d++)
+        {
+            Vector512<uint>* q = quads + (4 * d);
+            Vector512<uint> low01 = Avx512F.Shuffle4x128(q[0], q[1], 0b01_00_01_00);
+            Vector512<uint> high01 = Avx512F.Shuffle4x128(q[0], q[1], 0b11_10_11_10);
+            Vector512<uint> low23 = Avx512F.Shuffle4x128(q[2], q[3], 0b01_00_01_00);
+            Vector512<uint> high23 = Avx512F.Shuffle4x128(q[2], q[3], 0b11_10_11_10);
+            byte* target = record + (d * WeightTile.VectorBytes);
+            Store(Avx512F.Shuffle4x128(low01, low23, 0b10_00_10_00), target, mask);
+            Store(Avx512F.Shuffle4x128(low01, low23, 0b11_01_11_01), target + laneBytes, mask);
+            Store(Avx512F.Shuffle4x128(high01, high23, 0b10_00_10_00), target + (2 * laneBytes), mask);
+            Store(Avx512F.Shuffle4x128(high01, high23, 0b11_01_11_01), target + (3 * laneBytes), mask);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(Vector512<uint> packed, byte* target, Vector512<uint> mask)
+    {
+        (packed & mask).AsByte().Store(target);
+        ((packed >> 4) & mask).AsByte().Store(target + (4 * WeightTile.VectorBytes));
+    }
+
+    /// <summary>Scales of 16 rows x 16 groups to 16 records of 16 rows.</summary>
+    private static void Transpose16x16(ushort* scales, int stride, byte* record, long laneBytes)
+    {
+        Vector256<ushort>* v = stackalloc Vector256<ushort>[16];
+        Vector256<ushort>* w = stackalloc Vector256<ushort>[16];
+        for (int i = 0; i < 8; i++)
+        {
+            Vector256<ushort> a = Vector256.Load(scales + ((long)i * stride));
+            Vector256<ushort> b = Vector256.Load(scales + ((long)(i + 8) * stride));
+            v[2 * i] = Avx2.UnpackLow(a, b);
+            v[(2 * i) + 1] = Avx2.UnpackHigh(a, b);
+        }
+
+        Interleave(v, w);
+        Interleave(w, v);
+        Interleave(v, w);
+
+        // Lower halves hold groups 0 … 7, upper halves groups 8 … 15; rows 0 … 7 in the even vectors, 8 … 15 in the odd ones.
+        for (int i = 0; i < 8; i++)
+        {
+            Vector256<ushort> a = w[2 * i];
+            Vector256<ushort> b = w[(2 * i) + 1];
+            Avx2.Permute2x128(a, b, 0x20).Store((ushort*)(record + (i * laneBytes)));
+            Avx2.Permute2x128(a, b, 0x31).Store((ushort*)(record + ((i + 8) * laneBytes)));
+        }
+    }
+
+    /// <summary>One step of a perfect shuffle: elements of vector i and i + 8 alternate in vectors 2 i and 2 i + 1.</summary>
+    private static void Interleave(Vector256<ushort>* source, Vector256<ushort>* target)
+    {
+        for (int i = 0; i < 8; i++)
+        {
+            target[2 * i] = Avx2.UnpackLow(source[i], source[i + 8]);
+            target[(2 * i) + 1] = Avx2.UnpackHigh(source[i], source[i + 8]);
+        }
+    }
+}
