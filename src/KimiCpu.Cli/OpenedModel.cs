@@ -41,6 +41,9 @@ internal sealed class OpenedModel : IDisposable
 
     public CpuHotPath HotPath => _cpu.HotPath;
 
+    /// <summary>Bytes of 8-bit copies of the hot path.</summary>
+    public long CopiedBytes => _cpu.CopiedBytes;
+
     public ForwardPass Forward { get; }
 
     public void Dispose()

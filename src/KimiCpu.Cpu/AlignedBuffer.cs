@@ -5,11 +5,14 @@ using System.Runtime.InteropServices;
 
 namespace KimiCpu.Cpu;
 
-/// <summary>Native memory aligned to a cache line; the only owner of its block. Grows on demand, and then loses its contents.</summary>
+/// <summary>
+/// Native memory aligned to a cache line, in huge pages where it is large and the system has them; the only owner of its
+/// block. Grows on demand, and then loses its contents.
+/// </summary>
 internal sealed unsafe class AlignedBuffer<T> : IDisposable
     where T : unmanaged
 {
-    private const nuint Alignment = 64;
+    private const nuint CacheLine = 64;
     private T* _pointer;
     private bool _disposed;
 
@@ -30,7 +33,9 @@ internal sealed unsafe class AlignedBuffer<T> : IDisposable
         if (length > Capacity)
         {
             Free();
-            _pointer = (T*)NativeMemory.AlignedAlloc(checked((nuint)length * (nuint)sizeof(T)), Alignment);
+            nuint bytes = checked((nuint)length * (nuint)sizeof(T));
+            _pointer = (T*)NativeMemory.AlignedAlloc(bytes, bytes >= HugePages.WorthwhileBytes ? HugePages.Bytes : CacheLine);
+            HugePages.Advise((byte*)_pointer, bytes);
             Capacity = length;
         }
 

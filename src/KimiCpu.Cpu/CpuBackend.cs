@@ -14,6 +14,9 @@ internal sealed record CpuBackendOptions
     /// <summary>Null for one per physical core.</summary>
     public int? Threads { get; init; }
 
+    /// <summary>Whether the hot path is copied to 8-bit weights, which halves what a token reads of it.</summary>
+    public bool Int8HotPath { get; init; }
+
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
     public bool AllowGeneratedCode { get; init; } = true;
 }
@@ -21,13 +24,22 @@ internal sealed record CpuBackendOptions
 /// <summary>A model's CPU side: its threads, kernels, hot path and routed experts. Owns them all.</summary>
 internal sealed class CpuBackend : IDisposable
 {
+    private readonly Int8Copies? _copies;
+    private readonly SharedExpert _shared;
+
     public CpuBackend(ModelWeights weights, CpuBackendOptions options)
     {
         Kernel = TileKernel.Best(options.AllowGeneratedCode);
         Pool = new WorkerPool(options.Threads);
-        HotPath = new CpuHotPath(weights, Pool, options.Precision);
-        Experts = new CpuRoutedExperts(weights, Pool, options.Precision, Kernel);
+        _copies = options.Int8HotPath ? new Int8Copies(Pool) : null;
+        var hot = new HotWeights(weights, _copies);
+        _shared = new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel);
+        HotPath = new CpuHotPath(weights, hot, Pool, options.Precision, Kernel);
+        Experts = new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, _shared);
     }
+
+    /// <summary>Bytes of the 8-bit copies; 0 without.</summary>
+    public long CopiedBytes => _copies?.TotalBytes ?? 0;
 
     public WorkerPool Pool { get; }
 
@@ -41,6 +53,8 @@ internal sealed class CpuBackend : IDisposable
     {
         Experts.Dispose();
         HotPath.Dispose();
+        _shared.Dispose();
+        _copies?.Dispose();
         Pool.Dispose();
     }
 }

@@ -52,7 +52,13 @@ public sealed class KimiModel : IKimiModel
         _chatFormat = ChatFormat.Of(checkpoint.Files);
         _chat = new Lazy<ChatRenderer>(() => new ChatRenderer(Tokenizer, _chatFormat));
         _endTokens = EndTokens();
-        _cpu = new CpuBackend(weights, new CpuBackendOptions { Precision = precision, Threads = options.Threads });
+        _cpu = new CpuBackend(weights, new CpuBackendOptions
+        {
+            Precision = precision,
+            Threads = options.Threads,
+            Int8HotPath = options.Int8HotPath && !options.Exact,
+            AllowGeneratedCode = options.RuntimeCodeGeneration,
+        });
         var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
         _engine = new GenerationEngine(new ForwardPass(weights, _cpu.HotPath, _cpu.Experts), cache, options.PrefillChunk);
         Info = new KimiModelInfo
@@ -66,7 +72,8 @@ public sealed class KimiModel : IKimiModel
             ContextLength = _engine.MaxJobTokens,
         };
         string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
-        Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Pool.Threads} threads, {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
+        string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
+        Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.Threads} threads,{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
         KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
         KimiLog.Placed(_logger, Placement);
         if (Info.ContextLength < context)

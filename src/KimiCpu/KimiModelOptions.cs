@@ -17,6 +17,21 @@ public sealed record KimiModelOptions
     /// </summary>
     public bool Exact { get; init; }
 
+    /// <summary>
+    /// Copies the weights that every token needs (attention, shared experts, dense layers, head) to 8-bit integers with a
+    /// scale for 32 columns when the model opens. A token then reads about half of their bytes and prefill runs on integer
+    /// instructions; opening takes as long as reading those weights once, and the copies take 8.5 bits a weight of memory.
+    /// Activations are rounded to int8 there too. Ignored with <see cref="Exact"/>. Default false: weights as stored.
+    /// </summary>
+    public bool Int8HotPath { get; init; }
+
+    /// <summary>
+    /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI) may be written as machine code when the
+    /// model opens. Their pages are never writable and executable at once. Where this is off or the system refuses
+    /// executable memory, .NET's own vectors compute the same bits, more slowly. Default true.
+    /// </summary>
+    public bool RuntimeCodeGeneration { get; init; } = true;
+
     /// <summary>Most tokens of a prompt and its answer together; null for the model's own limit. At least 1.</summary>
     public int? ContextLength { get; init; }
 

@@ -12,7 +12,7 @@ namespace KimiCpu.Cli.Bench;
 internal sealed unsafe class GemvBench : IDisposable
 {
     private const long TotalBytes = 2L << 30;
-    private const int RowBlock = 64;
+    private const int RowBlock = 16;
     private const int Repetitions = 5;
 
     private readonly WorkerPool _pool;

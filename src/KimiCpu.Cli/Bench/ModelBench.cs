@@ -30,9 +30,9 @@ internal sealed class ModelBench : IDisposable
     private readonly CheckpointSummary _summary;
     private readonly Random _random = new(1);
 
-    public ModelBench(string folder, int? threads)
+    public ModelBench(string folder, CpuBackendOptions options)
     {
-        _model = new OpenedModel(folder, new CpuBackendOptions { Threads = threads });
+        _model = new OpenedModel(folder, options);
         _probe = new BandwidthProbe(_model.Pool);
         _summary = CheckpointSummary.Of(_model.Checkpoint);
     }

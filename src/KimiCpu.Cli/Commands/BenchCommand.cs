@@ -20,11 +20,12 @@ internal static class BenchCommand
         var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
         var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" };
         var gemv = new Option<bool>("--gemv") { Description = "Only the INT4 matrix-vector product at the sizes of a Kimi K2 expert." };
+        var int8 = new Option<bool>("--int8-hot-path") { Description = "Copy the hot path's weights to 8 bits, as KimiModelOptions.Int8HotPath does." };
         var json = new Option<bool>("--json") { Description = "JSON instead of a table." };
         var cache = new Option<string>("--cache") { Description = "Folder for synthetic checkpoints.", DefaultValueFactory = _ => DefaultCache(), HelpName = "DIR" };
         var command = new Command("bench", "Measures prefill and decode, and what share of the memory's read bandwidth (measured around each part) decoding reaches. A synthetic checkpoint is written once.")
         {
-            shape, model, threads, prefill, decode, gemv, json, cache,
+            shape, model, threads, int8, prefill, decode, gemv, json, cache,
         };
         command.SetAction((parsed, cancellationToken) =>
         {
@@ -32,7 +33,7 @@ internal static class BenchCommand
                 ? MeasureGemv(parsed.GetValue(threads), cancellationToken)
                 : MeasureModel(
                     parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken),
-                    parsed.GetValue(threads),
+                    new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) },
                     [.. parsed.GetValue(prefill)!.Split(',').Select(ReadCount).Where(n => n > 0)],
                     parsed.GetValue(decode),
                     cancellationToken);
@@ -58,9 +59,9 @@ internal static class BenchCommand
         return (bench.Threads, [bench.Measure(2048, 7168, cancellationToken), bench.Measure(7168, 2048, cancellationToken)]);
     }
 
-    private static (int Threads, List<BenchResult> Results) MeasureModel(string folder, int? threads, int[] prefills, int decoded, CancellationToken cancellationToken)
+    private static (int Threads, List<BenchResult> Results) MeasureModel(string folder, CpuBackendOptions options, int[] prefills, int decoded, CancellationToken cancellationToken)
     {
-        using var bench = new ModelBench(folder, threads);
+        using var bench = new ModelBench(folder, options);
         List<BenchResult> results = [.. prefills.Select(n => bench.Prefill(n, cancellationToken))];
         if (decoded > 0)
         {

@@ -21,7 +21,7 @@ internal static class TileCode
     private const int RegistersPerToken = 4;
 
     /// <summary>Bytes ahead of use that a single token's weights, which come from memory, are asked for.</summary>
-    private const int PrefetchDistance = 4096;
+    private const int PrefetchDistance = 8192;
 
     public static int MaxTokens(CallingConvention convention) => (convention.Vectors.Count - FixedRegisters) / RegistersPerToken;
 

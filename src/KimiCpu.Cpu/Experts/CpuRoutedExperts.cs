@@ -9,33 +9,39 @@ namespace KimiCpu.Cpu;
 /// <summary>
 /// The routed experts from the checkpoint's mapping. Tokens are grouped by expert, so that a batch reads an expert once;
 /// a token's hidden row is rounded once for all its experts; a token's sum runs over its experts by rising id, whatever
-/// else is in the batch.
+/// else is in the batch. A shared expert on the CPU joins both passes and is added last.
 /// </summary>
 internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 {
-    private readonly ModelWeights _weights;
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly bool[] _integerLayers;
     private readonly ExpertGroups _groups;
     private readonly Int4Experts _int4;
     private readonly FloatExperts _float;
+    private readonly IExpertPasses? _shared;
     private readonly PoolAction _gateUp;
     private readonly PoolAction _down;
 
     private IExpertPasses _passes;
     private RoutedRows _rows;
     private float* _sum;
+    private int _sharedItems;
 
-    public CpuRoutedExperts(ModelWeights weights, WorkerPool pool, ComputePrecision precision, TileKernel kernel)
+    /// <param name="weights">Of the model.</param>
+    /// <param name="pool">Runs the passes.</param>
+    /// <param name="precision">How activations are rounded.</param>
+    /// <param name="kernel">For experts with several tokens.</param>
+    /// <param name="shared">Passes that run beside those of the routed experts; null where another device has the shared expert.</param>
+    public CpuRoutedExperts(ModelWeights weights, WorkerPool pool, ComputePrecision precision, TileKernel kernel, IExpertPasses? shared)
     {
-        _weights = weights;
         _shape = weights.Shape;
         _pool = pool;
         _integerLayers = [.. weights.Layers.Select(l => precision == ComputePrecision.Fast && l.Experts.All(IsInt4))];
         _groups = new ExpertGroups(_shape);
-        _int4 = new Int4Experts(_shape, pool, kernel);
-        _float = new FloatExperts(_shape, pool);
+        _int4 = new Int4Experts(weights, pool, kernel);
+        _float = new FloatExperts(weights, pool);
+        _shared = shared;
         _passes = _float;
         _gateUp = new PoolAction(GateUp);
         _down = new PoolAction(Down);
@@ -47,11 +53,13 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _rows = rows;
         _groups.Build(rows);
         _passes = _integerLayers[layer] ? _int4 : _float;
-        _passes.Prepare(_weights.Layers[layer], rows, _groups);
+        _passes.Prepare(layer, rows, _groups);
+        _shared?.Prepare(layer, rows, _groups);
+        _sharedItems = _shared?.GateUpItems ?? 0;
         fixed (float* target = sum)
         {
             _sum = target;
-            _pool.Run(_passes.GateUpItems, _gateUp);
+            _pool.Run(_sharedItems + _passes.GateUpItems, _gateUp);
             _pool.Run(WeightTile.TilesOf(_shape.HiddenSize), _down);
         }
     }
@@ -70,7 +78,14 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     {
         for (int item = begin; item < end; item++)
         {
-            _passes.GateUp(item, worker);
+            if (item < _sharedItems)
+            {
+                _shared!.GateUp(item, worker);
+            }
+            else
+            {
+                _passes.GateUp(item - _sharedItems, worker);
+            }
         }
     }
 
@@ -88,6 +103,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
             }
 
             _passes.Down(first, rows, _sum, worker);
+            _shared?.Down(first, rows, _sum, worker);
         }
     }
 }

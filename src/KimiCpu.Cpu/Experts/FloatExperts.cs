@@ -16,6 +16,7 @@ internal sealed unsafe class FloatExperts : IExpertPasses
 {
     private const int BlockRows = WeightTile.Rows;
 
+    private readonly LayerWeights[] _layers;
     private readonly ModelShape _shape;
     private readonly AlignedBuffer<float> _gathered = new();
     private readonly AlignedBuffer<float> _gate = new();
@@ -25,9 +26,10 @@ internal sealed unsafe class FloatExperts : IExpertPasses
     private ExpertGroups _groups = null!;
     private LayerWeights _layer = null!;
 
-    public FloatExperts(ModelShape shape, WorkerPool pool)
+    public FloatExperts(ModelWeights weights, WorkerPool pool)
     {
-        _shape = shape;
+        _layers = weights.Layers;
+        _shape = weights.Shape;
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
 
@@ -36,9 +38,9 @@ internal sealed unsafe class FloatExperts : IExpertPasses
     private int InnerBlocks => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
 
     /// <summary>Float kernels want the rows of an expert one after another.</summary>
-    public void Prepare(LayerWeights layer, RoutedRows rows, ExpertGroups groups)
+    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups)
     {
-        _layer = layer;
+        _layer = _layers[layer];
         _groups = groups;
         int size = _shape.HiddenSize;
         long inner = (long)groups.PairCount * _shape.ExpertIntermediateSize;

@@ -15,7 +15,7 @@ internal unsafe interface IExpertPasses : IDisposable
     int GateUpItems { get; }
 
     /// <summary>Takes a layer and a batch; rounds or gathers activations. May use the pool.</summary>
-    void Prepare(LayerWeights layer, RoutedRows rows, ExpertGroups groups);
+    void Prepare(int layer, RoutedRows rows, ExpertGroups groups);
 
     void GateUp(int item, int worker);
 

@@ -18,6 +18,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
 {
     private const int BlockRows = WeightTile.Rows;
 
+    private readonly LayerWeights[] _layers;
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly TileKernel _kernel;
@@ -33,9 +34,10 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     private LayerWeights _layer = null!;
     private RoutedRows _rows;
 
-    public Int4Experts(ModelShape shape, WorkerPool pool, TileKernel kernel)
+    public Int4Experts(ModelWeights weights, WorkerPool pool, TileKernel kernel)
     {
-        _shape = shape;
+        _layers = weights.Layers;
+        _shape = weights.Shape;
         _pool = pool;
         _kernel = kernel;
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Scratch())];
@@ -47,9 +49,9 @@ internal sealed unsafe class Int4Experts : IExpertPasses
 
     private int InnerBlocks => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
 
-    public void Prepare(LayerWeights layer, RoutedRows rows, ExpertGroups groups)
+    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups)
     {
-        _layer = layer;
+        _layer = _layers[layer];
         _rows = rows;
         _groups = groups;
         int inner = _shape.ExpertIntermediateSize;
@@ -81,8 +83,8 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         int firstRow = block * BlockRows;
         Scratch scratch = _scratch[worker];
         int count = group.PairCount * BlockRows;
-        Multiply(expert.Gate, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Gate);
-        Multiply(expert.Up, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Up);
+        Multiply(expert.Gate, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Gate, expert.Up, firstRow);
+        Multiply(expert.Up, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Up, expert.Gate, firstRow + BlockRows);
         SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
         if (group.PairCount == 1)
         {
@@ -97,7 +99,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
             for (int t = 0; t < tokens; t++)
             {
                 ActivationQuantizer.Quantize(scratch.Gate + ((first + t) * BlockRows), BlockRows, rounded);
-                _innerTiles.WriteGroup(rounded, 0, block, group.FirstPair + first, tokens, t);
+                _innerTiles.WriteGroup(rounded, 0, block, group.FirstPair + first, tokens, t, Int4Group32.Bias);
             }
 
             first += tokens;
@@ -111,7 +113,8 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         for (int g = 0; g < _groups.Count; g++)
         {
             ExpertGroup group = _groups[g];
-            Multiply(_layer.Experts[group.Expert].Down, firstRow, group, _inner, _innerTiles, scratch, scratch.Gate);
+            WeightMatrix next = g + 1 < _groups.Count ? _layer.Experts[_groups[g + 1].Expert].Down : default;
+            Multiply(_layer.Experts[group.Expert].Down, firstRow, group, _inner, _innerTiles, scratch, scratch.Gate, next, firstRow);
             for (int i = 0; i < group.PairCount; i++)
             {
                 int pair = group.FirstPair + i;
@@ -159,8 +162,12 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    /// <summary>y[i * 32 + r] of the pairs i of a group, for the rows of a block; rows behind the last are zeros.</summary>
-    private void Multiply(in WeightMatrix weight, int firstRow, ExpertGroup group, QuantizedRows rows, ActivationTiles tiles, Scratch scratch, float* y)
+    /// <summary>
+    /// y[i * 32 + r] of the pairs i of a group, for the rows of a block; rows behind the last are zeros. Meanwhile asks for
+    /// the block that comes next.
+    /// </summary>
+    private void Multiply(
+        in WeightMatrix weight, int firstRow, ExpertGroup group, QuantizedRows rows, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
     {
         if (group.PairCount == 1)
         {
@@ -172,8 +179,10 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
 
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
-        for (int first = 0; first < group.PairCount;)
+        int tileCount = (group.PairCount + _kernel.MaxTokens - 1) / _kernel.MaxTokens;
+        for (int first = 0, tile = 0; first < group.PairCount; tile++)
         {
+            TileUnpacker.Prefetch(next, nextRow, tile, tileCount);
             int tokens = _kernel.NextTile(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
             _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, y + (first * BlockRows), BlockRows);

@@ -19,7 +19,6 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly KvPages _pages;
     private readonly LinearWork _linear;
     private readonly LatentAttention[] _kernels;
-    private readonly float[][] _decodedRows;
     private readonly PoolAction _normalize;
     private readonly PoolAction _absorb;
     private readonly PoolAction _attend;
@@ -46,7 +45,6 @@ internal sealed unsafe class CpuAttention : IDisposable
         _pages = pages;
         _linear = linear;
         _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16))];
-        _decodedRows = [.. Enumerable.Range(0, pool.Threads).Select(_ => new float[shape.KeyValueLoraRank])];
         _normalize = new PoolAction(NormalizeAndStore);
         _absorb = new PoolAction(Absorb);
         _attend = new PoolAction(Attend);
@@ -58,11 +56,12 @@ internal sealed unsafe class CpuAttention : IDisposable
     private int HeadGroups => (_shape.HeadCount + LatentAttention.HeadGroup - 1) / LatentAttention.HeadGroup;
 
     /// <param name="layer">Index of the layer, for the cache.</param>
-    /// <param name="weights">Its attention weights.</param>
+    /// <param name="weights">Its norms and its key and value expansion.</param>
+    /// <param name="hot">Its other linear weights.</param>
     /// <param name="batch">Where the rows belong.</param>
     /// <param name="x">(rows, hidden), normalized.</param>
     /// <param name="output">(rows, hidden) receives the block's output, without the residual.</param>
-    public void Run(int layer, AttentionWeights weights, RaggedBatch batch, float* x, float* output)
+    public void Run(int layer, AttentionWeights weights, HotLayer hot, RaggedBatch batch, float* x, float* output)
     {
         _layer = layer;
         _weights = weights;
@@ -77,21 +76,21 @@ internal sealed unsafe class CpuAttention : IDisposable
         float* keyValue = _keyValue.EnsureCapacity((long)rows * _shape.CacheWidth);
         float* query = _query.EnsureCapacity(heads * QueryWidth);
         bool lowRank = !weights.QueryA.IsEmpty;
-        _linear.Add(weights.KeyValueA, x, keyValue);
+        _linear.Add(hot.KeyValueA, x, keyValue);
         if (lowRank)
         {
-            _linear.Add(weights.QueryA, x, _queryLatent.EnsureCapacity((long)rows * _shape.QueryLoraRank));
+            _linear.Add(hot.QueryA, x, _queryLatent.EnsureCapacity((long)rows * _shape.QueryLoraRank));
         }
         else
         {
-            _linear.Add(weights.QueryB, x, query);
+            _linear.Add(hot.QueryB, x, query);
         }
 
         _linear.Run(rows);
         _pool.Run(rows, _normalize);
         if (lowRank)
         {
-            _linear.Add(weights.QueryB, _queryLatent.Pointer, query).Run(rows);
+            _linear.Add(hot.QueryB, _queryLatent.Pointer, query).Run(rows);
         }
 
         _absorbed.EnsureCapacity(heads * _shape.CacheWidth);
@@ -100,7 +99,7 @@ internal sealed unsafe class CpuAttention : IDisposable
         _pool.Run(_shape.HeadCount, _absorb);
         _pool.Run(rows * HeadGroups, _attend);
         _pool.Run(_shape.HeadCount, _expand);
-        _linear.Add(weights.Output, _values.Pointer, output).Run(rows);
+        _linear.Add(hot.Output, _values.Pointer, output).Run(rows);
     }
 
     public void Dispose()
@@ -165,7 +164,6 @@ internal sealed unsafe class CpuAttention : IDisposable
         int nope = _shape.NopeHeadSize;
         int rank = _shape.KeyValueLoraRank;
         int rows = _batch.RowCount;
-        Span<float> decoded = _decodedRows[worker];
         for (int h = begin; h < end; h++)
         {
             for (int row = 0; row < rows; row++)
@@ -176,22 +174,34 @@ internal sealed unsafe class CpuAttention : IDisposable
                 Rotate(row, target[rank..]);
             }
 
-            for (int n = 0; n < nope; n++)
-            {
-                WeightDecoder.DecodeRow(_weights.KeyValueB, (h * (nope + _shape.ValueHeadSize)) + n, decoded);
-                for (int row = 0; row < rows; row++)
-                {
-                    Span<float> target = AbsorbedQuery(row, h)[..rank];
-                    TensorPrimitives.MultiplyAdd(decoded, Query(row, h)[n], target, target);
-                }
-            }
-
+            TransposedGemm.Accumulate(
+                KeyRows(h), rank, _query.Pointer + ((long)h * QueryWidth), (long)_shape.HeadCount * QueryWidth, rows, _absorbed.Pointer + ((long)h * _shape.CacheWidth), (long)_shape.HeadCount * _shape.CacheWidth);
             for (int row = 0; row < rows; row++)
             {
                 Span<float> target = AbsorbedQuery(row, h);
                 TensorPrimitives.Multiply(target, _shape.SoftmaxScale, target);
             }
         }
+    }
+
+    /// <summary>A head's rows of the key expansion; decoded to the thread's scratch where the kernel does not take their format.</summary>
+    private WeightMatrix KeyRows(int head)
+    {
+        int nope = _shape.NopeHeadSize;
+        int first = head * (nope + _shape.ValueHeadSize);
+        WeightMatrix all = _weights.KeyValueB;
+        if (all.Format is WeightFormat.BFloat16 or WeightFormat.Float32)
+        {
+            return all.SliceRows(first, nope);
+        }
+
+        float* decoded = FloatGemm.Scratch((long)nope * all.Columns);
+        for (int n = 0; n < nope; n++)
+        {
+            WeightDecoder.DecodeRow(all, first + n, new Span<float>(decoded + ((long)n * all.Columns), all.Columns));
+        }
+
+        return new WeightMatrix(WeightFormat.Float32, nope, all.Columns, (byte*)decoded);
     }
 
     private void Attend(int begin, int end, int worker)

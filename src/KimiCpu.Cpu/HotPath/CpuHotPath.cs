@@ -4,16 +4,19 @@
 using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// Embedding, attention, dense layers, router, shared experts and head on the CPU. Weights are read as stored, times
-/// single-precision activations. Every row of a batch is computed in the same order whatever else is in the batch.
+/// Embedding, attention, dense layers, router and head on the CPU; the shared experts run with the routed ones. Weights
+/// are read as stored, times single-precision activations, or as 8-bit copies. Every row of a batch is computed in the
+/// same order whatever else is in the batch.
 /// </summary>
 internal sealed unsafe class CpuHotPath : IHotPath
 {
     private readonly ModelWeights _weights;
+    private readonly HotWeights _hot;
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly KvPages _pages;
@@ -23,7 +26,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
     private readonly PoolAction _normalizeInput;
     private readonly PoolAction _finishAttention;
     private readonly PoolAction _activate;
-    private readonly PoolAction _addDense;
+    private readonly PoolAction _add;
     private readonly PoolAction _route;
 
     private readonly AlignedBuffer<float> _residual = new();
@@ -41,20 +44,22 @@ internal sealed unsafe class CpuHotPath : IHotPath
     private LayerWeights _layer = null!;
     private int _layerIndex;
     private int _width;
+    private float* _addend;
 
-    public CpuHotPath(ModelWeights weights, WorkerPool pool, ComputePrecision precision)
+    public CpuHotPath(ModelWeights weights, HotWeights hot, WorkerPool pool, ComputePrecision precision, TileKernel kernel)
     {
         _weights = weights;
+        _hot = hot;
         _shape = weights.Shape;
         _pool = pool;
         _pages = new KvPages(_shape, bfloat16: precision == ComputePrecision.Fast);
-        _linear = new LinearWork(pool);
+        _linear = new LinearWork(pool, kernel);
         _attention = new CpuAttention(_shape, pool, _pages, _linear);
         _routers = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Router(_shape))];
         _normalizeInput = new PoolAction((begin, end, _) => Normalize(_layer.InputNorm, begin, end));
         _finishAttention = new PoolAction(FinishAttention);
         _activate = new PoolAction(Activate);
-        _addDense = new PoolAction(AddDense);
+        _add = new PoolAction(Add);
         _route = new PoolAction(Route);
     }
 
@@ -88,44 +93,36 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _layerIndex = layer;
         int rows = _batch.RowCount;
         _pool.Run(rows, _normalizeInput);
-        _attention.Run(layer, _layer.Attention, _batch, _normalized.Pointer, _output.Pointer);
+        _attention.Run(layer, _layer.Attention, _hot.Layers[layer], _batch, _normalized.Pointer, _output.Pointer);
         _pool.Run(rows, _finishAttention);
-        if (_layer.Dense is { } dense)
+        if (_hot.Layers[layer].Dense is { } dense)
         {
             Mlp(dense);
-            _pool.Run(rows, _addDense);
+            _addend = _output.Pointer;
+            _pool.Run(rows, _add);
             return default;
         }
 
         _routerLogits.EnsureCapacity((long)rows * _shape.ExpertCount);
         _experts.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
         _expertWeights.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
-        _linear.Add(_layer.Router!.Gate, _normalized.Pointer, _routerLogits.Pointer).Run(rows);
+        _linear.Add(new HotMatrix(_layer.Router!.Gate), _normalized.Pointer, _routerLogits.Pointer).Run(rows);
         _pool.Run(rows, _route);
         return new RoutedRows(rows, _normalized.Pointer, _experts.Pointer, _expertWeights.Pointer);
     }
 
+    /// <summary>Nothing to start: the shared expert runs in the passes of the routed ones, which add it to their sum.</summary>
     public void StartShared(int layer)
     {
-        if (_layer.Shared is { } shared)
-        {
-            Mlp(shared);
-        }
-        else
-        {
-            new Span<float>(_output.Pointer, _batch.RowCount * _shape.HiddenSize).Clear();
-        }
     }
 
     public void Finish(int layer, ReadOnlySpan<float> routedSum)
     {
-        int size = _shape.HiddenSize;
-        for (int row = 0; row < _batch.RowCount; row++)
+        ArgumentOutOfRangeException.ThrowIfNotEqual(routedSum.Length, _batch.RowCount * _shape.HiddenSize);
+        fixed (float* sum = routedSum)
         {
-            Span<float> residual = Row(_residual, row);
-            TensorPrimitives.Add(residual, routedSum.Slice(row * size, size), residual);
-            TensorPrimitives.Add(residual, Row(_output, row), residual);
-            NoteIfNotFinite(row, residual);
+            _addend = sum;
+            _pool.Run(_batch.RowCount, _add);
         }
     }
 
@@ -139,7 +136,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
 
         fixed (float* target = logits)
         {
-            _linear.Add(_weights.Head, _normalized.Pointer, target).Run(rows.Length);
+            _linear.Add(_hot.Head, _normalized.Pointer, target).Run(rows.Length);
         }
     }
 
@@ -148,6 +145,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
     public void Dispose()
     {
         _attention.Dispose();
+        _linear.Dispose();
         _pages.Dispose();
         _residual.Dispose();
         _normalized.Dispose();
@@ -183,7 +181,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
     }
 
     /// <summary>down(silu(gate(x)) * up(x)) of the normalized rows, into the output rows.</summary>
-    private void Mlp(MlpWeights weights)
+    private void Mlp(HotMlp weights)
     {
         int rows = _batch.RowCount;
         _width = weights.Gate.Rows;
@@ -209,12 +207,14 @@ internal sealed unsafe class CpuHotPath : IHotPath
         }
     }
 
-    private void AddDense(int begin, int end, int worker)
+    /// <summary>Adds an MLP's output to the residual.</summary>
+    private void Add(int begin, int end, int worker)
     {
+        int size = _shape.HiddenSize;
         for (int row = begin; row < end; row++)
         {
             Span<float> residual = Row(_residual, row);
-            TensorPrimitives.Add(residual, Row(_output, row), residual);
+            TensorPrimitives.Add(residual, new ReadOnlySpan<float>(_addend + ((long)row * size), size), residual);
             NoteIfNotFinite(row, residual);
         }
     }

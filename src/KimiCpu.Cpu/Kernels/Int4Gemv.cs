@@ -23,7 +23,7 @@ internal static unsafe partial class Int4Gemv
     private const int StepBytes = LaneSum.Lanes * GroupBytes;
 
     /// <summary>Bytes ahead of use that weights are asked for; beyond it the hardware's own prefetch has caught up.</summary>
-    private const int PrefetchDistance = 4096;
+    private const int PrefetchDistance = 8192;
 
     /// <summary>y[r] = Σ W[r, c] x[c].</summary>
     /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>

@@ -2,7 +2,6 @@
 // Licensed under the MIT License.
 
 using System.Numerics.Tensors;
-using System.Runtime.CompilerServices;
 using KimiCpu.Compute;
 
 namespace KimiCpu.Cpu.Kernels;
@@ -58,7 +57,7 @@ internal sealed unsafe class LatentAttention : IDisposable
                 Rescale(h, count, context + (h * _latentSize));
             }
 
-            Accumulate(tile, count, heads, context);
+            TransposedGemm.Accumulate(keys, _latentSize, _scores.Pointer, KvPage.Tokens, heads, context, _latentSize);
         }
 
         for (int h = 0; h < heads; h++)
@@ -89,115 +88,5 @@ internal sealed unsafe class LatentAttention : IDisposable
         TensorPrimitives.Subtract(scores, maximum, scores);
         TensorPrimitives.Exp(scores, scores);
         _sums[head] += TensorPrimitives.Sum(scores);
-    }
-
-    private void Accumulate(byte* tile, int count, int heads, float* context)
-    {
-        switch (CpuFeatures.Best, _bfloat16)
-        {
-            case (InstructionSet.Avx512, true):
-                Accumulate<Lanes512, BFloat16Row<Lanes512>>(tile, 2 * _width, count, heads, context);
-                break;
-            case (InstructionSet.Avx512, false):
-                Accumulate<Lanes512, Float32Row<Lanes512>>(tile, 4 * _width, count, heads, context);
-                break;
-            case (InstructionSet.Avx2, true):
-                Accumulate<Lanes256, BFloat16Row<Lanes256>>(tile, 2 * _width, count, heads, context);
-                break;
-            case (InstructionSet.Avx2, false):
-                Accumulate<Lanes256, Float32Row<Lanes256>>(tile, 4 * _width, count, heads, context);
-                break;
-            case (InstructionSet.Vector128, true):
-                Accumulate<Lanes128, BFloat16Row<Lanes128>>(tile, 2 * _width, count, heads, context);
-                break;
-            case (InstructionSet.Vector128, false):
-                Accumulate<Lanes128, Float32Row<Lanes128>>(tile, 4 * _width, count, heads, context);
-                break;
-            case (_, true):
-                Accumulate<LanesScalar, BFloat16Row<LanesScalar>>(tile, 2 * _width, count, heads, context);
-                break;
-            default:
-                Accumulate<LanesScalar, Float32Row<LanesScalar>>(tile, 4 * _width, count, heads, context);
-                break;
-        }
-    }
-
-    /// <summary>context[h] += Σ probability[h, s] latent[s], for four heads at a time and a vector of columns in registers.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Accumulate<TLanes, TRow>(byte* tile, int slotBytes, int count, int heads, float* context)
-        where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
-    {
-        int h = 0;
-        for (; h + 4 <= heads; h += 4)
-        {
-            float* p0 = _scores.Pointer + (h * KvPage.Tokens);
-            float* p1 = p0 + KvPage.Tokens;
-            float* p2 = p1 + KvPage.Tokens;
-            float* p3 = p2 + KvPage.Tokens;
-            float* y0 = context + (h * _latentSize);
-            float* y1 = y0 + _latentSize;
-            float* y2 = y1 + _latentSize;
-            float* y3 = y2 + _latentSize;
-            int c = 0;
-            for (; c + TLanes.Count <= _latentSize; c += TLanes.Count)
-            {
-                TLanes a0 = TLanes.Load(y0 + c);
-                TLanes a1 = TLanes.Load(y1 + c);
-                TLanes a2 = TLanes.Load(y2 + c);
-                TLanes a3 = TLanes.Load(y3 + c);
-                for (int s = 0; s < count; s++)
-                {
-                    TLanes value = TRow.Load(tile + (s * slotBytes), c);
-                    a0 = TLanes.MultiplyAdd(TLanes.Broadcast(p0[s]), value, a0);
-                    a1 = TLanes.MultiplyAdd(TLanes.Broadcast(p1[s]), value, a1);
-                    a2 = TLanes.MultiplyAdd(TLanes.Broadcast(p2[s]), value, a2);
-                    a3 = TLanes.MultiplyAdd(TLanes.Broadcast(p3[s]), value, a3);
-                }
-
-                TLanes.Store(a0, y0 + c);
-                TLanes.Store(a1, y1 + c);
-                TLanes.Store(a2, y2 + c);
-                TLanes.Store(a3, y3 + c);
-            }
-
-            for (int i = 0; i < 4; i++)
-            {
-                AccumulateTail<TLanes, TRow>(tile, slotBytes, count, p0 + (i * KvPage.Tokens), c, y0 + (i * _latentSize));
-            }
-        }
-
-        for (; h < heads; h++)
-        {
-            float* p = _scores.Pointer + (h * KvPage.Tokens);
-            float* y = context + (h * _latentSize);
-            int c = 0;
-            for (; c + TLanes.Count <= _latentSize; c += TLanes.Count)
-            {
-                TLanes a = TLanes.Load(y + c);
-                for (int s = 0; s < count; s++)
-                {
-                    a = TLanes.MultiplyAdd(TLanes.Broadcast(p[s]), TRow.Load(tile + (s * slotBytes), c), a);
-                }
-
-                TLanes.Store(a, y + c);
-            }
-
-            AccumulateTail<TLanes, TRow>(tile, slotBytes, count, p, c, y);
-        }
-    }
-
-    /// <summary>The columns from <paramref name="c"/> on that do not fill a vector.</summary>
-    private void AccumulateTail<TLanes, TRow>(byte* tile, int slotBytes, int count, float* probabilities, int c, float* y)
-        where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
-    {
-        for (; c < _latentSize; c++)
-        {
-            for (int s = 0; s < count; s++)
-            {
-                y[c] += probabilities[s] * TRow.Element(tile + (s * slotBytes), c);
-            }
-        }
     }
 }

@@ -11,6 +11,9 @@ namespace KimiCpu.Cpu.Kernels;
 internal unsafe interface IWeightRow<TLanes>
     where TLanes : unmanaged, ILanes<TLanes>
 {
+    /// <summary>Whether blocks of columns have a scale each, which <see cref="Load"/> and <see cref="Element"/> leave out.</summary>
+    static abstract bool HasScales { get; }
+
     static abstract TLanes Load(byte* row, int column);
 
     static abstract float Element(byte* row, int column);
@@ -22,6 +25,8 @@ internal unsafe interface IWeightRow<TLanes>
 internal readonly unsafe struct BFloat16Row<TLanes> : IWeightRow<TLanes>
     where TLanes : unmanaged, ILanes<TLanes>
 {
+    public static bool HasScales => false;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Load(byte* row, int column) => TLanes.LoadBFloat16((ushort*)row + column);
 
@@ -41,6 +46,8 @@ internal readonly unsafe struct BFloat16Row<TLanes> : IWeightRow<TLanes>
 internal readonly unsafe struct Float32Row<TLanes> : IWeightRow<TLanes>
     where TLanes : unmanaged, ILanes<TLanes>
 {
+    public static bool HasScales => false;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Load(byte* row, int column) => TLanes.Load((float*)row + column);
 
@@ -56,6 +63,8 @@ internal readonly unsafe struct Float32Row<TLanes> : IWeightRow<TLanes>
 internal readonly unsafe struct Float8Row<TLanes> : IWeightRow<TLanes>
     where TLanes : unmanaged, ILanes<TLanes>
 {
+    public static bool HasScales => true;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Load(byte* row, int column) => TLanes.LoadFloat8(row + column);
 

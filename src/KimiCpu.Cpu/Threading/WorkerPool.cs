@@ -18,15 +18,15 @@ internal interface IPoolWork
 
 /// <summary>
 /// The threads of one model: the caller and one pinned thread per further physical core. Each worker begins with its own
-/// contiguous share of the items and takes it in chunks; a worker that is done takes chunks of the others. A run ends
-/// when no item is left and nobody works on one: a thread that lost its core to another process delays it by one chunk
-/// at most, and not at all if it has not begun. Workers spin briefly after a run, because the next one of a forward pass
+/// contiguous share of the items and takes ever smaller parts of it; a worker that is done takes items of the others. A run ends
+/// when no item is left and nobody works on one: a thread that lost its core to another process delays it by the part
+/// it has taken, and not at all if it has not begun. Workers spin briefly after a run, because the next one of a forward pass
 /// follows within microseconds, and then sleep. Run is not reentrant and is called by one thread at a time.
 /// </summary>
 internal sealed class WorkerPool : IDisposable
 {
-    /// <summary>Chunks a share is cut into; more even out better, fewer cost less.</summary>
-    private const int ChunksPerShare = 4;
+    /// <summary>A worker takes this part of what is left of its own share, so that the end is cut finely enough to even out.</summary>
+    private const int OwnPart = 4;
 
     private const long ActiveMask = 0xFFFF;
     private const long Open = 0x10000;
@@ -39,7 +39,6 @@ internal sealed class WorkerPool : IDisposable
     private readonly Share[] _shares;
     private readonly int[] _sleeping;
     private IPoolWork? _work;
-    private int _chunk;
 
     /// <summary>Workers inside the run (lower 16 bits), whether more may enter (<see cref="Open"/>), and the run's number above.</summary>
     private long _state;
@@ -124,11 +123,9 @@ internal sealed class WorkerPool : IDisposable
     {
         for (int i = 0; i < Threads; i++)
         {
-            _shares[i].Next = (int)((long)itemCount * i / Threads);
-            _shares[i].End = (int)((long)itemCount * (i + 1) / Threads);
+            _shares[i].Left = Pack((int)((long)itemCount * i / Threads), (int)((long)itemCount * (i + 1) / Threads));
         }
 
-        _chunk = Math.Max(1, itemCount / (Threads * ChunksPerShare));
         Interlocked.Exchange(ref _state, (((_state >> RunShift) + 1) << RunShift) | Open);
         for (int i = 1; i < Threads; i++)
         {
@@ -192,24 +189,18 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
-    /// <summary>Takes chunks of the worker's own share first, then of the others', until none is left.</summary>
+    /// <summary>Takes parts of the worker's own share first, then of the others', until none is left.</summary>
     private void Work(int worker)
     {
         IPoolWork work = _work!;
         for (int i = 0; i < Threads; i++)
         {
-            ref Share share = ref _shares[(worker + i) % Threads];
-            while (true)
+            ref long left = ref _shares[(worker + i) % Threads].Left;
+            while (TryTake(ref left, own: i == 0, out int begin, out int end))
             {
-                int begin = Interlocked.Add(ref share.Next, _chunk) - _chunk;
-                if (begin >= share.End)
-                {
-                    break;
-                }
-
                 try
                 {
-                    work.Execute(begin, Math.Min(begin + _chunk, share.End), worker);
+                    work.Execute(begin, end, worker);
                 }
                 catch (Exception e)
                 {
@@ -220,14 +211,41 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
+    /// <summary>The owner takes from the front, where its memory continues; others take single items from the back.</summary>
+    private static bool TryTake(ref long left, bool own, out int begin, out int end)
+    {
+        long seen = Volatile.Read(ref left);
+        while (true)
+        {
+            begin = (int)seen;
+            end = (int)(seen >> 32);
+            int count = end - begin;
+            if (count <= 0)
+            {
+                return false;
+            }
+
+            int taken = own ? (count + OwnPart - 1) / OwnPart : 1;
+            long rest = own ? Pack(begin + taken, end) : Pack(begin, end - taken);
+            long found = Interlocked.CompareExchange(ref left, rest, seen);
+            if (found == seen)
+            {
+                (begin, end) = own ? (begin, begin + taken) : (end - taken, end);
+                return true;
+            }
+
+            seen = found;
+        }
+    }
+
+    private static long Pack(int begin, int end) => ((long)end << 32) | (uint)begin;
+
     /// <summary>The items of one worker that nobody has taken yet; a cache line of its own.</summary>
     [StructLayout(LayoutKind.Explicit, Size = 128)]
     private struct Share
     {
+        /// <summary>First item in the lower half, behind the last in the upper.</summary>
         [FieldOffset(0)]
-        public int Next;
-
-        [FieldOffset(4)]
-        public int End;
+        public long Left;
     }
 }

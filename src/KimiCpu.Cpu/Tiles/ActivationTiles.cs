@@ -47,8 +47,8 @@ internal sealed unsafe class ActivationTiles : IDisposable
     }
 
     /// <summary>Copies one group of <paramref name="row"/> to the place of group <paramref name="group"/>.</summary>
-    public void WriteGroup(QuantizedRow row, int source, int group, int firstToken, int tokens, int token) =>
-        WriteGroup(row, source, Tile(firstToken) + ((long)WeightTile.RecordOf(group, Blocks) * TileRecord.TokenBytes * tokens), tokens, token, Int4Group32.Bias);
+    public void WriteGroup(QuantizedRow row, int source, int group, int firstToken, int tokens, int token, int bias) =>
+        WriteGroup(row, source, Tile(firstToken) + ((long)WeightTile.RecordOf(group, Blocks) * TileRecord.TokenBytes * tokens), tokens, token, bias);
 
     /// <summary>Fills the groups from <paramref name="firstGroup"/> on with zeros.</summary>
     public void ClearFrom(int firstGroup, int firstToken, int tokens)

@@ -56,6 +56,33 @@ internal static unsafe class TileUnpacker
         }
     }
 
+    /// <summary>
+    /// Asks for one of several parts of the bytes that <see cref="Unpack(in WeightMatrix, int, byte*)"/> will read. Rows of
+    /// a tile lie one behind the other, but are unpacked side by side, which no hardware prefetch follows.
+    /// </summary>
+    public static void Prefetch(in WeightMatrix weight, int firstRow, int part, int parts)
+    {
+        if (!Sse.IsSupported || firstRow >= weight.Rows)
+        {
+            return;
+        }
+
+        int rows = Math.Min(WeightTile.Rows, weight.Rows - firstRow);
+        long rowBytes = Int4Group32.RowBytes(weight.Columns);
+        long scaleBytes = 2L * Int4Group32.GroupsPerRow(weight.Columns);
+        PrefetchPart(weight.Data + (firstRow * rowBytes), rows * rowBytes, part, parts);
+        PrefetchPart(weight.Scales + (firstRow * scaleBytes), rows * scaleBytes, part, parts);
+    }
+
+    private static void PrefetchPart(byte* at, long bytes, int part, int parts)
+    {
+        byte* end = at + (bytes * (part + 1) / parts);
+        for (at += bytes * part / parts; at < end; at += 64)
+        {
+            Sse.Prefetch1(at);
+        }
+    }
+
     private static void Element(in WeightMatrix weight, int row, int g, int groups, byte* record, int r)
     {
         byte* data = weight.Data + ((long)row * Int4Group32.RowBytes(weight.Columns)) + (g * GroupBytes);
@@ -177,10 +204,6 @@ internal static unsafe class TileUnpacker
         for (int i = 0; i < 4; i++)
         {
             byte* at = data + (4 * i * rowBytes);
-            Sse.Prefetch0(at + 512);
-            Sse.Prefetch0(at + rowBytes + 512);
-            Sse.Prefetch0(at + (2 * rowBytes) + 512);
-            Sse.Prefetch0(at + (3 * rowBytes) + 512);
             Vector512<uint> a = Vector512.Load(at).AsUInt32();
             Vector512<uint> b = Vector512.Load(at + rowBytes).AsUInt32();
             Vector512<uint> c = Vector512.Load(at + (2 * rowBytes)).AsUInt32();

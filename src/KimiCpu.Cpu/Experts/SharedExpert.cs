@@ -1,0 +1,145 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics.Tensors;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// The shared expert of the layers, whose passes run beside those of the routed experts, so that a layer has two barriers
+/// for all of its experts. Weights as stored with single-precision activations, or 8-bit copies with rounded ones.
+/// </summary>
+internal sealed unsafe class SharedExpert : IExpertPasses
+{
+    /// <summary>Rows of gate and up in an item of stored weights with one token: about the bytes of 32 rows of INT4.</summary>
+    private const int FewRows = 8;
+
+    private readonly IReadOnlyList<HotMlp?> _layers;
+    private readonly TiledRows _roundedHidden;
+    private readonly TiledRows _roundedInner;
+    private readonly AlignedBuffer<float> _gate = new();
+    private readonly AlignedBuffer<float> _up = new();
+    private readonly AlignedBuffer<float>[] _scratch;
+
+    private HotMlp? _weights;
+    private float* _hidden;
+    private int _tokens;
+    private int _blockRows;
+
+    /// <param name="layers">Null for a layer without a shared expert.</param>
+    /// <param name="pool">Runs both passes.</param>
+    /// <param name="kernel">For 8-bit weights.</param>
+    public SharedExpert(IReadOnlyList<HotMlp?> layers, WorkerPool pool, TileKernel kernel)
+    {
+        _layers = layers;
+        _roundedHidden = new TiledRows(pool, kernel);
+        _roundedInner = new TiledRows(pool, kernel);
+        _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
+    }
+
+    public int GateUpItems => _weights is null ? 0 : (_weights.Gate.Rows + _blockRows - 1) / _blockRows;
+
+    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups)
+    {
+        _weights = _layers[layer];
+        _hidden = rows.Hidden;
+        _tokens = rows.RowCount;
+        if (_weights is null)
+        {
+            return;
+        }
+
+        int inner = _weights.Gate.Rows;
+        _blockRows = _weights.Gate.Is8Bit || _tokens > 1 ? WeightTile.Rows : FewRows;
+        _gate.EnsureCapacity((long)_tokens * inner);
+        _up.EnsureCapacity((long)_tokens * inner);
+        Array.ForEach(_scratch, s => s.EnsureCapacity(3L * _tokens * WeightTile.Rows));
+        if (_weights.Gate.Is8Bit)
+        {
+            _roundedHidden.Set(_hidden, _tokens, _weights.Gate.Columns);
+        }
+
+        if (_weights.Down.Is8Bit)
+        {
+            _roundedInner.Prepare(_tokens, inner);
+        }
+    }
+
+    public void GateUp(int item, int worker)
+    {
+        HotMlp weights = _weights!;
+        int inner = weights.Gate.Rows;
+        int first = item * _blockRows;
+        int rows = Math.Min(_blockRows, inner - first);
+        float* gate = _scratch[worker].Pointer;
+        float* up = gate + (_tokens * _blockRows);
+        int count = _tokens * _blockRows;
+        Multiply(weights.Gate, first, rows, gate, worker);
+        Multiply(weights.Up, first, rows, up, worker);
+        SwiGlu.Apply(new Span<float>(gate, count), new ReadOnlySpan<float>(up, count), new Span<float>(up + count, count));
+        if (weights.Down.Is8Bit)
+        {
+            _roundedInner.WriteGroup(gate, item);
+            return;
+        }
+
+        for (int t = 0; t < _tokens; t++)
+        {
+            new ReadOnlySpan<float>(gate + (t * _blockRows), rows).CopyTo(new Span<float>(_gate.Pointer + ((long)t * inner) + first, rows));
+        }
+    }
+
+    public void Down(int firstRow, int rows, float* sum, int worker)
+    {
+        if (_weights is null)
+        {
+            return;
+        }
+
+        HotMatrix down = _weights.Down;
+        float* block = _scratch[worker].Pointer;
+        if (down.Is8Bit)
+        {
+            _roundedInner.Multiply(down.Tiles + (firstRow / WeightTile.Rows * WeightTile.Bytes(down.Columns)), block, WeightTile.Rows, worker);
+        }
+        else
+        {
+            FloatGemv.Multiply(down.Stored, firstRow, firstRow + rows, _gate.Pointer, down.Columns, _tokens, block - firstRow, WeightTile.Rows);
+        }
+
+        for (int t = 0; t < _tokens; t++)
+        {
+            var target = new Span<float>(sum + ((long)t * down.Rows) + firstRow, rows);
+            TensorPrimitives.Add(target, new ReadOnlySpan<float>(block + (t * WeightTile.Rows), rows), target);
+        }
+    }
+
+    public void Dispose()
+    {
+        _roundedHidden.Dispose();
+        _roundedInner.Dispose();
+        _gate.Dispose();
+        _up.Dispose();
+        Array.ForEach(_scratch, s => s.Dispose());
+    }
+
+    /// <summary>y[t * blockRows + r]; rows behind the last are zeros.</summary>
+    private void Multiply(in HotMatrix weight, int first, int rows, float* y, int worker)
+    {
+        if (weight.Is8Bit)
+        {
+            _roundedHidden.Multiply(weight.Tiles + (first / WeightTile.Rows * WeightTile.Bytes(weight.Columns)), y, WeightTile.Rows, worker);
+            return;
+        }
+
+        if (rows < _blockRows)
+        {
+            new Span<float>(y, _tokens * _blockRows).Clear();
+        }
+
+        FloatGemv.Multiply(weight.Stored, first, first + rows, _hidden, weight.Columns, _tokens, y - first, _blockRows);
+    }
+}

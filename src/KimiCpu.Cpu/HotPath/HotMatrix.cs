@@ -1,0 +1,26 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>A weight of the hot path: as stored, or as a copy in tiles of 8 bits, which then replaces it.</summary>
+internal readonly unsafe struct HotMatrix(WeightMatrix stored, byte* tiles = null)
+{
+    public readonly WeightMatrix Stored = stored;
+
+    /// <summary>Tiles of 32 rows each; null where the stored weight is used.</summary>
+    public readonly byte* Tiles = tiles;
+
+    public int Rows => Stored.Rows;
+
+    public int Columns => Stored.Columns;
+
+    public bool Is8Bit => Tiles != null;
+
+    public bool IsEmpty => Stored.IsEmpty;
+}
+
+/// <summary>The three weights of an MLP.</summary>
+internal sealed record HotMlp(HotMatrix Gate, HotMatrix Up, HotMatrix Down);

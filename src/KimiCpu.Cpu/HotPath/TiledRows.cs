@@ -1,0 +1,111 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>Rows of activations rounded for the 8-bit weights of the hot path: all tokens of a batch, in tiles.</summary>
+internal sealed unsafe class TiledRows : IDisposable
+{
+    private readonly WorkerPool _pool;
+    private readonly TileKernel _kernel;
+    private readonly QuantizedRows _rounded = new();
+    private readonly ActivationTiles _tiles = new();
+    private readonly AlignedBuffer<float>[] _lanes;
+    private readonly PoolAction _fill;
+    private float* _source;
+    private int _tokens;
+
+    public TiledRows(WorkerPool pool, TileKernel kernel)
+    {
+        _pool = pool;
+        _kernel = kernel;
+        _lanes = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>(kernel.ScratchFloats))];
+        _fill = new PoolAction(Fill);
+    }
+
+    /// <summary>Rounds (tokens, columns) floats, dense.</summary>
+    public void Set(float* x, int tokens, int columns)
+    {
+        _source = x;
+        _tokens = tokens;
+        _rounded.Resize(tokens, columns);
+        _tiles.Resize(tokens, columns);
+        _pool.Run((tokens + _kernel.MaxTokens - 1) / _kernel.MaxTokens, _fill);
+    }
+
+    /// <summary>Makes room for rows that <see cref="WriteGroup"/> fills, the padding zero.</summary>
+    public void Prepare(int tokens, int columns)
+    {
+        _tokens = tokens;
+        _tiles.Resize(tokens, columns);
+        int groups = (columns + WeightTile.Rows - 1) / WeightTile.Rows;
+        for (int first = 0; first < tokens;)
+        {
+            int count = _kernel.NextTile(tokens - first);
+            _tiles.ClearFrom(groups, first, count);
+            first += count;
+        }
+    }
+
+    /// <summary>Rounds values (tokens, 32) to a group of each token.</summary>
+    /// <param name="values">Dense.</param>
+    /// <param name="group">Which group of 32 columns.</param>
+    public void WriteGroup(float* values, int group)
+    {
+        byte* record = stackalloc byte[TileRecord.TokenBytes];
+        var rounded = new QuantizedRow(record, 1);
+        for (int first = 0; first < _tokens;)
+        {
+            int count = _kernel.NextTile(_tokens - first);
+            for (int t = 0; t < count; t++)
+            {
+                ActivationQuantizer.QuantizeGroup(values + ((first + t) * WeightTile.Rows), rounded, 0);
+                _tiles.WriteGroup(rounded, 0, group, first, count, t, WeightTile.Int8Bias);
+            }
+
+            first += count;
+        }
+    }
+
+    /// <summary>y[t * yStride + r] of the 32 rows of a tile for all tokens.</summary>
+    public void Multiply(byte* weightTile, float* y, long yStride, int worker)
+    {
+        for (int first = 0; first < _tokens;)
+        {
+            int count = _kernel.NextTile(_tokens - first);
+            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, y + (first * yStride), yStride);
+            first += count;
+        }
+    }
+
+    public void Dispose()
+    {
+        _rounded.Dispose();
+        _tiles.Dispose();
+        Array.ForEach(_lanes, l => l.Dispose());
+    }
+
+    /// <summary>Item: as many tokens as the largest tile; tiles that begin among them.</summary>
+    private void Fill(int begin, int end, int worker)
+    {
+        for (int first = 0; first < _tokens;)
+        {
+            int count = _kernel.NextTile(_tokens - first);
+            int item = first / _kernel.MaxTokens;
+            if (item >= begin && item < end)
+            {
+                for (int t = 0; t < count; t++)
+                {
+                    QuantizedRow row = _rounded.Row(first + t);
+                    ActivationQuantizer.Quantize(_source + ((long)(first + t) * _rounded.Columns), _rounded.Columns, row);
+                    _tiles.Write(row, first, count, t, WeightTile.Int8Bias);
+                }
+            }
+
+            first += count;
+        }
+    }
+}

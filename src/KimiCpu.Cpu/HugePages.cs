@@ -1,0 +1,32 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// Asks for pages of 2 MiB, which spare most address translations when weights and caches stream by. Linux gives them on
+/// advice (transparent huge pages); elsewhere memory stays as it is.
+/// </summary>
+internal static unsafe partial class HugePages
+{
+    public const nuint Bytes = 2 << 20;
+
+    /// <summary>Smaller blocks would waste most of a page.</summary>
+    public const nuint WorthwhileBytes = 2 * Bytes;
+
+    private const int AdviceHugePage = 14;
+
+    public static void Advise(byte* block, nuint bytes)
+    {
+        if (OperatingSystem.IsLinux() && bytes >= WorthwhileBytes)
+        {
+            // Advice may be refused; the memory is as good without it.
+            _ = MemoryAdvise(block, bytes / Bytes * Bytes, AdviceHugePage);
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int MemoryAdvise(byte* address, nuint length, int advice);
+}
