@@ -13,27 +13,29 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
     private static readonly Lazy<GeneratedTileKernel?> s_shared = new(TryCreate);
 
     private readonly ExecutableMemory _code;
-    private readonly delegate* unmanaged<byte*, byte*, float*, long, void>[] _functions;
+    private readonly delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[] _functions;
 
     private GeneratedTileKernel(ExecutableMemory code, long[] offsets)
         : base(TileKernelKind.GeneratedAvx512Vnni)
     {
         _code = code;
-        _functions = new delegate* unmanaged<byte*, byte*, float*, long, void>[offsets.Length];
+        _functions = new delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[offsets.Length];
         for (int i = 0; i < offsets.Length; i++)
         {
-            _functions[i] = (delegate* unmanaged<byte*, byte*, float*, long, void>)(code.Pointer + offsets[i]);
+            _functions[i] = (delegate* unmanaged<byte*, byte*, float*, long, byte*, void>)(code.Pointer + offsets[i]);
         }
     }
 
     /// <summary>One for the process; null where CPU, runtime or system do not allow it.</summary>
     public static GeneratedTileKernel? Shared => s_shared.Value;
 
+    public override bool Prefetches => true;
+
     public override int MaxTokens => _functions.Length;
 
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
-        _functions[tokens - 1](weights, activations, lanes, blocks);
+        _functions[tokens - 1](weights, activations, lanes, blocks, prefetch);
 
         // The pages live as long as this object, which the running call keeps.
         GC.KeepAlive(_code);

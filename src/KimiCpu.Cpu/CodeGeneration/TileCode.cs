@@ -10,7 +10,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
 /// Writes the tile product for a fixed number of tokens with vpdpbusd on 512 bits: void(weights, activations, lanes,
-/// blocks). Both halves of a tile for all tokens are kept in registers as int32 sums of a group and as float sums of a
+/// blocks, prefetch). Both halves of a tile for all tokens are kept in registers as int32 sums of a group and as float sums of a
 /// lane; a group costs 16 dot products a token, 8 broadcasts, and ten instructions to scale and add.
 /// </summary>
 internal static class TileCode
@@ -31,6 +31,7 @@ internal static class TileCode
         AssemblerRegister64 activations = convention.Arguments[1];
         AssemblerRegister64 lanes = convention.Arguments[2];
         AssemblerRegister64 blocks = convention.Arguments[3];
+        AssemblerRegister64 prefetch = convention.Arguments[4];
         AssemblerRegister64 block = convention.Scratch[0];
         AssemblerRegister64 lane = convention.Scratch[1];
         var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
@@ -40,6 +41,11 @@ internal static class TileCode
 
         Label nextLane = code.CreateLabel();
         Label nextBlock = code.CreateLabel();
+        if (convention.FifthArgumentAt is { } at5)
+        {
+            code.mov(prefetch, __qword_ptr[rsp + at5]);
+        }
+
         code.mov(Lower(lane), LaneSum.Lanes);
         code.Label(ref nextLane);
         foreach (AssemblerRegisterZMM sum in floats)
@@ -49,6 +55,12 @@ internal static class TileCode
 
         code.mov(block, blocks);
         code.Label(ref nextBlock);
+        if (tokens > 1)
+        {
+            code.prefetcht1(__byte_ptr[prefetch]);
+            code.add(prefetch, 64);
+        }
+
         for (int t = 0; t < tokens; t++)
         {
             code.vpbroadcastd(integers[2 * t], __dword_ptr[activations + (4 * ((9 * tokens) + t))]);

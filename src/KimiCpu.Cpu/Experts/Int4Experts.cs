@@ -178,14 +178,20 @@ internal sealed unsafe class Int4Experts : IExpertPasses
             return;
         }
 
+        // Products of the block before have asked for so many lines of this one.
+        TileUnpacker.Touch(weight, firstRow, scratch.Prefetched == weight.Data + (firstRow * weight.RowBytes) ? scratch.PrefetchedLines : 0);
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
-        int tileCount = (group.PairCount + _kernel.MaxTokens - 1) / _kernel.MaxTokens;
-        for (int first = 0, tile = 0; first < group.PairCount; tile++)
+        byte* prefetch = next.IsEmpty || nextRow >= next.Rows ? scratch.Weights : next.Data + (nextRow * next.RowBytes);
+        int linesOfCall = tiles.Blocks * LaneSum.Lanes;
+        scratch.Prefetched = prefetch;
+        scratch.PrefetchedLines = 0;
+        for (int first = 0; first < group.PairCount;)
         {
-            TileUnpacker.Prefetch(next, nextRow, tile, tileCount);
             int tokens = _kernel.NextTile(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
-            _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, y + (first * BlockRows), BlockRows);
+            _kernel.Multiply(
+                scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, prefetch + (64 * scratch.PrefetchedLines), y + (first * BlockRows), BlockRows);
+            scratch.PrefetchedLines += _kernel.Prefetches ? linesOfCall : 0;
             first += tokens;
         }
     }
@@ -211,6 +217,12 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         private readonly AlignedBuffer<float> _lanes = new();
         private readonly AlignedBuffer<float> _values = new();
         private long _valueCount;
+
+        /// <summary>Where the block begins that is asked for ahead.</summary>
+        public byte* Prefetched { get; set; }
+
+        /// <summary>How many of its cache lines were.</summary>
+        public long PrefetchedLines { get; set; }
 
         public byte* Weights => _weights.Pointer;
 

@@ -32,6 +32,7 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly AlignedBuffer<float> _values = new();
     private float[] _cosines = [];
     private float[] _sines = [];
+    private readonly List<(int Row, int Count)> _rowGroups = [];
     private int[] _sequenceOfRow = [];
 
     private AttentionWeights _weights = null!;
@@ -97,7 +98,7 @@ internal sealed unsafe class CpuAttention : IDisposable
         _context.EnsureCapacity(heads * _shape.KeyValueLoraRank);
         _values.EnsureCapacity(heads * _shape.ValueHeadSize);
         _pool.Run(_shape.HeadCount, _absorb);
-        _pool.Run(rows * HeadGroups, _attend);
+        _pool.Run(_rowGroups.Count * HeadGroups, _attend);
         _pool.Run(_shape.HeadCount, _expand);
         _linear.Add(hot.Output, _values.Pointer, output).Run(rows);
     }
@@ -125,10 +126,15 @@ internal sealed unsafe class CpuAttention : IDisposable
             _sequenceOfRow = new int[rows];
         }
 
+        _rowGroups.Clear();
         for (int s = 0; s < _batch.Sequences.Length; s++)
         {
             BatchSequence sequence = _batch.Sequences[s];
             _sequenceOfRow.AsSpan(sequence.FirstRow, sequence.RowCount).Fill(s);
+            for (int row = 0; row < sequence.RowCount; row += LatentAttention.RowGroup)
+            {
+                _rowGroups.Add((sequence.FirstRow + row, Math.Min(LatentAttention.RowGroup, sequence.RowCount - row)));
+            }
         }
 
         for (int row = 0; row < rows; row++)
@@ -204,21 +210,25 @@ internal sealed unsafe class CpuAttention : IDisposable
         return new WeightMatrix(WeightFormat.Float32, nope, all.Columns, (byte*)decoded);
     }
 
+    /// <summary>Item: a group of heads for a group of consecutive tokens of a sequence.</summary>
     private void Attend(int begin, int end, int worker)
     {
         int groups = HeadGroups;
         for (int item = begin; item < end; item++)
         {
-            int row = item / groups;
+            (int row, int rows) = _rowGroups[item / groups];
             int head = item % groups * LatentAttention.HeadGroup;
             _kernels[worker].Attend(
                 _absorbed.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.CacheWidth),
+                (long)_shape.HeadCount * _shape.CacheWidth,
+                rows,
                 Math.Min(LatentAttention.HeadGroup, _shape.HeadCount - head),
                 _pages,
                 _layer,
                 _batch.Sequences[_sequenceOfRow[row]].Pages.Span,
                 _batch.Positions[row] + 1,
-                _context.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.KeyValueLoraRank));
+                _context.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.KeyValueLoraRank),
+                (long)_shape.HeadCount * _shape.KeyValueLoraRank);
         }
     }
 

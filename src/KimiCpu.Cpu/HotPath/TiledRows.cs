@@ -76,7 +76,7 @@ internal sealed unsafe class TiledRows : IDisposable
         for (int first = 0; first < _tokens;)
         {
             int count = _kernel.NextTile(_tokens - first);
-            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, y + (first * yStride), yStride);
+            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, weightTile, y + (first * yStride), yStride);
             first += count;
         }
     }

@@ -42,9 +42,17 @@ internal static unsafe class FloatGemm
         for (int row = rowBegin; row < rowEnd; row += blockRows)
         {
             int rows = Math.Min(blockRows, rowEnd - row);
-            for (int i = 0; i < rows; i++)
+            float* w = decoded;
+            if (weight.Format == WeightFormat.Float32)
             {
-                WeightDecoder.DecodeRow(weight, row + i, new Span<float>(decoded + ((long)i * columns), columns));
+                w = (float*)(weight.Data + (row * weight.RowBytes));
+            }
+            else
+            {
+                for (int i = 0; i < rows; i++)
+                {
+                    WeightDecoder.DecodeRow(weight, row + i, new Span<float>(decoded + ((long)i * columns), columns));
+                }
             }
 
             for (int t = 0; t < tokens;)
@@ -52,7 +60,7 @@ internal static unsafe class FloatGemm
                 int left = tokens - t;
                 int width = TLanes.Count == 16 && (left == WideTokens || left > 2 * NarrowTokens) ? WideTokens : NarrowTokens;
                 int taken = Math.Min(width, left);
-                Block<TLanes>(decoded, columns, rows, x + (t * xStride), xStride, width, taken, decoded + sumsAt, y + (t * yStride) + row, yStride);
+                Block<TLanes>(w, columns, rows, x + (t * xStride), xStride, width, taken, decoded + sumsAt, y + (t * yStride) + row, yStride);
                 t += taken;
             }
         }
@@ -82,9 +90,14 @@ internal static unsafe class FloatGemm
             }
         }
 
+        for (int row = 0; row < rows; row += Rows)
+        {
+            Fold<TLanes>(sums + ((row / Rows) * (long)sumsOfQuad), width);
+        }
+
         for (int row = 0; row < rows; row++)
         {
-            float* quad = sums + ((row / Rows) * (long)sumsOfQuad) + (row % Rows * width * TLanes.Count);
+            float* folded = sums + ((row / Rows) * (long)sumsOfQuad) + (row % Rows * width);
             for (int t = 0; t < tokens; t++)
             {
                 float rest = 0;
@@ -93,10 +106,28 @@ internal static unsafe class FloatGemm
                     rest += w[((long)row * columns) + c] * x[(t * xStride) + c];
                 }
 
-                float* even = quad + (t * TLanes.Count);
-                TLanes sum = TLanes.Add(TLanes.Load(even), TLanes.Load(even + (Rows * width * TLanes.Count)));
-                y[(t * yStride) + row] = TLanes.Sum(sum) + rest;
+                y[(t * yStride) + row] = folded[t] + rest;
             }
+        }
+    }
+
+    /// <summary>Even plus odd sums of a quad of rows, folded to one float each; (4 rows, tokens) in place of the first vectors.</summary>
+    private static void Fold<TLanes>(float* sums, int width)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        const int Together = 8;
+        int count = Rows * width;
+        float* odd = sums + (count * TLanes.Count);
+        for (int i = 0; i < count; i += Together)
+        {
+            for (int k = i; k < i + Together; k++)
+            {
+                float* even = sums + (k * TLanes.Count);
+                TLanes.Store(TLanes.Add(TLanes.Load(even), TLanes.Load(odd + (k * TLanes.Count))), even);
+            }
+
+            // The floats land on vectors that are folded already.
+            TLanes.Sum8(sums + (i * TLanes.Count), sums + i);
         }
     }
 

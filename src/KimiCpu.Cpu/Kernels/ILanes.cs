@@ -36,4 +36,13 @@ internal unsafe interface ILanes<TSelf>
 
     /// <summary>Sum of all lanes.</summary>
     static abstract float Sum(TSelf value);
+
+    /// <summary>Sums of eight vectors, each as <see cref="Sum"/>; the results may lie over the first vectors.</summary>
+    static virtual void Sum8(float* vectors, float* results)
+    {
+        for (int i = 0; i < 8; i++)
+        {
+            results[i] = TSelf.Sum(TSelf.Load(vectors + (i * TSelf.Count)));
+        }
+    }
 }

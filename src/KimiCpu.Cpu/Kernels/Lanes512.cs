@@ -60,5 +60,34 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     public static Lanes512 MultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Avx512F.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(Lanes512 value) => Vector512.Sum(value._value);
+    public static float Sum(Lanes512 value) => LaneSum.Fold(value._value);
+
+    /// <summary>Eight folds by halves at once: 16, 8, 4, 2.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Sum8(float* vectors, float* results)
+    {
+        Vector512<float> a = Halves(vectors);
+        Vector512<float> b = Halves(vectors + 32);
+        Vector512<float> c = Halves(vectors + 64);
+        Vector512<float> d = Halves(vectors + 96);
+
+        // Four floats are left of each vector: one 128-bit lane each, vectors 0 … 3 and 4 … 7.
+        Vector512<float> ab = Avx512F.Shuffle4x128(a, b, 0b10_00_10_00) + Avx512F.Shuffle4x128(a, b, 0b11_01_11_01);
+        Vector512<float> cd = Avx512F.Shuffle4x128(c, d, 0b10_00_10_00) + Avx512F.Shuffle4x128(c, d, 0b11_01_11_01);
+        Vector512<float> pairs = Avx512F.UnpackLow(ab, cd) + Avx512F.UnpackHigh(ab, cd);
+        Vector512<float> sums = pairs + Avx512F.Permute4x32(pairs, 0b01_00_11_10);
+
+        // Lane k holds vector k in element 0 and vector 4 + k in element 1.
+        Vector512<float> ordered = Avx512F.PermuteVar16x32(sums, Vector512.Create(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0));
+        ordered.GetLower().Store(results);
+    }
+
+    /// <summary>Lower plus upper halves of two vectors side by side.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Halves(float* two)
+    {
+        Vector512<float> a = Vector512.Load(two);
+        Vector512<float> b = Vector512.Load(two + 16);
+        return Avx512F.Shuffle4x128(a, b, 0b01_00_01_00) + Avx512F.Shuffle4x128(a, b, 0b11_10_11_10);
+    }
 }

@@ -17,12 +17,18 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <summary>Heads that pass over a page together, so that a cached value is loaded once for all of them.</summary>
     public const int HeadGroup = 8;
 
+    /// <summary>Consecutive tokens of a prompt that do so.</summary>
+    public const int RowGroup = 8;
+
     private readonly int _latentSize;
     private readonly int _width;
     private readonly bool _bfloat16;
-    private readonly AlignedBuffer<float> _scores = new(HeadGroup * KvPage.Tokens);
-    private readonly float[] _maxima = new float[HeadGroup];
-    private readonly float[] _sums = new float[HeadGroup];
+    private readonly AlignedBuffer<float> _scores = new(RowGroup * HeadGroup * KvPage.Tokens);
+    private readonly AlignedBuffer<float> _queries;
+    private readonly AlignedBuffer<float> _contexts;
+    private readonly AlignedBuffer<float> _keys;
+    private readonly float[] _maxima = new float[RowGroup * HeadGroup];
+    private readonly float[] _sums = new float[RowGroup * HeadGroup];
 
     /// <param name="shape">Sizes.</param>
     /// <param name="bfloat16">Whether the cache holds BF16; else F32.</param>
@@ -31,62 +37,121 @@ internal sealed unsafe class LatentAttention : IDisposable
         _latentSize = shape.KeyValueLoraRank;
         _width = shape.CacheWidth;
         _bfloat16 = bfloat16;
+        _queries = new AlignedBuffer<float>(RowGroup * HeadGroup * _width);
+        _contexts = new AlignedBuffer<float>(RowGroup * HeadGroup * _latentSize);
+        _keys = new AlignedBuffer<float>(bfloat16 ? KvPage.Tokens * _width : 0);
     }
 
-    /// <summary>Attends over tokens 0 … <paramref name="visible"/> - 1.</summary>
-    /// <param name="query">(heads, kv_lora + rope): absorbed query, then rotated part, both times the softmax scale.</param>
+    /// <summary>Attends for consecutive tokens of a sequence, the first of which sees tokens 0 … <paramref name="visible"/> - 1, each further one more.</summary>
+    /// <param name="query">(rows, heads, kv_lora + rope): absorbed query, then rotated part, both times the softmax scale.</param>
+    /// <param name="queryStride">Floats from row to row.</param>
+    /// <param name="rows">1 … <see cref="RowGroup"/>.</param>
     /// <param name="heads">1 … <see cref="HeadGroup"/>.</param>
     /// <param name="pages">Storage of the cache.</param>
     /// <param name="layer">Which layer's slots.</param>
     /// <param name="table">The sequence's pages.</param>
     /// <param name="visible">At least 1.</param>
-    /// <param name="context">(heads, kv_lora) receives the weighted mean of the latents.</param>
-    public void Attend(float* query, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, float* context)
+    /// <param name="context">(rows, heads, kv_lora) receives the weighted mean of the latents.</param>
+    /// <param name="contextStride">Floats from row to row.</param>
+    public void Attend(
+        float* query, long queryStride, int rows, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, float* context, long contextStride)
     {
-        new Span<float>(context, heads * _latentSize).Clear();
-        _maxima.AsSpan().Fill(float.NegativeInfinity);
-        _sums.AsSpan().Clear();
-        for (int first = 0; first < visible; first += KvPage.Tokens)
+        int queries = rows * heads;
+        for (int r = 0; r < rows; r++)
         {
-            int count = Math.Min(KvPage.Tokens, visible - first);
-            byte* tile = pages.Slots(table[first / KvPage.Tokens], layer);
-            var keys = new WeightMatrix(_bfloat16 ? WeightFormat.BFloat16 : WeightFormat.Float32, count, _width, tile);
-            FloatGemv.Multiply(keys, 0, count, query, _width, heads, _scores.Pointer, KvPage.Tokens);
-            for (int h = 0; h < heads; h++)
-            {
-                Rescale(h, count, context + (h * _latentSize));
-            }
-
-            TransposedGemm.Accumulate(keys, _latentSize, _scores.Pointer, KvPage.Tokens, heads, context, _latentSize);
+            new ReadOnlySpan<float>(query + (r * queryStride), heads * _width).CopyTo(new Span<float>(_queries.Pointer + (r * heads * _width), heads * _width));
         }
 
-        for (int h = 0; h < heads; h++)
+        new Span<float>(_contexts.Pointer, queries * _latentSize).Clear();
+        _maxima.AsSpan().Fill(float.NegativeInfinity);
+        _sums.AsSpan().Clear();
+        int end = visible + rows - 1;
+        for (int first = 0; first < end; first += KvPage.Tokens)
         {
-            var row = new Span<float>(context + (h * _latentSize), _latentSize);
-            TensorPrimitives.Multiply(row, 1 / _sums[h], row);
+            int count = Math.Min(KvPage.Tokens, end - first);
+            WeightMatrix keys = Keys(pages.Slots(table[first / KvPage.Tokens], layer), count);
+            FloatGemv.Multiply(keys, 0, count, _queries.Pointer, _width, queries, _scores.Pointer, KvPage.Tokens);
+            for (int r = 0; r < rows; r++)
+            {
+                int seen = Math.Clamp(visible + r - first, 0, count);
+                for (int h = 0; h < heads && seen > 0; h++)
+                {
+                    Rescale((r * heads) + h, seen);
+                }
+            }
+
+            if (visible - first >= count)
+            {
+                Accumulate(keys, 0, queries);
+                continue;
+            }
+
+            for (int r = 0; r < rows; r++)
+            {
+                int seen = Math.Clamp(visible + r - first, 0, count);
+                if (seen > 0)
+                {
+                    Accumulate(keys.SliceRows(0, seen), r * heads, heads);
+                }
+            }
+        }
+
+        for (int i = 0; i < queries; i++)
+        {
+            TensorPrimitives.Multiply(
+                new ReadOnlySpan<float>(_contexts.Pointer + (i * _latentSize), _latentSize),
+                1 / _sums[i],
+                new Span<float>(context + (i / heads * contextStride) + (i % heads * (long)_latentSize), _latentSize));
         }
     }
 
-    public void Dispose() => _scores.Dispose();
+    public void Dispose()
+    {
+        _scores.Dispose();
+        _queries.Dispose();
+        _contexts.Dispose();
+        _keys.Dispose();
+    }
+
+    /// <summary>A page's keys as floats, which both products need.</summary>
+    private WeightMatrix Keys(byte* tile, int count)
+    {
+        if (!_bfloat16)
+        {
+            return new WeightMatrix(WeightFormat.Float32, count, _width, tile);
+        }
+
+        var stored = new WeightMatrix(WeightFormat.BFloat16, count, _width, tile);
+        for (int i = 0; i < count; i++)
+        {
+            WeightDecoder.DecodeRow(stored, i, new Span<float>(_keys.Pointer + (i * _width), _width));
+        }
+
+        return new WeightMatrix(WeightFormat.Float32, count, _width, (byte*)_keys.Pointer);
+    }
+
+    private void Accumulate(in WeightMatrix keys, int firstQuery, int queries) =>
+        TransposedGemm.Accumulate(
+            keys, _latentSize, _scores.Pointer + (firstQuery * KvPage.Tokens), KvPage.Tokens, queries, _contexts.Pointer + (firstQuery * _latentSize), _latentSize);
 
     /// <summary>Turns a page's scores into e^(score - maximum), and what was summed before to the new maximum.</summary>
-    private void Rescale(int head, int count, float* context)
+    private void Rescale(int query, int count)
     {
-        var scores = new Span<float>(_scores.Pointer + (head * KvPage.Tokens), count);
+        var scores = new Span<float>(_scores.Pointer + (query * KvPage.Tokens), count);
 
         // TensorPrimitives.Max returns NaN if there is one, which then reaches the result.
-        float maximum = MathF.Max(_maxima[head], TensorPrimitives.Max(scores));
-        if (maximum != _maxima[head])
+        float maximum = MathF.Max(_maxima[query], TensorPrimitives.Max(scores));
+        if (maximum != _maxima[query])
         {
-            float factor = MathF.Exp(_maxima[head] - maximum);
-            _sums[head] *= factor;
-            var row = new Span<float>(context, _latentSize);
+            float factor = MathF.Exp(_maxima[query] - maximum);
+            _sums[query] *= factor;
+            var row = new Span<float>(_contexts.Pointer + (query * _latentSize), _latentSize);
             TensorPrimitives.Multiply(row, factor, row);
-            _maxima[head] = maximum;
+            _maxima[query] = maximum;
         }
 
         TensorPrimitives.Subtract(scores, maximum, scores);
         TensorPrimitives.Exp(scores, scores);
-        _sums[head] += TensorPrimitives.Sum(scores);
+        _sums[query] += TensorPrimitives.Sum(scores);
     }
 }

@@ -40,6 +40,9 @@ internal abstract unsafe class TileKernel
     /// <summary>Most tokens of a tile.</summary>
     public abstract int MaxTokens { get; }
 
+    /// <summary>Whether products of several tokens ask for the line they are told to.</summary>
+    public virtual bool Prefetches => false;
+
     /// <summary>Kinds that this machine can run, the slowest first.</summary>
     public static IEnumerable<TileKernelKind> Supported => Enum.GetValues<TileKernelKind>().Where(IsSupported);
 
@@ -75,7 +78,8 @@ internal abstract unsafe class TileKernel
     /// <param name="tokens">1 … <see cref="MaxTokens"/>.</param>
     /// <param name="blocks">At least 1.</param>
     /// <param name="lanes">Receives the sums.</param>
-    public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes);
+    /// <param name="prefetch">A cache line to ask for with each group, from here on; never read, so any address will do.</param>
+    public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch);
 
     /// <summary>Tokens of each tile when so many are to be cut into tiles as even as possible: the first tile of those left.</summary>
     public int NextTile(int tokensLeft)
@@ -84,13 +88,13 @@ internal abstract unsafe class TileKernel
         return (tokensLeft + tiles - 1) / tiles;
     }
 
-    /// <summary>Floats of scratch that <see cref="Multiply(byte*, bool, byte*, int, int, float*, float*, long)"/> needs.</summary>
+    /// <summary>Floats of scratch that <see cref="Multiply(byte*, bool, byte*, int, int, float*, byte*, float*, long)"/> needs.</summary>
     public int ScratchFloats => LaneSum.Lanes * MaxTokens * WeightTile.Rows;
 
     /// <summary>y[t * yStride + r] for the 32 rows of a tile.</summary>
-    public void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, float* y, long yStride)
+    public void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
     {
-        Multiply(weights, bits8, activations, tokens, blocks, scratch);
+        Multiply(weights, bits8, activations, tokens, blocks, scratch, prefetch);
         TileFold.Fold(scratch, tokens, y, yStride);
     }
 }

@@ -18,6 +18,10 @@ internal static unsafe class TileUnpacker
 {
     private const int GroupBytes = Int4Group32.GroupSize / 2;
 
+    /// <summary>Keeps the reads of <see cref="Touch(in WeightMatrix, int, long)"/> from being left out.</summary>
+    [ThreadStatic]
+    private static int t_touched;
+
     public static void Unpack(in WeightMatrix weight, int firstRow, byte* tile) => Unpack(CpuFeatures.Best, weight, firstRow, tile);
 
     /// <param name="set">Which path; must be supported.</param>
@@ -57,30 +61,28 @@ internal static unsafe class TileUnpacker
     }
 
     /// <summary>
-    /// Asks for one of several parts of the bytes that <see cref="Unpack(in WeightMatrix, int, byte*)"/> will read. Rows of
-    /// a tile lie one behind the other, but are unpacked side by side, which no hardware prefetch follows.
+    /// Reads the bytes that <see cref="Unpack(in WeightMatrix, int, byte*)"/> will need, from a cache line on. Rows of a tile
+    /// lie one behind the other, but are unpacked side by side, which no hardware prefetch follows; and software prefetches
+    /// in a row are dropped once the miss buffers are full.
     /// </summary>
-    public static void Prefetch(in WeightMatrix weight, int firstRow, int part, int parts)
+    public static void Touch(in WeightMatrix weight, int firstRow, long firstLine)
     {
-        if (!Sse.IsSupported || firstRow >= weight.Rows)
-        {
-            return;
-        }
-
         int rows = Math.Min(WeightTile.Rows, weight.Rows - firstRow);
         long rowBytes = Int4Group32.RowBytes(weight.Columns);
         long scaleBytes = 2L * Int4Group32.GroupsPerRow(weight.Columns);
-        PrefetchPart(weight.Data + (firstRow * rowBytes), rows * rowBytes, part, parts);
-        PrefetchPart(weight.Scales + (firstRow * scaleBytes), rows * scaleBytes, part, parts);
+        int sum = Touch(weight.Data + (firstRow * rowBytes), firstLine * 64, rows * rowBytes) + Touch(weight.Scales + (firstRow * scaleBytes), 0, rows * scaleBytes);
+        System.Threading.Volatile.Write(ref t_touched, sum);
     }
 
-    private static void PrefetchPart(byte* at, long bytes, int part, int parts)
+    private static int Touch(byte* at, long first, long bytes)
     {
-        byte* end = at + (bytes * (part + 1) / parts);
-        for (at += bytes * part / parts; at < end; at += 64)
+        int sum = 0;
+        for (long i = first; i < bytes; i += 64)
         {
-            Sse.Prefetch1(at);
+            sum += at[i];
         }
+
+        return sum;
     }
 
     private static void Element(in WeightMatrix weight, int row, int g, int groups, byte* record, int r)

@@ -33,7 +33,7 @@ internal sealed unsafe class VectorTileKernel<TLanes>(TileKernelKind kind) : Til
     public override int MaxTokens => 6;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
         new Span<float>(lanes, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
         for (int lane = 0; lane < LaneSum.Lanes; lane++)

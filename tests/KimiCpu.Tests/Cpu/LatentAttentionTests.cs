@@ -83,7 +83,7 @@ internal sealed unsafe class LatentAttentionTests
         fixed (float* q = query)
         fixed (float* y = context)
         {
-            attention.Attend(q, heads, pages, 1, table, visible, y);
+            attention.Attend(q, 0, 1, heads, pages, 1, table, visible, y, 0);
         }
 
         return context;

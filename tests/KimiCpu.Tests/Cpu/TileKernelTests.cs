@@ -138,7 +138,7 @@ internal sealed unsafe class TileKernelTests
         var y = new float[tokens * WeightTile.Rows];
         fixed (float* target = y)
         {
-            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, target, WeightTile.Rows);
+            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, tile, target, WeightTile.Rows);
         }
 
         return y;
