@@ -41,6 +41,9 @@ internal sealed class CpuBackend : IDisposable
     /// <summary>Bytes of the 8-bit copies; 0 without.</summary>
     public long CopiedBytes => _copies?.TotalBytes ?? 0;
 
+    /// <summary>Stored bytes that the copies replace.</summary>
+    public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
+
     public WorkerPool Pool { get; }
 
     public TileKernel Kernel { get; }

@@ -56,7 +56,7 @@ internal sealed class ModelBench : IDisposable
         (_, double bandwidth) = Repeat(() => decodeSeconds += Pass(Prompt, tokens), cancellationToken);
         double rate = tokens / (decodeSeconds / Repetitions);
         double cached = (Prompt + (tokens / 2.0)) * _summary.CacheBytesPerToken;
-        double bytes = _summary.BytesPerToken + cached;
+        double bytes = _summary.BytesPerToken - _model.SavedBytes + cached;
         return new BenchResult($"decode {tokens}", rate, bytes, bytes * rate, bandwidth);
     }
 

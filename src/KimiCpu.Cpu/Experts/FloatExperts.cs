@@ -52,7 +52,10 @@ internal sealed unsafe class FloatExperts : IExpertPasses
             new ReadOnlySpan<float>(rows.Hidden + ((long)groups.TokenOf[pair] * size), size).CopyTo(new Span<float>(target + ((long)pair * size), size));
         }
 
-        Array.ForEach(_scratch, s => s.EnsureCapacity((long)groups.LargestPairCount * BlockRows));
+        foreach (AlignedBuffer<float> scratch in _scratch)
+        {
+            scratch.EnsureCapacity((long)groups.LargestPairCount * BlockRows);
+        }
     }
 
     public void GateUp(int item, int worker)

@@ -56,7 +56,11 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         _blockRows = _weights.Gate.Is8Bit || _tokens > 1 ? WeightTile.Rows : FewRows;
         _gate.EnsureCapacity((long)_tokens * inner);
         _up.EnsureCapacity((long)_tokens * inner);
-        Array.ForEach(_scratch, s => s.EnsureCapacity(3L * _tokens * WeightTile.Rows));
+        foreach (AlignedBuffer<float> scratch in _scratch)
+        {
+            scratch.EnsureCapacity(3L * _tokens * WeightTile.Rows);
+        }
+
         if (_weights.Gate.Is8Bit)
         {
             _roundedHidden.Set(_hidden, _tokens, _weights.Gate.Columns);

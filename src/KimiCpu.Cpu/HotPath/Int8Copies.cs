@@ -20,6 +20,9 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
     /// <summary>Bytes of all copies.</summary>
     public long TotalBytes { get; private set; }
 
+    /// <summary>Stored bytes that they replace.</summary>
+    public long ReplacedBytes { get; private set; }
+
     /// <summary>Whether a copy pays: narrow weights would be mostly padding, and an empty one has none.</summary>
     public static bool Suits(in WeightMatrix weight) => !weight.IsEmpty && weight.Columns >= LaneSum.Lanes * Group / 2;
 
@@ -36,6 +39,7 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
         var buffer = new AlignedBuffer<byte>(tileBytes * tileCount);
         _buffers.Add(buffer);
         TotalBytes += tileBytes * tileCount;
+        ReplacedBytes += weight.TotalBytes;
         byte* target = buffer.Pointer;
         pool.Run(tileCount, new PoolAction((begin, end, _) =>
         {

@@ -52,7 +52,11 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
             Round(i);
         }
 
-        Array.ForEach(_tileOutput, o => o.EnsureCapacity((long)tokens * WeightTile.Rows));
+        foreach (AlignedBuffer<float> output in _tileOutput)
+        {
+            output.EnsureCapacity((long)tokens * WeightTile.Rows);
+        }
+
         _pool.Run(items, this);
         _count = 0;
     }

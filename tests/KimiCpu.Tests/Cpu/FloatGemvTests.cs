@@ -55,7 +55,7 @@ internal sealed unsafe class FloatGemvTests
     {
         const int Rows = 70;
         const int Tokens = 11;
-        foreach (int columns in new[] { 33, 200 })
+        foreach (int columns in new[] { 33, 200, 2100 })
         {
             using var weight = new RandomMatrix(format, Rows, columns, 7, block: 48);
             var random = new Random(8);

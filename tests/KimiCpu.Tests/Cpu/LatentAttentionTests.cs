@@ -46,6 +46,31 @@ internal sealed unsafe class LatentAttentionTests
     }
 
     [Test]
+    public void Tokens_that_pass_over_the_pages_together_give_the_bits_of_each_alone([Values(1, 60, 64, 120)] int visible, [Values] bool bfloat16)
+    {
+        const int Rows = LatentAttention.RowGroup;
+        const int Heads = 3;
+        ModelShape shape = Shapes.Small();
+        using var pages = new KvPages(shape, bfloat16);
+        using var attention = new LatentAttention(shape, bfloat16);
+        (float[] query, _, int[] table) = Prepare(shape, pages, visible + Rows, Rows * Heads, 1);
+        int queryStride = Heads * shape.CacheWidth;
+        int contextStride = Heads * shape.KeyValueLoraRank;
+        var together = new float[Rows * contextStride];
+        fixed (float* q = query)
+        fixed (float* y = together)
+        {
+            attention.Attend(q, queryStride, Rows, Heads, pages, 1, table, visible, y, contextStride);
+        }
+
+        for (int r = 0; r < Rows; r++)
+        {
+            float[] alone = Run(shape, attention, pages, query[(r * queryStride)..((r + 1) * queryStride)], Heads, table, visible + r);
+            Assert.That(together.AsSpan(r * contextStride, contextStride).ToArray(), Is.EqualTo(alone), $"row {r}");
+        }
+    }
+
+    [Test]
     public void A_NaN_in_the_cache_reaches_the_result_and_what_lies_behind_the_end_does_not()
     {
         ModelShape shape = Shapes.Small();

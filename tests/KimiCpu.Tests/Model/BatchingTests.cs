@@ -12,7 +12,7 @@ namespace KimiCpu.Tests.Model;
 internal sealed class BatchingTests
 {
     private static readonly string[] s_checkpoints = ["tiny-int4", "tiny-fp8", "tiny-bf16", "tiny-qproj"];
-    private static readonly Backend[] s_backends = [Backend.CpuExact, Backend.CpuFast];
+    private static readonly Backend[] s_backends = [Backend.CpuExact, Backend.CpuFast, Backend.CpuInt8];
 
     [Test]
     public void Chunks_of_any_size_give_the_same_logits(

@@ -16,6 +16,7 @@ public enum Backend
     Reference,
     CpuExact,
     CpuFast,
+    CpuInt8,
 }
 
 /// <summary>A checkpoint opened on one backend, with the calls that model tests make.</summary>
@@ -38,7 +39,7 @@ internal sealed class ModelUnderTest : IDisposable
         else
         {
             ComputePrecision precision = backend == Backend.CpuExact ? ComputePrecision.Exact : ComputePrecision.Fast;
-            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads });
+            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, Int8HotPath = backend == Backend.CpuInt8 });
             _hotPath = _cpu.HotPath;
             _experts = _cpu.Experts;
         }
