@@ -13,7 +13,6 @@ namespace KimiCpu.Benchmarks.Kernels;
 public unsafe class Int4GemvBenchmark
 {
     private readonly AlignedBuffer<float> _output = new(8192);
-    private readonly AlignedBuffer<int> _token = new(1);
     private readonly QuantizedRows _activations = new();
     private RotatingWeights _weights = null!;
 
@@ -32,7 +31,6 @@ public unsafe class Int4GemvBenchmark
     {
         int[] sizes = [.. Shape.Split('x').Select(int.Parse)];
         _weights = new RotatingWeights(WeightFormat.Int4Group32, sizes[0], sizes[1]);
-        _token.Pointer[0] = 0;
         _activations.Resize(1, sizes[1]);
         float[] x = [.. Enumerable.Range(0, sizes[1]).Select(i => MathF.Sin(i))];
         fixed (float* source = x)
@@ -45,7 +43,7 @@ public unsafe class Int4GemvBenchmark
     public float Gemv()
     {
         ref readonly WeightMatrix weight = ref _weights.Next();
-        Int4Gemv.Multiply(Enum.Parse<InstructionSet>(Set), weight, 0, weight.Rows, _activations, _token.Pointer, 1, _output.Pointer, weight.Rows);
+        Int4Gemv.Multiply(Enum.Parse<InstructionSet>(Set), weight, 0, weight.Rows, _activations.Row(0), _output.Pointer);
         return _output.Pointer[0];
     }
 
@@ -54,7 +52,6 @@ public unsafe class Int4GemvBenchmark
     {
         _weights.Dispose();
         _activations.Dispose();
-        _token.Dispose();
         _output.Dispose();
     }
 }

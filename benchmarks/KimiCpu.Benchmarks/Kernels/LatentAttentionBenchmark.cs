@@ -49,7 +49,7 @@ public unsafe class LatentAttentionBenchmark
     [Benchmark]
     public float Decode()
     {
-        _attention.Attend(_query.Pointer, LatentAttention.HeadGroup, _pages, 0, _table, Tokens, _context.Pointer);
+        _attention.Attend(_query.Pointer, 0, 1, LatentAttention.HeadGroup, _pages, 0, _table, Tokens, _context.Pointer, 0);
         return _context.Pointer[0];
     }
 
