@@ -19,25 +19,30 @@ internal static class BenchCommand
         var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads. Default: one per physical core.", HelpName = "N" };
         var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
         var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" };
-        var gemv = new Option<bool>("--gemv") { Description = "Only the INT4 matrix-vector product at the sizes of a Kimi K2 expert." };
+        var kernels = new Option<bool>("--kernels") { Description = "Each kernel alone at the sizes of Kimi K2, beside the bound that it runs into (takes 5 GB of memory)." };
+        var chart = new Option<string?>("--chart") { Description = "With --kernels: also draw each kernel's share of its bound, as SVG.", HelpName = "FILE" };
         var int8 = new Option<bool>("--int8-hot-path") { Description = "Copy the hot path's weights to 8 bits, as KimiModelOptions.Int8HotPath does." };
         var json = new Option<bool>("--json") { Description = "JSON instead of a table." };
         var cache = new Option<string>("--cache") { Description = "Folder for synthetic checkpoints.", DefaultValueFactory = _ => DefaultCache(), HelpName = "DIR" };
         var command = new Command("bench", "Measures prefill and decode, and what share of the memory's read bandwidth (measured around each part) decoding reaches. A synthetic checkpoint is written once.")
         {
-            shape, model, threads, int8, prefill, decode, gemv, json, cache,
+            shape, model, threads, int8, prefill, decode, kernels, chart, json, cache,
         };
         command.SetAction((parsed, cancellationToken) =>
         {
-            (int count, List<BenchResult> results) = parsed.GetValue(gemv)
-                ? MeasureGemv(parsed.GetValue(threads), cancellationToken)
-                : MeasureModel(
-                    parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken),
-                    new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) },
-                    [.. parsed.GetValue(prefill)!.Split(',').Select(ReadCount).Where(n => n > 0)],
-                    parsed.GetValue(decode),
-                    cancellationToken);
-            string subject = parsed.GetValue(gemv) ? "gemv" : parsed.GetValue(model) ?? parsed.GetValue(shape)!;
+            if (parsed.GetValue(kernels))
+            {
+                RooflineReport.Run(parsed.GetValue(threads), parsed.GetValue(json), parsed.GetValue(chart), streams, cancellationToken);
+                return Task.FromResult(KimiCommand.Ok);
+            }
+
+            (int count, List<BenchResult> results) = MeasureModel(
+                parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken),
+                new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) },
+                [.. parsed.GetValue(prefill)!.Split(',').Select(ReadCount).Where(n => n > 0)],
+                parsed.GetValue(decode),
+                cancellationToken);
+            string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
             if (parsed.GetValue(json))
             {
                 streams.Output.WriteLine(ToJson(subject, count, results));
@@ -51,12 +56,6 @@ internal static class BenchCommand
             return Task.FromResult(KimiCommand.Ok);
         });
         return command;
-    }
-
-    private static (int Threads, List<BenchResult> Results) MeasureGemv(int? threads, CancellationToken cancellationToken)
-    {
-        using var bench = new GemvBench(threads);
-        return (bench.Threads, [bench.Measure(2048, 7168, cancellationToken), bench.Measure(7168, 2048, cancellationToken)]);
     }
 
     private static (int Threads, List<BenchResult> Results) MeasureModel(string folder, CpuBackendOptions options, int[] prefills, int decoded, CancellationToken cancellationToken)
