@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Buffers.Binary;
 using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
@@ -316,19 +317,28 @@ internal sealed unsafe class RooflineBench : IDisposable
         return matrices;
     }
 
-    /// <summary>Bytes that are finite in the format, of either sign.</summary>
+    /// <summary>Values as trained weights are spread: normal, and in FP8 scaled so that the largest use the whole range.</summary>
     private void FillNumbers(bool halves)
     {
-        var pattern = new byte[1 << 20];
-        _random.NextBytes(pattern);
-        for (int i = halves ? 1 : 0; i < pattern.Length; i += halves ? 2 : 1)
+        var pattern = new byte[1 << 17];
+        for (int i = 0; i < pattern.Length; i += halves ? sizeof(ushort) : 1)
         {
-            pattern[i] = (byte)((pattern[i] & 0x80) | (halves ? 0x3C : pattern[i] & 0x3F));
+            double value = Math.Sqrt(-2 * Math.Log(1 - _random.NextDouble())) * Math.Cos(Math.Tau * _random.NextDouble());
+            if (halves)
+            {
+                BinaryPrimitives.WriteUInt16LittleEndian(pattern.AsSpan(i), BFloat16.FromSingle((float)value / 100));
+            }
+            else
+            {
+                int magnitude = Float8E4M3.Values[..0x7F].BinarySearch((float)Math.Abs(value * 90));
+                pattern[i] = (byte)((value < 0 ? 0x80 : 0) | Math.Min(magnitude < 0 ? ~magnitude : magnitude, 0x7E));
+            }
         }
 
         for (long at = 0; at < _weights.Capacity; at += pattern.Length)
         {
-            pattern.AsSpan(0, (int)Math.Min(pattern.Length, _weights.Capacity - at)).CopyTo(new Span<byte>(_weights.Pointer + at, pattern.Length));
+            int count = (int)Math.Min(pattern.Length, _weights.Capacity - at);
+            pattern.AsSpan(0, count).CopyTo(new Span<byte>(_weights.Pointer + at, count));
         }
     }
 

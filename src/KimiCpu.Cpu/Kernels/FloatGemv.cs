@@ -12,7 +12,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// depends on how many tokens or rows a call has: even and odd vectors of a row are two chains of multiply-adds, their
 /// sum is folded, and the columns behind the last pair of vectors are added one by one.
 /// </summary>
-internal static unsafe class FloatGemv
+internal static unsafe partial class FloatGemv
 {
     /// <summary>Bytes that the next weights are asked for ahead of their use; a page, as the hardware stops at its end.</summary>
     private const int PrefetchDistance = 8192;
@@ -75,7 +75,6 @@ internal static unsafe class FloatGemv
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rows<TLanes, TRow>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, float* y)
         where TLanes : unmanaged, ILanes<TLanes>
         where TRow : IWeightRow<TLanes>
@@ -83,10 +82,31 @@ internal static unsafe class FloatGemv
         int columns = weight.Columns;
         int block = TRow.HasScales ? weight.BlockColumns : columns;
         int blocksPerRow = (columns + block - 1) / block;
-        for (int r = rowBegin; r < rowEnd; r++)
+        int step = 2 * TLanes.Count;
+        int vectors = columns / step * step;
+        int r = rowBegin;
+        while (r < rowEnd)
         {
+            byte* data = weight.Data + (r * weight.RowBytes);
             byte* scales = TRow.HasScales ? weight.Scales + (4L * (r / weight.BlockRows) * blocksPerRow) : null;
-            y[r] = Dot<TLanes, TRow>(weight.Data + (r * weight.RowBytes), scales, columns, block, x);
+            byte* next = data + weight.RowBytes;
+            bool pair = TRow.HasScales && r + 1 < rowEnd && (r + 1) % weight.BlockRows != 0 && block % step == 0;
+            if (pair && TryFloat8Pair<TLanes>(data, next, scales, vectors, block, x, y + r) && !HasNaN(data, vectors) && !HasNaN(next, vectors))
+            {
+                y[r] += Rest<TLanes, TRow>(data, scales, block, vectors, columns, x);
+                y[r + 1] += Rest<TLanes, TRow>(next, scales, block, vectors, columns, x);
+                r += 2;
+            }
+            else if (!TRow.HasScales)
+            {
+                y[r] = Plain<TLanes, TRow>(data, vectors, x) + Rest<TLanes, TRow>(data, scales, block, vectors, columns, x);
+                r++;
+            }
+            else
+            {
+                y[r] = Scaled<TLanes, TRow>(data, scales, columns, block, x);
+                r++;
+            }
         }
     }
 
@@ -94,17 +114,36 @@ internal static unsafe class FloatGemv
     private static void DecodedRows<TLanes>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, float* y)
         where TLanes : unmanaged, ILanes<TLanes>
     {
+        int vectors = weight.Columns / (2 * TLanes.Count) * 2 * TLanes.Count;
         float* row = FloatGemm.Scratch(weight.Columns);
         for (int r = rowBegin; r < rowEnd; r++)
         {
             WeightDecoder.DecodeRow(weight, r, new Span<float>(row, weight.Columns));
-            y[r] = Dot<TLanes, Float32Row<TLanes>>((byte*)row, null, weight.Columns, weight.Columns, x);
+            y[r] = Plain<TLanes, Float32Row<TLanes>>((byte*)row, vectors, x) + Rest<TLanes, Float32Row<TLanes>>((byte*)row, null, 0, vectors, weight.Columns, x);
         }
     }
 
+    /// <summary>Free of calls, or the compiler keeps the sums in memory.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static float Plain<TLanes, TRow>(byte* data, int vectors, float* x)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TRow : IWeightRow<TLanes>
+    {
+        TLanes even = TLanes.Zero;
+        TLanes odd = TLanes.Zero;
+        for (int c = 0; c < vectors; c += 2 * TLanes.Count)
+        {
+            TRow.Prefetch(data, c, PrefetchDistance);
+            even = TLanes.MultiplyAdd(TRow.Load(data, c), TLanes.Load(x + c), even);
+            odd = TLanes.MultiplyAdd(TRow.Load(data, c + TLanes.Count), TLanes.Load(x + c + TLanes.Count), odd);
+        }
+
+        return TLanes.Sum(TLanes.Add(even, odd));
+    }
+
     /// <summary>Scaled formats multiply each weight by its block's scale first, as <see cref="WeightDecoder"/> does.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Dot<TLanes, TRow>(byte* data, byte* scales, int columns, int block, float* x)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static float Scaled<TLanes, TRow>(byte* data, byte* scales, int columns, int block, float* x)
         where TLanes : unmanaged, ILanes<TLanes>
         where TRow : IWeightRow<TLanes>
     {
@@ -112,16 +151,7 @@ internal static unsafe class FloatGemv
         TLanes even = TLanes.Zero;
         TLanes odd = TLanes.Zero;
         int vectors = columns / step * step;
-        if (!TRow.HasScales)
-        {
-            for (int c = 0; c < vectors; c += step)
-            {
-                TRow.Prefetch(data, c, PrefetchDistance);
-                even = TLanes.MultiplyAdd(TRow.Load(data, c), TLanes.Load(x + c), even);
-                odd = TLanes.MultiplyAdd(TRow.Load(data, c + TLanes.Count), TLanes.Load(x + c + TLanes.Count), odd);
-            }
-        }
-        else if (block % step == 0)
+        if (block % step == 0)
         {
             for (int start = 0; start < vectors; start += block)
             {
@@ -151,13 +181,22 @@ internal static unsafe class FloatGemv
             }
         }
 
+        return TLanes.Sum(TLanes.Add(even, odd)) + Rest<TLanes, TRow>(data, scales, block, vectors, columns, x);
+    }
+
+    /// <summary>The columns behind the last pair of vectors.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float Rest<TLanes, TRow>(byte* data, byte* scales, int block, int begin, int end, float* x)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TRow : IWeightRow<TLanes>
+    {
         float rest = 0;
-        for (int c = vectors; c < columns; c++)
+        for (int c = begin; c < end; c++)
         {
             rest += Element<TLanes, TRow>(data, scales, block, c) * x[c];
         }
 
-        return TLanes.Sum(TLanes.Add(even, odd)) + rest;
+        return rest;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

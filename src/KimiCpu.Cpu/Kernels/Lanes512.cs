@@ -48,6 +48,10 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LoadShiftedFloat8(byte* source) =>
+        new(((Avx512F.ConvertToVector512Int32(Vector128.Load((sbyte*)source)).AsUInt32() << 20) & Vector512.Create(0x87FFFFFFu)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Lanes512 value, float* target) => value._value.Store(target);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

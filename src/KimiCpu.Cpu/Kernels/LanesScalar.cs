@@ -25,6 +25,8 @@ internal readonly unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static LanesScalar LoadFloat8(byte* source) => new(Float8E4M3.Values[*source]);
 
+    public static LanesScalar LoadShiftedFloat8(byte* source) => new(Float8E4M3.Values[*source] * MathF.ScaleB(1, -120));
+
     public static void Store(LanesScalar value, float* target) => Unsafe.WriteUnaligned(target, value._value);
 
     public static LanesScalar Add(LanesScalar a, LanesScalar b) => new(a._value + b._value);
