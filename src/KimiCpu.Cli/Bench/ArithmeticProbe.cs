@@ -3,8 +3,8 @@
 
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cli.Bench;
 
@@ -12,7 +12,7 @@ namespace KimiCpu.Cli.Bench;
 /// Single-precision multiply-adds per second of a pool's threads in registers, at the widest vectors: the ceiling of the
 /// arithmetic. The best of several passes. Byte dot products (four to a lane, on the same ports) have four times as much.
 /// </summary>
-internal sealed class ArithmeticProbe
+internal sealed unsafe class ArithmeticProbe
 {
     private const int Rounds = 2_000_000;
     private const int Chains = 12;
@@ -27,9 +27,14 @@ internal sealed class ArithmeticProbe
     {
         _pool = pool;
         _sinks = new float[pool.Threads];
-        bool wide = CpuFeatures.Best == InstructionSet.Avx512;
-        _work = wide ? new PoolAction(Wide) : new PoolAction(Narrow);
-        _operationsOfAnItem = 2.0 * Rounds * Chains * (wide ? Vector512<float>.Count : Vector256<float>.Count);
+        (_work, int lanes) = CpuFeatures.Best switch
+        {
+            InstructionSet.Avx512 => (new PoolAction(Work<Lanes512>), Lanes512.Count),
+            InstructionSet.Avx2 => (new PoolAction(Work<Lanes256>), Lanes256.Count),
+            InstructionSet.Vector128 => (new PoolAction(Work<Lanes128>), Lanes128.Count),
+            _ => (new PoolAction(Work<LanesScalar>), LanesScalar.Count),
+        };
+        _operationsOfAnItem = 2.0 * Rounds * Chains * lanes;
     }
 
     /// <summary>Operations per second; a multiply-add counts as two.</summary>
@@ -47,56 +52,33 @@ internal sealed class ArithmeticProbe
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Wide(int begin, int end, int worker)
+    private void Work<TLanes>(int begin, int end, int worker)
+        where TLanes : unmanaged, ILanes<TLanes>
     {
         for (int item = begin; item < end; item++)
         {
-            var x = Vector512.Create(0.5f);
-            Vector512<float> a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x;
+            var x = TLanes.Broadcast(0.5f);
+            TLanes a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x;
             for (int round = 0; round < Rounds; round++)
             {
-                a = Vector512.FusedMultiplyAdd(a, x, x);
-                b = Vector512.FusedMultiplyAdd(b, x, x);
-                c = Vector512.FusedMultiplyAdd(c, x, x);
-                d = Vector512.FusedMultiplyAdd(d, x, x);
-                e = Vector512.FusedMultiplyAdd(e, x, x);
-                f = Vector512.FusedMultiplyAdd(f, x, x);
-                g = Vector512.FusedMultiplyAdd(g, x, x);
-                h = Vector512.FusedMultiplyAdd(h, x, x);
-                i = Vector512.FusedMultiplyAdd(i, x, x);
-                j = Vector512.FusedMultiplyAdd(j, x, x);
-                k = Vector512.FusedMultiplyAdd(k, x, x);
-                l = Vector512.FusedMultiplyAdd(l, x, x);
+                a = TLanes.MultiplyAdd(a, x, x);
+                b = TLanes.MultiplyAdd(b, x, x);
+                c = TLanes.MultiplyAdd(c, x, x);
+                d = TLanes.MultiplyAdd(d, x, x);
+                e = TLanes.MultiplyAdd(e, x, x);
+                f = TLanes.MultiplyAdd(f, x, x);
+                g = TLanes.MultiplyAdd(g, x, x);
+                h = TLanes.MultiplyAdd(h, x, x);
+                i = TLanes.MultiplyAdd(i, x, x);
+                j = TLanes.MultiplyAdd(j, x, x);
+                k = TLanes.MultiplyAdd(k, x, x);
+                l = TLanes.MultiplyAdd(l, x, x);
             }
 
-            _sinks[worker] += Vector512.Sum(a + b + c + d + e + f + g + h + i + j + k + l);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Narrow(int begin, int end, int worker)
-    {
-        for (int item = begin; item < end; item++)
-        {
-            var x = Vector256.Create(0.5f);
-            Vector256<float> a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x;
-            for (int round = 0; round < Rounds; round++)
-            {
-                a = Vector256.FusedMultiplyAdd(a, x, x);
-                b = Vector256.FusedMultiplyAdd(b, x, x);
-                c = Vector256.FusedMultiplyAdd(c, x, x);
-                d = Vector256.FusedMultiplyAdd(d, x, x);
-                e = Vector256.FusedMultiplyAdd(e, x, x);
-                f = Vector256.FusedMultiplyAdd(f, x, x);
-                g = Vector256.FusedMultiplyAdd(g, x, x);
-                h = Vector256.FusedMultiplyAdd(h, x, x);
-                i = Vector256.FusedMultiplyAdd(i, x, x);
-                j = Vector256.FusedMultiplyAdd(j, x, x);
-                k = Vector256.FusedMultiplyAdd(k, x, x);
-                l = Vector256.FusedMultiplyAdd(l, x, x);
-            }
-
-            _sinks[worker] += Vector256.Sum(a + b + c + d + e + f + g + h + i + j + k + l);
+            TLanes abcd = TLanes.Add(TLanes.Add(a, b), TLanes.Add(c, d));
+            TLanes efgh = TLanes.Add(TLanes.Add(e, f), TLanes.Add(g, h));
+            TLanes ijkl = TLanes.Add(TLanes.Add(i, j), TLanes.Add(k, l));
+            _sinks[worker] += TLanes.Sum(TLanes.Add(TLanes.Add(abcd, efgh), ijkl));
         }
     }
 }

@@ -64,7 +64,7 @@ internal static unsafe partial class FloatGemv
                 Rows<TLanes, BFloat16Row<TLanes>>(weight, rowBegin, rowEnd, x, y);
                 break;
             case WeightFormat.Float8Block:
-                Rows<TLanes, Float8Row<TLanes>>(weight, rowBegin, rowEnd, x, y);
+                Float8Rows<TLanes>(weight, rowBegin, rowEnd, x, y);
                 break;
             case WeightFormat.Float32:
                 Rows<TLanes, Float32Row<TLanes>>(weight, rowBegin, rowEnd, x, y);
@@ -79,34 +79,9 @@ internal static unsafe partial class FloatGemv
         where TLanes : unmanaged, ILanes<TLanes>
         where TRow : IWeightRow<TLanes>
     {
-        int columns = weight.Columns;
-        int block = TRow.HasScales ? weight.BlockColumns : columns;
-        int blocksPerRow = (columns + block - 1) / block;
-        int step = 2 * TLanes.Count;
-        int vectors = columns / step * step;
-        int r = rowBegin;
-        while (r < rowEnd)
+        for (int r = rowBegin; r < rowEnd; r++)
         {
-            byte* data = weight.Data + (r * weight.RowBytes);
-            byte* scales = TRow.HasScales ? weight.Scales + (4L * (r / weight.BlockRows) * blocksPerRow) : null;
-            byte* next = data + weight.RowBytes;
-            bool pair = TRow.HasScales && r + 1 < rowEnd && (r + 1) % weight.BlockRows != 0 && block % step == 0;
-            if (pair && TryFloat8Pair<TLanes>(data, next, scales, vectors, block, x, y + r) && !HasNaN(data, vectors) && !HasNaN(next, vectors))
-            {
-                y[r] += Rest<TLanes, TRow>(data, scales, block, vectors, columns, x);
-                y[r + 1] += Rest<TLanes, TRow>(next, scales, block, vectors, columns, x);
-                r += 2;
-            }
-            else if (!TRow.HasScales)
-            {
-                y[r] = Plain<TLanes, TRow>(data, vectors, x) + Rest<TLanes, TRow>(data, scales, block, vectors, columns, x);
-                r++;
-            }
-            else
-            {
-                y[r] = Scaled<TLanes, TRow>(data, scales, columns, block, x);
-                r++;
-            }
+            y[r] = Row<TLanes, TRow>(weight.Data + (r * weight.RowBytes), weight.Columns, x);
         }
     }
 
@@ -114,18 +89,31 @@ internal static unsafe partial class FloatGemv
     private static void DecodedRows<TLanes>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, float* y)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        int vectors = weight.Columns / (2 * TLanes.Count) * 2 * TLanes.Count;
         float* row = FloatGemm.Scratch(weight.Columns);
         for (int r = rowBegin; r < rowEnd; r++)
         {
             WeightDecoder.DecodeRow(weight, r, new Span<float>(row, weight.Columns));
-            y[r] = Plain<TLanes, Float32Row<TLanes>>((byte*)row, vectors, x) + Rest<TLanes, Float32Row<TLanes>>((byte*)row, null, 0, vectors, weight.Columns, x);
+            y[r] = Row<TLanes, Float32Row<TLanes>>((byte*)row, weight.Columns, x);
         }
+    }
+
+    private static float Row<TLanes, TRow>(byte* data, int columns, float* x)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TRow : IWeightRow<TLanes>
+    {
+        int vectors = columns / (2 * TLanes.Count) * 2 * TLanes.Count;
+        float rest = 0;
+        for (int c = vectors; c < columns; c++)
+        {
+            rest += TRow.Element(data, c) * x[c];
+        }
+
+        return Vectors<TLanes, TRow>(data, vectors, x) + rest;
     }
 
     /// <summary>Free of calls, or the compiler keeps the sums in memory.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static float Plain<TLanes, TRow>(byte* data, int vectors, float* x)
+    private static float Vectors<TLanes, TRow>(byte* data, int vectors, float* x)
         where TLanes : unmanaged, ILanes<TLanes>
         where TRow : IWeightRow<TLanes>
     {
@@ -139,72 +127,5 @@ internal static unsafe partial class FloatGemv
         }
 
         return TLanes.Sum(TLanes.Add(even, odd));
-    }
-
-    /// <summary>Scaled formats multiply each weight by its block's scale first, as <see cref="WeightDecoder"/> does.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static float Scaled<TLanes, TRow>(byte* data, byte* scales, int columns, int block, float* x)
-        where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
-    {
-        int step = 2 * TLanes.Count;
-        TLanes even = TLanes.Zero;
-        TLanes odd = TLanes.Zero;
-        int vectors = columns / step * step;
-        if (block % step == 0)
-        {
-            for (int start = 0; start < vectors; start += block)
-            {
-                TLanes scale = TLanes.Broadcast(Unsafe.ReadUnaligned<float>(scales + (4L * (start / block))));
-                int end = Math.Min(start + block, vectors);
-                for (int c = start; c < end; c += step)
-                {
-                    TRow.Prefetch(data, c, PrefetchDistance);
-                    even = TLanes.MultiplyAdd(TLanes.Multiply(TRow.Load(data, c), scale), TLanes.Load(x + c), even);
-                    odd = TLanes.MultiplyAdd(TLanes.Multiply(TRow.Load(data, c + TLanes.Count), scale), TLanes.Load(x + c + TLanes.Count), odd);
-                }
-            }
-        }
-        else
-        {
-            float* decoded = stackalloc float[TLanes.Count];
-            for (int c = 0; c < vectors; c += TLanes.Count)
-            {
-                for (int i = 0; i < TLanes.Count; i++)
-                {
-                    decoded[i] = Element<TLanes, TRow>(data, scales, block, c + i);
-                }
-
-                bool isEven = c / TLanes.Count % 2 == 0;
-                TLanes sum = TLanes.MultiplyAdd(TLanes.Load(decoded), TLanes.Load(x + c), isEven ? even : odd);
-                (even, odd) = isEven ? (sum, odd) : (even, sum);
-            }
-        }
-
-        return TLanes.Sum(TLanes.Add(even, odd)) + Rest<TLanes, TRow>(data, scales, block, vectors, columns, x);
-    }
-
-    /// <summary>The columns behind the last pair of vectors.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static float Rest<TLanes, TRow>(byte* data, byte* scales, int block, int begin, int end, float* x)
-        where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
-    {
-        float rest = 0;
-        for (int c = begin; c < end; c++)
-        {
-            rest += Element<TLanes, TRow>(data, scales, block, c) * x[c];
-        }
-
-        return rest;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Element<TLanes, TRow>(byte* data, byte* scales, int block, int column)
-        where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
-    {
-        float value = TRow.Element(data, column);
-        return TRow.HasScales ? value * Unsafe.ReadUnaligned<float>(scales + (4L * (column / block))) : value;
     }
 }

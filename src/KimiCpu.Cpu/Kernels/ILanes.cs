@@ -25,7 +25,7 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Widens e4m3 codes; exact, subnormals and NaN included.</summary>
     static abstract TSelf LoadFloat8(byte* source);
 
-    /// <summary>2^-120 times the values of e4m3 codes; exact, subnormals included, but a code of NaN gives a number.</summary>
+    /// <summary>2^-120 times the values of e4m3 codes; exact, subnormals included; undefined for the codes of NaN.</summary>
     static abstract TSelf LoadShiftedFloat8(byte* source);
 
     static abstract void Store(TSelf value, float* target);
