@@ -80,7 +80,7 @@ internal sealed unsafe class RooflineBench : IDisposable
         ActivationQuantizer.Quantize(_input.Pointer, columns, x.Row(0));
         WeightMatrix weight = default;
         const int Block = 16;
-        var work = new PoolAction((begin, end, _) => Cpu.Kernels.Int4Gemv.Multiply(weight, begin * Block, Math.Min(end * Block, rows), x.Row(0), _output.Pointer));
+        var work = new PoolAction((begin, end, _) => _kernel.MultiplyStored(weight, begin * Block, Math.Min(end * Block, rows), x.Row(0), _output.Pointer));
         return Time(
             $"INT4 GEMV {rows}x{columns}",
             matrices[0].TotalBytes,

@@ -2,28 +2,32 @@
 // Licensed under the MIT License.
 
 using System.Runtime.InteropServices;
-using Iced.Intel;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.CodeGeneration;
 
-/// <summary>The tile product as machine code written at start: one function for each number of tokens.</summary>
+/// <summary>Tile products and products of stored INT4 rows as machine code written at start.</summary>
 internal sealed unsafe class GeneratedTileKernel : TileKernel
 {
     private static readonly Lazy<GeneratedTileKernel?> s_shared = new(TryCreate);
 
     private readonly ExecutableMemory _code;
-    private readonly delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[] _functions;
+    private readonly delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[] _tiles;
+    private readonly delegate* unmanaged<Int4RowsArguments*, void> _int4Rows;
 
-    private GeneratedTileKernel(ExecutableMemory code, long[] offsets)
+    private GeneratedTileKernel(ExecutableMemory code, GeneratedCode functions)
         : base(TileKernelKind.GeneratedAvx512Vnni)
     {
         _code = code;
-        _functions = new delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[offsets.Length];
-        for (int i = 0; i < offsets.Length; i++)
+        _tiles = new delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[functions.Tiles.Count];
+        for (int i = 0; i < _tiles.Length; i++)
         {
-            _functions[i] = (delegate* unmanaged<byte*, byte*, float*, long, byte*, void>)(code.Pointer + offsets[i]);
+            _tiles[i] = (delegate* unmanaged<byte*, byte*, float*, long, byte*, void>)(code.Pointer + functions.Tiles[i]);
         }
+
+        _int4Rows = (delegate* unmanaged<Int4RowsArguments*, void>)(code.Pointer + functions.Int4Rows);
     }
 
     /// <summary>One for the process; null where CPU, runtime or system do not allow it.</summary>
@@ -31,37 +35,24 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
 
     public override bool Prefetches => true;
 
-    public override int MaxTokens => _functions.Length;
+    public override int MaxTokens => _tiles.Length;
 
     public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
-        _functions[tokens - 1](weights, activations, lanes, blocks, prefetch);
+        _tiles[tokens - 1](weights, activations, lanes, blocks, prefetch);
 
         // The pages live as long as this object, which the running call keeps.
         GC.KeepAlive(_code);
     }
 
-    /// <summary>The functions for 1, 2, … tokens and where each begins.</summary>
-    internal static (byte[] Code, long[] Offsets) Assemble(CallingConvention convention)
+    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
     {
-        using var stream = new MemoryStream();
-        var offsets = new long[TileCode.MaxTokens(convention)];
-        for (int i = 0; i < offsets.Length; i++)
+        if (rowBegin < rowEnd)
         {
-            while (stream.Length % 64 != 0)
-            {
-                stream.WriteByte(0xCC);
-            }
-
-            offsets[i] = stream.Length;
-            var assembler = new Assembler(64);
-            TileCode.Write(assembler, convention, i + 1);
-
-            // All jumps are relative to the function, so the address it is assembled for does not matter.
-            assembler.Assemble(new StreamCodeWriter(stream), (ulong)offsets[i]);
+            var arguments = new Int4RowsArguments(weight, rowBegin, rowEnd, x, y);
+            _int4Rows(&arguments);
+            GC.KeepAlive(_code);
         }
-
-        return (stream.ToArray(), offsets);
     }
 
     private static GeneratedTileKernel? TryCreate()
@@ -71,7 +62,7 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
             return null;
         }
 
-        (byte[] code, long[] offsets) = Assemble(CallingConvention.Current);
-        return ExecutableMemory.TryCreate(code) is { } memory ? new GeneratedTileKernel(memory, offsets) : null;
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.Current);
+        return ExecutableMemory.TryCreate(functions.Bytes) is { } memory ? new GeneratedTileKernel(memory, functions) : null;
     }
 }

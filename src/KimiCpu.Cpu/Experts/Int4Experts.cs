@@ -173,7 +173,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         {
             int end = Math.Min(firstRow + BlockRows, weight.Rows);
             bool hidden = ReferenceEquals(rows, _hidden);
-            Int4Gemv.Multiply(weight, firstRow, end, rows.Row(hidden ? _groups.TokenOf[group.FirstPair] : group.FirstPair), y - firstRow);
+            _kernel.MultiplyStored(weight, firstRow, end, rows.Row(hidden ? _groups.TokenOf[group.FirstPair] : group.FirstPair), y - firstRow);
             new Span<float>(y + (end - firstRow), BlockRows - (end - firstRow)).Clear();
             return;
         }

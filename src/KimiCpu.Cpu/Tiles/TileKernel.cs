@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.Tiles;
@@ -28,8 +29,8 @@ internal enum TileKernelKind
 }
 
 /// <summary>
-/// Multiplies the 32 rows of a <see cref="WeightTile"/> with the tokens of an activation tile. Stateless; usable by all
-/// threads at once. All kinds give the same bits.
+/// Multiplies the 32 rows of a <see cref="WeightTile"/> with the tokens of an activation tile, and stored rows with one
+/// token. Stateless; usable by all threads at once. All kinds give the same bits.
 /// </summary>
 internal abstract unsafe class TileKernel
 {
@@ -80,6 +81,15 @@ internal abstract unsafe class TileKernel
     /// <param name="lanes">Receives the sums.</param>
     /// <param name="prefetch">A cache line to ask for with each group, from here on; never read, so any address will do.</param>
     public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch);
+
+    /// <summary>y[r] = Σ W[r, c] x[c] of one token, from INT4 weights as stored; the bits of a tile product.</summary>
+    /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>
+    /// <param name="rowBegin">First row to compute.</param>
+    /// <param name="rowEnd">Behind the last.</param>
+    /// <param name="x">Rounded row of weight.Columns columns.</param>
+    /// <param name="y">Row r is written to y[r].</param>
+    public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y) =>
+        Int4Gemv.Multiply(weight, rowBegin, rowEnd, x, y);
 
     /// <summary>Tokens of each tile when so many are to be cut into tiles as even as possible: the first tile of those left.</summary>
     public int NextTile(int tokensLeft)

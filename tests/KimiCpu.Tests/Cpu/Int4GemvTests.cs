@@ -5,6 +5,7 @@ using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Tests.Cpu;
 
@@ -12,20 +13,44 @@ namespace KimiCpu.Tests.Cpu;
 [Category("Kernels")]
 internal sealed unsafe class Int4GemvTests
 {
-    private static IEnumerable<InstructionSet> Sets => CpuFeatures.Supported;
+    /// <summary>A way to multiply: an instruction set of .NET's, or the generated code.</summary>
+    public sealed record Path(InstructionSet Set, bool Generated)
+    {
+        public void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
+        {
+            if (Generated)
+            {
+                TileKernel.Of(TileKernelKind.GeneratedAvx512Vnni).MultiplyStored(weight, rowBegin, rowEnd, x, y);
+            }
+            else
+            {
+                Int4Gemv.Multiply(Set, weight, rowBegin, rowEnd, x, y);
+            }
+        }
+
+        public override string ToString() => Generated ? "generated" : Set.ToString();
+    }
+
+    private static readonly Path s_scalar = new(InstructionSet.Scalar, Generated: false);
+
+    private static IEnumerable<Path> Sets =>
+    [
+        .. CpuFeatures.Supported.Select(set => new Path(set, Generated: false)),
+        .. TileKernel.IsSupported(TileKernelKind.GeneratedAvx512Vnni) ? [new Path(InstructionSet.Avx512, Generated: true)] : Array.Empty<Path>(),
+    ];
 
     private static IEnumerable<int> Columns => [.. Enumerable.Range(1, 140), 255, 256, 257, 511, 512, 513, 544, 1000, 1024, 1536, 2048, 2080];
 
     [Test]
-    public void Every_path_gives_the_scalar_result_at_every_width([ValueSource(nameof(Sets))] InstructionSet set)
+    public void Every_path_gives_the_scalar_result_at_every_width([ValueSource(nameof(Sets))] Path path)
     {
         foreach (int columns in Columns)
         {
             using var weight = new RandomMatrix(WeightFormat.Int4Group32, 3, columns, columns);
             float[] x = Activations(columns, columns);
             using QuantizedRows rounded = Quantize(x, columns);
-            float[] expected = Run(InstructionSet.Scalar, weight.Matrix, rounded, 1);
-            Assert.That(Run(set, weight.Matrix, rounded, 1), Is.EqualTo(expected), $"{columns} columns");
+            float[] expected = Run(s_scalar, weight.Matrix, rounded, 1);
+            Assert.That(Run(path, weight.Matrix, rounded, 1), Is.EqualTo(expected), $"{columns} columns");
         }
     }
 
@@ -38,13 +63,13 @@ internal sealed unsafe class Int4GemvTests
         float[] x = Dequantize(rounded, Columns);
         var expected = new float[5];
         ReferenceLinear.Multiply(weight.Matrix, x, 1, expected);
-        AssertClose(Run(InstructionSet.Scalar, weight.Matrix, rounded, 1), expected, Magnitude(weight.Matrix, x), "scalar");
+        AssertClose(Run(s_scalar, weight.Matrix, rounded, 1), expected, Magnitude(weight.Matrix, x), "scalar");
     }
 
     /// <summary>All nibbles 0 (-8) or 15 (7) against the largest activations of either sign: the int16 sums' extremes.</summary>
     [Test]
     public void Extreme_weights_and_activations_do_not_saturate(
-        [ValueSource(nameof(Sets))] InstructionSet set, [Values(0x00, 0xFF, 0x0F, 0xF0)] int packed, [Values(1, -1)] int sign)
+        [ValueSource(nameof(Sets))] Path path, [Values(0x00, 0xFF, 0x0F, 0xF0)] int packed, [Values(1, -1)] int sign)
     {
         const int Columns = 1024;
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, 2, Columns, 3);
@@ -55,11 +80,11 @@ internal sealed unsafe class Int4GemvTests
         int low = (packed & 15) - 8;
         int high = (packed >> 4) - 8;
         float expected = sign * 127f * (low + high) * (Columns / 2);
-        Assert.That(Run(set, weight.Matrix, rounded, 1), Is.All.EqualTo(expected));
+        Assert.That(Run(path, weight.Matrix, rounded, 1), Is.All.EqualTo(expected));
     }
 
     [Test]
-    public void Row_ranges_never_change_a_bit([ValueSource(nameof(Sets))] InstructionSet set)
+    public void Row_ranges_never_change_a_bit([ValueSource(nameof(Sets))] Path path)
     {
         foreach (int columns in new[] { 96, 512, 1000, 2048 })
         {
@@ -68,35 +93,35 @@ internal sealed unsafe class Int4GemvTests
             var parts = new float[7];
             fixed (float* y = parts)
             {
-                Int4Gemv.Multiply(set, weight.Matrix, 0, 3, rounded.Row(0), y);
-                Int4Gemv.Multiply(set, weight.Matrix, 3, 7, rounded.Row(0), y);
+                path.Multiply(weight.Matrix, 0, 3, rounded.Row(0), y);
+                path.Multiply(weight.Matrix, 3, 7, rounded.Row(0), y);
             }
 
-            Assert.That(parts, Is.EqualTo(Run(set, weight.Matrix, rounded, 1)), $"{columns} columns");
+            Assert.That(parts, Is.EqualTo(Run(path, weight.Matrix, rounded, 1)), $"{columns} columns");
         }
     }
 
     [Test]
     public void Values_that_are_not_finite_reach_the_result(
-        [ValueSource(nameof(Sets))] InstructionSet set, [Values(float.NaN, float.PositiveInfinity, float.NegativeInfinity)] float bad, [Values(70, 512)] int columns)
+        [ValueSource(nameof(Sets))] Path path, [Values(float.NaN, float.PositiveInfinity, float.NegativeInfinity)] float bad, [Values(70, 512)] int columns)
     {
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, 2, columns, 9);
         float[] x = Activations(columns, 1);
         x[columns - 3] = bad;
         using QuantizedRows rounded = Quantize(x, columns);
-        Assert.That(Run(set, weight.Matrix, rounded, 1), Is.All.Matches<float>(y => !float.IsFinite(y)));
+        Assert.That(Run(path, weight.Matrix, rounded, 1), Is.All.Matches<float>(y => !float.IsFinite(y)));
 
         using QuantizedRows fine = Quantize(Activations(columns, 1), columns);
         System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ushort>(weight.Scales)[0] = BFloat16.FromSingle(bad);
-        Assert.That(float.IsFinite(Run(set, weight.Matrix, fine, 1)[0]), Is.False);
+        Assert.That(float.IsFinite(Run(path, weight.Matrix, fine, 1)[0]), Is.False);
     }
 
     [Test]
-    public void Zero_activations_give_zero([ValueSource(nameof(Sets))] InstructionSet set)
+    public void Zero_activations_give_zero([ValueSource(nameof(Sets))] Path path)
     {
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, 4, 700, 9);
         using QuantizedRows rounded = Quantize(new float[700], 700);
-        Assert.That(Run(set, weight.Matrix, rounded, 1), Is.All.Zero);
+        Assert.That(Run(path, weight.Matrix, rounded, 1), Is.All.Zero);
     }
 
     private static float[] Activations(int count, int seed)
@@ -126,14 +151,14 @@ internal sealed unsafe class Int4GemvTests
         return [.. Enumerable.Range(0, columns).Select(c => row.Scales[c / 32] * ((c & 1) == 0 ? row.Even[c / 2] : row.Odd[c / 2]))];
     }
 
-    private static float[] Run(InstructionSet set, WeightMatrix weight, QuantizedRows x, int tokens)
+    private static float[] Run(Path path, WeightMatrix weight, QuantizedRows x, int tokens)
     {
         var result = new float[tokens * weight.Rows];
         fixed (float* y = result)
         {
             for (int t = 0; t < tokens; t++)
             {
-                Int4Gemv.Multiply(set, weight, 0, weight.Rows, x.Row(t), y + (t * weight.Rows));
+                path.Multiply(weight, 0, weight.Rows, x.Row(t), y + (t * weight.Rows));
             }
         }
 

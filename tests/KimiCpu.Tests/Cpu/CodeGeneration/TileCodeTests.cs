@@ -21,7 +21,8 @@ internal sealed unsafe class TileCodeTests
     [Test]
     public void Code_writes_only_registers_that_belong_to_it_and_no_stack([ValueSource(nameof(s_conventions))] CallingConvention convention)
     {
-        (byte[] code, long[] offsets) = GeneratedTileKernel.Assemble(convention);
+        GeneratedCode functions = GeneratedCode.Assemble(convention);
+        byte[] code = functions.Bytes;
         bool windows = convention == CallingConvention.WindowsX64;
         Register[] saved = windows
             ? [Register.RBX, Register.RBP, Register.RDI, Register.RSI, Register.RSP, Register.R12, Register.R13, Register.R14, Register.R15, .. Enumerable.Range(6, 10).Select(i => Register.ZMM0 + i)]
@@ -53,7 +54,7 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(offsets.Length));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1));
     }
 
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
@@ -66,16 +67,17 @@ internal sealed unsafe class TileCodeTests
         }
 
         const int Columns = 1000;
-        (byte[] code, long[] offsets) = GeneratedTileKernel.Assemble(CallingConvention.WindowsX64);
-        using ExecutableMemory windows = ExecutableMemory.TryCreate(code)!;
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        int mostTokens = functions.Tiles.Count;
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using var tile = new AlignedBuffer<byte>(WeightTile.Bytes(Columns));
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, WeightTile.Rows, Columns, 1);
         TileUnpacker.Unpack(weight.Matrix, 0, tile.Pointer);
-        using QuantizedRows rows = TileKernelTests.Rounded(offsets.Length, Columns, 2);
-        using var lanes = new AlignedBuffer<float>(LaneSum.Lanes * offsets.Length * WeightTile.Rows);
-        for (int tokens = 1; tokens <= offsets.Length; tokens++)
+        using QuantizedRows rows = TileKernelTests.Rounded(mostTokens, Columns, 2);
+        using var lanes = new AlignedBuffer<float>(LaneSum.Lanes * mostTokens * WeightTile.Rows);
+        for (int tokens = 1; tokens <= mostTokens; tokens++)
         {
-            using ExecutableMemory bridge = Bridge(windows.Pointer + offsets[tokens - 1]);
+            using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Tiles[tokens - 1]);
             using var tiles = new ActivationTiles();
             tiles.Resize(tokens, Columns);
             for (int t = 0; t < tokens; t++)
@@ -96,6 +98,33 @@ internal sealed unsafe class TileCodeTests
                 : TileKernelTests.Multiply(TileKernel.Of(TileKernelKind.GeneratedAvx512Vnni), tile.Pointer, false, Columns, rows, tokens);
             Assert.That(actual, Is.EqualTo(expected), $"{tokens} tokens");
         }
+    }
+
+    [Test]
+    public void Code_for_windows_computes_the_same_rows([Values(31, 512, 1000, 1024)] int columns)
+    {
+        if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Needs AVX-512 VNNI and a system with the System V convention.");
+        }
+
+        const int Rows = 5;
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4Rows);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
+        using QuantizedRows rows = TileKernelTests.Rounded(1, columns, 4);
+        var expected = new float[Rows];
+        var actual = new float[Rows];
+        fixed (float* y = expected)
+        fixed (float* z = actual)
+        {
+            Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, rows.Row(0), y);
+            var arguments = new Int4RowsArguments(weight.Matrix, 0, Rows, rows.Row(0), z);
+            ((delegate* unmanaged<Int4RowsArguments*, void>)bridge.Pointer)(&arguments);
+        }
+
+        Assert.That(actual, Is.EqualTo(expected));
     }
 
     [Test]

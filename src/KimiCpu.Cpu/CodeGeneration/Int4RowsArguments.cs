@@ -1,0 +1,70 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Cpu.CodeGeneration;
+
+/// <summary>
+/// What the function of <see cref="Int4RowsCode"/> reads, by offset: more than registers hold in either calling convention.
+/// It counts <see cref="Rows"/> down and moves <see cref="Y"/> on.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct Int4RowsArguments
+{
+    public byte* Data;
+    public byte* Scales;
+    public sbyte* Even;
+
+    /// <summary>Where the even columns of the whole steps end.</summary>
+    public sbyte* EvenEnd;
+    public sbyte* Odd;
+    public float* ActivationScales;
+
+    /// <summary>Bytes from the activations' scales to their corrections.</summary>
+    public long CorrectionsAt;
+    public float* Y;
+    public long Rows;
+
+    /// <summary>Packed bytes and bytes of scales of a row behind its whole steps.</summary>
+    public long RestBytes;
+    public long RestScaleBytes;
+
+    /// <summary>Which bytes of the rest's four vectors there are, and which of its 16 scales.</summary>
+    public ulong RestMask0;
+    public ulong RestMask1;
+    public ulong RestMask2;
+    public ulong RestMask3;
+    public ulong RestScaleMask;
+
+    /// <summary>At least one row.</summary>
+    public Int4RowsArguments(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
+    {
+        const int StepGroups = LaneSum.Lanes;
+        const int StepBytes = StepGroups * Int4Group32.GroupSize / 2;
+        int groups = Int4Group32.GroupsPerRow(weight.Columns);
+        int whole = weight.Columns / (StepGroups * Int4Group32.GroupSize);
+        long rowBytes = Int4Group32.RowBytes(weight.Columns);
+        Data = weight.Data + (rowBegin * rowBytes);
+        Scales = weight.Scales + (2L * rowBegin * groups);
+        Even = x.Even;
+        EvenEnd = x.Even + (whole * StepBytes);
+        Odd = x.Odd;
+        ActivationScales = x.Scales;
+        CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
+        Y = y + rowBegin;
+        Rows = rowEnd - rowBegin;
+        RestBytes = rowBytes - (whole * StepBytes);
+        int restGroups = groups - (whole * StepGroups);
+        RestScaleBytes = 2L * restGroups;
+        RestMask0 = Lowest(RestBytes);
+        RestMask1 = Lowest(RestBytes - 64);
+        RestMask2 = Lowest(RestBytes - 128);
+        RestMask3 = Lowest(RestBytes - 192);
+        RestScaleMask = Lowest(restGroups);
+    }
+
+    private static ulong Lowest(long bits) => bits <= 0 ? 0 : bits >= 64 ? ulong.MaxValue : (1UL << (int)bits) - 1;
+}

@@ -1,0 +1,197 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace KimiCpu.Cpu.CodeGeneration;
+
+/// <summary>
+/// Writes void(<see cref="Int4RowsArguments"/>*): rows of INT4 weights as stored times one token. A step of 512 columns is
+/// 256 packed bytes: four vectors of four groups, each split into nibbles for two dot products (vpdpbusd), which leave four
+/// sums of at most 15240 for each group. Those fit into 16 bits, so saturating packs and multiply-adds with ones bring 16
+/// groups into 16 lanes in six instructions.
+/// </summary>
+internal static class Int4RowsCode
+{
+    private const int StepBytes = 256;
+    private const int StepScaleBytes = 32;
+
+    /// <summary>
+    /// Bytes ahead that weights and scales are asked for, into the second-level cache: requests to the first level hold its
+    /// few miss buffers for as long as memory takes, and bind a core to half of its bandwidth.
+    /// </summary>
+    private const int PrefetchDistance = 6144;
+    private const int ScalePrefetchDistance = 2048;
+
+    public static void Write(Assembler code, CallingConvention convention)
+    {
+        AssemblerRegister64 arguments = convention.Arguments[0];
+        var at = new Pointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4], convention.Scratch[0], convention.Scratch[1]);
+        IReadOnlyList<AssemblerRegisterZMM> v = convention.Vectors;
+
+        // Those whose lowest part is used by itself come first: both conventions have them among the 16 of short instructions.
+        var vectors = new Vectors(v[0], v[1], [v[2], v[3], v[4], v[5]], v[6], v[7], v[8], v[9], v[10]);
+        Label nextRow = code.CreateLabel();
+        Label nextStep = code.CreateLabel();
+        Label wholeDone = code.CreateLabel();
+        Label rowDone = code.CreateLabel();
+
+        code.mov(at.Data.Lower(), 0x0F0F0F0F);
+        code.vpbroadcastd(vectors.Nibbles, at.Data.Lower());
+        code.mov(at.Data.Lower(), 0x00010001);
+        code.vpbroadcastd(vectors.Ones, at.Data.Lower());
+        WriteOrder(code, vectors, at.Data);
+        code.kmovq(k1, Field(arguments, nameof(Int4RowsArguments.RestMask0)));
+        code.kmovq(k2, Field(arguments, nameof(Int4RowsArguments.RestMask1)));
+        code.kmovq(k3, Field(arguments, nameof(Int4RowsArguments.RestMask2)));
+        code.kmovq(k4, Field(arguments, nameof(Int4RowsArguments.RestMask3)));
+        code.kmovq(k5, Field(arguments, nameof(Int4RowsArguments.RestScaleMask)));
+        code.mov(at.Data, Field(arguments, nameof(Int4RowsArguments.Data)));
+        code.mov(at.Scales, Field(arguments, nameof(Int4RowsArguments.Scales)));
+        code.mov(at.Corrections, Field(arguments, nameof(Int4RowsArguments.CorrectionsAt)));
+
+        code.Label(ref nextRow);
+        code.mov(at.Even, Field(arguments, nameof(Int4RowsArguments.Even)));
+        code.mov(at.Odd, Field(arguments, nameof(Int4RowsArguments.Odd)));
+        code.mov(at.ActivationScales, Field(arguments, nameof(Int4RowsArguments.ActivationScales)));
+        code.vpxord(vectors.Sum, vectors.Sum, vectors.Sum);
+        code.cmp(at.Even, Field(arguments, nameof(Int4RowsArguments.EvenEnd)));
+        code.jae(wholeDone);
+
+        code.Label(ref nextStep);
+        Step(code, at, vectors, masked: false);
+        code.add(at.Data, StepBytes);
+        code.add(at.Scales, StepScaleBytes);
+        code.add(at.Even, StepBytes);
+        code.add(at.Odd, StepBytes);
+        code.add(at.ActivationScales, 64);
+        code.cmp(at.Even, Field(arguments, nameof(Int4RowsArguments.EvenEnd)));
+        code.jb(nextStep);
+
+        code.Label(ref wholeDone);
+        code.cmp(Field(arguments, nameof(Int4RowsArguments.RestBytes)), 0);
+        code.je(rowDone);
+        Step(code, at, vectors, masked: true);
+        code.add(at.Data, Field(arguments, nameof(Int4RowsArguments.RestBytes)));
+        code.add(at.Scales, Field(arguments, nameof(Int4RowsArguments.RestScaleBytes)));
+
+        code.Label(ref rowDone);
+        Fold(code, vectors);
+        code.mov(at.Odd, Field(arguments, nameof(Int4RowsArguments.Y)));
+        code.vmovss(__dword_ptr[at.Odd], vectors.Sum.Lowest());
+        code.add(at.Odd, sizeof(float));
+        code.mov(Field(arguments, nameof(Int4RowsArguments.Y)), at.Odd);
+        code.dec(Field(arguments, nameof(Int4RowsArguments.Rows)));
+        code.jnz(nextRow);
+        code.vzeroupper();
+        code.ret();
+    }
+
+    /// <summary>Lane g of the order is 4 (g mod 4) + g / 4: where the packs have left group g.</summary>
+    private static void WriteOrder(Assembler code, Vectors vectors, AssemblerRegister64 scratch)
+    {
+        AssemblerRegisterXMM order = vectors.Sum.Lowest();
+        code.mov(scratch, 0x0D090501_0C080400UL);
+        code.vmovq(order, scratch);
+        code.mov(scratch, 0x0F0B0703_0E0A0602UL);
+        code.vmovq(vectors.Weights.Lowest(), scratch);
+        code.vpunpcklqdq(order, order, vectors.Weights.Lowest());
+        code.vpmovzxbd(vectors.Order, order);
+    }
+
+    private static void Step(Assembler code, Pointers at, Vectors v, bool masked)
+    {
+        if (!masked)
+        {
+            code.prefetcht1(__byte_ptr[at.Scales + ScalePrefetchDistance]);
+        }
+
+        for (int q = 0; q < 4; q++)
+        {
+            AssemblerRegisterZMM sums = v.Sums[q];
+            code.vpxord(sums, sums, sums);
+            if (masked)
+            {
+                code.vmovdqu8(Masked(v.Weights, q), __zmmword_ptr[at.Data + (64 * q)]);
+            }
+            else
+            {
+                code.prefetcht1(__byte_ptr[at.Data + ((64 * q) + PrefetchDistance)]);
+                code.vmovdqu64(v.Weights, __zmmword_ptr[at.Data + (64 * q)]);
+            }
+
+            code.vpsrlw(v.High, v.Weights, 4);
+            code.vpandd(v.Weights, v.Weights, v.Nibbles);
+            code.vpandd(v.High, v.High, v.Nibbles);
+            code.vpdpbusd(sums, v.Weights, __zmmword_ptr[at.Even + (64 * q)]);
+            code.vpdpbusd(sums, v.High, __zmmword_ptr[at.Odd + (64 * q)]);
+        }
+
+        AssemblerRegisterZMM dots = v.Sums[0];
+        code.vpackssdw(dots, dots, v.Sums[1]);
+        code.vpackssdw(v.Sums[2], v.Sums[2], v.Sums[3]);
+        code.vpmaddwd(dots, dots, v.Ones);
+        code.vpmaddwd(v.Sums[2], v.Sums[2], v.Ones);
+        code.vpackssdw(dots, dots, v.Sums[2]);
+        code.vpmaddwd(dots, dots, v.Ones);
+        code.vpermd(dots, v.Order, dots);
+        code.vpaddd(dots, dots, __zmmword_ptr[at.ActivationScales + at.Corrections]);
+        code.vcvtdq2ps(dots, dots);
+        if (masked)
+        {
+            code.vpmovzxwd(v.Scale.k5.z, __ymmword_ptr[at.Scales]);
+        }
+        else
+        {
+            code.vpmovzxwd(v.Scale, __ymmword_ptr[at.Scales]);
+        }
+
+        code.vpslld(v.Scale, v.Scale, 16);
+        code.vmulps(v.Scale, v.Scale, __zmmword_ptr[at.ActivationScales]);
+        code.vmulps(dots, dots, v.Scale);
+        code.vaddps(v.Sum, v.Sum, dots);
+    }
+
+    /// <summary>Elements that are masked out are zero and are not read.</summary>
+    private static AssemblerRegisterZMM Masked(AssemblerRegisterZMM register, int quarter) => quarter switch
+    {
+        0 => register.k1.z,
+        1 => register.k2.z,
+        2 => register.k3.z,
+        _ => register.k4.z,
+    };
+
+    /// <summary>By halves, as <see cref="Kernels.LaneSum"/> says.</summary>
+    private static void Fold(Assembler code, Vectors v)
+    {
+        AssemblerRegisterYMM sum = v.Sum.LowerHalf();
+        AssemblerRegisterXMM quarter = v.Sum.Lowest();
+        AssemblerRegisterXMM other = v.Weights.Lowest();
+        code.vextractf64x4(v.Weights.LowerHalf(), v.Sum, 1);
+        code.vaddps(sum, sum, v.Weights.LowerHalf());
+        code.vextractf32x4(other, sum, 1);
+        code.vaddps(quarter, quarter, other);
+        code.vpermilps(other, quarter, 0b11_10_11_10);
+        code.vaddps(quarter, quarter, other);
+        code.vmovshdup(other, quarter);
+        code.vaddss(quarter, quarter, other);
+    }
+
+    private static AssemblerMemoryOperand Field(AssemblerRegister64 arguments, string name) =>
+        __qword_ptr[arguments + (int)Marshal.OffsetOf<Int4RowsArguments>(name)];
+
+    private readonly record struct Pointers(
+        AssemblerRegister64 Data, AssemblerRegister64 Scales, AssemblerRegister64 Even, AssemblerRegister64 Odd, AssemblerRegister64 ActivationScales, AssemblerRegister64 Corrections);
+
+    private readonly record struct Vectors(
+        AssemblerRegisterZMM Weights,
+        AssemblerRegisterZMM Sum,
+        AssemblerRegisterZMM[] Sums,
+        AssemblerRegisterZMM High,
+        AssemblerRegisterZMM Scale,
+        AssemblerRegisterZMM Nibbles,
+        AssemblerRegisterZMM Ones,
+        AssemblerRegisterZMM Order);
+}
