@@ -38,10 +38,23 @@ internal static unsafe class FloatGemm
         int columns = weight.Columns;
         int blockRows = Math.Clamp(DecodedBytes / (4 * columns) / Rows * Rows, Rows, MaxBlockRows);
         long sumsAt = ((long)blockRows * columns + 15) / 16 * 16;
-        float* decoded = Scratch(sumsAt + ((long)blockRows * 2 * WideTokens * TLanes.Count));
-        for (int row = rowBegin; row < rowEnd; row += blockRows)
+        long packedAt = sumsAt + ((long)blockRows * 2 * WideTokens * TLanes.Count);
+        float* decoded = Scratch(packedAt + (WideTokens * ColumnPart));
+        int weights = Arrangement.WeightsOfElement(weight.Format);
+        int step = Arrangement.Step<TLanes>(weight.Format);
+        int vectors = columns / step * step;
+        bool scaled = weight.Format == WeightFormat.Float8Block;
+        for (int row = rowBegin, rows; row < rowEnd; row += rows)
         {
-            int rows = Math.Min(blockRows, rowEnd - row);
+            rows = Math.Min(blockRows, rowEnd - row);
+            byte* scales = null;
+            if (scaled)
+            {
+                // Activations are scaled for rows that share their blocks.
+                rows = Math.Min(rows, weight.BlockRows - (row % weight.BlockRows));
+                scales = weight.Scales + (4L * (row / weight.BlockRows) * ((columns + weight.BlockColumns - 1) / weight.BlockColumns));
+            }
+
             float* w = decoded;
             if (weight.Format == WeightFormat.Float32)
             {
@@ -51,7 +64,7 @@ internal static unsafe class FloatGemm
             {
                 for (int i = 0; i < rows; i++)
                 {
-                    WeightDecoder.DecodeRow(weight, row + i, new Span<float>(decoded + ((long)i * columns), columns));
+                    WeightDecoder.DecodeArranged<TLanes>(weight, row + i, decoded + ((long)i * columns));
                 }
             }
 
@@ -60,32 +73,56 @@ internal static unsafe class FloatGemm
                 int left = tokens - t;
                 int width = TLanes.Count == 16 && (left == WideTokens || left > 2 * NarrowTokens) ? WideTokens : NarrowTokens;
                 int taken = Math.Min(width, left);
-                Block<TLanes>(w, columns, rows, x + (t * xStride), xStride, width, taken, decoded + sumsAt, y + (t * yStride) + row, yStride);
+                var block = new RowBlock(w, columns, vectors, rows, weights, scales, weight.BlockColumns, decoded + packedAt);
+                Block<TLanes>(block, x + (t * xStride), xStride, width, taken, decoded + sumsAt, y + (t * yStride) + row, yStride);
                 t += taken;
             }
         }
     }
 
-    private static void Block<TLanes>(float* w, int columns, int rows, float* x, long xStride, int width, int tokens, float* sums, float* y, long yStride)
+    private static void Block<TLanes>(in RowBlock block, float* x, long xStride, int width, int tokens, float* sums, float* y, long yStride)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        int step = 2 * TLanes.Count;
-        int vectors = columns / step * step;
+        float* w = block.Values;
+        int columns = block.Columns;
+        int vectors = block.Vectors;
+        int rows = block.Rows;
         int sumsOfQuad = 2 * Rows * width * TLanes.Count;
         for (int first = 0; first == 0 || first < vectors; first += ColumnPart)
         {
             int count = Math.Min(ColumnPart, vectors - first);
+            float* part = x + first;
+            long partStride = xStride;
+            if (block.WeightsOfElement > 1)
+            {
+                for (int t = 0; t < tokens; t++)
+                {
+                    float* source = x + (t * xStride) + first;
+                    float* target = block.Packed + (t * ColumnPart);
+                    if (block.Scales != null)
+                    {
+                        Arrangement.Scale(source, target, first, count, block.Scales, block.ScaleColumns);
+                        source = target;
+                    }
+
+                    Arrangement.Apply<TLanes>(source, target, count, block.WeightsOfElement);
+                }
+
+                part = block.Packed;
+                partStride = ColumnPart;
+            }
+
             for (int row = 0; row < rows; row += Rows)
             {
                 float* target = sums + ((row / Rows) * (long)sumsOfQuad);
                 var quad = new RowQuad(w + ((long)row * columns) + first, columns, Math.Min(Rows, rows - row));
                 if (width == WideTokens)
                 {
-                    Tile6<TLanes>(quad, count, x + first, xStride, first > 0, target);
+                    Tile6<TLanes>(quad, count, part, partStride, first > 0, target);
                 }
                 else
                 {
-                    Tile4<TLanes>(quad, count, x + first, xStride, tokens, first > 0, target);
+                    Tile4<TLanes>(quad, count, part, partStride, tokens, first > 0, target);
                 }
             }
         }
@@ -103,7 +140,8 @@ internal static unsafe class FloatGemm
                 float rest = 0;
                 for (int c = vectors; c < columns; c++)
                 {
-                    rest += w[((long)row * columns) + c] * x[(t * xStride) + c];
+                    float scale = block.Scales == null ? 1 : Unsafe.ReadUnaligned<float>(block.Scales + (4L * (c / block.ScaleColumns)));
+                    rest += w[((long)row * columns) + c] * (x[(t * xStride) + c] * scale);
                 }
 
                 y[(t * yStride) + row] = folded[t] + rest;
@@ -266,6 +304,25 @@ internal static unsafe class FloatGemm
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static TLanes Start<TLanes>(float* sums, int index, bool add)
         where TLanes : unmanaged, ILanes<TLanes> => add ? TLanes.Load(sums + (index * TLanes.Count)) : TLanes.Zero;
+
+    /// <summary>Decoded rows of which whole steps are in the order of <see cref="Arrangement"/>, and room for activations in that order.</summary>
+    private readonly struct RowBlock(float* values, int columns, int vectors, int rows, int weightsOfElement, byte* scales, int scaleColumns, float* packed)
+    {
+        public readonly float* Values = values;
+        public readonly int Columns = columns;
+
+        /// <summary>Columns of whole steps.</summary>
+        public readonly int Vectors = vectors;
+        public readonly int Rows = rows;
+        public readonly int WeightsOfElement = weightsOfElement;
+
+        /// <summary>Of each <see cref="ScaleColumns"/> columns, for all rows; null without.</summary>
+        public readonly byte* Scales = scales;
+        public readonly int ScaleColumns = scaleColumns;
+
+        /// <summary>(<see cref="WideTokens"/>, <see cref="ColumnPart"/>).</summary>
+        public readonly float* Packed = packed;
+    }
 
     /// <summary>Four decoded rows; where there are fewer, the last stands for the missing ones.</summary>
     private readonly struct RowQuad(float* first, int columns, int rows)

@@ -14,9 +14,6 @@ namespace KimiCpu.Cpu.Kernels;
 /// </summary>
 internal static unsafe partial class FloatGemv
 {
-    /// <summary>Bytes that the next weights are asked for ahead of their use; a page, as the hardware stops at its end.</summary>
-    private const int PrefetchDistance = 8192;
-
     /// <summary>y[t, r] = Σ W[r, c] x[t, c].</summary>
     /// <param name="weight">(rows, columns).</param>
     /// <param name="rowBegin">First row to compute.</param>
@@ -61,27 +58,21 @@ internal static unsafe partial class FloatGemv
         switch (weight.Format)
         {
             case WeightFormat.BFloat16:
-                Rows<TLanes, BFloat16Row<TLanes>>(weight, rowBegin, rowEnd, x, y);
+                BFloat16Rows<TLanes>(weight, rowBegin, rowEnd, x, y);
                 break;
             case WeightFormat.Float8Block:
                 Float8Rows<TLanes>(weight, rowBegin, rowEnd, x, y);
                 break;
             case WeightFormat.Float32:
-                Rows<TLanes, Float32Row<TLanes>>(weight, rowBegin, rowEnd, x, y);
+                for (int r = rowBegin; r < rowEnd; r++)
+                {
+                    y[r] = Float32Row<TLanes>((float*)(weight.Data + (r * weight.RowBytes)), weight.Columns, x);
+                }
+
                 break;
             default:
                 DecodedRows<TLanes>(weight, rowBegin, rowEnd, x, y);
                 break;
-        }
-    }
-
-    private static void Rows<TLanes, TRow>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, float* y)
-        where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
-    {
-        for (int r = rowBegin; r < rowEnd; r++)
-        {
-            y[r] = Row<TLanes, TRow>(weight.Data + (r * weight.RowBytes), weight.Columns, x);
         }
     }
 
@@ -93,37 +84,34 @@ internal static unsafe partial class FloatGemv
         for (int r = rowBegin; r < rowEnd; r++)
         {
             WeightDecoder.DecodeRow(weight, r, new Span<float>(row, weight.Columns));
-            y[r] = Row<TLanes, Float32Row<TLanes>>((byte*)row, weight.Columns, x);
+            y[r] = Float32Row<TLanes>(row, weight.Columns, x);
         }
     }
 
-    private static float Row<TLanes, TRow>(byte* data, int columns, float* x)
+    private static float Float32Row<TLanes>(float* row, int columns, float* x)
         where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
     {
         int vectors = columns / (2 * TLanes.Count) * 2 * TLanes.Count;
         float rest = 0;
         for (int c = vectors; c < columns; c++)
         {
-            rest += TRow.Element(data, c) * x[c];
+            rest += row[c] * x[c];
         }
 
-        return Vectors<TLanes, TRow>(data, vectors, x) + rest;
+        return Float32Vectors<TLanes>(row, vectors, x) + rest;
     }
 
     /// <summary>Free of calls, or the compiler keeps the sums in memory.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static float Vectors<TLanes, TRow>(byte* data, int vectors, float* x)
+    private static float Float32Vectors<TLanes>(float* row, int vectors, float* x)
         where TLanes : unmanaged, ILanes<TLanes>
-        where TRow : IWeightRow<TLanes>
     {
         TLanes even = TLanes.Zero;
         TLanes odd = TLanes.Zero;
         for (int c = 0; c < vectors; c += 2 * TLanes.Count)
         {
-            TRow.Prefetch(data, c, PrefetchDistance);
-            even = TLanes.MultiplyAdd(TRow.Load(data, c), TLanes.Load(x + c), even);
-            odd = TLanes.MultiplyAdd(TRow.Load(data, c + TLanes.Count), TLanes.Load(x + c + TLanes.Count), odd);
+            even = TLanes.MultiplyAdd(TLanes.Load(row + c), TLanes.Load(x + c), even);
+            odd = TLanes.MultiplyAdd(TLanes.Load(row + c + TLanes.Count), TLanes.Load(x + c + TLanes.Count), odd);
         }
 
         return TLanes.Sum(TLanes.Add(even, odd));

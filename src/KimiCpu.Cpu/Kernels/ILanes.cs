@@ -25,8 +25,32 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Widens e4m3 codes; exact, subnormals and NaN included.</summary>
     static abstract TSelf LoadFloat8(byte* source);
 
-    /// <summary>2^-120 times the values of e4m3 codes; exact, subnormals included; undefined for the codes of NaN.</summary>
-    static abstract TSelf LoadShiftedFloat8(byte* source);
+    /// <summary>Of 2 x Count bfloat16 values loaded as they lie: those with even index; exact.</summary>
+    static abstract TSelf EvenBFloat16(TSelf bits);
+
+    /// <summary>Of 2 x Count bfloat16 values loaded as they lie: those with odd index; exact.</summary>
+    static abstract TSelf OddBFloat16(TSelf bits);
+
+    /// <summary>
+    /// Of 4 x Count e4m3 codes loaded as they lie: those with even index as the upper halves of floats of 2^-120 times the
+    /// value, for <see cref="EvenBFloat16"/> and <see cref="OddBFloat16"/>; exact, subnormals included; undefined for NaN.
+    /// </summary>
+    static abstract TSelf EvenFloat8(TSelf bits);
+
+    /// <summary>As <see cref="EvenFloat8"/>, those with odd index.</summary>
+    static abstract TSelf OddFloat8(TSelf bits);
+
+    /// <summary>Bytewise maximum of what was seen and new codes, their sign bits set.</summary>
+    static abstract TSelf LargestFloat8(TSelf largest, TSelf bits);
+
+    /// <summary>Whether <see cref="LargestFloat8"/> has seen a code of NaN.</summary>
+    static abstract bool HasNaNFloat8(TSelf largest);
+
+    /// <summary>The elements with even index of two vectors, one behind the other.</summary>
+    static abstract TSelf EvenOf(TSelf a, TSelf b);
+
+    /// <summary>The elements with odd index of two vectors, one behind the other.</summary>
+    static abstract TSelf OddOf(TSelf a, TSelf b);
 
     static abstract void Store(TSelf value, float* target);
 

@@ -3,6 +3,8 @@
 
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
 
 namespace KimiCpu.Cpu.Kernels;
 
@@ -47,11 +49,37 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128 LoadShiftedFloat8(byte* source)
-    {
-        Vector128<int> code = Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<uint>(source)).AsSByte()));
-        return new(((code.AsUInt32() << 20) & Vector128.Create(0x87FFFFFFu)).AsSingle());
-    }
+    public static Lanes128 EvenBFloat16(Lanes128 bits) => new((bits._value.AsUInt32() << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 OddBFloat16(Lanes128 bits) => new((bits._value.AsUInt32() & Vector128.Create(0xFFFF0000u)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 EvenFloat8(Lanes128 bits) =>
+        new((((bits._value.AsInt16() << 8) >> 4).AsUInt16() & Vector128.Create((ushort)0x87F0)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 OddFloat8(Lanes128 bits) =>
+        new(((bits._value.AsInt16() >> 4).AsUInt16() & Vector128.Create((ushort)0x87F0)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 LargestFloat8(Lanes128 largest, Lanes128 bits) =>
+        new(Vector128.Max(largest._value.AsByte(), bits._value.AsByte() | Vector128.Create((byte)0x80)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool HasNaNFloat8(Lanes128 largest) => Vector128.EqualsAny(largest._value.AsByte(), Vector128<byte>.AllBitsSet);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 EvenOf(Lanes128 a, Lanes128 b) =>
+        new(Sse.IsSupported ? Sse.Shuffle(a._value, b._value, 0b10_00_10_00)
+            : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.UnzipEven(a._value, b._value)
+            : Vector128.Create(a._value[0], a._value[2], b._value[0], b._value[2]));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 OddOf(Lanes128 a, Lanes128 b) =>
+        new(Sse.IsSupported ? Sse.Shuffle(a._value, b._value, 0b11_01_11_01)
+            : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.UnzipOdd(a._value, b._value)
+            : Vector128.Create(a._value[1], a._value[3], b._value[1], b._value[3]));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Lanes128 value, float* target) => value._value.Store(target);

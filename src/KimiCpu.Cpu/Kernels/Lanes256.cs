@@ -48,11 +48,31 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 LoadShiftedFloat8(byte* source)
-    {
-        Vector256<int> code = Avx2.ConvertToVector256Int32(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<ulong>(source)).AsSByte());
-        return new(((code.AsUInt32() << 20) & Vector256.Create(0x87FFFFFFu)).AsSingle());
-    }
+    public static Lanes256 EvenBFloat16(Lanes256 bits) => new((bits._value.AsUInt32() << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 OddBFloat16(Lanes256 bits) => new((bits._value.AsUInt32() & Vector256.Create(0xFFFF0000u)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 EvenFloat8(Lanes256 bits) =>
+        new((((bits._value.AsInt16() << 8) >> 4).AsUInt16() & Vector256.Create((ushort)0x87F0)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 OddFloat8(Lanes256 bits) =>
+        new(((bits._value.AsInt16() >> 4).AsUInt16() & Vector256.Create((ushort)0x87F0)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 LargestFloat8(Lanes256 largest, Lanes256 bits) =>
+        new(Vector256.Max(largest._value.AsByte(), bits._value.AsByte() | Vector256.Create((byte)0x80)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool HasNaNFloat8(Lanes256 largest) => Vector256.EqualsAny(largest._value.AsByte(), Vector256<byte>.AllBitsSet);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 EvenOf(Lanes256 a, Lanes256 b) => new(Avx2.Permute4x64(Avx.Shuffle(a._value, b._value, 0b10_00_10_00).AsDouble(), 0b11_01_10_00).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 OddOf(Lanes256 a, Lanes256 b) => new(Avx2.Permute4x64(Avx.Shuffle(a._value, b._value, 0b11_01_11_01).AsDouble(), 0b11_01_10_00).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Lanes256 value, float* target) => value._value.Store(target);

@@ -48,8 +48,31 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 LoadShiftedFloat8(byte* source) =>
-        new(((Avx512F.ConvertToVector512Int32(Vector128.Load((sbyte*)source)).AsUInt32() << 20) & Vector512.Create(0x87FFFFFFu)).AsSingle());
+    public static Lanes512 EvenBFloat16(Lanes512 bits) => new((bits._value.AsUInt32() << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 OddBFloat16(Lanes512 bits) => new((bits._value.AsUInt32() & Vector512.Create(0xFFFF0000u)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 EvenFloat8(Lanes512 bits) =>
+        new((((bits._value.AsInt16() << 8) >> 4).AsUInt16() & Vector512.Create((ushort)0x87F0)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 OddFloat8(Lanes512 bits) =>
+        new(((bits._value.AsInt16() >> 4).AsUInt16() & Vector512.Create((ushort)0x87F0)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 LargestFloat8(Lanes512 largest, Lanes512 bits) =>
+        new(Vector512.Max(largest._value.AsByte(), bits._value.AsByte() | Vector512.Create((byte)0x80)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool HasNaNFloat8(Lanes512 largest) => Vector512.EqualsAny(largest._value.AsByte(), Vector512<byte>.AllBitsSet);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 EvenOf(Lanes512 a, Lanes512 b) => new(Avx512F.PermuteVar16x32x2(a._value, Vector512.Create(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 OddOf(Lanes512 a, Lanes512 b) => new(Avx512F.PermuteVar16x32x2(a._value, Vector512.Create(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Lanes512 value, float* target) => value._value.Store(target);

@@ -25,7 +25,34 @@ internal readonly unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static LanesScalar LoadFloat8(byte* source) => new(Float8E4M3.Values[*source]);
 
-    public static LanesScalar LoadShiftedFloat8(byte* source) => new(Float8E4M3.Values[*source] * MathF.ScaleB(1, -120));
+    public static LanesScalar EvenBFloat16(LanesScalar bits) => new(BitConverter.UInt32BitsToSingle(Bits(bits) << 16));
+
+    public static LanesScalar OddBFloat16(LanesScalar bits) => new(BitConverter.UInt32BitsToSingle(Bits(bits) & 0xFFFF0000));
+
+    public static LanesScalar EvenFloat8(LanesScalar bits) => Halves((Bits(bits) << 8) & 0xFF00FF00);
+
+    public static LanesScalar OddFloat8(LanesScalar bits) => Halves(Bits(bits) & 0xFF00FF00);
+
+    public static LanesScalar LargestFloat8(LanesScalar largest, LanesScalar bits)
+    {
+        uint result = 0;
+        for (int shift = 0; shift < 32; shift += 8)
+        {
+            result |= Math.Max((Bits(largest) >> shift) & 0xFF, ((Bits(bits) >> shift) & 0xFF) | 0x80) << shift;
+        }
+
+        return new(BitConverter.UInt32BitsToSingle(result));
+    }
+
+    public static bool HasNaNFloat8(LanesScalar largest)
+    {
+        uint bits = Bits(largest);
+        return (bits & 0xFF) == 0xFF || (bits >> 8 & 0xFF) == 0xFF || (bits >> 16 & 0xFF) == 0xFF || bits >> 24 == 0xFF;
+    }
+
+    public static LanesScalar EvenOf(LanesScalar a, LanesScalar b) => a;
+
+    public static LanesScalar OddOf(LanesScalar a, LanesScalar b) => b;
 
     public static void Store(LanesScalar value, float* target) => Unsafe.WriteUnaligned(target, value._value);
 
@@ -36,4 +63,9 @@ internal readonly unsafe struct LanesScalar : ILanes<LanesScalar>
     public static LanesScalar MultiplyAdd(LanesScalar a, LanesScalar b, LanesScalar c) => new((a._value * b._value) + c._value);
 
     public static float Sum(LanesScalar value) => value._value;
+
+    /// <summary>Each half's sign stays, and the seven bits below it move down by four.</summary>
+    private static LanesScalar Halves(uint codes) => new(BitConverter.UInt32BitsToSingle((codes & 0x80008000) | ((codes & 0x7F007F00) >> 4)));
+
+    private static uint Bits(LanesScalar value) => BitConverter.SingleToUInt32Bits(value._value);
 }

@@ -40,6 +40,45 @@ internal static unsafe class WeightDecoder
         }
     }
 
+    /// <summary>
+    /// All columns of a row, whole steps in the order of <see cref="Arrangement"/>; FP8 without its scales, which products
+    /// multiply into the activations.
+    /// </summary>
+    public static void DecodeArranged<TLanes>(in WeightMatrix weight, int row, float* values)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        int weights = Arrangement.WeightsOfElement(weight.Format);
+        int step = Arrangement.Step<TLanes>(weight.Format);
+        int whole = weights == 1 ? 0 : weight.Columns / step * step;
+        if (weight.Format != WeightFormat.BFloat16)
+        {
+            if (weight.Format == WeightFormat.Float8Block)
+            {
+                DecodeCodes<TLanes>(weight.Data + (row * weight.RowBytes), values, weight.Columns);
+            }
+            else
+            {
+                DecodeRow(weight, row, new Span<float>(values, weight.Columns));
+            }
+
+            Arrangement.Apply<TLanes>(values, values, whole, weights);
+            return;
+        }
+
+        byte* data = weight.Data + (row * weight.RowBytes);
+        for (int c = 0; c < whole; c += step)
+        {
+            TLanes bits = TLanes.Load((float*)(data + (2L * c)));
+            TLanes.Store(TLanes.EvenBFloat16(bits), values + c);
+            TLanes.Store(TLanes.OddBFloat16(bits), values + c + TLanes.Count);
+        }
+
+        for (int c = whole; c < weight.Columns; c++)
+        {
+            values[c] = BFloat16.ToSingle(Unsafe.ReadUnaligned<ushort>(data + (2L * c)));
+        }
+    }
+
     private static void DecodeBFloat16(byte* data, Span<float> values)
     {
         int c = 0;
@@ -100,6 +139,21 @@ internal static unsafe class WeightDecoder
                     target[c] = Float8E4M3.Values[data[c]] * scale;
                 }
             }
+        }
+    }
+
+    private static void DecodeCodes<TLanes>(byte* data, float* values, int count)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        int c = 0;
+        for (; c + TLanes.Count <= count; c += TLanes.Count)
+        {
+            TLanes.Store(TLanes.LoadFloat8(data + c), values + c);
+        }
+
+        for (; c < count; c++)
+        {
+            values[c] = Float8E4M3.Values[data[c]];
         }
     }
 

@@ -11,9 +11,6 @@ namespace KimiCpu.Cpu.Kernels;
 internal unsafe interface IWeightRow<TLanes>
     where TLanes : unmanaged, ILanes<TLanes>
 {
-    /// <summary>Whether blocks of columns have a scale each, which <see cref="Load"/> and <see cref="Element"/> leave out.</summary>
-    static abstract bool HasScales { get; }
-
     static abstract TLanes Load(byte* row, int column);
 
     static abstract float Element(byte* row, int column);
@@ -25,8 +22,6 @@ internal unsafe interface IWeightRow<TLanes>
 internal readonly unsafe struct BFloat16Row<TLanes> : IWeightRow<TLanes>
     where TLanes : unmanaged, ILanes<TLanes>
 {
-    public static bool HasScales => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Load(byte* row, int column) => TLanes.LoadBFloat16((ushort*)row + column);
 
@@ -46,8 +41,6 @@ internal readonly unsafe struct BFloat16Row<TLanes> : IWeightRow<TLanes>
 internal readonly unsafe struct Float32Row<TLanes> : IWeightRow<TLanes>
     where TLanes : unmanaged, ILanes<TLanes>
 {
-    public static bool HasScales => false;
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes Load(byte* row, int column) => TLanes.Load((float*)row + column);
 
@@ -57,26 +50,5 @@ internal readonly unsafe struct Float32Row<TLanes> : IWeightRow<TLanes>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Prefetch(byte* row, int column, int distance)
     {
-    }
-}
-
-internal readonly unsafe struct Float8Row<TLanes> : IWeightRow<TLanes>
-    where TLanes : unmanaged, ILanes<TLanes>
-{
-    public static bool HasScales => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TLanes Load(byte* row, int column) => TLanes.LoadFloat8(row + column);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Element(byte* row, int column) => Float8E4M3.Values[row[column]];
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Prefetch(byte* row, int column, int distance)
-    {
-        if (Sse.IsSupported)
-        {
-            Sse.Prefetch0(row + column + distance);
-        }
     }
 }
