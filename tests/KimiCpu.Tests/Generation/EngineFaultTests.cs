@@ -76,6 +76,8 @@ internal sealed class EngineFaultTests
 
         public long BytesPerPage => inner.BytesPerPage;
 
+        public long BytesRead(RaggedBatch batch) => inner.BytesRead(batch);
+
         public void ReservePages(int count)
         {
             if (ReserveFailure is not null)
