@@ -13,6 +13,9 @@ internal interface IHotPath : IDisposable
     /// <summary>Bytes of one cache page of <see cref="KvPage.Tokens"/> tokens over all layers.</summary>
     long BytesPerPage { get; }
 
+    /// <summary>Bytes that a pass over the batch reads from main memory, weights and cache; without the routed experts.</summary>
+    long BytesRead(RaggedBatch batch);
+
     /// <summary>Makes pages 0 … <paramref name="count"/> - 1 usable; contents of existing pages stay.</summary>
     void ReservePages(int count);
 

@@ -31,6 +31,7 @@ internal sealed class CpuBackend : IDisposable
     {
         Kernel = TileKernel.Best(options.AllowGeneratedCode);
         Pool = new WorkerPool(options.Threads);
+        Memory = new CpuMemory(Pool);
         _copies = options.Int8HotPath ? new Int8Copies(Pool) : null;
         var hot = new HotWeights(weights, _copies);
         _shared = new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel);
@@ -45,6 +46,9 @@ internal sealed class CpuBackend : IDisposable
     public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
 
     public WorkerPool Pool { get; }
+
+    /// <summary>What the pool's threads get out of main memory.</summary>
+    public CpuMemory Memory { get; }
 
     public TileKernel Kernel { get; }
 

@@ -22,6 +22,20 @@ public interface IKimiModel : IDisposable
     /// <summary>The checkpoint's tokenizer.</summary>
     KimiTokenizer Tokenizer { get; }
 
+    /// <summary>
+    /// Measures the memory's read bandwidth with the model's own threads, for <see cref="GenerationTimings.MemoryBandwidthShare"/>
+    /// of the calls that end from then on. Takes some tenths of a second and, meanwhile, 256 MiB or eight times the CPU's
+    /// last cache, but never more than a tenth of the available memory. Running calls go on: between their steps it takes two
+    /// milliseconds or a tenth of a step's time, whichever is more, and is done the later. Each call of this method measures
+    /// anew, but there is one measurement at a time: who asks during one gets its result. Without this method the bandwidth
+    /// is measured once, in the idle time after the first call that decoded.
+    /// </summary>
+    /// <param name="cancellationToken">Ends the wait. A measurement under way is finished all the same.</param>
+    /// <returns>Bytes per second; null where there is too little memory to measure it.</returns>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    double? MeasureMemoryBandwidth(CancellationToken cancellationToken = default);
+
     /// <summary>Answers one user message and returns when the answer is complete.</summary>
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>

@@ -14,9 +14,12 @@ internal static partial class KimiLog
     [LoggerMessage(2, LogLevel.Information, "{Placement}")]
     public static partial void Placed(ILogger logger, string placement);
 
-    [LoggerMessage(3, LogLevel.Debug, "Answered: {PromptTokens} prompt tokens at {PrefillRate:F1}/s, {Tokens} tokens at {DecodeRate:F1}/s, {Reason}.")]
-    public static partial void Answered(ILogger logger, int promptTokens, double prefillRate, int tokens, double decodeRate, Generation.FinishReason reason);
+    [LoggerMessage(3, LogLevel.Debug, "Answered: {PromptTokens} prompt tokens at {PrefillRate:F1}/s, {Tokens} tokens at {DecodeRate:F1}/s, {Megabytes:F1} MB read for each, {Gigabytes:F1} GB/s, {Reason}.")]
+    public static partial void Answered(ILogger logger, int promptTokens, double prefillRate, int tokens, double decodeRate, double megabytes, double gigabytes, Generation.FinishReason reason);
 
     [LoggerMessage(4, LogLevel.Warning, "{Problem}")]
     public static partial void Warned(ILogger logger, string problem);
+
+    [LoggerMessage(5, LogLevel.Debug, "Decoding reached {Share:F2} of the memory's read bandwidth of {Ceiling:F1} GB/s.")]
+    public static partial void ReachedOfMemory(ILogger logger, double share, double ceiling);
 }

@@ -60,7 +60,7 @@ public sealed class KimiModel : IKimiModel
             AllowGeneratedCode = options.RuntimeCodeGeneration,
         });
         var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
-        _engine = new GenerationEngine(new ForwardPass(weights, _cpu.HotPath, _cpu.Experts), cache, options.PrefillChunk);
+        _engine = new GenerationEngine(new ForwardPass(weights, _cpu.HotPath, _cpu.Experts), cache, options.PrefillChunk, _cpu.Memory);
         Info = new KimiModelInfo
         {
             Name = checkpoint.Name,
@@ -127,6 +127,14 @@ public sealed class KimiModel : IKimiModel
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     public static KimiModel OpenEmbedded(KimiModelOptions? options = null) =>
         Open(EmbeddedFiles, options);
+
+    /// <inheritdoc/>
+    public double? MeasureMemoryBandwidth(CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        cancellationToken.ThrowIfCancellationRequested();
+        return _engine.MeasureBandwidth().WaitAsync(cancellationToken).GetAwaiter().GetResult();
+    }
 
     /// <inheritdoc/>
     public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -300,13 +308,23 @@ public sealed class KimiModel : IKimiModel
         }
     }
 
-    private void Log(GenerationResult result) => KimiLog.Answered(
-        _logger,
-        result.Usage.PromptTokens,
-        result.Timings.PrefillTokensPerSecond,
-        result.Usage.CompletionTokens,
-        result.Timings.DecodeTokensPerSecond,
-        result.FinishReason);
+    private void Log(GenerationResult result)
+    {
+        GenerationTimings timings = result.Timings;
+        KimiLog.Answered(
+            _logger,
+            result.Usage.PromptTokens,
+            timings.PrefillTokensPerSecond,
+            result.Usage.CompletionTokens,
+            timings.DecodeTokensPerSecond,
+            timings.DecodeBytesPerToken / 1e6,
+            timings.DecodeBytesPerSecond / 1e9,
+            result.FinishReason);
+        if (timings.MemoryBandwidthShare is { } share)
+        {
+            KimiLog.ReachedOfMemory(_logger, share, timings.DecodeBytesPerSecond / share / 1e9);
+        }
+    }
 
     /// <summary>Passes progress on and stops the opening when cancelled.</summary>
     private sealed class CancellingProgress(IProgress<LoadProgress>? inner, CancellationToken cancellationToken) : IProgress<LoadProgress>

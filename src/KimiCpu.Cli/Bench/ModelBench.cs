@@ -26,14 +26,14 @@ internal sealed class ModelBench : IDisposable
     private const int Repetitions = 3;
 
     private readonly OpenedModel _model;
-    private readonly BandwidthProbe _probe;
+    private readonly MemoryBandwidthProbe _probe;
     private readonly CheckpointSummary _summary;
     private readonly Random _random = new(1);
 
     public ModelBench(string folder, CpuBackendOptions options)
     {
         _model = new OpenedModel(folder, options);
-        _probe = new BandwidthProbe(_model.Pool);
+        _probe = MemoryBandwidthProbe.Large(_model.Pool);
         _summary = CheckpointSummary.Of(_model.Checkpoint);
     }
 

@@ -28,7 +28,7 @@ internal sealed unsafe class RooflineBench : IDisposable
 
     private readonly WorkerPool _pool;
     private readonly TileKernel _kernel;
-    private readonly BandwidthProbe _bandwidth;
+    private readonly MemoryBandwidthProbe _bandwidth;
     private readonly ArithmeticProbe _arithmetic;
     private readonly AlignedBuffer<byte> _weights = new(ExpertCount * s_expertBytes);
     private readonly AlignedBuffer<float> _input = new(MostTokens * Hidden);
@@ -39,7 +39,7 @@ internal sealed unsafe class RooflineBench : IDisposable
     {
         _pool = new WorkerPool(threads);
         _kernel = TileKernel.Best(allowGeneratedCode);
-        _bandwidth = new BandwidthProbe(_pool);
+        _bandwidth = MemoryBandwidthProbe.Large(_pool);
         _arithmetic = new ArithmeticProbe(_pool);
         for (int i = 0; i < _input.Capacity; i++)
         {

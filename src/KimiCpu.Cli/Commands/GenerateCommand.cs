@@ -22,7 +22,8 @@ internal static class GenerateCommand
         var system = new Option<string?>("--system") { Description = "An instruction for the model.", HelpName = "TEXT" };
         var reasoning = new Option<bool>("--show-reasoning") { Description = "Write the reasoning to standard error." };
         var json = new Option<bool>("--json") { Description = "One JSON object with text, reasoning, tokens, usage and timings, at the end." };
-        var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, raw, allowSpecial, system, reasoning, json };
+        var stats = new Option<bool>("--stats") { Description = "Write rates to standard error at the end; the memory's bandwidth, to compare decoding with, is measured first." };
+        var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, raw, allowSpecial, system, reasoning, json, stats };
         model.AddTo(command);
         sampling.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -30,6 +31,11 @@ internal static class GenerateCommand
             GenerationOptions options = sampling.Read(parsed);
             string text = parsed.GetValue(prompt) ?? streams.ReadText();
             using KimiModel opened = model.Open(parsed, streams);
+            if (parsed.GetValue(stats))
+            {
+                opened.MeasureMemoryBandwidth(cancellationToken);
+            }
+
             IAsyncEnumerable<GenerationUpdate> updates = parsed.GetValue(raw)
                 ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial)).AsMemory(), options, cancellationToken)
                 : opened.GenerateAsync(Conversation(parsed.GetValue(system), text), options, cancellationToken);
@@ -55,6 +61,11 @@ internal static class GenerateCommand
             if (parsed.GetValue(reasoning))
             {
                 await streams.Error.WriteLineAsync();
+            }
+
+            if (parsed.GetValue(stats))
+            {
+                await streams.Error.WriteLineAsync(RateLine.Of(result!));
             }
 
             return KimiCommand.Ok;
@@ -88,8 +99,23 @@ internal static class GenerateCommand
         json.WriteNumber("decode_seconds", result.Timings.Decode.TotalSeconds);
         json.WriteNumber("prefill_tokens_per_second", result.Timings.PrefillTokensPerSecond);
         json.WriteNumber("decode_tokens_per_second", result.Timings.DecodeTokensPerSecond);
+        json.WriteNumber("decode_bytes_per_token", result.Timings.DecodeBytesPerToken);
+        json.WriteNumber("decode_bytes_per_second", result.Timings.DecodeBytesPerSecond);
+        WriteShare(json, result.Timings.MemoryBandwidthShare);
         json.WriteEndObject();
     });
+
+    private static void WriteShare(Utf8JsonWriter json, double? share)
+    {
+        if (share is { } known)
+        {
+            json.WriteNumber("memory_bandwidth_share", known);
+        }
+        else
+        {
+            json.WriteNull("memory_bandwidth_share");
+        }
+    }
 
     private static void WriteLogProbabilities(Utf8JsonWriter json, IReadOnlyList<TokenLogProbability> items)
     {

@@ -190,8 +190,7 @@ internal sealed class TerminalChat
     {
         if (_decorated)
         {
-            string end = result.FinishReason == FinishReason.Length ? ", cut at the limit" : "";
-            string rate = $"({result.Usage.CompletionTokens} tokens, {result.Timings.DecodeTokensPerSecond:F0} tokens/s; prompt {result.Usage.PromptTokens} at {result.Timings.PrefillTokensPerSecond:F0}/s{end})";
+            string rate = RateLine.Of(result);
             _error.WriteLine(_coloured ? $"\u001b[2m{rate}\u001b[0m" : rate);
         }
     }

@@ -28,6 +28,8 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
 
     public long BytesPerPage => (long)KvPage.Tokens * _shape.LayerCount * _shape.CacheWidth * sizeof(float);
 
+    public long BytesRead(RaggedBatch batch) => HotPathReads.AsStored(_weights, BytesPerPage).Of(batch);
+
     public void ReservePages(int count)
     {
         while (_pages.Count < count)

@@ -44,6 +44,11 @@ internal sealed class LayerWeights
     public MlpWeights[] Experts { get; init; } = [];
 
     public bool IsMoe => Router is not null;
+
+    /// <summary>Stored bytes of all but the routed experts: what every token reads.</summary>
+    public long HotBytes =>
+        (sizeof(float) * (long)(InputNorm.Length + PostAttentionNorm.Length))
+        + Attention.TotalBytes + (Dense?.TotalBytes ?? 0) + (Router?.TotalBytes ?? 0) + (Shared?.TotalBytes ?? 0);
 }
 
 /// <summary>Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1).</summary>
@@ -69,6 +74,11 @@ internal sealed class AttentionWeights
 
     /// <summary><c>o_proj</c> (hidden, heads x v).</summary>
     public required WeightMatrix Output { get; init; }
+
+    /// <summary>Bytes of all weights, norms included.</summary>
+    public long TotalBytes =>
+        QueryA.TotalBytes + QueryB.TotalBytes + KeyValueA.TotalBytes + KeyValueB.TotalBytes + Output.TotalBytes
+        + (sizeof(float) * (long)(QueryANorm.Length + KeyValueANorm.Length));
 }
 
 /// <summary>down(silu(gate(x)) * up(x)).</summary>
@@ -82,6 +92,9 @@ internal sealed class MlpWeights
 
     /// <summary>(hidden, intermediate).</summary>
     public required WeightMatrix Down { get; init; }
+
+    /// <summary>Bytes of all three.</summary>
+    public long TotalBytes => Gate.TotalBytes + Up.TotalBytes + Down.TotalBytes;
 }
 
 /// <summary>The sigmoid router (<c>noaux_tc</c>).</summary>
@@ -92,4 +105,7 @@ internal sealed class RouterWeights
 
     /// <summary><c>e_score_correction_bias</c> (experts): chooses, never weighs.</summary>
     public required float[] CorrectionBias { get; init; }
+
+    /// <summary>Bytes of both.</summary>
+    public long TotalBytes => Gate.TotalBytes + (sizeof(float) * (long)CorrectionBias.Length);
 }

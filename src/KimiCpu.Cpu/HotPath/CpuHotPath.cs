@@ -20,6 +20,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly KvPages _pages;
+    private readonly HotPathReads _reads;
     private readonly LinearWork _linear;
     private readonly CpuAttention _attention;
     private readonly Router[] _routers;
@@ -53,6 +54,8 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _shape = weights.Shape;
         _pool = pool;
         _pages = new KvPages(_shape, bfloat16: precision == ComputePrecision.Fast);
+        HotPathReads stored = HotPathReads.AsStored(weights, _pages.BytesPerPage);
+        _reads = stored with { Weights = stored.Weights - hot.Layers.Sum(l => l.SavedBytes), Head = hot.Head.Bytes };
         _linear = new LinearWork(pool, kernel);
         _attention = new CpuAttention(_shape, pool, _pages, _linear);
         _routers = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Router(_shape))];
@@ -64,6 +67,8 @@ internal sealed unsafe class CpuHotPath : IHotPath
     }
 
     public long BytesPerPage => _pages.BytesPerPage;
+
+    public long BytesRead(RaggedBatch batch) => _reads.Of(batch);
 
     public void ReservePages(int count) => _pages.Reserve(count);
 

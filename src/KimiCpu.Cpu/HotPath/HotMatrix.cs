@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu;
 
@@ -20,7 +21,16 @@ internal readonly unsafe struct HotMatrix(WeightMatrix stored, byte* tiles = nul
     public bool Is8Bit => Tiles != null;
 
     public bool IsEmpty => Stored.IsEmpty;
+
+    /// <summary>Bytes that a product reads.</summary>
+    public long Bytes => Is8Bit ? WeightTile.Bytes(Columns) * WeightTile.TilesOf(Rows) : Stored.TotalBytes;
+
+    /// <summary>Bytes that a product reads less than are stored.</summary>
+    public long SavedBytes => Stored.TotalBytes - Bytes;
 }
 
 /// <summary>The three weights of an MLP.</summary>
-internal sealed record HotMlp(HotMatrix Gate, HotMatrix Up, HotMatrix Down);
+internal sealed record HotMlp(HotMatrix Gate, HotMatrix Up, HotMatrix Down)
+{
+    public long SavedBytes => Gate.SavedBytes + Up.SavedBytes + Down.SavedBytes;
+}

@@ -45,4 +45,8 @@ internal sealed class HotLayer
     public required HotMlp? Dense { get; init; }
 
     public required HotMlp? Shared { get; init; }
+
+    /// <summary>Bytes that a pass reads less than are stored.</summary>
+    public long SavedBytes =>
+        QueryA.SavedBytes + QueryB.SavedBytes + KeyValueA.SavedBytes + Output.SavedBytes + (Dense?.SavedBytes ?? 0) + (Shared?.SavedBytes ?? 0);
 }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Model;
@@ -10,13 +11,14 @@ namespace KimiCpu.Generation;
 /// <summary>
 /// The one thread that runs the model. Jobs join between steps; each step is one forward pass over the next token of
 /// every running job and a chunk of the prompts that are still to be read. First come, first served: a job waits until
-/// the cache has room for its prompt. Sleeps when there is nothing to do.
+/// the cache has room for its prompt. Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
 /// </summary>
 internal sealed class GenerationEngine : IDisposable
 {
     private readonly ForwardPass _forward;
     private readonly KvCache _cache;
     private readonly int _prefillChunk;
+    private readonly MemoryCeiling _ceiling;
     private readonly Thread _thread;
     private readonly object _gate = new();
     private readonly Queue<GenerationJob> _submitted = new();
@@ -26,11 +28,12 @@ internal sealed class GenerationEngine : IDisposable
     private float[] _logits = [];
     private bool _disposed;
 
-    public GenerationEngine(ForwardPass forward, KvCache cache, int prefillChunk)
+    public GenerationEngine(ForwardPass forward, KvCache cache, int prefillChunk, IMemoryMeter memory)
     {
         _forward = forward;
         _cache = cache;
         _prefillChunk = prefillChunk;
+        _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
         _thread.Start();
     }
@@ -43,6 +46,8 @@ internal sealed class GenerationEngine : IDisposable
 
     public int PageCapacity => _cache.PageCapacity;
 
+    private bool IsIdle => _running.Count == 0 && _waiting.Count == 0;
+
     /// <exception cref="ObjectDisposedException">The engine is disposed.</exception>
     public void Submit(GenerationJob job)
     {
@@ -52,6 +57,19 @@ internal sealed class GenerationEngine : IDisposable
             _submitted.Enqueue(job);
             Monitor.Pulse(_gate);
         }
+    }
+
+    /// <summary>Measures the memory's read bandwidth; see <see cref="MemoryCeiling.Request"/>.</summary>
+    /// <exception cref="ObjectDisposedException">The engine is disposed.</exception>
+    public Task<double?> MeasureBandwidth()
+    {
+        Task<double?> outcome = _ceiling.Request();
+        lock (_gate)
+        {
+            Monitor.Pulse(_gate);
+        }
+
+        return outcome;
     }
 
     /// <summary>Ends all jobs with an <see cref="ObjectDisposedException"/> and returns when the thread has ended.</summary>
@@ -74,10 +92,13 @@ internal sealed class GenerationEngine : IDisposable
             {
                 DropCancelled();
                 Admit();
+                long start = Stopwatch.GetTimestamp();
                 if (BuildBatch())
                 {
                     Step();
                 }
+
+                _ceiling.Advance(IsIdle, Stopwatch.GetElapsedTime(start));
             }
             catch (Exception e)
             {
@@ -86,7 +107,9 @@ internal sealed class GenerationEngine : IDisposable
             }
         }
 
-        FailAll(new ObjectDisposedException(nameof(IKimiModel), "The model was disposed during the call."));
+        var disposed = new ObjectDisposedException(nameof(IKimiModel), "The model was disposed during the call.");
+        _ceiling.End(disposed);
+        FailAll(disposed);
     }
 
     private void FailAll(Exception error)
@@ -104,12 +127,12 @@ internal sealed class GenerationEngine : IDisposable
         }
     }
 
-    /// <summary>Moves new jobs to the waiting ones; sleeps while there are none at all. False when disposed.</summary>
+    /// <summary>Moves new jobs to the waiting ones; sleeps while there is nothing to do. False when disposed.</summary>
     private bool TakeSubmitted()
     {
         lock (_gate)
         {
-            while (!_disposed && _submitted.Count == 0 && _running.Count == 0 && _waiting.Count == 0)
+            while (!_disposed && _submitted.Count == 0 && IsIdle && !_ceiling.HasWork(idle: true))
             {
                 Monitor.Wait(_gate);
             }
@@ -229,6 +252,12 @@ internal sealed class GenerationEngine : IDisposable
         foreach (GenerationJob job in moving)
         {
             job.Sequence!.Advance(job.StepRows);
+            if (job.IsDecoding)
+            {
+                job.Reads.Add(_forward.BytesRead, moving.Length);
+                _ceiling.NoteStep(_forward.BytesRead);
+            }
+
             if (FirstNonFiniteLayer(job) is { } layer)
             {
                 FailNonFinite(job, $"layer {layer}");
@@ -268,11 +297,11 @@ internal sealed class GenerationEngine : IDisposable
 
         if (job.Answer.Ended)
         {
-            End(job, j => j.Finish(FinishReason.Stop));
+            End(job, j => j.Finish(FinishReason.Stop, _ceiling));
         }
         else if (job.Answer.Tokens.Count >= job.MaxTokens)
         {
-            End(job, j => j.Finish(FinishReason.Length));
+            End(job, j => j.Finish(FinishReason.Length, _ceiling));
         }
     }
 

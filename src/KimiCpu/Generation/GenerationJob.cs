@@ -69,6 +69,12 @@ internal sealed class GenerationJob
     /// <summary>Place of the job's logits among those of the step; -1 where it has none.</summary>
     public int StepLogits { get; set; }
 
+    /// <summary>What the decoding of its tokens has read so far.</summary>
+    public DecodeReads Reads { get; } = new();
+
+    /// <summary>Whether the running step takes in a token of the answer.</summary>
+    public bool IsDecoding => Answer.Tokens.Count > 0;
+
     public bool PromptDone => Sequence is not null && Sequence.Length >= Prompt.Length;
 
     /// <summary>Notes that the first step with this job begins.</summary>
@@ -81,10 +87,12 @@ internal sealed class GenerationJob
         _updates?.Writer.TryWrite(update);
     }
 
-    public void Finish(FinishReason reason)
+    /// <param name="reason">Why the answer ends.</param>
+    /// <param name="ceiling">What decoding is measured by.</param>
+    public void Finish(FinishReason reason, MemoryCeiling ceiling)
     {
         (string text, string reasoning) = Answer.Flush();
-        GenerationResult result = MakeResult(reason);
+        GenerationResult result = MakeResult(reason, ceiling);
         _updates?.Writer.TryWrite(new GenerationUpdate { Text = text, Reasoning = reasoning, Result = result });
         _updates?.Writer.TryComplete();
         _completion.TrySetResult(result);
@@ -115,12 +123,13 @@ internal sealed class GenerationJob
         Sequence = null;
     }
 
-    private GenerationResult MakeResult(FinishReason reason)
+    private GenerationResult MakeResult(FinishReason reason, MemoryCeiling ceiling)
     {
         long end = Stopwatch.GetTimestamp();
         int tokens = Answer.Tokens.Count;
         TimeSpan prefill = Stopwatch.GetElapsedTime(_begun, _firstToken);
         TimeSpan decode = Stopwatch.GetElapsedTime(_firstToken, end);
+        double bytesPerSecond = Reads.BytesPerSecond(decode);
         return new GenerationResult
         {
             Text = Answer.Text,
@@ -133,6 +142,9 @@ internal sealed class GenerationJob
             {
                 PrefillTokensPerSecond = prefill > TimeSpan.Zero ? Prompt.Length / prefill.TotalSeconds : 0,
                 DecodeTokensPerSecond = tokens > 1 && decode > TimeSpan.Zero ? (tokens - 1) / decode.TotalSeconds : 0,
+                DecodeBytesPerToken = Reads.BytesPerToken,
+                DecodeBytesPerSecond = bytesPerSecond,
+                MemoryBandwidthShare = ceiling.ShareOf(bytesPerSecond, Reads.BytesPerStep),
             },
         };
     }

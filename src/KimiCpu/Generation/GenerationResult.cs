@@ -55,6 +55,29 @@ public sealed record GenerationTimings(TimeSpan Queued, TimeSpan Prefill, TimeSp
 
     /// <summary>Generated tokens per second after the first one; 0 where nothing was measured.</summary>
     public double DecodeTokensPerSecond { get; init; }
+
+    /// <summary>
+    /// Bytes read from memory for a generated token after the first one, on average: the weights that every token needs, as
+    /// they are stored or copied, its routed experts, and the cached context. A step reads each weight once for all calls in
+    /// it, and each of these bears the same part of the step's bytes. Activations are not counted. 0 where nothing was
+    /// decoded.
+    /// </summary>
+    public double DecodeBytesPerToken { get; init; }
+
+    /// <summary>
+    /// Bytes per second read while this call decoded, by its steps as a whole, whoever shared them. Alone it is
+    /// <see cref="DecodeBytesPerToken"/> times <see cref="DecodeTokensPerSecond"/>. 0 where nothing was decoded.
+    /// </summary>
+    public double DecodeBytesPerSecond { get; init; }
+
+    /// <summary>
+    /// <see cref="DecodeBytesPerSecond"/> as a share of the read bandwidth that the model's threads get from memory. Near 1
+    /// the memory is the bound, and only fewer bytes or faster memory make decoding faster; far below it something else is.
+    /// Both are measured, so it can pass 1 by a little. Null where the bandwidth is not known: it is measured in the idle
+    /// time after the first call that decoded, or by <see cref="IKimiModel.MeasureMemoryBandwidth"/>. Null also for models so
+    /// small that a step reads less than twice what the CPU's caches hold.
+    /// </summary>
+    public double? MemoryBandwidthShare { get; init; }
 }
 
 /// <summary>A token and how likely the model found it (before sampling options, after softmax).</summary>

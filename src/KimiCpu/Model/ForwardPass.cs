@@ -14,6 +14,7 @@ internal sealed class ForwardPass
     private readonly ModelWeights _weights;
     private readonly IHotPath _hotPath;
     private readonly IRoutedExperts _experts;
+    private readonly ExpertReads _expertReads;
     private float[] _routedSum = [];
 
     public ForwardPass(ModelWeights weights, IHotPath hotPath, IRoutedExperts experts)
@@ -21,9 +22,13 @@ internal sealed class ForwardPass
         _weights = weights;
         _hotPath = hotPath;
         _experts = experts;
+        _expertReads = new ExpertReads(weights);
     }
 
     public ModelShape Shape => _weights.Shape;
+
+    /// <summary>Bytes that the last pass read from main memory: weights, each once, and the cache of its sequences.</summary>
+    public long BytesRead { get; private set; }
 
     /// <summary>Called with (layer, rows) after each router's choice; for traces and tests.</summary>
     public Action<int, RoutedRows>? Routed { get; set; }
@@ -49,6 +54,7 @@ internal sealed class ForwardPass
         }
 
         Span<float> routedSum = _routedSum.AsSpan(0, sumLength);
+        BytesRead = _hotPath.BytesRead(batch);
         _hotPath.Begin(batch);
         for (int layer = 0; layer < Shape.LayerCount; layer++)
         {
@@ -59,6 +65,7 @@ internal sealed class ForwardPass
             }
 
             Routed?.Invoke(layer, rows);
+            BytesRead += _expertReads.Of(layer, rows);
             _hotPath.StartShared(layer);
             _experts.Run(layer, rows, routedSum);
             _hotPath.Finish(layer, routedSum);

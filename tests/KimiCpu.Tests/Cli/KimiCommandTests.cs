@@ -55,6 +55,18 @@ internal sealed class KimiCommandTests
         Assert.That(json.RootElement.GetProperty("logprobs")[0].GetProperty("top").GetArrayLength(), Is.EqualTo(2));
         Assert.That(json.RootElement.GetProperty("finish_reason").GetString(), Is.EqualTo("length"));
         Assert.That(json.RootElement.GetProperty("usage").GetProperty("completion_tokens").GetInt32(), Is.EqualTo(5));
+        JsonElement timings = json.RootElement.GetProperty("timings");
+        Assert.That(timings.GetProperty("decode_bytes_per_token").GetDouble(), Is.InRange(6_900_000, 7_000_000));
+        Assert.That(timings.GetProperty("decode_bytes_per_second").GetDouble(), Is.Positive);
+        Assert.That(timings.GetProperty("memory_bandwidth_share").ValueKind, Is.EqualTo(JsonValueKind.Null), "kimi-nano fits the caches");
+    }
+
+    [Test]
+    public async Task Generate_stats_go_to_standard_error()
+    {
+        (int code, string output, string error) = await Run(["generate", "--stats", "What is the capital of France?", "--temperature", "0"]);
+        Assert.That((code, output), Is.EqualTo((0, "The capital of France is Paris." + Environment.NewLine)));
+        Assert.That(error, Does.Match(@"^\(\d+ tokens, [\d.]+ tokens/s; prompt \d+ at [\d.]+/s\)\s*$"));
     }
 
     [Test]

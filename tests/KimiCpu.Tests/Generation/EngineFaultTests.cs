@@ -21,7 +21,7 @@ internal sealed class EngineFaultTests
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
         using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
         using var experts = new ReferenceExperts(model.Weights);
-        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16);
+        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
         faulty.PoisonLayer = 2;
         Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains("layer 2"));
         faulty.PoisonLayer = -1;
@@ -35,7 +35,7 @@ internal sealed class EngineFaultTests
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
         using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
         using var experts = new ReferenceExperts(model.Weights);
-        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16);
+        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
         faulty.Failure = new IOException("the drive is gone");
         Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
         faulty.Failure = null;
@@ -49,7 +49,7 @@ internal sealed class EngineFaultTests
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
         using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = new IOException("no memory") };
         using var experts = new ReferenceExperts(model.Weights);
-        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16);
+        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
         Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
         faulty.ReserveFailure = null;
         Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
@@ -75,6 +75,8 @@ internal sealed class EngineFaultTests
         public Exception? ReserveFailure { get; set; }
 
         public long BytesPerPage => inner.BytesPerPage;
+
+        public long BytesRead(RaggedBatch batch) => inner.BytesRead(batch);
 
         public void ReservePages(int count)
         {

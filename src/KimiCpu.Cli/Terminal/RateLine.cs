@@ -1,0 +1,24 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Cli.Terminal;
+
+/// <summary>The line below an answer: how fast it came, and how near that is to what the memory allows, where it is known.</summary>
+internal static class RateLine
+{
+    public static string Of(GenerationResult result)
+    {
+        GenerationTimings timings = result.Timings;
+        string memory = timings.MemoryBandwidthShare is { } share
+            ? string.Create(CultureInfo.InvariantCulture, $", {timings.DecodeBytesPerSecond / 1e9:F1} GB/s, {share:F2} of memory")
+            : "";
+        string end = result.FinishReason == FinishReason.Length ? ", cut at the limit" : "";
+        return $"({result.Usage.CompletionTokens} tokens, {Rate(timings.DecodeTokensPerSecond)} tokens/s{memory}; prompt {result.Usage.PromptTokens} at {Rate(timings.PrefillTokensPerSecond)}/s{end})";
+    }
+
+    /// <summary>Large models decode so slowly that the digit behind the point matters.</summary>
+    private static string Rate(double perSecond) => perSecond.ToString(perSecond < 20 ? "F1" : "F0", CultureInfo.InvariantCulture);
+}
