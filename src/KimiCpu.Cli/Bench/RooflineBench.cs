@@ -236,13 +236,14 @@ internal sealed unsafe class RooflineBench : IDisposable
 
         LatentAttention[] attention = [.. Enumerable.Range(0, _pool.Threads).Select(_ => new LatentAttention(shape, bfloat16: true))];
         int layer = 0;
+        int heads = LatentAttention.HeadsTogether(Heads, 1, _pool.Threads);
         var work = new PoolAction((begin, end, worker) =>
         {
             for (int group = begin; group < end; group++)
             {
-                float* query = _input.Pointer + (group * LatentAttention.HeadGroup * shape.CacheWidth);
-                float* target = _output.Pointer + (group * LatentAttention.HeadGroup * shape.KeyValueLoraRank);
-                attention[worker].Attend(query, 0, 1, LatentAttention.HeadGroup, pages, layer, table, context, target, 0);
+                float* query = _input.Pointer + (group * heads * shape.CacheWidth);
+                float* target = _output.Pointer + (group * heads * shape.KeyValueLoraRank);
+                attention[worker].Attend(query, 0, 1, Math.Min(heads, Heads - (group * heads)), pages, layer, table, context, target, 0);
             }
         });
         try
@@ -256,7 +257,7 @@ internal sealed unsafe class RooflineBench : IDisposable
                 i =>
                 {
                     layer = i;
-                    _pool.Run(Heads / LatentAttention.HeadGroup, work);
+                    _pool.Run((Heads + heads - 1) / heads, work);
                 },
                 cancellationToken);
         }

@@ -34,6 +34,7 @@ internal sealed unsafe class CpuAttention : IDisposable
     private float[] _sines = [];
     private readonly List<(int Row, int Count)> _rowGroups = [];
     private int[] _sequenceOfRow = [];
+    private int _headGroup = LatentAttention.HeadGroup;
 
     private AttentionWeights _weights = null!;
     private RaggedBatch _batch = null!;
@@ -54,7 +55,7 @@ internal sealed unsafe class CpuAttention : IDisposable
 
     private int QueryWidth => _shape.NopeHeadSize + _shape.RopeHeadSize;
 
-    private int HeadGroups => (_shape.HeadCount + LatentAttention.HeadGroup - 1) / LatentAttention.HeadGroup;
+    private int HeadGroups => (_shape.HeadCount + _headGroup - 1) / _headGroup;
 
     /// <param name="layer">Index of the layer, for the cache.</param>
     /// <param name="weights">Its norms and its key and value expansion.</param>
@@ -137,6 +138,7 @@ internal sealed unsafe class CpuAttention : IDisposable
             }
         }
 
+        _headGroup = _rowGroups.Count == rows ? LatentAttention.HeadsTogether(_shape.HeadCount, rows, _pool.Threads) : LatentAttention.HeadGroup;
         for (int row = 0; row < rows; row++)
         {
             _shape.Rotary.Fill(_batch.Positions[row], _cosines.AsSpan(row * pairs, pairs), _sines.AsSpan(row * pairs, pairs));
@@ -217,12 +219,12 @@ internal sealed unsafe class CpuAttention : IDisposable
         for (int item = begin; item < end; item++)
         {
             (int row, int rows) = _rowGroups[item / groups];
-            int head = item % groups * LatentAttention.HeadGroup;
+            int head = item % groups * _headGroup;
             _kernels[worker].Attend(
                 _absorbed.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.CacheWidth),
                 (long)_shape.HeadCount * _shape.CacheWidth,
                 rows,
-                Math.Min(LatentAttention.HeadGroup, _shape.HeadCount - head),
+                Math.Min(_headGroup, _shape.HeadCount - head),
                 _pages,
                 _layer,
                 _batch.Sequences[_sequenceOfRow[row]].Pages.Span,

@@ -15,7 +15,10 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
 {
     private const int Group = Int4Group32.GroupSize;
 
+    private const long BlockBytes = 64 << 20;
+
     private readonly List<AlignedBuffer<byte>> _buffers = [];
+    private long _used;
 
     /// <summary>Bytes of all copies.</summary>
     public long TotalBytes { get; private set; }
@@ -36,11 +39,9 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
 
         long tileBytes = WeightTile.Bytes(weight.Columns);
         int tileCount = WeightTile.TilesOf(weight.Rows);
-        var buffer = new AlignedBuffer<byte>(tileBytes * tileCount);
-        _buffers.Add(buffer);
         TotalBytes += tileBytes * tileCount;
         ReplacedBytes += weight.TotalBytes;
-        byte* target = buffer.Pointer;
+        byte* target = Room(tileBytes * tileCount);
         pool.Run(tileCount, new PoolAction((begin, end, _) =>
         {
             for (int tile = begin; tile < end; tile++)
@@ -49,6 +50,20 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
             }
         }));
         return new HotMatrix(weight, target);
+    }
+
+    /// <summary>Copies share large blocks, since small ones would not lie in huge pages.</summary>
+    private byte* Room(long bytes)
+    {
+        if (_buffers.Count == 0 || _used + bytes > _buffers[^1].Capacity)
+        {
+            _buffers.Add(new AlignedBuffer<byte>(Math.Max(bytes, BlockBytes)));
+            _used = 0;
+        }
+
+        byte* room = _buffers[^1].Pointer + _used;
+        _used += bytes;
+        return room;
     }
 
     public void Dispose() => _buffers.ForEach(b => b.Dispose());

@@ -180,7 +180,7 @@ internal static unsafe partial class FloatGemv
     /// memory. Asking behind a mapping does not fault.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Ask(byte* line)
+    internal static void Ask(byte* line)
     {
         if (Sse.IsSupported)
         {

@@ -52,6 +52,12 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>The elements with odd index of two vectors, one behind the other.</summary>
     static abstract TSelf OddOf(TSelf a, TSelf b);
 
+    /// <summary>Elements of two vectors in turn: the first half of what <see cref="EvenOf"/> and <see cref="OddOf"/> came from.</summary>
+    static abstract TSelf FirstZipped(TSelf even, TSelf odd);
+
+    /// <summary>The second half.</summary>
+    static abstract TSelf SecondZipped(TSelf even, TSelf odd);
+
     static abstract void Store(TSelf value, float* target);
 
     static abstract TSelf Add(TSelf a, TSelf b);

@@ -82,6 +82,18 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
             : Vector128.Create(a._value[1], a._value[3], b._value[1], b._value[3]));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 FirstZipped(Lanes128 even, Lanes128 odd) =>
+        new(Sse.IsSupported ? Sse.UnpackLow(even._value, odd._value)
+            : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipLow(even._value, odd._value)
+            : Vector128.Create(even._value[0], odd._value[0], even._value[1], odd._value[1]));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 SecondZipped(Lanes128 even, Lanes128 odd) =>
+        new(Sse.IsSupported ? Sse.UnpackHigh(even._value, odd._value)
+            : AdvSimd.Arm64.IsSupported ? AdvSimd.Arm64.ZipHigh(even._value, odd._value)
+            : Vector128.Create(even._value[2], odd._value[2], even._value[3], odd._value[3]));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Lanes128 value, float* target) => value._value.Store(target);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -75,6 +75,14 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     public static Lanes256 OddOf(Lanes256 a, Lanes256 b) => new(Avx2.Permute4x64(Avx.Shuffle(a._value, b._value, 0b11_01_11_01).AsDouble(), 0b11_01_10_00).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 FirstZipped(Lanes256 even, Lanes256 odd) =>
+        new(Avx.Permute2x128(Avx.UnpackLow(even._value, odd._value), Avx.UnpackHigh(even._value, odd._value), 0x20));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 SecondZipped(Lanes256 even, Lanes256 odd) =>
+        new(Avx.Permute2x128(Avx.UnpackLow(even._value, odd._value), Avx.UnpackHigh(even._value, odd._value), 0x31));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Lanes256 value, float* target) => value._value.Store(target);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -54,6 +54,10 @@ internal readonly unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static LanesScalar OddOf(LanesScalar a, LanesScalar b) => b;
 
+    public static LanesScalar FirstZipped(LanesScalar even, LanesScalar odd) => even;
+
+    public static LanesScalar SecondZipped(LanesScalar even, LanesScalar odd) => odd;
+
     public static void Store(LanesScalar value, float* target) => Unsafe.WriteUnaligned(target, value._value);
 
     public static LanesScalar Add(LanesScalar a, LanesScalar b) => new(a._value + b._value);

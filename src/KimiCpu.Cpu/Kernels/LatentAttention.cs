@@ -14,21 +14,24 @@ namespace KimiCpu.Cpu.Kernels;
 /// </summary>
 internal sealed unsafe class LatentAttention : IDisposable
 {
-    /// <summary>Heads that pass over a page together, so that a cached value is loaded once for all of them.</summary>
+    /// <summary>Consecutive tokens of a prompt that pass over a page together.</summary>
+    public const int RowGroup = 8;
+
+    /// <summary>Heads of such tokens that do so.</summary>
     public const int HeadGroup = 8;
 
-    /// <summary>Consecutive tokens of a prompt that do so.</summary>
-    public const int RowGroup = 8;
+    /// <summary>Most queries, rows times heads, of a pass.</summary>
+    public const int MostQueries = RowGroup * HeadGroup;
 
     private readonly int _latentSize;
     private readonly int _width;
     private readonly bool _bfloat16;
-    private readonly AlignedBuffer<float> _scores = new(RowGroup * HeadGroup * KvPage.Tokens);
+    private readonly AlignedBuffer<float> _scores = new(MostQueries * KvPage.Tokens);
     private readonly AlignedBuffer<float> _queries;
     private readonly AlignedBuffer<float> _contexts;
     private readonly AlignedBuffer<float> _keys;
-    private readonly float[] _maxima = new float[RowGroup * HeadGroup];
-    private readonly float[] _sums = new float[RowGroup * HeadGroup];
+    private readonly float[] _maxima = new float[MostQueries];
+    private readonly float[] _sums = new float[MostQueries];
 
     /// <param name="shape">Sizes.</param>
     /// <param name="bfloat16">Whether the cache holds BF16; else F32.</param>
@@ -37,16 +40,26 @@ internal sealed unsafe class LatentAttention : IDisposable
         _latentSize = shape.KeyValueLoraRank;
         _width = shape.CacheWidth;
         _bfloat16 = bfloat16;
-        _queries = new AlignedBuffer<float>(RowGroup * HeadGroup * _width);
-        _contexts = new AlignedBuffer<float>(RowGroup * HeadGroup * _latentSize);
+        _queries = new AlignedBuffer<float>(MostQueries * _width);
+        _contexts = new AlignedBuffer<float>(MostQueries * _latentSize);
         _keys = new AlignedBuffer<float>(bfloat16 ? KvPage.Tokens * _width : 0);
+    }
+
+    /// <summary>
+    /// Heads of an item of work when every row is decoded for itself: as many as leave an item for each thread, since a page
+    /// is widened to floats once for all of them.
+    /// </summary>
+    public static int HeadsTogether(int headCount, int rows, int threads)
+    {
+        int perThread = (int)(((long)headCount * rows + threads - 1) / threads);
+        return Math.Clamp((perThread + HeadGroup - 1) / HeadGroup * HeadGroup, HeadGroup, MostQueries);
     }
 
     /// <summary>Attends for consecutive tokens of a sequence, the first of which sees tokens 0 … <paramref name="visible"/> - 1, each further one more.</summary>
     /// <param name="query">(rows, heads, kv_lora + rope): absorbed query, then rotated part, both times the softmax scale.</param>
     /// <param name="queryStride">Floats from row to row.</param>
-    /// <param name="rows">1 … <see cref="RowGroup"/>.</param>
-    /// <param name="heads">1 … <see cref="HeadGroup"/>.</param>
+    /// <param name="rows">At least 1.</param>
+    /// <param name="heads">At least 1; rows times heads at most <see cref="MostQueries"/>.</param>
     /// <param name="pages">Storage of the cache.</param>
     /// <param name="layer">Which layer's slots.</param>
     /// <param name="table">The sequence's pages.</param>

@@ -2,7 +2,6 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
 
 namespace KimiCpu.Cpu.Kernels;
@@ -13,9 +12,6 @@ namespace KimiCpu.Cpu.Kernels;
 /// </summary>
 internal static unsafe class TransposedGemm
 {
-    /// <summary>Rows ahead that a single token asks for, as its part of a row is too short for the hardware to follow.</summary>
-    private const int PrefetchRows = 16;
-
     /// <summary>y[t * yStride + c] += Σ x[t * xStride + n] W[n, c], n = 0 … weight.Rows - 1, c = 0 … columns - 1.</summary>
     /// <param name="weight">(rows, at least columns) in BF16 or F32.</param>
     /// <param name="columns">Columns of the result.</param>
@@ -87,6 +83,12 @@ internal static unsafe class TransposedGemm
 
         for (; t < tokens; t++)
         {
+            if (typeof(TRow) == typeof(BFloat16Row<TLanes>))
+            {
+                OneTokenBFloat16<TLanes>(data, rowBytes, rows, columns, x + (t * xStride), y + (t * yStride));
+                continue;
+            }
+
             int c = 0;
             for (; c + (8 * TLanes.Count) <= vectors; c += 8 * TLanes.Count)
             {
@@ -94,6 +96,74 @@ internal static unsafe class TransposedGemm
             }
 
             Rest<TLanes, TRow>(data, rowBytes, rows, c, columns, x + (t * xStride), y + (t * yStride));
+        }
+    }
+
+    /// <summary>
+    /// Eight rows at a time over all columns, whose sums wait in y, so that weights are read almost in the order of memory and
+    /// in whole lines.
+    /// </summary>
+    private static void OneTokenBFloat16<TLanes>(byte* data, long rowBytes, int rows, int columns, float* x, float* y)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        int whole = columns / (2 * TLanes.Count) * 2 * TLanes.Count;
+        int together = rows / 8 * 8;
+        for (int n = 0; n < together; n += 8)
+        {
+            EightRows<TLanes>(data + (n * rowBytes), rowBytes, whole, x + n, y);
+        }
+
+        Rest<TLanes, BFloat16Row<TLanes>>(data + (together * rowBytes), rowBytes, rows - together, 0, whole, x + together, y);
+        Rest<TLanes, BFloat16Row<TLanes>>(data, rowBytes, rows, whole, columns, x, y);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void EightRows<TLanes>(byte* data, long rowBytes, int columns, float* x, float* y)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        int width = TLanes.Count;
+        TLanes x0 = TLanes.Broadcast(x[0]), x1 = TLanes.Broadcast(x[1]), x2 = TLanes.Broadcast(x[2]), x3 = TLanes.Broadcast(x[3]);
+        TLanes x4 = TLanes.Broadcast(x[4]), x5 = TLanes.Broadcast(x[5]), x6 = TLanes.Broadcast(x[6]), x7 = TLanes.Broadcast(x[7]);
+        byte* next = data + (8 * rowBytes);
+        for (int c = 0; c < columns; c += 2 * width, data += 4 * width, next += 32 * width)
+        {
+            TLanes a = TLanes.Load(y + c), b = TLanes.Load(y + c + width);
+            TLanes even = TLanes.EvenOf(a, b), odd = TLanes.OddOf(a, b);
+            TLanes bits;
+            FloatGemv.Ask(next);
+            bits = TLanes.Load((float*)(data));
+            even = TLanes.MultiplyAdd(x0, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x0, TLanes.OddBFloat16(bits), odd);
+            FloatGemv.Ask(next + (4 * width));
+            bits = TLanes.Load((float*)(data + rowBytes));
+            even = TLanes.MultiplyAdd(x1, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x1, TLanes.OddBFloat16(bits), odd);
+            FloatGemv.Ask(next + (8 * width));
+            bits = TLanes.Load((float*)(data + (2 * rowBytes)));
+            even = TLanes.MultiplyAdd(x2, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x2, TLanes.OddBFloat16(bits), odd);
+            FloatGemv.Ask(next + (12 * width));
+            bits = TLanes.Load((float*)(data + (3 * rowBytes)));
+            even = TLanes.MultiplyAdd(x3, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x3, TLanes.OddBFloat16(bits), odd);
+            FloatGemv.Ask(next + (16 * width));
+            bits = TLanes.Load((float*)(data + (4 * rowBytes)));
+            even = TLanes.MultiplyAdd(x4, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x4, TLanes.OddBFloat16(bits), odd);
+            FloatGemv.Ask(next + (20 * width));
+            bits = TLanes.Load((float*)(data + (5 * rowBytes)));
+            even = TLanes.MultiplyAdd(x5, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x5, TLanes.OddBFloat16(bits), odd);
+            FloatGemv.Ask(next + (24 * width));
+            bits = TLanes.Load((float*)(data + (6 * rowBytes)));
+            even = TLanes.MultiplyAdd(x6, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x6, TLanes.OddBFloat16(bits), odd);
+            FloatGemv.Ask(next + (28 * width));
+            bits = TLanes.Load((float*)(data + (7 * rowBytes)));
+            even = TLanes.MultiplyAdd(x7, TLanes.EvenBFloat16(bits), even);
+            odd = TLanes.MultiplyAdd(x7, TLanes.OddBFloat16(bits), odd);
+            TLanes.Store(TLanes.FirstZipped(even, odd), y + c);
+            TLanes.Store(TLanes.SecondZipped(even, odd), y + c + width);
         }
     }
 
@@ -154,14 +224,6 @@ internal static unsafe class TransposedGemm
         TLanes a4 = TLanes.Load(y + (4 * width)), a5 = TLanes.Load(y + (5 * width)), a6 = TLanes.Load(y + (6 * width)), a7 = TLanes.Load(y + (7 * width));
         for (int n = 0; n < rows; n++)
         {
-            if (Sse.IsSupported)
-            {
-                TRow.Prefetch(data, c, (int)(PrefetchRows * rowBytes));
-                TRow.Prefetch(data, c + (2 * width), (int)(PrefetchRows * rowBytes));
-                TRow.Prefetch(data, c + (4 * width), (int)(PrefetchRows * rowBytes));
-                TRow.Prefetch(data, c + (6 * width), (int)(PrefetchRows * rowBytes));
-            }
-
             TLanes v = TLanes.Broadcast(x[n]);
             a0 = TLanes.MultiplyAdd(v, TRow.Load(data, c), a0);
             a1 = TLanes.MultiplyAdd(v, TRow.Load(data, c + width), a1);
