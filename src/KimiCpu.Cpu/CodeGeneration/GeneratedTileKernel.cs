@@ -33,7 +33,7 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
     /// <summary>One for the process; null where CPU, runtime or system do not allow it.</summary>
     public static GeneratedTileKernel? Shared => s_shared.Value;
 
-    public override bool Prefetches => true;
+    public override int PrefetchedLines => TileCode.LinesOfGroup;
 
     public override int MaxTokens => _tiles.Length;
 

@@ -29,6 +29,9 @@ internal static class TileCode
     /// </summary>
     private const int PrefetchDistance = 4096;
 
+    /// <summary>Cache lines that products of several tokens ask for with each group: a whole block while eight tokens are multiplied.</summary>
+    public const int LinesOfGroup = 4;
+
     public static int MaxTokens(CallingConvention convention) => (convention.Vectors.Count - FixedRegisters) / RegistersPerToken;
 
     public static void Write(Assembler code, CallingConvention convention, int tokens)
@@ -63,8 +66,12 @@ internal static class TileCode
         code.Label(ref nextBlock);
         if (tokens > 1)
         {
-            code.prefetcht1(__byte_ptr[prefetch]);
-            code.add(prefetch, 64);
+            for (int line = 0; line < LinesOfGroup; line++)
+            {
+                code.prefetcht1(__byte_ptr[prefetch + (64 * line)]);
+            }
+
+            code.add(prefetch, 64 * LinesOfGroup);
         }
 
         for (int t = 0; t < tokens; t++)

@@ -182,16 +182,17 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         TileUnpacker.Touch(weight, firstRow, scratch.Prefetched == weight.Data + (firstRow * weight.RowBytes) ? scratch.PrefetchedLines : 0);
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
         byte* prefetch = next.IsEmpty || nextRow >= next.Rows ? scratch.Weights : next.Data + (nextRow * next.RowBytes);
-        int linesOfCall = tiles.Blocks * LaneSum.Lanes;
+        int linesOfCall = tiles.Blocks * LaneSum.Lanes * _kernel.PrefetchedLines;
+        long linesOfBlock = BlockRows * next.RowBytes / 64;
         scratch.Prefetched = prefetch;
         scratch.PrefetchedLines = 0;
         for (int first = 0; first < group.PairCount;)
         {
             int tokens = _kernel.NextTile(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
-            _kernel.Multiply(
-                scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, prefetch + (64 * scratch.PrefetchedLines), y + (first * BlockRows), BlockRows);
-            scratch.PrefetchedLines += _kernel.Prefetches ? linesOfCall : 0;
+            byte* wanted = scratch.PrefetchedLines < linesOfBlock ? prefetch + (64 * scratch.PrefetchedLines) : scratch.Weights;
+            _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, wanted, y + (first * BlockRows), BlockRows);
+            scratch.PrefetchedLines += linesOfCall;
             first += tokens;
         }
     }

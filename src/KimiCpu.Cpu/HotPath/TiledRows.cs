@@ -73,10 +73,17 @@ internal sealed unsafe class TiledRows : IDisposable
     /// <summary>y[t * yStride + r] of the 32 rows of a tile for all tokens.</summary>
     public void Multiply(byte* weightTile, float* y, long yStride, int worker)
     {
+        // The next tile is asked for while this one is multiplied.
+        long tileBytes = (long)_tiles.Blocks * LaneSum.Lanes * WeightTile.RecordBytes;
+        byte* next = weightTile + tileBytes;
+        byte* end = next + tileBytes;
+        long bytesOfCall = 64L * _tiles.Blocks * LaneSum.Lanes * _kernel.PrefetchedLines;
         for (int first = 0; first < _tokens;)
         {
             int count = _kernel.NextTile(_tokens - first);
-            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, weightTile, y + (first * yStride), yStride);
+            byte* wanted = next < end ? next : weightTile;
+            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, wanted, y + (first * yStride), yStride);
+            next += bytesOfCall;
             first += count;
         }
     }

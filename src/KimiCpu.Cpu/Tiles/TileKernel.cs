@@ -41,8 +41,8 @@ internal abstract unsafe class TileKernel
     /// <summary>Most tokens of a tile.</summary>
     public abstract int MaxTokens { get; }
 
-    /// <summary>Whether products of several tokens ask for the line they are told to.</summary>
-    public virtual bool Prefetches => false;
+    /// <summary>Cache lines that a product of several tokens asks for with each group; 0 if it does not.</summary>
+    public virtual int PrefetchedLines => 0;
 
     /// <summary>Kinds that this machine can run, the slowest first.</summary>
     public static IEnumerable<TileKernelKind> Supported => Enum.GetValues<TileKernelKind>().Where(IsSupported);
@@ -79,7 +79,7 @@ internal abstract unsafe class TileKernel
     /// <param name="tokens">1 … <see cref="MaxTokens"/>.</param>
     /// <param name="blocks">At least 1.</param>
     /// <param name="lanes">Receives the sums.</param>
-    /// <param name="prefetch">A cache line to ask for with each group, from here on; never read, so any address will do.</param>
+    /// <param name="prefetch">Cache lines to ask for, <see cref="PrefetchedLines"/> with each group, from here on; never read, so any address will do.</param>
     public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch);
 
     /// <summary>y[r] = Σ W[r, c] x[c] of one token, from INT4 weights as stored; the bits of a tile product.</summary>
