@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
@@ -46,13 +47,17 @@ internal static unsafe class ActivationQuantizer
 
     private static void Group(InstructionSet set, float* x, QuantizedRow row, int g)
     {
-        if (set is InstructionSet.Avx2 or InstructionSet.Avx512)
+        switch (set)
         {
-            GroupAvx2(x, row, g);
-        }
-        else
-        {
-            GroupScalar(x, GroupSize, row, g);
+            case InstructionSet.Avx2 or InstructionSet.Avx512:
+                GroupAvx2(x, row, g);
+                break;
+            case InstructionSet.Vector128:
+                GroupVector128(x, row, g);
+                break;
+            default:
+                GroupScalar(x, GroupSize, row, g);
+                break;
         }
     }
 
@@ -85,6 +90,68 @@ internal static unsafe class ActivationQuantizer
         : largest < Smallest ? (0, 0)
         : (largest / 127, 127 / largest);
 
+    private static void Clear(QuantizedRow row, int g)
+    {
+        Vector128<sbyte>.Zero.Store(row.Even + (g * Half));
+        Vector128<sbyte>.Zero.Store(row.Odd + (g * Half));
+        row.Corrections[g] = 0;
+    }
+
+    /// <summary>32 floats to 32 bytes; then pairs of columns are narrowed to their lower and to their upper byte.</summary>
+    private static void GroupVector128(float* x, QuantizedRow row, int g)
+    {
+        Vector128<float> magnitude = Vector128<float>.Zero;
+        Vector128<float> zeros = Vector128<float>.Zero;
+        for (int i = 0; i < GroupSize; i += 4)
+        {
+            // x - x is 0 for finite values and NaN for all others.
+            Vector128<float> value = Vector128.Load(x + i);
+            magnitude = Vector128.Max(magnitude, Vector128.Abs(value));
+            zeros += value - value;
+        }
+
+        bool finite = Vector128.EqualsAll(zeros, Vector128<float>.Zero);
+        (float scale, float inverse) = Scales(finite ? Largest(magnitude) : 0, finite);
+        row.Scales[g] = scale;
+        if (inverse == 0)
+        {
+            Clear(row, g);
+            return;
+        }
+
+        Vector128<int> sum = Vector128<int>.Zero;
+        Vector128<float> factor = Vector128.Create(inverse);
+        Vector128<ushort> low = Round16(x, factor, ref sum).AsUInt16();
+        Vector128<ushort> high = Round16(x + 16, factor, ref sum).AsUInt16();
+        row.Corrections[g] = -Int4Group32.Bias * Vector128.Sum(sum);
+        Vector128<ushort> mask = Vector128.Create((ushort)255);
+        Vector128.Narrow(low & mask, high & mask).AsSByte().Store(row.Even + (g * Half));
+        Vector128.Narrow(low >> 8, high >> 8).AsSByte().Store(row.Odd + (g * Half));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<sbyte> Round16(float* x, Vector128<float> factor, ref Vector128<int> sum)
+    {
+        Vector128<int> a = Round(x, factor);
+        Vector128<int> b = Round(x + 4, factor);
+        Vector128<int> c = Round(x + 8, factor);
+        Vector128<int> d = Round(x + 12, factor);
+        sum += (a + b) + (c + d);
+        return Vector128.Narrow(Vector128.Narrow(a, b), Vector128.Narrow(c, d));
+    }
+
+    /// <summary>To the nearest, ties to even; the native conversion is the same for values in range, and these are.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<int> Round(float* x, Vector128<float> factor) =>
+        Vector128.ConvertToInt32Native(Vector128.Round(Vector128.Load(x) * factor));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Largest(Vector128<float> magnitudes)
+    {
+        Vector128<float> most = Vector128.Max(magnitudes, Vector128.Shuffle(magnitudes, Vector128.Create(2, 3, 0, 1)));
+        return Vector128.Max(most, Vector128.Shuffle(most, Vector128.Create(1, 0, 3, 2))).ToScalar();
+    }
+
     /// <summary>32 floats: four vectors of 8, packed to bytes, then even bytes to the lower and odd ones to the upper half.</summary>
     private static void GroupAvx2(float* x, QuantizedRow row, int g)
     {
@@ -97,16 +164,11 @@ internal static unsafe class ActivationQuantizer
         // x - x is 0 for finite values and NaN for all others.
         Vector256<float> zeros = (a - a) + (b - b) + (c - c) + (d - d);
         bool finite = Vector256.EqualsAll(zeros, Vector256<float>.Zero);
-        Vector128<float> most = Vector128.Max(magnitude.GetLower(), magnitude.GetUpper());
-        most = Vector128.Max(most, Vector128.Shuffle(most, Vector128.Create(2, 3, 0, 1)));
-        most = Vector128.Max(most, Vector128.Shuffle(most, Vector128.Create(1, 0, 3, 2)));
-        (float scale, float inverse) = Scales(finite ? most.ToScalar() : 0, finite);
+        (float scale, float inverse) = Scales(finite ? Largest(Vector128.Max(magnitude.GetLower(), magnitude.GetUpper())) : 0, finite);
         row.Scales[g] = scale;
         if (inverse == 0)
         {
-            Vector128<sbyte>.Zero.Store(row.Even + (g * Half));
-            Vector128<sbyte>.Zero.Store(row.Odd + (g * Half));
-            row.Corrections[g] = 0;
+            Clear(row, g);
             return;
         }
 

@@ -9,8 +9,8 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// Four groups at a time, one vector of 16 packed bytes each. On Arm64 with the dot product extension two instructions
-/// sum a group; elsewhere products are summed as int16 (at most 4 x 15 x 127 = 7620 a lane) and widened.
+/// Four groups at a time, one vector of 16 packed bytes each, and pairwise sums that turn four vectors into one. On Arm64
+/// with the dot product extension two instructions multiply a group, without it four; elsewhere products are widened.
 /// </summary>
 internal static unsafe partial class Int4Gemv
 {
@@ -20,63 +20,104 @@ internal static unsafe partial class Int4Gemv
         int groups = Int4Group32.GroupsPerRow(weight.Columns);
         var steps = new RowSteps(weight.Columns);
         byte* rest = stackalloc byte[StepBytes + (2 * LaneSum.Lanes)];
-        float* lanes = stackalloc float[LaneSum.Lanes];
         for (int r = rowBegin; r < rowEnd; r++)
         {
             byte* data = DataOf(weight, r);
             ushort* scales = ScalesOf(weight, r, groups);
-            new Span<float>(lanes, LaneSum.Lanes).Clear();
+            Vector128<float> a = Vector128<float>.Zero;
+            Vector128<float> b = Vector128<float>.Zero;
+            Vector128<float> c = Vector128<float>.Zero;
+            Vector128<float> d = Vector128<float>.Zero;
             for (int s = 0; s < steps.Whole; s++)
             {
-                StepVector128(data + (s * StepBytes), scales + (s * LaneSum.Lanes), x, s, lanes);
+                byte* at = data + (s * StepBytes);
+                ushort* scale = scales + (s * LaneSum.Lanes);
+                a = QuarterStepVector128(at, scale, x, 4 * s, a);
+                b = QuarterStepVector128(at + 64, scale + 4, x, (4 * s) + 1, b);
+                c = QuarterStepVector128(at + 128, scale + 8, x, (4 * s) + 2, c);
+                d = QuarterStepVector128(at + 192, scale + 12, x, (4 * s) + 3, d);
             }
 
             if (steps.HasRest)
             {
                 steps.CopyRest(data, scales, rest);
-                StepVector128(rest, (ushort*)(rest + StepBytes), x, steps.Whole, lanes);
+                ushort* scale = (ushort*)(rest + StepBytes);
+                a = QuarterStepVector128(rest, scale, x, 4 * steps.Whole, a);
+                b = QuarterStepVector128(rest + 64, scale + 4, x, (4 * steps.Whole) + 1, b);
+                c = QuarterStepVector128(rest + 128, scale + 8, x, (4 * steps.Whole) + 2, c);
+                d = QuarterStepVector128(rest + 192, scale + 12, x, (4 * steps.Whole) + 3, d);
             }
 
-            y[r] = LaneSum.Fold(lanes);
+            y[r] = LaneSum.Fold(a, b, c, d);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StepVector128(byte* data, ushort* scales, QuantizedRow x, int step, float* lanes)
+    private static Vector128<float> QuarterStepVector128(byte* data, ushort* scales, QuantizedRow x, int quarter, Vector128<float> sum)
     {
-        for (int i = 0; i < LaneSum.Lanes; i += 4)
-        {
-            int at = (step * StepBytes) + (i * GroupBytes);
-            byte* packed = data + (i * GroupBytes);
-            Vector128<int> dots = Vector128.Create(
-                Vector128.Sum(Dot16(packed, x, at)),
-                Vector128.Sum(Dot16(packed + 16, x, at + 16)),
-                Vector128.Sum(Dot16(packed + 32, x, at + 32)),
-                Vector128.Sum(Dot16(packed + 48, x, at + 48)));
-            int g = (step * LaneSum.Lanes) + i;
-            dots += Vector128.Load(x.Corrections + g);
-            Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalar(Unsafe.ReadUnaligned<ulong>(scales + i)).AsUInt16()) << 16).AsSingle() * Vector128.Load(x.Scales + g);
-            (Vector128.Load(lanes + i) + (Vector128.ConvertToSingle(dots) * scale)).Store(lanes + i);
-        }
+        int g = quarter * (LaneSum.Lanes / 4);
+        Vector128<int> dots = Dots64(data, x.Even + (g * GroupBytes), x.Odd + (g * GroupBytes)) + Vector128.Load(x.Corrections + g);
+        Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<double>(scales)).AsUInt16()) << 16).AsSingle() * Vector128.Load(x.Scales + g);
+        return sum + (Vector128.ConvertToSingle(dots) * scale);
     }
 
+    /// <summary>Lane i: the sum of group i.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<int> Dot16(byte* weights, QuantizedRow x, int at)
+    private static Vector128<int> Dots64(byte* weights, sbyte* even, sbyte* odd)
     {
-        Vector128<byte> packed = Vector128.Load(weights);
-        Vector128<byte> even = packed & Vector128.Create((byte)15);
-        Vector128<byte> odd = packed >> 4;
         if (Dp.IsSupported)
         {
-            return Dp.DotProduct(Dp.DotProduct(Vector128<int>.Zero, even.AsSByte(), Vector128.Load(x.Even + at)), odd.AsSByte(), Vector128.Load(x.Odd + at));
+            return AdvSimd.Arm64.AddPairwise(
+                AdvSimd.Arm64.AddPairwise(DotProducts(weights, even, odd), DotProducts(weights + 16, even + 16, odd + 16)),
+                AdvSimd.Arm64.AddPairwise(DotProducts(weights + 32, even + 32, odd + 32), DotProducts(weights + 48, even + 48, odd + 48)));
         }
 
-        Vector128<short> both = Products(even, Vector128.Load(x.Even + at)) + Products(odd, Vector128.Load(x.Odd + at));
-        return Vector128.WidenLower(both) + Vector128.WidenUpper(both);
+        Vector128<short> a = Products(weights, even, odd);
+        Vector128<short> b = Products(weights + 16, even + 16, odd + 16);
+        Vector128<short> c = Products(weights + 32, even + 32, odd + 32);
+        Vector128<short> d = Products(weights + 48, even + 48, odd + 48);
+        if (AdvSimd.Arm64.IsSupported)
+        {
+            // Two steps stay within int16: at most 4 x 7620.
+            return AdvSimd.AddPairwiseWidening(AdvSimd.Arm64.AddPairwise(AdvSimd.Arm64.AddPairwise(a, b), AdvSimd.Arm64.AddPairwise(c, d)));
+        }
+
+        return Vector128.Create(Sum(a), Sum(b), Sum(c), Sum(d));
     }
 
-    /// <summary>Lane i: w[i] x[i] + w[i + 8] x[i + 8].</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<short> Products(Vector128<byte> weights, Vector128<sbyte> x) =>
-        (Vector128.WidenLower(weights).AsInt16() * Vector128.WidenLower(x)) + (Vector128.WidenUpper(weights).AsInt16() * Vector128.WidenUpper(x));
+    private static Vector128<int> DotProducts(byte* weights, sbyte* even, sbyte* odd)
+    {
+        (Vector128<sbyte> low, Vector128<sbyte> high) = Nibbles(weights);
+        return Dp.DotProduct(Dp.DotProduct(Vector128<int>.Zero, low, Vector128.Load(even)), high, Vector128.Load(odd));
+    }
+
+    /// <summary>Lane i: the products of columns 2 i, 2 i + 1, 2 i + 16 and 2 i + 17, at most 4 x 15 x 127 = 7620.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<short> Products(byte* weights, sbyte* even, sbyte* odd)
+    {
+        (Vector128<sbyte> low, Vector128<sbyte> high) = Nibbles(weights);
+        Vector128<sbyte> e = Vector128.Load(even);
+        Vector128<sbyte> o = Vector128.Load(odd);
+        if (AdvSimd.IsSupported)
+        {
+            Vector128<short> sum = AdvSimd.MultiplyWideningLower(low.GetLower(), e.GetLower());
+            sum = AdvSimd.MultiplyWideningUpperAndAdd(sum, low, e);
+            sum = AdvSimd.MultiplyWideningLowerAndAdd(sum, high.GetLower(), o.GetLower());
+            return AdvSimd.MultiplyWideningUpperAndAdd(sum, high, o);
+        }
+
+        return (Vector128.WidenLower(low) * Vector128.WidenLower(e)) + (Vector128.WidenUpper(low) * Vector128.WidenUpper(e))
+            + (Vector128.WidenLower(high) * Vector128.WidenLower(o)) + (Vector128.WidenUpper(high) * Vector128.WidenUpper(o));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector128<sbyte> Low, Vector128<sbyte> High) Nibbles(byte* weights)
+    {
+        Vector128<byte> packed = Vector128.Load(weights);
+        return ((packed & Vector128.Create((byte)15)).AsSByte(), (packed >> 4).AsSByte());
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Sum(Vector128<short> products) => Vector128.Sum(Vector128.WidenLower(products) + Vector128.WidenUpper(products));
 }

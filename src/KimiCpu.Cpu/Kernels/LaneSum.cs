@@ -20,11 +20,11 @@ internal static unsafe class LaneSum
     /// <summary>Blocks of 16 groups that so many columns fill, the last one perhaps in part.</summary>
     public static int BlocksOf(int columns) => (Int4Group32.GroupsPerRow(columns) + Lanes - 1) / Lanes;
 
-    public static float Fold(float* lanes)
-    {
-        Vector128<float> a = (Vector128.Load(lanes) + Vector128.Load(lanes + 8)) + (Vector128.Load(lanes + 4) + Vector128.Load(lanes + 12));
-        return Fold(a);
-    }
+    public static float Fold(float* lanes) =>
+        Fold(Vector128.Load(lanes), Vector128.Load(lanes + 4), Vector128.Load(lanes + 8), Vector128.Load(lanes + 12));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Fold(Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d) => Fold((a + c) + (b + d));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Fold(Vector512<float> lanes) => Fold(lanes.GetLower(), lanes.GetUpper());

@@ -41,7 +41,7 @@ internal readonly unsafe struct TileLanes128 : ITileLanes
         }
 
         dot += sum << 7;
-        Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalar(Unsafe.ReadUnaligned<ulong>(scales + row)).AsUInt16()) << 16).AsSingle() * ((float*)(x + (8 * xStride)))[0];
+        Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<double>(scales + row)).AsUInt16()) << 16).AsSingle() * ((float*)(x + (8 * xStride)))[0];
         (Vector128.Load(sums) + (Vector128.ConvertToSingle(dot) * scale)).Store(sums);
     }
 

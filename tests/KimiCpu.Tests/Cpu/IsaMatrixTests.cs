@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
 using KimiCpu.Cpu;
 
 namespace KimiCpu.Tests.Cpu;
@@ -14,10 +16,29 @@ namespace KimiCpu.Tests.Cpu;
 internal sealed class IsaMatrixTests
 {
     private const string ExpectedBest = "KIMICPU_TEST_EXPECTED_BEST";
+    private const string DotProductSwitch = "DOTNET_EnableArm64Dp";
 
-    [TestCase("DOTNET_EnableAVX512", InstructionSet.Avx2)]
-    [TestCase("DOTNET_EnableAVX2", InstructionSet.Vector128)]
-    [TestCase("DOTNET_EnableHWIntrinsic", InstructionSet.Scalar)]
+    /// <summary>What turns off a level of this architecture, and the best that is left.</summary>
+    private static IEnumerable<object[]> Levels
+    {
+        get
+        {
+            if (X86Base.IsSupported)
+            {
+                yield return ["DOTNET_EnableAVX512", InstructionSet.Avx2];
+                yield return ["DOTNET_EnableAVX2", InstructionSet.Vector128];
+            }
+
+            if (Dp.IsSupported)
+            {
+                yield return [DotProductSwitch, InstructionSet.Vector128];
+            }
+
+            yield return ["DOTNET_EnableHWIntrinsic", InstructionSet.Scalar];
+        }
+    }
+
+    [TestCaseSource(nameof(Levels))]
     [CancelAfter(240_000)]
     public void Kernels_pass_on_a_smaller_cpu(string turnedOff, InstructionSet best)
     {
@@ -51,6 +72,7 @@ internal sealed class IsaMatrixTests
         if (Environment.GetEnvironmentVariable(ExpectedBest) is { } expected)
         {
             Assert.That(CpuFeatures.Best.ToString(), Is.EqualTo(expected));
+            Assert.That(Dp.IsSupported && Environment.GetEnvironmentVariable(DotProductSwitch) == "0", Is.False);
         }
     }
 }
