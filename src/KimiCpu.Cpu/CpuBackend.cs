@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Cpu.Threading;
 using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu;
@@ -13,6 +14,9 @@ internal sealed record CpuBackendOptions
 
     /// <summary>Null for one per physical core.</summary>
     public int? Threads { get; init; }
+
+    /// <summary>A made-up machine, for tests: threads are divided among its nodes and tied to nothing.</summary>
+    public CpuTopology? SimulatedTopology { get; init; }
 
     /// <summary>Whether the hot path is copied to 8-bit weights, which halves what a token reads of it.</summary>
     public bool Int8HotPath { get; init; }
@@ -30,10 +34,10 @@ internal sealed class CpuBackend : IDisposable
     public CpuBackend(ModelWeights weights, CpuBackendOptions options)
     {
         Kernel = TileKernel.Best(options.AllowGeneratedCode);
-        Pool = new WorkerPool(options.Threads);
+        Pool = new WorkerPool(options.Threads, options.SimulatedTopology, tie: options.SimulatedTopology is null);
         Memory = new CpuMemory(Pool);
         _copies = options.Int8HotPath ? new Int8Copies(Pool) : null;
-        var hot = new HotWeights(weights, _copies);
+        HotWeights hot = MakeHot(weights);
         _shared = new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel);
         HotPath = new CpuHotPath(weights, hot, Pool, options.Precision, Kernel);
         Experts = new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, _shared);
@@ -63,5 +67,24 @@ internal sealed class CpuBackend : IDisposable
         _shared.Dispose();
         _copies?.Dispose();
         Pool.Dispose();
+    }
+
+    /// <summary>The thread that calls the pool writes a part of the copies too. On several nodes that is one tied to its node, since the opener's own stays as it is.</summary>
+    private HotWeights MakeHot(ModelWeights weights)
+    {
+        if (_copies is null || Pool.NodeCount == 1)
+        {
+            return new HotWeights(weights, _copies);
+        }
+
+        return Task.Factory.StartNew(
+            () =>
+            {
+                Pool.TieCaller();
+                return new HotWeights(weights, _copies);
+            },
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default).GetAwaiter().GetResult();
     }
 }

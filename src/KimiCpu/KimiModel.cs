@@ -60,7 +60,7 @@ public sealed class KimiModel : IKimiModel
             AllowGeneratedCode = options.RuntimeCodeGeneration,
         });
         var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
-        _engine = new GenerationEngine(new ForwardPass(weights, _cpu.HotPath, _cpu.Experts), cache, options.PrefillChunk, _cpu.Memory);
+        _engine = new GenerationEngine(new ForwardPass(weights, _cpu.HotPath, _cpu.Experts), cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
         Info = new KimiModelInfo
         {
             Name = checkpoint.Name,

@@ -17,6 +17,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly WorkerPool _pool;
     private readonly bool[] _integerLayers;
     private readonly ExpertGroups _groups;
+    private readonly ExpertSlices _slices;
     private readonly Int4Experts _int4;
     private readonly FloatExperts _float;
     private readonly IExpertPasses? _shared;
@@ -39,6 +40,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _pool = pool;
         _integerLayers = [.. weights.Layers.Select(l => precision == ComputePrecision.Fast && l.Experts.All(IsInt4))];
         _groups = new ExpertGroups(_shape);
+        _slices = new ExpertSlices(pool);
         _int4 = new Int4Experts(weights, pool, kernel);
         _float = new FloatExperts(weights, pool);
         _shared = shared;
@@ -59,7 +61,8 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         fixed (float* target = sum)
         {
             _sum = target;
-            _pool.Run(_sharedItems + _passes.GateUpItems, _gateUp);
+            _slices.Build(_sharedItems, _groups.Count, _passes.GateUpItems);
+            _pool.Run(_slices.NodeEnds, _gateUp);
             _pool.Run(WeightTile.TilesOf(_shape.HiddenSize), _down);
         }
     }
@@ -76,8 +79,9 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 
     private void GateUp(int begin, int end, int worker)
     {
-        for (int item = begin; item < end; item++)
+        for (int place = begin; place < end; place++)
         {
+            int item = _slices[place];
             if (item < _sharedItems)
             {
                 _shared!.GateUp(item, worker);
@@ -89,7 +93,10 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         }
     }
 
-    /// <summary>Item: a block of output rows, for all experts one after another, so that sums need no locks and keep one order.</summary>
+    /// <summary>
+    /// Item: a block of output rows, for all experts one after another, so that sums need no locks and keep one order. The
+    /// pool cuts these blocks among the nodes the same way whatever experts are chosen.
+    /// </summary>
     private void Down(int begin, int end, int worker)
     {
         int size = _shape.HiddenSize;

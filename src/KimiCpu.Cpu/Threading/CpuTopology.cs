@@ -1,96 +1,58 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Globalization;
-using System.Runtime.InteropServices;
-
 namespace KimiCpu.Cpu.Threading;
 
-/// <summary>Which logical processors this process may use, one per physical core first.</summary>
-internal static partial class CpuTopology
+/// <summary>A logical processor that this process may use.</summary>
+/// <param name="Id">How the system numbers it; on Windows 64 times its group and its number there.</param>
+/// <param name="Core">Equal for the hyper-threads of one physical core, different for those of two.</param>
+/// <param name="Node">The NUMA node whose memory is near.</param>
+internal readonly record struct LogicalProcessor(int Id, int Core, int Node);
+
+/// <summary>The processors that a process may use, as a value.</summary>
+internal sealed class CpuTopology
 {
-    private const int MaskBytes = 1024 / 8;
-
-    /// <summary>
-    /// One logical processor of each physical core that this process may run on. Second hyper-threads are left out:
-    /// they add no bandwidth and slow the first ones down. Limited by the processor quota of a container.
-    /// </summary>
-    public static IReadOnlyList<int> PhysicalCores { get; } = FindPhysicalCores();
-
-    /// <summary>Ties the calling thread to one logical processor; false where the system does not allow it.</summary>
-    public static unsafe bool TryPin(int processor)
+    /// <param name="processors">In any order; none counts as one.</param>
+    /// <param name="quota">Processors' worth of time that a container grants; null without a limit.</param>
+    public CpuTopology(IEnumerable<LogicalProcessor> processors, int? quota = null)
     {
-        try
+        Processors = [.. processors.OrderBy(p => p.Node).ThenBy(p => p.Id)];
+        if (Processors.Count == 0)
         {
-            if (OperatingSystem.IsLinux() && processor < 8 * MaskBytes)
-            {
-                byte* mask = stackalloc byte[MaskBytes];
-                new Span<byte>(mask, MaskBytes).Clear();
-                mask[processor / 8] = (byte)(1 << (processor % 8));
-                return SetAffinity(0, MaskBytes, mask) == 0;
-            }
+            Processors = [default];
+        }
 
-            return OperatingSystem.IsWindows() && processor < 64 && SetThreadAffinityMask(GetCurrentThread(), (nuint)1 << processor) != 0;
-        }
-        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
-        {
-            return false;
-        }
+        PhysicalCores = [.. Processors.DistinctBy(p => p.Core)];
+        Nodes = [.. Processors.Select(p => p.Node).Distinct()];
+        Quota = Math.Max(1, Math.Min(quota ?? int.MaxValue, Processors.Count));
     }
 
-    private static List<int> FindPhysicalCores()
-    {
-        List<int> allowed = OperatingSystem.IsLinux() ? AllowedOnLinux() : [.. Enumerable.Range(0, Environment.ProcessorCount)];
-        var seen = new HashSet<string>();
-        List<int> cores = [.. allowed.Where(cpu => seen.Add(SiblingsOf(cpu)))];
+    /// <summary>What the system says of this process. A container's quota is part of it, though no affinity mask shows it.</summary>
+    public static CpuTopology OfThisProcess { get; } = new(
+        OperatingSystem.IsLinux() ? LinuxTopology.Read()
+            : OperatingSystem.IsWindows() ? WindowsTopology.Read()
+            : OperatingSystem.IsMacOS() ? MacTopology.Read()
+            : Unknown(Environment.ProcessorCount),
+        Environment.ProcessorCount);
 
-        // ProcessorCount knows a container's quota, which the affinity mask does not show.
-        return cores.Count == 0 ? [0] : cores[..Math.Min(cores.Count, Environment.ProcessorCount)];
-    }
+    /// <summary>Node by node, and by rising id.</summary>
+    public IReadOnlyList<LogicalProcessor> Processors { get; }
 
-    /// <summary>A text equal for the hyper-threads of one core; unique where the system does not tell.</summary>
-    private static string SiblingsOf(int cpu)
-    {
-        try
-        {
-            return File.ReadAllText($"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return cpu.ToString(CultureInfo.InvariantCulture);
-        }
-    }
+    /// <summary>The first logical processor of each physical core, node by node. The others add no bandwidth and slow the first ones down.</summary>
+    public IReadOnlyList<LogicalProcessor> PhysicalCores { get; }
 
-    private static unsafe List<int> AllowedOnLinux()
-    {
-        byte* mask = stackalloc byte[MaskBytes];
-        new Span<byte>(mask, MaskBytes).Clear();
-        if (GetAffinity(0, MaskBytes, mask) != 0)
-        {
-            return [.. Enumerable.Range(0, Environment.ProcessorCount)];
-        }
+    /// <summary>Nodes that have processors, by rising number.</summary>
+    public IReadOnlyList<int> Nodes { get; }
 
-        var allowed = new List<int>();
-        for (int cpu = 0; cpu < 8 * MaskBytes; cpu++)
-        {
-            if ((mask[cpu / 8] >> (cpu % 8) & 1) != 0)
-            {
-                allowed.Add(cpu);
-            }
-        }
+    /// <summary>Processors' worth of time that this process may use.</summary>
+    public int Quota { get; }
 
-        return allowed;
-    }
+    /// <summary>One per physical core, but no more than the quota.</summary>
+    public int DefaultThreads => Math.Min(PhysicalCores.Count, Quota);
 
-    [LibraryImport("libc", EntryPoint = "sched_setaffinity")]
-    private static unsafe partial int SetAffinity(int thread, nuint size, byte* mask);
+    /// <summary>Processors of which nothing is known: each a core, all on one node.</summary>
+    public static IEnumerable<LogicalProcessor> Unknown(int count) => Enumerable.Range(0, count).Select(i => new LogicalProcessor(i, i, 0));
 
-    [LibraryImport("libc", EntryPoint = "sched_getaffinity")]
-    private static unsafe partial int GetAffinity(int thread, nuint size, byte* mask);
-
-    [LibraryImport("kernel32")]
-    private static partial nint GetCurrentThread();
-
-    [LibraryImport("kernel32")]
-    private static partial nuint SetThreadAffinityMask(nint thread, nuint mask);
+    /// <summary>Ids of a node's logical processors.</summary>
+    public int[] ProcessorsOf(int node) => [.. Processors.Where(p => p.Node == node).Select(p => p.Id)];
 }

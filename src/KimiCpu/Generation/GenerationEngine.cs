@@ -19,6 +19,7 @@ internal sealed class GenerationEngine : IDisposable
     private readonly KvCache _cache;
     private readonly int _prefillChunk;
     private readonly MemoryCeiling _ceiling;
+    private readonly Action? _started;
     private readonly Thread _thread;
     private readonly object _gate = new();
     private readonly Queue<GenerationJob> _submitted = new();
@@ -28,8 +29,14 @@ internal sealed class GenerationEngine : IDisposable
     private float[] _logits = [];
     private bool _disposed;
 
-    public GenerationEngine(ForwardPass forward, KvCache cache, int prefillChunk, IMemoryMeter memory)
+    /// <param name="forward">The model.</param>
+    /// <param name="cache">Of all jobs.</param>
+    /// <param name="prefillChunk">Most prompt tokens of a step.</param>
+    /// <param name="memory">Measures the bandwidth.</param>
+    /// <param name="started">Called once on the thread that runs the model, before anything else.</param>
+    public GenerationEngine(ForwardPass forward, KvCache cache, int prefillChunk, IMemoryMeter memory, Action? started = null)
     {
+        _started = started;
         _forward = forward;
         _cache = cache;
         _prefillChunk = prefillChunk;
@@ -86,6 +93,7 @@ internal sealed class GenerationEngine : IDisposable
 
     private void Loop()
     {
+        _started?.Invoke();
         while (TakeSubmitted())
         {
             try

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.Threading;
 
 namespace KimiCpu.Tests.Cpu;
 
@@ -84,12 +85,57 @@ internal sealed class WorkerPoolTests
     }
 
     [Test]
-    public void A_run_inside_a_run_is_refused()
+    public void A_run_inside_a_run_is_refused([Values(1, 2)] int threads, [Values(1, 4)] int items)
     {
-        using var pool = new WorkerPool(2);
+        using var pool = new WorkerPool(threads);
         Assert.That(
-            () => pool.Run(4, new PoolAction((_, _, _) => pool.Run(4, new PoolAction((_, _, _) => { })))),
+            () => pool.Run(items, new PoolAction((_, _, _) => pool.Run(1, new PoolAction((_, _, _) => { })))),
             Throws.InvalidOperationException);
+        int done = 0;
+        pool.Run(items, new PoolAction((begin, end, _) => Interlocked.Add(ref done, end - begin)));
+        Assert.That(done, Is.EqualTo(items));
+    }
+
+    [Test]
+    public void Fewer_active_threads_do_all_the_work_and_the_others_none([Values(1, 2, 3)] int active)
+    {
+        using var pool = new WorkerPool(4);
+        for (int round = 0; round < 200; round++)
+        {
+            pool.ActiveThreads = round % 2 == 0 ? active : 4;
+            var counts = new int[50];
+            pool.Run(50, new PoolAction((begin, end, worker) =>
+            {
+                Assert.That(worker, Is.LessThan(pool.ActiveThreads));
+                for (int i = begin; i < end; i++)
+                {
+                    Interlocked.Increment(ref counts[i]);
+                }
+            }));
+            Assert.That(counts, Is.All.EqualTo(1));
+        }
+
+        Assert.That(() => pool.ActiveThreads = 5, Throws.TypeOf<ArgumentOutOfRangeException>());
+        Assert.That(() => pool.ActiveThreads = 0, Throws.TypeOf<ArgumentOutOfRangeException>());
+    }
+
+    [Test]
+    public void Only_one_pool_at_a_time_has_cores_of_its_own()
+    {
+        if (CpuTopology.OfThisProcess.PhysicalCores.Count != CpuTopology.OfThisProcess.DefaultThreads)
+        {
+            Assert.Ignore("A quota leaves less time than there are cores.");
+        }
+
+        using (var first = new WorkerPool())
+        {
+            using var second = new WorkerPool();
+            Assert.That((first.OnCores, second.OnCores), Is.EqualTo((true, false)));
+        }
+
+        using var third = new WorkerPool();
+        using var other = new WorkerPool(third.Threads + 1);
+        Assert.That((third.OnCores, other.OnCores), Is.EqualTo((true, false)));
     }
 
     [Test]

@@ -5,6 +5,7 @@ using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.Threading;
 using KimiCpu.Model;
 using KimiCpu.Weights;
 
@@ -27,7 +28,7 @@ internal sealed class ModelUnderTest : IDisposable
     private readonly IHotPath _hotPath;
     private readonly IRoutedExperts _experts;
 
-    public ModelUnderTest(string folder, Backend backend, int? threads = null)
+    public ModelUnderTest(string folder, Backend backend, int? threads = null, CpuTopology? topology = null)
     {
         _checkpoint = Checkpoint.Open(folder);
         Weights = WeightLoader.Load(_checkpoint);
@@ -39,7 +40,7 @@ internal sealed class ModelUnderTest : IDisposable
         else
         {
             ComputePrecision precision = backend == Backend.CpuExact ? ComputePrecision.Exact : ComputePrecision.Fast;
-            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, Int8HotPath = backend == Backend.CpuInt8 });
+            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, SimulatedTopology = topology, Int8HotPath = backend == Backend.CpuInt8 });
             _hotPath = _cpu.HotPath;
             _experts = _cpu.Experts;
         }
@@ -55,6 +56,9 @@ internal sealed class ModelUnderTest : IDisposable
     public KvCache Cache { get; }
 
     public IHotPath HotPath => _hotPath;
+
+    /// <summary>Of the CPU backends.</summary>
+    public WorkerPool Pool => _cpu!.Pool;
 
     public int Vocabulary => Weights.Shape.VocabularySize;
 

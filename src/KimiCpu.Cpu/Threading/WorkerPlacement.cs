@@ -1,0 +1,67 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cpu.Threading;
+
+/// <summary>Workers that read one node's memory; their indices follow one another.</summary>
+/// <param name="First">Index of the first.</param>
+/// <param name="Threads">How many.</param>
+/// <param name="Processors">All processors of the node; empty where nothing ties the workers to it.</param>
+internal sealed record WorkerNode(int First, int Threads, int[] Processors);
+
+/// <summary>Which worker runs where.</summary>
+internal sealed class WorkerPlacement
+{
+    private readonly int[]? _cores;
+
+    private WorkerPlacement(WorkerNode[] nodes, int[]? cores)
+    {
+        Nodes = nodes;
+        _cores = cores;
+    }
+
+    /// <summary>At least one; node 0 has worker 0, which is the caller.</summary>
+    public IReadOnlyList<WorkerNode> Nodes { get; }
+
+    /// <summary>
+    /// Whether so many threads can have a core each. Fewer or more threads float. So do all of them where a quota allows less
+    /// time than there are cores: several containers, each tied to the same first cores, would share those and leave the rest.
+    /// </summary>
+    public static bool SuitsCores(CpuTopology topology, int threads) => threads == topology.PhysicalCores.Count && topology.Quota >= threads;
+
+    /// <summary>Divides threads among the nodes in proportion to their cores.</summary>
+    /// <param name="topology">Of the machine.</param>
+    /// <param name="threads">How many.</param>
+    /// <param name="cores">Whether each has a core of its own; else it may run on any processor of its node.</param>
+    public static WorkerPlacement Of(CpuTopology topology, int threads, bool cores)
+    {
+        int[]? own = cores ? [.. topology.PhysicalCores.Select(c => c.Id)] : null;
+        if (topology.Nodes.Count == 1 || threads < topology.Nodes.Count)
+        {
+            return new WorkerPlacement([new WorkerNode(0, threads, [])], own);
+        }
+
+        List<WorkerNode> nodes = [];
+        int coresBefore = 0;
+        foreach (int node in topology.Nodes)
+        {
+            int coresAfter = coresBefore + topology.PhysicalCores.Count(c => c.Node == node);
+            int first = Cut(coresBefore);
+            int count = Cut(coresAfter) - first;
+            if (count > 0)
+            {
+                nodes.Add(new WorkerNode(first, count, topology.ProcessorsOf(node)));
+            }
+
+            coresBefore = coresAfter;
+        }
+
+        return new WorkerPlacement([.. nodes], own);
+
+        int Cut(int before) => (int)((long)threads * before / topology.PhysicalCores.Count);
+    }
+
+    /// <summary>Processors for a worker; empty where it may run anywhere.</summary>
+    public int[] ProcessorsOf(int worker) =>
+        _cores is not null ? [_cores[worker]] : Nodes.First(n => worker < n.First + n.Threads).Processors;
+}

@@ -1,0 +1,174 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Buffers.Binary;
+using KimiCpu.Cpu.Threading;
+
+namespace KimiCpu.Tests.Cpu.Threading;
+
+[TestFixture]
+internal sealed class CpuTopologyTests
+{
+    private string _folder = null!;
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    [TestCase("0", new[] { 0 })]
+    [TestCase("0-3,8-11\n", new[] { 0, 1, 2, 3, 8, 9, 10, 11 })]
+    [TestCase(" 5, 7-7 ", new[] { 5, 7 })]
+    [TestCase("\n", new int[0])]
+    [TestCase("3-1", null)]
+    [TestCase("a", null)]
+    [TestCase("1-", null)]
+    [TestCase("-1", null)]
+    [TestCase("0-4000000000", null)]
+    [TestCase("0-100000", null)]
+    public void List_of_processors(string text, int[]? expected) => Assert.That(LinuxTopology.ParseList(text), Is.EqualTo(expected));
+
+    [Test]
+    public void Two_nodes_of_four_cores_with_two_threads_each()
+    {
+        WriteTwoNodes();
+        CpuTopology topology = Read([.. Enumerable.Range(0, 16)]);
+        Assert.That(topology.Nodes, Is.EqualTo(new[] { 0, 1 }));
+        Assert.That(topology.PhysicalCores, Is.EqualTo(Enumerable.Range(0, 8).Select(i => new LogicalProcessor(i, i, i / 4))));
+        Assert.That(topology.ProcessorsOf(1), Is.EqualTo(new[] { 4, 5, 6, 7, 12, 13, 14, 15 }));
+        Assert.That((topology.Processors.Count, topology.DefaultThreads, topology.Quota), Is.EqualTo((16, 8, 16)));
+    }
+
+    [Test]
+    public void Mask_and_processors_that_are_off_count()
+    {
+        WriteTwoNodes();
+        Write("cpu/online", "0-4,6-15");
+
+        // The second thread of core 4 stands for it, since the mask lacks the first one.
+        CpuTopology topology = Read([1, 5, 6, 9, 12, 14]);
+        Assert.That(topology.PhysicalCores.Select(c => c.Id), Is.EqualTo(new[] { 1, 6, 12 }));
+        Assert.That(topology.PhysicalCores.Select(c => c.Node), Is.EqualTo(new[] { 0, 1, 1 }));
+    }
+
+    [Test]
+    public void Without_a_mask_the_processors_that_are_on_count()
+    {
+        WriteTwoNodes();
+        Write("cpu/online", "0-3,8-11");
+        Assert.That(Read(null).PhysicalCores.Select(c => c.Id), Is.EqualTo(new[] { 0, 1, 2, 3 }));
+    }
+
+    [Test]
+    public void Without_files_each_processor_is_a_core_of_one_node()
+    {
+        CpuTopology topology = Read([2, 3, 5]);
+        Assert.That(topology.PhysicalCores, Is.EqualTo(new LogicalProcessor[] { new(2, 2, 0), new(3, 3, 0), new(5, 5, 0) }));
+        Assert.That(Read(null).PhysicalCores, Has.Count.EqualTo(7));
+        Assert.That(new CpuTopology([]).DefaultThreads, Is.EqualTo(1));
+    }
+
+    [Test]
+    public void Damaged_files_are_as_missing_ones()
+    {
+        WriteTwoNodes();
+        Write("cpu/cpu3/topology/thread_siblings_list", "rubbish");
+        Write("cpu/online", "?");
+        Write("node/node1/cpulist", "4-");
+        Write("node/nodes/cpulist", "0-15");
+        CpuTopology topology = Read([0, 3, 4, 8, 11]);
+        Assert.That(topology.PhysicalCores, Is.EqualTo(new LogicalProcessor[] { new(0, 0, 0), new(3, 3, 0), new(4, 4, 0) }));
+    }
+
+    [Test]
+    public void Quota_limits_the_threads_and_unties_them()
+    {
+        WriteTwoNodes();
+        var topology = new CpuTopology(LinuxTopology.Read(_folder, [.. Enumerable.Range(0, 16)], 7), 3);
+        Assert.That(topology.DefaultThreads, Is.EqualTo(3));
+        Assert.That(WorkerPlacement.SuitsCores(topology, 3), Is.False);
+        Assert.That(WorkerPlacement.SuitsCores(topology, 8), Is.False);
+        Assert.That(WorkerPlacement.SuitsCores(Read([0, 1, 2, 3]), 4), Is.True);
+        Assert.That(WorkerPlacement.SuitsCores(Read([0, 1, 2, 3]), 3), Is.False);
+    }
+
+    [Test]
+    public void Threads_are_divided_among_the_nodes_by_their_cores()
+    {
+        var topology = new CpuTopology(Enumerable.Range(0, 12).Select(i => new LogicalProcessor(i, i, i < 8 ? 0 : 5)));
+        Assert.That(Threads(12), Is.EqualTo(new[] { 8, 4 }));
+        Assert.That(Threads(6), Is.EqualTo(new[] { 4, 2 }));
+        Assert.That(Threads(2), Is.EqualTo(new[] { 1, 1 }));
+        Assert.That(Threads(1), Is.EqualTo(new[] { 1 }));
+        Assert.That(Threads(25).Sum(), Is.EqualTo(25));
+        WorkerPlacement floating = WorkerPlacement.Of(topology, 6, cores: false);
+        Assert.That(floating.ProcessorsOf(5), Is.EqualTo(new[] { 8, 9, 10, 11 }));
+        Assert.That(WorkerPlacement.Of(topology, 12, cores: true).ProcessorsOf(9), Is.EqualTo(new[] { 9 }));
+        Assert.That(WorkerPlacement.Of(topology, 1, cores: false).ProcessorsOf(0), Is.Empty);
+
+        int[] Threads(int count) => [.. WorkerPlacement.Of(topology, count, cores: false).Nodes.Select(n => n.Threads)];
+    }
+
+    [Test]
+    public void Windows_groups_cores_and_nodes()
+    {
+        // Two groups of two cores with two threads each; the second node's record is of an older system, without a count.
+        byte[] cores = [.. Record(0, 0, 1, (0, 0b0011)), .. Record(0, 0, 1, (0, 0b1100)), .. Record(0, 0, 1, (1, 0b0011)), .. Record(0, 0, 1, (1, 0b1100))];
+        byte[] nodes = [.. Record(1, 0, 1, (0, 0b1111)), .. Record(1, 3, 0, (1, 0b1111))];
+        var topology = new CpuTopology(WindowsTopology.Read(cores, nodes, 0b0001, 8));
+        Assert.That(topology.PhysicalCores, Is.EqualTo(new LogicalProcessor[] { new(0, 0, 0), new(2, 1, 0), new(64, 2, 3), new(66, 3, 3) }));
+
+        // With one group the mask of the process counts; cut records end the list.
+        Assert.That(WindowsTopology.Read(cores.AsSpan(0, 100), nodes, 0b0110, 8).Select(p => p.Id), Is.EqualTo(new[] { 1, 2 }));
+        Assert.That(WindowsTopology.Read([], [], 0, 3).Count(), Is.EqualTo(3));
+
+        // A node over two groups.
+        var wide = WindowsTopology.Read(cores, Record(1, 2, 2, (0, 0b1111), (1, 0b1111)), 0, 8);
+        Assert.That(wide.Select(p => p.Node), Is.All.EqualTo(2));
+    }
+
+    [Test]
+    public void This_process_has_processors()
+    {
+        CpuTopology topology = CpuTopology.OfThisProcess;
+        Assert.That(topology.DefaultThreads, Is.InRange(1, Environment.ProcessorCount));
+        Assert.That(topology.Processors.Select(p => p.Id), Is.Unique);
+    }
+
+    private static byte[] Record(int kind, int number, int masks, params (int Group, ulong Mask)[] groups)
+    {
+        var record = new byte[32 + (16 * groups.Length)];
+        BinaryPrimitives.WriteInt32LittleEndian(record, kind);
+        BinaryPrimitives.WriteInt32LittleEndian(record.AsSpan(4), record.Length);
+        BinaryPrimitives.WriteInt32LittleEndian(record.AsSpan(8), number);
+        BinaryPrimitives.WriteUInt16LittleEndian(record.AsSpan(30), (ushort)masks);
+        for (int i = 0; i < groups.Length; i++)
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(record.AsSpan(32 + (16 * i)), groups[i].Mask);
+            BinaryPrimitives.WriteUInt16LittleEndian(record.AsSpan(40 + (16 * i)), (ushort)groups[i].Group);
+        }
+
+        return record;
+    }
+
+    private CpuTopology Read(int[]? allowed) => new(LinuxTopology.Read(_folder, allowed, 7));
+
+    private void WriteTwoNodes()
+    {
+        Write("cpu/online", "0-15\n");
+        Write("node/node0/cpulist", "0-3,8-11\n");
+        Write("node/node1/cpulist", "4-7,12-15\n");
+        for (int cpu = 0; cpu < 16; cpu++)
+        {
+            Write($"cpu/cpu{cpu}/topology/thread_siblings_list", $"{cpu % 8},{(cpu % 8) + 8}\n");
+        }
+    }
+
+    private void Write(string path, string text)
+    {
+        string file = Path.Combine(_folder, path);
+        Directory.CreateDirectory(Path.GetDirectoryName(file)!);
+        File.WriteAllText(file, text);
+    }
+}
