@@ -1,8 +1,11 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using System.Text;
 
 namespace KimiCpu.Cpu;
 
@@ -44,6 +47,9 @@ internal static class CpuFeatures
     /// </summary>
     public static bool HasAvx512Vnni { get; } = IsSupported(InstructionSet.Avx512) && X86Base.CpuId(0, 0).Eax >= 7 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 
+    /// <summary>What the CPU calls itself; its architecture where it does not say.</summary>
+    public static string Name { get; } = FindName();
+
     public static bool IsSupported(InstructionSet set) => set switch
     {
         InstructionSet.Scalar => true,
@@ -52,4 +58,27 @@ internal static class CpuFeatures
         InstructionSet.Avx512 => Avx512BW.IsSupported && Avx512F.IsSupported && Vector512.IsHardwareAccelerated,
         _ => false,
     };
+
+    private static string FindName()
+    {
+        const int Extended = unchecked((int)0x80000000);
+        const int FirstLeaf = Extended + 2;
+        const int Leaves = 3;
+        if (X86Base.IsSupported && (uint)X86Base.CpuId(Extended, 0).Eax >= unchecked((uint)(FirstLeaf + Leaves - 1)))
+        {
+            Span<byte> text = stackalloc byte[16 * Leaves];
+            for (int i = 0; i < Leaves; i++)
+            {
+                (int a, int b, int c, int d) = X86Base.CpuId(FirstLeaf + i, 0);
+                BinaryPrimitives.WriteInt32LittleEndian(text[(16 * i)..], a);
+                BinaryPrimitives.WriteInt32LittleEndian(text[((16 * i) + 4)..], b);
+                BinaryPrimitives.WriteInt32LittleEndian(text[((16 * i) + 8)..], c);
+                BinaryPrimitives.WriteInt32LittleEndian(text[((16 * i) + 12)..], d);
+            }
+
+            return Encoding.ASCII.GetString(text).Trim('\0', ' ');
+        }
+
+        return RuntimeInformation.ProcessArchitecture.ToString();
+    }
 }

@@ -7,6 +7,7 @@ using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.Threading;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 using KimiCpu.Nano;
@@ -60,7 +61,9 @@ public sealed class KimiModel : IKimiModel
             AllowGeneratedCode = options.RuntimeCodeGeneration,
         });
         var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
-        _engine = new GenerationEngine(new ForwardPass(weights, _cpu.HotPath, _cpu.Experts), cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
+        var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
+        string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
+        _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
         Info = new KimiModelInfo
         {
             Name = checkpoint.Name,
@@ -73,7 +76,7 @@ public sealed class KimiModel : IKimiModel
         };
         string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
         string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
-        Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.Threads} threads,{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
+        Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
         KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
         KimiLog.Placed(_logger, Placement);
         if (Info.ContextLength < context)
@@ -206,6 +209,41 @@ public sealed class KimiModel : IKimiModel
         if (!condition)
         {
             throw new ArgumentOutOfRangeException(option, found, $"{option} takes {range}.");
+        }
+    }
+
+    /// <summary>Before the engine begins. Says how the number of threads came about.</summary>
+    private string TuneThreads(KimiModelOptions options, ForwardPass forward, KvCache cache)
+    {
+        WorkerPool pool = _cpu.Pool;
+        CpuTopology machine = CpuTopology.OfThisProcess;
+        ModelShape shape = forward.Shape;
+        string version = typeof(KimiModel).Assembly.GetName().Version?.ToString() ?? "";
+        string key = $"KimiCpu {version}; {CpuFeatures.Name}, {CpuFeatures.Description}, {_cpu.Kernel.Kind}; "
+            + $"{machine.PhysicalCores.Count} cores, {machine.Processors.Count} processors, quota {machine.Quota}, {pool.NodeCount} nodes, at most {pool.Threads} threads{(pool.OnCores ? " on cores" : "")}; "
+            + $"{_checkpoint.Name}, {_checkpoint.TensorBytes} bytes, {shape.LayerCount} layers of {shape.HiddenSize}, {shape.ExpertsPerToken} of {shape.ExpertCount} experts of {shape.ExpertIntermediateSize}; "
+            + $"{(options.Exact ? "exact" : "fast")}{(_cpu.CopiedBytes > 0 ? ", 8-bit copies" : "")}";
+        ThreadChoiceFile? file = options.ThreadsFile is { } path ? new ThreadChoiceFile(path) : ThreadChoiceFile.OfUser;
+        int measurements = 0;
+        long reported = 0;
+        try
+        {
+            return ThreadTuning.Apply(pool, file, key, () => new DecodeTimer(forward, cache, ThreadTuning.Limit, Report), () => measurements++);
+        }
+        catch
+        {
+            _cpu.Dispose();
+            throw;
+        }
+
+        // Before each step, but told a few times a second; a cancelled opening ends here. The total is not known.
+        void Report()
+        {
+            if (reported == 0 || Stopwatch.GetElapsedTime(reported).TotalSeconds > 0.2)
+            {
+                reported = Stopwatch.GetTimestamp();
+                options.Progress?.Report(new LoadProgress("threads", measurements, measurements + 1));
+            }
         }
     }
 

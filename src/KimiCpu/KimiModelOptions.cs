@@ -12,6 +12,15 @@ public sealed record KimiModelOptions
     public int? Threads { get; init; }
 
     /// <summary>
+    /// Measures, when the model opens, with how many threads it decodes fastest: <see cref="Threads"/>, or one per physical core,
+    /// and fewer. Where several are as fast the fewest are used. The result is remembered for this machine, model and
+    /// precision in <c>kimicpu/threads.json</c> among the user's local data (delete it to measure anew), and
+    /// <see cref="IKimiModel.Placement"/> says what was chosen. Takes a second or two the first time, and up to half a
+    /// minute for a large model. Never changes an answer. Default false.
+    /// </summary>
+    public bool TuneThreads { get; init; }
+
+    /// <summary>
     /// Single-precision activations and cache instead of int8 activations in INT4 experts and a BF16 cache. For
     /// verification: slower, and twice the cache bytes.
     /// </summary>
@@ -46,10 +55,13 @@ public sealed record KimiModelOptions
 
     /// <summary>Told while the model opens; may be called from any thread.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
+
+    /// <summary>In place of the user's <c>threads.json</c>, for tests.</summary>
+    internal string? ThreadsFile { get; init; }
 }
 
 /// <summary>How far opening a model has come.</summary>
-/// <param name="Phase">What is being done, such as <c>headers</c> or <c>weights</c>.</param>
+/// <param name="Phase">What is being done, such as <c>shards</c>, <c>weights</c> or <c>threads</c>.</param>
 /// <param name="Done">Steps done in this phase.</param>
 /// <param name="Total">Steps of this phase.</param>
 public readonly record struct LoadProgress(string Phase, int Done, int Total);

@@ -63,6 +63,28 @@ internal sealed unsafe class RooflineBench : IDisposable
         yield return Attention(32768, cancellationToken);
     }
 
+    /// <summary>Seconds of a run of the pool whose items do nothing: what each step of a layer costs beside its work. The median of some series.</summary>
+    public double Barrier()
+    {
+        const int Series = 21;
+        const int Runs = 2000;
+        var work = new PoolAction((_, _, _) => { });
+        var seconds = new double[Series];
+        for (int i = 0; i < Series; i++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            for (int run = 0; run < Runs; run++)
+            {
+                _pool.Run(4 * _pool.Threads, work);
+            }
+
+            seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds / Runs;
+        }
+
+        Array.Sort(seconds);
+        return seconds[Series / 2];
+    }
+
     public void Dispose()
     {
         _output.Dispose();

@@ -13,14 +13,15 @@ internal static class RooflineReport
     public static void Run(int? threads, bool json, string? chartFile, CliStreams streams, CancellationToken cancellationToken)
     {
         using var bench = new RooflineBench(threads);
+        double barrier = bench.Barrier();
         List<RooflineResult> results = [.. bench.Measure(cancellationToken)];
         if (json)
         {
-            streams.Output.WriteLine(ToJson(bench.Threads, results));
+            streams.Output.WriteLine(ToJson(bench.Threads, barrier, results));
         }
         else
         {
-            streams.Output.WriteLine($"kernels, {bench.Threads} threads, {CpuFeatures.Description}");
+            streams.Output.WriteLine($"kernels, {bench.Threads} threads, {CpuFeatures.Description}, {Number(barrier * 1e6, "F1")} us for a run of the threads without work");
             TextTable.Write(
                 streams,
                 ["kernel", ">ms", ">MB read", ">GB/s", ">of memory", ">GOP/s", ">of arithmetic", "bound by", ">share"],
@@ -50,11 +51,12 @@ internal static class RooflineReport
 
     private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
 
-    private static string ToJson(int threads, List<RooflineResult> results) => JsonText.Write(json =>
+    private static string ToJson(int threads, double barrier, List<RooflineResult> results) => JsonText.Write(json =>
     {
         json.WriteString("subject", "kernels");
         json.WriteNumber("threads", threads);
         json.WriteString("cpu", CpuFeatures.Description);
+        json.WriteNumber("barrier_seconds", barrier);
         json.WriteStartArray("results");
         foreach (RooflineResult result in results)
         {

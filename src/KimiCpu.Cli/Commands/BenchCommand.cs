@@ -22,11 +22,12 @@ internal static class BenchCommand
         var kernels = new Option<bool>("--kernels") { Description = "Each kernel alone at the sizes of Kimi K2, beside the bound that it runs into (takes 5 GB of memory)." };
         var chart = new Option<string?>("--chart") { Description = "With --kernels: also draw each kernel's share of its bound, as SVG.", HelpName = "FILE" };
         var int8 = new Option<bool>("--int8-hot-path") { Description = "Copy the hot path's weights to 8 bits, as KimiModelOptions.Int8HotPath does." };
+        var tune = new Option<bool>("--tune") { Description = "Decode with several thread counts instead, and show which one KimiModelOptions.TuneThreads would choose." };
         var json = new Option<bool>("--json") { Description = "JSON instead of a table." };
         var cache = new Option<string>("--cache") { Description = "Folder for synthetic checkpoints.", DefaultValueFactory = _ => DefaultCache(), HelpName = "DIR" };
         var command = new Command("bench", "Measures prefill and decode, and what share of the memory's read bandwidth (measured around each part) decoding reaches. A synthetic checkpoint is written once.")
         {
-            shape, model, threads, int8, prefill, decode, kernels, chart, json, cache,
+            shape, model, threads, int8, prefill, decode, kernels, chart, tune, json, cache,
         };
         command.SetAction((parsed, cancellationToken) =>
         {
@@ -36,13 +37,21 @@ internal static class BenchCommand
                 return Task.FromResult(KimiCommand.Ok);
             }
 
+            string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
+            string folder = parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken);
+            var options = new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
+            if (parsed.GetValue(tune))
+            {
+                ThreadReport.Run(folder, subject, options, parsed.GetValue(json), streams, cancellationToken);
+                return Task.FromResult(KimiCommand.Ok);
+            }
+
             (int count, List<BenchResult> results) = MeasureModel(
-                parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken),
-                new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) },
+                folder,
+                options,
                 [.. parsed.GetValue(prefill)!.Split(',').Select(ReadCount).Where(n => n > 0)],
                 parsed.GetValue(decode),
                 cancellationToken);
-            string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
             if (parsed.GetValue(json))
             {
                 streams.Output.WriteLine(ToJson(subject, count, results));

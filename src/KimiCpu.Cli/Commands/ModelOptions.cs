@@ -13,6 +13,8 @@ internal sealed class ModelOptions
 
     public Option<int?> Threads { get; } = new("--threads", "-t") { Description = "Worker threads, 1 … 1024. Default: one per physical core.", HelpName = "N" };
 
+    public Option<bool> TuneThreads { get; } = new("--tune-threads") { Description = "Use as many of these threads as decode fastest; measured the first time, then remembered." };
+
     public Option<int?> Context { get; } = new("--context") { Description = "Most tokens of prompt and answer together. Default: the model's own limit.", HelpName = "N" };
 
     public Option<bool> Exact { get; } = new("--exact") { Description = "Single-precision activations and cache, for verification; slower." };
@@ -21,6 +23,7 @@ internal sealed class ModelOptions
     {
         command.Add(Model);
         command.Add(Threads);
+        command.Add(TuneThreads);
         command.Add(Context);
         command.Add(Exact);
     }
@@ -31,6 +34,7 @@ internal sealed class ModelOptions
         var options = new KimiModelOptions
         {
             Threads = parsed.GetValue(Threads),
+            TuneThreads = parsed.GetValue(TuneThreads),
             ContextLength = parsed.GetValue(Context),
             Exact = parsed.GetValue(Exact),
             Progress = progress,

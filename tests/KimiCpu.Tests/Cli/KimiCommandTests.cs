@@ -146,6 +146,20 @@ internal sealed class KimiCommandTests
     }
 
     [Test]
+    public async Task Bench_compares_thread_counts()
+    {
+        string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--tune", "--threads", "2", "--cache", _folder];
+        (int code, string output, _) = await Run([.. args, "--json"]);
+        Assert.That(code, Is.Zero);
+        using JsonDocument json = JsonDocument.Parse(output);
+        JsonElement results = json.RootElement.GetProperty("results");
+        Assert.That(results.EnumerateArray().Select(r => r.GetProperty("threads").GetInt32()), Is.EqualTo(new[] { 1, 2 }));
+        Assert.That(results.EnumerateArray().Select(r => r.GetProperty("per_second").GetDouble()), Is.All.Positive);
+        Assert.That(json.RootElement.GetProperty("threads").GetInt32(), Is.InRange(1, 2));
+        Assert.That((await Run(args)).Output, Does.Contain("chosen").And.Contain("yes"));
+    }
+
+    [Test]
     public async Task Bench_writes_its_checkpoint_once_and_measures()
     {
         string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--prefill", "8", "--decode", "4", "--json", "--cache", _folder];
