@@ -63,19 +63,38 @@ internal sealed unsafe class RooflineBench : IDisposable
         yield return Attention(32768, cancellationToken);
     }
 
-    /// <summary>Seconds of a run of the pool whose items do nothing: what each step of a layer costs beside its work. The median of some series.</summary>
+    /// <summary>
+    /// Seconds of a run of the pool that every thread takes part in and none works in, one after another: what each step of
+    /// a layer costs beside its work. The median of some series.
+    /// </summary>
     public double Barrier()
     {
-        const int Series = 21;
-        const int Runs = 2000;
-        var work = new PoolAction((_, _, _) => { });
+        const int Series = 51;
+        const int Runs = 400;
+        int threads = _pool.Threads;
+        int arrived = 0;
+
+        // An item waits for all others: otherwise the caller would have done them before anybody else came.
+        var work = new PoolAction((begin, end, _) =>
+        {
+            Interlocked.Increment(ref arrived);
+            for (int i = 1; Volatile.Read(ref arrived) < threads; i++)
+            {
+                Thread.SpinWait(1);
+                if (i % 10_000 == 0)
+                {
+                    Thread.Yield();
+                }
+            }
+        });
         var seconds = new double[Series];
         for (int i = 0; i < Series; i++)
         {
             long start = Stopwatch.GetTimestamp();
             for (int run = 0; run < Runs; run++)
             {
-                _pool.Run(4 * _pool.Threads, work);
+                arrived = 0;
+                _pool.Run(threads, work);
             }
 
             seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds / Runs;

@@ -21,7 +21,7 @@ internal static class RooflineReport
         }
         else
         {
-            streams.Output.WriteLine($"kernels, {bench.Threads} threads, {CpuFeatures.Description}, {Number(barrier * 1e6, "F1")} us for a run of the threads without work");
+            streams.Output.WriteLine($"kernels, {bench.Threads} threads, {CpuFeatures.Description}, {Number(barrier * 1e6, "F1")} us for a run that all threads take part in and none works in");
             TextTable.Write(
                 streams,
                 ["kernel", ">ms", ">MB read", ">GB/s", ">of memory", ">GOP/s", ">of arithmetic", "bound by", ">share"],
