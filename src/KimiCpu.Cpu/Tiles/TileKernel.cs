@@ -58,9 +58,9 @@ internal abstract unsafe class TileKernel
     };
 
     /// <summary>The fastest kernel of this machine.</summary>
-    /// <param name="allowGeneratedCode">Whether machine code may be written at run time.</param>
+    /// <param name="allowGeneratedCode">Whether machine code may be written at run time; where not, nobody asks if it could be, which writes it.</param>
     public static TileKernel Best(bool allowGeneratedCode = true) =>
-        Of(Supported.Last(k => allowGeneratedCode || k != TileKernelKind.GeneratedAvx512Vnni));
+        Of(Enum.GetValues<TileKernelKind>().Last(k => (allowGeneratedCode || k != TileKernelKind.GeneratedAvx512Vnni) && IsSupported(k)));
 
     public static TileKernel Of(TileKernelKind kind) => kind switch
     {
