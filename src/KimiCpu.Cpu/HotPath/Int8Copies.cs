@@ -48,7 +48,7 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
                 WriteTile(weight, tile * WeightTile.Rows, target + (tile * tileBytes));
             }
         }));
-        return new HotMatrix(weight, target);
+        return new HotMatrix(weight, buffer);
     }
 
     public void Dispose() => _buffers.ForEach(b => b.Dispose());

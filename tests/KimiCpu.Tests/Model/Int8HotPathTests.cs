@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Kernels;
@@ -63,4 +64,24 @@ internal sealed unsafe class Int8HotPathTests
             }
         }
     }
+
+    [Test]
+    public void A_copy_lives_as_long_as_the_matrix_that_reads_it([Values(40, 4000)] int rows)
+    {
+        using var pool = new WorkerPool(2);
+        using var weight = new Tests.Cpu.RandomMatrix(WeightFormat.BFloat16, rows, 256, 3);
+        HotMatrix copy = CopyAndForget(pool, weight.Matrix);
+        byte[] before = new ReadOnlySpan<byte>(copy.Tiles, (int)copy.Bytes).ToArray();
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+
+        // Memory that was given back is soon in other hands.
+        using var other = new AlignedBuffer<byte>(copy.Bytes);
+        other.Span(0, (int)copy.Bytes).Fill(0xEE);
+        Assert.That(new ReadOnlySpan<byte>(copy.Tiles, (int)copy.Bytes).SequenceEqual(before));
+        GC.KeepAlive(copy);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static HotMatrix CopyAndForget(WorkerPool pool, WeightMatrix weight) => new Int8Copies(pool).Copy(weight);
 }
