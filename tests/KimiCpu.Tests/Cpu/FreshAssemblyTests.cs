@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Reflection;
+using System.Runtime.InteropServices;
 using System.Runtime.Loader;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.CodeGeneration;
@@ -30,6 +31,20 @@ internal sealed unsafe class FreshAssemblyTests
         Assert.That(kernel.ToString(), Is.EqualTo(TileKernel.Best(allowGeneratedCode: false).ToString()));
         best.Invoke(null, [true]);
         Assert.That(made.GetValue(null), Is.True);
+    }
+
+    [Test]
+    [Platform("Linux")]
+    public void Advice_about_pages_does_without_the_system_library()
+    {
+        bool asked = false;
+        NativeLibrary.SetDllImportResolver(_cpu, (name, _, _) =>
+        {
+            asked = true;
+            throw new DllNotFoundException(name);
+        });
+        Method(typeof(HugePages), nameof(HugePages.Advise)).Invoke(null, [Pointer.Box(null, typeof(byte*)), HugePages.WorthwhileBytes]);
+        Assert.That(asked);
     }
 
     private Type Fresh(Type type) => _cpu.GetType(type.FullName!, throwOnError: true)!;
