@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Tiles;
 
@@ -16,6 +17,9 @@ internal sealed record CpuBackendOptions
 
     /// <summary>Whether the hot path is copied to 8-bit weights, which halves what a token reads of it.</summary>
     public bool Int8HotPath { get; init; }
+
+    /// <summary>Told while copies are made: parts done, parts in all. An exception from here stops the opening.</summary>
+    public Action<int, int>? CopyProgress { get; init; }
 
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
     public bool AllowGeneratedCode { get; init; } = true;
@@ -33,7 +37,9 @@ internal sealed class CpuBackend : IDisposable
         Pool = new WorkerPool(options.Threads);
         Memory = new CpuMemory(Pool);
         _copies = options.Int8HotPath ? new Int8Copies(Pool) : null;
-        var hot = new HotWeights(weights, _copies);
+        long start = Stopwatch.GetTimestamp();
+        var hot = new HotWeights(weights, _copies, options.CopyProgress);
+        CopyTime = Stopwatch.GetElapsedTime(start);
         _shared = new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel);
         HotPath = new CpuHotPath(weights, hot, Pool, options.Precision, Kernel);
         Experts = new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, _shared);
@@ -44,6 +50,9 @@ internal sealed class CpuBackend : IDisposable
 
     /// <summary>Stored bytes that the copies replace.</summary>
     public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
+
+    /// <summary>What making the copies took.</summary>
+    public TimeSpan CopyTime { get; }
 
     public WorkerPool Pool { get; }
 

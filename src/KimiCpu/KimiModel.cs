@@ -57,6 +57,7 @@ public sealed class KimiModel : IKimiModel
             Precision = precision,
             Threads = options.Threads,
             Int8HotPath = options.Int8HotPath && !options.Exact,
+            CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
             AllowGeneratedCode = options.RuntimeCodeGeneration,
         });
         var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
@@ -71,6 +72,11 @@ public sealed class KimiModel : IKimiModel
             VocabularySize = shape.VocabularySize,
             ContextLength = _engine.MaxJobTokens,
         };
+        if (_cpu.CopiedBytes > 0)
+        {
+            KimiLog.Copied(_logger, _cpu.ReplacedBytes, _cpu.CopiedBytes, _cpu.CopyTime.TotalSeconds);
+        }
+
         string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
         string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
         Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.Threads} threads,{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";

@@ -49,7 +49,7 @@ public sealed record KimiModelOptions
 }
 
 /// <summary>How far opening a model has come.</summary>
-/// <param name="Phase">What is being done, such as <c>headers</c> or <c>weights</c>.</param>
+/// <param name="Phase">What is being done, <c>shards</c>, <c>weights</c>, then <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them.</param>
 /// <param name="Done">Steps done in this phase.</param>
 /// <param name="Total">Steps of this phase.</param>
 public readonly record struct LoadProgress(string Phase, int Done, int Total);
