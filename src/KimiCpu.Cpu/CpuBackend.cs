@@ -28,21 +28,30 @@ internal sealed record CpuBackendOptions
 /// <summary>A model's CPU side: its threads, kernels, hot path and routed experts. Owns them all.</summary>
 internal sealed class CpuBackend : IDisposable
 {
+    /// <summary>As they were made; given back in the opposite order.</summary>
+    private readonly Stack<IDisposable> _owned = [];
     private readonly Int8Copies? _copies;
-    private readonly SharedExpert _shared;
 
     public CpuBackend(ModelWeights weights, CpuBackendOptions options)
     {
-        Kernel = TileKernel.Best(options.AllowGeneratedCode);
-        Pool = new WorkerPool(options.Threads);
-        Memory = new CpuMemory(Pool);
-        _copies = options.Int8HotPath ? new Int8Copies(Pool) : null;
-        long start = Stopwatch.GetTimestamp();
-        var hot = new HotWeights(weights, _copies, options.CopyProgress);
-        CopyTime = Stopwatch.GetElapsedTime(start);
-        _shared = new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel);
-        HotPath = new CpuHotPath(weights, hot, Pool, options.Precision, Kernel);
-        Experts = new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, _shared);
+        try
+        {
+            Kernel = TileKernel.Best(options.AllowGeneratedCode);
+            Pool = Own(new WorkerPool(options.Threads));
+            Memory = new CpuMemory(Pool);
+            _copies = options.Int8HotPath ? Own(new Int8Copies(Pool)) : null;
+            long start = Stopwatch.GetTimestamp();
+            var hot = new HotWeights(weights, _copies, options.CopyProgress);
+            CopyTime = Stopwatch.GetElapsedTime(start);
+            var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel));
+            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel));
+            Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared));
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     /// <summary>Bytes of the 8-bit copies; 0 without.</summary>
@@ -67,10 +76,16 @@ internal sealed class CpuBackend : IDisposable
 
     public void Dispose()
     {
-        Experts.Dispose();
-        HotPath.Dispose();
-        _shared.Dispose();
-        _copies?.Dispose();
-        Pool.Dispose();
+        while (_owned.TryPop(out IDisposable? part))
+        {
+            part.Dispose();
+        }
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Push(part);
+        return part;
     }
 }

@@ -5,11 +5,14 @@ using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Tests.Generation;
 
-/// <summary>What opening a model tells.</summary>
+/// <summary>What opening a model tells, and what is left when it fails half-way.</summary>
 [TestFixture]
 internal sealed class OpeningTests
 {
     private static readonly KimiModelOptions s_copied = new() { Int8HotPath = true, Threads = 4 };
+
+    /// <summary>Threads of this process that models have started, by the names that the system knows.</summary>
+    private static int ModelThreads => Directory.GetDirectories("/proc/self/task").Count(t => NameOf(t).StartsWith("kimi-", StringComparison.Ordinal));
 
     [Test]
     public void Copies_report_progress_and_are_logged()
@@ -31,11 +34,56 @@ internal sealed class OpeningTests
         Assert.That(log.Events, Does.Not.Contain(6));
     }
 
+    [Test]
+    [Platform("Linux")]
+    public void Cancelling_the_copies_leaves_no_thread()
+    {
+        int before = ModelThreads;
+        int most = before;
+        using var source = new CancellationTokenSource();
+        var progress = new FakeProgress(p =>
+        {
+            if (p is { Phase: "copies", Done: 3 })
+            {
+                most = ModelThreads;
+                source.Cancel();
+            }
+        });
+        Assert.That(
+            async () => await KimiModel.OpenAsync(Repository.NanoModel, s_copied with { Progress = progress }, source.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(most, Is.GreaterThan(before), "threads are seen");
+        Assert.That(() => ModelThreads, Is.LessThanOrEqualTo(before).After(2000, 10));
+    }
+
+    [Test]
+    [Platform("Linux")]
+    public void A_logger_that_fails_leaves_no_thread()
+    {
+        int before = ModelThreads;
+        using var log = new FakeLog(_ => throw new IOException("the log is full"));
+        Assert.That(() => KimiModel.OpenEmbedded(s_copied with { LoggerFactory = log }), Throws.TypeOf<IOException>());
+        Assert.That(() => ModelThreads, Is.LessThanOrEqualTo(before).After(2000, 10));
+    }
+
     private static void AddCopy(List<LoadProgress> steps, LoadProgress step)
     {
         if (step.Phase == "copies")
         {
             steps.Add(step);
+        }
+    }
+
+    private static string NameOf(string task)
+    {
+        try
+        {
+            return File.ReadAllText(Path.Combine(task, "comm"));
+        }
+        catch (IOException)
+        {
+            // It has just ended.
+            return "";
         }
     }
 
