@@ -22,6 +22,7 @@ internal sealed class OpenedModel : IDisposable
         try
         {
             Weights = WeightLoader.Load(Checkpoint);
+            _cpu = new CpuBackend(Weights, options);
         }
         catch
         {
@@ -29,7 +30,6 @@ internal sealed class OpenedModel : IDisposable
             throw;
         }
 
-        _cpu = new CpuBackend(Weights, options);
         Forward = new ForwardPass(Weights, _cpu.HotPath, _cpu.Experts);
     }
 

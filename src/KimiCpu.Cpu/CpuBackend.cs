@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Cpu.Tiles;
@@ -21,6 +22,9 @@ internal sealed record CpuBackendOptions
     /// <summary>Whether the hot path is copied to 8-bit weights, which halves what a token reads of it.</summary>
     public bool Int8HotPath { get; init; }
 
+    /// <summary>Told while copies are made: parts done, parts in all. An exception from here stops the opening.</summary>
+    public Action<int, int>? CopyProgress { get; init; }
+
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
     public bool AllowGeneratedCode { get; init; } = true;
 }
@@ -28,19 +32,30 @@ internal sealed record CpuBackendOptions
 /// <summary>A model's CPU side: its threads, kernels, hot path and routed experts. Owns them all.</summary>
 internal sealed class CpuBackend : IDisposable
 {
+    /// <summary>As they were made; given back in the opposite order.</summary>
+    private readonly Stack<IDisposable> _owned = [];
     private readonly Int8Copies? _copies;
-    private readonly SharedExpert _shared;
 
     public CpuBackend(ModelWeights weights, CpuBackendOptions options)
     {
-        Kernel = TileKernel.Best(options.AllowGeneratedCode);
-        Pool = new WorkerPool(options.Threads, options.SimulatedTopology, tie: options.SimulatedTopology is null);
-        Memory = new CpuMemory(Pool);
-        _copies = options.Int8HotPath ? new Int8Copies(Pool) : null;
-        HotWeights hot = MakeHot(weights);
-        _shared = new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel);
-        HotPath = new CpuHotPath(weights, hot, Pool, options.Precision, Kernel);
-        Experts = new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, _shared);
+        try
+        {
+            Kernel = TileKernel.Best(options.AllowGeneratedCode);
+            Pool = Own(new WorkerPool(options.Threads, options.SimulatedTopology, tie: options.SimulatedTopology is null));
+            Memory = new CpuMemory(Pool);
+            _copies = options.Int8HotPath ? Own(new Int8Copies(Pool)) : null;
+            long start = Stopwatch.GetTimestamp();
+            HotWeights hot = MakeHot(weights, options.CopyProgress);
+            CopyTime = Stopwatch.GetElapsedTime(start);
+            var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel));
+            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel));
+            Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared));
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     /// <summary>Bytes of the 8-bit copies; 0 without.</summary>
@@ -48,6 +63,9 @@ internal sealed class CpuBackend : IDisposable
 
     /// <summary>Stored bytes that the copies replace.</summary>
     public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
+
+    /// <summary>What making the copies took.</summary>
+    public TimeSpan CopyTime { get; }
 
     public WorkerPool Pool { get; }
 
@@ -62,26 +80,32 @@ internal sealed class CpuBackend : IDisposable
 
     public void Dispose()
     {
-        Experts.Dispose();
-        HotPath.Dispose();
-        _shared.Dispose();
-        _copies?.Dispose();
-        Pool.Dispose();
+        while (_owned.TryPop(out IDisposable? part))
+        {
+            part.Dispose();
+        }
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Push(part);
+        return part;
     }
 
     /// <summary>The thread that calls the pool writes a part of the copies too. On several nodes that is one tied to its node, since the opener's own stays as it is.</summary>
-    private HotWeights MakeHot(ModelWeights weights)
+    private HotWeights MakeHot(ModelWeights weights, Action<int, int>? progress)
     {
         if (_copies is null || Pool.NodeCount == 1)
         {
-            return new HotWeights(weights, _copies);
+            return new HotWeights(weights, _copies, progress);
         }
 
         return Task.Factory.StartNew(
             () =>
             {
                 Pool.TieCaller();
-                return new HotWeights(weights, _copies);
+                return new HotWeights(weights, _copies, progress);
             },
             CancellationToken.None,
             TaskCreationOptions.LongRunning,

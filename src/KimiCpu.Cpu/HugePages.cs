@@ -22,8 +22,14 @@ internal static unsafe partial class HugePages
     {
         if (OperatingSystem.IsLinux() && bytes >= WorthwhileBytes)
         {
-            // Advice may be refused; the memory is as good without it.
-            _ = MemoryAdvise(block, bytes / Bytes * Bytes, AdviceHugePage);
+            try
+            {
+                _ = MemoryAdvise(block, bytes / Bytes * Bytes, AdviceHugePage);
+            }
+            catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
+            {
+                // Nobody takes the advice; as where it is refused, the memory is as good without.
+            }
         }
     }
 

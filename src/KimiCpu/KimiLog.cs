@@ -22,4 +22,7 @@ internal static partial class KimiLog
 
     [LoggerMessage(5, LogLevel.Debug, "Decoding reached {Share:F2} of the memory's read bandwidth of {Ceiling:F1} GB/s.")]
     public static partial void ReachedOfMemory(ILogger logger, double share, double ceiling);
+
+    [LoggerMessage(6, LogLevel.Information, "Copied {Stored} bytes of the hot path to {Copied} bytes of 8-bit weights, in {Seconds:F1} s.")]
+    public static partial void Copied(ILogger logger, long stored, long copied, double seconds);
 }

@@ -58,30 +58,45 @@ public sealed class KimiModel : IKimiModel
             Precision = precision,
             Threads = options.Threads,
             Int8HotPath = options.Int8HotPath && !options.Exact,
+            CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
             AllowGeneratedCode = options.RuntimeCodeGeneration,
         });
-        var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
-        var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
-        string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-        _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
-        Info = new KimiModelInfo
+        try
         {
-            Name = checkpoint.Name,
-            LayerCount = shape.LayerCount,
-            HiddenSize = shape.HiddenSize,
-            ExpertCount = shape.ExpertCount,
-            ExpertsPerToken = shape.ExpertsPerToken,
-            VocabularySize = shape.VocabularySize,
-            ContextLength = _engine.MaxJobTokens,
-        };
-        string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
-        string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
-        Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
-        KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
-        KimiLog.Placed(_logger, Placement);
-        if (Info.ContextLength < context)
+            var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
+            var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
+            string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
+            _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
+            Info = new KimiModelInfo
+            {
+                Name = checkpoint.Name,
+                LayerCount = shape.LayerCount,
+                HiddenSize = shape.HiddenSize,
+                ExpertCount = shape.ExpertCount,
+                ExpertsPerToken = shape.ExpertsPerToken,
+                VocabularySize = shape.VocabularySize,
+                ContextLength = _engine.MaxJobTokens,
+            };
+            if (_cpu.CopiedBytes > 0)
+            {
+                KimiLog.Copied(_logger, _cpu.ReplacedBytes, _cpu.CopiedBytes, _cpu.CopyTime.TotalSeconds);
+            }
+
+            string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
+            string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
+            Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
+            KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+            KimiLog.Placed(_logger, Placement);
+            if (Info.ContextLength < context)
+            {
+                KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
+            }
+        }
+        catch
         {
-            KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
+            _engine?.Dispose();
+            _cpu.Dispose();
+            throw;
         }
     }
 

@@ -5,7 +5,8 @@ namespace KimiCpu.Compute.Reference;
 
 /// <summary>
 /// The sigmoid router of DeepSeek-V3 (arXiv:2412.19437, section 2.1.2) with <c>noaux_tc</c> selection: the correction
-/// bias chooses, the unbiased score weighs. With several groups, the losing groups are out of the choice.
+/// bias chooses, the unbiased score weighs. With several groups, the losing groups are out of the choice. A NaN anywhere
+/// makes all weights NaN.
 /// </summary>
 internal static class ReferenceRouter
 {
@@ -15,7 +16,7 @@ internal static class ReferenceRouter
     /// <param name="correctionBias">(experts).</param>
     /// <param name="experts">(experts per token) receives ids by falling score + bias; equal ones by rising id.</param>
     /// <param name="weights">(experts per token) receives the factors of their outputs.</param>
-    /// <returns>Distance in score + bias from the last chosen to the first rejected expert.</returns>
+    /// <returns>Distance in score + bias from the last chosen to the first rejected expert; NaN where one of them is.</returns>
     public static double Route(ModelShape shape, ReadOnlySpan<float> logits, ReadOnlySpan<float> correctionBias, Span<int> experts, Span<float> weights)
     {
         int count = shape.ExpertCount;
@@ -25,6 +26,16 @@ internal static class ReferenceRouter
         {
             scores[e] = ReferenceOps.Sigmoid(logits[e]);
             choice[e] = scores[e] + correctionBias[e];
+        }
+
+        if (choice.Any(double.IsNaN))
+        {
+            for (int k = 0; k < experts.Length; k++)
+            {
+                (experts[k], weights[k]) = (k, float.NaN);
+            }
+
+            return double.NaN;
         }
 
         if (shape.ExpertGroupCount > 1)

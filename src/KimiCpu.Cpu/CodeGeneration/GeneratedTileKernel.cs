@@ -33,6 +33,9 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
     /// <summary>One for the process; null where CPU, runtime or system do not allow it.</summary>
     public static GeneratedTileKernel? Shared => s_shared.Value;
 
+    /// <summary>Whether anybody has asked for <see cref="Shared"/> yet; nothing is written before that.</summary>
+    public static bool IsMade => s_shared.IsValueCreated;
+
     public override int PrefetchedLines => TileCode.LinesOfGroup;
 
     public override int MaxTokens => _tiles.Length;

@@ -239,8 +239,10 @@ internal sealed unsafe class Int4Experts : IExpertPasses
 
         public void Resize(ModelShape shape, int pairs, TileKernel kernel)
         {
-            _valueCount = Math.Max(_valueCount, (long)pairs * BlockRows);
-            _values.EnsureCapacity(3 * _valueCount);
+            // Counted once it is there: memory that ran out for a large batch is not asked for again by a small one.
+            long values = Math.Max(_valueCount, (long)pairs * BlockRows);
+            _values.EnsureCapacity(3 * values);
+            _valueCount = values;
             if (pairs > 1)
             {
                 _weights.EnsureCapacity(WeightTile.Bytes(Math.Max(shape.HiddenSize, shape.ExpertIntermediateSize)));

@@ -14,7 +14,10 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal sealed unsafe class SharedExpert : IExpertPasses
 {
-    /// <summary>Rows of gate and up in an item of stored weights with one token: about the bytes of 32 rows of INT4.</summary>
+    /// <summary>
+    /// Rows of gate and up in an item of stored weights with one token: about the bytes of 32 rows of INT4. A weight of
+    /// 8 bits on either side takes tiles of 32: of its own rows, or of the columns that it is multiplied with.
+    /// </summary>
     private const int FewRows = 8;
 
     private readonly IReadOnlyList<HotMlp?> _layers;
@@ -53,7 +56,7 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         }
 
         int inner = _weights.Gate.Rows;
-        _blockRows = _weights.Gate.Is8Bit || _tokens > 1 ? WeightTile.Rows : FewRows;
+        _blockRows = _weights.Gate.Is8Bit || _weights.Down.Is8Bit || _tokens > 1 ? WeightTile.Rows : FewRows;
         _gate.EnsureCapacity((long)_tokens * inner);
         _up.EnsureCapacity((long)_tokens * inner);
         foreach (AlignedBuffer<float> scratch in _scratch)

@@ -75,6 +75,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
     public void Begin(RaggedBatch batch)
     {
         _batch = batch;
+        _linear.Clear();
         int rows = batch.RowCount;
         long size = (long)rows * _shape.HiddenSize;
         _residual.EnsureCapacity(size);

@@ -6,19 +6,24 @@ using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu;
 
-/// <summary>A weight of the hot path: as stored, or as a copy in tiles of 8 bits, which then replaces it.</summary>
-internal readonly unsafe struct HotMatrix(WeightMatrix stored, byte* tiles = null)
+/// <summary>
+/// A weight of the hot path: as stored, or as a copy in tiles of 8 bits, which then replaces it. Holds the copy's memory,
+/// so that it lives as long as anybody can read it.
+/// </summary>
+internal readonly unsafe struct HotMatrix(WeightMatrix stored, AlignedBuffer<byte>? copy = null, long offset = 0)
 {
     public readonly WeightMatrix Stored = stored;
+    private readonly AlignedBuffer<byte>? _copy = copy;
+    private readonly long _offset = offset;
 
     /// <summary>Tiles of 32 rows each; null where the stored weight is used.</summary>
-    public readonly byte* Tiles = tiles;
+    public byte* Tiles => _copy is null ? null : _copy.Pointer + _offset;
 
     public int Rows => Stored.Rows;
 
     public int Columns => Stored.Columns;
 
-    public bool Is8Bit => Tiles != null;
+    public bool Is8Bit => _copy is not null;
 
     public bool IsEmpty => Stored.IsEmpty;
 

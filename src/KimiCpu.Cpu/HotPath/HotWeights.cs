@@ -10,20 +10,38 @@ internal sealed unsafe class HotWeights
 {
     /// <param name="weights">Of the model.</param>
     /// <param name="copies">Makes and owns the copies; null for none.</param>
-    public HotWeights(ModelWeights weights, Int8Copies? copies)
+    /// <param name="progress">Told after every part that is copied, the layers and then the head: parts done, parts in all. May throw to stop.</param>
+    public HotWeights(ModelWeights weights, Int8Copies? copies, Action<int, int>? progress = null)
     {
+        int parts = weights.Layers.Length + 1;
         HotMatrix Matrix(WeightMatrix weight) => copies is null ? new HotMatrix(weight) : copies.Copy(weight);
         HotMlp? Mlp(MlpWeights? mlp) => mlp is null ? null : new HotMlp(Matrix(mlp.Gate), Matrix(mlp.Up), Matrix(mlp.Down));
-        Layers = [.. weights.Layers.Select(l => new HotLayer
+        void Report(int done)
         {
-            QueryA = Matrix(l.Attention.QueryA),
-            QueryB = Matrix(l.Attention.QueryB),
-            KeyValueA = Matrix(l.Attention.KeyValueA),
-            Output = Matrix(l.Attention.Output),
-            Dense = Mlp(l.Dense),
-            Shared = Mlp(l.Shared),
-        })];
+            if (copies is not null)
+            {
+                progress?.Invoke(done, parts);
+            }
+        }
+
+        var layers = new List<HotLayer>(weights.Layers.Length);
+        foreach (LayerWeights layer in weights.Layers)
+        {
+            layers.Add(new HotLayer
+            {
+                QueryA = Matrix(layer.Attention.QueryA),
+                QueryB = Matrix(layer.Attention.QueryB),
+                KeyValueA = Matrix(layer.Attention.KeyValueA),
+                Output = Matrix(layer.Attention.Output),
+                Dense = Mlp(layer.Dense),
+                Shared = Mlp(layer.Shared),
+            });
+            Report(layers.Count);
+        }
+
+        Layers = layers;
         Head = Matrix(weights.Head);
+        Report(parts);
     }
 
     public IReadOnlyList<HotLayer> Layers { get; }

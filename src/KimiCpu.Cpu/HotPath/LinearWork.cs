@@ -38,27 +38,20 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         return this;
     }
 
+    /// <summary>Forgets layers that were added and not run, as an exception in between leaves them.</summary>
+    public void Clear() => _count = 0;
+
     /// <summary>Runs what was added.</summary>
     public void Run(int tokens)
     {
-        _tokens = tokens;
-        int items = 0;
-        for (int i = 0; i < _count; i++)
+        try
         {
-            ref Layer layer = ref _layers[i];
-            layer.BlockRows = layer.Weight.Is8Bit || tokens > 1 ? WeightTile.Rows : FewRows;
-            layer.FirstItem = items;
-            items += (layer.Weight.Rows + layer.BlockRows - 1) / layer.BlockRows;
-            Round(i);
+            RunLayers(tokens);
         }
-
-        foreach (AlignedBuffer<float> output in _tileOutput)
+        finally
         {
-            output.EnsureCapacity((long)tokens * WeightTile.Rows);
+            Clear();
         }
-
-        _pool.Run(items, this);
-        _count = 0;
     }
 
     public void Execute(int begin, int end, int worker)
@@ -92,6 +85,27 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     {
         Array.ForEach(_rounded, r => r.Dispose());
         Array.ForEach(_tileOutput, o => o.Dispose());
+    }
+
+    private void RunLayers(int tokens)
+    {
+        _tokens = tokens;
+        int items = 0;
+        for (int i = 0; i < _count; i++)
+        {
+            ref Layer layer = ref _layers[i];
+            layer.BlockRows = layer.Weight.Is8Bit || tokens > 1 ? WeightTile.Rows : FewRows;
+            layer.FirstItem = items;
+            items += (layer.Weight.Rows + layer.BlockRows - 1) / layer.BlockRows;
+            Round(i);
+        }
+
+        foreach (AlignedBuffer<float> output in _tileOutput)
+        {
+            output.EnsureCapacity((long)tokens * WeightTile.Rows);
+        }
+
+        _pool.Run(items, this);
     }
 
     /// <summary>Rounds the input of a layer of 8 bits, once for all layers that share it.</summary>

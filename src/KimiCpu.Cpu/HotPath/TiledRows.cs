@@ -33,7 +33,7 @@ internal sealed unsafe class TiledRows : IDisposable
         _tokens = tokens;
         _rounded.Resize(tokens, columns);
         _tiles.Resize(tokens, columns);
-        _pool.Run((tokens + _kernel.MaxTokens - 1) / _kernel.MaxTokens, _fill);
+        _pool.Run(_kernel.TileCount(tokens), _fill);
     }
 
     /// <summary>Makes room for rows that <see cref="WriteGroup"/> fills, the padding zero.</summary>
@@ -95,24 +95,18 @@ internal sealed unsafe class TiledRows : IDisposable
         Array.ForEach(_lanes, l => l.Dispose());
     }
 
-    /// <summary>Item: as many tokens as the largest tile; tiles that begin among them.</summary>
+    /// <summary>Item: a tile.</summary>
     private void Fill(int begin, int end, int worker)
     {
-        for (int first = 0; first < _tokens;)
+        for (int item = begin; item < end; item++)
         {
-            int count = _kernel.NextTile(_tokens - first);
-            int item = first / _kernel.MaxTokens;
-            if (item >= begin && item < end)
+            (int first, int count) = _kernel.TileAt(_tokens, item);
+            for (int t = 0; t < count; t++)
             {
-                for (int t = 0; t < count; t++)
-                {
-                    QuantizedRow row = _rounded.Row(first + t);
-                    ActivationQuantizer.Quantize(_source + ((long)(first + t) * _rounded.Columns), _rounded.Columns, row);
-                    _tiles.Write(row, first, count, t, WeightTile.Int8Bias);
-                }
+                QuantizedRow row = _rounded.Row(first + t);
+                ActivationQuantizer.Quantize(_source + ((long)(first + t) * _rounded.Columns), _rounded.Columns, row);
+                _tiles.Write(row, first, count, t, WeightTile.Int8Bias);
             }
-
-            first += count;
         }
     }
 }

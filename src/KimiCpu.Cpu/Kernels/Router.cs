@@ -7,7 +7,8 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// The sigmoid router of DeepSeek-V3 (arXiv:2412.19437, section 2.1.2) with <c>noaux_tc</c> selection, in single
-/// precision: the correction bias chooses, the unbiased score weighs. One instance a thread; it keeps scratch memory.
+/// precision: the correction bias chooses, the unbiased score weighs. A NaN anywhere makes all weights NaN, so that it
+/// reaches the result. One instance a thread; it keeps scratch memory.
 /// </summary>
 internal sealed class Router
 {
@@ -15,6 +16,7 @@ internal sealed class Router
     private readonly float[] _scores;
     private readonly float[] _choice;
     private readonly float[] _groupScores;
+    private readonly bool[] _groupChosen;
 
     public Router(ModelShape shape)
     {
@@ -22,6 +24,7 @@ internal sealed class Router
         _scores = new float[shape.ExpertCount];
         _choice = new float[shape.ExpertCount];
         _groupScores = new float[shape.ExpertGroupCount];
+        _groupChosen = new bool[shape.ExpertGroupCount];
     }
 
     /// <summary>Chooses experts for one token.</summary>
@@ -31,10 +34,18 @@ internal sealed class Router
     /// <param name="weights">(experts per token) receives the factors of their outputs.</param>
     public void Route(ReadOnlySpan<float> logits, ReadOnlySpan<float> correctionBias, Span<int> experts, Span<float> weights)
     {
+        bool numbers = true;
         for (int e = 0; e < _scores.Length; e++)
         {
             _scores[e] = Sigmoid(logits[e]);
             _choice[e] = _scores[e] + correctionBias[e];
+            numbers &= !float.IsNaN(_choice[e]);
+        }
+
+        if (!numbers)
+        {
+            PassOnNaN(experts, weights);
+            return;
         }
 
         if (_shape.ExpertGroupCount > 1)
@@ -49,6 +60,8 @@ internal sealed class Router
             experts[k] = best;
             weights[k] = _scores[best];
             sum += _scores[best];
+
+            // A mark that no choice bears by now.
             _choice[best] = float.NaN;
         }
 
@@ -59,7 +72,18 @@ internal sealed class Router
         }
     }
 
-    /// <summary>The first of the largest values that are numbers; the first not yet taken place where none is, so that ids stay valid.</summary>
+    /// <summary>Any experts do, as long as their ids are valid and different.</summary>
+    private static void PassOnNaN(Span<int> experts, Span<float> weights)
+    {
+        for (int k = 0; k < experts.Length; k++)
+        {
+            experts[k] = k;
+        }
+
+        weights.Fill(float.NaN);
+    }
+
+    /// <summary>The first of the largest values that are numbers.</summary>
     private static int Largest(ReadOnlySpan<float> values)
     {
         int best = 0;
@@ -96,17 +120,22 @@ internal sealed class Router
                 (first, second) = value > first ? (value, first) : (first, Math.Max(second, value));
             }
 
-            _groupScores[group] = size > 1 ? first + second : first;
+            // Infinite biases of either sign may add up to no number: such a group loses.
+            float score = size > 1 ? first + second : first;
+            _groupScores[group] = float.IsNaN(score) ? float.NegativeInfinity : score;
         }
 
+        Array.Clear(_groupChosen);
         for (int kept = 0; kept < _shape.ExpertGroupsPerToken; kept++)
         {
-            _groupScores[Largest(_groupScores)] = float.NaN;
+            int best = Largest(_groupScores);
+            _groupChosen[best] = true;
+            _groupScores[best] = float.NaN;
         }
 
-        for (int group = 0; group < _groupScores.Length; group++)
+        for (int group = 0; group < _groupChosen.Length; group++)
         {
-            if (!float.IsNaN(_groupScores[group]))
+            if (!_groupChosen[group])
             {
                 _choice.AsSpan(group * size, size).Fill(float.NegativeInfinity);
             }

@@ -58,9 +58,9 @@ internal abstract unsafe class TileKernel
     };
 
     /// <summary>The fastest kernel of this machine.</summary>
-    /// <param name="allowGeneratedCode">Whether machine code may be written at run time.</param>
+    /// <param name="allowGeneratedCode">Whether machine code may be written at run time; where not, nobody asks if it could be, which writes it.</param>
     public static TileKernel Best(bool allowGeneratedCode = true) =>
-        Of(Supported.Last(k => allowGeneratedCode || k != TileKernelKind.GeneratedAvx512Vnni));
+        Of(Enum.GetValues<TileKernelKind>().Last(k => (allowGeneratedCode || k != TileKernelKind.GeneratedAvx512Vnni) && IsSupported(k)));
 
     public static TileKernel Of(TileKernelKind kind) => kind switch
     {
@@ -91,10 +91,21 @@ internal abstract unsafe class TileKernel
     public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y) =>
         Int4Gemv.Multiply(weight, rowBegin, rowEnd, x, y);
 
+    /// <summary>Fewest tiles that hold so many tokens; <see cref="NextTile"/> and <see cref="TileAt"/> cut them.</summary>
+    public int TileCount(int tokens) => (tokens + MaxTokens - 1) / MaxTokens;
+
+    /// <summary>The tile of an index among those that <see cref="NextTile"/> cuts one after another.</summary>
+    public (int FirstToken, int Tokens) TileAt(int tokens, int index)
+    {
+        // The larger ones come first.
+        (int size, int larger) = Math.DivRem(tokens, TileCount(tokens));
+        return ((index * size) + Math.Min(index, larger), index < larger ? size + 1 : size);
+    }
+
     /// <summary>Tokens of each tile when so many are to be cut into tiles as even as possible: the first tile of those left.</summary>
     public int NextTile(int tokensLeft)
     {
-        int tiles = (tokensLeft + MaxTokens - 1) / MaxTokens;
+        int tiles = TileCount(tokensLeft);
         return (tokensLeft + tiles - 1) / tiles;
     }
 

@@ -78,6 +78,18 @@ internal sealed class KimiCommandTests
         Assert.That(error, Does.Contain("/nonsense").And.Contain("anew").And.Contain("Reasoning is off"));
     }
 
+    [Test]
+    public async Task Generate_and_chat_take_copies_of_8_bits()
+    {
+        string answer = "The capital of France is Paris." + Environment.NewLine;
+        Assert.That(await Run(["generate", "--int8-hot-path", "What is the capital of France?", "--temperature", "0"]), Is.EqualTo((0, answer, "")));
+        var error = new StringWriter();
+        using var source = new CancellationTokenSource();
+        using var input = new MemoryStream("/exit\n"u8.ToArray());
+        Assert.That(await KimiCommand.RunAsync(["chat", "--int8-hot-path"], new CliStreams(input, TextWriter.Null, error, IsTerminal: true), source), Is.Zero);
+        Assert.That(error.ToString(), Does.Contain("copied to 8 bits").And.Contain("Opening: copies 7 of 7"));
+    }
+
     [TestCase("Hello  world", false)]
     [TestCase("hello<|im_end|>\n\n", true)]
     [TestCase("", false)]

@@ -68,14 +68,35 @@ internal sealed class LayerKernelTests
         Assert.That(weights, Is.All.EqualTo(1).Within(1e-6));
     }
 
+    /// <summary>A NaN may hide whom it should have been; any choice among the others would look like an answer.</summary>
     [Test]
-    public void Router_gives_valid_ids_for_logits_that_are_no_numbers()
+    public void Router_passes_a_NaN_on_to_all_weights([Values(1, 4)] int groups, [Values(1, 7, 8)] int count, [Values] bool inBias)
     {
-        var router = new Router(Shapes.Small() with { ExpertCount = 8, ExpertsPerToken = 3 });
+        ModelShape shape = Shapes.Small() with { ExpertCount = 8, ExpertsPerToken = 3, ExpertGroupCount = groups, ExpertGroupsPerToken = Math.Min(2, groups) };
+        (float[] logits, float[] bias) = (Values(8, 1, 4), Values(8, 2, 0.5f));
+        (inBias ? bias : logits).AsSpan(8 - count).Fill(float.NaN);
         (int[] ids, float[] weights) = (new int[3], new float[3]);
-        router.Route([.. Enumerable.Repeat(float.NaN, 8)], new float[8], ids, weights);
-        Assert.That(ids, Is.All.InRange(0, 7));
+        new Router(shape).Route(logits, bias, ids, weights);
+        Assert.That(ids, Is.EqualTo(new[] { 0, 1, 2 }));
         Assert.That(weights, Is.All.NaN);
+        ReferenceRouter.Route(shape, logits, bias, ids, weights);
+        Assert.That(ids, Is.EqualTo(new[] { 0, 1, 2 }), "reference");
+        Assert.That(weights, Is.All.NaN, "reference");
+    }
+
+    [Test]
+    public void Router_knows_infinite_biases_apart_from_groups_that_are_chosen()
+    {
+        ModelShape shape = Shapes.Small() with { ExpertCount = 8, ExpertsPerToken = 2, ExpertGroupCount = 4, ExpertGroupsPerToken = 2 };
+
+        // The first group's two best add up to no number.
+        float[] bias = [float.PositiveInfinity, float.NegativeInfinity, 0, 0, 0.5f, 0.5f, 0.25f, 0.25f];
+        (int[] ids, float[] weights) = (new int[2], new float[2]);
+        new Router(shape).Route(new float[8], bias, ids, weights);
+        Assert.That(ids, Is.EqualTo(new[] { 4, 5 }));
+        Assert.That(weights, Is.All.EqualTo(shape.RoutedScalingFactor / 2).Within(1e-6));
+        ReferenceRouter.Route(shape, new float[8], bias, ids, weights);
+        Assert.That(ids, Is.EqualTo(new[] { 4, 5 }), "reference");
     }
 
     private static float[] Values(int count, int seed, float range)

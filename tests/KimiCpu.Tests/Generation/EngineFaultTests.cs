@@ -29,6 +29,20 @@ internal sealed class EngineFaultTests
         Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
     }
 
+    /// <summary>Experts are chosen all the same, so nothing but the weights can carry it to where it is noticed.</summary>
+    [Test]
+    public void A_NaN_of_the_router_fails_its_call([Values] Backend backend)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend);
+        int layer = Array.FindLastIndex(model.Weights.Layers, l => l.IsMoe);
+        using var engine = new GenerationEngine(model.Forward, model.Cache, 16, new FakeMemory());
+        float[] bias = model.Weights.Layers[layer].Router!.CorrectionBias;
+        (float healthy, bias[1]) = (bias[1], float.NaN);
+        Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains($"layer {layer}"));
+        bias[1] = healthy;
+        Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
+    }
+
     [Test]
     public void An_exception_in_a_step_fails_its_calls_and_the_engine_goes_on()
     {

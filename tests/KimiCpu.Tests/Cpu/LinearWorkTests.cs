@@ -1,0 +1,55 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Tests.Cpu;
+
+[TestFixture]
+internal sealed unsafe class LinearWorkTests
+{
+    private const int Size = 64;
+
+    /// <param name="run">Whether what fails is the run, or something before it.</param>
+    [Test]
+    public void What_fails_leaves_no_layer_for_the_next_run([Values] bool run)
+    {
+        using var pool = new WorkerPool(2);
+        using var linear = new LinearWork(pool, TileKernel.Best());
+        using var weight = new RandomMatrix(WeightFormat.Float32, Size, Size, 1);
+        var matrix = new HotMatrix(weight.Matrix);
+        using var buffer = new AlignedBuffer<float>(3 * Size);
+        float* x = buffer.Pointer;
+        float* failed = x + Size;
+        float* good = failed + Size;
+        buffer.Span(0, Size).Fill(1);
+        for (int round = 0; round < 4; round++)
+        {
+            linear.Add(matrix, x, failed);
+            if (run)
+            {
+                // A pool refuses a run inside a run.
+                Assert.That(() => pool.Run(2, new PoolAction((begin, _, _) => RunAt(begin, linear))), Throws.TypeOf<InvalidOperationException>());
+            }
+            else
+            {
+                linear.Clear();
+            }
+        }
+
+        buffer.Span(Size, 2 * Size).Clear();
+        linear.Add(matrix, x, good).Run(1);
+        Assert.That(buffer.Span(Size, Size).ToArray(), Is.All.Zero);
+        Assert.That(buffer.Span(2 * Size, Size).ToArray(), Is.All.Not.Zero);
+    }
+
+    private static void RunAt(int item, LinearWork linear)
+    {
+        if (item == 0)
+        {
+            linear.Run(1);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using Microsoft.Extensions.Logging;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>What opening a model tells, and what is left when it fails half-way.</summary>
+[TestFixture]
+internal sealed class OpeningTests
+{
+    private static readonly KimiModelOptions s_copied = new() { Int8HotPath = true, Threads = 4 };
+
+    /// <summary>Threads of this process that models have started, by the names that the system knows.</summary>
+    private static int ModelThreads => Directory.GetDirectories("/proc/self/task").Count(t => NameOf(t).StartsWith("kimi-", StringComparison.Ordinal));
+
+    [Test]
+    public void Copies_report_progress_and_are_logged()
+    {
+        var steps = new List<LoadProgress>();
+        using var log = new FakeLog(_ => { });
+        using KimiModel model = KimiModel.OpenEmbedded(s_copied with { LoggerFactory = log, Progress = new FakeProgress(p => AddCopy(steps, p)) });
+        Assert.That(steps, Is.EqualTo(Enumerable.Range(1, 7).Select(i => new LoadProgress("copies", i, 7))));
+        Assert.That(log.Events, Does.Contain(6));
+    }
+
+    [Test]
+    public void Without_copies_nothing_is_said_of_them()
+    {
+        var steps = new List<LoadProgress>();
+        using var log = new FakeLog(_ => { });
+        using KimiModel model = KimiModel.OpenEmbedded(s_copied with { Exact = true, LoggerFactory = log, Progress = new FakeProgress(p => AddCopy(steps, p)) });
+        Assert.That(steps, Is.Empty);
+        Assert.That(log.Events, Does.Not.Contain(6));
+    }
+
+    [Test]
+    [Platform("Linux")]
+    public void Cancelling_the_copies_leaves_no_thread()
+    {
+        int before = ModelThreads;
+        int most = before;
+        using var source = new CancellationTokenSource();
+        var progress = new FakeProgress(p =>
+        {
+            if (p is { Phase: "copies", Done: 3 })
+            {
+                most = ModelThreads;
+                source.Cancel();
+            }
+        });
+        Assert.That(
+            async () => await KimiModel.OpenAsync(Repository.NanoModel, s_copied with { Progress = progress }, source.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(most, Is.GreaterThan(before), "threads are seen");
+        Assert.That(() => ModelThreads, Is.LessThanOrEqualTo(before).After(2000, 10));
+    }
+
+    [Test]
+    [Platform("Linux")]
+    public void A_logger_that_fails_leaves_no_thread()
+    {
+        int before = ModelThreads;
+        using var log = new FakeLog(_ => throw new IOException("the log is full"));
+        Assert.That(() => KimiModel.OpenEmbedded(s_copied with { LoggerFactory = log }), Throws.TypeOf<IOException>());
+        Assert.That(() => ModelThreads, Is.LessThanOrEqualTo(before).After(2000, 10));
+    }
+
+    private static void AddCopy(List<LoadProgress> steps, LoadProgress step)
+    {
+        if (step.Phase == "copies")
+        {
+            steps.Add(step);
+        }
+    }
+
+    private static string NameOf(string task)
+    {
+        try
+        {
+            return File.ReadAllText(Path.Combine(task, "comm"));
+        }
+        catch (IOException)
+        {
+            // It has just ended.
+            return "";
+        }
+    }
+
+    private sealed class FakeProgress(Action<LoadProgress> report) : IProgress<LoadProgress>
+    {
+        public void Report(LoadProgress value) => report(value);
+    }
+
+    private sealed class FakeLog(Action<int> hear) : ILoggerFactory, ILogger
+    {
+        public List<int> Events { get; } = [];
+
+        public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException();
+
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            Events.Add(eventId.Id);
+            hear(eventId.Id);
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+}
