@@ -21,7 +21,8 @@ internal static class RooflineReport
         }
         else
         {
-            streams.Output.WriteLine($"kernels, {bench.Threads} threads, {CpuFeatures.Description}, {Number(barrier * 1e6, "F1")} us for a run that all threads take part in and none works in");
+            string together = bench.Threads > 1 ? $", {Number(barrier * 1e6, "F1")} us for a run that all threads take part in and none works in" : "";
+            streams.Output.WriteLine($"kernels, {bench.Threads} threads, {CpuFeatures.Description}{together}");
             TextTable.Write(
                 streams,
                 ["kernel", ">ms", ">MB read", ">GB/s", ">of memory", ">GOP/s", ">of arithmetic", "bound by", ">share"],
