@@ -241,15 +241,7 @@ public sealed class KimiModel : IKimiModel
         ThreadChoiceFile? file = options.ThreadsFile is { } path ? new ThreadChoiceFile(path) : ThreadChoiceFile.OfUser;
         int measurements = 0;
         long reported = 0;
-        try
-        {
-            return ThreadTuning.Apply(pool, file, key, () => new DecodeTimer(forward, cache, ThreadTuning.Limit, Report), () => measurements++);
-        }
-        catch
-        {
-            _cpu.Dispose();
-            throw;
-        }
+        return ThreadTuning.Apply(pool, file, key, () => new DecodeTimer(forward, cache, ThreadTuning.Limit, Report), () => measurements++);
 
         // Before each step, but told a few times a second; a cancelled opening ends here. The total is not known.
         void Report()

@@ -105,6 +105,37 @@ internal sealed unsafe class FloatGemvTests
         Assert.That(result[0x7E], Is.EqualTo(448));
     }
 
+    /// <summary>A scale of 2^40 overflows the factors of the fast way; the result itself is an ordinary number.</summary>
+    [Test]
+    public void Large_fp8_scales_give_what_they_give_to_several_tokens([ValueSource(nameof(Sets))] InstructionSet set, [Values(40, -60)] int exponent)
+    {
+        const int Rows = 16;
+        const int Columns = 128;
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, Rows, Columns, 5);
+        System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(weight.Scales).Fill(MathF.ScaleB(1, exponent));
+        var random = new Random(6);
+        float[] x = [.. Enumerable.Range(0, 2 * Columns).Select(_ => random.NextSingle() - 0.5f)];
+        float[] alone = Multiply(set, weight.Matrix, x, 1);
+        var expected = new float[Rows];
+        ReferenceLinear.Multiply(weight.Matrix, x.AsSpan(0, Columns), 1, expected);
+        Assert.That(alone, Is.EqualTo(Multiply(set, weight.Matrix, x, 2)[..Rows]));
+        Assert.That(alone, Is.EqualTo(expected).Within(1e-6 * 448 * Columns * Math.ScaleB(1, exponent)));
+    }
+
+    [Test]
+    public void A_code_of_NaN_reaches_its_own_row_only([ValueSource(nameof(Sets))] InstructionSet set, [Values(0x7F, 0xFF)] int code, [Values(0, 5, 15)] int row)
+    {
+        const int Rows = 16;
+        const int Columns = 256;
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, Rows, Columns, 7);
+        float[] x = [.. Enumerable.Repeat(0.25f, Columns)];
+        float[] before = Multiply(set, weight.Matrix, x, 1);
+        weight.Data[(row * Columns) + 77] = (byte)code;
+        float[] after = Multiply(set, weight.Matrix, x, 1);
+        before[row] = float.NaN;
+        Assert.That(after, Is.EqualTo(before));
+    }
+
     [Test]
     public void Decoded_rows_equal_the_stored_values([ValueSource(nameof(Formats))] WeightFormat format)
     {
@@ -118,5 +149,17 @@ internal sealed unsafe class FloatGemvTests
                 Assert.That(row[c], Is.EqualTo((float)ReferenceLinear.Element(weight.Matrix, 3, c)));
             }
         }
+    }
+
+    private static float[] Multiply(InstructionSet set, WeightMatrix weight, float[] x, int tokens)
+    {
+        var result = new float[tokens * weight.Rows];
+        fixed (float* source = x)
+        fixed (float* y = result)
+        {
+            FloatGemv.Multiply(set, weight, 0, weight.Rows, source, weight.Columns, tokens, y, weight.Rows);
+        }
+
+        return result;
     }
 }

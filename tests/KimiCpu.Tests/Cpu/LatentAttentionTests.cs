@@ -31,19 +31,28 @@ internal sealed unsafe class LatentAttentionTests
     }
 
     [Test]
-    public void A_head_does_not_depend_on_the_heads_beside_it()
+    public void A_head_does_not_depend_on_the_heads_beside_it([Values(8, 19, LatentAttention.MostQueries)] int heads)
     {
         ModelShape shape = Shapes.Small();
         using var pages = new KvPages(shape, bfloat16: true);
         using var attention = new LatentAttention(shape, bfloat16: true);
-        (float[] query, _, int[] table) = Prepare(shape, pages, 150, 8, 1);
-        float[] together = Run(shape, attention, pages, query, 8, table, 150);
-        for (int h = 0; h < 8; h++)
+        (float[] query, _, int[] table) = Prepare(shape, pages, 150, heads, 1);
+        float[] together = Run(shape, attention, pages, query, heads, table, 150);
+        for (int h = 0; h < heads; h++)
         {
             float[] alone = Run(shape, attention, pages, query[(h * shape.CacheWidth)..((h + 1) * shape.CacheWidth)], 1, table, 150);
             Assert.That(together.AsSpan(h * shape.KeyValueLoraRank, shape.KeyValueLoraRank).ToArray(), Is.EqualTo(alone));
         }
     }
+
+    [TestCase(64, 1, 1, 64)]
+    [TestCase(64, 1, 2, 32)]
+    [TestCase(64, 1, 64, 8)]
+    [TestCase(64, 16, 2, 64)]
+    [TestCase(20, 1, 3, 8)]
+    [TestCase(1, 1, 8, 8)]
+    public void Heads_that_decode_together_leave_every_thread_an_item(int headCount, int rows, int threads, int expected) =>
+        Assert.That(LatentAttention.HeadsTogether(headCount, rows, threads), Is.EqualTo(expected));
 
     [Test]
     public void Tokens_that_pass_over_the_pages_together_give_the_bits_of_each_alone([Values(1, 60, 64, 120)] int visible, [Values] bool bfloat16)
