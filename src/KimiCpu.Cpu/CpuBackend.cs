@@ -47,7 +47,7 @@ internal sealed class CpuBackend : IDisposable
             long start = Stopwatch.GetTimestamp();
             HotWeights hot = MakeHot(weights, options.CopyProgress);
             CopyTime = Stopwatch.GetElapsedTime(start);
-            var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel));
+            var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, options.Precision));
             HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel));
             Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared));
         }

@@ -47,6 +47,9 @@ internal static class CpuFeatures
     /// </summary>
     public static bool HasAvx512Vnni { get; } = IsSupported(InstructionSet.Avx512) && X86Base.CpuId(0, 0).Eax >= 7 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 
+    /// <summary>Whether the CPU has AVX512_BF16 (CPUID leaf 7, subleaf 1, EAX bit 5) besides <see cref="HasAvx512Vnni"/>.</summary>
+    public static bool HasAvx512BFloat16 { get; } = HasAvx512Vnni && X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
+
     /// <summary>What the CPU calls itself; its architecture where it does not say.</summary>
     public static string Name { get; } = FindName();
 

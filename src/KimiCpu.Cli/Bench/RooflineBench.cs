@@ -5,6 +5,7 @@ using System.Buffers.Binary;
 using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
 
@@ -23,6 +24,9 @@ internal sealed unsafe class RooflineBench : IDisposable
     private const int Heads = 64;
     private const int MostTokens = 512;
     private const int Repetitions = 5;
+
+    /// <summary>Operations that products of BF16 do on the vector units for one in single precision.</summary>
+    private const int BFloat16Factor = 2;
 
     private static readonly long s_expertBytes = 3L * Inner * Hidden * 18 / 32;
 
@@ -150,12 +154,26 @@ internal sealed unsafe class RooflineBench : IDisposable
         }
 
         WeightMatrix weight = default;
-        var work = new PoolAction((begin, end, _) => Cpu.Kernels.FloatGemv.Multiply(weight, begin * Block, end * Block, _input.Pointer, Hidden, 1, _output.Pointer, Inner));
+        BFloat16Products? products = halves ? _kernel.BFloat16Products : null;
+        using BFloat16Tiles? rounded = products is null ? null : new BFloat16Tiles(products.Tiles);
+        rounded?.Resize(1, Hidden);
+        rounded?.Write(0, _input.Pointer, Hidden);
+        var work = new PoolAction((begin, end, _) =>
+        {
+            if (products is null)
+            {
+                Cpu.Kernels.FloatGemv.Multiply(weight, begin * Block, end * Block, _input.Pointer, Hidden, 1, _output.Pointer, Inner);
+            }
+            else
+            {
+                products.Multiply(weight, begin * Block, end * Block, rounded!, _output.Pointer, Inner);
+            }
+        });
         return Time(
             $"{(halves ? "BF16" : "FP8")} GEMV {Inner}x{Hidden}",
             matrixBytes,
             2.0 * Inner * Hidden,
-            1,
+            products is null ? 1 : BFloat16Factor,
             count,
             i =>
             {
@@ -227,7 +245,7 @@ internal sealed unsafe class RooflineBench : IDisposable
         new Span<ushort>(sharedWeights.Pointer, (int)sharedWeights.Capacity).Fill(BFloat16.FromSingle(0.01f));
         HotMatrix Stored(int index, int rows, int columns) => new(new WeightMatrix(WeightFormat.BFloat16, rows, columns, (byte*)sharedWeights.Pointer + (index * SharedBytes)));
         HotMlp? sharedMlp = shared ? new HotMlp(Stored(0, Inner, Hidden), Stored(1, Inner, Hidden), Stored(2, Hidden, Inner)) : null;
-        using var sharedExpert = new SharedExpert([sharedMlp], _pool, _kernel);
+        using var sharedExpert = new SharedExpert([sharedMlp], _pool, _kernel, ComputePrecision.Fast);
         using var routed = new CpuRoutedExperts(ModelOf(experts), _pool, ComputePrecision.Fast, _kernel, sharedExpert);
         int steps = tokens == 1 ? ExpertCount / ExpertsPerToken : 1;
         int[] choice = [.. Enumerable.Range(0, steps * tokens).SelectMany(i => Choose(tokens == 1 ? i : null))];
@@ -275,7 +293,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             pages.Write(i / Layers / KvPage.Tokens, i % Layers, i / Layers % KvPage.Tokens, values);
         }
 
-        LatentAttention[] attention = [.. Enumerable.Range(0, _pool.Threads).Select(_ => new LatentAttention(shape, bfloat16: true))];
+        LatentAttention[] attention = [.. Enumerable.Range(0, _pool.Threads).Select(_ => new LatentAttention(shape, bfloat16: true, _kernel.BFloat16Products))];
         int layer = 0;
         int heads = LatentAttention.HeadsTogether(Heads, 1, _pool.Threads);
         var work = new PoolAction((begin, end, worker) =>
@@ -293,7 +311,7 @@ internal sealed unsafe class RooflineBench : IDisposable
                 $"MLA decode, {Heads} heads, {context / 1024}K tokens of BF16 cache",
                 (double)context * pages.SlotBytes,
                 2.0 * context * Heads * (shape.CacheWidth + shape.KeyValueLoraRank),
-                1,
+                _kernel.BFloat16Products is null ? 1 : BFloat16Factor,
                 Layers,
                 i =>
                 {

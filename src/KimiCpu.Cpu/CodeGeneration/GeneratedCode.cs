@@ -9,7 +9,9 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <param name="Bytes">Free of absolute addresses.</param>
 /// <param name="Tiles">Tile products of 1, 2, … tokens.</param>
 /// <param name="Int4Rows">Products of stored INT4 rows.</param>
-internal sealed record GeneratedCode(byte[] Bytes, IReadOnlyList<long> Tiles, long Int4Rows)
+/// <param name="BFloat16">Products of BF16 rows, by rows and tokens.</param>
+/// <param name="BFloat16Pairs">Products of pairs of BF16 rows as summed dimension, of 1, 2, … tokens.</param>
+internal sealed record GeneratedCode(byte[] Bytes, IReadOnlyList<long> Tiles, long Int4Rows, IReadOnlyDictionary<BFloat16Shape, long> BFloat16, IReadOnlyList<long> BFloat16Pairs)
 {
     private const int CacheLine = 64;
     private const byte Breakpoint = 0xCC;
@@ -19,7 +21,9 @@ internal sealed record GeneratedCode(byte[] Bytes, IReadOnlyList<long> Tiles, lo
         using var stream = new MemoryStream();
         long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens)))];
         long int4Rows = Append(stream, code => Int4RowsCode.Write(code, convention));
-        return new GeneratedCode(stream.ToArray(), tiles, int4Rows);
+        var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape)));
+        long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
+        return new GeneratedCode(stream.ToArray(), tiles, int4Rows, bfloat16, bfloat16Pairs);
     }
 
     private static long Append(MemoryStream stream, Action<Assembler> write)

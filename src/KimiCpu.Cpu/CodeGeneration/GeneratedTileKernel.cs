@@ -28,6 +28,7 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
         }
 
         _int4Rows = (delegate* unmanaged<Int4RowsArguments*, void>)(code.Pointer + functions.Int4Rows);
+        BFloat16Products = CpuFeatures.HasAvx512BFloat16 ? new BFloat16Products(code, functions) : null;
     }
 
     /// <summary>One for the process; null where CPU, runtime or system do not allow it.</summary>
@@ -35,6 +36,8 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
 
     /// <summary>Whether anybody has asked for <see cref="Shared"/> yet; nothing is written before that.</summary>
     public static bool IsMade => s_shared.IsValueCreated;
+
+    public override BFloat16Products? BFloat16Products { get; }
 
     public override int PrefetchedLines => TileCode.LinesOfGroup;
 

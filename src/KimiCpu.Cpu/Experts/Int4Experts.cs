@@ -95,7 +95,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         var rounded = new QuantizedRow(scratch.Group, 1);
         for (int first = 0; first < group.PairCount;)
         {
-            int tokens = _kernel.NextTile(group.PairCount - first);
+            int tokens = _kernel.Tiles.Next(group.PairCount - first);
             for (int t = 0; t < tokens; t++)
             {
                 ActivationQuantizer.Quantize(scratch.Gate + ((first + t) * BlockRows), BlockRows, rounded);
@@ -149,7 +149,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
             ExpertGroup group = _groups[g];
             for (int first = 0; first < group.PairCount && group.PairCount > 1;)
             {
-                int tokens = _kernel.NextTile(group.PairCount - first);
+                int tokens = _kernel.Tiles.Next(group.PairCount - first);
                 int tile = group.FirstPair + first;
                 for (int t = 0; t < tokens; t++)
                 {
@@ -188,7 +188,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         scratch.PrefetchedLines = 0;
         for (int first = 0; first < group.PairCount;)
         {
-            int tokens = _kernel.NextTile(group.PairCount - first);
+            int tokens = _kernel.Tiles.Next(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
             byte* wanted = scratch.PrefetchedLines < linesOfBlock ? prefetch + (64 * scratch.PrefetchedLines) : scratch.Weights;
             _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, wanted, y + (first * BlockRows), BlockRows);

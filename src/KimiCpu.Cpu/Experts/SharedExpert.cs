@@ -3,6 +3,7 @@
 
 using System.Numerics.Tensors;
 using KimiCpu.Compute;
+using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
 
@@ -10,7 +11,8 @@ namespace KimiCpu.Cpu;
 
 /// <summary>
 /// The shared expert of the layers, whose passes run beside those of the routed experts, so that a layer has two barriers
-/// for all of its experts. Weights as stored with single-precision activations, or 8-bit copies with rounded ones.
+/// for all of its experts. Weights as stored with single-precision activations (BF16 ones for BF16 weights where the CPU
+/// multiplies that), or 8-bit copies with rounded ones.
 /// </summary>
 internal sealed unsafe class SharedExpert : IExpertPasses
 {
@@ -23,6 +25,11 @@ internal sealed unsafe class SharedExpert : IExpertPasses
     private readonly IReadOnlyList<HotMlp?> _layers;
     private readonly TiledRows _roundedHidden;
     private readonly TiledRows _roundedInner;
+    private readonly BFloat16Products? _products;
+    private readonly BFloat16Tiles? _bfloat16Hidden;
+    private readonly BFloat16Tiles? _bfloat16Inner;
+    private readonly PoolAction _roundHidden;
+    private readonly WorkerPool _pool;
     private readonly AlignedBuffer<float> _gate = new();
     private readonly AlignedBuffer<float> _up = new();
     private readonly AlignedBuffer<float>[] _scratch;
@@ -34,10 +41,20 @@ internal sealed unsafe class SharedExpert : IExpertPasses
 
     /// <param name="layers">Null for a layer without a shared expert.</param>
     /// <param name="pool">Runs both passes.</param>
-    /// <param name="kernel">For 8-bit weights.</param>
-    public SharedExpert(IReadOnlyList<HotMlp?> layers, WorkerPool pool, TileKernel kernel)
+    /// <param name="kernel">For 8-bit weights, and BF16 ones where it can.</param>
+    /// <param name="precision">Whether the input of BF16 weights may be rounded to BF16.</param>
+    public SharedExpert(IReadOnlyList<HotMlp?> layers, WorkerPool pool, TileKernel kernel, ComputePrecision precision)
     {
         _layers = layers;
+        _pool = pool;
+        _roundHidden = new PoolAction((begin, end, _) => RoundHidden(begin, end));
+        if (precision == ComputePrecision.Fast && kernel.BFloat16Products is { } products)
+        {
+            _products = products;
+            _bfloat16Hidden = new BFloat16Tiles(products.Tiles);
+            _bfloat16Inner = new BFloat16Tiles(products.Tiles);
+        }
+
         _roundedHidden = new TiledRows(pool, kernel);
         _roundedInner = new TiledRows(pool, kernel);
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
@@ -69,9 +86,27 @@ internal sealed unsafe class SharedExpert : IExpertPasses
             _roundedHidden.Set(_hidden, _tokens, _weights.Gate.Columns);
         }
 
+
+        if (TakesBFloat16(_weights.Gate) || TakesBFloat16(_weights.Up))
+        {
+            _bfloat16Hidden!.Resize(_tokens, _weights.Gate.Columns);
+            if (_tokens == 1)
+            {
+                RoundHidden(0, 1);
+            }
+            else
+            {
+                _pool.Run(_products!.Tiles.Count(_tokens), _roundHidden);
+            }
+        }
+
         if (_weights.Down.Is8Bit)
         {
             _roundedInner.Prepare(_tokens, inner);
+        }
+        else if (TakesBFloat16(_weights.Down))
+        {
+            _bfloat16Inner!.Resize(_tokens, inner);
         }
     }
 
@@ -90,6 +125,12 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         if (weights.Down.Is8Bit)
         {
             _roundedInner.WriteGroup(gate, item);
+            return;
+        }
+
+        if (TakesBFloat16(weights.Down))
+        {
+            _bfloat16Inner!.WriteColumns(gate, _blockRows, first, rows);
             return;
         }
 
@@ -112,6 +153,10 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         {
             _roundedInner.Multiply(down.Tiles + (firstRow / WeightTile.Rows * WeightTile.Bytes(down.Columns)), block, WeightTile.Rows, worker);
         }
+        else if (TakesBFloat16(down))
+        {
+            _products!.Multiply(down.Stored, firstRow, firstRow + rows, _bfloat16Inner!, block - firstRow, WeightTile.Rows);
+        }
         else
         {
             FloatGemv.Multiply(down.Stored, firstRow, firstRow + rows, _gate.Pointer, down.Columns, _tokens, block - firstRow, WeightTile.Rows);
@@ -128,9 +173,22 @@ internal sealed unsafe class SharedExpert : IExpertPasses
     {
         _roundedHidden.Dispose();
         _roundedInner.Dispose();
+        _bfloat16Hidden?.Dispose();
+        _bfloat16Inner?.Dispose();
         _gate.Dispose();
         _up.Dispose();
         Array.ForEach(_scratch, s => s.Dispose());
+    }
+
+    private bool TakesBFloat16(in HotMatrix weight) => _products is not null && !weight.Is8Bit && weight.Stored.Format == WeightFormat.BFloat16;
+
+    /// <summary>Item: a tile of tokens.</summary>
+    private void RoundHidden(int begin, int end)
+    {
+        for (int tile = begin; tile < end; tile++)
+        {
+            _bfloat16Hidden!.Write(tile, _hidden, _bfloat16Hidden.Columns);
+        }
     }
 
     /// <summary>y[t * blockRows + r]; rows behind the last are zeros.</summary>
@@ -145,6 +203,12 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         if (rows < _blockRows)
         {
             new Span<float>(y, _tokens * _blockRows).Clear();
+        }
+
+        if (TakesBFloat16(weight))
+        {
+            _products!.Multiply(weight.Stored, first, first + rows, _bfloat16Hidden!, y - first, _blockRows);
+            return;
         }
 
         FloatGemv.Multiply(weight.Stored, first, first + rows, _hidden, weight.Columns, _tokens, y - first, _blockRows);

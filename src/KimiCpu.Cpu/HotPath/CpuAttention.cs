@@ -3,7 +3,9 @@
 
 using System.Numerics.Tensors;
 using KimiCpu.Compute;
+using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu;
 
@@ -19,6 +21,10 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly KvPages _pages;
     private readonly LinearWork _linear;
     private readonly LatentAttention[] _kernels;
+
+    /// <summary>Multiplies the BF16 key and value expansion by inputs rounded to BF16; null to keep them in single precision.</summary>
+    private readonly BFloat16Products? _products;
+    private readonly ExpansionScratch[] _scratch;
     private readonly PoolAction _normalize;
     private readonly PoolAction _absorb;
     private readonly PoolAction _attend;
@@ -40,13 +46,15 @@ internal sealed unsafe class CpuAttention : IDisposable
     private RaggedBatch _batch = null!;
     private int _layer;
 
-    public CpuAttention(ModelShape shape, WorkerPool pool, KvPages pages, LinearWork linear)
+    public CpuAttention(ModelShape shape, WorkerPool pool, KvPages pages, LinearWork linear, TileKernel kernel)
     {
         _shape = shape;
         _pool = pool;
         _pages = pages;
         _linear = linear;
-        _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16))];
+        _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16, kernel.BFloat16Products))];
+        _products = pages.IsBFloat16 ? kernel.BFloat16Products : null;
+        _scratch = _products is null ? [] : [.. Enumerable.Range(0, pool.Threads).Select(_ => new ExpansionScratch(_products.Tiles))];
         _normalize = new PoolAction(NormalizeAndStore);
         _absorb = new PoolAction(Absorb);
         _attend = new PoolAction(Attend);
@@ -107,6 +115,7 @@ internal sealed unsafe class CpuAttention : IDisposable
     public void Dispose()
     {
         Array.ForEach(_kernels, k => k.Dispose());
+        Array.ForEach(_scratch, s => s.Dispose());
         _queryLatent.Dispose();
         _keyValue.Dispose();
         _query.Dispose();
@@ -182,13 +191,43 @@ internal sealed unsafe class CpuAttention : IDisposable
                 Rotate(row, target[rank..]);
             }
 
-            TransposedGemm.Accumulate(
-                KeyRows(h), rank, _query.Pointer + ((long)h * QueryWidth), (long)_shape.HeadCount * QueryWidth, rows, _absorbed.Pointer + ((long)h * _shape.CacheWidth), (long)_shape.HeadCount * _shape.CacheWidth);
+            float* absorbed = _absorbed.Pointer + ((long)h * _shape.CacheWidth);
+            float* query = _query.Pointer + ((long)h * QueryWidth);
+            long absorbedStride = (long)_shape.HeadCount * _shape.CacheWidth;
+            long queryStride = (long)_shape.HeadCount * QueryWidth;
+            if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16 && rank % BFloat16PairsCode.Columns == 0)
+            {
+                AbsorbBFloat16(KeyRows(h), query, queryStride, absorbed, absorbedStride, _scratch[worker]);
+            }
+            else
+            {
+                TransposedGemm.Accumulate(KeyRows(h), rank, query, queryStride, rows, absorbed, absorbedStride);
+            }
+
             for (int row = 0; row < rows; row++)
             {
                 Span<float> target = AbsorbedQuery(row, h);
                 TensorPrimitives.Multiply(target, _shape.SoftmaxScale, target);
             }
+        }
+    }
+
+    private void AbsorbBFloat16(in WeightMatrix keys, float* query, long queryStride, float* absorbed, long absorbedStride, ExpansionScratch scratch)
+    {
+        int tokens = _batch.RowCount;
+        ushort* factors = scratch.Factors.EnsureCapacity((long)tokens * BFloat16PairsCode.Rows);
+        for (int first = 0; first < keys.Rows; first += BFloat16PairsCode.Rows)
+        {
+            int count = Math.Min(BFloat16PairsCode.Rows, keys.Rows - first);
+            for (int t = 0; t < tokens; t++)
+            {
+                ushort* target = factors + (t * BFloat16PairsCode.Rows);
+                BFloat16Rounding.Round(query + (t * queryStride) + first, count, target);
+                new Span<ushort>(target + count, BFloat16PairsCode.Rows - count).Clear();
+            }
+
+            scratch.Pairs.Set(keys.Data + (first * keys.RowBytes), keys.RowBytes, count, keys.Columns);
+            _products!.Accumulate(scratch.Pairs, factors, tokens, absorbed, absorbedStride);
         }
     }
 
@@ -243,15 +282,25 @@ internal sealed unsafe class CpuAttention : IDisposable
             int firstRow = (h * (_shape.NopeHeadSize + valueSize)) + _shape.NopeHeadSize;
 
             // The kernel writes row r of the matrix to y[r]; this head's values begin at h * valueSize.
-            FloatGemv.Multiply(
-                _weights.KeyValueB,
-                firstRow,
-                firstRow + valueSize,
-                _context.Pointer + ((long)h * _shape.KeyValueLoraRank),
-                (long)_shape.HeadCount * _shape.KeyValueLoraRank,
-                _batch.RowCount,
-                _values.Pointer + ((long)h * valueSize) - firstRow,
-                (long)_shape.HeadCount * valueSize);
+            float* values = _values.Pointer + ((long)h * valueSize) - firstRow;
+            float* context = _context.Pointer + ((long)h * _shape.KeyValueLoraRank);
+            long contextStride = (long)_shape.HeadCount * _shape.KeyValueLoraRank;
+            long valuesStride = (long)_shape.HeadCount * valueSize;
+            if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16)
+            {
+                BFloat16Tiles rounded = _scratch[worker].Contexts;
+                rounded.Resize(_batch.RowCount, _shape.KeyValueLoraRank);
+                for (int tile = 0; tile < _products.Tiles.Count(_batch.RowCount); tile++)
+                {
+                    rounded.Write(tile, context, contextStride);
+                }
+
+                _products.Multiply(_weights.KeyValueB, firstRow, firstRow + valueSize, rounded, values, valuesStride);
+            }
+            else
+            {
+                FloatGemv.Multiply(_weights.KeyValueB, firstRow, firstRow + valueSize, context, contextStride, _batch.RowCount, values, valuesStride);
+            }
         }
     }
 
@@ -272,6 +321,23 @@ internal sealed unsafe class CpuAttention : IDisposable
             float odd = x[(2 * i) + 1];
             x[2 * i] = (even * cos) - (odd * sin);
             x[(2 * i) + 1] = (odd * cos) + (even * sin);
+        }
+    }
+
+    /// <summary>A thread's room for what the key and value expansion is multiplied with.</summary>
+    private sealed class ExpansionScratch(TokenTiles tiles) : IDisposable
+    {
+        public BFloat16Pairs Pairs { get; } = new();
+
+        public AlignedBuffer<ushort> Factors { get; } = new();
+
+        public BFloat16Tiles Contexts { get; } = new(tiles);
+
+        public void Dispose()
+        {
+            Pairs.Dispose();
+            Factors.Dispose();
+            Contexts.Dispose();
         }
     }
 }

@@ -10,7 +10,8 @@ namespace KimiCpu.Cpu;
 
 /// <summary>
 /// Embedding, attention, dense layers, router and head on the CPU; the shared experts run with the routed ones. Weights
-/// are read as stored, times single-precision activations, or as 8-bit copies. Every row of a batch is computed in the
+/// are read as stored, times single-precision activations or, where they are BF16 and the CPU multiplies that, BF16 ones; or
+/// as 8-bit copies. Every row of a batch is computed in the
 /// same order whatever else is in the batch.
 /// </summary>
 internal sealed unsafe class CpuHotPath : IHotPath
@@ -56,8 +57,8 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _pages = new KvPages(_shape, bfloat16: precision == ComputePrecision.Fast);
         HotPathReads stored = HotPathReads.AsStored(weights, _pages.BytesPerPage);
         _reads = stored with { Weights = stored.Weights - hot.Layers.Sum(l => l.SavedBytes), Head = hot.Head.Bytes };
-        _linear = new LinearWork(pool, kernel);
-        _attention = new CpuAttention(_shape, pool, _pages, _linear);
+        _linear = new LinearWork(pool, kernel, precision);
+        _attention = new CpuAttention(_shape, pool, _pages, _linear, kernel);
         _routers = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Router(_shape))];
         _normalizeInput = new PoolAction((begin, end, _) => Normalize(_layer.InputNorm, begin, end));
         _finishAttention = new PoolAction(FinishAttention);
@@ -112,7 +113,9 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _routerLogits.EnsureCapacity((long)rows * _shape.ExpertCount);
         _experts.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
         _expertWeights.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
-        _linear.Add(new HotMatrix(_layer.Router!.Gate), _normalized.Pointer, _routerLogits.Pointer).Run(rows);
+        
+        // Rounding would change which experts are chosen where two are about as good.
+        _linear.Add(new HotMatrix(_layer.Router!.Gate), _normalized.Pointer, _routerLogits.Pointer, exactInput: true).Run(rows);
         _pool.Run(rows, _route);
         return new RoutedRows(rows, _normalized.Pointer, _experts.Pointer, _expertWeights.Pointer);
     }

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
+using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
 
@@ -16,14 +18,25 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
 
     private readonly WorkerPool _pool;
     private readonly TiledRows[] _rounded;
+    private readonly BFloat16Products? _products;
+    private readonly BFloat16Tiles[] _roundedToBFloat16;
+    private readonly PoolAction _roundToBFloat16;
     private readonly AlignedBuffer<float>[] _tileOutput;
     private readonly Layer[] _layers = new Layer[MaxLayers];
     private int _count;
     private int _tokens;
+    private BFloat16Tiles? _tilesToRound;
+    private float* _sourceToRound;
 
-    public LinearWork(WorkerPool pool, TileKernel kernel)
+    /// <param name="pool">Runs the layers.</param>
+    /// <param name="kernel">For 8-bit copies, and BF16 weights where it can.</param>
+    /// <param name="precision">Whether the input of BF16 weights may be rounded to BF16.</param>
+    public LinearWork(WorkerPool pool, TileKernel kernel, ComputePrecision precision)
     {
         _pool = pool;
+        _products = precision == ComputePrecision.Fast ? kernel.BFloat16Products : null;
+        _roundedToBFloat16 = _products is null ? [] : [.. Enumerable.Range(0, MaxLayers).Select(_ => new BFloat16Tiles(_products.Tiles))];
+        _roundToBFloat16 = new PoolAction((begin, end, _) => RoundToBFloat16(begin, end));
         _rounded = [.. Enumerable.Range(0, MaxLayers).Select(_ => new TiledRows(pool, kernel))];
         _tileOutput = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
@@ -32,9 +45,16 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     /// <param name="weight">(rows, columns).</param>
     /// <param name="x">(tokens, columns), dense.</param>
     /// <param name="y">(tokens, rows), dense.</param>
-    public LinearWork Add(in HotMatrix weight, float* x, float* y)
+    /// <param name="exactInput">Whether the input of stored weights stays in single precision even where it may be rounded.</param>
+    public LinearWork Add(in HotMatrix weight, float* x, float* y, bool exactInput = false)
     {
-        _layers[_count++] = new Layer { Weight = weight, X = x, Y = y };
+        _layers[_count++] = new Layer
+        {
+            Weight = weight,
+            X = x,
+            Y = y,
+            IsRoundedToBFloat16 = _products is not null && !exactInput && !weight.Is8Bit && weight.Stored.Format == WeightFormat.BFloat16,
+        };
         return this;
     }
 
@@ -73,8 +93,16 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
             }
             else
             {
-                FloatGemv.Multiply(
-                    layer.Weight.Stored, first * layer.BlockRows, Math.Min(last * layer.BlockRows, rows), layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
+                int firstRow = first * layer.BlockRows;
+                int lastRow = Math.Min(last * layer.BlockRows, rows);
+                if (layer.IsRoundedToBFloat16)
+                {
+                    _products!.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.RoundedToBFloat16, layer.Y, rows);
+                }
+                else
+                {
+                    FloatGemv.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
+                }
             }
 
             end = Math.Min(end, layer.FirstItem);
@@ -84,6 +112,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     public void Dispose()
     {
         Array.ForEach(_rounded, r => r.Dispose());
+        Array.ForEach(_roundedToBFloat16, r => r.Dispose());
         Array.ForEach(_tileOutput, o => o.Dispose());
     }
 
@@ -108,26 +137,54 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         _pool.Run(items, this);
     }
 
-    /// <summary>Rounds the input of a layer of 8 bits, once for all layers that share it.</summary>
+    /// <summary>Rounds the input of a layer, once for all layers that round the same input to the same kind.</summary>
     private void Round(int index)
     {
         ref Layer layer = ref _layers[index];
-        if (!layer.Weight.Is8Bit)
+        if (!layer.Weight.Is8Bit && !layer.IsRoundedToBFloat16)
         {
             return;
         }
 
         for (int i = 0; i < index; i++)
         {
-            if (_layers[i].Weight.Is8Bit && _layers[i].X == layer.X)
+            ref Layer other = ref _layers[i];
+            if (other.X == layer.X && other.Weight.Is8Bit == layer.Weight.Is8Bit && other.IsRoundedToBFloat16 == layer.IsRoundedToBFloat16)
             {
-                layer.Rounded = _layers[i].Rounded;
+                layer.Rounded = other.Rounded;
+                layer.RoundedToBFloat16 = other.RoundedToBFloat16;
                 return;
             }
         }
 
-        layer.Rounded = _rounded[index];
-        layer.Rounded.Set(layer.X, _tokens, layer.Weight.Columns);
+        if (layer.Weight.Is8Bit)
+        {
+            layer.Rounded = _rounded[index];
+            layer.Rounded.Set(layer.X, _tokens, layer.Weight.Columns);
+            return;
+        }
+
+        layer.RoundedToBFloat16 = _roundedToBFloat16[index];
+        layer.RoundedToBFloat16.Resize(_tokens, layer.Weight.Columns);
+        _tilesToRound = layer.RoundedToBFloat16;
+        _sourceToRound = layer.X;
+        if (_tokens == 1)
+        {
+            RoundToBFloat16(0, 1);
+        }
+        else
+        {
+            _pool.Run(_products!.Tiles.Count(_tokens), _roundToBFloat16);
+        }
+    }
+
+    /// <summary>Item: a tile of tokens.</summary>
+    private void RoundToBFloat16(int begin, int end)
+    {
+        for (int tile = begin; tile < end; tile++)
+        {
+            _tilesToRound!.Write(tile, _sourceToRound, _tilesToRound.Columns);
+        }
     }
 
     private void Tiles(in Layer layer, int first, int last, int worker)
@@ -161,5 +218,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         public int FirstItem;
         public int BlockRows;
         public TiledRows Rounded;
+        public bool IsRoundedToBFloat16;
+        public BFloat16Tiles RoundedToBFloat16;
     }
 }

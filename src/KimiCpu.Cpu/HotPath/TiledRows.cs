@@ -33,7 +33,7 @@ internal sealed unsafe class TiledRows : IDisposable
         _tokens = tokens;
         _rounded.Resize(tokens, columns);
         _tiles.Resize(tokens, columns);
-        _pool.Run(_kernel.TileCount(tokens), _fill);
+        _pool.Run(_kernel.Tiles.Count(tokens), _fill);
     }
 
     /// <summary>Makes room for rows that <see cref="WriteGroup"/> fills, the padding zero.</summary>
@@ -44,7 +44,7 @@ internal sealed unsafe class TiledRows : IDisposable
         int groups = (columns + WeightTile.Rows - 1) / WeightTile.Rows;
         for (int first = 0; first < tokens;)
         {
-            int count = _kernel.NextTile(tokens - first);
+            int count = _kernel.Tiles.Next(tokens - first);
             _tiles.ClearFrom(groups, first, count);
             first += count;
         }
@@ -59,7 +59,7 @@ internal sealed unsafe class TiledRows : IDisposable
         var rounded = new QuantizedRow(record, 1);
         for (int first = 0; first < _tokens;)
         {
-            int count = _kernel.NextTile(_tokens - first);
+            int count = _kernel.Tiles.Next(_tokens - first);
             for (int t = 0; t < count; t++)
             {
                 ActivationQuantizer.QuantizeGroup(values + ((first + t) * WeightTile.Rows), rounded, 0);
@@ -80,7 +80,7 @@ internal sealed unsafe class TiledRows : IDisposable
         long bytesOfCall = 64L * _tiles.Blocks * LaneSum.Lanes * _kernel.PrefetchedLines;
         for (int first = 0; first < _tokens;)
         {
-            int count = _kernel.NextTile(_tokens - first);
+            int count = _kernel.Tiles.Next(_tokens - first);
             byte* wanted = next < end ? next : weightTile;
             _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, wanted, y + (first * yStride), yStride);
             next += bytesOfCall;
@@ -100,7 +100,7 @@ internal sealed unsafe class TiledRows : IDisposable
     {
         for (int item = begin; item < end; item++)
         {
-            (int first, int count) = _kernel.TileAt(_tokens, item);
+            (int first, int count) = _kernel.Tiles.At(_tokens, item);
             for (int t = 0; t < count; t++)
             {
                 QuantizedRow row = _rounded.Row(first + t);

@@ -3,6 +3,8 @@
 
 using System.Numerics.Tensors;
 using KimiCpu.Compute;
+using KimiCpu.Cpu.CodeGeneration;
+using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.Kernels;
 
@@ -12,7 +14,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// and value (its latent part) at once. Pages are visited in order with a running softmax, so a result depends on the
 /// token's own history only, never on what else is in the batch. One instance a thread; it keeps scratch memory.
 /// </summary>
-internal sealed unsafe class LatentAttention : IDisposable
+internal sealed unsafe partial class LatentAttention : IDisposable
 {
     /// <summary>Consecutive tokens of a prompt that pass over a page together.</summary>
     public const int RowGroup = 8;
@@ -26,6 +28,9 @@ internal sealed unsafe class LatentAttention : IDisposable
     private readonly int _latentSize;
     private readonly int _width;
     private readonly bool _bfloat16;
+
+    /// <summary>Floats from one query's context to the next.</summary>
+    private readonly int _contextWidth;
     private readonly AlignedBuffer<float> _scores = new(MostQueries * KvPage.Tokens);
     private readonly AlignedBuffer<float> _queries;
     private readonly AlignedBuffer<float> _contexts;
@@ -35,14 +40,23 @@ internal sealed unsafe class LatentAttention : IDisposable
 
     /// <param name="shape">Sizes.</param>
     /// <param name="bfloat16">Whether the cache holds BF16; else F32.</param>
-    public LatentAttention(ModelShape shape, bool bfloat16)
+    /// <param name="products">Multiplies BF16 keys and values as they are, with queries and weights rounded to BF16; null to widen them to floats.</param>
+    public LatentAttention(ModelShape shape, bool bfloat16, BFloat16Products? products = null)
     {
         _latentSize = shape.KeyValueLoraRank;
         _width = shape.CacheWidth;
         _bfloat16 = bfloat16;
+        _products = bfloat16 ? products : null;
+        _contextWidth = _products is null ? _latentSize : (_latentSize + BFloat16PairsCode.Columns - 1) / BFloat16PairsCode.Columns * BFloat16PairsCode.Columns;
         _queries = new AlignedBuffer<float>(MostQueries * _width);
-        _contexts = new AlignedBuffer<float>(MostQueries * _latentSize);
-        _keys = new AlignedBuffer<float>(bfloat16 ? KvPage.Tokens * _width : 0);
+        _contexts = new AlignedBuffer<float>(MostQueries * _contextWidth);
+        _keys = new AlignedBuffer<float>(bfloat16 && _products is null ? KvPage.Tokens * _width : 0);
+        if (_products is not null)
+        {
+            _roundedQueries = new BFloat16Tiles(_products.Tiles);
+            _values = new BFloat16Pairs();
+            _roundedScores = new AlignedBuffer<ushort>(MostQueries * KvPage.Tokens);
+        }
     }
 
     /// <summary>
@@ -75,44 +89,33 @@ internal sealed unsafe class LatentAttention : IDisposable
             new ReadOnlySpan<float>(query + (r * queryStride), heads * _width).CopyTo(new Span<float>(_queries.Pointer + (r * heads * _width), heads * _width));
         }
 
-        new Span<float>(_contexts.Pointer, queries * _latentSize).Clear();
+        new Span<float>(_contexts.Pointer, queries * _contextWidth).Clear();
         _maxima.AsSpan().Fill(float.NegativeInfinity);
         _sums.AsSpan().Clear();
         int end = visible + rows - 1;
+        if (_products is not null)
+        {
+            RoundQueries(queries);
+        }
+
         for (int first = 0; first < end; first += KvPage.Tokens)
         {
             int count = Math.Min(KvPage.Tokens, end - first);
-            WeightMatrix keys = Keys(pages.Slots(table[first / KvPage.Tokens], layer), count);
-            FloatGemv.Multiply(keys, 0, count, _queries.Pointer, _width, queries, _scores.Pointer, KvPage.Tokens);
-            for (int r = 0; r < rows; r++)
+            byte* page = pages.Slots(table[first / KvPage.Tokens], layer);
+            if (_products is not null)
             {
-                int seen = Math.Clamp(visible + r - first, 0, count);
-                for (int h = 0; h < heads && seen > 0; h++)
-                {
-                    Rescale((r * heads) + h, seen);
-                }
+                VisitBFloat16(page, count, visible - first, rows, heads);
             }
-
-            if (visible - first >= count)
+            else
             {
-                Accumulate(keys, 0, queries);
-                continue;
-            }
-
-            for (int r = 0; r < rows; r++)
-            {
-                int seen = Math.Clamp(visible + r - first, 0, count);
-                if (seen > 0)
-                {
-                    Accumulate(keys.SliceRows(0, seen), r * heads, heads);
-                }
+                Visit(page, count, visible - first, rows, heads);
             }
         }
 
         for (int i = 0; i < queries; i++)
         {
             TensorPrimitives.Multiply(
-                new ReadOnlySpan<float>(_contexts.Pointer + (i * _latentSize), _latentSize),
+                new ReadOnlySpan<float>(_contexts.Pointer + (i * _contextWidth), _latentSize),
                 1 / _sums[i],
                 new Span<float>(context + (i / heads * contextStride) + (i % heads * (long)_latentSize), _latentSize));
         }
@@ -124,6 +127,44 @@ internal sealed unsafe class LatentAttention : IDisposable
         _queries.Dispose();
         _contexts.Dispose();
         _keys.Dispose();
+        _roundedQueries?.Dispose();
+        _values?.Dispose();
+        _roundedScores?.Dispose();
+    }
+
+    /// <param name="page">Its first slot.</param>
+    /// <param name="count">Tokens in it that the last row sees.</param>
+    /// <param name="visible">Tokens that the first row sees, from the page's first on; each further row sees one more.</param>
+    /// <param name="rows">Of queries.</param>
+    /// <param name="heads">Queries of a row.</param>
+    private void Visit(byte* page, int count, int visible, int rows, int heads)
+    {
+        int queries = rows * heads;
+        WeightMatrix keys = Keys(page, count);
+        FloatGemv.Multiply(keys, 0, count, _queries.Pointer, _width, queries, _scores.Pointer, KvPage.Tokens);
+        for (int r = 0; r < rows; r++)
+        {
+            int seen = Math.Clamp(visible + r, 0, count);
+            for (int h = 0; h < heads && seen > 0; h++)
+            {
+                Rescale((r * heads) + h, seen);
+            }
+        }
+
+        if (visible >= count)
+        {
+            Accumulate(keys, 0, queries);
+            return;
+        }
+
+        for (int r = 0; r < rows; r++)
+        {
+            int seen = Math.Clamp(visible + r, 0, count);
+            if (seen > 0)
+            {
+                Accumulate(keys.SliceRows(0, seen), r * heads, heads);
+            }
+        }
     }
 
     /// <summary>A page's keys as floats, which both products need.</summary>
@@ -145,7 +186,7 @@ internal sealed unsafe class LatentAttention : IDisposable
 
     private void Accumulate(in WeightMatrix keys, int firstQuery, int queries) =>
         TransposedGemm.Accumulate(
-            keys, _latentSize, _scores.Pointer + (firstQuery * KvPage.Tokens), KvPage.Tokens, queries, _contexts.Pointer + (firstQuery * _latentSize), _latentSize);
+            keys, _latentSize, _scores.Pointer + (firstQuery * KvPage.Tokens), KvPage.Tokens, queries, _contexts.Pointer + (firstQuery * _contextWidth), _contextWidth);
 
     /// <summary>Turns a page's scores into e^(score - maximum), and what was summed before to the new maximum.</summary>
     private void Rescale(int query, int count)
@@ -158,7 +199,7 @@ internal sealed unsafe class LatentAttention : IDisposable
         {
             float factor = MathF.Exp(_maxima[query] - maximum);
             _sums[query] *= factor;
-            var row = new Span<float>(_contexts.Pointer + (query * _latentSize), _latentSize);
+            var row = new Span<float>(_contexts.Pointer + (query * _contextWidth), _latentSize);
             TensorPrimitives.Multiply(row, factor, row);
             _maxima[query] = maximum;
         }

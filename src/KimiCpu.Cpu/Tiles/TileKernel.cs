@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.Tiles;
@@ -91,23 +92,11 @@ internal abstract unsafe class TileKernel
     public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y) =>
         Int4Gemv.Multiply(weight, rowBegin, rowEnd, x, y);
 
-    /// <summary>Fewest tiles that hold so many tokens; <see cref="NextTile"/> and <see cref="TileAt"/> cut them.</summary>
-    public int TileCount(int tokens) => (tokens + MaxTokens - 1) / MaxTokens;
+    /// <summary>How tokens are cut into tiles.</summary>
+    public TokenTiles Tiles => new(MaxTokens);
 
-    /// <summary>The tile of an index among those that <see cref="NextTile"/> cuts one after another.</summary>
-    public (int FirstToken, int Tokens) TileAt(int tokens, int index)
-    {
-        // The larger ones come first.
-        (int size, int larger) = Math.DivRem(tokens, TileCount(tokens));
-        return ((index * size) + Math.Min(index, larger), index < larger ? size + 1 : size);
-    }
-
-    /// <summary>Tokens of each tile when so many are to be cut into tiles as even as possible: the first tile of those left.</summary>
-    public int NextTile(int tokensLeft)
-    {
-        int tiles = TileCount(tokensLeft);
-        return (tokensLeft + tiles - 1) / tiles;
-    }
+    /// <summary>Products of BF16 weights with rounded activations; null where the CPU has no instruction for them that can be used.</summary>
+    public virtual BFloat16Products? BFloat16Products => null;
 
     /// <summary>Floats of scratch that <see cref="Multiply(byte*, bool, byte*, int, int, float*, byte*, float*, long)"/> needs.</summary>
     public int ScratchFloats => LaneSum.Lanes * MaxTokens * WeightTile.Rows;

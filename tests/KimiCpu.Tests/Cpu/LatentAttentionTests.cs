@@ -4,6 +4,7 @@
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Tests.Cpu;
 
@@ -11,13 +12,21 @@ namespace KimiCpu.Tests.Cpu;
 [Category("Kernels")]
 internal sealed unsafe class LatentAttentionTests
 {
+    /// <summary>How keys and values are cached and multiplied.</summary>
+    public enum CacheKind
+    {
+        Float32,
+        WidenedBFloat16,
+        BFloat16Products,
+    }
+
     [Test]
     public void Attention_over_pages_is_a_softmax_over_all_of_them(
-        [Values(1, 2, 63, 64, 65, 200)] int visible, [Values(1, 4, 5, 8)] int heads, [Values] bool bfloat16, [Values(1f, 300f)] float size)
+        [Values(1, 2, 63, 64, 65, 200)] int visible, [Values(1, 4, 5, 8)] int heads, [Values(CacheKind.Float32, CacheKind.WidenedBFloat16)] CacheKind kind, [Values(1f, 300f)] float size)
     {
         ModelShape shape = Shapes.Small();
-        using var pages = new KvPages(shape, bfloat16);
-        using var attention = new LatentAttention(shape, bfloat16);
+        using KvPages pages = PagesOf(shape, kind);
+        using LatentAttention attention = AttentionOf(shape, kind);
         (float[] query, float[][] cache, int[] table) = Prepare(shape, pages, visible, heads, size);
         float[] actual = Run(shape, attention, pages, query, heads, table, visible);
         for (int h = 0; h < heads; h++)
@@ -30,12 +39,34 @@ internal sealed unsafe class LatentAttentionTests
         }
     }
 
+    /// <summary>
+    /// Both roundings are bounded by 2^-8 of a factor: of queries, which moves a weight by that much of its score, and of the
+    /// weights themselves.
+    /// </summary>
     [Test]
-    public void A_head_does_not_depend_on_the_heads_beside_it([Values(8, 19, LatentAttention.MostQueries)] int heads)
+    public void Rounded_queries_and_weights_stay_near_the_softmax([Values(1, 2, 63, 64, 65, 200)] int visible, [Values(1, 5, 8)] int heads)
     {
         ModelShape shape = Shapes.Small();
-        using var pages = new KvPages(shape, bfloat16: true);
-        using var attention = new LatentAttention(shape, bfloat16: true);
+        using KvPages pages = PagesOf(shape, CacheKind.BFloat16Products);
+        using LatentAttention attention = AttentionOf(shape, CacheKind.BFloat16Products);
+        (float[] query, float[][] cache, int[] table) = Prepare(shape, pages, visible, heads, 1);
+        float[] actual = Run(shape, attention, pages, query, heads, table, visible);
+        for (int h = 0; h < heads; h++)
+        {
+            double[] expected = Expected(shape, query.AsSpan(h * shape.CacheWidth, shape.CacheWidth), cache);
+            for (int c = 0; c < shape.KeyValueLoraRank; c++)
+            {
+                Assert.That(actual[(h * shape.KeyValueLoraRank) + c], Is.EqualTo(expected[c]).Within(0.5 * 3 / 256), $"head {h}, column {c}");
+            }
+        }
+    }
+
+    [Test]
+    public void A_head_does_not_depend_on_the_heads_beside_it([Values(8, 19, LatentAttention.MostQueries)] int heads, [Values] CacheKind kind)
+    {
+        ModelShape shape = Shapes.Small();
+        using KvPages pages = PagesOf(shape, kind);
+        using LatentAttention attention = AttentionOf(shape, kind);
         (float[] query, _, int[] table) = Prepare(shape, pages, 150, heads, 1);
         float[] together = Run(shape, attention, pages, query, heads, table, 150);
         for (int h = 0; h < heads; h++)
@@ -55,13 +86,13 @@ internal sealed unsafe class LatentAttentionTests
         Assert.That(LatentAttention.HeadsTogether(headCount, rows, threads), Is.EqualTo(expected));
 
     [Test]
-    public void Tokens_that_pass_over_the_pages_together_give_the_bits_of_each_alone([Values(1, 60, 64, 120)] int visible, [Values] bool bfloat16)
+    public void Tokens_that_pass_over_the_pages_together_give_the_bits_of_each_alone([Values(1, 60, 64, 120)] int visible, [Values] CacheKind kind)
     {
         const int Rows = LatentAttention.RowGroup;
         const int Heads = 3;
         ModelShape shape = Shapes.Small();
-        using var pages = new KvPages(shape, bfloat16);
-        using var attention = new LatentAttention(shape, bfloat16);
+        using KvPages pages = PagesOf(shape, kind);
+        using LatentAttention attention = AttentionOf(shape, kind);
         (float[] query, _, int[] table) = Prepare(shape, pages, visible + Rows, Rows * Heads, 1);
         int queryStride = Heads * shape.CacheWidth;
         int contextStride = Heads * shape.KeyValueLoraRank;
@@ -80,16 +111,34 @@ internal sealed unsafe class LatentAttentionTests
     }
 
     [Test]
-    public void A_NaN_in_the_cache_reaches_the_result_and_what_lies_behind_the_end_does_not()
+    public void A_NaN_in_the_cache_reaches_the_result_and_what_lies_behind_the_end_does_not([Values] CacheKind kind)
     {
         ModelShape shape = Shapes.Small();
-        using var pages = new KvPages(shape, bfloat16: true);
-        using var attention = new LatentAttention(shape, bfloat16: true);
+        using KvPages pages = PagesOf(shape, kind);
+        using LatentAttention attention = AttentionOf(shape, kind);
         (float[] query, _, int[] table) = Prepare(shape, pages, 100, 2, 1);
         float[] before = Run(shape, attention, pages, query, 2, table, 70);
         pages.Write(table[1], 1, 70 - KvPage.Tokens, [.. Enumerable.Repeat(float.NaN, shape.CacheWidth)]);
         Assert.That(Run(shape, attention, pages, query, 2, table, 70), Is.EqualTo(before));
         Assert.That(Run(shape, attention, pages, query, 2, table, 71), Is.All.NaN);
+    }
+
+    private static KvPages PagesOf(ModelShape shape, CacheKind kind) => new(shape, bfloat16: kind != CacheKind.Float32);
+
+    private static LatentAttention AttentionOf(ModelShape shape, CacheKind kind)
+    {
+        if (kind != CacheKind.BFloat16Products)
+        {
+            return new LatentAttention(shape, bfloat16: kind == CacheKind.WidenedBFloat16);
+        }
+
+        if (TileKernel.Best().BFloat16Products is not { } products)
+        {
+            Assert.Ignore("Needs AVX512_BF16, and executable memory.");
+            throw new InvalidOperationException();
+        }
+
+        return new LatentAttention(shape, bfloat16: true, products);
     }
 
     private static (float[] Query, float[][] Cache, int[] Table) Prepare(ModelShape shape, KvPages pages, int tokens, int heads, float size)

@@ -17,7 +17,7 @@ internal sealed unsafe class LinearWorkTests
     public void What_fails_leaves_no_layer_for_the_next_run([Values] bool run)
     {
         using var pool = new WorkerPool(2);
-        using var linear = new LinearWork(pool, TileKernel.Best());
+        using var linear = new LinearWork(pool, TileKernel.Best(), ComputePrecision.Exact);
         using var weight = new RandomMatrix(WeightFormat.Float32, Size, Size, 1);
         var matrix = new HotMatrix(weight.Matrix);
         using var buffer = new AlignedBuffer<float>(3 * Size);

@@ -111,11 +111,11 @@ internal sealed unsafe class TileKernelTests
         var tiles = new List<int>();
         for (int left = tokens; left > 0; left -= tiles[^1])
         {
-            Assert.That(kernel.TileAt(tokens, tiles.Count), Is.EqualTo((tokens - left, kernel.NextTile(left))));
-            tiles.Add(kernel.NextTile(left));
+            Assert.That(kernel.Tiles.At(tokens, tiles.Count), Is.EqualTo((tokens - left, kernel.Tiles.Next(left))));
+            tiles.Add(kernel.Tiles.Next(left));
         }
 
-        Assert.That(kernel.TileCount(tokens), Is.EqualTo(tiles.Count));
+        Assert.That(kernel.Tiles.Count(tokens), Is.EqualTo(tiles.Count));
 
         Assert.That(tiles.Sum(), Is.EqualTo(tokens));
         Assert.That(tiles.Max(), Is.LessThanOrEqualTo(kernel.MaxTokens));

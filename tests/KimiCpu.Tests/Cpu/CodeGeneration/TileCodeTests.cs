@@ -54,7 +54,7 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.BFloat16.Count + functions.BFloat16Pairs.Count));
     }
 
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
@@ -122,6 +122,81 @@ internal sealed unsafe class TileCodeTests
             Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, rows.Row(0), y);
             var arguments = new Int4RowsArguments(weight.Matrix, 0, Rows, rows.Row(0), z);
             ((delegate* unmanaged<Int4RowsArguments*, void>)bridge.Pointer)(&arguments);
+        }
+
+        Assert.That(actual, Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Code_for_windows_computes_the_same_products_of_BF16([Values(1, 2, 3, 4)] int tokens, [Values(31, 100)] int columns)
+    {
+        if (GeneratedTileKernel.Shared?.BFloat16Products is not { } products || OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Needs AVX512_BF16 and a system with the System V convention.");
+            return;
+        }
+
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        Assert.That(functions.BFloat16Pairs, Has.Count.EqualTo(4));
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        foreach ((BFloat16Shape shape, long offset) in functions.BFloat16.Where(f => f.Key.Tokens == tokens))
+        {
+            using ExecutableMemory bridge = Bridge(windows.Pointer + offset);
+            using var weight = new RandomMatrix(WeightFormat.BFloat16, shape.Rows, columns, 3);
+            float[] x = [.. Enumerable.Range(0, tokens * columns).Select(i => (i % 13) - 6f)];
+            using var rounded = new BFloat16Tiles(new TokenTiles(tokens));
+            rounded.Resize(tokens, columns);
+            using var sums = new AlignedBuffer<float>(16 * tokens * shape.Rows);
+            fixed (float* source = x)
+            {
+                rounded.Write(0, source, columns);
+            }
+
+            var arguments = new BFloat16Arguments
+            {
+                Weights = weight.Matrix.Data,
+                RowBytes = weight.Matrix.RowBytes,
+                X = rounded.Tile(0),
+                XEnd = rounded.Tile(0) + (columns / 32 * 64 * tokens),
+                RestMask = (1UL << (columns % 32)) - 1,
+                Sums = sums.Pointer,
+            };
+            ((delegate* unmanaged<BFloat16Arguments*, void>)bridge.Pointer)(&arguments);
+            float[] expected = BFloat16ProductsTests.Multiply(products, weight.Matrix, x, tokens, 0, shape.Rows);
+            for (int i = 0; i < expected.Length; i++)
+            {
+                Assert.That(LaneSum.Fold(sums.Pointer + (16 * i)), Is.EqualTo(expected[i]), $"{shape}, {i}");
+            }
+        }
+    }
+
+    [Test]
+    public void Code_for_windows_computes_the_same_sums_of_BF16_rows([Values(1, 2, 3, 4)] int tokens)
+    {
+        if (GeneratedTileKernel.Shared?.BFloat16Products is not { } products || OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Needs AVX512_BF16 and a system with the System V convention.");
+            return;
+        }
+
+        const int Rows = 40;
+        const int Columns = BFloat16PairsCode.Columns;
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        using ExecutableMemory bridge = Bridge(windows.Pointer + functions.BFloat16Pairs[tokens - 1]);
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, Rows, Columns, 3);
+        using var pairs = new BFloat16Pairs();
+        pairs.Set(weight.Matrix.Data, weight.Matrix.RowBytes, Rows, Columns);
+        ushort[] factors = [.. Enumerable.Range(0, tokens * BFloat16PairsCode.Rows).Select(i => BFloat16.FromSingle((i % 17) - 8))];
+        var expected = new float[tokens * Columns];
+        var actual = new float[tokens * Columns];
+        fixed (ushort* f = factors)
+        fixed (float* y = expected)
+        fixed (float* z = actual)
+        {
+            products.Accumulate(pairs, f, tokens, y, Columns);
+            var arguments = new BFloat16PairsArguments { Pairs = pairs.Block(0), PairCount = pairs.PairCount, Factors = f, Sums = z, SumsStrideBytes = 4 * Columns };
+            ((delegate* unmanaged<BFloat16PairsArguments*, void>)bridge.Pointer)(&arguments);
         }
 
         Assert.That(actual, Is.EqualTo(expected));

@@ -1,0 +1,179 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace KimiCpu.Cpu.CodeGeneration;
+
+/// <summary>How many rows and tokens a function takes at once.</summary>
+internal readonly record struct BFloat16Shape(int Rows, int Tokens);
+
+/// <summary>
+/// Writes void(<see cref="BFloat16Arguments"/>*): rows of BF16 weights as stored times tokens rounded to BF16, with
+/// vdpbf16ps. Each (row, token) pair is one chain: lane i of its 16 sums takes the products of columns 32 v + 2 i + 1 and
+/// 32 v + 2 i, in this order, each by a fused multiply-add, for v = 0, 1, … Subnormal numbers count as zero.
+/// </summary>
+internal static class BFloat16Code
+{
+    /// <summary>Rows at once for one token, which memory binds: enough chains to hide the latency of each.</summary>
+    public const int ManyRows = 8;
+
+    /// <summary>Rows at once for several tokens.</summary>
+    public const int Rows = 4;
+
+    private const int VectorBytes = 64;
+
+    /// <summary>Cache lines asked for with each step: all that come next while memory binds, else a part.</summary>
+    public static int LinesOfStep(BFloat16Shape shape) => shape.Tokens == 1 ? shape.Rows : 2;
+
+    /// <summary>Sums of four rows, their weights, and one vector of activations.</summary>
+    public static int MaxTokens(CallingConvention convention) => Math.Min(6, (convention.Vectors.Count - Rows - 1) / Rows);
+
+    /// <summary>The functions that every product is made of: few rows only where a matrix ends.</summary>
+    public static IEnumerable<BFloat16Shape> Shapes(CallingConvention convention)
+    {
+        yield return new(ManyRows, 1);
+        for (int tokens = 1; tokens <= MaxTokens(convention); tokens++)
+        {
+            yield return new(1, tokens);
+            if (tokens > 1)
+            {
+                yield return new(Rows, tokens);
+            }
+        }
+    }
+
+    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape)
+    {
+        AssemblerRegister64 arguments = convention.Arguments[0];
+        var at = new Pointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4], convention.Scratch[0], convention.Scratch[1]);
+        var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
+        AssemblerRegisterZMM[] sums = [.. Enumerable.Range(0, shape.Rows * shape.Tokens).Select(_ => registers.Dequeue())];
+        AssemblerRegisterZMM x = registers.Dequeue();
+        AssemblerRegisterZMM[] weights = [.. registers.Take(Math.Min(shape.Rows, Rows))];
+        Label continues = code.CreateLabel();
+        Label begin = code.CreateLabel();
+        Label step = code.CreateLabel();
+        Label wholeDone = code.CreateLabel();
+        Label done = code.CreateLabel();
+
+        code.cmp(Field(arguments, nameof(BFloat16Arguments.Continues)), 0);
+        code.jne(continues);
+        foreach (AssemblerRegisterZMM sum in sums)
+        {
+            code.vpxord(sum, sum, sum);
+        }
+
+        code.jmp(begin);
+        code.Label(ref continues);
+        code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.Sums)));
+        for (int i = 0; i < sums.Length; i++)
+        {
+            code.vmovups(sums[i], __zmmword_ptr[at.X + (VectorBytes * i)]);
+        }
+
+        code.Label(ref begin);
+        code.mov(at.Weights, Field(arguments, nameof(BFloat16Arguments.Weights)));
+        code.mov(at.Row, Field(arguments, nameof(BFloat16Arguments.RowBytes)));
+        code.lea(at.ThreeRows, __qword_ptr[at.Row + (at.Row * 2)]);
+        code.lea(at.FifthRow, __qword_ptr[at.Weights + (at.Row * 4)]);
+        code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.X)));
+        code.mov(at.Next, Field(arguments, nameof(BFloat16Arguments.Next)));
+        code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
+        code.jae(wholeDone);
+
+        code.Label(ref step);
+        Step(code, at, shape, sums, x, weights, masked: false);
+        code.add(at.Weights, VectorBytes);
+        code.add(at.FifthRow, VectorBytes);
+        code.add(at.X, VectorBytes * shape.Tokens);
+        code.add(at.Next, VectorBytes * LinesOfStep(shape));
+        code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
+        code.jb(step);
+
+        code.Label(ref wholeDone);
+        code.cmp(Field(arguments, nameof(BFloat16Arguments.RestMask)), 0);
+        code.je(done);
+        code.kmovq(k1, Field(arguments, nameof(BFloat16Arguments.RestMask)));
+        Step(code, at, shape, sums, x, weights, masked: true);
+
+        code.Label(ref done);
+        code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.Sums)));
+        for (int i = 0; i < sums.Length; i++)
+        {
+            code.vmovups(__zmmword_ptr[at.X + (VectorBytes * i)], sums[i]);
+        }
+
+        code.vzeroupper();
+        code.ret();
+    }
+
+    private static void Step(Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, bool masked)
+    {
+        for (int line = 0; !masked && line < LinesOfStep(shape); line++)
+        {
+            code.prefetcht1(__byte_ptr[at.Next + (VectorBytes * line)]);
+        }
+
+        if (shape.Tokens == 1)
+        {
+            code.vmovdqu64(x, __zmmword_ptr[at.X]);
+            for (int row = 0; row < shape.Rows; row++)
+            {
+                if (masked)
+                {
+                    code.vmovdqu16(weights[0].k1.z, at.OfRow(row));
+                    code.vdpbf16ps(sums[row], x, weights[0]);
+                }
+                else
+                {
+                    code.vdpbf16ps(sums[row], x, at.OfRow(row));
+                }
+            }
+
+            return;
+        }
+
+        for (int row = 0; row < shape.Rows; row++)
+        {
+            if (masked)
+            {
+                code.vmovdqu16(weights[row].k1.z, at.OfRow(row));
+            }
+            else
+            {
+                code.vmovdqu64(weights[row], at.OfRow(row));
+            }
+        }
+
+        for (int token = 0; token < shape.Tokens; token++)
+        {
+            code.vmovdqu64(x, __zmmword_ptr[at.X + (VectorBytes * token)]);
+            for (int row = 0; row < shape.Rows; row++)
+            {
+                code.vdpbf16ps(sums[(token * shape.Rows) + row], x, weights[row]);
+            }
+        }
+    }
+
+    private static AssemblerMemoryOperand Field(AssemblerRegister64 arguments, string name) =>
+        __qword_ptr[arguments + (int)Marshal.OffsetOf<BFloat16Arguments>(name)];
+
+    private readonly record struct Pointers(
+        AssemblerRegister64 Weights, AssemblerRegister64 FifthRow, AssemblerRegister64 Row, AssemblerRegister64 ThreeRows, AssemblerRegister64 X, AssemblerRegister64 Next)
+    {
+        public AssemblerMemoryOperand OfRow(int row)
+        {
+            AssemblerRegister64 first = row < 4 ? Weights : FifthRow;
+            return (row % 4) switch
+            {
+                0 => __zmmword_ptr[first],
+                1 => __zmmword_ptr[first + Row],
+                2 => __zmmword_ptr[first + (Row * 2)],
+                _ => __zmmword_ptr[first + ThreeRows],
+            };
+        }
+    }
+}

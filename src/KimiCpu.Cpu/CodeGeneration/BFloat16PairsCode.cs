@@ -1,0 +1,92 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using KimiCpu.Compute;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace KimiCpu.Cpu.CodeGeneration;
+
+/// <summary>
+/// Writes void(<see cref="BFloat16PairsArguments"/>*): sums of rows, each times a factor of a token, for 64 columns, with
+/// vdpbf16ps. A sum is one chain over pairs of rows, of which the second is added first; subnormal numbers count as zero.
+/// </summary>
+internal static class BFloat16PairsCode
+{
+    /// <summary>Most rows of a call, and factors of a token.</summary>
+    public const int Rows = KvPage.Tokens;
+
+    /// <summary>Columns of a call.</summary>
+    public const int Columns = 16 * Vectors;
+
+    private const int Vectors = 4;
+    private const int VectorBytes = 64;
+
+    /// <summary>Bytes of a pair of rows in a block of columns.</summary>
+    public const int PairBytes = Vectors * VectorBytes;
+
+    public static void Write(Assembler code, CallingConvention convention, int tokens)
+    {
+        AssemblerRegister64 arguments = convention.Arguments[0];
+        AssemblerRegister64 pairs = convention.Arguments[1];
+        AssemblerRegister64 factors = convention.Arguments[2];
+        AssemblerRegister64 at = convention.Arguments[3];
+        AssemblerRegister64 stride = convention.Arguments[4];
+        AssemblerRegister64 count = convention.Scratch[0];
+        var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
+        AssemblerRegisterZMM[] sums = [.. Enumerable.Range(0, tokens * Vectors).Select(_ => registers.Dequeue())];
+        AssemblerRegisterZMM[] weights = [.. Enumerable.Range(0, Vectors).Select(_ => registers.Dequeue())];
+        AssemblerRegisterZMM factor = registers.Dequeue();
+        Label next = code.CreateLabel();
+
+        code.mov(stride, Field(arguments, nameof(BFloat16PairsArguments.SumsStrideBytes)));
+        code.mov(at, Field(arguments, nameof(BFloat16PairsArguments.Sums)));
+        for (int i = 0; i < sums.Length; i++)
+        {
+            code.vmovups(sums[i], __zmmword_ptr[at + (i % Vectors * VectorBytes)]);
+            if (i % Vectors == Vectors - 1)
+            {
+                code.add(at, stride);
+            }
+        }
+
+        code.mov(pairs, Field(arguments, nameof(BFloat16PairsArguments.Pairs)));
+        code.mov(factors, Field(arguments, nameof(BFloat16PairsArguments.Factors)));
+        code.mov(count, Field(arguments, nameof(BFloat16PairsArguments.PairCount)));
+        code.Label(ref next);
+        for (int v = 0; v < Vectors; v++)
+        {
+            code.vmovdqu64(weights[v], __zmmword_ptr[pairs + (VectorBytes * v)]);
+        }
+
+        for (int token = 0; token < tokens; token++)
+        {
+            code.vpbroadcastd(factor, __dword_ptr[factors + (token * Rows * sizeof(ushort))]);
+            for (int v = 0; v < Vectors; v++)
+            {
+                code.vdpbf16ps(sums[(token * Vectors) + v], factor, weights[v]);
+            }
+        }
+
+        code.add(pairs, PairBytes);
+        code.add(factors, 2 * sizeof(ushort));
+        code.dec(count);
+        code.jnz(next);
+        code.mov(at, Field(arguments, nameof(BFloat16PairsArguments.Sums)));
+        for (int i = 0; i < sums.Length; i++)
+        {
+            code.vmovups(__zmmword_ptr[at + (i % Vectors * VectorBytes)], sums[i]);
+            if (i % Vectors == Vectors - 1)
+            {
+                code.add(at, stride);
+            }
+        }
+
+        code.vzeroupper();
+        code.ret();
+    }
+
+    private static AssemblerMemoryOperand Field(AssemblerRegister64 arguments, string name) =>
+        __qword_ptr[arguments + (int)Marshal.OffsetOf<BFloat16PairsArguments>(name)];
+}

@@ -1,0 +1,209 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.Intrinsics;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Cpu.CodeGeneration;
+
+/// <summary>
+/// BF16 weights as stored times activations rounded to BF16. The sum of a (row, token) pair never depends on how many tokens
+/// or rows a call has: see <see cref="BFloat16Code"/> for its chain; the 16 lanes are folded by halves. Stateless; usable
+/// by all threads at once.
+/// </summary>
+internal sealed unsafe class BFloat16Products
+{
+    private const int BlockRows = WeightTile.Rows;
+    private const int VectorColumns = BFloat16Tiles.VectorColumns;
+    private const int VectorBytes = BFloat16Tiles.VectorBytes;
+
+    /// <summary>Vectors of columns whose activations, for six tokens, stay in the first-level cache beside passing weights.</summary>
+    private const int PartVectors = 48;
+
+    private readonly ExecutableMemory _code;
+    private readonly delegate* unmanaged<BFloat16Arguments*, void> _manyRows;
+    private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _oneRow;
+    private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _rows;
+    private readonly delegate* unmanaged<BFloat16PairsArguments*, void>[] _pairs;
+
+    public BFloat16Products(ExecutableMemory code, GeneratedCode functions)
+    {
+        _code = code;
+        Tiles = new TokenTiles(functions.BFloat16.Keys.Max(shape => shape.Tokens));
+        _oneRow = new delegate* unmanaged<BFloat16Arguments*, void>[Tiles.MaxTokens + 1];
+        _rows = new delegate* unmanaged<BFloat16Arguments*, void>[Tiles.MaxTokens + 1];
+        foreach ((BFloat16Shape shape, long offset) in functions.BFloat16)
+        {
+            var function = (delegate* unmanaged<BFloat16Arguments*, void>)(code.Pointer + offset);
+            switch (shape.Rows)
+            {
+                case 1:
+                    _oneRow[shape.Tokens] = function;
+                    break;
+                case BFloat16Code.Rows:
+                    _rows[shape.Tokens] = function;
+                    break;
+                default:
+                    _manyRows = function;
+                    break;
+            }
+        }
+
+        _pairs = new delegate* unmanaged<BFloat16PairsArguments*, void>[functions.BFloat16Pairs.Count + 1];
+        for (int tokens = 1; tokens < _pairs.Length; tokens++)
+        {
+            _pairs[tokens] = (delegate* unmanaged<BFloat16PairsArguments*, void>)(code.Pointer + functions.BFloat16Pairs[tokens - 1]);
+        }
+    }
+
+    /// <summary>How tokens are cut into tiles.</summary>
+    public TokenTiles Tiles { get; }
+
+    /// <summary>y[t, r] = Σ W[r, c] x[t, c] for all tokens of x.</summary>
+    /// <param name="weight">(rows, columns) in BF16.</param>
+    /// <param name="rowBegin">First row to compute.</param>
+    /// <param name="rowEnd">Behind the last.</param>
+    /// <param name="x">(tokens, columns).</param>
+    /// <param name="y">Row r of token t is written to y[t * yStride + r].</param>
+    /// <param name="yStride">Floats.</param>
+    public void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, BFloat16Tiles x, float* y, long yStride)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(x.Columns, weight.Columns);
+        for (int row = rowBegin, rows; row < rowEnd; row += rows)
+        {
+            rows = Math.Min(BlockRows, rowEnd - row);
+            byte* data = weight.Data + (row * weight.RowBytes);
+            if (x.Tokens == 1)
+            {
+                OneToken(weight, data, rows, x, y + row);
+                continue;
+            }
+
+            // The rows that follow are asked for by and by, while these meet one tile of tokens after another.
+            byte* next = data + (rows * weight.RowBytes);
+            byte* end = next + (rows * weight.RowBytes);
+            for (int first = 0; first < x.Tokens;)
+            {
+                int tokens = Tiles.Next(x.Tokens - first);
+                Tile(weight, data, rows, x.Tile(first), tokens, next < end ? next : data, y + (first * yStride) + row, yStride);
+                next += (rows + BFloat16Code.Rows - 1) / BFloat16Code.Rows * 2 * weight.RowBytes;
+                first += tokens;
+            }
+        }
+
+        // The pages live as long as the owner, which the running call keeps.
+        GC.KeepAlive(_code);
+    }
+
+    /// <summary>y[t, c] += Σ factors[t, n] W[n, c] over the rows n of W.</summary>
+    /// <param name="weights">The rows in pairs.</param>
+    /// <param name="factors">(tokens, <see cref="BFloat16PairsCode.Rows"/>); those of rows that do not exist are zeros.</param>
+    /// <param name="tokens">At least 1.</param>
+    /// <param name="y">(tokens, columns of the weights with their padding).</param>
+    /// <param name="yStride">Floats.</param>
+    public void Accumulate(BFloat16Pairs weights, ushort* factors, int tokens, float* y, long yStride)
+    {
+        for (int block = 0; block < weights.Columns / BFloat16PairsCode.Columns; block++)
+        {
+            var arguments = new BFloat16PairsArguments { Pairs = weights.Block(block), PairCount = weights.PairCount, SumsStrideBytes = sizeof(float) * yStride };
+            for (int first = 0; first < tokens;)
+            {
+                int count = Tiles.Next(tokens - first);
+                arguments.Factors = factors + (first * BFloat16PairsCode.Rows);
+                arguments.Sums = y + (first * yStride) + (block * BFloat16PairsCode.Columns);
+                _pairs[count](&arguments);
+                first += count;
+            }
+        }
+
+        GC.KeepAlive(_code);
+    }
+
+    private void OneToken(in WeightMatrix weight, byte* data, int rows, BFloat16Tiles x, float* y)
+    {
+        float* sums = FloatGemm.Scratch(BFloat16Code.ManyRows * LaneSum.Lanes);
+        var arguments = new BFloat16Arguments
+        {
+            RowBytes = weight.RowBytes,
+            X = x.Tile(0),
+            XEnd = x.Tile(0) + (weight.Columns / VectorColumns * VectorBytes),
+            RestMask = RestMask(weight.Columns),
+            Sums = sums,
+        };
+        int row = 0;
+        for (; row + BFloat16Code.ManyRows <= rows; row += BFloat16Code.ManyRows)
+        {
+            arguments.Weights = data + (row * weight.RowBytes);
+            arguments.Next = arguments.Weights + (BFloat16Code.ManyRows * weight.RowBytes);
+            _manyRows(&arguments);
+            Lanes512.Sum8(sums, y + row);
+        }
+
+        for (; row < rows; row++)
+        {
+            arguments.Weights = data + (row * weight.RowBytes);
+            arguments.Next = arguments.Weights + weight.RowBytes;
+            _oneRow[1](&arguments);
+            y[row] = Lanes512.Sum(Lanes512.Load(sums));
+        }
+    }
+
+    private void Tile(in WeightMatrix weight, byte* data, int rows, byte* x, int tokens, byte* next, float* y, long yStride)
+    {
+        const int Together = 8;
+        int pairs = rows * tokens;
+        float* sums = FloatGemm.Scratch((long)(pairs + Together) * LaneSum.Lanes);
+        int vectors = weight.Columns / VectorColumns;
+        int parts = Math.Max(1, (vectors + PartVectors - 1) / PartVectors);
+        for (int part = 0; part < parts; part++)
+        {
+            int begin = (int)((long)vectors * part / parts);
+            int end = (int)((long)vectors * (part + 1) / parts);
+            var arguments = new BFloat16Arguments
+            {
+                RowBytes = weight.RowBytes,
+                X = x + ((long)begin * tokens * VectorBytes),
+                XEnd = x + ((long)end * tokens * VectorBytes),
+                RestMask = part == parts - 1 ? RestMask(weight.Columns) : 0,
+                Continues = part,
+            };
+            for (int row = 0, taken; row < rows; row += taken)
+            {
+                taken = rows - row >= BFloat16Code.Rows ? BFloat16Code.Rows : 1;
+                arguments.Weights = data + (row * weight.RowBytes) + ((long)begin * VectorBytes);
+                arguments.Sums = sums + ((long)row * tokens * LaneSum.Lanes);
+                arguments.Next = next;
+                (taken == 1 ? _oneRow[tokens] : _rows[tokens])(&arguments);
+                next += (end - begin) * 2 * VectorBytes;
+            }
+        }
+
+        // The folded floats land on vectors that are folded already.
+        for (int i = 0; i < pairs; i += Together)
+        {
+            Lanes512.Sum8(sums + (i * LaneSum.Lanes), sums + i);
+        }
+
+        for (int row = 0, taken; row < rows; row += taken)
+        {
+            taken = rows - row >= BFloat16Code.Rows ? BFloat16Code.Rows : 1;
+            float* folded = sums + (row * tokens);
+            for (int t = 0; t < tokens; t++, folded += taken)
+            {
+                float* target = y + (t * yStride) + row;
+                if (taken == BFloat16Code.Rows)
+                {
+                    Vector128.Load(folded).Store(target);
+                }
+                else
+                {
+                    *target = *folded;
+                }
+            }
+        }
+    }
+
+    private static ulong RestMask(int columns) => (1UL << (columns % VectorColumns)) - 1;
+}
