@@ -82,7 +82,7 @@ public sealed class KimiModel : IKimiModel
                 KimiLog.Copied(_logger, _cpu.ReplacedBytes, _cpu.CopiedBytes, _cpu.CopyTime.TotalSeconds);
             }
 
-            string arithmetic = options.Exact ? "single-precision activations, F32 cache" : "int8 activations in INT4 experts, BF16 cache";
+            string arithmetic = options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, BF16 cache";
             string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
             Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);

@@ -21,8 +21,9 @@ public sealed record KimiModelOptions
     public bool TuneThreads { get; init; }
 
     /// <summary>
-    /// Single-precision activations and cache instead of int8 activations in INT4 experts and a BF16 cache. For
-    /// verification: slower, and twice the cache bytes.
+    /// Single-precision activations and cache instead of int8 activations in INT4 experts, a BF16 cache and, where the CPU
+    /// multiplies BF16 (AVX512_BF16), BF16 activations for BF16 weights and attention. For verification: slower, and twice the
+    /// cache bytes. The router's input is never rounded.
     /// </summary>
     public bool Exact { get; init; }
 
@@ -35,9 +36,10 @@ public sealed record KimiModelOptions
     public bool Int8HotPath { get; init; }
 
     /// <summary>
-    /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI) may be written as machine code when the
-    /// model opens. Their pages are never writable and executable at once. Where this is off or the system refuses
-    /// executable memory, .NET's own vectors compute the same bits, more slowly. Default true.
+    /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI and AVX512_BF16) may be written as machine code
+    /// when the model opens. Their pages are never writable and executable at once. Where this is off or the system refuses
+    /// executable memory, .NET's own vectors compute more slowly: INT4 and 8-bit products the same bits, products of BF16
+    /// weights and attention with single-precision activations instead of BF16 ones. Default true.
     /// </summary>
     public bool RuntimeCodeGeneration { get; init; } = true;
 

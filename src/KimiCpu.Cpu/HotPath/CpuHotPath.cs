@@ -113,7 +113,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _routerLogits.EnsureCapacity((long)rows * _shape.ExpertCount);
         _experts.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
         _expertWeights.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
-        
+
         // Rounding would change which experts are chosen where two are about as good.
         _linear.Add(new HotMatrix(_layer.Router!.Gate), _normalized.Pointer, _routerLogits.Pointer, exactInput: true).Run(rows);
         _pool.Run(rows, _route);
