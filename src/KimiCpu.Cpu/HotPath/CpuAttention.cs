@@ -226,7 +226,9 @@ internal sealed unsafe class CpuAttention : IDisposable
                 new Span<ushort>(target + count, BFloat16PairsCode.Rows - count).Clear();
             }
 
-            scratch.Pairs.Set(keys.Data + (first * keys.RowBytes), keys.RowBytes, count, keys.Columns);
+            // Behind a head's keys lie its values, and then the keys of the next head.
+            int nextRow = first + count < keys.Rows ? first + count : _shape.NopeHeadSize + _shape.ValueHeadSize;
+            scratch.Pairs.Set(keys.Data + (first * keys.RowBytes), keys.RowBytes, count, keys.Columns, keys.Data + (nextRow * keys.RowBytes));
             _products!.Accumulate(scratch.Pairs, factors, tokens, absorbed, absorbedStride);
         }
     }

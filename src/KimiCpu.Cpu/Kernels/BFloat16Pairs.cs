@@ -17,6 +17,9 @@ internal sealed unsafe class BFloat16Pairs : IDisposable
     private const int VectorColumns = 32;
     private const int MostPairs = BFloat16PairsCode.Rows / 2;
 
+    /// <summary>A pair more than there is room for: blocks a power of two apart would share the few ways of the same cache sets.</summary>
+    private const int BlockBytes = (MostPairs + 1) * BFloat16PairsCode.PairBytes;
+
     private readonly AlignedBuffer<byte> _data = new();
 
     public int PairCount { get; private set; }
@@ -25,19 +28,20 @@ internal sealed unsafe class BFloat16Pairs : IDisposable
     public int Columns { get; private set; }
 
     /// <summary>The pairs of 64 columns.</summary>
-    public byte* Block(int index) => _data.Pointer + (index * MostPairs * BFloat16PairsCode.PairBytes);
+    public byte* Block(int index) => _data.Pointer + (index * BlockBytes);
 
     /// <summary>Takes rows as they are stored.</summary>
     /// <param name="rows">First row; any alignment.</param>
     /// <param name="rowBytes">From row to row.</param>
     /// <param name="count">1 … 64.</param>
     /// <param name="columns">Of a row.</param>
-    public void Set(byte* rows, long rowBytes, int count, int columns)
+    /// <param name="next">Rows that come next, which are asked for; never read.</param>
+    public void Set(byte* rows, long rowBytes, int count, int columns, byte* next)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(count, BFloat16PairsCode.Rows);
         PairCount = (count + 1) / 2;
         Columns = (columns + BFloat16PairsCode.Columns - 1) / BFloat16PairsCode.Columns * BFloat16PairsCode.Columns;
-        _data.EnsureCapacity((long)Columns / BFloat16PairsCode.Columns * MostPairs * BFloat16PairsCode.PairBytes);
+        _data.EnsureCapacity((long)Columns / BFloat16PairsCode.Columns * BlockBytes);
         int whole = columns / VectorColumns * VectorColumns;
         ushort* rest = stackalloc ushort[2 * VectorColumns];
         for (int pair = 0; pair < PairCount; pair++)
@@ -47,8 +51,7 @@ internal sealed unsafe class BFloat16Pairs : IDisposable
             byte* second = first + rowBytes;
             if (hasSecond)
             {
-                // What comes behind these rows is often next; asking behind a mapping does not fault.
-                Interleave(first, second, BFloat16PairsCode.Rows * rowBytes, whole, pair);
+                Interleave(first, second, next - rows, whole, pair);
             }
 
             for (int column = hasSecond ? whole : 0; column < Columns; column += VectorColumns)

@@ -43,7 +43,7 @@ internal sealed unsafe partial class LatentAttention
             new Span<ushort>(rounded + seen, KvPage.Tokens - seen).Clear();
         }
 
-        _values!.Set(page, keys.RowBytes, count, _latentSize);
+        _values!.Set(page, keys.RowBytes, count, _latentSize, next: page);
         _products.Accumulate(_values, _roundedScores!.Pointer, queries, _contexts.Pointer, _contextWidth);
     }
 }

@@ -107,8 +107,8 @@ internal sealed unsafe class BFloat16ProductsTests
 
         // What an earlier, larger use left behind must not be seen.
         using var before = new RandomMatrix(WeightFormat.BFloat16, BFloat16PairsCode.Rows, 600, 9);
-        pairs.Set(before.Matrix.Data, before.Matrix.RowBytes, BFloat16PairsCode.Rows, 600);
-        pairs.Set(weight.Matrix.Data, weight.Matrix.RowBytes, rows, columns);
+        pairs.Set(before.Matrix.Data, before.Matrix.RowBytes, BFloat16PairsCode.Rows, 600, null);
+        pairs.Set(weight.Matrix.Data, weight.Matrix.RowBytes, rows, columns, weight.Matrix.Data);
         Assert.That(pairs.Columns, Is.EqualTo(width));
         fixed (ushort* f = factors)
         fixed (float* y = actual)

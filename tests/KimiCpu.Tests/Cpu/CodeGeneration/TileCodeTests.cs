@@ -186,7 +186,7 @@ internal sealed unsafe class TileCodeTests
         using ExecutableMemory bridge = Bridge(windows.Pointer + functions.BFloat16Pairs[tokens - 1]);
         using var weight = new RandomMatrix(WeightFormat.BFloat16, Rows, Columns, 3);
         using var pairs = new BFloat16Pairs();
-        pairs.Set(weight.Matrix.Data, weight.Matrix.RowBytes, Rows, Columns);
+        pairs.Set(weight.Matrix.Data, weight.Matrix.RowBytes, Rows, Columns, null);
         ushort[] factors = [.. Enumerable.Range(0, tokens * BFloat16PairsCode.Rows).Select(i => BFloat16.FromSingle((i % 17) - 8))];
         var expected = new float[tokens * Columns];
         var actual = new float[tokens * Columns];
