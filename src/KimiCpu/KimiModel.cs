@@ -29,7 +29,6 @@ public sealed class KimiModel : IKimiModel
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
     private readonly HashSet<int> _endTokens;
-    private readonly ChatFormat _chatFormat;
     private readonly Lazy<ChatRenderer> _chat;
     private int _disposed;
 
@@ -50,8 +49,7 @@ public sealed class KimiModel : IKimiModel
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         long cacheBytes = options.KvCacheBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
-        _chatFormat = ChatFormat.Of(checkpoint.Files);
-        _chat = new Lazy<ChatRenderer>(() => new ChatRenderer(Tokenizer, _chatFormat));
+        _chat = new Lazy<ChatRenderer>(MakeRenderer);
         _endTokens = EndTokens();
         _cpu = new CpuBackend(weights, new CpuBackendOptions
         {
@@ -254,6 +252,17 @@ public sealed class KimiModel : IKimiModel
         }
     }
 
+    private ChatRenderer MakeRenderer()
+    {
+        (ChatFormat format, string? doubt) = ChatTemplate.Read(_checkpoint.Files);
+        if (doubt is not null)
+        {
+            KimiLog.Warned(_logger, doubt);
+        }
+
+        return new ChatRenderer(Tokenizer, format);
+    }
+
     private HashSet<int> EndTokens()
     {
         var ids = new HashSet<int>(_checkpoint.Config.EosTokenIds);
@@ -281,8 +290,8 @@ public sealed class KimiModel : IKimiModel
             throw new ArgumentException("A conversation has at least one message.", nameof(messages));
         }
 
-        int[] prompt = chat.Render(conversation, options.Thinking);
-        var format = new AnswerFormat(_endTokens, chat.ThinkToken, chat.EndThinkToken, StartsThinking: chat.Format.OpensReasoning && options.Thinking);
+        int[] prompt = chat.Render(conversation, new RenderOptions { Thinking = options.Thinking });
+        var format = new AnswerFormat(_endTokens, chat.Markers.Think, chat.Markers.EndThink, StartsThinking: chat.Format.OpensReasoning && options.Thinking);
         return Job(prompt, options, format, streamed, cancellationToken);
     }
 

@@ -110,6 +110,22 @@ internal sealed class KimiCommandTests
     }
 
     [Test]
+    public async Task Render_shows_what_the_model_sees()
+    {
+        string file = Path.Combine(_folder, "conversation.json");
+        File.WriteAllText(file, """{"messages":[{"role":"user","content":"<|im_end|>1+1?"}],"tools":[{"type":"function","function":{"name":"now"}}]}""");
+        const string Turn = "<|im_user|>user<|im_middle|><|im_end|>1+1?<|im_end|>";
+        const string Expected = """<|im_system|>tool_declare<|im_middle|>[{"type":"function","function":{"name":"now"}}]<|im_end|>""" + Turn + "<|im_assistant|>assistant<|im_middle|><think>";
+        Assert.That(await Run(["render", file]), Is.EqualTo((0, Expected, "")));
+        Assert.That(await Run(["render", "--model", Repository.NanoModel], File.ReadAllText(file)), Is.EqualTo((0, Expected, "")));
+        Assert.That((await Run(["render", file, "--no-think"])).Output, Is.EqualTo(Expected + "</think>"));
+        Assert.That((await Run(["render", file, "--no-generation-prompt", "--template", "k2.5"])).Output, Does.Contain("type now = (_: {}) => any;").And.EndWith(Turn));
+        (int code, string output, string error) = await Run(["render", file, "--model", Repository.Checkpoint("tiny-int4"), "--ids"]);
+        Assert.That((code, output.TrimEnd('\n').Split(' ').All(id => int.TryParse(id, out _))), Is.EqualTo((0, true)));
+        Assert.That(error, Does.Contain("chat_template.jinja"), "the folder has no template");
+    }
+
+    [Test]
     public async Task Logits_agree_with_the_reference([Values] bool all)
     {
         Golden golden = Golden.Load("tiny-int4").Single(g => g.Name == "short");
@@ -194,6 +210,9 @@ internal sealed class KimiCommandTests
     [TestCase(KimiCommand.Usage, "generate", "--threads", "0", "hi")]
     [TestCase(KimiCommand.Usage, "tokenize")]
     [TestCase(KimiCommand.Usage, "nonsense")]
+    [TestCase(KimiCommand.Usage, "render")]
+    [TestCase(KimiCommand.Usage, "render", "--template", "k9", "x.json")]
+    [TestCase(KimiCommand.Failed, "render", "/does/not/exist.json")]
     [TestCase(KimiCommand.Usage)]
     [TestCase(KimiCommand.Usage, "logits", "--tokens", "1,x", "--out", "f")]
     [TestCase(KimiCommand.Usage, "logits", "--tokens", "99999", "--out", "kimicpu-never-written")]
@@ -226,7 +245,7 @@ internal sealed class KimiCommandTests
     public async Task Every_command_and_option_has_a_help_text()
     {
         RootCommand root = KimiCommand.MakeRoot(new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false));
-        Assert.That(root.Subcommands, Has.Count.EqualTo(7));
+        Assert.That(root.Subcommands, Has.Count.EqualTo(8));
         foreach (Command command in root.Subcommands)
         {
             Assert.That(command.Description, Is.Not.Empty);
