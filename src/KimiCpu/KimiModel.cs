@@ -171,6 +171,8 @@ public sealed class KimiModel : IKimiModel
     /// <inheritdoc/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(messages);
+
         // A job is made per enumeration, but bad arguments are reported here, where the caller sees them.
         KimiMessage[] conversation = [.. messages];
         _ = ChatJob(conversation, options, streamed: true, cancellationToken);
@@ -290,9 +292,18 @@ public sealed class KimiModel : IKimiModel
             throw new ArgumentException("A conversation has at least one message.", nameof(messages));
         }
 
-        int[] prompt = chat.Render(conversation, new RenderOptions { Thinking = options.Thinking });
-        var format = new AnswerFormat(_endTokens, chat.Markers.Think, chat.Markers.EndThink, StartsThinking: chat.Format.OpensReasoning && options.Thinking);
-        return Job(prompt, options, format, streamed, cancellationToken);
+        int[] prompt = chat.Render(conversation, new RenderOptions
+        {
+            Tools = options.Tools,
+            Thinking = options.Thinking,
+            PreserveThinking = options.PreserveThinking,
+        });
+        var layout = new AnswerLayout(chat.Markers, chat.StartOfReasoning(options.Thinking))
+        {
+            ToolNames = options.Tools.Select(t => t.Name).ToHashSet(),
+            EarlierCalls = conversation.Sum(m => m.ToolCalls.Count),
+        };
+        return Job(prompt, options, layout, streamed, cancellationToken);
     }
 
     private GenerationJob RawJob(ReadOnlyMemory<int> tokens, GenerationOptions? options, bool streamed, CancellationToken cancellationToken)
@@ -307,10 +318,16 @@ public sealed class KimiModel : IKimiModel
             Require(token >= 0 && token < Info.VocabularySize, nameof(tokens), token, $"token ids 0 … {Info.VocabularySize - 1}");
         }
 
-        return Job(tokens.ToArray(), options ?? new GenerationOptions(), new AnswerFormat(_endTokens, -1, -1, StartsThinking: false), streamed, cancellationToken);
+        options ??= new GenerationOptions();
+        if (options.Tools.Count > 0)
+        {
+            throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));
+        }
+
+        return Job(tokens.ToArray(), options, AnswerLayout.Plain, streamed, cancellationToken);
     }
 
-    private GenerationJob Job(int[] prompt, GenerationOptions options, AnswerFormat format, bool streamed, CancellationToken cancellationToken)
+    private GenerationJob Job(int[] prompt, GenerationOptions options, AnswerLayout layout, bool streamed, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         OptionChecks.Validate(options, Info.VocabularySize);
@@ -324,7 +341,7 @@ public sealed class KimiModel : IKimiModel
         }
 
         int maxTokens = options.MaxTokens ?? (limit - prompt.Length);
-        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, format), streamed, cancellationToken);
+        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, _endTokens, layout), streamed, cancellationToken);
     }
 
     private GenerationResult Run(GenerationJob job)

@@ -94,6 +94,12 @@ internal sealed class ChatRenderer
         return [.. tokens];
     }
 
+    /// <summary>Where the reasoning begins of an answer to a rendering with a generation prompt.</summary>
+    public ReasoningStart StartOfReasoning(bool thinking) =>
+        !Format.OpensReasoning ? ReasoningStart.ByModel
+        : thinking || !Format.CanSkipReasoning ? ReasoningStart.Opened
+        : ReasoningStart.None;
+
     private bool Preserves(RenderOptions options) =>
         Format.History == ReasoningHistory.Kept || (Format.History == ReasoningHistory.OnRequest && options.PreserveThinking);
 

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Chat;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Tokens;
 using KimiCpu.Tokens;
@@ -101,7 +102,7 @@ internal sealed class AnswerBuilderTests
     }
 
     private static AnswerBuilder Builder(GenerationOptions options, bool startsThinking) =>
-        new(Tokenizer, options, new AnswerFormat(new HashSet<int> { End }, Think, EndThink, startsThinking));
+        new(Tokenizer, options, new HashSet<int> { End }, new AnswerLayout(new AnswerMarkers(Tokenizer), startsThinking ? ReasoningStart.Opened : ReasoningStart.ByModel));
 
     private static (string Text, string Reasoning, AnswerBuilder Answer) Run(string text, GenerationOptions options, bool startsThinking)
     {
@@ -123,7 +124,7 @@ internal sealed class AnswerBuilderTests
             reasoning += update.Reasoning;
         }
 
-        (string lastText, string lastReasoning) = answer.Flush();
-        return (text + lastText, reasoning + lastReasoning);
+        GenerationUpdate last = answer.Flush();
+        return (text + last.Text, reasoning + last.Reasoning);
     }
 }
