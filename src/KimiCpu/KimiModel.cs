@@ -337,7 +337,11 @@ public sealed class KimiModel : IKimiModel
             string answer = options.MaxTokens is { } most ? $" and {most:N0} tokens of answer" : " and an answer";
             throw new ContextLengthException(
                 $"A prompt of {prompt.Length:N0} tokens{answer} do not fit the {limit:N0} tokens that the context and the cache budget allow. "
-                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.");
+                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.")
+            {
+                NeededTokens = (int)Math.Min(int.MaxValue, prompt.Length + (long)(options.MaxTokens ?? 1)),
+                AvailableTokens = limit,
+            };
         }
 
         int maxTokens = options.MaxTokens ?? (limit - prompt.Length);

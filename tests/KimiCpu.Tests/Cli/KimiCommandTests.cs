@@ -37,7 +37,7 @@ internal sealed class KimiCommandTests
         string[] options =
         [
             "--tokens", "8", "--temperature", "0.9", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--presence-penalty", "0.1",
-            "--frequency-penalty", "0.1", "--logit-bias", "65=-inf", "--logit-bias", "66=1.5", "--seed", "7", "--stop", "zzz", "--stop-token", "9", "--ignore-eos", "--no-think", "--system", "Be brief.",
+            "--frequency-penalty", "0.1", "--logit-bias", "65=-inf", "--logit-bias", "66=1.5", "--seed", "7", "--stop", "zzz", "--stop-token", "9", "--ignore-eos", "--no-think", "--max-reasoning-tokens", "9", "--preserve-thinking", "--system", "Be brief.",
         ];
         (int code, string first, _) = await Run(["generate", "Tell me a story.", .. options]);
         (_, string second, _) = await Run(["generate", "Tell me a story.", .. options]);
@@ -123,6 +123,24 @@ internal sealed class KimiCommandTests
         (int code, string output, string error) = await Run(["render", file, "--model", Repository.Checkpoint("tiny-int4"), "--ids"]);
         Assert.That((code, output.TrimEnd('\n').Split(' ').All(id => int.TryParse(id, out _))), Is.EqualTo((0, true)));
         Assert.That(error, Does.Contain("chat_template.jinja"), "the folder has no template");
+    }
+
+    [Test]
+    public async Task Generate_continues_a_conversation_with_tools()
+    {
+        const string Question = """{"role":"user","content":"What is the weather in Oslo?"}""";
+        const string Tools = """[{"type":"function","function":{"name":"get_weather","description":"Returns the weather in a city.","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]""";
+        string file = Path.Combine(_folder, "conversation.json");
+        File.WriteAllText(file, $$"""{"messages":[{{Question}}],"tools":{{Tools}}}""");
+        string[] args = ["generate", "--conversation", file, "--temperature", "0"];
+        Assert.That(await Run(args), Is.EqualTo((0, """functions.get_weather:0 {"city": "Oslo"}""" + Environment.NewLine, "")));
+        (_, string output, _) = await Run([.. args, "--json"]);
+        using JsonDocument json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("finish_reason").GetString(), Is.EqualTo("tool_calls"));
+        string calls = json.RootElement.GetProperty("tool_calls").GetRawText();
+        File.WriteAllText(file, $$"""{"messages":[{{Question}},{"role":"assistant","tool_calls":{{calls}}},{"role":"tool","tool_call_id":"functions.get_weather:0","content":"7°C, cloudy"}],"tools":{{Tools}}}""");
+        Assert.That((await Run(args)).Output, Does.Contain("7 degrees"));
+        Assert.That((await Run([.. args, "hi"])).Code, Is.EqualTo(KimiCommand.Usage));
     }
 
     [Test]
