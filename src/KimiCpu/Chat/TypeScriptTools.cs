@@ -136,7 +136,8 @@ internal sealed class TypeScriptFunction
 
         foreach ((string name, JsonElement schema) in _definitions.ToArray())
         {
-            Scan(schema);
+            // A schema that is only true or false is a type, but no interface.
+            Scan(schema.ValueKind == JsonValueKind.Object ? schema : throw new NotExpressibleException(schema.GetRawText()));
             string head = JsonSchema.Description(schema) is { } text ? Comment(text, "") + "\n" : "";
             blocks.Add($"{head}interface {name} {Type(schema, "")}");
         }

@@ -30,6 +30,7 @@ internal sealed class TypeScriptToolsTests
     [TestCase("""{"properties":{"a":{"type":["string","file"]}}}""")]
     [TestCase("""{"properties":{"a":{"type":"array","items":[{}]}}}""")]
     [TestCase("""{"properties":{"a":7}}""")]
+    [TestCase("""{"$defs":{"A":true}}""")]
     [TestCase("""{"properties":[]}""")]
     [TestCase("""{"properties":{"a":{"type":"string","description":3}}}""")]
     [TestCase("""{"properties":{"a":{"type":"string"}},"required":null}""")]
