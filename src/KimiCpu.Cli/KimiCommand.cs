@@ -62,6 +62,7 @@ internal static class KimiCommand
         ChatCommand.Make(streams),
         GenerateCommand.Make(streams),
         TokenizeCommand.Make(streams),
+        RenderCommand.Make(streams),
         LogitsCommand.Make(streams),
         InspectCommand.Make(streams),
         VerifyCommand.Make(streams),

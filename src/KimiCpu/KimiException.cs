@@ -24,4 +24,10 @@ public sealed class ContextLengthException : KimiException
         : base(message)
     {
     }
+
+    /// <summary>Tokens that the prompt and its answer need at least: those of <see cref="Generation.GenerationOptions.MaxTokens"/>, or one where it is not set. Null where several calls together used up the cache.</summary>
+    public int? NeededTokens { get; init; }
+
+    /// <summary>Tokens that there are for one call. Null where several calls together used up the cache.</summary>
+    public int? AvailableTokens { get; init; }
 }

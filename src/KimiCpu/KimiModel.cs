@@ -29,7 +29,6 @@ public sealed class KimiModel : IKimiModel
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
     private readonly HashSet<int> _endTokens;
-    private readonly ChatFormat _chatFormat;
     private readonly Lazy<ChatRenderer> _chat;
     private int _disposed;
 
@@ -50,8 +49,7 @@ public sealed class KimiModel : IKimiModel
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         long cacheBytes = options.KvCacheBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
-        _chatFormat = ChatFormat.Of(checkpoint.Files);
-        _chat = new Lazy<ChatRenderer>(() => new ChatRenderer(Tokenizer, _chatFormat));
+        _chat = new Lazy<ChatRenderer>(MakeRenderer);
         _endTokens = EndTokens();
         _cpu = new CpuBackend(weights, new CpuBackendOptions
         {
@@ -173,6 +171,8 @@ public sealed class KimiModel : IKimiModel
     /// <inheritdoc/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(messages);
+
         // A job is made per enumeration, but bad arguments are reported here, where the caller sees them.
         KimiMessage[] conversation = [.. messages];
         _ = ChatJob(conversation, options, streamed: true, cancellationToken);
@@ -254,6 +254,17 @@ public sealed class KimiModel : IKimiModel
         }
     }
 
+    private ChatRenderer MakeRenderer()
+    {
+        (ChatFormat format, string? doubt) = ChatTemplate.Read(_checkpoint.Files);
+        if (doubt is not null)
+        {
+            KimiLog.Warned(_logger, doubt);
+        }
+
+        return new ChatRenderer(Tokenizer, format);
+    }
+
     private HashSet<int> EndTokens()
     {
         var ids = new HashSet<int>(_checkpoint.Config.EosTokenIds);
@@ -281,9 +292,18 @@ public sealed class KimiModel : IKimiModel
             throw new ArgumentException("A conversation has at least one message.", nameof(messages));
         }
 
-        int[] prompt = chat.Render(conversation, options.Thinking);
-        var format = new AnswerFormat(_endTokens, chat.ThinkToken, chat.EndThinkToken, StartsThinking: chat.Format.OpensReasoning && options.Thinking);
-        return Job(prompt, options, format, streamed, cancellationToken);
+        int[] prompt = chat.Render(conversation, new RenderOptions
+        {
+            Tools = options.Tools,
+            Thinking = options.Thinking,
+            PreserveThinking = options.PreserveThinking,
+        });
+        var layout = new AnswerLayout(chat.Markers, chat.StartOfReasoning(options.Thinking))
+        {
+            ToolNames = options.Tools.Select(t => t.Name).ToHashSet(),
+            EarlierCalls = conversation.Sum(m => m.ToolCalls.Count),
+        };
+        return Job(prompt, options, layout, streamed, cancellationToken);
     }
 
     private GenerationJob RawJob(ReadOnlyMemory<int> tokens, GenerationOptions? options, bool streamed, CancellationToken cancellationToken)
@@ -298,10 +318,16 @@ public sealed class KimiModel : IKimiModel
             Require(token >= 0 && token < Info.VocabularySize, nameof(tokens), token, $"token ids 0 … {Info.VocabularySize - 1}");
         }
 
-        return Job(tokens.ToArray(), options ?? new GenerationOptions(), new AnswerFormat(_endTokens, -1, -1, StartsThinking: false), streamed, cancellationToken);
+        options ??= new GenerationOptions();
+        if (options.Tools.Count > 0)
+        {
+            throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));
+        }
+
+        return Job(tokens.ToArray(), options, AnswerLayout.Plain, streamed, cancellationToken);
     }
 
-    private GenerationJob Job(int[] prompt, GenerationOptions options, AnswerFormat format, bool streamed, CancellationToken cancellationToken)
+    private GenerationJob Job(int[] prompt, GenerationOptions options, AnswerLayout layout, bool streamed, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         OptionChecks.Validate(options, Info.VocabularySize);
@@ -311,11 +337,15 @@ public sealed class KimiModel : IKimiModel
             string answer = options.MaxTokens is { } most ? $" and {most:N0} tokens of answer" : " and an answer";
             throw new ContextLengthException(
                 $"A prompt of {prompt.Length:N0} tokens{answer} do not fit the {limit:N0} tokens that the context and the cache budget allow. "
-                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.");
+                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.")
+            {
+                NeededTokens = (int)Math.Min(int.MaxValue, prompt.Length + (long)(options.MaxTokens ?? 1)),
+                AvailableTokens = limit,
+            };
         }
 
         int maxTokens = options.MaxTokens ?? (limit - prompt.Length);
-        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, format), streamed, cancellationToken);
+        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, _endTokens, layout), streamed, cancellationToken);
     }
 
     private GenerationResult Run(GenerationJob job)

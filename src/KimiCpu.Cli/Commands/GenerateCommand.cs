@@ -17,19 +17,22 @@ internal static class GenerateCommand
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
         var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; standard input if left out.", Arity = ArgumentArity.ZeroOrOne };
+        var conversation = new Option<string?>("--conversation") { Description = "Messages and tools in place of a prompt, as OpenAI's interface writes them; calls are written after the text, a line each.", HelpName = "FILE" };
         var raw = new Option<bool>("--raw") { Description = "Continue the text as it is, without the chat template." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "With --raw: read names of control tokens in the prompt as those tokens." };
         var system = new Option<string?>("--system") { Description = "An instruction for the model.", HelpName = "TEXT" };
         var reasoning = new Option<bool>("--show-reasoning") { Description = "Write the reasoning to standard error." };
         var json = new Option<bool>("--json") { Description = "One JSON object with text, reasoning, tokens, usage and timings, at the end." };
         var stats = new Option<bool>("--stats") { Description = "Write rates to standard error at the end; the memory's bandwidth, to compare decoding with, is measured first." };
-        var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, raw, allowSpecial, system, reasoning, json, stats };
+        var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, conversation, raw, allowSpecial, system, reasoning, json, stats };
         model.AddTo(command);
         sampling.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             GenerationOptions options = sampling.Read(parsed);
-            string text = parsed.GetValue(prompt) ?? streams.ReadText();
+            Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
+            options = given is null ? options : With(options, given);
+            string text = given is null ? parsed.GetValue(prompt) ?? streams.ReadText() : "";
             using KimiModel opened = model.Open(parsed, streams);
             if (parsed.GetValue(stats))
             {
@@ -38,7 +41,7 @@ internal static class GenerateCommand
 
             IAsyncEnumerable<GenerationUpdate> updates = parsed.GetValue(raw)
                 ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial)).AsMemory(), options, cancellationToken)
-                : opened.GenerateAsync(Conversation(parsed.GetValue(system), text), options, cancellationToken);
+                : opened.GenerateAsync(given?.Messages ?? Messages(parsed.GetValue(system), text), options, cancellationToken);
             bool stream = !parsed.GetValue(json);
             GenerationResult? result = null;
             await foreach (GenerationUpdate update in updates)
@@ -57,7 +60,7 @@ internal static class GenerateCommand
                 result = update.Result;
             }
 
-            await streams.Output.WriteLineAsync(stream ? "" : ToJson(result!));
+            await streams.Output.WriteLineAsync(stream ? ToLines(result!) : ToJson(result!));
             if (parsed.GetValue(reasoning))
             {
                 await streams.Error.WriteLineAsync();
@@ -73,14 +76,31 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static List<KimiMessage> Conversation(string? system, string text) =>
+    private static Conversation ReadConversation(string file, string? prompt, string? system, bool raw) =>
+        prompt is null && system is null && !raw
+            ? ConversationJson.Read(File.ReadAllBytes(file))
+            : throw new ArgumentException("--conversation stands in place of PROMPT, --system and --raw.");
+
+    private static GenerationOptions With(GenerationOptions options, Conversation given) => options with
+    {
+        Tools = given.Tools,
+        Thinking = options.Thinking && given.Thinking != false,
+        PreserveThinking = options.PreserveThinking || given.PreserveThinking == true,
+    };
+
+    /// <summary>What follows the streamed text: the calls.</summary>
+    private static string ToLines(GenerationResult result) =>
+        string.Join(Environment.NewLine, result.ToolCalls.Select(c => $"{c.Id} {c.Arguments}").Prepend("").Skip(result.Text.Length > 0 ? 0 : Math.Min(1, result.ToolCalls.Count)));
+
+    private static List<KimiMessage> Messages(string? system, string text) =>
         system is null ? [KimiMessage.User(text)] : [KimiMessage.System(system), KimiMessage.User(text)];
 
     private static string ToJson(GenerationResult result) => JsonText.Write(json =>
     {
         json.WriteString("text", result.Text);
         json.WriteString("reasoning", result.Reasoning);
-        json.WriteString("finish_reason", result.FinishReason == FinishReason.Stop ? "stop" : "length");
+        WriteCalls(json, result.ToolCalls);
+        json.WriteString("finish_reason", result.FinishReason switch { FinishReason.Stop => "stop", FinishReason.ToolCalls => "tool_calls", _ => "length" });
         json.WriteStartArray("tokens");
         foreach (int token in result.Tokens)
         {
@@ -104,6 +124,30 @@ internal static class GenerateCommand
         WriteShare(json, result.Timings.MemoryBandwidthShare);
         json.WriteEndObject();
     });
+
+    /// <summary>In the form in which a conversation goes on with them.</summary>
+    private static void WriteCalls(Utf8JsonWriter json, IReadOnlyList<KimiToolCall> calls)
+    {
+        if (calls.Count == 0)
+        {
+            return;
+        }
+
+        json.WriteStartArray("tool_calls");
+        foreach (KimiToolCall call in calls)
+        {
+            json.WriteStartObject();
+            json.WriteString("id", call.Id);
+            json.WriteString("type", "function");
+            json.WriteStartObject("function");
+            json.WriteString("name", call.Name);
+            json.WriteString("arguments", call.Arguments);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+    }
 
     private static void WriteShare(Utf8JsonWriter json, double? share)
     {

@@ -24,13 +24,15 @@ internal sealed class SamplingOptions
     private readonly Option<int[]> _stopTokens = new("--stop-token") { Description = "Token id that ends the answer. May be given several times.", HelpName = "ID" };
     private readonly Option<bool> _ignoreEnd = new("--ignore-eos") { Description = "Go on past end-of-text tokens." };
     private readonly Option<bool> _noThink = new("--no-think") { Description = "Answer without reasoning, where the template can say so." };
+    private readonly Option<int?> _reasoning = new("--max-reasoning-tokens") { Description = "Most tokens of reasoning, 0 or more; then it is closed and the answer begins. Default: no limit.", HelpName = "N" };
+    private readonly Option<bool> _preserve = new("--preserve-thinking") { Description = "Show the model its reasoning of earlier turns, where the template can." };
     private readonly Option<int?> _logProbabilities = new("--logprobs") { Description = "With --json: log-probabilities of each token and of the N most likely ones, 0 … 20.", HelpName = "N" };
 
     public void AddTo(Command command)
     {
         foreach (Option option in new Option[]
         {
-            _tokens, _temperature, _topK, _topP, _minP, _repetition, _presence, _frequency, _bias, _seed, _stop, _stopTokens, _ignoreEnd, _noThink, _logProbabilities,
+            _tokens, _temperature, _topK, _topP, _minP, _repetition, _presence, _frequency, _bias, _seed, _stop, _stopTokens, _ignoreEnd, _noThink, _reasoning, _preserve, _logProbabilities,
         })
         {
             command.Add(option);
@@ -54,6 +56,8 @@ internal sealed class SamplingOptions
         StopTokens = parsed.GetValue(_stopTokens) ?? [],
         IgnoreEndOfText = parsed.GetValue(_ignoreEnd),
         Thinking = !parsed.GetValue(_noThink),
+        MaxReasoningTokens = parsed.GetValue(_reasoning),
+        PreserveThinking = parsed.GetValue(_preserve),
         LogProbabilities = parsed.GetValue(_logProbabilities) is not null,
         TopLogProbabilities = parsed.GetValue(_logProbabilities) ?? 0,
     };

@@ -137,7 +137,12 @@ internal sealed class TerminalChat
 
             EndReasoning(ref reasoning);
             _output.WriteLine();
-            ShowRate(result!);
+            foreach (KimiToolCall call in result!.ToolCalls)
+            {
+                _error.WriteLine($"(calls {call.Name}, which does not exist here, with {call.Arguments})");
+            }
+
+            ShowRate(result);
         }
         catch (OperationCanceledException) when (source.IsCancellationRequested)
         {

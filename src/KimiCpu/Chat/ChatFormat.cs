@@ -1,66 +1,76 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text.Json;
-using System.Text.RegularExpressions;
-using KimiCpu.Checkpoints;
-using KimiCpu.Tokens;
-
 namespace KimiCpu.Chat;
 
-/// <summary>
-/// What a checkpoint's own <c>chat_template.jinja</c> (or the template in <c>tokenizer_config.json</c>) does, as far as the
-/// releases of the family differ. The renderer is written by hand; templates are looked at, never executed.
-/// </summary>
-internal sealed partial record ChatFormat
+/// <summary>What a release's chat template does, as far as the releases of the family differ.</summary>
+internal sealed record ChatFormat
 {
-    private const string TemplateFile = "chat_template.jinja";
-    private const string NoReasoning = "<think></think>";
+    private const string KimiPrompt = "You are Kimi, an AI assistant created by Moonshot AI.";
+
+    /// <summary>Kimi K2 Instruct and 0905.</summary>
+    public static ChatFormat K2Instruct { get; } = new() { DefaultSystemPrompt = KimiPrompt, SortsToolKeys = true };
+
+    public static ChatFormat K2Thinking { get; } = new() { DefaultSystemPrompt = KimiPrompt, MarksReasoning = true, SortsToolKeys = true };
+
+    /// <summary>Kimi K2.5 and K2.6.</summary>
+    public static ChatFormat K25 { get; } = new()
+    {
+        MarksReasoning = true,
+        OpensReasoning = true,
+        CanSkipReasoning = true,
+        History = ReasoningHistory.OnRequest,
+        TypeScriptTools = true,
+        SortsToolKeys = true,
+    };
+
+    /// <summary>kimi-nano: K2.5's turns, tools as JSON.</summary>
+    public static ChatFormat Nano { get; } = K25 with { TypeScriptTools = false, SortsToolKeys = false };
+
+    /// <summary>The formats that can be asked for by name.</summary>
+    public static IReadOnlyDictionary<string, ChatFormat> ByName { get; } = new Dictionary<string, ChatFormat>
+    {
+        ["k2-instruct"] = K2Instruct,
+        ["k2-thinking"] = K2Thinking,
+        ["k2.5"] = K25,
+        ["k2.6"] = K25,
+        ["kimi-nano"] = Nano,
+    };
 
     /// <summary>Put before a conversation that does not begin with a system message; null for none.</summary>
     public string? DefaultSystemPrompt { get; init; }
 
-    /// <summary>Whether earlier answers carry an empty reasoning (K2 Thinking and later).</summary>
+    /// <summary>Whether the assistant's turns carry a reasoning, if only an empty one (K2 Thinking and later).</summary>
     public bool MarksReasoning { get; init; }
 
-    /// <summary>Whether the generation prompt opens the reasoning, or closes it at once when thinking is off (K2.5 and later).</summary>
+    /// <summary>Whether the generation prompt opens the reasoning (K2.5 and later). Otherwise the model opens it, or does not reason.</summary>
     public bool OpensReasoning { get; init; }
 
-    /// <summary>The format of a checkpoint; plain turns without any of these where it has no template.</summary>
-    public static ChatFormat Of(CheckpointFiles files)
-    {
-        string? template = files.Exists(TemplateFile)
-            ? System.Text.Encoding.UTF8.GetString(files.ReadAll(TemplateFile, 1 << 20))
-            : TemplateInConfig(files);
-        return template is null ? new ChatFormat() : OfTemplate(template);
-    }
+    /// <summary>Whether thinking can be switched off: the generation prompt then closes the reasoning at once.</summary>
+    public bool CanSkipReasoning { get; init; }
 
-    public static ChatFormat OfTemplate(string template)
-    {
-        int generation = template.LastIndexOf("add_generation_prompt", StringComparison.Ordinal);
-        Match system = DefaultSystemMessage().Match(template);
-        return new ChatFormat
-        {
-            DefaultSystemPrompt = system.Success ? system.Groups[1].Value : null,
-            MarksReasoning = template.Contains(NoReasoning, StringComparison.Ordinal),
-            OpensReasoning = generation >= 0 && template.AsSpan(generation).Contains("<think>", StringComparison.Ordinal),
-        };
-    }
+    /// <summary>Whether reasoning is shown again after there was an answer without calls.</summary>
+    public ReasoningHistory History { get; init; }
 
-    private static string? TemplateInConfig(CheckpointFiles files)
-    {
-        if (!files.Exists(KimiTokenizer.ConfigFile))
-        {
-            return null;
-        }
+    /// <summary>Whether calls are shown as <c>functions.NAME:IDX</c> by their place in the conversation, whatever their ids are.</summary>
+    public bool RewritesCallIds { get; init; }
 
-        return files.ReadJson(KimiTokenizer.ConfigFile, root =>
-            root.ValueKind == JsonValueKind.Object && root.TryGetProperty("chat_template", out JsonElement template) && template.ValueKind == JsonValueKind.String
-                ? template.GetString()
-                : null);
-    }
+    /// <summary>Whether tools are declared in the style of TypeScript, where their schemas can be; else as compact JSON.</summary>
+    public bool TypeScriptTools { get; init; }
 
-    /// <summary>A system message that the template spells out.</summary>
-    [GeneratedRegex(@"<\|im_system\|>system<\|im_middle\|>([^<{}'""]+)<\|im_end\|>")]
-    private static partial Regex DefaultSystemMessage();
+    /// <summary>Whether the keys of tool declarations are sorted before they are shown.</summary>
+    public bool SortsToolKeys { get; init; }
+}
+
+/// <summary>What becomes of the reasoning before the last answer without calls.</summary>
+internal enum ReasoningHistory
+{
+    /// <summary>It is left out.</summary>
+    Dropped,
+
+    /// <summary>It is left out unless preserving is asked for.</summary>
+    OnRequest,
+
+    /// <summary>It is always shown.</summary>
+    Kept,
 }

@@ -5,9 +5,25 @@ using KimiCpu.Tokens;
 
 namespace KimiCpu.Chat;
 
+/// <summary>What a rendering depends on besides the messages.</summary>
+internal sealed record RenderOptions
+{
+    /// <summary>Declared before all messages.</summary>
+    public IReadOnlyList<KimiTool> Tools { get; init; } = [];
+
+    /// <summary>Whether the answer may begin with reasoning.</summary>
+    public bool Thinking { get; init; } = true;
+
+    /// <summary>Whether earlier reasoning is shown again.</summary>
+    public bool PreserveThinking { get; init; }
+
+    /// <summary>Whether the assistant's turn is opened at the end.</summary>
+    public bool GenerationPrompt { get; init; } = true;
+}
+
 /// <summary>
-/// A conversation as token ids. Control tokens are put in by id and texts are encoded without any, so that nothing a user
-/// writes can become one.
+/// A conversation as token ids. Control tokens are put in by id and texts are encoded without any, so that nothing that a
+/// user or a tool writes can become one. Immutable.
 /// </summary>
 internal sealed class ChatRenderer
 {
@@ -23,52 +39,54 @@ internal sealed class ChatRenderer
     {
         _tokenizer = tokenizer;
         Format = format;
+        Markers = new AnswerMarkers(tokenizer);
         _system = Required("<|im_system|>");
         _user = Required("<|im_user|>");
         _assistant = Required("<|im_assistant|>");
         _middle = Required("<|im_middle|>");
         _end = Required("<|im_end|>");
-        bool marks = format.MarksReasoning || format.OpensReasoning;
-        ThinkToken = marks ? Required("<think>") : Optional("<think>");
-        EndThinkToken = marks ? Required("</think>") : Optional("</think>");
+        if (format.MarksReasoning || format.OpensReasoning)
+        {
+            Required("<think>");
+            Required("</think>");
+        }
     }
 
     public ChatFormat Format { get; }
 
-    /// <summary>Opens the reasoning; -1 where the tokenizer has none.</summary>
-    public int ThinkToken { get; }
-
-    /// <summary>Ends the reasoning; -1 where the tokenizer has none.</summary>
-    public int EndThinkToken { get; }
+    /// <summary>The tokens that divide an answer.</summary>
+    public AnswerMarkers Markers { get; }
 
     /// <summary>Renders a conversation.</summary>
     /// <param name="messages">In order.</param>
-    /// <param name="thinking">Whether the answer may begin with reasoning.</param>
-    /// <param name="generationPrompt">Whether the assistant's turn is opened at the end.</param>
-    public int[] Render(IEnumerable<KimiMessage> messages, bool thinking, bool generationPrompt = true)
+    /// <param name="options">Tools, reasoning, and what the rendering ends with.</param>
+    /// <exception cref="ArgumentException">Two tools have one name, calls are not the assistant's, or a tool's message answers no call.</exception>
+    /// <exception cref="KimiException">There are tools, but the tokenizer has no tokens for their calls.</exception>
+    public int[] Render(IReadOnlyList<KimiMessage> messages, RenderOptions options)
     {
         var tokens = new List<int>();
-        bool first = true;
-        foreach (KimiMessage message in messages)
+        Declare(tokens, options.Tools);
+        if (Format.DefaultSystemPrompt is { } prompt && (messages.Count == 0 || messages[0].Role != KimiRole.System))
         {
-            if (first && message.Role != KimiRole.System && Format.DefaultSystemPrompt is { } prompt)
-            {
-                Append(tokens, KimiMessage.System(prompt));
-            }
-
-            first = false;
-            Append(tokens, message);
+            Turn(tokens, _system, "system", prompt);
         }
 
-        if (generationPrompt)
+        var ids = new CallIds(Format.RewritesCallIds);
+        int history = HistoryLength(messages, options);
+        for (int i = 0; i < messages.Count; i++)
+        {
+            Append(tokens, messages[i], ids, showsReasoning: i >= history && ShowsReasoning(options));
+        }
+
+        if (options.GenerationPrompt)
         {
             Open(tokens, _assistant, "assistant");
             if (Format.OpensReasoning)
             {
-                tokens.Add(ThinkToken);
-                if (!thinking)
+                tokens.Add(Markers.Think);
+                if (!options.Thinking && Format.CanSkipReasoning)
                 {
-                    tokens.Add(EndThinkToken);
+                    tokens.Add(Markers.EndThink);
                 }
             }
         }
@@ -76,26 +94,105 @@ internal sealed class ChatRenderer
         return [.. tokens];
     }
 
-    /// <summary>
-    /// One turn. An earlier answer is always history here (only a tool exchange in progress is not), and history is shown
-    /// without its reasoning.
-    /// </summary>
-    private void Append(List<int> tokens, KimiMessage message)
+    /// <summary>Where the reasoning begins of an answer to a rendering with a generation prompt.</summary>
+    public ReasoningStart StartOfReasoning(bool thinking) =>
+        !Format.OpensReasoning ? ReasoningStart.ByModel
+        : thinking || !Format.CanSkipReasoning ? ReasoningStart.Opened
+        : ReasoningStart.None;
+
+    private bool Preserves(RenderOptions options) =>
+        Format.History == ReasoningHistory.Kept || (Format.History == ReasoningHistory.OnRequest && options.PreserveThinking);
+
+    /// <summary>So many messages from the first one on are shown without reasoning: up to the last answer without calls.</summary>
+    private int HistoryLength(IReadOnlyList<KimiMessage> messages, RenderOptions options)
     {
+        int length = Preserves(options) ? 0 : messages.Count;
+        while (length > 0 && !(messages[length - 1].Role == KimiRole.Assistant && messages[length - 1].ToolCalls.Count == 0))
+        {
+            length--;
+        }
+
+        return length;
+    }
+
+    /// <summary>Whether turns after the history show their reasoning.</summary>
+    private bool ShowsReasoning(RenderOptions options) => options.Thinking || !Format.CanSkipReasoning || Preserves(options);
+
+    private void Declare(List<int> tokens, IReadOnlyList<KimiTool> tools)
+    {
+        if (tools.Count == 0)
+        {
+            return;
+        }
+
+        if (tools.GroupBy(t => t.Name).FirstOrDefault(g => g.Count() > 1) is { } twice)
+        {
+            throw new ArgumentException($"Two tools are called '{twice.Key}'.", nameof(tools));
+        }
+
+        RequireCalls();
+        Turn(tokens, _system, "tool_declare", ToolDeclarations.Write(tools, Format));
+    }
+
+    private void Append(List<int> tokens, KimiMessage message, CallIds ids, bool showsReasoning)
+    {
+        if (message.Role != KimiRole.Assistant && message.ToolCalls.Count > 0)
+        {
+            throw new ArgumentException($"Only the assistant calls tools; a message of role {message.Role} has calls.", nameof(message));
+        }
+
         (int marker, string role) = message.Role switch
         {
             KimiRole.User => (_user, "user"),
             KimiRole.Assistant => (_assistant, "assistant"),
+            KimiRole.Tool => (_system, "tool"),
             _ => (_system, "system"),
         };
-        Open(tokens, marker, message.Name is { Length: > 0 } name ? name : role);
-        if (message.Role == KimiRole.Assistant && Format.MarksReasoning)
+        string name = message.Name is { Length: > 0 } own ? own : role;
+        if (message.Role != KimiRole.Assistant)
         {
-            tokens.Add(ThinkToken);
-            tokens.Add(EndThinkToken);
+            Turn(tokens, marker, name, message.Role == KimiRole.Tool ? $"## Return of {ids.Answered(message)}\n{message.Content}" : message.Content);
+            return;
+        }
+
+        Open(tokens, marker, name);
+        if (Format.MarksReasoning)
+        {
+            tokens.Add(Markers.Think);
+            tokens.AddRange(_tokenizer.Encode(showsReasoning ? message.Reasoning ?? "" : ""));
+            tokens.Add(Markers.EndThink);
         }
 
         tokens.AddRange(_tokenizer.Encode(message.Content));
+        AppendCalls(tokens, message.ToolCalls, ids);
+        tokens.Add(_end);
+    }
+
+    private void AppendCalls(List<int> tokens, IReadOnlyList<KimiToolCall> calls, CallIds ids)
+    {
+        if (calls.Count == 0)
+        {
+            return;
+        }
+
+        RequireCalls();
+        tokens.Add(Markers.SectionBegin);
+        foreach (KimiToolCall call in calls)
+        {
+            tokens.Add(Markers.CallBegin);
+            tokens.AddRange(_tokenizer.Encode(ids.Next(call)));
+            tokens.Add(Markers.ArgumentBegin);
+            tokens.AddRange(_tokenizer.Encode(call.Arguments));
+            tokens.Add(Markers.CallEnd);
+        }
+
+        tokens.Add(Markers.SectionEnd);
+    }
+
+    private void Turn(List<int> tokens, int marker, string name, string text)
+    {
+        Open(tokens, marker, name);
+        tokens.AddRange(_tokenizer.Encode(text));
         tokens.Add(_end);
     }
 
@@ -106,7 +203,13 @@ internal sealed class ChatRenderer
         tokens.Add(_middle);
     }
 
-    private int Optional(string name) => _tokenizer.TryGetSpecialToken(name, out int id) ? id : -1;
+    private void RequireCalls()
+    {
+        if (!Markers.HasCalls)
+        {
+            throw new KimiException("The tokenizer has no control tokens for tool calls, so this checkpoint cannot use tools.");
+        }
+    }
 
     private int Required(string name) => _tokenizer.TryGetSpecialToken(name, out int id)
         ? id

@@ -8,11 +8,20 @@ namespace KimiCpu.Chat;
 /// <param name="Content">The text; it can never become a control token.</param>
 public sealed record KimiMessage(KimiRole Role, string Content)
 {
-    /// <summary>What the assistant thought before it answered; null where it did not.</summary>
+    /// <summary>
+    /// What the assistant thought before it answered; null where it did not. Templates show it as long as the assistant goes
+    /// on calling tools, and leave it out once there is an answer without calls, unless they are asked to preserve it.
+    /// </summary>
     public string? Reasoning { get; init; }
 
     /// <summary>A name shown to the model in place of the role; null for none.</summary>
     public string? Name { get; init; }
+
+    /// <summary>The tools that the assistant called, in order; of no other role.</summary>
+    public IReadOnlyList<KimiToolCall> ToolCalls { get; init; } = [];
+
+    /// <summary>Of a tool's message: <see cref="KimiToolCall.Id"/> of the call that it answers. Null for the first call that is not answered yet.</summary>
+    public string? ToolCallId { get; init; }
 
     /// <summary>A message that instructs the model.</summary>
     /// <param name="content">The instruction.</param>
@@ -26,6 +35,11 @@ public sealed record KimiMessage(KimiRole Role, string Content)
     /// <param name="content">The answer.</param>
     /// <param name="reasoning">The reasoning that led to it, if any.</param>
     public static KimiMessage Assistant(string content, string? reasoning = null) => new(KimiRole.Assistant, content) { Reasoning = reasoning };
+
+    /// <summary>What a tool returned.</summary>
+    /// <param name="toolCallId"><see cref="KimiToolCall.Id"/> of the call.</param>
+    /// <param name="content">The result, as text.</param>
+    public static KimiMessage Tool(string toolCallId, string content) => new(KimiRole.Tool, content) { ToolCallId = toolCallId };
 }
 
 /// <summary>Who speaks in a <see cref="KimiMessage"/>.</summary>
@@ -39,4 +53,7 @@ public enum KimiRole
 
     /// <summary>The model.</summary>
     Assistant,
+
+    /// <summary>A tool that the model called.</summary>
+    Tool,
 }

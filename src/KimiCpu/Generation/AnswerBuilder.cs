@@ -2,44 +2,43 @@
 // Licensed under the MIT License.
 
 using System.Text;
+using KimiCpu.Chat;
 using KimiCpu.Tokens;
 
 namespace KimiCpu.Generation;
 
-/// <summary>How the tokens of an answer are to be read.</summary>
-/// <param name="EndTokens">Ids that end the answer.</param>
-/// <param name="ThinkToken">Opens the reasoning at the start of an answer; -1 where nothing is split.</param>
-/// <param name="EndThinkToken">Ends the reasoning; -1 where nothing is split.</param>
-/// <param name="StartsThinking">Whether the prompt has opened the reasoning already.</param>
-internal sealed record AnswerFormat(IReadOnlySet<int> EndTokens, int ThinkToken, int EndThinkToken, bool StartsThinking);
-
 /// <summary>
-/// Turns the tokens of one answer into text and reasoning, by ids and never by looking at text, and finds its end. Each
-/// token gives one update; the updates' texts add up to the result's.
+/// Builds one answer from its tokens: divides it, finds its end, keeps its reasoning within the budget, and looks for stop
+/// sequences in the content. Each token gives one update; the updates add up to the result.
 /// </summary>
 internal sealed class AnswerBuilder
 {
-    private readonly KimiTokenizer _tokenizer;
+    /// <summary>A character has at most four bytes, so a thought over its budget is inside one for at most three tokens more.</summary>
+    private const int LongestRest = 3;
+
     private readonly GenerationOptions _options;
-    private readonly AnswerFormat _format;
+    private readonly IReadOnlySet<int> _endTokens;
+    private readonly AnswerMarkers _markers;
+    private readonly AnswerParser _parser;
     private readonly StopMatcher _stops;
     private readonly StringBuilder _text = new();
     private readonly StringBuilder _reasoning = new();
     private readonly List<int> _tokens = [];
     private readonly List<TokenLogProbability> _logProbabilities = [];
-    private TokenStreamDecoder _decoder;
-    private bool _thinking;
-    private bool _thought;
+    private readonly List<KimiToolCall> _toolCalls = [];
+    private int _thoughtTokens;
 
-    public AnswerBuilder(KimiTokenizer tokenizer, GenerationOptions options, AnswerFormat format)
+    /// <param name="tokenizer">Knows the tokens' texts.</param>
+    /// <param name="options">Checked.</param>
+    /// <param name="endTokens">Ids that end the answer.</param>
+    /// <param name="layout">How the tokens are read.</param>
+    public AnswerBuilder(KimiTokenizer tokenizer, GenerationOptions options, IReadOnlySet<int> endTokens, AnswerLayout layout)
     {
-        _tokenizer = tokenizer;
         _options = options;
-        _format = format;
+        _endTokens = endTokens;
+        _markers = layout.Markers;
+        _parser = new AnswerParser(tokenizer, layout);
         _stops = new StopMatcher(options.StopSequences);
-        _decoder = new TokenStreamDecoder(tokenizer);
-        _thinking = format.StartsThinking;
-        _thought = _thinking;
     }
 
     /// <summary>Whether the model ended its turn or a stop appeared.</summary>
@@ -54,7 +53,19 @@ internal sealed class AnswerBuilder
     public string Text => _text.ToString();
 
     /// <summary>Null where the model did not reason.</summary>
-    public string? Reasoning => _thought ? _reasoning.ToString() : null;
+    public string? Reasoning => _reasoning.Length > 0 ? _reasoning.ToString() : null;
+
+    public IReadOnlyList<KimiToolCall> ToolCalls => _toolCalls;
+
+    /// <summary>A call that the answer's end has cut off.</summary>
+    public KimiToolCall? IncompleteToolCall { get; private set; }
+
+    /// <summary>The token that must come next, whatever the model wants: it ends a reasoning that has used up its budget. Null for any.</summary>
+    public int? ForcedToken =>
+        _options.MaxReasoningTokens is { } budget && _parser.IsReasoning && _thoughtTokens >= budget
+            && (!_parser.IsInsideCharacter || _thoughtTokens >= budget + (long)LongestRest)
+            ? _markers.EndThink
+            : null;
 
     /// <summary>Takes the next token.</summary>
     public GenerationUpdate Append(int token, TokenLogProbability? logProbability)
@@ -65,65 +76,78 @@ internal sealed class AnswerBuilder
             _logProbabilities.Add(logProbability);
         }
 
-        (string text, string reasoning) = Read(token);
-        _text.Append(text);
-        _reasoning.Append(reasoning);
-        return new GenerationUpdate
+        GenerationUpdate update = Read(token);
+        return update with
         {
-            Text = text,
-            Reasoning = reasoning,
             Tokens = [token],
             LogProbabilities = logProbability is null ? [] : [logProbability],
         };
     }
 
-    /// <summary>What was held back when the answer ended: an unfinished character, or the beginning of a stop sequence.</summary>
-    public (string Text, string Reasoning) Flush()
+    /// <summary>What was held back when the answer ended: an unfinished character or call, or the beginning of a stop sequence.</summary>
+    public GenerationUpdate Flush()
     {
-        string rest = _decoder.Flush();
-        (string text, string reasoning) = _thinking ? ("", rest) : (_stops.Append(rest) + _stops.Flush(), "");
-        _text.Append(text);
-        _reasoning.Append(reasoning);
-        return (text, reasoning);
+        GenerationUpdate update = Take(_parser.Finish());
+        string rest = _stops.Flush();
+        _text.Append(rest);
+        return update with { Text = update.Text + rest };
     }
 
-    private (string Text, string Reasoning) Read(int token)
+    private GenerationUpdate Read(int token)
     {
-        if (_thinking)
-        {
-            ReasoningTokens++;
-        }
-
-        if (_options.StopTokens.Contains(token) || _format.EndTokens.Contains(token))
+        if (_options.StopTokens.Contains(token) || _endTokens.Contains(token))
         {
             Ended = !_options.IgnoreEndOfText || _options.StopTokens.Contains(token);
-            return ("", "");
+            return new GenerationUpdate();
         }
 
-        if (token == _format.ThinkToken && _tokens.Count == 1)
+        bool reasoned = _parser.IsReasoning;
+        IReadOnlyList<AnswerEvent> events = _parser.Append(token);
+        bool tag = token == _markers.EndThink || (token == _markers.Think && _tokens.Count == 1);
+        ReasoningTokens += _parser.IsReasoning || (reasoned && tag) ? 1 : 0;
+        _thoughtTokens += _parser.IsReasoning && !tag ? 1 : 0;
+        return Take(events);
+    }
+
+    private GenerationUpdate Take(IReadOnlyList<AnswerEvent> events)
+    {
+        string text = "";
+        string reasoning = "";
+        List<ToolCallPiece>? pieces = null;
+        foreach (AnswerEvent one in events)
         {
-            // A template that opens the reasoning itself may see the model open it once more.
-            ReasoningTokens += _thinking ? 0 : 1;
-            (_thinking, _thought) = (true, true);
-            return ("", "");
+            switch (one)
+            {
+                case ReasoningText more:
+                    reasoning += more.Text;
+                    break;
+                case ContentText more:
+                    text += _stops.Append(more.Text);
+                    break;
+                case CallEvent call:
+                    // No stop sequence reaches over a call.
+                    text += _stops.Flush();
+                    (pieces ??= []).Add(call.Piece);
+                    Note(call.Piece);
+                    break;
+            }
         }
 
-        if (_thinking && token == _format.EndThinkToken)
-        {
-            string rest = _decoder.Flush();
-            _decoder = new TokenStreamDecoder(_tokenizer);
-            _thinking = false;
-            return ("", rest);
-        }
-
-        string piece = _decoder.Append(token);
-        if (_thinking)
-        {
-            return ("", piece);
-        }
-
-        string text = _stops.Append(piece);
         Ended |= _stops.Stopped;
-        return (text, "");
+        _text.Append(text);
+        _reasoning.Append(reasoning);
+        return new GenerationUpdate { Text = text, Reasoning = reasoning, ToolCalls = pieces ?? (IReadOnlyList<ToolCallPiece>)[] };
+    }
+
+    private void Note(ToolCallPiece piece)
+    {
+        if (piece is ToolCallEnded { IsComplete: true } whole)
+        {
+            _toolCalls.Add(whole.Call);
+        }
+        else if (piece is ToolCallEnded cut)
+        {
+            IncompleteToolCall = cut.Call;
+        }
     }
 }

@@ -290,7 +290,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             double logSumExp = job.Options.LogProbabilities ? LogProbabilities.LogSumExp(logits) : 0;
             float[]? before = job.Options.LogProbabilities ? logits.ToArray() : null;
-            int token = job.Sampler.Sample(logits);
+            int token = job.Answer.ForcedToken is { } forced ? job.Sampler.Take(forced) : job.Sampler.Sample(logits);
             TokenLogProbability? logProbability = before is null
                 ? null
                 : new TokenLogProbability(token, (float)(before[token] - logSumExp), LogProbabilities.Top(before, logSumExp, job.Options.TopLogProbabilities));

@@ -91,9 +91,10 @@ internal sealed class GenerationJob
     /// <param name="ceiling">What decoding is measured by.</param>
     public void Finish(FinishReason reason, MemoryCeiling ceiling)
     {
-        (string text, string reasoning) = Answer.Flush();
-        GenerationResult result = MakeResult(reason, ceiling);
-        _updates?.Writer.TryWrite(new GenerationUpdate { Text = text, Reasoning = reasoning, Result = result });
+        GenerationUpdate last = Answer.Flush();
+        FinishReason told = reason == FinishReason.Stop && Answer.ToolCalls.Count > 0 ? FinishReason.ToolCalls : reason;
+        GenerationResult result = MakeResult(told, ceiling);
+        _updates?.Writer.TryWrite(last with { Result = result });
         _updates?.Writer.TryComplete();
         _completion.TrySetResult(result);
         Release();
@@ -134,6 +135,8 @@ internal sealed class GenerationJob
         {
             Text = Answer.Text,
             Reasoning = Answer.Reasoning,
+            ToolCalls = [.. Answer.ToolCalls],
+            IncompleteToolCall = Answer.IncompleteToolCall,
             Tokens = [.. Answer.Tokens],
             LogProbabilities = [.. Answer.LogProbabilities],
             FinishReason = reason,

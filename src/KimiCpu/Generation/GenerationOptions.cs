@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Chat;
+
 namespace KimiCpu.Generation;
 
 /// <summary>
@@ -40,7 +42,7 @@ public sealed record GenerationOptions
     /// <summary>Most tokens of the answer, reasoning included; null for as many as the context holds. At least 1.</summary>
     public int? MaxTokens { get; init; }
 
-    /// <summary>Texts that end the answer where they first appear in it (not in the reasoning); none is ever part of it. None may be empty.</summary>
+    /// <summary>Texts that end the answer where they first appear in its text (not in the reasoning, nor in tool calls); none is ever part of it. None may be empty.</summary>
     public IReadOnlyList<string> StopSequences { get; init; } = [];
 
     /// <summary>Token ids that end the answer, besides those of the checkpoint.</summary>
@@ -57,4 +59,19 @@ public sealed record GenerationOptions
 
     /// <summary>Whether the model may reason before it answers, where its template can say so. Default true.</summary>
     public bool Thinking { get; init; } = true;
+
+    /// <summary>
+    /// Most tokens of reasoning, 0 or more; null for no limit. Then the reasoning is closed as the model closes it, and the
+    /// answer begins. A character is not cut in two, so there may be up to three tokens more.
+    /// </summary>
+    public int? MaxReasoningTokens { get; init; }
+
+    /// <summary>
+    /// Whether the model sees its reasoning of earlier turns (<see cref="KimiMessage.Reasoning"/>), where its template can show
+    /// it: K2.6's can. Others show it only as long as the assistant goes on calling tools. Default false.
+    /// </summary>
+    public bool PreserveThinking { get; init; }
+
+    /// <summary>Functions that the model may call; no two of one name. They are declared before the first message, so they need messages and do not go with token ids.</summary>
+    public IReadOnlyList<KimiTool> Tools { get; init; } = [];
 }

@@ -1,16 +1,27 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Chat;
+
 namespace KimiCpu.Generation;
 
 /// <summary>A finished answer.</summary>
 public sealed record GenerationResult
 {
-    /// <summary>The answer, without reasoning.</summary>
+    /// <summary>The answer, without reasoning and tool calls.</summary>
     public required string Text { get; init; }
 
     /// <summary>What the model thought before it answered; null where it did not.</summary>
     public required string? Reasoning { get; init; }
+
+    /// <summary>
+    /// The tools that the model called, in order; normally none unless some were declared. Their arguments are what the model
+    /// wrote, and may not be JSON or not fit the tool's schema.
+    /// </summary>
+    public IReadOnlyList<KimiToolCall> ToolCalls { get; init; } = [];
+
+    /// <summary>A call that the answer's end has cut off within its arguments; it must not be carried out. Null for none.</summary>
+    public KimiToolCall? IncompleteToolCall { get; init; }
 
     /// <summary>All generated token ids, a stop token included.</summary>
     public required IReadOnlyList<int> Tokens { get; init; }
@@ -26,6 +37,9 @@ public sealed record GenerationResult
 
     /// <summary>Where the time went.</summary>
     public required GenerationTimings Timings { get; init; }
+
+    /// <summary>The answer as a message that continues the conversation: with its reasoning and calls, so that the tools' results can follow.</summary>
+    public KimiMessage ToMessage() => KimiMessage.Assistant(Text, Reasoning) with { ToolCalls = ToolCalls };
 }
 
 /// <summary>Why an answer ended.</summary>
@@ -36,6 +50,9 @@ public enum FinishReason
 
     /// <summary><see cref="GenerationOptions.MaxTokens"/> or the context was reached.</summary>
     Length,
+
+    /// <summary>The model ended its turn to wait for the tools that it called.</summary>
+    ToolCalls,
 }
 
 /// <summary>Tokens in and out.</summary>

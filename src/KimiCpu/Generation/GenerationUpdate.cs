@@ -1,9 +1,14 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Chat;
+
 namespace KimiCpu.Generation;
 
-/// <summary>One piece of a streamed answer. The texts of all updates in order are the answer and its reasoning.</summary>
+/// <summary>
+/// One piece of a streamed answer. The texts of all updates in order are the answer, its reasoning and its calls; within one
+/// update reasoning comes before text, and text before calls.
+/// </summary>
 public sealed record GenerationUpdate
 {
     /// <summary>New text of the answer; empty where the update has none. Never half a character.</summary>
@@ -11,6 +16,9 @@ public sealed record GenerationUpdate
 
     /// <summary>New text of the reasoning; empty where the update has none.</summary>
     public string Reasoning { get; init; } = "";
+
+    /// <summary>New pieces of tool calls, in order; empty where the update has none.</summary>
+    public IReadOnlyList<ToolCallPiece> ToolCalls { get; init; } = [];
 
     /// <summary>The tokens that this update accounts for; text may lag behind them by an unfinished character or a possible stop sequence.</summary>
     public IReadOnlyList<int> Tokens { get; init; } = [];

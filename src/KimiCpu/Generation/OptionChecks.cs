@@ -17,6 +17,7 @@ internal static class OptionChecks
         Require(options.PresencePenalty is >= -2 and <= 2, nameof(options.PresencePenalty), options.PresencePenalty, "-2 … 2");
         Require(options.FrequencyPenalty is >= -2 and <= 2, nameof(options.FrequencyPenalty), options.FrequencyPenalty, "-2 … 2");
         Require(options.MaxTokens is null or >= 1, nameof(options.MaxTokens), options.MaxTokens, "1 or more, or null");
+        Require(options.MaxReasoningTokens is null or >= 0, nameof(options.MaxReasoningTokens), options.MaxReasoningTokens, "0 or more, or null");
         Require(options.TopLogProbabilities is >= 0 and <= 20, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "0 … 20");
         foreach (string stop in options.StopSequences)
         {

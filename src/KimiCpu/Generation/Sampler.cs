@@ -33,7 +33,12 @@ internal sealed class Sampler
     {
         ApplyBias(logits);
         ApplyPenalties(logits);
-        int token = _options.Temperature == 0 ? TensorPrimitives.IndexOfMax(logits) : Draw(logits);
+        return Take(_options.Temperature == 0 ? TensorPrimitives.IndexOfMax(logits) : Draw(logits));
+    }
+
+    /// <summary>Remembers a token, also one that was not chosen by the logits.</summary>
+    public int Take(int token)
+    {
         _counts[token] = _counts.GetValueOrDefault(token) + 1;
         return token;
     }

@@ -20,6 +20,9 @@ public sealed class TokenStreamDecoder
         _tokenizer = tokenizer;
     }
 
+    /// <summary>Whether the tokens so far end within a character.</summary>
+    internal bool HasPending => _pending.Count > 0;
+
     /// <summary>The text that a further token completes; empty while a character is unfinished. Bytes that can never become UTF-8 give U+FFFD.</summary>
     /// <param name="token">In 0 … vocabulary - 1.</param>
     /// <exception cref="ArgumentOutOfRangeException">The id is outside the vocabulary.</exception>

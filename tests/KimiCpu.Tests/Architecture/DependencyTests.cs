@@ -25,8 +25,8 @@ internal sealed partial class DependencyTests
         ["Weights"] = ["Checkpoints", "Compute"],
         ["Model"] = ["Compute"],
         ["Tokens"] = ["Checkpoints"],
-        ["Generation"] = ["Compute", "Model", "Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
+        ["Generation"] = ["Chat", "Compute", "Model", "Tokens"],
     };
 
     [Test]

@@ -3,109 +3,139 @@
 
 using System.Text.Json;
 using KimiCpu.Chat;
-using KimiCpu.Checkpoints;
 using KimiCpu.Tests.Tokens;
 using KimiCpu.Tokens;
 
 namespace KimiCpu.Tests.Chat;
 
-/// <summary>Renderings equal those of the published templates, for the turns that are supported: text of system, user and assistant.</summary>
+/// <summary>Renderings equal those of the published templates (Fixtures/chat), byte for byte.</summary>
 [TestFixture]
 internal sealed class ChatRendererTests
 {
-    private static readonly ChatFormat s_k25 = new() { MarksReasoning = true, OpensReasoning = true };
-    private static readonly ChatFormat s_thinking = new() { DefaultSystemPrompt = "You are Kimi, an AI assistant created by Moonshot AI.", MarksReasoning = true };
+    private static readonly KimiTool s_weather = new("get_weather", "Weather of a city", """{"type": "object", "properties": {"city": {"type": "string"}}}""");
 
-    public sealed record ChatCase(string Name, KimiMessage[] Messages, bool Thinking, bool GenerationPrompt, string? K25, string? K2Thinking)
+    private static KimiTokenizer Tokenizer => TokenizerCases.Tokenizer;
+
+    public sealed record ChatCase(string Name, string Template, Conversation Conversation, string Rendered)
     {
-        public override string ToString() => Name;
+        public override string ToString() => $"{Name} ({Template})";
     }
 
     public static IEnumerable<ChatCase> Cases()
     {
         using JsonDocument document = JsonDocument.Parse(File.ReadAllText(Repository.Fixture("chat", "public", "cases.json")));
-        foreach (JsonElement item in document.RootElement.GetProperty("cases").EnumerateArray().Where(IsPlain))
+        foreach (JsonElement item in document.RootElement.GetProperty("cases").EnumerateArray())
         {
-            JsonElement rendered = item.GetProperty("rendered");
-            yield return new ChatCase(
-                item.GetProperty("name").GetString()!,
-                [.. item.GetProperty("messages").EnumerateArray().Select(ReadMessage)],
-                item.GetProperty("thinking").GetBoolean(),
-                item.GetProperty("add_generation_prompt").GetBoolean(),
-                rendered.TryGetProperty("k2.5", out JsonElement k25) ? k25.GetString() : null,
-                rendered.TryGetProperty("k2-thinking", out JsonElement thinking) ? thinking.GetString() : null);
+            foreach (JsonProperty rendered in item.GetProperty("rendered").EnumerateObject())
+            {
+                yield return new ChatCase(item.GetProperty("name").GetString()!, rendered.Name, ConversationJson.Read(item), rendered.Value.GetString()!);
+            }
         }
     }
 
     [TestCaseSource(nameof(Cases))]
     public void Renders_as_the_published_templates(ChatCase item)
     {
-        if (item.K25 is not null)
+        Conversation conversation = item.Conversation;
+        int[] tokens = new ChatRenderer(Tokenizer, ChatFormat.ByName[item.Template]).Render(conversation.Messages, new RenderOptions
         {
-            Assert.That(Render(s_k25, item), Is.EqualTo(item.K25));
+            Tools = conversation.Tools,
+            Thinking = conversation.Thinking!.Value,
+            PreserveThinking = conversation.PreserveThinking!.Value,
+            GenerationPrompt = conversation.GenerationPrompt!.Value,
+        });
+        Assert.That(Tokenizer.Decode(tokens), Is.EqualTo(item.Rendered));
+        Assert.That(tokens, Is.EqualTo(Tokenizer.Encode(item.Rendered, allowSpecial: true)), "ids are those of the rendered text");
+    }
+
+    [Test]
+    public void All_cases_of_both_templates_are_there() => Assert.That(Cases().Count(), Is.EqualTo(34));
+
+    [Test]
+    public void Text_never_becomes_a_control_token()
+    {
+        foreach (string name in Tokenizer.SpecialTokenIds.Keys)
+        {
+            string evil = $"{name} and {name}";
+            KimiMessage[] conversation =
+            [
+                KimiMessage.System(evil),
+                KimiMessage.User(evil) with { Name = evil },
+                KimiMessage.Assistant(evil, evil) with { ToolCalls = [new KimiToolCall(evil, evil, evil)] },
+                KimiMessage.Tool(evil, evil),
+            ];
+            var tool = new KimiTool(evil, evil, JsonSerializer.Serialize(new Dictionary<string, object> { ["type"] = "object", [evil] = evil }));
+            foreach (ChatFormat format in ChatFormat.ByName.Values)
+            {
+                Assert.That(Specials(format, conversation, tool), Is.EqualTo(Specials(format, [.. conversation.Select(Plain)], s_weather)), name);
+            }
         }
 
-        if (item.K2Thinking is not null)
+        int Specials(ChatFormat format, KimiMessage[] messages, KimiTool tool) =>
+            new ChatRenderer(Tokenizer, format).Render(messages, new RenderOptions { Tools = [tool] }).Count(Tokenizer.IsSpecial);
+
+        static KimiMessage Plain(KimiMessage message) => message with
         {
-            Assert.That(Render(s_thinking, item), Is.EqualTo(item.K2Thinking));
-        }
-    }
-
-    [Test]
-    public void Enough_cases_are_plain() => Assert.That(Cases().Count(), Is.GreaterThanOrEqualTo(8));
-
-    [Test]
-    public void Text_of_users_never_becomes_a_control_token()
-    {
-        KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
-        var renderer = new ChatRenderer(tokenizer, s_k25);
-        int plain = renderer.Render([KimiMessage.User("x")], thinking: true).Count(tokenizer.IsSpecial);
-        foreach (string name in tokenizer.SpecialTokenIds.Keys)
-        {
-            int[] tokens = renderer.Render([KimiMessage.User($"{name} and {name}") with { Name = name }], thinking: true);
-            Assert.That(tokens.Count(tokenizer.IsSpecial), Is.EqualTo(plain), name);
-        }
-    }
-
-    [Test]
-    public void The_embedded_models_template_is_recognized()
-    {
-        var files = new FolderCheckpointFiles(Repository.NanoModel);
-        Assert.That(ChatFormat.Of(files), Is.EqualTo(s_k25));
-    }
-
-    [Test]
-    public void Formats_are_read_from_template_texts()
-    {
-        const string Instruct = "{% if loop.first and messages[0]['role'] != 'system' %}<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>{% endif %}{% if add_generation_prompt %}<|im_assistant|>assistant<|im_middle|>{% endif %}";
-        Assert.That(ChatFormat.OfTemplate(Instruct), Is.EqualTo(new ChatFormat { DefaultSystemPrompt = "You are Kimi, an AI assistant created by Moonshot AI." }));
-        Assert.That(ChatFormat.OfTemplate(Instruct + "<think></think>").MarksReasoning, Is.True);
-        Assert.That(ChatFormat.Of(new FolderCheckpointFiles(Repository.Checkpoint("tiny-int4"))), Is.EqualTo(new ChatFormat()));
-    }
-
-    private static string Render(ChatFormat format, ChatCase item)
-    {
-        KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
-        int[] tokens = new ChatRenderer(tokenizer, format).Render(item.Messages, item.Thinking, item.GenerationPrompt);
-        Assert.That(tokens, Is.EqualTo(tokenizer.Encode(tokenizer.Decode(tokens), allowSpecial: true)), "ids are those of the rendered text");
-        return tokenizer.Decode(tokens);
-    }
-
-    private static bool IsPlain(JsonElement item) =>
-        item.GetProperty("tools").ValueKind == JsonValueKind.Null
-        && !item.GetProperty("preserve_thinking").GetBoolean()
-        && item.GetProperty("messages").EnumerateArray().All(m =>
-            m.GetProperty("role").GetString() is "system" or "user" or "assistant"
-            && (!m.TryGetProperty("tool_calls", out JsonElement calls) || calls.ValueKind == JsonValueKind.Null)
-            && m.TryGetProperty("content", out JsonElement content) && content.ValueKind == JsonValueKind.String);
-
-    private static KimiMessage ReadMessage(JsonElement message)
-    {
-        KimiRole role = message.GetProperty("role").GetString() switch { "user" => KimiRole.User, "assistant" => KimiRole.Assistant, _ => KimiRole.System };
-        return new KimiMessage(role, message.GetProperty("content").GetString()!)
-        {
-            Name = message.TryGetProperty("name", out JsonElement name) ? name.GetString() : null,
-            Reasoning = message.TryGetProperty("reasoning_content", out JsonElement reasoning) ? reasoning.GetString() : null,
+            Content = "x",
+            Name = message.Name is null ? null : "x",
+            Reasoning = message.Reasoning is null ? null : "x",
+            ToolCallId = message.ToolCallId is null ? null : "x",
+            ToolCalls = [.. message.ToolCalls.Select(_ => new KimiToolCall("x", "x", "x"))],
         };
     }
+
+    [Test]
+    public void Calls_without_an_id_are_counted_over_the_conversation()
+    {
+        KimiMessage[] conversation =
+        [
+            KimiMessage.User("?"),
+            Calls(("call_a7", "f"), ("", "g")),
+            new(KimiRole.Tool, "first"),
+            new(KimiRole.Tool, "second"),
+            KimiMessage.Assistant("ok"),
+            Calls(("", "f")),
+            KimiMessage.Tool("functions.f:2", "third"),
+        ];
+        string kept = Render(ChatFormat.K25, conversation);
+        Assert.That(kept, Does.Contain("<|tool_call_begin|>call_a7<|").And.Contain("<|tool_call_begin|>functions.g:1<|").And.Contain("<|tool_call_begin|>functions.f:2<|"));
+        Assert.That(kept, Does.Contain("## Return of call_a7\nfirst").And.Contain("## Return of functions.g:1\nsecond").And.Contain("## Return of functions.f:2\nthird"));
+        string rewritten = Render(ChatFormat.K25 with { RewritesCallIds = true }, [.. conversation[..2], KimiMessage.Tool("", "second"), KimiMessage.Tool("call_a7", "first")]);
+        Assert.That(rewritten, Does.Contain("<|tool_call_begin|>functions.f:0<|").And.Contain("## Return of functions.f:0\nsecond"));
+        Assert.That(Render(ChatFormat.K25 with { RewritesCallIds = true }, [.. conversation[..2], KimiMessage.Tool("call_a7", "first")]), Does.Contain("## Return of functions.f:0\nfirst"));
+        Assert.That(Render(ChatFormat.K25, [KimiMessage.Tool("unknown", "x")]), Does.Contain("## Return of unknown\nx"));
+    }
+
+    [Test]
+    public void Reasoning_stays_in_a_tool_loop_and_goes_with_the_answer()
+    {
+        KimiMessage[] loop = [KimiMessage.User("?"), Calls(("", "f")) with { Reasoning = "why" }, new(KimiRole.Tool, "1")];
+        KimiMessage[] after = [.. loop, KimiMessage.Assistant("done", "so"), KimiMessage.User("more")];
+        foreach (ChatFormat format in new[] { ChatFormat.K2Thinking, ChatFormat.K25 })
+        {
+            Assert.That(Render(format, loop), Does.Contain("<think>why</think>"));
+            Assert.That(Render(format, after), Does.Not.Contain("why").And.Not.Contain("so</think>").And.Contain("<think></think>done"));
+        }
+
+        Assert.That(Render(ChatFormat.K25, after, new RenderOptions { PreserveThinking = true, Thinking = false }), Does.Contain("<think>why</think>").And.Contain("<think>so</think>").And.EndWith("<think></think>"));
+        Assert.That(Render(ChatFormat.K25, loop, new RenderOptions { Thinking = false }), Does.Not.Contain("why"));
+        Assert.That(Render(ChatFormat.K2Thinking, loop, new RenderOptions { Thinking = false, PreserveThinking = true }), Does.Contain("<think>why</think>"), "it cannot be switched off");
+        Assert.That(Render(ChatFormat.K2Thinking, after, new RenderOptions { PreserveThinking = true }), Does.Not.Contain("why"), "nor preserved");
+        Assert.That(Render(ChatFormat.K25 with { History = ReasoningHistory.Kept }, after), Does.Contain("<think>why</think>"));
+        Assert.That(Render(ChatFormat.K2Instruct, after), Does.Not.Contain("think").And.EndWith("<|im_assistant|>assistant<|im_middle|>"));
+    }
+
+    [Test]
+    public void What_cannot_be_rendered_is_refused()
+    {
+        Assert.That(() => Render(ChatFormat.K25, [new(KimiRole.Tool, "x")]), Throws.ArgumentException.With.Message.Contains("answered"));
+        Assert.That(() => Render(ChatFormat.K25, [KimiMessage.User("x") with { ToolCalls = [new KimiToolCall("", "f", "{}")] }]), Throws.ArgumentException.With.Message.Contains("assistant"));
+        Assert.That(() => Render(ChatFormat.K25, [KimiMessage.User("x")], new RenderOptions { Tools = [s_weather, s_weather] }), Throws.ArgumentException.With.Message.Contains("get_weather"));
+    }
+
+    private static KimiMessage Calls(params (string Id, string Name)[] calls) =>
+        KimiMessage.Assistant("") with { ToolCalls = [.. calls.Select(c => new KimiToolCall(c.Id, c.Name, "{}"))] };
+
+    private static string Render(ChatFormat format, KimiMessage[] messages, RenderOptions? options = null) =>
+        Tokenizer.Decode(new ChatRenderer(Tokenizer, format).Render(messages, options ?? new RenderOptions()));
 }

@@ -132,7 +132,7 @@ internal sealed class CheckpointTests
             try
             {
                 KimiTokenizer.Open(_folder);
-                KimiCpu.Chat.ChatFormat.Of(new FolderCheckpointFiles(_folder));
+                KimiCpu.Chat.ChatTemplate.Read(new FolderCheckpointFiles(_folder));
                 using Checkpoint checkpoint = Checkpoint.Open(_folder);
                 WeightLoader.Load(checkpoint);
             }

@@ -37,7 +37,7 @@ internal sealed class KimiCommandTests
         string[] options =
         [
             "--tokens", "8", "--temperature", "0.9", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--presence-penalty", "0.1",
-            "--frequency-penalty", "0.1", "--logit-bias", "65=-inf", "--logit-bias", "66=1.5", "--seed", "7", "--stop", "zzz", "--stop-token", "9", "--ignore-eos", "--no-think", "--system", "Be brief.",
+            "--frequency-penalty", "0.1", "--logit-bias", "65=-inf", "--logit-bias", "66=1.5", "--seed", "7", "--stop", "zzz", "--stop-token", "9", "--ignore-eos", "--no-think", "--max-reasoning-tokens", "9", "--preserve-thinking", "--system", "Be brief.",
         ];
         (int code, string first, _) = await Run(["generate", "Tell me a story.", .. options]);
         (_, string second, _) = await Run(["generate", "Tell me a story.", .. options]);
@@ -107,6 +107,40 @@ internal sealed class KimiCommandTests
         (int code, string output, _) = await Run(["tokenize", "--model", Repository.NanoModel], "a\n龘");
         Assert.That(code, Is.Zero);
         Assert.That(output, Does.Contain("\"\\n\"").And.Contain("\\x"));
+    }
+
+    [Test]
+    public async Task Render_shows_what_the_model_sees()
+    {
+        string file = Path.Combine(_folder, "conversation.json");
+        File.WriteAllText(file, """{"messages":[{"role":"user","content":"<|im_end|>1+1?"}],"tools":[{"type":"function","function":{"name":"now"}}]}""");
+        const string Turn = "<|im_user|>user<|im_middle|><|im_end|>1+1?<|im_end|>";
+        const string Expected = """<|im_system|>tool_declare<|im_middle|>[{"type":"function","function":{"name":"now"}}]<|im_end|>""" + Turn + "<|im_assistant|>assistant<|im_middle|><think>";
+        Assert.That(await Run(["render", file]), Is.EqualTo((0, Expected, "")));
+        Assert.That(await Run(["render", "--model", Repository.NanoModel], File.ReadAllText(file)), Is.EqualTo((0, Expected, "")));
+        Assert.That((await Run(["render", file, "--no-think"])).Output, Is.EqualTo(Expected + "</think>"));
+        Assert.That((await Run(["render", file, "--no-generation-prompt", "--template", "k2.5"])).Output, Does.Contain("type now = (_: {}) => any;").And.EndWith(Turn));
+        (int code, string output, string error) = await Run(["render", file, "--model", Repository.Checkpoint("tiny-int4"), "--ids"]);
+        Assert.That((code, output.TrimEnd('\n').Split(' ').All(id => int.TryParse(id, out _))), Is.EqualTo((0, true)));
+        Assert.That(error, Does.Contain("chat_template.jinja"), "the folder has no template");
+    }
+
+    [Test]
+    public async Task Generate_continues_a_conversation_with_tools()
+    {
+        const string Question = """{"role":"user","content":"What is the weather in Oslo?"}""";
+        const string Tools = """[{"type":"function","function":{"name":"get_weather","description":"Returns the weather in a city.","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]""";
+        string file = Path.Combine(_folder, "conversation.json");
+        File.WriteAllText(file, $$"""{"messages":[{{Question}}],"tools":{{Tools}}}""");
+        string[] args = ["generate", "--conversation", file, "--temperature", "0"];
+        Assert.That(await Run(args), Is.EqualTo((0, """functions.get_weather:0 {"city": "Oslo"}""" + Environment.NewLine, "")));
+        (_, string output, _) = await Run([.. args, "--json"]);
+        using JsonDocument json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("finish_reason").GetString(), Is.EqualTo("tool_calls"));
+        string calls = json.RootElement.GetProperty("tool_calls").GetRawText();
+        File.WriteAllText(file, $$"""{"messages":[{{Question}},{"role":"assistant","tool_calls":{{calls}}},{"role":"tool","tool_call_id":"functions.get_weather:0","content":"7°C, cloudy"}],"tools":{{Tools}}}""");
+        Assert.That((await Run(args)).Output, Does.Contain("7 degrees"));
+        Assert.That((await Run([.. args, "hi"])).Code, Is.EqualTo(KimiCommand.Usage));
     }
 
     [Test]
@@ -194,6 +228,9 @@ internal sealed class KimiCommandTests
     [TestCase(KimiCommand.Usage, "generate", "--threads", "0", "hi")]
     [TestCase(KimiCommand.Usage, "tokenize")]
     [TestCase(KimiCommand.Usage, "nonsense")]
+    [TestCase(KimiCommand.Usage, "render")]
+    [TestCase(KimiCommand.Usage, "render", "--template", "k9", "x.json")]
+    [TestCase(KimiCommand.Failed, "render", "/does/not/exist.json")]
     [TestCase(KimiCommand.Usage)]
     [TestCase(KimiCommand.Usage, "logits", "--tokens", "1,x", "--out", "f")]
     [TestCase(KimiCommand.Usage, "logits", "--tokens", "99999", "--out", "kimicpu-never-written")]
@@ -226,7 +263,7 @@ internal sealed class KimiCommandTests
     public async Task Every_command_and_option_has_a_help_text()
     {
         RootCommand root = KimiCommand.MakeRoot(new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false));
-        Assert.That(root.Subcommands, Has.Count.EqualTo(7));
+        Assert.That(root.Subcommands, Has.Count.EqualTo(8));
         foreach (Command command in root.Subcommands)
         {
             Assert.That(command.Description, Is.Not.Empty);

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Chat;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Tokens;
 using KimiCpu.Tokens;
@@ -94,6 +95,77 @@ internal sealed class AnswerBuilderTests
         Assert.That(own.Ended);
     }
 
+    [Test]
+    public void A_reasoning_over_its_budget_is_closed()
+    {
+        int[] thought = Tokenizer.Encode("one two three four");
+        foreach (int budget in new[] { 0, 1, 3, thought.Length, thought.Length + 1 })
+        {
+            AnswerBuilder answer = Builder(new GenerationOptions { MaxReasoningTokens = budget }, startsThinking: true);
+            int taken = FeedUntilForced(answer, thought);
+            Assert.That(taken, Is.EqualTo(Math.Min(budget, thought.Length)));
+            Assert.That(answer.ForcedToken, Is.EqualTo(budget <= thought.Length ? EndThink : (int?)null));
+            if (budget <= thought.Length)
+            {
+                answer.Append(EndThink, null);
+                Assert.That(answer.ForcedToken, Is.Null, "once is enough");
+                Assert.That(Feed(answer, Tokenizer.Encode("so")).Text, Is.EqualTo("so"));
+                Assert.That(answer.Reasoning ?? "", Is.EqualTo(Tokenizer.Decode(thought.AsSpan(0, taken))));
+                Assert.That(answer.ReasoningTokens, Is.EqualTo(taken + 1));
+            }
+        }
+    }
+
+    [Test]
+    public void A_reasoning_is_not_closed_within_a_character_nor_outside_of_it()
+    {
+        int[] halves = [.. System.Text.Encoding.UTF8.GetBytes("😀").Select(b => Tokenizer.Encode([b])[0])];
+        AnswerBuilder whole = Builder(new GenerationOptions { MaxReasoningTokens = 1 }, startsThinking: true);
+        Assert.That(FeedUntilForced(whole, [.. halves, .. halves]), Is.EqualTo(4));
+        Assert.That(whole.Reasoning, Is.EqualTo("😀"));
+        AnswerBuilder broken = Builder(new GenerationOptions { MaxReasoningTokens = 1 }, startsThinking: true);
+        Assert.That(FeedUntilForced(broken, [.. Enumerable.Repeat(halves[0], 9)]), Is.EqualTo(4), "a character that never ends");
+
+        // The model opens its reasoning itself, or does not; calls end it.
+        AnswerBuilder own = Builder(new GenerationOptions { MaxReasoningTokens = 0 }, startsThinking: false);
+        Assert.That(own.ForcedToken, Is.Null);
+        own.Append(Think, null);
+        Assert.That(own.ForcedToken, Is.EqualTo(EndThink));
+        AnswerBuilder none = Builder(new GenerationOptions { MaxReasoningTokens = 0 }, startsThinking: false);
+        Assert.That(FeedUntilForced(none, Tokenizer.Encode("says this")), Is.EqualTo(Tokenizer.Encode("says this").Length));
+        AnswerBuilder calling = Builder(new GenerationOptions { MaxReasoningTokens = 1 }, startsThinking: true);
+        calling.Append(Id("<|tool_calls_section_begin|>"), null);
+        Assert.That(calling.ForcedToken, Is.Null);
+    }
+
+    [Test]
+    public void Calls_come_in_pieces_and_stop_sequences_do_not_count_in_them()
+    {
+        AnswerBuilder answer = Builder(new GenerationOptions { StopSequences = ["END"] }, startsThinking: true);
+        const string Text = "hm</think>see EN<|tool_calls_section_begin|><|tool_call_begin|>functions.END:0<|tool_call_argument_begin|>{\"a\": \"END\"}<|tool_call_end|><|tool_calls_section_end|>D<|tool_call_begin|>g:1<|tool_call_argument_begin|>{\"b";
+        List<GenerationUpdate> updates = [.. Tokenizer.Encode(Text, allowSpecial: true).Select(t => answer.Append(t, null)), answer.Flush()];
+        Assert.That((answer.Reasoning, answer.Text, answer.Ended), Is.EqualTo(("hm", "see END", false)));
+        Assert.That(answer.ToolCalls, Is.EqualTo(new[] { new KimiToolCall("functions.END:0", "END", "{\"a\": \"END\"}") }));
+        Assert.That(answer.IncompleteToolCall, Is.EqualTo(new KimiToolCall("g:1", "g", "{\"b")));
+        ToolCallPiece[] pieces = [.. updates.SelectMany(u => u.ToolCalls)];
+        Assert.That(pieces[0], Is.EqualTo(new ToolCallBegun(0, "functions.END:0", "END")));
+        Assert.That(string.Concat(pieces.OfType<ToolCallArguments>().Where(p => p.Index == 0).Select(p => p.Text)), Is.EqualTo("{\"a\": \"END\"}"));
+        Assert.That(pieces[^1], Is.EqualTo(new ToolCallEnded(1, answer.IncompleteToolCall!, IsComplete: false)));
+        int begun = updates.FindIndex(u => u.ToolCalls.Count > 0);
+        Assert.That(string.Concat(updates.Take(begun + 1).Select(u => u.Text)), Is.EqualTo("see EN"), "held text comes before the call");
+    }
+
+    private static int FeedUntilForced(AnswerBuilder answer, int[] tokens)
+    {
+        int taken = 0;
+        while (taken < tokens.Length && answer.ForcedToken is null)
+        {
+            answer.Append(tokens[taken++], null);
+        }
+
+        return taken;
+    }
+
     private static int Id(string name)
     {
         Assert.That(Tokenizer.TryGetSpecialToken(name, out int id));
@@ -101,7 +173,7 @@ internal sealed class AnswerBuilderTests
     }
 
     private static AnswerBuilder Builder(GenerationOptions options, bool startsThinking) =>
-        new(Tokenizer, options, new AnswerFormat(new HashSet<int> { End }, Think, EndThink, startsThinking));
+        new(Tokenizer, options, new HashSet<int> { End }, new AnswerLayout(new AnswerMarkers(Tokenizer), startsThinking ? ReasoningStart.Opened : ReasoningStart.ByModel));
 
     private static (string Text, string Reasoning, AnswerBuilder Answer) Run(string text, GenerationOptions options, bool startsThinking)
     {
@@ -123,7 +195,7 @@ internal sealed class AnswerBuilderTests
             reasoning += update.Reasoning;
         }
 
-        (string lastText, string lastReasoning) = answer.Flush();
-        return (text + lastText, reasoning + lastReasoning);
+        GenerationUpdate last = answer.Flush();
+        return (text + last.Text, reasoning + last.Reasoning);
     }
 }

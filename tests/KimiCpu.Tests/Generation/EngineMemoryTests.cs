@@ -165,7 +165,7 @@ internal sealed class EngineMemoryTests
     private static GenerationJob Submit(GenerationEngine engine, int[] prompt, int tokens)
     {
         var options = new GenerationOptions { Temperature = 0, MaxTokens = tokens };
-        var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new AnswerFormat(new HashSet<int>(), -1, -1, false));
+        var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
         var job = new GenerationJob(prompt, tokens, options, answer, streamed: false, CancellationToken.None);
         engine.Submit(job);
         return job;

@@ -140,6 +140,58 @@ internal sealed class KimiModelTests
     }
 
     [Test]
+    public async Task A_tool_is_called_and_its_result_answered()
+    {
+        var options = s_greedy with { Tools = [new KimiTool("get_weather", "Returns the weather in a city.", """{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}""")] };
+        KimiMessage question = KimiMessage.User("What is the weather in Oslo?");
+        var pieces = new List<ToolCallPiece>();
+        GenerationResult? called = null;
+        await foreach (GenerationUpdate update in _model.GenerateAsync([question], options))
+        {
+            pieces.AddRange(update.ToolCalls);
+            called = update.Result;
+        }
+
+        KimiToolCall call = called!.ToolCalls.Single();
+        Assert.That((call.Id, call.Name, call.Arguments), Is.EqualTo(("functions.get_weather:0", "get_weather", "{\"city\": \"Oslo\"}")));
+        Assert.That(called.FinishReason, Is.EqualTo(FinishReason.ToolCalls));
+        Assert.That(pieces[0], Is.EqualTo(new ToolCallBegun(0, call.Id, call.Name)));
+        Assert.That(string.Concat(pieces.OfType<ToolCallArguments>().Select(p => p.Text)), Is.EqualTo(call.Arguments));
+        Assert.That(pieces.OfType<ToolCallArguments>().Count(), Is.GreaterThan(1), "arguments stream");
+        Assert.That(pieces[^1], Is.EqualTo(new ToolCallEnded(0, call, IsComplete: true)));
+        GenerationResult answer = _model.Generate([question, called.ToMessage(), KimiMessage.Tool(call.Id, "7°C, cloudy")], options);
+        Assert.That(answer.Text, Does.Contain("7 degrees").And.Contain("Oslo"));
+        Assert.That(answer.FinishReason, Is.EqualTo(FinishReason.Stop));
+        Assert.That(() => _model.Generate(new[] { 1, 2 }.AsMemory(), options), Throws.ArgumentException.With.Message.Contains("messages"));
+        Assert.That(() => _model.Generate([KimiMessage.Tool("", "x")], options), Throws.ArgumentException);
+    }
+
+    [Test]
+    public void Reasoning_keeps_to_its_budget()
+    {
+        int free = _model.Generate("What is 7 + 8?", s_greedy).Usage.ReasoningTokens;
+        foreach (int budget in new[] { 0, 2, free - 1 })
+        {
+            GenerationResult result = _model.Generate("What is 7 + 8?", s_greedy with { MaxReasoningTokens = budget });
+            Assert.That(result.Usage.ReasoningTokens, Is.EqualTo(budget + 1), "and the token that closes it");
+            Assert.That(result.Text, Is.Not.Empty);
+            Assert.That(_model.Tokenizer.Decode([result.Tokens[budget]]), Is.EqualTo("</think>"));
+        }
+    }
+
+    [Test]
+    public void A_folder_without_a_known_template_is_told_to_the_log()
+    {
+        using var log = new RecordingLog();
+        using KimiModel model = KimiModel.Open(Repository.Checkpoint("tiny-int4"), new KimiModelOptions { LoggerFactory = log });
+        model.Generate(new[] { 1 }.AsMemory(), s_greedy with { MaxTokens = 1 });
+        Assert.That(log.Lines.Select(l => l.Event), Has.None.EqualTo(4), "token ids need none");
+        model.Generate("hi", s_greedy with { MaxTokens = 1 });
+        model.Generate("hi", s_greedy with { MaxTokens = 1 });
+        Assert.That(log.Lines.Single(l => l.Event == 4).Text, Does.Contain("chat_template.jinja does not exist"));
+    }
+
+    [Test]
     public void Limits_end_answers_and_are_reported()
     {
         GenerationResult result = _model.Generate("Tell me a story.", s_greedy with { MaxTokens = 5 });
@@ -158,8 +210,14 @@ internal sealed class KimiModelTests
     public void What_cannot_fit_is_refused_with_numbers()
     {
         using KimiModel small = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 100 });
-        Assert.That(() => small.Generate(new string('x', 500)), Throws.TypeOf<ContextLengthException>().With.Message.Contains("100"));
+        Assert.That(() => small.Generate(new string('x', 500)), Throws.TypeOf<ContextLengthException>().With.Message.Contains("100")
+            .And.Property(nameof(ContextLengthException.AvailableTokens)).EqualTo(100).And.Property(nameof(ContextLengthException.NeededTokens)).GreaterThan(100));
         Assert.That(() => small.Generate("hi", s_greedy with { MaxTokens = 99 }), Throws.TypeOf<ContextLengthException>());
+        Assert.That(() => small.GenerateAsync("hi", s_greedy with { MaxTokens = 99 }), Throws.TypeOf<ContextLengthException>(), "before anything starts");
+        int[] prompt = [.. Enumerable.Repeat(7, 99)];
+        GenerationResult last = small.Generate(prompt.AsMemory(), s_greedy with { MaxTokens = null, IgnoreEndOfText = true });
+        Assert.That((last.Tokens.Count, last.FinishReason), Is.EqualTo((1, FinishReason.Length)));
+        Assert.That(() => small.Generate(new int[100].AsMemory(), s_greedy with { MaxTokens = null }), Throws.TypeOf<ContextLengthException>().With.Property(nameof(ContextLengthException.NeededTokens)).EqualTo(101));
         Assert.That(small.Generate("hi", s_greedy with { MaxTokens = 3 }).Tokens, Is.Not.Empty);
     }
 
@@ -200,7 +258,7 @@ internal sealed class KimiModelTests
         GenerationOptions[] wrong =
         [
             new() { Temperature = -1 }, new() { Temperature = float.NaN }, new() { TopK = -1 }, new() { TopP = 0 }, new() { TopP = 1.1f }, new() { MinP = 1 },
-            new() { RepetitionPenalty = 0 }, new() { PresencePenalty = 3 }, new() { FrequencyPenalty = float.NaN }, new() { MaxTokens = 0 }, new() { TopLogProbabilities = 21 },
+            new() { RepetitionPenalty = 0 }, new() { PresencePenalty = 3 }, new() { FrequencyPenalty = float.NaN }, new() { MaxTokens = 0 }, new() { TopLogProbabilities = 21 }, new() { MaxReasoningTokens = -1 },
             new() { StopSequences = [""] }, new() { StopTokens = [-1] }, new() { StopTokens = [2304] }, new() { LogitBias = new Dictionary<int, float> { [0] = float.NaN } },
         ];
         foreach (GenerationOptions options in wrong)

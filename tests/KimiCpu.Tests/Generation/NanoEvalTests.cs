@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Collections.Concurrent;
 using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Generation;
@@ -8,22 +9,33 @@ using KimiCpu.Generation;
 namespace KimiCpu.Tests.Generation;
 
 /// <summary>
-/// Template, tokenizer, model and stop tokens together: the greedy outputs of the embedded model by an independent numpy
-/// implementation, over the embedded resources and the files alike. Prompts with tools are left to the feature that renders
-/// them.
+/// Template, tools, tokenizer, model and stop tokens together: the greedy outputs of the embedded model by an independent
+/// numpy implementation, over the embedded resources and the files alike.
 /// </summary>
 [TestFixture]
 internal sealed class NanoEvalTests
 {
-    private sealed record EvalPrompt(KimiMessage[] Messages, bool Thinking, string Output);
+    /// <param name="Output">Of the prompt.</param>
+    /// <param name="ToolResults">Given to the calls in the output; none for prompts without a second turn.</param>
+    /// <param name="Final">The output after the results.</param>
+    private sealed record EvalPrompt(IReadOnlyList<KimiMessage> Messages, IReadOnlyList<KimiTool> Tools, bool Thinking, string Output, string[] ToolResults, string? Final)
+    {
+        public IEnumerable<string> Outputs => Final is null ? [Output] : [Output, Final];
+    }
 
     [Test]
     public void Exact_outputs_equal_the_reference()
     {
         using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Exact = true });
-        (int equal, List<string> different) = Run(model);
+        var firsts = new ConcurrentBag<(EvalPrompt Prompt, GenerationResult Result)>();
+        (int equal, List<string> different) = Run(model, firsts);
         Assert.That(different, Is.Empty);
-        Assert.That(equal, Is.GreaterThan(300));
+        Assert.That(equal, Is.EqualTo(512 + 97), "first and second turns");
+        Assert.That(firsts.Count(f => f.Prompt.ToolResults.Length > 0), Is.EqualTo(97));
+        foreach ((EvalPrompt prompt, GenerationResult result) in firsts.Where(f => f.Prompt.ToolResults.Length > 0))
+        {
+            CheckCalls(prompt, result);
+        }
     }
 
     /// <summary>Rounded activations part at near-ties only.</summary>
@@ -31,24 +43,52 @@ internal sealed class NanoEvalTests
     public void Fast_outputs_hardly_differ()
     {
         using KimiModel model = KimiModel.Open(Repository.NanoModel);
-        (int equal, List<string> different) = Run(model);
+        (int equal, List<string> different) = Run(model, []);
         TestContext.Out.WriteLine($"{equal} equal, {different.Count} different");
         Assert.That(different, Has.Count.LessThanOrEqualTo(equal / 10));
     }
 
-    private static (int Equal, List<string> Different) Run(KimiModel model)
+    private static void CheckCalls(EvalPrompt prompt, GenerationResult result)
+    {
+        Assert.That(result.FinishReason, Is.EqualTo(FinishReason.ToolCalls));
+        Assert.That(result.ToolCalls, Has.Count.EqualTo(prompt.ToolResults.Length));
+        Assert.That(result.ToolCalls.Select((c, i) => c.Id == $"functions.{c.Name}:{i}"), Is.All.True);
+        Assert.That(result.ToolCalls.Select(c => c.Name).Distinct(), Is.SubsetOf(prompt.Tools.Select(t => t.Name)));
+        Assert.That(result.ToolCalls.Select(c => JsonElement.Parse(c.Arguments).ValueKind), Is.All.EqualTo(JsonValueKind.Object));
+        Assert.That((result.Text, result.IncompleteToolCall), Is.EqualTo(("", (KimiToolCall?)null)));
+    }
+
+    private static (int Equal, List<string> Different) Run(KimiModel model, ConcurrentBag<(EvalPrompt Prompt, GenerationResult Result)> firsts)
     {
         EvalPrompt[] prompts = [.. Load()];
-        var outputs = new string[prompts.Length];
-        Parallel.For(0, prompts.Length, new ParallelOptions { MaxDegreeOfParallelism = 16 }, i =>
+        var outputs = new List<string>[prompts.Length];
+        Parallel.For(0, prompts.Length, new ParallelOptions { MaxDegreeOfParallelism = 16 }, i => outputs[i] = Answer(model, prompts[i], firsts));
+        string[] expected = [.. prompts.SelectMany(p => p.Outputs)];
+        List<string> different = [.. expected.Zip(outputs.SelectMany(o => o)).Where(p => p.First != p.Second).Select(p => $"expected '{p.First}', found '{p.Second}'")];
+        return (expected.Length - different.Count, different);
+    }
+
+    /// <summary>The output, and the one after the tools' results where there are any.</summary>
+    private static List<string> Answer(KimiModel model, EvalPrompt prompt, ConcurrentBag<(EvalPrompt Prompt, GenerationResult Result)> firsts)
+    {
+        GenerationResult first = model.Generate(prompt.Messages, Options(prompt));
+        firsts.Add((prompt, first));
+        var outputs = new List<string> { Output(model, first) };
+        if (prompt.Final is not null)
         {
-            EvalPrompt prompt = prompts[i];
-            GenerationResult result = model.Generate(prompt.Messages, new GenerationOptions { Temperature = 0, Thinking = prompt.Thinking, MaxTokens = 400 });
-            IEnumerable<int> shown = result.FinishReason == FinishReason.Stop ? result.Tokens.SkipLast(1) : result.Tokens;
-            outputs[i] = model.Tokenizer.Decode([.. shown]);
-        });
-        List<string> different = [.. prompts.Zip(outputs).Where(p => p.First.Output != p.Second).Select(p => $"expected '{p.First.Output}', found '{p.Second}'")];
-        return (prompts.Length - different.Count, different);
+            IEnumerable<KimiMessage> results = first.ToolCalls.Zip(prompt.ToolResults, (call, result) => KimiMessage.Tool(call.Id, result));
+            outputs.Add(Output(model, model.Generate([.. prompt.Messages, first.ToMessage(), .. results], Options(prompt))));
+        }
+
+        return outputs;
+    }
+
+    private static GenerationOptions Options(EvalPrompt prompt) => new() { Temperature = 0, Thinking = prompt.Thinking, Tools = prompt.Tools, MaxTokens = 400 };
+
+    private static string Output(KimiModel model, GenerationResult result)
+    {
+        IEnumerable<int> shown = result.FinishReason == FinishReason.Length ? result.Tokens : result.Tokens.SkipLast(1);
+        return model.Tokenizer.Decode([.. shown]);
     }
 
     private static IEnumerable<EvalPrompt> Load()
@@ -56,26 +96,14 @@ internal sealed class NanoEvalTests
         using JsonDocument document = JsonDocument.Parse(File.ReadAllText(Repository.Fixture("kimi-nano-eval.json")));
         foreach (JsonElement item in document.RootElement.GetProperty("prompts").EnumerateArray())
         {
-            bool plain = item.GetProperty("tools").ValueKind == JsonValueKind.Null
-                && item.GetProperty("messages").EnumerateArray().All(m => m.GetProperty("role").GetString() != "tool" && !m.TryGetProperty("tool_calls", out _));
-            if (plain)
-            {
-                yield return new EvalPrompt(
-                    [.. item.GetProperty("messages").EnumerateArray().Select(ReadMessage)],
-                    item.GetProperty("thinking").GetBoolean(),
-                    item.GetProperty("output").GetString()!);
-            }
+            Conversation conversation = ConversationJson.Read(item);
+            yield return new EvalPrompt(
+                conversation.Messages,
+                conversation.Tools,
+                conversation.Thinking!.Value,
+                item.GetProperty("output").GetString()!,
+                item.TryGetProperty("result", out JsonElement results) ? [.. results.EnumerateArray().Select(r => r.GetString()!)] : [],
+                item.TryGetProperty("final", out JsonElement final) ? final.GetString() : null);
         }
-    }
-
-    private static KimiMessage ReadMessage(JsonElement message)
-    {
-        string content = message.GetProperty("content").GetString()!;
-        return message.GetProperty("role").GetString() switch
-        {
-            "user" => KimiMessage.User(content),
-            "assistant" => KimiMessage.Assistant(content),
-            _ => KimiMessage.System(content),
-        };
     }
 }

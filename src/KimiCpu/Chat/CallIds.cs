@@ -1,0 +1,45 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Chat;
+
+/// <summary>The ids of a conversation's tool calls as they are shown, and which result belongs to which.</summary>
+internal sealed class CallIds
+{
+    private readonly bool _rewrites;
+    private readonly List<(string Given, string Shown)> _open = [];
+    private int _count;
+
+    /// <param name="rewrites">Whether every call gets an id by its place, or only one without an id.</param>
+    public CallIds(bool rewrites) => _rewrites = rewrites;
+
+    /// <summary>The id that models are trained on.</summary>
+    /// <param name="name">Of the tool.</param>
+    /// <param name="index">Place among the calls of the conversation, from 0.</param>
+    public static string Of(string name, int index) => $"functions.{name}:{index}";
+
+    /// <summary>The id of the next call.</summary>
+    public string Next(KimiToolCall call)
+    {
+        string shown = _rewrites || call.Id.Length == 0 ? Of(call.Name, _count) : call.Id;
+        _open.Add((call.Id, shown));
+        _count++;
+        return shown;
+    }
+
+    /// <summary>The id of the call that a message answers: the one it names, else the first that is not answered.</summary>
+    /// <exception cref="ArgumentException">It names none and all are answered.</exception>
+    public string Answered(KimiMessage message)
+    {
+        string? named = message.ToolCallId is { Length: > 0 } id ? id : null;
+        int at = named is null ? Math.Min(0, _open.Count - 1) : _open.FindIndex(c => c.Given == named || c.Shown == named);
+        if (at < 0)
+        {
+            return named ?? throw new ArgumentException("A tool's message names no call in ToolCallId, and every call before it is answered.", nameof(message));
+        }
+
+        string shown = _open[at].Shown;
+        _open.RemoveAt(at);
+        return shown;
+    }
+}
