@@ -27,6 +27,7 @@ internal sealed partial class DependencyTests
         ["Tokens"] = ["Checkpoints"],
         ["Generation"] = ["Compute", "Model", "Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
+        ["Sessions"] = ["Checkpoints", "Compute", "Generation", "Model"],
     };
 
     [Test]
