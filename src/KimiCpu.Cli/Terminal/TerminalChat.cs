@@ -17,6 +17,7 @@ internal sealed class TerminalChat
     private const string Help = "/reset begins anew, /think on|off switches reasoning, /exit leaves; Ctrl-C stops an answer.";
 
     private readonly IKimiModel _model;
+    private readonly KimiSession _session;
     private readonly TextReader _input;
     private readonly TextWriter _output;
     private readonly TextWriter _error;
@@ -27,6 +28,7 @@ internal sealed class TerminalChat
     private GenerationOptions _options;
 
     /// <param name="model">Answers.</param>
+    /// <param name="session">Keeps the conversation's cache.</param>
     /// <param name="options">For every answer.</param>
     /// <param name="system">An instruction for the model; null for none.</param>
     /// <param name="input">Questions, a line each.</param>
@@ -34,9 +36,10 @@ internal sealed class TerminalChat
     /// <param name="error">Rates and notices.</param>
     /// <param name="decorated">Whether a person sits at a terminal: prompts are shown.</param>
     /// <param name="coloured">Whether the terminal shows dimmed text.</param>
-    public TerminalChat(IKimiModel model, GenerationOptions options, string? system, TextReader input, TextWriter output, TextWriter error, bool decorated, bool coloured)
+    public TerminalChat(IKimiModel model, KimiSession session, GenerationOptions options, string? system, TextReader input, TextWriter output, TextWriter error, bool decorated, bool coloured)
     {
         _model = model;
+        _session = session;
         _options = options;
         _system = system;
         _input = input;
@@ -45,6 +48,17 @@ internal sealed class TerminalChat
         _decorated = decorated;
         _coloured = coloured;
         Reset();
+    }
+
+    /// <summary>The conversation so far. May be set before <see cref="RunAsync"/>, to go on with one.</summary>
+    public IReadOnlyList<KimiMessage> Messages
+    {
+        get => _messages;
+        set
+        {
+            _messages.Clear();
+            _messages.AddRange(value);
+        }
     }
 
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
@@ -121,7 +135,7 @@ internal sealed class TerminalChat
         using CancellationTokenSource source = cancellation.Begin();
         try
         {
-            await foreach (GenerationUpdate update in _model.GenerateAsync(_messages, _options, source.Token))
+            await foreach (GenerationUpdate update in _session.GenerateAsync(_messages, _options, source.Token))
             {
                 ShowReasoning(update.Reasoning, ref reasoning);
                 if (update.Text.Length > 0)
