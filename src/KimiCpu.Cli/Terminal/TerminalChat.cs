@@ -24,7 +24,8 @@ internal sealed class TerminalChat
     private readonly bool _decorated;
     private readonly bool _coloured;
     private readonly List<KimiMessage> _messages = [];
-    private readonly string? _system;
+    private string? _system;
+    private int _earlier;
     private GenerationOptions _options;
 
     /// <param name="model">Answers.</param>
@@ -50,15 +51,23 @@ internal sealed class TerminalChat
         Reset();
     }
 
-    /// <summary>The conversation so far. May be set before <see cref="RunAsync"/>, to go on with one.</summary>
-    public IReadOnlyList<KimiMessage> Messages
+    /// <summary>The conversation so far.</summary>
+    public IReadOnlyList<KimiMessage> Messages => _messages;
+
+    /// <summary>Goes on with an earlier conversation.</summary>
+    /// <param name="messages">With the instruction, if it had one.</param>
+    /// <exception cref="ArgumentException">It had another instruction than this one has.</exception>
+    public void GoOn(IReadOnlyList<KimiMessage> messages)
     {
-        get => _messages;
-        set
+        string? system = messages is [{ Role: KimiRole.System } first, ..] ? first.Content : null;
+        if (_system is not null && _system != system)
         {
-            _messages.Clear();
-            _messages.AddRange(value);
+            throw new ArgumentException($"The conversation has {(system is null ? "no instruction" : $"the instruction '{system}'")}; leave --system out, or begin another session.");
         }
+
+        (_system, _earlier) = (system, messages.Count);
+        _messages.Clear();
+        _messages.AddRange(messages);
     }
 
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
@@ -69,6 +78,10 @@ internal sealed class TerminalChat
         {
             _error.WriteLine($"{_model.Info.Name}. {_model.Placement}");
             _error.WriteLine(Help);
+            if (_earlier > 0)
+            {
+                _error.WriteLine($"The conversation of {_earlier} messages goes on; {_session.TokenCount} tokens are cached.");
+            }
         }
 
         while (true)
@@ -215,6 +228,9 @@ internal sealed class CancellationSwitch : IDisposable
 {
     private CancellationTokenSource? _current;
 
+    /// <summary>Called before a Ctrl-C at the prompt ends the program.</summary>
+    public Action? AtPrompt { get; set; }
+
     public CancellationSwitch() => Console.CancelKeyPress += OnCancel;
 
     /// <summary>From here on Ctrl-C cancels the returned source.</summary>
@@ -243,6 +259,10 @@ internal sealed class CancellationSwitch : IDisposable
                 // The answer ended in this moment.
                 Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
             }
+        }
+        else
+        {
+            AtPrompt?.Invoke();
         }
     }
 }
