@@ -33,10 +33,23 @@ internal static class ChatCommand
                 chat.GoOn(messages);
             }
 
-            cancellation.AtPrompt = Save;
+            cancellation.AtPrompt = SaveBeforeEnd;
             await chat.RunAsync(cancellation);
             Save();
             return KimiCommand.Ok;
+
+            void SaveBeforeEnd()
+            {
+                try
+                {
+                    Save();
+                }
+                catch (Exception e)
+                {
+                    // On the terminal's own thread nobody else would catch it.
+                    streams.Error.WriteLine(e.Message);
+                }
+            }
 
             void Save()
             {
