@@ -19,6 +19,18 @@ internal interface IHotPath : IDisposable
     /// <summary>Makes pages 0 … <paramref name="count"/> - 1 usable; contents of existing pages stay.</summary>
     void ReservePages(int count);
 
+    /// <summary>Overwrites a page with another one's contents.</summary>
+    void CopyPage(int source, int target);
+
+    /// <summary>Copies the first tokens of a page out, (layers, tokens, kv_lora + rope) in the cache's own type.</summary>
+    /// <param name="page">Which page.</param>
+    /// <param name="tokens">1 … <see cref="KvPage.Tokens"/>.</param>
+    /// <param name="bytes">Exactly as long as they are.</param>
+    void ReadPage(int page, int tokens, Span<byte> bytes);
+
+    /// <summary>The reverse of <see cref="ReadPage"/>; what follows the tokens in the page is lost.</summary>
+    void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes);
+
     /// <summary>Starts a forward pass: the residual becomes the embeddings (rows, hidden) of the batch's tokens.</summary>
     void Begin(RaggedBatch batch);
 

@@ -80,4 +80,25 @@ public interface IKimiModel : IDisposable
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Begins a session, which keeps the cache of a conversation.</summary>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    KimiSession CreateSession();
+
+    /// <summary>Goes on with a session that <see cref="KimiSession.Save"/> wrote. All of the file is checked before any of it is used.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
+    /// <exception cref="SessionFileException">The file is damaged, of a newer format, of another model, or was computed with other arithmetic.</exception>
+    /// <exception cref="IOException">The file does not exist or cannot be read.</exception>
+    /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Loads on another thread; see <see cref="LoadSession"/>.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
+    Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 }

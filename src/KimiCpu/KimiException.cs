@@ -15,6 +15,19 @@ public class KimiException : Exception
     }
 }
 
+/// <summary>A saved session cannot be loaded: it is damaged, of another model, or of another format.</summary>
+public sealed class SessionFileException : KimiException
+{
+    /// <summary>Creates the exception.</summary>
+    /// <param name="file">The file at fault.</param>
+    /// <param name="problem">What was expected, what was found, and what to do.</param>
+    public SessionFileException(string file, string problem)
+        : base($"'{file}': {problem}") => File = file;
+
+    /// <summary>The file at fault.</summary>
+    public string File { get; }
+}
+
 /// <summary>A request needs more tokens than the model's context or more bytes than the cache budget.</summary>
 public sealed class ContextLengthException : KimiException
 {

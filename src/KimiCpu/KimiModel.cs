@@ -11,6 +11,7 @@ using KimiCpu.Cpu.Threading;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 using KimiCpu.Nano;
+using KimiCpu.Sessions;
 using KimiCpu.Tokens;
 using KimiCpu.Weights;
 using Microsoft.Extensions.Logging;
@@ -30,6 +31,7 @@ public sealed class KimiModel : IKimiModel
     private readonly ILogger _logger;
     private readonly HashSet<int> _endTokens;
     private readonly Lazy<ChatRenderer> _chat;
+    private readonly Lazy<SessionStore> _sessions;
     private int _disposed;
 
     private KimiModel(Checkpoint checkpoint, KimiModelOptions options)
@@ -61,7 +63,7 @@ public sealed class KimiModel : IKimiModel
         });
         try
         {
-            var cache = new KvCache(_cpu.HotPath, cacheBytes, context);
+            var cache = new KvCache(_cpu.HotPath, cacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
             _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
@@ -74,7 +76,11 @@ public sealed class KimiModel : IKimiModel
                 ExpertsPerToken = shape.ExpertsPerToken,
                 VocabularySize = shape.VocabularySize,
                 ContextLength = _engine.MaxJobTokens,
+                CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
+
+            // On the engine's thread, which ends before the weights are unmapped.
+            _sessions = new Lazy<SessionStore>(() => _engine.UseCache(_ => MakeSessionStore(options)).GetAwaiter().GetResult());
             if (_cpu.CopiedBytes > 0)
             {
                 KimiLog.Copied(_logger, _cpu.ReplacedBytes, _cpu.CopiedBytes, _cpu.CopyTime.TotalSeconds);
@@ -110,8 +116,11 @@ public sealed class KimiModel : IKimiModel
     /// <summary>The files of kimi-nano.</summary>
     internal static CheckpointFiles EmbeddedFiles => new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name);
 
-    /// <summary>Cache pages that no call holds; for leak checks.</summary>
-    internal (int Free, int Capacity) CachePages => (_engine.FreePages, _engine.PageCapacity);
+    /// <summary>Cache pages that neither a call nor a session holds, and how many of them are known by their text; for leak checks.</summary>
+    internal (int Free, int Reusable, int Capacity) CachePages => (_engine.FreePages, _engine.ReusablePages, _engine.PageCapacity);
+
+    /// <summary>Made when first needed, since the model's identity takes a look at its weights.</summary>
+    internal SessionStore Sessions => _sessions.Value;
 
     /// <summary>Opens a checkpoint folder.</summary>
     /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
@@ -186,6 +195,26 @@ public sealed class KimiModel : IKimiModel
         return Stream(token => RawJob(tokens, options, streamed: true, token), cancellationToken);
     }
 
+    /// <inheritdoc/>
+    public KimiSession CreateSession()
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        return new KimiSession(this, new SessionState(_engine));
+    }
+
+    /// <inheritdoc/>
+    public KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        SessionState state = Sessions.Load(path, out byte[] applicationData, progress, cancellationToken);
+        return new KimiSession(this, state, applicationData);
+    }
+
+    /// <inheritdoc/>
+    public Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default) =>
+        Task.Run(() => LoadSession(path, progress, cancellationToken), cancellationToken);
+
     /// <summary>Ends running calls with an <see cref="ObjectDisposedException"/> and closes the checkpoint.</summary>
     public void Dispose()
     {
@@ -198,6 +227,31 @@ public sealed class KimiModel : IKimiModel
         _engine.Dispose();
         _cpu.Dispose();
         _checkpoint.Dispose();
+    }
+
+    internal GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
+        Run(Of(session, ChatJob(messages, options, streamed: false, cancellationToken)));
+
+    internal GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
+        Run(Of(session, RawJob(tokens, options, streamed: false, cancellationToken)));
+
+    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken)
+    {
+        KimiMessage[] conversation = [.. messages];
+        _ = ChatJob(conversation, options, streamed: true, cancellationToken);
+        return Stream(token => Of(session, ChatJob(conversation, options, streamed: true, token)), cancellationToken);
+    }
+
+    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState session, CancellationToken cancellationToken)
+    {
+        _ = RawJob(tokens, options, streamed: true, cancellationToken);
+        return Stream(token => Of(session, RawJob(tokens, options, streamed: true, token)), cancellationToken);
+    }
+
+    private static GenerationJob Of(SessionState session, GenerationJob job)
+    {
+        job.Session = session;
+        return job;
     }
 
     private static KimiModel Open(CheckpointFiles files, KimiModelOptions? options)
@@ -263,6 +317,13 @@ public sealed class KimiModel : IKimiModel
         }
 
         return new ChatRenderer(Tokenizer, format);
+    }
+
+    private SessionStore MakeSessionStore(KimiModelOptions options)
+    {
+        string arithmetic = options.Exact ? "exact arithmetic" : options.Int8HotPath ? "fast arithmetic and 8-bit copies" : "fast arithmetic";
+        var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, arithmetic, Info.CacheBytesPerToken, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
+        return new SessionStore(_engine, header, Info.VocabularySize);
     }
 
     private HashSet<int> EndTokens()
@@ -389,6 +450,7 @@ public sealed class KimiModel : IKimiModel
         KimiLog.Answered(
             _logger,
             result.Usage.PromptTokens,
+            result.Usage.CachedTokens,
             timings.PrefillTokensPerSecond,
             result.Usage.CompletionTokens,
             timings.DecodeTokensPerSecond,

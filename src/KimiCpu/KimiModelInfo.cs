@@ -26,4 +26,7 @@ public sealed record KimiModelInfo
 
     /// <summary>Most tokens a prompt and its answer may have together: the model's limit or the option's, whichever is less.</summary>
     public required int ContextLength { get; init; }
+
+    /// <summary>Bytes that a token takes in the cache, over all layers; in a saved session too.</summary>
+    public required int CacheBytesPerToken { get; init; }
 }

@@ -46,8 +46,20 @@ public sealed record KimiModelOptions
     /// <summary>Most tokens of a prompt and its answer together; null for the model's own limit. At least 1.</summary>
     public int? ContextLength { get; init; }
 
-    /// <summary>Most bytes that the caches of all running calls may take together; null for a quarter of the memory available when the model opens.</summary>
+    /// <summary>
+    /// Most bytes of the cache: that of running calls, of open sessions, and of earlier calls, which is kept for prompts
+    /// that begin alike and given up when there is no other room, the least recently used first. Null for a quarter of the
+    /// memory available when the model opens; it is taken as it is needed.
+    /// </summary>
     public long? KvCacheBytes { get; init; }
+
+    /// <summary>
+    /// Whether what a call has computed stays in the cache, for calls whose prompts begin with the same tokens. Never
+    /// changes an answer, to the bit. Where this is off, calls outside of sessions begin from nothing and leave nothing, and
+    /// sessions share only while they are open. Turn it off where callers must not learn from the time to the first token
+    /// what others have asked. Default true.
+    /// </summary>
+    public bool PrefixCaching { get; init; } = true;
 
     /// <summary>Most prompt tokens that one step of the model takes in; smaller values let running answers move more often. Default 256.</summary>
     public int PrefillChunk { get; init; } = 256;

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using KimiCpu.Chat;
 using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Cli.Commands;
@@ -14,17 +15,49 @@ internal static class ChatCommand
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
         var system = new Option<string?>("--system") { Description = "An instruction for the model.", HelpName = "TEXT" };
-        var command = new Command("chat", "Talks with the model. At a terminal: /reset, /think on|off, /exit, Ctrl-C stops an answer. In a pipe: a question a line.") { system };
+        var file = new Option<string?>("--session") { Description = "Go on with the conversation in this file, if it exists, and save it there at the end.", HelpName = "FILE" };
+        var command = new Command("chat", "Talks with the model. At a terminal: /reset, /think on|off, /exit, Ctrl-C stops an answer. In a pipe: a question a line.") { system, file };
         model.AddTo(command);
         sampling.AddTo(command);
         command.SetAction(async (parsed, _) =>
         {
             var options = sampling.Read(parsed);
             using KimiModel opened = model.Open(parsed, streams);
+            string? path = parsed.GetValue(file);
+            using KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage> messages);
             using var cancellation = new CancellationSwitch();
             using var input = new StreamReader(streams.Input);
-            await new TerminalChat(opened, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours).RunAsync(cancellation);
+            var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours);
+            if (messages.Count > 0)
+            {
+                chat.GoOn(messages);
+            }
+
+            cancellation.AtPrompt = SaveBeforeEnd;
+            await chat.RunAsync(cancellation);
+            Save();
             return KimiCommand.Ok;
+
+            void SaveBeforeEnd()
+            {
+                try
+                {
+                    Save();
+                }
+                catch (Exception e)
+                {
+                    // On the terminal's own thread nobody else would catch it.
+                    streams.Error.WriteLine(e.Message);
+                }
+            }
+
+            void Save()
+            {
+                if (path is not null)
+                {
+                    ChatFile.Save(path, session, chat.Messages, streams);
+                }
+            }
         });
         return command;
     }

@@ -111,6 +111,7 @@ internal static class GenerateCommand
         WriteLogProbabilities(json, result.LogProbabilities);
         json.WriteStartObject("usage");
         json.WriteNumber("prompt_tokens", result.Usage.PromptTokens);
+        json.WriteNumber("cached_tokens", result.Usage.CachedTokens);
         json.WriteNumber("completion_tokens", result.Usage.CompletionTokens);
         json.WriteNumber("reasoning_tokens", result.Usage.ReasoningTokens);
         json.WriteEndObject();

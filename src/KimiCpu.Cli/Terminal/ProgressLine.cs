@@ -4,11 +4,14 @@
 namespace KimiCpu.Cli.Terminal;
 
 /// <summary>One line on a terminal's error stream that counts up; silent where nobody looks.</summary>
-internal sealed class ProgressLine(CliStreams streams, string what) : IProgress<LoadProgress>, IDisposable
+internal sealed class ProgressLine(CliStreams streams, string what) : IProgress<LoadProgress>, IProgress<double>, IDisposable
 {
     private bool _shown;
 
     public void Report(LoadProgress value) => Report(value.Phase, value.Done, value.Total);
+
+    /// <param name="value">0 … 1.</param>
+    public void Report(double value) => Report("percent", (int)(100 * value), 100);
 
     public void Report(string phase, int done, int total)
     {

@@ -17,16 +17,19 @@ internal sealed class TerminalChat
     private const string Help = "/reset begins anew, /think on|off switches reasoning, /exit leaves; Ctrl-C stops an answer.";
 
     private readonly IKimiModel _model;
+    private readonly KimiSession _session;
     private readonly TextReader _input;
     private readonly TextWriter _output;
     private readonly TextWriter _error;
     private readonly bool _decorated;
     private readonly bool _coloured;
     private readonly List<KimiMessage> _messages = [];
-    private readonly string? _system;
+    private string? _system;
+    private int _earlier;
     private GenerationOptions _options;
 
     /// <param name="model">Answers.</param>
+    /// <param name="session">Keeps the conversation's cache.</param>
     /// <param name="options">For every answer.</param>
     /// <param name="system">An instruction for the model; null for none.</param>
     /// <param name="input">Questions, a line each.</param>
@@ -34,9 +37,10 @@ internal sealed class TerminalChat
     /// <param name="error">Rates and notices.</param>
     /// <param name="decorated">Whether a person sits at a terminal: prompts are shown.</param>
     /// <param name="coloured">Whether the terminal shows dimmed text.</param>
-    public TerminalChat(IKimiModel model, GenerationOptions options, string? system, TextReader input, TextWriter output, TextWriter error, bool decorated, bool coloured)
+    public TerminalChat(IKimiModel model, KimiSession session, GenerationOptions options, string? system, TextReader input, TextWriter output, TextWriter error, bool decorated, bool coloured)
     {
         _model = model;
+        _session = session;
         _options = options;
         _system = system;
         _input = input;
@@ -47,6 +51,25 @@ internal sealed class TerminalChat
         Reset();
     }
 
+    /// <summary>The conversation so far.</summary>
+    public IReadOnlyList<KimiMessage> Messages => _messages;
+
+    /// <summary>Goes on with an earlier conversation.</summary>
+    /// <param name="messages">With the instruction, if it had one.</param>
+    /// <exception cref="ArgumentException">It had another instruction than this one has.</exception>
+    public void GoOn(IReadOnlyList<KimiMessage> messages)
+    {
+        string? system = messages is [{ Role: KimiRole.System } first, ..] ? first.Content : null;
+        if (_system is not null && _system != system)
+        {
+            throw new ArgumentException($"The conversation has {(system is null ? "no instruction" : $"the instruction '{system}'")}; leave --system out, or begin another session.");
+        }
+
+        (_system, _earlier) = (system, messages.Count);
+        _messages.Clear();
+        _messages.AddRange(messages);
+    }
+
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
     /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
     public async Task RunAsync(CancellationSwitch cancellation)
@@ -55,6 +78,10 @@ internal sealed class TerminalChat
         {
             _error.WriteLine($"{_model.Info.Name}. {_model.Placement}");
             _error.WriteLine(Help);
+            if (_earlier > 0)
+            {
+                _error.WriteLine($"The conversation of {_earlier} messages goes on; {_session.TokenCount} tokens are cached.");
+            }
         }
 
         while (true)
@@ -121,7 +148,7 @@ internal sealed class TerminalChat
         using CancellationTokenSource source = cancellation.Begin();
         try
         {
-            await foreach (GenerationUpdate update in _model.GenerateAsync(_messages, _options, source.Token))
+            await foreach (GenerationUpdate update in _session.GenerateAsync(_messages, _options, source.Token))
             {
                 ShowReasoning(update.Reasoning, ref reasoning);
                 if (update.Text.Length > 0)
@@ -206,6 +233,9 @@ internal sealed class CancellationSwitch : IDisposable
 {
     private CancellationTokenSource? _current;
 
+    /// <summary>Called before a Ctrl-C at the prompt ends the program.</summary>
+    public Action? AtPrompt { get; set; }
+
     public CancellationSwitch() => Console.CancelKeyPress += OnCancel;
 
     /// <summary>From here on Ctrl-C cancels the returned source.</summary>
@@ -234,6 +264,10 @@ internal sealed class CancellationSwitch : IDisposable
                 // The answer ended in this moment.
                 Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
             }
+        }
+        else
+        {
+            AtPrompt?.Invoke();
         }
     }
 }

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
+
 namespace KimiCpu.Compute.Reference;
 
 /// <summary>The hot path in the model's order, from reference operations, with single-precision activations and cache.</summary>
@@ -35,6 +37,27 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
         while (_pages.Count < count)
         {
             _pages.Add(new float[KvPage.Tokens * _shape.LayerCount * _shape.CacheWidth]);
+        }
+    }
+
+    public void CopyPage(int source, int target) => _pages[source].CopyTo(_pages[target].AsSpan());
+
+    public void ReadPage(int page, int tokens, Span<byte> bytes)
+    {
+        Span<float> values = MemoryMarshal.Cast<byte, float>(bytes);
+        for (int layer = 0; layer < _shape.LayerCount; layer++)
+        {
+            LayerSlots(page, layer, tokens).CopyTo(values[(layer * tokens * _shape.CacheWidth)..]);
+        }
+    }
+
+    public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes)
+    {
+        ReadOnlySpan<float> values = MemoryMarshal.Cast<byte, float>(bytes);
+        for (int layer = 0; layer < _shape.LayerCount; layer++)
+        {
+            Span<float> slots = LayerSlots(page, layer, tokens);
+            values.Slice(layer * slots.Length, slots.Length).CopyTo(slots);
         }
     }
 
@@ -201,6 +224,9 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
         int slot = (layer * KvPage.Tokens) + (position % KvPage.Tokens);
         return page.AsSpan(slot * _shape.CacheWidth, _shape.CacheWidth);
     }
+
+    private Span<float> LayerSlots(int page, int layer, int tokens) =>
+        _pages[page].AsSpan(layer * KvPage.Tokens * _shape.CacheWidth, tokens * _shape.CacheWidth);
 
     private void AddToResidual(ReadOnlySpan<float> y)
     {

@@ -73,6 +73,12 @@ internal sealed unsafe class CpuHotPath : IHotPath
 
     public void ReservePages(int count) => _pages.Reserve(count);
 
+    public void CopyPage(int source, int target) => _pages.Copy(source, target);
+
+    public void ReadPage(int page, int tokens, Span<byte> bytes) => _pages.Read(page, tokens, bytes);
+
+    public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes) => _pages.Write(page, tokens, bytes);
+
     public void Begin(RaggedBatch batch)
     {
         _batch = batch;

@@ -13,13 +13,15 @@ internal sealed unsafe class KvPages : IDisposable
 {
     private readonly List<AlignedBuffer<byte>> _pages = [];
     private readonly long _layerBytes;
+    private readonly int _layerCount;
 
     public KvPages(ModelShape shape, bool bfloat16)
     {
         IsBFloat16 = bfloat16;
         SlotBytes = shape.CacheWidth * (bfloat16 ? sizeof(ushort) : sizeof(float));
         _layerBytes = (long)SlotBytes * KvPage.Tokens;
-        BytesPerPage = _layerBytes * shape.LayerCount;
+        _layerCount = shape.LayerCount;
+        BytesPerPage = _layerBytes * _layerCount;
     }
 
     public bool IsBFloat16 { get; }
@@ -60,9 +62,40 @@ internal sealed unsafe class KvPages : IDisposable
         }
     }
 
+    /// <summary>Overwrites a page with another one's contents.</summary>
+    public void Copy(int source, int target) => Buffer.MemoryCopy(_pages[source].Pointer, _pages[target].Pointer, BytesPerPage, BytesPerPage);
+
+    /// <summary>Copies the first tokens of a page out, (layers, tokens, kv_lora + rope).</summary>
+    public void Read(int page, int tokens, Span<byte> bytes)
+    {
+        int layerBytes = CheckedLayerBytes(tokens, bytes.Length);
+        for (int layer = 0; layer < _layerCount; layer++)
+        {
+            new ReadOnlySpan<byte>(Slots(page, layer), layerBytes).CopyTo(bytes[(layer * layerBytes)..]);
+        }
+    }
+
+    /// <summary>The reverse of <see cref="Read"/>.</summary>
+    public void Write(int page, int tokens, ReadOnlySpan<byte> bytes)
+    {
+        int layerBytes = CheckedLayerBytes(tokens, bytes.Length);
+        for (int layer = 0; layer < _layerCount; layer++)
+        {
+            bytes.Slice(layer * layerBytes, layerBytes).CopyTo(new Span<byte>(Slots(page, layer), layerBytes));
+        }
+    }
+
     public void Dispose()
     {
         _pages.ForEach(p => p.Dispose());
         _pages.Clear();
+    }
+
+    private int CheckedLayerBytes(int tokens, int length)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tokens);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(tokens, KvPage.Tokens);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(length, tokens * SlotBytes * _layerCount);
+        return tokens * SlotBytes;
     }
 }

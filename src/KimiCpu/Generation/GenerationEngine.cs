@@ -11,7 +11,8 @@ namespace KimiCpu.Generation;
 /// <summary>
 /// The one thread that runs the model. Jobs join between steps; each step is one forward pass over the next token of
 /// every running job and a chunk of the prompts that are still to be read. First come, first served: a job waits until
-/// the cache has room for its prompt. Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
+/// the cache has room for its prompt. What jobs have computed stays in the cache for those that begin with the same tokens.
+/// Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
 /// </summary>
 internal sealed class GenerationEngine : IDisposable
 {
@@ -19,6 +20,7 @@ internal sealed class GenerationEngine : IDisposable
     private readonly KvCache _cache;
     private readonly int _prefillChunk;
     private readonly MemoryCeiling _ceiling;
+    private readonly CacheCalls _cacheCalls = new();
     private readonly Action? _started;
     private readonly Thread _thread;
     private readonly object _gate = new();
@@ -48,10 +50,16 @@ internal sealed class GenerationEngine : IDisposable
     /// <summary>Tokens that a single job can have at most: the context, or what the cache budget holds.</summary>
     public int MaxJobTokens => (int)Math.Min(_cache.ContextLength, (long)_cache.PageCapacity * KvPage.Tokens);
 
-    /// <summary>Cache pages that no job holds. Exact only while nothing runs.</summary>
+    /// <summary>Cache pages that neither a job nor a session holds. Exact only while nothing runs.</summary>
     public int FreePages => _cache.FreePages;
 
+    /// <summary>Those of them that are known by their text. Exact only while nothing runs.</summary>
+    public int ReusablePages => _cache.ReusablePages;
+
     public int PageCapacity => _cache.PageCapacity;
+
+    /// <summary>Bytes of a token in the cache, over all layers.</summary>
+    public int CacheBytesPerToken => _cache.BytesPerToken;
 
     private bool IsIdle => _running.Count == 0 && _waiting.Count == 0;
 
@@ -71,12 +79,24 @@ internal sealed class GenerationEngine : IDisposable
     public Task<double?> MeasureBandwidth()
     {
         Task<double?> outcome = _ceiling.Request();
-        lock (_gate)
-        {
-            Monitor.Pulse(_gate);
-        }
-
+        Wake();
         return outcome;
+    }
+
+    /// <summary>Does something with the cache on the thread that owns it, between steps.</summary>
+    /// <exception cref="ObjectDisposedException">The engine is disposed; later the task fails with it.</exception>
+    public Task<T> UseCache<T>(Func<KvCache, T> use)
+    {
+        Task<T> outcome = _cacheCalls.Add(use);
+        Wake();
+        return outcome;
+    }
+
+    /// <summary>Does something with the cache soon; nothing once the engine is disposed.</summary>
+    public void PostToCache(Action<KvCache> use)
+    {
+        _cacheCalls.Post(use);
+        Wake();
     }
 
     /// <summary>Ends all jobs with an <see cref="ObjectDisposedException"/> and returns when the thread has ended.</summary>
@@ -91,6 +111,14 @@ internal sealed class GenerationEngine : IDisposable
         _thread.Join();
     }
 
+    private void Wake()
+    {
+        lock (_gate)
+        {
+            Monitor.Pulse(_gate);
+        }
+    }
+
     private void Loop()
     {
         _started?.Invoke();
@@ -98,6 +126,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             try
             {
+                _cacheCalls.Run(_cache);
                 DropCancelled();
                 Admit();
                 long start = Stopwatch.GetTimestamp();
@@ -118,6 +147,7 @@ internal sealed class GenerationEngine : IDisposable
         var disposed = new ObjectDisposedException(nameof(IKimiModel), "The model was disposed during the call.");
         _ceiling.End(disposed);
         FailAll(disposed);
+        _cacheCalls.End();
     }
 
     private void FailAll(Exception error)
@@ -140,7 +170,7 @@ internal sealed class GenerationEngine : IDisposable
     {
         lock (_gate)
         {
-            while (!_disposed && _submitted.Count == 0 && IsIdle && !_ceiling.HasWork(idle: true))
+            while (!_disposed && _submitted.Count == 0 && !_cacheCalls.Any && IsIdle && !_ceiling.HasWork(idle: true))
             {
                 Monitor.Wait(_gate);
             }
@@ -172,25 +202,33 @@ internal sealed class GenerationEngine : IDisposable
         {
             if (_running[i].CancellationToken.IsCancellationRequested)
             {
-                End(_running[i], j => j.Fail(new OperationCanceledException(j.CancellationToken)));
+                End(_running[i], j => j.Stop(new OperationCanceledException(j.CancellationToken), _cache));
             }
         }
     }
 
-    /// <summary>Lets waiting jobs in, in order, as long as their prompts and one more token have room.</summary>
+    /// <summary>Lets waiting jobs in, in order, as long as their prompts have room.</summary>
     private void Admit()
     {
         while (_waiting.First is { } node)
         {
-            KvSequence sequence = _cache.CreateSequence();
-            if (!sequence.TryExtend(node.Value.Prompt.Length))
+            GenerationJob job = node.Value;
+            if (job.TryPrepare(_cache))
             {
-                sequence.Dispose();
+                _running.Add(job);
+            }
+            else if (_running.Count == 0)
+            {
+                // Nobody is there who would give pages back.
+                job.Fail(new ContextLengthException(
+                    $"A prompt of {job.Prompt.Length:N0} tokens needs more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
+                    + "Dispose sessions, or raise KimiModelOptions.KvCacheBytes."));
+            }
+            else
+            {
                 return;
             }
 
-            node.Value.Sequence = sequence;
-            _running.Add(node.Value);
             _waiting.RemoveFirst();
         }
     }
@@ -216,6 +254,7 @@ internal sealed class GenerationEngine : IDisposable
             }
             else if (budget > 0)
             {
+                job.Adopt();
                 int rows = Math.Min(budget, job.Prompt.Length - sequence.Length);
                 bool last = sequence.Length + rows == job.Prompt.Length;
                 _batch.Add(job.Prompt.AsSpan(sequence.Length, rows), sequence.Length, sequence.Pages, last ? LogitsWanted.Last : LogitsWanted.None);
@@ -228,9 +267,11 @@ internal sealed class GenerationEngine : IDisposable
         if (_batch.RowCount == 0 && _running.Count > 0)
         {
             // Everybody waits for a page: the youngest gives way.
-            End(_running[^1], job => job.Fail(new ContextLengthException(
-                $"The cache budget of {_cache.PageCapacity} pages ({_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by {_running.Count} calls at once, and this one came last. "
-                + "Raise KimiModelOptions.KvCacheBytes, or set MaxTokens.")));
+            End(_running[^1], job => job.Stop(
+                new ContextLengthException(
+                    $"The cache budget of {_cache.PageCapacity} pages ({_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by {_running.Count} calls at once and the open sessions, and this one came last. "
+                    + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions."),
+                _cache));
         }
 
         return _batch.RowCount > 0;
@@ -259,20 +300,24 @@ internal sealed class GenerationEngine : IDisposable
 
         foreach (GenerationJob job in moving)
         {
-            job.Sequence!.Advance(job.StepRows);
             if (job.IsDecoding)
             {
                 job.Reads.Add(_forward.BytesRead, moving.Length);
                 _ceiling.NoteStep(_forward.BytesRead);
             }
 
-            if (FirstNonFiniteLayer(job) is { } layer)
+            Span<float> logits = job.StepLogits >= 0 ? _logits.AsSpan(job.StepLogits * vocabulary, vocabulary) : [];
+            if (NonFinitePlace(job, logits) is { } place)
             {
-                FailNonFinite(job, $"layer {layer}");
+                FailNonFinite(job, place);
+                continue;
             }
-            else if (job.StepLogits >= 0)
+
+            // Only now are the tokens in the cache for others too.
+            job.Sequence!.Advance(job.StepTokens);
+            if (job.StepLogits >= 0)
             {
-                Continue(job, _logits.AsSpan(job.StepLogits * vocabulary, vocabulary));
+                Continue(job, logits);
             }
         }
     }
@@ -280,12 +325,6 @@ internal sealed class GenerationEngine : IDisposable
     /// <summary>Samples a job's next token, hands it out, and ends the job where it ends.</summary>
     private void Continue(GenerationJob job, Span<float> logits)
     {
-        if (!float.IsFinite(TensorPrimitives.MaxMagnitude(logits)))
-        {
-            FailNonFinite(job, "the output head");
-            return;
-        }
-
         try
         {
             double logSumExp = job.Options.LogProbabilities ? LogProbabilities.LogSumExp(logits) : 0;
@@ -305,12 +344,23 @@ internal sealed class GenerationEngine : IDisposable
 
         if (job.Answer.Ended)
         {
-            End(job, j => j.Finish(FinishReason.Stop, _ceiling));
+            End(job, j => j.Finish(FinishReason.Stop, _ceiling, _cache));
         }
         else if (job.Answer.Tokens.Count >= job.MaxTokens)
         {
-            End(job, j => j.Finish(FinishReason.Length, _ceiling));
+            End(job, j => j.Finish(FinishReason.Length, _ceiling, _cache));
         }
+    }
+
+    /// <summary>Where a NaN or an infinity first appeared in a job's part of the step; null where none did.</summary>
+    private string? NonFinitePlace(GenerationJob job, ReadOnlySpan<float> logits)
+    {
+        if (FirstNonFiniteLayer(job) is { } layer)
+        {
+            return $"layer {layer}";
+        }
+
+        return !logits.IsEmpty && !float.IsFinite(TensorPrimitives.MaxMagnitude(logits)) ? "the output head" : null;
     }
 
     /// <summary>The first layer that put a NaN or an infinity into any of a job's rows; from there it reaches the logits.</summary>
@@ -327,7 +377,7 @@ internal sealed class GenerationEngine : IDisposable
     }
 
     private void FailNonFinite(GenerationJob job, string place) => End(job, j => j.Fail(new KimiException(
-        $"A NaN or an infinity appeared in {place} at position {j.Sequence!.Length - 1}, so the logits are no numbers. The weights may be damaged: run `kimi verify`.")));
+        $"A NaN or an infinity appeared in {place} at position {j.Sequence!.Length + j.StepRows - 1}, so the logits are no numbers. The weights may be damaged: run `kimi verify`.")));
 
     private void End(GenerationJob job, Action<GenerationJob> how)
     {

@@ -16,6 +16,7 @@ internal sealed class GenerationJob
     private readonly Channel<GenerationUpdate>? _updates;
     private readonly TaskCompletionSource<GenerationResult> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly long _submitted = Stopwatch.GetTimestamp();
+    private readonly int[] _nextToken = new int[1];
     private long _begun;
     private long _firstToken;
 
@@ -57,14 +58,27 @@ internal sealed class GenerationJob
     /// <summary>The cached tokens; null until admitted.</summary>
     public KvSequence? Sequence { get; set; }
 
+    /// <summary>Whose tokens in the cache this call renews; null for a call that stands alone.</summary>
+    public SessionState? Session { get; set; }
+
+    /// <summary>Tokens of the prompt that were in the cache already.</summary>
+    public int CachedTokens { get; private set; }
+
     /// <summary>The token that the next step takes in, once the prompt is in.</summary>
-    public int NextToken { get; set; }
+    public int NextToken
+    {
+        get => _nextToken[0];
+        set => _nextToken[0] = value;
+    }
 
     /// <summary>First row of the job in the running step.</summary>
     public int StepFirstRow { get; set; }
 
     /// <summary>Rows of the job in the running step; 0 where it pauses.</summary>
     public int StepRows { get; set; }
+
+    /// <summary>Tokens of the job in the running step.</summary>
+    public ReadOnlySpan<int> StepTokens => PromptDone ? _nextToken : Prompt.AsSpan(Sequence!.Length, StepRows);
 
     /// <summary>Place of the job's logits among those of the step; -1 where it has none.</summary>
     public int StepLogits { get; set; }
@@ -76,6 +90,26 @@ internal sealed class GenerationJob
     public bool IsDecoding => Answer.Tokens.Count > 0;
 
     public bool PromptDone => Sequence is not null && Sequence.Length >= Prompt.Length;
+
+    /// <summary>Takes what the cache has of the prompt and room for the rest.</summary>
+    /// <returns>False, with nothing held, where there is no room.</returns>
+    public bool TryPrepare(KvCache cache)
+    {
+        Sequence = cache.CreateSequence(shares: cache.KeepsPrefixes || Session is not null);
+        CachedTokens = 0;
+        Adopt();
+        if (!Sequence.TryExtend(Prompt.Length - Sequence.Length))
+        {
+            Release();
+            return false;
+        }
+
+        Adopt();
+        return true;
+    }
+
+    /// <summary>Takes what others have computed of the prompt meanwhile.</summary>
+    public void Adopt() => CachedTokens += Sequence!.Adopt(Prompt);
 
     /// <summary>Notes that the first step with this job begins.</summary>
     public void Begin() => _begun = _begun == 0 ? Stopwatch.GetTimestamp() : _begun;
@@ -89,19 +123,28 @@ internal sealed class GenerationJob
 
     /// <param name="reason">Why the answer ends.</param>
     /// <param name="ceiling">What decoding is measured by.</param>
-    public void Finish(FinishReason reason, MemoryCeiling ceiling)
+    /// <param name="cache">Keeps the tokens.</param>
+    public void Finish(FinishReason reason, MemoryCeiling ceiling, KvCache cache)
     {
+        Leave(cache);
         GenerationUpdate last = Answer.Flush();
         FinishReason told = reason == FinishReason.Stop && Answer.ToolCalls.Count > 0 ? FinishReason.ToolCalls : reason;
         GenerationResult result = MakeResult(told, ceiling);
         _updates?.Writer.TryWrite(last with { Result = result });
         _updates?.Writer.TryComplete();
         _completion.TrySetResult(result);
-        Release();
+    }
+
+    /// <summary>Ends the call without a result; what it has computed is good and stays in the cache.</summary>
+    public void Stop(Exception reason, KvCache cache)
+    {
+        Leave(cache);
+        Fail(reason);
     }
 
     public void Fail(Exception error)
     {
+        Release();
         _updates?.Writer.TryComplete(error);
         if (error is OperationCanceledException)
         {
@@ -114,8 +157,21 @@ internal sealed class GenerationJob
             // A streaming caller sees the error through its updates and never looks at this task.
             _ = _completion.Task.Exception;
         }
+    }
 
-        Release();
+    /// <summary>Before the caller hears of the end, so that its next call finds the tokens.</summary>
+    private void Leave(KvCache cache)
+    {
+        KvPrefix prefix = Sequence!.Leave();
+        Sequence = null;
+        if (Session is null)
+        {
+            cache.Release(prefix);
+        }
+        else
+        {
+            Session.Renew(prefix);
+        }
     }
 
     private void Release()
@@ -140,10 +196,10 @@ internal sealed class GenerationJob
             Tokens = [.. Answer.Tokens],
             LogProbabilities = [.. Answer.LogProbabilities],
             FinishReason = reason,
-            Usage = new GenerationUsage(Prompt.Length, tokens, Answer.ReasoningTokens),
+            Usage = new GenerationUsage(Prompt.Length, tokens, Answer.ReasoningTokens, CachedTokens),
             Timings = new GenerationTimings(Stopwatch.GetElapsedTime(_submitted, _begun), prefill, decode)
             {
-                PrefillTokensPerSecond = prefill > TimeSpan.Zero ? Prompt.Length / prefill.TotalSeconds : 0,
+                PrefillTokensPerSecond = prefill > TimeSpan.Zero ? (Prompt.Length - CachedTokens) / prefill.TotalSeconds : 0,
                 DecodeTokensPerSecond = tokens > 1 && decode > TimeSpan.Zero ? (tokens - 1) / decode.TotalSeconds : 0,
                 DecodeBytesPerToken = Reads.BytesPerToken,
                 DecodeBytesPerSecond = bytesPerSecond,

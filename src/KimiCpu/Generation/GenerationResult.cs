@@ -59,7 +59,8 @@ public enum FinishReason
 /// <param name="PromptTokens">Tokens of the prompt, template included.</param>
 /// <param name="CompletionTokens">Generated tokens, reasoning and stop token included.</param>
 /// <param name="ReasoningTokens">Generated tokens that belong to the reasoning.</param>
-public sealed record GenerationUsage(int PromptTokens, int CompletionTokens, int ReasoningTokens);
+/// <param name="CachedTokens">Tokens of the prompt that were in the cache and not computed; fewer than the prompt's, whose last one always is.</param>
+public sealed record GenerationUsage(int PromptTokens, int CompletionTokens, int ReasoningTokens, int CachedTokens = 0);
 
 /// <summary>Where the time of a call went.</summary>
 /// <param name="Queued">From the call to the first step that worked on it.</param>
@@ -67,7 +68,7 @@ public sealed record GenerationUsage(int PromptTokens, int CompletionTokens, int
 /// <param name="Decode">From the first token to the last.</param>
 public sealed record GenerationTimings(TimeSpan Queued, TimeSpan Prefill, TimeSpan Decode)
 {
-    /// <summary>Prompt tokens per second; 0 where nothing was measured.</summary>
+    /// <summary>Prompt tokens per second, those that were computed and not taken from the cache; 0 where nothing was measured.</summary>
     public double PrefillTokensPerSecond { get; init; }
 
     /// <summary>Generated tokens per second after the first one; 0 where nothing was measured.</summary>

@@ -7,7 +7,8 @@ namespace KimiCpu.Model;
 
 /// <summary>
 /// Hands out the pages of the latent cache within a byte budget. Pages are made on demand and reused; their contents
-/// live in the hot path. Used by one thread at a time.
+/// live in the hot path. Pages that sequences leave stay known by their text until another sequence needs the room. Used by
+/// one thread at a time.
 /// </summary>
 internal sealed class KvCache
 {
@@ -18,29 +19,63 @@ internal sealed class KvCache
     /// <param name="hotPath">Owner of the pages' contents.</param>
     /// <param name="byteBudget">Most bytes of all pages together; at least one page is always allowed.</param>
     /// <param name="contextLength">Most tokens of one sequence.</param>
-    public KvCache(IHotPath hotPath, long byteBudget, int contextLength)
+    /// <param name="keepsPrefixes">Whether pages that nobody holds any more stay known.</param>
+    public KvCache(IHotPath hotPath, long byteBudget, int contextLength, bool keepsPrefixes = true)
     {
         _hotPath = hotPath;
         ContextLength = contextLength;
+        KeepsPrefixes = keepsPrefixes;
         PageCapacity = (int)Math.Clamp(byteBudget / hotPath.BytesPerPage, 1, int.MaxValue);
+        Prefixes = new PrefixTree(_free.Push);
     }
 
     /// <summary>Most tokens of one sequence.</summary>
     public int ContextLength { get; }
 
+    /// <summary>Whether pages that nobody holds any more stay known.</summary>
+    public bool KeepsPrefixes { get; }
+
     /// <summary>Pages that fit the budget.</summary>
     public int PageCapacity { get; }
 
-    /// <summary>Pages that no sequence holds, made or not yet made.</summary>
-    public int FreePages => PageCapacity - _made + _free.Count;
+    /// <summary>Pages that nobody holds: not yet made, empty, or known by their text and given up when needed.</summary>
+    public int FreePages => PageCapacity - _made + _free.Count + Prefixes.Count - Prefixes.HeldCount;
+
+    /// <summary>Pages that nobody holds and that are known by their text.</summary>
+    public int ReusablePages => Prefixes.Count - Prefixes.HeldCount;
 
     /// <summary>Bytes of the pages made so far.</summary>
     public long BytesInUse => _made * _hotPath.BytesPerPage;
 
-    public KvSequence CreateSequence() => new(this);
+    /// <summary>Bytes of a token over all layers.</summary>
+    public int BytesPerToken => (int)(_hotPath.BytesPerPage / KvPage.Tokens);
+
+    internal PrefixTree Prefixes { get; }
+
+    /// <param name="shares">Whether the sequence may take over pages of others and leaves its own to them.</param>
+    public KvSequence CreateSequence(bool shares = false) => new(this, shares);
 
     /// <summary>Pages that hold so many tokens.</summary>
     public static int PagesFor(int tokens) => (int)(((long)tokens + KvPage.Tokens - 1) / KvPage.Tokens);
+
+    /// <summary>Gives up the hold on a prefix.</summary>
+    public void Release(KvPrefix prefix)
+    {
+        Prefixes.Release(prefix.Last);
+        if (!KeepsPrefixes)
+        {
+            while (Prefixes.TryEvict())
+            {
+            }
+        }
+    }
+
+    /// <summary>Copies the first tokens of a page out; see <see cref="IHotPath.ReadPage"/>.</summary>
+    public void ReadPage(CachedPage page, int tokens, Span<byte> bytes) => _hotPath.ReadPage(page.Page, tokens, bytes);
+
+    internal void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes) => _hotPath.WritePage(page, tokens, bytes);
+
+    internal void CopyPage(int source, int target) => _hotPath.CopyPage(source, target);
 
     internal bool TryTake(int count, List<int> pages)
     {
@@ -49,7 +84,7 @@ internal sealed class KvCache
             return false;
         }
 
-        int fresh = count - _free.Count;
+        int fresh = Math.Min(count - _free.Count, PageCapacity - _made);
         if (fresh > 0)
         {
             _hotPath.ReservePages(_made + fresh);
@@ -61,6 +96,10 @@ internal sealed class KvCache
             _made += fresh;
         }
 
+        while (_free.Count < count && Prefixes.TryEvict())
+        {
+        }
+
         for (int i = 0; i < count; i++)
         {
             pages.Add(_free.Pop());
@@ -69,13 +108,5 @@ internal sealed class KvCache
         return true;
     }
 
-    internal void Return(List<int> pages)
-    {
-        foreach (int page in pages)
-        {
-            _free.Push(page);
-        }
-
-        pages.Clear();
-    }
+    internal void Return(int page) => _free.Push(page);
 }

@@ -27,6 +27,7 @@ internal sealed partial class DependencyTests
         ["Tokens"] = ["Checkpoints"],
         ["Chat"] = ["Checkpoints", "Tokens"],
         ["Generation"] = ["Chat", "Compute", "Model", "Tokens"],
+        ["Sessions"] = ["Checkpoints", "Compute", "Generation", "Model"],
     };
 
     [Test]

@@ -79,6 +79,36 @@ internal sealed class KimiCommandTests
     }
 
     [Test]
+    public async Task Chat_goes_on_where_its_session_ended()
+    {
+        string file = Path.Combine(_folder, "anna.session");
+        string[] chat = ["chat", "--temperature", "0", "--no-think", "--session", file];
+        Assert.That((await Run([.. chat, "--system", "Be brief."], "My name is Anna.\n")).Code, Is.Zero);
+        (int code, string output, string error) = await Run(chat, "What is my name?\n");
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(output, Does.Contain("Anna"));
+
+        // At a terminal the notice and the line below the answer show what is cached.
+        var lines = new StringWriter();
+        using var source = new CancellationTokenSource();
+        using var input = new MemoryStream("Who are you?\n/exit\n"u8.ToArray());
+        Assert.That(await KimiCommand.RunAsync(chat, new CliStreams(input, TextWriter.Null, lines, IsTerminal: true), source), Is.Zero);
+        Assert.That(lines.ToString(), Does.Match(@"The conversation of 5 messages goes on; \d+ tokens are cached").And.Match(@"prompt \d+, \d+ cached, the rest at"));
+
+        Assert.That(await Run([.. chat, "--system", "Be long."], ""), Is.EqualTo((KimiCommand.Usage, "", "The conversation has the instruction 'Be brief.'; leave --system out, or begin another session." + Environment.NewLine)));
+        (code, _, error) = await Run([.. chat, "--exact"], "hi\n");
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, error)));
+        Assert.That(error, Does.Contain("exact arithmetic"));
+        using (KimiModel model = KimiModel.OpenEmbedded())
+        using (KimiSession session = model.CreateSession())
+        {
+            session.Save(file);
+        }
+
+        Assert.That((await Run(chat, "hi\n")).Error, Does.Contain("no conversation of `kimi chat`"));
+    }
+
+    [Test]
     public async Task Generate_and_chat_take_copies_of_8_bits()
     {
         string answer = "The capital of France is Paris." + Environment.NewLine;

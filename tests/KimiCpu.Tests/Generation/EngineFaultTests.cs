@@ -69,12 +69,45 @@ internal sealed class EngineFaultTests
         Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
     }
 
-    private static GenerationResult Run(GenerationEngine engine)
+    /// <summary>The first chunk of 100 tokens is good, the second one fails; the good one stays, and nothing of the other.</summary>
+    [TestCase("exception")]
+    [TestCase("NaN")]
+    [TestCase("NaN of the head")]
+    public void A_step_that_fails_leaves_nothing_of_itself_in_the_cache(string fault)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        int[] prompt = [.. Enumerable.Range(1, 140)];
+        IReadOnlyList<int> expected;
+        using (var sound = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory()))
+        {
+            expected = Run(sound, prompt).Tokens;
+        }
+
+        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory());
+        int passes = 0;
+        faulty.BeforePass = () =>
+        {
+            bool second = ++passes == 2;
+            faulty.Failure = second && fault == "exception" ? new IOException("the drive is gone") : null;
+            faulty.PoisonLayer = second && fault == "NaN" ? 2 : -1;
+            faulty.PoisonLogits = second && fault == "NaN of the head";
+        };
+        Assert.That(() => Run(engine, prompt), fault == "exception" ? Throws.TypeOf<IOException>() : Throws.TypeOf<KimiException>());
+        Assert.That(engine.FreePages, Is.EqualTo(engine.PageCapacity));
+        Assert.That(engine.ReusablePages, Is.EqualTo(1), "the page that the first chunk filled");
+        GenerationResult again = Run(engine, prompt);
+        Assert.That(again.Tokens, Is.EqualTo(expected));
+        Assert.That(again.Usage.CachedTokens, Is.EqualTo(64));
+    }
+
+    private static GenerationResult Run(GenerationEngine engine, int[]? prompt = null)
     {
         KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
         var options = new GenerationOptions { Temperature = 0, MaxTokens = 3 };
         var answer = new AnswerBuilder(tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
-        var job = new GenerationJob([1, 2, 3], 3, options, answer, streamed: false, CancellationToken.None);
+        var job = new GenerationJob(prompt ?? [1, 2, 3], 3, options, answer, streamed: false, CancellationToken.None);
         engine.Submit(job);
         return job.Completion.GetAwaiter().GetResult();
     }
@@ -87,6 +120,10 @@ internal sealed class EngineFaultTests
         public Exception? Failure { get; set; }
 
         public Exception? ReserveFailure { get; set; }
+
+        public bool PoisonLogits { get; set; }
+
+        public Action? BeforePass { get; set; }
 
         public long BytesPerPage => inner.BytesPerPage;
 
@@ -102,8 +139,15 @@ internal sealed class EngineFaultTests
             inner.ReservePages(count);
         }
 
+        public void CopyPage(int source, int target) => inner.CopyPage(source, target);
+
+        public void ReadPage(int page, int tokens, Span<byte> bytes) => inner.ReadPage(page, tokens, bytes);
+
+        public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes) => inner.WritePage(page, tokens, bytes);
+
         public void Begin(RaggedBatch batch)
         {
+            BeforePass?.Invoke();
             if (Failure is not null)
             {
                 throw Failure;
@@ -127,7 +171,11 @@ internal sealed class EngineFaultTests
             reference.Finish(layer, sum);
         }
 
-        public void Logits(ReadOnlySpan<int> rows, Span<float> logits) => inner.Logits(rows, logits);
+        public void Logits(ReadOnlySpan<int> rows, Span<float> logits)
+        {
+            inner.Logits(rows, logits);
+            logits[0] = PoisonLogits ? float.NaN : logits[0];
+        }
 
         public int NonFiniteLayer(int row) => inner.NonFiniteLayer(row);
 

@@ -201,6 +201,12 @@ internal sealed class EngineMemoryTests
 
         public void ReservePages(int count) => inner.ReservePages(count);
 
+        public void CopyPage(int source, int target) => inner.CopyPage(source, target);
+
+        public void ReadPage(int page, int tokens, Span<byte> bytes) => inner.ReadPage(page, tokens, bytes);
+
+        public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes) => inner.WritePage(page, tokens, bytes);
+
         public void Begin(RaggedBatch batch)
         {
             _held.Set();

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu;
+using KimiCpu.Chat;
 using KimiCpu.Generation;
 
 namespace KimiCpu.Tests.Readme;
@@ -19,5 +20,16 @@ internal static class ReadmeExamples
         {
             Console.Write(update.Text);
         }
+    }
+
+    public static void Session(IKimiModel model)
+    {
+        using KimiSession session = model.CreateSession();
+        List<KimiMessage> messages = [KimiMessage.User("My name is Anna.")];
+        messages.Add(KimiMessage.Assistant(session.Generate(messages).Text));
+        messages.Add(KimiMessage.User("What is my name?"));
+        using KimiSession branch = session.Branch();
+        Console.WriteLine(branch.Generate(messages).Text);
+        session.Save("anna.session");                          // model.LoadSession("anna.session") goes on with it
     }
 }

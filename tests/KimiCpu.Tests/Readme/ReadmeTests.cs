@@ -24,7 +24,15 @@ internal sealed partial class ReadmeTests
     }
 
     [Test]
-    public async Task Code_runs() => await ReadmeExamples.FirstProgram();
+    public async Task Code_runs()
+    {
+        await ReadmeExamples.FirstProgram();
+        using IKimiModel model = KimiModel.OpenEmbedded();
+        ReadmeExamples.Session(model);
+        using KimiSession loaded = model.LoadSession("anna.session");
+        Assert.That(loaded.TokenCount, Is.Positive);
+        File.Delete("anna.session");
+    }
 
     [Test]
     public void Paths_and_commands_exist()

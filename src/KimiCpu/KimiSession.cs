@@ -1,0 +1,134 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+
+namespace KimiCpu;
+
+/// <summary>
+/// Keeps the cached tokens of a conversation. Every call of a model takes over what is cached of its prompt, but what no
+/// session keeps is given up when the cache needs room. A session's tokens, those of its last call that ended or was
+/// cancelled, prompt and answer, stay until the next one ends or it is disposed; they can be branched, saved, and loaded by
+/// a process to come. A session knows tokens, not messages: each call passes its whole conversation, and only what differs
+/// from the cached text on is computed. All members are safe to call from several threads at once; of calls at the same
+/// time the last one that ends is kept.
+/// </summary>
+public sealed class KimiSession : IDisposable
+{
+    private readonly KimiModel _model;
+    private readonly SessionState _state;
+    private byte[] _applicationData = [];
+
+    internal KimiSession(KimiModel model, SessionState state, byte[]? applicationData = null)
+    {
+        _model = model;
+        _state = state;
+        _applicationData = applicationData ?? [];
+    }
+
+    /// <summary>Tokens that the session keeps, the answer's included; its last token is not, since nothing has been computed from it.</summary>
+    public int TokenCount => _state.Length;
+
+    /// <summary>
+    /// Bytes of the application that are saved and loaded with the session, such as the messages of its conversation. Empty
+    /// by default; at most 256 MiB.
+    /// </summary>
+    public ReadOnlyMemory<byte> ApplicationData
+    {
+        get => Volatile.Read(ref _applicationData);
+        set
+        {
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value.Length, Sessions.SessionFormat.MaxApplicationBytes, nameof(value));
+            Volatile.Write(ref _applicationData, value.ToArray());
+        }
+    }
+
+    /// <summary>Continues a conversation and returns when the answer is complete.</summary>
+    /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
+    /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
+    public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        _state.ThrowIfDisposed();
+        return _model.Generate(messages, options, _state, cancellationToken);
+    }
+
+    /// <summary>Continues token ids as they are, without the chat template.</summary>
+    /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
+    /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
+    public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        _state.ThrowIfDisposed();
+        return _model.Generate(tokens, options, _state, cancellationToken);
+    }
+
+    /// <summary>The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        _state.ThrowIfDisposed();
+        return _model.GenerateAsync(messages, options, _state, cancellationToken);
+    }
+
+    /// <summary>The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
+    /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        _state.ThrowIfDisposed();
+        return _model.GenerateAsync(tokens, options, _state, cancellationToken);
+    }
+
+    /// <summary>
+    /// A session of its own that keeps the same tokens and application data. Returns at once and copies nothing: pages are
+    /// shared, and where the two conversations part, at most one is copied.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">The session is disposed.</exception>
+    public KimiSession Branch() => new(_model, _state.Branch(), Volatile.Read(ref _applicationData));
+
+    /// <summary>
+    /// Writes the session's tokens, their cache and the application's data to a file: beside its place first, then moved
+    /// there. It takes <see cref="KimiModelInfo.CacheBytesPerToken"/> for each token. Running calls go on meanwhile.
+    /// The file holds the conversation in the clear; on Unix only its owner may read it.
+    /// </summary>
+    /// <param name="path">The file; replaced if it exists.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
+    /// <exception cref="IOException">The file cannot be written; what was there before is untouched.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
+    public void Save(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        HeldPrefix? held = _state.Share();
+        try
+        {
+            _model.Sessions.Save(path, held?.Prefix, ApplicationData, progress, cancellationToken);
+        }
+        finally
+        {
+            held?.Release();
+        }
+    }
+
+    /// <summary>Saves on another thread; see <see cref="Save"/>. What the session keeps when the task begins is saved.</summary>
+    /// <param name="path">The file; replaced if it exists.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
+    public Task SaveAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default) =>
+        Task.Run(() => Save(path, progress, cancellationToken), cancellationToken);
+
+    /// <summary>Gives up the tokens: they stay cached like those of any call, until the cache needs room. Running calls of the session go on.</summary>
+    public void Dispose() => _state.Dispose();
+}

@@ -1,0 +1,27 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Model;
+
+/// <summary>Tokens in the cache from the beginning of a text on. Whoever has one holds its pages, until <see cref="KvCache.Release"/>.</summary>
+/// <param name="Last">The page that holds the last token; the root where there is none.</param>
+/// <param name="Length">Tokens; the last page may go on further.</param>
+internal readonly record struct KvPrefix(CachedPage Last, int Length)
+{
+    /// <summary>The pages in order.</summary>
+    public CachedPage[] Pages()
+    {
+        var pages = new CachedPage[KvCache.PagesFor(Length)];
+        CachedPage page = Last;
+        for (int i = pages.Length - 1; i >= 0; i--)
+        {
+            pages[i] = page;
+            page = page.Parent!;
+        }
+
+        return pages;
+    }
+
+    /// <summary>The tokens in order.</summary>
+    public int[] Tokens() => [.. Pages().SelectMany(p => p.Tokens).Take(Length)];
+}

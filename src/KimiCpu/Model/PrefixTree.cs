@@ -1,0 +1,176 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+
+namespace KimiCpu.Model;
+
+/// <summary>
+/// All pages that may be shared, by the text that leads to them. Children are kept in order, so that the one that agrees
+/// longest is found by bisection, and found by comparing tokens: nothing can be taken for something else. Pages that nobody
+/// holds are given up from the ends of the texts on, the least recently used first.
+/// </summary>
+internal sealed class PrefixTree
+{
+    private readonly SortedSet<CachedPage> _evictable = new(Comparer<CachedPage>.Create((a, b) => a.LastUse.CompareTo(b.LastUse)));
+    private readonly Action<int> _free;
+    private long _clock;
+
+    /// <param name="free">Told the number of a page that is given up.</param>
+    public PrefixTree(Action<int> free) => _free = free;
+
+    /// <summary>Holds no page and is never given up.</summary>
+    public CachedPage Root { get; } = MakeRoot();
+
+    /// <summary>Pages in the tree.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Pages that somebody holds or that lead to such a page.</summary>
+    public int HeldCount { get; private set; }
+
+    /// <summary>The child that agrees with the tokens longest.</summary>
+    /// <param name="parent">What comes before.</param>
+    /// <param name="tokens">Those that follow; a page full of them is looked at.</param>
+    /// <param name="child">Null where none agrees in even the first token.</param>
+    /// <returns>Tokens that agree.</returns>
+    public static int Find(CachedPage parent, ReadOnlySpan<int> tokens, out CachedPage? child)
+    {
+        tokens = tokens[..Math.Min(tokens.Length, KvPage.Tokens)];
+        int place = parent.PlaceOf(tokens);
+        int best = 0;
+        child = null;
+
+        // In a sorted list the longest agreement is with a neighbour.
+        for (int i = Math.Max(place - 1, 0); i <= place && i < parent.Children.Count; i++)
+        {
+            int common = parent.Children[i].Tokens.AsSpan().CommonPrefixLength(tokens);
+            if (common > best)
+            {
+                (best, child) = (common, parent.Children[i]);
+            }
+        }
+
+        return best;
+    }
+
+    /// <summary>Takes a page in.</summary>
+    /// <param name="parent">A full page, or the root.</param>
+    /// <param name="tokens">Of the page, at least one.</param>
+    /// <param name="page">Its number.</param>
+    /// <param name="cached">The page with these tokens: the one that was added or one that was there and may go on further.</param>
+    /// <returns>Whether the page now belongs to the tree.</returns>
+    public bool TryAdd(CachedPage parent, ReadOnlySpan<int> tokens, int page, out CachedPage cached)
+    {
+        if (Find(parent, tokens, out CachedPage? present) == tokens.Length)
+        {
+            cached = present!;
+            return false;
+        }
+
+        cached = new CachedPage(parent, tokens.ToArray(), page) { LastUse = ++_clock };
+        _evictable.Remove(parent);
+        parent.Insert(parent.PlaceOf(tokens), cached);
+        _evictable.Add(cached);
+        Count++;
+        int place = parent.PlaceOf(tokens);
+        if (place > 0)
+        {
+            DropIfContinued(parent.Children[place - 1], cached);
+        }
+
+        return true;
+    }
+
+    /// <summary>Keeps a page and all that lead to it until <see cref="Release"/>.</summary>
+    public void Hold(CachedPage page)
+    {
+        for (CachedPage? at = page; at is not null && at.Holders++ == 0; at = at.Parent)
+        {
+            HeldCount++;
+            _evictable.Remove(at);
+        }
+    }
+
+    public void Release(CachedPage page)
+    {
+        for (CachedPage? at = page; at is not null && --at.Holders == 0; at = at.Parent)
+        {
+            HeldCount--;
+            at.LastUse = ++_clock;
+            if (at.Children.Count == 0)
+            {
+                _evictable.Add(at);
+            }
+        }
+
+        if (page.Holders == 0 && Next(page) is { } next)
+        {
+            DropIfContinued(page, next);
+        }
+    }
+
+    /// <summary>Notes a use of a page that is not held.</summary>
+    public void Touch(CachedPage page)
+    {
+        bool evictable = _evictable.Remove(page);
+        page.LastUse = ++_clock;
+        if (evictable)
+        {
+            _evictable.Add(page);
+        }
+    }
+
+    /// <summary>Gives up the page that was least recently used among those that nobody holds and none follows.</summary>
+    public bool TryEvict()
+    {
+        if (_evictable.Min is not { } oldest)
+        {
+            return false;
+        }
+
+        Drop(oldest);
+        return true;
+    }
+
+    private static CachedPage MakeRoot()
+    {
+        CachedPage root = CachedPage.MakeRoot();
+        root.Holders = 1;
+        return root;
+    }
+
+    private static CachedPage? Next(CachedPage page)
+    {
+        if (page.Parent is not { } parent)
+        {
+            return null;
+        }
+
+        int place = parent.PlaceOf(page.Tokens) + 1;
+        return place < parent.Children.Count ? parent.Children[place] : null;
+    }
+
+    /// <summary>The beginning of a page is worth nothing beside the page.</summary>
+    private void DropIfContinued(CachedPage page, CachedPage next)
+    {
+        if (_evictable.Contains(page) && next.Tokens.AsSpan().StartsWith(page.Tokens))
+        {
+            Drop(page);
+        }
+    }
+
+    private void Drop(CachedPage page)
+    {
+        _evictable.Remove(page);
+        Count--;
+        CachedPage parent = page.Parent!;
+        parent.Remove(page);
+        if (parent.Children.Count == 0 && parent.Holders == 0)
+        {
+            parent.LastUse = Math.Max(parent.LastUse, page.LastUse);
+            _evictable.Add(parent);
+        }
+
+        _free(page.Page);
+    }
+}

@@ -1,0 +1,62 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.IO.Hashing;
+using System.Text;
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Sessions;
+
+/// <summary>
+/// Tells models apart whose caches must not be mixed, without reading their weights: a hash of the configuration's numbers,
+/// of every tensor's name, type and shape, and of <see cref="SampleBytes"/> bytes from the middle of each tensor that every
+/// token needs and of some routed experts.
+/// </summary>
+internal static class ModelIdentity
+{
+    private const int SampleBytes = 64;
+    private const int SampledExpertTensors = 256;
+
+    public static UInt128 Of(Checkpoint checkpoint)
+    {
+        TensorEntry[] tensors = [.. checkpoint.Tensors.OrderBy(t => t.Key, StringComparer.Ordinal).Select(t => t.Value)];
+        string[] names = [.. checkpoint.Tensors.Keys.Order(StringComparer.Ordinal)];
+        var hash = new XxHash128();
+        hash.Append(Encoding.UTF8.GetBytes(Numbers(checkpoint.Config)));
+        for (int i = 0; i < tensors.Length; i++)
+        {
+            hash.Append(Encoding.UTF8.GetBytes($"{names[i]} {tensors[i]}\n"));
+        }
+
+        TensorEntry[] experts = [.. tensors.Where(IsRoutedExpert)];
+        int stride = Math.Max(1, experts.Length / SampledExpertTensors);
+        foreach (TensorEntry tensor in tensors.Where(t => !IsRoutedExpert(t)).Concat(experts.Where((_, i) => i % stride == 0)))
+        {
+            hash.Append(Sample(checkpoint, tensor));
+        }
+
+        return hash.GetCurrentHashAsUInt128();
+    }
+
+    private static bool IsRoutedExpert(TensorEntry tensor) => tensor.Name.Contains(".mlp.experts.", StringComparison.Ordinal);
+
+    private static unsafe ReadOnlySpan<byte> Sample(Checkpoint checkpoint, TensorEntry tensor)
+    {
+        int length = (int)Math.Min(SampleBytes, tensor.Length);
+        return new ReadOnlySpan<byte>(checkpoint.Pointer(tensor) + ((tensor.Length - length) / 2), length);
+    }
+
+    /// <summary>All that the cached values depend on beside the weights.</summary>
+    private static string Numbers(KimiConfig config) => FormattableString.Invariant(
+        $"""
+        {config.HiddenSize} {config.LayerCount} {config.VocabularySize} {config.HeadCount} {config.QueryLoraRank} {config.KeyValueLoraRank}
+        {config.NopeHeadSize} {config.RopeHeadSize} {config.ValueHeadSize} {config.IntermediateSize} {config.MoeIntermediateSize}
+        {config.RoutedExpertCount} {config.SharedExpertCount} {config.ExpertsPerToken} {config.ExpertGroupCount} {config.ExpertGroupsPerToken}
+        {config.FirstDenseLayers} {config.MoeLayerFrequency} {config.NormalizeExpertWeights} {config.RoutedScalingFactor:R} {config.NormEpsilon:R} {config.RopeTheta:R}
+        {Numbers(config.RopeScaling)} {config.Float8BlockRows} {config.Float8BlockColumns}
+        """);
+
+    private static string Numbers(YarnConfig? yarn) => yarn is null
+        ? "none"
+        : FormattableString.Invariant($"{yarn.Factor:R} {yarn.OriginalMaxPositions:R} {yarn.BetaFast:R} {yarn.BetaSlow:R} {yarn.MScale:R} {yarn.MScaleAllDim:R}");
+}

@@ -1,0 +1,145 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Generation;
+using KimiCpu.Model;
+
+namespace KimiCpu.Sessions;
+
+/// <summary>
+/// Saves and loads what sessions keep in the cache. Pages pass through the engine's thread a few at a time, so that running
+/// calls go on meanwhile; files are read and written on the caller's.
+/// </summary>
+/// <param name="engine">Whose thread owns the cache.</param>
+/// <param name="header">Of this model, without counts.</param>
+/// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
+internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary)
+{
+    /// <summary>Copying so many bytes between two steps takes a few milliseconds.</summary>
+    private const int BatchBytes = 1 << 24;
+
+    private int PageBytes => header.BytesPerToken * header.PageTokens;
+
+    private int PagesPerBatch => Math.Max(1, BatchBytes / PageBytes);
+
+    /// <param name="path">The file; replaced if it exists.</param>
+    /// <param name="held">What is saved; stays held.</param>
+    /// <param name="application">Bytes of the application.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1.</param>
+    /// <param name="cancellationToken">Honoured between batches of pages; the unfinished file is deleted.</param>
+    public void Save(string path, KvPrefix? held, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        CachedPage[] pages = held?.Pages() ?? [];
+        int[] tokens = held?.Tokens() ?? [];
+        SessionHeader whole = header with { TokenCount = tokens.Length, ApplicationBytes = application.Length };
+        using var writer = new SessionWriter(path, whole, tokens, application.Span);
+        var buffer = new byte[(long)PageBytes * Math.Min(PagesPerBatch, pages.Length)];
+        for (int first = 0; first < pages.Length; first += PagesPerBatch)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            int begin = first;
+            int count = Math.Min(PagesPerBatch, pages.Length - begin);
+            engine.UseCache(cache =>
+            {
+                for (int i = 0; i < count; i++)
+                {
+                    int length = whole.TokensOf(begin + i);
+                    cache.ReadPage(pages[begin + i], length, Slot(buffer, i, length));
+                }
+
+                return count;
+            }).GetAwaiter().GetResult();
+            for (int i = 0; i < count; i++)
+            {
+                writer.WritePage(Slot(buffer, i, whole.TokensOf(begin + i)));
+            }
+
+            progress?.Report((double)(begin + count) / pages.Length);
+        }
+
+        cancellationToken.ThrowIfCancellationRequested();
+        writer.Finish();
+    }
+
+    /// <param name="path">The file.</param>
+    /// <param name="application">Bytes of the application.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1.</param>
+    /// <param name="cancellationToken">Honoured between batches of pages; all pages are given back.</param>
+    /// <exception cref="SessionFileException">The file is damaged, or not this model's.</exception>
+    /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
+    public SessionState Load(string path, out byte[] application, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        using var reader = new SessionReader(path, header, vocabulary);
+        application = reader.Application;
+        if (reader.Tokens.Length == 0)
+        {
+            return new SessionState(engine);
+        }
+
+        KvSequence sequence = engine.UseCache(cache => MakeRoom(cache, reader.Tokens.Length)).GetAwaiter().GetResult();
+        try
+        {
+            LoadPages(reader, sequence, progress, cancellationToken);
+
+            // Only now, when all of the file has proved sound, do others see its pages.
+            KvPrefix prefix = engine.UseCache(_ =>
+            {
+                sequence.Advance(reader.Tokens);
+                return sequence.Leave();
+            }).GetAwaiter().GetResult();
+            return new SessionState(engine, prefix);
+        }
+        catch
+        {
+            engine.PostToCache(_ => sequence.Dispose());
+            throw;
+        }
+    }
+
+    private static KvSequence MakeRoom(KvCache cache, int tokens)
+    {
+        KvSequence sequence = cache.CreateSequence(shares: true);
+        if (!sequence.TryExtend(tokens))
+        {
+            throw new ContextLengthException(
+                $"The session's {tokens:N0} tokens need {KvCache.PagesFor(tokens)} pages of the cache; of {cache.PageCapacity} in its budget {cache.FreePages} are held by nobody. "
+                + "Dispose sessions, wait for calls to end, or raise KimiModelOptions.KvCacheBytes.");
+        }
+
+        return sequence;
+    }
+
+    private void LoadPages(SessionReader reader, KvSequence sequence, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        int pages = (int)reader.Header.PageCount;
+        var buffer = new byte[(long)PageBytes * Math.Min(PagesPerBatch, pages)];
+        for (int first = 0; first < pages; first += PagesPerBatch)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            int begin = first;
+            int count = Math.Min(PagesPerBatch, pages - begin);
+            for (int i = 0; i < count; i++)
+            {
+                reader.ReadPage(begin + i, Slot(buffer, i, reader.Header.TokensOf(begin + i)));
+            }
+
+            engine.UseCache(_ =>
+            {
+                for (int i = 0; i < count; i++)
+                {
+                    int length = reader.Header.TokensOf(begin + i);
+                    sequence.Write(begin + i, length, Slot(buffer, i, length));
+                }
+
+                return count;
+            }).GetAwaiter().GetResult();
+            progress?.Report((double)(begin + count) / pages);
+        }
+    }
+
+    /// <summary>Room for one page of a batch.</summary>
+    private Span<byte> Slot(byte[] buffer, int index, int tokens) => buffer.AsSpan(index * PageBytes, tokens * header.BytesPerToken);
+}

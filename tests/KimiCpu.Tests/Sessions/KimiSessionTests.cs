@@ -1,0 +1,140 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Tests.Sessions;
+
+/// <summary>Sessions on the embedded model: what they keep, and when it is given back.</summary>
+[TestFixture]
+internal sealed class KimiSessionTests
+{
+    private const long PageBytes = 64L * 6 * 80 * 2;
+
+    private static readonly GenerationOptions s_greedy = new() { Temperature = 0, MaxTokens = 20, Thinking = false };
+
+    [Test]
+    public void A_session_keeps_the_prompt_and_the_answer_of_its_last_call()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.CreateSession();
+        Assert.That(session.TokenCount, Is.Zero);
+        GenerationResult result = session.Generate([KimiMessage.User("Who are you?")], s_greedy);
+        Assert.That(session.TokenCount, Is.EqualTo(result.Usage.PromptTokens + result.Usage.CompletionTokens - 1));
+        GenerationResult raw = session.Generate(new[] { 1, 2, 3 }.AsMemory(), s_greedy with { MaxTokens = 4 });
+        Assert.That(session.TokenCount, Is.EqualTo(3 + 4 - 1));
+        Assert.That(raw.Usage.CachedTokens, Is.Zero);
+    }
+
+    [Test]
+    public async Task A_session_keeps_what_a_cancelled_call_has_computed()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.CreateSession();
+        using var source = new CancellationTokenSource();
+        Assert.That(
+            async () =>
+            {
+                await foreach (GenerationUpdate update in session.GenerateAsync(new[] { 5, 6, 7 }.AsMemory(), s_greedy with { IgnoreEndOfText = true, MaxTokens = 8000 }, source.Token))
+                {
+                    await source.CancelAsync();
+                }
+            },
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(session.TokenCount, Is.GreaterThanOrEqualTo(3));
+        await foreach (GenerationUpdate update in session.GenerateAsync([KimiMessage.User("Who are you?")], s_greedy))
+        {
+            Assert.That(update.Result?.Usage.CachedTokens, Is.Null.Or.Zero);
+        }
+    }
+
+    [Test]
+    public void Other_calls_never_push_a_session_out_and_its_disposal_makes_room()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 8 * PageBytes });
+        int[] kept = [.. Enumerable.Range(0, 250)];
+        KimiSession session = model.CreateSession();
+        session.Generate(kept.AsMemory(), s_greedy with { MaxTokens = 1 });
+        Assert.That(model.CachePages.Free, Is.EqualTo(4));
+        for (int i = 1; i < 10; i++)
+        {
+            model.Generate(Enumerable.Repeat(i, 200).ToArray().AsMemory(), s_greedy with { MaxTokens = 1 });
+        }
+
+        Assert.That(session.Generate(kept.AsMemory(), s_greedy with { MaxTokens = 1 }).Usage.CachedTokens, Is.EqualTo(249));
+        int[] large = [.. Enumerable.Repeat(3, 400)];
+        Assert.That(
+            () => model.Generate(large.AsMemory(), s_greedy with { MaxTokens = 1 }),
+            Throws.TypeOf<ContextLengthException>().With.Message.Contains("4 of 8").And.Message.Contains("sessions"));
+        Assert.That(
+            () => model.Generate(large[..100].AsMemory(), s_greedy with { MaxTokens = 300, IgnoreEndOfText = true }),
+            Throws.TypeOf<ContextLengthException>().With.Message.Contains("sessions"));
+        session.Dispose();
+        session.Dispose();
+        Assert.That(model.Generate(large.AsMemory(), s_greedy with { MaxTokens = 1 }).Tokens, Has.Count.EqualTo(1));
+        Assert.That(model.CachePages.Free, Is.EqualTo(8));
+    }
+
+    [Test]
+    public void A_branch_takes_no_page_until_the_two_part()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.CreateSession();
+        session.ApplicationData = new byte[] { 1, 2, 3 };
+        int[] text = [.. Enumerable.Range(0, 200)];
+        session.Generate(text.AsMemory(), s_greedy with { MaxTokens = 1 });
+        int held = model.CachePages.Capacity - model.CachePages.Free;
+        KimiSession[] branches = [.. Enumerable.Range(0, 5).Select(_ => session.Branch())];
+        Assert.That(model.CachePages.Capacity - model.CachePages.Free, Is.EqualTo(held));
+        Assert.That(branches.Select(b => b.TokenCount), Is.All.EqualTo(session.TokenCount));
+        Assert.That(branches[0].ApplicationData.ToArray(), Is.EqualTo(new byte[] { 1, 2, 3 }));
+        branches[0].ApplicationData = new byte[] { 4 };
+        Assert.That(session.ApplicationData.Length, Is.EqualTo(3));
+        for (int i = 0; i < branches.Length; i++)
+        {
+            GenerationResult result = branches[i].Generate(new[] { text, [1000 + i] }.SelectMany(t => t).ToArray().AsMemory(), s_greedy with { MaxTokens = 1 });
+            Assert.That(result.Usage.CachedTokens, Is.EqualTo(200));
+            Assert.That(() => model.CachePages.Capacity - model.CachePages.Free, Is.EqualTo(held + 1 + i).After(2000, 5), "one page for the tokens that differ");
+        }
+
+        session.Dispose();
+        Assert.That(branches[0].TokenCount, Is.EqualTo(201));
+        Array.ForEach(branches, b => b.Dispose());
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(2000, 5));
+    }
+
+    [Test]
+    public void A_session_that_is_disposed_refuses_calls_and_one_of_a_model_that_is_disposed_too()
+    {
+        KimiModel model = KimiModel.OpenEmbedded();
+        KimiSession gone = model.CreateSession();
+        gone.Dispose();
+        Assert.That(() => gone.Generate([KimiMessage.User("hi")]), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => gone.GenerateAsync([KimiMessage.User("hi")]), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => gone.Branch(), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => gone.Save("never-written"), Throws.TypeOf<ObjectDisposedException>());
+        KimiSession left = model.CreateSession();
+        left.Generate([KimiMessage.User("hi")], s_greedy);
+        model.Dispose();
+        Assert.That(() => left.Generate([KimiMessage.User("hi")]), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => left.Save("never-written"), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => model.CreateSession(), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => model.LoadSession("never-read"), Throws.TypeOf<ObjectDisposedException>());
+        left.Dispose();
+        Assert.That(Directory.GetFiles(".", "never-written*"), Is.Empty);
+    }
+
+    [Test]
+    public void A_session_disposed_during_its_call_keeps_nothing()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        KimiSession session = model.CreateSession();
+        Task<GenerationResult> call = Task.Run(() => session.Generate([KimiMessage.User("Tell me a story.")], s_greedy with { MaxTokens = 200, IgnoreEndOfText = true }));
+        Assert.That(() => model.CachePages.Free, Is.LessThan(model.CachePages.Capacity).After(5000, 1));
+        session.Dispose();
+        Assert.That(call.Result.Tokens, Has.Count.EqualTo(200));
+        Assert.That(session.TokenCount, Is.Zero);
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(2000, 5));
+    }
+}
