@@ -6,6 +6,7 @@ using System.Runtime.CompilerServices;
 using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Constraints;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Generation;
@@ -315,7 +316,19 @@ public sealed class KimiModel : IKimiModel
         }
 
         int maxTokens = options.MaxTokens ?? (limit - prompt.Length);
-        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, format), streamed, cancellationToken);
+        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, format), streamed, ConstraintOf(options, format), cancellationToken);
+    }
+
+    private AnswerConstraint? ConstraintOf(GenerationOptions options, AnswerFormat format)
+    {
+        if (options.Constraint is null)
+        {
+            return null;
+        }
+
+        HashSet<int> end = [.. format.EndTokens, .. options.StopTokens.Where(Tokenizer.IsSpecial)];
+        var tokens = new AnswerTokens(end, format.ThinkToken, format.EndThinkToken, format.StartsThinking, options.Thinking);
+        return new AnswerConstraint(Tokenizer, tokens, options.Constraint, tools: null);
     }
 
     private GenerationResult Run(GenerationJob job)

@@ -16,6 +16,7 @@ internal static class GenerateCommand
     {
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
+        var constraint = new ConstraintOptions();
         var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; standard input if left out.", Arity = ArgumentArity.ZeroOrOne };
         var raw = new Option<bool>("--raw") { Description = "Continue the text as it is, without the chat template." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "With --raw: read names of control tokens in the prompt as those tokens." };
@@ -26,9 +27,10 @@ internal static class GenerateCommand
         var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, raw, allowSpecial, system, reasoning, json, stats };
         model.AddTo(command);
         sampling.AddTo(command);
+        constraint.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            GenerationOptions options = sampling.Read(parsed);
+            GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
             string text = parsed.GetValue(prompt) ?? streams.ReadText();
             using KimiModel opened = model.Open(parsed, streams);
             if (parsed.GetValue(stats))

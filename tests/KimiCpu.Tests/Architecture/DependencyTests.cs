@@ -25,7 +25,8 @@ internal sealed partial class DependencyTests
         ["Weights"] = ["Checkpoints", "Compute"],
         ["Model"] = ["Compute"],
         ["Tokens"] = ["Checkpoints"],
-        ["Generation"] = ["Compute", "Model", "Tokens"],
+        ["Constraints"] = ["Tokens"],
+        ["Generation"] = ["Compute", "Constraints", "Model", "Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
     };
 

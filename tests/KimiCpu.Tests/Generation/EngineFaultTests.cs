@@ -74,7 +74,7 @@ internal sealed class EngineFaultTests
         KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
         var options = new GenerationOptions { Temperature = 0, MaxTokens = 3 };
         var answer = new AnswerBuilder(tokenizer, options, new AnswerFormat(new HashSet<int>(), -1, -1, false));
-        var job = new GenerationJob([1, 2, 3], 3, options, answer, streamed: false, CancellationToken.None);
+        var job = new GenerationJob([1, 2, 3], 3, options, answer, streamed: false, constraint: null, CancellationToken.None);
         engine.Submit(job);
         return job.Completion.GetAwaiter().GetResult();
     }
