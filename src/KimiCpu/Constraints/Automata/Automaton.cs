@@ -21,10 +21,20 @@ internal sealed class Automaton
     private readonly Grammar _grammar;
     private readonly HashSet<StackFrame> _visited = [];
     private readonly List<StackFrame> _active = [];
-    private Tables _tables = new();
+    private Tables _tables;
     private bool _accepts;
 
-    public Automaton(Grammar grammar) => _grammar = grammar;
+    public Automaton(Grammar grammar)
+    {
+        _grammar = grammar;
+        _tables = new Tables(grammar.ClassCount);
+    }
+
+    /// <summary>Class of each byte, for <see cref="AutomatonState.Next"/>.</summary>
+    public ReadOnlySpan<byte> ClassOf => _grammar.ClassOf;
+
+    /// <summary>The state of the current tables from where nothing can be read.</summary>
+    public AutomatonState Dead => _tables.Dead;
 
     /// <summary>Before the first byte.</summary>
     public AutomatonState Start
@@ -43,7 +53,7 @@ internal sealed class Automaton
     {
         if (force || _tables.Frames.Count > MaxCachedFrames || _tables.States.Count > MaxCachedStates)
         {
-            _tables = new Tables();
+            _tables = new Tables(_grammar.ClassCount);
         }
     }
 
@@ -68,14 +78,33 @@ internal sealed class Automaton
     /// <summary>The state behind one more byte; dead where no text goes on so.</summary>
     /// <param name="state">Of the current tables.</param>
     /// <param name="value">The byte.</param>
-    public AutomatonState Step(AutomatonState state, byte value)
+    public AutomatonState Step(AutomatonState state, byte value) => state.Next[_grammar.ClassOf[value]] ??= Compute(state, value);
+
+    /// <summary>
+    /// A state from which the next bytes lead on in the same way: where a repetition is so far from its bounds that these bytes
+    /// cannot reach them, how many there were makes no difference.
+    /// </summary>
+    /// <param name="state">Of the current tables.</param>
+    /// <param name="bytes">How many bytes are looked at.</param>
+    public AutomatonState Canonical(AutomatonState state, int bytes)
     {
-        if (state.Frames.Length == 0)
+        if (state.Canonical is null)
         {
-            return _tables.Dead;
+            Begin();
+            _accepts = state.Accepts;
+            foreach (StackFrame frame in state.Frames)
+            {
+                StackFrame canonical = Canonical(frame, bytes);
+                if (_visited.Add(canonical))
+                {
+                    _active.Add(canonical);
+                }
+            }
+
+            state.Canonical = Finish();
         }
 
-        return state.Next[_grammar.ClassOf[value]] ??= Compute(state, value);
+        return state.Canonical;
     }
 
     public AutomatonState Read(AutomatonState state, ReadOnlySpan<byte> text)
@@ -86,6 +115,23 @@ internal sealed class Automaton
         }
 
         return state;
+    }
+
+    /// <summary>The bytes that lead from a state of the current tables back to it; see <see cref="ByteLoops"/>.</summary>
+    public ulong LoopsOf(AutomatonState state)
+    {
+        if (state.Loops is not { } loops)
+        {
+            loops = 0;
+            foreach (byte value in ByteLoops.Bytes)
+            {
+                loops |= Step(state, value) == state ? ByteLoops.BitOf(value) : 0;
+            }
+
+            state.Loops = loops;
+        }
+
+        return loops;
     }
 
     private AutomatonState Compute(AutomatonState state, byte value)
@@ -127,7 +173,7 @@ internal sealed class Automaton
 
         if (!_tables.States.TryGetValue(key, out AutomatonState? state))
         {
-            state = new AutomatonState(frames, _accepts, _grammar.ClassCount, _tables);
+            state = new AutomatonState(frames, _accepts, frames.Length == 0 ? _tables.Dead.Next : new AutomatonState?[_grammar.ClassCount], _tables);
             _tables.States.Add(key, state);
         }
 
@@ -265,12 +311,24 @@ internal sealed class Automaton
         return frame;
     }
 
+    private StackFrame Canonical(StackFrame frame, int bytes)
+    {
+        StackFrame? parent = frame.Parent is null ? null : Canonical(frame.Parent, bytes);
+        UInt128 state = frame.Rule is CounterRule counter ? (uint)counter.Canonical((int)frame.State, bytes) : frame.State;
+        return parent == frame.Parent && state == frame.State ? frame : Intern(frame.RuleIndex, frame.Rule, state, parent);
+    }
+
     private StackFrame? Adopt(StackFrame? frame) => frame is null ? null : Intern(frame.RuleIndex, frame.Rule, frame.State, Adopt(frame.Parent));
 
     /// <summary>What was found so far. Replaced as a whole when it grows too large.</summary>
     private sealed class Tables
     {
-        public Tables() => Dead = new AutomatonState([], false, 0, this);
+        public Tables(int classCount)
+        {
+            var next = new AutomatonState?[classCount];
+            Dead = new AutomatonState([], false, next, this);
+            next.AsSpan().Fill(Dead);
+        }
 
         public Dictionary<(int Rule, UInt128 State, int Parent), StackFrame> Frames { get; } = [];
 

@@ -6,7 +6,11 @@ using KimiCpu.Constraints.Masks;
 namespace KimiCpu.Constraints.Automata;
 
 /// <summary>All readings of a text so far: where each can read its next byte, and whether one ends here. Holds what was found about it.</summary>
-internal sealed class AutomatonState(StackFrame[] frames, bool accepts, int classCount, object owner)
+/// <param name="frames">See <see cref="Frames"/>.</param>
+/// <param name="accepts">See <see cref="Accepts"/>.</param>
+/// <param name="next">See <see cref="Next"/>; shared by all states that read nothing.</param>
+/// <param name="owner">See <see cref="Owner"/>.</param>
+internal sealed class AutomatonState(StackFrame[] frames, bool accepts, AutomatonState?[] next, object owner)
 {
     /// <summary>States that can read a byte, by rising number.</summary>
     public StackFrame[] Frames => frames;
@@ -18,7 +22,13 @@ internal sealed class AutomatonState(StackFrame[] frames, bool accepts, int clas
     public bool IsDead => frames.Length == 0 && !accepts;
 
     /// <summary>[class of byte]; null where not looked yet.</summary>
-    public AutomatonState?[] Next { get; } = new AutomatonState?[frames.Length == 0 ? 0 : classCount];
+    public AutomatonState?[] Next => next;
+
+    /// <summary>See <see cref="ByteLoops"/>; null until asked for.</summary>
+    public ulong? Loops { get; set; }
+
+    /// <summary>A state with the same mask; see <see cref="Automaton.Canonical(AutomatonState, int)"/>. Null until asked for.</summary>
+    public AutomatonState? Canonical { get; set; }
 
     /// <summary>The allowed tokens, once asked for.</summary>
     public TokenMask? Mask { get; set; }

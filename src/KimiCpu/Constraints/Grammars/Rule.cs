@@ -56,6 +56,13 @@ internal sealed class CounterRule(Rule item, int itemIndex, int min, int max) : 
     /// <summary>The state after one more item.</summary>
     public int After(int count) => max == Unbounded ? Math.Min(count + 1, min) : count + 1;
 
+    /// <summary>A count from which some bytes, and so at most as many items, lead on in the same way.</summary>
+    public int Canonical(int count, int bytes)
+    {
+        bool farFromMax = max == Unbounded || max - count > bytes;
+        return !farFromMax ? count : count >= min ? min : min - count > bytes ? 0 : count;
+    }
+
     public override int Height(UInt128 state) => (int)state < min ? item.Weight + item.Height(0) : 0;
 }
 

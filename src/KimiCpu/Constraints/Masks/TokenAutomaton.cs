@@ -54,7 +54,7 @@ internal sealed class TokenAutomaton
         {
             _automaton.Trim(force: _masks >= MaxCachedMasks);
             _masks = _masks >= MaxCachedMasks ? 0 : _masks;
-            AutomatonState current = _automaton.Adopt(state);
+            AutomatonState current = _automaton.Canonical(_automaton.Adopt(state), _tokens.All.Depth);
             if (current.Mask is null)
             {
                 current.Mask = Make(current);

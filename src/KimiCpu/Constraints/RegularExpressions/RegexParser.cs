@@ -233,14 +233,14 @@ internal sealed class RegexParser
 
             first = false;
             CodePointSet item = ClassItem(out int single);
+            if (single == '-' && Peek == '[')
+            {
+                throw Error("a subtraction of classes, which constraints do not support; write '\\[' for the character");
+            }
+
             if (Peek == '-' && _position + 1 < _pattern.Length && _pattern[_position + 1] != ']')
             {
                 _position++;
-                if (Peek == '[')
-                {
-                    throw Error("a subtraction of classes, which constraints do not support");
-                }
-
                 _ = ClassItem(out int last);
                 if (single < 0 || last < single)
                 {

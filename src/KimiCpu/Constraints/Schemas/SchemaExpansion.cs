@@ -15,8 +15,9 @@ namespace KimiCpu.Constraints.Schemas;
 internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget budget, bool overlaps = false)
 {
     private const int MaxAlternatives = 500;
+    private const int MaxDepth = 200;
 
-    private readonly HashSet<string> _checked = [];
+    private readonly Dictionary<string, List<SchemaElement[]>> _known = [];
     private readonly HashSet<string> _open = [];
 
     /// <summary>The alternatives of schemas that hold together.</summary>
@@ -34,14 +35,20 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
     private List<SchemaElement[]> Expand(SchemaElement schema)
     {
         budget.Check();
-        if (_checked.Add(schema.Path))
+        if (_known.TryGetValue(schema.Path, out List<SchemaElement[]>? known))
         {
-            SchemaKeywords.Check(schema);
+            return known;
         }
 
+        SchemaKeywords.Check(schema);
         if (schema.IsNothing)
         {
             return [];
+        }
+
+        if (_open.Count > MaxDepth)
+        {
+            throw schema.Error($"more than {MaxDepth} schemas refer to each other with no property or item in between");
         }
 
         if (!_open.Add(schema.Path))
@@ -78,6 +85,7 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
         }
 
         _open.Remove(schema.Path);
+        _known.Add(schema.Path, result);
         return result;
     }
 
