@@ -30,7 +30,7 @@ internal static class TileCode
     private const int PrefetchDistance = 4096;
 
     /// <summary>Cache lines that products of several tokens ask for with each group: a whole block while eight tokens are multiplied.</summary>
-    public const int LinesOfGroup = 4;
+    public const int LinesOfGroup = 8;
 
     public static int MaxTokens(CallingConvention convention) => (convention.Vectors.Count - FixedRegisters) / RegistersPerToken;
 

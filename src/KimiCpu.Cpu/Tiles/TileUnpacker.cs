@@ -198,42 +198,51 @@ internal static unsafe class TileUnpacker
         return done;
     }
 
+    /// <summary>All in registers: an array of vectors would pass through memory.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Nibbles16x4(byte* data, long rowBytes, byte* record, long laneBytes)
     {
-        // Groups of rows 4i … 4i + 3: after two steps vector d of a quad has, in its 128-bit lane k, dword d of group k.
-        Vector512<uint>* quads = stackalloc Vector512<uint>[16];
-        for (int i = 0; i < 4; i++)
-        {
-            byte* at = data + (4 * i * rowBytes);
-            Vector512<uint> a = Vector512.Load(at).AsUInt32();
-            Vector512<uint> b = Vector512.Load(at + rowBytes).AsUInt32();
-            Vector512<uint> c = Vector512.Load(at + (2 * rowBytes)).AsUInt32();
-            Vector512<uint> d = Vector512.Load(at + (3 * rowBytes)).AsUInt32();
-            Vector512<ulong> ab0 = Avx512F.UnpackLow(a, b).AsUInt64();
-            Vector512<ulong> ab1 = Avx512F.UnpackHigh(a, b).AsUInt64();
-            Vector512<ulong> cd0 = Avx512F.UnpackLow(c, d).AsUInt64();
-            Vector512<ulong> cd1 = Avx512F.UnpackHigh(c, d).AsUInt64();
-            quads[i] = Avx512F.UnpackLow(ab0, cd0).AsUInt32();
-            quads[4 + i] = Avx512F.UnpackHigh(ab0, cd0).AsUInt32();
-            quads[8 + i] = Avx512F.UnpackLow(ab1, cd1).AsUInt32();
-            quads[12 + i] = Avx512F.UnpackHigh(ab1, cd1).AsUInt32();
-        }
+        Quad(data, rowBytes, out Vector512<uint> a0, out Vector512<uint> b0, out Vector512<uint> c0, out Vector512<uint> d0);
+        Quad(data + (4 * rowBytes), rowBytes, out Vector512<uint> a1, out Vector512<uint> b1, out Vector512<uint> c1, out Vector512<uint> d1);
+        Quad(data + (8 * rowBytes), rowBytes, out Vector512<uint> a2, out Vector512<uint> b2, out Vector512<uint> c2, out Vector512<uint> d2);
+        Quad(data + (12 * rowBytes), rowBytes, out Vector512<uint> a3, out Vector512<uint> b3, out Vector512<uint> c3, out Vector512<uint> d3);
+        StoreGroups(a0, a1, a2, a3, record, laneBytes);
+        StoreGroups(b0, b1, b2, b3, record + WeightTile.VectorBytes, laneBytes);
+        StoreGroups(c0, c1, c2, c3, record + (2 * WeightTile.VectorBytes), laneBytes);
+        StoreGroups(d0, d1, d2, d3, record + (3 * WeightTile.VectorBytes), laneBytes);
+    }
 
+    /// <summary>Four rows of 64 bytes: vectors of dwords 0, 1, 2 and 3 of each group, a group a 128-bit lane, a row an element.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Quad(byte* data, long rowBytes, out Vector512<uint> first, out Vector512<uint> second, out Vector512<uint> third, out Vector512<uint> fourth)
+    {
+        Vector512<uint> a = Vector512.Load(data).AsUInt32();
+        Vector512<uint> b = Vector512.Load(data + rowBytes).AsUInt32();
+        Vector512<uint> c = Vector512.Load(data + (2 * rowBytes)).AsUInt32();
+        Vector512<uint> d = Vector512.Load(data + (3 * rowBytes)).AsUInt32();
+        Vector512<ulong> ab0 = Avx512F.UnpackLow(a, b).AsUInt64();
+        Vector512<ulong> ab1 = Avx512F.UnpackHigh(a, b).AsUInt64();
+        Vector512<ulong> cd0 = Avx512F.UnpackLow(c, d).AsUInt64();
+        Vector512<ulong> cd1 = Avx512F.UnpackHigh(c, d).AsUInt64();
+        first = Avx512F.UnpackLow(ab0, cd0).AsUInt32();
+        second = Avx512F.UnpackHigh(ab0, cd0).AsUInt32();
+        third = Avx512F.UnpackLow(ab1, cd1).AsUInt32();
+        fourth = Avx512F.UnpackHigh(ab1, cd1).AsUInt32();
+    }
+
+    /// <summary>One dword of four groups, from four times four rows, to the records of the groups.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreGroups(Vector512<uint> a, Vector512<uint> b, Vector512<uint> c, Vector512<uint> d, byte* target, long laneBytes)
+    {
         Vector512<uint> mask = Vector512.Create(0x0F0F0F0Fu);
-        for (int d = 0; d < 4; d++)
-        {
-            Vector512<uint>* q = quads + (4 * d);
-            Vector512<uint> low01 = Avx512F.Shuffle4x128(q[0], q[1], 0b01_00_01_00);
-            Vector512<uint> high01 = Avx512F.Shuffle4x128(q[0], q[1], 0b11_10_11_10);
-            Vector512<uint> low23 = Avx512F.Shuffle4x128(q[2], q[3], 0b01_00_01_00);
-            Vector512<uint> high23 = Avx512F.Shuffle4x128(q[2], q[3], 0b11_10_11_10);
-            byte* target = record + (d * WeightTile.VectorBytes);
-            Store(Avx512F.Shuffle4x128(low01, low23, 0b10_00_10_00), target, mask);
-            Store(Avx512F.Shuffle4x128(low01, low23, 0b11_01_11_01), target + laneBytes, mask);
-            Store(Avx512F.Shuffle4x128(high01, high23, 0b10_00_10_00), target + (2 * laneBytes), mask);
-            Store(Avx512F.Shuffle4x128(high01, high23, 0b11_01_11_01), target + (3 * laneBytes), mask);
-        }
+        Vector512<uint> low01 = Avx512F.Shuffle4x128(a, b, 0b01_00_01_00);
+        Vector512<uint> low23 = Avx512F.Shuffle4x128(c, d, 0b01_00_01_00);
+        Store(Avx512F.Shuffle4x128(low01, low23, 0b10_00_10_00), target, mask);
+        Store(Avx512F.Shuffle4x128(low01, low23, 0b11_01_11_01), target + laneBytes, mask);
+        Vector512<uint> high01 = Avx512F.Shuffle4x128(a, b, 0b11_10_11_10);
+        Vector512<uint> high23 = Avx512F.Shuffle4x128(c, d, 0b11_10_11_10);
+        Store(Avx512F.Shuffle4x128(high01, high23, 0b10_00_10_00), target + (2 * laneBytes), mask);
+        Store(Avx512F.Shuffle4x128(high01, high23, 0b11_01_11_01), target + (3 * laneBytes), mask);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -244,39 +253,54 @@ internal static unsafe class TileUnpacker
     }
 
     /// <summary>Scales of 16 rows x 16 groups to 16 records of 16 rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Transpose16x16(ushort* scales, int stride, byte* record, long laneBytes)
     {
-        Vector256<ushort>* v = stackalloc Vector256<ushort>[16];
-        Vector256<ushort>* w = stackalloc Vector256<ushort>[16];
-        for (int i = 0; i < 8; i++)
-        {
-            Vector256<ushort> a = Vector256.Load(scales + ((long)i * stride));
-            Vector256<ushort> b = Vector256.Load(scales + ((long)(i + 8) * stride));
-            v[2 * i] = Avx2.UnpackLow(a, b);
-            v[(2 * i) + 1] = Avx2.UnpackHigh(a, b);
-        }
-
-        Interleave(v, w);
-        Interleave(w, v);
-        Interleave(v, w);
-
-        // Lower halves hold groups 0 … 7, upper halves groups 8 … 15; rows 0 … 7 in the even vectors, 8 … 15 in the odd ones.
-        for (int i = 0; i < 8; i++)
-        {
-            Vector256<ushort> a = w[2 * i];
-            Vector256<ushort> b = w[(2 * i) + 1];
-            Avx2.Permute2x128(a, b, 0x20).Store((ushort*)(record + (i * laneBytes)));
-            Avx2.Permute2x128(a, b, 0x31).Store((ushort*)(record + ((i + 8) * laneBytes)));
-        }
+        // Rows r and r + 8, element by element, then again with those 4, 2 and 1 rows apart: rows 0 … 15 of a group side by side.
+        Vector512<ushort> a = Alternate(scales, scales + (8L * stride));
+        Vector512<ushort> b = Alternate(scales + stride, scales + (9L * stride));
+        Vector512<ushort> c = Alternate(scales + (2L * stride), scales + (10L * stride));
+        Vector512<ushort> d = Alternate(scales + (3L * stride), scales + (11L * stride));
+        Vector512<ushort> e = Alternate(scales + (4L * stride), scales + (12L * stride));
+        Vector512<ushort> f = Alternate(scales + (5L * stride), scales + (13L * stride));
+        Vector512<ushort> g = Alternate(scales + (6L * stride), scales + (14L * stride));
+        Vector512<ushort> h = Alternate(scales + (7L * stride), scales + (15L * stride));
+        (Vector512<ushort> ae, Vector512<ushort> ae2) = Zip(a, e);
+        (Vector512<ushort> bf, Vector512<ushort> bf2) = Zip(b, f);
+        (Vector512<ushort> cg, Vector512<ushort> cg2) = Zip(c, g);
+        (Vector512<ushort> dh, Vector512<ushort> dh2) = Zip(d, h);
+        EightGroups(ae, bf, cg, dh, record, laneBytes);
+        EightGroups(ae2, bf2, cg2, dh2, record + (8 * laneBytes), laneBytes);
     }
 
-    /// <summary>One step of a perfect shuffle: elements of vector i and i + 8 alternate in vectors 2 i and 2 i + 1.</summary>
-    private static void Interleave(Vector256<ushort>* source, Vector256<ushort>* target)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void EightGroups(Vector512<ushort> ae, Vector512<ushort> bf, Vector512<ushort> cg, Vector512<ushort> dh, byte* record, long laneBytes)
     {
-        for (int i = 0; i < 8; i++)
-        {
-            target[2 * i] = Avx2.UnpackLow(source[i], source[i + 8]);
-            target[(2 * i) + 1] = Avx2.UnpackHigh(source[i], source[i + 8]);
-        }
+        (Vector512<ushort> aceg, Vector512<ushort> aceg2) = Zip(ae, cg);
+        (Vector512<ushort> bdfh, Vector512<ushort> bdfh2) = Zip(bf, dh);
+        TwoPairs(aceg, bdfh, record, laneBytes);
+        TwoPairs(aceg2, bdfh2, record + (4 * laneBytes), laneBytes);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void TwoPairs(Vector512<ushort> aceg, Vector512<ushort> bdfh, byte* record, long laneBytes)
+    {
+        (Vector512<ushort> first, Vector512<ushort> second) = Zip(aceg, bdfh);
+        first.GetLower().Store((ushort*)record);
+        first.GetUpper().Store((ushort*)(record + laneBytes));
+        second.GetLower().Store((ushort*)(record + (2 * laneBytes)));
+        second.GetUpper().Store((ushort*)(record + (3 * laneBytes)));
+    }
+
+    /// <summary>16 elements of each of two rows in turn.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<ushort> Alternate(ushort* first, ushort* second) => Zip(Vector512.Create(Vector256.Load(first), default), Vector512.Create(Vector256.Load(second), default)).First;
+
+    /// <summary>Elements of two vectors in turn.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector512<ushort> First, Vector512<ushort> Second) Zip(Vector512<ushort> a, Vector512<ushort> b)
+    {
+        Vector512<ushort> order = Vector512.Create((ushort)0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47);
+        return (Avx512BW.PermuteVar32x16x2(a, order, b), Avx512BW.PermuteVar32x16x2(a, order + Vector512.Create((ushort)16), b));
     }
 }
