@@ -136,10 +136,10 @@ internal sealed class GenerationJob
     }
 
     /// <summary>Ends the call without a result; what it has computed is good and stays in the cache.</summary>
-    public void Stop(Exception reason, KvCache cache)
+    public void Cancel(KvCache cache)
     {
         Leave(cache);
-        Fail(reason);
+        Fail(new OperationCanceledException(CancellationToken));
     }
 
     public void Fail(Exception error)
