@@ -40,8 +40,8 @@ try
     bool terminal = !Console.IsInputRedirected && !Console.IsOutputRedirected;
     bool colours = terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
     using var cancellation = new CancellationSwitch();
-    using KimiSession session = model.CreateSession();
-    await new TerminalChat(model, session, options, system, Console.In, Console.Out, Console.Error, terminal, colours).RunAsync(cancellation);
+    using var chat = new TerminalChat(model, model.CreateSession(), options, system, Console.In, Console.Out, Console.Error, terminal, colours);
+    await chat.RunAsync(cancellation);
     return 0;
 }
 catch (Exception e) when (e is FormatException or OverflowException or CheckpointException or KimiException or ArgumentOutOfRangeException)

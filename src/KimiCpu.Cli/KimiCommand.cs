@@ -36,6 +36,12 @@ internal static class KimiCommand
         try
         {
             var configuration = new InvocationConfiguration { Output = streams.Output, Error = streams.Error, EnableDefaultExceptionHandler = false };
+            if (parsed.CommandResult.Command.Name == ChatCommand.Name)
+            {
+                // There Ctrl-C stops an answer; the handler that this switches off ends the program two seconds later.
+                configuration.ProcessTerminationTimeout = null;
+            }
+
             return await parsed.InvokeAsync(configuration, cancellation.Token);
         }
         catch (OperationCanceledException)

@@ -180,22 +180,12 @@ public sealed class KimiModel : IKimiModel
         GenerateAsync([KimiMessage.User(prompt)], options, cancellationToken);
 
     /// <inheritdoc/>
-    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        ArgumentNullException.ThrowIfNull(messages);
-
-        // A job is made per enumeration, but bad arguments are reported here, where the caller sees them.
-        KimiMessage[] conversation = [.. messages];
-        _ = ChatJob(conversation, options, streamed: true, cancellationToken);
-        return Stream(token => ChatJob(conversation, options, streamed: true, token), cancellationToken);
-    }
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
+        GenerateAsync(messages, options, session: null, cancellationToken);
 
     /// <inheritdoc/>
-    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        _ = RawJob(tokens, options, streamed: true, cancellationToken);
-        return Stream(token => RawJob(tokens, options, streamed: true, token), cancellationToken);
-    }
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
+        GenerateAsync(tokens, options, session: null, cancellationToken);
 
     /// <inheritdoc/>
     public KimiSession CreateSession()
@@ -237,20 +227,23 @@ public sealed class KimiModel : IKimiModel
     internal GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
         Run(Of(session, RawJob(tokens, options, streamed: false, cancellationToken)));
 
-    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken)
+    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken)
     {
+        ArgumentNullException.ThrowIfNull(messages);
+
+        // A job is made per enumeration, but bad arguments are reported here, where the caller sees them.
         KimiMessage[] conversation = [.. messages];
         _ = ChatJob(conversation, options, streamed: true, cancellationToken);
         return Stream(token => Of(session, ChatJob(conversation, options, streamed: true, token)), cancellationToken);
     }
 
-    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState session, CancellationToken cancellationToken)
+    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken)
     {
         _ = RawJob(tokens, options, streamed: true, cancellationToken);
         return Stream(token => Of(session, RawJob(tokens, options, streamed: true, token)), cancellationToken);
     }
 
-    private static GenerationJob Of(SessionState session, GenerationJob job)
+    private static GenerationJob Of(SessionState? session, GenerationJob job)
     {
         job.Session = session;
         return job;

@@ -56,8 +56,8 @@ public sealed record KimiModelOptions
     /// <summary>
     /// Whether what a call has computed stays in the cache, for calls whose prompts begin with the same tokens. Never
     /// changes an answer, to the bit. Where this is off, calls outside of sessions begin from nothing and leave nothing, and
-    /// sessions share only while they are open. Turn it off where callers must not learn from the time to the first token
-    /// what others have asked. Default true.
+    /// those of a session go on from what it or the session that it was branched from keeps, and from nothing else. Turn it
+    /// off where callers must not learn from the time to the first token what others have asked. Default true.
     /// </summary>
     public bool PrefixCaching { get; init; } = true;
 

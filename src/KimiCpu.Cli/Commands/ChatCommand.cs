@@ -10,13 +10,15 @@ namespace KimiCpu.Cli.Commands;
 /// <summary><c>kimi chat</c>.</summary>
 internal static class ChatCommand
 {
+    public const string Name = "chat";
+
     public static Command Make(CliStreams streams)
     {
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
         var system = new Option<string?>("--system") { Description = "An instruction for the model.", HelpName = "TEXT" };
         var file = new Option<string?>("--session") { Description = "Go on with the conversation in this file, if it exists, and save it there at the end.", HelpName = "FILE" };
-        var command = new Command("chat", "Talks with the model. At a terminal: /reset, /think on|off, /exit, Ctrl-C stops an answer. In a pipe: a question a line.") { system, file };
+        var command = new Command(Name, "Talks with the model. At a terminal: /reset, /think on|off, /exit, Ctrl-C stops an answer. In a pipe: a question a line.") { system, file };
         model.AddTo(command);
         sampling.AddTo(command);
         command.SetAction(async (parsed, _) =>
@@ -24,17 +26,27 @@ internal static class ChatCommand
             var options = sampling.Read(parsed);
             using KimiModel opened = model.Open(parsed, streams);
             string? path = parsed.GetValue(file);
-            using KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage> messages);
+            KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage> messages);
             using var cancellation = new CancellationSwitch();
             using var input = new StreamReader(streams.Input);
-            var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours);
+            using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours);
             if (messages.Count > 0)
             {
                 chat.GoOn(messages);
             }
 
+            var saving = new object();
             cancellation.AtPrompt = SaveBeforeEnd;
-            await chat.RunAsync(cancellation);
+            try
+            {
+                await chat.RunAsync(cancellation);
+            }
+            catch
+            {
+                SaveBeforeEnd();
+                throw;
+            }
+
             Save();
             return KimiCommand.Ok;
 
@@ -46,16 +58,22 @@ internal static class ChatCommand
                 }
                 catch (Exception e)
                 {
-                    // On the terminal's own thread nobody else would catch it.
+                    // On the terminal's own thread nobody else would catch it, and an error that ends the chat is told by itself.
                     streams.Error.WriteLine(e.Message);
                 }
             }
 
             void Save()
             {
-                if (path is not null)
+                if (path is null)
                 {
-                    ChatFile.Save(path, session, chat.Messages, streams);
+                    return;
+                }
+
+                // A Ctrl-C while the end is saved waits for it.
+                lock (saving)
+                {
+                    ChatFile.Save(path, chat.Session, chat.Messages, streams);
                 }
             }
         });

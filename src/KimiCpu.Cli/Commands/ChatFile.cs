@@ -13,10 +13,17 @@ internal static class ChatFile
 {
     /// <summary>Goes on with the file, or begins a session where there is none.</summary>
     /// <exception cref="SessionFileException">It is no conversation, or not this model's.</exception>
+    /// <exception cref="IOException">Nothing could be saved there.</exception>
     public static KimiSession Open(IKimiModel model, string? path, CliStreams streams, out IReadOnlyList<KimiMessage> messages)
     {
         messages = [];
-        if (path is null || !File.Exists(path))
+        if (path is null)
+        {
+            return model.CreateSession();
+        }
+
+        CheckPlace(path);
+        if (!File.Exists(path))
         {
             return model.CreateSession();
         }
@@ -52,6 +59,25 @@ internal static class ChatFile
             json.WriteEndArray();
         }));
         session.Save(path, progress);
+    }
+
+    /// <summary>Whether the conversation can be saved should be known before it begins.</summary>
+    private static void CheckPlace(string path)
+    {
+        string full = Path.GetFullPath(path);
+        string folder = Path.GetDirectoryName(full) ?? full;
+        if (Directory.Exists(full))
+        {
+            throw new IOException($"'{path}' is a folder; --session takes a file.");
+        }
+
+        if (!Directory.Exists(folder))
+        {
+            throw new DirectoryNotFoundException($"The conversation could not be saved in '{path}': there is no folder '{folder}'.");
+        }
+
+        // Saving writes beside the file, so the folder must take a new one.
+        using var probe = new FileStream($"{full}.{Guid.NewGuid():N}.unfinished", FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
     }
 
     private static List<KimiMessage> Read(string path, ReadOnlyMemory<byte> data)

@@ -12,12 +12,11 @@ namespace KimiCpu.Cli.Terminal;
 /// A conversation in a terminal: answers stream, reasoning is set apart, Ctrl-C stops an answer and not the program.
 /// Piped input is answered line by line without decoration. It needs nothing but the library's public face.
 /// </summary>
-internal sealed class TerminalChat
+internal sealed class TerminalChat : IDisposable
 {
     private const string Help = "/reset begins anew, /think on|off switches reasoning, /exit leaves; Ctrl-C stops an answer.";
 
     private readonly IKimiModel _model;
-    private readonly KimiSession _session;
     private readonly TextReader _input;
     private readonly TextWriter _output;
     private readonly TextWriter _error;
@@ -29,7 +28,7 @@ internal sealed class TerminalChat
     private GenerationOptions _options;
 
     /// <param name="model">Answers.</param>
-    /// <param name="session">Keeps the conversation's cache.</param>
+    /// <param name="session">Keeps the conversation's cache; disposed with the chat.</param>
     /// <param name="options">For every answer.</param>
     /// <param name="system">An instruction for the model; null for none.</param>
     /// <param name="input">Questions, a line each.</param>
@@ -40,7 +39,7 @@ internal sealed class TerminalChat
     public TerminalChat(IKimiModel model, KimiSession session, GenerationOptions options, string? system, TextReader input, TextWriter output, TextWriter error, bool decorated, bool coloured)
     {
         _model = model;
-        _session = session;
+        Session = session;
         _options = options;
         _system = system;
         _input = input;
@@ -50,6 +49,9 @@ internal sealed class TerminalChat
         _coloured = coloured;
         Reset();
     }
+
+    /// <summary>Keeps the conversation's cache; another one from each /reset on.</summary>
+    public KimiSession Session { get; private set; }
 
     /// <summary>The conversation so far.</summary>
     public IReadOnlyList<KimiMessage> Messages => _messages;
@@ -70,6 +72,8 @@ internal sealed class TerminalChat
         _messages.AddRange(messages);
     }
 
+    public void Dispose() => Session.Dispose();
+
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
     /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
     public async Task RunAsync(CancellationSwitch cancellation)
@@ -80,7 +84,7 @@ internal sealed class TerminalChat
             _error.WriteLine(Help);
             if (_earlier > 0)
             {
-                _error.WriteLine($"The conversation of {_earlier} messages goes on; {_session.TokenCount} tokens are cached.");
+                _error.WriteLine($"The conversation of {_earlier} messages goes on; {Session.TokenCount} tokens are cached.");
             }
         }
 
@@ -110,6 +114,10 @@ internal sealed class TerminalChat
         {
             case "/reset":
                 Reset();
+
+                // The old one would keep its tokens, from others in the cache and for whoever reads its file.
+                Session.Dispose();
+                Session = _model.CreateSession();
                 _error.WriteLine("The conversation begins anew.");
                 return true;
             case "/think on" or "/think off":
@@ -148,7 +156,7 @@ internal sealed class TerminalChat
         using CancellationTokenSource source = cancellation.Begin();
         try
         {
-            await foreach (GenerationUpdate update in _session.GenerateAsync(_messages, _options, source.Token))
+            await foreach (GenerationUpdate update in Session.GenerateAsync(_messages, _options, source.Token))
             {
                 ShowReasoning(update.Reasoning, ref reasoning);
                 if (update.Text.Length > 0)

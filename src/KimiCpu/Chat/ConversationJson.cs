@@ -27,7 +27,8 @@ internal static class ConversationJson
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(utf8);
+            // Some editors begin a file with a mark that JSON does not know.
+            using JsonDocument document = JsonDocument.Parse(utf8.Span.StartsWith(Encoding.UTF8.Preamble) ? utf8[Encoding.UTF8.Preamble.Length..] : utf8);
             return Read(document.RootElement);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)

@@ -56,6 +56,7 @@ public sealed class KimiTool
     internal static KimiTool Parse(JsonElement declaration)
     {
         bool valid = declaration.ValueKind == JsonValueKind.Object
+            && (!declaration.TryGetProperty("type", out JsonElement type) || (type.ValueKind == JsonValueKind.String && type.ValueEquals("function")))
             && declaration.TryGetProperty("function", out JsonElement function)
             && function.ValueKind == JsonValueKind.Object
             && function.TryGetProperty("name", out JsonElement name)

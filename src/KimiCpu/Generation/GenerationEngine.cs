@@ -202,7 +202,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             if (_running[i].CancellationToken.IsCancellationRequested)
             {
-                End(_running[i], j => j.Stop(new OperationCanceledException(j.CancellationToken), _cache));
+                End(_running[i], j => j.Cancel(_cache));
             }
         }
     }
@@ -266,12 +266,10 @@ internal sealed class GenerationEngine : IDisposable
 
         if (_batch.RowCount == 0 && _running.Count > 0)
         {
-            // Everybody waits for a page: the youngest gives way.
-            End(_running[^1], job => job.Stop(
-                new ContextLengthException(
-                    $"The cache budget of {_cache.PageCapacity} pages ({_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by {_running.Count} calls at once and the open sessions, and this one came last. "
-                    + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions."),
-                _cache));
+            // Everybody waits for a page: the youngest gives way. Its session keeps what it had, or no page would become free.
+            End(_running[^1], job => job.Fail(new ContextLengthException(
+                $"The cache budget of {_cache.PageCapacity} pages ({(long)_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by {_running.Count} calls at once and the open sessions, and this one came last. "
+                + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions.")));
         }
 
         return _batch.RowCount > 0;
@@ -381,7 +379,8 @@ internal sealed class GenerationEngine : IDisposable
 
     private void End(GenerationJob job, Action<GenerationJob> how)
     {
-        _running.Remove(job);
+        // In this order a job whose end fails is still known to FailAll, and its caller does not wait forever.
         how(job);
+        _running.Remove(job);
     }
 }

@@ -99,18 +99,31 @@ internal sealed class GenerationJob
     {
         Sequence = cache.CreateSequence(shares: cache.KeepsPrefixes || Session is not null);
         CachedTokens = 0;
-        Adopt();
+        AdoptFirst();
         if (!Sequence.TryExtend(Prompt.Length - Sequence.Length))
         {
             Release();
             return false;
         }
 
-        Adopt();
+        AdoptFirst();
         return true;
+
+        // Where calls share nothing, a session's call still goes on from the session.
+        void AdoptFirst()
+        {
+            if (cache.KeepsPrefixes)
+            {
+                Adopt();
+            }
+            else if (Session?.Held is { } own)
+            {
+                CachedTokens += Sequence.Adopt(Prompt, own);
+            }
+        }
     }
 
-    /// <summary>Takes what others have computed of the prompt meanwhile.</summary>
+    /// <summary>Takes what others have computed of the prompt meanwhile, where calls share.</summary>
     public void Adopt() => CachedTokens += Sequence!.Adopt(Prompt);
 
     /// <summary>Notes that the first step with this job begins.</summary>
@@ -138,10 +151,10 @@ internal sealed class GenerationJob
     }
 
     /// <summary>Ends the call without a result; what it has computed is good and stays in the cache.</summary>
-    public void Stop(Exception reason, KvCache cache)
+    public void Cancel(KvCache cache)
     {
         Leave(cache);
-        Fail(reason);
+        Fail(new OperationCanceledException(CancellationToken));
     }
 
     public void Fail(Exception error)

@@ -32,13 +32,16 @@ internal sealed class SessionState : IDisposable
     private SessionState(GenerationEngine engine, HeldPrefix? held) => (_engine, _held) = (engine, held);
 
     /// <summary>Tokens in the cache.</summary>
-    public int Length
+    public int Length => Held?.Length ?? 0;
+
+    /// <summary>The tokens as they are now, null where there are none. Its pages are for the engine's thread, which alone releases them.</summary>
+    public KvPrefix? Held
     {
         get
         {
             lock (_gate)
             {
-                return _held?.Prefix.Length ?? 0;
+                return _held?.Prefix;
             }
         }
     }

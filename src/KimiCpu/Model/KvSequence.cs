@@ -35,22 +35,27 @@ internal sealed class KvSequence : IDisposable
 
     /// <summary>
     /// Goes on as far as others have computed the same text: whole pages are shared, and of the page where the texts part a
-    /// copy is made, where this sequence has a page to copy to.
+    /// copy is made, where this sequence has a page to copy to. A cache that keeps no prefixes gives nothing.
     /// </summary>
     /// <param name="text">The sequence's tokens, those that are in the cache already and those to come. The last one is left to be computed.</param>
     /// <returns>Tokens gained.</returns>
-    public int Adopt(ReadOnlySpan<int> text)
-    {
-        if (!_shares)
-        {
-            return 0;
-        }
+    public int Adopt(ReadOnlySpan<int> text) => _shares && _cache.KeepsPrefixes ? Adopt(text, null) : 0;
 
+    /// <summary>The same from one prefix alone, whatever else the cache holds; for a sequence that has begun from nothing else.</summary>
+    /// <param name="text">The sequence's tokens; see <see cref="Adopt(ReadOnlySpan{int})"/>.</param>
+    /// <param name="prefix">Held by somebody.</param>
+    /// <returns>Tokens gained.</returns>
+    public int Adopt(ReadOnlySpan<int> text, KvPrefix prefix) => Adopt(text, (prefix.Pages(), prefix.Length));
+
+    private int Adopt(ReadOnlySpan<int> text, (CachedPage[] Pages, int Length)? only)
+    {
         int before = Length;
         while (true)
         {
             int start = _sharedPages * KvPage.Tokens;
-            int common = PrefixTree.Find(_lastShared, text[start..^1], out CachedPage? page);
+            int common = only is { } prefix
+                ? Common(prefix.Pages.ElementAtOrDefault(_sharedPages), prefix.Length - start, text[start..^1], out CachedPage? page)
+                : PrefixTree.Find(_lastShared, text[start..^1], out page);
             if (start + common <= Length)
             {
                 break;
@@ -198,6 +203,12 @@ internal sealed class KvSequence : IDisposable
         (_lastShared, _sharedPages, _table, Length) = (_cache.Prefixes.Root, 0, [], 0);
         _pages.Clear();
         _ownTokens.Clear();
+    }
+
+    private static int Common(CachedPage? page, int tokens, ReadOnlySpan<int> text, out CachedPage? common)
+    {
+        common = page;
+        return page is null ? 0 : page.Tokens.AsSpan(0, Math.Min(page.Tokens.Length, tokens)).CommonPrefixLength(text);
     }
 
     private void Count(int tokens)

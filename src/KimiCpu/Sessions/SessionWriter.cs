@@ -23,7 +23,9 @@ internal sealed class SessionWriter : IDisposable
     {
         _path = Path.GetFullPath(path);
         _unfinished = $"{_path}.{Guid.NewGuid():N}.unfinished";
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None };
+
+        // Without a buffer: one that cannot be written to a full drive would fail again when the file is closed, and stay behind.
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 0 };
         if (!OperatingSystem.IsWindows())
         {
             // A conversation is nobody else's business.

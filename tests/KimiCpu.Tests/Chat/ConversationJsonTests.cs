@@ -39,10 +39,16 @@ internal sealed class ConversationJsonTests
     [TestCase("""{"messages":[{"role":"user","content":[{"type":"text"}]}]}""", "messages[0].content[0].text is missing")]
     [TestCase("""{"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f"}}]}]}""", "messages[0].tool_calls[0].function.arguments is missing")]
     [TestCase("""{"messages":[],"tools":[{"type":"function"}]}""", "tools[0]: A tool is an object")]
+    [TestCase("""{"messages":[],"tools":[{"type":"web_search","function":{"name":"f"}}]}""", "tools[0]: A tool is an object")]
+    [TestCase("""{"messages":[],"tools":[{"type":null,"function":{"name":"f"}}]}""", "tools[0]: A tool is an object")]
     [TestCase("""{"messages":[],"tools":[{"function":{"name":"f","x":"\ud800"}}]}""", "tools[0]")]
     [TestCase("""{"messages":[],"thinking":1}""", "thinking: expected true or false")]
     public void Mistakes_are_told_with_their_place(string json, string message) =>
         Assert.That(() => Read(json), Throws.TypeOf<FormatException>().With.Message.Contains(message));
+
+    [Test]
+    public void Files_may_begin_with_a_byte_order_mark() =>
+        Assert.That(ConversationJson.Read((byte[])[.. Encoding.UTF8.Preamble, .. """[{"role":"user","content":"hi"}]"""u8]).Messages.Single().Content, Is.EqualTo("hi"));
 
     [Test]
     public void Images_are_not_supported() => Assert.That(

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
@@ -120,6 +121,71 @@ internal sealed class KimiCommandTests
         }
 
         Assert.That((await Run(chat, "hi\n")).Error, Does.Contain("no conversation of `kimi chat`"));
+    }
+
+    [Test]
+    public async Task A_place_where_a_session_cannot_be_saved_is_told_before_the_chat()
+    {
+        (int code, string output, string error) = await Run(["chat", "--session", Path.Combine(_folder, "none", "x")], "hi\n");
+        Assert.That((code, output), Is.EqualTo((KimiCommand.Failed, "")));
+        Assert.That(error, Does.Contain("there is no folder").And.Contain("none"));
+        (code, output, error) = await Run(["chat", "--session", _folder], "hi\n");
+        Assert.That((code, output), Is.EqualTo((KimiCommand.Failed, "")));
+        Assert.That(error, Does.Contain("is a folder"));
+        Assert.That(Directory.GetFileSystemEntries(_folder), Is.Empty);
+    }
+
+    [Test]
+    public async Task A_conversation_that_was_reset_is_not_in_its_file()
+    {
+        string file = Path.Combine(_folder, "anna.session");
+        Assert.That((await Run(["chat", "--no-think", "--session", file, "--system", "Be brief."], "My name is Anna.\n/reset\n")).Code, Is.Zero);
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.LoadSession(file);
+        Assert.That(session.TokenCount, Is.Zero);
+        Assert.That(Encoding.UTF8.GetString(session.ApplicationData.Span), Does.Contain("Be brief.").And.Not.Contain("Anna"));
+    }
+
+    /// <summary>In a process of its own, since the signal reaches all of it.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "There is no signal to send.")]
+    [CancelAfter(60_000)]
+    public async Task Ctrl_C_stops_an_answer_and_the_chat_goes_on_and_is_saved(CancellationToken cancellationToken)
+    {
+        string file = Path.Combine(_folder, "story.session");
+        string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
+        var start = new ProcessStartInfo("dotnet", [program, "chat", "--session", file, "--no-think", "--ignore-eos"])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        using Process chat = Process.Start(start)!;
+        try
+        {
+            await chat.StandardInput.WriteLineAsync("Tell me a story.");
+            await chat.StandardInput.FlushAsync(cancellationToken);
+            await chat.StandardOutput.ReadAsync(new char[1], cancellationToken);
+            using (Process signal = Process.Start("kill", ["-INT", $"{chat.Id}"]))
+            {
+                await signal.WaitForExitAsync(cancellationToken);
+            }
+
+            Assert.That(await chat.StandardError.ReadLineAsync(cancellationToken), Is.EqualTo("(stopped)"));
+
+            // The parser's library would end the program two seconds after the signal.
+            await Task.Delay(3000, cancellationToken);
+            await chat.StandardInput.WriteLineAsync("/reset");
+            chat.StandardInput.Close();
+            Assert.That(await chat.StandardError.ReadLineAsync(cancellationToken), Does.Contain("anew"));
+            await chat.WaitForExitAsync(cancellationToken);
+            Assert.That(chat.ExitCode, Is.Zero);
+            Assert.That(file, Does.Exist);
+        }
+        finally
+        {
+            chat.Kill();
+        }
     }
 
     [Test]

@@ -129,11 +129,30 @@ internal sealed class PrefixCachingTests
             first = session.TokenCount;
             Assert.That(session.Generate([KimiMessage.User("Who are you?")], s_greedy).Usage.CachedTokens, Is.Positive);
             Assert.That(_without.Generate("Who are you?", s_greedy).Usage.CachedTokens, Is.Zero, "a call outside of the session");
+            using KimiSession stranger = _without.CreateSession();
+            Assert.That(stranger.Generate([KimiMessage.User("Who are you?")], s_greedy).Usage.CachedTokens, Is.Zero, "a call of another session");
         }
 
         Assert.That(first, Is.Positive);
         Assert.That(() => _without.CachePages.Reusable, Is.Zero.After(5000, 5));
         Assert.That(() => _without.CachePages.Free, Is.EqualTo(_without.CachePages.Capacity).After(5000, 5));
+    }
+
+    [Test]
+    public void Without_prefix_caching_a_session_goes_on_from_its_own_tokens_alone()
+    {
+        int[] text = [.. Enumerable.Range(0, 300).Select(i => (i * 17) % 2000)];
+        int[] longer = [.. text, .. Enumerable.Range(0, 100)];
+        using KimiSession whole = _without.CreateSession();
+        using KimiSession session = _without.CreateSession();
+        whole.Generate(longer.AsMemory(), s_greedy with { MaxTokens = 1 });
+        session.Generate(text.AsMemory(), s_greedy with { MaxTokens = 1 });
+        using KimiSession branch = session.Branch();
+        GenerationResult result = session.Generate(longer.AsMemory(), s_greedy);
+        Assert.That(result.Usage.CachedTokens, Is.EqualTo(300), "not what the other session knows of the same page and the next one");
+        AssertSame(result, _without.Generate(longer.AsMemory(), s_greedy));
+        Assert.That(branch.Generate(text.AsMemory()[..250], s_greedy).Usage.CachedTokens, Is.EqualTo(249));
+        Assert.That(branch.Generate(new[] { 9, 9 }.AsMemory(), s_greedy).Usage.CachedTokens, Is.Zero);
     }
 
     /// <summary>Conversations that branch, end early and begin anew, eight at a time in a budget that is much too small for all.</summary>

@@ -77,6 +77,40 @@ internal sealed class KimiSessionTests
     }
 
     [Test]
+    public async Task Of_two_calls_that_fill_the_cache_the_younger_fails_alone_and_its_session_stays_as_it_was()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 8 * PageBytes });
+        using KimiSession older = model.CreateSession();
+        using KimiSession younger = model.CreateSession();
+        younger.Generate(new[] { 1, 2, 3 }.AsMemory(), s_greedy with { MaxTokens = 1 });
+        GenerationOptions most = s_greedy with { MaxTokens = 300, IgnoreEndOfText = true };
+        Task<GenerationResult>? second = null;
+        GenerationResult? first = null;
+        await foreach (GenerationUpdate update in older.GenerateAsync(Enumerable.Repeat(7, 100).ToArray().AsMemory(), most))
+        {
+            second ??= Task.Run(() => younger.Generate(Enumerable.Repeat(8, 100).ToArray().AsMemory(), most));
+            first = update.Result;
+        }
+
+        Assert.That(async () => await second!, Throws.TypeOf<ContextLengthException>().With.Message.Contains("2 calls at once"));
+        Assert.That(first!.Tokens, Has.Count.EqualTo(300));
+        Assert.That((older.TokenCount, younger.TokenCount), Is.EqualTo((399, 3)));
+        older.Dispose();
+        Assert.That(younger.Generate(Enumerable.Repeat(8, 100).ToArray().AsMemory(), most).Tokens, Has.Count.EqualTo(300));
+    }
+
+    [Test]
+    public void Nothing_in_place_of_messages_is_refused_before_anything_begins()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.CreateSession();
+        IEnumerable<KimiMessage> none = null!;
+        Assert.That(() => session.Generate(none), Throws.ArgumentNullException);
+        Assert.That(() => session.GenerateAsync(none), Throws.ArgumentNullException);
+        Assert.That(() => model.GenerateAsync(none), Throws.ArgumentNullException);
+    }
+
+    [Test]
     public void A_branch_takes_no_page_until_the_two_part()
     {
         using KimiModel model = KimiModel.OpenEmbedded();
