@@ -143,6 +143,7 @@ internal sealed class TerminalChat
     {
         _messages.Add(KimiMessage.User(question));
         var text = new StringBuilder();
+        List<int> tokens = [];
         bool reasoning = false;
         GenerationResult? result = null;
         using CancellationTokenSource source = cancellation.Begin();
@@ -150,6 +151,7 @@ internal sealed class TerminalChat
         {
             await foreach (GenerationUpdate update in _session.GenerateAsync(_messages, _options, source.Token))
             {
+                tokens.AddRange(update.Tokens);
                 ShowReasoning(update.Reasoning, ref reasoning);
                 if (update.Text.Length > 0)
                 {
@@ -188,7 +190,7 @@ internal sealed class TerminalChat
             cancellation.End();
         }
 
-        _messages.Add(KimiMessage.Assistant(text.ToString()));
+        _messages.Add(KimiMessage.Assistant(text.ToString()) with { GeneratedTokens = tokens });
     }
 
     private void ShowReasoning(string text, ref bool reasoning)
