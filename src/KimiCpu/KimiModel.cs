@@ -6,6 +6,7 @@ using System.Runtime.CompilerServices;
 using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Constraints;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Generation;
@@ -32,6 +33,7 @@ public sealed class KimiModel : IKimiModel
     private readonly HashSet<int> _endTokens;
     private readonly Lazy<ChatRenderer> _chat;
     private readonly Lazy<SessionStore> _sessions;
+    private readonly ToolSchemas _toolSchemas = new();
     private int _disposed;
 
     private KimiModel(Checkpoint checkpoint, KimiModelOptions options)
@@ -406,7 +408,38 @@ public sealed class KimiModel : IKimiModel
         }
 
         int maxTokens = options.MaxTokens ?? (limit - prompt.Length);
-        return new GenerationJob(prompt, maxTokens, options, new AnswerBuilder(Tokenizer, options, _endTokens, layout), streamed, cancellationToken);
+        var builder = new AnswerBuilder(Tokenizer, options, _endTokens, layout);
+        return new GenerationJob(prompt, maxTokens, options, builder, streamed, ConstraintOf(options, layout, cancellationToken), cancellationToken);
+    }
+
+    /// <summary>What the options demand of the answer; null where they leave the model free.</summary>
+    private AnswerConstraint? ConstraintOf(GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
+    {
+        bool watchesTools = options.ToolChoice.Kind switch
+        {
+            ToolChoiceKind.Auto => options.Tools.Count > 0 && options.ConstrainToolArguments,
+            ToolChoiceKind.None => layout.Markers.HasCalls,
+            _ => true,
+        };
+        if (options.Constraint is null && !watchesTools)
+        {
+            return null;
+        }
+
+        ToolCallConstraint? tools = watchesTools
+            ? new ToolCallConstraint(
+                Tokenizer,
+                [.. options.Tools.Select(t => (t.Name, t.Parameters ?? default))],
+                options.ToolChoice,
+                layout.EarlierCalls,
+                options.ConstrainToolArguments,
+                _toolSchemas,
+                cancellationToken)
+            : null;
+        HashSet<int> end = [.. _endTokens, .. options.StopTokens.Where(Tokenizer.IsSpecial)];
+        bool mayThink = layout.Start == ReasoningStart.ByModel;
+        var tokens = new AnswerTokens(end, layout.Markers.Think, layout.Markers.EndThink, layout.Start == ReasoningStart.Opened, mayThink);
+        return new AnswerConstraint(Tokenizer, tokens, options.Constraint, tools);
     }
 
     private GenerationResult Run(GenerationJob job)

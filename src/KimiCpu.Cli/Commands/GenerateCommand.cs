@@ -16,6 +16,7 @@ internal static class GenerateCommand
     {
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
+        var constraint = new ConstraintOptions();
         var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; standard input if left out.", Arity = ArgumentArity.ZeroOrOne };
         var conversation = new Option<string?>("--conversation") { Description = "Messages and tools in place of a prompt, as OpenAI's interface writes them; calls are written after the text, a line each.", HelpName = "FILE" };
         var raw = new Option<bool>("--raw") { Description = "Continue the text as it is, without the chat template." };
@@ -27,9 +28,10 @@ internal static class GenerateCommand
         var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, conversation, raw, allowSpecial, system, reasoning, json, stats };
         model.AddTo(command);
         sampling.AddTo(command);
+        constraint.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            GenerationOptions options = sampling.Read(parsed);
+            GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
             Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
             options = given is null ? options : With(options, given);
             string text = given is null ? parsed.GetValue(prompt) ?? streams.ReadText() : "";

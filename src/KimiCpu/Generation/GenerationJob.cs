@@ -3,6 +3,7 @@
 
 using System.Diagnostics;
 using System.Threading.Channels;
+using KimiCpu.Constraints;
 using KimiCpu.Model;
 
 namespace KimiCpu.Generation;
@@ -25,14 +26,15 @@ internal sealed class GenerationJob
     /// <param name="options">Checked.</param>
     /// <param name="answer">Reads the tokens.</param>
     /// <param name="streamed">Whether updates are wanted, or only the result.</param>
+    /// <param name="constraint">What the answer may be; null for anything.</param>
     /// <param name="cancellationToken">Looked at before every step.</param>
-    public GenerationJob(int[] prompt, int maxTokens, GenerationOptions options, AnswerBuilder answer, bool streamed, CancellationToken cancellationToken)
+    public GenerationJob(int[] prompt, int maxTokens, GenerationOptions options, AnswerBuilder answer, bool streamed, AnswerConstraint? constraint, CancellationToken cancellationToken)
     {
         Prompt = prompt;
         MaxTokens = maxTokens;
         Options = options;
         Answer = answer;
-        Sampler = new Sampler(options, prompt);
+        Sampler = new Sampler(options, prompt, constraint);
         CancellationToken = cancellationToken;
 
         // Unbounded: a slow reader must not hold up the others, and an answer is small.

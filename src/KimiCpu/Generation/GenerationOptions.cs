@@ -8,9 +8,9 @@ namespace KimiCpu.Generation;
 /// <summary>
 /// How an answer is sampled and when it ends. Every value is checked when generation starts; an
 /// <see cref="ArgumentOutOfRangeException"/> names the option and its range. Order: logit bias, penalties, temperature,
-/// top-k, top-p, min-p.
+/// top-k, top-p, min-p. A constraint takes effect between the penalties and the temperature.
 /// </summary>
-public sealed record GenerationOptions
+public sealed partial record GenerationOptions
 {
     /// <summary>0 for greedy decoding, else the divisor of the logits, up to 100. Default 0.6.</summary>
     public float Temperature { get; init; } = 0.6f;

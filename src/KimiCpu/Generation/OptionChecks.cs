@@ -7,6 +7,7 @@ namespace KimiCpu.Generation;
 internal static class OptionChecks
 {
     /// <exception cref="ArgumentOutOfRangeException">A value is outside its range.</exception>
+    /// <exception cref="ArgumentException">Options exclude each other.</exception>
     public static void Validate(GenerationOptions options, int vocabulary)
     {
         Require(options.Temperature is >= 0 and <= 100, nameof(options.Temperature), options.Temperature, "0 … 100");
@@ -19,6 +20,7 @@ internal static class OptionChecks
         Require(options.MaxTokens is null or >= 1, nameof(options.MaxTokens), options.MaxTokens, "1 or more, or null");
         Require(options.MaxReasoningTokens is null or >= 0, nameof(options.MaxReasoningTokens), options.MaxReasoningTokens, "0 or more, or null");
         Require(options.TopLogProbabilities is >= 0 and <= 20, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "0 … 20");
+        RequireEnd(options);
         foreach (string stop in options.StopSequences)
         {
             Require(!string.IsNullOrEmpty(stop), nameof(options.StopSequences), "", "texts of at least one character");
@@ -33,6 +35,15 @@ internal static class OptionChecks
         {
             Require(token >= 0 && token < vocabulary, nameof(options.LogitBias), token, $"token ids 0 … {vocabulary - 1}");
             Require(float.IsFinite(bias) || float.IsNegativeInfinity(bias), nameof(options.LogitBias), bias, "finite numbers or negative infinity");
+        }
+    }
+
+    /// <exception cref="ArgumentException">Options exclude each other.</exception>
+    private static void RequireEnd(GenerationOptions options)
+    {
+        if (options.Constraint is not null && options.IgnoreEndOfText)
+        {
+            throw new ArgumentException("A Constraint ends its answer by an end-of-text token, so IgnoreEndOfText must be false with it.", nameof(options));
         }
     }
 

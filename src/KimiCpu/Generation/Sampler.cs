@@ -2,16 +2,18 @@
 // Licensed under the MIT License.
 
 using System.Numerics.Tensors;
+using KimiCpu.Constraints;
 
 namespace KimiCpu.Generation;
 
 /// <summary>
-/// Chooses the tokens of one answer from logits, by the options' order: logit bias, penalties, temperature, top-k,
-/// top-p, min-p. It keeps the answer's history and its own random numbers, so an answer never depends on other calls.
+/// Chooses the tokens of one answer from logits, by the options' order: logit bias, penalties, constraint, temperature,
+/// top-k, top-p, min-p. It keeps the answer's history and its own random numbers, so an answer never depends on other calls.
 /// </summary>
 internal sealed class Sampler
 {
     private readonly GenerationOptions _options;
+    private readonly AnswerConstraint? _constraint;
     private readonly RandomSource _random;
     private readonly HashSet<int> _prompt;
     private readonly Dictionary<int, int> _counts = [];
@@ -20,9 +22,11 @@ internal sealed class Sampler
 
     /// <param name="options">Checked by <see cref="OptionChecks"/>.</param>
     /// <param name="prompt">For the repetition penalty.</param>
-    public Sampler(GenerationOptions options, ReadOnlySpan<int> prompt)
+    /// <param name="constraint">Which tokens can come next; null for all.</param>
+    public Sampler(GenerationOptions options, ReadOnlySpan<int> prompt, AnswerConstraint? constraint = null)
     {
         _options = options;
+        _constraint = constraint;
         _random = new RandomSource(options.Seed ?? (ulong)Random.Shared.NextInt64());
         _prompt = options.RepetitionPenalty != 1 ? [.. prompt.ToArray()] : [];
     }
@@ -33,13 +37,21 @@ internal sealed class Sampler
     {
         ApplyBias(logits);
         ApplyPenalties(logits);
-        return Take(_options.Temperature == 0 ? TensorPrimitives.IndexOfMax(logits) : Draw(logits));
+        _constraint?.Mask(logits);
+        int token = _options.Temperature == 0 ? TensorPrimitives.IndexOfMax(logits) : Draw(logits);
+        if (float.IsNegativeInfinity(logits[token]))
+        {
+            throw new KimiException("No token is left to sample: LogitBias forbids all that could come next. Forbid fewer tokens, or loosen the constraint.");
+        }
+
+        return Take(token);
     }
 
     /// <summary>Remembers a token, also one that was not chosen by the logits.</summary>
     public int Take(int token)
     {
         _counts[token] = _counts.GetValueOrDefault(token) + 1;
+        _constraint?.Advance(token);
         return token;
     }
 
@@ -93,6 +105,11 @@ internal sealed class Sampler
         // Relative to the most likely token: e^((logit - max) / T), at most 1, so nothing overflows.
         Span<float> relative = _probabilities.AsSpan(0, logits.Length);
         float max = TensorPrimitives.Max(logits);
+        if (float.IsNegativeInfinity(max))
+        {
+            return 0;
+        }
+
         TensorPrimitives.Subtract(logits, max, relative);
         TensorPrimitives.Divide(relative, _options.Temperature, relative);
         TensorPrimitives.Exp(relative, relative);
@@ -169,8 +186,8 @@ internal sealed class Sampler
         // any that count.
         for (float floor = Math.Max(_options.MinP, 1e-4f); ; floor = floor > 1e-30f ? floor * 1e-3f : 0)
         {
-            (int count, double sum) = Collect(relative, floor);
-            bool enough = count >= topK || floor <= _options.MinP || floor == 0 || (_options.TopP < 1 && topK == relative.Length && sum >= _options.TopP * total);
+            (int count, double sum, bool all) = Collect(relative, floor);
+            bool enough = all || count >= topK || floor <= _options.MinP || floor == 0 || (_options.TopP < 1 && topK == relative.Length && sum >= _options.TopP * total);
             if (enough)
             {
                 Span<Candidate> found = _candidates.AsSpan(0, count);
@@ -180,7 +197,8 @@ internal sealed class Sampler
         }
     }
 
-    private (int Count, double Sum) Collect(ReadOnlySpan<float> relative, float floor)
+    /// <summary>The tokens above a floor, and whether none below it can be drawn.</summary>
+    private (int Count, double Sum, bool All) Collect(ReadOnlySpan<float> relative, float floor)
     {
         if (_candidates.Length < relative.Length)
         {
@@ -189,8 +207,10 @@ internal sealed class Sampler
 
         int count = 0;
         double sum = 0;
+        bool all = true;
         for (int token = 0; token < relative.Length; token++)
         {
+            all &= relative[token] >= floor || relative[token] == 0;
             if (relative[token] >= floor && relative[token] > 0)
             {
                 _candidates[count++] = new Candidate(relative[token], token);
@@ -198,7 +218,7 @@ internal sealed class Sampler
             }
         }
 
-        return (count, sum);
+        return (count, sum, all);
     }
 
     /// <summary>How many of the best reach the share <see cref="GenerationOptions.TopP"/> of what top-k left; at least one.</summary>

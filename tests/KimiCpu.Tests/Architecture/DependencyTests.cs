@@ -26,8 +26,9 @@ internal sealed partial class DependencyTests
         ["Weights"] = ["Checkpoints", "Compute"],
         ["Model"] = ["Compute"],
         ["Tokens"] = ["Checkpoints"],
+        ["Constraints"] = ["Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
-        ["Generation"] = ["Chat", "Compute", "Model", "Tokens"],
+        ["Generation"] = ["Chat", "Compute", "Constraints", "Model", "Tokens"],
         ["Sessions"] = ["Checkpoints", "Compute", "Generation", "Model"],
     };
 

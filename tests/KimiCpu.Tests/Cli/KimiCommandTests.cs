@@ -62,6 +62,20 @@ internal sealed class KimiCommandTests
     }
 
     [Test]
+    public async Task Generate_holds_the_answer_to_a_constraint()
+    {
+        string schema = Path.Combine(_folder, "schema.json");
+        File.WriteAllText(schema, """{"type":"object","required":["n"],"properties":{"n":{"type":"integer","minimum":10,"maximum":99}}}""");
+        (int code, string output, string error) = await Run(["generate", "What is 7 + 8?", "--schema", schema, "--temperature", "1.5"]);
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(output, Does.Match("^\\{\"n\": ?[1-9][0-9]\\}\\s*$"));
+        Assert.That(await Run(["generate", "Hello", "--choice", "maybe so", "--no-think"]), Is.EqualTo((0, "maybe so" + Environment.NewLine, "")));
+        Assert.That((await Run(["generate", "Hello", "--regex", "[x-z]{3}", "--no-think"])).Output, Does.Match("^[x-z]{3}\\s*$"));
+        Assert.That(await Run(["generate", "Hello", "--regex", "(?=a)"]), Is.EqualTo((1, "", "The pattern '(?=a)' has look-around, an option or another special group, which constraints do not support at character 3." + Environment.NewLine)));
+        Assert.That((await Run(["generate", "Hello", "--regex", "a", "--choice", "b"])).Code, Is.EqualTo(2));
+    }
+
+    [Test]
     public async Task Generate_stats_go_to_standard_error()
     {
         (int code, string output, string error) = await Run(["generate", "--stats", "What is the capital of France?", "--temperature", "0"]);

@@ -107,7 +107,7 @@ internal sealed class EngineFaultTests
         KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
         var options = new GenerationOptions { Temperature = 0, MaxTokens = 3 };
         var answer = new AnswerBuilder(tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
-        var job = new GenerationJob(prompt ?? [1, 2, 3], 3, options, answer, streamed: false, CancellationToken.None);
+        var job = new GenerationJob(prompt ?? [1, 2, 3], 3, options, answer, streamed: false, constraint: null, CancellationToken.None);
         engine.Submit(job);
         return job.Completion.GetAwaiter().GetResult();
     }

@@ -166,7 +166,7 @@ internal sealed class EngineMemoryTests
     {
         var options = new GenerationOptions { Temperature = 0, MaxTokens = tokens };
         var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
-        var job = new GenerationJob(prompt, tokens, options, answer, streamed: false, CancellationToken.None);
+        var job = new GenerationJob(prompt, tokens, options, answer, streamed: false, constraint: null, CancellationToken.None);
         engine.Submit(job);
         return job;
     }

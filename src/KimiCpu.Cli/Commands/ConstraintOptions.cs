@@ -1,0 +1,43 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using KimiCpu.Constraints;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary>The options that say what an answer may be.</summary>
+internal sealed class ConstraintOptions
+{
+    private readonly Option<FileInfo?> _schema = new("--schema") { Description = "The answer is JSON that is valid by the JSON Schema in this file.", HelpName = "FILE" };
+    private readonly Option<string?> _regex = new("--regex") { Description = "The answer is a text that this pattern matches as a whole.", HelpName = "PATTERN" };
+    private readonly Option<string[]> _choice = new("--choice") { Description = "The answer is this text, or another one given so. May be given several times.", HelpName = "TEXT" };
+
+    public void AddTo(Command command)
+    {
+        command.Add(_schema);
+        command.Add(_regex);
+        command.Add(_choice);
+    }
+
+    /// <summary>Null where none is given.</summary>
+    /// <exception cref="ArgumentException">Several are given.</exception>
+    /// <exception cref="KimiConstraintException">It cannot be a constraint.</exception>
+    public KimiConstraint? Read(ParseResult parsed, CancellationToken cancellationToken)
+    {
+        FileInfo? schema = parsed.GetValue(_schema);
+        string? regex = parsed.GetValue(_regex);
+        string[] choices = parsed.GetValue(_choice) ?? [];
+        if ((schema is null ? 0 : 1) + (regex is null ? 0 : 1) + (choices.Length == 0 ? 0 : 1) > 1)
+        {
+            throw new ArgumentException("Only one of --schema, --regex and --choice can be given.");
+        }
+
+        if (schema is not null)
+        {
+            return KimiConstraint.JsonSchema(File.ReadAllText(schema.FullName), cancellationToken);
+        }
+
+        return regex is not null ? KimiConstraint.Regex(regex, cancellationToken) : choices.Length > 0 ? KimiConstraint.Choice(choices) : null;
+    }
+}

@@ -1,0 +1,339 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Constraints.Grammars;
+
+namespace KimiCpu.Constraints.Automata;
+
+/// <summary>
+/// Reads texts of a grammar byte by byte. A state is the set of all stacks of rules that the text can stand for; states are
+/// made when they are first reached, and found again by their stacks. Every stack in a state can be completed, so every
+/// state that is not dead can. Not safe to use from several threads at once.
+/// </summary>
+internal sealed class Automaton
+{
+    /// <summary>Readings of one text that are followed at once; a text with more keeps the first ones, and still only sound ones.</summary>
+    public const int MaxFrames = 4096;
+
+    private const int MaxCachedFrames = 400_000;
+    private const int MaxCachedStates = 100_000;
+
+    private readonly Grammar _grammar;
+    private readonly HashSet<StackFrame> _visited = [];
+    private readonly List<StackFrame> _active = [];
+    private Tables _tables;
+    private bool _accepts;
+
+    public Automaton(Grammar grammar)
+    {
+        _grammar = grammar;
+        _tables = new Tables(grammar.ClassCount);
+    }
+
+    /// <summary>Class of each byte, for <see cref="AutomatonState.Next"/>.</summary>
+    public ReadOnlySpan<byte> ClassOf => _grammar.ClassOf;
+
+    /// <summary>The state of the current tables from where nothing can be read.</summary>
+    public AutomatonState Dead => _tables.Dead;
+
+    /// <summary>Before the first byte.</summary>
+    public AutomatonState Start
+    {
+        get
+        {
+            Begin();
+            Enter(_grammar.Root, 0, null);
+            return Finish();
+        }
+    }
+
+    /// <summary>Makes room in the tables if they are full. States from before stay valid for <see cref="Adopt(AutomatonState)"/>.</summary>
+    /// <param name="force">Whether to forget in any case.</param>
+    public void Trim(bool force)
+    {
+        if (force || _tables.Frames.Count > MaxCachedFrames || _tables.States.Count > MaxCachedStates)
+        {
+            _tables = new Tables(_grammar.ClassCount);
+        }
+    }
+
+    /// <summary>The state of the current tables that means the same.</summary>
+    public AutomatonState Adopt(AutomatonState state)
+    {
+        if (state.Owner == _tables)
+        {
+            return state;
+        }
+
+        Begin();
+        _accepts = state.Accepts;
+        foreach (StackFrame frame in state.Frames)
+        {
+            _active.Add(Adopt(frame)!);
+        }
+
+        return Finish();
+    }
+
+    /// <summary>The state behind one more byte; dead where no text goes on so.</summary>
+    /// <param name="state">Of the current tables.</param>
+    /// <param name="value">The byte.</param>
+    public AutomatonState Step(AutomatonState state, byte value) => state.Next[_grammar.ClassOf[value]] ??= Compute(state, value);
+
+    /// <summary>
+    /// A state from which the next bytes lead on in the same way: where a repetition is so far from its bounds that these bytes
+    /// cannot reach them, how many there were makes no difference.
+    /// </summary>
+    /// <param name="state">Of the current tables.</param>
+    /// <param name="bytes">How many bytes are looked at.</param>
+    public AutomatonState Canonical(AutomatonState state, int bytes)
+    {
+        if (state.Canonical is null)
+        {
+            Begin();
+            _accepts = state.Accepts;
+            foreach (StackFrame frame in state.Frames)
+            {
+                StackFrame canonical = Canonical(frame, bytes);
+                if (_visited.Add(canonical))
+                {
+                    _active.Add(canonical);
+                }
+            }
+
+            state.Canonical = Finish();
+        }
+
+        return state.Canonical;
+    }
+
+    public AutomatonState Read(AutomatonState state, ReadOnlySpan<byte> text)
+    {
+        foreach (byte value in text)
+        {
+            state = Step(state, value);
+        }
+
+        return state;
+    }
+
+    /// <summary>The bytes that lead from a state of the current tables back to it; see <see cref="ByteLoops"/>.</summary>
+    public ulong LoopsOf(AutomatonState state)
+    {
+        if (state.Loops is not { } loops)
+        {
+            loops = 0;
+            foreach (byte value in ByteLoops.Bytes)
+            {
+                loops |= Step(state, value) == state ? ByteLoops.BitOf(value) : 0;
+            }
+
+            state.Loops = loops;
+        }
+
+        return loops;
+    }
+
+    private AutomatonState Compute(AutomatonState state, byte value)
+    {
+        Begin();
+        foreach (StackFrame frame in state.Frames)
+        {
+            int next = ((DfaRule)frame.Rule).Dfa.Step((int)frame.State, value);
+            if (next != Dfa.Dead)
+            {
+                Enter(frame.RuleIndex, (uint)next, frame.Parent);
+            }
+        }
+
+        return Finish();
+    }
+
+    private void Begin()
+    {
+        _visited.Clear();
+        _active.Clear();
+        _accepts = false;
+    }
+
+    private AutomatonState Finish()
+    {
+        if (_active.Count == 0 && !_accepts)
+        {
+            return _tables.Dead;
+        }
+
+        StackFrame[] frames = [.. _active.OrderBy(f => f.Number)];
+        var key = new int[frames.Length + 1];
+        key[^1] = _accepts ? 1 : 0;
+        for (int i = 0; i < frames.Length; i++)
+        {
+            key[i] = frames[i].Number;
+        }
+
+        if (!_tables.States.TryGetValue(key, out AutomatonState? state))
+        {
+            state = new AutomatonState(frames, _accepts, frames.Length == 0 ? _tables.Dead.Next : new AutomatonState?[_grammar.ClassCount], _tables);
+            _tables.States.Add(key, state);
+        }
+
+        return state;
+    }
+
+    /// <summary>Follows a state of a rule, unless its end would be nested too deep or is out of reach.</summary>
+    private void Enter(int rule, UInt128 state, StackFrame? parent)
+    {
+        if (Frame(rule, state, parent) is { } frame)
+        {
+            Visit(frame);
+        }
+    }
+
+    private void Visit(StackFrame frame)
+    {
+        if (_active.Count >= MaxFrames || !_visited.Add(frame))
+        {
+            return;
+        }
+
+        switch (frame.Rule)
+        {
+            case DfaRule rule:
+                VisitDfa(frame, rule);
+                break;
+            case CounterRule rule:
+                VisitCounter(frame, rule);
+                break;
+            case MembersRule rule:
+                VisitMembers(frame, rule);
+                break;
+        }
+    }
+
+    private void VisitDfa(StackFrame frame, DfaRule rule)
+    {
+        int state = (int)frame.State;
+        if (rule.Reads[state])
+        {
+            _active.Add(frame);
+        }
+
+        foreach ((int called, int target) in rule.Dfa.Calls[state] ?? [])
+        {
+            if (rule.OnlyAccepts(target))
+            {
+                // Nothing is left to do in this rule: without its frame, what ends alike is alike.
+                Enter(called, 0, frame.Parent);
+            }
+            else if (Frame(frame.RuleIndex, (uint)target, frame.Parent) is { } back)
+            {
+                Enter(called, 0, back);
+            }
+        }
+
+        if (rule.Dfa.Accepts[state])
+        {
+            Leave(frame);
+        }
+    }
+
+    private void VisitCounter(StackFrame frame, CounterRule rule)
+    {
+        int count = (int)frame.State;
+        if (count < rule.Max)
+        {
+            int after = rule.After(count);
+            StackFrame? back = after == rule.Max ? frame.Parent : Frame(frame.RuleIndex, (uint)after, frame.Parent);
+            if (after == rule.Max || back is not null)
+            {
+                Enter(rule.ItemIndex, 0, back);
+            }
+        }
+
+        if (count >= rule.Min)
+        {
+            Leave(frame);
+        }
+    }
+
+    private void VisitMembers(StackFrame frame, MembersRule rule)
+    {
+        bool first = frame.State == 0;
+        for (int i = 0; i < rule.Named.Count; i++)
+        {
+            UInt128 bit = UInt128.One << i;
+            if ((frame.State & bit) == 0 && Frame(frame.RuleIndex, frame.State | bit | MembersRule.Any, frame.Parent) is { } back)
+            {
+                Enter(first ? rule.Named[i].FirstIndex : rule.Named[i].LaterIndex, 0, back);
+            }
+        }
+
+        foreach (MembersRule.Member other in rule.Others)
+        {
+            if (Frame(frame.RuleIndex, frame.State | MembersRule.Any, frame.Parent) is { } back)
+            {
+                Enter(first ? other.FirstIndex : other.LaterIndex, 0, back);
+            }
+        }
+
+        if ((frame.State & rule.Required) == rule.Required)
+        {
+            Leave(frame);
+        }
+    }
+
+    private void Leave(StackFrame frame)
+    {
+        if (frame.Parent is null)
+        {
+            _accepts = true;
+        }
+        else
+        {
+            Visit(frame.Parent);
+        }
+    }
+
+    private StackFrame? Frame(int ruleIndex, UInt128 state, StackFrame? parent)
+    {
+        Rule rule = _grammar.Rules[ruleIndex];
+        return (parent?.Depth ?? 0) + rule.Weight + rule.Height(state) > Grammar.MaxNesting ? null : Intern(ruleIndex, rule, state, parent);
+    }
+
+    private StackFrame Intern(int ruleIndex, Rule rule, UInt128 state, StackFrame? parent)
+    {
+        if (!_tables.Frames.TryGetValue((ruleIndex, state, parent?.Number ?? -1), out StackFrame? frame))
+        {
+            frame = new StackFrame(ruleIndex, rule, state, parent, _tables.Frames.Count);
+            _tables.Frames.Add((ruleIndex, state, parent?.Number ?? -1), frame);
+        }
+
+        return frame;
+    }
+
+    private StackFrame Canonical(StackFrame frame, int bytes)
+    {
+        StackFrame? parent = frame.Parent is null ? null : Canonical(frame.Parent, bytes);
+        UInt128 state = frame.Rule is CounterRule counter ? (uint)counter.Canonical((int)frame.State, bytes) : frame.State;
+        return parent == frame.Parent && state == frame.State ? frame : Intern(frame.RuleIndex, frame.Rule, state, parent);
+    }
+
+    private StackFrame? Adopt(StackFrame? frame) => frame is null ? null : Intern(frame.RuleIndex, frame.Rule, frame.State, Adopt(frame.Parent));
+
+    /// <summary>What was found so far. Replaced as a whole when it grows too large.</summary>
+    private sealed class Tables
+    {
+        public Tables(int classCount)
+        {
+            var next = new AutomatonState?[classCount];
+            Dead = new AutomatonState([], false, next, this);
+            next.AsSpan().Fill(Dead);
+        }
+
+        public Dictionary<(int Rule, UInt128 State, int Parent), StackFrame> Frames { get; } = [];
+
+        public Dictionary<int[], AutomatonState> States { get; } = new(IntArrayComparer.Instance);
+
+        public AutomatonState Dead { get; }
+    }
+}

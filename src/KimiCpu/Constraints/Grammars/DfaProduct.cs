@@ -1,0 +1,76 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Constraints.Grammars;
+
+/// <summary>
+/// Automata that read the same text side by side. The first one decides which texts there are; of the others it is known at
+/// the end which ones accept. None of them calls rules.
+/// </summary>
+internal sealed class DfaProduct
+{
+    private readonly List<(int From, Expr? Via, int To)> _edges = [];
+    private readonly List<int[]> _states = [];
+    private readonly Dfa[] _parts;
+
+    public DfaProduct(Dfa[] parts, CompileBudget budget)
+    {
+        _parts = parts;
+        var partition = new BytePartition();
+        Array.ForEach(parts, p => partition.Refine(value => p.ClassOf[value]));
+        var bytes = new ByteSet[partition.Count];
+        for (int value = 0; value < 256; value++)
+        {
+            bytes[partition.ClassOf[value]] |= ByteSet.Of((byte)value);
+        }
+
+        var numbers = new Dictionary<int[], int>(IntArrayComparer.Instance) { [new int[parts.Length]] = 0 };
+        _states.Add(new int[parts.Length]);
+        for (int state = 0; state < _states.Count; state++)
+        {
+            var sets = new SortedDictionary<int, ByteSet>();
+            for (int c = 0; c < bytes.Length; c++)
+            {
+                byte value = (byte)Array.IndexOf(partition.ClassOf, (byte)c);
+                int[] next = [.. _states[state].Select((s, i) => s == Dfa.Dead ? s : parts[i].Step(s, value))];
+                if (next[0] == Dfa.Dead)
+                {
+                    continue;
+                }
+
+                if (!numbers.TryGetValue(next, out int number))
+                {
+                    budget.CountState();
+                    number = _states.Count;
+                    numbers.Add(next, number);
+                    _states.Add(next);
+                }
+
+                sets[number] = sets.GetValueOrDefault(number) | bytes[c];
+            }
+
+            _edges.AddRange(sets.Select(s => (state, (Expr?)Expr.Bytes(s.Value), s.Key)));
+        }
+    }
+
+    /// <summary>Which sets of automata accept some text together with the first one; a bit each, of the first one bit 0.</summary>
+    public IReadOnlyList<ulong> Labels => [.. Enumerable.Range(0, _states.Count).Select(LabelOf).Where(l => (l & 1) != 0).Distinct().Order()];
+
+    /// <summary>The texts with a label.</summary>
+    public Expr Where(Func<ulong, bool> label) => new GraphExpr(_states.Count, _edges, [.. Enumerable.Range(0, _states.Count).Where(s => (LabelOf(s) & 1) != 0 && label(LabelOf(s)))]);
+
+    /// <summary>The texts that all automata accept.</summary>
+    public static Expr Intersection(Dfa[] parts, CompileBudget budget) => new DfaProduct(parts, budget).Where(l => l == (1UL << parts.Length) - 1);
+
+    private ulong LabelOf(int state)
+    {
+        ulong label = 0;
+        for (int i = 0; i < _parts.Length; i++)
+        {
+            int part = _states[state][i];
+            label |= part != Dfa.Dead && _parts[i].Accepts[part] ? 1UL << i : 0;
+        }
+
+        return label;
+    }
+}

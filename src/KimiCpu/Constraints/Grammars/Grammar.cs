@@ -1,0 +1,83 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Constraints.Grammars;
+
+/// <summary>A set of texts: rules that call each other. Immutable.</summary>
+internal sealed class Grammar
+{
+    /// <summary>Nesting that no text exceeds, so that JSON can be read with the usual limits of readers.</summary>
+    public const int MaxNesting = 64;
+
+    public Grammar(Rule[] rules, int root, CompileBudget budget)
+    {
+        Rules = rules;
+        Root = root;
+        FindHeights(budget);
+        var partition = new BytePartition();
+        foreach (DfaRule rule in rules.OfType<DfaRule>())
+        {
+            partition.Refine(value => rule.Dfa.ClassOf[value]);
+            rule.Plain = new PlainRuns(rule, budget);
+        }
+
+        (ClassOf, ClassCount) = (partition.ClassOf, partition.Count);
+    }
+
+    public Rule[] Rules { get; }
+
+    public int Root { get; }
+
+    /// <summary>Whether there are texts at all.</summary>
+    public bool HasTexts => Rules[Root].Weight + Rules[Root].Height(0) <= MaxNesting;
+
+    /// <summary>Class of each byte; bytes of one class lead to the same state everywhere.</summary>
+    public byte[] ClassOf { get; }
+
+    public int ClassCount { get; }
+
+    /// <summary>The least solution, by repeated sweeps. Called rules mostly have higher numbers, and states behind others too.</summary>
+    private void FindHeights(CompileBudget budget)
+    {
+        bool changed = true;
+        while (changed)
+        {
+            changed = false;
+            for (int i = Rules.Length - 1; i >= 0; i--)
+            {
+                if (Rules[i] is DfaRule rule)
+                {
+                    while (Sweep(rule, budget))
+                    {
+                        changed = true;
+                    }
+                }
+            }
+        }
+    }
+
+    private bool Sweep(DfaRule rule, CompileBudget budget)
+    {
+        bool changed = false;
+        Dfa dfa = rule.Dfa;
+        for (int state = dfa.StateCount - 1; state >= 0; state--)
+        {
+            budget.Check();
+            int height = dfa.Accepts[state] ? 0 : Rule.Unreachable;
+            foreach (int next in dfa.Next.AsSpan(state * dfa.ClassCount, dfa.ClassCount))
+            {
+                height = next == Dfa.Dead ? height : Math.Min(height, rule.Heights[next]);
+            }
+
+            foreach ((int called, int target) in dfa.Calls[state] ?? [])
+            {
+                height = Math.Min(height, Math.Max(Rules[called].Weight + Rules[called].Height(0), rule.Heights[target]));
+            }
+
+            changed |= height < rule.Heights[state];
+            rule.Heights[state] = height;
+        }
+
+        return changed;
+    }
+}

@@ -1,0 +1,89 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Constraints.Automata;
+using KimiCpu.Constraints.Grammars;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Constraints.Masks;
+
+/// <summary>
+/// A grammar read token by token with one tokenizer. Masks are made when a state is first asked for one, and kept with the
+/// state. Safe to use from several threads; states are shared by all readers and may be kept by any number of them.
+/// </summary>
+internal sealed class TokenAutomaton
+{
+    /// <summary>20 MB for a vocabulary of 160,000.</summary>
+    private const int MaxCachedMasks = 1024;
+
+    private readonly object _gate = new();
+    private readonly TokenIndex _tokens;
+    private readonly Automaton _automaton;
+    private int _masks;
+
+    public TokenAutomaton(Grammar grammar, KimiTokenizer tokenizer)
+    {
+        _tokens = TokenIndex.Of(tokenizer);
+        _automaton = new Automaton(grammar);
+        Start = _automaton.Start;
+    }
+
+    /// <summary>Before the first token.</summary>
+    public AutomatonState Start { get; }
+
+    /// <summary>The state behind some bytes; dead where no text goes on so.</summary>
+    public AutomatonState Read(AutomatonState state, ReadOnlySpan<byte> text)
+    {
+        lock (_gate)
+        {
+            _automaton.Trim(force: false);
+            return _automaton.Read(_automaton.Adopt(state), text);
+        }
+    }
+
+    /// <summary>The tokens that can come next. Empty only where the text must end.</summary>
+    public TokenMask MaskOf(AutomatonState state)
+    {
+        // Set once; a mask is complete before it is seen.
+        if (state.Mask is { } known)
+        {
+            return known;
+        }
+
+        lock (_gate)
+        {
+            _automaton.Trim(force: _masks >= MaxCachedMasks);
+            _masks = _masks >= MaxCachedMasks ? 0 : _masks;
+            AutomatonState current = _automaton.Canonical(_automaton.Adopt(state), _tokens.All.Depth);
+            if (current.Mask is null)
+            {
+                current.Mask = Make(current);
+                _masks++;
+            }
+
+            return state.Mask = current.Mask;
+        }
+    }
+
+    /// <summary>
+    /// Rows of plain characters that some reading takes whatever they are need no look, and those longer than any reading
+    /// takes need none either. The others are walked.
+    /// </summary>
+    private TokenMask Make(AutomatonState state)
+    {
+        int shortest = 0;
+        int longest = 0;
+        foreach (StackFrame frame in state.Frames)
+        {
+            shortest = Math.Max(shortest, frame.Shortest);
+            longest = Math.Max(longest, frame.Longest);
+        }
+
+        int last = _tokens.PlainUpTo.Count - 1;
+        var words = new ulong[_tokens.WordCount];
+        _tokens.PlainUpTo[Math.Min(shortest, last)].CopyTo(words, 0);
+        TokenTrie rest = shortest >= Math.Min(longest, last) ? _tokens.NotPlain : _tokens.All;
+        rest.Walk(_automaton, state, words);
+        return new TokenMask(words);
+    }
+}

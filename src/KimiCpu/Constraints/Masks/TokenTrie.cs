@@ -1,0 +1,115 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Constraints.Automata;
+
+namespace KimiCpu.Constraints.Masks;
+
+/// <summary>Tokens by their bytes: the nodes of a trie in the order of a walk, each with the place behind its subtree.</summary>
+internal sealed class TokenTrie
+{
+    private readonly Node[] _nodes;
+    private readonly int[] _tokens;
+    private readonly int _depth;
+
+    /// <param name="tokens">With their bytes, ordered by these; none is empty.</param>
+    public TokenTrie(IEnumerable<(int Token, ReadOnlyMemory<byte> Bytes)> tokens)
+    {
+        var nodes = new List<Node>();
+        var ordered = new List<int>();
+        var path = new List<int>();
+        ReadOnlyMemory<byte> last = default;
+        foreach ((int token, ReadOnlyMemory<byte> bytes) in tokens)
+        {
+            int shared = last.Span.CommonPrefixLength(bytes.Span);
+            Close(nodes, path, shared, ordered.Count);
+            for (int i = shared; i < bytes.Length; i++)
+            {
+                path.Add(nodes.Count);
+                nodes.Add(new Node(bytes.Span[i], (ushort)i, 0, i == bytes.Length - 1 ? token : -1, ordered.Count, 0, 0));
+            }
+
+            ordered.Add(token);
+
+            _depth = Math.Max(_depth, bytes.Length);
+            last = bytes;
+        }
+
+        Close(nodes, path, 0, ordered.Count);
+        _tokens = [.. ordered];
+        _nodes = [.. nodes];
+    }
+
+    /// <summary>Bytes of the longest token.</summary>
+    public int Depth => _depth;
+
+    /// <summary>Adds the tokens that a state can read.</summary>
+    public void Walk(Automaton automaton, AutomatonState start, Span<ulong> mask)
+    {
+        var at = new AutomatonState[_depth + 1];
+        at[0] = start;
+        AutomatonState dead = automaton.Dead;
+        ReadOnlySpan<byte> classOf = automaton.ClassOf;
+        ReadOnlySpan<Node> nodes = _nodes;
+        for (int i = 0; i < nodes.Length;)
+        {
+            ref readonly Node node = ref nodes[i];
+            AutomatonState from = at[node.Depth];
+            AutomatonState next = from.Next[classOf[node.Label]] ?? automaton.Step(from, node.Label);
+            if (next == dead)
+            {
+                i = node.End;
+                continue;
+            }
+
+            if (next == from && (node.Below & ~automaton.LoopsOf(next)) == 0)
+            {
+                // Nothing below leads anywhere else, so all of it is read.
+                foreach (int token in _tokens.AsSpan(node.FirstToken..node.EndToken))
+                {
+                    mask[token >> 6] |= 1UL << (token & 63);
+                }
+
+                i = node.End;
+                continue;
+            }
+
+            if (node.Token >= 0)
+            {
+                mask[node.Token >> 6] |= 1UL << (node.Token & 63);
+            }
+
+            i++;
+            if (i < node.End)
+            {
+                at[node.Depth + 1] = next;
+            }
+        }
+    }
+
+    /// <summary>Ends the subtrees below a depth, the deepest first.</summary>
+    private static void Close(List<Node> nodes, List<int> path, int depth, int tokens)
+    {
+        for (int i = path.Count - 1; i >= depth; i--)
+        {
+            Node node = nodes[path[i]] with { End = nodes.Count, EndToken = tokens };
+            nodes[path[i]] = node;
+            if (i > 0)
+            {
+                Node parent = nodes[path[i - 1]];
+                nodes[path[i - 1]] = parent with { Below = parent.Below | node.Below | ByteLoops.BitOf(node.Label) };
+            }
+        }
+
+        path.RemoveRange(depth, path.Count - depth);
+    }
+
+    /// <param name="Label">Last byte of the path.</param>
+    /// <param name="Depth">Bytes before it.</param>
+    /// <param name="End">First node that is not below this one.</param>
+    /// <param name="Token">Whose bytes the path is; -1 for none.</param>
+    /// <param name="FirstToken">Place of the first token of this node and below.</param>
+    /// <param name="EndToken">Place behind the last one.</param>
+    /// <param name="Below">Bytes on the paths below, by <see cref="ByteLoops"/>.</param>
+    private readonly record struct Node(byte Label, ushort Depth, int End, int Token, int FirstToken, int EndToken, ulong Below);
+}

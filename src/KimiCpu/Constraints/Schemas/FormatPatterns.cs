@@ -1,0 +1,50 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Constraints.Schemas;
+
+/// <summary>The formats that are enforced, as patterns (RFC 3339, 4122, 5321 in its common form, 1123, 3986 roughly; ISO 8601 durations).</summary>
+internal static class FormatPatterns
+{
+    private const string Time = @"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)";
+    private const string Label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+    private const string Host = Label + @"(\." + Label + "){0,3}";
+    private const string Octet = @"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)";
+    private const string Group = "[0-9A-Fa-f]{1,4}";
+
+    /// <summary>Years 0001 … 9999, with the days that each month has.</summary>
+    private const string Date = @"((\d{3}[1-9]|\d\d[1-9]0|\d[1-9]00|[1-9]000)-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))|(\d\d(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)-02-29)";
+
+    private static readonly Dictionary<string, string> s_patterns = new(StringComparer.Ordinal)
+    {
+        ["date"] = Date,
+        ["time"] = Time,
+        ["date-time"] = Date + "T" + Time,
+        ["duration"] = @"P(\d{1,9}W|(\d{1,9}Y(\d{1,9}M)?(\d{1,9}D)?|\d{1,9}M(\d{1,9}D)?|\d{1,9}D)(T(\d{1,9}H(\d{1,9}M)?(\d{1,9}S)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))?|T(\d{1,9}H(\d{1,9}M)?(\d{1,9}S)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))",
+        ["email"] = @"[A-Za-z0-9_+-]{1,32}(\.[A-Za-z0-9_+-]{1,31})?@" + Label + @"(\." + Label + @"){0,2}\.[A-Za-z]{2,24}",
+        ["hostname"] = Host,
+        ["ipv4"] = $@"{Octet}(\.{Octet}){{3}}",
+        ["ipv6"] = Ipv6(),
+        ["uri"] = @"[A-Za-z][A-Za-z0-9+.-]{0,15}://" + Host + @"(:[1-9]\d{0,3})?(/[A-Za-z0-9._~!$&'()*+,;=:@-]*)*(\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?(#[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?",
+        ["uuid"] = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+    };
+
+    public static IEnumerable<string> Names => s_patterns.Keys;
+
+    /// <summary>Null for a format that is not known.</summary>
+    public static string? Of(string name) => s_patterns.GetValueOrDefault(name);
+
+    /// <summary>Eight groups, or fewer with one gap.</summary>
+    private static string Ipv6()
+    {
+        var forms = new List<string> { $"{Group}(:{Group}){{7}}" };
+        for (int before = 0; before <= 7; before++)
+        {
+            string head = before == 0 ? "" : $"{Group}(:{Group}){{{before - 1}}}";
+            string tail = before == 7 ? "" : $"({Group}(:{Group}){{0,{6 - before}}})?";
+            forms.Add($"{head}::{tail}");
+        }
+
+        return string.Join('|', forms);
+    }
+}

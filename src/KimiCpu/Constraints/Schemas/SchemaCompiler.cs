@@ -1,0 +1,227 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+using KimiCpu.Constraints.Automata;
+using KimiCpu.Constraints.Grammars;
+using KimiCpu.Constraints.RegularExpressions;
+
+namespace KimiCpu.Constraints.Schemas;
+
+/// <summary>
+/// Makes a grammar from a JSON Schema. Each set of schemas that hold together becomes one rule for the value, and beside it
+/// one for its forms as an object and one for those as an array, which nest.
+/// </summary>
+internal sealed class SchemaCompiler
+{
+    private const int MaxPatternLength = 4096;
+
+    private readonly SchemaDocument _document;
+    private readonly GrammarBuilder _grammar;
+    private readonly SchemaExpansion _expansion;
+    private readonly ObjectCompiler _objects;
+    private readonly Dictionary<string, int> _values = [];
+    private readonly Queue<(int Rule, IReadOnlyList<SchemaElement> Schemas)> _open = new();
+    private readonly Dictionary<string, Dfa> _patterns = [];
+    private int _freeString = -1;
+    private int _freeCharacter = -1;
+
+    private SchemaCompiler(SchemaDocument document, CompileBudget budget)
+    {
+        _document = document;
+        _grammar = new GrammarBuilder(budget);
+        _expansion = new SchemaExpansion(document, budget);
+        _objects = new ObjectCompiler(this, _grammar);
+    }
+
+    /// <param name="schema">An object, true or false.</param>
+    /// <param name="objectOnly">Whether the value must be an object whatever the schema says.</param>
+    /// <param name="budget">What it may cost.</param>
+    /// <exception cref="KimiConstraintException">The schema is malformed, not supported or too large.</exception>
+    public static Grammar Compile(JsonElement schema, bool objectOnly, CompileBudget budget)
+    {
+        var compiler = new SchemaCompiler(new SchemaDocument(schema), budget);
+        List<SchemaElement> schemas = [compiler._document.Root];
+        if (objectOnly)
+        {
+            schemas.Add(new SchemaElement(JsonElement.Parse("""{"type":"object"}"""), "object"));
+        }
+
+        return compiler.Run(compiler.ValueRule(schemas));
+    }
+
+    /// <summary>The rule of a value that obeys some schemas together.</summary>
+    public int ValueRule(IReadOnlyList<SchemaElement> schemas)
+    {
+        string key = string.Join('\n', schemas.Where(s => s.Json.ValueKind != JsonValueKind.True).Select(s => s.Path).Distinct().Order(StringComparer.Ordinal));
+        if (!_values.TryGetValue(key, out int rule))
+        {
+            rule = _grammar.Reserve();
+            _values.Add(key, rule);
+            _open.Enqueue((rule, schemas));
+        }
+
+        return rule;
+    }
+
+    /// <summary>A pattern as an automaton over the inside of strings in their one way.</summary>
+    public Dfa PatternOf(string pattern, bool whole)
+    {
+        string key = (whole ? "=" : "~") + pattern;
+        if (!_patterns.TryGetValue(key, out Dfa? dfa))
+        {
+            var compiler = new RegexCompiler(JsonExpr.Character, null);
+            RegexNode node = RegexParser.Parse(pattern);
+            dfa = DfaBuilder.Build(whole ? compiler.Whole(node) : compiler.Search(node), _grammar.Budget);
+            _patterns.Add(key, dfa);
+        }
+
+        return dfa;
+    }
+
+    private Grammar Run(int root)
+    {
+        while (_open.TryDequeue(out (int Rule, IReadOnlyList<SchemaElement> Schemas) next))
+        {
+            DefineValue(next.Rule, next.Schemas);
+        }
+
+        return _grammar.Build(root);
+    }
+
+    private void DefineValue(int rule, IReadOnlyList<SchemaElement> schemas)
+    {
+        var scalars = new List<Expr>();
+        var objects = new List<Expr>();
+        var arrays = new List<Expr>();
+        foreach (SchemaElement[] alternative in _expansion.Expand(schemas))
+        {
+            var facts = new SchemaFacts(alternative);
+            if (facts.Values is not null)
+            {
+                scalars.AddRange(ValidValues(facts).Select(JsonExpr.Value));
+                continue;
+            }
+
+            scalars.AddRange(Scalars(facts));
+            if ((facts.Types & JsonTypes.Object) != 0)
+            {
+                objects.Add(_objects.Compile(new ObjectFacts(facts.Schemas), facts.Place));
+            }
+
+            if ((facts.Types & JsonTypes.Array) != 0)
+            {
+                arrays.Add(ArrayCompiler.Compile(facts, this, _grammar));
+            }
+        }
+
+        AddNesting(scalars, objects);
+        AddNesting(scalars, arrays);
+        _grammar.Define(rule, Expr.Choice([.. scalars]));
+    }
+
+    private void AddNesting(List<Expr> branches, List<Expr> nested)
+    {
+        if (nested.Count > 0)
+        {
+            int rule = _grammar.Reserve();
+            _grammar.Define(rule, Expr.Choice([.. nested]), nests: true);
+            branches.Add(Expr.Call(rule));
+        }
+    }
+
+    private IEnumerable<Expr> Scalars(SchemaFacts facts)
+    {
+        if ((facts.Types & JsonTypes.Null) != 0)
+        {
+            yield return Expr.Text("null");
+        }
+
+        if ((facts.Types & JsonTypes.Boolean) != 0)
+        {
+            yield return Expr.Choice(Expr.Text("true"), Expr.Text("false"));
+        }
+
+        if ((facts.Types & JsonTypes.Number) == JsonTypes.Number)
+        {
+            yield return NumberExpr.Number(facts.Min, facts.Max);
+        }
+        else if ((facts.Types & JsonTypes.Integer) != 0)
+        {
+            yield return NumberExpr.Integer(facts.Min, facts.Max);
+        }
+
+        if ((facts.Types & JsonTypes.String) != 0)
+        {
+            yield return StringOf(facts);
+        }
+    }
+
+    private Expr StringOf(SchemaFacts facts)
+    {
+        bool bounded = facts.MinLength > 0 || facts.MaxLength is not null;
+        if (facts.Patterns.Count + facts.Formats.Count == 0)
+        {
+            return bounded ? Expr.Sequence(JsonExpr.Quote, _grammar.Count(FreeCharacter(), facts.MinLength, facts.MaxLength), JsonExpr.Quote) : Expr.Call(FreeString());
+        }
+
+        try
+        {
+            if (facts.Patterns.Count + facts.Formats.Count == 1 && !bounded)
+            {
+                var compiler = new RegexCompiler(JsonExpr.Character, _grammar);
+                Expr inside = facts.Patterns.Count > 0 ? compiler.Search(RegexParser.Parse(facts.Patterns[0].Pattern)) : compiler.Whole(RegexParser.Parse(facts.Formats[0]));
+                return Expr.Sequence(JsonExpr.Quote, inside, JsonExpr.Quote);
+            }
+
+            List<Dfa> parts = [.. facts.Patterns.Select(p => PatternOf(p.Pattern, whole: false)), .. facts.Formats.Select(f => PatternOf(f, whole: true))];
+            if (bounded)
+            {
+                parts.Add(LengthOf(facts));
+            }
+
+            return Expr.Sequence(JsonExpr.Quote, DfaProduct.Intersection([.. parts], _grammar.Budget), JsonExpr.Quote);
+        }
+        catch (KimiConstraintException e)
+        {
+            throw new KimiConstraintException($"JSON Schema, at {(facts.Patterns.Count > 0 ? facts.Patterns[0].Schema : facts.Place).Path}: {e.Message}", e);
+        }
+    }
+
+    private Dfa LengthOf(SchemaFacts facts)
+    {
+        if (facts.MinLength > MaxPatternLength || facts.MaxLength > MaxPatternLength)
+        {
+            throw new KimiConstraintException($"Beside 'pattern' or 'format', 'minLength' and 'maxLength' are supported up to {MaxPatternLength:N0}.");
+        }
+
+        return facts.MaxLength < facts.MinLength
+            ? DfaBuilder.Build(Expr.Never, _grammar.Budget)
+            : DfaBuilder.Build(Expr.Repeat(JsonExpr.Character(CodePointSet.All), facts.MinLength, facts.MaxLength), _grammar.Budget);
+    }
+
+    /// <summary>The listed values that obey everything else.</summary>
+    private List<JsonElement> ValidValues(SchemaFacts facts)
+    {
+        List<JsonElement> values = [.. facts.Values!.Where(v => (SchemaFacts.TypeOf(v) & facts.Types) != 0)];
+        if (!facts.HasDetails || values.Count == 0)
+        {
+            return values;
+        }
+
+        var others = new SchemaCompiler(_document, _grammar.Budget);
+        int root = others._grammar.Reserve();
+        SchemaFacts rest = facts.WithoutValues();
+        List<Expr> branches = [.. others.Scalars(rest)];
+        others.AddNesting(branches, (rest.Types & JsonTypes.Object) != 0 ? [others._objects.Compile(new ObjectFacts(rest.Schemas), rest.Place)] : []);
+        others.AddNesting(branches, (rest.Types & JsonTypes.Array) != 0 ? [ArrayCompiler.Compile(rest, others, others._grammar)] : []);
+        others._grammar.Define(root, Expr.Choice([.. branches]));
+        var automaton = new Automaton(others.Run(root));
+        return [.. values.Where(v => automaton.Read(automaton.Start, Encoding.UTF8.GetBytes(JsonExpr.Write(v))).Accepts)];
+    }
+
+    private int FreeString() => _freeString >= 0 ? _freeString : _freeString = _grammar.Add(Expr.Sequence(JsonExpr.Quote, Expr.Repeat(JsonExpr.FreeCharacter, 0, null), JsonExpr.Quote));
+
+    private int FreeCharacter() => _freeCharacter >= 0 ? _freeCharacter : _freeCharacter = _grammar.Add(JsonExpr.FreeCharacter);
+}

@@ -1,0 +1,213 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text.Json;
+
+namespace KimiCpu.Constraints.Schemas;
+
+/// <summary>Kinds of values. A number is whole or has a fraction.</summary>
+[Flags]
+internal enum JsonTypes
+{
+    None = 0,
+    Null = 1,
+    Boolean = 2,
+    Object = 4,
+    Array = 8,
+    String = 16,
+    Integer = 32,
+    Fraction = 64,
+    Number = Integer | Fraction,
+    All = 127,
+}
+
+/// <summary>What schemas that hold together say of one value, apart from combinations of schemas.</summary>
+internal sealed class SchemaFacts
+{
+    private const int MaxCount = 1_000_000;
+
+    public SchemaFacts(IReadOnlyList<SchemaElement> schemas)
+    {
+        Schemas = schemas;
+        foreach (SchemaElement schema in schemas)
+        {
+            Types &= TypesOf(schema);
+            ReadValues(schema);
+            ReadString(schema);
+            ReadNumber(schema);
+            (MinItems, MaxItems) = ReadBounds(schema, "minItems", "maxItems", MinItems, MaxItems);
+        }
+    }
+
+    public IReadOnlyList<SchemaElement> Schemas { get; }
+
+    public JsonTypes Types { get; private set; } = JsonTypes.All;
+
+    /// <summary>The only values; null for no such list.</summary>
+    public List<JsonElement>? Values { get; private set; }
+
+    public int MinLength { get; private set; }
+
+    public int? MaxLength { get; private set; }
+
+    public List<(SchemaElement Schema, string Pattern)> Patterns { get; } = [];
+
+    /// <summary>Patterns of formats; they match whole texts.</summary>
+    public List<string> Formats { get; } = [];
+
+    public NumberBound? Min { get; private set; }
+
+    public NumberBound? Max { get; private set; }
+
+    public int MinItems { get; private set; }
+
+    public int? MaxItems { get; private set; }
+
+    /// <summary>Where the facts come from, for messages.</summary>
+    public SchemaElement Place => Schemas.Count > 0 ? Schemas[0] : new SchemaElement(default, "#");
+
+    /// <summary>Whether there is more to obey than types and values.</summary>
+    public bool HasDetails => MinLength > 0 || MaxLength is not null || Patterns.Count > 0 || Formats.Count > 0 || Min is not null || Max is not null || MinItems > 0 || MaxItems is not null
+        || Schemas.Any(s => s.TryGet("properties", out _) || s.TryGet("required", out _) || s.TryGet("patternProperties", out _) || s.TryGet("additionalProperties", out _) || s.TryGet("items", out _) || s.TryGet("prefixItems", out _));
+
+    /// <summary>The kind of a value.</summary>
+    public static JsonTypes TypeOf(JsonElement value) => value.ValueKind switch
+    {
+        JsonValueKind.Null => JsonTypes.Null,
+        JsonValueKind.True or JsonValueKind.False => JsonTypes.Boolean,
+        JsonValueKind.Object => JsonTypes.Object,
+        JsonValueKind.Array => JsonTypes.Array,
+        JsonValueKind.String => JsonTypes.String,
+        _ => value.TryGetDecimal(out decimal number) && decimal.IsInteger(number) ? JsonTypes.Integer : JsonTypes.Fraction,
+    };
+
+    /// <summary>The same without the list of values.</summary>
+    public SchemaFacts WithoutValues() => new(Schemas) { Values = null };
+
+    /// <summary>A keyword that takes a count; null where it is not there.</summary>
+    public static int? Count(SchemaElement schema, string keyword)
+    {
+        if (!schema.TryGet(keyword, out JsonElement value))
+        {
+            return null;
+        }
+
+        bool valid = value.ValueKind == JsonValueKind.Number && value.TryGetDecimal(out decimal count) && decimal.IsInteger(count) && count >= 0;
+        if (!valid)
+        {
+            throw schema.Error($"'{keyword}' takes a whole number from 0; found {value.GetRawText()}");
+        }
+
+        return (int)Math.Min(value.GetDecimal(), MaxCount + 1) is var bounded && bounded > MaxCount ? throw schema.Error($"'{keyword}' above {MaxCount:N0} is not supported") : bounded;
+    }
+
+    private static JsonTypes TypesOf(SchemaElement schema)
+    {
+        if (!schema.TryGet("type", out JsonElement type))
+        {
+            return JsonTypes.All;
+        }
+
+        JsonTypes types = type.ValueKind == JsonValueKind.Array
+            ? type.EnumerateArray().Aggregate(JsonTypes.None, (all, one) => all | TypeNamed(schema, one))
+            : TypeNamed(schema, type);
+        return schema.TryGet("nullable", out JsonElement nullable) && nullable.ValueKind == JsonValueKind.True ? types | JsonTypes.Null : types;
+    }
+
+    private static JsonTypes TypeNamed(SchemaElement schema, JsonElement name) => (name.ValueKind == JsonValueKind.String ? name.GetString() : null) switch
+    {
+        "null" => JsonTypes.Null,
+        "boolean" => JsonTypes.Boolean,
+        "object" => JsonTypes.Object,
+        "array" => JsonTypes.Array,
+        "string" => JsonTypes.String,
+        "integer" => JsonTypes.Integer,
+        "number" => JsonTypes.Number,
+        _ => throw schema.Error($"'type' takes null, boolean, object, array, string, integer or number; found {name.GetRawText()}"),
+    };
+
+    private static (int Min, int? Max) ReadBounds(SchemaElement schema, string minKeyword, string maxKeyword, int min, int? max)
+    {
+        int? most = Count(schema, maxKeyword);
+        return (Math.Max(min, Count(schema, minKeyword) ?? 0), max is null || most < max ? most ?? max : max);
+    }
+
+    private void ReadValues(SchemaElement schema)
+    {
+        if (schema.TryGet("const", out JsonElement only))
+        {
+            Restrict([only]);
+        }
+
+        if (schema.TryGet("enum", out JsonElement list))
+        {
+            Restrict(list.ValueKind == JsonValueKind.Array ? [.. list.EnumerateArray()] : throw schema.Error("'enum' takes a list of values"));
+        }
+    }
+
+    private void Restrict(List<JsonElement> values) => Values = Values is null ? values : [.. Values.Where(v => values.Exists(w => JsonElement.DeepEquals(v, w)))];
+
+    private void ReadString(SchemaElement schema)
+    {
+        (MinLength, MaxLength) = ReadBounds(schema, "minLength", "maxLength", MinLength, MaxLength);
+        if (schema.TryGet("pattern", out JsonElement pattern))
+        {
+            Patterns.Add((schema, pattern.ValueKind == JsonValueKind.String ? pattern.GetString()! : throw schema.Error("'pattern' takes a text")));
+        }
+
+        if (schema.TryGet("format", out JsonElement format))
+        {
+            ReadFormat(schema, format.ValueKind == JsonValueKind.String ? format.GetString()! : throw schema.Error("'format' takes a text"));
+        }
+    }
+
+    private void ReadFormat(SchemaElement schema, string format)
+    {
+        switch (format)
+        {
+            case "int32":
+                Tighten(new NumberBound(int.MinValue, false), new NumberBound(int.MaxValue, false));
+                break;
+            case "int64" or "float" or "double" or "decimal":
+                // All numbers that are generated fit these.
+                break;
+            default:
+                Formats.Add(FormatPatterns.Of(format) ?? throw schema.Error(
+                    $"'format' {format} is not supported; {string.Join(", ", FormatPatterns.Names)}, int32, int64, float, double and decimal are. Use 'pattern', or leave it out"));
+                break;
+        }
+    }
+
+    private void ReadNumber(SchemaElement schema)
+    {
+        Tighten(Bound(schema, "minimum", false), Bound(schema, "maximum", false));
+        Tighten(Bound(schema, "exclusiveMinimum", true), Bound(schema, "exclusiveMaximum", true));
+    }
+
+    private void Tighten(NumberBound? min, NumberBound? max)
+    {
+        if (min is not null && (Min is null || min.Value > Min.Value || (min.Value == Min.Value && min.Exclusive)))
+        {
+            Min = min;
+        }
+
+        if (max is not null && (Max is null || max.Value < Max.Value || (max.Value == Max.Value && max.Exclusive)))
+        {
+            Max = max;
+        }
+    }
+
+    private static NumberBound? Bound(SchemaElement schema, string keyword, bool exclusive)
+    {
+        if (!schema.TryGet(keyword, out JsonElement value))
+        {
+            return null;
+        }
+
+        bool valid = value.ValueKind == JsonValueKind.Number && decimal.TryParse(value.GetRawText(), NumberStyles.Float, CultureInfo.InvariantCulture, out _);
+        return valid
+            ? new NumberBound(decimal.Parse(value.GetRawText(), NumberStyles.Float, CultureInfo.InvariantCulture), exclusive)
+            : throw schema.Error($"'{keyword}' takes a number of at most 28 digits; found {value.GetRawText()}");
+    }
+}

@@ -1,0 +1,108 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text.Json;
+using KimiCpu.Constraints.Masks;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Constraints;
+
+/// <summary>
+/// Which tool calls an answer may hold: <c>&lt;|tool_calls_section_begin|&gt;</c>, per call <c>&lt;|tool_call_begin|&gt;functions.NAME:INDEX</c>
+/// <c>&lt;|tool_call_argument_begin|&gt;ARGUMENTS&lt;|tool_call_end|&gt;</c>, then <c>&lt;|tool_calls_section_end|&gt;</c>. Immutable but for what
+/// it has compiled already; safe to use from several threads.
+/// </summary>
+internal sealed class ToolCallConstraint
+{
+    private readonly KimiTokenizer _tokenizer;
+    private readonly Dictionary<string, TokenAutomaton?> _arguments = new(StringComparer.Ordinal);
+    private readonly int _firstIndex;
+
+    /// <param name="tokenizer">Of the model.</param>
+    /// <param name="tools">Names of the declared tools with the JSON Schema of their parameters; an undefined element takes any object.</param>
+    /// <param name="choice">Whether tools are called.</param>
+    /// <param name="firstIndex">Index of the next call of the conversation, from 0.</param>
+    /// <param name="constrainArguments">Whether arguments are held to the schemas; else they are any text.</param>
+    /// <param name="schemas">Keeps what was compiled; null to compile anew.</param>
+    /// <param name="cancellationToken">Ends the compilation.</param>
+    /// <exception cref="KimiConstraintException">A schema cannot be a constraint, or the tokenizer has no tokens for tool calls.</exception>
+    /// <exception cref="ArgumentException">A call is demanded of a tool that is not declared.</exception>
+    public ToolCallConstraint(
+        KimiTokenizer tokenizer,
+        IReadOnlyList<(string Name, JsonElement Parameters)> tools,
+        ToolChoice choice,
+        int firstIndex = 0,
+        bool constrainArguments = true,
+        ToolSchemas? schemas = null,
+        CancellationToken cancellationToken = default)
+    {
+        (_tokenizer, _firstIndex, Choice) = (tokenizer, firstIndex, choice.Kind);
+        SectionBegin = Marker("<|tool_calls_section_begin|>");
+        SectionEnd = Marker("<|tool_calls_section_end|>");
+        CallBegin = Marker("<|tool_call_begin|>");
+        ArgumentsBegin = Marker("<|tool_call_argument_begin|>");
+        CallEnd = Marker("<|tool_call_end|>");
+        bool named = choice.Kind == ToolChoiceKind.Named;
+        if ((named && !tools.Any(t => t.Name == choice.Name)) || (choice.Kind == ToolChoiceKind.Required && tools.Count == 0))
+        {
+            throw new ArgumentException(named ? $"A call of the tool '{choice.Name}' is demanded, which is not declared." : "A tool call is demanded, but no tool is declared.", nameof(choice));
+        }
+
+        foreach ((string name, JsonElement parameters) in choice.Kind == ToolChoiceKind.None ? [] : tools.Where(t => !named || t.Name == choice.Name))
+        {
+            if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas ?? new ToolSchemas(), cancellationToken) : null))
+            {
+                throw new ArgumentException($"Two tools are called '{name}'.", nameof(tools));
+            }
+        }
+    }
+
+    public ToolChoiceKind Choice { get; }
+
+    public int SectionBegin { get; }
+
+    public int SectionEnd { get; }
+
+    public int CallBegin { get; }
+
+    public int ArgumentsBegin { get; }
+
+    public int CallEnd { get; }
+
+    /// <summary>Whether the answer has to call a tool.</summary>
+    public bool IsDemanded => Choice is ToolChoiceKind.Required or ToolChoiceKind.Named;
+
+    /// <summary>Whether a section may begin.</summary>
+    public bool MayCall => _arguments.Count > 0;
+
+    /// <summary>Whether another call may follow one.</summary>
+    public bool MayCallAgain => Choice != ToolChoiceKind.Named;
+
+    /// <summary>Ids that a call may have: <c>functions.NAME:INDEX</c>.</summary>
+    /// <param name="calls">Calls of this answer so far.</param>
+    public TokenAutomaton Ids(int calls) => KimiConstraint.Choice(_arguments.Keys.Select(name => Id(name, calls))).For(_tokenizer);
+
+    /// <summary>What the arguments of a call may be; null for any text.</summary>
+    /// <param name="id">As <see cref="Ids"/> allows.</param>
+    /// <param name="calls">Calls of this answer before it.</param>
+    public TokenAutomaton? ArgumentsOf(string id, int calls) => _arguments.Single(a => Id(a.Key, calls) == id).Value;
+
+    private string Id(string name, int calls) => string.Create(CultureInfo.InvariantCulture, $"functions.{name}:{_firstIndex + calls}");
+
+    private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return schemas.Get(parameters, cancellationToken).For(_tokenizer);
+        }
+        catch (KimiConstraintException e)
+        {
+            throw new KimiConstraintException($"The parameters of the tool '{name}' cannot be enforced. {e.Message} GenerationOptions.ConstrainToolArguments = false generates arguments without a constraint.", e);
+        }
+    }
+
+    private int Marker(string name) => _tokenizer.TryGetSpecialToken(name, out int id)
+        ? id
+        : throw new KimiConstraintException($"The tokenizer has no control token '{name}', so this checkpoint cannot call tools.");
+}

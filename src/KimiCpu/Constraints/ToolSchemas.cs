@@ -1,0 +1,56 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+
+namespace KimiCpu.Constraints;
+
+/// <summary>
+/// Compiled schemas of tools by their text, the latest used ones, since most calls come with the same tools and what a
+/// constraint finds out about tokens stays with it. Safe to use from several threads.
+/// </summary>
+internal sealed class ToolSchemas
+{
+    public const int Capacity = 256;
+
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, LinkedListNode<(string Text, KimiConstraint Constraint)>> _byText = new(StringComparer.Ordinal);
+    private readonly LinkedList<(string Text, KimiConstraint Constraint)> _latestFirst = new();
+
+    /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
+    /// <param name="cancellationToken">Ends the compilation.</param>
+    /// <exception cref="KimiConstraintException">The schema cannot be a constraint.</exception>
+    public KimiConstraint Get(JsonElement parameters, CancellationToken cancellationToken)
+    {
+        bool any = parameters.ValueKind is JsonValueKind.Undefined or JsonValueKind.Null;
+        string text = any ? "" : parameters.GetRawText();
+        lock (_gate)
+        {
+            if (_byText.TryGetValue(text, out LinkedListNode<(string Text, KimiConstraint Constraint)>? known))
+            {
+                _latestFirst.Remove(known);
+                _latestFirst.AddFirst(known);
+                return known.Value.Constraint;
+            }
+        }
+
+        // Not inside the lock: others need not wait for a large schema. Whoever comes second leaves the first one's in place.
+        KimiConstraint made = any ? KimiConstraint.Json() : KimiConstraint.ToolArguments(parameters, cancellationToken);
+        lock (_gate)
+        {
+            if (_byText.TryGetValue(text, out LinkedListNode<(string Text, KimiConstraint Constraint)>? known))
+            {
+                return known.Value.Constraint;
+            }
+
+            _byText.Add(text, _latestFirst.AddFirst((text, made)));
+            if (_byText.Count > Capacity)
+            {
+                _byText.Remove(_latestFirst.Last!.Value.Text);
+                _latestFirst.RemoveLast();
+            }
+
+            return made;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Constraints;
+
+namespace KimiCpu.Generation;
+
+/// <content>What an answer may be.</content>
+public sealed partial record GenerationOptions
+{
+    /// <summary>
+    /// What the answer may be: JSON that is valid by a schema, text that a pattern matches, or one of some texts. The reasoning
+    /// is free. Log-probabilities stay the model's own. Null for any text. Not together with <see cref="IgnoreEndOfText"/>.
+    /// </summary>
+    public KimiConstraint? Constraint { get; init; }
+
+    /// <summary>Whether tools are called. Default: the model decides.</summary>
+    public ToolChoice ToolChoice { get; init; } = ToolChoice.Auto;
+
+    /// <summary>Whether the arguments of tool calls are held to the schemas of the tools' parameters. Default true.</summary>
+    public bool ConstrainToolArguments { get; init; } = true;
+}

@@ -1,0 +1,90 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Constraints;
+using KimiCpu.Constraints.Masks;
+
+namespace KimiCpu.Tests.Constraints;
+
+[TestFixture]
+internal sealed class MaskTests
+{
+    /// <summary>Every way of finding a mask: walks, runs of plain characters with and without bounds, and states that share one.</summary>
+    private static readonly (string Name, Func<KimiConstraint> Make)[] s_constraints =
+    [
+        ("object", KimiConstraint.Json),
+        ("bounded text", () => KimiConstraint.JsonSchema("""{"type":"object","required":["t"],"properties":{"t":{"type":"string","minLength":3,"maxLength":40}}}""")),
+        ("long text", () => KimiConstraint.JsonSchema("""{"type":"array","minItems":1,"maxItems":500,"items":{"type":"string","minLength":90,"maxLength":4000}}""")),
+        ("pattern", () => KimiConstraint.JsonSchema("""{"type":"string","pattern":"^[a-z ]{2,30}[0-9]?$"}""")),
+        ("pattern and length", () => KimiConstraint.JsonSchema("""{"type":"string","pattern":"e","maxLength":12}""")),
+        ("any text", () => KimiConstraint.Regex(".{0,200}")),
+        ("text, then more", () => KimiConstraint.Regex(".{3,90}abc|x*")),
+        ("all characters", () => KimiConstraint.Regex("(\\s|\\S)*")),
+        ("choice", () => KimiConstraint.Choice(["The capital", "The cat", "Then"])),
+    ];
+
+    [Test]
+    public void Masks_are_what_reading_every_token_gives([ValueSource(nameof(s_constraints))] (string Name, Func<KimiConstraint> Make) constraint)
+    {
+        KimiConstraint made = constraint.Make();
+        ConstraintReader reader = new(made);
+        ConstraintReader other = new(constraint.Make());
+        int states = 0;
+        for (int seed = 0; seed < 12; seed++)
+        {
+            reader.Sample(new Random(seed), end: 0.05, maxTokens: 120, (state, mask) =>
+            {
+                // Each look costs a walk over the vocabulary; the first and some of the later ones are enough.
+                if (states++ % 7 < 2)
+                {
+                    bool[] expected = reader.BruteForce(state);
+                    bool[] found = [.. Enumerable.Range(0, expected.Length).Select(mask.Contains)];
+                    Assert.That(found.AsSpan().SequenceEqual(expected), Is.True, $"step {states} of sample {seed}");
+                    Assert.That(mask.Count, Is.EqualTo(expected.Count(e => e)));
+                }
+            });
+            Assert.That(other.Sample(new Random(seed)), Is.EqualTo(reader.Sample(new Random(seed))), "what is cached changes nothing");
+        }
+    }
+
+    [Test]
+    public void Masks_apply_to_every_length_of_logits([Values(0, 1, 63, 64, 65, 127, 128, 200, 256, 300)] int length)
+    {
+        var random = new Random(length);
+        var words = new ulong[4];
+        for (int i = 0; i < words.Length; i++)
+        {
+            words[i] = i == 0 ? 0 : i == 1 ? ulong.MaxValue : (ulong)random.NextInt64();
+        }
+
+        var mask = new TokenMask(words);
+        float[] logits = [.. Enumerable.Range(0, length).Select(i => i - 7.5f)];
+        mask.Apply(logits);
+        for (int i = 0; i < length; i++)
+        {
+            bool allowed = i < 256 && ((words[i / 64] >> (i % 64)) & 1) != 0;
+            Assert.That(logits[i], Is.EqualTo(allowed ? i - 7.5f : float.NegativeInfinity));
+        }
+    }
+
+    [Test]
+    public void One_constraint_serves_many_threads()
+    {
+        KimiConstraint shared = KimiConstraint.JsonSchema("""{"type":"object","additionalProperties":{"type":["string","integer","array"]}}""");
+        string[] alone = [.. Enumerable.Range(0, 16).Select(seed => new ConstraintReader(KimiConstraint.JsonSchema("""{"type":"object","additionalProperties":{"type":["string","integer","array"]}}""")).Sample(new Random(seed)))];
+        var together = new string[alone.Length];
+        Parallel.For(0, alone.Length, seed => together[seed] = new ConstraintReader(shared).Sample(new Random(seed)));
+        Assert.That(together, Is.EqualTo(alone));
+    }
+
+    [Test]
+    public void Tables_that_grow_too_large_are_begun_anew()
+    {
+        // More masks than are kept.
+        ConstraintReader reader = new(KimiConstraint.Regex("([a-c]{4},){400}"));
+        string text = string.Concat(Enumerable.Repeat("abca,", 400));
+        Assert.That(reader.AcceptsBytes(text), Is.True);
+        Assert.That(reader.AcceptsBytes(text[..^1]), Is.False);
+        Assert.That(reader.AcceptsBytes(text), Is.True);
+    }
+}

@@ -1,0 +1,293 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using KimiCpu.Constraints;
+using NJsonSchema;
+
+namespace KimiCpu.Tests.Constraints;
+
+[TestFixture]
+internal sealed class SchemaConstraintTests
+{
+    private const string Search = """
+        {"type":"object","additionalProperties":false,"required":["query","filters"],"properties":{
+        "query":{"type":"string","minLength":1,"maxLength":200,"pattern":"^.+$"},
+        "filters":{"type":"array","minItems":1,"items":{"type":"object","required":["field"],"properties":{"field":{"type":"string"},"value":{"anyOf":[{"type":"string"},{"type":"number"},{"type":"null"}]},"tags":{"type":"array","items":{"type":"string"}}}}},
+        "mode":{"type":["string","null"],"description":"null: automatic"},"limit":{"type":"integer","default":10},"ratio":{"type":"number","default":0.5},"strict":{"type":"boolean","default":true},"extra":{"type":"object","additionalProperties":{"type":"string"}}}}
+        """;
+
+    private const string Tree = """{"type":"object","required":["value"],"properties":{"value":{"type":"number"},"children":{"type":"array","items":{"$ref":"#"}}}}""";
+
+    /// <summary>Schemas of every supported keyword. Their samples are judged by another implementation.</summary>
+    private static readonly string[] s_schemas =
+    [
+        Search,
+        Tree,
+        "true",
+        """{"type":"object"}""",
+        """{"type":"array","minItems":2,"maxItems":4,"items":{"type":"boolean"}}""",
+        """{"type":"array","items":{"type":"array","items":{"type":"integer"},"maxItems":2},"minItems":1}""",
+        """{"type":"array","prefixItems":[{"type":"string"},{"type":"integer"}],"items":{"type":"null"},"minItems":2,"maxItems":5}""",
+        """{"type":"array","prefixItems":[{"type":"string"},{"type":"integer"}],"items":false}""",
+        """{"type":"integer","minimum":-17,"maximum":1234}""",
+        """{"type":"integer","exclusiveMinimum":99,"exclusiveMaximum":1001}""",
+        """{"type":"integer","minimum":2.5}""",
+        """{"type":"integer","maximum":-7}""",
+        """{"type":"number","minimum":-1.25,"maximum":3.5}""",
+        """{"type":"number","exclusiveMinimum":0,"exclusiveMaximum":1}""",
+        """{"type":"number","minimum":0.05,"maximum":0.075}""",
+        """{"type":"number","minimum":12.5}""",
+        """{"type":"number","exclusiveMaximum":-100}""",
+        """{"type":"string","minLength":3,"maxLength":5,"pattern":"^[a-zA-Z0-9 ]*$"}""",
+        """{"type":"string","pattern":"^(foo|ba[rz]+)-\\d{2,4}$"}""",
+        """{"type":"string","pattern":"b.d"}""",
+        """{"type":"string","format":"date"}""",
+        """{"type":"string","format":"date-time"}""",
+        """{"type":"string","format":"uuid"}""",
+        """{"type":"string","format":"ipv4"}""",
+        """{"type":"string","format":"ipv6"}""",
+        """{"type":"string","format":"email"}""",
+        """{"type":"string","format":"hostname"}""",
+        """{"type":"string","format":"uri"}""",
+        """{"enum":["a","b\"c","\u00e9\n","",1,2.5,null,true,[1,"x"],{"k":{"n":[]}}]}""",
+        """{"type":"string","enum":["a",1,"abc","abcdef"],"minLength":2}""",
+        """{"const":{"a":[1,2,{"b":null}]}}""",
+        """{"type":["string","integer","null"],"maxLength":3}""",
+        """{"anyOf":[{"type":"object","required":["kind","r"],"properties":{"kind":{"const":"circle"},"r":{"type":"number"}},"additionalProperties":false},{"type":"object","required":["kind","w"],"properties":{"kind":{"const":"square"},"w":{"type":"integer"}},"additionalProperties":false}]}""",
+        """{"oneOf":[{"type":"object","required":["kind","r"],"properties":{"kind":{"const":"circle"},"r":{"type":"number"}}},{"type":"object","required":["kind"],"properties":{"kind":{"const":"square"},"w":{"type":"integer"}}},{"type":"null"}]}""",
+        """{"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},{"properties":{"a":{"minimum":5},"b":{"type":"string"}}}]}""",
+        """{"type":"object","properties":{"a":{"$ref":"#/$defs/pos"},"b":{"$ref":"#/$defs/pos","maximum":9}},"$defs":{"pos":{"type":"integer","minimum":1}}}""",
+        """{"type":"object","patternProperties":{"^x_":{"type":"integer"},"_y$":{"minimum":3}},"additionalProperties":{"type":"boolean"},"properties":{"name":{"type":"string"}}}""",
+        """{"type":"object","patternProperties":{"^[a-c]+$":{"type":"null"}},"additionalProperties":false}""",
+        """{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":true}""",
+        """{"type":"object","properties":{"a b":{"type":"integer"},"\"q\"":{"type":"null"},"é/~":{"const":1}},"required":["é/~","\"q\""]}""",
+        """{"type":"object","properties":{"list":{"$ref":"#/$defs/node"}},"$defs":{"node":{"type":["object","null"],"properties":{"next":{"$ref":"#/$defs/node"},"v":{"type":"integer"}},"required":["next","v"],"additionalProperties":false}}}""",
+        """{"type":"object","required":["x"],"properties":{"x":{"type":"integer"}},"anyOf":[{"properties":{"y":{"type":"string"}},"required":["y"]},{"properties":{"z":{"type":"boolean"}},"required":["z"]}]}""",
+    ];
+
+    [TestCaseSource(nameof(s_schemas))]
+    public async Task Random_tokens_under_the_mask_give_valid_json(string schema)
+    {
+        JsonSchema oracle = schema == "true" ? new JsonSchema() : await JsonSchema.FromJsonAsync(InOlderDraft(JsonNode.Parse(schema)!).ToJsonString());
+        ConstraintReader reader = ConstraintReader.OfSchema(schema);
+        for (int seed = 0; seed < 60; seed++)
+        {
+            string text = reader.Sample(new Random(seed));
+            using JsonDocument document = JsonDocument.Parse(text);
+            if (!HasDuplicates(document.RootElement))
+            {
+                Assert.That(oracle.Validate(text), Is.Empty, text);
+            }
+        }
+    }
+
+    [TestCase(Search, """{"query":"x","filters":[{"field":"f"}]}""", true)]
+    [TestCase(Search, """{"query": "x", "filters": [{"field": "f", "value": null, "tags": ["a", "b"]}], "mode": null}""", true)]
+    [TestCase(Search, """{"strict":true,"filters":[{"value":-1.5e3,"field":"\ud83d\ude00\u00e9"}],"ratio":0.5,"query":"北京 😀","extra":{"a":"b","c":"d"},"limit":-3}""", true)]
+    [TestCase(Search, """{"query":"x","query":"y","filters":[{"field":"f"}]}""", false)]
+    [TestCase(Search, """{"query":"","filters":[{"field":"f"}]}""", false)]
+    [TestCase(Search, """{"query":"x","filters":[]}""", false)]
+    [TestCase(Search, """{"query":"x"}""", false)]
+    [TestCase(Search, """{"query":"x","filters":[{"field":"f"}],"other":1}""", false)]
+    [TestCase(Search, """{"query":"x","filters":[{"field":"f"}],"limit":1.5}""", false)]
+    [TestCase(Search, """{"query":"x","filters":[{"field":"f"}],}""", false)]
+    [TestCase(Search, """{"query":"x","filters":[{"field":"f"}]}x""", false)]
+    [TestCase(Search, """{ "query":"x","filters":[{"field":"f"}]}""", false)]
+    [TestCase(Search, """{"query":  "x","filters":[{"field":"f"}]}""", false)]
+    [TestCase(Tree, """{"value":1,"children":[{"value":2,"children":[]},{"children":[{"value":3}],"value":4}]}""", true)]
+    [TestCase(Tree, """{"value":1,"children":[{"children":[]}]}""", false)]
+    [TestCase("""{"type":"string"}""", """ "\ud83d\ude00 \/ \u0041 \\ \" \b\f\n\r\t \uD7FF\uE000" """, true)]
+    [TestCase("""{"type":"string"}""", """ "\ud83d" """, false)]
+    [TestCase("""{"type":"string"}""", """ "\ud83dx" """, false)]
+    [TestCase("""{"type":"string"}""", """ "\ud83d\u0041" """, false)]
+    [TestCase("""{"type":"string"}""", """ "\ude00" """, false)]
+    [TestCase("""{"type":"string"}""", """ "\x" """, false)]
+    [TestCase("""{"type":"string","minLength":2,"maxLength":2}""", """ "😀😀" """, true)]
+    [TestCase("""{"type":"string","minLength":2,"maxLength":2}""", """ "\ud83d\ude00\u0041" """, true)]
+    [TestCase("""{"type":"string","minLength":2,"maxLength":2}""", """ "😀" """, false)]
+    [TestCase("""{"type":"string","minLength":2,"maxLength":2}""", """ "abc" """, false)]
+    [TestCase("""{"type":"string","maxLength":0}""", "\"\"", true)]
+    [TestCase("""{"enum":["a\"b","é",{"x":[1,null]}]}""", """ "a\"b" """, true)]
+    [TestCase("""{"enum":["a\"b","é",{"x":[1,null]}]}""", """{"x": [1, null]}""", true)]
+    [TestCase("""{"enum":["a\"b","é",{"x":[1,null]}]}""", """{"x":[1]}""", false)]
+    [TestCase("""{"type":"number"}""", "-0.5e-10", true)]
+    [TestCase("""{"type":"number"}""", "01", false)]
+    [TestCase("""{"type":"number"}""", "1.", false)]
+    [TestCase("""{"type":"number"}""", "+1", false)]
+    [TestCase("""{"type":"integer","format":"int32"}""", "2147483647", true)]
+    [TestCase("""{"type":"integer","format":"int32"}""", "2147483648", false)]
+    [TestCase("""{"type":"integer"}""", "-0", false)]
+    [TestCase("""{"type":"string","format":"date"}""", """ "2024-02-29" """, true)]
+    [TestCase("""{"type":"string","format":"date"}""", """ "1900-02-29" """, false)]
+    [TestCase("""{"type":"string","format":"date"}""", """ "2023-04-31" """, false)]
+    [TestCase("""{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":{"type":"string"}}""", """{"b":"x","ab":"y","a":1,"":"z"}""", true)]
+    [TestCase("""{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":{"type":"string"}}""", """{"a":"x"}""", false)]
+    [TestCase("""{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":{"type":"string"}}""", """{"\u0061":"x"}""", false)]
+    [TestCase("""{"type":"string","nullable":true}""", "null", true)]
+    [TestCase("""{"properties":{"a":{"type":"integer"}},"minProperties":1,"required":["a"]}""", """{"a":1}""", true)]
+    public void Documents_are_accepted_or_not(string schema, string document, bool accepted)
+    {
+        ConstraintReader reader = ConstraintReader.OfSchema(schema);
+        string text = document.Trim();
+        Assert.That(reader.Accepts(text), Is.EqualTo(accepted));
+        Assert.That(reader.AcceptsBytes(text), Is.EqualTo(accepted), "byte by byte");
+    }
+
+    [Test]
+    public void Integers_are_exactly_those_within_bounds([Values(-120, -10, 0, 7)] int min, [Values(-100, -3, 0, 9, 10, 105)] int max)
+    {
+        if (min > max)
+        {
+            return;
+        }
+
+        ConstraintReader reader = ConstraintReader.OfSchema($$"""{"type":"integer","minimum":{{min}},"maximum":{{max}}}""");
+        for (int value = -1300; value <= 1300; value++)
+        {
+            Assert.That(reader.Accepts($"{value}"), Is.EqualTo(value >= min && value <= max), $"{value}");
+        }
+    }
+
+    [TestCase("0.25", "1.5", false, false)]
+    [TestCase("0.25", "1.5", true, true)]
+    [TestCase("-1.05", "0.3", false, true)]
+    [TestCase("-2", "-1.9", true, false)]
+    [TestCase("9.99", "10.01", false, false)]
+    public void Numbers_are_exactly_those_within_bounds(string min, string max, bool exclusiveMin, bool exclusiveMax)
+    {
+        ConstraintReader reader = ConstraintReader.OfSchema($$"""{"type":"number","{{(exclusiveMin ? "exclusiveMinimum" : "minimum")}}":{{min}},"{{(exclusiveMax ? "exclusiveMaximum" : "maximum")}}":{{max}}}""");
+        (decimal low, decimal high) = (decimal.Parse(min), decimal.Parse(max));
+        foreach (string format in new[] { "0.###", "0.0", "0.00", "0.000" })
+        {
+            for (int i = -11_000; i <= 11_000; i++)
+            {
+                string text = (i / 1000m).ToString(format);
+                decimal value = decimal.Parse(text);
+                bool inside = (exclusiveMin ? value > low : value >= low) && (exclusiveMax ? value < high : value <= high);
+                Assert.That(reader.AcceptsBytes(text), Is.EqualTo(inside && !(value == 0 && text[0] == '-')), text);
+            }
+        }
+    }
+
+    [Test]
+    public void Nesting_ends_where_readers_end_it()
+    {
+        ConstraintReader reader = new(KimiConstraint.JsonSchema("true"));
+        foreach (int depth in new[] { 1, 63, 64 })
+        {
+            string arrays = new string('[', depth) + new string(']', depth);
+            Assert.That(reader.Accepts(arrays), Is.True);
+            using JsonDocument document = JsonDocument.Parse(arrays);
+            Assert.That(reader.Accepts(new string('[', depth) + "1" + new string(']', depth)), Is.True);
+        }
+
+        Assert.That(reader.Accepts(new string('[', 65) + new string(']', 65)), Is.False);
+        Assert.That(reader.Accepts(string.Concat(Enumerable.Repeat("{\"a\":", 64)) + "{}" + new string('}', 64)), Is.False);
+    }
+
+    [TestCase("""{"multipleOf":3}""", "multipleOf")]
+    [TestCase("""{"type":"object","properties":{"a":{"not":{}}}}""", "#/properties/a")]
+    [TestCase("""{"type":"string","format":"color"}""", "color")]
+    [TestCase("""{"type":"array","uniqueItems":true}""", "uniqueItems")]
+    [TestCase("""{"if":{},"then":{}}""", "anyOf")]
+    [TestCase("""{"type":"text"}""", "text")]
+    [TestCase("""{"type":"string","pattern":"(?=a)"}""", "look-around")]
+    [TestCase("""{"type":"string","pattern":"a("}""", "')'")]
+    [TestCase("""{"$ref":"#/$defs/none"}""", "#/$defs/none")]
+    [TestCase("""{"$ref":"other.json"}""", "inside the schema")]
+    [TestCase("""{"$ref":"#"}""", "refers to itself")]
+    [TestCase("""{"anyOf":[{"$ref":"#"},{"type":"null"}]}""", "refers to itself")]
+    [TestCase("""{"oneOf":[{"type":"integer"},{"type":"number"}]}""", "oneOf")]
+    [TestCase("""{"oneOf":[{"type":"object","properties":{"a":{}}},{"type":"object","properties":{"b":{}}}]}""", "oneOf")]
+    [TestCase("""{"type":"object","minProperties":2}""", "minProperties")]
+    [TestCase("""{"items":[{"type":"null"}]}""", "prefixItems")]
+    [TestCase("""{"type":"integer","minimum":5,"maximum":4}""", "No text")]
+    [TestCase("false", "No text")]
+    [TestCase("""{"type":"object","required":["a"],"properties":{"a":{"$ref":"#"}}}""", "No text")]
+    [TestCase("""{"enum":[]}""", "No text")]
+    [TestCase("17", "expected a schema")]
+    [TestCase("{", "not valid JSON")]
+    [TestCase("""{"minLength":-1}""", "minLength")]
+    [TestCase("""{"minItems":"x"}""", "minItems")]
+    [TestCase("""{"properties":[]}""", "properties")]
+    [TestCase("""{"required":"a"}""", "required")]
+    public void What_cannot_be_enforced_is_refused(string schema, string said) =>
+        Assert.That(() => KimiConstraint.JsonSchema(schema), Throws.TypeOf<KimiConstraintException>().With.Message.Contains(said));
+
+    [Test]
+    public void Hostile_schemas_end_with_an_exception()
+    {
+        string deep = string.Concat(Enumerable.Repeat("""{"items":""", 70)) + "true" + new string('}', 70);
+        string product = "{\"allOf\":[" + string.Join(',', Enumerable.Range(0, 12).Select(i => $$"""{"anyOf":[{"required":["a{{i}}"]},{"required":["b{{i}}"]}]}""")) + "]}";
+        string wide = "{\"type\":\"object\",\"properties\":{" + string.Join(',', Enumerable.Range(0, 500).Select(i => $"\"p{i}\":{{}}")) + "}}";
+        string counts = """{"type":"string","pattern":"^((a{1,100}b{1,100}){1,100}c{1,100}){1,9000}$"}""";
+        string ambiguous = """{"type":"string","pattern":"^(a|b)*a(a|b){30}$"}""";
+        foreach (string schema in new[] { deep, product, wide, counts, ambiguous })
+        {
+            Assert.That(() => KimiConstraint.JsonSchema(schema), Throws.TypeOf<KimiConstraintException>(), schema);
+        }
+    }
+
+    [Test]
+    public void Large_bounds_and_chains_of_references_are_no_attack()
+    {
+        string chain = "{\"$ref\":\"#/$defs/d0\",\"$defs\":{" + string.Join(',', Enumerable.Range(0, 300).Select(i => $$"""{{'"'}}d{{i}}":{"type":"array","maxItems":1,"items":{"$ref":"#/$defs/d{{(i + 1) % 300}}"} }""")) + "}}";
+        string defs = "{\"$ref\":\"#/$defs/d0\",\"$defs\":{" + string.Join(',', Enumerable.Range(0, 40).Select(i => $$"""{{'"'}}d{{i}}":{"allOf":[{"$ref":"#/$defs/d{{i + 1}}"},{"$ref":"#/$defs/d{{i + 1}}"}]}""")) + ",\"d40\":{}}}";
+        Assert.That(ConstraintReader.OfSchema(defs).Accepts("[1]"), Is.True);
+        Assert.That(ConstraintReader.OfSchema(chain).Accepts("[[[[]]]]"), Is.True);
+        ConstraintReader text = ConstraintReader.OfSchema("""{"type":"string","maxLength":1000000}""");
+        Assert.That(text.Accepts("\"" + new string('x', 5000) + "\""), Is.True);
+        ConstraintReader items = ConstraintReader.OfSchema("""{"type":"array","minItems":3,"maxItems":1000,"items":{"type":"string","maxLength":100}}""");
+        Assert.That(items.Accepts("[\"a\",\"b\"]"), Is.False);
+        Assert.That(items.Accepts("[" + string.Join(", ", Enumerable.Repeat("\"a\"", 1000)) + "]"), Is.True);
+        Assert.That(items.Accepts("[" + string.Join(", ", Enumerable.Repeat("\"a\"", 1001)) + "]"), Is.False);
+    }
+
+    [Test]
+    public void Compilation_can_be_cancelled()
+    {
+        using var source = new CancellationTokenSource();
+        source.Cancel();
+        Assert.That(() => KimiConstraint.JsonSchema(Search, source.Token), Throws.InstanceOf<OperationCanceledException>());
+    }
+
+    /// <summary>The oracle knows older drafts: <c>prefixItems</c> is the list form of <c>items</c> there, and there is no <c>const</c>.</summary>
+    private static JsonNode InOlderDraft(JsonNode schema)
+    {
+        if (schema is JsonArray list)
+        {
+            return new JsonArray([.. list.Select(i => i is null ? null : InOlderDraft(i))]);
+        }
+
+        if (schema is not JsonObject keywords)
+        {
+            return schema.DeepClone();
+        }
+
+        var older = new JsonObject();
+        foreach ((string name, JsonNode? value) in keywords)
+        {
+            JsonNode? rewritten = value is null ? null : InOlderDraft(value);
+            string newName = name switch
+            {
+                "prefixItems" => "items",
+                "items" when keywords.ContainsKey("prefixItems") => "additionalItems",
+                "$defs" => "definitions",
+                "const" => "enum",
+                _ => name,
+            };
+            older[newName] = name == "const" ? new JsonArray(rewritten) : name == "$ref" ? ((string)value!).Replace("$defs", "definitions") : rewritten;
+        }
+
+        return older;
+    }
+
+    private static bool HasDuplicates(JsonElement element) => element.ValueKind switch
+    {
+        JsonValueKind.Object => element.EnumerateObject().GroupBy(p => p.Name).Any(g => g.Count() > 1) || element.EnumerateObject().Any(p => HasDuplicates(p.Value)),
+        JsonValueKind.Array => element.EnumerateArray().Any(HasDuplicates),
+        _ => false,
+    };
+}

@@ -1,0 +1,116 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Chat;
+using KimiCpu.Constraints;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>Whether and how tools are called, from the options to the calls.</summary>
+[TestFixture]
+internal sealed class ToolChoiceTests
+{
+    private const string WeatherSchema = """{"type":"object","required":["city","days"],"properties":{"city":{"type":"string","maxLength":12},"days":{"type":"integer","minimum":1,"maximum":14}}}""";
+
+    private static readonly KimiTool s_weather = new("get_weather", "The weather of a city.", WeatherSchema);
+    private static readonly KimiTool s_time = new("get_time", "The time.", """{"type":"object","properties":{"zone":{"enum":["UTC","CET"]}}}""");
+    private static readonly KimiTool[] s_tools = [s_weather, s_time];
+
+    private KimiModel _model = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _model = KimiModel.OpenEmbedded();
+
+    [OneTimeTearDown]
+    public void Close() => _model.Dispose();
+
+    [Test]
+    public void None_never_calls_where_the_model_would()
+    {
+        GenerationOptions options = Options() with { Thinking = false, ConstrainToolArguments = false };
+        Assert.That(_model.Generate("What is the weather in Paris?", options).ToolCalls, Is.Not.Empty);
+        GenerationResult result = _model.Generate("What is the weather in Paris?", options with { ToolChoice = ToolChoice.None });
+        Assert.That(result.ToolCalls, Is.Empty);
+        Assert.That(result.FinishReason, Is.EqualTo(FinishReason.Stop));
+        Assert.That(result.Text, Is.Not.Empty);
+    }
+
+    [Test]
+    public async Task Required_calls_where_the_model_would_not_and_validly([Values] bool thinking)
+    {
+        NJsonSchema.JsonSchema oracle = await NJsonSchema.JsonSchema.FromJsonAsync(WeatherSchema);
+        int valid = 0;
+        for (ulong seed = 0; seed < 12; seed++)
+        {
+            GenerationOptions options = Options() with { Temperature = 1.3f, Seed = seed, Thinking = thinking, ToolChoice = ToolChoice.Required, MaxReasoningTokens = 40 };
+            GenerationResult result = _model.Generate("Who are you?", options);
+            if (result.FinishReason == FinishReason.Length)
+            {
+                continue;
+            }
+
+            Assert.That(result.FinishReason, Is.EqualTo(FinishReason.ToolCalls));
+            Assert.That(result.Text, Is.Empty);
+            Assert.That(result.ToolCalls.Select((c, i) => c.Id == $"functions.{c.Name}:{i}"), Is.All.True);
+            foreach (KimiToolCall call in result.ToolCalls)
+            {
+                Assert.That(call.Name == "get_time" || oracle.Validate(call.Arguments).Count == 0, Is.True, call.Arguments);
+                valid++;
+            }
+        }
+
+        Assert.That(valid, Is.Positive);
+    }
+
+    [Test]
+    public void A_named_tool_is_called_once_and_ids_go_on_over_the_conversation()
+    {
+        KimiMessage[] conversation =
+        [
+            KimiMessage.User("What is the weather in Paris?"),
+            new KimiMessage(KimiRole.Assistant, "") { ToolCalls = [new KimiToolCall("functions.get_weather:0", "get_weather", """{"city":"Paris","days":1}""")] },
+            KimiMessage.Tool("functions.get_weather:0", "sunny"),
+        ];
+        GenerationResult result = _model.Generate(conversation, Options() with { ToolChoice = ToolChoice.Named("get_time"), Thinking = false });
+        KimiToolCall call = result.ToolCalls.Single();
+        Assert.That((call.Name, call.Id), Is.EqualTo(("get_time", "functions.get_time:1")));
+        Assert.That(JsonElement.Parse(call.Arguments).ValueKind, Is.EqualTo(JsonValueKind.Object));
+    }
+
+    [Test]
+    public void A_budget_of_reasoning_ends_in_the_demanded_call()
+    {
+        GenerationResult result = _model.Generate("What is the weather in Paris?", Options() with { ToolChoice = ToolChoice.Named("get_weather"), MaxReasoningTokens = 2 });
+        Assert.That(result.Usage.ReasoningTokens, Is.LessThanOrEqualTo(2 + 3 + 1));
+        Assert.That(result.ToolCalls.Single().Name, Is.EqualTo("get_weather"));
+    }
+
+    [Test]
+    public void What_cannot_be_obeyed_is_refused_before_anything_runs()
+    {
+        GenerationOptions odd = Options() with { Tools = [new KimiTool("odd", null, """{"type":"object","properties":{"n":{"type":"integer","multipleOf":2}}}""")] };
+        Assert.That(() => _model.Generate("Hi", odd), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("odd").And.Message.Contains("ConstrainToolArguments"));
+        Assert.That(() => _model.Generate("Hi", odd with { ConstrainToolArguments = false, MaxTokens = 1 }), Throws.Nothing);
+        Assert.That(() => _model.Generate("Hi", Options() with { ToolChoice = ToolChoice.Named("other") }), Throws.ArgumentException.With.Message.Contains("other"));
+        Assert.That(() => _model.Generate("Hi", new GenerationOptions { ToolChoice = ToolChoice.Required }), Throws.ArgumentException);
+        Assert.That(() => _model.Generate(new[] { 1, 2, 3 }, new GenerationOptions { ToolChoice = ToolChoice.Required }), Throws.ArgumentException);
+    }
+
+    [Test]
+    public void Schemas_are_compiled_once_while_they_are_in_use()
+    {
+        var schemas = new ToolSchemas();
+        KimiConstraint first = schemas.Get(s_weather.Parameters!.Value, CancellationToken.None);
+        Assert.That(schemas.Get(JsonElement.Parse(WeatherSchema), CancellationToken.None), Is.SameAs(first));
+        for (int i = 0; i < ToolSchemas.Capacity; i++)
+        {
+            schemas.Get(JsonElement.Parse($$"""{"type":"object","title":"{{i}}"}"""), CancellationToken.None);
+        }
+
+        Assert.That(schemas.Get(s_weather.Parameters!.Value, CancellationToken.None), Is.Not.SameAs(first), "the oldest is forgotten");
+    }
+
+    private static GenerationOptions Options() => new() { Temperature = 0, MaxTokens = 300, Tools = s_tools };
+}
