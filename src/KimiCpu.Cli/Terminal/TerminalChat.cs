@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
 using System.Text;
 using KimiCpu.Chat;
 using KimiCpu.Generation;
@@ -151,6 +150,7 @@ internal sealed class TerminalChat : IDisposable
     {
         _messages.Add(KimiMessage.User(question));
         var text = new StringBuilder();
+        List<int> tokens = [];
         bool reasoning = false;
         GenerationResult? result = null;
         using CancellationTokenSource source = cancellation.Begin();
@@ -158,6 +158,7 @@ internal sealed class TerminalChat : IDisposable
         {
             await foreach (GenerationUpdate update in Session.GenerateAsync(_messages, _options, source.Token))
             {
+                tokens.AddRange(update.Tokens);
                 ShowReasoning(update.Reasoning, ref reasoning);
                 if (update.Text.Length > 0)
                 {
@@ -196,7 +197,7 @@ internal sealed class TerminalChat : IDisposable
             cancellation.End();
         }
 
-        _messages.Add(KimiMessage.Assistant(text.ToString()));
+        _messages.Add(KimiMessage.Assistant(text.ToString()) with { GeneratedTokens = tokens });
     }
 
     private void ShowReasoning(string text, ref bool reasoning)
@@ -232,50 +233,6 @@ internal sealed class TerminalChat : IDisposable
         {
             string rate = RateLine.Of(result);
             _error.WriteLine(_coloured ? $"\u001b[2m{rate}\u001b[0m" : rate);
-        }
-    }
-}
-
-/// <summary>Lets Ctrl-C stop the running answer; at the prompt it ends the program as usual.</summary>
-internal sealed class CancellationSwitch : IDisposable
-{
-    private CancellationTokenSource? _current;
-
-    /// <summary>Called before a Ctrl-C at the prompt ends the program.</summary>
-    public Action? AtPrompt { get; set; }
-
-    public CancellationSwitch() => Console.CancelKeyPress += OnCancel;
-
-    /// <summary>From here on Ctrl-C cancels the returned source.</summary>
-    public CancellationTokenSource Begin()
-    {
-        var source = new CancellationTokenSource();
-        Volatile.Write(ref _current, source);
-        return source;
-    }
-
-    public void End() => Volatile.Write(ref _current, null);
-
-    public void Dispose() => Console.CancelKeyPress -= OnCancel;
-
-    private void OnCancel(object? sender, ConsoleCancelEventArgs e)
-    {
-        if (Volatile.Read(ref _current) is { } source)
-        {
-            e.Cancel = true;
-            try
-            {
-                source.Cancel();
-            }
-            catch (ObjectDisposedException)
-            {
-                // The answer ended in this moment.
-                Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
-            }
-        }
-        else
-        {
-            AtPrompt?.Invoke();
         }
     }
 }

@@ -156,19 +156,20 @@ internal sealed class ChatRenderer
         }
 
         Open(tokens, marker, name);
+        var answer = new AnswerEncoder(_tokenizer, message.GeneratedTokens);
         if (Format.MarksReasoning)
         {
             tokens.Add(Markers.Think);
-            tokens.AddRange(_tokenizer.Encode(showsReasoning ? message.Reasoning ?? "" : ""));
+            answer.Encode(showsReasoning ? message.Reasoning ?? "" : "", tokens);
             tokens.Add(Markers.EndThink);
         }
 
-        tokens.AddRange(_tokenizer.Encode(message.Content));
-        AppendCalls(tokens, message.ToolCalls, ids);
+        answer.Encode(message.Content, tokens);
+        AppendCalls(tokens, message.ToolCalls, ids, answer);
         tokens.Add(_end);
     }
 
-    private void AppendCalls(List<int> tokens, IReadOnlyList<KimiToolCall> calls, CallIds ids)
+    private void AppendCalls(List<int> tokens, IReadOnlyList<KimiToolCall> calls, CallIds ids, AnswerEncoder answer)
     {
         if (calls.Count == 0)
         {
@@ -180,9 +181,9 @@ internal sealed class ChatRenderer
         foreach (KimiToolCall call in calls)
         {
             tokens.Add(Markers.CallBegin);
-            tokens.AddRange(_tokenizer.Encode(ids.Next(call)));
+            answer.Encode(ids.Next(call), tokens);
             tokens.Add(Markers.ArgumentBegin);
-            tokens.AddRange(_tokenizer.Encode(call.Arguments));
+            answer.Encode(call.Arguments, tokens);
             tokens.Add(Markers.CallEnd);
         }
 

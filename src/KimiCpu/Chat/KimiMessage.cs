@@ -23,6 +23,13 @@ public sealed record KimiMessage(KimiRole Role, string Content)
     /// <summary>Of a tool's message: <see cref="KimiToolCall.Id"/> of the call that it answers. Null for the first call that is not answered yet.</summary>
     public string? ToolCallId { get; init; }
 
+    /// <summary>
+    /// Of an answer: the token ids that the model wrote it as; null for a message of another origin. A text can be cut into tokens in several
+    /// ways, and models do not always write the one that encoding it gives. Texts of the message that some of these tokens spell to the byte are shown
+    /// to the model as those tokens, so that they are found in the cache; all others are encoded. So they never change what the conversation says.
+    /// </summary>
+    public IReadOnlyList<int>? GeneratedTokens { get; init; }
+
     /// <summary>A message that instructs the model.</summary>
     /// <param name="content">The instruction.</param>
     public static KimiMessage System(string content) => new(KimiRole.System, content);

@@ -38,8 +38,11 @@ public sealed record GenerationResult
     /// <summary>Where the time went.</summary>
     public required GenerationTimings Timings { get; init; }
 
-    /// <summary>The answer as a message that continues the conversation: with its reasoning and calls, so that the tools' results can follow.</summary>
-    public KimiMessage ToMessage() => KimiMessage.Assistant(Text, Reasoning) with { ToolCalls = ToolCalls };
+    /// <summary>
+    /// The answer as a message that continues the conversation: with its reasoning and calls, so that the tools' results can follow, and with its
+    /// tokens, so that it is found in the cache.
+    /// </summary>
+    public KimiMessage ToMessage() => KimiMessage.Assistant(Text, Reasoning) with { ToolCalls = ToolCalls, GeneratedTokens = Tokens };
 }
 
 /// <summary>Why an answer ended.</summary>

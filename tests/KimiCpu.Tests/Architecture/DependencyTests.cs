@@ -16,6 +16,7 @@ internal sealed partial class DependencyTests
         ["KimiCpu.Nano"] = [],
         ["KimiCpu.Cpu"] = ["KimiCpu.Compute"],
         ["KimiCpu"] = ["KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Nano"],
+        ["KimiCpu.Extensions.AI"] = ["KimiCpu"],
         ["kimi"] = ["KimiCpu", "KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Nano"],
     };
 

@@ -79,6 +79,18 @@ internal sealed class ChatPropertyTests
     }).Check(Config.QuickThrowOnFailure.WithMaxTest(2000));
 
     [Test]
+    public void Generated_tokens_never_change_what_a_conversation_says() => Prop.ForAll(Answers, tokens =>
+    {
+        ParsedAnswer answer = ParsedAnswer.Of(new AnswerLayout(s_markers, ReasoningStart.Opened), tokens);
+        KimiMessage message = KimiMessage.Assistant(answer.Content, answer.Reasoning) with { ToolCalls = answer.Calls };
+        var renderer = new ChatRenderer(Tokenizer, ChatFormat.K25);
+        int[] encoded = renderer.Render([message], new RenderOptions());
+        int[] shown = renderer.Render([message with { GeneratedTokens = tokens }], new RenderOptions());
+        Assert.That(Tokenizer.DecodeBytes(shown), Is.EqualTo(Tokenizer.DecodeBytes(encoded)));
+        Assert.That(shown.Where(Tokenizer.IsSpecial), Is.EqualTo(encoded.Where(Tokenizer.IsSpecial)));
+    }).Check(Config.QuickThrowOnFailure.WithMaxTest(2000));
+
+    [Test]
     public void Text_without_calls_is_kept_whole() => Prop.ForAll(Texts, text =>
     {
         ParsedAnswer plain = ParsedAnswer.Of(new AnswerLayout(s_markers, ReasoningStart.None), Tokenizer.Encode(text));

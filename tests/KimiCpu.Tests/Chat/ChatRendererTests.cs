@@ -52,6 +52,26 @@ internal sealed class ChatRendererTests
     public void All_cases_of_both_templates_are_there() => Assert.That(Cases().Count(), Is.EqualTo(34));
 
     [Test]
+    public void Texts_that_the_model_wrote_are_shown_as_its_tokens()
+    {
+        int[] written = Singly("thinking</think>begin<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"in\": 1}<|tool_call_end|><|tool_calls_section_end|><|im_end|>");
+        KimiMessage message = KimiMessage.Assistant("begin", "thinking") with { ToolCalls = [new KimiToolCall("functions.f:0", "f", "{\"in\": 1}")] };
+        int[] encoded = Render(message);
+        int[] shown = Render(message with { GeneratedTokens = written });
+        Assert.That(Tokenizer.Decode(shown), Is.EqualTo(Tokenizer.Decode(encoded)));
+        Assert.That(shown, Has.Length.GreaterThan(encoded.Length), "the tokenizer merges what was written singly");
+        Assert.That(shown[^written.Length..], Is.EqualTo(written), "the answer goes on behind its prompt");
+
+        int[] changed = Render(message with { GeneratedTokens = written, Content = "began" });
+        Assert.That(Tokenizer.Decode(changed), Is.EqualTo(Tokenizer.Decode(encoded).Replace("begin<", "began<", StringComparison.Ordinal)));
+        Assert.That(changed, Has.Length.EqualTo(shown.Length - "begin".Length + Tokenizer.Encode("began").Length), "only what was changed is encoded");
+        Assert.That(Render(message with { GeneratedTokens = [-1, int.MaxValue] }), Is.EqualTo(encoded));
+
+        int[] Render(KimiMessage answer) => new ChatRenderer(Tokenizer, ChatFormat.K25).Render([KimiMessage.User("x"), answer], new RenderOptions { GenerationPrompt = false });
+        static int[] Singly(string text) => [.. Tokenizer.Encode(text, allowSpecial: true).SelectMany(t => Tokenizer.IsSpecial(t) ? [t] : Tokenizer.GetBytes(t).ToArray().Select(b => Tokenizer.Encode([b])[0]))];
+    }
+
+    [Test]
     public void Text_never_becomes_a_control_token()
     {
         foreach (string name in Tokenizer.SpecialTokenIds.Keys)

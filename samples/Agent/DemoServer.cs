@@ -1,0 +1,45 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.ComponentModel;
+using ModelContextProtocol;
+using ModelContextProtocol.Protocol;
+using ModelContextProtocol.Server;
+
+namespace KimiCpu.Samples.Agent;
+
+/// <summary>A Model Context Protocol server on the standard streams, with a clock. <c>--mcp-demo</c> starts it as a process of its own.</summary>
+public static class DemoServer
+{
+    /// <summary>Makes this program the server.</summary>
+    public const string Option = "--mcp-server";
+
+    /// <summary>Starts this program as the server.</summary>
+    public static IReadOnlyList<string> Command => ["dotnet", typeof(DemoServer).Assembly.Location, Option];
+
+    /// <summary>Serves until the client goes away.</summary>
+    public static async Task RunAsync(CancellationToken cancellationToken = default)
+    {
+        var options = new McpServerOptions
+        {
+            ServerInfo = new Implementation { Name = "kimicpu-demo", Version = "1.0.0" },
+            ToolCollection = [McpServerTool.Create(TimeIn, new McpServerToolCreateOptions { Name = "get_time", Description = "Get the current time in a city." })],
+        };
+        await using var transport = new StdioServerTransport(options);
+        await using McpServer server = McpServer.Create(transport, options);
+        await server.RunAsync(cancellationToken);
+    }
+
+    private static string TimeIn([Description("City name")] string city)
+    {
+        try
+        {
+            return WorldClock.TimeIn(city);
+        }
+        catch (ArgumentException e)
+        {
+            // Clients are told the messages of this exception only.
+            throw new McpException(e.Message, e);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+// An agent in the terminal: the model calls C# functions, and the tools of a Model Context Protocol server.
+// Usage: dotnet run --project samples/Agent [-- OPTIONS]; see AgentArguments.
+using KimiCpu;
+using KimiCpu.Checkpoints;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Extensions.AI;
+using KimiCpu.Samples.Agent;
+using Microsoft.Extensions.AI;
+using ModelContextProtocol;
+
+try
+{
+    AgentArguments arguments = AgentArguments.Parse(args);
+    if (arguments.ServesDemo)
+    {
+        await DemoServer.RunAsync();
+        return 0;
+    }
+
+    Console.OutputEncoding = new System.Text.UTF8Encoding(false);
+    using IKimiModel model = arguments.Model is null ? KimiModel.OpenEmbedded() : KimiModel.Open(arguments.Model);
+    using var timers = new Timers(Console.Error);
+    await using McpTools? server = arguments.Server is null ? null : await McpTools.ConnectAsync(arguments.Server);
+
+    // Of two tools of one name the server's is taken.
+    AIFunction[] tools = [.. (server?.Functions ?? []).Concat(LocalTools.All(timers)).DistinctBy(f => f.Name)];
+    using IChatClient client = model.AsIChatClient().AsBuilder()
+        .UseFunctionInvocation(configure: invocation => invocation.IncludeDetailedErrors = true)
+        .Build();
+    bool terminal = !Console.IsInputRedirected && !Console.IsOutputRedirected;
+    using var cancellation = new CancellationSwitch();
+    if (terminal)
+    {
+        Console.Error.WriteLine($"{model.Info.Name}. {model.Placement}");
+        Console.Error.WriteLine($"Tools: {string.Join(", ", tools.Select(t => t.Name))}. /exit leaves; Ctrl-C stops an answer.");
+    }
+
+    var options = new ChatOptions
+    {
+        Instructions = arguments.System,
+        Temperature = arguments.Temperature,
+        Seed = arguments.Seed,
+        Tools = [.. tools],
+    };
+    var agent = new TerminalAgent(client, options, Console.In, Console.Out, terminal, terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")));
+    await agent.RunAsync(cancellation.Begin, cancellation.End);
+    return 0;
+}
+catch (Exception e) when (e is FormatException or OverflowException or CheckpointException or KimiException or ArgumentException or McpException or IOException)
+{
+    Console.Error.WriteLine(e.Message);
+    return 1;
+}

@@ -1,0 +1,50 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+
+namespace KimiCpu.Cli.Terminal;
+
+/// <summary>Lets Ctrl-C stop the running answer; at the prompt it ends the program as usual.</summary>
+internal sealed class CancellationSwitch : IDisposable
+{
+    private CancellationTokenSource? _current;
+
+    /// <summary>Called before a Ctrl-C at the prompt ends the program.</summary>
+    public Action? AtPrompt { get; set; }
+
+    public CancellationSwitch() => Console.CancelKeyPress += OnCancel;
+
+    /// <summary>From here on Ctrl-C cancels the returned source.</summary>
+    public CancellationTokenSource Begin()
+    {
+        var source = new CancellationTokenSource();
+        Volatile.Write(ref _current, source);
+        return source;
+    }
+
+    public void End() => Volatile.Write(ref _current, null);
+
+    public void Dispose() => Console.CancelKeyPress -= OnCancel;
+
+    private void OnCancel(object? sender, ConsoleCancelEventArgs e)
+    {
+        if (Volatile.Read(ref _current) is { } source)
+        {
+            e.Cancel = true;
+            try
+            {
+                source.Cancel();
+            }
+            catch (ObjectDisposedException)
+            {
+                // The answer ended in this moment.
+                Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
+            }
+        }
+        else
+        {
+            AtPrompt?.Invoke();
+        }
+    }
+}

@@ -1,0 +1,145 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.CompilerServices;
+using KimiCpu.Chat;
+using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Extensions.AI.Responses;
+using KimiCpu.Generation;
+using KimiCpu.Tokens;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Extensions.AI;
+
+/// <summary>
+/// A model as an <see cref="IChatClient"/>. Every member of <see cref="ChatOptions"/> is honoured, or refused with a
+/// <see cref="NotSupportedException"/> that names it; none is ignored. The client keeps no conversation: each call passes all
+/// of its messages, and what is cached of them is not computed again (<see cref="UsageDetails.CachedInputTokenCount"/>).
+/// All members are safe to call from several threads at once; running calls share the model's steps.
+/// </summary>
+public sealed class KimiChatClient : IChatClient
+{
+    /// <summary><see cref="ChatClientMetadata.ProviderName"/> of all clients.</summary>
+    public const string ProviderName = "kimicpu";
+
+    private readonly Func<CancellationToken, Task<IKimiModel>> _open;
+    private readonly IDisposable? _owned;
+    private readonly ChatClientMetadata _metadata;
+    private readonly OptionsReader _options;
+
+    /// <summary>Makes a client of an open model.</summary>
+    /// <param name="model">Answers the calls.</param>
+    /// <param name="ownsModel">Whether <see cref="Dispose"/> disposes the model too. By default it stays open.</param>
+    public KimiChatClient(IKimiModel model, bool ownsModel = false)
+        : this(NameOf(model), _ => Task.FromResult(model), ownsModel ? model : null)
+    {
+    }
+
+    /// <param name="modelName">Known before the model is open.</param>
+    /// <param name="open">Gives the model, which is opened first where it is not open.</param>
+    /// <param name="owned">Disposed of with the client.</param>
+    internal KimiChatClient(string modelName, Func<CancellationToken, Task<IKimiModel>> open, IDisposable? owned)
+    {
+        _open = open;
+        _owned = owned;
+        _metadata = new ChatClientMetadata(ProviderName, providerUri: null, modelName);
+        _options = new OptionsReader(modelName);
+    }
+
+    private string ModelName => _metadata.DefaultModelId!;
+
+    /// <summary>Continues a conversation and returns the whole answer.</summary>
+    /// <param name="messages">The conversation so far, in order; at least one message.</param>
+    /// <param name="options">Null for the defaults of <see cref="GenerationOptions"/>.</param>
+    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <returns>One assistant message; <see cref="ChatResponse.RawRepresentation"/> is the <see cref="GenerationResult"/>.</returns>
+    /// <exception cref="NotSupportedException">An option or a content cannot be honoured; the message names it.</exception>
+    /// <exception cref="ArgumentException">There is no message, a value is outside its range, or tools contradict one another.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        Request request = Read(messages, options);
+        var response = new ResponseWriter(ModelName, request.ShowsReasoning);
+        await foreach (GenerationUpdate update in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
+        {
+            if (update.Result is { } result)
+            {
+                return response.Whole(result);
+            }
+        }
+
+        throw new InvalidOperationException("The answer ended without a result.");
+    }
+
+    /// <summary>
+    /// Continues a conversation and returns the answer as it is generated: reasoning, text, and each tool call once it is
+    /// whole. The last update has the usage and why the answer ended. All have one response id and one message id.
+    /// </summary>
+    /// <inheritdoc cref="GetResponseAsync"/>
+    /// <returns>Updates; <see cref="ChatResponseUpdate.RawRepresentation"/> is the <see cref="GenerationUpdate"/>.</returns>
+    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
+        StreamAsync(Read(messages, options), cancellationToken);
+
+    /// <summary>
+    /// Gives what is behind the client: <see cref="IKimiModel"/> (opened now where it is not open yet), its
+    /// <see cref="KimiModelInfo"/> and <see cref="KimiTokenizer"/>, <see cref="ChatClientMetadata"/>, or the client itself. There is no
+    /// embedding generator: the models have no embeddings to offer.
+    /// </summary>
+    /// <param name="serviceType">What is asked for.</param>
+    /// <param name="serviceKey">Null; nothing here has a key.</param>
+    /// <returns>Null for anything else.</returns>
+    public object? GetService(Type serviceType, object? serviceKey = null)
+    {
+        ArgumentNullException.ThrowIfNull(serviceType);
+        return serviceKey is not null ? null
+            : serviceType == typeof(ChatClientMetadata) ? _metadata
+            : serviceType.IsInstanceOfType(this) ? this
+            : serviceType == typeof(KimiTokenizer) ? Model().Tokenizer
+            : serviceType == typeof(KimiModelInfo) ? Model().Info
+            : typeof(IKimiModel).IsAssignableFrom(serviceType) && serviceType.IsInstanceOfType(Model()) ? Model()
+            : null;
+    }
+
+    /// <summary>
+    /// Disposes of the model where the client owns it, which ends running calls. Otherwise it does nothing: middleware
+    /// disposes of the client within it, and other pipelines may go on with this one.
+    /// </summary>
+    public void Dispose() => _owned?.Dispose();
+
+    private static string NameOf(IKimiModel model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        return model.Info.Name;
+    }
+
+    private IKimiModel Model() => _open(CancellationToken.None).GetAwaiter().GetResult();
+
+    private Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        return _options.Read(messages, options, this);
+    }
+
+    private async IAsyncEnumerable<ChatResponseUpdate> StreamAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var response = new ResponseWriter(ModelName, request.ShowsReasoning);
+        await foreach (GenerationUpdate update in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
+        {
+            if (response.Piece(update) is { } piece)
+            {
+                yield return piece;
+            }
+        }
+    }
+
+    private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        IKimiModel model = await _open(cancellationToken).ConfigureAwait(false);
+        await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.For(model), cancellationToken).ConfigureAwait(false))
+        {
+            yield return update;
+        }
+    }
+}

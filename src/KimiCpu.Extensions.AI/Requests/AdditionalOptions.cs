@@ -1,0 +1,62 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text.Json;
+using KimiCpu.Generation;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Extensions.AI.Requests;
+
+/// <summary>
+/// The options that <see cref="ChatOptions"/> has no member for, by their keys in <see cref="ChatOptions.AdditionalProperties"/>.
+/// Values may be numbers of any type, or JSON.
+/// </summary>
+internal static class AdditionalOptions
+{
+    /// <summary>What each key does, in the names that servers for language models use.</summary>
+    private static readonly Dictionary<string, Func<GenerationOptions, object, GenerationOptions>> s_keys = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["min_p"] = (o, v) => o with { MinP = Number<float>(v) },
+        ["repetition_penalty"] = (o, v) => o with { RepetitionPenalty = Number<float>(v) },
+        ["max_reasoning_tokens"] = (o, v) => o with { MaxReasoningTokens = Number<int>(v) },
+        ["thinking"] = (o, v) => o with { Thinking = Flag(v) },
+        ["preserve_thinking"] = (o, v) => o with { PreserveThinking = Flag(v) },
+        ["logprobs"] = (o, v) => o with { LogProbabilities = Flag(v) },
+        ["top_logprobs"] = (o, v) => o with { TopLogProbabilities = Number<int>(v) },
+    };
+
+    /// <exception cref="NotSupportedException">A key is not known.</exception>
+    /// <exception cref="ArgumentException">A value has another type.</exception>
+    public static GenerationOptions Read(AdditionalPropertiesDictionary? properties, GenerationOptions generation)
+    {
+        foreach ((string key, object? value) in properties ?? [])
+        {
+            if (!s_keys.TryGetValue(key, out Func<GenerationOptions, object, GenerationOptions>? apply))
+            {
+                throw new NotSupportedException($"ChatOptions.AdditionalProperties: there is no option '{key}'. There are {string.Join(", ", s_keys.Keys)}; for others use RawRepresentationFactory.");
+            }
+
+            if (value is null or JsonElement { ValueKind: JsonValueKind.Null })
+            {
+                continue;
+            }
+
+            try
+            {
+                generation = apply(generation, value);
+            }
+            catch (Exception e) when (e is FormatException or InvalidCastException or OverflowException or InvalidOperationException)
+            {
+                throw new ArgumentException($"ChatOptions.AdditionalProperties: '{key}' cannot be {value} ({value.GetType()}).", nameof(properties), e);
+            }
+        }
+
+        return generation;
+    }
+
+    private static T Number<T>(object value) =>
+        (T)Convert.ChangeType(value is JsonElement json ? json.GetDouble() : value is string or bool ? throw new InvalidCastException() : value, typeof(T), CultureInfo.InvariantCulture);
+
+    private static bool Flag(object value) => value is JsonElement json ? json.GetBoolean() : (bool)value;
+}

@@ -1,0 +1,27 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Extensions.AI.Requests;
+
+/// <summary>The ecosystem's JSON, on one line: every blank would be read by the model.</summary>
+internal static class CompactJson
+{
+    private static readonly JsonSerializerOptions s_options = MakeOptions();
+
+    /// <summary>How arguments of calls are read and written.</summary>
+    public static JsonTypeInfo<IDictionary<string, object?>> Arguments { get; } = (JsonTypeInfo<IDictionary<string, object?>>)s_options.GetTypeInfo(typeof(IDictionary<string, object?>));
+
+    /// <exception cref="NotSupportedException">The type has no JSON form.</exception>
+    public static string Write(object value) => JsonSerializer.Serialize(value, s_options.GetTypeInfo(value.GetType()));
+
+    private static JsonSerializerOptions MakeOptions()
+    {
+        var options = new JsonSerializerOptions(AIJsonUtilities.DefaultOptions) { WriteIndented = false };
+        options.MakeReadOnly();
+        return options;
+    }
+}

@@ -1,0 +1,103 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using KimiCpu.Chat;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Extensions.AI.Requests;
+
+/// <summary>Turns messages into those of the model. Only text can be read; other contents are refused, none is dropped.</summary>
+internal static class MessageReader
+{
+    private static readonly ChatRole s_developer = new("developer");
+
+    /// <param name="messages">In order.</param>
+    /// <param name="instructions">A system message before all others; null for none.</param>
+    /// <exception cref="NotSupportedException">A content is no text, or a role is not known.</exception>
+    /// <exception cref="ArgumentException">There is no message.</exception>
+    public static IReadOnlyList<KimiMessage> Read(IEnumerable<ChatMessage> messages, string? instructions)
+    {
+        var conversation = new List<KimiMessage>();
+        if (!string.IsNullOrEmpty(instructions))
+        {
+            conversation.Add(KimiMessage.System(instructions));
+        }
+
+        int before = conversation.Count;
+        var ids = new ForeignIds();
+        foreach (ChatMessage message in messages)
+        {
+            Read(message, ids, conversation);
+        }
+
+        return conversation.Count > before ? conversation : throw new ArgumentException("A conversation has at least one message.", nameof(messages));
+    }
+
+    private static void Read(ChatMessage message, ForeignIds ids, List<KimiMessage> conversation)
+    {
+        KimiRole role = RoleOf(message.Role);
+        var text = new StringBuilder();
+        var reasoning = new StringBuilder();
+        var calls = new List<KimiToolCall>();
+        var results = new List<KimiMessage>();
+        foreach (AIContent content in message.Contents)
+        {
+            switch (content)
+            {
+                case TextReasoningContent thought:
+                    reasoning.Append(thought.Text);
+                    break;
+                case TextContent plain:
+                    text.Append(plain.Text);
+                    break;
+                case FunctionCallContent call:
+                    calls.Add(ids.Called(ToolCallText.Of(call)));
+                    break;
+                case FunctionResultContent result:
+                    results.Add(KimiMessage.Tool(ids.Answered(result.CallId), ToolResultText.Of(result)));
+                    break;
+                case UsageContent:
+                    // What an earlier answer cost is no part of what was said.
+                    break;
+                default:
+                    throw Refusal(content, message.Role);
+            }
+        }
+
+        // A message with nothing but results is those results, whatever role it has.
+        if (results.Count == 0 || text.Length > 0 || reasoning.Length > 0 || calls.Count > 0)
+        {
+            conversation.Add(new KimiMessage(role, text.ToString())
+            {
+                Reasoning = reasoning.Length > 0 ? reasoning.ToString() : null,
+                Name = NameOf(message, role),
+                ToolCalls = calls,
+            });
+        }
+
+        conversation.AddRange(results);
+    }
+
+    private static KimiRole RoleOf(ChatRole role) =>
+        role == ChatRole.User ? KimiRole.User
+        : role == ChatRole.Assistant ? KimiRole.Assistant
+        : role == ChatRole.System || role == s_developer ? KimiRole.System
+        : role == ChatRole.Tool ? KimiRole.Tool
+        : throw new NotSupportedException($"A message has the role '{role}'; there are system, developer, user, assistant and tool.");
+
+    /// <summary>The model answers under its role, so its earlier answers stay under it too, whichever agent signed them.</summary>
+    private static string? NameOf(ChatMessage message, KimiRole role) =>
+        role is KimiRole.User or KimiRole.System && !string.IsNullOrWhiteSpace(message.AuthorName) ? message.AuthorName : null;
+
+    private static NotSupportedException Refusal(AIContent content, ChatRole role)
+    {
+        string kind = content switch
+        {
+            DataContent data => $"{nameof(DataContent)} of type {data.MediaType}",
+            UriContent uri => $"{nameof(UriContent)} of type {uri.MediaType}",
+            _ => content.GetType().Name,
+        };
+        return new NotSupportedException($"A message of role '{role}' has {kind}; the model reads text only.");
+    }
+}

@@ -1,0 +1,76 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Extensions.AI.Requests;
+
+/// <summary>Turns <see cref="ChatOptions"/> into <see cref="GenerationOptions"/>; what has no equivalent is refused by name.</summary>
+internal sealed class OptionsReader
+{
+    private readonly string _modelName;
+
+    /// <param name="modelName">The one model that <see cref="ChatOptions.ModelId"/> may name.</param>
+    public OptionsReader(string modelName) => _modelName = modelName;
+
+    /// <exception cref="NotSupportedException">An option or a content has no equivalent.</exception>
+    /// <exception cref="ArgumentException">Options contradict one another.</exception>
+    public Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, IChatClient client)
+    {
+        options ??= new ChatOptions();
+        RefuseUnsupported(options);
+        GenerationOptions generation = Base(options, client);
+        generation = generation with
+        {
+            Temperature = options.Temperature ?? generation.Temperature,
+            TopK = options.TopK ?? generation.TopK,
+            TopP = options.TopP ?? generation.TopP,
+            FrequencyPenalty = options.FrequencyPenalty ?? generation.FrequencyPenalty,
+            PresencePenalty = options.PresencePenalty ?? generation.PresencePenalty,
+            MaxTokens = options.MaxOutputTokens ?? generation.MaxTokens,
+            Seed = options.Seed is { } seed ? unchecked((ulong)seed) : generation.Seed,
+            StopSequences = [.. generation.StopSequences, .. options.StopSequences ?? []],
+        };
+        generation = ReasoningReader.Read(options.Reasoning, generation);
+        generation = ToolsReader.Read(options, generation);
+        generation = FormatReader.Read(options.ResponseFormat, generation);
+        generation = AdditionalOptions.Read(options.AdditionalProperties, generation);
+        bool showsReasoning = options.Reasoning?.Output is not ReasoningOutput.None;
+        bool singleToolCall = options.AllowMultipleToolCalls == false && generation.Tools.Count > 0;
+        return new Request(MessageReader.Read(messages, options.Instructions), generation, showsReasoning, singleToolCall);
+    }
+
+    private static GenerationOptions Base(ChatOptions options, IChatClient client) => options.RawRepresentationFactory?.Invoke(client) switch
+    {
+        null => new GenerationOptions(),
+        GenerationOptions own => own,
+        { } other => throw new NotSupportedException(
+            $"ChatOptions.RawRepresentationFactory: expected {typeof(GenerationOptions)}, found {other.GetType()}. Return null for clients that the options are not meant for."),
+    };
+
+    private void RefuseUnsupported(ChatOptions options)
+    {
+        if (options.ConversationId is { } conversation)
+        {
+            throw new NotSupportedException(
+                $"ChatOptions.ConversationId ('{conversation}'): the client keeps no conversations. Pass all messages with each call; what is cached of them is not computed again.");
+        }
+
+        if (options.ModelId is { } model && !string.Equals(model, _modelName, StringComparison.OrdinalIgnoreCase))
+        {
+            throw new NotSupportedException($"ChatOptions.ModelId: this client has the model '{_modelName}' only, '{model}' was asked for. Leave it null, or register another model under a key.");
+        }
+
+        if (options.AllowBackgroundResponses == true)
+        {
+            throw new NotSupportedException("ChatOptions.AllowBackgroundResponses: an answer lives as long as its call. Leave it null or false.");
+        }
+
+        if (options.ContinuationToken is not null)
+        {
+            throw new NotSupportedException("ChatOptions.ContinuationToken: an answer that was interrupted cannot be taken up again. Call again; what is cached of its prompt is not computed again.");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Extensions.AI;
+using KimiCpu.Generation;
+using KimiCpu.Tokens;
+using Microsoft.Extensions.AI;
+using DescriptionAttribute = System.ComponentModel.DescriptionAttribute;
+
+namespace KimiCpu.Tests.Extensions.AI;
+
+[TestFixture]
+internal sealed class KimiChatClientTests
+{
+    private static readonly ChatOptions s_greedy = new() { Temperature = 0 };
+    private KimiModel _model;
+    private KimiChatClient _client;
+
+    [OneTimeSetUp]
+    public void Open()
+    {
+        _model = KimiModel.OpenEmbedded();
+        _client = _model.AsIChatClient();
+    }
+
+    [OneTimeTearDown]
+    public void Close()
+    {
+        _client.Dispose();
+        _model.Dispose();
+    }
+
+    [Test]
+    public async Task Answers_as_the_model_does()
+    {
+        GenerationResult expected = _model.Generate("What is the capital of France?", new GenerationOptions { Temperature = 0 });
+        ChatResponse response = await _client.GetResponseAsync("What is the capital of France?", s_greedy);
+        Assert.That(response.Text, Is.EqualTo(expected.Text).And.Contains("Paris"));
+        Assert.That(response.Messages.Single().Contents.OfType<TextReasoningContent>().Single().Text, Is.EqualTo(expected.Reasoning));
+        Assert.That(response.FinishReason, Is.EqualTo(ChatFinishReason.Stop));
+        Assert.That(response.ModelId, Is.EqualTo("kimi-nano"));
+        Assert.That(response.RawRepresentation, Is.TypeOf<GenerationResult>());
+        UsageDetails usage = response.Usage!;
+        Assert.That((usage.InputTokenCount, usage.OutputTokenCount, usage.ReasoningTokenCount), Is.EqualTo((expected.Usage.PromptTokens, expected.Usage.CompletionTokens, expected.Usage.ReasoningTokens)));
+        Assert.That(usage.TotalTokenCount, Is.EqualTo(usage.InputTokenCount + usage.OutputTokenCount));
+        Assert.That(usage.CachedInputTokenCount, Is.Positive, "the prompt was asked before");
+    }
+
+    [Test]
+    public async Task Streams_what_it_answers()
+    {
+        ChatResponse whole = await _client.GetResponseAsync("Who are you?", s_greedy);
+        List<ChatResponseUpdate> updates = await _client.GetStreamingResponseAsync("Who are you?", s_greedy).ToListAsync();
+        Assert.That(updates, Has.Count.GreaterThan(3));
+        Assert.That(updates.Select(u => u.ResponseId).Distinct().Count(), Is.EqualTo(1));
+        Assert.That(updates.Select(u => u.MessageId).Distinct().Single(), Is.Not.Null);
+        Assert.That(updates.SkipLast(1).Select(u => u.FinishReason), Is.All.Null);
+        Assert.That(updates[^1].FinishReason, Is.EqualTo(ChatFinishReason.Stop));
+        Assert.That(updates[^1].Contents.OfType<UsageContent>().Single().Details.OutputTokenCount, Is.EqualTo(whole.Usage!.OutputTokenCount));
+        ChatResponse joined = updates.ToChatResponse();
+        Assert.That(joined.Messages.Single().Contents.Select(Describe), Is.EqualTo(whole.Messages.Single().Contents.Select(Describe)));
+        Assert.That((joined.Usage!.InputTokenCount, joined.ModelId, joined.FinishReason), Is.EqualTo((whole.Usage.InputTokenCount, whole.ModelId, whole.FinishReason)));
+    }
+
+    [TestCase(false)]
+    [TestCase(true)]
+    public async Task A_whole_tool_loop_runs_through_the_ecosystems_middleware(bool streamed)
+    {
+        var asked = new List<string>();
+        AIFunction weather = AIFunctionFactory.Create(
+            ([Description("City name")] string city) =>
+            {
+                asked.Add(city);
+                return new { city, temperature = 12, condition = "sunny" };
+            },
+            "get_weather",
+            "Get the current weather for a city.");
+        using IChatClient client = _client.AsBuilder().UseFunctionInvocation().Build();
+        ChatMessage[] question = [new(ChatRole.User, "What is the weather in Oslo?")];
+        var options = new ChatOptions { Temperature = 0, Tools = [weather] };
+        ChatResponse response = streamed ? await client.GetStreamingResponseAsync(question, options).ToChatResponseAsync() : await client.GetResponseAsync(question, options);
+        Assert.That(asked, Is.EqualTo(new[] { "Oslo" }));
+        Assert.That(response.Messages.Select(m => m.Role), Is.EqualTo(new[] { ChatRole.Assistant, ChatRole.Tool, ChatRole.Assistant }));
+        FunctionCallContent call = response.Messages[0].Contents.OfType<FunctionCallContent>().Single();
+        Assert.That((call.Name, call.CallId), Is.EqualTo(("get_weather", "functions.get_weather:0")));
+        Assert.That(response.Text, Does.Contain("12").And.Contains("Oslo"));
+        Assert.That(response.FinishReason, Is.EqualTo(ChatFinishReason.Stop));
+    }
+
+    [Test]
+    public async Task The_call_and_its_result_are_found_in_the_cache_again()
+    {
+        AIFunction time = AIFunctionFactory.Create((string city) => "15:09", "get_time", "Get the current time in a city.");
+        var options = new ChatOptions { Temperature = 0, Tools = [time], Reasoning = new ReasoningOptions { Effort = ReasoningEffort.None } };
+        List<ChatMessage> messages = [new(ChatRole.User, "What time is it in Rome?")];
+        ChatResponse call = await _client.GetResponseAsync(messages, options);
+        messages.AddMessages(call);
+        messages.Add(new ChatMessage(ChatRole.Tool, [new FunctionResultContent(call.Messages[0].Contents.OfType<FunctionCallContent>().Single().CallId, "15:09")]));
+        ChatResponse answer = await _client.GetResponseAsync(messages, options);
+        Assert.That(answer.Text, Does.Contain("15:09"));
+
+        // The question, the call and its arguments as the model wrote them; not the token that ended the turn.
+        Assert.That(answer.Usage!.CachedInputTokenCount, Is.EqualTo(call.Usage!.TotalTokenCount - 1));
+    }
+
+    [Test]
+    public async Task Reasoning_is_left_out_cut_short_or_switched_off()
+    {
+        async Task<ChatResponse> Ask(ReasoningOptions reasoning) =>
+            await _client.GetResponseAsync("What is 23 + 45?", new ChatOptions { Temperature = 0, Reasoning = reasoning });
+        ChatResponse full = await Ask(new() { Output = ReasoningOutput.Full, Effort = ReasoningEffort.High });
+        Assert.That(full.Messages[0].Contents[0], Is.TypeOf<TextReasoningContent>());
+        ChatResponse hidden = await Ask(new() { Output = ReasoningOutput.None });
+        Assert.That(hidden.Messages[0].Contents.Single(), Is.TypeOf<TextContent>());
+        Assert.That((hidden.Text, hidden.Usage!.ReasoningTokenCount), Is.EqualTo((full.Text, full.Usage!.ReasoningTokenCount)));
+        ChatResponse none = await Ask(new() { Effort = ReasoningEffort.None });
+        Assert.That(none.Usage!.ReasoningTokenCount, Is.Zero);
+        Assert.That(none.Messages[0].Contents.Single(), Is.TypeOf<TextContent>());
+    }
+
+    [Test]
+    public async Task Cancellation_ends_the_call_and_leaves_the_client_usable()
+    {
+        using var source = new CancellationTokenSource();
+        var endless = new ChatOptions { RawRepresentationFactory = _ => new GenerationOptions { IgnoreEndOfText = true } };
+        IAsyncEnumerable<ChatResponseUpdate> updates = _client.GetStreamingResponseAsync("Tell me a story.", endless, source.Token);
+        Assert.That(
+            async () =>
+            {
+                await foreach (ChatResponseUpdate _ in updates)
+                {
+                    await source.CancelAsync();
+                }
+            },
+            Throws.InstanceOf<OperationCanceledException>());
+        using var soon = new CancellationTokenSource(TimeSpan.FromMilliseconds(50));
+        Assert.That(async () => await _client.GetResponseAsync("Tell me a story.", endless, soon.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That((await _client.GetResponseAsync("What is the capital of France?", s_greedy)).Text, Does.Contain("Paris"));
+    }
+
+    [Test]
+    public async Task Calls_at_the_same_time_answer_as_alone()
+    {
+        string[] questions = ["What is the capital of France?", "Who are you?", "What is 12 + 30?", "What is the capital of Japan?"];
+        var alone = new List<string>();
+        foreach (string question in questions)
+        {
+            alone.Add((await _client.GetResponseAsync(question, s_greedy)).Text);
+        }
+
+        ChatResponse[] together = await Task.WhenAll(Enumerable.Range(0, 16).Select(i => Task.Run(() => _client.GetResponseAsync(questions[i % 4], s_greedy))));
+        Assert.That(together.Select(r => r.Text), Is.EqualTo(Enumerable.Range(0, 16).Select(i => alone[i % 4])));
+        Assert.That(together.Select(r => r.ResponseId).Distinct().Count(), Is.EqualTo(16));
+    }
+
+    [Test]
+    public void Services_are_what_is_behind_the_client()
+    {
+        Assert.That(_client.GetService<IKimiModel>(), Is.SameAs(_model));
+        Assert.That(_client.GetService<KimiModel>(), Is.SameAs(_model));
+        Assert.That(_client.GetService<KimiTokenizer>(), Is.SameAs(_model.Tokenizer));
+        Assert.That(_client.GetService<KimiModelInfo>(), Is.SameAs(_model.Info));
+        Assert.That(_client.GetService<IChatClient>(), Is.SameAs(_client));
+        ChatClientMetadata metadata = _client.GetService<ChatClientMetadata>()!;
+        Assert.That((metadata.ProviderName, metadata.DefaultModelId, metadata.ProviderUri), Is.EqualTo(("kimicpu", "kimi-nano", (Uri?)null)));
+        Assert.That(_client.GetService<IEmbeddingGenerator<string, Embedding<float>>>(), Is.Null);
+        Assert.That(_client.GetService(typeof(IKimiModel), "key"), Is.Null);
+    }
+
+    [Test]
+    public async Task Dispose_ends_the_model_only_where_the_client_owns_it()
+    {
+        KimiModel model = KimiModel.OpenEmbedded();
+        model.AsIChatClient().Dispose();
+        KimiChatClient owner = model.AsIChatClient(ownsModel: true);
+        Assert.That((await owner.GetResponseAsync("Who are you?", s_greedy)).Text, Is.Not.Empty);
+        owner.Dispose();
+        owner.Dispose();
+        Assert.That(() => model.Generate("Who are you?"), Throws.InstanceOf<ObjectDisposedException>());
+        Assert.That(async () => await owner.GetResponseAsync("Who are you?"), Throws.InstanceOf<ObjectDisposedException>());
+    }
+
+    private static (Type Kind, string Text) Describe(AIContent content) => (content.GetType(), content switch
+    {
+        TextReasoningContent reasoning => reasoning.Text,
+        TextContent text => text.Text,
+        _ => "",
+    });
+}
