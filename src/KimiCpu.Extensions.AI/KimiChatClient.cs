@@ -2,7 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
-using KimiCpu.Chat;
+using KimiCpu.Constraints;
 using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Extensions.AI.Responses;
 using KimiCpu.Generation;
@@ -55,6 +55,7 @@ public sealed class KimiChatClient : IChatClient
     /// <returns>One assistant message; <see cref="ChatResponse.RawRepresentation"/> is the <see cref="GenerationResult"/>.</returns>
     /// <exception cref="NotSupportedException">An option or a content cannot be honoured; the message names it.</exception>
     /// <exception cref="ArgumentException">There is no message, a value is outside its range, or tools contradict one another.</exception>
+    /// <exception cref="KimiConstraintException">The schema of the response format or of a tool's parameters cannot be enforced; the message says what to write instead.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>

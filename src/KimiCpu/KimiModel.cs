@@ -402,7 +402,10 @@ public sealed class KimiModel : IKimiModel
 
         int maxTokens = options.MaxTokens ?? (limit - prompt.Length);
         var builder = new AnswerBuilder(Tokenizer, options, _endTokens, layout);
-        return new GenerationJob(prompt, maxTokens, options, builder, streamed, ConstraintOf(options, layout, cancellationToken), cancellationToken);
+        return new GenerationJob(prompt, maxTokens, options, builder, streamed, ConstraintOf(options, layout, cancellationToken), cancellationToken)
+        {
+            Operation = layout == AnswerLayout.Plain ? "text_completion" : "chat",
+        };
     }
 
     /// <summary>What the options demand of the answer; null where they leave the model free.</summary>
@@ -437,10 +440,19 @@ public sealed class KimiModel : IKimiModel
 
     private GenerationResult Run(GenerationJob job)
     {
-        _engine.Submit(job);
-        GenerationResult result = job.Completion.GetAwaiter().GetResult();
-        Log(result);
-        return result;
+        using var telemetry = new CallTelemetry(Info.Name, job.Operation);
+        try
+        {
+            _engine.Submit(job);
+            GenerationResult result = job.Completion.GetAwaiter().GetResult();
+            Report(result, telemetry);
+            return result;
+        }
+        catch (Exception e)
+        {
+            telemetry.Fail(e);
+            throw;
+        }
     }
 
     private async IAsyncEnumerable<GenerationUpdate> Stream(Func<CancellationToken, GenerationJob> makeJob, CancellationToken callerToken, [EnumeratorCancellation] CancellationToken cancellationToken = default)
@@ -449,15 +461,16 @@ public sealed class KimiModel : IKimiModel
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
         GenerationJob job = makeJob(source.Token);
         _engine.Submit(job);
+        using var telemetry = new CallTelemetry(Info.Name, job.Operation);
         try
         {
-            while (await job.Updates.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
+            while (await MoreUpdates(job, telemetry).ConfigureAwait(false))
             {
                 while (job.Updates.TryRead(out GenerationUpdate? update))
                 {
                     if (update.Result is not null)
                     {
-                        Log(update.Result);
+                        Report(update.Result, telemetry);
                     }
 
                     yield return update;
@@ -470,8 +483,23 @@ public sealed class KimiModel : IKimiModel
         }
     }
 
-    private void Log(GenerationResult result)
+    /// <summary>Whether there are updates to read; waits for them.</summary>
+    private static async ValueTask<bool> MoreUpdates(GenerationJob job, CallTelemetry telemetry)
     {
+        try
+        {
+            return await job.Updates.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            telemetry.Fail(e);
+            throw;
+        }
+    }
+
+    private void Report(GenerationResult result, CallTelemetry telemetry)
+    {
+        telemetry.Finish(result);
         GenerationTimings timings = result.Timings;
         KimiLog.Answered(
             _logger,

@@ -22,6 +22,7 @@ internal static class AdditionalOptions
         ["max_reasoning_tokens"] = (o, v) => o with { MaxReasoningTokens = Number<int>(v) },
         ["thinking"] = (o, v) => o with { Thinking = Flag(v) },
         ["preserve_thinking"] = (o, v) => o with { PreserveThinking = Flag(v) },
+        ["constrain_tool_arguments"] = (o, v) => o with { ConstrainToolArguments = Flag(v) },
         ["logprobs"] = (o, v) => o with { LogProbabilities = Flag(v) },
         ["top_logprobs"] = (o, v) => o with { TopLogProbabilities = Number<int>(v) },
     };

@@ -11,12 +11,14 @@ namespace KimiCpu.Extensions.AI.Requests;
 internal sealed class OptionsReader
 {
     private readonly string _modelName;
+    private readonly FormatReader _formats = new();
 
     /// <param name="modelName">The one model that <see cref="ChatOptions.ModelId"/> may name.</param>
     public OptionsReader(string modelName) => _modelName = modelName;
 
     /// <exception cref="NotSupportedException">An option or a content has no equivalent.</exception>
     /// <exception cref="ArgumentException">Options contradict one another.</exception>
+    /// <exception cref="Constraints.KimiConstraintException">The schema of the response format cannot be enforced.</exception>
     public Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, IChatClient client)
     {
         options ??= new ChatOptions();
@@ -35,7 +37,7 @@ internal sealed class OptionsReader
         };
         generation = ReasoningReader.Read(options.Reasoning, generation);
         generation = ToolsReader.Read(options, generation);
-        generation = FormatReader.Read(options.ResponseFormat, generation);
+        generation = _formats.Read(options.ResponseFormat, generation);
         generation = AdditionalOptions.Read(options.AdditionalProperties, generation);
         bool showsReasoning = options.Reasoning?.Output is not ReasoningOutput.None;
         bool singleToolCall = options.AllowMultipleToolCalls == false && generation.Tools.Count > 0;

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Chat;
+using KimiCpu.Constraints;
 using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
 
@@ -11,15 +12,17 @@ namespace KimiCpu.Extensions.AI.Requests;
 internal static class ToolsReader
 {
     /// <exception cref="NotSupportedException">A tool is no function.</exception>
-    /// <exception cref="ArgumentException">A tool is required that is not there.</exception>
     public static GenerationOptions Read(ChatOptions options, GenerationOptions generation)
     {
         generation = generation with { Tools = [.. generation.Tools, .. (options.Tools ?? []).Select(Declare)] };
         return options.ToolMode switch
         {
-            null or AutoChatToolMode => generation,
-            NoneChatToolMode => generation with { Tools = [] },
-            { } mode => throw new NotSupportedException($"ChatOptions.ToolMode ({mode.GetType().Name}): use Auto or None."),
+            null => generation,
+            AutoChatToolMode => generation with { ToolChoice = ToolChoice.Auto },
+            NoneChatToolMode => generation with { ToolChoice = ToolChoice.None },
+            RequiredChatToolMode { RequiredFunctionName: { } name } => generation with { ToolChoice = ToolChoice.Named(name) },
+            RequiredChatToolMode => generation with { ToolChoice = ToolChoice.Required },
+            { } mode => throw new NotSupportedException($"ChatOptions.ToolMode ({mode.GetType().Name}): use Auto, None, RequireAny or RequireSpecific."),
         };
     }
 

@@ -5,15 +5,14 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using KimiCpu.Chat;
+using KimiCpu.Constraints;
 using KimiCpu.Generation;
-using KimiCpu.Tokens;
 
 namespace KimiCpu.Tests.Agents;
 
 /// <summary>
-/// 300 calls of a tool in a row, in one conversation. kimi-nano would not make so many by itself and its context is too short, so
-/// its configuration is given a longer one, and the form of the calls is scripted; the model computes every token and chooses the
-/// reasoning and the numbers that the tool gets.
+/// 300 calls of a tool in a row, in one conversation. kimi-nano would not make so many by itself, and its context is too short: each
+/// answer is held to be a call, and the configuration is given a longer context. The model chooses the reasoning and the numbers.
 /// </summary>
 [TestFixture]
 internal sealed class LongAgentTests
@@ -29,7 +28,21 @@ internal sealed class LongAgentTests
 
     private static readonly int[] s_sampled = [9, 99, Calls - 1];
 
-    private static readonly KimiTool s_calculator = new("calculator", "A calculator", """{"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]}""");
+    private static readonly GenerationOptions s_options = new()
+    {
+        Tools =
+        [
+            new KimiTool("calculator", "A calculator", """
+                {"type": "object", "properties": {"expression": {"type": "string", "pattern": "^[1-9][0-9]? [+] [1-9][0-9]?$"}}, "required": ["expression"], "additionalProperties": false}
+                """),
+        ],
+        ToolChoice = ToolChoice.Named("calculator"),
+        MaxReasoningTokens = 4,
+        Temperature = 1,
+        Seed = 1,
+        LogProbabilities = true,
+        MaxTokens = 100,
+    };
 
     private string _folder = null!;
 
@@ -61,13 +74,19 @@ internal sealed class LongAgentTests
         int known = 0;
         long memory = 0;
         int warm = 0;
+        int respelled = 0;
+        int recomputed = 0;
+        int answer = 0;
         for (int i = 0; i < Calls; i++)
         {
-            GenerationResult result = session.Generate(messages, Options(model.Tokenizer, i));
+            GenerationResult result = session.Generate(messages, s_options);
             Assert.That(result.FinishReason, Is.EqualTo(FinishReason.ToolCalls));
             KimiToolCall call = result.ToolCalls.Single();
             Assert.That(call.Id, Is.EqualTo($"functions.calculator:{i}"));
-            Assert.That(result.Usage.CachedTokens, Is.EqualTo(known), "all that earlier turns have computed");
+            // Reasoning with half a character or a control token in it is shown as other tokens than were written.
+            Assert.That(result.Usage.CachedTokens, Is.InRange(known - answer, known));
+            recomputed += result.Usage.CachedTokens < known ? 1 : 0;
+            answer = result.Usage.CompletionTokens;
             known = result.Usage.PromptTokens + result.Usage.CompletionTokens - 1;
             Assert.That(session.TokenCount, Is.EqualTo(known));
             prompts += result.Usage.PromptTokens;
@@ -77,6 +96,7 @@ internal sealed class LongAgentTests
                 sampled[i] = result;
             }
 
+            respelled += model.Tokenizer.Encode(model.Tokenizer.Decode([.. result.Tokens]), allowSpecial: true).SequenceEqual(result.Tokens) ? 0 : 1;
             if (i % 30 == 29)
             {
                 Report(i + 1, result);
@@ -93,8 +113,10 @@ internal sealed class LongAgentTests
 
         long growth = AnonymousBytes() - memory;
         long cacheGrowth = (long)(known - warm) * model.Info.CacheBytesPerToken;
-        TestContext.Progress.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{(double)cached / prompts:P2} of the prompts' tokens were cached; memory grew by {growth >> 10} KiB, the cache by {cacheGrowth >> 10} KiB"));
+        TestContext.Progress.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{(double)cached / prompts:P2} of the prompts' tokens were cached; {respelled} answers have other tokens than their texts encode to, {recomputed} were computed again; memory grew by {growth >> 10} KiB, the cache by {cacheGrowth >> 10} KiB"));
         Assert.That((double)cached / prompts, Is.GreaterThan(0.95));
+        Assert.That(recomputed, Is.LessThan(Calls / 20));
+        Assert.That(respelled, Is.GreaterThan(recomputed), "tokens of other spellings were found");
         Assert.That(growth, Is.LessThan(cacheGrowth + ScratchBytes));
         AssertSame(sampled, messages);
     }
@@ -105,7 +127,7 @@ internal sealed class LongAgentTests
         using KimiModel fresh = KimiModel.Open(_folder, new KimiModelOptions { PrefixCaching = false });
         foreach ((int call, GenerationResult result) in sampled)
         {
-            GenerationResult expected = fresh.Generate(messages.Take(1 + (2 * call)), Options(fresh.Tokenizer, call));
+            GenerationResult expected = fresh.Generate(messages.Take(1 + (2 * call)), s_options);
             Assert.That(expected.Usage.CachedTokens, Is.Zero);
             Assert.That(result.Tokens, Is.EqualTo(expected.Tokens), $"call {call}");
             Assert.That(result.LogProbabilities.Select(p => p.LogProbability), Is.EqualTo(expected.LogProbabilities.Select(p => p.LogProbability)), $"call {call}");
@@ -133,43 +155,5 @@ internal sealed class LongAgentTests
         using JsonDocument json = JsonDocument.Parse(arguments);
         string[] terms = json.RootElement.GetProperty("expression").GetString()!.Split(" + ");
         return terms.Sum(t => int.Parse(t, CultureInfo.InvariantCulture)).ToString(CultureInfo.InvariantCulture);
-    }
-
-    private static GenerationOptions Options(KimiTokenizer tokenizer, int call) => new()
-    {
-        Tools = [s_calculator],
-        Temperature = 0,
-        LogProbabilities = true,
-        MaxTokens = 60,
-        LogitBias = new ScriptedChoices(Script(tokenizer, call)),
-    };
-
-    /// <summary>Three tokens of reasoning and a call, with two numbers of a digit each.</summary>
-    private static List<int[]> Script(KimiTokenizer tokenizer, int call)
-    {
-        List<int[]> places = [];
-        int[] digits = [.. Enumerable.Range(0, 10).Select(d => tokenizer.Encode($"{d}").Single())];
-        int[] letters = [.. Enumerable.Range(0, tokenizer.VocabularySize).Where(t => !tokenizer.IsSpecial(t) && tokenizer.Decode([t]).All(char.IsAsciiLetter))];
-        places.AddRange([letters, letters, letters]);
-        Marker("</think>");
-        Marker("<|tool_calls_section_begin|>");
-        Marker("<|tool_call_begin|>");
-        Text($"functions.calculator:{call}");
-        Marker("<|tool_call_argument_begin|>");
-        Text("{\"expression\": \"", singly: call % 4 == 0);
-        places.Add(digits);
-        Text(" + ");
-        places.Add(digits);
-        Text("\"}");
-        Marker("<|tool_call_end|>");
-        Marker("<|tool_calls_section_end|>");
-        Marker("<|im_end|>");
-        return places;
-
-        void Marker(string name) => places.Add([tokenizer.SpecialTokenIds[name]]);
-
-        // Models do not always cut a text as the tokenizer does.
-        void Text(string text, bool singly = false) =>
-            places.AddRange((singly ? text.SelectMany(c => tokenizer.Encode($"{c}")) : tokenizer.Encode(text)).Select(t => new[] { t }));
     }
 }

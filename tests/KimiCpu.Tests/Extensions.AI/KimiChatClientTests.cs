@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Generation;
 using KimiCpu.Tokens;
@@ -13,8 +14,8 @@ namespace KimiCpu.Tests.Extensions.AI;
 internal sealed class KimiChatClientTests
 {
     private static readonly ChatOptions s_greedy = new() { Temperature = 0 };
-    private KimiModel _model;
-    private KimiChatClient _client;
+    private KimiModel _model = null!;
+    private KimiChatClient _client = null!;
 
     [OneTimeSetUp]
     public void Open()
@@ -85,6 +86,58 @@ internal sealed class KimiChatClientTests
         Assert.That((call.Name, call.CallId), Is.EqualTo(("get_weather", "functions.get_weather:0")));
         Assert.That(response.Text, Does.Contain("12").And.Contains("Oslo"));
         Assert.That(response.FinishReason, Is.EqualTo(ChatFinishReason.Stop));
+    }
+
+    [Test]
+    public async Task Answers_are_held_to_formats_and_types()
+    {
+        var options = new ChatOptions { Temperature = 0, Reasoning = new() { Effort = ReasoningEffort.None } };
+        ChatResponse<Capital> typed = await _client.GetResponseAsync<Capital>("What is the capital of Italy? Answer as JSON.", options);
+        Assert.That(typed.Result.City, Is.Not.Empty);
+        options.ResponseFormat = ChatResponseFormat.Json;
+        options.MaxOutputTokens = 100;
+        ChatResponse any = await _client.GetResponseAsync("Give me a JSON object with the city Rome.", options);
+        Assert.That(JsonElement.Parse(any.Text).ValueKind, Is.EqualTo(JsonValueKind.Object));
+    }
+
+    [Test]
+    public async Task Tools_are_required_forbidden_and_counted()
+    {
+        AITool[] tools =
+        [
+            AIFunctionFactory.Create((string city) => "", "get_weather", "Get the current weather for a city."),
+            AIFunctionFactory.Create((string city) => "", "get_time", "Get the current time in a city."),
+        ];
+        async Task<ChatResponse> Ask(string question, ChatToolMode? mode, bool? several = null) =>
+            await _client.GetResponseAsync(question, new ChatOptions { Temperature = 0, Tools = tools, ToolMode = mode, AllowMultipleToolCalls = several, MaxOutputTokens = 200 });
+        Assert.That(Calls(await Ask("What is the capital of France?", ChatToolMode.RequireAny)), Is.Not.Empty);
+        Assert.That(Calls(await Ask("What is the weather in Oslo?", ChatToolMode.RequireSpecific("get_time"))), Is.EqualTo(new[] { "get_time" }));
+        Assert.That(Calls(await Ask("What is the weather in Oslo?", ChatToolMode.None)), Is.Empty);
+        Assert.That(async () => await Ask("?", ChatToolMode.RequireSpecific("other")), Throws.ArgumentException.With.Message.Contains("other"));
+
+        const string Both = "What is the weather in Oslo and in Rome?";
+        Assert.That(Calls(await Ask(Both, null)).Count(), Is.EqualTo(2), "the model calls twice where it may");
+        ChatResponse single = await Ask(Both, null, several: false);
+        Assert.That(Calls(single), Is.EqualTo(new[] { "get_weather" }));
+        Assert.That(single.FinishReason, Is.EqualTo(ChatFinishReason.ToolCalls));
+        Assert.That($"{single.Messages[0].Contents.OfType<FunctionCallContent>().Single().Arguments!["city"]}", Is.EqualTo("Oslo"));
+    }
+
+    [Test]
+    public async Task A_call_that_was_cut_off_is_not_handed_out()
+    {
+        AITool tool = AIFunctionFactory.Create((string city) => "", "get_weather", "Get the current weather for a city.");
+        var options = new ChatOptions { Temperature = 0, Tools = [tool], ToolMode = ChatToolMode.RequireAny, Reasoning = new() { Effort = ReasoningEffort.None } };
+        int whole = (int)(await _client.GetResponseAsync("What is the weather in Oslo?", options)).Usage!.OutputTokenCount!;
+
+        // Without the ends of the turn, the section and the call, and the arguments' last token.
+        options.MaxOutputTokens = whole - 4;
+        ChatResponse response = await _client.GetResponseAsync("What is the weather in Oslo?", options);
+        Assert.That(response.FinishReason, Is.EqualTo(ChatFinishReason.Length));
+        Assert.That(Calls(response), Is.Empty);
+        Assert.That(((GenerationResult)response.RawRepresentation!).IncompleteToolCall, Is.Not.Null);
+        List<ChatResponseUpdate> updates = await _client.GetStreamingResponseAsync("What is the weather in Oslo?", options).ToListAsync();
+        Assert.That(updates.SelectMany(u => u.Contents).OfType<FunctionCallContent>(), Is.Empty);
     }
 
     [Test]
@@ -180,10 +233,14 @@ internal sealed class KimiChatClientTests
         Assert.That(async () => await owner.GetResponseAsync("Who are you?"), Throws.InstanceOf<ObjectDisposedException>());
     }
 
+    private static IEnumerable<string> Calls(ChatResponse response) => response.Messages[0].Contents.OfType<FunctionCallContent>().Select(c => c.Name);
+
     private static (Type Kind, string Text) Describe(AIContent content) => (content.GetType(), content switch
     {
         TextReasoningContent reasoning => reasoning.Text,
         TextContent text => text.Text,
         _ => "",
     });
+
+    private sealed record Capital(string City);
 }

@@ -3,7 +3,9 @@
 
 using KimiCpu;
 using KimiCpu.Chat;
+using KimiCpu.Extensions.AI;
 using KimiCpu.Generation;
+using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Tests.Readme;
 
@@ -31,5 +33,13 @@ internal static class ReadmeExamples
         using KimiSession branch = session.Branch();
         Console.WriteLine(branch.Generate(messages).Text);
         session.Save("anna.session");                          // model.LoadSession("anna.session") goes on with it
+    }
+
+    public static async Task ChatClient(IKimiModel model)
+    {
+        IChatClient client = model.AsIChatClient().AsBuilder().UseFunctionInvocation().Build();
+        AIFunction weather = AIFunctionFactory.Create((string city) => $"12 degrees and sunny in {city}", "get_weather", "Get the current weather for a city.");
+        ChatResponse response = await client.GetResponseAsync("What is the weather in Oslo?", new ChatOptions { Tools = [weather] });
+        Console.WriteLine(response.Text);
     }
 }

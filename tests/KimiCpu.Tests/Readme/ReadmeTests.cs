@@ -2,6 +2,10 @@
 // Licensed under the MIT License.
 
 using System.Text.RegularExpressions;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 
 namespace KimiCpu.Tests.Readme;
 
@@ -10,12 +14,13 @@ internal sealed partial class ReadmeTests
 {
     private static string Readme => File.ReadAllText(Path.Combine(Repository.Root, "README.md"));
 
-    [Test]
-    public void Code_is_the_code_that_is_compiled_here()
+    [TestCase("README.md", "ReadmeExamples.cs")]
+    [TestCase("docs/extensions-ai.md", "ExtensionsAIExamples.cs")]
+    public void Code_is_the_code_that_is_compiled_here(string page, string examples)
     {
-        string compiled = File.ReadAllText(Path.Combine(Repository.Root, "tests", "KimiCpu.Tests", "Readme", "ReadmeExamples.cs"));
+        string compiled = File.ReadAllText(Path.Combine(Repository.Root, "tests", "KimiCpu.Tests", "Readme", examples));
         string[] lines = [.. compiled.Split('\n').Select(l => l.Trim())];
-        MatchCollection blocks = CodeBlock().Matches(Readme);
+        MatchCollection blocks = CodeBlock().Matches(File.ReadAllText(Path.Combine(Repository.Root, page)));
         Assert.That(blocks, Is.Not.Empty);
         foreach (string line in blocks.SelectMany(b => b.Groups[1].Value.Split('\n')).Select(l => l.Trim()).Where(l => l.Length > 0))
         {
@@ -29,9 +34,23 @@ internal sealed partial class ReadmeTests
         await ReadmeExamples.FirstProgram();
         using IKimiModel model = KimiModel.OpenEmbedded();
         ReadmeExamples.Session(model);
+        await ReadmeExamples.ChatClient(model);
         using KimiSession loaded = model.LoadSession("anna.session");
         Assert.That(loaded.TokenCount, Is.Positive);
         File.Delete("anna.session");
+    }
+
+    [Test]
+    public async Task Code_of_the_chat_client_runs()
+    {
+        await ExtensionsAIExamples.Client();
+        ExtensionsAIExamples.Telemetry();
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["Kimi:Embedded"] = "true" });
+        ExtensionsAIExamples.Services(builder);
+        using IHost host = builder.Build();
+        await host.StartAsync();
+        Assert.That((await host.Services.GetRequiredService<IChatClient>().GetResponseAsync("What is the capital of France?", new ChatOptions { Temperature = 0 })).Text, Does.Contain("Paris"));
     }
 
     [Test]

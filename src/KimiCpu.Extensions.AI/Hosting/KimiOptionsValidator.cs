@@ -1,0 +1,41 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using Microsoft.Extensions.Options;
+
+namespace KimiCpu.Extensions.AI.Hosting;
+
+/// <summary>Finds mistakes in the configuration before the model is opened.</summary>
+internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
+{
+    public ValidateOptionsResult Validate(string? name, KimiOptions options)
+    {
+        List<string> problems = [];
+        void Require(bool condition, string option, object? found, string expected)
+        {
+            if (!condition)
+            {
+                problems.Add(string.Create(CultureInfo.InvariantCulture, $"{option} takes {expected}; found {found}."));
+            }
+        }
+
+        if (options.Embedded == !string.IsNullOrWhiteSpace(options.ModelPath))
+        {
+            problems.Add(options.Embedded
+                ? $"ModelPath ('{options.ModelPath}') and Embedded exclude each other."
+                : "Set ModelPath to a checkpoint folder as downloaded, or Embedded to true for kimi-nano, the small model that comes with the library.");
+        }
+        else if (!options.Embedded)
+        {
+            Require(Directory.Exists(options.ModelPath), nameof(options.ModelPath), $"'{Path.GetFullPath(options.ModelPath!)}', which does not exist", "an existing folder");
+        }
+
+        Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
+        Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
+        Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
+        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        string which = string.IsNullOrEmpty(name) ? "Kimi" : $"Kimi model '{name}'";
+        return problems.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(problems.Select(p => $"{which}: {p}"));
+    }
+}

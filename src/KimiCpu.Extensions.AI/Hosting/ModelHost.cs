@@ -1,0 +1,173 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace KimiCpu.Extensions.AI.Hosting;
+
+/// <summary>Where the opening of a model is.</summary>
+internal enum ModelState
+{
+    /// <summary>Nobody has asked for it yet.</summary>
+    Closed,
+
+    /// <summary>It is being opened.</summary>
+    Opening,
+
+    /// <summary>It answers calls.</summary>
+    Ready,
+
+    /// <summary>It could not be opened; the next call tries again.</summary>
+    Failed,
+}
+
+/// <summary>
+/// Opens a model once, when the host starts or at the first call, and disposes of it with the services. Who waits shares one
+/// opening; a failed one is told to all who waited for it, and the next call tries again.
+/// </summary>
+internal sealed class ModelHost : IHostedService, IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly CancellationTokenSource _closing = new();
+    private readonly Func<KimiOptions> _options;
+    private readonly ILoggerFactory? _loggers;
+    private Task<IKimiModel>? _opening;
+    private bool _disposed;
+
+    /// <param name="options">All sets of options.</param>
+    /// <param name="name">Which of them.</param>
+    /// <param name="loggers">For the model; null for silence.</param>
+    public ModelHost(IOptionsMonitor<KimiOptions> options, string name, ILoggerFactory? loggers)
+    {
+        _options = () => options.Get(name);
+        _loggers = loggers;
+    }
+
+    /// <summary>Of the model, known before it is open.</summary>
+    /// <exception cref="OptionsValidationException">The options are not valid.</exception>
+    public string ModelName => _options() is { ModelPath: { } path } ? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))) : "kimi-nano";
+
+    /// <summary>How far the last opening has come; null where none has begun.</summary>
+    public LoadProgress? Progress { get; private set; }
+
+    public ModelState State
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _opening is null ? ModelState.Closed
+                    : !_opening.IsCompleted ? ModelState.Opening
+                    : _opening.IsCompletedSuccessfully ? ModelState.Ready
+                    : ModelState.Failed;
+            }
+        }
+    }
+
+    /// <summary>Why the last opening failed; null where it did not.</summary>
+    public Exception? Error
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _opening is { IsFaulted: true } ? _opening.Exception!.InnerException : null;
+            }
+        }
+    }
+
+    /// <summary>The open model; opens it where it is not open.</summary>
+    /// <param name="cancellationToken">Ends the wait. The opening goes on for others.</param>
+    /// <exception cref="OptionsValidationException">The options are not valid.</exception>
+    /// <exception cref="ObjectDisposedException">The services are disposed.</exception>
+    public Task<IKimiModel> OpenAsync(CancellationToken cancellationToken)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, typeof(IKimiModel));
+            if (_opening is null or { IsFaulted: true } or { IsCanceled: true })
+            {
+                KimiOptions options = _options();
+                _opening = Task.Run(() => OpenAsync(options));
+            }
+
+            return _opening.WaitAsync(cancellationToken);
+        }
+    }
+
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        if (_options().OpenAtStart)
+        {
+            // Whoever needs the model hears of a failure then; so do the log and the health check.
+            _ = OpenAsync(CancellationToken.None).ContinueWith(t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+        }
+
+        return Task.CompletedTask;
+    }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public void Dispose()
+    {
+        Task<IKimiModel>? opening;
+        lock (_gate)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+            opening = _opening;
+        }
+
+        _closing.Cancel();
+        try
+        {
+            opening?.GetAwaiter().GetResult().Dispose();
+        }
+        catch (Exception e) when (opening!.IsCompleted)
+        {
+            // It was never open: the failure has been logged, or the opening was cancelled just now.
+            _ = e;
+        }
+
+        _closing.Dispose();
+    }
+
+    private async Task<IKimiModel> OpenAsync(KimiOptions options)
+    {
+        ILogger? logger = _loggers?.CreateLogger<KimiModel>();
+        try
+        {
+            var how = new KimiModelOptions
+            {
+                Threads = options.Threads,
+                TuneThreads = options.TuneThreads,
+                Exact = options.Exact,
+                Int8HotPath = options.Int8HotPath,
+                RuntimeCodeGeneration = options.RuntimeCodeGeneration,
+                ContextLength = options.ContextLength,
+                KvCacheBytes = options.KvCacheBytes,
+                PrefixCaching = options.PrefixCaching,
+                PrefillChunk = options.PrefillChunk,
+                LoggerFactory = _loggers,
+                Progress = new Told(this),
+            };
+            return options.Embedded ? KimiModel.OpenEmbedded(how) : await KimiModel.OpenAsync(options.ModelPath!, how, _closing.Token).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is not OperationCanceledException && logger is not null)
+        {
+            HostLog.NotOpened(logger, options.ModelPath ?? "kimi-nano", e);
+            throw;
+        }
+    }
+
+    private sealed class Told(ModelHost host) : IProgress<LoadProgress>
+    {
+        public void Report(LoadProgress value) => host.Progress = value;
+    }
+}

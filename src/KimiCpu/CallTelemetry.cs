@@ -1,0 +1,110 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using KimiCpu.Generation;
+
+namespace KimiCpu;
+
+/// <summary>Tells listeners of one call: begun when made, ended by <see cref="Dispose"/> at the latest.</summary>
+internal sealed class CallTelemetry : IDisposable
+{
+    private readonly TagList _tags;
+    private readonly Activity? _activity;
+    private readonly long _start = Stopwatch.GetTimestamp();
+    private bool _ended;
+
+    /// <param name="model">Its name.</param>
+    /// <param name="operation">In the words of the GenAI conventions.</param>
+    public CallTelemetry(string model, string operation)
+    {
+        _tags = new TagList
+        {
+            { "gen_ai.operation.name", operation },
+            { "gen_ai.provider.name", "kimicpu" },
+            { "gen_ai.request.model", model },
+        };
+        KimiTelemetry.Active.Add(1, _tags);
+        _activity = KimiTelemetry.Source.StartActivity(ActivityKind.Internal, tags: _tags, name: $"generate {model}");
+    }
+
+    /// <summary>The call has its answer.</summary>
+    public void Finish(GenerationResult result)
+    {
+        (GenerationUsage usage, GenerationTimings timings) = (result.Usage, result.Timings);
+        TimeSpan first = timings.Queued + timings.Prefill;
+        KimiTelemetry.TimeToFirstToken.Record(first.TotalSeconds, _tags);
+        KimiTelemetry.QueueTime.Record(timings.Queued.TotalSeconds, _tags);
+        KimiTelemetry.PromptTokens.Add(usage.PromptTokens - usage.CachedTokens, With("kimicpu.cached", false));
+        KimiTelemetry.PromptTokens.Add(usage.CachedTokens, With("kimicpu.cached", true));
+        KimiTelemetry.CompletionTokens.Add(usage.CompletionTokens - usage.ReasoningTokens, With("kimicpu.reasoning", false));
+        KimiTelemetry.CompletionTokens.Add(usage.ReasoningTokens, With("kimicpu.reasoning", true));
+        KimiTelemetry.PrefillRate.Record(timings.PrefillTokensPerSecond, _tags);
+        if (timings.DecodeTokensPerSecond > 0)
+        {
+            KimiTelemetry.TimePerOutputToken.Record(1 / timings.DecodeTokensPerSecond, _tags);
+            KimiTelemetry.DecodeRate.Record(timings.DecodeTokensPerSecond, _tags);
+            KimiTelemetry.DecodeBandwidth.Record(timings.DecodeBytesPerSecond / 1e9, _tags);
+        }
+
+        if (_activity is not null)
+        {
+            Describe(_activity, result, first);
+        }
+
+        End(errorType: null);
+    }
+
+    /// <summary>The call ends without an answer.</summary>
+    public void Fail(Exception error)
+    {
+        _activity?.SetStatus(ActivityStatusCode.Error, error.Message);
+        _activity?.SetTag("error.type", error.GetType().FullName);
+        End(error.GetType().FullName);
+    }
+
+    /// <summary>Ends what is not ended yet: who leaves a stream early has cancelled the call.</summary>
+    public void Dispose()
+    {
+        if (!_ended)
+        {
+            Fail(new OperationCanceledException("The stream of the answer was left before its end."));
+        }
+
+        _activity?.Dispose();
+    }
+
+    private static void Describe(Activity activity, GenerationResult result, TimeSpan first)
+    {
+        activity.AddEvent(new ActivityEvent("first_token", activity.StartTimeUtc + first));
+        activity.SetTag("gen_ai.usage.input_tokens", result.Usage.PromptTokens);
+        activity.SetTag("gen_ai.usage.output_tokens", result.Usage.CompletionTokens);
+        activity.SetTag("gen_ai.usage.cache_read.input_tokens", result.Usage.CachedTokens);
+        activity.SetTag("gen_ai.usage.reasoning.output_tokens", result.Usage.ReasoningTokens);
+        activity.SetTag("kimicpu.finish_reason", $"{result.FinishReason}");
+        activity.SetTag("kimicpu.request.queue_time", result.Timings.Queued.TotalSeconds);
+        activity.SetTag("kimicpu.time_to_first_token", first.TotalSeconds);
+        activity.SetTag("kimicpu.prefill.rate", result.Timings.PrefillTokensPerSecond);
+        activity.SetTag("kimicpu.decode.rate", result.Timings.DecodeTokensPerSecond);
+        activity.SetTag("kimicpu.decode.bandwidth", result.Timings.DecodeBytesPerSecond / 1e9);
+    }
+
+    private void End(string? errorType)
+    {
+        if (_ended)
+        {
+            return;
+        }
+
+        _ended = true;
+        KimiTelemetry.Active.Add(-1, _tags);
+        KimiTelemetry.Duration.Record(Stopwatch.GetElapsedTime(_start).TotalSeconds, errorType is null ? _tags : With("error.type", errorType));
+    }
+
+    private TagList With(string key, object value)
+    {
+        TagList tags = _tags;
+        tags.Add(key, value);
+        return tags;
+    }
+}

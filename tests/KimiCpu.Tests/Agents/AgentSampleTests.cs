@@ -1,0 +1,84 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Extensions.AI;
+using KimiCpu.Samples.Agent;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Tests.Agents;
+
+/// <summary>The sample's tool loop with the embedded model: functions of the process, and an MCP server that is a process of its own.</summary>
+[TestFixture]
+internal sealed class AgentSampleTests
+{
+    private KimiModel _model = null!;
+
+    [OneTimeSetUp]
+    public void Open() => _model = KimiModel.OpenEmbedded();
+
+    [OneTimeTearDown]
+    public void Close() => _model.Dispose();
+
+    [Test]
+    public async Task Functions_of_the_process_are_called_turn_by_turn()
+    {
+        using var timers = new Timers(TextWriter.Null);
+        (string output, TerminalAgent agent) = await RunAsync(LocalTools.All(timers), "What is 37 * 12?", "Set a timer for 5 minutes.");
+        Assert.That(output, Does.Contain("-> calculator {\"expression\":\"37 * 12\"}").And.Contain("<- 444").And.Contain("37 * 12 = 444."));
+        Assert.That(output, Does.Contain("-> set_timer {\"minutes\":5}").And.Contain("<- ok").And.Contain("The timer is set for 5 minutes."));
+        IEnumerable<string> ids = agent.History.SelectMany(m => m.Contents).OfType<FunctionCallContent>().Select(c => c.CallId);
+        Assert.That(ids, Is.EqualTo(new[] { "functions.calculator:0", "functions.set_timer:1" }));
+    }
+
+    [Test]
+    public async Task Tools_of_a_server_are_called()
+    {
+        await using McpTools server = await McpTools.ConnectAsync(DemoServer.Command);
+        Assert.That(server.Functions.Select(f => f.Name), Is.EqualTo(new[] { "get_time" }));
+        string before = WorldClock.TimeIn("Paris");
+        (string output, _) = await RunAsync(server.Functions, "What time is it in Paris?", "What time is it in Atlantis?");
+        string after = WorldClock.TimeIn("Paris");
+        Assert.That(output, Does.Contain("-> get_time {\"city\":\"Paris\"}"));
+        Assert.That(output, Does.Contain($"<- {before}\nIt is {before} in Paris.").Or.Contain($"<- {after}\nIt is {after} in Paris."));
+        Assert.That(output, Does.Contain("No time zone is named after").And.Contain("Atlantis"), "the server's error reaches the model");
+    }
+
+    [TestCase("this-program-does-not-exist")]
+    [TestCase("dotnet", "--version")]
+    public void A_program_that_is_no_server_is_named(params string[] command) =>
+        Assert.That(async () => await McpTools.ConnectAsync(command), Throws.InstanceOf<IOException>().With.Message.Contains($"'{string.Join(' ', command)}'"));
+
+    [Test]
+    public async Task A_stopped_answer_is_forgotten_and_the_next_one_works()
+    {
+        using var timers = new Timers(TextWriter.Null);
+        bool first = true;
+        (string output, TerminalAgent agent) = await RunAsync(LocalTools.All(timers), Begin, "What is 1 + 1?", "What is 37 * 12?");
+        Assert.That(output, Does.StartWith("(stopped)").And.Contain("37 * 12 = 444."));
+        Assert.That(agent.History.Count(m => m.Role == ChatRole.User), Is.EqualTo(1));
+
+        CancellationTokenSource Begin()
+        {
+            var source = new CancellationTokenSource();
+            if (first)
+            {
+                source.Cancel();
+            }
+
+            first = false;
+            return source;
+        }
+    }
+
+    private Task<(string Output, TerminalAgent Agent)> RunAsync(IEnumerable<AIFunction> tools, params string[] lines) => RunAsync(tools, () => new CancellationTokenSource(), lines);
+
+    private async Task<(string Output, TerminalAgent Agent)> RunAsync(IEnumerable<AIFunction> tools, Func<CancellationTokenSource> begin, params string[] lines)
+    {
+        using IChatClient client = _model.AsIChatClient().AsBuilder().UseFunctionInvocation(configure: invocation => invocation.IncludeDetailedErrors = true).Build();
+        using var input = new StringReader(string.Join('\n', lines));
+        using var output = new StringWriter { NewLine = "\n" };
+        var agent = new TerminalAgent(client, new ChatOptions { Temperature = 0, Tools = [.. tools] }, input, output, decorated: false, coloured: false);
+        await agent.RunAsync(begin, () => { });
+        return (output.ToString(), agent);
+    }
+}

@@ -1,0 +1,122 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Extensions.AI;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
+
+namespace KimiCpu.Tests.Extensions.AI.Hosting;
+
+[TestFixture]
+internal sealed class AddKimiTests
+{
+    private static readonly ChatOptions s_greedy = new() { Temperature = 0 };
+
+    [Test]
+    public async Task A_host_opens_the_model_reports_its_health_and_disposes_of_it()
+    {
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?>
+        {
+            ["Kimi:ModelPath"] = Repository.NanoModel,
+            ["Kimi:Threads"] = "1",
+            ["Kimi:ContextLength"] = "2000",
+        });
+        builder.Services.AddKimi(builder.Configuration.GetSection("Kimi"));
+        builder.Services.AddHealthChecks().AddKimi();
+        builder.Services.AddChatClient(s => s.GetRequiredService<KimiChatClient>()).UseFunctionInvocation();
+        IKimiModel model;
+        using (IHost host = builder.Build())
+        {
+            await host.StartAsync();
+            var client = host.Services.GetRequiredService<IChatClient>();
+            Assert.That(client, Is.TypeOf<FunctionInvokingChatClient>());
+            Assert.That(client.GetService<ChatClientMetadata>()!.DefaultModelId, Is.EqualTo("kimi-nano"));
+            Assert.That((await client.GetResponseAsync("What is the capital of France?", s_greedy)).Text, Does.Contain("Paris"));
+            model = host.Services.GetRequiredService<IKimiModel>();
+            Assert.That(client.GetService<IKimiModel>(), Is.SameAs(model));
+            Assert.That(model.Info.ContextLength, Is.EqualTo(2000));
+            HealthReport report = await host.Services.GetRequiredService<HealthCheckService>().CheckHealthAsync();
+            Assert.That(report.Status, Is.EqualTo(HealthStatus.Healthy));
+            Assert.That(report.Entries["kimi"].Data["model"], Is.EqualTo("kimi-nano"));
+            await host.StopAsync();
+        }
+
+        Assert.That(() => model.Generate("Who are you?"), Throws.InstanceOf<ObjectDisposedException>());
+    }
+
+    [Test]
+    public async Task Without_a_host_the_first_call_opens_the_model()
+    {
+        await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o => o.Embedded = true).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
+        var client = services.GetRequiredService<IChatClient>();
+        var health = services.GetRequiredService<HealthCheckService>();
+        Assert.That((await health.CheckHealthAsync()).Entries["kimi"].Data["state"], Is.EqualTo("Closed"));
+        ChatResponse[] answers = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => client.GetResponseAsync("What is the capital of France?", s_greedy)));
+        Assert.That(answers.Select(a => a.Text), Is.All.Contains("Paris"));
+        Assert.That((await health.CheckHealthAsync()).Entries["kimi"].Data["state"], Is.EqualTo("Ready"));
+    }
+
+    [Test]
+    public async Task Models_under_keys_live_beside_one_another()
+    {
+        await using ServiceProvider services = new ServiceCollection()
+            .AddKimi(o => o.Embedded = true)
+            .AddKeyedKimi("exact", o => (o.Embedded, o.Exact) = (true, true))
+            .BuildServiceProvider();
+        var plain = services.GetRequiredService<IKimiModel>();
+        var exact = services.GetRequiredKeyedService<IKimiModel>("exact");
+        Assert.That(exact, Is.Not.SameAs(plain));
+        Assert.That(exact.Placement, Does.Contain("single-precision"));
+        Assert.That(plain.Placement, Does.Not.Contain("single-precision"));
+        Assert.That(services.GetRequiredKeyedService<IChatClient>("exact").GetService<IKimiModel>(), Is.SameAs(exact));
+        Assert.That(() => new ServiceCollection().AddKimi(o => o.Embedded = true).AddKimi(o => o.Embedded = true), Throws.InvalidOperationException.With.Message.Contains("AddKeyedKimi"));
+    }
+
+    [Test]
+    public void Mistakes_in_options_are_told_at_start()
+    {
+        Expect(_ => { }, "ModelPath");
+        Expect(o => o.ModelPath = "/no/such/folder", "/no/such/folder");
+        Expect(o => (o.ModelPath, o.Embedded) = ("x", true), "exclude");
+        Expect(o => (o.Threads, o.Embedded) = (0, true), "Threads takes 1 … 1024; found 0");
+
+        static void Expect(Action<KimiOptions> configure, string message)
+        {
+            HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+            builder.Services.AddKimi(configure);
+            using IHost host = builder.Build();
+            Assert.That(() => host.StartAsync(), Throws.InstanceOf<OptionsValidationException>().With.Message.Contains(message));
+        }
+    }
+
+    [Test]
+    public async Task A_failed_opening_is_told_by_health_and_calls_and_tried_again()
+    {
+        string folder = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o => o.ModelPath = folder).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
+            var client = services.GetRequiredService<IChatClient>();
+            Assert.That(async () => await client.GetResponseAsync("Who are you?"), Throws.Exception.With.Message.Contains(folder));
+            HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync();
+            Assert.That(report.Status, Is.EqualTo(HealthStatus.Unhealthy));
+            Assert.That(report.Entries["kimi"].Data["state"], Is.EqualTo("Failed"));
+            Assert.That(report.Entries["kimi"].Description, Does.Contain(folder));
+            foreach (string file in Directory.GetFiles(Repository.NanoModel))
+            {
+                File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+            }
+
+            Assert.That((await client.GetResponseAsync("What is the capital of France?", s_greedy)).Text, Does.Contain("Paris"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+}

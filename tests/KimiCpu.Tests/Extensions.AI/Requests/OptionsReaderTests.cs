@@ -1,0 +1,148 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Chat;
+using KimiCpu.Constraints;
+using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Generation;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Tests.Extensions.AI.Requests;
+
+/// <summary>No member of <see cref="ChatOptions"/> is ignored.</summary>
+[TestFixture]
+internal sealed class OptionsReaderTests
+{
+    private static readonly AIFunction s_tool = AIFunctionFactory.Create((string city) => city, "get_weather", "Weather.");
+
+    [Test]
+    public void Every_member_of_ChatOptions_is_looked_at_here()
+    {
+        string[] known =
+        [
+            "ConversationId", "Instructions", "Temperature", "MaxOutputTokens", "TopP", "TopK", "FrequencyPenalty", "PresencePenalty", "Seed", "Reasoning", "ResponseFormat", "ModelId",
+            "StopSequences", "AllowMultipleToolCalls", "ToolMode", "Tools", "AllowBackgroundResponses", "ContinuationToken", "RawRepresentationFactory", "AdditionalProperties",
+        ];
+        Assert.That(typeof(ChatOptions).GetProperties().Select(p => p.Name), Is.EquivalentTo(known), "a member that is new must be honoured or refused");
+    }
+
+    [Test]
+    public void Members_become_those_of_the_model()
+    {
+        GenerationOptions read = Read(new ChatOptions
+        {
+            Temperature = 0.3f,
+            TopK = 7,
+            TopP = 0.9f,
+            FrequencyPenalty = 0.1f,
+            PresencePenalty = 0.2f,
+            MaxOutputTokens = 99,
+            Seed = -1,
+            StopSequences = ["a", "b"],
+            ModelId = "KIMI-nano",
+            Tools = [s_tool],
+        });
+        Assert.That((read.Temperature, read.TopK, read.TopP, read.MaxTokens), Is.EqualTo((0.3f, (int?)7, 0.9f, (int?)99)));
+        Assert.That((read.FrequencyPenalty, read.PresencePenalty, read.Seed), Is.EqualTo((0.1f, 0.2f, (ulong?)ulong.MaxValue)));
+        Assert.That(read.StopSequences, Is.EqualTo(new[] { "a", "b" }));
+        Assert.That((read.Tools.Single().Name, read.Tools.Single().Description), Is.EqualTo(("get_weather", "Weather.")));
+        Assert.That(read.Tools.Single().Parameters!.Value.GetProperty("properties").GetProperty("city").GetProperty("type").GetString(), Is.EqualTo("string"));
+        Assert.That(Read(null) with { StopSequences = [], Tools = [] }, Is.EqualTo(new GenerationOptions { StopSequences = [], Tools = [], StopTokens = Read(null).StopTokens }));
+    }
+
+    [Test]
+    public void Own_options_are_the_base_and_members_that_are_set_win()
+    {
+        GenerationOptions read = Read(new ChatOptions
+        {
+            Temperature = 0.3f,
+            StopSequences = ["b"],
+            RawRepresentationFactory = _ => new GenerationOptions { Temperature = 1, MinP = 0.1f, StopSequences = ["a"], Tools = [new KimiTool("own")] },
+            Tools = [s_tool],
+        });
+        Assert.That((read.Temperature, read.MinP), Is.EqualTo((0.3f, 0.1f)));
+        Assert.That(read.StopSequences, Is.EqualTo(new[] { "a", "b" }));
+        Assert.That(read.Tools.Select(t => t.Name), Is.EqualTo(new[] { "own", "get_weather" }));
+        Assert.That(Read(new ChatOptions { RawRepresentationFactory = _ => null }).Temperature, Is.EqualTo(new GenerationOptions().Temperature));
+    }
+
+    [Test]
+    public void Additional_properties_are_read_by_their_keys()
+    {
+        GenerationOptions read = Read(new ChatOptions
+        {
+            AdditionalProperties = new()
+            {
+                ["min_p"] = 0.05,
+                ["repetition_penalty"] = JsonElement.Parse("1.1"),
+                ["max_reasoning_tokens"] = 12L,
+                ["thinking"] = JsonElement.Parse("false"),
+                ["preserve_thinking"] = true,
+                ["constrain_tool_arguments"] = false,
+                ["logprobs"] = true,
+                ["top_logprobs"] = 3,
+            },
+        });
+        Assert.That((read.MinP, read.RepetitionPenalty, read.MaxReasoningTokens, read.Thinking, read.PreserveThinking), Is.EqualTo((0.05f, 1.1f, (int?)12, false, true)));
+        Assert.That((read.LogProbabilities, read.TopLogProbabilities, read.ConstrainToolArguments), Is.EqualTo((true, 3, false)));
+        Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { ["min_p"] = "much" } }), Throws.ArgumentException.With.Message.Contains("min_p"));
+    }
+
+    [TestCase(ReasoningEffort.None, false, 0)]
+    [TestCase(ReasoningEffort.Low, true, 1024)]
+    [TestCase(ReasoningEffort.Medium, true, 8192)]
+    [TestCase(ReasoningEffort.High, true, null)]
+    [TestCase(ReasoningEffort.ExtraHigh, true, null)]
+    public void Efforts_are_budgets(ReasoningEffort effort, bool thinks, int? budget)
+    {
+        GenerationOptions read = Read(new ChatOptions { Reasoning = new() { Effort = effort } });
+        Assert.That((read.Thinking, read.MaxReasoningTokens), Is.EqualTo((thinks, budget)));
+    }
+
+    [Test]
+    public void Tool_modes_are_choices()
+    {
+        static ToolChoice Of(ChatToolMode? mode) => Read(new ChatOptions { Tools = [s_tool], ToolMode = mode }).ToolChoice;
+        Assert.That(Of(null), Is.EqualTo(ToolChoice.Auto));
+        Assert.That(Of(ChatToolMode.Auto), Is.EqualTo(ToolChoice.Auto));
+        Assert.That(Of(ChatToolMode.None), Is.EqualTo(ToolChoice.None));
+        Assert.That(Of(ChatToolMode.RequireAny), Is.EqualTo(ToolChoice.Required));
+        Assert.That(Of(ChatToolMode.RequireSpecific("get_weather")), Is.EqualTo(ToolChoice.Named("get_weather")));
+    }
+
+    [Test]
+    public void Formats_are_constraints_and_schemas_are_compiled_once()
+    {
+        var reader = new OptionsReader("kimi-nano");
+        KimiConstraint? Of(ChatResponseFormat? format) => reader.Read([new(ChatRole.User, "?")], new ChatOptions { ResponseFormat = format }, null!).Options.Constraint;
+        Assert.That(Of(null), Is.Null);
+        Assert.That(Of(ChatResponseFormat.Text), Is.Null);
+        Assert.That(Of(ChatResponseFormat.Json), Is.Not.Null);
+        KimiConstraint? first = Of(ChatResponseFormat.ForJsonSchema<Dictionary<string, int>>());
+        Assert.That(first, Is.Not.Null.And.SameAs(Of(ChatResponseFormat.ForJsonSchema<Dictionary<string, int>>())));
+        Assert.That(() => Of(ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"not": {"type": "string"}}"""))), Throws.InstanceOf<KimiConstraintException>());
+    }
+
+    [Test]
+    public void What_cannot_be_honoured_is_refused_by_name()
+    {
+        (string Name, ChatOptions Options)[] cases =
+        [
+            ("ConversationId", new() { ConversationId = "c1" }),
+            ("ModelId", new() { ModelId = "gpt-4o" }),
+            ("AllowBackgroundResponses", new() { AllowBackgroundResponses = true }),
+            ("ContinuationToken", new() { ContinuationToken = ResponseContinuationToken.FromBytes(new byte[] { 1 }) }),
+            ("RawRepresentationFactory", new() { RawRepresentationFactory = _ => "text" }),
+            ("Tools", new() { Tools = [new HostedWebSearchTool()] }),
+            ("Reasoning.Output", new() { Reasoning = new() { Output = ReasoningOutput.Summary } }),
+            ("AdditionalProperties", new() { AdditionalProperties = new() { ["num_ctx"] = 5 } }),
+        ];
+        foreach ((string name, ChatOptions options) in cases)
+        {
+            Assert.That(() => Read(options), Throws.InstanceOf<NotSupportedException>().With.Message.Contains($"ChatOptions.{name}"), name);
+        }
+    }
+
+    private static GenerationOptions Read(ChatOptions? options) => new OptionsReader("kimi-nano").Read([new(ChatRole.User, "?")], options, null!).Options;
+}

@@ -1,0 +1,136 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>What listeners hear of a call.</summary>
+[TestFixture]
+internal sealed class TelemetryTests
+{
+    [Test]
+    public void Meter_tells_of_tokens_times_and_rates()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var heard = new Measurements();
+        GenerationResult result = model.Generate("What is the capital of France?", new GenerationOptions { Temperature = 0 });
+        GenerationResult again = model.Generate("What is the capital of France?", new GenerationOptions { Temperature = 0 });
+        Assert.That(heard.Sum("kimicpu.prompt.tokens", ("kimicpu.cached", false)), Is.EqualTo(result.Usage.PromptTokens + again.Usage.PromptTokens - again.Usage.CachedTokens));
+        Assert.That(heard.Sum("kimicpu.prompt.tokens", ("kimicpu.cached", true)), Is.EqualTo(again.Usage.CachedTokens).And.Positive);
+        Assert.That(heard.Sum("kimicpu.completion.tokens", ("kimicpu.reasoning", true)), Is.EqualTo(2 * result.Usage.ReasoningTokens));
+        Assert.That(heard.Sum("kimicpu.completion.tokens", ("kimicpu.reasoning", false)), Is.EqualTo(2 * (result.Usage.CompletionTokens - result.Usage.ReasoningTokens)));
+        Assert.That(heard.Values("kimicpu.decode.rate"), Is.EqualTo(new[] { result.Timings.DecodeTokensPerSecond, again.Timings.DecodeTokensPerSecond }));
+        Assert.That(heard.Values("kimicpu.prefill.rate"), Is.EqualTo(new[] { result.Timings.PrefillTokensPerSecond, again.Timings.PrefillTokensPerSecond }));
+        Assert.That(heard.Values("kimicpu.decode.bandwidth"), Is.EqualTo(new[] { result.Timings.DecodeBytesPerSecond / 1e9, again.Timings.DecodeBytesPerSecond / 1e9 }));
+        Assert.That(heard.Values("gen_ai.server.time_to_first_token")[0], Is.EqualTo((result.Timings.Queued + result.Timings.Prefill).TotalSeconds));
+        Assert.That(heard.Values("gen_ai.server.time_per_output_token")[0], Is.EqualTo(1 / result.Timings.DecodeTokensPerSecond));
+        Assert.That(heard.Values("kimicpu.request.queue_time"), Has.Count.EqualTo(2));
+        Assert.That(heard.Values("gen_ai.server.request.duration"), Has.Count.EqualTo(2).And.All.Positive);
+        Assert.That(heard.Values("kimicpu.requests.active"), Is.EqualTo(new[] { 1, -1, 1, -1 }));
+        Assert.That(heard.Units, Is.SupersetOf(new Dictionary<string, string?>
+        {
+            ["kimicpu.decode.rate"] = "{token}/s",
+            ["kimicpu.decode.bandwidth"] = "GBy/s",
+            ["gen_ai.server.time_to_first_token"] = "s",
+        }));
+        Assert.That(heard.Tags, Is.SupersetOf(new[] { ("gen_ai.request.model", "kimi-nano"), ("gen_ai.operation.name", "chat"), ("gen_ai.provider.name", "kimicpu") }));
+    }
+
+    [Test]
+    public async Task Failures_and_streams_that_are_left_are_told_by_their_type()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var heard = new Measurements();
+        using var cancelled = new CancellationTokenSource();
+        await cancelled.CancelAsync();
+        Assert.That(() => model.Generate(new int[] { 1 }, cancellationToken: cancelled.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(heard.Tags, Has.Some.EqualTo(("error.type", "System.OperationCanceledException")).Or.Some.EqualTo(("error.type", "System.Threading.Tasks.TaskCanceledException")));
+        Assert.That(heard.Tags, Does.Contain(("gen_ai.operation.name", "text_completion")));
+        await foreach (GenerationUpdate _ in model.GenerateAsync("Who are you?"))
+        {
+            break;
+        }
+
+        Assert.That(heard.Values("gen_ai.server.request.duration"), Has.Count.EqualTo(2));
+        Assert.That(heard.Values("gen_ai.server.time_to_first_token"), Is.Empty);
+        Assert.That(heard.Sum("kimicpu.requests.active"), Is.Zero);
+    }
+
+    [Test]
+    public async Task Activity_covers_a_call_below_the_callers_own()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        var ended = new List<Activity>();
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = s => s.Name == KimiTelemetry.ActivitySourceName,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+            ActivityStopped = ended.Add,
+        };
+        ActivitySource.AddActivityListener(listener);
+        using var outer = new Activity("outer").Start();
+        GenerationResult? result = null;
+        await foreach (GenerationUpdate update in model.GenerateAsync("Who are you?", new GenerationOptions { Temperature = 0 }))
+        {
+            Assert.That(Activity.Current, Is.SameAs(outer));
+            result = update.Result ?? result;
+        }
+
+        Activity activity = ended.Single();
+        Assert.That((activity.DisplayName, activity.ParentId, activity.Status), Is.EqualTo(("generate kimi-nano", outer.Id, ActivityStatusCode.Unset)));
+        Assert.That(activity.GetTagItem("gen_ai.usage.input_tokens"), Is.EqualTo(result!.Usage.PromptTokens));
+        Assert.That(activity.GetTagItem("gen_ai.usage.output_tokens"), Is.EqualTo(result.Usage.CompletionTokens));
+        Assert.That(activity.GetTagItem("kimicpu.decode.rate"), Is.EqualTo(result.Timings.DecodeTokensPerSecond));
+        Assert.That(activity.Events.Single().Name, Is.EqualTo("first_token"));
+        Assert.That(activity.TagObjects.Select(t => $"{t.Value}"), Has.None.Contains("Who are"), "no text of prompts");
+
+        using var cancelled = new CancellationTokenSource();
+        await cancelled.CancelAsync();
+        Assert.That(() => model.Generate("Who are you?", cancellationToken: cancelled.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(ended[^1].Status, Is.EqualTo(ActivityStatusCode.Error));
+    }
+
+    /// <summary>All measurements of the library's meter.</summary>
+    private sealed class Measurements : IDisposable
+    {
+        private readonly MeterListener _listener = new();
+        private readonly List<(string Name, double Value, KeyValuePair<string, object?>[] Tags)> _all = [];
+
+        public Measurements()
+        {
+            _listener.InstrumentPublished = (instrument, listener) =>
+            {
+                if (instrument.Meter.Name == KimiTelemetry.MeterName)
+                {
+                    Units[instrument.Name] = instrument.Unit;
+                    listener.EnableMeasurementEvents(instrument);
+                }
+            };
+            _listener.SetMeasurementEventCallback<double>((instrument, value, tags, _) => Add(instrument, value, tags));
+            _listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) => Add(instrument, value, tags));
+            _listener.Start();
+        }
+
+        public Dictionary<string, string?> Units { get; } = [];
+
+        public IEnumerable<(string Key, string Value)> Tags => _all.SelectMany(m => m.Tags).Select(t => (t.Key, $"{t.Value}")).Distinct();
+
+        public List<double> Values(string name) => [.. _all.Where(m => m.Name == name).Select(m => m.Value)];
+
+        public double Sum(string name, (string Key, object Value)? tag = null) =>
+            _all.Where(m => m.Name == name && (tag is null || m.Tags.Contains(new KeyValuePair<string, object?>(tag.Value.Key, tag.Value.Value)))).Sum(m => m.Value);
+
+        public void Dispose() => _listener.Dispose();
+
+        private void Add(Instrument instrument, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
+        {
+            lock (_all)
+            {
+                _all.Add((instrument.Name, value, tags.ToArray()));
+            }
+        }
+    }
+}
