@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Buffers;
 using System.Runtime.CompilerServices;
+using System.Text;
 using System.Text.Json;
 using KimiCpu.Constraints.Grammars;
 using KimiCpu.Constraints.Masks;
@@ -22,9 +24,10 @@ public sealed class KimiConstraint
     private const int MaxSchemaLength = 1_000_000;
 
     private readonly Grammar _grammar;
+    private readonly long _grammarBytes;
     private readonly ConditionalWeakTable<KimiTokenizer, TokenAutomaton> _automata = [];
 
-    private KimiConstraint(Grammar grammar) => _grammar = grammar;
+    private KimiConstraint(Grammar grammar) => (_grammar, _grammarBytes) = (grammar, grammar.Bytes);
 
     /// <summary>
     /// JSON that is valid by a schema: draft 2020-12 as far as tool definitions use it. Supported: <c>type</c>,
@@ -52,6 +55,7 @@ public sealed class KimiConstraint
             throw new KimiConstraintException($"A JSON Schema has at most {MaxSchemaLength:N0} characters; this one has {schema.Length:N0}.");
         }
 
+        RefuseHalfPairs(schema, "The JSON Schema");
         try
         {
             using JsonDocument document = JsonDocument.Parse(schema);
@@ -77,6 +81,7 @@ public sealed class KimiConstraint
     public static KimiConstraint Regex(string pattern, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(pattern);
+        RefuseHalfPairs(pattern, "The pattern");
         var grammar = new GrammarBuilder(new CompileBudget(cancellationToken));
         int root = grammar.Reserve();
         grammar.Define(root, new RegexCompiler(Utf8Expr.Of, grammar).Whole(RegexParser.Parse(pattern)));
@@ -89,22 +94,41 @@ public sealed class KimiConstraint
     public static KimiConstraint Choice(IEnumerable<string> choices)
     {
         ArgumentNullException.ThrowIfNull(choices);
-        Expr[] texts = [.. choices.Distinct(StringComparer.Ordinal).Select(c => Expr.Text(c ?? throw new ArgumentException("A choice is no text.", nameof(choices))))];
+        string[] texts = [.. choices.Distinct(StringComparer.Ordinal).Select(c => c ?? throw new ArgumentException("A choice is no text.", nameof(choices)))];
+        Array.ForEach(texts, t => RefuseHalfPairs(t, "A choice"));
         if (texts.Length == 0)
         {
             throw new KimiConstraintException("A choice needs at least one text.");
         }
 
         var grammar = new GrammarBuilder(new CompileBudget(CancellationToken.None));
-        return Of(grammar.Build(grammar.Add(Expr.Choice(texts))));
+        return Of(grammar.Build(grammar.Add(Expr.Choice([.. texts.Select(Expr.Text)]))));
     }
 
     /// <summary>An object that is valid by the schema of a tool's parameters.</summary>
     internal static KimiConstraint ToolArguments(JsonElement parameters, CancellationToken cancellationToken) =>
         Compile(parameters, objectOnly: true, cancellationToken);
 
+    /// <summary>What the constraint and all that it has found out takes, roughly.</summary>
+    internal long Bytes => _grammarBytes + _automata.Sum(a => a.Value.CachedBytes);
+
     /// <summary>The constraint for the tokens of one tokenizer.</summary>
     internal TokenAutomaton For(KimiTokenizer tokenizer) => _automata.GetValue(tokenizer, t => new TokenAutomaton(_grammar, t));
+
+    /// <summary>UTF-8 has no such characters; without this they would become others.</summary>
+    private static void RefuseHalfPairs(string text, string what)
+    {
+        int at = 0;
+        while (Rune.DecodeFromUtf16(text.AsSpan(at), out _, out int consumed) == OperationStatus.Done)
+        {
+            at += consumed;
+        }
+
+        if (at < text.Length)
+        {
+            throw new KimiConstraintException($"{what} has half of a surrogate pair at character {at:N0}, which is no text. Write both halves.");
+        }
+    }
 
     private static KimiConstraint Compile(JsonElement schema, bool objectOnly, CancellationToken cancellationToken) =>
         Of(SchemaCompiler.Compile(schema, objectOnly, new CompileBudget(cancellationToken)));

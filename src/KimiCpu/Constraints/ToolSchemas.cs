@@ -9,7 +9,8 @@ namespace KimiCpu.Constraints;
 /// Compiled schemas of tools by their text, the latest used ones, since most calls come with the same tools and what a
 /// constraint finds out about tokens stays with it. Safe to use from several threads.
 /// </summary>
-internal sealed class ToolSchemas
+/// <param name="maxBytes">What they may take together; the latest one is kept in any case.</param>
+internal sealed class ToolSchemas(long maxBytes = 512_000_000)
 {
     public const int Capacity = 256;
 
@@ -30,6 +31,7 @@ internal sealed class ToolSchemas
             {
                 _latestFirst.Remove(known);
                 _latestFirst.AddFirst(known);
+                Trim();
                 return known.Value.Constraint;
             }
         }
@@ -44,13 +46,21 @@ internal sealed class ToolSchemas
             }
 
             _byText.Add(text, _latestFirst.AddFirst((text, made)));
-            if (_byText.Count > Capacity)
-            {
-                _byText.Remove(_latestFirst.Last!.Value.Text);
-                _latestFirst.RemoveLast();
-            }
-
+            Trim();
             return made;
+        }
+    }
+
+    /// <summary>Constraints grow while they are used, so all are looked at, whichever is asked for.</summary>
+    private void Trim()
+    {
+        long bytes = _latestFirst.Sum(e => e.Constraint.Bytes + (e.Text.Length * sizeof(char)));
+        while (_byText.Count > Capacity || (bytes > maxBytes && _byText.Count > 1))
+        {
+            (string text, KimiConstraint constraint) = _latestFirst.Last!.Value;
+            bytes -= constraint.Bytes + (text.Length * sizeof(char));
+            _byText.Remove(text);
+            _latestFirst.RemoveLast();
         }
     }
 }

@@ -131,6 +131,13 @@ internal sealed class RegexConstraintTests
     }
 
     [Test]
+    public void Halves_of_surrogate_pairs_are_refused()
+    {
+        Assert.That(() => KimiConstraint.Regex("a\ud800"), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("character 1"));
+        Assert.That(() => KimiConstraint.Choice(["\U0001F600", "\udc00"]), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("character 0"));
+    }
+
+    [Test]
     public void Choices_are_the_texts_exactly()
     {
         string[] choices = ["yes", "yes, please", "no", "ja 漢", "\"<|im_end|>"];

@@ -126,6 +126,21 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":{"type":"string"}}""", """{"a":"x"}""", false)]
     [TestCase("""{"type":"object","properties":{"a":{"type":"integer"}},"additionalProperties":{"type":"string"}}""", """{"\u0061":"x"}""", false)]
     [TestCase("""{"type":"string","nullable":true}""", "null", true)]
+    [TestCase("""{"type":"string","format":"color"}""", "\"any\"", true)]
+    [TestCase("""{"type":"string","format":"uri-reference"}""", "\"../a?b=c:d\"", true)]
+    [TestCase("""{"type":"string","format":"uri-reference"}""", "\"https://example.com/a:b#c\"", true)]
+    [TestCase("""{"type":"string","format":"uri-reference"}""", "\"1a:b\"", false)]
+    [TestCase("""{"type":"string","format":"json-pointer"}""", "\"/a~1b/0\"", true)]
+    [TestCase("""{"type":"string","format":"json-pointer"}""", "\"/a~2\"", false)]
+    [TestCase("""{"type":"integer","format":"uint8"}""", "255", true)]
+    [TestCase("""{"type":"integer","format":"uint8"}""", "256", false)]
+    [TestCase("""{"type":["integer","null"],"format":"uint64","minimum":0}""", "-1", false)]
+    [TestCase("""{"type":"integer","format":"int16"}""", "-32768", true)]
+    [TestCase("""{"type":"integer","format":"int16"}""", "-32769", false)]
+    [TestCase("""{"type":"object","propertyNames":{"type":"string"},"additionalProperties":{"type":"integer"}}""", """{"a":1}""", true)]
+    [TestCase("""{"allOf":[{"enum":[1,"a",{"x":1,"y":[2]}]},{"enum":[{"y":[2.0],"x":1.0},1.0]}]}""", "1", true)]
+    [TestCase("""{"allOf":[{"enum":[1,"a",{"x":1,"y":[2]}]},{"enum":[{"y":[2.0],"x":1.0},1.0]}]}""", """{"x":1,"y":[2]}""", true)]
+    [TestCase("""{"allOf":[{"enum":[1,"a",{"x":1,"y":[2]}]},{"enum":[{"y":[2.0],"x":1.0},1.0]}]}""", "\"a\"", false)]
     [TestCase("""{"properties":{"a":{"type":"integer"}},"minProperties":1,"required":["a"]}""", """{"a":1}""", true)]
     public void Documents_are_accepted_or_not(string schema, string document, bool accepted)
     {
@@ -189,7 +204,11 @@ internal sealed class SchemaConstraintTests
 
     [TestCase("""{"multipleOf":3}""", "multipleOf")]
     [TestCase("""{"type":"object","properties":{"a":{"not":{}}}}""", "#/properties/a")]
-    [TestCase("""{"type":"string","format":"color"}""", "color")]
+    [TestCase("""{"type":"string","format":"regex"}""", "regex")]
+    [TestCase("""{"enum":["\ud800"]}""", "surrogate")]
+    [TestCase("""{"properties":{"a":{"\udc00":true}}}""", "#/properties/a")]
+    [TestCase("""{"required":["\udc00x"]}""", "surrogate")]
+    [TestCase("""{"type":"object","propertyNames":{"type":"string","maxLength":3}}""", "propertyNames")]
     [TestCase("""{"type":"array","uniqueItems":true}""", "uniqueItems")]
     [TestCase("""{"if":{},"then":{}}""", "anyOf")]
     [TestCase("""{"type":"text"}""", "text")]
@@ -228,6 +247,38 @@ internal sealed class SchemaConstraintTests
         {
             Assert.That(() => KimiConstraint.JsonSchema(schema), Throws.TypeOf<KimiConstraintException>(), schema);
         }
+    }
+
+    /// <summary>What grows with the square of a schema's size would take hours here.</summary>
+    [Test, CancelAfter(120_000)]
+    public void Long_lists_end_within_the_budget(CancellationToken cancellationToken)
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        string[] refused =
+        [
+            "{\"allOf\":[{\"enum\":[" + List(40_000, i => $"\"a{i:d5}\"") + "]},{\"enum\":[" + List(40_000, i => $"\"b{i:d5}\"") + "]}]}",
+            "{\"oneOf\":[{\"enum\":[" + List(40_000, i => $"\"a{i:d5}\"") + "]},{\"enum\":[" + List(40_000, i => $"\"b{i:d5}\"") + "]}]}",
+            "{\"oneOf\":[" + List(20_000, i => $"{{\"const\":{i}}}") + "]}",
+            "{\"properties\":{" + List(60_000, i => $"\"p{i}\":{{}}") + "}}",
+            "{\"required\":[" + List(90_000, i => $"\"p{i}\"") + "]}",
+            """{"type":"string","pattern":"^(a?){100000}$"}""",
+        ];
+        foreach (string schema in refused)
+        {
+            Assert.That(() => Task.Run(() => KimiConstraint.JsonSchema(schema), cancellationToken).WaitAsync(cancellationToken), Throws.TypeOf<KimiConstraintException>(), schema[..Math.Min(60, schema.Length)]);
+        }
+    }
+
+    [Test]
+    public void Half_of_a_surrogate_pair_is_no_text() =>
+        Assert.That(() => KimiConstraint.JsonSchema("{\"enum\":[\"\ud800\"]}"), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("character 10"));
+
+    [Test]
+    public void Documents_deeper_than_any_reader_takes_are_refused()
+    {
+        string deep = string.Concat(Enumerable.Repeat("""{"items":""", 20_000)) + "{}" + new string('}', 20_000);
+        using var document = JsonDocument.Parse(deep, new JsonDocumentOptions { MaxDepth = 30_000 });
+        Assert.That(() => KimiConstraint.JsonSchema(document.RootElement), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("$defs"));
     }
 
     [Test]

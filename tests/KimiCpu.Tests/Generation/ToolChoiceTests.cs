@@ -5,6 +5,7 @@ using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Constraints;
 using KimiCpu.Generation;
+using KimiCpu.Tests.Constraints;
 
 namespace KimiCpu.Tests.Generation;
 
@@ -110,6 +111,22 @@ internal sealed class ToolChoiceTests
         }
 
         Assert.That(schemas.Get(s_weather.Parameters!.Value, CancellationToken.None), Is.Not.SameAs(first), "the oldest is forgotten");
+    }
+
+    [Test]
+    public void Schemas_that_grow_while_in_use_make_others_be_forgotten()
+    {
+        JsonElement grown = JsonElement.Parse("""{"type":"object","properties":{"code":{"type":"string","pattern":"^([a-c]{4},){300}$"}}}""");
+        long unused = KimiConstraint.JsonSchema(grown).Bytes + KimiConstraint.JsonSchema(s_weather.Parameters!.Value).Bytes;
+        var schemas = new ToolSchemas(maxBytes: unused + 5000);
+        KimiConstraint first = schemas.Get(grown, CancellationToken.None);
+        KimiConstraint second = schemas.Get(s_weather.Parameters!.Value, CancellationToken.None);
+        Assert.That(schemas.Get(grown, CancellationToken.None), Is.SameAs(first), "there is room for both");
+        _ = schemas.Get(s_weather.Parameters!.Value, CancellationToken.None);
+        new ConstraintReader(first).Accepts("{\"code\":\"" + string.Concat(Enumerable.Repeat("abca,", 300)) + "\"}");
+        Assert.That(first.Bytes, Is.GreaterThan(unused + 5000));
+        Assert.That(schemas.Get(s_weather.Parameters!.Value, CancellationToken.None), Is.SameAs(second), "the latest one stays");
+        Assert.That(schemas.Get(grown, CancellationToken.None), Is.Not.SameAs(first));
     }
 
     private static GenerationOptions Options() => new() { Temperature = 0, MaxTokens = 300, Tools = s_tools };

@@ -15,8 +15,11 @@ internal sealed class Automaton
     /// <summary>Readings of one text that are followed at once; a text with more keeps the first ones, and still only sound ones.</summary>
     public const int MaxFrames = 4096;
 
-    private const int MaxCachedFrames = 400_000;
-    private const int MaxCachedStates = 100_000;
+    /// <summary>A step or a mask may go beyond it.</summary>
+    private const long MaxCachedBytes = 64_000_000;
+
+    /// <summary>Of a frame or state with its places in the tables, without its lists.</summary>
+    private const int EntryBytes = 160;
 
     private readonly Grammar _grammar;
     private readonly HashSet<StackFrame> _visited = [];
@@ -36,6 +39,9 @@ internal sealed class Automaton
     /// <summary>The state of the current tables from where nothing can be read.</summary>
     public AutomatonState Dead => _tables.Dead;
 
+    /// <summary>What the tables hold, roughly.</summary>
+    public long CachedBytes => _tables.Bytes;
+
     /// <summary>Before the first byte.</summary>
     public AutomatonState Start
     {
@@ -51,7 +57,7 @@ internal sealed class Automaton
     /// <param name="force">Whether to forget in any case.</param>
     public void Trim(bool force)
     {
-        if (force || _tables.Frames.Count > MaxCachedFrames || _tables.States.Count > MaxCachedStates)
+        if (force || _tables.Bytes > MaxCachedBytes)
         {
             _tables = new Tables(_grammar.ClassCount);
         }
@@ -175,6 +181,7 @@ internal sealed class Automaton
         {
             state = new AutomatonState(frames, _accepts, frames.Length == 0 ? _tables.Dead.Next : new AutomatonState?[_grammar.ClassCount], _tables);
             _tables.States.Add(key, state);
+            _tables.Bytes += EntryBytes + (frames.Length * (IntPtr.Size + sizeof(int))) + (state.Next.Length * IntPtr.Size);
         }
 
         return state;
@@ -306,6 +313,7 @@ internal sealed class Automaton
         {
             frame = new StackFrame(ruleIndex, rule, state, parent, _tables.Frames.Count);
             _tables.Frames.Add((ruleIndex, state, parent?.Number ?? -1), frame);
+            _tables.Bytes += EntryBytes;
         }
 
         return frame;
@@ -335,5 +343,7 @@ internal sealed class Automaton
         public Dictionary<int[], AutomatonState> States { get; } = new(IntArrayComparer.Instance);
 
         public AutomatonState Dead { get; }
+
+        public long Bytes { get; set; }
     }
 }

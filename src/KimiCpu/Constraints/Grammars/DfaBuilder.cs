@@ -38,6 +38,7 @@ internal sealed class DfaBuilder
 
         for (int state = 0; state < _sets.Count; state++)
         {
+            _budget.CountCells(classCount);
             SortedDictionary<int, List<int>>? called = null;
             Array.ForEach(targets, t => t.Clear());
             foreach (int member in _sets[state])
@@ -86,8 +87,10 @@ internal sealed class DfaBuilder
         }
 
         var closure = new List<int>();
+        int visited = 0;
         while (_open.TryPop(out int state))
         {
+            visited++;
             bool matters = state == Nfa.Accept;
             foreach (Nfa.Edge edge in _nfa.EdgesOf(state))
             {
@@ -107,11 +110,13 @@ internal sealed class DfaBuilder
             }
         }
 
+        _budget.Check(visited / 16);
         closure.Sort();
         int[] key = [.. closure];
         if (!_numbers.TryGetValue(key, out int number))
         {
             _budget.CountState();
+            _budget.CountCells(key.Length);
             number = _sets.Count;
             _numbers.Add(key, number);
             _sets.Add(key);

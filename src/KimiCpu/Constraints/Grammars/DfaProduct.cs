@@ -49,6 +49,7 @@ internal sealed class DfaProduct
                 sets[number] = sets.GetValueOrDefault(number) | bytes[c];
             }
 
+            budget.CountCells(sets.Count + parts.Length);
             _edges.AddRange(sets.Select(s => (state, (Expr?)Expr.Bytes(s.Value), s.Key)));
         }
     }

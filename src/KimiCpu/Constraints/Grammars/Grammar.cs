@@ -36,6 +36,9 @@ internal sealed class Grammar
 
     public int ClassCount { get; }
 
+    /// <summary>What the tables of the rules take, roughly.</summary>
+    public long Bytes => Rules.OfType<DfaRule>().Sum(r => (r.Dfa.Next.LongLength * sizeof(int)) + (r.Dfa.StateCount * 32L));
+
     /// <summary>The least solution, by repeated sweeps. Called rules mostly have higher numbers, and states behind others too.</summary>
     private void FindHeights(CompileBudget budget)
     {

@@ -20,6 +20,7 @@ internal sealed class TokenAutomaton
     private readonly TokenIndex _tokens;
     private readonly Automaton _automaton;
     private int _masks;
+    private long _cachedBytes;
 
     public TokenAutomaton(Grammar grammar, KimiTokenizer tokenizer)
     {
@@ -31,13 +32,18 @@ internal sealed class TokenAutomaton
     /// <summary>Before the first token.</summary>
     public AutomatonState Start { get; }
 
+    /// <summary>What is kept of states and masks, roughly.</summary>
+    public long CachedBytes => Volatile.Read(ref _cachedBytes);
+
     /// <summary>The state behind some bytes; dead where no text goes on so.</summary>
     public AutomatonState Read(AutomatonState state, ReadOnlySpan<byte> text)
     {
         lock (_gate)
         {
             _automaton.Trim(force: false);
-            return _automaton.Read(_automaton.Adopt(state), text);
+            AutomatonState next = _automaton.Read(_automaton.Adopt(state), text);
+            Measure();
+            return next;
         }
     }
 
@@ -59,11 +65,14 @@ internal sealed class TokenAutomaton
             {
                 current.Mask = Make(current);
                 _masks++;
+                Measure();
             }
 
             return state.Mask = current.Mask;
         }
     }
+
+    private void Measure() => Volatile.Write(ref _cachedBytes, _automaton.CachedBytes + ((long)_masks * _tokens.WordCount * sizeof(ulong)));
 
     /// <summary>
     /// Rows of plain characters that some reading takes whatever they are need no look, and those longer than any reading

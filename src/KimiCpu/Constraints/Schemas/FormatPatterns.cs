@@ -15,6 +15,13 @@ internal static class FormatPatterns
     /// <summary>Years 0001 … 9999, with the days that each month has.</summary>
     private const string Date = @"((\d{3}[1-9]|\d\d[1-9]0|\d[1-9]00|[1-9]000)-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))|(\d\d(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)-02-29)";
 
+    private const string PathCharacters = "A-Za-z0-9._~!$&'()*+,;=@-";
+    private const string Query = @"(\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?(#[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?";
+    private const string Uri = @"[A-Za-z][A-Za-z0-9+.-]{0,15}://" + Host + @"(:[1-9]\d{0,3})?(/[:" + PathCharacters + "]*)*" + Query;
+
+    /// <summary>Formats of the specification (draft 2020-12, validation, 7.3) that are not among the patterns.</summary>
+    private static readonly HashSet<string> s_notEnforced = new(StringComparer.Ordinal) { "idn-email", "idn-hostname", "iri", "iri-reference", "uri-template", "relative-json-pointer", "regex" };
+
     private static readonly Dictionary<string, string> s_patterns = new(StringComparer.Ordinal)
     {
         ["date"] = Date,
@@ -25,7 +32,9 @@ internal static class FormatPatterns
         ["hostname"] = Host,
         ["ipv4"] = $@"{Octet}(\.{Octet}){{3}}",
         ["ipv6"] = Ipv6(),
-        ["uri"] = @"[A-Za-z][A-Za-z0-9+.-]{0,15}://" + Host + @"(:[1-9]\d{0,3})?(/[A-Za-z0-9._~!$&'()*+,;=:@-]*)*(\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?(#[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?",
+        ["uri"] = Uri,
+        ["uri-reference"] = "(" + Uri + "|/?[" + PathCharacters + "]+(/[:" + PathCharacters + "]*)*" + Query + "|/?" + Query + ")",
+        ["json-pointer"] = "(/([^/~]|~[01])*)*",
         ["uuid"] = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
     };
 
@@ -33,6 +42,9 @@ internal static class FormatPatterns
 
     /// <summary>Null for a format that is not known.</summary>
     public static string? Of(string name) => s_patterns.GetValueOrDefault(name);
+
+    /// <summary>Whether the specification knows a format that no pattern is here for.</summary>
+    public static bool IsNotEnforced(string name) => s_notEnforced.Contains(name);
 
     /// <summary>Eight groups, or fewer with one gap.</summary>
     private static string Ipv6()

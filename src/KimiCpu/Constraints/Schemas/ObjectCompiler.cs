@@ -13,15 +13,8 @@ namespace KimiCpu.Constraints.Schemas;
 /// </summary>
 internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder grammar)
 {
-    private const int MaxPatterns = 32;
-
     public Expr Compile(ObjectFacts facts, SchemaElement place)
     {
-        if (facts.Names.Count > MembersRule.MaxMembers || facts.Patterns.Count > MaxPatterns)
-        {
-            throw place.Error($"an object has at most {MembersRule.MaxMembers} properties and {MaxPatterns} patterns");
-        }
-
         Dfa[] patterns = [.. facts.Patterns.Select(p => schemas.PatternOf(p.Pattern, whole: false))];
         var named = new List<(int First, int Later, bool Required)>();
         foreach (string name in facts.Names)

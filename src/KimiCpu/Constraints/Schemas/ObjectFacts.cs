@@ -2,12 +2,15 @@
 // Licensed under the MIT License.
 
 using System.Text.Json;
+using KimiCpu.Constraints.Grammars;
 
 namespace KimiCpu.Constraints.Schemas;
 
 /// <summary>What schemas that hold together say of an object's members.</summary>
 internal sealed class ObjectFacts
 {
+    private const int MaxPatterns = 32;
+
     private readonly IReadOnlyList<SchemaElement> _schemas;
 
     public ObjectFacts(IReadOnlyList<SchemaElement> schemas)
@@ -17,12 +20,13 @@ internal sealed class ObjectFacts
         {
             foreach ((string name, _) in schema.NamedChildren("properties"))
             {
-                AddName(name);
+                AddName(schema, name);
             }
 
             foreach ((string pattern, _) in schema.NamedChildren("patternProperties"))
             {
                 Patterns.Add((schema, pattern));
+                RefuseMany(schema);
             }
 
             HasAdditional |= schema.TryGet("additionalProperties", out _);
@@ -37,7 +41,7 @@ internal sealed class ObjectFacts
                 foreach (JsonElement name in required.ValueKind == JsonValueKind.Array ? required.EnumerateArray() : throw schema.Error("'required' takes a list of names"))
                 {
                     Required.Add(name.ValueKind == JsonValueKind.String ? name.GetString()! : throw schema.Error("'required' takes a list of names"));
-                    AddName(name.GetString()!);
+                    AddName(schema, name.GetString()!);
                 }
             }
         }
@@ -87,11 +91,20 @@ internal sealed class ObjectFacts
     /// <summary>Whether the schemas say that a member of a name that no pattern matches must not be there.</summary>
     public bool Forbids(string name) => Patterns.Count == 0 && SchemasOf(name, _ => false).Exists(s => s.IsNothing);
 
-    private void AddName(string name)
+    private void AddName(SchemaElement schema, string name)
     {
         if (!Names.Contains(name))
         {
             Names.Add(name);
+            RefuseMany(schema);
+        }
+    }
+
+    private void RefuseMany(SchemaElement schema)
+    {
+        if (Names.Count > MembersRule.MaxMembers || Patterns.Count > MaxPatterns)
+        {
+            throw schema.Error($"an object has at most {MembersRule.MaxMembers} properties and {MaxPatterns} patterns");
         }
     }
 

@@ -41,6 +41,7 @@ internal sealed class SchemaCompiler
     /// <exception cref="KimiConstraintException">The schema is malformed, not supported or too large.</exception>
     public static Grammar Compile(JsonElement schema, bool objectOnly, CompileBudget budget)
     {
+        SchemaText.Check(schema, budget);
         var compiler = new SchemaCompiler(new SchemaDocument(schema), budget);
         List<SchemaElement> schemas = [compiler._document.Root];
         if (objectOnly)

@@ -75,10 +75,15 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
         if (schema.TryGet("oneOf", out _))
         {
             List<SchemaElement[]>[] branches = [.. schema.Children("oneOf").Select(Expand)];
+            if (branches.Length > MaxAlternatives)
+            {
+                throw TooMany(schema);
+            }
+
             if (!overlaps)
             {
                 // By itself: what it looks at may lead back to a schema that is open here.
-                new SchemaOverlap(new SchemaExpansion(document, budget, overlaps: true)).Refuse(schema, branches);
+                new SchemaOverlap(new SchemaExpansion(document, budget, overlaps: true), budget).Refuse(schema, branches);
             }
 
             result = Combine(schema, result, [.. branches.SelectMany(b => b)]);
@@ -89,11 +94,13 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
         return result;
     }
 
+    private static KimiConstraintException TooMany(SchemaElement at) => at.Error($"'anyOf', 'oneOf' and 'allOf' make more than {MaxAlternatives} alternatives; use 'enum' for lists of values");
+
     private static List<SchemaElement[]> Combine(SchemaElement at, List<SchemaElement[]> left, List<SchemaElement[]> right)
     {
         if ((long)left.Count * right.Count > MaxAlternatives)
         {
-            throw at.Error($"'anyOf', 'oneOf' and 'allOf' make more than {MaxAlternatives} alternatives");
+            throw TooMany(at);
         }
 
         return [.. left.SelectMany(l => right.Select(r => l.Concat(r).DistinctBy(e => e.Path).ToArray()))];

@@ -146,7 +146,7 @@ internal sealed class SchemaFacts
         }
     }
 
-    private void Restrict(List<JsonElement> values) => Values = Values is null ? values : [.. Values.Where(v => values.Exists(w => JsonElement.DeepEquals(v, w)))];
+    private void Restrict(List<JsonElement> values) => Values = Values is null ? values : [.. Values.Where(new HashSet<JsonElement>(values, JsonValueComparer.Instance).Contains)];
 
     private void ReadString(SchemaElement schema)
     {
@@ -169,12 +169,32 @@ internal sealed class SchemaFacts
             case "int32":
                 Tighten(new NumberBound(int.MinValue, false), new NumberBound(int.MaxValue, false));
                 break;
-            case "int64" or "float" or "double" or "decimal":
-                // All numbers that are generated fit these.
+            case "int8":
+                Tighten(new NumberBound(sbyte.MinValue, false), new NumberBound(sbyte.MaxValue, false));
                 break;
+            case "int16":
+                Tighten(new NumberBound(short.MinValue, false), new NumberBound(short.MaxValue, false));
+                break;
+            case "uint8":
+                Tighten(new NumberBound(0, false), new NumberBound(byte.MaxValue, false));
+                break;
+            case "uint16":
+                Tighten(new NumberBound(0, false), new NumberBound(ushort.MaxValue, false));
+                break;
+            case "uint32":
+                Tighten(new NumberBound(0, false), new NumberBound(uint.MaxValue, false));
+                break;
+            case "uint64" or "uint":
+                Tighten(new NumberBound(0, false), null);
+                break;
+            case var _ when FormatPatterns.Of(format) is { } pattern:
+                Formats.Add(pattern);
+                break;
+            case var _ when FormatPatterns.IsNotEnforced(format):
+                throw schema.Error($"'format' {format} is not supported; {string.Join(", ", FormatPatterns.Names)} are. Use 'pattern', or leave it out");
             default:
-                Formats.Add(FormatPatterns.Of(format) ?? throw schema.Error(
-                    $"'format' {format} is not supported; {string.Join(", ", FormatPatterns.Names)}, int32, int64, float, double and decimal are. Use 'pattern', or leave it out"));
+                // Names that the specification does not know are annotations, as unknown keywords are; int64, float, double and
+                // decimal fit all numbers that are generated.
                 break;
         }
     }

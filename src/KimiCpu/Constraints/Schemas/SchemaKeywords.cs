@@ -41,7 +41,7 @@ internal static class SchemaKeywords
 
         foreach (JsonProperty keyword in schema.Json.EnumerateObject())
         {
-            if (s_refused.TryGetValue(keyword.Name, out string? instead))
+            if (s_refused.TryGetValue(keyword.Name, out string? instead) && !(keyword.Name == "propertyNames" && AreAllNames(keyword.Value)))
             {
                 throw schema.Error($"'{keyword.Name}' is not supported; {instead}");
             }
@@ -52,4 +52,8 @@ internal static class SchemaKeywords
             throw schema.Error("'uniqueItems' is not supported; check the value afterwards");
         }
     }
+
+    /// <summary>Whether every name is valid, which is all that generators say of maps from texts.</summary>
+    private static bool AreAllNames(JsonElement names) =>
+        names.ValueKind == JsonValueKind.True || (names.ValueKind == JsonValueKind.Object && names.EnumerateObject().All(k => k.NameEquals("type") && k.Value.ValueKind == JsonValueKind.String && k.Value.ValueEquals("string")));
 }

@@ -6,7 +6,7 @@ using System.Text.Json;
 namespace KimiCpu.Constraints.Schemas;
 
 /// <summary>Makes sure that a value of one branch of <c>oneOf</c> is valid by no other branch, where that can be seen.</summary>
-internal sealed class SchemaOverlap(SchemaExpansion expansion)
+internal sealed class SchemaOverlap(SchemaExpansion expansion, CompileBudget budget)
 {
     private const int MaxDepth = 3;
 
@@ -30,9 +30,10 @@ internal sealed class SchemaOverlap(SchemaExpansion expansion)
 
     private bool AreDisjoint(SchemaFacts left, SchemaFacts right, int depth)
     {
+        budget.Check(1 + (((left.Values?.Count ?? 0) + (right.Values?.Count ?? 0)) / 16));
         if (left.Values is { } a && right.Values is { } b)
         {
-            return !a.Exists(v => b.Exists(w => JsonElement.DeepEquals(v, w)));
+            return !a.Exists(new HashSet<JsonElement>(b, JsonValueComparer.Instance).Contains);
         }
 
         JsonTypes leftTypes = TypesOf(left);
