@@ -3,6 +3,7 @@
 
 using System.Text;
 using KimiCpu.Chat;
+using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Extensions.AI.Requests;
@@ -73,6 +74,9 @@ internal static class MessageReader
                 Reasoning = reasoning.Length > 0 ? reasoning.ToString() : null,
                 Name = NameOf(message, role),
                 ToolCalls = calls,
+
+                // Of an answer of ours; texts that were changed since are not spelled by them, and are encoded.
+                GeneratedTokens = role == KimiRole.Assistant ? (message.RawRepresentation as GenerationResult)?.Tokens : null,
             });
         }
 

@@ -2,7 +2,9 @@
 // Licensed under the MIT License.
 
 using System.Text.Json;
+using KimiCpu.Chat;
 using KimiCpu.Extensions.AI;
+using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Generation;
 using KimiCpu.Tokens;
 using Microsoft.Extensions.AI;
@@ -29,6 +31,16 @@ internal sealed class KimiChatClientTests
     {
         _client.Dispose();
         _model.Dispose();
+    }
+
+    [Test]
+    public async Task An_answer_that_is_passed_back_keeps_the_tokens_that_the_model_wrote()
+    {
+        ChatResponse response = await _client.GetResponseAsync("What is the capital of France?", s_greedy);
+        ChatMessage answer = response.Messages.Single();
+        IReadOnlyList<KimiMessage> read = MessageReader.Read([new(ChatRole.User, "What is the capital of France?"), answer], null);
+        Assert.That(read[1].GeneratedTokens, Is.EqualTo(((GenerationResult)response.RawRepresentation!).Tokens));
+        Assert.That(read[0].GeneratedTokens, Is.Null);
     }
 
     [Test]
