@@ -79,21 +79,17 @@ internal sealed class MaskTests
 
     /// <summary>More masks than are kept, so that tables are begun anew under readers that hold states of the old ones.</summary>
     [Test]
-    public void Threads_share_tables_that_are_begun_anew()
+    public async Task Threads_share_tables_that_are_begun_anew()
     {
         const string Pattern = "([a-c]{4},){300}";
         string[] alone = [.. Enumerable.Range(0, 8).Select(seed => new ConstraintReader(KimiConstraint.Regex(Pattern)).Sample(new Random(seed)))];
         KimiConstraint shared = KimiConstraint.Regex(Pattern);
         var together = new string[alone.Length * 2];
-        var threads = new List<Thread>();
-        for (int i = 0; i < together.Length; i++)
-        {
-            int seed = i;
-            threads.Add(new Thread(() => together[seed] = new ConstraintReader(shared).Sample(new Random(seed / 2))));
-        }
-
-        threads.ForEach(t => t.Start());
-        threads.ForEach(t => t.Join());
+        await Task.WhenAll(Enumerable.Range(0, together.Length).Select(i => Task.Factory.StartNew(
+            () => together[i] = new ConstraintReader(shared).Sample(new Random(i / 2)),
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default)));
         Assert.That(together, Is.EqualTo(alone.SelectMany(t => new[] { t, t })));
         Assert.That(shared.Bytes, Is.LessThan(100_000_000));
     }
