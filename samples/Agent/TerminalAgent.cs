@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
@@ -13,6 +14,9 @@ namespace KimiCpu.Samples.Agent;
 /// </summary>
 public sealed class TerminalAgent
 {
+    /// <summary>Signs as they are; control characters stay escaped.</summary>
+    private static readonly JsonSerializerOptions s_readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     private readonly IChatClient _client;
     private readonly ChatOptions _options;
     private readonly TextReader _input;
@@ -104,7 +108,7 @@ public sealed class TerminalAgent
                 Write(text.Text, dimmed: false);
                 break;
             case FunctionCallContent call:
-                WriteLine($"-> {call.Name} {JsonSerializer.Serialize(call.Arguments)}");
+                WriteLine($"-> {call.Name} {JsonSerializer.Serialize(call.Arguments, s_readable)}");
                 break;
             case FunctionResultContent result:
                 WriteLine($"<- {ResultText(result)}");

@@ -30,10 +30,8 @@ public sealed class KimiModel : IKimiModel
     private readonly CpuBackend _cpu;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
-    private readonly HashSet<int> _endTokens;
-    private readonly Lazy<ChatRenderer> _chat;
+    private readonly CallPreparation _calls;
     private readonly Lazy<SessionStore> _sessions;
-    private readonly ToolSchemas _toolSchemas = new();
     private int _disposed;
 
     private KimiModel(Checkpoint checkpoint, KimiModelOptions options)
@@ -53,8 +51,6 @@ public sealed class KimiModel : IKimiModel
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         long cacheBytes = options.KvCacheBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
-        _chat = new Lazy<ChatRenderer>(MakeRenderer);
-        _endTokens = EndTokens();
         _cpu = new CpuBackend(weights, new CpuBackendOptions
         {
             Precision = precision,
@@ -80,6 +76,7 @@ public sealed class KimiModel : IKimiModel
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
+            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), Info);
 
             // On the engine's thread, which ends before the weights are unmapped.
             _sessions = new Lazy<SessionStore>(() => _engine.UseCache(_ => MakeSessionStore(options)).GetAwaiter().GetResult());
@@ -169,11 +166,11 @@ public sealed class KimiModel : IKimiModel
 
     /// <inheritdoc/>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        Run(ChatJob(messages, options, streamed: false, cancellationToken));
+        Run(Prepared(messages, options, cancellationToken), session: null, cancellationToken);
 
     /// <inheritdoc/>
     public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        Run(RawJob(tokens, options, streamed: false, cancellationToken));
+        Run(Prepared(tokens, options, cancellationToken), session: null, cancellationToken);
 
     /// <inheritdoc/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -222,30 +219,35 @@ public sealed class KimiModel : IKimiModel
     }
 
     internal GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
-        Run(Of(session, ChatJob(messages, options, streamed: false, cancellationToken)));
+        Run(Prepared(messages, options, cancellationToken), session, cancellationToken);
 
     internal GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
-        Run(Of(session, RawJob(tokens, options, streamed: false, cancellationToken)));
+        Run(Prepared(tokens, options, cancellationToken), session, cancellationToken);
 
-    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken)
+    // Calls are prepared at once, so that bad arguments are reported where the caller sees them; a job is made per enumeration.
+    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken) =>
+        Stream(Prepared(messages, options, cancellationToken), session, cancellationToken);
+
+    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken) =>
+        Stream(Prepared(tokens, options, cancellationToken), session, cancellationToken);
+
+    private PreparedCall Prepared(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken)
     {
-        ArgumentNullException.ThrowIfNull(messages);
-
-        // A job is made per enumeration, but bad arguments are reported here, where the caller sees them.
-        KimiMessage[] conversation = [.. messages];
-        _ = ChatJob(conversation, options, streamed: true, cancellationToken);
-        return Stream(token => Of(session, ChatJob(conversation, options, streamed: true, token)), cancellationToken);
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        return _calls.Prepare(messages, options, cancellationToken);
     }
 
-    internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken)
+    private PreparedCall Prepared(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
     {
-        _ = RawJob(tokens, options, streamed: true, cancellationToken);
-        return Stream(token => Of(session, RawJob(tokens, options, streamed: true, token)), cancellationToken);
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        return _calls.Prepare(tokens, options, cancellationToken);
     }
 
-    private static GenerationJob Of(SessionState? session, GenerationJob job)
+    private GenerationJob Submit(PreparedCall call, SessionState? session, bool streamed, CancellationToken cancellationToken)
     {
+        GenerationJob job = _calls.MakeJob(call, streamed, cancellationToken);
         job.Session = session;
+        _engine.Submit(job);
         return job;
     }
 
@@ -337,113 +339,12 @@ public sealed class KimiModel : IKimiModel
         return ids;
     }
 
-    private GenerationJob ChatJob(IEnumerable<KimiMessage> messages, GenerationOptions? options, bool streamed, CancellationToken cancellationToken)
+    private GenerationResult Run(PreparedCall call, SessionState? session, CancellationToken cancellationToken)
     {
-        ArgumentNullException.ThrowIfNull(messages);
-        options ??= new GenerationOptions();
-        ChatRenderer chat = _chat.Value;
-        KimiMessage[] conversation = [.. messages];
-        if (conversation.Length == 0)
-        {
-            throw new ArgumentException("A conversation has at least one message.", nameof(messages));
-        }
-
-        int[] prompt = chat.Render(conversation, new RenderOptions
-        {
-            Tools = options.Tools,
-            Thinking = options.Thinking,
-            PreserveThinking = options.PreserveThinking,
-        });
-        var layout = new AnswerLayout(chat.Markers, chat.StartOfReasoning(options.Thinking))
-        {
-            ToolNames = options.Tools.Select(t => t.Name).ToHashSet(),
-            EarlierCalls = conversation.Sum(m => m.ToolCalls.Count),
-        };
-        return Job(prompt, options, layout, streamed, cancellationToken);
-    }
-
-    private GenerationJob RawJob(ReadOnlyMemory<int> tokens, GenerationOptions? options, bool streamed, CancellationToken cancellationToken)
-    {
-        if (tokens.Length == 0)
-        {
-            throw new ArgumentException("A prompt has at least one token.", nameof(tokens));
-        }
-
-        foreach (int token in tokens.Span)
-        {
-            Require(token >= 0 && token < Info.VocabularySize, nameof(tokens), token, $"token ids 0 … {Info.VocabularySize - 1}");
-        }
-
-        options ??= new GenerationOptions();
-        if (options.Tools.Count > 0)
-        {
-            throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));
-        }
-
-        return Job(tokens.ToArray(), options, AnswerLayout.Plain, streamed, cancellationToken);
-    }
-
-    private GenerationJob Job(int[] prompt, GenerationOptions options, AnswerLayout layout, bool streamed, CancellationToken cancellationToken)
-    {
-        ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        OptionChecks.Validate(options, Info.VocabularySize);
-        int limit = Info.ContextLength;
-        if (prompt.Length >= limit || options.MaxTokens > limit - prompt.Length)
-        {
-            string answer = options.MaxTokens is { } most ? $" and {most:N0} tokens of answer" : " and an answer";
-            throw new ContextLengthException(
-                $"A prompt of {prompt.Length:N0} tokens{answer} do not fit the {limit:N0} tokens that the context and the cache budget allow. "
-                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.")
-            {
-                NeededTokens = (int)Math.Min(int.MaxValue, prompt.Length + (long)(options.MaxTokens ?? 1)),
-                AvailableTokens = limit,
-            };
-        }
-
-        int maxTokens = options.MaxTokens ?? (limit - prompt.Length);
-        var builder = new AnswerBuilder(Tokenizer, options, _endTokens, layout);
-        return new GenerationJob(prompt, maxTokens, options, builder, streamed, ConstraintOf(options, layout, cancellationToken), cancellationToken)
-        {
-            Operation = layout == AnswerLayout.Plain ? "text_completion" : "chat",
-        };
-    }
-
-    /// <summary>What the options demand of the answer; null where they leave the model free.</summary>
-    private AnswerConstraint? ConstraintOf(GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
-    {
-        bool watchesTools = options.ToolChoice.Kind switch
-        {
-            ToolChoiceKind.Auto => options.Tools.Count > 0 && options.ConstrainToolArguments,
-            ToolChoiceKind.None => layout.Markers.HasCalls,
-            _ => true,
-        };
-        if (options.Constraint is null && !watchesTools)
-        {
-            return null;
-        }
-
-        ToolCallConstraint? tools = watchesTools
-            ? new ToolCallConstraint(
-                Tokenizer,
-                [.. options.Tools.Select(t => (t.Name, t.Parameters ?? default))],
-                options.ToolChoice,
-                layout.EarlierCalls,
-                options.ConstrainToolArguments,
-                _toolSchemas,
-                cancellationToken)
-            : null;
-        HashSet<int> end = [.. _endTokens, .. options.StopTokens.Where(Tokenizer.IsSpecial)];
-        bool mayThink = layout.Start == ReasoningStart.ByModel;
-        var tokens = new AnswerTokens(end, layout.Markers.Think, layout.Markers.EndThink, layout.Start == ReasoningStart.Opened, mayThink);
-        return new AnswerConstraint(Tokenizer, tokens, options.Constraint, tools);
-    }
-
-    private GenerationResult Run(GenerationJob job)
-    {
-        using var telemetry = new CallTelemetry(Info.Name, job.Operation);
+        using var telemetry = new CallTelemetry(Info.Name, call.Operation);
         try
         {
-            _engine.Submit(job);
+            GenerationJob job = Submit(call, session, streamed: false, cancellationToken);
             GenerationResult result = job.Completion.GetAwaiter().GetResult();
             Report(result, telemetry);
             return result;
@@ -455,13 +356,12 @@ public sealed class KimiModel : IKimiModel
         }
     }
 
-    private async IAsyncEnumerable<GenerationUpdate> Stream(Func<CancellationToken, GenerationJob> makeJob, CancellationToken callerToken, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    private async IAsyncEnumerable<GenerationUpdate> Stream(PreparedCall call, SessionState? session, CancellationToken callerToken, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         // Also cancelled when the consumer leaves the loop early, so that the engine stops working for nobody.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
-        GenerationJob job = makeJob(source.Token);
-        _engine.Submit(job);
-        using var telemetry = new CallTelemetry(Info.Name, job.Operation);
+        GenerationJob job = Submit(call, session, streamed: true, source.Token);
+        using var telemetry = new CallTelemetry(Info.Name, call.Operation);
         try
         {
             while (await MoreUpdates(job, telemetry).ConfigureAwait(false))

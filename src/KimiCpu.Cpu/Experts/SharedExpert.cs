@@ -25,11 +25,10 @@ internal sealed unsafe class SharedExpert : IExpertPasses
     private readonly IReadOnlyList<HotMlp?> _layers;
     private readonly TiledRows _roundedHidden;
     private readonly TiledRows _roundedInner;
-    private readonly BFloat16Products? _products;
-    private readonly BFloat16Tiles? _bfloat16Hidden;
-    private readonly BFloat16Tiles? _bfloat16Inner;
-    private readonly PoolAction _roundHidden;
-    private readonly WorkerPool _pool;
+
+    /// <summary>Both are null where BF16 weights take single-precision input.</summary>
+    private readonly BFloat16Rows? _bfloat16Hidden;
+    private readonly BFloat16Rows? _bfloat16Inner;
     private readonly AlignedBuffer<float> _gate = new();
     private readonly AlignedBuffer<float> _up = new();
     private readonly AlignedBuffer<float>[] _scratch;
@@ -46,13 +45,10 @@ internal sealed unsafe class SharedExpert : IExpertPasses
     public SharedExpert(IReadOnlyList<HotMlp?> layers, WorkerPool pool, TileKernel kernel, ComputePrecision precision)
     {
         _layers = layers;
-        _pool = pool;
-        _roundHidden = new PoolAction((begin, end, _) => RoundHidden(begin, end));
         if (precision == ComputePrecision.Fast && kernel.BFloat16Products is { } products)
         {
-            _products = products;
-            _bfloat16Hidden = new BFloat16Tiles(products.Tiles);
-            _bfloat16Inner = new BFloat16Tiles(products.Tiles);
+            _bfloat16Hidden = new BFloat16Rows(pool, products);
+            _bfloat16Inner = new BFloat16Rows(pool, products);
         }
 
         _roundedHidden = new TiledRows(pool, kernel);
@@ -89,15 +85,7 @@ internal sealed unsafe class SharedExpert : IExpertPasses
 
         if (TakesBFloat16(_weights.Gate) || TakesBFloat16(_weights.Up))
         {
-            _bfloat16Hidden!.Resize(_tokens, _weights.Gate.Columns);
-            if (_tokens == 1)
-            {
-                RoundHidden(0, 1);
-            }
-            else
-            {
-                _pool.Run(_products!.Tiles.Count(_tokens), _roundHidden);
-            }
+            _bfloat16Hidden!.Set(_hidden, _tokens, _weights.Gate.Columns);
         }
 
         if (_weights.Down.Is8Bit)
@@ -106,7 +94,7 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         }
         else if (TakesBFloat16(_weights.Down))
         {
-            _bfloat16Inner!.Resize(_tokens, inner);
+            _bfloat16Inner!.Prepare(_tokens, inner);
         }
     }
 
@@ -155,7 +143,7 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         }
         else if (TakesBFloat16(down))
         {
-            _products!.Multiply(down.Stored, firstRow, firstRow + rows, _bfloat16Inner!, block - firstRow, WeightTile.Rows);
+            _bfloat16Inner!.Multiply(down, firstRow, firstRow + rows, block - firstRow, WeightTile.Rows);
         }
         else
         {
@@ -180,16 +168,7 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         Array.ForEach(_scratch, s => s.Dispose());
     }
 
-    private bool TakesBFloat16(in HotMatrix weight) => _products is not null && !weight.Is8Bit && weight.Stored.Format == WeightFormat.BFloat16;
-
-    /// <summary>Item: a tile of tokens.</summary>
-    private void RoundHidden(int begin, int end)
-    {
-        for (int tile = begin; tile < end; tile++)
-        {
-            _bfloat16Hidden!.Write(tile, _hidden, _bfloat16Hidden.Columns);
-        }
-    }
+    private bool TakesBFloat16(in HotMatrix weight) => _bfloat16Hidden is not null && weight.IsBFloat16;
 
     /// <summary>y[t * blockRows + r]; rows behind the last are zeros.</summary>
     private void Multiply(in HotMatrix weight, int first, int rows, float* y, int worker)
@@ -207,7 +186,7 @@ internal sealed unsafe class SharedExpert : IExpertPasses
 
         if (TakesBFloat16(weight))
         {
-            _products!.Multiply(weight.Stored, first, first + rows, _bfloat16Hidden!, y - first, _blockRows);
+            _bfloat16Hidden!.Multiply(weight, first, first + rows, y - first, _blockRows);
             return;
         }
 

@@ -25,6 +25,9 @@ internal readonly unsafe struct HotMatrix(WeightMatrix stored, AlignedBuffer<byt
 
     public bool Is8Bit => _copy is not null;
 
+    /// <summary>Whether it is used as stored, in BF16.</summary>
+    public bool IsBFloat16 => !Is8Bit && Stored.Format == WeightFormat.BFloat16;
+
     public bool IsEmpty => Stored.IsEmpty;
 
     /// <summary>Bytes that a product reads.</summary>

@@ -18,15 +18,13 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
 
     private readonly WorkerPool _pool;
     private readonly TiledRows[] _rounded;
-    private readonly BFloat16Products? _products;
-    private readonly BFloat16Tiles[] _roundedToBFloat16;
-    private readonly PoolAction _roundToBFloat16;
+
+    /// <summary>Empty where BF16 weights take single-precision input.</summary>
+    private readonly BFloat16Rows[] _roundedToBFloat16;
     private readonly AlignedBuffer<float>[] _tileOutput;
     private readonly Layer[] _layers = new Layer[MaxLayers];
     private int _count;
     private int _tokens;
-    private BFloat16Tiles? _tilesToRound;
-    private float* _sourceToRound;
 
     /// <param name="pool">Runs the layers.</param>
     /// <param name="kernel">For 8-bit copies, and BF16 weights where it can.</param>
@@ -34,9 +32,8 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     public LinearWork(WorkerPool pool, TileKernel kernel, ComputePrecision precision)
     {
         _pool = pool;
-        _products = precision == ComputePrecision.Fast ? kernel.BFloat16Products : null;
-        _roundedToBFloat16 = _products is null ? [] : [.. Enumerable.Range(0, MaxLayers).Select(_ => new BFloat16Tiles(_products.Tiles))];
-        _roundToBFloat16 = new PoolAction((begin, end, _) => RoundToBFloat16(begin, end));
+        BFloat16Products? products = precision == ComputePrecision.Fast ? kernel.BFloat16Products : null;
+        _roundedToBFloat16 = products is null ? [] : [.. Enumerable.Range(0, MaxLayers).Select(_ => new BFloat16Rows(pool, products))];
         _rounded = [.. Enumerable.Range(0, MaxLayers).Select(_ => new TiledRows(pool, kernel))];
         _tileOutput = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
@@ -53,7 +50,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
             Weight = weight,
             X = x,
             Y = y,
-            IsRoundedToBFloat16 = _products is not null && !exactInput && !weight.Is8Bit && weight.Stored.Format == WeightFormat.BFloat16,
+            IsRoundedToBFloat16 = _roundedToBFloat16.Length > 0 && !exactInput && weight.IsBFloat16,
         };
         return this;
     }
@@ -97,7 +94,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
                 int lastRow = Math.Min(last * layer.BlockRows, rows);
                 if (layer.IsRoundedToBFloat16)
                 {
-                    _products!.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.RoundedToBFloat16, layer.Y, rows);
+                    layer.RoundedToBFloat16.Multiply(layer.Weight, firstRow, lastRow, layer.Y, rows);
                 }
                 else
                 {
@@ -165,26 +162,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         }
 
         layer.RoundedToBFloat16 = _roundedToBFloat16[index];
-        layer.RoundedToBFloat16.Resize(_tokens, layer.Weight.Columns);
-        _tilesToRound = layer.RoundedToBFloat16;
-        _sourceToRound = layer.X;
-        if (_tokens == 1)
-        {
-            RoundToBFloat16(0, 1);
-        }
-        else
-        {
-            _pool.Run(_products!.Tiles.Count(_tokens), _roundToBFloat16);
-        }
-    }
-
-    /// <summary>Item: a tile of tokens.</summary>
-    private void RoundToBFloat16(int begin, int end)
-    {
-        for (int tile = begin; tile < end; tile++)
-        {
-            _tilesToRound!.Write(tile, _sourceToRound, _tilesToRound.Columns);
-        }
+        layer.RoundedToBFloat16.Set(layer.X, _tokens, layer.Weight.Columns);
     }
 
     private void Tiles(in Layer layer, int first, int last, int worker)
@@ -219,6 +197,6 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         public int BlockRows;
         public TiledRows Rounded;
         public bool IsRoundedToBFloat16;
-        public BFloat16Tiles RoundedToBFloat16;
+        public BFloat16Rows RoundedToBFloat16;
     }
 }

@@ -66,9 +66,11 @@ internal sealed class AnswerConstraint
     private bool MayOpenSection => _tools is { MayCall: true } && (_content is null || !_contentBegun);
 
     /// <summary>Sets the logits of tokens that cannot come next to negative infinity. At least one is left.</summary>
-    /// <param name="logits">(vocabulary).</param>
+    /// <param name="logits">(vocabulary), the model's, which may be larger than the tokenizer's.</param>
     public void Mask(Span<float> logits)
     {
+        // Rows that fill up the weights are no tokens, also where any text is allowed.
+        logits[_tokenizer.VocabularySize..].Fill(float.NegativeInfinity);
         switch (_part)
         {
             case Part.Reasoning:
@@ -216,7 +218,6 @@ internal sealed class AnswerConstraint
             logits[special] = float.NegativeInfinity;
         }
 
-        logits[_tokenizer.VocabularySize..].Fill(float.NegativeInfinity);
         Restore(logits);
     }
 

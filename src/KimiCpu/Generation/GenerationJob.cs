@@ -53,9 +53,6 @@ internal sealed class GenerationJob
 
     public CancellationToken CancellationToken { get; }
 
-    /// <summary>What is done, in the words of OpenTelemetry's GenAI conventions.</summary>
-    public string Operation { get; init; } = "chat";
-
     public Task<GenerationResult> Completion => _completion.Task;
 
     public ChannelReader<GenerationUpdate> Updates => _updates!.Reader;

@@ -3,7 +3,9 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
+using KimiCpu.Tests.Cpu.CodeGeneration;
 
 namespace KimiCpu.Tests.Cpu;
 
@@ -43,6 +45,30 @@ internal sealed unsafe class LinearWorkTests
         linear.Add(matrix, x, good).Run(1);
         Assert.That(buffer.Span(Size, Size).ToArray(), Is.All.Zero);
         Assert.That(buffer.Span(2 * Size, Size).ToArray(), Is.All.Not.Zero);
+    }
+
+    [Test]
+    public void Input_of_BF16_weights_is_rounded_unless_it_must_stay_exact([Values(1, 9)] int tokens, [Values] ComputePrecision precision)
+    {
+        TileKernel kernel = TileKernel.Best();
+        using var pool = new WorkerPool(2);
+        using var linear = new LinearWork(pool, kernel, precision);
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, Size, Size, 1);
+        var random = new Random(2);
+        float[] x = [.. Enumerable.Range(0, tokens * Size).Select(_ => random.NextSingle() - 0.5f)];
+        var exact = new float[tokens * Size];
+        var free = new float[tokens * Size];
+        var expected = new float[tokens * Size];
+        fixed (float* source = x, y = exact, z = free, e = expected)
+        {
+            linear.Add(new HotMatrix(weight.Matrix), source, y, exactInput: true).Add(new HotMatrix(weight.Matrix), source, z).Run(tokens);
+            FloatGemv.Multiply(weight.Matrix, 0, Size, source, Size, tokens, e, Size);
+        }
+
+        Assert.That(exact, Is.EqualTo(expected));
+        bool rounds = precision == ComputePrecision.Fast && kernel.BFloat16Products is not null;
+        Assert.That(free, rounds ? Is.EqualTo(BFloat16ProductsTests.Multiply(kernel.BFloat16Products!, weight.Matrix, x, tokens, 0, Size)) : Is.EqualTo(expected));
+        Assert.That(free, rounds ? Is.Not.EqualTo(exact) : Is.EqualTo(exact));
     }
 
     private static void RunAt(int item, LinearWork linear)

@@ -1,0 +1,143 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Constraints;
+using KimiCpu.Generation;
+using KimiCpu.Tokens;
+
+namespace KimiCpu;
+
+/// <summary>A call that is checked and rendered; jobs are made of it, one for each time that its answer is wanted.</summary>
+/// <param name="Prompt">Token ids.</param>
+/// <param name="Options">Checked.</param>
+/// <param name="Layout">How the answer is read.</param>
+/// <param name="Tools">Which tool calls the answer may hold; null where they are not watched.</param>
+internal sealed record PreparedCall(int[] Prompt, GenerationOptions Options, AnswerLayout Layout, ToolCallConstraint? Tools)
+{
+    /// <summary>What is done, in the words of OpenTelemetry's GenAI conventions.</summary>
+    public string Operation => Layout == AnswerLayout.Plain ? "text_completion" : "chat";
+}
+
+/// <summary>Turns messages or token ids and options into jobs of the engine. Safe to use from several threads.</summary>
+/// <param name="tokenizer">Of the model.</param>
+/// <param name="chat">Renders messages; read when the first ones come.</param>
+/// <param name="endTokens">Ids that end an answer.</param>
+/// <param name="info">Of the model.</param>
+internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer> chat, IReadOnlySet<int> endTokens, KimiModelInfo info)
+{
+    private readonly ToolSchemas _toolSchemas = new();
+
+    public PreparedCall Prepare(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        options ??= new GenerationOptions();
+        ChatRenderer renderer = chat.Value;
+        KimiMessage[] conversation = [.. messages];
+        if (conversation.Length == 0)
+        {
+            throw new ArgumentException("A conversation has at least one message.", nameof(messages));
+        }
+
+        int[] prompt = renderer.Render(conversation, new RenderOptions
+        {
+            Tools = options.Tools,
+            Thinking = options.Thinking,
+            PreserveThinking = options.PreserveThinking,
+        });
+        var layout = new AnswerLayout(renderer.Markers, renderer.StartOfReasoning(options.Thinking))
+        {
+            ToolNames = options.Tools.Select(t => t.Name).ToHashSet(),
+            EarlierCalls = conversation.Sum(m => m.ToolCalls.Count),
+        };
+        return Check(prompt, options, layout, cancellationToken);
+    }
+
+    public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
+    {
+        if (tokens.Length == 0)
+        {
+            throw new ArgumentException("A prompt has at least one token.", nameof(tokens));
+        }
+
+        foreach (int token in tokens.Span)
+        {
+            if (token < 0 || token >= info.VocabularySize)
+            {
+                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"{nameof(tokens)} takes token ids 0 … {info.VocabularySize - 1}.");
+            }
+        }
+
+        options ??= new GenerationOptions();
+        if (options.Tools.Count > 0)
+        {
+            throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));
+        }
+
+        return Check(tokens.ToArray(), options, AnswerLayout.Plain, cancellationToken);
+    }
+
+    public GenerationJob MakeJob(PreparedCall call, bool streamed, CancellationToken cancellationToken)
+    {
+        int maxTokens = call.Options.MaxTokens ?? (info.ContextLength - call.Prompt.Length);
+        var builder = new AnswerBuilder(tokenizer, call.Options, endTokens, call.Layout);
+        return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken);
+    }
+
+    private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
+    {
+        OptionChecks.Validate(options, info.VocabularySize);
+        int limit = info.ContextLength;
+        if (prompt.Length >= limit || options.MaxTokens > limit - prompt.Length)
+        {
+            string answer = options.MaxTokens is { } most ? $" and {most:N0} tokens of answer" : " and an answer";
+            throw new ContextLengthException(
+                $"A prompt of {prompt.Length:N0} tokens{answer} do not fit the {limit:N0} tokens that the context and the cache budget allow. "
+                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.")
+            {
+                NeededTokens = (int)Math.Min(int.MaxValue, prompt.Length + (long)(options.MaxTokens ?? 1)),
+                AvailableTokens = limit,
+            };
+        }
+
+        var call = new PreparedCall(prompt, options, layout, ToolsOf(options, layout, cancellationToken));
+
+        // What the tokenizer cannot enforce is refused now, not in the middle of an enumeration.
+        _ = ConstraintOf(call);
+        return call;
+    }
+
+    private ToolCallConstraint? ToolsOf(GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
+    {
+        bool watched = options.ToolChoice.Kind switch
+        {
+            ToolChoiceKind.Auto => options.Tools.Count > 0 && options.ConstrainToolArguments,
+            ToolChoiceKind.None => layout.Markers.HasCalls,
+            _ => true,
+        };
+        return watched
+            ? new ToolCallConstraint(
+                tokenizer,
+                [.. options.Tools.Select(t => (t.Name, t.Parameters ?? default))],
+                options.ToolChoice,
+                layout.EarlierCalls,
+                options.ConstrainToolArguments,
+                _toolSchemas,
+                cancellationToken)
+            : null;
+    }
+
+    /// <summary>What the options demand of the answer; null where they leave the model free.</summary>
+    private AnswerConstraint? ConstraintOf(PreparedCall call)
+    {
+        if (call.Options.Constraint is null && call.Tools is null)
+        {
+            return null;
+        }
+
+        AnswerMarkers markers = call.Layout.Markers;
+        HashSet<int> end = [.. endTokens, .. call.Options.StopTokens.Where(tokenizer.IsSpecial)];
+        var tokens = new AnswerTokens(end, markers.Think, markers.EndThink, call.Layout.Start == ReasoningStart.Opened, call.Layout.Start == ReasoningStart.ByModel);
+        return new AnswerConstraint(tokenizer, tokens, call.Options.Constraint, call.Tools);
+    }
+}
