@@ -54,8 +54,6 @@ internal sealed unsafe class DriveReaders : IDisposable
     {
         lock (_gate)
         {
-            // Whoever has waited for nothing so far begins to wait now.
-            Interlocked.Exchange(ref _progress, Stopwatch.GetTimestamp());
             Enqueue(read);
         }
     }

@@ -152,7 +152,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                     return count;
                 }
 
-                Wait(first, end);
+                Wait(first, end, start);
             }
         }
     }
@@ -380,7 +380,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         _table.Drop(slot);
     }
 
-    private void Wait(int first, int end)
+    private void Wait(int first, int end, long start)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         ExpertRead? awaited = null;
@@ -394,12 +394,13 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             awaited ??= _slots[place] == NoSlot ? null : _reads[_slots[place]];
         }
 
-        TimeSpan silent = _readers.SinceProgress;
+        // A drive that fell silent before has its chance again in every step.
+        TimeSpan waited = Stopwatch.GetElapsedTime(start);
+        TimeSpan silent = _readers.SinceProgress < waited ? _readers.SinceProgress : waited;
         if (silent > _options.Patience)
         {
-            throw awaited is null
-                ? new TimeoutException($"No slot became free for {silent.TotalSeconds:F0} seconds.")
-                : _readers.Stalled(awaited, silent);
+            // Without a slot of its own a place waits for those that other reads hold.
+            throw _readers.Stalled(awaited ?? Array.Find(_reads, r => r is not null)!, silent);
         }
 
         Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));

@@ -13,16 +13,23 @@ namespace KimiCpu.Weights;
 /// </summary>
 internal sealed class LoadedWeights : IDisposable
 {
-    private readonly CheckpointWeightFiles? _files;
+    private readonly IWeightFiles? _files;
     private readonly ResidentTensors? _resident;
 
     /// <param name="checkpoint">Stays open as long as the weights are used.</param>
     /// <param name="plan">Where the experts go.</param>
     /// <param name="progress">Told after every layer: layers done, layers in all.</param>
+    /// <param name="wrap">Puts something between the readers and the files; for tests.</param>
     /// <exception cref="CheckpointException">A tensor is missing, does not match the configuration, or cannot be read.</exception>
-    public LoadedWeights(Checkpoint checkpoint, ExpertMemoryPlan plan, Action<int, int>? progress = null)
+    public LoadedWeights(Checkpoint checkpoint, ExpertMemoryPlan plan, Action<int, int>? progress = null, Func<IWeightFiles, IWeightFiles>? wrap = null)
     {
-        _files = plan.SlotBytes is null ? null : CheckpointWeightFiles.Open(checkpoint);
+        if (plan.SlotBytes is not null)
+        {
+            CheckpointWeightFiles files = CheckpointWeightFiles.Open(checkpoint);
+            (DriveCount, IsDirect) = (files.DriveNames.Count, files.IsDirect);
+            _files = wrap?.Invoke(files) ?? files;
+        }
+
         _resident = _files is null ? null : new ResidentTensors(_files);
         try
         {
@@ -42,10 +49,10 @@ internal sealed class LoadedWeights : IDisposable
     public ExpertFiles? ExpertFiles { get; }
 
     /// <summary>Drives that the experts are read from.</summary>
-    public int DriveCount => _files?.DriveNames.Count ?? 0;
+    public int DriveCount { get; }
 
     /// <summary>Whether reads go past the page cache.</summary>
-    public bool IsDirect => _files?.IsDirect ?? false;
+    public bool IsDirect { get; }
 
     /// <summary>Gives back the memory of weights that copies have replaced.</summary>
     public void GiveBack(IReadOnlySet<nint> replaced)
