@@ -250,22 +250,29 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     {
         int experts = _weights.Shape.ExpertCount;
         IEnumerable<int> all = Enumerable.Range(0, experts).SelectMany(e => Enumerable.Range(0, _weights.Layers.Length).Where(l => _weights.Layers[l].IsMoe).Select(l => KeyOf(l, e)));
-        Warm(all);
         long start = Stopwatch.GetTimestamp();
         lock (_gate)
         {
-            int reading;
-            while ((reading = _reads.Count(r => r is not null)) > 0)
+            _fillError = null;
+            Warm(all);
+            try
             {
-                int inUse = _table.Capacity - _table.FreeSlots;
-                progress?.Invoke((int)((inUse - reading) * SlotBytes >> 20), (int)(inUse * SlotBytes >> 20));
-                ThrowIfSilent(Array.Find(_reads, r => r is not null)!, start);
-                Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
-            }
+                while (_fillError is null && _reads.Count(r => r is not null) is > 0 and int reading)
+                {
+                    int inUse = _table.Capacity - _table.FreeSlots;
+                    progress?.Invoke((int)((inUse - reading) * SlotBytes >> 20), (int)(inUse * SlotBytes >> 20));
+                    ThrowIfSilent(Array.Find(_reads, r => r is not null)!, start);
+                    Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
+                }
 
-            if (_fillError is { } error)
+                if (_fillError is { } error)
+                {
+                    throw error;
+                }
+            }
+            finally
             {
-                throw error;
+                AbandonWarming();
             }
         }
     }
@@ -305,6 +312,18 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         }
 
         return largest;
+    }
+
+    /// <summary>Leaves out what is still to be filled ahead.</summary>
+    private void AbandonWarming()
+    {
+        for (int slot = 0; slot < _reads.Length; slot++)
+        {
+            if (_reads[slot] is { Urgency: ReadUrgency.Warming } read && _readers.TryAbandon(read))
+            {
+                Forget(slot, null);
+            }
+        }
     }
 
     private int KeyOf(int layer, int expert) => (layer * _weights.Shape.ExpertCount) + expert;
