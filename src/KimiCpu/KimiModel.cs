@@ -50,7 +50,7 @@ public sealed class KimiModel : IKimiModel
 
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
-        var memory = new ModelMemory(checkpoint, shape, options, context, AvailableMemory.Bytes());
+        var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now().AvailableBytes);
         _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
         ModelWeights weights = _weights.Model;
         try
@@ -66,7 +66,7 @@ public sealed class KimiModel : IKimiModel
                 Store = new TieredStoreOptions
                 {
                     Bytes = memory.Experts.SlotBytes ?? 0,
-                    Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => AvailableMemory.Bytes()),
+                    Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
                 },
             });
             _weights.GiveBack(_cpu.Replaced);

@@ -47,7 +47,7 @@ internal sealed class ModelOptions
             ContextLength = parsed.GetValue(Context),
             Exact = parsed.GetValue(Exact),
             Int8HotPath = parsed.GetValue(Int8HotPath),
-            ExpertMemory = parsed.GetValue(ExpertMemory) is { } size ? ByteSize.Parse(size, "--expert-memory") : null,
+            ExpertMemory = parsed.GetValue(ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null,
             PreloadExperts = parsed.GetValue(PreloadExperts),
             Progress = progress,
         };

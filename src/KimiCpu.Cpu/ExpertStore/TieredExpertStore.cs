@@ -75,6 +75,9 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     /// <summary>Bytes of a slot.</summary>
     public long SlotBytes { get; }
 
+    /// <summary>Told how long a step could not go on: when it began and ended to wait (<see cref="Stopwatch"/> ticks). For timelines.</summary>
+    public Action<long, long>? StepWaited { get; set; }
+
     /// <summary>Slots whose memory the system has for something else at present.</summary>
     public int RetiredSlots => Slots - _table.Capacity;
 
@@ -158,7 +161,9 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
 
                 if (count > 0 || all)
                 {
-                    Counters.Wait(Stopwatch.GetTimestamp() - start);
+                    long now = Stopwatch.GetTimestamp();
+                    Counters.Wait(now - start);
+                    StepWaited?.Invoke(start, now);
                     return count;
                 }
 

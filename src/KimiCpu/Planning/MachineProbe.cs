@@ -3,7 +3,6 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Cpu;
-using KimiCpu.Cpu.Storage;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Cpu.Tiles;
 

@@ -20,16 +20,16 @@ internal sealed unsafe class CheckpointWeightFiles : IWeightFiles
     {
         _paths = paths;
         _files = files;
-        string[] drives = [.. paths.Select(Drives.Of)];
+        string[] drives = [.. paths.Select(Checkpoints.DriveNames.Of)];
         string[] distinct = [.. drives.Distinct()];
         _drives = [.. drives.Select(d => Array.IndexOf(distinct, d))];
-        DriveNames = distinct;
+        DrivesUsed = distinct;
     }
 
     public int Count => _files.Length;
 
-    /// <summary>Mount points or drive letters, by <see cref="DriveOf"/>.</summary>
-    public IReadOnlyList<string> DriveNames { get; }
+    /// <summary>Devices or drive letters, by <see cref="DriveOf"/>.</summary>
+    public IReadOnlyList<string> DrivesUsed { get; }
 
     /// <summary>Whether all reads go past the page cache.</summary>
     public bool IsDirect => _files.All(f => f.IsDirect);

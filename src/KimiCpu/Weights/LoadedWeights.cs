@@ -26,7 +26,7 @@ internal sealed class LoadedWeights : IDisposable
         if (plan.SlotBytes is not null)
         {
             CheckpointWeightFiles files = CheckpointWeightFiles.Open(checkpoint);
-            (DriveCount, IsDirect) = (files.DriveNames.Count, files.IsDirect);
+            (DriveCount, IsDirect) = (files.DrivesUsed.Count, files.IsDirect);
             _files = wrap?.Invoke(files) ?? files;
         }
 

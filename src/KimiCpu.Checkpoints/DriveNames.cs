@@ -1,7 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-namespace KimiCpu.Cpu.Storage;
+namespace KimiCpu.Checkpoints;
 
 /// <summary>Which drive a file lies on, as the system names it.</summary>
 internal static class DriveNames

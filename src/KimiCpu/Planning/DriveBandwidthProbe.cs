@@ -2,9 +2,10 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
-using Microsoft.Win32.SafeHandles;
+using KimiCpu.Checkpoints;
+using KimiCpu.Cpu;
 
-namespace KimiCpu.Cpu.Storage;
+namespace KimiCpu.Planning;
 
 /// <summary>What large reads at random offsets bring.</summary>
 /// <param name="BytesPerSecond">Over the whole measurement.</param>
@@ -30,15 +31,12 @@ internal static class DriveBandwidthProbe
     /// <exception cref="IOException">A file cannot be read.</exception>
     public static DriveBandwidth? Measure(IReadOnlyList<string> files, TimeSpan duration, CancellationToken cancellationToken)
     {
-        var opened = new List<(SafeFileHandle Handle, long Length)>();
+        var opened = new List<DirectFile>();
         try
         {
-            bool unbuffered = true;
             foreach (string file in files)
             {
-                SafeFileHandle handle = UnbufferedFile.Open(file, out bool direct);
-                opened.Add((handle, RandomAccess.GetLength(handle)));
-                unbuffered &= direct;
+                opened.Add(DirectFile.Open(file));
             }
 
             long longest = opened.Count == 0 ? 0 : opened.Max(f => f.Length);
@@ -48,18 +46,18 @@ internal static class DriveBandwidthProbe
                 return null;
             }
 
-            (SafeFileHandle, long)[] usable = [.. opened.Where(f => f.Length >= block)];
+            DirectFile[] usable = [.. opened.Where(f => f.Length >= block)];
             long start = Stopwatch.GetTimestamp();
             long bytes = ReadInParallel(usable, block, start + (long)(duration.TotalSeconds * Stopwatch.Frequency), cancellationToken);
-            return new DriveBandwidth(bytes / Stopwatch.GetElapsedTime(start).TotalSeconds, bytes, unbuffered);
+            return new DriveBandwidth(bytes / Stopwatch.GetElapsedTime(start).TotalSeconds, bytes, opened.TrueForAll(f => f.IsDirect));
         }
         finally
         {
-            opened.ForEach(f => f.Handle.Dispose());
+            opened.ForEach(f => f.Dispose());
         }
     }
 
-    private static long ReadInParallel((SafeFileHandle Handle, long Length)[] files, int block, long end, CancellationToken cancellationToken)
+    private static long ReadInParallel(DirectFile[] files, int block, long end, CancellationToken cancellationToken)
     {
         long total = 0;
         Exception? failure = null;
@@ -83,16 +81,17 @@ internal static class DriveBandwidthProbe
         return failure is null ? total : throw new IOException($"The drive cannot be measured: {failure.Message}", failure);
     }
 
-    private static unsafe long ReadUntil((SafeFileHandle Handle, long Length)[] files, int block, long end, Random random, CancellationToken cancellationToken)
+    private static unsafe long ReadUntil(DirectFile[] files, int block, long end, Random random, CancellationToken cancellationToken)
     {
         // Blocks are large enough for huge pages, whose alignment is more than any drive asks for.
         using var buffer = new AlignedBuffer<byte>(Math.Max(block, (long)HugePages.WorthwhileBytes));
         long bytes = 0;
         do
         {
-            (SafeFileHandle handle, long length) = files[random.Next(files.Length)];
-            long offset = random.NextInt64((length - block) / UnbufferedFile.Alignment + 1) * UnbufferedFile.Alignment;
-            bytes += RandomAccess.Read(handle, new Span<byte>(buffer.Pointer, block), offset);
+            DirectFile file = files[random.Next(files.Length)];
+            long offset = random.NextInt64((file.Length - block) / DirectFile.Alignment + 1) * DirectFile.Alignment;
+            file.Read(offset, buffer.Pointer, block);
+            bytes += block;
         }
         while (Stopwatch.GetTimestamp() < end && !cancellationToken.IsCancellationRequested);
         return bytes;
