@@ -1,0 +1,190 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Cpu;
+using KimiCpu.Model;
+using KimiCpu.Tests.Cpu.ExpertStore;
+
+namespace KimiCpu.Tests.Model;
+
+/// <summary>Whole models whose experts do not fit into memory: the bits of the mapping, whatever the slots, and faults of the drive.</summary>
+[TestFixture]
+internal sealed class TieredModelTests
+{
+    private static readonly string s_nano = Path.Combine(Repository.Root, "models", "kimi-nano");
+
+    [Test]
+    public void Logits_are_those_of_the_mapping_to_the_bit_with_any_number_of_slots([Values(Backend.CpuFast, Backend.CpuExact, Backend.CpuInt8)] Backend backend, [Values(1, 2)] int threads)
+    {
+        int[] tokens = Tokens(60);
+        using var mapped = new ModelUnderTest(s_nano, backend, threads);
+        float[] expected = mapped.Logits(tokens, 33, 1);
+        foreach (int slots in new[] { 1, 2, 3, 5, 9, 17, 64, 100_000 })
+        {
+            using var tiered = new ModelUnderTest(s_nano, backend, threads, slotBytes: slots * SlotBytes);
+            Assert.That(tiered.Logits(tokens, 33, 1), Is.EqualTo(expected), $"{slots} slots");
+            Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected), $"{slots} slots, token by token");
+            Assert.That(tiered.Store.Slots, Is.LessThanOrEqualTo(slots));
+        }
+    }
+
+    [Test]
+    public void Nothing_is_read_twice_where_there_is_a_slot_for_every_expert()
+    {
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: long.MaxValue);
+        int[] tokens = Tokens(40);
+        tiered.Logits(tokens);
+        long misses = tiered.Store.Counters.Misses;
+        long bytes = tiered.Store.Readers.BytesRead;
+        tiered.Logits(tokens);
+        Assert.That(misses, Is.GreaterThan(0));
+        Assert.That(tiered.Store.Counters.Misses, Is.EqualTo(misses));
+        Assert.That(tiered.Store.Readers.BytesRead, Is.EqualTo(bytes));
+    }
+
+    [Test]
+    public void A_prompt_reads_each_expert_once_a_chunk()
+    {
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: 4 * SlotBytes);
+        int touched = 0;
+        tiered.Forward.Routed = (_, rows) => touched += Distinct(rows);
+        tiered.Logits(Tokens(128));
+        Assert.That(tiered.Store.Counters.Misses + tiered.Store.Counters.Late + tiered.Store.Counters.Hits, Is.EqualTo(touched));
+        Assert.That(tiered.Store.Counters.Misses, Is.LessThanOrEqualTo(touched));
+    }
+
+    [Test]
+    public void A_failed_read_fails_the_step_by_name_and_the_next_one_works()
+    {
+        FaultyFiles? files = null;
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: 12 * SlotBytes, wrap: inner => files = new FaultyFiles(inner));
+        int[] tokens = Tokens(20);
+        using var mapped = new ModelUnderTest(s_nano, Backend.CpuFast);
+        float[] expected = mapped.Logits(tokens, 1);
+        files!.Error = new IOException("Input/output error");
+        for (int i = 0; i < 3; i++)
+        {
+            CheckpointException error = Assert.Throws<CheckpointException>(() => tiered.Logits(tokens, 1))!;
+            Assert.That(error.File, Does.EndWith(".safetensors"));
+            Assert.That(error.Tensor, Does.Contain(".mlp.experts."));
+            Assert.That(error.Problem, Does.Contain("byte ").And.Contain("Input/output error"));
+        }
+
+        files.Error = null;
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void A_drive_that_does_not_answer_fails_the_step_and_not_those_after_it()
+    {
+        FaultyFiles? files = null;
+        var options = new TieredStoreOptions { Bytes = 12 * SlotBytes, Patience = TimeSpan.FromMilliseconds(300) };
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options, wrap: inner => files = new FaultyFiles(inner));
+        int[] tokens = Tokens(20);
+        using var mapped = new ModelUnderTest(s_nano, Backend.CpuFast);
+        float[] expected = mapped.Logits(tokens, 1);
+        files!.Stall();
+        for (int i = 0; i < 3; i++)
+        {
+            CheckpointException error = Assert.Throws<CheckpointException>(() => tiered.Logits(tokens, 1))!;
+            Assert.That(error.Message, Does.Contain("not answered").And.Contain(".mlp.experts."));
+        }
+
+        files.Resume();
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Closing_does_not_wait_for_a_drive_that_does_not_answer()
+    {
+        FaultyFiles? files = null;
+        var options = new TieredStoreOptions { Bytes = 12 * SlotBytes, Patience = TimeSpan.FromMilliseconds(100) };
+        var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options, wrap: inner => files = new FaultyFiles(inner));
+        files!.Stall();
+        Assert.That(() => tiered.Logits(Tokens(3), 1), Throws.TypeOf<CheckpointException>());
+        Task closing = Task.Run(tiered.Dispose);
+        Assert.That(closing.Wait(TimeSpan.FromSeconds(60)), "closed");
+    }
+
+    [Test]
+    public void A_file_that_is_cut_while_it_is_open_costs_an_exception_and_not_the_process()
+    {
+        string folder = CopyOfNano();
+        try
+        {
+            using var tiered = new ModelUnderTest(folder, Backend.CpuFast, slotBytes: 9 * SlotBytes);
+            int[] tokens = Tokens(10);
+            tiered.Logits(tokens, 1);
+            foreach (string shard in Directory.GetFiles(folder, "*.safetensors"))
+            {
+                using var stream = new FileStream(shard, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+                stream.SetLength(stream.Length / 3);
+            }
+
+            CheckpointException error = Assert.Throws<CheckpointException>(() => tiered.Logits(Tokens(200), 1))!;
+            Assert.That(error.Message, Does.Contain("ends at byte").Or.Contain("was changed"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Test]
+    public void A_file_that_vanishes_is_still_read()
+    {
+        string folder = CopyOfNano();
+        using var mapped = new ModelUnderTest(s_nano, Backend.CpuFast);
+        int[] tokens = Tokens(10);
+        using var tiered = new ModelUnderTest(folder, Backend.CpuFast, slotBytes: 9 * SlotBytes);
+        try
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+        catch (IOException) when (OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Windows does not delete open files.");
+        }
+
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(mapped.Logits(tokens, 1)));
+    }
+
+    /// <summary>Of kimi-nano, with its alignment.</summary>
+    private static long SlotBytes => s_slotBytes.Value;
+
+    private static readonly Lazy<long> s_slotBytes = new(() =>
+    {
+        using var model = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: long.MaxValue);
+        return model.Store.SlotBytes;
+    });
+
+    private static int[] Tokens(int count)
+    {
+        var random = new Random(11);
+        return [.. Enumerable.Range(0, count).Select(_ => random.Next(500))];
+    }
+
+    private static unsafe int Distinct(KimiCpu.Compute.RoutedRows rows)
+    {
+        var seen = new HashSet<int>();
+        using Checkpoint checkpoint = Checkpoint.Open(s_nano);
+        for (int i = 0; i < rows.RowCount * checkpoint.Config.ExpertsPerToken; i++)
+        {
+            seen.Add(rows.Experts[i]);
+        }
+
+        return seen.Count;
+    }
+
+    private static string CopyOfNano()
+    {
+        string folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        foreach (string file in Directory.GetFiles(s_nano))
+        {
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        }
+
+        return folder;
+    }
+}
