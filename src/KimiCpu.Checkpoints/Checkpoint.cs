@@ -95,6 +95,8 @@ internal sealed class Checkpoint : IDisposable
     /// <summary>Bytes of a shard when it was opened.</summary>
     public long LengthOf(int shard) => _lengths[shard];
 
+    public MappedFile MappingOf(int shard) => _mappings[shard];
+
     public bool Contains(string name) => _tensors.ContainsKey(name);
 
     /// <exception cref="CheckpointException">There is no such tensor.</exception>

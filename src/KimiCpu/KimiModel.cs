@@ -63,9 +63,14 @@ public sealed class KimiModel : IKimiModel
                 CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = new TieredStoreOptions { Bytes = memory.Experts.SlotBytes ?? 0 },
+                Store = new TieredStoreOptions
+                {
+                    Bytes = memory.Experts.SlotBytes ?? 0,
+                    Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => AvailableMemory.Bytes()),
+                },
             });
             _weights.GiveBack(_cpu.Replaced);
+            PreloadExperts(options);
             var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
@@ -95,6 +100,7 @@ public sealed class KimiModel : IKimiModel
             Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; {PlaceOfWeights()}.";
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             KimiLog.Placed(_logger, Placement);
+            KimiLog.Planned(_logger, memory.Experts.Reason);
             if (Info.ContextLength < context)
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
@@ -310,6 +316,24 @@ public sealed class KimiModel : IKimiModel
                 reported = Stopwatch.GetTimestamp();
                 options.Progress?.Report(new LoadProgress("threads", measurements, measurements + 1));
             }
+        }
+    }
+
+    private void PreloadExperts(KimiModelOptions options)
+    {
+        void Report(int done, int total) => options.Progress?.Report(new LoadProgress("experts", done, total));
+        if (!options.PreloadExperts)
+        {
+            return;
+        }
+
+        if (_cpu.Store is TieredExpertStore store)
+        {
+            store.Fill(Report);
+        }
+        else if (_checkpoint.Files.AreOnDrive && !MappedExperts.Load(_checkpoint, Report))
+        {
+            KimiLog.Warned(_logger, "The experts are in memory, but the system does not lock them there, so it may take them back for other uses; on Linux `ulimit -l unlimited` allows it.");
         }
     }
 

@@ -18,6 +18,7 @@ internal sealed class ModelMemory
     /// <exception cref="KimiException">The model does not fit.</exception>
     public ModelMemory(Checkpoint checkpoint, ModelShape shape, KimiModelOptions options, int context, long available)
     {
+        Available = available;
         long experts = checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
         long bytesPerToken = (long)shape.CacheWidth * shape.LayerCount * (options.Exact ? sizeof(float) : sizeof(ushort));
         long quarter = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
@@ -26,6 +27,9 @@ internal sealed class ModelMemory
         Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, "the checkpoint is part of an assembly");
         CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
     }
+
+    /// <summary>Bytes that the process could take when the model was opened.</summary>
+    public long Available { get; }
 
     /// <summary>Where the routed experts go.</summary>
     public ExpertMemoryPlan Experts { get; }

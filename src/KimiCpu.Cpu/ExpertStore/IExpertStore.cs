@@ -12,6 +12,9 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal interface IExpertStore : IDisposable
 {
+    /// <summary>Bytes that have come from drives; 0 where all experts are in memory.</summary>
+    long DriveBytesRead { get; }
+
     /// <summary>A layer begins that needs these experts; from here on they are counted by their place in the list.</summary>
     /// <param name="layer">An MoE layer.</param>
     /// <param name="experts">Rising ids.</param>

@@ -12,6 +12,8 @@ internal sealed class MappedExpertStore(ModelWeights weights) : IExpertStore
     private int _count;
     private int _received;
 
+    public long DriveBytesRead => 0;
+
     public MlpWeights this[int place] => _wanted[place];
 
     public void Begin(int layer, ReadOnlySpan<int> experts)

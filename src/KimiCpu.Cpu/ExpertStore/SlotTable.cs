@@ -15,7 +15,7 @@ internal enum SlotState : byte
     /// <summary>An expert; evicted when nobody pins it and its priority is the lowest.</summary>
     Resident,
 
-    /// <summary>Nothing, for good.</summary>
+    /// <summary>Nothing; its memory belongs to somebody else.</summary>
     Retired,
 }
 
@@ -157,7 +157,7 @@ internal sealed class SlotTable
         _free[FreeSlots++] = slot;
     }
 
-    /// <summary>Retires slots for good, so that their memory can be given back: free ones, then those whose experts have the lowest priorities.</summary>
+    /// <summary>Retires slots, so that their memory can be given back: free ones, then those whose experts have the lowest priorities.</summary>
     /// <param name="retired">Filled with the retired slots; as long as the number that is wished for.</param>
     /// <returns>How many they are; fewer where the rest is pinned or being filled, and never the last one.</returns>
     public int Shrink(Span<int> retired)
@@ -171,6 +171,15 @@ internal sealed class SlotTable
         }
 
         return count;
+    }
+
+    /// <summary>Takes a retired slot back into use, free.</summary>
+    public void Restore(int slot)
+    {
+        Require(_states[slot] == SlotState.Retired, slot, "is in use");
+        _states[slot] = SlotState.Free;
+        _free[FreeSlots++] = slot;
+        Capacity++;
     }
 
     private bool TryEmpty(out int slot, out int evictedKey)

@@ -32,10 +32,13 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     private readonly bool[] _received;
     private readonly Exception?[] _errors;
     private readonly List<int> _expectedSlots = [];
+    private readonly bool[] _isExpected;
+    private readonly Stack<int> _retired = [];
     private int _wanted;
     private int _requestedFrom;
     private int _requestedEnd;
     private int _layer = -1;
+    private Exception? _fillError;
     private bool _disposed;
 
     /// <param name="weights">Formats and shapes; the experts' pointers are not followed.</param>
@@ -57,6 +60,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         _table = new SlotTable(Slots, weights.Layers.Length, experts, options.Policy(weights.Layers.Length, experts));
         _reads = new ExpertRead?[Slots];
         _contents = new MlpWeights?[Slots];
+        _isExpected = new bool[Slots];
         _wantedKeys = new int[experts];
         _slots = new int[experts];
         _received = new bool[experts];
@@ -71,7 +75,12 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     /// <summary>Bytes of a slot.</summary>
     public long SlotBytes { get; }
 
+    /// <summary>Slots whose memory the system has for something else at present.</summary>
+    public int RetiredSlots => Slots - _table.Capacity;
+
     public StoreCounters Counters { get; } = new();
+
+    public long DriveBytesRead => _readers.BytesRead;
 
     public DriveReaders Readers => _readers;
 
@@ -84,6 +93,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             if (layer <= _layer)
             {
                 _table.BeginStep();
+                KeepMemory();
             }
 
             _layer = layer;
@@ -203,14 +213,18 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                     return;
                 }
 
-                _table.Pin(slot);
-                _expectedSlots.Add(slot);
+                if (!_isExpected[slot])
+                {
+                    _table.Pin(slot);
+                    _expectedSlots.Add(slot);
+                    _isExpected[slot] = true;
+                }
             }
         }
     }
 
     /// <summary>Fills free slots with experts, in the order given, whenever the drives have nothing better to do.</summary>
-    public void Warm(IReadOnlyList<int> keys)
+    public void Warm(IEnumerable<int> keys)
     {
         lock (_gate)
         {
@@ -225,6 +239,40 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                 {
                     TryRead(key, ReadUrgency.Warming, out _);
                 }
+            }
+        }
+    }
+
+    /// <summary>Fills all slots, and returns when the experts are there.</summary>
+    /// <param name="progress">Told while they come in: mebibytes done, mebibytes in all. May throw to stop.</param>
+    /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails.</exception>
+    public void Fill(Action<int, int>? progress)
+    {
+        int experts = _weights.Shape.ExpertCount;
+        IEnumerable<int> all = Enumerable.Range(0, experts).SelectMany(e => Enumerable.Range(0, _weights.Layers.Length).Where(l => _weights.Layers[l].IsMoe).Select(l => KeyOf(l, e)));
+        long start = Stopwatch.GetTimestamp();
+        lock (_gate)
+        {
+            _fillError = null;
+            Warm(all);
+            try
+            {
+                while (_fillError is null && _reads.Count(r => r is not null) is > 0 and int reading)
+                {
+                    int inUse = _table.Capacity - _table.FreeSlots;
+                    progress?.Invoke((int)((inUse - reading) * SlotBytes >> 20), (int)(inUse * SlotBytes >> 20));
+                    ThrowIfSilent(Array.Find(_reads, r => r is not null)!, start);
+                    Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
+                }
+
+                if (_fillError is { } error)
+                {
+                    throw error;
+                }
+            }
+            finally
+            {
+                AbandonWarming();
             }
         }
     }
@@ -266,7 +314,40 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         return largest;
     }
 
+    /// <summary>Leaves out what is still to be filled ahead.</summary>
+    private void AbandonWarming()
+    {
+        for (int slot = 0; slot < _reads.Length; slot++)
+        {
+            if (_reads[slot] is { Urgency: ReadUrgency.Warming } read && _readers.TryAbandon(read))
+            {
+                Forget(slot, null);
+            }
+        }
+    }
+
     private int KeyOf(int layer, int expert) => (layer * _weights.Shape.ExpertCount) + expert;
+
+    /// <summary>Gives memory back that the system needs, or takes again what it has too much of; one expert at least stays.</summary>
+    private void KeepMemory()
+    {
+        long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
+        if (slots > 0)
+        {
+            Span<int> retired = new int[Math.Min(slots + 1, _table.Capacity)];
+            foreach (int slot in retired[.._table.Shrink(retired)])
+            {
+                _contents[slot] = null;
+                _memory.GiveBack(slot);
+                _retired.Push(slot);
+            }
+        }
+
+        for (; slots < 0 && _retired.TryPop(out int slot); slots++)
+        {
+            _table.Restore(slot);
+        }
+    }
 
     /// <summary>Holds the slot of a place where its expert is there or on its way.</summary>
     private bool Hold(int place)
@@ -351,6 +432,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             }
             else
             {
+                _fillError ??= read.Urgency == ReadUrgency.Warming ? read.Error : null;
                 Forget(read.Slot, read.Error);
             }
 
@@ -371,8 +453,10 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             }
         }
 
-        if (_expectedSlots.Remove(slot))
+        if (_isExpected[slot])
         {
+            _expectedSlots.Remove(slot);
+            _isExpected[slot] = false;
             _table.Unpin(slot);
         }
 
@@ -394,16 +478,20 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             awaited ??= _slots[place] == NoSlot ? null : _reads[_slots[place]];
         }
 
-        // A drive that fell silent before has its chance again in every step.
+        // Without a slot of its own a place waits for those that other reads hold.
+        ThrowIfSilent(awaited ?? Array.Find(_reads, r => r is not null)!, start);
+        Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
+    }
+
+    /// <summary>A drive that fell silent before has its chance again in every step.</summary>
+    private void ThrowIfSilent(ExpertRead awaited, long start)
+    {
         TimeSpan waited = Stopwatch.GetElapsedTime(start);
         TimeSpan silent = _readers.SinceProgress < waited ? _readers.SinceProgress : waited;
         if (silent > _options.Patience)
         {
-            // Without a slot of its own a place waits for those that other reads hold.
-            throw _readers.Stalled(awaited ?? Array.Find(_reads, r => r is not null)!, silent);
+            throw _readers.Stalled(awaited, silent);
         }
-
-        Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
     }
 
     /// <summary>What was expected of this layer has been held if it is needed; the rest is as any other expert, or is not read at all.</summary>
@@ -411,6 +499,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     {
         foreach (int slot in _expectedSlots)
         {
+            _isExpected[slot] = false;
             _table.Unpin(slot);
             if (_reads[slot] is { Urgency: ReadUrgency.Expected } read && _readers.TryAbandon(read))
             {

@@ -20,6 +20,9 @@ internal sealed record TieredStoreOptions
     /// <summary>How long the drives may be silent before a step that waits for them fails.</summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Says when the system needs memory back; null for never.</summary>
+    public MemoryKeeper? Keeper { get; init; }
+
     /// <summary>Makes the policy for so many layers of so many experts.</summary>
     public Func<int, int, IEvictionPolicy> Policy { get; init; } = (layers, experts) => new LeastRecentlyUsed(layers * experts);
 }

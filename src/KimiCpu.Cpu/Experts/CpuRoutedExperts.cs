@@ -61,6 +61,8 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _down = new PoolAction(Down);
     }
 
+    public long DriveBytesRead => _store.DriveBytesRead;
+
     public void Run(int layer, RoutedRows rows, Span<float> sum)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(sum.Length, rows.RowCount * _shape.HiddenSize);

@@ -150,6 +150,72 @@ internal sealed class TieredModelTests
         Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(mapped.Logits(tokens, 1)));
     }
 
+    [Test]
+    public void Memory_that_the_system_needs_is_given_back_and_taken_again_without_changing_a_bit()
+    {
+        long available = 10_000;
+        int[] tokens = Tokens(20);
+        using var mapped = new ModelUnderTest(s_nano, Backend.CpuFast);
+        float[] expected = mapped.Logits(tokens, 1);
+        var options = new TieredStoreOptions { Bytes = 40 * SlotBytes, Keeper = new MemoryKeeper(10_000, () => available) };
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+        Assert.That(tiered.Store.RetiredSlots, Is.Zero);
+
+        available = 10_000 - (100 * SlotBytes);
+        WaitUntilAsked();
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+        Assert.That(tiered.Store.RetiredSlots, Is.EqualTo(39), "one always stays");
+
+        available = 20_000 + (20 * SlotBytes);
+        WaitUntilAsked();
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+        Assert.That(tiered.Store.RetiredSlots, Is.LessThanOrEqualTo(19));
+
+        static void WaitUntilAsked() => Thread.Sleep(300);
+    }
+
+    [Test]
+    public void Filling_brings_in_all_that_fits_and_reports_it()
+    {
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: long.MaxValue);
+        int reports = 0;
+        tiered.Store.Fill((done, total) => reports += done <= total ? 1 : throw new InvalidOperationException("done more than all"));
+        long bytes = tiered.Store.DriveBytesRead;
+        tiered.Logits(Tokens(40));
+        Assert.That(reports, Is.GreaterThan(0));
+        Assert.That(tiered.Store.DriveBytesRead, Is.EqualTo(bytes));
+        Assert.That(tiered.Store.Counters.HitRate, Is.EqualTo(1));
+    }
+
+    [Test]
+    public void Filling_from_a_failing_drive_fails()
+    {
+        FaultyFiles? files = null;
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: 12 * SlotBytes, wrap: inner => files = new FaultyFiles(inner));
+        files!.Error = new IOException("Input/output error");
+        Assert.That(() => tiered.Store.Fill(null), Throws.TypeOf<CheckpointException>());
+    }
+
+    [Test]
+    public void What_is_expected_is_read_before_it_is_needed_and_wrong_guesses_change_nothing()
+    {
+        int[] tokens = Tokens(30);
+        using var mapped = new ModelUnderTest(s_nano, Backend.CpuFast);
+        float[] expected = mapped.Logits(tokens, 1);
+        var random = new Random(3);
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: 20 * SlotBytes);
+        int experts = tiered.Weights.Shape.ExpertCount;
+        tiered.Forward.Routed = (layer, _) =>
+        {
+            if (layer + 1 < tiered.Weights.Layers.Length)
+            {
+                tiered.Store.Expect(layer + 1, [.. Enumerable.Range(0, 4).Select(_ => random.Next(experts))]);
+            }
+        };
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+    }
+
     /// <summary>Of kimi-nano, with its alignment.</summary>
     private static long SlotBytes => s_slotBytes.Value;
 
