@@ -25,6 +25,7 @@ internal sealed partial class DependencyTests
     {
         ["Weights"] = ["Checkpoints", "Compute", "Cpu"],
         ["Model"] = ["Compute"],
+        ["Planning"] = ["Checkpoints", "Compute", "Cpu"],
         ["Tokens"] = ["Checkpoints"],
         ["Constraints"] = ["Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
