@@ -67,6 +67,7 @@ public sealed class KimiModel : IKimiModel
                 {
                     Bytes = memory.Experts.SlotBytes ?? 0,
                     Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                    CapacityChanged = (inUse, all) => KimiLog.Resized(_logger, inUse, all),
                 },
             });
             _weights.GiveBack(_cpu.Replaced);
@@ -74,7 +75,7 @@ public sealed class KimiModel : IKimiModel
             var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-            _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
+            _engine = new GenerationEngine(forward, cache, memory.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
             Info = new KimiModelInfo
             {
                 Name = checkpoint.Name,
@@ -271,7 +272,7 @@ public sealed class KimiModel : IKimiModel
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
-        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
         try
         {

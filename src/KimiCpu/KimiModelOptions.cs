@@ -78,8 +78,12 @@ public sealed record KimiModelOptions
     /// </summary>
     public bool PrefixCaching { get; init; } = true;
 
-    /// <summary>Most prompt tokens that one step of the model takes in; smaller values let running answers move more often. Default 256.</summary>
-    public int PrefillChunk { get; init; } = 256;
+    /// <summary>
+    /// Most prompt tokens that one step of the model takes in, 1 … 65,536; smaller values let running answers move more often.
+    /// Null, the default, stands for 256 where all experts are in memory. Where they come from a drive a step reads almost all
+    /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows.
+    /// </summary>
+    public int? PrefillChunk { get; init; }
 
     /// <summary>Receives what was opened, what runs where, and warnings; null for silence.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }

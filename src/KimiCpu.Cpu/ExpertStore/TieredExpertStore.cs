@@ -336,6 +336,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     /// <summary>Gives memory back that the system needs, or takes again what it has too much of; one expert at least stays.</summary>
     private void KeepMemory()
     {
+        int before = _table.Capacity;
         long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
         if (slots > 0)
         {
@@ -351,6 +352,11 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         for (; slots < 0 && _retired.TryPop(out int slot); slots++)
         {
             _table.Restore(slot);
+        }
+
+        if (_table.Capacity != before)
+        {
+            _options.CapacityChanged?.Invoke(_table.Capacity, Slots);
         }
     }
 
