@@ -51,7 +51,7 @@ public sealed class KimiModel : IKimiModel
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now().AvailableBytes);
-        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
+        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)), guard: options.RuntimeCodeGeneration);
         ModelWeights weights = _weights.Model;
         try
         {
@@ -70,10 +70,11 @@ public sealed class KimiModel : IKimiModel
                     CapacityChanged = (inUse, all) => KimiLog.Resized(_logger, inUse, all),
                 },
             });
+            _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
             PreloadExperts(options);
             var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
-            var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
+            var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
             _engine = new GenerationEngine(forward, cache, memory.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
             Info = new KimiModelInfo
