@@ -72,6 +72,8 @@ internal static class KimiCommand
         LogitsCommand.Make(streams),
         InspectCommand.Make(streams),
         VerifyCommand.Make(streams),
+        TraceCommand.Make(streams),
+        SimulateCommand.Make(streams),
         BenchCommand.Make(streams),
     };
 

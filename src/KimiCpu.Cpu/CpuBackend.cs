@@ -27,6 +27,9 @@ internal sealed record CpuBackendOptions
 
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
     public bool AllowGeneratedCode { get; init; } = true;
+
+    /// <summary>Whether each MoE layer predicts the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</summary>
+    public bool LookAhead { get; init; }
 }
 
 /// <summary>A model's CPU side: its threads, kernels, hot path and routed experts. Owns them all.</summary>
@@ -48,7 +51,7 @@ internal sealed class CpuBackend : IDisposable
             HotWeights hot = MakeHot(weights, options.CopyProgress);
             CopyTime = Stopwatch.GetElapsedTime(start);
             var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, options.Precision));
-            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel));
+            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel, options.LookAhead));
             Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared));
         }
         catch

@@ -28,19 +28,19 @@ internal sealed class ModelUnderTest : IDisposable
     private readonly IHotPath _hotPath;
     private readonly IRoutedExperts _experts;
 
-    public ModelUnderTest(string folder, Backend backend, int? threads = null, CpuTopology? topology = null)
+    public ModelUnderTest(string folder, Backend backend, int? threads = null, CpuTopology? topology = null, bool lookAhead = false)
     {
         _checkpoint = Checkpoint.Open(folder);
         Weights = WeightLoader.Load(_checkpoint);
         if (backend == Backend.Reference)
         {
-            _hotPath = new ReferenceHotPath(Weights);
+            _hotPath = new ReferenceHotPath(Weights, lookAhead);
             _experts = new ReferenceExperts(Weights);
         }
         else
         {
             ComputePrecision precision = backend == Backend.CpuExact ? ComputePrecision.Exact : ComputePrecision.Fast;
-            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, SimulatedTopology = topology, Int8HotPath = backend == Backend.CpuInt8 });
+            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, SimulatedTopology = topology, Int8HotPath = backend == Backend.CpuInt8, LookAhead = lookAhead });
             _hotPath = _cpu.HotPath;
             _experts = _cpu.Experts;
         }
