@@ -73,6 +73,8 @@ internal static class KimiCommand
         InspectCommand.Make(streams),
         VerifyCommand.Make(streams),
         PlanCommand.Make(streams),
+        TraceCommand.Make(streams),
+        SimulateCommand.Make(streams),
         BenchCommand.Make(streams),
     };
 

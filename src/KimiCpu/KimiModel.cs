@@ -29,6 +29,7 @@ public sealed class KimiModel : IKimiModel
     private readonly Checkpoint _checkpoint;
     private readonly LoadedWeights _weights;
     private readonly CpuBackend _cpu;
+    private readonly ExpertUses? _uses;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
     private readonly CallPreparation _calls;
@@ -55,6 +56,8 @@ public sealed class KimiModel : IKimiModel
         ModelWeights weights = _weights.Model;
         try
         {
+            // Telling models apart takes a look at their files, so only where it is needed.
+            _uses = _weights.ExpertFiles is null ? null : new ExpertUses(shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, _logger);
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = precision,
@@ -63,8 +66,9 @@ public sealed class KimiModel : IKimiModel
                 CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = new TieredStoreOptions
+                Store = _uses is null ? null : new TieredStoreOptions
                 {
+                    Policy = _uses.Policy,
                     Bytes = memory.Experts.SlotBytes ?? 0,
                     Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
                     CapacityChanged = (inUse, all) => KimiLog.Resized(_logger, inUse, all),
@@ -72,6 +76,11 @@ public sealed class KimiModel : IKimiModel
             });
             _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
+            if (_cpu.Store is TieredExpertStore store)
+            {
+                _uses!.Warm(store);
+            }
+
             PreloadExperts(options);
             var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
@@ -229,6 +238,7 @@ public sealed class KimiModel : IKimiModel
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
         _cpu.Dispose();
+        _uses?.Save();
         _weights.Dispose();
         _checkpoint.Dispose();
     }

@@ -72,6 +72,13 @@ public sealed record KimiModelOptions
     public bool PreloadExperts { get; init; }
 
     /// <summary>
+    /// Whether a model whose experts do not all fit into memory counts which ones are used, in a file of
+    /// <c>kimicpu/experts</c> among the user's local data, and begins by reading the most used ones when it is opened again.
+    /// The counts tell nothing of the texts but which experts they need. Never changes an answer. Default true.
+    /// </summary>
+    public bool RememberExperts { get; init; } = true;
+
+    /// <summary>
     /// Whether what a call has computed stays in the cache, for calls whose prompts begin with the same tokens. Never
     /// changes an answer, to the bit. Where this is off, calls outside of sessions begin from nothing and leave nothing, and
     /// those of a session go on from what it or the session that it was branched from keeps, and from nothing else. Turn it

@@ -218,6 +218,11 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                     return;
                 }
 
+                if (_reads[slot] is { IsAbandoned: true })
+                {
+                    continue;
+                }
+
                 if (!_isExpected[slot])
                 {
                     _table.Pin(slot);
@@ -364,7 +369,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     private bool Hold(int place)
     {
         int slot = _table.Find(_wantedKeys[place]);
-        if (slot < 0)
+        if (slot < 0 || _reads[slot] is { IsAbandoned: true })
         {
             return false;
         }
@@ -403,7 +408,8 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                 continue;
             }
 
-            if (!TryRead(_wantedKeys[_requestedFrom], ReadUrgency.Needed, out int slot))
+            // Where the same expert was given up a moment ago, its last pieces come in first.
+            if (_table.Find(_wantedKeys[_requestedFrom]) >= 0 || !TryRead(_wantedKeys[_requestedFrom], ReadUrgency.Needed, out int slot))
             {
                 return;
             }
@@ -435,7 +441,11 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     {
         lock (_gate)
         {
-            if (read.Error is null)
+            if (read.IsAbandoned)
+            {
+                Forget(read.Slot, null);
+            }
+            else if (read.Error is null)
             {
                 _contents[read.Slot] = read.Layout.At(read.Target, _weights.Layers[read.Layer].Experts[read.Expert]);
                 _table.SetResident(read.Slot);

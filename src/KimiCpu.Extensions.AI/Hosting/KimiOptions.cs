@@ -48,6 +48,9 @@ public sealed class KimiOptions
     /// <inheritdoc cref="KimiModelOptions.PreloadExperts"/>
     public bool PreloadExperts { get; set; }
 
+    /// <inheritdoc cref="KimiModelOptions.RememberExperts"/>
+    public bool RememberExperts { get; set; } = true;
+
     /// <inheritdoc cref="KimiModelOptions.PrefixCaching"/>
     public bool PrefixCaching { get; set; } = true;
 

@@ -154,6 +154,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 KvCacheBytes = options.KvCacheBytes,
                 ExpertMemory = options.ExpertMemory,
                 PreloadExperts = options.PreloadExperts,
+                RememberExperts = options.RememberExperts,
                 PrefixCaching = options.PrefixCaching,
                 PrefillChunk = options.PrefillChunk,
                 LoggerFactory = _loggers,
