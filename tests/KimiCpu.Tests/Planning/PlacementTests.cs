@@ -18,7 +18,7 @@ internal sealed class PlacementTests
         {
             Placement p = new MachinePlan(Machines.Thinking, Machines.Workstation() with { Gpu = gpu }, 32_768).Placement;
             Assert.That(p.Problem, Is.Null);
-            Assert.That(p.Parts.Where(x => x.Component == Component.RoutedExperts).Sum(x => x.Bytes), Is.EqualTo(Machines.Thinking.RoutedBytes).Within(1.0));
+            Assert.That(p.Parts.Where(x => x.Component == Component.RoutedExperts).Sum(x => x.Bytes), Is.EqualTo((double)Machines.Thinking.RoutedBytes).Within(1.0));
             Assert.That(p.BytesIn(PlanPlace.Memory) + p.ReserveBytes + p.MemoryLeft, Is.EqualTo(256e9).Within(1.0));
             Assert.That(p.GpuLeft, Is.GreaterThanOrEqualTo(0));
         }
