@@ -10,7 +10,7 @@ namespace KimiCpu;
 /// <summary>What an opening model takes of the machine's memory, decided from headers, before weights are read.</summary>
 internal sealed class ModelMemory
 {
-    private const int UsualChunk = 256;
+    internal const int UsualChunk = 256;
     private const int LargestChunk = 4096;
 
     /// <param name="checkpoint">Its headers.</param>
@@ -27,7 +27,7 @@ internal sealed class ModelMemory
         long quarter = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
         long oneContext = Math.Min(available / 4, context * bytesPerToken);
         long workspace = WorkspaceBytesPerToken(shape);
-        int largeChunk = options.PrefillChunk ?? (int)Math.Clamp(available / 16 / workspace, UsualChunk, LargestChunk);
+        int largeChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
         var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + (largeChunk * workspace), available);
         Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, "the checkpoint is part of an assembly");
         PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : largeChunk;
@@ -46,8 +46,11 @@ internal sealed class ModelMemory
     /// <summary>Most prompt tokens of a step.</summary>
     public int PrefillChunk { get; }
 
+    /// <summary>Most prompt tokens of a step where experts come from a drive.</summary>
+    internal static int LargeChunk(long available, long workspace) => (int)Math.Clamp(available / 16 / workspace, UsualChunk, LargestChunk);
+
     /// <summary>Activations of a token in a step: rows of the residual, of all heads, and of all experts that it chose.</summary>
-    private static long WorkspaceBytesPerToken(ModelShape shape)
+    internal static long WorkspaceBytesPerToken(ModelShape shape)
     {
         long rows = 6L * shape.HiddenSize;
         long heads = (long)shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize + shape.CacheWidth);

@@ -25,7 +25,7 @@ internal sealed partial class DependencyTests
     {
         ["Weights"] = ["Checkpoints", "Compute", "Cpu"],
         ["Model"] = ["Compute"],
-        ["Planning"] = ["Checkpoints", "Compute", "Cpu"],
+        ["Planning"] = ["Checkpoints", "Compute", "Cpu", "Weights"],
         ["Tokens"] = ["Checkpoints"],
         ["Constraints"] = ["Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
