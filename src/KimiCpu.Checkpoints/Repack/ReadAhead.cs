@@ -27,7 +27,7 @@ internal static class ReadAhead
         using var full = new BlockingCollection<ReadPieceBuffer>();
         for (int i = 0; i < Pieces; i++)
         {
-            free.Add(new ReadPieceBuffer());
+            free.Add(new ReadPieceBuffer(), CancellationToken.None);
         }
 
         Task reader = Task.Factory.StartNew(() => Fill(ranges, free, full, stop.Token), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
@@ -37,7 +37,7 @@ internal static class ReadAhead
             foreach (ReadPieceBuffer piece in full.GetConsumingEnumerable(stop.Token))
             {
                 use(piece.Bytes);
-                free.Add(piece);
+                free.Add(piece, CancellationToken.None);
             }
 
             done = true;
@@ -47,7 +47,7 @@ internal static class ReadAhead
             if (!done)
             {
                 stop.Cancel();
-                Task.WaitAny(reader);
+                Task.WaitAny([reader], CancellationToken.None);
             }
         }
 

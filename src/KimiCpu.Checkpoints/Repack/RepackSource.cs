@@ -104,6 +104,10 @@ internal sealed class RepackSource
     /// <exception cref="CheckpointException">A file was changed, cut or removed.</exception>
     public void CheckUnchanged() => CheckSame(Files, CurrentFiles());
 
+    /// <summary>The same of one file.</summary>
+    /// <exception cref="CheckpointException">It was changed, cut or removed.</exception>
+    public void CheckUnchanged(string file) => CheckSame([Files.First(f => f.Name == file)], [SourceFile.Of(Folder, file)]);
+
     /// <summary>Throws when files are not those that a repack began with.</summary>
     /// <exception cref="CheckpointException">A file differs.</exception>
     public void CheckSame(IReadOnlyList<SourceFile> before) => CheckSame(before, Files);

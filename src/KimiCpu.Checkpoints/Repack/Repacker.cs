@@ -33,8 +33,6 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
     private readonly ITargetDrive _drive = targetDrive ?? new FileSystemDrive();
     private readonly string _target = Path.GetFullPath(target);
     private readonly Dictionary<string, DirectFile> _open = new(StringComparer.Ordinal);
-    private long _done;
-    private long _total;
 
     /// <summary>Bytes to be written, less those of files that an earlier run has finished.</summary>
     /// <exception cref="ArgumentException">The target is no place for it.</exception>
@@ -59,18 +57,20 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         RepackManifest manifest = Open();
         TargetFile[] missing = [.. plan.Files.Where(f => !IsWritten(manifest, f))];
         long bytes = missing.Sum(f => f.Bytes);
+        DeleteUnfinished(missing);
         CheckSpace(bytes);
-        (_done, _total) = (0, 2 * bytes);
         try
         {
             manifest.IsComplete = missing.Length == 0 && manifest.IsComplete;
             manifest.Save(_target);
+            int number = plan.Files.Count - missing.Length;
+            long done = 0;
             foreach (TargetFile file in missing)
             {
-                var report = new FileReport(progress, new RepackProgress(file.Name, Array.IndexOf(missing, file) + plan.Files.Count - missing.Length + 1, plan.Files.Count, false, 0, file.Bytes, _done, _total));
-                manifest.Written[file.Name] = Write(file, report, cancellationToken);
+                var begin = new RepackProgress(file.Name, ++number, plan.Files.Count, IsChecking: false, FileDone: 0, file.Bytes, done, Total: 2 * bytes);
+                manifest.Written[file.Name] = Write(file, new FileReport(progress, begin), cancellationToken);
                 manifest.Save(_target);
-                _done += 2 * file.Bytes;
+                done += 2 * file.Bytes;
             }
 
             source.CheckUnchanged();
@@ -128,6 +128,17 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         return files.Read(file.Name, 0, file.Head.Length).AsSpan().SequenceEqual(file.Head);
     }
 
+    /// <summary>What a run that was killed has left would count as space in use.</summary>
+    private void DeleteUnfinished(TargetFile[] missing)
+    {
+        foreach (string path in missing.Select(f => Unfinished(Path.Combine(_target, f.Name))).Where(File.Exists))
+        {
+            File.Delete(path);
+        }
+    }
+
+    private static string Unfinished(string path) => path + ".unfinished";
+
     private void CheckSpace(long bytes)
     {
         long free = _drive.FreeBytes(_target);
@@ -140,7 +151,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
     private WrittenFile Write(TargetFile file, FileReport report, CancellationToken cancellationToken)
     {
         string path = Path.Combine(_target, file.Name);
-        string unfinished = path + ".unfinished";
+        string unfinished = Unfinished(path);
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         try
         {
@@ -216,6 +227,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
             }
 
             _open.Add(range.File, file);
+            source.CheckUnchanged(range.File);
         }
 
         return new FileRange(file, path, range.Offset, range.Length);
