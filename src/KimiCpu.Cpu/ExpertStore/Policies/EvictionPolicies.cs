@@ -8,7 +8,8 @@ namespace KimiCpu.Cpu;
 /// <summary>The policies by name, as <c>lru</c>, <c>lfu:200</c>; the number is the half-life of uses in steps.</summary>
 internal static class EvictionPolicies
 {
-    public const string Default = "lfu";
+    /// <summary>Never far from the best of the policies; see docs/expert-store.md.</summary>
+    public const string Default = "hybrid";
 
     /// <summary>Steps after which a use counts half, where a name does not say.</summary>
     public const double DefaultHalfLife = 1000;
