@@ -35,6 +35,8 @@ internal sealed unsafe class DeviceMemory : IDisposable
             return false;
         }
 
+        // Instructions remember where they went last.
+        allocation.IsLive = false;
         _ordered = [.. _allocations.Values];
         Bytes -= (long)allocation.Bytes;
         NativeMemory.AlignedFree((void*)address);
@@ -76,8 +78,14 @@ internal sealed unsafe class DeviceMemory : IDisposable
         }
     }
 
-    internal sealed record Allocation(ulong Address, ulong Bytes)
+    internal sealed class Allocation(ulong address, ulong bytes)
     {
-        public bool Holds(ulong address, ulong bytes) => address - Address < Bytes && bytes <= Bytes - (address - Address);
+        public ulong Address { get; } = address;
+
+        public ulong Bytes { get; } = bytes;
+
+        public bool IsLive { get; set; } = true;
+
+        public bool Holds(ulong address, ulong bytes) => IsLive && address - Address < Bytes && bytes <= Bytes - (address - Address);
     }
 }
