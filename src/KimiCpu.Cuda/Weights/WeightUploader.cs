@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
+using System.Runtime.ExceptionServices;
 using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cuda.Driver;
@@ -67,7 +68,15 @@ internal sealed unsafe class WeightUploader : IDisposable
             byte* buffer = NextBuffer();
             byte* scales = buffer + ((long)rowsAtOnce * target.Stride);
             int begin = first;
-            Parallel.For(0, rows, r => ConvertRow(source, begin + r, weight.Format, buffer + (r * target.Stride), target.Stride, (Half*)scales + (r * scalesPerRow)));
+            try
+            {
+                Parallel.For(0, rows, r => ConvertRow(source, begin + r, weight.Format, buffer + (r * target.Stride), target.Stride, (Half*)scales + (r * scalesPerRow)));
+            }
+            catch (AggregateException e) when (e.InnerException is CudaException inner)
+            {
+                ExceptionDispatchInfo.Throw(inner);
+            }
+
             _stream.CopyToDevice(target.Data + ((ulong)first * target.Stride), buffer, (long)rows * target.Stride);
             if (weight.Format == DeviceFormat.Int8)
             {

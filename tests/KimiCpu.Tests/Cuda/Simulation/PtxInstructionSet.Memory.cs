@@ -21,8 +21,9 @@ internal static unsafe partial class PtxInstructionSet
 
     private static ulong Address(PtxInstruction i, PtxWarp w, int lane) => ((ulong*)(w.Registers + i.Base))[lane] + (ulong)i.Offset;
 
-    private static void LoadParameter<T, TCount>(PtxInstruction i, PtxWarp w, uint mask)
-        where T : unmanaged
+    private static void LoadParameter<T, TRegister, TCount>(PtxInstruction i, PtxWarp w, uint mask)
+        where T : unmanaged, IBinaryInteger<T>
+        where TRegister : unmanaged, IBinaryInteger<TRegister>
         where TCount : struct, IVector
     {
         ReadOnlySpan<byte> parameters = w.Block.Parameters;
@@ -37,7 +38,7 @@ internal static unsafe partial class PtxInstructionSet
 
             for (int k = 0; k < TCount.Count; k++)
             {
-                ((T*)(w.Registers + i.Destinations[k]))[l] = Unsafe.ReadUnaligned<T>(in parameters[(int)address + (k * sizeof(T))]);
+                ((TRegister*)(w.Registers + i.Destinations[k]))[l] = TRegister.CreateTruncating(Unsafe.ReadUnaligned<T>(in parameters[(int)address + (k * sizeof(T))]));
             }
         }
     }

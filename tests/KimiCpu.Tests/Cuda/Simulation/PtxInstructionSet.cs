@@ -138,19 +138,19 @@ internal static unsafe partial class PtxInstructionSet
 
     private static void AddMemory(Dictionary<string, PtxForm> known)
     {
-        known["ld.param.u32"] = new(15, &LoadParameter<uint, Vector1>, BindLoad(1, 4, 8));
-        known["ld.param.f32"] = new(15, &LoadParameter<uint, Vector1>, BindLoad(1, 4, 8));
-        known["ld.param.u64"] = new(15, &LoadParameter<ulong, Vector1>, BindLoad(1, 8, 8));
-        known["ld.param.v2.u32"] = new(15, &LoadParameter<uint, Vector2>, BindLoad(2, 4, 8));
+        known["ld.param.u32"] = new(15, &LoadParameter<uint, uint, Vector1>, BindLoad(1, 4, 8, &LoadParameter<uint, ulong, Vector1>));
+        known["ld.param.f32"] = new(15, &LoadParameter<uint, uint, Vector1>, BindLoad(1, 4, 8, &LoadParameter<uint, ulong, Vector1>));
+        known["ld.param.u64"] = new(15, &LoadParameter<ulong, ulong, Vector1>, BindLoad(1, 8, 8));
+        known["ld.param.v2.u32"] = new(15, &LoadParameter<uint, uint, Vector2>, BindLoad(2, 4, 8));
         known["ld.global.f32"] = new(10, &Load<uint, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8));
-        known["ld.global.u32"] = new(10, &Load<uint, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8));
+        known["ld.global.u32"] = new(10, &Load<uint, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8, &Load<uint, ulong, Vector1, GlobalSpace>));
         known["ld.global.u64"] = new(10, &Load<ulong, ulong, Vector1, GlobalSpace>, BindLoad(1, 8, 8));
-        known["ld.global.u16"] = new(10, &Load<ushort, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8));
+        known["ld.global.u16"] = new(10, &Load<ushort, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8, &Load<ushort, ulong, Vector1, GlobalSpace>));
         known["ld.global.v2.u32"] = new(10, &Load<uint, uint, Vector2, GlobalSpace>, BindLoad(2, 4, 8));
         known["ld.global.v4.f32"] = new(10, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.global.nc.L1::no_allocate.v4.u32"] = new(74, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.shared.f32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8));
-        known["ld.shared.u32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8));
+        known["ld.shared.u32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8, &Load<uint, ulong, Vector1, SharedSpace>));
         known["ld.shared.v2.f32"] = new(10, &Load<uint, uint, Vector2, SharedSpace>, BindLoad(2, 4, 8));
         known["ld.shared.v4.f32"] = new(10, &Load<uint, uint, Vector4, SharedSpace>, BindLoad(4, 4, 8));
         known["st.global.f32"] = new(10, &Store<uint, uint, Vector1, GlobalSpace>, BindStore(4, 8));
@@ -198,8 +198,14 @@ internal static unsafe partial class PtxInstructionSet
     private static PtxForm Predicates(int version, delegate*<PtxInstruction, PtxWarp, uint, void> execute, int sources) =>
         new(version, execute, (i, o, r) => (i.Destinations, i.Sources) = ([r.Read(o[0], 4)], [.. o.Skip(1).Take(sources).Select(s => s == "-1" ? r.Read("4294967295", 4) : r.Read(s, 4))]));
 
-    private static Action<PtxInstruction, List<string>, PtxKernelBuilder.OperandReader> BindLoad(int count, int valueBytes, int addressBytes) => (i, o, r) =>
+    private static Action<PtxInstruction, List<string>, PtxKernelBuilder.OperandReader> BindLoad(int count, int valueBytes, int addressBytes, delegate*<PtxInstruction, PtxWarp, uint, void> widening = null) => (i, o, r) =>
     {
+        // A load may extend its value into a wider register.
+        if (valueBytes < sizeof(ulong) && count == 1 && r.IsWide(o[0]))
+        {
+            i.Execute = widening != null ? widening : throw new PtxFault($"`{i.Text}`: a load into 64 bits that is not understood");
+        }
+
         i.Destinations = r.ReadAll(o[0], valueBytes);
         (i.Base, i.Offset) = r.ReadAddress(o[1], addressBytes);
         if (i.Destinations.Length != count)
@@ -211,6 +217,11 @@ internal static unsafe partial class PtxInstructionSet
     private static Action<PtxInstruction, List<string>, PtxKernelBuilder.OperandReader> BindStore(int valueBytes, int addressBytes) => (i, o, r) =>
     {
         (i.Base, i.Offset) = r.ReadAddress(o[0], addressBytes);
+        if (valueBytes < sizeof(ulong) && r.IsWide(o[1]))
+        {
+            throw new PtxFault($"`{i.Text}`: a store from 64 bits that is not understood");
+        }
+
         i.Sources = r.ReadAll(o[1], valueBytes);
     };
 

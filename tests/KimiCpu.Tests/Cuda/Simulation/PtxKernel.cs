@@ -69,7 +69,7 @@ internal sealed unsafe class PtxInstruction
     public required PtxFlow Flow { get; init; }
 
     /// <summary>Runs the instruction for the lanes of a mask; null for control flow.</summary>
-    public delegate*<PtxInstruction, PtxWarp, uint, void> Execute { get; init; }
+    public delegate*<PtxInstruction, PtxWarp, uint, void> Execute { get; set; }
 
     /// <summary>Predicate that lanes must have; -1 for none.</summary>
     public int Guard { get; set; } = -1;

@@ -174,14 +174,15 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
 
     public PtxKernel Build(int version)
     {
-        // Code is decoded twice: constants are known after the first time, and registers lie behind them.
-        PtxInstruction[] code = [];
-        int constantBytes = 0;
-        for (int pass = 0; pass < 2; pass++)
+        // Registers lie behind the constants, and dynamic shared memory behind the static: code is decoded until both are known.
+        PtxInstruction[] code;
+        int constantBytes;
+        do
         {
             constantBytes = (int)_constants.Length;
             code = [.. _statements.Select(s => Decode(s.Text, s.Line, constantBytes, version))];
         }
+        while (constantBytes != _constants.Length);
 
         int special = constantBytes + _registerBytes;
         return new PtxKernel
@@ -265,9 +266,15 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
 
     private int Register(string register, int registers)
     {
+        (int start, int bytes, int index) = Find(register);
+        return registers + start + (index * bytes);
+    }
+
+    private (int Base, int Bytes, int Index) Find(string register)
+    {
         if (_registerFiles.TryGetValue(register, out (int Base, int Bytes) single))
         {
-            return registers + single.Base;
+            return (single.Base, single.Bytes, 0);
         }
 
         int digits = register.Length;
@@ -276,12 +283,9 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
             digits--;
         }
 
-        if (!_registerFiles.TryGetValue(register[..digits], out (int Base, int Bytes) file))
-        {
-            throw new PtxFault($"{name}: register {register} is not declared");
-        }
-
-        return registers + file.Base + (int.Parse(register[digits..], CultureInfo.InvariantCulture) * file.Bytes);
+        return _registerFiles.TryGetValue(register[..digits], out (int Base, int Bytes) file)
+            ? (file.Base, file.Bytes, int.Parse(register[digits..], CultureInfo.InvariantCulture))
+            : throw new PtxFault($"{name}: register {register} is not declared");
     }
 
     private int Constant(ulong value, int bytes)
@@ -359,6 +363,9 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
                 ? (Read(inner, bytes), 0)
                 : (Read(inner[..plus], bytes), long.Parse(inner[(plus + 1)..], CultureInfo.InvariantCulture));
         }
+
+        /// <summary>Whether it is a register of 64 bits.</summary>
+        public bool IsWide(string operand) => operand[0] == '%' && SpecialPlace(operand) is null && builder.Find(operand).Bytes == Lanes * sizeof(ulong);
 
         public int Label(string label) =>
             builder._labels.TryGetValue(label, out int target) ? target : throw new PtxFault($"{builder._statements[0]}: label {label} is unknown");
