@@ -36,6 +36,9 @@ internal sealed class Checkpoint : IDisposable
 
     public KimiConfig Config { get; }
 
+    /// <summary>Names of the files that <see cref="TensorEntry.Shard"/> counts.</summary>
+    public IReadOnlyList<string> Shards => _shards;
+
     /// <summary>Tensors of the language model by their name without prefix.</summary>
     public IReadOnlyDictionary<string, TensorEntry> Tensors => _tensors;
 
@@ -88,6 +91,11 @@ internal sealed class Checkpoint : IDisposable
             }
         }
     }
+
+    /// <summary>Bytes of a shard when it was opened.</summary>
+    public long LengthOf(int shard) => _lengths[shard];
+
+    public MappedFile MappingOf(int shard) => _mappings[shard];
 
     public bool Contains(string name) => _tensors.ContainsKey(name);
 

@@ -25,6 +25,13 @@ internal abstract class CheckpointFiles
 
     public abstract MappedFile Map(string file);
 
+    /// <summary>Whether the files lie on a drive, so that they can be read without being mapped.</summary>
+    public abstract bool AreOnDrive { get; }
+
+    /// <summary>Opens a file for large reads past the page cache.</summary>
+    /// <exception cref="NotSupportedException">The files do not lie on a drive.</exception>
+    public abstract DirectFile OpenDirect(string file);
+
     /// <summary>A whole small file.</summary>
     /// <exception cref="CheckpointException">It is missing or longer than <paramref name="limit"/> bytes.</exception>
     public byte[] ReadAll(string file, long limit = 256 << 20)
@@ -132,6 +139,20 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         }
     }
 
+    public override bool AreOnDrive => true;
+
+    public override DirectFile OpenDirect(string file)
+    {
+        try
+        {
+            return DirectFile.Open(PathOf(file));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(file, e);
+        }
+    }
+
     private CheckpointException Unreadable(string file, Exception cause) =>
         new(PathOf(file), null, $"The file cannot be read: {cause.Message}", "Check the drive and the permissions.", cause);
 }
@@ -181,4 +202,8 @@ internal sealed class EmbeddedCheckpointFiles : CheckpointFiles
 
     public override MappedFile Map(string file) =>
         MappedFile.OpenResource(_assembly, _prefix + file) ?? throw new CheckpointException(PathOf(file), null, "The file is missing.");
+
+    public override bool AreOnDrive => false;
+
+    public override DirectFile OpenDirect(string file) => throw new NotSupportedException($"{PathOf(file)} is no file on a drive.");
 }

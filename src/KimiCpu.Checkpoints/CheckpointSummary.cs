@@ -37,14 +37,25 @@ internal sealed class CheckpointSummary
     public long CacheBytesPerToken { get; }
 
     /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration.</exception>
-    public static CheckpointSummary Of(Checkpoint checkpoint)
+    public static CheckpointSummary Of(Checkpoint checkpoint) => Of(
+        checkpoint.Config,
+        !checkpoint.Config.TieEmbeddings && checkpoint.Contains("lm_head.weight"),
+        tensor => Stored(checkpoint, tensor));
+
+    /// <summary>What a checkpoint would hold: for models whose files are not here.</summary>
+    /// <param name="config">Its shape.</param>
+    /// <param name="quantized">How its routed experts are stored; block FP8 applies to all linear layers but router, embedding and head.</param>
+    public static CheckpointSummary Of(KimiConfig config, StoredFormat quantized) => Of(
+        config,
+        head: !config.TieEmbeddings,
+        tensor => Expected(config, quantized, tensor));
+
+    private static CheckpointSummary Of(KimiConfig config, bool head, Func<ModelTensor, (long Bytes, string Format)> stored)
     {
-        KimiConfig config = checkpoint.Config;
         var sums = new SortedDictionary<Component, (long Parameters, long Bytes, SortedSet<string> Formats)>();
-        bool head = !config.TieEmbeddings && checkpoint.Contains("lm_head.weight");
         foreach (ModelTensor tensor in ModelTensors.Of(config, head))
         {
-            (long bytes, string format) = Stored(checkpoint, tensor);
+            (long bytes, string format) = stored(tensor);
             (long Parameters, long Bytes, SortedSet<string> Formats) sum = sums.GetValueOrDefault(tensor.Component, (0, 0, []));
             sum.Formats.Add(format);
             sums[tensor.Component] = (sum.Parameters + tensor.Parameters, sum.Bytes + bytes, sum.Formats);
@@ -76,12 +87,42 @@ internal sealed class CheckpointSummary
         }
 
         StoredMatrix matrix = checkpoint.ResolveMatrix(tensor.Name, tensor.Rows, tensor.Columns, readWeightShape: false);
-        string format = matrix.Format switch
-        {
-            StoredFormat.Int4Group32 => "INT4 g32",
-            StoredFormat.Float8Block => $"FP8 {matrix.BlockRows}x{matrix.BlockColumns}",
-            _ => matrix.Data.Type.Name(),
-        };
-        return (matrix.Bytes, format);
+        return (matrix.Bytes, Name(matrix.Format, matrix.BlockRows, matrix.BlockColumns, matrix.Data.Type.Name()));
     }
+
+    private static (long Bytes, string Format) Expected(KimiConfig config, StoredFormat quantized, ModelTensor tensor)
+    {
+        const int Int4Group = 32;
+        long rows = tensor.Rows;
+        long columns = tensor.Columns;
+        if (columns == 0)
+        {
+            ElementType type = tensor.Component == Component.Router ? ElementType.Float32 : ElementType.BFloat16;
+            return (rows * type.Bytes(), type.Name());
+        }
+
+        (int blockRows, int blockColumns) = (config.Float8BlockRows, config.Float8BlockColumns);
+        StoredFormat format = quantized switch
+        {
+            StoredFormat.Int4Group32 when tensor.Component == Component.RoutedExperts => quantized,
+            StoredFormat.Float8Block when tensor.Component is not (Component.Embedding or Component.Router or Component.Head) => quantized,
+            _ => StoredFormat.BFloat16,
+        };
+        long bytes = format switch
+        {
+            StoredFormat.Int4Group32 => (rows * columns / 2) + (rows * Blocks(columns, Int4Group) * 2),
+            StoredFormat.Float8Block => (rows * columns) + (Blocks(rows, blockRows) * Blocks(columns, blockColumns) * 4),
+            _ => rows * columns * 2,
+        };
+        return (bytes, Name(format, blockRows, blockColumns, ElementType.BFloat16.Name()));
+    }
+
+    private static long Blocks(long length, int size) => (length + size - 1) / size;
+
+    private static string Name(StoredFormat format, int blockRows, int blockColumns, string plain) => format switch
+    {
+        StoredFormat.Int4Group32 => "INT4 g32",
+        StoredFormat.Float8Block => $"FP8 {blockRows}x{blockColumns}",
+        _ => plain,
+    };
 }

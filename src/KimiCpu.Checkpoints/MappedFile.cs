@@ -3,6 +3,7 @@
 
 using System.IO.MemoryMappedFiles;
 using System.Reflection;
+using System.Runtime.InteropServices;
 
 namespace KimiCpu.Checkpoints;
 
@@ -10,8 +11,10 @@ namespace KimiCpu.Checkpoints;
 /// The only owner of one file's bytes in memory: a read-only mapping of a file, or of a resource that the runtime has
 /// mapped with its assembly. Nothing is copied; pages come in when they are read.
 /// </summary>
-internal sealed unsafe class MappedFile : IDisposable
+internal sealed unsafe partial class MappedFile : IDisposable
 {
+    private const int AdvicePopulateRead = 22;
+
     private readonly MemoryMappedFile? _mapping;
     private readonly MemoryMappedViewAccessor? _view;
     private readonly UnmanagedMemoryStream? _resource;
@@ -65,6 +68,20 @@ internal sealed unsafe class MappedFile : IDisposable
         Stream other => throw new NotSupportedException($"Resource '{name}' comes as a {other.GetType().Name}, which has no address in memory."),
     };
 
+    /// <summary>Brings a range into memory and keeps it there until disposed; false where the system refuses, as it does beyond a user's limit.</summary>
+    public bool TryLock(long offset, long length)
+    {
+        (nint first, nuint bytes) = Pages(offset, length);
+        return !OperatingSystem.IsWindows() && Lock(first, bytes) == 0;
+    }
+
+    /// <summary>Brings a range into memory; false where the system cannot, or fails to read the file.</summary>
+    public bool TryPopulate(long offset, long length)
+    {
+        (nint first, nuint bytes) = Pages(offset, length);
+        return OperatingSystem.IsLinux() && Advise(first, bytes, AdvicePopulateRead) == 0;
+    }
+
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
@@ -81,5 +98,20 @@ internal sealed unsafe class MappedFile : IDisposable
         }
 
         _resource?.Dispose();
+    }
+
+    [LibraryImport("libc", EntryPoint = "mlock")]
+    private static partial int Lock(nint address, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(nint address, nuint length, int advice);
+
+    /// <summary>The pages that a range touches.</summary>
+    private (nint First, nuint Bytes) Pages(long offset, long length)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(offset);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length - offset);
+        nuint first = (nuint)(Pointer + offset) / (nuint)Environment.SystemPageSize * (nuint)Environment.SystemPageSize;
+        return ((nint)first, (nuint)(Pointer + offset + length) - first);
     }
 }

@@ -88,6 +88,9 @@ internal static class ElementTypes
 /// <param name="Shard">Index of the shard that holds it.</param>
 internal sealed record TensorEntry(string Name, ElementType Type, long[] Shape, long Offset, long Length, int Shard)
 {
+    /// <summary>Whether it is a part of an expert that not every token uses.</summary>
+    public bool IsRoutedExpert => Name.Contains(".mlp.experts.", StringComparison.Ordinal);
+
     public bool HasShape(params ReadOnlySpan<long> shape) => shape.SequenceEqual(Shape);
 
     /// <summary>Type and shape for messages, such as <c>BF16 [7168, 2048]</c>.</summary>

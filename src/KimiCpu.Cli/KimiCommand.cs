@@ -72,6 +72,7 @@ internal static class KimiCommand
         LogitsCommand.Make(streams),
         InspectCommand.Make(streams),
         VerifyCommand.Make(streams),
+        PlanCommand.Make(streams),
         BenchCommand.Make(streams),
     };
 

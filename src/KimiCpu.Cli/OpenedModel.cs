@@ -12,20 +12,24 @@ namespace KimiCpu.Cli;
 /// <summary>A checkpoint with its forward pass and nothing above it, for measuring and verifying; needs no tokenizer.</summary>
 internal sealed class OpenedModel : IDisposable
 {
+    private readonly LoadedWeights _loaded;
     private readonly CpuBackend _cpu;
 
     /// <param name="folder">Null for the embedded model.</param>
     /// <param name="options">How the CPU computes.</param>
-    public OpenedModel(string? folder, CpuBackendOptions options)
+    /// <param name="store">How experts are read; null for those of the mapping.</param>
+    public OpenedModel(string? folder, CpuBackendOptions options, TieredStoreOptions? store = null)
     {
         Checkpoint = folder is null ? Checkpoint.Open(KimiModel.EmbeddedFiles) : Checkpoint.Open(folder);
         try
         {
-            Weights = WeightLoader.Load(Checkpoint);
-            _cpu = new CpuBackend(Weights, options);
+            _loaded = new LoadedWeights(Checkpoint, new ExpertMemoryPlan(store?.Bytes, "as asked for"));
+            _cpu = new CpuBackend(Weights, options with { ExpertFiles = _loaded.ExpertFiles, Store = store });
+            _loaded.GiveBack(_cpu.Replaced);
         }
         catch
         {
+            _loaded?.Dispose();
             Checkpoint.Dispose();
             throw;
         }
@@ -35,11 +39,14 @@ internal sealed class OpenedModel : IDisposable
 
     public Checkpoint Checkpoint { get; }
 
-    public ModelWeights Weights { get; }
+    public ModelWeights Weights => _loaded.Model;
 
     public WorkerPool Pool => _cpu.Pool;
 
     public CpuHotPath HotPath => _cpu.HotPath;
+
+    /// <summary>Where experts are read from the files; null where they are mapped.</summary>
+    public TieredExpertStore? Store => _cpu.Store as TieredExpertStore;
 
     /// <summary>Bytes that a token reads less since the hot path is copied to 8 bits; 0 where it is not.</summary>
     public long SavedBytes => _cpu.ReplacedBytes - _cpu.CopiedBytes;
@@ -49,6 +56,7 @@ internal sealed class OpenedModel : IDisposable
     public void Dispose()
     {
         _cpu.Dispose();
+        _loaded.Dispose();
         Checkpoint.Dispose();
     }
 }

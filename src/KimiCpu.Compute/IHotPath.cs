@@ -81,6 +81,9 @@ internal readonly unsafe struct RoutedRows
 /// <summary>The routed experts of all layers. Called by one thread at a time.</summary>
 internal interface IRoutedExperts : IDisposable
 {
+    /// <summary>Bytes of experts that have come from drives since the model was opened; 0 where all are in memory.</summary>
+    long DriveBytesRead { get; }
+
     /// <summary>Overwrites <paramref name="sum"/> (rows, hidden) with the weighted sum of the chosen experts' outputs.</summary>
     void Run(int layer, RoutedRows rows, Span<float> sum);
 }

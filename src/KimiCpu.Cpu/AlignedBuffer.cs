@@ -48,6 +48,13 @@ internal sealed unsafe class AlignedBuffer<T> : IDisposable
         return new Span<T>(_pointer + start, length);
     }
 
+    /// <summary>Gives the block up without freeing it, for somebody who cannot be stopped from writing to it.</summary>
+    public void Abandon()
+    {
+        _pointer = null;
+        Capacity = 0;
+    }
+
     public void Dispose()
     {
         _disposed = true;

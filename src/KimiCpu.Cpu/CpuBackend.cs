@@ -25,12 +25,18 @@ internal sealed record CpuBackendOptions
     /// <summary>Told while copies are made: parts done, parts in all. An exception from here stops the opening.</summary>
     public Action<int, int>? CopyProgress { get; init; }
 
+    /// <summary>Where the routed experts are read from when they are not used where the checkpoint is mapped; stays the caller's.</summary>
+    public ExpertFiles? ExpertFiles { get; init; }
+
+    /// <summary>With <see cref="ExpertFiles"/>: the memory for them.</summary>
+    public TieredStoreOptions? Store { get; init; }
+
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
     public bool AllowGeneratedCode { get; init; } = true;
 }
 
 /// <summary>A model's CPU side: its threads, kernels, hot path and routed experts. Owns them all.</summary>
-internal sealed class CpuBackend : IDisposable
+internal sealed unsafe class CpuBackend : IDisposable
 {
     /// <summary>As they were made; given back in the opposite order.</summary>
     private readonly Stack<IDisposable> _owned = [];
@@ -47,9 +53,11 @@ internal sealed class CpuBackend : IDisposable
             long start = Stopwatch.GetTimestamp();
             HotWeights hot = MakeHot(weights, options.CopyProgress);
             CopyTime = Stopwatch.GetElapsedTime(start);
+            Replaced = _copies?.Replaced.Except([(nint)weights.Embedding.Data, (nint)weights.Embedding.Scales]).ToHashSet() ?? [];
             var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, options.Precision));
             HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel));
-            Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared));
+            Store = Own<IExpertStore>(options.ExpertFiles is { } files ? new TieredExpertStore(weights, files, options.Store!) : new MappedExpertStore(weights));
+            Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared, Store));
         }
         catch
         {
@@ -64,6 +72,9 @@ internal sealed class CpuBackend : IDisposable
     /// <summary>Stored bytes that the copies replace.</summary>
     public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
 
+    /// <summary>Where weights lie that nobody reads any more, since copies are used instead.</summary>
+    public IReadOnlySet<nint> Replaced { get; }
+
     /// <summary>What making the copies took.</summary>
     public TimeSpan CopyTime { get; }
 
@@ -75,6 +86,9 @@ internal sealed class CpuBackend : IDisposable
     public TileKernel Kernel { get; }
 
     public CpuHotPath HotPath { get; }
+
+    /// <summary>Where the routed experts are.</summary>
+    public IExpertStore Store { get; }
 
     public CpuRoutedExperts Experts { get; }
 

@@ -17,6 +17,7 @@ internal static unsafe partial class HugePages
     public const nuint WorthwhileBytes = 2 * Bytes;
 
     private const int AdviceHugePage = 14;
+    private const int AdviceDontNeed = 4;
 
     public static void Advise(byte* block, nuint bytes)
     {
@@ -30,6 +31,15 @@ internal static unsafe partial class HugePages
             {
                 // Nobody takes the advice; as where it is refused, the memory is as good without.
             }
+        }
+    }
+
+    /// <summary>Gives whole pages back to the system; they are zeros when they are touched again. Elsewhere than on Linux they stay.</summary>
+    public static void GiveBack(byte* block, nuint bytes)
+    {
+        if (OperatingSystem.IsLinux())
+        {
+            _ = MemoryAdvise(block, bytes, AdviceDontNeed);
         }
     }
 

@@ -23,6 +23,9 @@ internal static partial class KimiLog
     [LoggerMessage(5, LogLevel.Debug, "Decoding reached {Share:F2} of the memory's read bandwidth of {Ceiling:F1} GB/s.")]
     public static partial void ReachedOfMemory(ILogger logger, double share, double ceiling);
 
+    [LoggerMessage(7, LogLevel.Information, "Memory for experts: {Reason}.")]
+    public static partial void Planned(ILogger logger, string reason);
+
     [LoggerMessage(6, LogLevel.Information, "Copied {Stored} bytes of the hot path to {Copied} bytes of 8-bit weights, in {Seconds:F1} s.")]
     public static partial void Copied(ILogger logger, long stored, long copied, double seconds);
 }

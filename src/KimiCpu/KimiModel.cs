@@ -27,6 +27,7 @@ namespace KimiCpu;
 public sealed class KimiModel : IKimiModel
 {
     private readonly Checkpoint _checkpoint;
+    private readonly LoadedWeights _weights;
     private readonly CpuBackend _cpu;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
@@ -40,8 +41,7 @@ public sealed class KimiModel : IKimiModel
         _checkpoint = checkpoint;
         _logger = options.LoggerFactory?.CreateLogger<KimiModel>() ?? NullLogger<KimiModel>.Instance;
         Tokenizer = KimiTokenizer.Open(checkpoint.Files);
-        ModelWeights weights = WeightLoader.Load(checkpoint, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
-        ModelShape shape = weights.Shape;
+        ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
         if (Tokenizer.VocabularySize > shape.VocabularySize)
         {
             throw new CheckpointException(
@@ -50,18 +50,28 @@ public sealed class KimiModel : IKimiModel
 
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
-        long cacheBytes = options.KvCacheBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
-        _cpu = new CpuBackend(weights, new CpuBackendOptions
-        {
-            Precision = precision,
-            Threads = options.Threads,
-            Int8HotPath = options.Int8HotPath && !options.Exact,
-            CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
-            AllowGeneratedCode = options.RuntimeCodeGeneration,
-        });
+        var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now().AvailableBytes);
+        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
+        ModelWeights weights = _weights.Model;
         try
         {
-            var cache = new KvCache(_cpu.HotPath, cacheBytes, context, options.PrefixCaching);
+            _cpu = new CpuBackend(weights, new CpuBackendOptions
+            {
+                Precision = precision,
+                Threads = options.Threads,
+                Int8HotPath = options.Int8HotPath && !options.Exact,
+                CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
+                AllowGeneratedCode = options.RuntimeCodeGeneration,
+                ExpertFiles = _weights.ExpertFiles,
+                Store = new TieredStoreOptions
+                {
+                    Bytes = memory.Experts.SlotBytes ?? 0,
+                    Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                },
+            });
+            _weights.GiveBack(_cpu.Replaced);
+            PreloadExperts(options);
+            var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
             _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
@@ -87,9 +97,10 @@ public sealed class KimiModel : IKimiModel
 
             string arithmetic = options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, BF16 cache";
             string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
-            Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; weights mapped from the checkpoint.";
+            Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; {PlaceOfWeights()}.";
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             KimiLog.Placed(_logger, Placement);
+            KimiLog.Planned(_logger, memory.Experts.Reason);
             if (Info.ContextLength < context)
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
@@ -98,7 +109,8 @@ public sealed class KimiModel : IKimiModel
         catch
         {
             _engine?.Dispose();
-            _cpu.Dispose();
+            _cpu?.Dispose();
+            _weights.Dispose();
             throw;
         }
     }
@@ -215,6 +227,7 @@ public sealed class KimiModel : IKimiModel
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
         _cpu.Dispose();
+        _weights.Dispose();
         _checkpoint.Dispose();
     }
 
@@ -257,6 +270,7 @@ public sealed class KimiModel : IKimiModel
         Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
+        Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
         try
@@ -303,6 +317,36 @@ public sealed class KimiModel : IKimiModel
                 options.Progress?.Report(new LoadProgress("threads", measurements, measurements + 1));
             }
         }
+    }
+
+    private void PreloadExperts(KimiModelOptions options)
+    {
+        void Report(int done, int total) => options.Progress?.Report(new LoadProgress("experts", done, total));
+        if (!options.PreloadExperts)
+        {
+            return;
+        }
+
+        if (_cpu.Store is TieredExpertStore store)
+        {
+            store.Fill(Report);
+        }
+        else if (_checkpoint.Files.AreOnDrive && !MappedExperts.Load(_checkpoint, Report))
+        {
+            KimiLog.Warned(_logger, "The experts are in memory, but the system does not lock them there, so it may take them back for other uses; on Linux `ulimit -l unlimited` allows it.");
+        }
+    }
+
+    private string PlaceOfWeights()
+    {
+        if (_cpu.Store is not TieredExpertStore store)
+        {
+            return "weights mapped from the checkpoint";
+        }
+
+        long all = _weights.Model.Layers.Sum(l => (long)l.Experts.Length);
+        string drives = _weights.DriveCount == 1 ? "the drive" : $"{_weights.DriveCount} drives";
+        return FormattableString.Invariant($"{store.Slots:N0} of {all:N0} experts in {store.Slots * store.SlotBytes / 1e9:F1} GB of memory, the others read from {drives}{(_weights.IsDirect ? "" : " through the page cache, since the file system refuses direct reads")}");
     }
 
     private ChatRenderer MakeRenderer()

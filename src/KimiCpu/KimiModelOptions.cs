@@ -49,9 +49,26 @@ public sealed record KimiModelOptions
     /// <summary>
     /// Most bytes of the cache: that of running calls, of open sessions, and of earlier calls, which is kept for prompts
     /// that begin alike and given up when there is no other room, the least recently used first. Null for a quarter of the
-    /// memory available when the model opens; it is taken as it is needed.
+    /// memory available when the model opens; it is taken as it is needed. Where the experts do not all fit into memory, null
+    /// stands for at most one whole context.
     /// </summary>
     public long? KvCacheBytes { get; init; }
+
+    /// <summary>
+    /// Bytes of memory for routed experts. Null, the default, measures when the model opens what this process may take
+    /// (limits of control groups included): where all experts fit they are used in the files' mapping; else, or where a value
+    /// is given, they are read into slots of so many bytes past the system's page cache, the missing ones from the drives
+    /// during each step, and what every token needs is read into memory of its own. At least one expert; more than all of
+    /// them is as good as all. Never changes an answer, to the bit. Only for checkpoints on a drive.
+    /// </summary>
+    public long? ExpertMemory { get; init; }
+
+    /// <summary>
+    /// Reads all experts into memory when the model opens and asks the system to keep them there, where they are used in the
+    /// mapping; the first answers are as fast as later ones then. Where they do not fit, fills the slots of
+    /// <see cref="ExpertMemory"/> with what earlier runs used most. Takes as long as reading the files. Default false.
+    /// </summary>
+    public bool PreloadExperts { get; init; }
 
     /// <summary>
     /// Whether what a call has computed stays in the cache, for calls whose prompts begin with the same tokens. Never
@@ -75,7 +92,7 @@ public sealed record KimiModelOptions
 }
 
 /// <summary>How far opening a model has come.</summary>
-/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c>, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does.</param>
+/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c>, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
 /// <param name="Done">Steps done in this phase.</param>
 /// <param name="Total">Steps of this phase.</param>
 public readonly record struct LoadProgress(string Phase, int Done, int Total);

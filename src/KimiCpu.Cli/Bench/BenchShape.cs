@@ -10,6 +10,8 @@ namespace KimiCpu.Cli.Bench;
 /// <summary>Sizes of a synthetic model, in the words of <c>--shape</c>.</summary>
 internal sealed class BenchShape
 {
+    private const string Skew = "skew";
+
     private static readonly Dictionary<string, int> s_k2Mini = new()
     {
         ["hidden"] = 2048,
@@ -46,6 +48,18 @@ internal sealed class BenchShape
         ["vocab"] = 2304,
     };
 
+    /// <summary>Experts as large as those of Kimi K2, in few layers with little beside them: for checkpoints larger than memory.</summary>
+    private static readonly Dictionary<string, int> s_k2Experts = new(s_k2Mini)
+    {
+        ["hidden"] = 7168,
+        ["layers"] = 6,
+        ["intermediate"] = 4096,
+        ["experts"] = 96,
+        ["moe"] = 2048,
+        ["qlora"] = 512,
+        ["vocab"] = 4096,
+    };
+
     private readonly Dictionary<string, int> _sizes;
 
     private BenchShape(string name, Dictionary<string, int> sizes)
@@ -57,7 +71,10 @@ internal sealed class BenchShape
     /// <summary>As given.</summary>
     public string Name { get; }
 
-    public static string Keys => string.Join(", ", s_k2Mini.Keys);
+    public static string Keys => string.Join(", ", s_k2Mini.Keys.Append(Skew));
+
+    /// <summary>How much the router prefers some experts of a layer, in hundredths of a sigmoid between the ranks of a Zipf law; 0 where it is not given.</summary>
+    public int RouterSkew => _sizes.GetValueOrDefault(Skew);
 
     public int this[string key] => _sizes[key];
 
@@ -68,14 +85,14 @@ internal sealed class BenchShape
     public static BenchShape Parse(string text)
     {
         string[] parts = text.Split(',');
-        Dictionary<string, int> sizes = new(parts[0] == "nano" ? s_nano : s_k2Mini);
-        foreach (string part in parts[0] is "nano" or "k2-mini" ? parts[1..] : parts)
+        Dictionary<string, int> sizes = new(parts[0] switch { "nano" => s_nano, "k2-experts" => s_k2Experts, _ => s_k2Mini });
+        foreach (string part in parts[0] is "nano" or "k2-mini" or "k2-experts" ? parts[1..] : parts)
         {
             string[] pair = part.Split('=');
             bool valid = pair.Length == 2 & int.TryParse(pair[^1], NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value is > 0 and < 1 << 20;
-            if (!valid || !sizes.ContainsKey(pair[0]))
+            if (!valid || !(sizes.ContainsKey(pair[0]) || pair[0] == Skew))
             {
-                throw new FormatException($"--shape takes k2-mini, nano, or sizes such as hidden=2048,layers=8 (of {Keys}); found '{part}'.");
+                throw new FormatException($"--shape takes k2-mini, k2-experts, nano, or sizes such as hidden=2048,layers=8 (of {Keys}); found '{part}'.");
             }
 
             sizes[pair[0]] = value;

@@ -246,7 +246,9 @@ internal sealed unsafe class RooflineBench : IDisposable
         HotMatrix Stored(int index, int rows, int columns) => new(new WeightMatrix(WeightFormat.BFloat16, rows, columns, (byte*)sharedWeights.Pointer + (index * SharedBytes)));
         HotMlp? sharedMlp = shared ? new HotMlp(Stored(0, Inner, Hidden), Stored(1, Inner, Hidden), Stored(2, Hidden, Inner)) : null;
         using var sharedExpert = new SharedExpert([sharedMlp], _pool, _kernel, ComputePrecision.Fast);
-        using var routed = new CpuRoutedExperts(ModelOf(experts), _pool, ComputePrecision.Fast, _kernel, sharedExpert);
+        ModelWeights model = ModelOf(experts);
+        using var store = new MappedExpertStore(model);
+        using var routed = new CpuRoutedExperts(model, _pool, ComputePrecision.Fast, _kernel, sharedExpert, store);
         int steps = tokens == 1 ? ExpertCount / ExpertsPerToken : 1;
         int[] choice = [.. Enumerable.Range(0, steps * tokens).SelectMany(i => Choose(tokens == 1 ? i : null))];
         float[] weights = [.. Enumerable.Repeat(0.3f, tokens * ExpertsPerToken)];

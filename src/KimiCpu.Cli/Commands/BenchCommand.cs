@@ -14,7 +14,7 @@ internal static class BenchCommand
 {
     public static Command Make(CliStreams streams)
     {
-        var shape = new Option<string>("--shape") { Description = $"k2-mini, nano, or sizes such as k2-mini,layers=4 (of {BenchShape.Keys}).", DefaultValueFactory = _ => "k2-mini", HelpName = "SHAPE" };
+        var shape = new Option<string>("--shape") { Description = $"k2-mini, k2-experts, nano, or sizes such as k2-mini,layers=4 (of {BenchShape.Keys}).", DefaultValueFactory = _ => "k2-mini", HelpName = "SHAPE" };
         var model = new Option<string?>("--model", "-m") { Description = "Measure this checkpoint instead of a synthetic one.", HelpName = "DIR" };
         var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads. Default: one per physical core.", HelpName = "N" };
         var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
@@ -29,6 +29,8 @@ internal static class BenchCommand
         {
             shape, model, threads, int8, prefill, decode, kernels, chart, tune, json, cache,
         };
+        var tiered = new TieredOptions();
+        tiered.AddTo(command);
         command.SetAction((parsed, cancellationToken) =>
         {
             if (parsed.GetValue(kernels))
@@ -40,6 +42,12 @@ internal static class BenchCommand
             string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
             string folder = parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken);
             var options = new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
+            if (tiered.AreUsed(parsed))
+            {
+                tiered.Run(parsed, subject, folder, options, parsed.GetValue(decode), parsed.GetValue(json), streams, cancellationToken);
+                return Task.FromResult(KimiCommand.Ok);
+            }
+
             if (parsed.GetValue(tune))
             {
                 ThreadReport.Run(folder, subject, options, parsed.GetValue(json), streams, cancellationToken);

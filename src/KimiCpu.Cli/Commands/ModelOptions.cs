@@ -21,6 +21,10 @@ internal sealed class ModelOptions
 
     public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Copy the weights that every token needs to 8 bits: faster, for memory and time to open. Not with --exact." };
 
+    public Option<string?> ExpertMemory { get; } = new("--expert-memory") { Description = "Memory for routed experts, such as 180GB; what does not fit is read from the drive. Default: what the machine allows.", HelpName = "SIZE" };
+
+    public Option<bool> PreloadExperts { get; } = new("--preload") { Description = "Read experts into memory before the first answer." };
+
     public void AddTo(Command command)
     {
         command.Add(Model);
@@ -29,6 +33,8 @@ internal sealed class ModelOptions
         command.Add(Context);
         command.Add(Exact);
         command.Add(Int8HotPath);
+        command.Add(ExpertMemory);
+        command.Add(PreloadExperts);
     }
 
     public KimiModel Open(ParseResult parsed, CliStreams streams)
@@ -41,6 +47,8 @@ internal sealed class ModelOptions
             ContextLength = parsed.GetValue(Context),
             Exact = parsed.GetValue(Exact),
             Int8HotPath = parsed.GetValue(Int8HotPath),
+            ExpertMemory = parsed.GetValue(ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null,
+            PreloadExperts = parsed.GetValue(PreloadExperts),
             Progress = progress,
         };
         return parsed.GetValue(Model) is { } folder ? KimiModel.Open(folder, options) : KimiModel.OpenEmbedded(options);

@@ -10,6 +10,8 @@ internal sealed unsafe class ReferenceExperts : IRoutedExperts
 
     public ReferenceExperts(ModelWeights weights) => _weights = weights;
 
+    public long DriveBytesRead => 0;
+
     public void Run(int layer, RoutedRows rows, Span<float> sum)
     {
         int hidden = _weights.Shape.HiddenSize;

@@ -7,9 +7,10 @@ using KimiCpu.Cpu.Tiles;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// The routed experts from the checkpoint's mapping. Tokens are grouped by expert, so that a batch reads an expert once;
+/// The routed experts, from wherever the store has them. Tokens are grouped by expert, so that a batch reads an expert once;
 /// a token's hidden row is rounded once for all its experts; a token's sum runs over its experts by rising id, whatever
-/// else is in the batch. A shared expert on the CPU joins both passes and is added last.
+/// else is in the batch and in whatever order the experts come in. A shared expert on the CPU joins both passes and is added
+/// last.
 /// </summary>
 internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 {
@@ -20,7 +21,11 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly ExpertSlices _slices;
     private readonly Int4Experts _int4;
     private readonly FloatExperts _float;
-    private readonly IExpertPasses? _shared;
+    private readonly SharedExpert? _shared;
+    private readonly IExpertStore _store;
+    private readonly int[] _ids;
+    private readonly int[] _ready;
+    private readonly MlpWeights[] _weights;
     private readonly PoolAction _gateUp;
     private readonly PoolAction _down;
 
@@ -28,13 +33,16 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private RoutedRows _rows;
     private float* _sum;
     private int _sharedItems;
+    private int _firstGroup;
+    private int _endGroup;
 
     /// <param name="weights">Of the model.</param>
     /// <param name="pool">Runs the passes.</param>
     /// <param name="precision">How activations are rounded.</param>
     /// <param name="kernel">For experts with several tokens.</param>
     /// <param name="shared">Passes that run beside those of the routed experts; null where another device has the shared expert.</param>
-    public CpuRoutedExperts(ModelWeights weights, WorkerPool pool, ComputePrecision precision, TileKernel kernel, IExpertPasses? shared)
+    /// <param name="store">Where the experts are; stays the caller's.</param>
+    public CpuRoutedExperts(ModelWeights weights, WorkerPool pool, ComputePrecision precision, TileKernel kernel, SharedExpert? shared, IExpertStore store)
     {
         _shape = weights.Shape;
         _pool = pool;
@@ -44,10 +52,16 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _int4 = new Int4Experts(weights, pool, kernel);
         _float = new FloatExperts(weights, pool);
         _shared = shared;
+        _store = store;
+        _ids = new int[_shape.ExpertCount];
+        _ready = new int[_shape.ExpertCount];
+        _weights = new MlpWeights[_shape.ExpertCount];
         _passes = _float;
         _gateUp = new PoolAction(GateUp);
         _down = new PoolAction(Down);
     }
+
+    public long DriveBytesRead => _store.DriveBytesRead;
 
     public void Run(int layer, RoutedRows rows, Span<float> sum)
     {
@@ -55,15 +69,34 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _rows = rows;
         _groups.Build(rows);
         _passes = _integerLayers[layer] ? _int4 : _float;
-        _passes.Prepare(layer, rows, _groups);
-        _shared?.Prepare(layer, rows, _groups);
-        _sharedItems = _shared?.GateUpItems ?? 0;
-        fixed (float* target = sum)
+        int count = _groups.Count;
+        for (int g = 0; g < count; g++)
         {
-            _sum = target;
-            _slices.Build(_sharedItems, _groups.Count, _passes.GateUpItems);
-            _pool.Run(_slices.NodeEnds, _gateUp);
-            _pool.Run(WeightTile.TilesOf(_shape.HiddenSize), _down);
+            _ids[g] = _groups[g].Expert;
+        }
+
+        try
+        {
+            _store.Begin(layer, _ids.AsSpan(0, count));
+            int end = _store.WaveEnd(0);
+            _store.Request(0, end);
+            _passes.Prepare(layer, rows, _groups, _weights);
+            _shared?.Prepare(layer, rows);
+            _sharedItems = _shared?.GateUpItems ?? 0;
+            fixed (float* target = sum)
+            {
+                _sum = target;
+                for (int first = 0; first < count;)
+                {
+                    int next = LookAhead(layer, end, count);
+                    RunWave(first, end);
+                    (first, end) = (end, next);
+                }
+            }
+        }
+        finally
+        {
+            _store.End();
         }
     }
 
@@ -77,6 +110,39 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private static bool IsInt4(MlpWeights expert) =>
         expert.Gate.Format == WeightFormat.Int4Group32 && expert.Up.Format == WeightFormat.Int4Group32 && expert.Down.Format == WeightFormat.Int4Group32;
 
+    /// <summary>Asks for what comes behind a wave: the next wave, or the next layer. Returns the next wave's end.</summary>
+    private int LookAhead(int layer, int end, int count)
+    {
+        if (end < count)
+        {
+            int next = _store.WaveEnd(end);
+            _store.Request(end, next);
+            return next;
+        }
+
+        return count;
+    }
+
+    /// <summary>Gate and up of the experts as they come in, then down of all of them.</summary>
+    private void RunWave(int first, int end)
+    {
+        while (_store.Receive(first, end, _ready) is > 0 and int count)
+        {
+            foreach (int place in _ready.AsSpan(0, count))
+            {
+                _weights[place] = _store[place];
+            }
+
+            _slices.Build(_sharedItems, count, count * _passes.GateUpItems);
+            _pool.Run(_slices.NodeEnds, _gateUp);
+            _sharedItems = 0;
+        }
+
+        (_firstGroup, _endGroup) = (first, end);
+        _pool.Run(WeightTile.TilesOf(_shape.HiddenSize), _down);
+        _store.Release(first, end);
+    }
+
     private void GateUp(int begin, int end, int worker)
     {
         for (int place = begin; place < end; place++)
@@ -88,7 +154,8 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
             }
             else
             {
-                _passes.GateUp(item - _sharedItems, worker);
+                (int expert, int block) = Math.DivRem(item - _sharedItems, _passes.GateUpItems);
+                _passes.GateUp(_ready[expert], block, worker);
             }
         }
     }
@@ -104,13 +171,16 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         {
             int first = item * WeightTile.Rows;
             int rows = Math.Min(WeightTile.Rows, size - first);
-            for (int t = 0; t < _rows.RowCount; t++)
+            for (int t = 0; t < _rows.RowCount && _firstGroup == 0; t++)
             {
                 new Span<float>(_sum + ((long)t * size) + first, rows).Clear();
             }
 
-            _passes.Down(first, rows, _sum, worker);
-            _shared?.Down(first, rows, _sum, worker);
+            _passes.Down(_firstGroup, _endGroup, first, rows, _sum, worker);
+            if (_endGroup == _groups.Count)
+            {
+                _shared?.Down(first, rows, _sum, worker);
+            }
         }
     }
 }

@@ -16,7 +16,6 @@ internal sealed unsafe class FloatExperts : IExpertPasses
 {
     private const int BlockRows = WeightTile.Rows;
 
-    private readonly LayerWeights[] _layers;
     private readonly ModelShape _shape;
     private readonly AlignedBuffer<float> _gathered = new();
     private readonly AlignedBuffer<float> _gate = new();
@@ -24,23 +23,20 @@ internal sealed unsafe class FloatExperts : IExpertPasses
     private readonly AlignedBuffer<float>[] _scratch;
 
     private ExpertGroups _groups = null!;
-    private LayerWeights _layer = null!;
+    private MlpWeights[] _weights = [];
 
     public FloatExperts(ModelWeights weights, WorkerPool pool)
     {
-        _layers = weights.Layers;
         _shape = weights.Shape;
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
 
-    public int GateUpItems => _groups.Count * InnerBlocks;
-
-    private int InnerBlocks => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
+    public int GateUpItems => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
 
     /// <summary>Float kernels want the rows of an expert one after another.</summary>
-    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups)
+    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups, MlpWeights[] weights)
     {
-        _layer = _layers[layer];
+        _weights = weights;
         _groups = groups;
         int size = _shape.HiddenSize;
         long inner = (long)groups.PairCount * _shape.ExpertIntermediateSize;
@@ -58,13 +54,13 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         }
     }
 
-    public void GateUp(int item, int worker)
+    public void GateUp(int index, int block, int worker)
     {
         int size = _shape.HiddenSize;
         int inner = _shape.ExpertIntermediateSize;
-        ExpertGroup group = _groups[item / InnerBlocks];
-        MlpWeights expert = _layer.Experts[group.Expert];
-        int first = item % InnerBlocks * BlockRows;
+        ExpertGroup group = _groups[index];
+        MlpWeights expert = _weights[index];
+        int first = block * BlockRows;
         int last = Math.Min(first + BlockRows, inner);
         float* x = _gathered.Pointer + ((long)group.FirstPair * size);
         long at = (long)group.FirstPair * inner;
@@ -78,18 +74,18 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         }
     }
 
-    public void Down(int firstRow, int rows, float* sum, int worker)
+    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
     {
         int size = _shape.HiddenSize;
         int inner = _shape.ExpertIntermediateSize;
         float* block = _scratch[worker].Pointer;
-        for (int g = 0; g < _groups.Count; g++)
+        for (int g = firstGroup; g < endGroup; g++)
         {
             ExpertGroup group = _groups[g];
 
             // The kernel writes row r to y[r]; the block's first row belongs at its start.
             FloatGemv.Multiply(
-                _layer.Experts[group.Expert].Down, firstRow, firstRow + rows, _gate.Pointer + ((long)group.FirstPair * inner), inner, group.PairCount, block - firstRow, BlockRows);
+                _weights[g].Down, firstRow, firstRow + rows, _gate.Pointer + ((long)group.FirstPair * inner), inner, group.PairCount, block - firstRow, BlockRows);
             for (int i = 0; i < group.PairCount; i++)
             {
                 int pair = group.FirstPair + i;

@@ -11,18 +11,27 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal unsafe interface IExpertPasses : IDisposable
 {
-    /// <summary>Items of the first pass, of about equal bytes; valid after <see cref="Prepare"/>.</summary>
+    /// <summary>Items of an expert in the first pass, of about equal bytes; valid after <see cref="Prepare"/>.</summary>
     int GateUpItems { get; }
 
     /// <summary>Takes a layer and a batch; rounds or gathers activations. May use the pool.</summary>
-    void Prepare(int layer, RoutedRows rows, ExpertGroups groups);
+    /// <param name="layer">Which.</param>
+    /// <param name="rows">Hidden rows and what their tokens chose.</param>
+    /// <param name="groups">The tokens of each expert.</param>
+    /// <param name="weights">By group; filled by the time that an item of it runs.</param>
+    void Prepare(int layer, RoutedRows rows, ExpertGroups groups, MlpWeights[] weights);
 
-    void GateUp(int item, int worker);
+    /// <param name="group">Of which expert.</param>
+    /// <param name="item">0 … <see cref="GateUpItems"/> - 1.</param>
+    /// <param name="worker">For scratch memory.</param>
+    void GateUp(int group, int item, int worker);
 
-    /// <summary>sum[t, firstRow … firstRow + rows - 1] += the experts' outputs times their factors.</summary>
+    /// <summary>sum[t, firstRow … firstRow + rows - 1] += the outputs of the experts of some groups times their factors.</summary>
+    /// <param name="firstGroup">Of the groups.</param>
+    /// <param name="endGroup">Behind the last of them.</param>
     /// <param name="firstRow">A multiple of 32.</param>
     /// <param name="rows">At most 32.</param>
     /// <param name="sum">(tokens, hidden).</param>
     /// <param name="worker">For scratch memory.</param>
-    void Down(int firstRow, int rows, float* sum, int worker);
+    void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker);
 }

@@ -18,7 +18,6 @@ internal sealed unsafe class Int4Experts : IExpertPasses
 {
     private const int BlockRows = WeightTile.Rows;
 
-    private readonly LayerWeights[] _layers;
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly TileKernel _kernel;
@@ -31,12 +30,11 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     private readonly PoolAction _tile;
 
     private ExpertGroups _groups = null!;
-    private LayerWeights _layer = null!;
+    private MlpWeights[] _weights = [];
     private RoutedRows _rows;
 
     public Int4Experts(ModelWeights weights, WorkerPool pool, TileKernel kernel)
     {
-        _layers = weights.Layers;
         _shape = weights.Shape;
         _pool = pool;
         _kernel = kernel;
@@ -45,13 +43,11 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         _tile = new PoolAction(Tile);
     }
 
-    public int GateUpItems => _groups.Count * InnerBlocks;
+    public int GateUpItems => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
 
-    private int InnerBlocks => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
-
-    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups)
+    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups, MlpWeights[] weights)
     {
-        _layer = _layers[layer];
+        _weights = weights;
         _rows = rows;
         _groups = groups;
         int inner = _shape.ExpertIntermediateSize;
@@ -75,11 +71,10 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    public void GateUp(int item, int worker)
+    public void GateUp(int index, int block, int worker)
     {
-        ExpertGroup group = _groups[item / InnerBlocks];
-        MlpWeights expert = _layer.Experts[group.Expert];
-        int block = item % InnerBlocks;
+        ExpertGroup group = _groups[index];
+        MlpWeights expert = _weights[index];
         int firstRow = block * BlockRows;
         Scratch scratch = _scratch[worker];
         int count = group.PairCount * BlockRows;
@@ -106,15 +101,15 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    public void Down(int firstRow, int rows, float* sum, int worker)
+    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
     {
         int size = _shape.HiddenSize;
         Scratch scratch = _scratch[worker];
-        for (int g = 0; g < _groups.Count; g++)
+        for (int g = firstGroup; g < endGroup; g++)
         {
             ExpertGroup group = _groups[g];
-            WeightMatrix next = g + 1 < _groups.Count ? _layer.Experts[_groups[g + 1].Expert].Down : default;
-            Multiply(_layer.Experts[group.Expert].Down, firstRow, group, _inner, _innerTiles, scratch, scratch.Gate, next, firstRow);
+            WeightMatrix next = g + 1 < endGroup ? _weights[g + 1].Down : default;
+            Multiply(_weights[g].Down, firstRow, group, _inner, _innerTiles, scratch, scratch.Gate, next, firstRow);
             for (int i = 0; i < group.PairCount; i++)
             {
                 int pair = group.FirstPair + i;
@@ -156,7 +151,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
                     _hiddenTiles.Write(_hidden.Row(_groups.TokenOf[tile + t]), tile, tokens, t, Int4Group32.Bias);
                 }
 
-                _innerTiles.ClearFrom(InnerBlocks, tile, tokens);
+                _innerTiles.ClearFrom(GateUpItems, tile, tokens);
                 first += tokens;
             }
         }
@@ -200,7 +195,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     /// <summary>Rounds a block of inner rows to its group; the last block also makes the padding zero.</summary>
     private void WriteInner(float* values, QuantizedRow row, int block)
     {
-        if (block == InnerBlocks - 1)
+        if (block == GateUpItems - 1)
         {
             ActivationQuantizer.QuantizeFrom(values, BlockRows, row, block);
         }

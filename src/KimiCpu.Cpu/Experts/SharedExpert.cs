@@ -14,7 +14,7 @@ namespace KimiCpu.Cpu;
 /// for all of its experts. Weights as stored with single-precision activations (BF16 ones for BF16 weights where the CPU
 /// multiplies that), or 8-bit copies with rounded ones.
 /// </summary>
-internal sealed unsafe class SharedExpert : IExpertPasses
+internal sealed unsafe class SharedExpert : IDisposable
 {
     /// <summary>
     /// Rows of gate and up in an item of stored weights with one token: about the bytes of 32 rows of INT4. A weight of
@@ -56,9 +56,11 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
 
+    /// <summary>Items of the first pass, of about equal bytes; valid after <see cref="Prepare"/>.</summary>
     public int GateUpItems => _weights is null ? 0 : (_weights.Gate.Rows + _blockRows - 1) / _blockRows;
 
-    public void Prepare(int layer, RoutedRows rows, ExpertGroups groups)
+    /// <summary>Takes a layer and a batch; rounds or gathers activations. May use the pool.</summary>
+    public void Prepare(int layer, RoutedRows rows)
     {
         _weights = _layers[layer];
         _hidden = rows.Hidden;
@@ -128,6 +130,11 @@ internal sealed unsafe class SharedExpert : IExpertPasses
         }
     }
 
+    /// <summary>sum[t, firstRow … firstRow + rows - 1] += the expert's output.</summary>
+    /// <param name="firstRow">A multiple of 32.</param>
+    /// <param name="rows">At most 32.</param>
+    /// <param name="sum">(tokens, hidden).</param>
+    /// <param name="worker">For scratch memory.</param>
     public void Down(int firstRow, int rows, float* sum, int worker)
     {
         if (_weights is null)

@@ -9,6 +9,7 @@ internal sealed class DecodeReads
     private long _steps;
     private long _bytes;
     private double _share;
+    private double _driveShare;
 
     /// <summary>Mean bytes of a step, whoever else was in it; 0 without steps.</summary>
     public double BytesPerStep => _steps > 0 ? (double)_bytes / _steps : 0;
@@ -16,11 +17,16 @@ internal sealed class DecodeReads
     /// <summary>Mean bytes of a step that fall to this call; 0 without steps.</summary>
     public double BytesPerToken => _steps > 0 ? _share / _steps : 0;
 
-    /// <param name="bytes">Read in the step.</param>
+    /// <summary>Mean bytes of a step from drives that fall to this call; 0 without steps.</summary>
+    public double DriveBytesPerToken => _steps > 0 ? _driveShare / _steps : 0;
+
+    /// <param name="bytes">Read from memory in the step.</param>
+    /// <param name="driveBytes">Read from drives in the step.</param>
     /// <param name="calls">That were in the step; each bears the same part of it.</param>
-    public void Add(long bytes, int calls)
+    public void Add(long bytes, long driveBytes, int calls)
     {
         _steps++;
+        _driveShare += (double)driveBytes / calls;
         _bytes += bytes;
         _share += (double)bytes / calls;
     }

@@ -300,7 +300,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             if (job.IsDecoding)
             {
-                job.Reads.Add(_forward.BytesRead, moving.Length);
+                job.Reads.Add(_forward.BytesRead, _forward.DriveBytesRead, moving.Length);
                 _ceiling.NoteStep(_forward.BytesRead);
             }
 

@@ -217,6 +217,7 @@ internal sealed class GenerationJob
                 PrefillTokensPerSecond = prefill > TimeSpan.Zero ? (Prompt.Length - CachedTokens) / prefill.TotalSeconds : 0,
                 DecodeTokensPerSecond = tokens > 1 && decode > TimeSpan.Zero ? (tokens - 1) / decode.TotalSeconds : 0,
                 DecodeBytesPerToken = Reads.BytesPerToken,
+                DecodeDriveBytesPerToken = Reads.DriveBytesPerToken,
                 DecodeBytesPerSecond = bytesPerSecond,
                 MemoryBandwidthShare = ceiling.ShareOf(bytesPerSecond, Reads.BytesPerStep),
             },

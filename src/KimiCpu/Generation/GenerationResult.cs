@@ -86,6 +86,13 @@ public sealed record GenerationTimings(TimeSpan Queued, TimeSpan Prefill, TimeSp
     public double DecodeBytesPerToken { get; init; }
 
     /// <summary>
+    /// Bytes of routed experts that came from drives for a generated token after the first one, on average, since they did
+    /// not fit into memory; what look-ahead read is included. Times <see cref="DecodeTokensPerSecond"/> it is what the drives
+    /// gave. 0 where all weights are in memory.
+    /// </summary>
+    public double DecodeDriveBytesPerToken { get; init; }
+
+    /// <summary>
     /// Bytes per second read while this call decoded, by its steps as a whole, whoever shared them. Alone it is
     /// <see cref="DecodeBytesPerToken"/> times <see cref="DecodeTokensPerSecond"/>. 0 where nothing was decoded.
     /// </summary>

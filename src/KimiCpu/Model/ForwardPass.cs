@@ -30,6 +30,9 @@ internal sealed class ForwardPass
     /// <summary>Bytes that the last pass read from main memory: weights, each once, and the cache of its sequences.</summary>
     public long BytesRead { get; private set; }
 
+    /// <summary>Bytes that came from drives during the last pass, those of look-ahead included; 0 where all weights are in memory.</summary>
+    public long DriveBytesRead { get; private set; }
+
     /// <summary>Called with (layer, rows) after each router's choice; for traces and tests.</summary>
     public Action<int, RoutedRows>? Routed { get; set; }
 
@@ -55,6 +58,7 @@ internal sealed class ForwardPass
 
         Span<float> routedSum = _routedSum.AsSpan(0, sumLength);
         BytesRead = _hotPath.BytesRead(batch);
+        long before = _experts.DriveBytesRead;
         _hotPath.Begin(batch);
         for (int layer = 0; layer < Shape.LayerCount; layer++)
         {
@@ -75,6 +79,8 @@ internal sealed class ForwardPass
         {
             _hotPath.Logits(batch.LogitRows, logits);
         }
+
+        DriveBytesRead = _experts.DriveBytesRead - before;
     }
 
     /// <summary>The first layer after which the residual of a batch row was not finite; -1 where none was.</summary>

@@ -28,9 +28,9 @@ internal static class ModelIdentity
             hash.Append(Encoding.UTF8.GetBytes($"{names[i]} {tensors[i]}\n"));
         }
 
-        TensorEntry[] experts = [.. tensors.Where(IsRoutedExpert)];
+        TensorEntry[] experts = [.. tensors.Where(t => t.IsRoutedExpert)];
         int stride = Math.Max(1, experts.Length / SampledExpertTensors);
-        foreach (TensorEntry tensor in tensors.Where(t => !IsRoutedExpert(t)).Concat(experts.Where((_, i) => i % stride == 0)))
+        foreach (TensorEntry tensor in tensors.Where(t => !t.IsRoutedExpert).Concat(experts.Where((_, i) => i % stride == 0)))
         {
             hash.Append(Sample(checkpoint, tensor));
         }
@@ -38,12 +38,10 @@ internal static class ModelIdentity
         return hash.GetCurrentHashAsUInt128();
     }
 
-    private static bool IsRoutedExpert(TensorEntry tensor) => tensor.Name.Contains(".mlp.experts.", StringComparison.Ordinal);
-
-    private static unsafe ReadOnlySpan<byte> Sample(Checkpoint checkpoint, TensorEntry tensor)
+    private static byte[] Sample(Checkpoint checkpoint, TensorEntry tensor)
     {
         int length = (int)Math.Min(SampleBytes, tensor.Length);
-        return new ReadOnlySpan<byte>(checkpoint.Pointer(tensor) + ((tensor.Length - length) / 2), length);
+        return checkpoint.Files.Read(checkpoint.Shards[tensor.Shard], tensor.Offset + ((tensor.Length - length) / 2), length);
     }
 
     /// <summary>All that the cached values depend on beside the weights.</summary>

@@ -8,18 +8,33 @@ namespace KimiCpu.Weights;
 
 /// <summary>
 /// Turns an open checkpoint into <see cref="ModelWeights"/>: views of the mapping, no copies but of the norms and the
-/// router's bias. Every shape is checked against the configuration on the way.
+/// router's bias, and of all but the routed experts where they are to be in memory of their own. Every shape is checked
+/// against the configuration on the way.
 /// </summary>
-internal static class WeightLoader
+internal sealed class WeightLoader
 {
+    private readonly Checkpoint _checkpoint;
+    private readonly ResidentTensors? _resident;
+
+    private WeightLoader(Checkpoint checkpoint, ResidentTensors? resident)
+    {
+        _checkpoint = checkpoint;
+        _resident = resident;
+    }
+
     /// <param name="checkpoint">Stays open as long as the weights are used.</param>
     /// <param name="progress">Told after every layer: layers done, layers in all.</param>
-    /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration.</exception>
-    public static ModelWeights Load(Checkpoint checkpoint, Action<int, int>? progress = null)
+    /// <param name="resident">Where to read all but the routed experts to; null for views of the mapping.</param>
+    /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration, or cannot be read.</exception>
+    public static ModelWeights Load(Checkpoint checkpoint, Action<int, int>? progress = null, ResidentTensors? resident = null) =>
+        new WeightLoader(checkpoint, resident).Load(progress);
+
+    private ModelWeights Load(Action<int, int>? progress)
     {
+        Checkpoint checkpoint = _checkpoint;
         KimiConfig config = checkpoint.Config;
         ModelShape shape = ShapeOf(config);
-        WeightMatrix embedding = Matrix(checkpoint, "model.embed_tokens", shape.VocabularySize, shape.HiddenSize);
+        WeightMatrix embedding = Matrix("model.embed_tokens", shape.VocabularySize, shape.HiddenSize);
         bool tied = config.TieEmbeddings || !checkpoint.Contains("lm_head.weight");
         var layers = new LayerWeights[shape.LayerCount];
         int done = 0;
@@ -28,7 +43,7 @@ internal static class WeightLoader
             // Norms are read from the files; from a cold drive that is latency, which layers can share.
             Parallel.For(0, layers.Length, layer =>
             {
-                layers[layer] = Layer(checkpoint, shape, layer);
+                layers[layer] = Layer(shape, layer);
                 progress?.Invoke(Interlocked.Increment(ref done), layers.Length);
             });
         }
@@ -42,8 +57,8 @@ internal static class WeightLoader
             Shape = shape,
             Embedding = embedding,
             Layers = layers,
-            FinalNorm = checkpoint.ReadVector("model.norm.weight", shape.HiddenSize),
-            Head = tied ? embedding : Matrix(checkpoint, "lm_head", shape.VocabularySize, shape.HiddenSize),
+            FinalNorm = _checkpoint.ReadVector("model.norm.weight", shape.HiddenSize),
+            Head = tied ? embedding : Matrix("lm_head", shape.VocabularySize, shape.HiddenSize),
         };
     }
 
@@ -78,9 +93,9 @@ internal static class WeightLoader
         };
     }
 
-    private static LayerWeights Layer(Checkpoint checkpoint, ModelShape shape, int layer)
+    private LayerWeights Layer(ModelShape shape, int layer)
     {
-        KimiConfig config = checkpoint.Config;
+        KimiConfig config = _checkpoint.Config;
         string prefix = $"model.layers.{layer}.";
         bool moe = config.IsMoe(layer);
         int sharedSize = config.MoeIntermediateSize * config.SharedExpertCount;
@@ -88,53 +103,53 @@ internal static class WeightLoader
         for (int e = 0; e < experts.Length; e++)
         {
             // One expert stands for its layer; `kimi verify` reads them all.
-            experts[e] = Mlp(checkpoint, $"{prefix}mlp.experts.{e}", shape.HiddenSize, shape.ExpertIntermediateSize, readWeightShape: e == 0);
+            experts[e] = Mlp($"{prefix}mlp.experts.{e}", shape.HiddenSize, shape.ExpertIntermediateSize, routed: true, readWeightShape: e == 0);
         }
 
         return new LayerWeights
         {
-            InputNorm = checkpoint.ReadVector(prefix + "input_layernorm.weight", shape.HiddenSize),
-            Attention = Attention(checkpoint, shape, prefix + "self_attn."),
-            PostAttentionNorm = checkpoint.ReadVector(prefix + "post_attention_layernorm.weight", shape.HiddenSize),
-            Dense = moe ? null : Mlp(checkpoint, prefix + "mlp", shape.HiddenSize, config.IntermediateSize),
-            Router = moe ? Router(checkpoint, shape, prefix + "mlp.gate") : null,
-            Shared = moe && sharedSize > 0 ? Mlp(checkpoint, prefix + "mlp.shared_experts", shape.HiddenSize, sharedSize) : null,
+            InputNorm = _checkpoint.ReadVector(prefix + "input_layernorm.weight", shape.HiddenSize),
+            Attention = Attention(shape, prefix + "self_attn."),
+            PostAttentionNorm = _checkpoint.ReadVector(prefix + "post_attention_layernorm.weight", shape.HiddenSize),
+            Dense = moe ? null : Mlp(prefix + "mlp", shape.HiddenSize, config.IntermediateSize),
+            Router = moe ? Router(shape, prefix + "mlp.gate") : null,
+            Shared = moe && sharedSize > 0 ? Mlp(prefix + "mlp.shared_experts", shape.HiddenSize, sharedSize) : null,
             Experts = experts,
         };
     }
 
-    private static AttentionWeights Attention(Checkpoint checkpoint, ModelShape shape, string prefix)
+    private AttentionWeights Attention(ModelShape shape, string prefix)
     {
         int queryRows = shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize);
         int rank = shape.QueryLoraRank;
         return new AttentionWeights
         {
-            QueryA = rank > 0 ? Matrix(checkpoint, prefix + "q_a_proj", rank, shape.HiddenSize) : default,
-            QueryANorm = rank > 0 ? checkpoint.ReadVector(prefix + "q_a_layernorm.weight", rank) : [],
-            QueryB = rank > 0 ? Matrix(checkpoint, prefix + "q_b_proj", queryRows, rank) : Matrix(checkpoint, prefix + "q_proj", queryRows, shape.HiddenSize),
-            KeyValueA = Matrix(checkpoint, prefix + "kv_a_proj_with_mqa", shape.CacheWidth, shape.HiddenSize),
-            KeyValueANorm = checkpoint.ReadVector(prefix + "kv_a_layernorm.weight", shape.KeyValueLoraRank),
-            KeyValueB = Matrix(checkpoint, prefix + "kv_b_proj", shape.HeadCount * (shape.NopeHeadSize + shape.ValueHeadSize), shape.KeyValueLoraRank),
-            Output = Matrix(checkpoint, prefix + "o_proj", shape.HiddenSize, shape.HeadCount * shape.ValueHeadSize),
+            QueryA = rank > 0 ? Matrix(prefix + "q_a_proj", rank, shape.HiddenSize) : default,
+            QueryANorm = rank > 0 ? _checkpoint.ReadVector(prefix + "q_a_layernorm.weight", rank) : [],
+            QueryB = rank > 0 ? Matrix(prefix + "q_b_proj", queryRows, rank) : Matrix(prefix + "q_proj", queryRows, shape.HiddenSize),
+            KeyValueA = Matrix(prefix + "kv_a_proj_with_mqa", shape.CacheWidth, shape.HiddenSize),
+            KeyValueANorm = _checkpoint.ReadVector(prefix + "kv_a_layernorm.weight", shape.KeyValueLoraRank),
+            KeyValueB = Matrix(prefix + "kv_b_proj", shape.HeadCount * (shape.NopeHeadSize + shape.ValueHeadSize), shape.KeyValueLoraRank),
+            Output = Matrix(prefix + "o_proj", shape.HiddenSize, shape.HeadCount * shape.ValueHeadSize),
         };
     }
 
-    private static RouterWeights Router(Checkpoint checkpoint, ModelShape shape, string stem) => new()
+    private RouterWeights Router(ModelShape shape, string stem) => new()
     {
-        Gate = Matrix(checkpoint, stem, shape.ExpertCount, shape.HiddenSize),
-        CorrectionBias = checkpoint.ReadVector(stem + ".e_score_correction_bias", shape.ExpertCount),
+        Gate = Matrix(stem, shape.ExpertCount, shape.HiddenSize),
+        CorrectionBias = _checkpoint.ReadVector(stem + ".e_score_correction_bias", shape.ExpertCount),
     };
 
-    private static MlpWeights Mlp(Checkpoint checkpoint, string stem, int hidden, int intermediate, bool readWeightShape = true) => new()
+    private MlpWeights Mlp(string stem, int hidden, int intermediate, bool routed = false, bool readWeightShape = true) => new()
     {
-        Gate = Matrix(checkpoint, stem + ".gate_proj", intermediate, hidden, readWeightShape),
-        Up = Matrix(checkpoint, stem + ".up_proj", intermediate, hidden, readWeightShape),
-        Down = Matrix(checkpoint, stem + ".down_proj", hidden, intermediate, readWeightShape),
+        Gate = Matrix(stem + ".gate_proj", intermediate, hidden, routed, readWeightShape),
+        Up = Matrix(stem + ".up_proj", intermediate, hidden, routed, readWeightShape),
+        Down = Matrix(stem + ".down_proj", hidden, intermediate, routed, readWeightShape),
     };
 
-    private static unsafe WeightMatrix Matrix(Checkpoint checkpoint, string stem, int rows, int columns, bool readWeightShape = true)
+    private unsafe WeightMatrix Matrix(string stem, int rows, int columns, bool routed = false, bool readWeightShape = true)
     {
-        StoredMatrix stored = checkpoint.ResolveMatrix(stem, rows, columns, readWeightShape);
+        StoredMatrix stored = _checkpoint.ResolveMatrix(stem, rows, columns, readWeightShape);
         WeightFormat format = stored.Format switch
         {
             StoredFormat.Float32 => WeightFormat.Float32,
@@ -143,7 +158,9 @@ internal static class WeightLoader
             StoredFormat.Float8Block => WeightFormat.Float8Block,
             _ => WeightFormat.Int4Group32,
         };
-        byte* scales = stored.Scales is { } entry ? checkpoint.Pointer(entry) : null;
-        return new WeightMatrix(format, rows, columns, checkpoint.Pointer(stored.Data), scales, stored.BlockRows, stored.BlockColumns);
+        ResidentTensors? resident = routed ? null : _resident;
+        return new WeightMatrix(format, rows, columns, Bytes(stored.Data), stored.Scales is { } entry ? Bytes(entry) : null, stored.BlockRows, stored.BlockColumns);
+
+        byte* Bytes(TensorEntry tensor) => resident is null ? _checkpoint.Pointer(tensor) : resident.Load(tensor);
     }
 }

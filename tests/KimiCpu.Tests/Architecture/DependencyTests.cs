@@ -24,8 +24,9 @@ internal sealed partial class DependencyTests
     /// <summary>Which namespaces each one inside KimiCpu may use; exceptions and options of the root are everybody's.</summary>
     private static readonly Dictionary<string, string[]> s_namespaces = new()
     {
-        ["Weights"] = ["Checkpoints", "Compute"],
+        ["Weights"] = ["Checkpoints", "Compute", "Cpu"],
         ["Model"] = ["Compute"],
+        ["Planning"] = ["Checkpoints", "Compute", "Cpu"],
         ["Tokens"] = ["Checkpoints"],
         ["Constraints"] = ["Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],

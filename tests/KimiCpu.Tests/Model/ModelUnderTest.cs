@@ -24,14 +24,24 @@ public enum Backend
 internal sealed class ModelUnderTest : IDisposable
 {
     private readonly Checkpoint _checkpoint;
+    private readonly LoadedWeights _loaded;
     private readonly CpuBackend? _cpu;
     private readonly IHotPath _hotPath;
     private readonly IRoutedExperts _experts;
 
-    public ModelUnderTest(string folder, Backend backend, int? threads = null, CpuTopology? topology = null)
+    /// <param name="folder">Of the checkpoint.</param>
+    /// <param name="backend">What computes.</param>
+    /// <param name="threads">Null for the default.</param>
+    /// <param name="topology">A made-up machine.</param>
+    /// <param name="slotBytes">Memory for experts that are read from the files; null for the mapping. Smaller than an expert stands for one.</param>
+    /// <param name="store">How they are read.</param>
+    /// <param name="wrap">Puts something between the store and the files.</param>
+    public ModelUnderTest(
+        string folder, Backend backend, int? threads = null, CpuTopology? topology = null, long? slotBytes = null, TieredStoreOptions? store = null, Func<IWeightFiles, IWeightFiles>? wrap = null)
     {
         _checkpoint = Checkpoint.Open(folder);
-        Weights = WeightLoader.Load(_checkpoint);
+        _loaded = new LoadedWeights(_checkpoint, new ExpertMemoryPlan(slotBytes, "test"), wrap: wrap);
+        Weights = _loaded.Model;
         if (backend == Backend.Reference)
         {
             _hotPath = new ReferenceHotPath(Weights);
@@ -40,7 +50,8 @@ internal sealed class ModelUnderTest : IDisposable
         else
         {
             ComputePrecision precision = backend == Backend.CpuExact ? ComputePrecision.Exact : ComputePrecision.Fast;
-            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, SimulatedTopology = topology, Int8HotPath = backend == Backend.CpuInt8 });
+            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, SimulatedTopology = topology, Int8HotPath = backend == Backend.CpuInt8, ExpertFiles = _loaded.ExpertFiles, Store = store ?? new TieredStoreOptions { Bytes = slotBytes ?? 0 } });
+            _loaded.GiveBack(_cpu.Replaced);
             _hotPath = _cpu.HotPath;
             _experts = _cpu.Experts;
         }
@@ -56,6 +67,9 @@ internal sealed class ModelUnderTest : IDisposable
     public KvCache Cache { get; }
 
     public IHotPath HotPath => _hotPath;
+
+    /// <summary>Of the CPU backends with experts in files.</summary>
+    public TieredExpertStore Store => (TieredExpertStore)_cpu!.Store;
 
     /// <summary>Of the CPU backends.</summary>
     public WorkerPool Pool => _cpu!.Pool;
@@ -117,6 +131,7 @@ internal sealed class ModelUnderTest : IDisposable
         }
 
         _cpu?.Dispose();
+        _loaded.Dispose();
         _checkpoint.Dispose();
     }
 }

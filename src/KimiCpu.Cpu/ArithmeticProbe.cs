@@ -3,10 +3,9 @@
 
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using KimiCpu.Cpu;
 using KimiCpu.Cpu.Kernels;
 
-namespace KimiCpu.Cli.Bench;
+namespace KimiCpu.Cpu;
 
 /// <summary>
 /// Single-precision multiply-adds per second of a pool's threads in registers, at the widest vectors: the ceiling of the

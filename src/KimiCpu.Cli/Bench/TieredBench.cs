@@ -1,0 +1,120 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Model;
+using KimiCpu.Planning;
+
+namespace KimiCpu.Cli.Bench;
+
+/// <summary>Decoding with experts in one amount of memory.</summary>
+/// <param name="SlotBytes">Memory for experts; null for the mapping and the system's page cache.</param>
+/// <param name="ResidentShare">Of all experts; for the mapping what the limit would hold.</param>
+/// <param name="TokensPerSecond">Over all measured tokens.</param>
+/// <param name="HitRate">Experts that were there when a step needed them; NaN for the mapping.</param>
+/// <param name="MissedBytes">Of experts that were not, for each token.</param>
+/// <param name="ReadBytes">From the drive for each token, look-ahead included.</param>
+/// <param name="Drive">What large random reads bring, measured before and after, in bytes per second.</param>
+internal sealed record TieredResult(long? SlotBytes, double ResidentShare, double TokensPerSecond, double HitRate, double MissedBytes, double ReadBytes, double Drive)
+{
+    /// <summary>Tokens per second if nothing but the missing bytes took time.</summary>
+    public double Bound => Drive / MissedBytes;
+
+    public double ShareOfBound => TokensPerSecond / Bound;
+}
+
+/// <summary>Decodes a checkpoint that is larger than memory: from slots of several sizes, and from its mapping.</summary>
+internal sealed class TieredBench(string folder, TieredBenchOptions options, CancellationToken cancellationToken)
+{
+    private static readonly TimeSpan s_probe = TimeSpan.FromSeconds(2);
+
+    /// <summary>The last run from slots.</summary>
+    public StoreTimeline? Timeline { get; private set; }
+
+    /// <param name="slotBytes">Null for the mapping.</param>
+    /// <param name="memory">What all experts together have to share, for the mapping.</param>
+    public TieredResult Measure(long? slotBytes, long memory)
+    {
+        FileCache.TryDrop(folder);
+        TieredStoreOptions? store = slotBytes is { } bytes
+            ? new TieredStoreOptions { Bytes = bytes, ReadsOfDrive = options.Reads, PieceBytes = options.PieceBytes, Policy = (layers, experts) => EvictionPolicies.Make(options.Policy, layers, experts) }
+            : null;
+        using var model = new OpenedModel(folder, options.Cpu, store);
+        double before = ProbeDrive();
+        var run = new DecodeRun(model, options.Seed, cancellationToken);
+        run.Decode(options.WarmUp);
+        long read = model.Store?.DriveBytesRead ?? 0;
+        (long hits, long missing) = Count(model.Store);
+        Timeline = model.Store is { } tiered ? new StoreTimeline(tiered) : Timeline;
+        double seconds = run.Decode(options.Tokens);
+        if (model.Store is not null)
+        {
+            Timeline!.Stop();
+        }
+
+        long all = model.Weights.Layers.Sum(l => (long)l.Experts.Length);
+        long expertBytes = model.Weights.Layers.First(l => l.IsMoe).Experts[0].TotalBytes;
+        (long hitsAfter, long missingAfter) = Count(model.Store);
+        double drive = (before + ProbeDrive()) / 2;
+        double resident = slotBytes is null ? (double)memory / (all * expertBytes) : (double)model.Store!.Slots / all;
+        return new TieredResult(
+            slotBytes,
+            Math.Min(1, resident),
+            options.Tokens / seconds,
+            slotBytes is null ? double.NaN : (double)(hitsAfter - hits) / (hitsAfter - hits + missingAfter - missing),
+            slotBytes is null ? double.NaN : (double)(missingAfter - missing) * expertBytes / options.Tokens,
+            slotBytes is null ? double.NaN : (double)(model.Store!.DriveBytesRead - read) / options.Tokens,
+            drive);
+    }
+
+    private static (long Hits, long Missing) Count(TieredExpertStore? store) => store is null ? (0, 0) : (store.Counters.Hits, store.Counters.Misses + store.Counters.Late);
+
+    private double ProbeDrive() =>
+        DriveBandwidthProbe.Measure([.. Directory.GetFiles(folder, "*.safetensors")], s_probe, cancellationToken)?.BytesPerSecond ?? double.NaN;
+
+    /// <summary>Random tokens one after another.</summary>
+    private sealed class DecodeRun(OpenedModel model, int seed, CancellationToken cancellationToken)
+    {
+        private readonly Random _random = new(seed);
+        private readonly KvSequence _sequence = new KvCache(model.HotPath, long.MaxValue, model.Weights.Shape.MaxPositions).CreateSequence();
+        private readonly float[] _logits = new float[model.Weights.Shape.VocabularySize];
+
+        public double Decode(int tokens)
+        {
+            long start = Stopwatch.GetTimestamp();
+            for (int i = 0; i < tokens; i++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                _sequence.TryExtend(1);
+                var batch = new RaggedBatch();
+                batch.Add([_random.Next(_logits.Length)], _sequence.Length, _sequence.Pages, LogitsWanted.Last);
+                model.Forward.Run(batch, _logits);
+                _sequence.Advance(1);
+            }
+
+            return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+    }
+}
+
+/// <summary>How a <see cref="TieredBench"/> measures.</summary>
+internal sealed record TieredBenchOptions
+{
+    public required CpuBackendOptions Cpu { get; init; }
+
+    public required string Policy { get; init; }
+
+    /// <summary>Tokens before the measurement, which fill the slots.</summary>
+    public required int WarmUp { get; init; }
+
+    public required int Tokens { get; init; }
+
+    /// <summary>Reads in flight.</summary>
+    public required int Reads { get; init; }
+
+    public required int PieceBytes { get; init; }
+
+    public int Seed { get; init; } = 1;
+}

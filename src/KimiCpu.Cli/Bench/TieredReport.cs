@@ -1,0 +1,116 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using KimiCpu.Cli.Commands;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Cli.Bench;
+
+/// <summary>Runs the tiered bench over several sizes and says how near each comes to its bound, and how far it is ahead of plain mapping.</summary>
+internal static class TieredReport
+{
+    /// <param name="subject">What is measured, as the user named it.</param>
+    /// <param name="folder">Of the checkpoint.</param>
+    /// <param name="limit">Memory for the whole process, page cache included; null for none.</param>
+    /// <param name="sizes">Of slots.</param>
+    /// <param name="mapped">Whether plain mapping is measured too.</param>
+    /// <param name="options">How.</param>
+    /// <param name="timeline">SVG file of the last run from slots; null for none.</param>
+    /// <param name="json">In place of a table.</param>
+    /// <param name="streams">Where to write.</param>
+    /// <param name="cancellationToken">Ends it between tokens.</param>
+    public static void Run(
+        string subject, string folder, long? limit, IReadOnlyList<long> sizes, bool mapped, TieredBenchOptions options, string? timeline, bool json, CliStreams streams, CancellationToken cancellationToken)
+    {
+        FileCache.TryDrop(folder);
+        using MemoryLimit? group = limit is { } bytes ? MemoryLimit.TrySet(bytes) : null;
+        string memory = limit is null ? "no limit on memory"
+            : group is not null ? $"{InspectCommand.Bytes(limit.Value)} of memory by a control group"
+            : "no control group may be made here, so that only the slots are limited and the page cache is not";
+        var bench = new TieredBench(folder, options, cancellationToken);
+        var results = new List<TieredResult>();
+        using (var progress = new ProgressLine(streams, "Measuring"))
+        {
+            int runs = sizes.Count + (mapped ? 1 : 0);
+            foreach (long size in sizes)
+            {
+                results.Add(bench.Measure(size, limit ?? size));
+                progress.Report("size", results.Count, runs);
+            }
+
+            if (mapped)
+            {
+                group?.DropCache();
+                results.Add(bench.Measure(null, limit ?? long.MaxValue));
+            }
+        }
+
+        if (timeline is not null && bench.Timeline is { } recorded)
+        {
+            File.WriteAllText(timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(sizes[^1])}, the rest from the drive", recorded, seconds: 3));
+        }
+
+        double? plain = mapped ? results[^1].TokensPerSecond : null;
+        if (json)
+        {
+            streams.Output.WriteLine(ToJson(subject, memory, plain, results));
+            return;
+        }
+
+        streams.Output.WriteLine($"{subject}: {memory}; drive measured around each run");
+        TextTable.Write(streams, ["experts in", ">resident", ">tokens/s", ">hits", ">missed/token", ">read/token", ">drive", ">of bound", ">x mapping"], results.Select(r => Row(r, plain)));
+    }
+
+    private static string[] Row(TieredResult r, double? plain) =>
+    [
+        r.SlotBytes is { } bytes ? InspectCommand.Bytes(bytes) : "mapping",
+        Text(r.ResidentShare, "P0"),
+        Text(r.TokensPerSecond, "F2"),
+        Text(r.HitRate, "F2"),
+        Size(r.MissedBytes),
+        Size(r.ReadBytes),
+        $"{Size(r.Drive)}/s",
+        Text(r.ShareOfBound, "F2"),
+        plain is { } p && r.SlotBytes is not null ? Text(r.TokensPerSecond / p, "F1") : "",
+    ];
+
+    private static string Text(double value, string format) => double.IsFinite(value) ? value.ToString(format, CultureInfo.InvariantCulture) : "";
+
+    private static string Size(double bytes) => double.IsFinite(bytes) ? InspectCommand.Bytes((long)bytes) : "";
+
+    private static string ToJson(string subject, string memory, double? plain, List<TieredResult> results) => JsonText.Write(json =>
+    {
+        json.WriteString("subject", subject);
+        json.WriteString("memory", memory);
+        json.WriteStartArray("results");
+        foreach (TieredResult r in results)
+        {
+            json.WriteStartObject();
+            Number("slot_bytes", r.SlotBytes ?? double.NaN);
+            Number("resident_share", r.ResidentShare);
+            Number("tokens_per_second", r.TokensPerSecond);
+            Number("hit_rate", r.HitRate);
+            Number("missed_bytes_per_token", r.MissedBytes);
+            Number("read_bytes_per_token", r.ReadBytes);
+            Number("drive_bytes_per_second", r.Drive);
+            Number("share_of_bound", r.ShareOfBound);
+            Number("times_mapping", r.TokensPerSecond / plain ?? double.NaN);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+
+        void Number(string name, double value)
+        {
+            if (double.IsFinite(value))
+            {
+                json.WriteNumber(name, value);
+            }
+            else
+            {
+                json.WriteNull(name);
+            }
+        }
+    });
+}

@@ -1,0 +1,66 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using KimiCpu.Cli.Plan;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Planning;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary><c>kimi plan</c>.</summary>
+internal static class PlanCommand
+{
+    public static Command Make(CliStreams streams)
+    {
+        var subject = new Argument<string>("DIR|MODEL-NAME")
+        {
+            Description = $"Checkpoint folder, or a model by name: {string.Join(", ", KnownModels.Names)}. Default: {KnownModels.Default}.",
+            DefaultValueFactory = _ => KnownModels.Default,
+        };
+        var options = new PlanOptions();
+        var json = new Option<bool>("--json") { Description = "JSON instead of text." };
+        var chart = new Option<string?>("--chart") { Description = "Also draw what lives where, and tokens/s over memory size, as SVG.", HelpName = "FILE" };
+        var command = new Command(
+            "plan",
+            "Says before anything is downloaded or loaded what would live where, how fast it would be, what decides that, and which upgrade would help most. "
+            + "Measures this machine, or takes another one from the options; reads headers and some seconds of the files' data, writes nothing.")
+        {
+            subject,
+        };
+        options.AddTo(command);
+        command.Add(chart);
+        command.Add(json);
+        command.SetAction((parsed, cancellationToken) =>
+        {
+            MachineSketch sketch = options.Machine(parsed);
+            RunningCost? cost = options.Cost(parsed);
+            int context = options.ContextLength(parsed);
+            PlanSubject model = PlanSubject.Open(parsed.GetValue(subject)!);
+            PlanMachine machine;
+            using (var progress = new ProgressLine(streams, "Measuring"))
+            {
+                int step = 0;
+                machine = MachineProbe.Complete(sketch, model.Folder, what => progress.Report(what, ++step, step), cancellationToken);
+            }
+
+            var plan = new MachinePlan(model, machine, context, parsed.GetValue(options.Int8HotPath));
+            if (parsed.GetValue(chart) is { } file)
+            {
+                File.WriteAllText(file, PlanChart.Draw(plan));
+            }
+
+            if (parsed.GetValue(json))
+            {
+                streams.Output.WriteLine(PlanJson.Write(plan, cost));
+            }
+            else
+            {
+                new PlanReport(streams, plan).Write(cost);
+            }
+
+            return Task.FromResult(KimiCommand.Ok);
+        });
+        return command;
+    }
+}

@@ -1,0 +1,64 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using KimiCpu.Cli.Bench;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary>The options of <c>kimi bench --expert-memory</c>.</summary>
+internal sealed class TieredOptions
+{
+    private readonly Option<string?> _sizes = new("--expert-memory") { Description = "Decode with experts in slots of this memory, the others from the drive, and with plain mapping; several sizes separated by commas. Use --shape k2-experts, or one with skew=N for uneven routing.", HelpName = "SIZE,SIZE" };
+
+    private readonly Option<string?> _limit = new("--memory-limit") { Description = "With --expert-memory: memory for the whole process, page cache included, by a control group (Linux).", HelpName = "SIZE" };
+
+    private readonly Option<bool> _noMapping = new("--no-mapping") { Description = "With --expert-memory: leave plain mapping out." };
+
+    private readonly Option<string> _policy = new("--policy") { Description = $"With --expert-memory: which expert gives way ({string.Join(", ", EvictionPolicies.Names)}).", DefaultValueFactory = _ => EvictionPolicies.Default, HelpName = "NAME" };
+
+    private readonly Option<int> _warmUp = new("--warm-up") { Description = "With --expert-memory: tokens before the measured ones.", DefaultValueFactory = _ => 40, HelpName = "N" };
+
+    private readonly Option<int> _reads = new("--reads") { Description = "With --expert-memory: reads in flight.", DefaultValueFactory = _ => new TieredStoreOptions { Bytes = 0 }.ReadsOfDrive, HelpName = "N" };
+
+    private readonly Option<string> _piece = new("--read-size") { Description = "With --expert-memory: most bytes of a read.", DefaultValueFactory = _ => $"{new TieredStoreOptions { Bytes = 0 }.PieceBytes >> 20}MiB", HelpName = "SIZE" };
+
+    private readonly Option<string?> _timeline = new("--timeline") { Description = "With --expert-memory: draw reads, computing and waiting of the last size, as SVG.", HelpName = "FILE" };
+
+    public void AddTo(Command command)
+    {
+        foreach (Option option in new Option[] { _sizes, _limit, _noMapping, _policy, _warmUp, _reads, _piece, _timeline })
+        {
+            command.Add(option);
+        }
+    }
+
+    public bool AreUsed(ParseResult parsed) => parsed.GetValue(_sizes) is not null;
+
+    public void Run(ParseResult parsed, string subject, string folder, CpuBackendOptions cpu, int tokens, bool json, CliStreams streams, CancellationToken cancellationToken)
+    {
+        const int Unit = KimiCpu.Compute.IWeightFiles.Alignment;
+        var options = new TieredBenchOptions
+        {
+            Cpu = cpu,
+            Policy = parsed.GetValue(_policy)!,
+            WarmUp = parsed.GetValue(_warmUp),
+            Tokens = tokens,
+            Reads = Math.Clamp(parsed.GetValue(_reads), 1, 256),
+            PieceBytes = (int)Math.Clamp(Quantity.Bytes("--read-size", parsed.GetValue(_piece)!) / Unit, 1, (1 << 30) / Unit) * Unit,
+        };
+        TieredReport.Run(
+            subject,
+            folder,
+            parsed.GetValue(_limit) is { } limit ? (long)Quantity.Bytes("--memory-limit", limit) : null,
+            [.. parsed.GetValue(_sizes)!.Split(',').Select(s => (long)Quantity.Bytes("--expert-memory", s))],
+            !parsed.GetValue(_noMapping),
+            options,
+            parsed.GetValue(_timeline),
+            json,
+            streams,
+            cancellationToken);
+    }
+}

@@ -1,0 +1,44 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// The memory of all slots, one block in huge pages; taken from the system only as slots are filled. The only owner of it.
+/// </summary>
+internal sealed unsafe class SlotMemory : IDisposable
+{
+    /// <summary>Slots from here on begin at huge pages of their own, so that each can be given back.</summary>
+    private const long LargeSlot = 16L << 20;
+
+    private readonly AlignedBuffer<byte> _block;
+
+    /// <param name="slots">1 or more.</param>
+    /// <param name="expertBytes">Of the largest expert with its alignment.</param>
+    public SlotMemory(int slots, long expertBytes)
+    {
+        SlotBytes = BytesOfSlot(expertBytes);
+        _block = new AlignedBuffer<byte>(checked((slots * SlotBytes) + IWeightFiles.Alignment));
+    }
+
+    public long SlotBytes { get; }
+
+    public static long BytesOfSlot(long expertBytes)
+    {
+        long unit = expertBytes >= LargeSlot ? (long)HugePages.Bytes : IWeightFiles.Alignment;
+        return (expertBytes + unit - 1) / unit * unit;
+    }
+
+    /// <summary>First byte of a slot.</summary>
+    public byte* this[int slot] => (byte*)(((nuint)_block.Pointer + IWeightFiles.Alignment - 1) / IWeightFiles.Alignment * IWeightFiles.Alignment) + (slot * SlotBytes);
+
+    /// <summary>The system may have the slot's memory for something else; its contents are lost.</summary>
+    public void GiveBack(int slot) => HugePages.GiveBack(this[slot], (nuint)SlotBytes);
+
+    /// <summary>Leaves the memory to the end of the process: a read that nobody can stop may still write to it.</summary>
+    public void Abandon() => _block.Abandon();
+
+    public void Dispose() => _block.Dispose();
+}

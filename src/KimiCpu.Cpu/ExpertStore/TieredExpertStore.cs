@@ -1,0 +1,518 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using KimiCpu.Compute;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// Experts that do not fit into memory: a fixed number of slots, filled from the drives past the page cache. Missing experts
+/// are read while those that are there are computed; the router's look-ahead begins reads a layer early. Nothing of the
+/// experts is ever read through the mapping, so that a file that is cut or a drive that fails costs the step an exception
+/// and nothing else.
+/// </summary>
+internal sealed unsafe class TieredExpertStore : IExpertStore
+{
+    private const int NoSlot = -1;
+
+    private readonly ModelWeights _weights;
+    private readonly ExpertFiles _files;
+    private readonly TieredStoreOptions _options;
+    private readonly SlotTable _table;
+    private readonly SlotMemory _memory;
+    private readonly DriveReaders _readers;
+
+    /// <summary>Guards the table, the slots' contents and the lists below. Reading threads take it only to say that an expert is there.</summary>
+    private readonly object _gate = new();
+    private readonly ExpertRead?[] _reads;
+    private readonly MlpWeights?[] _contents;
+    private readonly int[] _wantedKeys;
+    private readonly int[] _slots;
+    private readonly bool[] _received;
+    private readonly Exception?[] _errors;
+    private readonly List<int> _expectedSlots = [];
+    private readonly bool[] _isExpected;
+    private readonly Stack<int> _retired = [];
+    private int _wanted;
+    private int _requestedFrom;
+    private int _requestedEnd;
+    private int _layer = -1;
+    private Exception? _fillError;
+    private bool _disposed;
+
+    /// <param name="weights">Formats and shapes; the experts' pointers are not followed.</param>
+    /// <param name="files">Where the experts lie; stays the caller's.</param>
+    /// <param name="options">How large, and what it does.</param>
+    public TieredExpertStore(ModelWeights weights, ExpertFiles files, TieredStoreOptions options)
+    {
+        _weights = weights;
+        _files = files;
+        _options = options;
+        int experts = weights.Shape.ExpertCount;
+        SlotBytes = SlotMemory.BytesOfSlot(LargestExpert(files));
+        Slots = (int)Math.Min(options.Bytes / SlotBytes, experts * (long)weights.Layers.Count(l => l.IsMoe));
+        if (Slots < 1)
+        {
+            throw new ArgumentOutOfRangeException(nameof(options), options.Bytes, $"An expert takes {SlotBytes:N0} bytes of memory.");
+        }
+
+        _table = new SlotTable(Slots, weights.Layers.Length, experts, options.Policy(weights.Layers.Length, experts));
+        _reads = new ExpertRead?[Slots];
+        _contents = new MlpWeights?[Slots];
+        _isExpected = new bool[Slots];
+        _wantedKeys = new int[experts];
+        _slots = new int[experts];
+        _received = new bool[experts];
+        _errors = new Exception?[experts];
+        _memory = new SlotMemory(Slots, SlotBytes);
+        _readers = new DriveReaders(files, options.ReadsOfDrive, Finished);
+    }
+
+    /// <summary>Experts that there is room for.</summary>
+    public int Slots { get; }
+
+    /// <summary>Bytes of a slot.</summary>
+    public long SlotBytes { get; }
+
+    /// <summary>Told how long a step could not go on: when it began and ended to wait (<see cref="Stopwatch"/> ticks). For timelines.</summary>
+    public Action<long, long>? StepWaited { get; set; }
+
+    /// <summary>Slots whose memory the system has for something else at present.</summary>
+    public int RetiredSlots => Slots - _table.Capacity;
+
+    public StoreCounters Counters { get; } = new();
+
+    public long DriveBytesRead => _readers.BytesRead;
+
+    public DriveReaders Readers => _readers;
+
+    public MlpWeights this[int place] => _contents[_slots[place]]!;
+
+    public void Begin(int layer, ReadOnlySpan<int> experts)
+    {
+        lock (_gate)
+        {
+            if (layer <= _layer)
+            {
+                _table.BeginStep();
+                KeepMemory();
+            }
+
+            _layer = layer;
+            _wanted = experts.Length;
+            (_requestedFrom, _requestedEnd) = (0, 0);
+            for (int place = 0; place < experts.Length; place++)
+            {
+                int key = KeyOf(layer, experts[place]);
+                (_wantedKeys[place], _slots[place], _received[place], _errors[place]) = (key, NoSlot, false, null);
+                _table.Use(key);
+            }
+        }
+    }
+
+    /// <summary>All that a layer needs where there is room for it; else half of the slots, so that the other half can be filled meanwhile.</summary>
+    public int WaveEnd(int first) => _wanted <= _table.Capacity ? _wanted : Math.Min(_wanted, first + Math.Max(1, _table.Capacity / 2));
+
+    public void Request(int first, int end)
+    {
+        lock (_gate)
+        {
+            Debug.Assert(first == _requestedEnd, "Waves are requested one after another.");
+            _requestedEnd = end;
+
+            // What is there is held before anything else takes its slot.
+            for (int place = first; place < end; place++)
+            {
+                Hold(place);
+            }
+
+            TakeSlots();
+            if (end == _wanted)
+            {
+                DropExpected();
+            }
+        }
+    }
+
+    public int Receive(int first, int end, Span<int> ready)
+    {
+        lock (_gate)
+        {
+            long start = Stopwatch.GetTimestamp();
+            while (true)
+            {
+                int count = 0;
+                bool all = true;
+                for (int place = first; place < end; place++)
+                {
+                    if (_received[place])
+                    {
+                        continue;
+                    }
+
+                    all = false;
+                    if (_slots[place] != NoSlot && _reads[_slots[place]] is null)
+                    {
+                        _received[place] = true;
+                        ready[count++] = place;
+                    }
+                }
+
+                if (count > 0 || all)
+                {
+                    long now = Stopwatch.GetTimestamp();
+                    Counters.Wait(now - start);
+                    StepWaited?.Invoke(start, now);
+                    return count;
+                }
+
+                Wait(first, end, start);
+            }
+        }
+    }
+
+    public void Release(int first, int end)
+    {
+        lock (_gate)
+        {
+            for (int place = first; place < end; place++)
+            {
+                Unhold(place);
+            }
+
+            TakeSlots();
+        }
+    }
+
+    public void End()
+    {
+        lock (_gate)
+        {
+            for (int place = 0; place < _wanted; place++)
+            {
+                Unhold(place);
+            }
+
+            _wanted = 0;
+            (_requestedFrom, _requestedEnd) = (0, 0);
+        }
+    }
+
+    public void Expect(int layer, ReadOnlySpan<int> experts)
+    {
+        lock (_gate)
+        {
+            foreach (int expert in experts)
+            {
+                // Room for what this layer still needs comes first.
+                if (_expectedSlots.Count >= _table.Capacity - _wanted - 1 || _expectedSlots.Count >= _table.Capacity / 2)
+                {
+                    return;
+                }
+
+                int key = KeyOf(layer, expert);
+                int slot = _table.Find(key);
+                if (slot < 0 && !TryRead(key, ReadUrgency.Expected, out slot))
+                {
+                    return;
+                }
+
+                if (!_isExpected[slot])
+                {
+                    _table.Pin(slot);
+                    _expectedSlots.Add(slot);
+                    _isExpected[slot] = true;
+                }
+            }
+        }
+    }
+
+    /// <summary>Fills free slots with experts, in the order given, whenever the drives have nothing better to do.</summary>
+    public void Warm(IEnumerable<int> keys)
+    {
+        lock (_gate)
+        {
+            foreach (int key in keys)
+            {
+                if (_table.FreeSlots == 0)
+                {
+                    return;
+                }
+
+                if (_table.Find(key) < 0)
+                {
+                    TryRead(key, ReadUrgency.Warming, out _);
+                }
+            }
+        }
+    }
+
+    /// <summary>Fills all slots, and returns when the experts are there.</summary>
+    /// <param name="progress">Told while they come in: mebibytes done, mebibytes in all. May throw to stop.</param>
+    /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails.</exception>
+    public void Fill(Action<int, int>? progress)
+    {
+        int experts = _weights.Shape.ExpertCount;
+        IEnumerable<int> all = Enumerable.Range(0, experts).SelectMany(e => Enumerable.Range(0, _weights.Layers.Length).Where(l => _weights.Layers[l].IsMoe).Select(l => KeyOf(l, e)));
+        long start = Stopwatch.GetTimestamp();
+        lock (_gate)
+        {
+            _fillError = null;
+            Warm(all);
+            try
+            {
+                while (_fillError is null && _reads.Count(r => r is not null) is > 0 and int reading)
+                {
+                    int inUse = _table.Capacity - _table.FreeSlots;
+                    progress?.Invoke((int)((inUse - reading) * SlotBytes >> 20), (int)(inUse * SlotBytes >> 20));
+                    ThrowIfSilent(Array.Find(_reads, r => r is not null)!, start);
+                    Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
+                }
+
+                if (_fillError is { } error)
+                {
+                    throw error;
+                }
+            }
+            finally
+            {
+                AbandonWarming();
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+            Monitor.PulseAll(_gate);
+        }
+
+        if (_readers.Stop())
+        {
+            _memory.Dispose();
+        }
+        else
+        {
+            _memory.Abandon();
+        }
+    }
+
+    private static long LargestExpert(ExpertFiles files)
+    {
+        long largest = 0;
+        for (int layer = 0; layer < files.LayerCount; layer++)
+        {
+            for (int expert = 0; expert < files.ExpertsOf(layer); expert++)
+            {
+                largest = Math.Max(largest, new ExpertLayout(files.Of(layer, expert)).SlotBytes);
+            }
+        }
+
+        return largest;
+    }
+
+    /// <summary>Leaves out what is still to be filled ahead.</summary>
+    private void AbandonWarming()
+    {
+        for (int slot = 0; slot < _reads.Length; slot++)
+        {
+            if (_reads[slot] is { Urgency: ReadUrgency.Warming } read && _readers.TryAbandon(read))
+            {
+                Forget(slot, null);
+            }
+        }
+    }
+
+    private int KeyOf(int layer, int expert) => (layer * _weights.Shape.ExpertCount) + expert;
+
+    /// <summary>Gives memory back that the system needs, or takes again what it has too much of; one expert at least stays.</summary>
+    private void KeepMemory()
+    {
+        long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
+        if (slots > 0)
+        {
+            Span<int> retired = new int[Math.Min(slots + 1, _table.Capacity)];
+            foreach (int slot in retired[.._table.Shrink(retired)])
+            {
+                _contents[slot] = null;
+                _memory.GiveBack(slot);
+                _retired.Push(slot);
+            }
+        }
+
+        for (; slots < 0 && _retired.TryPop(out int slot); slots++)
+        {
+            _table.Restore(slot);
+        }
+    }
+
+    /// <summary>Holds the slot of a place where its expert is there or on its way.</summary>
+    private bool Hold(int place)
+    {
+        int slot = _table.Find(_wantedKeys[place]);
+        if (slot < 0)
+        {
+            return false;
+        }
+
+        _table.Pin(slot);
+        _slots[place] = slot;
+        if (_reads[slot] is { } read)
+        {
+            _readers.Hurry(read);
+            Counters.Late++;
+        }
+        else
+        {
+            Counters.Hits++;
+        }
+
+        return true;
+    }
+
+    private void Unhold(int place)
+    {
+        if (_slots[place] != NoSlot)
+        {
+            _table.Unpin(_slots[place]);
+            _slots[place] = NoSlot;
+        }
+    }
+
+    /// <summary>Gives slots to what has been requested, in order; what finds none gets it when others are released or done.</summary>
+    private void TakeSlots()
+    {
+        for (; _requestedFrom < _requestedEnd; _requestedFrom++)
+        {
+            if (_slots[_requestedFrom] != NoSlot || _received[_requestedFrom] || _errors[_requestedFrom] is not null || Hold(_requestedFrom))
+            {
+                continue;
+            }
+
+            if (!TryRead(_wantedKeys[_requestedFrom], ReadUrgency.Needed, out int slot))
+            {
+                return;
+            }
+
+            _table.Pin(slot);
+            _slots[_requestedFrom] = slot;
+            Counters.Misses++;
+        }
+    }
+
+    private bool TryRead(int key, ReadUrgency urgency, out int slot)
+    {
+        if (!_table.TryTake(key, out slot, out _))
+        {
+            return false;
+        }
+
+        int experts = _weights.Shape.ExpertCount;
+        (int layer, int expert) = (key / experts, key % experts);
+        _contents[slot] = null;
+        var read = new ExpertRead(layer, expert, slot, _memory[slot], new ExpertLayout(_files.Of(layer, expert)), _options.PieceBytes, urgency);
+        _reads[slot] = read;
+        _readers.Start(read);
+        return true;
+    }
+
+    /// <summary>On a reading thread: an expert is there, or failed.</summary>
+    private void Finished(ExpertRead read)
+    {
+        lock (_gate)
+        {
+            if (read.Error is null)
+            {
+                _contents[read.Slot] = read.Layout.At(read.Target, _weights.Layers[read.Layer].Experts[read.Expert]);
+                _table.SetResident(read.Slot);
+                _reads[read.Slot] = null;
+            }
+            else
+            {
+                _fillError ??= read.Urgency == ReadUrgency.Warming ? read.Error : null;
+                Forget(read.Slot, read.Error);
+            }
+
+            TakeSlots();
+            Monitor.PulseAll(_gate);
+        }
+    }
+
+    /// <summary>A read that failed or was taken back leaves its slot to others; who needs the expert later tries again.</summary>
+    private void Forget(int slot, Exception? error)
+    {
+        for (int place = 0; place < _wanted; place++)
+        {
+            if (_slots[place] == slot)
+            {
+                _errors[place] = error;
+                Unhold(place);
+            }
+        }
+
+        if (_isExpected[slot])
+        {
+            _expectedSlots.Remove(slot);
+            _isExpected[slot] = false;
+            _table.Unpin(slot);
+        }
+
+        _reads[slot] = null;
+        _table.Drop(slot);
+    }
+
+    private void Wait(int first, int end, long start)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        ExpertRead? awaited = null;
+        for (int place = first; place < end; place++)
+        {
+            if (_errors[place] is { } error)
+            {
+                throw error;
+            }
+
+            awaited ??= _slots[place] == NoSlot ? null : _reads[_slots[place]];
+        }
+
+        // Without a slot of its own a place waits for those that other reads hold.
+        ThrowIfSilent(awaited ?? Array.Find(_reads, r => r is not null)!, start);
+        Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
+    }
+
+    /// <summary>A drive that fell silent before has its chance again in every step.</summary>
+    private void ThrowIfSilent(ExpertRead awaited, long start)
+    {
+        TimeSpan waited = Stopwatch.GetElapsedTime(start);
+        TimeSpan silent = _readers.SinceProgress < waited ? _readers.SinceProgress : waited;
+        if (silent > _options.Patience)
+        {
+            throw _readers.Stalled(awaited, silent);
+        }
+    }
+
+    /// <summary>What was expected of this layer has been held if it is needed; the rest is as any other expert, or is not read at all.</summary>
+    private void DropExpected()
+    {
+        foreach (int slot in _expectedSlots)
+        {
+            _isExpected[slot] = false;
+            _table.Unpin(slot);
+            if (_reads[slot] is { Urgency: ReadUrgency.Expected } read && _readers.TryAbandon(read))
+            {
+                _reads[slot] = null;
+                _table.Drop(slot);
+            }
+        }
+
+        _expectedSlots.Clear();
+    }
+}

@@ -1,0 +1,39 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Weights;
+
+namespace KimiCpu;
+
+/// <summary>What an opening model takes of the machine's memory, decided from headers, before weights are read.</summary>
+internal sealed class ModelMemory
+{
+    /// <param name="checkpoint">Its headers.</param>
+    /// <param name="shape">Of its model.</param>
+    /// <param name="options">What the user asks for.</param>
+    /// <param name="context">Most tokens of a call.</param>
+    /// <param name="available">Bytes that the process may still take.</param>
+    /// <exception cref="KimiException">The model does not fit.</exception>
+    public ModelMemory(Checkpoint checkpoint, ModelShape shape, KimiModelOptions options, int context, long available)
+    {
+        Available = available;
+        long experts = checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
+        long bytesPerToken = (long)shape.CacheWidth * shape.LayerCount * (options.Exact ? sizeof(float) : sizeof(ushort));
+        long quarter = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
+        long oneContext = Math.Min(available / 4, context * bytesPerToken);
+        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, options.KvCacheBytes ?? oneContext, available);
+        Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, "the checkpoint is part of an assembly");
+        CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
+    }
+
+    /// <summary>Bytes that the process could take when the model was opened.</summary>
+    public long Available { get; }
+
+    /// <summary>Where the routed experts go.</summary>
+    public ExpertMemoryPlan Experts { get; }
+
+    /// <summary>Budget of the cache.</summary>
+    public long CacheBytes { get; }
+}

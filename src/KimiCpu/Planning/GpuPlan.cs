@@ -1,0 +1,76 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Planning;
+
+/// <summary>
+/// A way to keep what every token needs in a GPU's memory. The first that fits is taken: weights as stored, then 8 bits
+/// for the head, for everything but attention, for everything but the router, and at last the cache in 8 bits too.
+/// </summary>
+internal sealed class GpuPlan
+{
+    /// <summary>Columns that share a scale of two bytes in the GPU's 8-bit form.</summary>
+    private const int Group = 128;
+
+    private const double WorkspaceBytes = 0.25 * (1L << 30);
+
+    private static readonly Component[][] s_reductions =
+    [
+        [],
+        [Component.Head],
+        [Component.Head, Component.SharedExperts, Component.DenseMlp],
+        [Component.Head, Component.SharedExperts, Component.DenseMlp, Component.Attention],
+    ];
+
+    private GpuPlan(List<PlacedPart> parts) => Parts = parts;
+
+    public IReadOnlyList<PlacedPart> Parts { get; }
+
+    public double Bytes => Parts.Sum(p => p.Bytes);
+
+    /// <summary>The first plan within so many bytes; null where none is.</summary>
+    public static GpuPlan? Fit(PlanSubject subject, int contextLength, double bytes) => All(subject, contextLength).FirstOrDefault(p => p.Bytes <= bytes);
+
+    /// <summary>The smallest one, for saying what is missing.</summary>
+    public static GpuPlan Smallest(PlanSubject subject, int contextLength) => All(subject, contextLength).MinBy(p => p.Bytes)!;
+
+    private static IEnumerable<GpuPlan> All(PlanSubject subject, int contextLength)
+    {
+        foreach (bool smallCache in new[] { false, true })
+        {
+            foreach (Component[] reduced in s_reductions)
+            {
+                yield return Make(subject, contextLength, reduced, smallCache);
+            }
+        }
+    }
+
+    private static GpuPlan Make(PlanSubject subject, int contextLength, Component[] reduced, bool smallCache)
+    {
+        List<PlacedPart> parts = [];
+        foreach (ComponentSummary component in subject.Summary.Components.Where(c => c.Component is not (Component.RoutedExperts or Component.Embedding)))
+        {
+            double small = component.Parameters * (1 + (2.0 / Group));
+            bool reduce = reduced.Contains(component.Component) && small < component.Bytes;
+            parts.Add(new PlacedPart(
+                PlacementPlanner.NameOf(component.Component),
+                PlanPlace.Gpu,
+                reduce ? small : component.Bytes,
+                reduce ? "8 bits" : string.Join(", ", component.Formats),
+                component.Component));
+        }
+
+        parts.Add(new PlacedPart("KV cache", PlanPlace.Gpu, contextLength * CacheBytes(subject.Config, smallCache), smallCache ? "8 bits, rope BF16" : "BF16", null));
+        parts.Add(new PlacedPart("workspace", PlanPlace.Gpu, WorkspaceBytes, "", null));
+        return new GpuPlan(parts);
+    }
+
+    /// <summary>Bytes of a token's cache: two a value, or one and shared scales for the latent part.</summary>
+    private static double CacheBytes(KimiConfig config, bool small)
+    {
+        double latent = small ? config.KeyValueLoraRank * (1 + (2.0 / Group)) : 2.0 * config.KeyValueLoraRank;
+        return config.LayerCount * (latent + (2.0 * config.RopeHeadSize));
+    }
+}

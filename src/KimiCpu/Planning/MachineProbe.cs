@@ -1,0 +1,118 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Threading;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Planning;
+
+/// <summary>What is known of a machine before anything is measured; null members are measured here, or assumed where that cannot be.</summary>
+internal sealed record MachineSketch
+{
+    public double? MemoryBytes { get; init; }
+
+    public double? MemoryBytesPerSecond { get; init; }
+
+    public int? Cores { get; init; }
+
+    public double? OperationsPerSecondPerCore { get; init; }
+
+    public IReadOnlyList<PlanDrives>? Drives { get; init; }
+
+    public PlanGpu? Gpu { get; init; }
+}
+
+/// <summary>Measures what a sketch leaves open.</summary>
+internal static class MachineProbe
+{
+    /// <summary>One drive of the fourth PCIe generation.</summary>
+    private const double UsualDrive = 7e9;
+
+    /// <summary>Two channels of DDR5.</summary>
+    private const double UsualMemory = 60e9;
+
+    private static readonly TimeSpan s_driveTime = TimeSpan.FromSeconds(1.5);
+
+    /// <param name="sketch">What is given.</param>
+    /// <param name="folder">A checkpoint whose drives are read; null for none.</param>
+    /// <param name="progress">Told what is measured.</param>
+    /// <param name="cancellationToken">Ends it.</param>
+    public static PlanMachine Complete(MachineSketch sketch, string? folder, Action<string> progress, CancellationToken cancellationToken)
+    {
+        Fact cores = sketch.Cores is { } given ? Fact.Given(given) : Fact.Measured(CpuTopology.OfThisProcess.DefaultThreads);
+        (Fact bandwidth, Fact operations) = Processor(sketch, progress, cancellationToken);
+        ProcessMemory? memory = sketch.MemoryBytes is null ? ProcessMemory.Now() : null;
+        return new PlanMachine
+        {
+            MemoryBytes = sketch.MemoryBytes is { } bytes ? Fact.Given(bytes) : Fact.Measured(memory!.AvailableBytes),
+            MemoryLimit = memory is null ? "" : memory.Limit is { } limit ? $"available within the limit of {limit}" : "available to this process",
+            MemoryBytesPerSecond = bandwidth,
+            Cores = cores,
+            OperationsPerSecondPerCore = operations,
+            ByteOperationsFactor = TileKernel.Best().Kind switch
+            {
+                TileKernelKind.GeneratedAvx512Vnni or TileKernelKind.AvxVnni => 4,
+                TileKernelKind.Scalar => 1,
+                _ => 2,
+            },
+            BFloat16OperationsFactor = TileKernel.Best().BFloat16Products is null ? 1 : 2,
+            Drives = sketch.Drives ?? Drives(folder, progress, cancellationToken),
+            Gpu = sketch.Gpu,
+        };
+    }
+
+    private static (Fact Bandwidth, Fact Operations) Processor(MachineSketch sketch, Action<string> progress, CancellationToken cancellationToken)
+    {
+        if (sketch is { MemoryBytesPerSecond: { } bandwidth, OperationsPerSecondPerCore: { } operations })
+        {
+            return (Fact.Given(bandwidth), Fact.Given(operations));
+        }
+
+        using var pool = new WorkerPool();
+        Fact arithmetic = sketch.OperationsPerSecondPerCore is { } rate ? Fact.Given(rate) : MeasureArithmetic(pool, progress);
+        return (sketch.MemoryBytesPerSecond is { } known ? Fact.Given(known) : MeasureMemory(pool, progress, cancellationToken), arithmetic);
+    }
+
+    private static Fact MeasureArithmetic(WorkerPool pool, Action<string> progress)
+    {
+        progress("arithmetic");
+        return Fact.Measured(new ArithmeticProbe(pool).Measure() / pool.Threads);
+    }
+
+    private static Fact MeasureMemory(WorkerPool pool, Action<string> progress, CancellationToken cancellationToken)
+    {
+        progress("memory");
+        using KimiCpu.Compute.IBandwidthMeasurement? measurement = new CpuMemory(pool).Start();
+        if (measurement is null)
+        {
+            return Fact.Assumed(UsualMemory);
+        }
+
+        while (measurement.Advance())
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+        }
+
+        return Fact.Measured(measurement.BytesPerSecond);
+    }
+
+    /// <summary>Each drive that holds shards, alone: together they are read in parallel.</summary>
+    private static List<PlanDrives> Drives(string? folder, Action<string> progress, CancellationToken cancellationToken)
+    {
+        List<PlanDrives> drives = [];
+        string[] shards = folder is null ? [] : [.. ShardIndex.Read(new FolderCheckpointFiles(folder)).Shards.Select(s => Path.Combine(folder, s))];
+        foreach (IGrouping<string, string> drive in shards.GroupBy(DriveNames.Of))
+        {
+            progress($"drive {drive.Key}");
+            if (DriveBandwidthProbe.Measure([.. drive], s_driveTime, cancellationToken) is { } found)
+            {
+                string name = found.Unbuffered ? drive.Key : $"{drive.Key} (through the page cache, so memory may have answered)";
+                drives.Add(new PlanDrives(name, 1, Fact.Measured(found.BytesPerSecond)));
+            }
+        }
+
+        return drives.Count > 0 ? drives : [new PlanDrives("NVMe", 1, Fact.Assumed(UsualDrive))];
+    }
+}

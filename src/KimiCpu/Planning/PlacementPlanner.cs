@@ -1,0 +1,160 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Planning;
+
+/// <summary>Divides a model among a machine's memories: what every token needs first, then the context, then as many experts as fit.</summary>
+internal static class PlacementPlanner
+{
+    /// <summary>Bytes of a weight and its part of a scale in 8-bit copies (<see cref="KimiModelOptions.Int8HotPath"/>), in bits.</summary>
+    private const double CopyBits = 8.5;
+
+    /// <summary>Fewest experts in memory, in those that a layer uses for a token: the ones at work and the next ones.</summary>
+    private const int LeastLayers = 2;
+
+    /// <param name="subject">The model.</param>
+    /// <param name="machine">To fill.</param>
+    /// <param name="contextLength">Tokens that the cache is to hold.</param>
+    /// <param name="int8HotPath">Whether weights that every token needs are copied to 8 bits in main memory.</param>
+    /// <param name="parameters">For reserves and buffers.</param>
+    public static Placement Place(PlanSubject subject, PlanMachine machine, int contextLength, bool int8HotPath, SpeedParameters parameters)
+    {
+        List<PlacedPart> parts = [];
+        GpuPlan? gpu = null;
+        double gpuLeft = 0;
+        string? note = null;
+        if (machine.Gpu is { } card)
+        {
+            gpuLeft = (card.Bytes * parameters.GpuReportedShare) - parameters.GpuReserveBytes;
+            gpu = GpuPlan.Fit(subject, contextLength, gpuLeft);
+            if (gpu is null)
+            {
+                note = string.Create(CultureInfo.InvariantCulture, $"The GPU stays unused: what every token needs takes {GpuPlan.Smallest(subject, contextLength).Bytes / 1e9:F1} GB there in 8 bits with this context, and {Math.Max(0, gpuLeft) / 1e9:F1} GB can be had. A shorter context or a larger card helps.");
+            }
+            else
+            {
+                parts.AddRange(gpu.Parts);
+                gpuLeft -= gpu.Bytes;
+            }
+        }
+
+        (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, parameters, parts);
+        parts.AddRange(InMemory(subject, contextLength, int8HotPath, gpu is not null));
+        double reserve = Math.Max(parameters.LeastReserveBytes, parameters.ReserveShare * machine.MemoryBytes.Value);
+        double room = machine.MemoryBytes.Value - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
+        double wanted = subject.RoutedBytes * (1 - gpuShare);
+        int chunk = room - Workspace(parameters.ResidentChunk, parameters) >= wanted ? parameters.ResidentChunk : parameters.SweepChunk;
+        double workspace = Math.Min(Workspace(chunk, parameters), Math.Max(0, room / 4));
+        parts.Add(new PlacedPart("workspace", PlanPlace.Memory, workspace, "", null));
+        room -= workspace;
+
+        double resident = Math.Clamp(room, 0, wanted);
+        double least = Math.Min(wanted, LeastLayers * subject.Config.ExpertsPerToken * subject.ExpertBytes);
+        AddExperts(parts, subject, resident, wanted - resident);
+        return new Placement
+        {
+            Parts = parts,
+            ContextLength = contextLength,
+            ReserveBytes = reserve,
+            MemoryLeft = room < least ? room - least : room - resident,
+            GpuLeft = gpu is null ? 0 : gpuLeft - parts.Where(p => p is { Place: PlanPlace.Gpu, Name: RingName or ExpertsName }).Sum(p => p.Bytes),
+            UsesGpu = gpu is not null,
+            GpuHasRing = ring,
+            MemoryShare = subject.RoutedBytes == 0 ? 1 : resident / subject.RoutedBytes,
+            GpuShare = gpuShare,
+            GpuNote = note,
+            Problem = room < least ? Missing(machine, reserve, parts, least) : null,
+        };
+    }
+
+    public static string NameOf(Component component) => component switch
+    {
+        Component.Embedding => "embedding",
+        Component.Attention => "attention",
+        Component.DenseMlp => "dense layers",
+        Component.Router => "routers",
+        Component.SharedExperts => "shared experts",
+        Component.RoutedExperts => ExpertsName,
+        Component.Norms => "norms",
+        _ => "head",
+    };
+
+    internal const string ExpertsName = "routed experts";
+    internal const string RingName = "ring for streamed experts";
+
+    /// <summary>First the buffers that let experts pass through, then experts that stay.</summary>
+    private static (bool Ring, double Share) UseRestOfGpu(PlanSubject subject, double left, SpeedParameters parameters, List<PlacedPart> parts)
+    {
+        double ring = parameters.GpuRingExperts * subject.ExpertBytes;
+        if (ring == 0 || left < ring)
+        {
+            return (false, 0);
+        }
+
+        parts.Add(new PlacedPart(RingName, PlanPlace.Gpu, ring, "", null));
+        double bytes = Math.Min(subject.RoutedBytes, Math.Floor((left - ring) / subject.ExpertBytes) * subject.ExpertBytes);
+        if (bytes > 0)
+        {
+            parts.Add(new PlacedPart(ExpertsName, PlanPlace.Gpu, bytes, Formats(subject), Component.RoutedExperts));
+        }
+
+        return (true, bytes / subject.RoutedBytes);
+    }
+
+    private static IEnumerable<PlacedPart> InMemory(PlanSubject subject, int contextLength, bool int8HotPath, bool onlyEmbedding)
+    {
+        foreach (ComponentSummary component in subject.Summary.Components.Where(c => c.Component != Component.RoutedExperts && (!onlyEmbedding || c.Component == Component.Embedding)))
+        {
+            double copied = int8HotPath ? component.Parameters * CopiedShare(subject.Config, component.Component) : 0;
+            double stored = component.Bytes * (1 - (copied / component.Parameters));
+            double bytes = stored + (copied * CopyBits / 8);
+            string format = string.Join(", ", component.Formats);
+            yield return new PlacedPart(NameOf(component.Component), PlanPlace.Memory, bytes, copied > 0 ? "8 bits" : format, component.Component);
+        }
+
+        if (!onlyEmbedding)
+        {
+            yield return new PlacedPart("KV cache", PlanPlace.Memory, (double)contextLength * subject.Summary.CacheBytesPerToken, "BF16", null);
+        }
+    }
+
+    /// <summary>What is copied to 8 bits: the head and all linear layers but the router and the expansion of keys and values.</summary>
+    private static double CopiedShare(KimiConfig config, Component component)
+    {
+        if (component != Component.Attention)
+        {
+            return component is Component.Head or Component.DenseMlp or Component.SharedExperts ? 1 : 0;
+        }
+
+        double expansion = (double)config.HeadCount * (config.NopeHeadSize + config.ValueHeadSize) * config.KeyValueLoraRank;
+        double all = ModelTensors.Of(config, separateHead: true).Where(t => t.Component == Component.Attention).Sum(t => (double)t.Parameters);
+        return 1 - (expansion * config.LayerCount / all);
+    }
+
+    private static void AddExperts(List<PlacedPart> parts, PlanSubject subject, double resident, double missing)
+    {
+        if (resident > 0)
+        {
+            parts.Add(new PlacedPart(ExpertsName, PlanPlace.Memory, resident, Formats(subject), Component.RoutedExperts));
+        }
+
+        // Less than an expert is rounding.
+        if (missing >= subject.ExpertBytes && missing > 0)
+        {
+            parts.Add(new PlacedPart(ExpertsName, PlanPlace.Drive, missing, Formats(subject), Component.RoutedExperts));
+        }
+    }
+
+    private static double Workspace(int tokens, SpeedParameters parameters) => tokens * parameters.WorkspaceBytesPerToken;
+
+    private static string Formats(PlanSubject subject) => string.Join(", ", subject.Summary.Components.First(c => c.Component == Component.RoutedExperts).Formats);
+
+    private static string Missing(PlanMachine machine, double reserve, List<PlacedPart> parts, double least)
+    {
+        double needed = parts.Where(p => p.Place == PlanPlace.Memory && p.Component != Component.RoutedExperts).Sum(p => p.Bytes) + reserve + least;
+        return string.Create(CultureInfo.InvariantCulture, $"It does not fit: {needed / 1e9:F1} GB of memory are needed for what every token needs, the context, the fewest experts and the system; {machine.MemoryBytes.Value / 1e9:F1} GB can be used. A shorter --context, --int8-hot-path or more memory helps.");
+    }
+}

@@ -1,0 +1,74 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Planning;
+
+/// <summary>Where a number comes from.</summary>
+internal enum FactOrigin
+{
+    /// <summary>From an option.</summary>
+    Given,
+
+    /// <summary>On this machine, now.</summary>
+    Measured,
+
+    /// <summary>Neither: a usual value, and a reason to be careful.</summary>
+    Assumed,
+}
+
+/// <summary>A number of the machine, and where it comes from.</summary>
+internal readonly record struct Fact(double Value, FactOrigin Origin)
+{
+    public static Fact Given(double value) => new(value, FactOrigin.Given);
+
+    public static Fact Assumed(double value) => new(value, FactOrigin.Assumed);
+
+    public static Fact Measured(double value) => new(value, FactOrigin.Measured);
+}
+
+/// <summary>Drives of one kind that hold shards and are read in parallel.</summary>
+/// <param name="Name">To show.</param>
+/// <param name="Count">How many.</param>
+/// <param name="BytesPerSecond">Of one, large reads at random offsets.</param>
+internal sealed record PlanDrives(string Name, int Count, Fact BytesPerSecond);
+
+/// <summary>One GPU.</summary>
+/// <param name="Bytes">Nominal, as it is sold.</param>
+/// <param name="BytesPerSecond">Of its memory.</param>
+/// <param name="LinkBytesPerSecond">From main memory to it.</param>
+internal sealed record PlanGpu(long Bytes, Fact BytesPerSecond, Fact LinkBytesPerSecond);
+
+/// <summary>A machine, real or not, in the numbers that decide speed.</summary>
+internal sealed record PlanMachine
+{
+    /// <summary>Bytes that the process may use, limits of its container included.</summary>
+    public required Fact MemoryBytes { get; init; }
+
+    /// <summary>Which limit that is, to show; empty without.</summary>
+    public string MemoryLimit { get; init; } = "";
+
+    public required Fact MemoryBytesPerSecond { get; init; }
+
+    /// <summary>Physical cores that compute.</summary>
+    public required Fact Cores { get; init; }
+
+    /// <summary>Single-precision operations per second of one core, a multiply-add counted as two.</summary>
+    public required Fact OperationsPerSecondPerCore { get; init; }
+
+    /// <summary>How many byte operations the kernels do in the time of a single-precision one.</summary>
+    public required double ByteOperationsFactor { get; init; }
+
+    /// <summary>How many BF16 operations the kernels do in the time of a single-precision one.</summary>
+    public required double BFloat16OperationsFactor { get; init; }
+
+    /// <summary>Empty where experts cannot come from a drive.</summary>
+    public required IReadOnlyList<PlanDrives> Drives { get; init; }
+
+    /// <summary>Null without.</summary>
+    public PlanGpu? Gpu { get; init; }
+
+    /// <summary>All drives in parallel.</summary>
+    public double DriveBytesPerSecond => Drives.Sum(d => d.Count * d.BytesPerSecond.Value);
+
+    public double OperationsPerSecond => Cores.Value * OperationsPerSecondPerCore.Value;
+}

@@ -1,0 +1,65 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Planning;
+
+/// <summary>The model to plan for, as numbers.</summary>
+/// <param name="Name">To show.</param>
+/// <param name="Config">Its shape.</param>
+/// <param name="Summary">Its bytes by component.</param>
+/// <param name="Folder">Where its files are; null where there are none to read.</param>
+internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSummary Summary, string? Folder)
+{
+    public int MoeLayers => Enumerable.Range(0, Config.LayerCount).Count(Config.IsMoe);
+
+    public long RoutedBytes => BytesOf(Component.RoutedExperts);
+
+    /// <summary>Of one expert of one layer, scales included.</summary>
+    public double ExpertBytes => MoeLayers == 0 ? 0 : RoutedBytes / ((double)MoeLayers * Config.RoutedExpertCount);
+
+    /// <summary>Routed experts that one token uses, in all layers.</summary>
+    public double RoutedBytesPerToken => ExpertBytes * Config.ExpertsPerToken * MoeLayers;
+
+    /// <summary>Weights that every token needs: all but routed experts and embedding.</summary>
+    public long HotBytes => Summary.Components.Where(c => c.Component != Component.RoutedExperts).Sum(c => c.BytesPerToken);
+
+    /// <summary>Multiplications and additions of a token's routed experts.</summary>
+    public double RoutedOperations => 2.0 * Parameters(Component.RoutedExperts);
+
+    /// <summary>Those of the weights that every token needs, without the head.</summary>
+    public double HotOperations => 2.0 * (Parameters(Component.Attention) + Parameters(Component.DenseMlp) + Parameters(Component.SharedExperts) + Parameters(Component.Router));
+
+    public double HeadOperations => 2.0 * Config.VocabularySize * Config.HiddenSize;
+
+    /// <summary>Those of attention for each token of the context: scores against a latent row, and sums of latents, in every head and layer.</summary>
+    public double AttentionOperationsPerContextToken =>
+        2.0 * Config.LayerCount * Config.HeadCount * ((2 * Config.KeyValueLoraRank) + Config.RopeHeadSize);
+
+    /// <summary>Folder with a checkpoint, or the name of a known release.</summary>
+    /// <exception cref="ArgumentException">It is neither.</exception>
+    /// <exception cref="CheckpointException">The folder's files are missing or damaged.</exception>
+    public static PlanSubject Open(string folderOrName)
+    {
+        if (Directory.Exists(folderOrName))
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(folderOrName);
+            return new PlanSubject(checkpoint.Name, checkpoint.Config, CheckpointSummary.Of(checkpoint), folderOrName);
+        }
+
+        return KnownModels.Find(folderOrName)
+            ?? throw new ArgumentException($"'{folderOrName}' is neither a folder nor a model known by name. Known are: {string.Join(", ", KnownModels.Names)}.");
+    }
+
+    public long BytesOf(Component component) => Summary.Components.Where(c => c.Component == component).Sum(c => c.Bytes);
+
+    /// <summary>Different experts of one layer that so many tokens touch together, with flat routing.</summary>
+    public double DistinctExperts(double tokens)
+    {
+        double experts = Config.RoutedExpertCount;
+        return experts == 0 ? 0 : experts * (1 - Math.Pow(1 - (Config.ExpertsPerToken / experts), tokens));
+    }
+
+    private long Parameters(Component component) => Summary.Components.Where(c => c.Component == component).Sum(c => c.ParametersPerToken);
+}

@@ -1,0 +1,75 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Planning;
+
+/// <summary>
+/// Everything in the model of speed that is neither the checkpoint nor the machine. Each value says where it comes from;
+/// docs/plan.md has the measurements that they are checked against.
+/// </summary>
+internal sealed record SpeedParameters
+{
+    public static SpeedParameters Default { get; } = new();
+
+    /// <summary>Share of the memory's read bandwidth that decoding reaches. docs/performance.md: 0.82 … 0.98 by kernel with all threads, 0.94 for a whole MoE layer.</summary>
+    public double MemoryEfficiency { get; init; } = 0.90;
+
+    /// <summary>What one core can decode at most, bytes per second. docs/performance.md: 0.70 … 0.91 of 30 GB/s with one thread of Zen 4.</summary>
+    public double CoreBytesPerSecond { get; init; } = 25e9;
+
+    /// <summary>Share of the drives' measured large-read bandwidth that missing experts come at. The target of the expert store is 0.80 or more.</summary>
+    public double DriveEfficiency { get; init; } = 0.85;
+
+    /// <summary>Share of the shorter of drive and compute time that hides behind the longer. The next layer's router on the current state predicts 72% of the experts (published measurements).</summary>
+    public double DriveOverlap { get; init; } = 0.72;
+
+    /// <summary>
+    /// Zipf exponent of how often experts are used: 0 is flat. Routers of this family are trained to balance without an auxiliary
+    /// loss, and published traces are nearly flat; a trace of one's own use can be fitted.
+    /// </summary>
+    public double RoutingSkew { get; init; }
+
+    /// <summary>Points by which hits exceed the resident share because successive tokens use like experts. Published caches: 0.15 … 0.25 near a share of one half; flat routing: 0.</summary>
+    public (double Low, double Likely, double High) HitBonus { get; init; } = (0, 0.15, 0.25);
+
+    /// <summary>Share of the integer or BF16 arithmetic that products of many tokens reach. docs/performance.md, MoE layer at 512 tokens.</summary>
+    public double ArithmeticEfficiency { get; init; } = 0.50;
+
+    /// <summary>Share of the BF16 arithmetic that attention reaches. docs/performance.md.</summary>
+    public double AttentionEfficiency { get; init; } = 0.40;
+
+    /// <summary>Seconds a layer for what grows with nothing: barriers, norms, routing, activations.</summary>
+    public double SecondsPerLayer { get; init; } = 25e-6;
+
+    /// <summary>Most tokens of a pass while all experts are resident: the default of <see cref="KimiModelOptions.PrefillChunk"/>.</summary>
+    public int ResidentChunk { get; init; } = 256;
+
+    /// <summary>Most tokens of a pass while experts come from a drive or cross to a GPU: each pass reads them all once.</summary>
+    public int SweepChunk { get; init; } = 4096;
+
+    /// <summary>Memory left to the system and to everything else: this share of it, but no less than <see cref="LeastReserveBytes"/>.</summary>
+    public double ReserveShare { get; init; } = 0.05;
+
+    public double LeastReserveBytes { get; init; } = 1e9;
+
+    /// <summary>Bytes of activations for a token of a pass: the wide rows of all chosen experts, in single precision and as int8.</summary>
+    public double WorkspaceBytesPerToken { get; init; } = 0.4e6;
+
+    /// <summary>Share of a GPU's memory bandwidth that its kernels reach: the design's target.</summary>
+    public double GpuMemoryEfficiency { get; init; } = 0.80;
+
+    /// <summary>Operations per second of a GPU's BF16 matrix units as kernels reach them; the design's estimate for a 24 GB card.</summary>
+    public double GpuOperationsPerSecond { get; init; } = 60e12;
+
+    /// <summary>Seconds a layer for signalling and launches between CPU and GPU: the design's estimate.</summary>
+    public double GpuSecondsPerLayer { get; init; } = 25e-6;
+
+    /// <summary>Part of a card's nominal memory that is reported (23.65 of 24 GiB).</summary>
+    public double GpuReportedShare { get; init; } = 23.65 / 24;
+
+    /// <summary>Taken by context, modules and a reserve: 0.45 + 0.5 GiB, the design's estimate for a card without a screen.</summary>
+    public double GpuReserveBytes { get; init; } = 0.95 * (1L << 30);
+
+    /// <summary>Buffers that experts pass through on their way to the GPU: two of 16 experts.</summary>
+    public int GpuRingExperts { get; init; } = 32;
+}

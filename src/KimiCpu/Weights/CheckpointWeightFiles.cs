@@ -1,0 +1,85 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+
+namespace KimiCpu.Weights;
+
+/// <summary>The shards of a checkpoint as files to read from, with the errors that users know from the checkpoint.</summary>
+internal sealed unsafe class CheckpointWeightFiles : IWeightFiles
+{
+    /// <summary>Before the second and third attempt: a drive under load or behind a network recovers from some errors.</summary>
+    private static readonly TimeSpan[] s_pauses = [TimeSpan.FromMilliseconds(10), TimeSpan.FromMilliseconds(200)];
+
+    private readonly string[] _paths;
+    private readonly DirectFile[] _files;
+    private readonly int[] _drives;
+
+    private CheckpointWeightFiles(string[] paths, DirectFile[] files)
+    {
+        _paths = paths;
+        _files = files;
+        string[] drives = [.. paths.Select(Checkpoints.DriveNames.Of)];
+        string[] distinct = [.. drives.Distinct()];
+        _drives = [.. drives.Select(d => Array.IndexOf(distinct, d))];
+        DrivesUsed = distinct;
+    }
+
+    public int Count => _files.Length;
+
+    /// <summary>Devices or drive letters, by <see cref="DriveOf"/>.</summary>
+    public IReadOnlyList<string> DrivesUsed { get; }
+
+    /// <summary>Whether all reads go past the page cache.</summary>
+    public bool IsDirect => _files.All(f => f.IsDirect);
+
+    /// <exception cref="CheckpointException">A shard cannot be opened.</exception>
+    /// <exception cref="NotSupportedException">The checkpoint does not lie on a drive.</exception>
+    public static CheckpointWeightFiles Open(Checkpoint checkpoint)
+    {
+        var files = new List<DirectFile>();
+        try
+        {
+            foreach (string shard in checkpoint.Shards)
+            {
+                DirectFile file = checkpoint.Files.OpenDirect(shard);
+                files.Add(file);
+                if (file.Length != checkpoint.LengthOf(files.Count - 1))
+                {
+                    throw new CheckpointException(checkpoint.Files.PathOf(shard), null, $"The file has {file.Length:N0} bytes; it had {checkpoint.LengthOf(files.Count - 1):N0} a moment ago.");
+                }
+            }
+
+            return new CheckpointWeightFiles([.. checkpoint.Shards.Select(checkpoint.Files.PathOf)], [.. files]);
+        }
+        catch
+        {
+            files.ForEach(f => f.Dispose());
+            throw;
+        }
+    }
+
+    public int DriveOf(int file) => _drives[file];
+
+    public void Read(int file, long offset, byte* target, int count)
+    {
+        for (int attempt = 0; ; attempt++)
+        {
+            try
+            {
+                _files[file].Read(offset, target, count);
+                return;
+            }
+            catch (IOException) when (attempt < s_pauses.Length && !_files[file].HasChanged)
+            {
+                Thread.Sleep(s_pauses[attempt]);
+            }
+        }
+    }
+
+    public Exception Failure(int file, string tensor, long offset, string problem, Exception? cause) =>
+        new CheckpointException(_paths[file], tensor, $"Reading at byte {offset:N0} failed: {problem}", "Check the drive; `kimi verify` lists every damaged file of a checkpoint.", cause);
+
+    public void Dispose() => Array.ForEach(_files, f => f.Dispose());
+}

@@ -1,0 +1,47 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Weights;
+
+/// <summary>What of a model competes for memory, in bytes.</summary>
+/// <param name="Experts">All routed experts.</param>
+/// <param name="EveryToken">Weights that every token needs.</param>
+/// <param name="Cache">Keys and values, as far as they are planned for.</param>
+/// <param name="Available">What the process may still take.</param>
+internal readonly record struct MemoryNeeds(long Experts, long EveryToken, long Cache, long Available);
+
+/// <summary>Whether the routed experts are used where the checkpoint is mapped, or read into slots, and into how many bytes of them.</summary>
+/// <param name="SlotBytes">For slots; null where all experts fit and stay mapped.</param>
+/// <param name="Reason">The numbers behind it, for people.</param>
+internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
+{
+    private const long SmallestReserve = 128L << 20;
+    private const long LargestReserve = 8L << 30;
+
+    /// <summary>Left to the system, its own cache and everybody else.</summary>
+    public static long ReserveOf(long available) => Math.Clamp(available / 16, SmallestReserve, LargestReserve);
+
+    /// <param name="needs">Of the model, and what there is.</param>
+    /// <param name="wanted">Bytes of slots that the user asks for; null for what the machine allows.</param>
+    /// <exception cref="KimiException">What every token needs does not fit by itself.</exception>
+    public static ExpertMemoryPlan Choose(MemoryNeeds needs, long? wanted)
+    {
+        long room = needs.Available - needs.EveryToken - needs.Cache - ReserveOf(needs.Available);
+        string numbers = $"{Gigabytes(needs.Available)} of memory available, of which {Gigabytes(needs.EveryToken)} for what every token needs, {Gigabytes(needs.Cache)} for the cache, {Gigabytes(ReserveOf(needs.Available))} left to the system";
+        if (wanted is { } bytes)
+        {
+            return new ExpertMemoryPlan(bytes, $"{Gigabytes(bytes)} asked for of {Gigabytes(needs.Experts)} of experts; {numbers}");
+        }
+
+        if (needs.Experts <= room)
+        {
+            return new ExpertMemoryPlan(null, $"all {Gigabytes(needs.Experts)} of experts fit; {numbers}");
+        }
+
+        return room > 0
+            ? new ExpertMemoryPlan(room, $"{Gigabytes(room)} for {Gigabytes(needs.Experts)} of experts; {numbers}")
+            : throw new KimiException($"The model does not fit: {numbers}, so nothing is left for experts. A smaller KimiModelOptions.KvCacheBytes or ContextLength helps, or KimiModelOptions.ExpertMemory, which takes its bytes without asking.");
+    }
+
+    private static string Gigabytes(long bytes) => FormattableString.Invariant($"{bytes / 1e9:F1} GB");
+}

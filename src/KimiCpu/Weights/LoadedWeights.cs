@@ -1,0 +1,71 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Weights;
+
+/// <summary>
+/// A checkpoint's weights, where the plan puts them: all in the mapping; or the routed experts in files that a store reads
+/// from, and everything else in memory of its own. Owns that memory and those files; the checkpoint stays the caller's.
+/// </summary>
+internal sealed class LoadedWeights : IDisposable
+{
+    private readonly IWeightFiles? _files;
+    private readonly ResidentTensors? _resident;
+
+    /// <param name="checkpoint">Stays open as long as the weights are used.</param>
+    /// <param name="plan">Where the experts go.</param>
+    /// <param name="progress">Told after every layer: layers done, layers in all.</param>
+    /// <param name="wrap">Puts something between the readers and the files; for tests.</param>
+    /// <exception cref="CheckpointException">A tensor is missing, does not match the configuration, or cannot be read.</exception>
+    public LoadedWeights(Checkpoint checkpoint, ExpertMemoryPlan plan, Action<int, int>? progress = null, Func<IWeightFiles, IWeightFiles>? wrap = null)
+    {
+        if (plan.SlotBytes is not null)
+        {
+            CheckpointWeightFiles files = CheckpointWeightFiles.Open(checkpoint);
+            (DriveCount, IsDirect) = (files.DrivesUsed.Count, files.IsDirect);
+            _files = wrap?.Invoke(files) ?? files;
+        }
+
+        _resident = _files is null ? null : new ResidentTensors(_files);
+        try
+        {
+            Model = WeightLoader.Load(checkpoint, progress, _resident);
+            ExpertFiles = _files is null ? null : ExpertPlaces.Of(checkpoint, Model.Shape, _files);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    public ModelWeights Model { get; }
+
+    /// <summary>Where a store reads the experts from; null where they are used in the mapping.</summary>
+    public ExpertFiles? ExpertFiles { get; }
+
+    /// <summary>Drives that the experts are read from.</summary>
+    public int DriveCount { get; }
+
+    /// <summary>Whether reads go past the page cache.</summary>
+    public bool IsDirect { get; }
+
+    /// <summary>Gives back the memory of weights that copies have replaced.</summary>
+    public void GiveBack(IReadOnlySet<nint> replaced)
+    {
+        if (replaced.Count > 0)
+        {
+            _resident?.GiveBack(replaced.Contains);
+        }
+    }
+
+    public void Dispose()
+    {
+        _resident?.Dispose();
+        _files?.Dispose();
+    }
+}

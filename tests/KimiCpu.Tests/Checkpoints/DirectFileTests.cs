@@ -1,0 +1,97 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Tests.Checkpoints;
+
+/// <summary>Reads past the page cache: the bytes of the file, to its ragged end, and notice of every change.</summary>
+[TestFixture]
+internal sealed unsafe class DirectFileTests
+{
+    private string _path = "";
+
+    [SetUp]
+    public void MakeFile() => _path = Path.Combine(Directory.CreateTempSubdirectory("kimicpu").FullName, "file");
+
+    [TearDown]
+    public void DeleteFile() => Directory.Delete(Path.GetDirectoryName(_path)!, recursive: true);
+
+    [TestCase(1)]
+    [TestCase(4095)]
+    [TestCase(4096)]
+    [TestCase(4097)]
+    [TestCase(1_000_003)]
+    public void Every_range_is_the_bytes_of_the_file(int length)
+    {
+        byte[] bytes = Write(length);
+        using DirectFile file = DirectFile.Open(_path);
+        using var target = new AlignedBuffer<byte>(4 << 20);
+        for (int offset = 0; offset < length; offset += 4096 * Math.Max(1, length / 40_000))
+        {
+            foreach (int count in new[] { 4096, 8192, 1 << 20 })
+            {
+                file.Read(offset, target.Pointer, count);
+                int expected = Math.Min(count, length - offset);
+                Assert.That(new ReadOnlySpan<byte>(target.Pointer, expected).SequenceEqual(bytes.AsSpan(offset, expected)), $"{offset} + {count}");
+            }
+        }
+
+        Assert.That(file.Length, Is.EqualTo(length));
+    }
+
+    [Test]
+    public void A_file_that_was_cut_is_an_error_that_says_where_it_ends()
+    {
+        Write(100_000);
+        using DirectFile file = DirectFile.Open(_path);
+        SetLength(50_000);
+        using var target = new AlignedBuffer<byte>(1 << 20);
+        Assert.That(() => file.Read(49_152, target.Pointer, 8192), Throws.InstanceOf<IOException>().With.Message.Contains("100,000"));
+        Assert.That(() => file.Read(65_536, target.Pointer, 8192), Throws.InstanceOf<IOException>().With.Message.Contains("100,000"));
+        Assert.That(file.HasChanged);
+    }
+
+    [Test]
+    public void A_file_that_was_written_is_an_error()
+    {
+        Write(100_000);
+        using DirectFile file = DirectFile.Open(_path);
+        using var target = new AlignedBuffer<byte>(1 << 20);
+        file.Read(0, target.Pointer, 8192);
+        File.SetLastWriteTimeUtc(_path, DateTime.UtcNow.AddMinutes(5));
+        Assert.That(() => file.Read(0, target.Pointer, 8192), Throws.InstanceOf<IOException>().With.Message.Contains("was changed"));
+    }
+
+    [Test]
+    public void A_missing_file_is_an_error() => Assert.That(() => DirectFile.Open(_path), Throws.InstanceOf<IOException>());
+
+    [Test]
+    public void A_file_system_that_refuses_direct_reads_is_read_through_the_page_cache()
+    {
+        // Kernel tables are files without pages to go past.
+        const string Table = "/proc/cpuinfo";
+        if (!File.Exists(Table))
+        {
+            Assert.Ignore("Needs Linux.");
+        }
+
+        using DirectFile file = DirectFile.Open(Table);
+        Assert.That(file.IsDirect, Is.False);
+    }
+
+    private byte[] Write(int length)
+    {
+        var bytes = new byte[length];
+        new Random(length).NextBytes(bytes);
+        File.WriteAllBytes(_path, bytes);
+        return bytes;
+    }
+
+    private void SetLength(long length)
+    {
+        using var stream = new FileStream(_path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+        stream.SetLength(length);
+    }
+}

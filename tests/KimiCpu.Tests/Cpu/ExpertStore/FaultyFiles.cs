@@ -1,0 +1,49 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+
+namespace KimiCpu.Tests.Cpu.ExpertStore;
+
+/// <summary>Files whose drive does what a test wants: fails, or holds its answers back, and counts what is read.</summary>
+internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
+{
+    private readonly ManualResetEventSlim _open = new(initialState: true);
+    private int _reads;
+
+    /// <summary>Thrown by every read while it is set.</summary>
+    public IOException? Error { get; set; }
+
+    public int Reads => Volatile.Read(ref _reads);
+
+    public int Count => inner.Count;
+
+    /// <summary>No read returns until <see cref="Resume"/>.</summary>
+    public void Stall() => _open.Reset();
+
+    public void Resume() => _open.Set();
+
+    public int DriveOf(int file) => inner.DriveOf(file);
+
+    public void Read(int file, long offset, byte* target, int count)
+    {
+        Interlocked.Increment(ref _reads);
+        _open.Wait();
+        if (Error is { } error)
+        {
+            // What a failed read leaves behind is nobody's business.
+            new Span<byte>(target, count).Fill(0xFF);
+            throw error;
+        }
+
+        inner.Read(file, offset, target, count);
+    }
+
+    public Exception Failure(int file, string tensor, long offset, string problem, Exception? cause) => inner.Failure(file, tensor, offset, problem, cause);
+
+    public void Dispose()
+    {
+        _open.Set();
+        inner.Dispose();
+    }
+}

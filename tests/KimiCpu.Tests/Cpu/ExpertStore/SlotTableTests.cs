@@ -1,0 +1,249 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Tests.Cpu.ExpertStore;
+
+[TestFixture]
+internal sealed class SlotTableTests
+{
+    private const int Layers = 4;
+    private const int Experts = 24;
+
+    [Test]
+    public void Free_slots_go_first_then_the_lowest_priority()
+    {
+        SlotTable table = Make(2);
+        Assert.That(Take(table, 5, resident: true).Evicted, Is.EqualTo(-1));
+        Assert.That(Take(table, 30, resident: true).Evicted, Is.EqualTo(-1));
+        table.Use(5);
+        table.Use(30);
+        table.Use(5);
+        Assert.That(Take(table, 7, resident: true).Evicted, Is.EqualTo(30));
+        Assert.That(table.Find(30), Is.EqualTo(-1));
+        Assert.That(table.KeyOf(table.Find(7)), Is.EqualTo(7));
+        Assert.That(Take(table, 31, resident: true).Evicted, Is.EqualTo(7), "It has never been used.");
+    }
+
+    [Test]
+    public void Nothing_is_given_while_all_is_pinned_or_read()
+    {
+        SlotTable table = Make(2);
+        (int reading, _) = Take(table, 0, resident: false);
+        (int pinned, _) = Take(table, 1, resident: true);
+        table.Pin(pinned);
+        table.Pin(pinned);
+        Assert.That(table.TryTake(2, out int slot, out int evicted), Is.False);
+        Assert.That((slot, evicted, table.TakeableSlots), Is.EqualTo((-1, -1, 0)));
+
+        table.Unpin(pinned);
+        Assert.That(table.TryTake(2, out _, out _), Is.False, "It was pinned twice.");
+        table.SetResident(reading);
+        Assert.That(table.TryTake(2, out slot, out evicted));
+        Assert.That((slot, evicted), Is.EqualTo((reading, 0)));
+    }
+
+    [Test]
+    public void A_slot_pinned_while_it_is_read_stays_pinned_when_it_has_arrived()
+    {
+        SlotTable table = Make(1);
+        (int slot, _) = Take(table, 3, resident: false);
+        table.Pin(slot);
+        table.SetResident(slot);
+        Assert.That(table.TakeableSlots, Is.Zero);
+        table.Unpin(slot);
+        Assert.That(table.TakeableSlots, Is.EqualTo(1));
+    }
+
+    [Test]
+    public void A_dropped_slot_is_free_again()
+    {
+        SlotTable table = Make(1);
+        (int slot, _) = Take(table, 3, resident: false);
+        table.Drop(slot);
+        Assert.That((table.FreeSlots, table.Find(3), table.StateOf(slot)), Is.EqualTo((1, -1, SlotState.Free)));
+        Assert.That(Take(table, 3, resident: true).Evicted, Is.EqualTo(-1));
+    }
+
+    [Test]
+    public void What_makes_no_sense_is_refused()
+    {
+        SlotTable table = Make(2);
+        (int slot, _) = Take(table, 3, resident: true);
+        Assert.That(() => table.TryTake(3, out _, out _), Throws.InvalidOperationException);
+        Assert.That(() => table.SetResident(slot), Throws.InvalidOperationException);
+        Assert.That(() => table.Unpin(slot), Throws.InvalidOperationException);
+        Assert.That(() => table.Pin(1 - slot), Throws.InvalidOperationException);
+        Assert.That(() => table.Drop(1 - slot), Throws.InvalidOperationException);
+        table.Pin(slot);
+        Assert.That(() => table.Drop(slot), Throws.InvalidOperationException.With.Message.Contains("1 pins"));
+    }
+
+    [Test]
+    public void Shrinking_retires_free_slots_then_the_worst_and_keeps_the_last()
+    {
+        SlotTable table = Make(4);
+        (int used, _) = Take(table, 0, resident: true);
+        (int worst, _) = Take(table, 1, resident: true);
+        (int pinned, _) = Take(table, 2, resident: true);
+        table.Use(0);
+        table.Use(2);
+        table.Pin(pinned);
+        var retired = new int[2];
+        Assert.That(table.Shrink(retired), Is.EqualTo(2));
+        Assert.That(retired[1], Is.EqualTo(worst));
+        Assert.That(table.Capacity, Is.EqualTo(2));
+        Assert.That(table.Shrink(new int[5]), Is.EqualTo(1));
+        Assert.That((table.Capacity, table.StateOf(used), table.Find(2)), Is.EqualTo((1, SlotState.Retired, pinned)));
+        table.Unpin(pinned);
+        Assert.That(table.Shrink(new int[1]), Is.Zero);
+        Assert.That(Take(table, 9, resident: true), Is.EqualTo((pinned, 2)));
+    }
+
+    /// <summary>Any sequence of operations does what a list of entries, searched through, does.</summary>
+    [Test]
+    public void Random_operations_agree_with_a_plain_list([Values("lru", "lfu:3", "hybrid:30", "wait:5")] string policy, [Values(1, 7, 40)] int slots)
+    {
+        var random = new Random(slots);
+        IEvictionPolicy priorities = EvictionPolicies.Make(policy, Layers, Experts);
+        var table = new SlotTable(slots, Layers, Experts, priorities);
+        var entries = new List<Entry>();
+        int capacity = slots;
+        int evictions = 0;
+        for (int i = 0; i < 20_000; i++)
+        {
+            Entry? some = entries.Count > 0 ? entries[random.Next(entries.Count)] : null;
+            switch (random.Next(8))
+            {
+                case 0:
+                    table.BeginStep();
+                    break;
+                case 1 or 2:
+                    int wanted = random.Next(Layers) * Experts + (int)(Experts * Math.Pow(random.NextDouble(), 3));
+                    table.Use(wanted);
+                    if (entries.Find(e => e.Key == wanted) is { } found)
+                    {
+                        Assert.That(table.Find(wanted), Is.EqualTo(found.Slot));
+                        break;
+                    }
+
+                    Entry[] evictable = [.. entries.Where(e => e.Resident && e.Pins == 0)];
+                    bool taken = table.TryTake(wanted, out int slot, out int evicted);
+                    Assert.That(taken, Is.EqualTo(entries.Count < capacity || evictable.Length > 0));
+                    if (taken && entries.Count == capacity)
+                    {
+                        Entry gone = evictable.Single(e => e.Key == evicted);
+                        Assert.That(gone.Slot, Is.EqualTo(slot));
+                        Assert.That(priorities.Priority(evicted), Is.EqualTo(evictable.Min(e => priorities.Priority(e.Key))));
+                        entries.Remove(gone);
+                        evictions++;
+                    }
+                    else
+                    {
+                        Assert.That(evicted, Is.EqualTo(-1));
+                    }
+
+                    if (taken)
+                    {
+                        Assert.That(entries.Select(e => e.Slot), Has.No.Member(slot));
+                        entries.Add(new Entry { Key = wanted, Slot = slot });
+                    }
+
+                    break;
+                case 3 or 4 when some is { Resident: false }:
+                    table.SetResident(some.Slot);
+                    some.Resident = true;
+                    break;
+                case 5 when some is not null && random.Next(3) == 0:
+                    table.Pin(some.Slot);
+                    some.Pins++;
+                    break;
+                case 6 when some is { Pins: > 0 }:
+                    table.Unpin(some.Slot);
+                    some.Pins--;
+                    break;
+                case 7 when some is { Pins: 0 } && random.Next(10) == 0:
+                    table.Drop(some.Slot);
+                    entries.Remove(some);
+                    break;
+            }
+
+            if (i % 4000 == 3999)
+            {
+                int most = Math.Min(capacity - 1, capacity - entries.Count + entries.Count(e => e.Resident && e.Pins == 0));
+                var retired = new int[2];
+                int count = table.Shrink(retired);
+                Assert.That(count, Is.EqualTo(Math.Min(2, most)));
+                entries.RemoveAll(e => retired.AsSpan(0, count).Contains(e.Slot));
+                capacity -= count;
+            }
+
+            Assert.That((table.Capacity, table.FreeSlots), Is.EqualTo((capacity, capacity - entries.Count)));
+            Assert.That(table.TakeableSlots, Is.EqualTo(capacity - entries.Count(e => !e.Resident || e.Pins > 0)));
+        }
+
+        foreach (Entry entry in entries)
+        {
+            Assert.That((table.Find(entry.Key), table.KeyOf(entry.Slot), table.PinsOf(entry.Slot)), Is.EqualTo((entry.Slot, entry.Key, entry.Pins)));
+        }
+
+        Assert.That(evictions, Is.GreaterThan(100));
+    }
+
+    [TestCase("lru")]
+    [TestCase("lfu")]
+    [TestCase("hybrid")]
+    [TestCase("wait")]
+    public void Nothing_is_allocated_once_it_is_made(string policy)
+    {
+        var table = new SlotTable(1000, 60, 384, EvictionPolicies.Make(policy, 60, 384));
+        Churn(table, 3000);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Churn(table, 3000);
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+    }
+
+    private static void Churn(SlotTable table, int count)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            int key = (int)((uint)(i * 2654435761u) % (60 * 384));
+            table.BeginStep();
+            table.Use(key);
+            int slot = table.Find(key);
+            if (slot < 0 && table.TryTake(key, out slot, out _))
+            {
+                table.SetResident(slot);
+            }
+
+            table.Pin(slot);
+            table.Unpin(slot);
+        }
+    }
+
+    private static SlotTable Make(int slots) => new(slots, Layers, Experts, EvictionPolicies.Make("lru", Layers, Experts));
+
+    private static (int Slot, int Evicted) Take(SlotTable table, int key, bool resident)
+    {
+        Assert.That(table.TryTake(key, out int slot, out int evicted));
+        Assert.That(table.StateOf(slot), Is.EqualTo(SlotState.Reading));
+        if (resident)
+        {
+            table.SetResident(slot);
+        }
+
+        return (slot, evicted);
+    }
+
+    private sealed class Entry
+    {
+        public required int Key { get; init; }
+
+        public required int Slot { get; init; }
+
+        public bool Resident { get; set; }
+
+        public int Pins { get; set; }
+    }
+}

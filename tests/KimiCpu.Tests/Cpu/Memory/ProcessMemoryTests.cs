@@ -1,0 +1,82 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cpu;
+
+namespace KimiCpu.Tests.Cpu.Memory;
+
+/// <summary>What memory a process may still take, read from a made-up Linux.</summary>
+[TestFixture]
+internal sealed class ProcessMemoryTests
+{
+    private string _root = "";
+
+    [SetUp]
+    public void MakeRoot()
+    {
+        _root = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        Write("proc/meminfo", "MemTotal:       65536000 kB\nMemFree:         1000000 kB\nMemAvailable:   32000000 kB\n");
+    }
+
+    [TearDown]
+    public void DeleteRoot() => Directory.Delete(_root, recursive: true);
+
+    [Test]
+    public void Without_control_groups_it_is_what_the_kernel_says() => Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(32_000_000L << 10));
+
+    [Test]
+    public void A_group_of_version_2_counts_with_all_around_it_and_old_file_pages_as_free()
+    {
+        Write("proc/self/cgroup", "0::/work/job\n");
+        Write("sys/fs/cgroup/work/job/memory.max", "max\n");
+        Write("sys/fs/cgroup/work/job/memory.current", "1000\n");
+        Write("sys/fs/cgroup/work/memory.max", "8000000\n");
+        Write("sys/fs/cgroup/work/memory.current", "5000000\n");
+        Write("sys/fs/cgroup/work/memory.stat", "anon 1\ninactive_file 250000\nactive_file 9\n");
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(3_250_000));
+    }
+
+    [Test]
+    public void A_group_of_version_1_is_found_beside_an_empty_one_of_version_2()
+    {
+        Write("proc/self/cgroup", "5:cpu:/\n4:memory:/job\n0::/\n");
+        Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+        Write("sys/fs/cgroup/memory/memory.usage_in_bytes", "77\n");
+        Write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "4000000\n");
+        Write("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "4500000\n");
+        Write("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 3\ntotal_inactive_file 700000\n");
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(200_000));
+    }
+
+    [Test]
+    public void A_container_sees_its_group_as_the_root_of_the_mount()
+    {
+        Write("proc/self/cgroup", "0::/system.slice/docker-1234.scope\n");
+        Write("sys/fs/cgroup/memory.max", "6000000\n");
+        Write("sys/fs/cgroup/memory.current", "1000000\n");
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(5_000_000));
+    }
+
+    [TestCase("")]
+    [TestCase("nonsense\n4:memory\n0::")]
+    public void Broken_files_are_as_good_as_none(string text)
+    {
+        Write("proc/self/cgroup", text);
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(32_000_000L << 10));
+    }
+
+    [Test]
+    public void This_machine_has_some()
+    {
+        long bytes = ProcessMemory.Now().AvailableBytes;
+        Assert.That(bytes, Is.GreaterThan(50L << 20));
+        Assert.That(bytes, Is.LessThanOrEqualTo(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes * 2));
+    }
+
+    private void Write(string file, string text)
+    {
+        string path = Path.Combine(_root, file);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllText(path, text);
+    }
+}
