@@ -1,10 +1,12 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
+
 namespace KimiCpu.Cuda.Driver;
 
 /// <summary>A call of the CUDA driver that failed, or a GPU that cannot be used.</summary>
-internal class CudaException : Exception
+internal class CudaException : DeviceException
 {
     public CudaException(string message)
         : base(message)
