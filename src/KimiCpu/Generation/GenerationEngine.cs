@@ -243,6 +243,12 @@ internal sealed class GenerationEngine : IDisposable
         {
             KvSequence sequence = job.Sequence!;
             (job.StepFirstRow, job.StepRows, job.StepLogits) = (_batch.RowCount, 0, -1);
+            int room = _forward.MaxRows - _batch.RowCount;
+            if (room <= 0)
+            {
+                continue;
+            }
+
             if (job.PromptDone)
             {
                 // Without a free page the job pauses until another one ends.
@@ -255,7 +261,7 @@ internal sealed class GenerationEngine : IDisposable
             else if (budget > 0)
             {
                 job.Adopt();
-                int rows = Math.Min(budget, job.Prompt.Length - sequence.Length);
+                int rows = Math.Min(Math.Min(budget, room), job.Prompt.Length - sequence.Length);
                 bool last = sequence.Length + rows == job.Prompt.Length;
                 _batch.Add(job.Prompt.AsSpan(sequence.Length, rows), sequence.Length, sequence.Pages, last ? LogitsWanted.Last : LogitsWanted.None);
                 (job.StepRows, job.StepLogits) = (rows, last ? logits++ : -1);
@@ -292,7 +298,8 @@ internal sealed class GenerationEngine : IDisposable
         catch (Exception e)
         {
             // The step's jobs are lost; the engine and the jobs outside the step go on.
-            Array.ForEach(moving, m => End(m, job => job.Fail(e)));
+            Exception reported = e is DeviceException ? new KimiException(e.Message, e) : e;
+            Array.ForEach(moving, m => End(m, job => job.Fail(reported)));
             return;
         }
 
