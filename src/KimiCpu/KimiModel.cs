@@ -301,7 +301,6 @@ public sealed class KimiModel : IKimiModel
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
-        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
             throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));
