@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
+
 namespace KimiCpu;
 
 /// <summary>Where a model's hot path runs: attention with its cache, dense layers, shared experts, router and head. Routed experts are always the CPU's.</summary>
@@ -38,6 +40,22 @@ public readonly record struct KimiDevice
     {
         ArgumentOutOfRangeException.ThrowIfNegative(ordinal);
         return new KimiDevice(Kind.Cuda, ordinal);
+    }
+
+    /// <summary>Reads what <see cref="ToString"/> writes; <c>cuda</c> alone is the first GPU.</summary>
+    /// <param name="text"><c>cpu</c>, <c>auto</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
+    /// <exception cref="FormatException">It is none of these.</exception>
+    public static KimiDevice Parse(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return text switch
+        {
+            "cpu" => Cpu,
+            "auto" => Auto,
+            "cuda" => Cuda(),
+            _ when text.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(text.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal) => Cuda(ordinal),
+            _ => throw new FormatException($"'{text}' is no device: cpu, auto, cuda or cuda:N are."),
+        };
     }
 
     /// <summary><c>cpu</c>, <c>auto</c> or <c>cuda:0</c>.</summary>

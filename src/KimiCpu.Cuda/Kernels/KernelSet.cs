@@ -15,6 +15,9 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Experts that route has room for: most_experts of Kernels/router.cu.</summary>
     public const int MaxExperts = 1024;
 
+    /// <summary>Experts of a token that route can choose: one a lane.</summary>
+    public const int MaxExpertsPerToken = 32;
+
     /// <summary>Tokens of a split while there are fewer than <see cref="MaxSplits"/>: split_tokens of Kernels/cache.h.</summary>
     private const int SplitTokens = 128;
 
@@ -134,6 +137,7 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Why a model's sizes do not suit the kernels; null where they do.</summary>
     public static string? Objection(Compute.ModelShape shape) =>
         shape.ExpertCount > MaxExperts ? $"{shape.ExpertCount} experts; {MaxExperts} are the most"
+        : shape.ExpertsPerToken > MaxExpertsPerToken ? $"{shape.ExpertsPerToken} experts a token; {MaxExpertsPerToken} are the most"
         : AttendAnyBytes(shape.KeyValueLoraRank, shape.RopeHeadSize) > MaxSharedBytes - 1024 ? $"a latent of {shape.KeyValueLoraRank} values is too wide"
         : null;
 

@@ -18,6 +18,7 @@ struct RouteArguments {
   float epsilon, factor;
 };
 
+// A lane holds one of the chosen experts; 32 are the most.
 constexpr u32 most_experts = 1024;
 
 // Only the groups with the largest sum of their two best scores stay in the choice.
@@ -55,11 +56,11 @@ DEVICE void choose(const RouteArguments& a, u32 row, float* score, float* choice
   }
   sync_warp();
   if (lanes_where(bad)) { // A NaN must not be lost in the choice.
-    for (u32 k = lane(); k < a.chosen; k += 32) { ids[k] = k; weights[k] = as_float(0x7fc00000u); }
+    if (lane() < a.chosen) { ids[lane()] = lane(); weights[lane()] = as_float(0x7fc00000u); }
     return;
   }
   if (a.groups > 1) reject_losing_groups(a, choice, group_score);
-  float total = 0.f, kept = 0.f;
+  float total = 0.f, mine = 0.f;
   for (u32 k = 0; k < a.chosen; k++) {
     float best = -__builtin_inff();
     u32 id = 0xffffffffu;
@@ -77,10 +78,9 @@ DEVICE void choose(const RouteArguments& a, u32 row, float* score, float* choice
     if (lane() == (id & 31)) choice[id] = as_float(0x7fc00000u);
     sync_warp();
     total += s;
-    if (lane() == (k & 31)) { kept = s; ids[k] = id; weights[k] = kept; }
+    if (lane() == k) { mine = s; ids[k] = id; }
   }
-  const float norm = a.normalize ? total + 1e-20f : 1.f;
-  for (u32 k = lane(); k < a.chosen; k += 32) weights[k] = divide(score[ids[k]], norm) * a.factor;
+  if (lane() < a.chosen) weights[lane()] = divide(mine, a.normalize ? total + 1e-20f : 1.f) * a.factor;
 }
 
 // Hands the normalized rows and the choice of experts to the host.

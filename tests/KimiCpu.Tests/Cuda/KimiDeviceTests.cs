@@ -44,6 +44,18 @@ internal sealed class KimiDeviceTests
     }
 
     [Test]
+    public void Devices_are_read_and_written_alike()
+    {
+        foreach (string text in new[] { "cpu", "auto", "cuda:0", "cuda:12" })
+        {
+            Assert.That(KimiDevice.Parse(text).ToString(), Is.EqualTo(text));
+        }
+
+        Assert.That(KimiDevice.Parse("cuda"), Is.EqualTo(KimiDevice.Cuda(0)));
+        Assert.That(() => KimiDevice.Parse("cuda:-1"), Throws.TypeOf<FormatException>().With.Message.Contains("cuda:N"));
+    }
+
+    [Test]
     public void A_lost_GPU_fails_its_calls_with_what_happened()
     {
         using var driver = new SimulatedDriver();
