@@ -1,10 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Kernels;
-using KimiCpu.Tests.Cuda.Simulation;
 
 namespace KimiCpu.Tests.Cuda.Kernels;
 
@@ -18,11 +16,6 @@ internal sealed unsafe class PagedCache
     private readonly int _width;
 
     public PagedCache(KernelHarness harness, int[] lengths, int latent, int rope)
-        : this(lengths, latent, rope, count => harness.New<ushort>(count), values => harness.Put<int>(values))
-    {
-    }
-
-    public PagedCache(int[] lengths, int latent, int rope, Func<int, ulong> allocate, Func<int[], ulong> put)
     {
         _width = latent + rope;
         int[] needed = [.. lengths.Select(l => (l + KvPage.Tokens - 1) / KvPage.Tokens)];
@@ -32,7 +25,7 @@ internal sealed unsafe class PagedCache
 
         // A page has two layers; the second one is used.
         _pageValues = 2 * KvPage.Tokens * _width;
-        _memory = (ushort*)allocate(count * _pageValues);
+        _memory = (ushort*)harness.New<ushort>(count * _pageValues);
         var random = new Random(lengths.Length + latent);
         for (int row = 0; row < lengths.Length; row++)
         {
@@ -48,9 +41,9 @@ internal sealed unsafe class PagedCache
         Arguments = new CacheArguments
         {
             Layer = (ulong)(_memory + (KvPage.Tokens * _width)),
-            Lengths = put(lengths),
-            Tables = put(_tables),
-            Pages = put(_pages),
+            Lengths = harness.Put<int>(lengths),
+            Tables = harness.Put<int>(_tables),
+            Pages = harness.Put<int>(_pages),
             PageBytes = (ulong)(_pageValues * sizeof(ushort)),
             Latent = (uint)latent,
             Rope = (uint)rope,
@@ -66,7 +59,7 @@ internal sealed unsafe class PagedCache
 }
 
 /// <summary>Attention of given lengths, checked by merging the splits in double precision.</summary>
-internal static unsafe class AttentionCase
+internal static class AttentionCase
 {
     public static void Check(KernelHarness harness, int[] lengths, int latent, int rope, int heads, double tolerance)
     {
@@ -77,40 +70,7 @@ internal static unsafe class AttentionCase
         ulong logs = harness.New<float>(places);
         harness.Kernels.Attend(harness.Stream, lengths.Max(KernelSet.Splits), lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = harness.Put<ushort>(query), Partial = partial, LogSums = logs, Heads = (uint)heads });
         double error = Error(cache, lengths, latent, rope, heads, query, harness.Get<float>(partial, places * latent), harness.Get<float>(logs, places));
-        Assert.That(error, Is.LessThanOrEqualTo(tolerance), $"lengths {string.Join(", ", lengths)}, latent {latent}, {heads} heads");
-    }
-
-    /// <summary>The tensor-core kernel of any module, without a driver.</summary>
-    public static bool IsClose(DeviceMemory memory, PtxMachine machine, PtxKernel kernel, int length, double tolerance)
-    {
-        const int Latent = 512;
-        const int Rope = 64;
-        const int Heads = 16;
-        ulong Put<T>(T[] values)
-            where T : unmanaged
-        {
-            ulong address = memory.Allocate(values.Length * sizeof(T));
-            values.CopyTo(new Span<T>((void*)address, values.Length));
-            return address;
-        }
-
-        int[] lengths = [length];
-        var cache = new PagedCache(lengths, Latent, Rope, count => memory.Allocate(count * sizeof(ushort)), Put);
-        ushort[] query = Query(Heads * (Latent + Rope));
-        ulong partial = memory.Allocate(Heads * KernelSet.MaxSplits * Latent * sizeof(float));
-        ulong logs = memory.Allocate(Heads * KernelSet.MaxSplits * sizeof(float));
-        var arguments = new AttendArguments { Cache = cache.Arguments, Absorbed = Put(query), Partial = partial, LogSums = logs, Heads = Heads };
-        machine.Launch(kernel, (uint)KernelSet.Splits(length), 1, 1, 256, 99520, MemoryMarshal.AsBytes([arguments]).ToArray());
-        double error = Error(
-            cache,
-            lengths,
-            Latent,
-            Rope,
-            Heads,
-            query,
-            new ReadOnlySpan<float>((void*)partial, Heads * KernelSet.MaxSplits * Latent),
-            new ReadOnlySpan<float>((void*)logs, Heads * KernelSet.MaxSplits));
-        return error <= tolerance;
+        KernelHarness.AssertClose(0, error, tolerance, $"lengths {string.Join(", ", lengths)}, latent {latent}, {heads} heads");
     }
 
     /// <summary>Small enough that scores spread over a few powers of two.</summary>

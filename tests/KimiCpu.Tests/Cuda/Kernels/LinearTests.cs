@@ -76,7 +76,7 @@ internal sealed class LinearTests
         }
     }
 
-    private static void Check(KernelHarness harness, (WeightFormat Stored, DeviceFormat Device) format, int rows, int secondRows, int columns, int batch, LinearInput mode, bool accumulate, bool mapped)
+    internal static void Check(KernelHarness harness, (WeightFormat Stored, DeviceFormat Device) format, int rows, int secondRows, int columns, int batch, LinearInput mode, bool accumulate, bool mapped)
     {
         using var first = new RandomMatrix(format.Stored, rows, columns, seed: rows + columns, block: 32);
         using var second = new RandomMatrix(format.Stored, Math.Max(1, secondRows), columns, seed: rows, block: 32);

@@ -262,7 +262,7 @@ internal sealed unsafe partial class SimulatedDriver
                     return CUResult.ErrorNotFound;
                 }
 
-                *function = d.Add(new SimulatedFunction(kernel));
+                *function = d.Add(new SimulatedFunction(d.Replaced?.Name == kernel.Name ? d.Replaced : kernel));
                 return CUResult.Success;
             },
             "cuModuleGetFunction");

@@ -54,6 +54,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>Whether the GPU has stopped running work without an error.</summary>
     public bool Hangs { get; set; }
 
+    /// <summary>Stands in for the kernel of its name in every module.</summary>
+    public PtxKernel? Replaced { get; init; }
+
     public int Calls { get; private set; }
 
     public Dictionary<string, int> CallsOf { get; } = [];
