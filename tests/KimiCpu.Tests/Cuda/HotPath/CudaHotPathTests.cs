@@ -125,7 +125,9 @@ internal sealed class CudaHotPathTests
         model.Experts = new PoisonedExperts(model.Weights, layer: 2, row: 1);
         using KvSequence sequence = model.Cache.CreateSequence();
         model.Step(sequence, [1, 2, 3]);
-        Assert.That(Enumerable.Range(0, 3).Select(model.HotPath.NonFiniteLayer), Is.EqualTo(new[] { -1, 2, -1 }));
+
+        // From the next layer on the row behind it attends to the row that is broken.
+        Assert.That(Enumerable.Range(0, 3).Select(model.HotPath.NonFiniteLayer), Is.EqualTo(new[] { -1, 2, 3 }));
     }
 
     [Test]
@@ -162,7 +164,7 @@ internal sealed class CudaHotPathTests
     public void A_GPU_that_hangs_or_dies_is_lost_and_says_so_from_then_on()
     {
         using var driver = new SimulatedDriver();
-        using (var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), patience: TimeSpan.FromMilliseconds(50)))
+        using (var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), patience: TimeSpan.FromSeconds(4)))
         {
             model.Logits([1, 2]);
             driver.Hangs = true;
