@@ -19,13 +19,13 @@ internal sealed class BarrierMutantTests
     /// How many mutants survive: barriers that only order global memory, or that part a scratch from a use that this kernel does not have, or
     /// that come before one another with nothing in between.
     /// </summary>
-    [TestCase("linear_bf16_4", 5, 0)]
+    [TestCase("linear_bf16_4", 4, 0)]
     [TestCase("absorb_bf16", 2, 0)]
     [TestCase("expand_bf16", 1, 0)]
     [TestCase("mla_any", 2, 0)]
-    [TestCase("mla_512", 9, 0)]
+    [TestCase("mla_512", 9, 1)]
     [TestCase("rope_store", 2, 1)]
-    [TestCase("route", 6, 3)]
+    [TestCase("route", 6, 4)]
     [TestCase("finish_layer", 2, 1)]
     public void Every_barrier_that_matters_is_missed(string kernel, int atLeast, int survivors)
     {
