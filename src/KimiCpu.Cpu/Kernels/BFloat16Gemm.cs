@@ -241,19 +241,33 @@ internal static unsafe class BFloat16Gemm
     /// <summary>Even plus odd sums, folded, and the columns behind the whole steps.</summary>
     private static void Fold(in Block block, float* x, long xStride, int tokens, float* y, long yStride)
     {
+        const int Together = 8;
         float* sums = block.Sums;
         for (int t = 0; t < tokens;)
         {
             int count = new TokenTiles(MostTokens).Next(tokens - t);
             int vectors = block.Rows * count;
-            float* odd = sums + (vectors * Width);
-            for (int i = 0; i < vectors; i++)
+            for (int i = 0; i < vectors; i += Together)
             {
-                float* even = sums + (i * Width);
-                y[((t + (i % count)) * yStride) + (i / count)] = Vector256.Sum(Vector256.Load(even) + Vector256.Load(odd + (i * Width)));
+                for (int k = i; k < Math.Min(i + Together, vectors); k++)
+                {
+                    float* even = sums + (k * Width);
+                    (Vector256.Load(even) + Vector256.Load(even + (vectors * Width))).Store(even);
+                }
+
+                // The floats land on vectors that are folded already.
+                Lanes256.Sum8(sums + (i * Width), sums + i);
             }
 
-            sums = odd + (vectors * Width);
+            for (int row = 0; row < block.Rows; row++)
+            {
+                for (int i = 0; i < count; i++)
+                {
+                    y[((t + i) * yStride) + row] = sums[(row * count) + i];
+                }
+            }
+
+            sums += 2 * vectors * Width;
             t += count;
         }
 

@@ -63,8 +63,8 @@ internal static unsafe partial class FloatGemv
             odd1 = Fma.MultiplyAdd(UpperHalves(halves), x3, odd1);
         }
 
-        y[0] = Vector256.Sum(even0 + odd0) * TwoTo20;
-        y[1] = Vector256.Sum(even1 + odd1) * TwoTo20;
+        y[0] = Lanes256.Sum(even0 + odd0) * TwoTo20;
+        y[1] = Lanes256.Sum(even1 + odd1) * TwoTo20;
         return float.IsFinite(y[0]) && float.IsFinite(y[1]) && !Vector256.EqualsAny(largest, Vector256<byte>.AllBitsSet);
     }
 
