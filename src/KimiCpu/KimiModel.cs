@@ -30,15 +30,16 @@ namespace KimiCpu;
 /// </summary>
 public sealed class KimiModel : IKimiModel
 {
-    private readonly Checkpoint _checkpoint;
-    private readonly LoadedWeights _weights;
     /// <summary>Tokens of a pass that may decode beside a prompt's chunk on a GPU; calls beyond wait for a place.</summary>
     private const int GpuDecodeRows = 64;
 
     /// <summary>Tokens that the weights on a GPU leave room for where nobody asks for more.</summary>
     private const int GpuContext = 32768;
 
+    private readonly Checkpoint _checkpoint;
+    private readonly LoadedWeights _weights;
     private readonly CpuBackend _cpu;
+    private readonly ExpertUses? _uses;
     private readonly CudaBackend? _gpu;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
@@ -62,11 +63,13 @@ public sealed class KimiModel : IKimiModel
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now().AvailableBytes);
-        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
+        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)), guard: options.RuntimeCodeGeneration);
         ModelWeights weights = _weights.Model;
         try
         {
-            _gpu = OpenGpu(weights, options, context);
+            // Telling models apart takes a look at their files, so only where it is needed.
+            _uses = _weights.ExpertFiles is null ? null : new ExpertUses(shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, _logger);
+            _gpu = OpenGpu(weights, options, context, memory.PrefillChunk);
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = precision,
@@ -76,19 +79,27 @@ public sealed class KimiModel : IKimiModel
                 HotPathElsewhere = _gpu is not null,
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = new TieredStoreOptions
+                Store = _uses is null ? null : new TieredStoreOptions
                 {
+                    Policy = _uses.Policy,
                     Bytes = memory.Experts.SlotBytes ?? 0,
                     Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                    CapacityChanged = (inUse, all) => KimiLog.Resized(_logger, inUse, all),
                 },
             });
+            _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
+            if (_cpu.Store is TieredExpertStore store)
+            {
+                _uses!.Warm(store);
+            }
+
             PreloadExperts(options);
             IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
             var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? memory.CacheBytes, context, options.PrefixCaching);
-            var forward = new ForwardPass(weights, hotPath, _cpu.Experts);
+            var forward = new ForwardPass(weights, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-            _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
+            _engine = new GenerationEngine(forward, cache, memory.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
             Info = new KimiModelInfo
             {
                 Name = checkpoint.Name,
@@ -244,6 +255,7 @@ public sealed class KimiModel : IKimiModel
         _engine.Dispose();
         _cpu.Dispose();
         _gpu?.Dispose();
+        _uses?.Save();
         _weights.Dispose();
         _checkpoint.Dispose();
     }
@@ -288,7 +300,7 @@ public sealed class KimiModel : IKimiModel
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
-        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
             throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));
@@ -307,7 +319,7 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <summary>Null for the CPU.</summary>
-    private CudaBackend? OpenGpu(ModelWeights weights, KimiModelOptions options, int context)
+    private CudaBackend? OpenGpu(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk)
     {
         if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
         {
@@ -316,7 +328,7 @@ public sealed class KimiModel : IKimiModel
 
         try
         {
-            var wish = new MemoryWish(options.PrefillChunk + GpuDecodeRows, options.ContextLength is null ? Math.Min(context, GpuContext) : context, options.KvCacheBytes);
+            var wish = new MemoryWish(prefillChunk + GpuDecodeRows, options.ContextLength is null ? Math.Min(context, GpuContext) : context, options.KvCacheBytes);
             return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
             {
                 Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
