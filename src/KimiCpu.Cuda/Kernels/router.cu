@@ -73,10 +73,10 @@ DEVICE void choose(const RouteArguments& a, u32 row, float* score, float* choice
       const u32 other_id = exchange(id, m);
       if (other > best || (other == best && other_id < id)) { best = other; id = other_id; }
     }
-    sync_warp();
     const float s = score[id];
+
+    // A choice is read and written by its own lane only.
     if (lane() == (id & 31)) choice[id] = as_float(0x7fc00000u);
-    sync_warp();
     total += s;
     if (lane() == k) { mine = s; ids[k] = id; }
   }

@@ -16,16 +16,16 @@ internal sealed class BarrierMutantTests
     private static readonly string[] s_lines = Encoding.UTF8.GetString(KernelSet.Ptx()).TrimEnd('\0').Split('\n');
 
     /// <summary>
-    /// How many mutants survive: barriers that only order global memory, or that part a scratch from a use that this kernel does not have, or
-    /// that come before one another with nothing in between.
+    /// How many mutants survive: block_sum's second barrier where the scratch is not used again, and route's before its
+    /// flag, which orders memory that the interpreter has in order anyway.
     /// </summary>
     [TestCase("linear_bf16_4", 4, 0)]
     [TestCase("absorb_bf16", 2, 0)]
     [TestCase("expand_bf16", 1, 0)]
     [TestCase("mla_any", 2, 0)]
-    [TestCase("mla_512", 9, 1)]
+    [TestCase("mla_512", 9, 0)]
     [TestCase("rope_store", 2, 1)]
-    [TestCase("route", 6, 4)]
+    [TestCase("route", 6, 2)]
     [TestCase("finish_layer", 2, 1)]
     public void Every_barrier_that_matters_is_missed(string kernel, int atLeast, int survivors)
     {
@@ -88,6 +88,9 @@ internal sealed class BarrierMutantTests
                 break;
             case "mla" when kernel == "mla_512":
                 AttentionCase.Check(harness, [100], 512, 64, 16, 2.5e-2);
+
+                // The last splits are empty.
+                AttentionCase.Check(harness, [4200], 512, 64, 16, 2.5e-2);
                 break;
             case "mla":
                 AttentionCase.Check(harness, [130], 48, 16, 2, 1e-3);
