@@ -74,7 +74,8 @@ public sealed class KimiModel : IKimiModel
             var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-            _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
+            var scheduler = new Scheduler(cache, options.PrefillChunk, SchedulingOf(options), TimeProvider.System);
+            _engine = new GenerationEngine(forward, cache, scheduler, _cpu.Memory, _cpu.Pool.TieCaller, checkpoint.Name);
             Info = new KimiModelInfo
             {
                 Name = checkpoint.Name,
@@ -101,6 +102,7 @@ public sealed class KimiModel : IKimiModel
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             KimiLog.Placed(_logger, Placement);
             KimiLog.Planned(_logger, memory.Experts.Reason);
+            KimiTelemetry.Models.Add(this);
             if (Info.ContextLength < context)
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
@@ -123,6 +125,9 @@ public sealed class KimiModel : IKimiModel
 
     /// <inheritdoc/>
     public KimiTokenizer Tokenizer { get; }
+
+    /// <inheritdoc/>
+    public KimiModelActivity Activity => _engine.Activity.Now(_engine.Bandwidth);
 
     /// <summary>The files of kimi-nano.</summary>
     internal static CheckpointFiles EmbeddedFiles => new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name);
@@ -224,6 +229,8 @@ public sealed class KimiModel : IKimiModel
             return;
         }
 
+        KimiTelemetry.Models.Remove(this);
+
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
         _cpu.Dispose();
@@ -272,6 +279,7 @@ public sealed class KimiModel : IKimiModel
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        options.Scheduling.Validate();
         Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
         try
         {
@@ -283,6 +291,12 @@ public sealed class KimiModel : IKimiModel
             throw;
         }
     }
+
+    /// <summary>Where experts come from drives a step of few prompt tokens takes nearly as long as one of many.</summary>
+    private SchedulingOptions SchedulingOf(KimiModelOptions options) => options.Scheduling with
+    {
+        MaxTokenGap = options.Scheduling.MaxTokenGap ?? (_cpu.Store is TieredExpertStore ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
+    };
 
     private static void Require(bool condition, string option, object? found, string range)
     {
@@ -404,10 +418,10 @@ public sealed class KimiModel : IKimiModel
     {
         // Also cancelled when the consumer leaves the loop early, so that the engine stops working for nobody.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
-        GenerationJob job = Submit(call, session, streamed: true, source.Token);
         using var telemetry = new CallTelemetry(Info.Name, call.Operation);
         try
         {
+            GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
             while (await MoreUpdates(job, telemetry).ConfigureAwait(false))
             {
                 while (job.Updates.TryRead(out GenerationUpdate? update))
@@ -424,6 +438,19 @@ public sealed class KimiModel : IKimiModel
         finally
         {
             await source.CancelAsync().ConfigureAwait(false);
+        }
+    }
+
+    private GenerationJob SubmitStream(PreparedCall call, SessionState? session, CallTelemetry telemetry, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return Submit(call, session, streamed: true, cancellationToken);
+        }
+        catch (Exception e)
+        {
+            telemetry.Fail(e);
+            throw;
         }
     }
 

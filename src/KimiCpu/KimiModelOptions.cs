@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Generation;
 using Microsoft.Extensions.Logging;
 
 namespace KimiCpu;
@@ -80,6 +81,9 @@ public sealed record KimiModelOptions
 
     /// <summary>Most prompt tokens that one step of the model takes in; smaller values let running answers move more often. Default 256.</summary>
     public int PrefillChunk { get; init; } = 256;
+
+    /// <summary>How calls share the model: limits of their number and time, and how steadily answers move while prompts enter.</summary>
+    public SchedulingOptions Scheduling { get; init; } = new();
 
     /// <summary>Receives what was opened, what runs where, and warnings; null for silence.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Generation;
+
 namespace KimiCpu.Extensions.AI;
 
 /// <summary>
@@ -47,4 +49,7 @@ public sealed class KimiOptions
 
     /// <inheritdoc cref="KimiModelOptions.PrefillChunk"/>
     public int PrefillChunk { get; set; } = new KimiModelOptions().PrefillChunk;
+
+    /// <inheritdoc cref="KimiModelOptions.Scheduling"/>
+    public SchedulingOptions Scheduling { get; set; } = new();
 }

@@ -154,6 +154,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 KvCacheBytes = options.KvCacheBytes,
                 PrefixCaching = options.PrefixCaching,
                 PrefillChunk = options.PrefillChunk,
+                Scheduling = options.Scheduling,
                 LoggerFactory = _loggers,
                 Progress = new Told(this),
             };
