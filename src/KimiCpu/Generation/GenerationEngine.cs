@@ -138,6 +138,7 @@ internal sealed class GenerationEngine : IDisposable
                 _cacheCalls.Run(_cache);
                 long start = Stopwatch.GetTimestamp();
                 IReadOnlyList<ScheduledCall> moving = _scheduler.Plan();
+                NoteState();
                 if (moving.Count > 0)
                 {
                     Fill(moving);
@@ -194,6 +195,7 @@ internal sealed class GenerationEngine : IDisposable
         }
     }
 
+    /// <summary>Says what calls and pages there are now.</summary>
     private void NoteState()
     {
         lock (_gate)

@@ -173,9 +173,9 @@ internal sealed class Scheduler
             }
             else if (HasRoom(call))
             {
-                for (int before = 0; blocked > 0 && before < i; before++)
+                foreach (ScheduledCall passed in _waiting.Take(i).Where(c => c.RefusedAt >= 0))
                 {
-                    _waiting[before].Passed += _waiting[before].RefusedAt >= 0 ? 1 : 0;
+                    mayPass &= ++passed.Passed < MostPasses;
                 }
 
                 _waiting.RemoveAt(i);
