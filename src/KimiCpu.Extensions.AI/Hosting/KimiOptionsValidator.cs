@@ -2,7 +2,6 @@
 // Licensed under the MIT License.
 
 using System.Globalization;
-using KimiCpu.Generation;
 using Microsoft.Extensions.Options;
 
 namespace KimiCpu.Extensions.AI.Hosting;
@@ -36,12 +35,11 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
-        SchedulingOptions scheduling = options.Scheduling;
-        Require(scheduling.MaxRunning >= 1, "Scheduling:MaxRunning", scheduling.MaxRunning, "1 or more");
-        Require(scheduling.MaxWaiting >= 0, "Scheduling:MaxWaiting", scheduling.MaxWaiting, "0 or more");
-        Require(scheduling.MaxQueueTime is null || scheduling.MaxQueueTime > TimeSpan.Zero, "Scheduling:MaxQueueTime", scheduling.MaxQueueTime, "a time above zero, or nothing");
-        Require(scheduling.MaxCallTime is null || scheduling.MaxCallTime > TimeSpan.Zero, "Scheduling:MaxCallTime", scheduling.MaxCallTime, "a time above zero, or nothing");
-        Require(scheduling.MaxTokenGap is null || scheduling.MaxTokenGap > TimeSpan.Zero || scheduling.MaxTokenGap == Timeout.InfiniteTimeSpan, "Scheduling:MaxTokenGap", scheduling.MaxTokenGap, "a time above zero, -00:00:00.001 for no aim, or nothing");
+        Require(options.MaxRunning >= 1, nameof(options.MaxRunning), options.MaxRunning, "1 or more");
+        Require(options.MaxWaiting >= 0, nameof(options.MaxWaiting), options.MaxWaiting, "0 or more");
+        Require(options.MaxQueueTime is null || options.MaxQueueTime > TimeSpan.Zero, nameof(options.MaxQueueTime), options.MaxQueueTime, "a time above zero");
+        Require(options.MaxCallTime is null || options.MaxCallTime > TimeSpan.Zero, nameof(options.MaxCallTime), options.MaxCallTime, "a time above zero");
+        Require(options.MaxTokenGap is null || options.MaxTokenGap > TimeSpan.Zero || options.MaxTokenGap == Timeout.InfiniteTimeSpan, nameof(options.MaxTokenGap), options.MaxTokenGap, "a time above zero, or -00:00:00.001 for no aim");
         string which = string.IsNullOrEmpty(name) ? "Kimi" : $"Kimi model '{name}'";
         return problems.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(problems.Select(p => $"{which}: {p}"));
     }
