@@ -13,7 +13,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
 {
     private readonly int[] _nextToken = new int[1];
 
-    public int[] Prompt => prompt;
+    public int[] Prompt { get; } = prompt;
 
     public int MaxTokens => maxTokens;
 
