@@ -33,6 +33,9 @@ internal sealed record CpuBackendOptions
 
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
     public bool AllowGeneratedCode { get; init; } = true;
+
+    /// <summary>Whether each MoE layer predicts the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</summary>
+    public bool LookAhead { get; init; }
 }
 
 /// <summary>A model's CPU side: its threads, kernels, hot path and routed experts. Owns them all.</summary>
@@ -55,7 +58,7 @@ internal sealed unsafe class CpuBackend : IDisposable
             CopyTime = Stopwatch.GetElapsedTime(start);
             Replaced = _copies?.Replaced.Except([(nint)weights.Embedding.Data, (nint)weights.Embedding.Scales]).ToHashSet() ?? [];
             var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, options.Precision));
-            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel));
+            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel, options.LookAhead || options.Store is { LookAhead: true } && options.ExpertFiles is not null));
             Store = Own<IExpertStore>(options.ExpertFiles is { } files ? new TieredExpertStore(weights, files, options.Store!) : new MappedExpertStore(weights));
             Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared, Store));
         }

@@ -29,6 +29,7 @@ public sealed class KimiModel : IKimiModel
     private readonly Checkpoint _checkpoint;
     private readonly LoadedWeights _weights;
     private readonly CpuBackend _cpu;
+    private readonly ExpertUses? _uses;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
     private readonly CallPreparation _calls;
@@ -51,10 +52,12 @@ public sealed class KimiModel : IKimiModel
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now().AvailableBytes);
-        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
+        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)), guard: options.RuntimeCodeGeneration);
         ModelWeights weights = _weights.Model;
         try
         {
+            // Telling models apart takes a look at their files, so only where it is needed.
+            _uses = _weights.ExpertFiles is null ? null : new ExpertUses(shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, _logger);
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = precision,
@@ -63,18 +66,26 @@ public sealed class KimiModel : IKimiModel
                 CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = new TieredStoreOptions
+                Store = _uses is null ? null : new TieredStoreOptions
                 {
+                    Policy = _uses.Policy,
                     Bytes = memory.Experts.SlotBytes ?? 0,
                     Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                    CapacityChanged = (inUse, all) => KimiLog.Resized(_logger, inUse, all),
                 },
             });
+            _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
+            if (_cpu.Store is TieredExpertStore store)
+            {
+                _uses!.Warm(store);
+            }
+
             PreloadExperts(options);
             var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
-            var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
+            var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-            var scheduler = new Scheduler(cache, options.PrefillChunk, SchedulingOf(options), TimeProvider.System);
+            var scheduler = new Scheduler(cache, memory.PrefillChunk, SchedulingOf(options), TimeProvider.System);
             _engine = new GenerationEngine(forward, cache, scheduler, _cpu.Memory, _cpu.Pool.TieCaller, checkpoint.Name);
             Info = new KimiModelInfo
             {
@@ -234,6 +245,7 @@ public sealed class KimiModel : IKimiModel
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
         _cpu.Dispose();
+        _uses?.Save();
         _weights.Dispose();
         _checkpoint.Dispose();
     }
@@ -278,7 +290,7 @@ public sealed class KimiModel : IKimiModel
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
-        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         options.Scheduling.Validate();
         Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
         try

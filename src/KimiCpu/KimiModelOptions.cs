@@ -40,7 +40,8 @@ public sealed record KimiModelOptions
     /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI and AVX512_BF16) may be written as machine code
     /// when the model opens. Their pages are never writable and executable at once. Where this is off or the system refuses
     /// executable memory, .NET's own vectors compute more slowly: INT4 and 8-bit products the same bits, products of BF16
-    /// weights and attention with single-precision activations instead of BF16 ones. Default true.
+    /// weights and attention with single-precision activations instead of BF16 ones. On Linux on x64 a few instructions also keep the process alive when a
+    /// mapped file is cut or its drive fails: calls then end with a <see cref="Checkpoints.CheckpointException"/>. Default true.
     /// </summary>
     public bool RuntimeCodeGeneration { get; init; } = true;
 
@@ -72,6 +73,13 @@ public sealed record KimiModelOptions
     public bool PreloadExperts { get; init; }
 
     /// <summary>
+    /// Whether a model whose experts do not all fit into memory counts which ones are used, in a file of
+    /// <c>kimicpu/experts</c> among the user's local data, and begins by reading the most used ones when it is opened again.
+    /// The counts tell nothing of the texts but which experts they need. Never changes an answer. Default true.
+    /// </summary>
+    public bool RememberExperts { get; init; } = true;
+
+    /// <summary>
     /// Whether what a call has computed stays in the cache, for calls whose prompts begin with the same tokens. Never
     /// changes an answer, to the bit. Where this is off, calls outside of sessions begin from nothing and leave nothing, and
     /// those of a session go on from what it or the session that it was branched from keeps, and from nothing else. Turn it
@@ -79,8 +87,12 @@ public sealed record KimiModelOptions
     /// </summary>
     public bool PrefixCaching { get; init; } = true;
 
-    /// <summary>Most prompt tokens that one step of the model takes in; smaller values let running answers move more often. Default 256.</summary>
-    public int PrefillChunk { get; init; } = 256;
+    /// <summary>
+    /// Most prompt tokens that one step of the model takes in, 1 … 65,536; smaller values let running answers move more often.
+    /// Null, the default, stands for 256 where all experts are in memory. Where they come from a drive a step reads almost all
+    /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows.
+    /// </summary>
+    public int? PrefillChunk { get; init; }
 
     /// <summary>How calls share the model: limits of their number and time, and how steadily answers move while prompts enter.</summary>
     public SchedulingOptions Scheduling { get; init; } = new();

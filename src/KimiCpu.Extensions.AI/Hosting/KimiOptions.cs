@@ -44,11 +44,20 @@ public sealed class KimiOptions
     /// <inheritdoc cref="KimiModelOptions.KvCacheBytes"/>
     public long? KvCacheBytes { get; set; }
 
+    /// <inheritdoc cref="KimiModelOptions.ExpertMemory"/>
+    public long? ExpertMemory { get; set; }
+
+    /// <inheritdoc cref="KimiModelOptions.PreloadExperts"/>
+    public bool PreloadExperts { get; set; }
+
+    /// <inheritdoc cref="KimiModelOptions.RememberExperts"/>
+    public bool RememberExperts { get; set; } = true;
+
     /// <inheritdoc cref="KimiModelOptions.PrefixCaching"/>
     public bool PrefixCaching { get; set; } = true;
 
     /// <inheritdoc cref="KimiModelOptions.PrefillChunk"/>
-    public int PrefillChunk { get; set; } = new KimiModelOptions().PrefillChunk;
+    public int? PrefillChunk { get; set; }
 
     /// <inheritdoc cref="SchedulingOptions.MaxRunning"/>
     public int MaxRunning { get; set; } = new SchedulingOptions().MaxRunning;

@@ -34,7 +34,8 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
-        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
+        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         Require(options.MaxRunning >= 1, nameof(options.MaxRunning), options.MaxRunning, "1 or more");
         Require(options.MaxWaiting >= 0, nameof(options.MaxWaiting), options.MaxWaiting, "0 or more");
         Require(options.MaxQueueTime is null || options.MaxQueueTime > TimeSpan.Zero, nameof(options.MaxQueueTime), options.MaxQueueTime, "a time above zero");

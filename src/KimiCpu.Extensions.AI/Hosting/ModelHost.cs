@@ -153,6 +153,9 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 RuntimeCodeGeneration = options.RuntimeCodeGeneration,
                 ContextLength = options.ContextLength,
                 KvCacheBytes = options.KvCacheBytes,
+                ExpertMemory = options.ExpertMemory,
+                PreloadExperts = options.PreloadExperts,
+                RememberExperts = options.RememberExperts,
                 PrefixCaching = options.PrefixCaching,
                 PrefillChunk = options.PrefillChunk,
                 Scheduling = new SchedulingOptions

@@ -33,6 +33,9 @@ internal sealed class ForwardPass
     /// <summary>Bytes that came from drives during the last pass, those of look-ahead included; 0 where all weights are in memory.</summary>
     public long DriveBytesRead { get; private set; }
 
+    /// <summary>Called when a pass has been computed; throws where what was read cannot be trusted.</summary>
+    public Action? Verify { get; set; }
+
     /// <summary>Called with (layer, rows) after each router's choice; for traces and tests.</summary>
     public Action<int, RoutedRows>? Routed { get; set; }
 
@@ -81,6 +84,7 @@ internal sealed class ForwardPass
         }
 
         DriveBytesRead = _experts.DriveBytesRead - before;
+        Verify?.Invoke();
     }
 
     /// <summary>The first layer after which the residual of a batch row was not finite; -1 where none was.</summary>

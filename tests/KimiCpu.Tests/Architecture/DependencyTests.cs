@@ -25,7 +25,7 @@ internal sealed partial class DependencyTests
     {
         ["Weights"] = ["Checkpoints", "Compute", "Cpu"],
         ["Model"] = ["Compute"],
-        ["Planning"] = ["Checkpoints", "Compute", "Cpu"],
+        ["Planning"] = ["Checkpoints", "Compute", "Cpu", "Weights"],
         ["Tokens"] = ["Checkpoints"],
         ["Constraints"] = ["Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
@@ -60,7 +60,7 @@ internal sealed partial class DependencyTests
         {
             foreach (string file in Directory.GetFiles(Path.Combine(root, space), "*.cs", SearchOption.AllDirectories))
             {
-                IEnumerable<string> used = UsedNamespace().Matches(File.ReadAllText(file)).Select(m => m.Groups[1].Value).Where(n => n != space);
+                IEnumerable<string> used = UsedNamespace().Matches(File.ReadAllText(file)).Select(m => m.Groups[1].Value).Where(n => n != space).Distinct();
                 Assert.That(used, Is.SubsetOf(allowed), file);
                 seen++;
             }

@@ -381,9 +381,9 @@ internal sealed class KimiModelTests
         using var log = new RecordingLog();
         using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { LoggerFactory = log, ContextLength = 64, KvCacheBytes = 1 });
         model.Generate("hi", s_greedy with { MaxTokens = 2 });
-        Assert.That(log.Lines.Select(l => l.Event), Is.EqualTo(new[] { 1, 2, 3 }));
+        Assert.That(log.Lines.Select(l => l.Event), Is.EqualTo(new[] { 1, 2, 7, 3 }));
         Assert.That(log.Lines[1].Text, Is.EqualTo(model.Placement));
-        Assert.That(log.Lines[2].Text, Does.Contain("6.9 MB read for each"));
+        Assert.That(log.Lines[3].Text, Does.Contain("6.9 MB read for each"));
         Assert.That(model.Placement, Does.Contain(KimiCpu.Cpu.CpuFeatures.Best.ToString()));
         using KimiModel tight = KimiModel.OpenEmbedded(new KimiModelOptions { LoggerFactory = log, KvCacheBytes = 1 });
         Assert.That(log.Lines[^1], Is.EqualTo((4, "The cache budget holds 64 of the 8192 tokens of the context; KimiModelOptions.KvCacheBytes raises it.")));
