@@ -10,6 +10,9 @@ namespace KimiCpu.Compute;
 /// </summary>
 internal interface IHotPath : IDisposable
 {
+    /// <summary>Most tokens of a pass.</summary>
+    int MaxRows { get; }
+
     /// <summary>Bytes of one cache page of <see cref="KvPage.Tokens"/> tokens over all layers.</summary>
     long BytesPerPage { get; }
 

@@ -9,6 +9,10 @@ using KimiCpu.Compute;
 using KimiCpu.Constraints;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
+using KimiCpu.Cuda;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Memory;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 using KimiCpu.Nano;
@@ -26,10 +30,17 @@ namespace KimiCpu;
 /// </summary>
 public sealed class KimiModel : IKimiModel
 {
+    /// <summary>Tokens of a pass that may decode beside a prompt's chunk on a GPU; calls beyond wait for a place.</summary>
+    private const int GpuDecodeRows = 64;
+
+    /// <summary>Tokens that the weights on a GPU leave room for where nobody asks for more.</summary>
+    private const int GpuContext = 32768;
+
     private readonly Checkpoint _checkpoint;
     private readonly LoadedWeights _weights;
     private readonly CpuBackend _cpu;
     private readonly ExpertUses? _uses;
+    private readonly CudaBackend? _gpu;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
     private readonly CallPreparation _calls;
@@ -58,12 +69,14 @@ public sealed class KimiModel : IKimiModel
         {
             // Telling models apart takes a look at their files, so only where it is needed.
             _uses = _weights.ExpertFiles is null ? null : new ExpertUses(shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, _logger);
+            _gpu = OpenGpu(weights, options, context, memory.PrefillChunk);
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = precision,
                 Threads = options.Threads,
                 Int8HotPath = options.Int8HotPath && !options.Exact,
                 CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
+                HotPathElsewhere = _gpu is not null,
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
                 Store = _uses is null ? null : new TieredStoreOptions
@@ -82,10 +95,11 @@ public sealed class KimiModel : IKimiModel
             }
 
             PreloadExperts(options);
-            var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
-            var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
+            IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
+            var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? memory.CacheBytes, context, options.PrefixCaching);
+            var forward = new ForwardPass(weights, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-            var scheduler = new Scheduler(cache, memory.PrefillChunk, SchedulingOf(options), TimeProvider.System);
+            var scheduler = new Scheduler(cache, memory.PrefillChunk, SchedulingOf(options, forward.MaxRows - memory.PrefillChunk), TimeProvider.System);
             _engine = new GenerationEngine(forward, cache, scheduler, _cpu.Memory, _cpu.Pool.TieCaller, checkpoint.Name);
             Info = new KimiModelInfo
             {
@@ -109,7 +123,8 @@ public sealed class KimiModel : IKimiModel
 
             string arithmetic = options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, BF16 cache";
             string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
-            Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; {PlaceOfWeights()}.";
+            string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
+            Placement = $"{gpu}CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * hotPath.BytesPerPage >> 20} MiB; {PlaceOfWeights()}.";
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             KimiLog.Placed(_logger, Placement);
             KimiLog.Planned(_logger, memory.Experts.Reason);
@@ -123,6 +138,7 @@ public sealed class KimiModel : IKimiModel
         {
             _engine?.Dispose();
             _cpu?.Dispose();
+            _gpu?.Dispose();
             _weights.Dispose();
             throw;
         }
@@ -245,6 +261,7 @@ public sealed class KimiModel : IKimiModel
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
         _cpu.Dispose();
+        _gpu?.Dispose();
         _uses?.Save();
         _weights.Dispose();
         _checkpoint.Dispose();
@@ -292,6 +309,11 @@ public sealed class KimiModel : IKimiModel
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         options.Scheduling.Validate();
+        if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
+        {
+            throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));
+        }
+
         Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
         try
         {
@@ -305,10 +327,40 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <summary>Where experts come from drives a step of few prompt tokens takes nearly as long as one of many.</summary>
-    private SchedulingOptions SchedulingOf(KimiModelOptions options) => options.Scheduling with
+    /// <param name="options">What the user asks for.</param>
+    /// <param name="decodeRows">Tokens of running answers that fit into a step beside a prompt's.</param>
+    private SchedulingOptions SchedulingOf(KimiModelOptions options, int decodeRows) => options.Scheduling with
     {
+        MaxRunning = Math.Min(options.Scheduling.MaxRunning, Math.Max(1, decodeRows)),
         MaxTokenGap = options.Scheduling.MaxTokenGap ?? (_cpu.Store is TieredExpertStore ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
     };
+
+    /// <summary>Null for the CPU.</summary>
+    private CudaBackend? OpenGpu(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk)
+    {
+        if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
+        {
+            return null;
+        }
+
+        try
+        {
+            var wish = new MemoryWish(prefillChunk + GpuDecodeRows, options.ContextLength is null ? Math.Min(context, GpuContext) : context, options.KvCacheBytes);
+            return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
+            {
+                Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
+            });
+        }
+        catch (DeviceException e) when (options.Device.IsAuto)
+        {
+            KimiLog.Warned(_logger, $"The model runs on the CPU. {e.Message}");
+            return null;
+        }
+        catch (DeviceException e)
+        {
+            throw new KimiException(e.Message, e);
+        }
+    }
 
     private static void Require(bool condition, string option, object? found, string range)
     {
@@ -388,7 +440,7 @@ public sealed class KimiModel : IKimiModel
 
     private SessionStore MakeSessionStore(KimiModelOptions options)
     {
-        string arithmetic = options.Exact ? "exact arithmetic" : options.Int8HotPath ? "fast arithmetic and 8-bit copies" : "fast arithmetic";
+        string arithmetic = options.Exact ? "exact arithmetic" : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}" : options.Int8HotPath ? "fast arithmetic and 8-bit copies" : "fast arithmetic";
         var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, arithmetic, Info.CacheBytesPerToken, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
         return new SessionStore(_engine, header, Info.VocabularySize);
     }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cuda.Driver;
 using KimiCpu.Generation;
 using Microsoft.Extensions.Logging;
 
@@ -35,6 +36,14 @@ public sealed record KimiModelOptions
     /// Activations are rounded to int8 there too. Ignored with <see cref="Exact"/>. Default false: weights as stored.
     /// </summary>
     public bool Int8HotPath { get; init; }
+
+    /// <summary>
+    /// Where the hot path runs: attention with its cache, dense layers, shared experts, router and head. Default
+    /// <see cref="KimiDevice.Cpu"/>, since the GPU's kernels have so far run in an interpreter and on no GPU. On a GPU
+    /// <see cref="Exact"/> is not available, <see cref="Int8HotPath"/> is ignored (weights are reduced to 8 bits where they do
+    /// not fit otherwise), and <see cref="KvCacheBytes"/> is of the GPU's memory, null for all that is left over.
+    /// </summary>
+    public KimiDevice Device { get; init; }
 
     /// <summary>
     /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI and AVX512_BF16) may be written as machine code
@@ -103,12 +112,15 @@ public sealed record KimiModelOptions
     /// <summary>Told while the model opens; may be called from any thread.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
 
+    /// <summary>In place of the installed driver, for tests.</summary>
+    internal DriverTable? CudaDriver { get; init; }
+
     /// <summary>In place of the user's <c>threads.json</c>, for tests.</summary>
     internal string? ThreadsFile { get; init; }
 }
 
 /// <summary>How far opening a model has come.</summary>
-/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c>, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
+/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c>, <c>gpu</c> where <see cref="KimiModelOptions.Device"/> asks for one, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
 /// <param name="Done">Steps done in this phase.</param>
 /// <param name="Total">Steps of this phase.</param>
 public readonly record struct LoadProgress(string Phase, int Done, int Total);

@@ -33,6 +33,8 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
     /// <summary>Called with (layer, residual (rows, hidden)) after every layer, and with -1 after the embedding.</summary>
     public Action<int, float[]>? AfterLayer { get; set; }
 
+    public int MaxRows => int.MaxValue;
+
     public long BytesPerPage => (long)KvPage.Tokens * _shape.LayerCount * _shape.CacheWidth * sizeof(float);
 
     public long BytesRead(RaggedBatch batch) => HotPathReads.AsStored(_weights, BytesPerPage).Of(batch);

@@ -77,6 +77,8 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _route = new PoolAction(Route);
     }
 
+    public int MaxRows => int.MaxValue;
+
     public long BytesPerPage => _pages.BytesPerPage;
 
     public long BytesRead(RaggedBatch batch) => _reads.Of(batch);

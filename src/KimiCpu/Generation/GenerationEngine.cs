@@ -233,7 +233,8 @@ internal sealed class GenerationEngine : IDisposable
         catch (Exception e)
         {
             // The step's jobs are lost; the engine and the jobs outside the step go on.
-            Array.ForEach(moving, m => End(m, job => job.Fail(e)));
+            Exception reported = e is DeviceException ? new KimiException(e.Message, e) : e;
+            Array.ForEach(moving, m => End(m, job => job.Fail(reported)));
             return;
         }
 

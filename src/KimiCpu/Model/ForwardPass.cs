@@ -27,6 +27,9 @@ internal sealed class ForwardPass
 
     public ModelShape Shape => _weights.Shape;
 
+    /// <summary>Most tokens of a pass.</summary>
+    public int MaxRows => _hotPath.MaxRows;
+
     /// <summary>Bytes that the last pass read from main memory: weights, each once, and the cache of its sequences.</summary>
     public long BytesRead { get; private set; }
 

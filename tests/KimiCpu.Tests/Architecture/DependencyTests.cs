@@ -15,9 +15,10 @@ internal sealed partial class DependencyTests
         ["KimiCpu.Compute"] = [],
         ["KimiCpu.Nano"] = [],
         ["KimiCpu.Cpu"] = ["KimiCpu.Compute"],
-        ["KimiCpu"] = ["KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Nano"],
+        ["KimiCpu.Cuda"] = ["KimiCpu.Compute"],
+        ["KimiCpu"] = ["KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Cuda", "KimiCpu.Nano"],
         ["KimiCpu.Extensions.AI"] = ["KimiCpu"],
-        ["kimi"] = ["KimiCpu", "KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Nano"],
+        ["kimi"] = ["KimiCpu", "KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Cuda", "KimiCpu.Nano"],
     };
 
     /// <summary>Which namespaces each one inside KimiCpu may use; exceptions and options of the root are everybody's.</summary>

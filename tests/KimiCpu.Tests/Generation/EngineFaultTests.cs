@@ -125,6 +125,8 @@ internal sealed class EngineFaultTests
 
         public Action? BeforePass { get; set; }
 
+        public int MaxRows => inner.MaxRows;
+
         public long BytesPerPage => inner.BytesPerPage;
 
         public long BytesRead(RaggedBatch batch) => inner.BytesRead(batch);

@@ -189,6 +189,8 @@ internal sealed class EngineMemoryTests
         private readonly ManualResetEventSlim _free = new(true);
         private readonly ManualResetEventSlim _held = new(false);
 
+        public int MaxRows => inner.MaxRows;
+
         public long BytesPerPage => inner.BytesPerPage;
 
         public void Hold() => _free.Reset();

@@ -11,6 +11,8 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
     /// <summary>Called on the engine's thread.</summary>
     public Action? BeforePass { get; set; }
 
+    public int MaxRows => inner?.MaxRows ?? int.MaxValue;
+
     public long BytesPerPage => inner?.BytesPerPage ?? 1;
 
     public long BytesRead(RaggedBatch batch) => inner!.BytesRead(batch);
