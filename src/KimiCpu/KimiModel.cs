@@ -99,7 +99,8 @@ public sealed class KimiModel : IKimiModel
             var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? memory.CacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-            _engine = new GenerationEngine(forward, cache, memory.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
+            var scheduler = new Scheduler(cache, memory.PrefillChunk, SchedulingOf(options, forward.MaxRows - memory.PrefillChunk), TimeProvider.System);
+            _engine = new GenerationEngine(forward, cache, scheduler, _cpu.Memory, _cpu.Pool.TieCaller, checkpoint.Name);
             Info = new KimiModelInfo
             {
                 Name = checkpoint.Name,
@@ -127,6 +128,7 @@ public sealed class KimiModel : IKimiModel
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             KimiLog.Placed(_logger, Placement);
             KimiLog.Planned(_logger, memory.Experts.Reason);
+            KimiTelemetry.Models.Add(this);
             if (Info.ContextLength < context)
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
@@ -150,6 +152,9 @@ public sealed class KimiModel : IKimiModel
 
     /// <inheritdoc/>
     public KimiTokenizer Tokenizer { get; }
+
+    /// <inheritdoc/>
+    public KimiModelActivity Activity => _engine.Activity.Now(_engine.Bandwidth);
 
     /// <summary>The files of kimi-nano.</summary>
     internal static CheckpointFiles EmbeddedFiles => new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name);
@@ -251,6 +256,8 @@ public sealed class KimiModel : IKimiModel
             return;
         }
 
+        KimiTelemetry.Models.Remove(this);
+
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
         _cpu.Dispose();
@@ -301,6 +308,7 @@ public sealed class KimiModel : IKimiModel
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        options.Scheduling.Validate();
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
             throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));
@@ -317,6 +325,15 @@ public sealed class KimiModel : IKimiModel
             throw;
         }
     }
+
+    /// <summary>Where experts come from drives a step of few prompt tokens takes nearly as long as one of many.</summary>
+    /// <param name="options">What the user asks for.</param>
+    /// <param name="decodeRows">Tokens of running answers that fit into a step beside a prompt's.</param>
+    private SchedulingOptions SchedulingOf(KimiModelOptions options, int decodeRows) => options.Scheduling with
+    {
+        MaxRunning = Math.Min(options.Scheduling.MaxRunning, Math.Max(1, decodeRows)),
+        MaxTokenGap = options.Scheduling.MaxTokenGap ?? (_cpu.Store is TieredExpertStore ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
+    };
 
     /// <summary>Null for the CPU.</summary>
     private CudaBackend? OpenGpu(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk)
@@ -465,10 +482,10 @@ public sealed class KimiModel : IKimiModel
     {
         // Also cancelled when the consumer leaves the loop early, so that the engine stops working for nobody.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
-        GenerationJob job = Submit(call, session, streamed: true, source.Token);
         using var telemetry = new CallTelemetry(Info.Name, call.Operation);
         try
         {
+            GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
             while (await MoreUpdates(job, telemetry).ConfigureAwait(false))
             {
                 while (job.Updates.TryRead(out GenerationUpdate? update))
@@ -485,6 +502,19 @@ public sealed class KimiModel : IKimiModel
         finally
         {
             await source.CancelAsync().ConfigureAwait(false);
+        }
+    }
+
+    private GenerationJob SubmitStream(PreparedCall call, SessionState? session, CallTelemetry telemetry, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return Submit(call, session, streamed: true, cancellationToken);
+        }
+        catch (Exception e)
+        {
+            telemetry.Fail(e);
+            throw;
         }
     }
 

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Generation;
 using Microsoft.Extensions.Logging;
 
 namespace KimiCpu;
@@ -101,6 +102,9 @@ public sealed record KimiModelOptions
     /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows.
     /// </summary>
     public int? PrefillChunk { get; init; }
+
+    /// <summary>How calls share the model: limits of their number and time, and how steadily answers move while prompts enter.</summary>
+    public SchedulingOptions Scheduling { get; init; } = new();
 
     /// <summary>Receives what was opened, what runs where, and warnings; null for silence.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }

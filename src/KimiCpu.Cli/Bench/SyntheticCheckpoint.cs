@@ -27,6 +27,8 @@ internal sealed class SyntheticCheckpoint
         string folder = Path.Combine(cacheFolder, $"synthetic-{shape.Hash}");
         if (Directory.Exists(folder))
         {
+            // Those of earlier versions have no tokenizer.
+            SyntheticTokenizer.Prepare(folder, shape["vocab"]);
             return folder;
         }
 
@@ -52,6 +54,7 @@ internal sealed class SyntheticCheckpoint
     private void Write(string folder, ProgressLine progress, CancellationToken cancellationToken)
     {
         File.WriteAllText(Path.Combine(folder, "config.json"), Config());
+        SyntheticTokenizer.Prepare(folder, _shape["vocab"]);
         var checkpointFiles = new FolderCheckpointFiles(folder);
         ModelTensor[] tensors = [.. ModelTensors.Of(KimiConfigReader.Read(checkpointFiles), separateHead: true)];
         int shards = _shape["layers"] + 1;
