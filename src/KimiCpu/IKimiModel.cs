@@ -25,6 +25,10 @@ public interface IKimiModel : IDisposable
     /// <summary>What the model is doing now: calls, cache pages and rates.</summary>
     KimiModelActivity Activity { get; }
 
+    /// <summary>How often the routers have chosen each expert since the model was opened, prompts and answers together. Cheap, and waits for nothing.</summary>
+    /// <returns>(layers, experts), a copy; the row of a dense layer is empty.</returns>
+    long[][] CountExpertUses();
+
     /// <summary>
     /// Measures the memory's read bandwidth with the model's own threads, for <see cref="GenerationTimings.MemoryBandwidthShare"/>
     /// of the calls that end from then on. Takes some tenths of a second and, meanwhile, 256 MiB or eight times the CPU's

@@ -42,6 +42,7 @@ public sealed class KimiModel : IKimiModel
     private readonly ExpertUses? _uses;
     private readonly CudaBackend? _gpu;
     private readonly GenerationEngine _engine;
+    private readonly ExpertChoices _choices;
     private readonly ILogger _logger;
     private readonly CallPreparation _calls;
     private readonly Lazy<SessionStore> _sessions;
@@ -96,9 +97,11 @@ public sealed class KimiModel : IKimiModel
 
             PreloadExperts(options);
             IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
+            _choices = new ExpertChoices(weights);
             var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? memory.CacheBytes, context, options.PrefixCaching);
             var forward = new ForwardPass(weights, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
+            forward.Routed = _choices.Note;
             var scheduler = new Scheduler(cache, memory.PrefillChunk, SchedulingOf(options, forward.MaxRows - memory.PrefillChunk), TimeProvider.System);
             _engine = new GenerationEngine(forward, cache, scheduler, _cpu.Memory, _cpu.Pool.TieCaller, checkpoint.Name);
             Info = new KimiModelInfo
@@ -152,6 +155,9 @@ public sealed class KimiModel : IKimiModel
 
     /// <inheritdoc/>
     public KimiTokenizer Tokenizer { get; }
+
+    /// <inheritdoc/>
+    public long[][] CountExpertUses() => _choices.Copy();
 
     /// <inheritdoc/>
     public KimiModelActivity Activity => _engine.Activity.Now(_engine.Bandwidth);

@@ -1,0 +1,33 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json.Nodes;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+
+namespace KimiCpu.Server.Page;
+
+/// <summary>What the model is doing, as JSON: <see cref="KimiModelActivity"/> and the uses of its experts.</summary>
+internal static class MachineState
+{
+    public static async Task SendAsync(ServerCall call, ServedModel served)
+    {
+        IKimiModel model = await served.OpenAsync(call.Cancelled).ConfigureAwait(false);
+        KimiModelActivity activity = model.Activity;
+        await call.WriteJsonAsync(new JsonObject
+        {
+            ["model"] = served.Name,
+            ["placement"] = model.Placement,
+            ["running_calls"] = activity.RunningCalls,
+            ["waiting_calls"] = activity.WaitingCalls,
+            ["cache_pages"] = activity.CachePages,
+            ["used_cache_pages"] = activity.UsedCachePages,
+            ["reusable_cache_pages"] = activity.ReusableCachePages,
+            ["tokens_per_second"] = activity.TokensPerSecond,
+            ["prompt_tokens_per_second"] = activity.PromptTokensPerSecond,
+            ["bytes_per_second"] = activity.BytesPerSecond,
+            ["memory_bytes_per_second"] = activity.MemoryBandwidth,
+            ["expert_uses"] = new JsonArray([.. model.CountExpertUses().Select(layer => new JsonArray([.. layer.Select(n => JsonValue.Create(n))]))]),
+        }).ConfigureAwait(false);
+    }
+}
