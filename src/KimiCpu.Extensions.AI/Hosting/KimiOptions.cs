@@ -42,6 +42,12 @@ public sealed class KimiOptions
     /// <inheritdoc cref="KimiModelOptions.KvCacheBytes"/>
     public long? KvCacheBytes { get; set; }
 
+    /// <inheritdoc cref="KimiModelOptions.ExpertMemory"/>
+    public long? ExpertMemory { get; set; }
+
+    /// <inheritdoc cref="KimiModelOptions.PreloadExperts"/>
+    public bool PreloadExperts { get; set; }
+
     /// <inheritdoc cref="KimiModelOptions.PrefixCaching"/>
     public bool PrefixCaching { get; set; } = true;
 

@@ -152,6 +152,8 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 RuntimeCodeGeneration = options.RuntimeCodeGeneration,
                 ContextLength = options.ContextLength,
                 KvCacheBytes = options.KvCacheBytes,
+                ExpertMemory = options.ExpertMemory,
+                PreloadExperts = options.PreloadExperts,
                 PrefixCaching = options.PrefixCaching,
                 PrefillChunk = options.PrefillChunk,
                 LoggerFactory = _loggers,
