@@ -15,10 +15,11 @@ internal sealed record Usage(int PromptTokens, int CachedTokens, int CompletionT
 {
     public static Usage Of(AnswerRequest request, IReadOnlyList<GenerationResult> results)
     {
+        static int LeastCached(GenerationUsage[] answers) => answers.Min(u => u.CachedTokens);
         IEnumerable<GenerationUsage[]> prompts = results.Select(r => r.Usage).Chunk(request.Choices);
         return new Usage(
             prompts.Sum((GenerationUsage[] p) => p[0].PromptTokens),
-            prompts.Sum((GenerationUsage[] p) => p.Min((GenerationUsage u) => u.CachedTokens)),
+            prompts.Sum(LeastCached),
             results.Sum(r => r.Usage.CompletionTokens),
             results.Sum(r => r.Usage.ReasoningTokens));
     }
