@@ -69,8 +69,12 @@ internal static class KimiServer
 
         builder.Services.AddCors();
         builder.Services.AddOptions<HostOptions>().Configure<IOptions<KimiServerOptions>>((o, s) => o.ShutdownTimeout = s.Value.ShutdownGrace + TimeSpan.FromSeconds(5));
-        await using WebApplication app = builder.Build();
-        KimiServerOptions options = Check(app.Services);
+        await using WebApplication app = Checked(builder.Build);
+        KimiServerOptions options = Checked(() =>
+        {
+            _ = app.Services.GetRequiredService<IOptions<KimiOptions>>().Value;
+            return app.Services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
+        });
         if (local)
         {
             app.UseHostFiltering();
@@ -90,7 +94,7 @@ internal static class KimiServer
         await app.StartAsync(cancellationToken);
         try
         {
-            IKimiModel model = await Task.Run(app.Services.GetRequiredService<IKimiModel>, cancellationToken);
+            IKimiModel model = await Task.Run(() => app.Services.GetRequiredService<IKimiModel>(), cancellationToken);
             await streams.Output.WriteLineAsync($"Serving {model.Info.Name} at {app.Urls.First()} (OpenAI: {app.Urls.First()}/v1). Ctrl-C stops.");
             await streams.Output.FlushAsync(cancellationToken);
             await app.WaitForShutdownAsync(cancellationToken);
@@ -143,12 +147,12 @@ internal static class KimiServer
         ? []
         : File.ReadLines(file).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'));
 
-    private static KimiServerOptions Check(IServiceProvider services)
+    /// <summary>What is wrong with a setting is a sentence of the command line.</summary>
+    private static T Checked<T>(Func<T> make)
     {
         try
         {
-            _ = services.GetRequiredService<IOptions<KimiOptions>>().Value;
-            return services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
+            return make();
         }
         catch (OptionsValidationException e)
         {
