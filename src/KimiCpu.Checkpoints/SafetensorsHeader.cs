@@ -20,7 +20,8 @@ internal static class SafetensorsHeader
     /// <param name="files">The checkpoint.</param>
     /// <param name="file">Name of the shard.</param>
     /// <param name="shard">Its index, for the entries.</param>
-    public static List<TensorEntry> Read(CheckpointFiles files, string file, int shard)
+    /// <param name="metadata">Filled with the texts of <c>__metadata__</c>; those that are there already stay.</param>
+    public static List<TensorEntry> Read(CheckpointFiles files, string file, int shard, IDictionary<string, string>? metadata = null)
     {
         string path = files.PathOf(file);
         long fileLength = files.Length(file);
@@ -35,14 +36,15 @@ internal static class SafetensorsHeader
             throw new CheckpointException(path, null, $"The header claims {headerLength:N0} bytes, but the file has {fileLength:N0} in all and headers end at {MaxHeaderBytes:N0}.");
         }
 
-        return Parse(files.Read(file, 8, (int)headerLength), path, fileLength, shard);
+        return Parse(files.Read(file, 8, (int)headerLength), path, fileLength, shard, metadata);
     }
 
     /// <param name="json">The header without its length.</param>
     /// <param name="path">For messages.</param>
     /// <param name="fileLength">Of the whole file.</param>
     /// <param name="shard">Index of the shard, for the entries.</param>
-    public static List<TensorEntry> Parse(ReadOnlySpan<byte> json, string path, long fileLength, int shard)
+    /// <param name="metadata">As for <see cref="Read"/>.</param>
+    public static List<TensorEntry> Parse(ReadOnlySpan<byte> json, string path, long fileLength, int shard, IDictionary<string, string>? metadata = null)
     {
         var entries = new List<TensorEntry>();
         try
@@ -56,7 +58,7 @@ internal static class SafetensorsHeader
                 {
                     reader.Read();
                     Expect(reader.TokenType == JsonTokenType.StartObject, path, "__metadata__", "Expected a JSON object.");
-                    reader.Skip();
+                    ReadMetadata(ref reader, metadata);
                     continue;
                 }
 
@@ -115,6 +117,30 @@ internal static class SafetensorsHeader
         public void AppendFormatted<T>(T value, string? format) => _text.AppendFormatted(value, format);
 
         public string ToStringAndClear() => _text.ToStringAndClear();
+    }
+
+    /// <summary>Goes to the object's end; what is no text is left out.</summary>
+    private static void ReadMetadata(ref Utf8JsonReader reader, IDictionary<string, string>? metadata)
+    {
+        if (metadata is null)
+        {
+            reader.Skip();
+            return;
+        }
+
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            string key = reader.GetString()!;
+            reader.Read();
+            if (reader.TokenType == JsonTokenType.String)
+            {
+                metadata.TryAdd(key, reader.GetString()!);
+            }
+            else
+            {
+                reader.Skip();
+            }
+        }
     }
 
     /// <summary>Names are unique, and ranges follow one another from the header's end to the file's.</summary>

@@ -32,11 +32,7 @@ internal static class SafetensorsWriter
         {
             using (var file = new FileStream(unfinished, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16))
             {
-                byte[] header = Header(tensors);
-                Span<byte> length = stackalloc byte[8];
-                BinaryPrimitives.WriteInt64LittleEndian(length, header.Length);
-                file.Write(length);
-                file.Write(header);
+                file.Write(Head(tensors));
                 var part = new byte[PartBytes];
                 foreach (TensorToWrite tensor in tensors)
                 {
@@ -71,13 +67,29 @@ internal static class SafetensorsWriter
         }
     }
 
-    private static byte[] Header(IReadOnlyList<TensorToWrite> tensors)
+    /// <summary>What stands before the data: the header's length, the header, and blanks so that the data begin aligned.</summary>
+    /// <param name="tensors">In order of their data.</param>
+    /// <param name="alignment">Of the first tensor in the file; a multiple of 8.</param>
+    /// <param name="metadata">Texts for the header's <c>__metadata__</c>.</param>
+    public static byte[] Head(IReadOnlyList<TensorToWrite> tensors, int alignment = 8, IReadOnlyDictionary<string, string>? metadata = null)
     {
+        const int LengthBytes = 8;
         var buffer = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(buffer))
         {
             long offset = 0;
             json.WriteStartObject();
+            if (metadata is { Count: > 0 })
+            {
+                json.WriteStartObject("__metadata__");
+                foreach ((string key, string value) in metadata)
+                {
+                    json.WriteString(key, value);
+                }
+
+                json.WriteEndObject();
+            }
+
             foreach (TensorToWrite tensor in tensors)
             {
                 json.WriteStartObject(tensor.Name);
@@ -91,9 +103,12 @@ internal static class SafetensorsWriter
             json.WriteEndObject();
         }
 
-        // Blanks up to a multiple of 8 keep the data aligned.
-        int padding = (8 - (buffer.WrittenCount % 8)) % 8;
-        return [.. buffer.WrittenSpan, .. Enumerable.Repeat((byte)' ', padding)];
+        int unaligned = (LengthBytes + buffer.WrittenCount) % alignment;
+        var head = new byte[LengthBytes + buffer.WrittenCount + ((alignment - unaligned) % alignment)];
+        BinaryPrimitives.WriteInt64LittleEndian(head, head.Length - LengthBytes);
+        buffer.WrittenSpan.CopyTo(head.AsSpan(LengthBytes));
+        head.AsSpan(LengthBytes + buffer.WrittenCount).Fill((byte)' ');
+        return head;
     }
 
     private static void WriteNumbers(Utf8JsonWriter json, string name, long[] numbers)

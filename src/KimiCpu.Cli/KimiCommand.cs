@@ -41,6 +41,11 @@ internal static class KimiCommand
                 // There Ctrl-C stops an answer, or lets running ones come to their end; the handler that this switches off ends the program two seconds later.
                 configuration.ProcessTerminationTimeout = null;
             }
+            else if (parsed.CommandResult.Command.Name == RepackCommand.Name)
+            {
+                // A slow drive takes its time for what has been handed to it.
+                configuration.ProcessTerminationTimeout = TimeSpan.FromMinutes(1);
+            }
 
             return await parsed.InvokeAsync(configuration, cancellation.Token);
         }
@@ -73,7 +78,10 @@ internal static class KimiCommand
         LogitsCommand.Make(streams),
         InspectCommand.Make(streams),
         VerifyCommand.Make(streams),
+        RepackCommand.Make(streams),
         PlanCommand.Make(streams),
+        TraceCommand.Make(streams),
+        SimulateCommand.Make(streams),
         BenchCommand.Make(streams),
     };
 

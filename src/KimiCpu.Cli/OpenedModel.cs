@@ -18,7 +18,8 @@ internal sealed class OpenedModel : IDisposable
     /// <param name="folder">Null for the embedded model.</param>
     /// <param name="options">How the CPU computes.</param>
     /// <param name="store">How experts are read; null for those of the mapping.</param>
-    public OpenedModel(string? folder, CpuBackendOptions options, TieredStoreOptions? store = null)
+    /// <param name="route">Puts something between the routers and the experts.</param>
+    public OpenedModel(string? folder, CpuBackendOptions options, TieredStoreOptions? store = null, Func<ModelWeights, IRoutedExperts, IRoutedExperts>? route = null)
     {
         Checkpoint = folder is null ? Checkpoint.Open(KimiModel.EmbeddedFiles) : Checkpoint.Open(folder);
         try
@@ -34,7 +35,7 @@ internal sealed class OpenedModel : IDisposable
             throw;
         }
 
-        Forward = new ForwardPass(Weights, _cpu.HotPath, _cpu.Experts);
+        Forward = new ForwardPass(Weights, _cpu.HotPath, route?.Invoke(Weights, _cpu.Experts) ?? _cpu.Experts);
     }
 
     public Checkpoint Checkpoint { get; }

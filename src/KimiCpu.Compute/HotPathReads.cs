@@ -21,6 +21,10 @@ internal sealed record HotPathReads(long Weights, long Head, long EmbeddingRow, 
         weights.Embedding.RowBytes,
         bytesPerPage / KvPage.Tokens);
 
+    /// <summary>What looking ahead reads in addition: the next router once more in every MoE layer but the last.</summary>
+    public static long OfLookAhead(ModelWeights weights) =>
+        weights.Layers.Where(l => l.IsMoe).Skip(1).Sum(l => l.Router!.TotalBytes);
+
     /// <summary>Bytes of a pass over the batch.</summary>
     public long Of(RaggedBatch batch)
     {

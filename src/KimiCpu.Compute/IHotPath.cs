@@ -10,6 +10,9 @@ namespace KimiCpu.Compute;
 /// </summary>
 internal interface IHotPath : IDisposable
 {
+    /// <summary>Most tokens of a pass.</summary>
+    int MaxRows { get; }
+
     /// <summary>Bytes of one cache page of <see cref="KvPage.Tokens"/> tokens over all layers.</summary>
     long BytesPerPage { get; }
 
@@ -56,12 +59,13 @@ internal interface IHotPath : IDisposable
 /// <summary>What an MoE layer hands to its routed experts.</summary>
 internal readonly unsafe struct RoutedRows
 {
-    public RoutedRows(int rowCount, float* hidden, int* experts, float* weights)
+    public RoutedRows(int rowCount, float* hidden, int* experts, float* weights, int* predicted = null)
     {
         RowCount = rowCount;
         Hidden = hidden;
         Experts = experts;
         Weights = weights;
+        Predicted = predicted;
     }
 
     public int RowCount { get; }
@@ -74,6 +78,12 @@ internal readonly unsafe struct RoutedRows
 
     /// <summary>(rows, experts per token): factor of each expert's output, normalization and scaling applied.</summary>
     public float* Weights { get; }
+
+    /// <summary>
+    /// (rows, experts per token): what the router of the next MoE layer chooses for the hidden rows of this one: a guess of its
+    /// choice, to read ahead by and never to compute with. Null in the last MoE layer, and where looking ahead is off.
+    /// </summary>
+    public int* Predicted { get; }
 
     public bool IsEmpty => RowCount == 0;
 }

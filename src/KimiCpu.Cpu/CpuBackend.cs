@@ -31,8 +31,14 @@ internal sealed record CpuBackendOptions
     /// <summary>With <see cref="ExpertFiles"/>: the memory for them.</summary>
     public TieredStoreOptions? Store { get; init; }
 
+    /// <summary>Whether another device runs the hot path, the shared experts included; the own one then costs nothing.</summary>
+    public bool HotPathElsewhere { get; init; }
+
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
     public bool AllowGeneratedCode { get; init; } = true;
+
+    /// <summary>Whether each MoE layer predicts the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</summary>
+    public bool LookAhead { get; init; }
 }
 
 /// <summary>A model's CPU side: its threads, kernels, hot path and routed experts. Owns them all.</summary>
@@ -49,13 +55,13 @@ internal sealed unsafe class CpuBackend : IDisposable
             Kernel = TileKernel.Best(options.AllowGeneratedCode);
             Pool = Own(new WorkerPool(options.Threads, options.SimulatedTopology, tie: options.SimulatedTopology is null));
             Memory = new CpuMemory(Pool);
-            _copies = options.Int8HotPath ? Own(new Int8Copies(Pool)) : null;
+            _copies = options.Int8HotPath && !options.HotPathElsewhere ? Own(new Int8Copies(Pool)) : null;
             long start = Stopwatch.GetTimestamp();
             HotWeights hot = MakeHot(weights, options.CopyProgress);
             CopyTime = Stopwatch.GetElapsedTime(start);
             Replaced = _copies?.Replaced.Except([(nint)weights.Embedding.Data, (nint)weights.Embedding.Scales]).ToHashSet() ?? [];
-            var shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, options.Precision));
-            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel));
+            SharedExpert? shared = options.HotPathElsewhere ? null : Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, options.Precision));
+            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel, options.LookAhead || options.Store is { LookAhead: true } && options.ExpertFiles is not null));
             Store = Own<IExpertStore>(options.ExpertFiles is { } files ? new TieredExpertStore(weights, files, options.Store!) : new MappedExpertStore(weights));
             Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared, Store));
         }

@@ -22,6 +22,9 @@ public interface IKimiModel : IDisposable
     /// <summary>The checkpoint's tokenizer.</summary>
     KimiTokenizer Tokenizer { get; }
 
+    /// <summary>What the model is doing now: calls, cache pages and rates.</summary>
+    KimiModelActivity Activity { get; }
+
     /// <summary>
     /// Measures the memory's read bandwidth with the model's own threads, for <see cref="GenerationTimings.MemoryBandwidthShare"/>
     /// of the calls that end from then on. Takes some tenths of a second and, meanwhile, 256 MiB or eight times the CPU's
@@ -51,6 +54,7 @@ public interface IKimiModel : IDisposable
     /// <param name="cancellationToken">Honoured within one token.</param>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
@@ -60,6 +64,7 @@ public interface IKimiModel : IDisposable
     /// <param name="cancellationToken">Honoured within one token.</param>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
@@ -69,6 +74,7 @@ public interface IKimiModel : IDisposable
     /// <param name="cancellationToken">Honoured within one token.</param>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 

@@ -26,6 +26,12 @@ internal static partial class KimiLog
     [LoggerMessage(7, LogLevel.Information, "Memory for experts: {Reason}.")]
     public static partial void Planned(ILogger logger, string reason);
 
+    [LoggerMessage(8, LogLevel.Information, "Memory became scarce or free again: {InUse} of {All} slots hold experts now.")]
+    public static partial void Resized(ILogger logger, int inUse, int all);
+
+    [LoggerMessage(9, LogLevel.Information, "{Problem}")]
+    public static partial void UsesUnknown(ILogger logger, string problem);
+
     [LoggerMessage(6, LogLevel.Information, "Copied {Stored} bytes of the hot path to {Copied} bytes of 8-bit weights, in {Seconds:F1} s.")]
     public static partial void Copied(ILogger logger, long stored, long copied, double seconds);
 }

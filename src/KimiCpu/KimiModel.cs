@@ -9,6 +9,10 @@ using KimiCpu.Compute;
 using KimiCpu.Constraints;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
+using KimiCpu.Cuda;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Memory;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 using KimiCpu.Nano;
@@ -26,9 +30,17 @@ namespace KimiCpu;
 /// </summary>
 public sealed class KimiModel : IKimiModel
 {
+    /// <summary>Tokens of a pass that may decode beside a prompt's chunk on a GPU; calls beyond wait for a place.</summary>
+    private const int GpuDecodeRows = 64;
+
+    /// <summary>Tokens that the weights on a GPU leave room for where nobody asks for more.</summary>
+    private const int GpuContext = 32768;
+
     private readonly Checkpoint _checkpoint;
     private readonly LoadedWeights _weights;
     private readonly CpuBackend _cpu;
+    private readonly ExpertUses? _uses;
+    private readonly CudaBackend? _gpu;
     private readonly GenerationEngine _engine;
     private readonly ILogger _logger;
     private readonly CallPreparation _calls;
@@ -51,30 +63,44 @@ public sealed class KimiModel : IKimiModel
         ComputePrecision precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast;
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now().AvailableBytes);
-        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)));
+        _weights = new LoadedWeights(checkpoint, memory.Experts, (done, total) => options.Progress?.Report(new LoadProgress("weights", done, total)), guard: options.RuntimeCodeGeneration);
         ModelWeights weights = _weights.Model;
         try
         {
+            // Telling models apart takes a look at their files, so only where it is needed.
+            _uses = _weights.ExpertFiles is null ? null : new ExpertUses(shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, _logger);
+            _gpu = OpenGpu(weights, options, context, memory.PrefillChunk);
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = precision,
                 Threads = options.Threads,
                 Int8HotPath = options.Int8HotPath && !options.Exact,
                 CopyProgress = (done, total) => options.Progress?.Report(new LoadProgress("copies", done, total)),
+                HotPathElsewhere = _gpu is not null,
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = new TieredStoreOptions
+                Store = _uses is null ? null : new TieredStoreOptions
                 {
+                    Policy = _uses.Policy,
                     Bytes = memory.Experts.SlotBytes ?? 0,
                     Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                    CapacityChanged = (inUse, all) => KimiLog.Resized(_logger, inUse, all),
                 },
             });
+            _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
+            if (_cpu.Store is TieredExpertStore store)
+            {
+                _uses!.Warm(store);
+            }
+
             PreloadExperts(options);
-            var cache = new KvCache(_cpu.HotPath, memory.CacheBytes, context, options.PrefixCaching);
-            var forward = new ForwardPass(weights, _cpu.HotPath, _cpu.Experts);
+            IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
+            var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? memory.CacheBytes, context, options.PrefixCaching);
+            var forward = new ForwardPass(weights, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
             string tuned = options.TuneThreads ? $" ({TuneThreads(options, forward, cache)})" : "";
-            _engine = new GenerationEngine(forward, cache, options.PrefillChunk, _cpu.Memory, _cpu.Pool.TieCaller);
+            var scheduler = new Scheduler(cache, memory.PrefillChunk, SchedulingOf(options, forward.MaxRows - memory.PrefillChunk), TimeProvider.System);
+            _engine = new GenerationEngine(forward, cache, scheduler, _cpu.Memory, _cpu.Pool.TieCaller, checkpoint.Name);
             Info = new KimiModelInfo
             {
                 Name = checkpoint.Name,
@@ -97,10 +123,12 @@ public sealed class KimiModel : IKimiModel
 
             string arithmetic = options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, BF16 cache";
             string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
-            Placement = $"CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * _cpu.HotPath.BytesPerPage >> 20} MiB; {PlaceOfWeights()}.";
+            string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
+            Placement = $"{gpu}CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{tuned},{copies} {arithmetic} of at most {cache.PageCapacity * hotPath.BytesPerPage >> 20} MiB; {PlaceOfWeights()}.";
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             KimiLog.Placed(_logger, Placement);
             KimiLog.Planned(_logger, memory.Experts.Reason);
+            KimiTelemetry.Models.Add(this);
             if (Info.ContextLength < context)
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
@@ -110,6 +138,7 @@ public sealed class KimiModel : IKimiModel
         {
             _engine?.Dispose();
             _cpu?.Dispose();
+            _gpu?.Dispose();
             _weights.Dispose();
             throw;
         }
@@ -123,6 +152,9 @@ public sealed class KimiModel : IKimiModel
 
     /// <inheritdoc/>
     public KimiTokenizer Tokenizer { get; }
+
+    /// <inheritdoc/>
+    public KimiModelActivity Activity => _engine.Activity.Now(_engine.Bandwidth);
 
     /// <summary>The files of kimi-nano.</summary>
     internal static CheckpointFiles EmbeddedFiles => new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name);
@@ -232,9 +264,13 @@ public sealed class KimiModel : IKimiModel
             return;
         }
 
+        KimiTelemetry.Models.Remove(this);
+
         // The engine's thread has ended before any memory that it reads is given back.
         _engine.Dispose();
         _cpu.Dispose();
+        _gpu?.Dispose();
+        _uses?.Save();
         _weights.Dispose();
         _checkpoint.Dispose();
     }
@@ -279,7 +315,13 @@ public sealed class KimiModel : IKimiModel
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
-        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        options.Scheduling.Validate();
+        if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
+        {
+            throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));
+        }
+
         Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
         try
         {
@@ -289,6 +331,42 @@ public sealed class KimiModel : IKimiModel
         {
             checkpoint.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Where experts come from drives a step of few prompt tokens takes nearly as long as one of many.</summary>
+    /// <param name="options">What the user asks for.</param>
+    /// <param name="decodeRows">Tokens of running answers that fit into a step beside a prompt's.</param>
+    private SchedulingOptions SchedulingOf(KimiModelOptions options, int decodeRows) => options.Scheduling with
+    {
+        MaxRunning = Math.Min(options.Scheduling.MaxRunning, Math.Max(1, decodeRows)),
+        MaxTokenGap = options.Scheduling.MaxTokenGap ?? (_cpu.Store is TieredExpertStore ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
+    };
+
+    /// <summary>Null for the CPU.</summary>
+    private CudaBackend? OpenGpu(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk)
+    {
+        if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
+        {
+            return null;
+        }
+
+        try
+        {
+            var wish = new MemoryWish(prefillChunk + GpuDecodeRows, options.ContextLength is null ? Math.Min(context, GpuContext) : context, options.KvCacheBytes);
+            return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
+            {
+                Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
+            });
+        }
+        catch (DeviceException e) when (options.Device.IsAuto)
+        {
+            KimiLog.Warned(_logger, $"The model runs on the CPU. {e.Message}");
+            return null;
+        }
+        catch (DeviceException e)
+        {
+            throw new KimiException(e.Message, e);
         }
     }
 
@@ -370,7 +448,7 @@ public sealed class KimiModel : IKimiModel
 
     private SessionStore MakeSessionStore(KimiModelOptions options)
     {
-        string arithmetic = options.Exact ? "exact arithmetic" : options.Int8HotPath ? "fast arithmetic and 8-bit copies" : "fast arithmetic";
+        string arithmetic = options.Exact ? "exact arithmetic" : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}" : options.Int8HotPath ? "fast arithmetic and 8-bit copies" : "fast arithmetic";
         var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, arithmetic, Info.CacheBytesPerToken, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
         return new SessionStore(_engine, header, Info.VocabularySize);
     }
@@ -412,10 +490,10 @@ public sealed class KimiModel : IKimiModel
     {
         // Also cancelled when the consumer leaves the loop early, so that the engine stops working for nobody.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
-        GenerationJob job = Submit(call, session, streamed: true, source.Token);
         using var telemetry = new CallTelemetry(Info.Name, call.Operation);
         try
         {
+            GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
             while (await MoreUpdates(job, telemetry).ConfigureAwait(false))
             {
                 while (job.Updates.TryRead(out GenerationUpdate? update))
@@ -432,6 +510,19 @@ public sealed class KimiModel : IKimiModel
         finally
         {
             await source.CancelAsync().ConfigureAwait(false);
+        }
+    }
+
+    private GenerationJob SubmitStream(PreparedCall call, SessionState? session, CallTelemetry telemetry, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return Submit(call, session, streamed: true, cancellationToken);
+        }
+        catch (Exception e)
+        {
+            telemetry.Fail(e);
+            throw;
         }
     }
 

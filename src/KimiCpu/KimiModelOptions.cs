@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Generation;
 using Microsoft.Extensions.Logging;
 
 namespace KimiCpu;
@@ -36,10 +38,19 @@ public sealed record KimiModelOptions
     public bool Int8HotPath { get; init; }
 
     /// <summary>
+    /// Where the hot path runs: attention with its cache, dense layers, shared experts, router and head. Default
+    /// <see cref="KimiDevice.Cpu"/>, since the GPU's kernels have so far run in an interpreter and on no GPU. On a GPU
+    /// <see cref="Exact"/> is not available, <see cref="Int8HotPath"/> is ignored (weights are reduced to 8 bits where they do
+    /// not fit otherwise), and <see cref="KvCacheBytes"/> is of the GPU's memory, null for all that is left over.
+    /// </summary>
+    public KimiDevice Device { get; init; }
+
+    /// <summary>
     /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI and AVX512_BF16) may be written as machine code
     /// when the model opens. Their pages are never writable and executable at once. Where this is off or the system refuses
     /// executable memory, .NET's own vectors compute more slowly: INT4 and 8-bit products the same bits, products of BF16
-    /// weights and attention with single-precision activations instead of BF16 ones. Default true.
+    /// weights and attention with single-precision activations instead of BF16 ones. On Linux on x64 a few instructions also keep the process alive when a
+    /// mapped file is cut or its drive fails: calls then end with a <see cref="Checkpoints.CheckpointException"/>. Default true.
     /// </summary>
     public bool RuntimeCodeGeneration { get; init; } = true;
 
@@ -71,6 +82,13 @@ public sealed record KimiModelOptions
     public bool PreloadExperts { get; init; }
 
     /// <summary>
+    /// Whether a model whose experts do not all fit into memory counts which ones are used, in a file of
+    /// <c>kimicpu/experts</c> among the user's local data, and begins by reading the most used ones when it is opened again.
+    /// The counts tell nothing of the texts but which experts they need. Never changes an answer. Default true.
+    /// </summary>
+    public bool RememberExperts { get; init; } = true;
+
+    /// <summary>
     /// Whether what a call has computed stays in the cache, for calls whose prompts begin with the same tokens. Never
     /// changes an answer, to the bit. Where this is off, calls outside of sessions begin from nothing and leave nothing, and
     /// those of a session go on from what it or the session that it was branched from keeps, and from nothing else. Turn it
@@ -78,8 +96,15 @@ public sealed record KimiModelOptions
     /// </summary>
     public bool PrefixCaching { get; init; } = true;
 
-    /// <summary>Most prompt tokens that one step of the model takes in; smaller values let running answers move more often. Default 256.</summary>
-    public int PrefillChunk { get; init; } = 256;
+    /// <summary>
+    /// Most prompt tokens that one step of the model takes in, 1 … 65,536; smaller values let running answers move more often.
+    /// Null, the default, stands for 256 where all experts are in memory. Where they come from a drive a step reads almost all
+    /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows.
+    /// </summary>
+    public int? PrefillChunk { get; init; }
+
+    /// <summary>How calls share the model: limits of their number and time, and how steadily answers move while prompts enter.</summary>
+    public SchedulingOptions Scheduling { get; init; } = new();
 
     /// <summary>Receives what was opened, what runs where, and warnings; null for silence.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
@@ -87,12 +112,15 @@ public sealed record KimiModelOptions
     /// <summary>Told while the model opens; may be called from any thread.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
 
+    /// <summary>In place of the installed driver, for tests.</summary>
+    internal DriverTable? CudaDriver { get; init; }
+
     /// <summary>In place of the user's <c>threads.json</c>, for tests.</summary>
     internal string? ThreadsFile { get; init; }
 }
 
 /// <summary>How far opening a model has come.</summary>
-/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c>, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
+/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c>, <c>gpu</c> where <see cref="KimiModelOptions.Device"/> asks for one, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
 /// <param name="Done">Steps done in this phase.</param>
 /// <param name="Total">Steps of this phase.</param>
 public readonly record struct LoadProgress(string Phase, int Done, int Total);

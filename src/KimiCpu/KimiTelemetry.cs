@@ -23,7 +23,11 @@ namespace KimiCpu;
 /// <item><c>kimicpu.completion.tokens</c>, counter of {token}, with <c>kimicpu.reasoning</c> true for those of the reasoning.</item>
 /// <item><c>kimicpu.prefill.rate</c> and <c>kimicpu.decode.rate</c>, histograms in {token}/s.</item>
 /// <item><c>kimicpu.decode.bandwidth</c>, histogram in GBy/s: what decoding read from memory.</item>
+/// <item><c>kimicpu.step.duration</c>, histogram in s, of the model's steps; <c>kimicpu.step.prompts</c> says whether one took in prompt tokens.</item>
+/// <item><c>kimicpu.requests.running</c> and <c>kimicpu.requests.waiting</c>, observed, of {request}: see <see cref="KimiModelActivity"/>.</item>
+/// <item><c>kimicpu.cache.pages</c>, observed, of {page}, with <c>kimicpu.cache.state</c> <c>used</c>, <c>reusable</c> or <c>free</c>.</item>
 /// </list>
+/// The last three lines have the attribute <c>gen_ai.request.model</c> alone.
 /// The activity source has one activity for each call, <c>generate MODEL</c>, with the same numbers as tags and an event
 /// <c>first_token</c>. No text of prompts or answers is in any of them.
 /// </remarks>
@@ -65,6 +69,11 @@ public static class KimiTelemetry
     internal static Histogram<double> DecodeRate { get; } = Histogram("kimicpu.decode.rate", "{token}/s", "Tokens generated per second after the first one.", s_rates);
 
     internal static Histogram<double> DecodeBandwidth { get; } = Histogram("kimicpu.decode.bandwidth", "GBy/s", "Bytes read from memory while decoding.", s_bandwidths);
+
+    internal static Histogram<double> StepDuration { get; } = Histogram("kimicpu.step.duration", "s", "Time of a step of the model.", s_tokenTimes);
+
+    /// <summary>Says what open models do, for as long as they are observed.</summary>
+    internal static ModelMeters Models { get; } = new(s_meter);
 
     private static Histogram<double> Histogram(string name, string unit, string description, double[] boundaries) =>
         s_meter.CreateHistogram(name, unit, description, tags: null, new InstrumentAdvice<double> { HistogramBucketBoundaries = boundaries });

@@ -10,6 +10,9 @@ namespace KimiCpu;
 /// <summary>What an opening model takes of the machine's memory, decided from headers, before weights are read.</summary>
 internal sealed class ModelMemory
 {
+    internal const int UsualChunk = 256;
+    private const int LargestChunk = 4096;
+
     /// <param name="checkpoint">Its headers.</param>
     /// <param name="shape">Of its model.</param>
     /// <param name="options">What the user asks for.</param>
@@ -23,8 +26,11 @@ internal sealed class ModelMemory
         long bytesPerToken = (long)shape.CacheWidth * shape.LayerCount * (options.Exact ? sizeof(float) : sizeof(ushort));
         long quarter = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
         long oneContext = Math.Min(available / 4, context * bytesPerToken);
-        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, options.KvCacheBytes ?? oneContext, available);
+        long workspace = WorkspaceBytesPerToken(shape);
+        int largeChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
+        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + (largeChunk * workspace), available);
         Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, "the checkpoint is part of an assembly");
+        PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : largeChunk;
         CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
     }
 
@@ -36,4 +42,19 @@ internal sealed class ModelMemory
 
     /// <summary>Budget of the cache.</summary>
     public long CacheBytes { get; }
+
+    /// <summary>Most prompt tokens of a step.</summary>
+    public int PrefillChunk { get; }
+
+    /// <summary>Most prompt tokens of a step where experts come from a drive.</summary>
+    internal static int LargeChunk(long available, long workspace) => (int)Math.Clamp(available / 16 / workspace, UsualChunk, LargestChunk);
+
+    /// <summary>Activations of a token in a step: rows of the residual, of all heads, and of all experts that it chose.</summary>
+    internal static long WorkspaceBytesPerToken(ModelShape shape)
+    {
+        long rows = 6L * shape.HiddenSize;
+        long heads = (long)shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize + shape.CacheWidth);
+        long experts = (long)shape.ExpertsPerToken * (shape.HiddenSize + (2L * shape.ExpertIntermediateSize));
+        return sizeof(float) * (rows + heads + experts);
+    }
 }

@@ -10,8 +10,6 @@ namespace KimiCpu.Cli.Bench;
 /// <summary>Sizes of a synthetic model, in the words of <c>--shape</c>.</summary>
 internal sealed class BenchShape
 {
-    private const string Skew = "skew";
-
     private static readonly Dictionary<string, int> s_k2Mini = new()
     {
         ["hidden"] = 2048,
@@ -48,13 +46,13 @@ internal sealed class BenchShape
         ["vocab"] = 2304,
     };
 
-    /// <summary>Experts as large as those of Kimi K2, in few layers with little beside them: for checkpoints larger than memory.</summary>
+    /// <summary>Experts as large as those of Kimi K2, few of them and little beside them: for checkpoints larger than memory.</summary>
     private static readonly Dictionary<string, int> s_k2Experts = new(s_k2Mini)
     {
         ["hidden"] = 7168,
-        ["layers"] = 6,
+        ["layers"] = 13,
         ["intermediate"] = 4096,
-        ["experts"] = 96,
+        ["experts"] = 32,
         ["moe"] = 2048,
         ["qlora"] = 512,
         ["vocab"] = 4096,
@@ -71,10 +69,7 @@ internal sealed class BenchShape
     /// <summary>As given.</summary>
     public string Name { get; }
 
-    public static string Keys => string.Join(", ", s_k2Mini.Keys.Append(Skew));
-
-    /// <summary>How much the router prefers some experts of a layer, in hundredths of a sigmoid between the ranks of a Zipf law; 0 where it is not given.</summary>
-    public int RouterSkew => _sizes.GetValueOrDefault(Skew);
+    public static string Keys => string.Join(", ", s_k2Mini.Keys);
 
     public int this[string key] => _sizes[key];
 
@@ -90,7 +85,7 @@ internal sealed class BenchShape
         {
             string[] pair = part.Split('=');
             bool valid = pair.Length == 2 & int.TryParse(pair[^1], NumberStyles.None, CultureInfo.InvariantCulture, out int value) && value is > 0 and < 1 << 20;
-            if (!valid || !(sizes.ContainsKey(pair[0]) || pair[0] == Skew))
+            if (!valid || !sizes.ContainsKey(pair[0]))
             {
                 throw new FormatException($"--shape takes k2-mini, k2-experts, nano, or sizes such as hidden=2048,layers=8 (of {Keys}); found '{part}'.");
             }

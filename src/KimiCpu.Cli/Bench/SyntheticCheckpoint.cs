@@ -27,6 +27,8 @@ internal sealed class SyntheticCheckpoint
         string folder = Path.Combine(cacheFolder, $"synthetic-{shape.Hash}");
         if (Directory.Exists(folder))
         {
+            // Those of earlier versions have no tokenizer.
+            SyntheticTokenizer.Prepare(folder, shape["vocab"]);
             return folder;
         }
 
@@ -52,6 +54,7 @@ internal sealed class SyntheticCheckpoint
     private void Write(string folder, ProgressLine progress, CancellationToken cancellationToken)
     {
         File.WriteAllText(Path.Combine(folder, "config.json"), Config());
+        SyntheticTokenizer.Prepare(folder, _shape["vocab"]);
         var checkpointFiles = new FolderCheckpointFiles(folder);
         ModelTensor[] tensors = [.. ModelTensors.Of(KimiConfigReader.Read(checkpointFiles), separateHead: true)];
         int shards = _shape["layers"] + 1;
@@ -91,7 +94,7 @@ internal sealed class SyntheticCheckpoint
         if (tensor.Columns == 0)
         {
             bool bias = tensor.Component == Component.Router;
-            return [bias ? new(tensor.Name, ElementType.Float32, [rows], _shape.RouterSkew > 0 ? (part, _) => FillRouterBias(part) : null) : new(tensor.Name, ElementType.BFloat16, [rows], (part, _) => MemoryMarshal.Cast<byte, ushort>(part).Fill(0x3F80))];
+            return [bias ? new(tensor.Name, ElementType.Float32, [rows], null) : new(tensor.Name, ElementType.BFloat16, [rows], (part, _) => MemoryMarshal.Cast<byte, ushort>(part).Fill(0x3F80))];
         }
 
         if (tensor.Component != Component.RoutedExperts)
@@ -133,18 +136,6 @@ internal sealed class SyntheticCheckpoint
             }
 
             target[i] = values[chosen[i % chosen.Length]];
-        }
-    }
-
-    /// <summary>Falls with the logarithm of an expert's rank, which is another one in every layer: the bias makes the choice as uneven as a Zipf law.</summary>
-    private void FillRouterBias(Span<byte> part)
-    {
-        Span<float> bias = MemoryMarshal.Cast<byte, float>(part);
-        int[] ranks = [.. Enumerable.Range(0, bias.Length)];
-        _random.Shuffle(ranks);
-        for (int expert = 0; expert < bias.Length; expert++)
-        {
-            bias[expert] = -0.01f * _shape.RouterSkew * MathF.Log(1 + ranks[expert]);
         }
     }
 

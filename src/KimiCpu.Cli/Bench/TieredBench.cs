@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using KimiCpu.Cli.Routing;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Model;
@@ -39,9 +40,9 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
     {
         FileCache.TryDrop(folder);
         TieredStoreOptions? store = slotBytes is { } bytes
-            ? new TieredStoreOptions { Bytes = bytes, ReadsOfDrive = options.Reads, PieceBytes = options.PieceBytes, Policy = (layers, experts) => EvictionPolicies.Make(options.Policy, layers, experts) }
+            ? new TieredStoreOptions { Bytes = bytes, ReadsOfDrive = options.Reads, PieceBytes = options.PieceBytes, LookAhead = options.Recall > 0, Policy = (layers, experts) => EvictionPolicies.Make(options.Policy, layers, experts) }
             : null;
-        using var model = new OpenedModel(folder, options.Cpu, store);
+        using var model = new OpenedModel(folder, options.Cpu, store, options.RoutingSkew is null ? null : Impose);
         double before = ProbeDrive();
         var run = new DecodeRun(model, options.Seed, cancellationToken);
         run.Decode(options.WarmUp);
@@ -70,6 +71,24 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
     }
 
     private static (long Hits, long Missing) Count(TieredExpertStore? store) => store is null ? (0, 0) : (store.Counters.Hits, store.Counters.Misses + store.Counters.Late);
+
+    private ImposedRouting Impose(ModelWeights weights, IRoutedExperts inner)
+    {
+        int[] moe = [.. Enumerable.Range(0, weights.Layers.Length).Where(l => weights.Layers[l].IsMoe)];
+        var header = new RoutingTraceHeader
+        {
+            Model = 0,
+            ModelName = "",
+            Source = "",
+            LayerCount = weights.Layers.Length,
+            ExpertCount = weights.Shape.ExpertCount,
+            ExpertsPerToken = weights.Shape.ExpertsPerToken,
+            ExpertBytes = weights.Layers[moe[0]].Experts[0].TotalBytes,
+            MoeLayers = moe,
+            HasPredictions = true,
+        };
+        return new ImposedRouting(inner, new SyntheticRouting(header, options.RoutingSkew!.Value, locality: 0, options.Recall, (ulong)options.Seed), header);
+    }
 
     private double ProbeDrive() =>
         DriveBandwidthProbe.Measure([.. Directory.GetFiles(folder, "*.safetensors")], s_probe, cancellationToken)?.BytesPerSecond ?? double.NaN;
@@ -115,6 +134,12 @@ internal sealed record TieredBenchOptions
     public required int Reads { get; init; }
 
     public required int PieceBytes { get; init; }
+
+    /// <summary>Zipf exponent of the choice of experts, 0 for a flat one; null for what the model's own routers choose.</summary>
+    public double? RoutingSkew { get; init; }
+
+    /// <summary>Part of a layer's experts that look-ahead predicts where the routing is imposed; 0 switches look-ahead off.</summary>
+    public required double Recall { get; init; }
 
     public int Seed { get; init; } = 1;
 }

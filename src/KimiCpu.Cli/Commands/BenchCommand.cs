@@ -20,7 +20,7 @@ internal static class BenchCommand
         var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
         var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" };
         var kernels = new Option<bool>("--kernels") { Description = "Each kernel alone at the sizes of Kimi K2, beside the bound that it runs into (takes 5 GB of memory)." };
-        var chart = new Option<string?>("--chart") { Description = "With --kernels: also draw each kernel's share of its bound, as SVG.", HelpName = "FILE" };
+        var chart = new Option<string?>("--chart") { Description = "With --kernels or --concurrency: also draw the result, as SVG.", HelpName = "FILE" };
         var int8 = new Option<bool>("--int8-hot-path") { Description = "Copy the hot path's weights to 8 bits, as KimiModelOptions.Int8HotPath does." };
         var tune = new Option<bool>("--tune") { Description = "Decode with several thread counts instead, and show which one KimiModelOptions.TuneThreads would choose." };
         var json = new Option<bool>("--json") { Description = "JSON instead of a table." };
@@ -31,27 +31,36 @@ internal static class BenchCommand
         };
         var tiered = new TieredOptions();
         tiered.AddTo(command);
-        command.SetAction((parsed, cancellationToken) =>
+        var concurrency = new ConcurrencyOptions();
+        concurrency.AddTo(command);
+        command.SetAction(async (parsed, cancellationToken) =>
         {
             if (parsed.GetValue(kernels))
             {
                 RooflineReport.Run(parsed.GetValue(threads), parsed.GetValue(json), parsed.GetValue(chart), streams, cancellationToken);
-                return Task.FromResult(KimiCommand.Ok);
+                return KimiCommand.Ok;
             }
 
             string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
             string folder = parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken);
+            if (concurrency.AreUsed(parsed))
+            {
+                var how = new KimiModelOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
+                await concurrency.Run(parsed, subject, folder, how, parsed.GetValue(decode), parsed.GetValue(chart), parsed.GetValue(json), streams, cancellationToken).ConfigureAwait(false);
+                return KimiCommand.Ok;
+            }
+
             var options = new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
             if (tiered.AreUsed(parsed))
             {
                 tiered.Run(parsed, subject, folder, options, parsed.GetValue(decode), parsed.GetValue(json), streams, cancellationToken);
-                return Task.FromResult(KimiCommand.Ok);
+                return KimiCommand.Ok;
             }
 
             if (parsed.GetValue(tune))
             {
                 ThreadReport.Run(folder, subject, options, parsed.GetValue(json), streams, cancellationToken);
-                return Task.FromResult(KimiCommand.Ok);
+                return KimiCommand.Ok;
             }
 
             (int count, List<BenchResult> results) = MeasureModel(
@@ -70,7 +79,7 @@ internal static class BenchCommand
                 TextTable.Write(streams, ["part", ">per second", ">bytes each", ">GB/s", ">memory GB/s", ">ratio"], results.Select(Row));
             }
 
-            return Task.FromResult(KimiCommand.Ok);
+            return KimiCommand.Ok;
         });
         return command;
     }

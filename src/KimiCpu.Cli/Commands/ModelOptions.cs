@@ -21,6 +21,8 @@ internal sealed class ModelOptions
 
     public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Copy the weights that every token needs to 8 bits: faster, for memory and time to open. Not with --exact." };
 
+    public Option<string?> Device { get; } = new("--device") { Description = "Where attention and everything else that every token needs runs: cpu, auto, cuda or cuda:N. Default: cpu; GPU kernels have not run on hardware yet.", HelpName = "DEVICE" };
+
     public Option<string?> ExpertMemory { get; } = new("--expert-memory") { Description = "Memory for routed experts, such as 180GB; what does not fit is read from the drive. Default: what the machine allows.", HelpName = "SIZE" };
 
     public Option<bool> PreloadExperts { get; } = new("--preload") { Description = "Read experts into memory before the first answer." };
@@ -33,6 +35,7 @@ internal sealed class ModelOptions
         command.Add(Context);
         command.Add(Exact);
         command.Add(Int8HotPath);
+        command.Add(Device);
         command.Add(ExpertMemory);
         command.Add(PreloadExperts);
     }
@@ -47,6 +50,7 @@ internal sealed class ModelOptions
             ContextLength = parsed.GetValue(Context),
             Exact = parsed.GetValue(Exact),
             Int8HotPath = parsed.GetValue(Int8HotPath),
+            Device = parsed.GetValue(Device) is { } device ? KimiDevice.Parse(device) : KimiDevice.Cpu,
             ExpertMemory = parsed.GetValue(ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null,
             PreloadExperts = parsed.GetValue(PreloadExperts),
             Progress = progress,

@@ -11,7 +11,7 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>The options of <c>kimi bench --expert-memory</c>.</summary>
 internal sealed class TieredOptions
 {
-    private readonly Option<string?> _sizes = new("--expert-memory") { Description = "Decode with experts in slots of this memory, the others from the drive, and with plain mapping; several sizes separated by commas. Use --shape k2-experts, or one with skew=N for uneven routing.", HelpName = "SIZE,SIZE" };
+    private readonly Option<string?> _sizes = new("--expert-memory") { Description = "Decode with experts in slots of this memory, the others from the drive, and with plain mapping; several sizes separated by commas. Use --shape k2-experts.", HelpName = "SIZE,SIZE" };
 
     private readonly Option<string?> _limit = new("--memory-limit") { Description = "With --expert-memory: memory for the whole process, page cache included, by a control group (Linux).", HelpName = "SIZE" };
 
@@ -25,11 +25,15 @@ internal sealed class TieredOptions
 
     private readonly Option<string> _piece = new("--read-size") { Description = "With --expert-memory: most bytes of a read.", DefaultValueFactory = _ => $"{new TieredStoreOptions { Bytes = 0 }.PieceBytes >> 20}MiB", HelpName = "SIZE" };
 
+    private readonly Option<double?> _skew = new("--skew") { Description = "With --expert-memory: impose a Zipf law with this exponent on the choice of experts, 0 for a flat one. Default: what the routers choose.", HelpName = "S" };
+
+    private readonly Option<double> _recall = new("--recall") { Description = "With --skew: part of a layer's experts that look-ahead predicts, as measured on real models; 0 switches look-ahead off.", DefaultValueFactory = _ => 0.72, HelpName = "R" };
+
     private readonly Option<string?> _timeline = new("--timeline") { Description = "With --expert-memory: draw reads, computing and waiting of the last size, as SVG.", HelpName = "FILE" };
 
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { _sizes, _limit, _noMapping, _policy, _warmUp, _reads, _piece, _timeline })
+        foreach (Option option in new Option[] { _sizes, _limit, _noMapping, _policy, _warmUp, _reads, _piece, _skew, _recall, _timeline })
         {
             command.Add(option);
         }
@@ -47,6 +51,8 @@ internal sealed class TieredOptions
             WarmUp = parsed.GetValue(_warmUp),
             Tokens = tokens,
             Reads = Math.Clamp(parsed.GetValue(_reads), 1, 256),
+            RoutingSkew = parsed.GetValue(_skew) is { } skew ? Math.Clamp(skew, 0, 10) : null,
+            Recall = Math.Clamp(parsed.GetValue(_recall), 0, 1),
             PieceBytes = (int)Math.Clamp(Quantity.Bytes("--read-size", parsed.GetValue(_piece)!) / Unit, 1, (1 << 30) / Unit) * Unit,
         };
         TieredReport.Run(

@@ -15,15 +15,23 @@ internal static class VerifyCommand
     {
         var folder = new Argument<string>("DIR") { Description = "Checkpoint folder." };
         var json = new Option<bool>("--json") { Description = "JSON instead of text." };
-        var command = new Command("verify", "Checks whether a download is whole: every file, size, header, offset, name and shape. Flipped bits inside weights are not seen.") { folder, json };
+        var checksums = new Option<bool>("--checksums") { Description = "Also reads every byte and compares checksums; for folders that `kimi repack` wrote." };
+        var command = new Command("verify", "Checks whether a download is whole: every file, size, header, offset, name and shape. Flipped bits inside weights are seen with --checksums only.") { folder, json, checksums };
         command.SetAction((parsed, cancellationToken) =>
         {
             using var progress = new ProgressLine(streams, "Verifying");
             string path = parsed.GetValue(folder)!;
             VerificationReport report = CheckpointVerifier.Verify(path, (done, total) => progress.Report("shard", done, total), cancellationToken);
             report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report)] };
+            if (parsed.GetValue(checksums))
+            {
+                IReadOnlyList<VerificationProblem> damaged = ChecksumVerifier.Verify(path, (done, total) => progress.Report("MB", (int)(done / 1_000_000), (int)(total / 1_000_000)), cancellationToken);
+                report = report with { Problems = [.. report.Problems, .. damaged] };
+            }
+
             progress.Dispose();
-            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report));
+            bool repacked = File.Exists(Path.Combine(path, RepackManifest.File));
+            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report, repacked));
             return Task.FromResult(report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed);
         });
         return command;
@@ -47,7 +55,7 @@ internal static class VerifyCommand
         }
     }
 
-    private static string ToText(VerificationReport report)
+    private static string ToText(VerificationReport report, bool repacked)
     {
         if (report.Problems.Count == 0)
         {
@@ -55,7 +63,14 @@ internal static class VerifyCommand
         }
 
         IEnumerable<string> lines = report.Problems.Select(p => $"{p.File}{(p.Tensor is null ? "" : $", {p.Tensor}")}: {p.Problem}");
-        return string.Join('\n', [.. lines, "", $"Fetch again: {string.Join(", ", report.FilesToFetch)}"]);
+        return string.Join('\n', [.. lines, "", repacked ? Repair(report) : $"Fetch again: {string.Join(", ", report.FilesToFetch)}"]);
+    }
+
+    /// <summary>What helps a repacked checkpoint: files that are not there are written again.</summary>
+    private static string Repair(VerificationReport report)
+    {
+        string[] damaged = [.. report.FilesToFetch.Where(f => f.Length > 0 && f != RepackManifest.File)];
+        return damaged.Length == 0 ? "Run `kimi repack` again." : $"Delete these files and run `kimi repack` again: {string.Join(", ", damaged)}";
     }
 
     private static string ToJson(VerificationReport report) => JsonText.Write(json =>

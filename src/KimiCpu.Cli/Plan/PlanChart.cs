@@ -14,7 +14,7 @@ internal sealed class PlanChart
     private const int Width = 860;
     private const int Left = 70;
     private const int PlotWidth = Width - Left - 40;
-    private const int BarTop = 58;
+    private const int BarTop = 74;
     private const int BarHeight = 40;
     private const int LegendRow = 20;
     private const int CurveHeight = 260;
@@ -83,7 +83,7 @@ internal sealed class PlanChart
             double bytes = place.Sum(p => p.Part.Bytes);
             Append($"<rect x=\"{start:F2}\" y=\"{BarTop}\" width=\"{x - start:F2}\" height=\"{BarHeight}\" fill=\"none\" stroke=\"white\" stroke-width=\"2\"/>\n");
             string anchor = place.Key == PlanPlace.Drive ? "end" : "start";
-            Text(place.Key == PlanPlace.Drive ? x : start, place.Key == PlanPlace.Gpu ? BarTop - 20 : BarTop - 6, $"{PlanWords.Of(place.Key)} {PlanWords.Gigabytes(bytes)}", anchor);
+            Text(place.Key == PlanPlace.Drive ? x : start, place.Key == PlanPlace.Gpu ? BarTop - 20 : BarTop - 6, $"{PlanWords.Of(place.Key)}{(place.Key == PlanPlace.Gpu ? " (planned)" : "")} {PlanWords.Gigabytes(bytes)}", anchor);
         }
     }
 
@@ -104,7 +104,7 @@ internal sealed class PlanChart
             return;
         }
 
-        double highest = NiceStep(points.Max(p => p.Range.High.TokensPerSecond) * 1.08 / 5) * 5;
+        double highest = NiceStep(points.Max(p => p.Range.High.TokensPerSecond) * 1.15 / 5) * 5;
         double X(double memory) => Left + (PlotWidth * memory / most);
         double Y(double rate) => top + (CurveHeight * (1 - (rate / highest)));
         DrawAxes(top, most, highest, X, Y);
@@ -142,8 +142,9 @@ internal sealed class PlanChart
         bool right = x < Left + (PlotWidth * 0.6);
         Append($"<line x1=\"{x:F1}\" y1=\"{top}\" x2=\"{x:F1}\" y2=\"{top + CurveHeight}\" stroke=\"#c53030\" stroke-dasharray=\"4 3\"/>\n");
         Append($"<circle class=\"machine\" cx=\"{x:F1}\" cy=\"{y:F1}\" r=\"5\" fill=\"#c53030\"/>\n");
-        string label = $"this machine: {PlanWords.Gigabytes(_plan.Machine.MemoryBytes.Value)}, {PlanWords.Rate(_plan.Headline.Likely.TokensPerSecond)} tokens/s";
-        Text(right ? x + 9 : x - 9, y < top + 30 ? y + 20 : y - 9, label, right ? "start" : "end", colour: "#c53030");
+        string whose = _plan.Machine.MemoryBytes.Origin == FactOrigin.Measured ? "this machine" : "as given";
+        string label = $"{whose}: {PlanWords.Gigabytes(_plan.Machine.MemoryBytes.Value)}, {PlanWords.Rate(_plan.Headline.Likely.TokensPerSecond)} tokens/s";
+        Text(right ? x + 9 : x - 9, top + 16, label, right ? "start" : "end", colour: "#c53030");
     }
 
     /// <summary>Past the point where everything is resident, and past this machine where that is not far more.</summary>
@@ -166,17 +167,13 @@ internal sealed class PlanChart
         }
     }
 
-    /// <summary>1, 2 or 5 times a power of ten, at least the value.</summary>
+    /// <summary>A round number, at least the value.</summary>
     private static double NiceStep(double value)
     {
         double power = Math.Pow(10, Math.Floor(Math.Log10(value)));
-        return power * (value / power) switch
-        {
-            <= 1 => 1,
-            <= 2 => 2,
-            <= 5 => 5,
-            _ => 10,
-        };
+        double[] round = [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8];
+        double leading = value / power;
+        return power * (round.Any(r => r >= leading) ? round.First(r => r >= leading) : 10);
     }
 
     private static string Path(IEnumerable<(double X, double Y)> points) =>

@@ -14,19 +14,26 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
     private readonly PinnedRows _hidden = new();
     private readonly PinnedRows _expertWeights = new();
     private readonly PinnedRows _experts = new();
+    private readonly PinnedRows _predicted = new();
+    private readonly bool _lookAhead;
     private float[] _residual = [];
     private float[] _shared = [];
     private int[] _nonFiniteLayer = [];
     private RaggedBatch _batch = new();
 
-    public ReferenceHotPath(ModelWeights weights)
+    /// <param name="weights">Of the model.</param>
+    /// <param name="lookAhead">Whether to predict the next layer's experts.</param>
+    public ReferenceHotPath(ModelWeights weights, bool lookAhead = false)
     {
+        _lookAhead = lookAhead;
         _weights = weights;
         _shape = weights.Shape;
     }
 
     /// <summary>Called with (layer, residual (rows, hidden)) after every layer, and with -1 after the embedding.</summary>
     public Action<int, float[]>? AfterLayer { get; set; }
+
+    public int MaxRows => int.MaxValue;
 
     public long BytesPerPage => (long)KvPage.Tokens * _shape.LayerCount * _shape.CacheWidth * sizeof(float);
 
@@ -96,23 +103,17 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
             return default;
         }
 
-        var logits = new float[rows * _shape.ExpertCount];
-        ReferenceLinear.Multiply(weights.Router!.Gate, normalized, rows, logits);
-        int chosen = _shape.ExpertsPerToken;
-        Span<int> experts = _experts.Rent<int>(rows * chosen);
-        Span<float> factors = _expertWeights.Rent<float>(rows * chosen);
-        for (int row = 0; row < rows; row++)
+        int chosen = rows * _shape.ExpertsPerToken;
+        Route(weights.Router!, normalized, _experts.Rent<int>(chosen), _expertWeights.Rent<float>(chosen));
+        normalized.CopyTo(_hidden.Rent<float>(normalized.Length));
+        int* predicted = null;
+        if (_lookAhead && _weights.NextMoeLayer(layer) is { } next)
         {
-            ReferenceRouter.Route(
-                _shape,
-                logits.AsSpan(row * _shape.ExpertCount, _shape.ExpertCount),
-                weights.Router.CorrectionBias,
-                experts.Slice(row * chosen, chosen),
-                factors.Slice(row * chosen, chosen));
+            Route(next.Router!, normalized, _predicted.Rent<int>(chosen), new float[chosen]);
+            predicted = (int*)_predicted.Pointer;
         }
 
-        normalized.CopyTo(_hidden.Rent<float>(normalized.Length));
-        return new RoutedRows(rows, (float*)_hidden.Pointer, (int*)_experts.Pointer, (float*)_expertWeights.Pointer);
+        return new RoutedRows(rows, (float*)_hidden.Pointer, (int*)_experts.Pointer, (float*)_expertWeights.Pointer, predicted);
     }
 
     public void StartShared(int layer)
@@ -150,7 +151,21 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
     {
         _hidden.Dispose();
         _experts.Dispose();
+        _predicted.Dispose();
         _expertWeights.Dispose();
+    }
+
+    /// <summary>A router's choice for every row of (rows, hidden).</summary>
+    private void Route(RouterWeights router, float[] x, Span<int> experts, Span<float> factors)
+    {
+        int count = _shape.ExpertCount;
+        int chosen = _shape.ExpertsPerToken;
+        var logits = new float[_batch.RowCount * count];
+        ReferenceLinear.Multiply(router.Gate, x, _batch.RowCount, logits);
+        for (int row = 0; row < _batch.RowCount; row++)
+        {
+            ReferenceRouter.Route(_shape, logits.AsSpan(row * count, count), router.CorrectionBias, experts.Slice(row * chosen, chosen), factors.Slice(row * chosen, chosen));
+        }
     }
 
     /// <summary>Attention of one layer over every sequence of the batch; returns (rows, hidden).</summary>

@@ -18,6 +18,20 @@ internal sealed class ModelWeights
 
     /// <summary>(vocabulary, hidden); the embedding where the checkpoint ties them.</summary>
     public required WeightMatrix Head { get; init; }
+
+    /// <summary>The first MoE layer behind a layer; null where none follows.</summary>
+    public LayerWeights? NextMoeLayer(int layer)
+    {
+        for (int next = layer + 1; next < Layers.Length; next++)
+        {
+            if (Layers[next].IsMoe)
+            {
+                return Layers[next];
+            }
+        }
+
+        return null;
+    }
 }
 
 /// <summary>One decoder layer. Either <see cref="Dense"/> is set, or the router and the experts are.</summary>

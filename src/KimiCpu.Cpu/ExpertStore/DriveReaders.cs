@@ -71,18 +71,22 @@ internal sealed unsafe class DriveReaders : IDisposable
         }
     }
 
-    /// <summary>Takes back a read of which nothing has begun. False where something has: it goes on to its end.</summary>
+    /// <summary>
+    /// Gives up a read that nobody wants any more, unless most of it has begun: it then goes on to its end. Pieces that a
+    /// drive is reading still come in, after which the read is reported as finished.
+    /// </summary>
+    /// <returns>Whether nothing is in flight, so that its slot is free at once and nothing is reported.</returns>
     public bool TryAbandon(ExpertRead read)
     {
         lock (_gate)
         {
-            if (!read.IsUntouched)
+            if (read.IsMostlyBegun)
             {
                 return false;
             }
 
-            read.Abandoned = true;
-            return true;
+            read.Abandon();
+            return !read.IsInFlight;
         }
     }
 
@@ -166,7 +170,7 @@ internal sealed unsafe class DriveReaders : IDisposable
                 {
                     while (queue.TryDequeue(out (ExpertRead Read, int Piece) next))
                     {
-                        if (!next.Read.Abandoned && next.Read.TryStart(next.Piece))
+                        if (next.Read.TryStart(next.Piece))
                         {
                             return next;
                         }

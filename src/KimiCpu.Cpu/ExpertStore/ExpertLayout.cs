@@ -18,7 +18,7 @@ internal readonly record struct SlotRead(int File, long Offset, long Length, lon
 internal sealed unsafe class ExpertLayout
 {
     /// <summary>Reading so many bytes more costs less than another read.</summary>
-    private const long LargestGap = 128 << 10;
+    public const long LargestGap = 128 << 10;
 
     private readonly long[] _offsets = new long[ExpertFiles.Parts];
     private readonly List<SlotRead> _reads = [];

@@ -68,14 +68,17 @@ internal sealed unsafe class ExpertRead
 
     public ReadUrgency Urgency { get; set; }
 
-    /// <summary>Nobody wants it any more; pieces that have not begun are left out.</summary>
-    public bool Abandoned { get; set; }
+    /// <summary>Nobody wants it any more; pieces that had not begun are left out, so the slot never holds the expert.</summary>
+    public bool IsAbandoned { get; private set; }
 
     /// <summary>Why it failed; null while nothing has.</summary>
     public Exception? Error { get; private set; }
 
-    /// <summary>Whether nothing of it has begun.</summary>
-    public bool IsUntouched => !_started.Contains(true);
+    /// <summary>Whether more than half of it has begun.</summary>
+    public bool IsMostlyBegun => 2 * _started.AsSpan().Count(true) > _started.Length;
+
+    /// <summary>Whether pieces are being read at this moment.</summary>
+    public bool IsInFlight => _unfinished > _started.AsSpan().Count(false);
 
     /// <summary>The first piece that is not done; for messages about drives that stall.</summary>
     public ReadPiece Pending => Pieces[Math.Max(0, Array.IndexOf(_finished, false))];
@@ -93,16 +96,28 @@ internal sealed unsafe class ExpertRead
         if (error is not null)
         {
             Error ??= error;
-            for (int other = 0; other < _started.Length; other++)
-            {
-                if (TryStart(other))
-                {
-                    _finished[other] = true;
-                    _unfinished--;
-                }
-            }
+            LeaveOutTheRest();
         }
 
         return _unfinished == 0;
+    }
+
+    /// <summary>Gives it up: nothing more begins. What is in flight still comes in.</summary>
+    public void Abandon()
+    {
+        IsAbandoned = true;
+        LeaveOutTheRest();
+    }
+
+    private void LeaveOutTheRest()
+    {
+        for (int piece = 0; piece < _started.Length; piece++)
+        {
+            if (TryStart(piece))
+            {
+                _finished[piece] = true;
+                _unfinished--;
+            }
+        }
     }
 }

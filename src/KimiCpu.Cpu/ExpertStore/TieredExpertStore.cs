@@ -218,6 +218,11 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                     return;
                 }
 
+                if (_reads[slot] is { IsAbandoned: true })
+                {
+                    continue;
+                }
+
                 if (!_isExpected[slot])
                 {
                     _table.Pin(slot);
@@ -336,6 +341,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     /// <summary>Gives memory back that the system needs, or takes again what it has too much of; one expert at least stays.</summary>
     private void KeepMemory()
     {
+        int before = _table.Capacity;
         long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
         if (slots > 0)
         {
@@ -352,13 +358,18 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         {
             _table.Restore(slot);
         }
+
+        if (_table.Capacity != before)
+        {
+            _options.CapacityChanged?.Invoke(_table.Capacity, Slots);
+        }
     }
 
     /// <summary>Holds the slot of a place where its expert is there or on its way.</summary>
     private bool Hold(int place)
     {
         int slot = _table.Find(_wantedKeys[place]);
-        if (slot < 0)
+        if (slot < 0 || _reads[slot] is { IsAbandoned: true })
         {
             return false;
         }
@@ -397,7 +408,8 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                 continue;
             }
 
-            if (!TryRead(_wantedKeys[_requestedFrom], ReadUrgency.Needed, out int slot))
+            // Where the same expert was given up a moment ago, its last pieces come in first.
+            if (_table.Find(_wantedKeys[_requestedFrom]) >= 0 || !TryRead(_wantedKeys[_requestedFrom], ReadUrgency.Needed, out int slot))
             {
                 return;
             }
@@ -429,7 +441,11 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     {
         lock (_gate)
         {
-            if (read.Error is null)
+            if (read.IsAbandoned)
+            {
+                Forget(read.Slot, null);
+            }
+            else if (read.Error is null)
             {
                 _contents[read.Slot] = read.Layout.At(read.Target, _weights.Layers[read.Layer].Experts[read.Expert]);
                 _table.SetResident(read.Slot);

@@ -26,6 +26,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly int[] _ids;
     private readonly int[] _ready;
     private readonly MlpWeights[] _weights;
+    private readonly NextExperts _next;
     private readonly PoolAction _gateUp;
     private readonly PoolAction _down;
 
@@ -56,6 +57,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _ids = new int[_shape.ExpertCount];
         _ready = new int[_shape.ExpertCount];
         _weights = new MlpWeights[_shape.ExpertCount];
+        _next = new NextExperts(weights);
         _passes = _float;
         _gateUp = new PoolAction(GateUp);
         _down = new PoolAction(Down);
@@ -118,6 +120,11 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
             int next = _store.WaveEnd(end);
             _store.Request(end, next);
             return next;
+        }
+
+        if (_next.LayerAfter(layer) is >= 0 and int later && _next.Of(_rows) is { IsEmpty: false } predicted)
+        {
+            _store.Expect(later, predicted);
         }
 
         return count;

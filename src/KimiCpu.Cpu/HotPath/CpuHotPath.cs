@@ -25,6 +25,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
     private readonly LinearWork _linear;
     private readonly CpuAttention _attention;
     private readonly Router[] _routers;
+    private readonly LookAhead? _lookAhead;
     private readonly PoolAction _normalizeInput;
     private readonly PoolAction _finishAttention;
     private readonly PoolAction _activate;
@@ -44,11 +45,18 @@ internal sealed unsafe class CpuHotPath : IHotPath
 
     private RaggedBatch _batch = new();
     private LayerWeights _layer = null!;
+    private LayerWeights? _next;
     private int _layerIndex;
     private int _width;
     private float* _addend;
 
-    public CpuHotPath(ModelWeights weights, HotWeights hot, WorkerPool pool, ComputePrecision precision, TileKernel kernel)
+    /// <param name="weights">As stored.</param>
+    /// <param name="hot">Those of them that are computed with.</param>
+    /// <param name="pool">Runs everything.</param>
+    /// <param name="precision">Of activations and cache.</param>
+    /// <param name="kernel">For 8-bit copies, and BF16 weights where it can.</param>
+    /// <param name="lookAhead">Whether to predict the next layer's experts.</param>
+    public CpuHotPath(ModelWeights weights, HotWeights hot, WorkerPool pool, ComputePrecision precision, TileKernel kernel, bool lookAhead = false)
     {
         _weights = weights;
         _hot = hot;
@@ -56,7 +64,9 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _pool = pool;
         _pages = new KvPages(_shape, bfloat16: precision == ComputePrecision.Fast);
         HotPathReads stored = HotPathReads.AsStored(weights, _pages.BytesPerPage);
-        _reads = stored with { Weights = stored.Weights - hot.Layers.Sum(l => l.SavedBytes), Head = hot.Head.Bytes };
+        _lookAhead = lookAhead ? new LookAhead(_shape, pool.Threads) : null;
+        long lookAheadBytes = lookAhead ? HotPathReads.OfLookAhead(weights) : 0;
+        _reads = stored with { Weights = stored.Weights - hot.Layers.Sum(l => l.SavedBytes) + lookAheadBytes, Head = hot.Head.Bytes };
         _linear = new LinearWork(pool, kernel, precision);
         _attention = new CpuAttention(_shape, pool, _pages, _linear, kernel);
         _routers = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Router(_shape))];
@@ -66,6 +76,8 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _add = new PoolAction(Add);
         _route = new PoolAction(Route);
     }
+
+    public int MaxRows => int.MaxValue;
 
     public long BytesPerPage => _pages.BytesPerPage;
 
@@ -104,7 +116,9 @@ internal sealed unsafe class CpuHotPath : IHotPath
     {
         _layer = _weights.Layers[layer];
         _layerIndex = layer;
+        _next = _lookAhead is not null && _layer.IsMoe ? _weights.NextMoeLayer(layer) : null;
         int rows = _batch.RowCount;
+        _lookAhead?.Reserve(rows);
         _pool.Run(rows, _normalizeInput);
         _attention.Run(layer, _layer.Attention, _hot.Layers[layer], _batch, _normalized.Pointer, _output.Pointer);
         _pool.Run(rows, _finishAttention);
@@ -121,9 +135,15 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _expertWeights.EnsureCapacity((long)rows * _shape.ExpertsPerToken);
 
         // Rounding would change which experts are chosen where two are about as good.
-        _linear.Add(new HotMatrix(_layer.Router!.Gate), _normalized.Pointer, _routerLogits.Pointer, exactInput: true).Run(rows);
+        _linear.Add(new HotMatrix(_layer.Router!.Gate), _normalized.Pointer, _routerLogits.Pointer, exactInput: true);
+        if (_next is not null)
+        {
+            _linear.Add(new HotMatrix(_next.Router!.Gate), _normalized.Pointer, _lookAhead!.Logits, exactInput: true);
+        }
+
+        _linear.Run(rows);
         _pool.Run(rows, _route);
-        return new RoutedRows(rows, _normalized.Pointer, _experts.Pointer, _expertWeights.Pointer);
+        return new RoutedRows(rows, _normalized.Pointer, _experts.Pointer, _expertWeights.Pointer, _next is null ? null : _lookAhead!.Experts);
     }
 
     /// <summary>Nothing to start: the shared expert runs in the passes of the routed ones, which add it to their sum.</summary>
@@ -171,6 +191,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _routerLogits.Dispose();
         _experts.Dispose();
         _expertWeights.Dispose();
+        _lookAhead?.Dispose();
     }
 
     private Span<float> Row(AlignedBuffer<float> buffer, int row) => new(buffer.Pointer + ((long)row * _shape.HiddenSize), _shape.HiddenSize);
@@ -245,6 +266,10 @@ internal sealed unsafe class CpuHotPath : IHotPath
                 _layer.Router!.CorrectionBias,
                 new Span<int>(_experts.Pointer + ((long)row * chosen), chosen),
                 new Span<float>(_expertWeights.Pointer + ((long)row * chosen), chosen));
+            if (_next is not null)
+            {
+                _lookAhead!.Route(row, _routers[worker], _next.Router!.CorrectionBias, worker);
+            }
         }
     }
 

@@ -164,7 +164,7 @@ internal static unsafe partial class FloatGemv
     }
 
     /// <summary>The columns behind the last pair of vectors.</summary>
-    private static float BFloat16Rest(byte* data, int begin, int end, float* x)
+    internal static float BFloat16Rest(byte* data, int begin, int end, float* x)
     {
         float rest = 0;
         for (int c = begin; c < end; c++)

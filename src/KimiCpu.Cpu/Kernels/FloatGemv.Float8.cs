@@ -24,19 +24,31 @@ internal static unsafe partial class FloatGemv
         int step = Arrangement.Step<TLanes>(WeightFormat.Float8Block);
         int vectors = weight.Columns / step * step;
         int together = TLanes.Count == 16 ? 8 : 2;
+        float* scratch = FloatGemm.Scratch(3L * weight.Columns);
+        float* scaled = scratch + (2L * weight.Columns);
+        int scaledFor = -1;
         for (int r = rowBegin; r < rowEnd;)
         {
             byte* data = weight.Data + (r * weight.RowBytes);
-            byte* scales = weight.Scales + (4L * (r / weight.BlockRows) * blocksPerRow);
+            int blockRow = r / weight.BlockRows;
+            byte* scales = weight.Scales + (4L * blockRow * blocksPerRow);
             bool whole = block % step == 0 && rowEnd - r >= together && (r % weight.BlockRows) + together <= weight.BlockRows;
             int end = r + 1;
-            if (whole && (together == 8 ? TryEightRows<TLanes>(data, weight.RowBytes, scales, vectors, block, x, y + r) : TryTwoRows<TLanes>(data, weight.RowBytes, scales, vectors, block, x, y + r)))
+            if (whole && typeof(TLanes) == typeof(Lanes256) && blockRow != scaledFor)
+            {
+                ScaleArranged(x, scales, vectors, block, scaled);
+                scaledFor = blockRow;
+            }
+
+            if (whole && (together == 8 ? TryEightRows<TLanes>(data, weight.RowBytes, scales, vectors, block, x, y + r)
+                : typeof(TLanes) == typeof(Lanes256) ? TryTwoRowsAvx2(data, weight.RowBytes, vectors, scaled, y + r)
+                : TryTwoRows<TLanes>(data, weight.RowBytes, scales, vectors, block, x, y + r)))
             {
                 end = r + together;
             }
             else
             {
-                y[r] = DecodedRow<TLanes>(weight, r, scales, vectors, x);
+                y[r] = DecodedRow<TLanes>(weight, r, scales, vectors, x, scratch);
             }
 
             for (; r < end; r++, data += weight.RowBytes)
@@ -218,12 +230,11 @@ internal static unsafe partial class FloatGemv
         return float.IsFinite(y[0]) && float.IsFinite(y[1]) && !TLanes.HasNaNFloat8(largest);
     }
 
-    /// <summary>Any block size and scale, and the codes of NaN.</summary>
-    private static float DecodedRow<TLanes>(in WeightMatrix weight, int row, byte* scales, int vectors, float* x)
+    /// <summary>Any block size and scale, and the codes of NaN; <paramref name="values"/> has room for two rows.</summary>
+    private static float DecodedRow<TLanes>(in WeightMatrix weight, int row, byte* scales, int vectors, float* x, float* values)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int width = TLanes.Count;
-        float* values = FloatGemm.Scratch(2L * weight.Columns);
         float* scaled = values + weight.Columns;
         WeightDecoder.DecodeArranged<TLanes>(weight, row, values);
         Arrangement.Scale(x, scaled, 0, vectors, scales, weight.BlockColumns);

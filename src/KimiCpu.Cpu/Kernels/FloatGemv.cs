@@ -51,6 +51,12 @@ internal static unsafe partial class FloatGemv
     {
         if (tokens > 1)
         {
+            if (weight.Format == WeightFormat.BFloat16 && typeof(TLanes) == typeof(Lanes256))
+            {
+                BFloat16Gemm.Multiply(weight, rowBegin, rowEnd, x, xStride, tokens, y, yStride);
+                return;
+            }
+
             FloatGemm.Multiply<TLanes>(weight, rowBegin, rowEnd, x, xStride, tokens, y, yStride);
             return;
         }

@@ -30,10 +30,10 @@ internal static unsafe partial class Int4Gemv
             {
                 byte* at = data + (s * StepBytes);
                 ushort* scale = scales + (s * LaneSum.Lanes);
-                Sse.Prefetch0(at + PrefetchDistance);
-                Sse.Prefetch0(at + PrefetchDistance + 64);
-                Sse.Prefetch0(at + PrefetchDistance + 128);
-                Sse.Prefetch0(at + PrefetchDistance + 192);
+                Sse.Prefetch1(at + PrefetchDistance);
+                Sse.Prefetch1(at + PrefetchDistance + 64);
+                Sse.Prefetch1(at + PrefetchDistance + 128);
+                Sse.Prefetch1(at + PrefetchDistance + 192);
                 low = HalfStepAvx2(at, scale, x, 2 * s, low);
                 high = HalfStepAvx2(at + (StepBytes / 2), scale + (LaneSum.Lanes / 2), x, (2 * s) + 1, high);
             }
@@ -58,9 +58,11 @@ internal static unsafe partial class Int4Gemv
         Vector256<int> b = Dot32(data + 32, x, at + 32);
         Vector256<int> c = Dot32(data + 64, x, at + 64);
         Vector256<int> d = Dot32(data + 96, x, at + 96);
-        Vector256<int> ab = Avx2.UnpackLow(a, b) + Avx2.UnpackHigh(a, b);
-        Vector256<int> cd = Avx2.UnpackLow(c, d) + Avx2.UnpackHigh(c, d);
-        Vector256<int> dots = Avx2.UnpackLow(ab.AsInt64(), cd.AsInt64()).AsInt32() + Avx2.UnpackHigh(ab.AsInt64(), cd.AsInt64()).AsInt32();
+
+        // The four sums of a group are at most 15240 each, and so are two of them 30480: they fit where they are packed.
+        Vector256<int> ab = Pairs(Avx2.PackSignedSaturate(a, b));
+        Vector256<int> cd = Pairs(Avx2.PackSignedSaturate(c, d));
+        Vector256<int> dots = Pairs(Avx2.PackSignedSaturate(ab, cd));
         dots = Avx2.PermuteVar8x32(dots, Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7));
         int g = half * (LaneSum.Lanes / 2);
         dots += Vector256.Load(x.Corrections + g);
@@ -81,6 +83,9 @@ internal static unsafe partial class Int4Gemv
         }
 
         Vector256<short> products = Avx2.MultiplyAddAdjacent(packed & mask, Vector256.Load(x.Even + at)) + Avx2.MultiplyAddAdjacent(odd, Vector256.Load(x.Odd + at));
-        return Avx2.MultiplyAddAdjacent(products, Vector256<short>.One);
+        return Pairs(products);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Pairs(Vector256<short> values) => Avx2.MultiplyAddAdjacent(values, Vector256<short>.One);
 }

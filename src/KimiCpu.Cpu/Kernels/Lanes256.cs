@@ -95,5 +95,30 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     public static Lanes256 MultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) => new(Fma.MultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(Lanes256 value) => Vector256.Sum(value._value);
+    public static float Sum(Lanes256 value) => Sum(value._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Sum(Vector256<float> value)
+    {
+        Vector128<float> four = value.GetLower() + value.GetUpper();
+        Vector128<float> two = four + Vector128.Shuffle(four, Vector128.Create(2, 3, 2, 3));
+        return two.GetElement(0) + two.GetElement(1);
+    }
+
+    /// <summary>In the order of <see cref="Sum(Vector256{float})"/>: lanes 4 apart, 2 apart, 1 apart.</summary>
+    public static void Sum8(float* vectors, float* results)
+    {
+        Vector256<float> a = Quarters(vectors, 0), b = Quarters(vectors, 1), c = Quarters(vectors, 2), d = Quarters(vectors, 3);
+        Vector256<float> ab = Avx.UnpackLow(a.AsDouble(), b.AsDouble()).AsSingle() + Avx.UnpackHigh(a.AsDouble(), b.AsDouble()).AsSingle();
+        Vector256<float> cd = Avx.UnpackLow(c.AsDouble(), d.AsDouble()).AsSingle() + Avx.UnpackHigh(c.AsDouble(), d.AsDouble()).AsSingle();
+        (Avx.Shuffle(ab, cd, 0b10_00_10_00) + Avx.Shuffle(ab, cd, 0b11_01_11_01)).Store(results);
+    }
+
+    /// <summary>Four sums of vector i in the lower half, of vector i + 4 in the upper.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Quarters(float* vectors, int i)
+    {
+        Vector256<float> a = Vector256.Load(vectors + (8 * i)), b = Vector256.Load(vectors + (8 * (i + 4)));
+        return Avx.Permute2x128(a, b, 0x20) + Avx.Permute2x128(a, b, 0x31);
+    }
 }

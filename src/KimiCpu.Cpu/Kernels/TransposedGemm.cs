@@ -10,7 +10,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// y += x W, for weights whose rows are the summed dimension: the absorption of the key expansion, and the weighted sum of
 /// cached latents. Every y is one chain of multiply-adds by rising row, whatever else is computed.
 /// </summary>
-internal static unsafe class TransposedGemm
+internal static unsafe partial class TransposedGemm
 {
     /// <summary>y[t * yStride + c] += Σ x[t * xStride + n] W[n, c], n = 0 … weight.Rows - 1, c = 0 … columns - 1.</summary>
     /// <param name="weight">(rows, at least columns) in BF16 or F32.</param>
@@ -46,7 +46,11 @@ internal static unsafe class TransposedGemm
     private static void Dispatch<TLanes>(in WeightMatrix weight, int columns, float* x, long xStride, int tokens, float* y, long yStride)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        if (weight.Format == WeightFormat.BFloat16)
+        if (weight.Format == WeightFormat.BFloat16 && tokens > 1 && typeof(TLanes) == typeof(Lanes256))
+        {
+            ColumnPairs(weight.Data, weight.RowBytes, weight.Rows, columns, x, xStride, tokens, y, yStride);
+        }
+        else if (weight.Format == WeightFormat.BFloat16)
         {
             Columns<TLanes, BFloat16Row<TLanes>>(weight.Data, weight.RowBytes, weight.Rows, columns, x, xStride, tokens, y, yStride);
         }

@@ -32,6 +32,18 @@ internal static unsafe class TileFold
                 continue;
             }
 
+            if (Vector256.IsHardwareAccelerated)
+            {
+                for (int r = 0; r < WeightTile.Rows; r += 8)
+                {
+                    Vector256<float> a = Quad256(l + r, stride) + Quad256(l + r + (2 * stride), stride);
+                    Vector256<float> b = Quad256(l + r + stride, stride) + Quad256(l + r + (3 * stride), stride);
+                    (a + b).Store(target + r);
+                }
+
+                continue;
+            }
+
             for (int r = 0; r < WeightTile.Rows; r += 4)
             {
                 Vector128<float> a = Quad128(l + r, stride) + Quad128(l + r + (2 * stride), stride);
@@ -45,6 +57,10 @@ internal static unsafe class TileFold
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<float> Quad512(float* lanes, long stride) =>
         (Vector512.Load(lanes) + Vector512.Load(lanes + (8 * stride))) + (Vector512.Load(lanes + (4 * stride)) + Vector512.Load(lanes + (12 * stride)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Quad256(float* lanes, long stride) =>
+        (Vector256.Load(lanes) + Vector256.Load(lanes + (8 * stride))) + (Vector256.Load(lanes + (4 * stride)) + Vector256.Load(lanes + (12 * stride)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<float> Quad128(float* lanes, long stride) =>

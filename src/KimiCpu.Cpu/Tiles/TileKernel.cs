@@ -67,8 +67,8 @@ internal abstract unsafe class TileKernel
     {
         TileKernelKind.Scalar => new ScalarTileKernel(),
         TileKernelKind.Vector128 => new VectorTileKernel<TileLanes128>(kind),
-        TileKernelKind.Avx2 => new VectorTileKernel<TileLanes256>(kind),
-        TileKernelKind.AvxVnni => new VectorTileKernel<TileLanesVnni256>(kind),
+        TileKernelKind.Avx2 => new Vector256TileKernel<Avx2Products>(kind),
+        TileKernelKind.AvxVnni => new Vector256TileKernel<VnniProducts>(kind),
         TileKernelKind.Avx512 => new VectorTileKernel<TileLanes512>(kind),
         _ => CodeGeneration.GeneratedTileKernel.Shared ?? throw new PlatformNotSupportedException("This machine has no AVX-512 VNNI, or refuses executable memory."),
     };

@@ -14,7 +14,7 @@ namespace KimiCpu.Cpu.Tiles;
 /// Unpacks 32 rows of INT4 weights as stored into a <see cref="WeightTile"/>, once for all tokens that need them. Rows
 /// behind the last and columns behind the end become zeros with scale 0. All paths give the same bytes.
 /// </summary>
-internal static unsafe class TileUnpacker
+internal static unsafe partial class TileUnpacker
 {
     private const int GroupBytes = Int4Group32.GroupSize / 2;
 
@@ -40,6 +40,7 @@ internal static unsafe class TileUnpacker
             done = set switch
             {
                 InstructionSet.Avx512 => WholeAvx512(weight, firstRow, whole, blocks, tile),
+                InstructionSet.Avx2 => WholeAvx2(weight, firstRow, whole, blocks, tile),
                 InstructionSet.Scalar => 0,
                 _ => WholeVector128(weight, firstRow, whole, blocks, tile),
             };

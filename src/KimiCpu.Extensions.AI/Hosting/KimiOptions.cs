@@ -1,11 +1,13 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Generation;
+
 namespace KimiCpu.Extensions.AI;
 
 /// <summary>
 /// Which model <c>AddKimi</c> opens and how, in a form that configuration binds to. Either <see cref="ModelPath"/> or
-/// <see cref="Embedded"/> is required; the other members are those of <see cref="KimiModelOptions"/>.
+/// <see cref="Embedded"/> is required; the other members are those of <see cref="KimiModelOptions"/> and <see cref="SchedulingOptions"/>.
 /// </summary>
 public sealed class KimiOptions
 {
@@ -48,9 +50,27 @@ public sealed class KimiOptions
     /// <inheritdoc cref="KimiModelOptions.PreloadExperts"/>
     public bool PreloadExperts { get; set; }
 
+    /// <inheritdoc cref="KimiModelOptions.RememberExperts"/>
+    public bool RememberExperts { get; set; } = true;
+
     /// <inheritdoc cref="KimiModelOptions.PrefixCaching"/>
     public bool PrefixCaching { get; set; } = true;
 
     /// <inheritdoc cref="KimiModelOptions.PrefillChunk"/>
-    public int PrefillChunk { get; set; } = new KimiModelOptions().PrefillChunk;
+    public int? PrefillChunk { get; set; }
+
+    /// <inheritdoc cref="SchedulingOptions.MaxRunning"/>
+    public int MaxRunning { get; set; } = new SchedulingOptions().MaxRunning;
+
+    /// <inheritdoc cref="SchedulingOptions.MaxWaiting"/>
+    public int MaxWaiting { get; set; } = new SchedulingOptions().MaxWaiting;
+
+    /// <inheritdoc cref="SchedulingOptions.MaxQueueTime"/>
+    public TimeSpan? MaxQueueTime { get; set; }
+
+    /// <inheritdoc cref="SchedulingOptions.MaxCallTime"/>
+    public TimeSpan? MaxCallTime { get; set; }
+
+    /// <inheritdoc cref="SchedulingOptions.MaxTokenGap"/>
+    public TimeSpan? MaxTokenGap { get; set; }
 }

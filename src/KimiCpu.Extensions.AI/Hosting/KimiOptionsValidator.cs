@@ -35,7 +35,12 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
-        Require(options.PrefillChunk is >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        Require(options.MaxRunning >= 1, nameof(options.MaxRunning), options.MaxRunning, "1 or more");
+        Require(options.MaxWaiting >= 0, nameof(options.MaxWaiting), options.MaxWaiting, "0 or more");
+        Require(options.MaxQueueTime is null || options.MaxQueueTime > TimeSpan.Zero, nameof(options.MaxQueueTime), options.MaxQueueTime, "a time above zero");
+        Require(options.MaxCallTime is null || options.MaxCallTime > TimeSpan.Zero, nameof(options.MaxCallTime), options.MaxCallTime, "a time above zero");
+        Require(options.MaxTokenGap is null || options.MaxTokenGap > TimeSpan.Zero || options.MaxTokenGap == Timeout.InfiniteTimeSpan, nameof(options.MaxTokenGap), options.MaxTokenGap, "a time above zero, or -00:00:00.001 for no aim");
         string which = string.IsNullOrEmpty(name) ? "Kimi" : $"Kimi model '{name}'";
         return problems.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(problems.Select(p => $"{which}: {p}"));
     }

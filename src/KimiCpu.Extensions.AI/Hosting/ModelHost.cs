@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Generation;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -154,8 +155,17 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 KvCacheBytes = options.KvCacheBytes,
                 ExpertMemory = options.ExpertMemory,
                 PreloadExperts = options.PreloadExperts,
+                RememberExperts = options.RememberExperts,
                 PrefixCaching = options.PrefixCaching,
                 PrefillChunk = options.PrefillChunk,
+                Scheduling = new SchedulingOptions
+                {
+                    MaxRunning = options.MaxRunning,
+                    MaxWaiting = options.MaxWaiting,
+                    MaxQueueTime = options.MaxQueueTime,
+                    MaxCallTime = options.MaxCallTime,
+                    MaxTokenGap = options.MaxTokenGap,
+                },
                 LoggerFactory = _loggers,
                 Progress = new Told(this),
             };

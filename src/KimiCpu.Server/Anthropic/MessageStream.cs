@@ -63,7 +63,7 @@ internal sealed class MessageStream(ServerCall call, MessageWriter writer, Runni
         return update.Result is { } result ? [.. blocks, .. Close(), writer.End(result, call)] : blocks;
     }
 
-    private IEnumerable<JsonObject> Piece(ToolCallPiece piece) => piece switch
+    private List<JsonObject> Piece(ToolCallPiece piece) => piece switch
     {
         ToolCallBegun begun => [.. Close(), Open(ToolUse, new JsonObject { ["type"] = ToolUse, ["id"] = MessageWriter.NewCallId(), ["name"] = begun.Name, ["input"] = new JsonObject() })],
         ToolCallArguments { Text.Length: > 0 } arguments => [Delta(new JsonObject { ["type"] = "input_json_delta", ["partial_json"] = arguments.Text })],

@@ -26,6 +26,8 @@ internal sealed class RequestException(int status, string message, string? param
     public static RequestException? Of(Exception e) => e switch
     {
         RequestException own => own,
+        KimiBusyException busy => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = (int)busy.RetryAfter.TotalSeconds },
+        TimeoutException => new RequestException(StatusCodes.Status504GatewayTimeout, e.Message, code: "timeout"),
         ContextLengthException { NeededTokens: null } => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = 5 },
         ContextLengthException => new RequestException(StatusCodes.Status400BadRequest, e.Message, "messages", "context_length_exceeded"),
         KimiConstraintException => new RequestException(StatusCodes.Status400BadRequest, e.Message, code: "unsupported_schema"),

@@ -114,6 +114,12 @@ internal sealed class RequestGate
             response.Headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
         }
 
+        if (error.Status == StatusCodes.Status413PayloadTooLarge)
+        {
+            // The rest of the body is not read, so no other request can follow it.
+            response.Headers.Connection = "close";
+        }
+
         if (error.Status == StatusCodes.Status401Unauthorized)
         {
             response.Headers.WWWAuthenticate = "Bearer";

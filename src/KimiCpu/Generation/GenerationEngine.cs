@@ -9,39 +9,40 @@ using KimiCpu.Model;
 namespace KimiCpu.Generation;
 
 /// <summary>
-/// The one thread that runs the model. Jobs join between steps; each step is one forward pass over the next token of
-/// every running job and a chunk of the prompts that are still to be read. First come, first served: a job waits until
-/// the cache has room for its prompt. What jobs have computed stays in the cache for those that begin with the same tokens.
-/// Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
+/// The one thread that runs the model. Calls join and leave between steps; each step is one forward pass over the rows that
+/// the <see cref="Scheduler"/> has chosen. What calls have computed stays in the cache for those that begin with the same
+/// tokens. Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
 /// </summary>
 internal sealed class GenerationEngine : IDisposable
 {
     private readonly ForwardPass _forward;
     private readonly KvCache _cache;
-    private readonly int _prefillChunk;
+    private readonly Scheduler _scheduler;
+    private readonly string _model;
     private readonly MemoryCeiling _ceiling;
     private readonly CacheCalls _cacheCalls = new();
     private readonly Action? _started;
     private readonly Thread _thread;
     private readonly object _gate = new();
     private readonly Queue<GenerationJob> _submitted = new();
-    private readonly LinkedList<GenerationJob> _waiting = new();
-    private readonly List<GenerationJob> _running = [];
     private readonly RaggedBatch _batch = new();
     private float[] _logits = [];
     private bool _disposed;
 
     /// <param name="forward">The model.</param>
     /// <param name="cache">Of all jobs.</param>
-    /// <param name="prefillChunk">Most prompt tokens of a step.</param>
+    /// <param name="scheduler">Decides what each step does; over the same cache.</param>
     /// <param name="memory">Measures the bandwidth.</param>
     /// <param name="started">Called once on the thread that runs the model, before anything else.</param>
-    public GenerationEngine(ForwardPass forward, KvCache cache, int prefillChunk, IMemoryMeter memory, Action? started = null)
+    /// <param name="model">Its name, for listeners.</param>
+    public GenerationEngine(ForwardPass forward, KvCache cache, Scheduler scheduler, IMemoryMeter memory, Action? started = null, string model = "")
     {
         _started = started;
         _forward = forward;
         _cache = cache;
-        _prefillChunk = prefillChunk;
+        _scheduler = scheduler;
+        _model = model;
+        Activity.NoteState(running: 0, waiting: 0, cache);
         _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
         _thread.Start();
@@ -61,15 +62,23 @@ internal sealed class GenerationEngine : IDisposable
     /// <summary>Bytes of a token in the cache, over all layers.</summary>
     public int CacheBytesPerToken => _cache.BytesPerToken;
 
-    private bool IsIdle => _running.Count == 0 && _waiting.Count == 0;
+    /// <summary>What goes on; see <see cref="EngineActivity"/>.</summary>
+    public EngineActivity Activity { get; } = new(TimeProvider.System);
 
+    /// <summary>Bytes per second that the memory can be read with; null until measured.</summary>
+    public double? Bandwidth => _ceiling.BytesPerSecond;
+
+    /// <exception cref="KimiBusyException">As many calls as allowed run or wait.</exception>
     /// <exception cref="ObjectDisposedException">The engine is disposed.</exception>
     public void Submit(GenerationJob job)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, typeof(IKimiModel));
+            _scheduler.ThrowIfFull(_submitted.Count);
+            job.Arrival = Stopwatch.GetTimestamp();
             _submitted.Enqueue(job);
+            Activity.NoteWaiting(1);
             Monitor.Pulse(_gate);
         }
     }
@@ -127,15 +136,17 @@ internal sealed class GenerationEngine : IDisposable
             try
             {
                 _cacheCalls.Run(_cache);
-                DropCancelled();
-                Admit();
                 long start = Stopwatch.GetTimestamp();
-                if (BuildBatch())
+                IReadOnlyList<ScheduledCall> moving = _scheduler.Plan();
+                NoteState();
+                if (moving.Count > 0)
                 {
-                    Step();
+                    Fill(moving);
+                    Step([.. moving.Cast<GenerationJob>()], start);
                 }
 
-                _ceiling.Advance(IsIdle, Stopwatch.GetElapsedTime(start));
+                NoteState();
+                _ceiling.Advance(_scheduler.IsIdle, Stopwatch.GetElapsedTime(start));
             }
             catch (Exception e)
             {
@@ -154,128 +165,59 @@ internal sealed class GenerationEngine : IDisposable
     {
         lock (_gate)
         {
-            foreach (GenerationJob job in _running.Concat(_waiting).Concat(_submitted))
+            _scheduler.FailAll(error);
+            foreach (GenerationJob job in _submitted)
             {
                 job.Fail(error);
             }
 
-            _running.Clear();
-            _waiting.Clear();
             _submitted.Clear();
+            NoteState();
         }
     }
 
-    /// <summary>Moves new jobs to the waiting ones; sleeps while there is nothing to do. False when disposed.</summary>
+    /// <summary>Moves new jobs to the scheduler; sleeps while there is nothing to do. False when disposed.</summary>
     private bool TakeSubmitted()
     {
         lock (_gate)
         {
-            while (!_disposed && _submitted.Count == 0 && !_cacheCalls.Any && IsIdle && !_ceiling.HasWork(idle: true))
+            while (!_disposed && _submitted.Count == 0 && !_cacheCalls.Any && _scheduler.IsIdle && !_ceiling.HasWork(idle: true))
             {
                 Monitor.Wait(_gate);
             }
 
             while (!_disposed && _submitted.TryDequeue(out GenerationJob? job))
             {
-                _waiting.AddLast(job);
+                _scheduler.Add(job);
             }
 
             return !_disposed;
         }
     }
 
-    private void DropCancelled()
+    /// <summary>Says what calls and pages there are now.</summary>
+    private void NoteState()
     {
-        for (LinkedListNode<GenerationJob>? node = _waiting.First; node is not null;)
+        lock (_gate)
         {
-            LinkedListNode<GenerationJob>? next = node.Next;
-            if (node.Value.CancellationToken.IsCancellationRequested)
-            {
-                _waiting.Remove(node);
-                node.Value.Fail(new OperationCanceledException(node.Value.CancellationToken));
-            }
-
-            node = next;
-        }
-
-        for (int i = _running.Count - 1; i >= 0; i--)
-        {
-            if (_running[i].CancellationToken.IsCancellationRequested)
-            {
-                End(_running[i], j => j.Cancel(_cache));
-            }
+            Activity.NoteState(_scheduler.Running.Count, _scheduler.Waiting.Count + _submitted.Count, _cache);
         }
     }
 
-    /// <summary>Lets waiting jobs in, in order, as long as their prompts have room.</summary>
-    private void Admit()
-    {
-        while (_waiting.First is { } node)
-        {
-            GenerationJob job = node.Value;
-            if (job.TryPrepare(_cache))
-            {
-                _running.Add(job);
-            }
-            else if (_running.Count == 0)
-            {
-                // Nobody is there who would give pages back.
-                job.Fail(new ContextLengthException(
-                    $"A prompt of {job.Prompt.Length:N0} tokens needs more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
-                    + "Dispose sessions, or raise KimiModelOptions.KvCacheBytes."));
-            }
-            else
-            {
-                return;
-            }
-
-            _waiting.RemoveFirst();
-        }
-    }
-
-    /// <summary>One row of every job that decodes, and prompt chunks of the others. False where nobody could move.</summary>
-    private bool BuildBatch()
+    private void Fill(IReadOnlyList<ScheduledCall> moving)
     {
         _batch.Clear();
-        int budget = _prefillChunk;
         int logits = 0;
-        foreach (GenerationJob job in _running)
+        foreach (GenerationJob job in moving)
         {
             KvSequence sequence = job.Sequence!;
-            (job.StepFirstRow, job.StepRows, job.StepLogits) = (_batch.RowCount, 0, -1);
-            if (job.PromptDone)
-            {
-                // Without a free page the job pauses until another one ends.
-                if (sequence.TryExtend(1))
-                {
-                    _batch.Add([job.NextToken], sequence.Length, sequence.Pages, LogitsWanted.Last);
-                    (job.StepRows, job.StepLogits) = (1, logits++);
-                }
-            }
-            else if (budget > 0)
-            {
-                job.Adopt();
-                int rows = Math.Min(budget, job.Prompt.Length - sequence.Length);
-                bool last = sequence.Length + rows == job.Prompt.Length;
-                _batch.Add(job.Prompt.AsSpan(sequence.Length, rows), sequence.Length, sequence.Pages, last ? LogitsWanted.Last : LogitsWanted.None);
-                (job.StepRows, job.StepLogits) = (rows, last ? logits++ : -1);
-                budget -= rows;
-                job.Begin();
-            }
+            (job.StepFirstRow, job.StepLogits) = (_batch.RowCount, job.StepAnswers ? logits++ : -1);
+            _batch.Add(job.StepTokens, sequence.Length, sequence.Pages, job.StepAnswers ? LogitsWanted.Last : LogitsWanted.None);
+            job.Begin();
         }
-
-        if (_batch.RowCount == 0 && _running.Count > 0)
-        {
-            // Everybody waits for a page: the youngest gives way. Its session keeps what it had, or no page would become free.
-            End(_running[^1], job => job.Fail(new ContextLengthException(
-                $"The cache budget of {_cache.PageCapacity} pages ({(long)_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by {_running.Count} calls at once and the open sessions, and this one came last. "
-                + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions.")));
-        }
-
-        return _batch.RowCount > 0;
     }
 
-    private void Step()
+    private void Step(GenerationJob[] moving, long start)
     {
         int vocabulary = _forward.Shape.VocabularySize;
         int size = _batch.LogitRows.Length * vocabulary;
@@ -284,7 +226,6 @@ internal sealed class GenerationEngine : IDisposable
             _logits = new float[size];
         }
 
-        GenerationJob[] moving = [.. _running.Where(j => j.StepRows > 0)];
         try
         {
             _forward.Run(_batch, _logits.AsSpan(0, size));
@@ -292,13 +233,15 @@ internal sealed class GenerationEngine : IDisposable
         catch (Exception e)
         {
             // The step's jobs are lost; the engine and the jobs outside the step go on.
-            Array.ForEach(moving, m => End(m, job => job.Fail(e)));
+            Exception reported = e is DeviceException ? new KimiException(e.Message, e) : e;
+            Array.ForEach(moving, m => End(m, job => job.Fail(reported)));
             return;
         }
 
+        NoteStep(moving, Stopwatch.GetElapsedTime(start));
         foreach (GenerationJob job in moving)
         {
-            if (job.IsDecoding)
+            if (job.StepDecodes)
             {
                 job.Reads.Add(_forward.BytesRead, _forward.DriveBytesRead, moving.Length);
                 _ceiling.NoteStep(_forward.BytesRead);
@@ -318,6 +261,18 @@ internal sealed class GenerationEngine : IDisposable
                 Continue(job, logits);
             }
         }
+    }
+
+    private void NoteStep(GenerationJob[] moving, TimeSpan time)
+    {
+        _scheduler.NoteStep(time);
+        int answers = moving.Count(j => j.StepAnswers);
+        int prompts = moving.Where(j => !j.StepDecodes).Sum(j => j.StepRows);
+        Activity.NoteStep(time, answers, prompts, _forward.BytesRead);
+        KimiTelemetry.StepDuration.Record(
+            time.TotalSeconds,
+            new KeyValuePair<string, object?>("gen_ai.request.model", _model),
+            new KeyValuePair<string, object?>("kimicpu.step.prompts", prompts > 0));
     }
 
     /// <summary>Samples a job's next token, hands it out, and ends the job where it ends.</summary>
@@ -381,6 +336,6 @@ internal sealed class GenerationEngine : IDisposable
     {
         // In this order a job whose end fails is still known to FailAll, and its caller does not wait forever.
         how(job);
-        _running.Remove(job);
+        _scheduler.Remove(job);
     }
 }

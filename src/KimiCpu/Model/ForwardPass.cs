@@ -27,11 +27,17 @@ internal sealed class ForwardPass
 
     public ModelShape Shape => _weights.Shape;
 
+    /// <summary>Most tokens of a pass.</summary>
+    public int MaxRows => _hotPath.MaxRows;
+
     /// <summary>Bytes that the last pass read from main memory: weights, each once, and the cache of its sequences.</summary>
     public long BytesRead { get; private set; }
 
     /// <summary>Bytes that came from drives during the last pass, those of look-ahead included; 0 where all weights are in memory.</summary>
     public long DriveBytesRead { get; private set; }
+
+    /// <summary>Called when a pass has been computed; throws where what was read cannot be trusted.</summary>
+    public Action? Verify { get; set; }
 
     /// <summary>Called with (layer, rows) after each router's choice; for traces and tests.</summary>
     public Action<int, RoutedRows>? Routed { get; set; }
@@ -81,6 +87,7 @@ internal sealed class ForwardPass
         }
 
         DriveBytesRead = _experts.DriveBytesRead - before;
+        Verify?.Invoke();
     }
 
     /// <summary>The first layer after which the residual of a batch row was not finite; -1 where none was.</summary>

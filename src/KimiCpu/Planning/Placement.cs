@@ -29,6 +29,9 @@ internal sealed record Placement
     /// <summary>How many tokens the cache has room for.</summary>
     public required int ContextLength { get; init; }
 
+    /// <summary>Prompt tokens of a pass.</summary>
+    public required int PrefillChunk { get; init; }
+
     /// <summary>Memory left to the system.</summary>
     public required double ReserveBytes { get; init; }
 

@@ -3,6 +3,7 @@
 
 using System.Globalization;
 using KimiCpu.Checkpoints;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
 
@@ -43,13 +44,17 @@ internal static class PlacementPlanner
 
         (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, parameters, parts);
         parts.AddRange(InMemory(subject, contextLength, int8HotPath, gpu is not null));
-        double reserve = Math.Max(parameters.LeastReserveBytes, parameters.ReserveShare * machine.MemoryBytes.Value);
-        double room = machine.MemoryBytes.Value - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
+        long memory = (long)machine.MemoryBytes.Value;
+        double reserve = ExpertMemoryPlan.ReserveOf(memory);
+        double room = memory - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
         double wanted = subject.RoutedBytes * (1 - gpuShare);
-        int chunk = room - Workspace(parameters.ResidentChunk, parameters) >= wanted ? parameters.ResidentChunk : parameters.SweepChunk;
-        double workspace = Math.Min(Workspace(chunk, parameters), Math.Max(0, room / 4));
-        parts.Add(new PlacedPart("workspace", PlanPlace.Memory, workspace, "", null));
-        room -= workspace;
+
+        // Large passes where experts come from elsewhere, as KimiModelOptions.PrefillChunk has them.
+        long workspace = WorkspaceBytesPerToken(subject.Config);
+        int large = ModelMemory.LargeChunk(memory, workspace);
+        int chunk = room - (large * workspace) >= wanted && !ring ? ModelMemory.UsualChunk : large;
+        parts.Add(new PlacedPart("activations", PlanPlace.Memory, chunk * workspace, "", null));
+        room -= chunk * workspace;
 
         double resident = Math.Clamp(room, 0, wanted);
         double least = Math.Min(wanted, LeastLayers * subject.Config.ExpertsPerToken * subject.ExpertBytes);
@@ -58,6 +63,7 @@ internal static class PlacementPlanner
         {
             Parts = parts,
             ContextLength = contextLength,
+            PrefillChunk = chunk,
             ReserveBytes = reserve,
             MemoryLeft = room < least ? room - least : room - resident,
             GpuLeft = gpu is null ? 0 : gpuLeft - parts.Where(p => p is { Place: PlanPlace.Gpu, Name: RingName or ExpertsName }).Sum(p => p.Bytes),
@@ -148,7 +154,7 @@ internal static class PlacementPlanner
         }
     }
 
-    private static double Workspace(int tokens, SpeedParameters parameters) => tokens * parameters.WorkspaceBytesPerToken;
+    private static long WorkspaceBytesPerToken(KimiConfig config) => ModelMemory.WorkspaceBytesPerToken(WeightLoader.ShapeOf(config));
 
     private static string Formats(PlanSubject subject) => string.Join(", ", subject.Summary.Components.First(c => c.Component == Component.RoutedExperts).Formats);
 

@@ -21,7 +21,7 @@ internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Plac
     private readonly SpeedModel _speed = new(subject, machine, placement, parameters);
 
     /// <summary>Tokens of a pass.</summary>
-    public int Chunk => placement.ResidentShare < 1 || placement.GpuHasRing ? parameters.SweepChunk : parameters.ResidentChunk;
+    public int Chunk => placement.PrefillChunk;
 
     public PromptTime Time(int tokens)
     {

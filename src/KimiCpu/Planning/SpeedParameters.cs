@@ -41,20 +41,6 @@ internal sealed record SpeedParameters
     /// <summary>Seconds a layer for what grows with nothing: barriers, norms, routing, activations.</summary>
     public double SecondsPerLayer { get; init; } = 25e-6;
 
-    /// <summary>Most tokens of a pass while all experts are resident: the default of <see cref="KimiModelOptions.PrefillChunk"/>.</summary>
-    public int ResidentChunk { get; init; } = 256;
-
-    /// <summary>Most tokens of a pass while experts come from a drive or cross to a GPU: each pass reads them all once.</summary>
-    public int SweepChunk { get; init; } = 4096;
-
-    /// <summary>Memory left to the system and to everything else: this share of it, but no less than <see cref="LeastReserveBytes"/>.</summary>
-    public double ReserveShare { get; init; } = 0.05;
-
-    public double LeastReserveBytes { get; init; } = 1e9;
-
-    /// <summary>Bytes of activations for a token of a pass: the wide rows of all chosen experts, in single precision and as int8.</summary>
-    public double WorkspaceBytesPerToken { get; init; } = 0.4e6;
-
     /// <summary>Share of a GPU's memory bandwidth that its kernels reach: the design's target.</summary>
     public double GpuMemoryEfficiency { get; init; } = 0.80;
 

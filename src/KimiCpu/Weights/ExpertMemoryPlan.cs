@@ -6,7 +6,7 @@ namespace KimiCpu.Weights;
 /// <summary>What of a model competes for memory, in bytes.</summary>
 /// <param name="Experts">All routed experts.</param>
 /// <param name="EveryToken">Weights that every token needs.</param>
-/// <param name="Cache">Keys and values, as far as they are planned for.</param>
+/// <param name="Cache">Keys and values as far as they are planned for, and activations.</param>
 /// <param name="Available">What the process may still take.</param>
 internal readonly record struct MemoryNeeds(long Experts, long EveryToken, long Cache, long Available);
 
@@ -27,7 +27,7 @@ internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
     public static ExpertMemoryPlan Choose(MemoryNeeds needs, long? wanted)
     {
         long room = needs.Available - needs.EveryToken - needs.Cache - ReserveOf(needs.Available);
-        string numbers = $"{Gigabytes(needs.Available)} of memory available, of which {Gigabytes(needs.EveryToken)} for what every token needs, {Gigabytes(needs.Cache)} for the cache, {Gigabytes(ReserveOf(needs.Available))} left to the system";
+        string numbers = $"{Gigabytes(needs.Available)} of memory available, of which {Gigabytes(needs.EveryToken)} for what every token needs, {Gigabytes(needs.Cache)} for cache and activations, {Gigabytes(ReserveOf(needs.Available))} left to the system";
         if (wanted is { } bytes)
         {
             return new ExpertMemoryPlan(bytes, $"{Gigabytes(bytes)} asked for of {Gigabytes(needs.Experts)} of experts; {numbers}");

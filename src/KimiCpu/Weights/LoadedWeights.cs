@@ -15,13 +15,15 @@ internal sealed class LoadedWeights : IDisposable
 {
     private readonly IWeightFiles? _files;
     private readonly ResidentTensors? _resident;
+    private readonly MappingWatch? _watch;
 
     /// <param name="checkpoint">Stays open as long as the weights are used.</param>
     /// <param name="plan">Where the experts go.</param>
     /// <param name="progress">Told after every layer: layers done, layers in all.</param>
+    /// <param name="guard">Whether pages of the mapping that cannot be read are to be noticed by <see cref="ThrowIfFaulted"/> instead of ending the process.</param>
     /// <param name="wrap">Puts something between the readers and the files; for tests.</param>
     /// <exception cref="CheckpointException">A tensor is missing, does not match the configuration, or cannot be read.</exception>
-    public LoadedWeights(Checkpoint checkpoint, ExpertMemoryPlan plan, Action<int, int>? progress = null, Func<IWeightFiles, IWeightFiles>? wrap = null)
+    public LoadedWeights(Checkpoint checkpoint, ExpertMemoryPlan plan, Action<int, int>? progress = null, bool guard = false, Func<IWeightFiles, IWeightFiles>? wrap = null)
     {
         if (plan.SlotBytes is not null)
         {
@@ -31,6 +33,7 @@ internal sealed class LoadedWeights : IDisposable
         }
 
         _resident = _files is null ? null : new ResidentTensors(_files);
+        _watch = _files is null && guard ? new MappingWatch(checkpoint) : null;
         try
         {
             Model = WeightLoader.Load(checkpoint, progress, _resident);
@@ -54,6 +57,9 @@ internal sealed class LoadedWeights : IDisposable
     /// <summary>Whether reads go past the page cache.</summary>
     public bool IsDirect { get; }
 
+    /// <exception cref="CheckpointException">A page of the mapping could not be read since it was opened.</exception>
+    public void ThrowIfFaulted() => _watch?.ThrowIfFaulted();
+
     /// <summary>Gives back the memory of weights that copies have replaced.</summary>
     public void GiveBack(IReadOnlySet<nint> replaced)
     {
@@ -65,6 +71,7 @@ internal sealed class LoadedWeights : IDisposable
 
     public void Dispose()
     {
+        _watch?.Dispose();
         _resident?.Dispose();
         _files?.Dispose();
     }

@@ -316,6 +316,26 @@ internal sealed class KimiCommandTests
     }
 
     [Test]
+    public async Task Bench_compares_answers_at_once()
+    {
+        string chart = Path.Combine(_folder, "concurrency.svg");
+        string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--concurrency", "1,3", "--decode", "8", "--entering", "100", "--token-gap", "100", "--chart", chart, "--cache", _folder];
+        (int code, string output, string error) = await Run([.. args, "--json"]);
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        using JsonDocument json = JsonDocument.Parse(output);
+        JsonElement[] results = [.. json.RootElement.GetProperty("results").EnumerateArray()];
+        Assert.That(results.Select(r => r.GetProperty("answers").GetInt32()), Is.EqualTo(new[] { 1, 3 }));
+        foreach (string number in new[] { "per_second", "worst_gap_seconds", "per_second_with_prompt", "worst_gap_seconds_with_prompt", "prompt_per_second" })
+        {
+            Assert.That(results.Select(r => r.GetProperty(number).GetDouble()), Is.All.Positive, number);
+        }
+
+        Assert.That(File.ReadAllText(chart), Does.Contain("3 answers").And.EndWith("</svg>\n"));
+        Assert.That((await Run(args)).Output, Does.Contain("with a prompt of 100"));
+        Assert.That((await Run(["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--concurrency", "0", "--cache", _folder])).Code, Is.EqualTo(KimiCommand.Usage));
+    }
+
+    [Test]
     public async Task Bench_writes_its_checkpoint_once_and_measures()
     {
         string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--prefill", "8", "--decode", "4", "--json", "--cache", _folder];
@@ -373,7 +393,7 @@ internal sealed class KimiCommandTests
     public async Task Every_command_and_option_has_a_help_text()
     {
         RootCommand root = KimiCommand.MakeRoot(new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false));
-        Assert.That(root.Subcommands, Has.Count.EqualTo(8));
+        Assert.That(root.Subcommands, Has.Count.EqualTo(12));
         foreach (Command command in root.Subcommands)
         {
             Assert.That(command.Description, Is.Not.Empty);

@@ -21,7 +21,7 @@ internal sealed class EngineFaultTests
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
         using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
         using var experts = new ReferenceExperts(model.Weights);
-        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
+        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
         faulty.PoisonLayer = 2;
         Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains("layer 2"));
         faulty.PoisonLayer = -1;
@@ -35,7 +35,7 @@ internal sealed class EngineFaultTests
     {
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend);
         int layer = Array.FindLastIndex(model.Weights.Layers, l => l.IsMoe);
-        using var engine = new GenerationEngine(model.Forward, model.Cache, 16, new FakeMemory());
+        using var engine = Engines.Make(model.Forward, model.Cache, 16, new FakeMemory());
         float[] bias = model.Weights.Layers[layer].Router!.CorrectionBias;
         (float healthy, bias[1]) = (bias[1], float.NaN);
         Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains($"layer {layer}"));
@@ -49,7 +49,7 @@ internal sealed class EngineFaultTests
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
         using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
         using var experts = new ReferenceExperts(model.Weights);
-        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
+        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
         faulty.Failure = new IOException("the drive is gone");
         Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
         faulty.Failure = null;
@@ -63,7 +63,7 @@ internal sealed class EngineFaultTests
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
         using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = new IOException("no memory") };
         using var experts = new ReferenceExperts(model.Weights);
-        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
+        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
         Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
         faulty.ReserveFailure = null;
         Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
@@ -80,12 +80,12 @@ internal sealed class EngineFaultTests
         using var experts = new ReferenceExperts(model.Weights);
         int[] prompt = [.. Enumerable.Range(1, 140)];
         IReadOnlyList<int> expected;
-        using (var sound = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory()))
+        using (var sound = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory()))
         {
             expected = Run(sound, prompt).Tokens;
         }
 
-        using var engine = new GenerationEngine(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory());
+        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory());
         int passes = 0;
         faulty.BeforePass = () =>
         {
@@ -124,6 +124,8 @@ internal sealed class EngineFaultTests
         public bool PoisonLogits { get; set; }
 
         public Action? BeforePass { get; set; }
+
+        public int MaxRows => inner.MaxRows;
 
         public long BytesPerPage => inner.BytesPerPage;
 

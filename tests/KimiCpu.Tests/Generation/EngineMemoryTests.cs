@@ -173,7 +173,7 @@ internal sealed class EngineMemoryTests
 
     private static GenerationResult Run(GenerationEngine engine, int[] prompt, int tokens) => Submit(engine, prompt, tokens).Completion.GetAwaiter().GetResult();
 
-    private GenerationEngine MakeEngine(IMemoryMeter memory) => new(_forward, new KvCache(_hotPath, 1 << 26, 200), 16, memory);
+    private GenerationEngine MakeEngine(IMemoryMeter memory) => Engines.Make(_forward, new KvCache(_hotPath, 1 << 26, 200), 16, memory);
 
     /// <summary>A memory in which every step matters.</summary>
     private sealed class WithoutCaches(IMemoryMeter memory) : IMemoryMeter
@@ -188,6 +188,8 @@ internal sealed class EngineMemoryTests
     {
         private readonly ManualResetEventSlim _free = new(true);
         private readonly ManualResetEventSlim _held = new(false);
+
+        public int MaxRows => inner.MaxRows;
 
         public long BytesPerPage => inner.BytesPerPage;
 

@@ -65,9 +65,16 @@ internal sealed class ExpertMemoryTests
         Assert.That(model.Placement, Does.Contain("weights mapped"));
     }
 
-    [Test]
-    public void A_shard_that_is_cut_fails_calls_and_not_the_process()
+    /// <summary>Without slots the experts are used where the file is mapped, and the kernel reports what is missing by a signal.</summary>
+    [TestCase(300_000L)]
+    [TestCase(null, IncludePlatform = "Linux")]
+    public void A_shard_that_is_cut_fails_calls_and_not_the_process(long? bytes)
     {
+        if (bytes is null && System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture != System.Runtime.InteropServices.Architecture.X64)
+        {
+            Assert.Ignore("Mappings are guarded on x64 alone.");
+        }
+
         string folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
         foreach (string file in Directory.GetFiles(s_nano))
         {
@@ -76,7 +83,7 @@ internal sealed class ExpertMemoryTests
 
         try
         {
-            using KimiModel model = KimiModel.Open(folder, new KimiModelOptions { ExpertMemory = 300_000 });
+            using KimiModel model = KimiModel.Open(folder, new KimiModelOptions { ExpertMemory = bytes });
             model.Generate("What is the capital of France?", s_greedy);
             foreach (string shard in Directory.GetFiles(folder, "*.safetensors"))
             {
@@ -88,7 +95,7 @@ internal sealed class ExpertMemoryTests
             {
                 CheckpointException error = Assert.Throws<CheckpointException>(() => model.Generate("Name three animals.", s_greedy))!;
                 Assert.That(error.File, Does.EndWith(".safetensors"));
-                Assert.That(error.Tensor, Does.Contain("experts"));
+                Assert.That(error.Tensor, Does.StartWith("model."));
             }
         }
         finally

@@ -37,6 +37,16 @@ internal sealed class BytesReadTests
         }
     }
 
+    /// <summary>The routers of 4 layers once more: 24 x 256 BF16 and 24 F32 each.</summary>
+    [Test]
+    public void Looking_ahead_reads_the_routers_of_all_layers_but_the_first_again()
+    {
+        using var model = new ModelUnderTest(Repository.NanoModel, Backend.CpuFast, lookAhead: true);
+        using KvSequence sequence = model.Cache.CreateSequence();
+        model.Step(sequence, [1], new float[model.Vocabulary]);
+        Assert.That(model.Forward.BytesRead, Is.EqualTo(NanoToken + NanoCached + (4 * ((24 * 256 * 2) + (24 * 4)))));
+    }
+
     [Test]
     public void Batch_reads_a_weight_once_for_all_its_rows()
     {

@@ -18,9 +18,9 @@ internal sealed class DecodeAllocationTests
     /// but need not be the first.
     /// </summary>
     [Test]
-    public void A_decoded_token_allocates_nothing([Values(Backend.CpuFast, Backend.CpuInt8)] Backend backend, [Values(1, 2)] int threads)
+    public void A_decoded_token_allocates_nothing([Values(Backend.CpuFast, Backend.CpuInt8)] Backend backend, [Values(1, 2)] int threads, [Values] bool lookAhead)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-k25"), backend, threads);
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-k25"), backend, threads, lookAhead: lookAhead);
         using KvSequence sequence = model.Cache.CreateSequence();
         var logits = new float[model.Vocabulary];
         var allocated = new long[threads];

@@ -36,21 +36,31 @@ internal sealed class ModelUnderTest : IDisposable
     /// <param name="slotBytes">Memory for experts that are read from the files; null for the mapping. Smaller than an expert stands for one.</param>
     /// <param name="store">How they are read.</param>
     /// <param name="wrap">Puts something between the store and the files.</param>
+    /// <param name="lookAhead">Whether layers predict the experts of the next one.</param>
     public ModelUnderTest(
-        string folder, Backend backend, int? threads = null, CpuTopology? topology = null, long? slotBytes = null, TieredStoreOptions? store = null, Func<IWeightFiles, IWeightFiles>? wrap = null)
+        string folder, Backend backend, int? threads = null, CpuTopology? topology = null, long? slotBytes = null, TieredStoreOptions? store = null, Func<IWeightFiles, IWeightFiles>? wrap = null, bool lookAhead = false)
     {
         _checkpoint = Checkpoint.Open(folder);
         _loaded = new LoadedWeights(_checkpoint, new ExpertMemoryPlan(slotBytes, "test"), wrap: wrap);
         Weights = _loaded.Model;
         if (backend == Backend.Reference)
         {
-            _hotPath = new ReferenceHotPath(Weights);
+            _hotPath = new ReferenceHotPath(Weights, lookAhead);
             _experts = new ReferenceExperts(Weights);
         }
         else
         {
             ComputePrecision precision = backend == Backend.CpuExact ? ComputePrecision.Exact : ComputePrecision.Fast;
-            _cpu = new CpuBackend(Weights, new CpuBackendOptions { Precision = precision, Threads = threads, SimulatedTopology = topology, Int8HotPath = backend == Backend.CpuInt8, ExpertFiles = _loaded.ExpertFiles, Store = store ?? new TieredStoreOptions { Bytes = slotBytes ?? 0 } });
+            _cpu = new CpuBackend(Weights, new CpuBackendOptions
+            {
+                Precision = precision,
+                Threads = threads,
+                SimulatedTopology = topology,
+                Int8HotPath = backend == Backend.CpuInt8,
+                ExpertFiles = _loaded.ExpertFiles,
+                Store = store ?? new TieredStoreOptions { Bytes = slotBytes ?? 0 },
+                LookAhead = lookAhead,
+            });
             _loaded.GiveBack(_cpu.Replaced);
             _hotPath = _cpu.HotPath;
             _experts = _cpu.Experts;

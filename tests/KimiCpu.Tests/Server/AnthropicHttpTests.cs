@@ -41,7 +41,7 @@ internal sealed class AnthropicHttpTests
     {
         const string messages = """[{"role":"user","content":"Weather in Oslo?"},{"role":"assistant","content":[{"type":"tool_use","id":"toolu_1","name":"get_weather","input":{"city":"Oslo"}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":[{"type":"text","text":"12 degrees"}]},{"type":"text","text":"And?"}]}]""";
         (_, JsonElement count, _) = await _server.PostAsync($"{Path}/count_tokens", $$"""{"model":"kimi-nano","system":"Be brief.","tools":[{{Tool}}],"messages":{{messages}}}""");
-        (_, JsonElement body, _) = await PostAsync($$"""{"model":"kimi-nano","max_tokens":5,"system":[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}],"tools":[{{Tool}}],"messages":{{messages}}}""");
+        (_, JsonElement body, _) = await PostAsync($$$"""{"model":"kimi-nano","max_tokens":5,"system":[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}],"tools":[{{{Tool}}}],"messages":{{{messages}}}}""");
         JsonElement usage = body.GetProperty("usage");
         Assert.That(usage.GetProperty("input_tokens").GetInt32() + usage.GetProperty("cache_read_input_tokens").GetInt32(), Is.EqualTo(count.GetProperty("input_tokens").GetInt32()).And.GreaterThan(40));
     }

@@ -42,8 +42,8 @@ internal sealed class OllamaHttpTests
     public async Task Calls_tools_and_reads_results_without_ids()
     {
         const string tools = """[{"type":"function","function":{"name":"get_weather","description":"Get the current weather for a city.","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]""";
-        (int status, JsonElement body, _) = await _server.PostAsync("/api/chat", $$"""
-            {"model":"kimi-nano","stream":false,"options":{"temperature":0,"num_predict":60},"tools":{{tools}},"messages":[{"role":"user","content":"What is the weather in Oslo?"},
+        (int status, JsonElement body, _) = await _server.PostAsync("/api/chat", $$$$"""
+            {"model":"kimi-nano","stream":false,"options":{"temperature":0,"num_predict":60},"tools":{{{{tools}}}},"messages":[{"role":"user","content":"What is the weather in Oslo?"},
              {"role":"assistant","content":"","tool_calls":[{"function":{"name":"get_weather","arguments":{"city":"Oslo"}}}]},{"role":"tool","tool_name":"get_weather","content":"12 degrees"}]}
             """);
         Assert.That(status, Is.EqualTo(200), body.GetRawText());

@@ -52,7 +52,7 @@ internal sealed class OpenAIHttpTests
     [Test]
     public async Task Several_answers_have_their_own_seeds_and_share_the_prompt()
     {
-        const string request = """{"messages":[{"role":"user","content":"Tell me a story."}],"temperature":1.5,"seed":7,"n":3,"max_tokens":30""";
+        const string request = """{"messages":[{"role":"user","content":"Tell me a story."}],"temperature":1.5,"seed":7,"n":3,"max_tokens":30,"ignore_eos":true""";
         (_, JsonElement first, _) = await _server.PostAsync(Chat, request + "}");
         (_, JsonElement second, _) = await _server.PostAsync(Chat, request + "}");
         string[] texts = [.. first.GetProperty("choices").EnumerateArray().Select(c => c.GetProperty("message").GetRawText())];
@@ -177,7 +177,7 @@ internal sealed class OpenAIHttpTests
         string deep = new string('[', 5000) + new string(']', 5000);
         Assert.That((await _server.PostAsync(Chat, $$"""{"messages":{{deep}}}""")).Status, Is.EqualTo(400));
         string schema = $$"""{"type":"object","description":"{{new string('x', 3000)}}"}""";
-        (int status, JsonElement body, _) = await _server.PostAsync(Chat, $$"""{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{{schema}}}}]}""");
+        (int status, JsonElement body, _) = await _server.PostAsync(Chat, $$$"""{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{{{schema}}}}}]}""");
         Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((400, "schema_too_large")));
     }
 

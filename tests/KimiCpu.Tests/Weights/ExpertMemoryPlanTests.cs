@@ -15,7 +15,7 @@ internal sealed class ExpertMemoryPlanTests
     {
         ExpertMemoryPlan plan = ExpertMemoryPlan.Choose(new MemoryNeeds(571 * Gigabyte, 21 * Gigabyte, 18 * Gigabyte, 640 * Gigabyte), null);
         Assert.That(plan.SlotBytes, Is.Null);
-        Assert.That(plan.Reason, Is.EqualTo("all 571.0 GB of experts fit; 640.0 GB of memory available, of which 21.0 GB for what every token needs, 18.0 GB for the cache, 8.6 GB left to the system"));
+        Assert.That(plan.Reason, Is.EqualTo("all 571.0 GB of experts fit; 640.0 GB of memory available, of which 21.0 GB for what every token needs, 18.0 GB for cache and activations, 8.6 GB left to the system"));
     }
 
     [Test]

@@ -8,7 +8,8 @@ namespace KimiCpu.Cpu;
 /// <summary>The policies by name, as <c>lru</c>, <c>lfu:200</c>; the number is the half-life of uses in steps.</summary>
 internal static class EvictionPolicies
 {
-    public const string Default = "lfu";
+    /// <summary>Never far from the best of the policies; see docs/expert-store.md.</summary>
+    public const string Default = "hybrid";
 
     /// <summary>Steps after which a use counts half, where a name does not say.</summary>
     public const double DefaultHalfLife = 1000;
@@ -21,8 +22,9 @@ internal static class EvictionPolicies
     /// <param name="text">NAME or NAME:HALF-LIFE.</param>
     /// <param name="layers">Of the model.</param>
     /// <param name="expertsPerLayer">Keys of a layer.</param>
+    /// <param name="counts">Of earlier uses, in place of new ones; their half-life is then what counts.</param>
     /// <exception cref="FormatException">There is no such policy.</exception>
-    public static IEvictionPolicy Make(string text, int layers, int expertsPerLayer)
+    public static IEvictionPolicy Make(string text, int layers, int expertsPerLayer, UseCounts? counts = null)
     {
         string[] parts = text.Split(':');
         double halfLife = DefaultHalfLife;
@@ -32,12 +34,13 @@ internal static class EvictionPolicies
         }
 
         int keys = layers * expertsPerLayer;
+        counts ??= new UseCounts(keys, halfLife);
         return parts[0] switch
         {
             "lru" => new LeastRecentlyUsed(keys),
-            "lfu" => new LeastFrequentlyUsed(new UseCounts(keys, halfLife)),
-            "hybrid" => new FrequencyAndRecency(new UseCounts(keys, halfLife), RecencyHalfLife),
-            _ => new ExpectedWait(new UseCounts(keys, halfLife), layers, expertsPerLayer),
+            "lfu" => new LeastFrequentlyUsed(counts),
+            "hybrid" => new FrequencyAndRecency(counts, RecencyHalfLife),
+            _ => new ExpectedWait(counts, layers, expertsPerLayer),
         };
     }
 

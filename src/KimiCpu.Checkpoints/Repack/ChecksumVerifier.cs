@@ -1,0 +1,89 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>Reads files back from the drive and compares every byte, by checksums, with what was written.</summary>
+internal static class ChecksumVerifier
+{
+    /// <summary>Compares a repacked checkpoint with the checksums that lie in it.</summary>
+    /// <param name="folder">The checkpoint.</param>
+    /// <param name="progress">Told after every piece: bytes read, bytes in all.</param>
+    /// <param name="cancellationToken">Honoured between pieces.</param>
+    /// <returns>A problem for every file that differs; empty where none does.</returns>
+    /// <exception cref="ArgumentException">The folder holds no checksums.</exception>
+    public static IReadOnlyList<VerificationProblem> Verify(string folder, Action<long, long>? progress = null, CancellationToken cancellationToken = default)
+    {
+        RepackManifest manifest = RepackManifest.TryRead(folder)
+            ?? throw new ArgumentException($"'{folder}' holds no {RepackManifest.File}: only checkpoints that `kimi repack` wrote come with checksums.");
+        var files = new FolderCheckpointFiles(folder);
+        var problems = new List<VerificationProblem>();
+        if (!manifest.IsComplete)
+        {
+            problems.Add(new VerificationProblem(RepackManifest.File, null, "The repack has not been finished; run it again."));
+        }
+
+        long total = manifest.Written.Values.Sum(f => f.Bytes);
+        long before = 0;
+        foreach (WrittenFile file in manifest.Written.Values)
+        {
+            try
+            {
+                IReadOnlyList<TensorEntry> tensors = file.Tensors.Count == 0
+                    ? []
+                    : [.. SafetensorsHeader.Read(files, file.Name, 0).OrderBy(t => t.Offset).ThenBy(t => t.Length)];
+                if (Difference(files.PathOf(file.Name), tensors, file, done => progress?.Invoke(before + done, total), cancellationToken) is { } problem)
+                {
+                    problems.Add(problem);
+                }
+            }
+            catch (CheckpointException e)
+            {
+                problems.Add(new VerificationProblem(file.Name, e.Tensor, e.Problem));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                problems.Add(new VerificationProblem(file.Name, null, e.Message));
+            }
+
+            before += file.Bytes;
+        }
+
+        return problems;
+    }
+
+    /// <summary>Reads a file past the page cache, where the system allows, and says how it differs from what was written.</summary>
+    /// <param name="path">Of the file.</param>
+    /// <param name="tensors">In order of their data.</param>
+    /// <param name="written">What is expected.</param>
+    /// <param name="progress">Told after every piece: bytes read.</param>
+    /// <param name="cancellationToken">Honoured between pieces.</param>
+    /// <returns>Null where it is the same.</returns>
+    public static VerificationProblem? Difference(
+        string path, IReadOnlyList<TensorEntry> tensors, WrittenFile written, Action<long> progress, CancellationToken cancellationToken)
+    {
+        using DirectFile file = DirectFile.Open(path);
+        if (file.Length != written.Bytes)
+        {
+            return new VerificationProblem(written.Name, null, $"Expected {written.Bytes:N0} bytes, found {file.Length:N0}.");
+        }
+
+        var checksums = new FileChecksums(tensors, file.Length - tensors.Sum(t => t.Length));
+        ReadAhead.Run([new FileRange(file, path, 0, file.Length)], bytes =>
+        {
+            checksums.Append(bytes);
+            progress(checksums.Bytes);
+        }, cancellationToken);
+        WrittenFile found = checksums.Result(written.Name);
+        string[] damaged = [.. tensors.Select(t => t.Name).Where(n => found.Tensors.GetValueOrDefault(n) != written.Tensors.GetValueOrDefault(n))];
+        if (damaged.Length > 0)
+        {
+            string others = damaged.Length == 1 ? "" : $", and those of {damaged.Length - 1} more tensors of this file";
+            return new VerificationProblem(written.Name, damaged[0], $"Its bytes are not those that were read from the source{others}.");
+        }
+
+        return found.Checksum == written.Checksum
+            ? null
+            : new VerificationProblem(written.Name, null, $"Expected the checksum {written.Checksum}, found {found.Checksum}.");
+    }
+}

@@ -1,0 +1,49 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>Which folders a checkpoint may be repacked into.</summary>
+internal static class RepackFolder
+{
+    /// <summary>Throws unless the target is new, empty, or holds the journal of a repack.</summary>
+    /// <exception cref="ArgumentException">The target is no place for it.</exception>
+    public static void Check(string source, string target)
+    {
+        string from = Resolve(source);
+        string to = Resolve(target);
+        StringComparison comparison = OperatingSystem.IsLinux() ? StringComparison.Ordinal : StringComparison.OrdinalIgnoreCase;
+        if (string.Equals(from, to, comparison))
+        {
+            throw new ArgumentException($"'{target}' is the source itself; give another folder.");
+        }
+
+        if (to.StartsWith(Path.TrimEndingDirectorySeparator(from) + Path.DirectorySeparatorChar, comparison))
+        {
+            throw new ArgumentException($"'{target}' lies inside the source, which is never written to; give a folder elsewhere.");
+        }
+
+        if (File.Exists(to))
+        {
+            throw new ArgumentException($"'{target}' is a file; give a folder.");
+        }
+
+        if (Directory.Exists(to) && Directory.EnumerateFileSystemEntries(to).Any() && !File.Exists(Path.Combine(to, RepackManifest.File)))
+        {
+            throw new ArgumentException($"'{target}' is not empty and holds no {RepackManifest.File} of an earlier run; give an empty or a new folder.");
+        }
+    }
+
+    /// <summary>Absolute, all links on the way followed.</summary>
+    private static string Resolve(string path)
+    {
+        string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        if (Path.GetDirectoryName(full) is not { } parent)
+        {
+            return full;
+        }
+
+        var folder = new DirectoryInfo(Path.Combine(Resolve(parent), Path.GetFileName(full)));
+        return folder.LinkTarget is not null && folder.ResolveLinkTarget(returnFinalTarget: true) is { } target ? Resolve(target.FullName) : folder.FullName;
+    }
+}

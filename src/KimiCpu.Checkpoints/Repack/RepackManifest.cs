@@ -1,0 +1,142 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Buffers;
+using System.Globalization;
+using System.Text.Json;
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>A file that has been written and read back.</summary>
+/// <param name="Name">Relative to the folder, with slashes.</param>
+/// <param name="Bytes">Its length.</param>
+/// <param name="Checksum">XxHash128 of all its bytes, in hexadecimal digits as <c>xxh128sum</c> prints them.</param>
+/// <param name="Tensors">The same of each tensor's bytes, by name; empty for files that are no shards.</param>
+internal sealed record WrittenFile(string Name, long Bytes, string Checksum, IReadOnlyDictionary<string, string> Tensors);
+
+/// <summary>
+/// What has been written into a repacked checkpoint, from which files, and with which checksums. The journal by which a
+/// second run goes on, and what stays in the folder afterwards.
+/// </summary>
+internal sealed class RepackManifest
+{
+    public const string File = "kimi-repack.json";
+
+    private const int Format = 1;
+
+    public RepackManifest(IReadOnlyList<SourceFile> source) => Source = source;
+
+    public IReadOnlyList<SourceFile> Source { get; }
+
+    /// <summary>By name.</summary>
+    public Dictionary<string, WrittenFile> Written { get; } = new(StringComparer.Ordinal);
+
+    public bool IsComplete { get; set; }
+
+    /// <summary>That of a folder; null where it holds none.</summary>
+    /// <exception cref="CheckpointException">The file is damaged, or of another version.</exception>
+    public static RepackManifest? TryRead(string folder)
+    {
+        var files = new FolderCheckpointFiles(folder);
+        if (!files.Exists(File))
+        {
+            return null;
+        }
+
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(files.ReadAll(File));
+            JsonElement root = document.RootElement;
+            int format = root.GetProperty("format").GetInt32();
+            SafetensorsHeader.Expect(format == Format, files.PathOf(File), "format", $"Expected {Format}, found {format}.");
+            var manifest = new RepackManifest([.. root.GetProperty("source").EnumerateArray().Select(ReadSource)]) { IsComplete = root.GetProperty("complete").GetBoolean() };
+            foreach (JsonElement file in root.GetProperty("files").EnumerateArray())
+            {
+                WrittenFile written = ReadWritten(file);
+                string path = Path.GetFullPath(files.PathOf(written.Name));
+                SafetensorsHeader.Expect(path.StartsWith(Path.GetFullPath(folder), StringComparison.Ordinal), files.PathOf(File), written.Name, "Expected the name of a file in this folder.");
+                manifest.Written[written.Name] = written;
+            }
+
+            return manifest;
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or FormatException)
+        {
+            throw new CheckpointException(files.PathOf(File), null, $"The file is damaged: {e.Message}", "Delete what the folder holds and repack again.", e);
+        }
+    }
+
+    /// <summary>Written beside its place and moved there, so that it is whole at any time.</summary>
+    public void Save(string folder)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
+        {
+            json.WriteStartObject();
+            json.WriteNumber("format", Format);
+            json.WriteBoolean("complete", IsComplete);
+            json.WriteString("checksums", "xxh128");
+            json.WriteStartArray("source");
+            foreach (SourceFile file in Source)
+            {
+                json.WriteStartObject();
+                json.WriteString("name", file.Name);
+                json.WriteNumber("bytes", file.Bytes);
+                json.WriteString("written", file.Written.ToString("O", CultureInfo.InvariantCulture));
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            json.WriteStartArray("files");
+            foreach (WrittenFile file in Written.Values)
+            {
+                Write(json, file);
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+
+        string path = Path.Combine(folder, File);
+        using (var stream = new FileStream(path + ".unfinished", FileMode.Create, FileAccess.Write))
+        {
+            stream.Write(buffer.WrittenSpan);
+            stream.Flush(flushToDisk: true);
+        }
+
+        System.IO.File.Move(path + ".unfinished", path, overwrite: true);
+    }
+
+    private static void Write(Utf8JsonWriter json, WrittenFile file)
+    {
+        json.WriteStartObject();
+        json.WriteString("name", file.Name);
+        json.WriteNumber("bytes", file.Bytes);
+        json.WriteString("checksum", file.Checksum);
+        if (file.Tensors.Count > 0)
+        {
+            json.WriteStartObject("tensors");
+            foreach ((string name, string checksum) in file.Tensors)
+            {
+                json.WriteString(name, checksum);
+            }
+
+            json.WriteEndObject();
+        }
+
+        json.WriteEndObject();
+    }
+
+    private static SourceFile ReadSource(JsonElement file) => new(
+        file.GetProperty("name").GetString()!,
+        file.GetProperty("bytes").GetInt64(),
+        DateTime.Parse(file.GetProperty("written").GetString()!, CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind));
+
+    private static WrittenFile ReadWritten(JsonElement file) => new(
+        file.GetProperty("name").GetString()!,
+        file.GetProperty("bytes").GetInt64(),
+        file.GetProperty("checksum").GetString()!,
+        file.TryGetProperty("tensors", out JsonElement tensors)
+            ? tensors.EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString()!, StringComparer.Ordinal)
+            : new Dictionary<string, string>());
+}

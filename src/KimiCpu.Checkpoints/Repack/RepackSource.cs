@@ -1,0 +1,158 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using Microsoft.Win32.SafeHandles;
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>A file of a checkpoint as it was when a repack began, by which a change is noticed.</summary>
+/// <param name="Name">Relative to the folder, with slashes.</param>
+/// <param name="Bytes">Its length, links followed.</param>
+/// <param name="Written">When it was last written, in UTC, links followed.</param>
+internal sealed record SourceFile(string Name, long Bytes, DateTime Written)
+{
+    public static SourceFile Of(string folder, string name)
+    {
+        string path = Path.Combine(folder, name);
+        try
+        {
+            using SafeFileHandle handle = File.OpenHandle(path);
+            return new SourceFile(name, RandomAccess.GetLength(handle), File.GetLastWriteTimeUtc(handle));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException(path, null, $"The file cannot be read: {e.Message}", "Check the drive and the permissions.", e);
+        }
+    }
+
+    public override string ToString() => FormattableString.Invariant($"{Bytes:N0} bytes of {Written:u}");
+}
+
+/// <summary>A checkpoint folder that is to be repacked: all tensors, of vision too, by their names in the files, and the files beside them. Nothing is mapped.</summary>
+internal sealed class RepackSource
+{
+    private RepackSource(string folder, ShardIndex index, List<TensorEntry> tensors, Dictionary<string, string> metadata)
+    {
+        Folder = folder;
+        Shards = index.Shards;
+        Tensors = tensors;
+        Metadata = metadata;
+        var others = new List<string>();
+        Collect(new DirectoryInfo(folder), "", others);
+        HashSet<string> replaced = [.. Shards, ShardIndex.File, RepackManifest.File];
+        Others = [.. others.Where(f => !replaced.Contains(f) && !IsWeights(f)).Order(StringComparer.Ordinal)];
+        LeftOut = [.. others.Where(f => !replaced.Contains(f) && IsWeights(f)).Order(StringComparer.Ordinal)];
+        Files = CurrentFiles();
+    }
+
+    public string Folder { get; }
+
+    /// <summary>Names of the files that <see cref="TensorEntry.Shard"/> counts.</summary>
+    public IReadOnlyList<string> Shards { get; }
+
+    public IReadOnlyList<TensorEntry> Tensors { get; }
+
+    /// <summary>Of the shards' headers; readers want to know from it for which framework the tensors are.</summary>
+    public IReadOnlyDictionary<string, string> Metadata { get; }
+
+    /// <summary>Files that are copied as they are, relative to the folder; hidden folders are no part of a checkpoint.</summary>
+    public IReadOnlyList<string> Others { get; }
+
+    /// <summary>Safetensors files that the index does not list.</summary>
+    public IReadOnlyList<string> LeftOut { get; }
+
+    /// <summary>All files that the result depends on, as they were when this was made.</summary>
+    public IReadOnlyList<SourceFile> Files { get; }
+
+    /// <param name="folder">As downloaded.</param>
+    /// <param name="progress">Told after each shard: shards done, shards in all.</param>
+    /// <exception cref="CheckpointException">A shard is missing, or its header is not what the index says.</exception>
+    public static RepackSource Open(string folder, Action<int, int>? progress = null)
+    {
+        var files = new FolderCheckpointFiles(folder);
+        ShardIndex index = ShardIndex.Read(files);
+        var tensors = new List<TensorEntry>();
+        var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        for (int shard = 0; shard < index.Shards.Count; shard++)
+        {
+            string path = files.PathOf(index.Shards[shard]);
+            if (!files.Exists(index.Shards[shard]))
+            {
+                throw new CheckpointException(path, null, "The index lists this shard, but the file is missing.");
+            }
+
+            foreach (TensorEntry entry in SafetensorsHeader.Read(files, index.Shards[shard], shard, metadata))
+            {
+                bool expected = index.ShardOf is null || (index.ShardOf.TryGetValue(entry.Name, out int listed) && listed == shard);
+                SafetensorsHeader.Expect(expected && seen.Add(entry.Name), path, entry.Name, "The index does not list this tensor here, or lists it twice.");
+                tensors.Add(entry);
+            }
+
+            progress?.Invoke(shard + 1, index.Shards.Count);
+        }
+
+        foreach ((string name, int shard) in index.ShardOf ?? new Dictionary<string, int>())
+        {
+            SafetensorsHeader.Expect(seen.Contains(name), files.PathOf(index.Shards[shard]), name, "The index lists this tensor here, but the shard does not hold it.");
+        }
+
+        return new RepackSource(Path.GetFullPath(folder), index, tensors, metadata);
+    }
+
+    /// <summary>Throws when a file is not what it was when this was made.</summary>
+    /// <exception cref="CheckpointException">A file was changed, cut or removed.</exception>
+    public void CheckUnchanged() => CheckSame(Files, CurrentFiles());
+
+    /// <summary>The same of one file.</summary>
+    /// <exception cref="CheckpointException">It was changed, cut or removed.</exception>
+    public void CheckUnchanged(string file) => CheckSame([Files.First(f => f.Name == file)], [SourceFile.Of(Folder, file)]);
+
+    /// <summary>Throws when files are not those that a repack began with.</summary>
+    /// <exception cref="CheckpointException">A file differs.</exception>
+    public void CheckSame(IReadOnlyList<SourceFile> before) => CheckSame(before, Files);
+
+    private void CheckSame(IReadOnlyList<SourceFile> before, IReadOnlyList<SourceFile> now)
+    {
+        const string Remedy = "Repack the folder as it is now into an empty one.";
+        Dictionary<string, SourceFile> known = before.ToDictionary(f => f.Name, StringComparer.Ordinal);
+        foreach (SourceFile file in now)
+        {
+            if (!known.Remove(file.Name, out SourceFile? old))
+            {
+                throw new CheckpointException(Path.Combine(Folder, file.Name), null, "The file was not there when the repack began.", Remedy);
+            }
+
+            if (old != file)
+            {
+                throw new CheckpointException(Path.Combine(Folder, file.Name), null, $"The source has changed: {old} when the repack began, {file} now.", Remedy);
+            }
+        }
+
+        if (known.Count > 0)
+        {
+            throw new CheckpointException(Path.Combine(Folder, known.Keys.First()), null, "The file was there when the repack began and is not any more.", Remedy);
+        }
+    }
+
+    private SourceFile[] CurrentFiles()
+    {
+        IEnumerable<string> index = File.Exists(Path.Combine(Folder, ShardIndex.File)) ? [ShardIndex.File] : [];
+        return [.. Shards.Concat(index).Concat(Others).Select(name => SourceFile.Of(Folder, name))];
+    }
+
+    private static bool IsWeights(string file) => file.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
+
+    private static void Collect(DirectoryInfo folder, string prefix, List<string> files)
+    {
+        files.AddRange(folder.EnumerateFiles().Where(f => !f.Name.StartsWith(".git", StringComparison.Ordinal)).Select(f => prefix + f.Name));
+        foreach (DirectoryInfo inner in folder.EnumerateDirectories())
+        {
+            // A link to a folder may lead in a circle.
+            if (!inner.Name.StartsWith('.') && inner.LinkTarget is null)
+            {
+                Collect(inner, prefix + inner.Name + "/", files);
+            }
+        }
+    }
+}

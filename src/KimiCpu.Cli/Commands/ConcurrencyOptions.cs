@@ -1,0 +1,48 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using System.Globalization;
+using KimiCpu.Cli.Bench;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary>The options of <c>kimi bench --concurrency</c>.</summary>
+internal sealed class ConcurrencyOptions
+{
+    private readonly Option<string?> _calls = new("--concurrency") { Description = "So many answers at once through the whole library, alone and while a prompt enters; several counts separated by commas.", HelpName = "N,N" };
+
+    private readonly Option<int> _prompt = new("--entering") { Description = "With --concurrency: tokens of the prompt that enters; 0 for none.", DefaultValueFactory = _ => 4096, HelpName = "N" };
+
+    private readonly Option<int?> _gap = new("--token-gap") { Description = "With --concurrency: SchedulingOptions.MaxTokenGap in milliseconds; 0 for no aim.", HelpName = "MS" };
+
+    public void AddTo(Command command)
+    {
+        foreach (Option option in new Option[] { _calls, _prompt, _gap })
+        {
+            command.Add(option);
+        }
+    }
+
+    public bool AreUsed(ParseResult parsed) => parsed.GetValue(_calls) is not null;
+
+    public Task Run(ParseResult parsed, string subject, string folder, KimiModelOptions options, int tokens, string? chart, bool json, CliStreams streams, CancellationToken cancellationToken)
+    {
+        int[] calls = [.. parsed.GetValue(_calls)!.Split(',').Select(ReadCount)];
+        options = options with
+        {
+            Scheduling = new SchedulingOptions
+            {
+                MaxRunning = calls.Max() + 1,
+                MaxTokenGap = parsed.GetValue(_gap) is not { } gap ? null : gap <= 0 ? Timeout.InfiniteTimeSpan : TimeSpan.FromMilliseconds(gap),
+            },
+        };
+        return ConcurrencyReport.Run(folder, subject, options, calls, tokens, Math.Max(0, parsed.GetValue(_prompt)), chart, json, streams, cancellationToken);
+    }
+
+    private static int ReadCount(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count is >= 1 and <= 1024
+        ? count
+        : throw new FormatException($"--concurrency takes counts from 1 to 1024 separated by commas, such as 1,2,4,8,16; found '{text}'.");
+}

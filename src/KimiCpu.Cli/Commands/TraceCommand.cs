@@ -1,0 +1,107 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using System.Globalization;
+using KimiCpu.Cli.Routing;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Cpu;
+using KimiCpu.Generation;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary><c>kimi trace</c>.</summary>
+internal static class TraceCommand
+{
+    private const int DefaultTokens = 256;
+    private const int DefaultSyntheticTokens = 2000;
+
+    public static Command Make(CliStreams streams)
+    {
+        var model = new Option<string?>("--model", "-m") { Description = "Checkpoint folder as downloaded. Default: kimi-nano, embedded.", HelpName = "DIR" };
+        var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads, 1 … 1024. Default: one per physical core.", HelpName = "N" };
+        var prompt = new Option<string?>("--prompt") { Description = "Text to continue, as it is, without the chat template.", HelpName = "TEXT" };
+        var file = new Option<string?>("--file") { Description = "The same from a file.", HelpName = "FILE" };
+        var tokens = new Option<int?>("--tokens", "-n") { Description = "Most tokens to generate; 0 for the text alone. Default: 256. With --synthetic: tokens to make up; default: 2000.", HelpName = "N" };
+        var chunk = new Option<int>("--chunk") { Description = "Tokens of the text that a forward pass takes in; 1 treats it as if it were generated.", HelpName = "N", DefaultValueFactory = _ => 256 };
+        var temperature = new Option<float>("--temperature") { Description = "0 (greedy) … 100.", DefaultValueFactory = _ => 0.6f, HelpName = "T" };
+        var topP = new Option<float>("--top-p") { Description = "Only the most likely tokens that reach this probability, above 0, at most 1.", DefaultValueFactory = _ => 1, HelpName = "P" };
+        var seed = new Option<ulong?>("--seed") { Description = "Same seed, same trace. Default: random.", HelpName = "N" };
+        var ignoreEnd = new Option<bool>("--ignore-eos") { Description = "Go on past end-of-text tokens." };
+        var output = new Option<string>("--output", "-o") { Description = "The trace.", Required = true, HelpName = "FILE" };
+        var synthetic = new SyntheticOptions();
+        var command = new Command("trace", "Generates text and records which experts each layer chooses and look-ahead predicts, for `kimi simulate`.")
+        {
+            model, threads, prompt, file, tokens, chunk, temperature, topP, seed, ignoreEnd, output,
+        };
+        synthetic.AddTo(command);
+        command.SetAction((parsed, cancellationToken) =>
+        {
+            string path = parsed.GetValue(output)!;
+            if (synthetic.IsAskedFor(parsed))
+            {
+                if ((parsed.GetValue(prompt) ?? parsed.GetValue(file) ?? parsed.GetValue(model)) is not null)
+                {
+                    throw new ArgumentException("--synthetic makes up a trace without a model; --model, --prompt and --file have no place beside it.");
+                }
+
+                int made = synthetic.Write(parsed, path, parsed.GetValue(tokens) ?? DefaultSyntheticTokens, parsed.GetValue(seed), cancellationToken);
+                streams.Output.WriteLine(Summary(made, 0, path));
+                return Task.FromResult(KimiCommand.Ok);
+            }
+
+            string text = (parsed.GetValue(prompt), parsed.GetValue(file)) switch
+            {
+                ({ } given, null) => given,
+                (null, { } name) => File.ReadAllText(name),
+                (null, null) => streams.ReadText(),
+                _ => throw new ArgumentException("The text comes from --prompt or from --file, not from both."),
+            };
+            int most = parsed.GetValue(tokens) ?? DefaultTokens;
+            var options = new GenerationOptions
+            {
+                Temperature = parsed.GetValue(temperature),
+                TopP = parsed.GetValue(topP),
+                Seed = parsed.GetValue(seed),
+                IgnoreEndOfText = parsed.GetValue(ignoreEnd),
+                MaxTokens = most,
+            };
+            RequireAtLeast(most, 0, "--tokens");
+            RequireAtLeast(parsed.GetValue(chunk), 1, "--chunk");
+            using var opened = new OpenedModel(parsed.GetValue(model), new CpuBackendOptions { Threads = parsed.GetValue(threads), LookAhead = true });
+            OptionChecks.Validate(options with { MaxTokens = Math.Max(1, most) }, opened.Weights.Shape.VocabularySize);
+            int[] ids = KimiTokenizer.Open(opened.Checkpoint.Files).Encode(text);
+            if (ids.Length == 0)
+            {
+                throw new ArgumentException("There is no text to trace.");
+            }
+
+            int generated = 0;
+            string source = parsed.GetValue(file) is { } textFile ? $"text of {Path.GetFileName(textFile)}" : "a prompt";
+            RoutingTraceHeader header = TraceRecorder.HeaderOf(opened.Checkpoint, opened.Weights, source);
+            using (var writer = new RoutingTraceWriter(path, header))
+            using (var progress = new ProgressLine(streams, "Tracing"))
+            {
+                TracedGeneration.Run(opened, ids, options, parsed.GetValue(chunk), new TraceRecorder(opened.Forward, header), writer, _ => progress.Report("token", ++generated, most), cancellationToken);
+                writer.Finish();
+            }
+
+            streams.Output.WriteLine(Summary(generated, ids.Length, path));
+            return Task.FromResult(KimiCommand.Ok);
+        });
+        return command;
+    }
+
+    private static void RequireAtLeast(int value, int least, string option)
+    {
+        if (value < least)
+        {
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option} takes {least} or more; found {value}."));
+        }
+    }
+
+    private static string Summary(int generated, int text, string path) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{(text > 0 ? $"{text} tokens of text and {generated} generated" : $"{generated} made-up tokens")} in {path} ({new FileInfo(path).Length} bytes)");
+}

@@ -1,0 +1,86 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+
+namespace KimiCpu.Cli.Routing;
+
+/// <summary>Writes a trace beside its place, a forward pass at a time, and moves it there in the end. See <see cref="RoutingTraceFormat"/>.</summary>
+internal sealed class RoutingTraceWriter : IDisposable
+{
+    private readonly string _path;
+    private readonly string _unfinished;
+    private readonly FileStream _file;
+    private byte[] _block = [];
+    private long _blocks;
+    private bool _finished;
+
+    public RoutingTraceWriter(string path, RoutingTraceHeader header)
+    {
+        _path = path;
+        _unfinished = $"{path}.{Guid.NewGuid():N}.unfinished";
+        _file = new FileStream(_unfinished, FileMode.CreateNew, FileAccess.Write, FileShare.None);
+        try
+        {
+            byte[] headerBytes = header.ToBytes();
+            var opening = new byte[RoutingTraceFormat.OpeningBytes + headerBytes.Length];
+            RoutingTraceFormat.Magic.CopyTo(opening);
+            BinaryPrimitives.WriteInt32LittleEndian(opening.AsSpan(8), RoutingTraceFormat.Version);
+            BinaryPrimitives.WriteInt32LittleEndian(opening.AsSpan(12), headerBytes.Length);
+            headerBytes.CopyTo(opening, RoutingTraceFormat.OpeningBytes);
+            WriteBlock(opening);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    public void Write(RoutingStep step)
+    {
+        Span<byte> experts = MemoryMarshal.AsBytes(step.Experts);
+        Span<byte> predicted = MemoryMarshal.AsBytes(step.Predicted);
+        int length = sizeof(int) + experts.Length + predicted.Length;
+        if (_block.Length < length)
+        {
+            _block = new byte[length];
+        }
+
+        BinaryPrimitives.WriteInt32LittleEndian(_block, step.Rows);
+        experts.CopyTo(_block.AsSpan(sizeof(int)));
+        predicted.CopyTo(_block.AsSpan(sizeof(int) + experts.Length));
+        WriteBlock(_block.AsSpan(0, length));
+    }
+
+    /// <summary>Ends the file and moves it to its place.</summary>
+    public void Finish()
+    {
+        Span<byte> end = stackalloc byte[sizeof(int) + sizeof(long)];
+        end.Clear();
+        BinaryPrimitives.WriteInt64LittleEndian(end[sizeof(int)..], _blocks - 1);
+        WriteBlock(end);
+        _file.Dispose();
+        File.Move(_unfinished, _path, overwrite: true);
+        _finished = true;
+    }
+
+    /// <summary>Deletes what was not finished.</summary>
+    public void Dispose()
+    {
+        _file.Dispose();
+        if (!_finished)
+        {
+            File.Delete(_unfinished);
+        }
+    }
+
+    private void WriteBlock(ReadOnlySpan<byte> block)
+    {
+        Span<byte> hash = stackalloc byte[RoutingTraceFormat.HashBytes];
+        BinaryPrimitives.WriteUInt64LittleEndian(hash, RoutingTraceFormat.Hash(block, _blocks++));
+        _file.Write(block);
+        _file.Write(hash);
+    }
+}

@@ -1,0 +1,60 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>The experts of the next MoE layer that any row of a batch is predicted to choose, each once, by rising id.</summary>
+internal sealed unsafe class NextExperts
+{
+    private readonly int[] _nextMoe;
+    private readonly int[] _ids;
+    private readonly bool[] _marked;
+    private readonly int _chosen;
+
+    public NextExperts(ModelWeights weights)
+    {
+        int layers = weights.Layers.Length;
+        _nextMoe = new int[layers];
+        int next = -1;
+        for (int layer = layers - 1; layer >= 0; layer--)
+        {
+            _nextMoe[layer] = next;
+            next = weights.Layers[layer].IsMoe ? layer : next;
+        }
+
+        _chosen = weights.Shape.ExpertsPerToken;
+        _ids = new int[weights.Shape.ExpertCount];
+        _marked = new bool[weights.Shape.ExpertCount];
+    }
+
+    /// <summary>The layer that <see cref="Of"/> tells about; -1 where there is none.</summary>
+    public int LayerAfter(int layer) => _nextMoe[layer];
+
+    /// <summary>Valid until the next call; empty where nothing is predicted.</summary>
+    public ReadOnlySpan<int> Of(RoutedRows rows)
+    {
+        if (rows.Predicted == null)
+        {
+            return [];
+        }
+
+        Array.Clear(_marked);
+        for (int i = 0; i < rows.RowCount * _chosen; i++)
+        {
+            _marked[rows.Predicted[i]] = true;
+        }
+
+        int count = 0;
+        for (int expert = 0; expert < _marked.Length; expert++)
+        {
+            if (_marked[expert])
+            {
+                _ids[count++] = expert;
+            }
+        }
+
+        return _ids.AsSpan(0, count);
+    }
+}

@@ -1,0 +1,38 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cuda.Driver;
+
+/// <summary>A mark in a stream that the host can wait for.</summary>
+internal sealed unsafe class CudaEvent : IDisposable
+{
+    private const uint DisableTiming = 2;
+
+    private readonly CudaContext _context;
+    private nint _handle;
+
+    public CudaEvent(CudaContext context)
+    {
+        _context = context;
+        nint handle = 0;
+        context.Check(context.Driver.EventCreate(&handle, DisableTiming));
+        _handle = handle;
+    }
+
+    private nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaEvent));
+
+    /// <summary>Marks the work that is in the stream by now.</summary>
+    public void Record(CudaStream stream) => _context.Check(_context.Driver.EventRecord(Handle, stream.Handle));
+
+    /// <summary>Waits until the marked work is done; returns at once where nothing was marked.</summary>
+    public void Synchronize() => _context.Check(_context.Driver.EventSynchronize(Handle));
+
+    public void Dispose()
+    {
+        if (_handle != 0)
+        {
+            _context.Release(_context.Driver.EventDestroy(_handle));
+            _handle = 0;
+        }
+    }
+}

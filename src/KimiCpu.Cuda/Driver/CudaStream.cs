@@ -1,0 +1,64 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cuda.Driver;
+
+/// <summary>A queue of work that runs in order and does not wait for the default one.</summary>
+internal sealed unsafe class CudaStream : IDisposable
+{
+    private const uint NonBlocking = 1;
+
+    private readonly CudaContext _context;
+    private nint _handle;
+
+    public CudaStream(CudaContext context)
+    {
+        _context = context;
+        nint handle = 0;
+        context.Check(context.Driver.StreamCreateWithPriority(&handle, NonBlocking, 0));
+        _handle = handle;
+    }
+
+    public nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaStream));
+
+    /// <summary>Waits until all work is done.</summary>
+    public void Synchronize() => _context.Check(_context.Driver.StreamSynchronize(Handle));
+
+    /// <summary>Whether all work is done. Also sends off what the driver may still be collecting.</summary>
+    public bool IsDone()
+    {
+        CUResult result = _context.Driver.StreamQuery(Handle);
+        if (result == CUResult.ErrorNotReady)
+        {
+            return false;
+        }
+
+        _context.Check(result, nameof(DriverTable.StreamQuery));
+        return true;
+    }
+
+    /// <summary>Copies to the device; the host's memory must be page-locked and stay as it is until the copy has run.</summary>
+    public void CopyToDevice(ulong target, void* source, long bytes) =>
+        _context.Check(_context.Driver.MemcpyHtoDAsync(target, source, (nuint)bytes, Handle));
+
+    /// <summary>Copies from the device into page-locked memory.</summary>
+    public void CopyToHost(void* target, ulong source, long bytes) =>
+        _context.Check(_context.Driver.MemcpyDtoHAsync(target, source, (nuint)bytes, Handle));
+
+    /// <summary>Copies within the device.</summary>
+    public void Copy(ulong target, ulong source, long bytes) =>
+        _context.Check(_context.Driver.MemcpyDtoDAsync(target, source, (nuint)bytes, Handle));
+
+    /// <summary>Sets all bytes to zero.</summary>
+    public void Clear(ulong target, long bytes) =>
+        _context.Check(_context.Driver.MemsetD8Async(target, 0, (nuint)bytes, Handle));
+
+    public void Dispose()
+    {
+        if (_handle != 0)
+        {
+            _context.Release(_context.Driver.StreamDestroy(_handle));
+            _handle = 0;
+        }
+    }
+}

@@ -1,0 +1,316 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Memory;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cuda.HotPath;
+
+/// <summary>
+/// The hot path on one GPU, sibling of the CPU's. The embedding stays in main memory. Passes of a few rows replay recorded
+/// segments, two a layer; nothing but their launches and a look at a flag happens per layer. A row's results do not depend
+/// on what else is in its batch.
+/// </summary>
+internal sealed unsafe class CudaHotPath : IHotPath
+{
+    /// <summary>Most rows of a pass whose segments are recorded; larger ones are prefill, where launches do not matter.</summary>
+    public const int GraphRows = 8;
+
+    private readonly CudaContext _context;
+    private readonly ModelWeights _weights;
+    private readonly ModelShape _shape;
+    private readonly int _maxRows;
+    private readonly bool _useGraphs;
+    private readonly Stack<IDisposable> _owned = [];
+    private readonly CudaStream _stream;
+    private readonly Workspace _workspace;
+    private readonly StepInputs _step;
+    private readonly HandOver _handOver;
+    private readonly DevicePages _pages;
+    private readonly LayerProgram _program;
+    private readonly CudaPageLockedHostMemory<float> _embeddings;
+    private readonly CudaEvent _embeddingsCopied;
+    private readonly CudaPageLockedHostMemory<float> _logits;
+    private readonly CudaPageLockedHostMemory<uint> _logitRows;
+    private readonly CudaDeviceVariable<uint> _logitRowsOnDevice;
+    private readonly CudaPageLockedHostMemory<uint> _notFinite;
+    private readonly Dictionary<Segment, CudaGraphExec> _graphs = [];
+
+    private RaggedBatch _batch = new();
+    private uint _flagBase;
+    private int _splits;
+    private bool _notFiniteKnown;
+
+    /// <param name="context">The GPU.</param>
+    /// <param name="weights">Of the model; the embedding is read while the model runs, the rest now.</param>
+    /// <param name="plan">What goes where.</param>
+    /// <param name="options">How.</param>
+    public CudaHotPath(CudaContext context, ModelWeights weights, MemoryPlan plan, CudaHotPathOptions options)
+    {
+        _context = context;
+        _weights = weights;
+        _shape = weights.Shape;
+        _maxRows = plan.MaxRows;
+        _useGraphs = options.UseGraphs;
+        try
+        {
+            context.SetCurrent();
+            _stream = Own(new CudaStream(context));
+            KernelSet kernels = Own(new KernelSet(context));
+            var device = new DeviceWeights(weights, plan.Weights);
+            var weightMemory = Own(new CudaDeviceVariable<byte>(context, device.Bytes));
+            _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows);
+            var workspaceMemory = Own(new CudaDeviceVariable<byte>(context, _workspace.Bytes));
+            _workspace.Place(workspaceMemory.DevicePointer);
+            _pages = Own(new DevicePages(context, _stream, _shape, plan.Pages));
+            _step = Own(new StepInputs(context, _shape, plan.MaxRows, plan.Pages));
+            _handOver = Own(new HandOver(context, _shape, plan.MaxRows, options.Patience));
+            _embeddings = Own(new CudaPageLockedHostMemory<float>(context, (long)plan.MaxRows * _shape.HiddenSize));
+            _embeddingsCopied = Own(new CudaEvent(context));
+            _logits = Own(new CudaPageLockedHostMemory<float>(context, (long)Workspace.LogitRows * _shape.VocabularySize));
+            _logitRows = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
+            _logitRowsOnDevice = Own(new CudaDeviceVariable<uint>(context, plan.MaxRows));
+            _notFinite = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
+            _stream.Clear(_workspace.Finished, sizeof(uint));
+            using (var uploader = new WeightUploader(context, _stream))
+            {
+                device.Upload(weightMemory.DevicePointer, uploader, options.Progress);
+                uploader.Finish();
+            }
+
+            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    public long BytesPerPage => _pages.BytesPerPage;
+
+    public int MaxRows => _maxRows;
+
+    /// <summary>Segments recorded so far.</summary>
+    public int GraphCount => _graphs.Count;
+
+    /// <summary>Of main memory: the embedding's rows, and nothing else.</summary>
+    public long BytesRead(RaggedBatch batch) => batch.RowCount * _weights.Embedding.RowBytes;
+
+    /// <summary>All pages were made when the model was opened.</summary>
+    public void ReservePages(int count)
+    {
+        if (count > _pages.Capacity)
+        {
+            throw new CudaException($"{count} cache pages are wanted; the GPU's plan has {_pages.Capacity}.");
+        }
+    }
+
+    public void CopyPage(int source, int target)
+    {
+        _context.SetCurrent();
+        _pages.Copy(source, target);
+    }
+
+    public void ReadPage(int page, int tokens, Span<byte> bytes)
+    {
+        _context.SetCurrent();
+        _pages.Read(page, tokens, bytes);
+    }
+
+    public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes)
+    {
+        _context.SetCurrent();
+        _pages.Write(page, tokens, bytes);
+    }
+
+    public void Begin(RaggedBatch batch)
+    {
+        if (batch.RowCount > _maxRows)
+        {
+            throw new ArgumentException($"A pass of {batch.RowCount} tokens; the GPU's plan has room for {_maxRows}.", nameof(batch));
+        }
+
+        _context.SetCurrent();
+        _batch = batch;
+        _notFiniteKnown = false;
+
+        // Every layer of every pass raises the flag to another value.
+        _flagBase += (uint)_shape.LayerCount;
+        _splits = LargestSplits(batch);
+        _step.Send(batch, _flagBase, _stream);
+        _embeddingsCopied.Synchronize();
+        for (int row = 0; row < batch.RowCount; row++)
+        {
+            EmbeddingRows.Decode(_weights.Embedding, batch.Tokens[row], new Span<float>(_embeddings.Pointer + ((long)row * _shape.HiddenSize), _shape.HiddenSize));
+        }
+
+        _stream.CopyToDevice(_workspace.Residual, _embeddings.Pointer, (long)batch.RowCount * _shape.HiddenSize * sizeof(float));
+        _embeddingsCopied.Record(_stream);
+    }
+
+    public RoutedRows Attend(int layer)
+    {
+        Run(new Segment(SegmentKind.Attend, layer, _batch.RowCount, _splits));
+        return _weights.Layers[layer].IsMoe ? _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream) : default;
+    }
+
+    /// <summary>Behind the router in the stream, so that it runs while the CPU computes the routed experts.</summary>
+    public void StartShared(int layer)
+    {
+        if (_weights.Layers[layer].Shared is not null)
+        {
+            Run(new Segment(SegmentKind.Shared, layer, _batch.RowCount, 0));
+        }
+    }
+
+    /// <summary>The next layer's first kernel adds the sum; after the last layer one of its own.</summary>
+    public void Finish(int layer, ReadOnlySpan<float> routedSum)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(routedSum.Length, _batch.RowCount * _shape.HiddenSize);
+        _handOver.Send(routedSum);
+        if (layer == _shape.LayerCount - 1)
+        {
+            Run(new Segment(SegmentKind.Finish, layer, _batch.RowCount, 0));
+        }
+    }
+
+    public void Logits(ReadOnlySpan<int> rows, Span<float> logits)
+    {
+        int vocabulary = _shape.VocabularySize;
+        ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, rows.Length * vocabulary);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(rows.Length, _maxRows);
+        for (int i = 0; i < rows.Length; i++)
+        {
+            _logitRows.Pointer[i] = (uint)rows[i];
+        }
+
+        _stream.CopyToDevice(_logitRowsOnDevice.DevicePointer, _logitRows.Pointer, (long)rows.Length * sizeof(uint));
+        for (int first = 0; first < rows.Length; first += Workspace.LogitRows)
+        {
+            int count = Math.Min(Workspace.LogitRows, rows.Length - first);
+            _program.Head(_logitRowsOnDevice.DevicePointer + ((ulong)first * sizeof(uint)), count);
+            _stream.CopyToHost(_logits.Pointer, _workspace.Logits, (long)count * vocabulary * sizeof(float));
+            _stream.Synchronize();
+            new ReadOnlySpan<float>(_logits.Pointer, count * vocabulary).CopyTo(logits[(first * vocabulary)..]);
+        }
+    }
+
+    public int NonFiniteLayer(int row)
+    {
+        if (!_notFiniteKnown)
+        {
+            _stream.CopyToHost(_notFinite.Pointer, _step.NotFinite, (long)_batch.RowCount * sizeof(uint));
+            _stream.Synchronize();
+            _notFiniteKnown = true;
+        }
+
+        return (int)_notFinite.Pointer[row];
+    }
+
+    public void Dispose()
+    {
+        // What still runs must end before its memory goes; a GPU that is lost runs nothing.
+        try
+        {
+            if (_stream is not null && !_context.IsLost)
+            {
+                _context.SetCurrent();
+                _stream.Synchronize();
+            }
+        }
+        catch (CudaException)
+        {
+            // Everything is given back all the same.
+        }
+
+        foreach (CudaGraphExec graph in _graphs.Values)
+        {
+            graph.Dispose();
+        }
+
+        _graphs.Clear();
+        while (_owned.TryPop(out IDisposable? owned))
+        {
+            owned.Dispose();
+        }
+    }
+
+    private static int LargestSplits(RaggedBatch batch)
+    {
+        int longest = 1;
+        foreach (BatchSequence sequence in batch.Sequences)
+        {
+            longest = Math.Max(longest, sequence.Start + sequence.RowCount);
+        }
+
+        // Few different grids, so that segments need to be recorded anew only now and then.
+        return (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)KernelSet.Splits(longest));
+    }
+
+    private void Run(Segment segment)
+    {
+        if (!_useGraphs || segment.Rows > GraphRows)
+        {
+            Put(segment);
+            return;
+        }
+
+        if (!_graphs.TryGetValue(segment, out CudaGraphExec? graph))
+        {
+            graph = CudaGraphExec.Capture(_context, _stream, () => Put(segment));
+            _graphs.Add(segment, graph);
+        }
+
+        graph.Launch(_stream);
+    }
+
+    private void Put(Segment segment)
+    {
+        switch (segment.Kind)
+        {
+            case SegmentKind.Attend:
+                _program.Attend(segment.Layer, segment.Rows, segment.Splits);
+                break;
+            case SegmentKind.Shared:
+                _program.Shared(segment.Layer, segment.Rows);
+                break;
+            default:
+                _program.Finish(segment.Layer, segment.Rows);
+                break;
+        }
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Push(part);
+        return part;
+    }
+
+    private enum SegmentKind
+    {
+        Attend,
+        Shared,
+        Finish,
+    }
+
+    /// <summary>What is recorded together.</summary>
+    private readonly record struct Segment(SegmentKind Kind, int Layer, int Rows, int Splits);
+}
+
+/// <summary>How the hot path runs on a GPU.</summary>
+internal sealed record CudaHotPathOptions
+{
+    /// <summary>Whether passes of a few rows replay recorded launches.</summary>
+    public bool UseGraphs { get; init; } = true;
+
+    /// <summary>How long a layer may take before the GPU counts as lost.</summary>
+    public TimeSpan Patience { get; init; } = HandOver.DefaultPatience;
+
+    /// <summary>Told while weights are copied: done, in all. An exception from here stops the opening.</summary>
+    public Action<int, int>? Progress { get; init; }
+}

@@ -1,0 +1,122 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Driver;
+
+namespace KimiCpu.Cuda.HotPath;
+
+/// <summary>
+/// Memory that host and device see both, through which an MoE layer's hidden rows and choice of experts come to the CPU and
+/// the routed sum goes back. No call of the driver waits: the device raises a flag when its rows are written, and the host
+/// writes the sum before it launches what reads it.
+/// </summary>
+internal sealed unsafe class HandOver : IDisposable
+{
+    /// <summary>How long the flag may take. A layer takes microseconds; a system may stop the GPU for seconds.</summary>
+    public static readonly TimeSpan DefaultPatience = TimeSpan.FromSeconds(30);
+
+    /// <summary>How often a waiting host looks whether the GPU is still alive.</summary>
+    private static readonly TimeSpan s_lookAfter = TimeSpan.FromMicroseconds(100);
+
+    private readonly CudaContext _context;
+    private readonly TimeSpan _patience;
+    private readonly Stack<IDisposable> _owned = [];
+    private readonly CudaPageLockedHostMemory<float> _hidden;
+    private readonly CudaPageLockedHostMemory<int> _experts;
+    private readonly CudaPageLockedHostMemory<float> _weights;
+    private readonly CudaPageLockedHostMemory<uint> _flag;
+    private readonly CudaPageLockedHostMemory<float> _routed;
+
+    public HandOver(CudaContext context, ModelShape shape, int maxRows, TimeSpan patience)
+    {
+        _context = context;
+        _patience = patience;
+        try
+        {
+            _hidden = Own(new CudaPageLockedHostMemory<float>(context, (long)maxRows * shape.HiddenSize));
+            _experts = Own(new CudaPageLockedHostMemory<int>(context, Math.Max(1, (long)maxRows * shape.ExpertsPerToken)));
+            _weights = Own(new CudaPageLockedHostMemory<float>(context, Math.Max(1, (long)maxRows * shape.ExpertsPerToken)));
+            _flag = Own(new CudaPageLockedHostMemory<uint>(context, 1));
+            _routed = Own(new CudaPageLockedHostMemory<float>(context, (long)maxRows * shape.HiddenSize));
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Addresses for the device.</summary>
+    public ulong Hidden => _hidden.DevicePointer;
+
+    public ulong Experts => _experts.DevicePointer;
+
+    public ulong Weights => _weights.DevicePointer;
+
+    public ulong Flag => _flag.DevicePointer;
+
+    public ulong Routed => _routed.DevicePointer;
+
+    /// <summary>Waits for the flag and gives what was handed over.</summary>
+    /// <param name="flag">What the device raises it to.</param>
+    /// <param name="rows">Of the batch.</param>
+    /// <param name="layer">For the message.</param>
+    /// <param name="stream">Where the work is.</param>
+    /// <exception cref="GpuLostException">The flag is not raised.</exception>
+    public RoutedRows Receive(uint flag, int rows, int layer, CudaStream stream)
+    {
+        long start = Stopwatch.GetTimestamp();
+        var spin = new SpinWait();
+
+        // The first look also sends off what a driver may hold back, as those under Windows do.
+        TimeSpan nextLook = TimeSpan.Zero;
+        while (Volatile.Read(ref *_flag.Pointer) != flag)
+        {
+            TimeSpan waited = Stopwatch.GetElapsedTime(start);
+            if (waited < nextLook)
+            {
+                spin.SpinOnce(sleep1Threshold: -1);
+                continue;
+            }
+
+            nextLook = waited + s_lookAfter;
+            if (stream.IsDone() && Volatile.Read(ref *_flag.Pointer) != flag)
+            {
+                throw Lost($"finished its work of layer {layer} without saying so");
+            }
+
+            if (waited > _patience)
+            {
+                throw Lost($"has not finished layer {layer} within {_patience.TotalSeconds:F0} s");
+            }
+        }
+
+        return new RoutedRows(rows, _hidden.Pointer, _experts.Pointer, _weights.Pointer);
+    }
+
+    /// <summary>Puts the routed sum (rows, hidden) where the device reads it.</summary>
+    public void Send(ReadOnlySpan<float> routedSum) => routedSum.CopyTo(new Span<float>(_routed.Pointer, routedSum.Length));
+
+    public void Dispose()
+    {
+        while (_owned.TryPop(out IDisposable? owned))
+        {
+            owned.Dispose();
+        }
+    }
+
+    private GpuLostException Lost(string what)
+    {
+        _context.MarkLost();
+        return new GpuLostException($"{_context.Name} {what}. Open the model again, or start the process again.");
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Push(part);
+        return part;
+    }
+}

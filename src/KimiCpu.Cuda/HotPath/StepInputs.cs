@@ -1,0 +1,138 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cuda.HotPath;
+
+/// <summary>
+/// What changes from pass to pass: where its rows stand in the cache, their rotations, the flags' base. Written to page-locked memory
+/// and copied as one block, so that launches and graphs carry nothing of it.
+/// </summary>
+internal sealed unsafe class StepInputs : IDisposable
+{
+    private readonly ModelShape _shape;
+    private readonly int _maxRows;
+    private readonly int _pagesOffset;
+    private readonly long _pagesCapacity;
+    private readonly CudaPageLockedHostMemory<byte> _host;
+    private readonly CudaDeviceVariable<byte> _device;
+    private readonly CudaEvent _copied;
+    private readonly int _lengthsOffset;
+    private readonly int _tablesOffset;
+    private readonly int _notFiniteOffset;
+    private readonly int _cosinesOffset;
+    private readonly int _sinesOffset;
+
+    /// <param name="context">The GPU.</param>
+    /// <param name="shape">Of the model.</param>
+    /// <param name="maxRows">Most tokens of a pass.</param>
+    /// <param name="maxPages">Most pages of one sequence.</param>
+    public StepInputs(CudaContext context, ModelShape shape, int maxRows, int maxPages)
+    {
+        _shape = shape;
+        _maxRows = maxRows;
+        var layout = new DeviceLayout();
+        int pairs = shape.RopeHeadSize / 2;
+        layout.Add(sizeof(uint));
+        _lengthsOffset = (int)layout.Add((long)maxRows * sizeof(uint));
+        _tablesOffset = (int)layout.Add((long)maxRows * sizeof(uint));
+        _notFiniteOffset = (int)layout.Add((long)maxRows * sizeof(uint));
+        _cosinesOffset = (int)layout.AddFloats((long)maxRows * pairs);
+        _sinesOffset = (int)layout.AddFloats((long)maxRows * pairs);
+        _pagesCapacity = (long)maxRows * maxPages;
+        _pagesOffset = (int)layout.Add(_pagesCapacity * sizeof(uint));
+        _host = new CudaPageLockedHostMemory<byte>(context, layout.Bytes);
+        try
+        {
+            _device = new CudaDeviceVariable<byte>(context, layout.Bytes);
+            _copied = new CudaEvent(context);
+        }
+        catch
+        {
+            _device?.Dispose();
+            _host.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>What the flags of the pass count from.</summary>
+    public ulong FlagBase => _device.DevicePointer;
+
+    /// <summary>(rows) tokens that each row sees.</summary>
+    public ulong Lengths => At(_lengthsOffset);
+
+    /// <summary>(rows) where its page table begins in <see cref="Pages"/>.</summary>
+    public ulong Tables => At(_tablesOffset);
+
+    /// <summary>(rows) first layer after which it was not finite; all ones where none was. Kernels write it.</summary>
+    public ulong NotFinite => At(_notFiniteOffset);
+
+    /// <summary>(rows, rope / 2).</summary>
+    public ulong Cosines => At(_cosinesOffset);
+
+    /// <summary>(rows, rope / 2).</summary>
+    public ulong Sines => At(_sinesOffset);
+
+    /// <summary>Page tables of all sequences, one behind the other.</summary>
+    public ulong Pages => At(_pagesOffset);
+
+    /// <summary>Bytes on the device for a plan.</summary>
+    public static long DeviceBytes(ModelShape shape, int maxRows, int maxPages) =>
+        (long)maxRows * ((3 * sizeof(uint)) + (shape.RopeHeadSize * sizeof(float)) + (maxPages * (long)sizeof(uint))) + (7 * 256);
+
+    /// <summary>Sends a pass off. Waits where the previous one's copy has not run yet.</summary>
+    public void Send(RaggedBatch batch, uint flagBase, CudaStream stream)
+    {
+        _copied.Synchronize();
+        *(uint*)_host.Pointer = flagBase;
+        Span<uint> lengths = Host<uint>(_lengthsOffset, _maxRows);
+        Span<uint> tables = Host<uint>(_tablesOffset, _maxRows);
+        Host<uint>(_notFiniteOffset, _maxRows).Fill(uint.MaxValue);
+        int pairs = _shape.RopeHeadSize / 2;
+        Span<float> cosines = Host<float>(_cosinesOffset, _maxRows * pairs);
+        Span<float> sines = Host<float>(_sinesOffset, _maxRows * pairs);
+        int pages = 0;
+        foreach (BatchSequence sequence in batch.Sequences)
+        {
+            int end = sequence.Start + sequence.RowCount;
+            int needed = (end + KvPage.Tokens - 1) / KvPage.Tokens;
+            MemoryMarshal.Cast<int, uint>(sequence.Pages.Span[..needed]).CopyTo(Host<uint>(_pagesOffset + (pages * sizeof(uint)), needed));
+            for (int i = 0; i < sequence.RowCount; i++)
+            {
+                int row = sequence.FirstRow + i;
+                lengths[row] = (uint)(sequence.Start + i + 1);
+                tables[row] = (uint)pages;
+                _shape.Rotary.Fill(sequence.Start + i, cosines.Slice(row * pairs, pairs), sines.Slice(row * pairs, pairs));
+            }
+
+            pages += needed;
+        }
+
+        stream.CopyToDevice(_device.DevicePointer, _host.Pointer, _pagesOffset + ((long)pages * sizeof(uint)));
+        _copied.Record(stream);
+    }
+
+    public void Dispose()
+    {
+        _copied.Dispose();
+        _device.Dispose();
+        _host.Dispose();
+    }
+
+    private ulong At(int offset) => _device.DevicePointer + (ulong)offset;
+
+    private Span<T> Host<T>(int offset, int count)
+        where T : unmanaged
+    {
+        if (offset + ((long)count * sizeof(T)) > _host.Length)
+        {
+            throw new ArgumentException($"The batch's page tables need more than {_pagesCapacity} entries.");
+        }
+
+        return new Span<T>(_host.Pointer + offset, count);
+    }
+}

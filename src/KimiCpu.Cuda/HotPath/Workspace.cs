@@ -1,0 +1,100 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cuda.HotPath;
+
+/// <summary>Where the activations of a pass lie in one allocation. Nothing is allocated while the model runs.</summary>
+internal sealed class Workspace
+{
+    /// <summary>Rows that attention takes at once; their partial sums are what is large.</summary>
+    public const int AttendRows = 8;
+
+    /// <summary>Rows that the head takes at once.</summary>
+    public const int LogitRows = 8;
+
+    private readonly DeviceLayout _layout = new();
+    private readonly List<Action<ulong>> _places = [];
+
+    /// <param name="shape">Of the model.</param>
+    /// <param name="maxRows">Most tokens of a pass.</param>
+    /// <param name="mlpWidth">Widest dense layer or shared expert.</param>
+    public Workspace(ModelShape shape, int maxRows, int mlpWidth)
+    {
+        long rows = maxRows;
+        int queryWidth = shape.NopeHeadSize + shape.RopeHeadSize;
+        Floats(rows * shape.HiddenSize, p => Residual = p);
+        Floats(rows * Math.Max(1, shape.QueryLoraRank), p => QueryLatent = p);
+        Floats(rows * shape.CacheWidth, p => Latent = p);
+        Floats(rows * shape.HeadCount * queryWidth, p => Query = p);
+        Floats(rows * shape.HeadCount * shape.ValueHeadSize, p => Values = p);
+        Floats(rows * mlpWidth, p => Gate = p);
+        Floats(rows * mlpWidth, p => Up = p);
+        Floats(rows * shape.HiddenSize, p => Shared = p);
+        Floats(rows * shape.ExpertCount, p => RouterLogits = p);
+        Place(sizeof(ushort) * (long)AttendRows * shape.HeadCount * shape.CacheWidth, p => Absorbed = p);
+        Floats((long)AttendRows * shape.HeadCount * KernelSet.MaxSplits * shape.KeyValueLoraRank, p => Partial = p);
+        Floats((long)AttendRows * shape.HeadCount * KernelSet.MaxSplits, p => LogSums = p);
+        Floats((long)LogitRows * shape.VocabularySize, p => Logits = p);
+        Place(sizeof(uint), p => Finished = p);
+    }
+
+    /// <summary>Of the allocation.</summary>
+    public long Bytes => _layout.Bytes;
+
+    /// <summary>(rows, hidden).</summary>
+    public ulong Residual { get; private set; }
+
+    /// <summary>(rows, q_lora).</summary>
+    public ulong QueryLatent { get; private set; }
+
+    /// <summary>(rows, kv_lora + rope).</summary>
+    public ulong Latent { get; private set; }
+
+    /// <summary>(rows, heads, nope + rope).</summary>
+    public ulong Query { get; private set; }
+
+    /// <summary>(rows, heads, v).</summary>
+    public ulong Values { get; private set; }
+
+    /// <summary>(rows, widest MLP).</summary>
+    public ulong Gate { get; private set; }
+
+    /// <summary>(rows, widest MLP).</summary>
+    public ulong Up { get; private set; }
+
+    /// <summary>(rows, hidden): the shared expert's output.</summary>
+    public ulong Shared { get; private set; }
+
+    /// <summary>(rows, experts).</summary>
+    public ulong RouterLogits { get; private set; }
+
+    /// <summary>(<see cref="AttendRows"/>, heads, kv_lora + rope) BF16.</summary>
+    public ulong Absorbed { get; private set; }
+
+    /// <summary>(<see cref="AttendRows"/>, heads, splits, kv_lora).</summary>
+    public ulong Partial { get; private set; }
+
+    /// <summary>(<see cref="AttendRows"/>, heads, splits).</summary>
+    public ulong LogSums { get; private set; }
+
+    /// <summary>(<see cref="LogitRows"/>, vocabulary).</summary>
+    public ulong Logits { get; private set; }
+
+    /// <summary>Blocks of route that have written; zero between launches.</summary>
+    public ulong Finished { get; private set; }
+
+    /// <summary>Called once, when the allocation is made.</summary>
+    public void Place(ulong address) => _places.ForEach(p => p(address));
+
+    private void Floats(long count, Action<ulong> set) => Place(count * sizeof(float), set);
+
+    private void Place(long bytes, Action<ulong> set)
+    {
+        ulong offset = (ulong)_layout.Add(bytes);
+        _places.Add(address => set(address + offset));
+    }
+}

@@ -1,0 +1,141 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cuda.Kernels;
+
+/// <summary>LinearArguments of Kernels/linear.cu, where every field is explained.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct LinearArguments
+{
+    public DeviceMatrix First;
+    public DeviceMatrix Second;
+    public ulong FirstOutput;
+    public ulong SecondOutput;
+    public ulong Input;
+    public ulong Aside;
+    public ulong RowMap;
+    public uint Batch;
+    public LinearInput Mode;
+    public uint Accumulate;
+    public float Epsilon;
+}
+
+/// <summary>What a linear layer makes of its input before multiplying.</summary>
+internal enum LinearInput : uint
+{
+    Plain = 0,
+
+    /// <summary>x / rms(x) * gain.</summary>
+    Normalized = 1,
+
+    /// <summary>silu(x) * up.</summary>
+    Gated = 2,
+}
+
+/// <summary>Cache of Kernels/cache.h.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct CacheArguments
+{
+    public ulong Layer;
+    public ulong Lengths;
+    public ulong Tables;
+    public ulong Pages;
+    public ulong PageBytes;
+    public uint Latent;
+    public uint Rope;
+}
+
+/// <summary>RopeArguments of Kernels/attention.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct RopeArguments
+{
+    public CacheArguments Cache;
+    public ulong Query;
+    public ulong Latent;
+    public ulong Gain;
+    public ulong Cosines;
+    public ulong Sines;
+    public uint Heads;
+    public uint Nope;
+    public float Epsilon;
+    private readonly uint _padding;
+}
+
+/// <summary>AbsorbArguments of Kernels/attention.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct AbsorbArguments
+{
+    public DeviceMatrix Expansion;
+    public ulong Query;
+    public ulong Absorbed;
+    public uint Nope;
+    public uint Rope;
+    public uint Value;
+    public float Scale;
+}
+
+/// <summary>AttendArguments of Kernels/cache.h.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct AttendArguments
+{
+    public CacheArguments Cache;
+    public ulong Absorbed;
+    public ulong Partial;
+    public ulong LogSums;
+    public uint Heads;
+    private readonly uint _padding;
+}
+
+/// <summary>ExpandArguments of Kernels/attention.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpandArguments
+{
+    public DeviceMatrix Expansion;
+    public ulong Partial;
+    public ulong LogSums;
+    public ulong Lengths;
+    public ulong Values;
+    public uint Nope;
+    public uint Value;
+}
+
+/// <summary>RouteArguments of Kernels/router.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct RouteArguments
+{
+    public ulong Residual;
+    public ulong Gain;
+    public ulong Logits;
+    public ulong Bias;
+    public ulong Hidden;
+    public ulong Ids;
+    public ulong Weights;
+    public ulong Flag;
+    public ulong FlagBase;
+    public ulong Finished;
+    public uint Size;
+    public uint Experts;
+    public uint Chosen;
+    public uint Groups;
+    public uint GroupsChosen;
+    public uint Normalize;
+    public uint Layer;
+    public float Epsilon;
+    public float Factor;
+    private readonly uint _padding;
+}
+
+/// <summary>FinishArguments of Kernels/residual.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct FinishArguments
+{
+    public ulong Residual;
+    public ulong Routed;
+    public ulong SharedOutput;
+    public ulong NotFinite;
+    public uint Size;
+    public uint Layer;
+}

@@ -1,0 +1,149 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cuda.Kernels;
+
+/// <summary>The kernels of kimi.ptx on one GPU, with the grids that their sources ask for.</summary>
+internal sealed class KernelSet : IDisposable
+{
+    /// <summary>Parts that a row's cache is cut into at most: max_splits of Kernels/cache.h.</summary>
+    public const int MaxSplits = 32;
+
+    /// <summary>Experts that route has room for: most_experts of Kernels/router.cu.</summary>
+    public const int MaxExperts = 1024;
+
+    /// <summary>Experts of a token that route can choose: one a lane.</summary>
+    public const int MaxExpertsPerToken = 32;
+
+    /// <summary>Tokens of a split while there are fewer than <see cref="MaxSplits"/>: split_tokens of Kernels/cache.h.</summary>
+    private const int SplitTokens = 128;
+
+    /// <summary>mla::shared_bytes of Kernels/mla_512.cu.</summary>
+    private const int TensorAttentionBytes = 99520;
+
+    /// <summary>A block's shared memory on compute capabilities 8.6 and 8.9.</summary>
+    private const int MaxSharedBytes = 99 * 1024;
+
+    private const int RowsOfBlock = 8;
+    private const int TensorLatent = 512;
+    private const int TensorRope = 64;
+    private const int TensorHeads = 16;
+
+    /// <summary>Rows of a batch that one block multiplies; the code for few rows spends nothing on absent ones.</summary>
+    private static readonly int[] s_batchRows = [1, 4, 8];
+
+    private readonly CudaModule _module;
+    private readonly CudaKernel[,] _linear;
+    private readonly CudaKernel[] _absorb;
+    private readonly CudaKernel[] _expand;
+    private readonly CudaKernel _ropeStore;
+    private readonly CudaKernel _attendAny;
+    private readonly CudaKernel _attendTensor;
+    private readonly CudaKernel _route;
+    private readonly CudaKernel _finish;
+
+    public KernelSet(CudaContext context)
+    {
+        _module = new CudaModule(context, Ptx());
+        try
+        {
+            string[] formats = ["f32", "bf16", "fp8", "int8"];
+            _linear = new CudaKernel[formats.Length, s_batchRows.Length];
+            _absorb = new CudaKernel[formats.Length];
+            _expand = new CudaKernel[formats.Length];
+            for (int f = 0; f < formats.Length; f++)
+            {
+                for (int r = 0; r < s_batchRows.Length; r++)
+                {
+                    _linear[f, r] = _module.GetKernel($"linear_{formats[f]}_{s_batchRows[r]}", 256);
+                }
+
+                _absorb[f] = _module.GetKernel($"absorb_{formats[f]}", 256);
+                _expand[f] = _module.GetKernel($"expand_{formats[f]}", 256, MaxSharedBytes);
+            }
+
+            _ropeStore = _module.GetKernel("rope_store", 256);
+            _attendAny = _module.GetKernel("mla_any", 128, MaxSharedBytes - 1024);
+            _attendTensor = _module.GetKernel("mla_512", 256, TensorAttentionBytes);
+            _route = _module.GetKernel("route", 256);
+            _finish = _module.GetKernel("finish_layer", 256);
+        }
+        catch
+        {
+            _module.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The PTX text, ending in a zero byte.</summary>
+    public static byte[] Ptx()
+    {
+        using Stream resource = typeof(KernelSet).Assembly.GetManifestResourceStream("kimi.ptx")!;
+        byte[] text = new byte[resource.Length + 1];
+        resource.ReadExactly(text, 0, (int)resource.Length);
+        return text;
+    }
+
+    /// <summary>How many splits a cache of so many tokens has: splits_of of Kernels/cache.h.</summary>
+    public static int Splits(int tokens) => Math.Clamp((tokens + SplitTokens - 1) / SplitTokens, 1, MaxSplits);
+
+    /// <summary>y = f(x) W of one or two weights of one format with the same input.</summary>
+    public void Linear(CudaStream stream, DeviceFormat format, in LinearArguments arguments)
+    {
+        int choice = arguments.Batch == 1 ? 0 : arguments.Batch <= 4 ? 1 : 2;
+        int rows = (int)(arguments.First.Rows + arguments.Second.Rows);
+        _linear[(int)format, choice].Launch(stream, Blocks(rows, RowsOfBlock), Blocks((int)arguments.Batch, s_batchRows[choice]), 1, arguments);
+    }
+
+    public void RopeStore(CudaStream stream, int batch, in RopeArguments arguments) =>
+        _ropeStore.Launch(stream, batch, 1, 1, arguments);
+
+    public void Absorb(CudaStream stream, DeviceFormat format, int heads, int batch, in AbsorbArguments arguments) =>
+        _absorb[(int)format].Launch(stream, heads, batch, 1, arguments);
+
+    /// <param name="stream">Where to.</param>
+    /// <param name="splits">At least what the longest row of the batch has.</param>
+    /// <param name="batch">Rows.</param>
+    /// <param name="arguments">The rest.</param>
+    public void Attend(CudaStream stream, int splits, int batch, in AttendArguments arguments)
+    {
+        int latent = (int)arguments.Cache.Latent;
+        int rope = (int)arguments.Cache.Rope;
+        int heads = (int)arguments.Heads;
+        if (latent == TensorLatent && rope == TensorRope && heads % TensorHeads == 0)
+        {
+            _attendTensor.Launch(stream, splits, heads / TensorHeads, batch, arguments, TensorAttentionBytes);
+        }
+        else
+        {
+            _attendAny.Launch(stream, splits, heads, batch, arguments, AttendAnyBytes(latent, rope));
+        }
+    }
+
+    public void Expand(CudaStream stream, DeviceFormat format, int heads, int batch, in ExpandArguments arguments) =>
+        _expand[(int)format].Launch(stream, heads, batch, 1, arguments, ExpandBytes((int)arguments.Expansion.Columns));
+
+    public void Route(CudaStream stream, int batch, in RouteArguments arguments) =>
+        _route.Launch(stream, batch, 1, 1, arguments);
+
+    public void Finish(CudaStream stream, int batch, in FinishArguments arguments) =>
+        _finish.Launch(stream, batch, 1, 1, arguments);
+
+    public void Dispose() => _module.Dispose();
+
+    /// <summary>Why a model's sizes do not suit the kernels; null where they do.</summary>
+    public static string? Objection(Compute.ModelShape shape) =>
+        shape.ExpertCount > MaxExperts ? $"{shape.ExpertCount} experts; {MaxExperts} are the most"
+        : shape.ExpertsPerToken > MaxExpertsPerToken ? $"{shape.ExpertsPerToken} experts a token; {MaxExpertsPerToken} are the most"
+        : AttendAnyBytes(shape.KeyValueLoraRank, shape.RopeHeadSize) > MaxSharedBytes - 1024 ? $"a latent of {shape.KeyValueLoraRank} values is too wide"
+        : null;
+
+    internal static int AttendAnyBytes(int latent, int rope) => ((5 * latent) + rope) * sizeof(float);
+
+    internal static int ExpandBytes(int latent) => (latent + 15) / 16 * 16 * sizeof(float);
+
+    private static int Blocks(int items, int each) => (items + each - 1) / each;
+}

@@ -1,0 +1,139 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+#include "cache.h"
+#include "weights.h"
+
+// Norms the latent, rotates the key and puts both into the cache; rotates the queries in place.
+//   query (batch, heads, nope + rope), latent (batch, latent + rope), gain (latent); cosines, sines (batch, rope / 2)
+//   grid (batch), 256 threads
+struct RopeArguments {
+  Cache cache;
+  float* query;
+  const float* latent;
+  const float* gain;
+  const float* cosines;
+  const float* sines;
+  u32 heads, nope;
+  float epsilon;
+};
+KERNEL(256, 2) rope_store(RopeArguments a) {
+  SHARED(float, scratch, 32);
+  const Cache& cache = a.cache;
+  const u32 row = block_x(), pairs = cache.rope / 2, token = cache.lengths[row] - 1;
+  const float* x = a.latent + (u64)row * (cache.latent + cache.rope);
+  u16* slot = slot_of(cache, cache.pages + cache.tables[row], token);
+  float squares = 0.f;
+  for (u32 i = thread_id(); i < cache.latent; i += 256) squares = multiply_add(x[i], x[i], squares);
+  const float factor = inverse_root(divide(block_sum(squares, scratch), (float)cache.latent) + a.epsilon);
+  for (u32 i = thread_id(); i < cache.latent; i += 256) slot[i] = to_bf16(x[i] * factor * a.gain[i]);
+  for (u32 i = thread_id(); i < pairs; i += 256) {
+    const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = x[cache.latent + 2 * i], odd = x[cache.latent + 2 * i + 1];
+    slot[cache.latent + 2 * i] = to_bf16(even * c - odd * s);
+    slot[cache.latent + 2 * i + 1] = to_bf16(odd * c + even * s);
+  }
+  for (u32 j = thread_id(); j < a.heads * pairs; j += 256) {
+    const u32 head = j / pairs, i = j % pairs;
+    float* q = a.query + ((u64)row * a.heads + head) * (a.nope + cache.rope) + a.nope + 2 * i;
+    const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = q[0], odd = q[1];
+    q[0] = even * c - odd * s;
+    q[1] = odd * c + even * s;
+  }
+}
+
+// The query of a head in the space of the cached latents, q W_UK, beside its rotated part; both times the scale, rounded to BF16.
+//   expansion (heads (nope + value), latent), a head's rows: nope, then value; query as above; absorbed (batch, heads, latent + rope)
+//   grid (heads, batch), 256 threads: 128 groups of four columns by two halves of the rows
+struct AbsorbArguments {
+  Matrix expansion;
+  const float* query;
+  u16* absorbed;
+  u32 nope, rope, value;
+  float scale;
+};
+template <typename Format>
+DEVICE void absorb(const AbsorbArguments& a) {
+  SHARED(Floats4, upper, 128);
+  const u32 head = block_x(), row = block_y(), nope = a.nope, rope = a.rope, latent = a.expansion.columns, column_group = thread_id() & 127, half = thread_id() >> 7;
+  const float* q = a.query + ((u64)row * grid_x() + head) * (nope + rope);
+  u16* out = a.absorbed + ((u64)row * grid_x() + head) * (latent + rope);
+  const u32 middle = (nope + 1) / 2, begin = half ? middle : 0, end = half ? nope : middle;
+  for (u32 first = 0; first < latent; first += 512) {
+    const u32 column = first + column_group * 4;
+    float sums[4] = {0.f, 0.f, 0.f, 0.f};
+    if (column < latent) {
+      for (u32 n = begin; n < end; n++) {
+        const u32 weight_row = head * (nope + a.value) + n;
+        float w[4];
+        load4<Format>(a.expansion, weight_row, column, w);
+        const float factor = q[n] * Format::scale(a.expansion, weight_row, column);
+        UNROLL for (u32 i = 0; i < 4; i++) sums[i] = multiply_add(factor, w[i], sums[i]);
+      }
+    }
+    if (half) upper[column_group] = Floats4{sums[0], sums[1], sums[2], sums[3]};
+    sync_block();
+    if (!half) {
+      const Floats4 other = upper[column_group];
+      const float total[4] = {sums[0] + other.x, sums[1] + other.y, sums[2] + other.z, sums[3] + other.w};
+      UNROLL for (u32 i = 0; i < 4; i++) {
+        if (column + i < latent) out[column + i] = to_bf16(total[i] * a.scale);
+      }
+    }
+    sync_block();
+  }
+  for (u32 i = thread_id(); i < rope; i += 256) out[latent + i] = to_bf16(q[nope + i] * a.scale);
+}
+
+// Merges the splits of a head by their log-sums and expands the values: W_UV times the attended latent.
+//   partial (batch, heads, max_splits, latent), log_sums (batch, heads, max_splits), base 2; values (batch, heads, value)
+//   grid (heads, batch), 256 threads; dynamic shared memory: latent floats, up to whole sixteens
+struct ExpandArguments {
+  Matrix expansion;
+  const float* partial;
+  const float* log_sums;
+  const u32* lengths;
+  float* values;
+  u32 nope, value;
+};
+template <typename Format>
+DEVICE void expand(const ExpandArguments& a) {
+  float* attended = (float*)dynamic_shared;
+  const u32 head = block_x(), row = block_y(), value = a.value, latent = a.expansion.columns, splits = splits_of(a.lengths[row]);
+  const u64 place = (u64)row * grid_x() + head;
+  const float* parts = a.partial + place * max_splits * latent;
+  const float* logs = a.log_sums + place * max_splits;
+  float largest = logs[0];
+  for (u32 s = 1; s < splits; s++) largest = logs[s] > largest ? logs[s] : largest;
+  float total = 0.f;
+  for (u32 s = 0; s < splits; s++) total += exp2_approximate(logs[s] - largest);
+  const float norm = divide(1.f, total);
+  for (u32 c = thread_id(); c < (latent + 15) / 16 * 16; c += 256) {
+    float sum = 0.f;
+    if (c < latent) {
+      for (u32 s = 0; s < splits; s++) sum = multiply_add(exp2_approximate(logs[s] - largest), parts[(u64)s * latent + c], sum);
+    }
+    attended[c] = sum * norm;
+  }
+  sync_block();
+  for (u32 v = warp(); v < value; v += 8) {
+    const u32 weight_row = head * (a.nope + value) + a.nope + v;
+    const u8* weights = a.expansion.data + (u64)weight_row * a.expansion.stride;
+    float sum = 0.f;
+    for (u32 c = lane() * Format::values; c < latent; c += 32 * Format::values) {
+      float w[Format::values];
+      decode4<Format>(load_stream(weights + c / Format::per_word * 4), w);
+      float dot = 0.f;
+      UNROLL for (u32 i = 0; i < Format::values; i++) dot = multiply_add(w[i], attended[c + i], dot);
+      sum = multiply_add(Format::scale(a.expansion, weight_row, c), dot, sum);
+    }
+    sum = warp_sum(sum);
+    if (lane() == 0) a.values[place * value + v] = sum;
+  }
+}
+
+#define ATTENTION(name, format) \
+  KERNEL(256, 2) absorb_##name(AbsorbArguments a) { absorb<format>(a); } \
+  KERNEL(256, 2) expand_##name(ExpandArguments a) { expand<format>(a); }
+ATTENTION(f32, Float32)
+ATTENTION(bf16, BFloat16)
+ATTENTION(fp8, Float8)
+ATTENTION(int8, Int8)

@@ -1,0 +1,10 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+//
+// All kernels, one module: kimi.ptx is made of this file by eng/build-ptx.sh.
+#include "attention.cu"
+#include "linear.cu"
+#include "mla_512.cu"
+#include "mla_any.cu"
+#include "residual.cu"
+#include "router.cu"

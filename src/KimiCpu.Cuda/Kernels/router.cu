@@ -1,0 +1,108 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+#include "device.h"
+
+// What the host reads, in memory that both sides see: written by route, the flag last.
+struct RouteArguments {
+  const float* residual;   // (batch, hidden)
+  const float* gain;       // (hidden)
+  const float* logits;     // (batch, experts)
+  const float* bias;       // (experts): chooses, never weighs
+  float* hidden;           // (batch, hidden) normalized
+  u32* ids;                // (batch, chosen) by falling score + bias; equal ones by rising id
+  float* weights;          // (batch, chosen)
+  u32* flag;
+  const u32* flag_base;    // the flag becomes *flag_base + layer
+  u32* finished;           // blocks that have written; zero between launches
+  u32 size, experts, chosen, groups, groups_chosen, normalize, layer;
+  float epsilon, factor;
+};
+
+// A lane holds one of the chosen experts; 32 are the most.
+constexpr u32 most_experts = 1024;
+
+// Only the groups with the largest sum of their two best scores stay in the choice.
+DEVICE void reject_losing_groups(const RouteArguments& a, float* choice, float* group_score) {
+  const u32 size = a.experts / a.groups;
+  for (u32 g = lane(); g < a.groups; g += 32) {
+    float best = -1e30f, next = -1e30f;
+    for (u32 e = g * size; e < (g + 1) * size; e++) {
+      const float c = choice[e];
+      if (c > best) { next = best; best = c; } else if (c > next) { next = c; }
+    }
+    group_score[g] = size > 1 ? best + next : best;
+  }
+  sync_warp();
+  for (u32 g = lane(); g < a.groups; g += 32) {
+    u32 better = 0;
+    for (u32 o = 0; o < a.groups; o++) better += group_score[o] > group_score[g] || (group_score[o] == group_score[g] && o < g);
+    if (better >= a.groups_chosen) {
+      for (u32 e = g * size; e < (g + 1) * size; e++) choice[e] = -__builtin_inff();
+    }
+  }
+  sync_warp();
+}
+
+// Sigmoid scores, choice by score + bias, weights by score alone, for one row by one warp.
+DEVICE void choose(const RouteArguments& a, u32 row, float* score, float* choice, float* group_score) {
+  u32* ids = a.ids + (u64)row * a.chosen;
+  float* weights = a.weights + (u64)row * a.chosen;
+  bool bad = false;
+  for (u32 e = lane(); e < a.experts; e += 32) {
+    const float s = sigmoid(a.logits[(u64)row * a.experts + e]);
+    score[e] = s;
+    choice[e] = s + a.bias[e];
+    bad |= is_nan(choice[e]);
+  }
+  sync_warp();
+  if (lanes_where(bad)) { // A NaN must not be lost in the choice.
+    if (lane() < a.chosen) { ids[lane()] = lane(); weights[lane()] = as_float(0x7fc00000u); }
+    return;
+  }
+  if (a.groups > 1) reject_losing_groups(a, choice, group_score);
+  float total = 0.f, mine = 0.f;
+  for (u32 k = 0; k < a.chosen; k++) {
+    float best = -__builtin_inff();
+    u32 id = 0xffffffffu;
+    for (u32 e = lane(); e < a.experts; e += 32) {
+      // A chosen one is NaN, which is never larger and never equal.
+      if (choice[e] > best || (choice[e] == best && e < id)) { best = choice[e]; id = e; }
+    }
+    UNROLL for (int m = 16; m; m >>= 1) {
+      const float other = exchange(best, m);
+      const u32 other_id = exchange(id, m);
+      if (other > best || (other == best && other_id < id)) { best = other; id = other_id; }
+    }
+    const float s = score[id];
+
+    // A choice is read and written by its own lane only.
+    if (lane() == (id & 31)) choice[id] = as_float(0x7fc00000u);
+    total += s;
+    if (lane() == k) { mine = s; ids[k] = id; }
+  }
+  if (lane() < a.chosen) weights[lane()] = divide(mine, a.normalize ? total + 1e-20f : 1.f) * a.factor;
+}
+
+// Hands the normalized rows and the choice of experts to the host.
+//   grid (batch), 256 threads
+KERNEL(256, 2) route(RouteArguments a) {
+  SHARED(float, scratch, 32);
+  SHARED(float, score, most_experts);
+  SHARED(float, choice, most_experts);
+  SHARED(float, group_score, most_experts);
+  const u32 row = block_x();
+  const float* x = a.residual + (u64)row * a.size;
+  float squares = 0.f;
+  for (u32 i = thread_id(); i < a.size; i += 256) squares = multiply_add(x[i], x[i], squares);
+  const float factor = inverse_root(divide(block_sum(squares, scratch), (float)a.size) + a.epsilon);
+  for (u32 i = thread_id(); i < a.size; i += 256) a.hidden[(u64)row * a.size + i] = x[i] * factor * a.gain[i];
+  if (warp() == 0) choose(a, row, score, choice, group_score);
+  // Every thread's writes are visible to the host before the block counts as finished, and the last one raises the flag.
+  fence_system();
+  sync_block();
+  if (thread_id() == 0 && fetch_add(a.finished, 1u) == grid_x() - 1) {
+    *a.finished = 0;
+    fence_system();
+    *(volatile u32*)a.flag = *a.flag_base + a.layer;
+  }
+}

@@ -1,0 +1,106 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text;
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cuda.Memory;
+
+/// <summary>What is wanted of a GPU's memory.</summary>
+/// <param name="MaxRows">Most tokens of a pass.</param>
+/// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
+/// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null);
+
+/// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
+internal sealed record MemoryPlan
+{
+    /// <summary>A share of the free memory that stays free, for the driver's own needs and for other programs' windows.</summary>
+    private const int ReserveShare = 40;
+
+    public required WeightPlan Weights { get; init; }
+
+    public required long WeightBytes { get; init; }
+
+    public required long WorkspaceBytes { get; init; }
+
+    public required int MaxRows { get; init; }
+
+    /// <summary>Cache pages.</summary>
+    public required int Pages { get; init; }
+
+    public required long CacheBytes { get; init; }
+
+    public required long FreeBytes { get; init; }
+
+    /// <summary>Tokens that the cache holds.</summary>
+    public long CacheTokens => (long)Pages * KvPage.Tokens;
+
+    /// <summary>Whether the wanted context did not fit, even with the smallest weights.</summary>
+    public required bool IsShort { get; init; }
+
+    /// <summary>The first plan, from exact weights to small ones, that leaves room for the wanted context; else the last, with the context that fits.</summary>
+    /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
+    public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
+    {
+        long pageBytes = DevicePages.BytesOfPage(weights.Shape);
+        int wantedPages = Math.Max(1, (wish.ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
+        long spendable = freeBytes - (freeBytes / ReserveShare);
+        var table = new StringBuilder();
+        foreach (WeightPlan plan in WeightPlan.All)
+        {
+            long weightBytes = new DeviceWeights(weights, plan).Bytes;
+            long workspace = WorkspaceOf(weights, wish.MaxRows).Bytes + (2L * sizeof(uint) * wish.MaxRows);
+
+            // A page costs its slots and its entries in the page tables.
+            long costOfPage = pageBytes + ((long)wish.MaxRows * sizeof(uint));
+            workspace += StepInputs.DeviceBytes(weights.Shape, wish.MaxRows, 0);
+            long left = spendable - weightBytes - workspace;
+            long pages = Math.Clamp(left / costOfPage, 0, int.MaxValue);
+            table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
+            bool last = plan == WeightPlan.All[^1];
+            if (pages == 0 || (pages < wantedPages && !last))
+            {
+                continue;
+            }
+
+            if (wish.CacheBytes is { } limit)
+            {
+                pages = Math.Clamp(limit / pageBytes, 1, pages);
+            }
+
+            return new MemoryPlan
+            {
+                Weights = plan,
+                WeightBytes = weightBytes,
+                WorkspaceBytes = workspace,
+                MaxRows = wish.MaxRows,
+                Pages = (int)pages,
+                CacheBytes = pages * pageBytes,
+                FreeBytes = freeBytes,
+                IsShort = pages < wantedPages && wish.CacheBytes is null,
+            };
+        }
+
+        throw new CudaException(
+            $"The model does not fit the GPU: {Mib(freeBytes)} are free, {Mib(freeBytes / ReserveShare)} of which stay so.{table}\n"
+            + "Free memory on the GPU (nvidia-smi shows who holds it), lower PrefillChunk, or run on the CPU.");
+    }
+
+    /// <summary>Activations of a pass.</summary>
+    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows)
+    {
+        int width = weights.Layers.Max(l => Math.Max(l.Dense?.Gate.Rows ?? 1, l.Shared?.Gate.Rows ?? 1));
+        return new Workspace(weights.Shape, maxRows, width);
+    }
+
+    /// <summary>One line for a user.</summary>
+    public override string ToString() =>
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), of {Mib(FreeBytes)} free";
+
+    private static string Mib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes >> 20:N0} MiB");
+}

@@ -1,0 +1,62 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Generation;
+
+/// <summary>
+/// How many prompt tokens a step takes in. Beside running answers it follows the steps' measured times, so that a step is
+/// about as long as the gap that is allowed between two tokens. The time grows less than in proportion to the tokens (the
+/// first ones read most of the experts), so a correction in proportion comes closer with every step and never overshoots.
+/// </summary>
+/// <param name="most">Tokens of a step.</param>
+/// <param name="gap">Aimed at; null for none.</param>
+internal sealed class PromptPace(int most, TimeSpan? gap)
+{
+    /// <summary>Prompts must move, however long a step takes.</summary>
+    private const int Least = 16;
+
+    /// <summary>Before anything is known.</summary>
+    private const int First = 32;
+
+    /// <summary>Part of the gap that is aimed at: steps are not all alike.</summary>
+    private const double Aim = 0.8;
+
+    /// <summary>Most that a single step raises the number by.</summary>
+    private const double MostGrowth = 2;
+
+    private double _tokens = First;
+    private double _withoutPrompts;
+
+    /// <summary>Prompt tokens of the next step.</summary>
+    /// <param name="answersRun">Whether it also moves answers.</param>
+    public int Tokens(bool answersRun) => answersRun && gap is not null ? Clamp(_tokens) : most;
+
+    /// <summary>Learns from a step that moved answers.</summary>
+    /// <param name="promptTokens">That it took in.</param>
+    /// <param name="time">That it took.</param>
+    public void Note(int promptTokens, TimeSpan time)
+    {
+        if (gap is not { } allowed)
+        {
+            return;
+        }
+
+        if (promptTokens == 0)
+        {
+            _withoutPrompts = _withoutPrompts == 0 ? time.TotalSeconds : (0.8 * _withoutPrompts) + (0.2 * time.TotalSeconds);
+            return;
+        }
+
+        double room = Math.Max(0, (Aim * allowed.TotalSeconds) - _withoutPrompts);
+        double cost = Math.Max(time.TotalSeconds - _withoutPrompts, 1e-6);
+        double right = promptTokens * Math.Min(room / cost, MostGrowth);
+
+        // A step with few tokens, because there were no more, says nothing against more of them.
+        if (right < _tokens ? time > Aim * allowed || promptTokens >= Clamp(_tokens) : promptTokens >= Clamp(_tokens))
+        {
+            _tokens = Clamp(right);
+        }
+    }
+
+    private int Clamp(double tokens) => (int)Math.Clamp(tokens, Math.Min(Least, most), most);
+}

@@ -1,0 +1,175 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Model;
+
+namespace KimiCpu.Generation;
+
+/// <summary>What the scheduler knows of a call: its tokens, its pages, and its part of the step. Belongs to one thread from submission on.</summary>
+/// <param name="prompt">Token ids, at least one.</param>
+/// <param name="maxTokens">Most tokens of the answer; fits the context.</param>
+/// <param name="cancellationToken">Looked at before every step.</param>
+internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationToken cancellationToken)
+{
+    private readonly int[] _nextToken = new int[1];
+
+    public int[] Prompt { get; } = prompt;
+
+    public int MaxTokens => maxTokens;
+
+    public CancellationToken CancellationToken => cancellationToken;
+
+    /// <summary>What must be in the cache before the answer goes on: the prompt and, after a pause, what was answered before it.</summary>
+    public int[] Text { get; private set; } = prompt;
+
+    /// <summary>Place in the order of arrival.</summary>
+    public long Number { get; set; }
+
+    /// <summary>When it came, in the scheduler's time.</summary>
+    public long Arrival { get; set; }
+
+    /// <summary>Whether it has run before and gave way.</summary>
+    public bool IsPaused { get; private set; }
+
+    /// <summary>Later calls that went first since it found no room.</summary>
+    public int Passed { get; set; }
+
+    /// <summary>The running call that is computing the same text, and up to which token it is worth waiting for.</summary>
+    public (ScheduledCall Call, int Tokens)? Awaits { get; set; }
+
+    /// <summary>Pages that were free when there was no room for it; it takes more.</summary>
+    public int RefusedAt { get; set; } = -1;
+
+    /// <summary>The cached tokens; null until admitted.</summary>
+    public KvSequence? Sequence { get; private set; }
+
+    /// <summary>Whose tokens in the cache this call renews; null for a call that stands alone.</summary>
+    public SessionState? Session { get; set; }
+
+    /// <summary>Tokens of the prompt that were in the cache already.</summary>
+    public int CachedTokens { get; private set; }
+
+    /// <summary>The token that the next step takes in, once the text is in.</summary>
+    public int NextToken
+    {
+        get => _nextToken[0];
+        set => _nextToken[0] = value;
+    }
+
+    /// <summary>First row of the call in the running step.</summary>
+    public int StepFirstRow { get; set; }
+
+    /// <summary>Rows of the call in the running step; 0 where it does not move.</summary>
+    public int StepRows { get; set; }
+
+    /// <summary>Whether the running step takes in the token that was generated last.</summary>
+    public bool StepDecodes { get; set; }
+
+    /// <summary>Place of the call's logits among those of the step; -1 where it has none.</summary>
+    public int StepLogits { get; set; }
+
+    /// <summary>Tokens of the call in the running step.</summary>
+    public ReadOnlySpan<int> StepTokens => StepDecodes ? _nextToken : Text.AsSpan(Sequence!.Length, StepRows);
+
+    /// <summary>Whether the running step ends with a token whose successor is wanted.</summary>
+    public bool StepAnswers => StepDecodes || (StepRows > 0 && Sequence!.Length + StepRows == Text.Length);
+
+    public bool TextDone => Sequence is not null && Sequence.Length >= Text.Length;
+
+    /// <summary>Tokens of the text that are still to be computed.</summary>
+    public int Missing => Text.Length - Sequence!.Length;
+
+    /// <summary>Whether the rest of the answer may need a page more.</summary>
+    public bool MayGrow => KvCache.PagesFor(Prompt.Length + MaxTokens) > Sequence!.Pages.Length;
+
+    /// <summary>What was answered so far.</summary>
+    protected abstract IReadOnlyList<int> Answered { get; }
+
+    /// <summary>Takes what the cache has of the text and room for the rest.</summary>
+    /// <returns>False, with nothing held, where there is no room.</returns>
+    public bool TryPrepare(KvCache cache)
+    {
+        Sequence = cache.CreateSequence(shares: cache.KeepsPrefixes || Session is not null);
+        CachedTokens = IsPaused ? CachedTokens : 0;
+        AdoptFirst();
+        if (!Sequence.TryExtend(Missing))
+        {
+            Release();
+            return false;
+        }
+
+        AdoptFirst();
+        return true;
+
+        // Where calls share nothing, a session's call still goes on from the session.
+        void AdoptFirst()
+        {
+            if (cache.KeepsPrefixes)
+            {
+                Adopt();
+            }
+            else if (Session?.Held is { } own)
+            {
+                NoteCached(Sequence.Adopt(Text, own));
+            }
+        }
+    }
+
+    /// <summary>Takes what others have computed of the text meanwhile, where calls share.</summary>
+    public void Adopt() => NoteCached(Sequence!.Adopt(Text));
+
+    /// <summary>Gives all pages to others. What was computed stays in the cache as long as there is room, and is computed again where it does not.</summary>
+    public void Pause(KvCache cache)
+    {
+        cache.Release(Sequence!.Leave());
+        Sequence = null;
+        Text = [.. Prompt, .. Answered];
+        IsPaused = true;
+    }
+
+    /// <summary>Ends the call without a result; what it has computed is good and stays in the cache.</summary>
+    public void End(KvCache cache, Exception error)
+    {
+        if (Sequence is not null)
+        {
+            Leave(cache);
+        }
+
+        Fail(error);
+    }
+
+    /// <summary>Ends the call without a result; what it has not shared is lost.</summary>
+    public void Fail(Exception error)
+    {
+        Release();
+        Tell(error);
+    }
+
+    /// <summary>Tells the caller that there is no result.</summary>
+    protected abstract void Tell(Exception error);
+
+    /// <summary>Before the caller hears of the end, so that its next call finds the tokens.</summary>
+    protected void Leave(KvCache cache)
+    {
+        KvPrefix prefix = Sequence!.Leave();
+        Sequence = null;
+        if (Session is null)
+        {
+            cache.Release(prefix);
+        }
+        else
+        {
+            Session.Renew(prefix);
+        }
+    }
+
+    /// <summary>Gives the pages back. What has not been shared is lost.</summary>
+    public void Release()
+    {
+        Sequence?.Dispose();
+        Sequence = null;
+    }
+
+    /// <summary>What a pause makes it find again is its own.</summary>
+    private void NoteCached(int tokens) => CachedTokens += IsPaused ? 0 : tokens;
+}

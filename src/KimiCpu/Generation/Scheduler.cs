@@ -1,0 +1,333 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Model;
+
+namespace KimiCpu.Generation;
+
+/// <summary>
+/// Decides between steps which calls run and what each one does in the next step. All answers move in every step. Of the
+/// prompt tokens that a step takes in, half are of the call that came first and the others of those that need the fewest,
+/// so that short prompts overtake long ones and none is held up for ever. A call whose text another one is computing waits
+/// for its pages. When pages run out the call that came last gives its own to the others and goes on later from what it had.
+/// Ends calls that are cancelled, too old, or without hope of room. Has no thread; all but <see cref="ThrowIfFull"/> is one thread's.
+/// </summary>
+internal sealed class Scheduler
+{
+    /// <summary>Later calls that may begin before one for which there is no room.</summary>
+    private const int MostPasses = 8;
+
+    private readonly KvCache _cache;
+    private readonly SchedulingOptions _options;
+    private readonly PromptPace _pace;
+    private readonly TimeProvider _time;
+    private readonly QueueEstimate _estimate;
+    private readonly List<ScheduledCall> _waiting = [];
+    private readonly List<ScheduledCall> _running = [];
+    private readonly List<ScheduledCall> _moving = [];
+    private readonly List<ScheduledCall> _entering = [];
+    private long _arrived;
+    private volatile int _count;
+
+    /// <param name="cache">Of all calls.</param>
+    /// <param name="prefillChunk">Most prompt tokens of a step.</param>
+    /// <param name="options">Checked.</param>
+    /// <param name="time">What limits are measured by.</param>
+    public Scheduler(KvCache cache, int prefillChunk, SchedulingOptions options, TimeProvider time)
+    {
+        _cache = cache;
+        _options = options;
+        _pace = new PromptPace(prefillChunk, options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : options.MaxTokenGap);
+        _time = time;
+        _estimate = new QueueEstimate(time);
+    }
+
+    /// <summary>Those that hold pages, in the order of their arrival.</summary>
+    public IReadOnlyList<ScheduledCall> Running => _running;
+
+    /// <summary>Those that do not, in the order of their arrival.</summary>
+    public IReadOnlyList<ScheduledCall> Waiting => _waiting;
+
+    public bool IsIdle => _count == 0;
+
+    /// <summary>Refuses one more call where the queue is full. Callable from any thread.</summary>
+    /// <param name="submitted">Calls that are on their way here.</param>
+    /// <exception cref="KimiBusyException">It is full.</exception>
+    public void ThrowIfFull(int submitted)
+    {
+        int calls = _count + submitted;
+        if (calls >= (long)_options.MaxRunning + _options.MaxWaiting)
+        {
+            throw Busy($"{calls:N0} calls run or wait, as many as SchedulingOptions.MaxRunning ({_options.MaxRunning:N0}) and MaxWaiting ({_options.MaxWaiting:N0}) allow.", calls);
+        }
+    }
+
+    public void Add(ScheduledCall call)
+    {
+        if (_count == 0)
+        {
+            _estimate.Begin();
+        }
+
+        call.Number = _arrived++;
+        call.Arrival = call.Arrival == 0 ? _time.GetTimestamp() : call.Arrival;
+        _waiting.Add(call);
+        _count++;
+    }
+
+    /// <summary>Forgets a running call that has ended.</summary>
+    public void Remove(ScheduledCall call)
+    {
+        _running.Remove(call);
+        _count--;
+        _estimate.NoteEnd();
+    }
+
+    /// <summary>Decides the next step.</summary>
+    /// <returns>The calls that move, in the order of their arrival; the rows of each are said by it.</returns>
+    public IReadOnlyList<ScheduledCall> Plan()
+    {
+        EndLate(_waiting);
+        EndLate(_running);
+        Admit();
+        MoveAnswers();
+        ShareOut();
+        _moving.Clear();
+        _moving.AddRange(_running.Where(c => c.StepRows > 0));
+        return _moving;
+    }
+
+    /// <summary>Learns how long the step took that was planned last.</summary>
+    public void NoteStep(TimeSpan time)
+    {
+        if (_moving.Exists(c => c.StepDecodes))
+        {
+            _pace.Note(_moving.Where(c => !c.StepDecodes).Sum(c => c.StepRows), time);
+        }
+    }
+
+    /// <summary>Ends all calls.</summary>
+    public void FailAll(Exception error)
+    {
+        foreach (ScheduledCall call in _running.Concat(_waiting))
+        {
+            call.Fail(error);
+        }
+
+        _running.Clear();
+        _waiting.Clear();
+        _moving.Clear();
+        _count = 0;
+    }
+
+    private static KimiBusyException Busy(string what, TimeSpan retryAfter) =>
+        new($"{what} Try again in about {retryAfter.TotalSeconds:F0} s.") { RetryAfter = retryAfter };
+
+    private KimiBusyException Busy(string what, int waiting) => Busy(what, _estimate.RetryAfter(waiting));
+
+    /// <summary>Ends those that nobody waits for any more, or that have waited or run too long.</summary>
+    private void EndLate(List<ScheduledCall> calls)
+    {
+        for (int i = calls.Count - 1; i >= 0; i--)
+        {
+            if (ReasonToEnd(calls[i]) is { } reason)
+            {
+                // In this order a call whose end fails is still known to FailAll, and its caller does not wait forever.
+                calls[i].End(_cache, reason);
+                calls.RemoveAt(i);
+                _count--;
+            }
+        }
+    }
+
+    private Exception? ReasonToEnd(ScheduledCall call)
+    {
+        TimeSpan age = _time.GetElapsedTime(call.Arrival);
+        if (call.CancellationToken.IsCancellationRequested)
+        {
+            return new OperationCanceledException(call.CancellationToken);
+        }
+
+        if (age > _options.MaxCallTime)
+        {
+            return new TimeoutException($"The call has taken {age.TotalSeconds:F1} s, and SchedulingOptions.MaxCallTime allows {_options.MaxCallTime.Value.TotalSeconds:F1} s.");
+        }
+
+        return call.Sequence is null && !call.IsPaused && age > _options.MaxQueueTime
+            ? Busy($"The call has waited for {age.TotalSeconds:F1} s among {_waiting.Count:N0}, and SchedulingOptions.MaxQueueTime allows {_options.MaxQueueTime.Value.TotalSeconds:F1} s.", _waiting.Count)
+            : null;
+    }
+
+    /// <summary>Lets waiting calls in, in order, as long as their texts have room. Some may pass one that has none, but not for ever.</summary>
+    private void Admit()
+    {
+        int blocked = 0;
+        bool mayPass = true;
+        for (int i = 0; i < _waiting.Count && mayPass && _running.Count < _options.MaxRunning;)
+        {
+            ScheduledCall call = _waiting[i];
+            if (AwaitsAnother(call))
+            {
+                i++;
+            }
+            else if (HasRoom(call))
+            {
+                foreach (ScheduledCall passed in _waiting.Take(i).Where(c => c.RefusedAt >= 0))
+                {
+                    mayPass &= ++passed.Passed < MostPasses;
+                }
+
+                _waiting.RemoveAt(i);
+                InOrder(_running, call);
+                call.RefusedAt = -1;
+            }
+            else if (_running.Count == 0)
+            {
+                // Nobody is there who would give pages back.
+                call.Fail(new ContextLengthException(
+                    $"A prompt of {call.Prompt.Length:N0} tokens needs more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
+                    + "Dispose sessions, or raise KimiModelOptions.KvCacheBytes."));
+                _waiting.RemoveAt(i);
+                _count--;
+            }
+            else
+            {
+                mayPass = call.Passed < MostPasses && ++blocked < MostPasses;
+                i++;
+            }
+        }
+    }
+
+    /// <summary>Whether a running call is computing pages that this one begins with.</summary>
+    private bool AwaitsAnother(ScheduledCall call)
+    {
+        if (!_cache.KeepsPrefixes)
+        {
+            return false;
+        }
+
+        if (call.Awaits is not { } known || !IsComputing(known.Call, known.Tokens))
+        {
+            call.Awaits = null;
+            foreach (ScheduledCall other in _running)
+            {
+                // The last token is left to be computed, and only whole pages are shared meanwhile.
+                int common = other.TextDone ? 0 : other.Text.AsSpan().CommonPrefixLength(call.Text.AsSpan(0, call.Text.Length - 1)) / KvPage.Tokens * KvPage.Tokens;
+                if (common > (call.Awaits?.Tokens ?? 0) && IsComputing(other, common))
+                {
+                    call.Awaits = (other, common);
+                }
+            }
+        }
+
+        return call.Awaits is not null;
+
+        static bool IsComputing(ScheduledCall other, int tokens) => other.Sequence is { } sequence && sequence.Length < tokens && !other.TextDone;
+    }
+
+    /// <summary>Takes pages for a call's text, where a page more remains for each running answer that may need one.</summary>
+    private bool HasRoom(ScheduledCall call)
+    {
+        int reserve = _running.Count(c => c.MayGrow);
+        int free = _cache.FreePages - reserve;
+        if (_running.Count > 0 && free <= call.RefusedAt)
+        {
+            return false;
+        }
+
+        if (call.TryPrepare(_cache))
+        {
+            if (_running.Count == 0 || _cache.FreePages >= reserve)
+            {
+                return true;
+            }
+
+            call.Release();
+        }
+
+        call.RefusedAt = Math.Max(free, 0);
+        return false;
+    }
+
+    /// <summary>A row for every answer, the oldest first; who needs a page when none is left gets it from the youngest.</summary>
+    private void MoveAnswers()
+    {
+        for (int i = 0; i < _running.Count; i++)
+        {
+            ScheduledCall call = _running[i];
+            (call.StepRows, call.StepDecodes) = (0, false);
+            if (call.TextDone && FindPage(call))
+            {
+                (call.StepRows, call.StepDecodes) = (1, true);
+            }
+        }
+    }
+
+    private bool FindPage(ScheduledCall call)
+    {
+        while (!call.Sequence!.TryExtend(1))
+        {
+            ScheduledCall youngest = _running[^1];
+            if (_running.Count == 1)
+            {
+                // Its session keeps what it had, or no page would become free.
+                call.Fail(new ContextLengthException(
+                    $"The cache budget of {_cache.PageCapacity} pages ({(long)_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by this call and the open sessions. "
+                    + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions."));
+                _running.Clear();
+                _count--;
+                return false;
+            }
+
+            youngest.Pause(_cache);
+            _running.RemoveAt(_running.Count - 1);
+            InOrder(_waiting, youngest);
+            if (youngest == call)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Divides the step's prompt tokens among the calls whose texts are not in the cache yet.</summary>
+    private void ShareOut()
+    {
+        int budget = _pace.Tokens(_running.Exists(c => c.StepDecodes));
+        _entering.Clear();
+        foreach (ScheduledCall call in _running.Where(c => !c.TextDone))
+        {
+            call.Adopt();
+            _entering.Add(call);
+        }
+
+        if (_entering.Count == 0)
+        {
+            return;
+        }
+
+        ScheduledCall first = _entering[0];
+        Give(first, (budget + 1) / 2);
+        foreach (ScheduledCall call in _entering.OrderBy(c => c.Missing))
+        {
+            Give(call, call == first ? 0 : budget);
+        }
+
+        Give(first, budget);
+
+        void Give(ScheduledCall call, int most)
+        {
+            int tokens = Math.Min(most, call.Missing - call.StepRows);
+            call.StepRows += tokens;
+            budget -= tokens;
+        }
+    }
+
+    private static void InOrder(List<ScheduledCall> calls, ScheduledCall call)
+    {
+        int place = calls.FindIndex(c => c.Number > call.Number);
+        calls.Insert(place < 0 ? calls.Count : place, call);
+    }
+}

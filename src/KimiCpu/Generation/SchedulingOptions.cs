@@ -1,0 +1,53 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Generation;
+
+/// <summary>How calls share a model: limits of their number and time, and how steadily answers move.</summary>
+public sealed record SchedulingOptions
+{
+    /// <summary>Most calls that run at once; the others wait. At least 1, default 32.</summary>
+    public int MaxRunning { get; init; } = 32;
+
+    /// <summary>
+    /// Most calls that wait while <see cref="MaxRunning"/> run. Where there are as many, further ones fail at once with a
+    /// <see cref="KimiBusyException"/>. At least 0, default 1024.
+    /// </summary>
+    public int MaxWaiting { get; init; } = 1024;
+
+    /// <summary>How long a call waits at most before it begins; then it fails with a <see cref="KimiBusyException"/>. Above zero; null, the default, for no limit.</summary>
+    public TimeSpan? MaxQueueTime { get; init; }
+
+    /// <summary>
+    /// How long a call takes at most, waiting included; then it fails with a <see cref="TimeoutException"/>, and a stream has
+    /// what was generated until then. Looked at between steps. Above zero; null, the default, for no limit.
+    /// </summary>
+    public TimeSpan? MaxCallTime { get; init; }
+
+    /// <summary>
+    /// The time between two tokens of a running answer that is aimed at while prompts enter: they enter in parts of so
+    /// many tokens as a step of this length takes in, at least 16 (or <see cref="KimiModelOptions.PrefillChunk"/>, where
+    /// that is less). Shorter means steadier answers and slower prompts. Above zero, or
+    /// <see cref="Timeout.InfiniteTimeSpan"/> for no aim. Null, the default, for half a second, and no aim where experts
+    /// are read from drives. Never changes an answer.
+    /// </summary>
+    public TimeSpan? MaxTokenGap { get; init; }
+
+    /// <exception cref="ArgumentOutOfRangeException">A value is outside its range.</exception>
+    internal void Validate()
+    {
+        Require(MaxRunning >= 1, nameof(MaxRunning), MaxRunning, "1 or more");
+        Require(MaxWaiting >= 0, nameof(MaxWaiting), MaxWaiting, "0 or more");
+        Require(MaxQueueTime is null || MaxQueueTime > TimeSpan.Zero, nameof(MaxQueueTime), MaxQueueTime, "a time above zero, or null");
+        Require(MaxCallTime is null || MaxCallTime > TimeSpan.Zero, nameof(MaxCallTime), MaxCallTime, "a time above zero, or null");
+        Require(MaxTokenGap is null || MaxTokenGap > TimeSpan.Zero || MaxTokenGap == Timeout.InfiniteTimeSpan, nameof(MaxTokenGap), MaxTokenGap, "a time above zero, Timeout.InfiniteTimeSpan, or null");
+    }
+
+    private static void Require(bool condition, string option, object? found, string range)
+    {
+        if (!condition)
+        {
+            throw new ArgumentOutOfRangeException(option, found, $"{option} takes {range}.");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+
+namespace KimiCpu;
+
+/// <summary>Where a model's hot path runs: attention with its cache, dense layers, shared experts, router and head. Routed experts are always the CPU's.</summary>
+public readonly record struct KimiDevice
+{
+    private enum Kind
+    {
+        Cpu,
+        Auto,
+        Cuda,
+    }
+
+    private readonly Kind _kind;
+
+    private KimiDevice(Kind kind, int ordinal) => (_kind, Ordinal) = (kind, ordinal);
+
+    /// <summary>Everything on the CPU; the default.</summary>
+    public static KimiDevice Cpu => default;
+
+    /// <summary>The first NVIDIA GPU that the model suits and fits, else the CPU; <see cref="IKimiModel.Placement"/> says which, and the log why.</summary>
+    public static KimiDevice Auto => new(Kind.Auto, 0);
+
+    /// <summary>Which GPU; 0 for the others.</summary>
+    public int Ordinal { get; }
+
+    internal bool IsCpu => _kind == Kind.Cpu;
+
+    /// <summary>Whether the CPU may take over when the model is opened.</summary>
+    internal bool IsAuto => _kind == Kind.Auto;
+
+    /// <summary>One NVIDIA GPU; opening fails where it cannot be used.</summary>
+    /// <param name="ordinal">0 … number of GPUs - 1, as CUDA_VISIBLE_DEVICES orders them.</param>
+    /// <exception cref="ArgumentOutOfRangeException">It is negative.</exception>
+    public static KimiDevice Cuda(int ordinal = 0)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(ordinal);
+        return new KimiDevice(Kind.Cuda, ordinal);
+    }
+
+    /// <summary>Reads what <see cref="ToString"/> writes; <c>cuda</c> alone is the first GPU.</summary>
+    /// <param name="text"><c>cpu</c>, <c>auto</c>, <c>cuda</c> or <c>cuda:N</c>.</param>
+    /// <exception cref="FormatException">It is none of these.</exception>
+    public static KimiDevice Parse(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return text switch
+        {
+            "cpu" => Cpu,
+            "auto" => Auto,
+            "cuda" => Cuda(),
+            _ when text.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(text.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal) => Cuda(ordinal),
+            _ => throw new FormatException($"'{text}' is no device: cpu, auto, cuda or cuda:N are."),
+        };
+    }
+
+    /// <summary><c>cpu</c>, <c>auto</c> or <c>cuda:0</c>.</summary>
+    public override string ToString() => _kind switch
+    {
+        Kind.Cpu => "cpu",
+        Kind.Auto => "auto",
+        _ => $"cuda:{Ordinal}",
+    };
+}

@@ -1,0 +1,270 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Tests.Checkpoints.Repack;
+
+/// <summary>Whatever interrupts a repack, the next run goes on; whatever is damaged or changed is noticed.</summary>
+[TestFixture]
+internal sealed class RepackResumeTests
+{
+    private string _folder = "";
+
+    private string Source => Path.Combine(_folder, "source");
+
+    private string Target => Path.Combine(_folder, "target");
+
+    [SetUp]
+    public void MakeFolder()
+    {
+        _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Source);
+    }
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public void A_cancelled_run_keeps_what_is_finished_and_the_next_goes_on([Range(1, 12)] int seed)
+    {
+        var random = new Random(seed);
+        int runs = 0;
+        HashSet<string> finished = [];
+        for (bool done = false; !done;)
+        {
+            var drive = new FaultyDrive();
+            using var cancel = new CancellationTokenSource();
+            int reportsLeft = random.Next(1, 400);
+            var progress = new Reports(_ =>
+            {
+                if (--reportsLeft == 0)
+                {
+                    cancel.Cancel();
+                }
+            });
+            try
+            {
+                RepackFolders.Repack(Source, Target, drive, progress, cancel.Token);
+                done = true;
+            }
+            catch (OperationCanceledException)
+            {
+                Assert.That(Directory.GetFiles(Target, "*.unfinished"), Is.Empty);
+                Assert.That(RepackManifest.TryRead(Target)!.IsComplete, Is.False);
+                Assert.That(ChecksumVerifier.Verify(Target).Select(p => p.File), Is.EqualTo(new[] { RepackManifest.File }), "what is there is right, and known not to be all");
+            }
+
+            Assert.That(drive.Created.Where(finished.Contains), Is.Empty, "nothing is written twice");
+            finished = [.. RepackManifest.TryRead(Target)!.Written.Keys];
+            Assert.That(++runs, Is.LessThan(1000));
+        }
+
+        Assert.That(RepackManifest.TryRead(Target)!.IsComplete);
+        Assert.That(RepackFolders.Tensors(Target), Is.EquivalentTo(RepackFolders.Tensors(Source)));
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void A_run_on_a_finished_target_writes_nothing()
+    {
+        RepackFolders.Repack(Source, Target);
+        var drive = new FaultyDrive();
+        Assert.That(RepackFolders.Repack(Source, Target, drive), Has.Property(nameof(RepackResult.Written)).Zero);
+        Assert.That(drive.Created, Is.Empty);
+    }
+
+    [Test]
+    public void What_a_killed_run_left_is_replaced()
+    {
+        Interrupt("config.json");
+        File.WriteAllText(Path.Combine(Target, "config.json.unfinished"), "half");
+        RepackFolders.Repack(Source, Target);
+        Assert.That(Directory.GetFiles(Target, "*.unfinished"), Is.Empty);
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void A_byte_that_comes_back_wrong_fails_the_run_by_its_tensor_and_the_file_is_not_taken_for_whole()
+    {
+        RepackSource source = RepackSource.Open(Source);
+        TargetFile file = RepackPlan.Of(source).Files[1];
+        TensorEntry tensor = file.Tensors[7];
+        var drive = new FaultyDrive { FlippedFile = file.Name, FlippedByte = tensor.Offset + 1 };
+        CheckpointException error = Assert.Throws<CheckpointException>(() => RepackFolders.Repack(Source, Target, drive))!;
+        Assert.That(error.Tensor, Is.EqualTo(tensor.Name));
+        Assert.That(error.Message, Does.Contain("read back").And.Contain(file.Name));
+        Assert.That(File.Exists(Path.Combine(Target, file.Name)), Is.False);
+        Assert.That(Directory.GetFiles(Target, "*.unfinished"), Is.Empty);
+
+        drive.FlippedByte = 9;
+        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.TypeOf<CheckpointException>().With.Message.Contains("checksum"), "in the header");
+        RepackFolders.Repack(Source, Target);
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void A_shard_that_is_damaged_later_is_found_and_written_again_once_it_is_deleted()
+    {
+        RepackFolders.Repack(Source, Target);
+        TensorEntry tensor = RepackPlan.Of(RepackSource.Open(Source)).Files[2].Tensors[^1];
+        string shard = Path.Combine(Target, RepackPlan.Of(RepackSource.Open(Source)).Files[2].Name);
+        RepackFolders.FlipByte(shard, tensor.Offset);
+        VerificationProblem problem = ChecksumVerifier.Verify(Target).Single();
+        Assert.That((problem.File, problem.Tensor), Is.EqualTo((Path.GetFileName(shard), tensor.Name)));
+
+        File.Delete(shard);
+        Assert.That(ChecksumVerifier.Verify(Target).Single().File, Is.EqualTo(Path.GetFileName(shard)));
+        Assert.That(RepackFolders.Repack(Source, Target).Written, Is.EqualTo(1));
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void A_shard_that_was_cut_or_has_another_header_is_written_again()
+    {
+        RepackFolders.Repack(Source, Target);
+        string[] shards = Directory.GetFiles(Target, "*.safetensors");
+        RepackFolders.FlipByte(shards[0], 20);
+        using (var stream = new FileStream(shards[1], FileMode.Open))
+        {
+            stream.SetLength(stream.Length - 1);
+        }
+
+        Assert.That(ChecksumVerifier.Verify(Target), Has.Count.EqualTo(2));
+        Assert.That(RepackFolders.Repack(Source, Target).Written, Is.EqualTo(2));
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void A_drive_that_fills_up_costs_one_file_and_not_those_before([Values(1_000, 1_500_000, 3_000_000)] long capacity)
+    {
+        var drive = new FaultyDrive { Capacity = capacity };
+        IOException error = Assert.Throws<IOException>(() => RepackFolders.Repack(Source, Target, drive))!;
+        Assert.That(error.Message, Does.Contain("No space left").And.Contain(Target).And.Contain("run again"));
+        Assert.That(Directory.GetFiles(Target, "*.unfinished"), Is.Empty);
+        int kept = RepackManifest.TryRead(Target)!.Written.Count;
+        Assert.That(RepackFolders.Repack(Source, Target).Kept, Is.EqualTo(kept));
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void Nothing_is_written_where_the_space_does_not_suffice()
+    {
+        var drive = new FaultyDrive { Free = 100_000 };
+        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.InstanceOf<IOException>().With.Message.Contains("0.0 GB free"));
+        Assert.That(drive.Created, Is.Empty);
+
+        // Only what is missing needs space.
+        Interrupt("config.json");
+        drive.Free = 50_000_000;
+        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.Nothing);
+    }
+
+    [Test]
+    public void A_source_that_changes_between_two_runs_is_refused([Values("config.json", "model-00002-of-00003.safetensors")] string file)
+    {
+        Interrupt("tiktoken.model");
+        File.SetLastWriteTimeUtc(Path.Combine(Source, file), DateTime.UtcNow.AddMinutes(-7));
+        CheckpointException error = Assert.Throws<CheckpointException>(() => RepackFolders.Repack(Source, Target))!;
+        Assert.That(error.Message, Does.Contain(file).And.Contain("has changed"));
+    }
+
+    [Test]
+    public void A_file_that_comes_or_goes_between_two_runs_is_refused()
+    {
+        Interrupt("tiktoken.model");
+        string file = Path.Combine(Source, "chat_template.jinja");
+        File.WriteAllText(file, "new");
+        Assert.That(() => RepackFolders.Repack(Source, Target), Throws.TypeOf<CheckpointException>().With.Message.Contains("was not there"));
+        File.Delete(file);
+        File.Delete(Path.Combine(Source, "generation_config.json"));
+        Assert.That(() => RepackFolders.Repack(Source, Target), Throws.TypeOf<CheckpointException>().With.Message.Contains("is not any more"));
+    }
+
+    [Test]
+    public void A_source_that_changes_during_a_run_fails_it()
+    {
+        string shard = Path.Combine(Source, "model-00001-of-00003.safetensors");
+        var drive = new FaultyDrive { OnCreate = name => Change(name, ShardIndex.File, () => File.SetLastWriteTimeUtc(shard, DateTime.UtcNow.AddMinutes(3))) };
+        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.TypeOf<CheckpointException>().With.Message.Contains("has changed"));
+        Assert.That(RepackManifest.TryRead(Target)!.IsComplete, Is.False);
+        Directory.Delete(Target, recursive: true);
+
+        drive.OnCreate = name => Change(name, "model-00002-of-", () =>
+        {
+            using var stream = new FileStream(Path.Combine(Source, "model-00002-of-00003.safetensors"), FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+            stream.SetLength(stream.Length / 2);
+        });
+        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.TypeOf<CheckpointException>().With.Message.Contains("changed"));
+
+        static void Change(string name, string at, Action change)
+        {
+            if (name.StartsWith(at, StringComparison.Ordinal))
+            {
+                change();
+            }
+        }
+    }
+
+    [Test]
+    public void Targets_that_could_cost_somebody_files_are_refused()
+    {
+        string plain = Path.Combine(_folder, "plain");
+        Directory.CreateDirectory(plain);
+        File.WriteAllText(Path.Combine(plain, "letter.txt"), "dear");
+        string link = Path.Combine(_folder, "link");
+        Directory.CreateSymbolicLink(link, Source);
+        foreach (string target in new[] { Source, Source + Path.DirectorySeparatorChar, Path.Combine(Source, "inner"), Path.Combine(Source, "..", "source"), link, Path.Combine(link, "inner"), plain, Path.Combine(plain, "letter.txt") })
+        {
+            Assert.That(() => RepackFolders.Repack(Source, target), Throws.ArgumentException, target);
+        }
+
+        Assert.That(Directory.GetFileSystemEntries(plain), Has.Length.EqualTo(1));
+        Assert.That(Directory.Exists(Path.Combine(Source, "inner")), Is.False);
+    }
+
+    [Test]
+    public void Two_runs_do_not_write_to_one_target()
+    {
+        var drive = new FaultyDrive();
+        drive.OnCreate = _ =>
+        {
+            drive.OnCreate = null;
+            Assert.That(() => RepackFolders.Repack(Source, Target), Throws.InstanceOf<IOException>().With.Message.Contains("Another run"));
+        };
+        RepackFolders.Repack(Source, Target, drive);
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [TestCase("")]
+    [TestCase("{")]
+    [TestCase("[]")]
+    [TestCase("""{"format":2}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[{"name":"a","bytes":1,"written":"yesterday"}],"files":[]}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[],"files":[{"name":"../../etc/passwd","bytes":1,"checksum":"00"}]}""")]
+    public void A_damaged_journal_is_an_error_that_says_so(string text)
+    {
+        Directory.CreateDirectory(Target);
+        File.WriteAllText(Path.Combine(Target, RepackManifest.File), text);
+        Assert.That(() => RepackFolders.Repack(Source, Target), Throws.TypeOf<CheckpointException>().With.Message.Contains(RepackManifest.File));
+    }
+
+    /// <summary>Ends a run when it begins a file.</summary>
+    private void Interrupt(string file)
+    {
+        using var cancel = new CancellationTokenSource();
+        var progress = new Reports(p =>
+        {
+            if (p.File == file)
+            {
+                cancel.Cancel();
+            }
+        });
+        Assert.That(() => RepackFolders.Repack(Source, Target, null, progress, cancel.Token), Throws.InstanceOf<OperationCanceledException>());
+    }
+
+    private sealed class Reports(Action<RepackProgress> use) : IProgress<RepackProgress>
+    {
+        public void Report(RepackProgress value) => use(value);
+    }
+}

@@ -1,0 +1,119 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Tests.Model;
+
+namespace KimiCpu.Tests.Checkpoints.Repack;
+
+/// <summary>Repacked checkpoints hold what their source holds, to the bit, and the source stays as it is.</summary>
+[TestFixture]
+internal sealed class RepackerTests
+{
+    private string _folder = "";
+
+    private string Target => Path.Combine(_folder, "target");
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public void Every_tensor_and_every_other_file_is_that_of_the_source([ValueSource(typeof(RepackFolders), nameof(RepackFolders.Checkpoints))] string checkpoint)
+    {
+        string source = RepackFolders.PathOf(checkpoint);
+        Dictionary<string, string> before = RepackFolders.Files(source);
+        RepackResult result = RepackFolders.Repack(source, Target);
+
+        Assert.That(RepackFolders.Tensors(Target), Is.EquivalentTo(RepackFolders.Tensors(source)));
+        Assert.That(RepackFolders.Files(source), Is.EquivalentTo(before), "the source is never written to");
+        Dictionary<string, string> after = RepackFolders.Files(Target);
+        Assert.That(before.Where(f => !f.Key.Contains("model.safetensors") && !f.Key.EndsWith(".safetensors")), Is.SubsetOf(after));
+        Assert.That(after.Keys.Where(f => f.Contains("unfinished") || f.EndsWith(".lock")), Is.Empty);
+        Assert.That(result.Written, Is.EqualTo(after.Count - 1), "all but the manifest");
+        Assert.That(CheckpointVerifier.Verify(Target).Problems, Is.Empty);
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void Logits_are_those_of_the_source_to_the_bit_mapped_and_from_slots([ValueSource(typeof(RepackFolders), nameof(RepackFolders.Checkpoints))] string checkpoint)
+    {
+        string source = RepackFolders.PathOf(checkpoint);
+        RepackFolders.Repack(source, Target);
+        using var original = new ModelUnderTest(source, Backend.CpuFast);
+        var random = new Random(5);
+        int[] tokens = [.. Enumerable.Range(0, 24).Select(_ => random.Next(original.Vocabulary))];
+        float[] expected = original.Logits(tokens, 9, 1);
+        using (var mapped = new ModelUnderTest(Target, Backend.CpuFast))
+        {
+            Assert.That(mapped.Logits(tokens, 9, 1), Is.EqualTo(expected));
+        }
+
+        using var tiered = new ModelUnderTest(Target, Backend.CpuFast, slotBytes: 200_000);
+        Assert.That(tiered.Logits(tokens, 9, 1), Is.EqualTo(expected));
+        Assert.That(tiered.Store.DriveBytesRead, Is.Positive);
+    }
+
+    [Test]
+    public void Headers_say_for_whom_the_tensors_are_and_data_begin_aligned()
+    {
+        RepackFolders.Repack(RepackFolders.PathOf("tiny-k25"), Target);
+        var files = new FolderCheckpointFiles(Target);
+        foreach (string shard in ShardIndex.Read(files).Shards)
+        {
+            var metadata = new Dictionary<string, string>();
+            List<TensorEntry> tensors = SafetensorsHeader.Read(files, shard, 0, metadata);
+            Assert.That(metadata, Does.ContainKey("format").WithValue("pt"));
+            Assert.That(tensors.Min(t => t.Offset) % RepackPlan.Alignment, Is.Zero);
+        }
+    }
+
+    [Test]
+    public void Folders_inside_are_copied_and_hidden_ones_and_unlisted_weights_are_not()
+    {
+        string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
+        foreach (string name in new[] { "docs/deploy.md", ".cache/download.json", "empty.txt", "other.safetensors", ".gitattributes" })
+        {
+            string path = Path.Combine(source, name);
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            File.WriteAllText(path, name == "empty.txt" ? "" : name);
+        }
+
+        RepackFolders.Repack(source, Target);
+        string[] files = [.. RepackFolders.Files(Target).Keys.Select(f => f.Replace('\\', '/'))];
+        Assert.That(files, Does.Contain("docs/deploy.md").And.Contain("empty.txt"));
+        Assert.That(files.Where(f => f.StartsWith('.') || f == "other.safetensors"), Is.Empty);
+        Assert.That(RepackSource.Open(source).LeftOut, Is.EqualTo(new[] { "other.safetensors" }));
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void A_source_of_links_into_a_cache_is_repacked()
+    {
+        string source = Path.Combine(_folder, "snapshot");
+        Directory.CreateDirectory(source);
+        foreach (string file in Directory.GetFiles(RepackFolders.PathOf("tiny-fp8")))
+        {
+            File.CreateSymbolicLink(Path.Combine(source, Path.GetFileName(file)), file);
+        }
+
+        RepackFolders.Repack(source, Target);
+        Assert.That(RepackFolders.Tensors(Target), Is.EquivalentTo(RepackFolders.Tensors(source)));
+        Assert.That(new FileInfo(Path.Combine(Target, "config.json")).LinkTarget, Is.Null, "a copy, no link");
+    }
+
+    [Test]
+    public void A_repacked_checkpoint_can_be_repacked_to_the_same_bytes()
+    {
+        RepackFolders.Repack(RepackFolders.PathOf("tiny-int4"), Target);
+        string again = Path.Combine(_folder, "again");
+        RepackFolders.Repack(Target, again);
+        Dictionary<string, string> first = RepackFolders.Files(Target);
+        Dictionary<string, string> second = RepackFolders.Files(again);
+        first.Remove(RepackManifest.File);
+        second.Remove(RepackManifest.File);
+        Assert.That(second, Is.EquivalentTo(first));
+    }
+}

@@ -1,0 +1,133 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Cli;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Tests.Checkpoints.Repack;
+
+namespace KimiCpu.Tests.Cli;
+
+/// <summary><c>kimi repack</c> and <c>kimi verify --checksums</c> as users see them.</summary>
+[TestFixture]
+internal sealed class RepackCommandTests
+{
+    private static readonly string s_fixture = RepackFolders.PathOf("tiny-k25");
+
+    private string _folder = "";
+
+    private string Target => Path.Combine(_folder, "target");
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public async Task Without_a_target_it_says_what_would_be_gained()
+    {
+        (int code, string output, string error) = await Run("repack", s_fixture);
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(output, Does.Contain("routed experts of").And.Contain("reads (least / mean / most)").And.Contain("1 / 1.00 / 1").And.Contain("kimi repack SOURCE TARGET"));
+    }
+
+    [Test]
+    public async Task A_checkpoint_is_repacked_once_and_verified()
+    {
+        (int code, string output, string error) = await Run("repack", s_fixture, Target, "--force");
+        Assert.That(code, Is.Zero, error);
+        Assert.That(output, Does.Contain("Writing ").And.Contain("written, read back and found the same"));
+        Assert.That(error, Does.Contain(".safetensors (1 of ").And.Contain("written and read back in"));
+        Assert.That(RepackFolders.Tensors(Target), Is.EquivalentTo(RepackFolders.Tensors(s_fixture)));
+
+        (code, output, error) = await Run("repack", s_fixture, Target);
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(output, Does.Contain("is complete already"));
+
+        (code, output, error) = await Run("verify", Target, "--checksums");
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(output, Does.StartWith("Whole: "));
+
+        string shard = Directory.GetFiles(Target, "*.safetensors").Order().Last();
+        RepackFolders.FlipByte(shard, new FileInfo(shard).Length - 1);
+        Assert.That((await Run("verify", Target)).Code, Is.Zero, "headers alone do not show it");
+        (code, output, _) = await Run("verify", Target, "--checksums");
+        Assert.That(code, Is.EqualTo(1));
+        Assert.That(output, Does.Contain("not those that were read from the source").And.Contain($"Delete these files and run `kimi repack` again: {Path.GetFileName(shard)}"));
+    }
+
+    [Test]
+    public async Task Where_little_is_gained_nothing_is_written_unless_forced()
+    {
+        Assert.That((await Run("repack", s_fixture, Target, "--force")).Code, Is.Zero);
+        string again = Path.Combine(_folder, "again");
+        (int code, string output, _) = await Run("repack", Target, again);
+        Assert.That(code, Is.Zero);
+        Assert.That(output, Does.Contain("Nothing is written").And.Contain("--force"));
+        Assert.That(Directory.Exists(again), Is.False);
+    }
+
+    [Test]
+    public async Task Wrong_targets_are_wrong_usage()
+    {
+        foreach (string target in new[] { s_fixture, Path.Combine(s_fixture, "inner") })
+        {
+            (int code, string output, string error) = await Run("repack", s_fixture, target);
+            Assert.That((code, output), Is.EqualTo((2, "")));
+            Assert.That(error, Does.Contain("source"));
+        }
+
+        (int without, _, string message) = await Run("verify", s_fixture, "--checksums");
+        Assert.That(without, Is.EqualTo(2));
+        Assert.That(message, Does.Contain(RepackManifest.File));
+    }
+
+    [Test]
+    public async Task A_cancelled_run_says_how_it_goes_on()
+    {
+        var output = new StringWriter();
+        using var cancel = new CancellationTokenSource();
+        var error = new CancellingWriter(cancel, "(2 of ");
+        int code = await KimiCommand.RunAsync(["repack", s_fixture, Target, "--force"], new CliStreams(Stream.Null, output, error, IsTerminal: false), cancel);
+        Assert.That(code, Is.EqualTo(130));
+        Assert.That(error.ToString(), Does.Contain("the same command goes on").And.Contain("Cancelled."));
+
+        (code, string second, string lines) = await Run("repack", s_fixture, Target);
+        Assert.That(code, Is.Zero, lines);
+        Assert.That(second, Does.Contain("are there from an earlier run"));
+        Assert.That(lines, Does.Not.Contain("(1 of "));
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    [Test]
+    public void The_line_shows_bytes_rate_and_time_left()
+    {
+        var progress = new RepackProgress("model-00003-of-00062.safetensors", 3, 70, IsChecking: false, 4_210_000_000, 9_510_000_000, 25_000_000_000, 1_188_000_000_000);
+        Assert.That(
+            RepackLine.Text(progress, TimeSpan.FromSeconds(4.5), TimeSpan.FromSeconds(30)),
+            Is.EqualTo("model-00003-of-00062.safetensors (3 of 70): written 4.21 of 9.51 GB, 0.94 GB/s; 2 % of all, 23 min 15 s left"));
+    }
+
+    private static async Task<(int Code, string Output, string Error)> Run(params string[] args)
+    {
+        using var source = new CancellationTokenSource();
+        var output = new StringWriter();
+        var error = new StringWriter();
+        int code = await KimiCommand.RunAsync(args, new CliStreams(Stream.Null, output, error, IsTerminal: false), source);
+        return (code, output.ToString(), error.ToString());
+    }
+
+    /// <summary>Cancels when it is told something.</summary>
+    private sealed class CancellingWriter(CancellationTokenSource cancel, string at) : StringWriter
+    {
+        public override void WriteLine(string? value)
+        {
+            base.WriteLine(value);
+            if (value?.Contains(at, StringComparison.Ordinal) == true)
+            {
+                cancel.Cancel();
+            }
+        }
+    }
+}

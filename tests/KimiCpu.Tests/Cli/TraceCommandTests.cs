@@ -1,0 +1,121 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+using KimiCpu.Cli;
+using KimiCpu.Cli.Routing;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Tests.Cli;
+
+[TestFixture]
+internal sealed class TraceCommandTests
+{
+    private string _folder = null!;
+
+    private string TraceFile => Path.Combine(_folder, "a.trace");
+
+    [SetUp]
+    public void MakeFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public async Task Trace_of_a_model_is_simulated()
+    {
+        (int code, string output, string error) = await Run("trace", "--prompt", "ROMEO:\n", "-n", "30", "--ignore-eos", "--seed", "3", "-o", TraceFile);
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(output, Does.Contain("30 generated"));
+        var trace = RoutingTrace.Read(TraceFile);
+        Assert.That(trace.Steps, Has.Count.EqualTo(31));
+        Assert.That((trace.Header.ExpertBytes, trace.Header.MoeLayers.Count, trace.Header.ModelName), Is.EqualTo((55_296L, 5, "kimi-nano")));
+        Assert.That(trace.Steps.SelectMany(s => Enumerable.Range(0, 5).Select(l => s.ExpertsOf(l)[..4].ToArray().Distinct().Count())), Has.All.EqualTo(4));
+
+        string chart = Path.Combine(_folder, "a.svg");
+        (code, output, _) = await Run("simulate", TraceFile, "--slots", "20,60", "--json", "--look-ahead", "--chart", chart);
+        Assert.That(code, Is.Zero);
+        using JsonDocument json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("tokens").GetInt32(), Is.EqualTo(30));
+        Assert.That(json.RootElement.GetProperty("look_ahead_recall").GetDouble(), Is.InRange(0.6, 1));
+        Assert.That(json.RootElement.GetProperty("skew").GetArrayLength(), Is.EqualTo(5));
+        Assert.That(json.RootElement.GetProperty("results").GetArrayLength(), Is.EqualTo(2 * 5));
+        Assert.That(File.ReadAllText(chart), Does.StartWith("<svg"));
+        (_, string table, _) = await Run("simulate", TraceFile, "--memory", "2MB,100GB", "--policy", "lru,lfu:50");
+        Assert.That(table, Does.Contain("lfu:50").And.Contain("belady").And.Contain("hit rate"));
+    }
+
+    [Test]
+    public async Task Same_seed_makes_the_same_trace()
+    {
+        string other = Path.Combine(_folder, "b.trace");
+        foreach (string file in new[] { TraceFile, other })
+        {
+            await Run("trace", "--prompt", "ROMEO:\n", "-n", "10", "--seed", "3", "--temperature", "1", "-o", file);
+        }
+
+        Assert.That(File.ReadAllBytes(other), Is.EqualTo(File.ReadAllBytes(TraceFile)));
+    }
+
+    [Test]
+    public async Task Synthetic_trace_needs_no_model()
+    {
+        (int code, string output, _) = await Run("trace", "--synthetic", "zipf:0.8", "--layers", "3", "--experts", "20", "--topk", "2", "-n", "40", "--recall", "0.9", "--locality", "0.3", "--seed", "1", "-o", TraceFile);
+        Assert.That((code, output), Is.EqualTo((0, $"40 made-up tokens in {TraceFile} ({new FileInfo(TraceFile).Length} bytes){Environment.NewLine}")));
+        (code, output, _) = await Run("simulate", TraceFile, "--look-ahead", "--warmup", "10");
+        Assert.That(code, Is.Zero);
+        Assert.That(output, Does.Contain("30 tokens counted").And.Contain("foreseen"));
+    }
+
+    [TestCase("trace", "--synthetic", "pareto:1", "-o", "x")]
+    [TestCase("trace", "--synthetic", "zipf:-1", "-o", "x")]
+    [TestCase("trace", "--synthetic", "flat", "--topk", "999", "-o", "x")]
+    [TestCase("trace", "--synthetic", "flat", "--locality", "2", "-o", "x")]
+    [TestCase("trace", "--synthetic", "flat", "--prompt", "a", "-o", "x")]
+    [TestCase("trace", "--prompt", "a", "--file", "b", "-o", "x")]
+    [TestCase("trace", "--prompt", "", "-o", "x")]
+    [TestCase("trace", "--prompt", "a", "--chunk", "0", "-o", "x")]
+    [TestCase("trace", "--prompt", "a", "--temperature", "-1", "-o", "x")]
+    [TestCase("trace", "--prompt", "a")]
+    public async Task Wrong_usage_is_explained(params string[] args)
+    {
+        (int code, string output, string error) = await Run(args);
+        Assert.That((code, output), Is.EqualTo((2, "")));
+        Assert.That(error, Is.Not.Empty);
+        Assert.That(File.Exists("x"), Is.False);
+    }
+
+    [TestCase("--policy", "fifo")]
+    [TestCase("--slots", "0")]
+    [TestCase("--slots", "12,x")]
+    [TestCase("--memory", "12 parsecs")]
+    [TestCase("--memory", "1KB")]
+    [TestCase("--look-ahead")]
+    [TestCase("--warmup", "5")]
+    [TestCase("--slots", "1", "--memory", "1GB")]
+    public async Task Simulate_refuses_what_makes_no_sense(params string[] args)
+    {
+        await Run("trace", "--synthetic", "flat", "--layers", "2", "--experts", "9", "--topk", "2", "-n", "5", "-o", TraceFile);
+        (int code, string output, string error) = await Run(["simulate", TraceFile, .. args]);
+        Assert.That((code, output), Is.EqualTo((2, "")));
+        Assert.That(error, Is.Not.Empty);
+    }
+
+    [Test]
+    public async Task A_file_that_is_no_trace_fails()
+    {
+        File.WriteAllText(TraceFile, "no trace");
+        Assert.That(await Run("simulate", TraceFile), Is.EqualTo((1, "", $"'{TraceFile}': This is no routing trace: it does not begin like one. `kimi trace` records them.{Environment.NewLine}")));
+        Assert.That((await Run("simulate", TraceFile + "x")).Code, Is.EqualTo(1));
+    }
+
+    private static async Task<(int Code, string Output, string Error)> Run(params string[] args)
+    {
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        using var cancellation = new CancellationTokenSource();
+        int code = await KimiCommand.RunAsync(args, new CliStreams(new MemoryStream(Encoding.UTF8.GetBytes("")), output, error, IsTerminal: false), cancellation);
+        return (code, output.ToString(), error.ToString());
+    }
+}

@@ -1,0 +1,94 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Tests.Cuda.Simulation;
+
+namespace KimiCpu.Tests.Cuda.Driver;
+
+/// <summary>The binding's checks and messages, over the simulated driver.</summary>
+[TestFixture]
+internal sealed class CudaContextTests
+{
+    [Test]
+    public void A_driver_that_lacks_a_function_is_too_old() =>
+        Assert.That(() => DriverTable.From(name => name == "cuGraphLaunch" ? 0 : 1), Throws.TypeOf<CudaException>().With.Message.Contains("cuGraphLaunch").And.Message.Contains("525"));
+
+    [Test]
+    public void Every_function_of_the_table_is_filled()
+    {
+        int asked = 0;
+        DriverTable.From(_ => ++asked);
+        Assert.That(asked, Is.EqualTo(typeof(DriverTable).GetFields().Length));
+    }
+
+    [Test]
+    public void What_a_GPU_or_driver_lacks_is_said_before_anything_is_made()
+    {
+        Assert.That(() => Open(new SimulatedDriver { Version = 11030 }), Throws.TypeOf<CudaException>().With.Message.Contains("CUDA 11.3; 11.4"));
+        Assert.That(() => Open(new SimulatedDriver { ComputeCapability = (7, 5) }), Throws.TypeOf<CudaException>().With.Message.Contains("compute capability 7.5; 8.0"));
+        Assert.That(() => Open(new SimulatedDriver { DeviceCount = 0 }), Throws.TypeOf<CudaException>().With.Message.Contains("CUDA_VISIBLE_DEVICES"));
+        Assert.That(() => Open(new SimulatedDriver { DeviceCount = 2 }, ordinal: 2), Throws.TypeOf<CudaException>().With.Message.Contains("GPU 2 does not exist; there are 2"));
+        Assert.That(() => Open(new SimulatedDriver { FailingFunction = "cuInit", Failure = CUResult.ErrorNoDevice }), Throws.TypeOf<CudaException>().With.Message.Contains("cuInit failed with CUDA error 100"));
+
+        static void Open(SimulatedDriver driver, int ordinal = 0)
+        {
+            using (driver)
+            {
+                try
+                {
+                    new CudaContext(driver.Table, ordinal).Dispose();
+                }
+                finally
+                {
+                    Assert.That(driver.LiveObjects, Is.Zero);
+                }
+            }
+        }
+    }
+
+    [Test]
+    public void A_module_that_is_not_understood_brings_the_translators_words()
+    {
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0);
+        Assert.That(() => new CudaModule(context, ".version 7.4\nnonsense\0"u8), Throws.TypeOf<CudaException>().With.Message.Contains("The translator said: line 2: `nonsense`"));
+    }
+
+    /// <summary>The copy reads its source when it runs, not when it is asked for.</summary>
+    [Test]
+    public unsafe void Streams_are_lazy_and_recordings_run_when_they_are_launched()
+    {
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0);
+        using var stream = new CudaStream(context);
+        using var host = new CudaPageLockedHostMemory<int>(context, 2);
+        using var device = new CudaDeviceVariable<int>(context, 1);
+        using CudaGraphExec graph = CudaGraphExec.Capture(context, stream, () =>
+        {
+            stream.CopyToDevice(device.DevicePointer, host.Pointer, sizeof(int));
+            stream.CopyToHost(host.Pointer + 1, device.DevicePointer, sizeof(int));
+        });
+        stream.Synchronize();
+        Assert.That(host.Span[1], Is.Zero);
+        host.Span[0] = 1;
+        graph.Launch(stream);
+        host.Span[0] = 2;
+        Assert.That(stream.IsDone(), Is.False);
+        stream.Synchronize();
+        Assert.That(host.Span[1], Is.EqualTo(2));
+    }
+
+    [Test]
+    public void Copies_outside_an_allocation_lose_the_GPU()
+    {
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0);
+        using var stream = new CudaStream(context);
+        using var device = new CudaDeviceVariable<int>(context, 4);
+        stream.Clear(device.DevicePointer, 17);
+        Assert.That(stream.Synchronize, Throws.TypeOf<GpuLostException>().With.Message.Contains("cuStreamSynchronize"));
+        Assert.That((context.IsLost, driver.Fault), Is.EqualTo((true, driver.Fault)));
+        Assert.That(driver.Fault, Does.Contain("17 bytes"));
+    }
+}

@@ -1,0 +1,284 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Compute.Reference;
+using KimiCpu.Cuda;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Memory;
+using KimiCpu.Model;
+using KimiCpu.Tests.Cuda.Simulation;
+using KimiCpu.Tests.Model;
+using KimiCpu.Weights;
+
+namespace KimiCpu.Tests.Cuda.HotPath;
+
+/// <summary>Whole tiny models: the hot path's shipped kernels over the simulated driver, the routed experts by the reference.</summary>
+[TestFixture]
+internal sealed class CudaHotPathTests
+{
+    /// <summary>
+    /// Queries and cache are rounded to BF16 and everything else is not, so this is nearer to the reference than the CPU's fast path.
+    /// Rounding may still choose another expert where two are about as good, except in tiny-steady.
+    /// </summary>
+    [Test]
+    public void Logits_agree_with_the_goldens([ValueSource(typeof(Golden), nameof(Golden.Checkpoints))] string checkpoint)
+    {
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint(checkpoint));
+        foreach (Golden golden in Golden.Load(checkpoint).Where(g => g.Tokens.Length <= 40).Take(2))
+        {
+            float[] all = model.Logits(golden.Tokens);
+            float[] logits = [.. golden.LogitPositions.SelectMany(p => all.AsSpan(p * model.Vocabulary, model.Vocabulary).ToArray())];
+            Agreement agreement = Agreement.Of(golden.Logits, logits, model.Vocabulary);
+            TestContext.Out.WriteLine($"{checkpoint} {golden.Name}: {agreement}");
+            Assert.That(agreement.MedianCosine, Is.GreaterThanOrEqualTo(0.999), golden.Name);
+            if (checkpoint == "tiny-steady")
+            {
+                Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999), golden.Name);
+            }
+        }
+    }
+
+    [Test]
+    public void Graphs_and_other_chunks_give_the_same_bits()
+    {
+        int[] tokens = [.. Enumerable.Range(3, 21)];
+        using var driver = new SimulatedDriver();
+        float[] eager;
+        using (var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), useGraphs: false))
+        {
+            eager = model.Logits(tokens);
+            Assert.That(model.Logits(tokens, 5), Is.EqualTo(eager));
+            Assert.That(model.HotPath.GraphCount, Is.Zero);
+        }
+
+        using (var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4")))
+        {
+            Assert.That(model.Logits(tokens, 7), Is.EqualTo(eager));
+            int recorded = model.HotPath.GraphCount;
+            Assert.That(model.Logits(tokens, 7), Is.EqualTo(eager));
+
+            // An attention segment for every layer, a shared one for every MoE layer, and the last layer's end.
+            Assert.That(recorded, Is.EqualTo(model.HotPath.GraphCount).And.EqualTo(4 + 3 + 1));
+        }
+
+        Assert.That(driver.LiveObjects, Is.Zero);
+    }
+
+    [Test]
+    public void No_call_of_a_layer_waits()
+    {
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"));
+        model.Logits([1, 2, 3], 1);
+        int Waits() => driver.CallsOf.GetValueOrDefault("cuStreamSynchronize");
+        int before = Waits();
+        model.Logits([1, 2, 3], 1);
+        Assert.That(Waits() - before, Is.EqualTo(3), "one for the logits of each of three passes");
+    }
+
+    [Test]
+    public void Pages_are_read_written_and_copied_as_on_the_CPU()
+    {
+        int[] tokens = [.. Enumerable.Range(1, 70)];
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint("tiny-qproj"));
+        using KvSequence sequence = model.Cache.CreateSequence();
+        model.Step(sequence, tokens);
+        long perToken = model.HotPath.BytesPerPage / KvPage.Tokens;
+        int page = sequence.Pages.Span[1];
+        var bytes = new byte[6 * perToken];
+        model.HotPath.ReadPage(page, 6, bytes);
+        model.HotPath.CopyPage(page, 5);
+        var copied = new byte[bytes.Length];
+        model.HotPath.ReadPage(5, 6, copied);
+        Assert.That(copied, Is.EqualTo(bytes));
+        model.HotPath.WritePage(7, 6, bytes);
+        model.HotPath.ReadPage(7, 6, copied);
+        Assert.That(copied, Is.EqualTo(bytes));
+
+        // The reference has the same latents, not yet rounded.
+        using var reference = new ReferenceHotPath(model.Weights);
+        using var experts = new ReferenceExperts(model.Weights);
+        reference.ReservePages(2);
+        var batch = new RaggedBatch();
+        batch.Add(tokens, 0, new[] { 0, 1 }, LogitsWanted.None);
+        new ForwardPass(model.Weights, reference, experts).Run(batch, []);
+        var exact = new byte[bytes.Length * 2];
+        reference.ReadPage(1, 6, exact);
+        ReadOnlySpan<float> expected = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(exact);
+        ReadOnlySpan<ushort> actual = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ushort>(bytes);
+        for (int i = 0; i < actual.Length; i++)
+        {
+            Assert.That(BFloat16.ToSingle(actual[i]), Is.EqualTo(expected[i]).Within(0.02 * Math.Max(1, Math.Abs(expected[i]))));
+        }
+    }
+
+    [Test]
+    public void A_NaN_is_reported_with_its_layer_and_row()
+    {
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"));
+        model.Experts = new PoisonedExperts(model.Weights, layer: 2, row: 1);
+        using KvSequence sequence = model.Cache.CreateSequence();
+        model.Step(sequence, [1, 2, 3]);
+
+        // Row 2 sees row 1 in the next layer's attention; row 0 does not.
+        Assert.That(Enumerable.Range(0, 3).Select(model.HotPath.NonFiniteLayer), Is.EqualTo(new[] { -1, 2, 3 }));
+    }
+
+    [Test]
+    public void Every_call_that_fails_fails_clearly_and_leaks_nothing()
+    {
+        int last;
+        using (var sound = new SimulatedDriver())
+        {
+            last = Run(sound);
+            Assert.That(sound.LiveObjects, Is.Zero);
+        }
+
+        foreach (CUResult failure in new[] { CUResult.ErrorUnknown, CUResult.ErrorIllegalAddress })
+        {
+            // Copies of weights are many and alike.
+            for (int call = 1; call <= last; call += call < 60 || call > last - 150 ? 1 : 23)
+            {
+                using var driver = new SimulatedDriver { FailingCall = call, Failure = failure };
+                Assert.That(() => { Run(driver); }, Throws.InstanceOf<CudaException>().With.Message.Matches("cu[A-Z]\\w+ failed with CUDA error"), $"call {call}");
+                Assert.That(driver.LiveObjects, Is.Zero, $"call {call}");
+            }
+        }
+
+        // What is given back at the end may fail in silence.
+        static int Run(SimulatedDriver driver)
+        {
+            using var model = new GpuModel(driver, Repository.Checkpoint("tiny-qproj"));
+            model.Logits([1, 2, 3], 2);
+            return driver.Calls;
+        }
+    }
+
+    [Test]
+    public void A_GPU_that_hangs_or_dies_is_lost_and_says_so_from_then_on()
+    {
+        using var driver = new SimulatedDriver();
+        using (var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), patience: TimeSpan.FromMilliseconds(1)))
+        {
+            driver.Hangs = true;
+            Assert.That(() => model.Logits([1, 2]), Throws.TypeOf<GpuLostException>().With.Message.Contains("layer 1"));
+            driver.Hangs = false;
+            Assert.That(() => model.Logits([1, 2]), Throws.TypeOf<GpuLostException>().With.Message.Contains("lost by an earlier error"));
+        }
+
+        Assert.That(driver.LiveObjects, Is.Zero);
+    }
+
+    [Test]
+    public void Too_little_memory_steps_down_and_then_refuses_with_the_table()
+    {
+        // tiny-int4 with its work and a few pages takes about 5 MB; its weights about 2 MB in BF16.
+        long weights;
+        long work;
+        using (var plenty = new SimulatedDriver())
+        using (var model = new GpuModel(plenty, Repository.Checkpoint("tiny-int4")))
+        {
+            Assert.That(model.Plan.Weights.SmallHead, Is.False);
+            (weights, work) = (model.Plan.WeightBytes, model.Plan.WorkspaceBytes);
+        }
+
+        using (var tight = new SimulatedDriver { TotalBytes = work + weights + (300 << 10) })
+        using (var model = new GpuModel(tight, Repository.Checkpoint("tiny-int4"), contextTokens: 1500))
+        {
+            Assert.That(model.Plan.Weights.SmallHead, Is.True);
+            Assert.That(model.Plan.CacheTokens, Is.GreaterThanOrEqualTo(1500));
+            Assert.That(model.Logits([1, 2, 3]), Has.None.NaN);
+        }
+
+        using var tiny = new SimulatedDriver { TotalBytes = work };
+        Assert.That(() => new GpuModel(tiny, Repository.Checkpoint("tiny-int4")), Throws.TypeOf<CudaException>().With.Message.Contains("too much"));
+        Assert.That(tiny.LiveObjects, Is.Zero);
+    }
+
+    /// <summary>A model on the simulated GPU.</summary>
+    private sealed class GpuModel : IDisposable
+    {
+        private readonly Checkpoint _checkpoint;
+        private readonly SimulatedDriver _driver;
+        private readonly CudaBackend _backend;
+
+        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512)
+        {
+            _driver = driver;
+            _checkpoint = Checkpoint.Open(folder);
+            Weights = WeightLoader.Load(_checkpoint);
+            try
+            {
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens), new CudaHotPathOptions { UseGraphs = useGraphs, Patience = patience ?? HandOver.DefaultPatience });
+            }
+            catch
+            {
+                _checkpoint.Dispose();
+                throw;
+            }
+
+            Cache = new KvCache(HotPath, _backend.Plan.CacheBytes, Weights.Shape.MaxPositions);
+            Experts = new ReferenceExperts(Weights);
+        }
+
+        public ModelWeights Weights { get; }
+
+        public CudaHotPath HotPath => _backend.HotPath;
+
+        public MemoryPlan Plan => _backend.Plan;
+
+        public KvCache Cache { get; }
+
+        public IRoutedExperts Experts { get; set; }
+
+        public int Vocabulary => Weights.Shape.VocabularySize;
+
+        public float[] Logits(int[] tokens, int? chunk = null)
+        {
+            using KvSequence sequence = Cache.CreateSequence();
+            return [.. tokens.Chunk(chunk ?? tokens.Length).SelectMany(part => Step(sequence, part))];
+        }
+
+        public float[] Step(KvSequence sequence, int[] tokens)
+        {
+            Assert.That(sequence.TryExtend(tokens.Length));
+            var batch = new RaggedBatch();
+            batch.Add(tokens, sequence.Length, sequence.Pages, LogitsWanted.All);
+            var logits = new float[tokens.Length * Vocabulary];
+            new ForwardPass(Weights, HotPath, Experts).Run(batch, logits);
+            sequence.Advance(tokens.Length);
+            Assert.That(_driver.Fault, Is.Null);
+            return logits;
+        }
+
+        public void Dispose()
+        {
+            _backend.Dispose();
+            _checkpoint.Dispose();
+        }
+    }
+
+    private sealed class PoisonedExperts(ModelWeights weights, int layer, int row) : IRoutedExperts
+    {
+        private readonly ReferenceExperts _inner = new(weights);
+
+        public long DriveBytesRead => _inner.DriveBytesRead;
+
+        public void Run(int at, RoutedRows rows, Span<float> sum)
+        {
+            _inner.Run(at, rows, sum);
+            if (at == layer)
+            {
+                sum[row * weights.Shape.HiddenSize] = float.NaN;
+            }
+        }
+
+        public void Dispose() => _inner.Dispose();
+    }
+}

@@ -1,0 +1,162 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Weights;
+using KimiCpu.Tests.Cpu;
+
+namespace KimiCpu.Tests.Cuda.Kernels;
+
+/// <summary>Rotation and cache, absorption, attention over pages, and expansion, against double precision.</summary>
+[TestFixture]
+internal sealed class AttentionTests
+{
+    [TestCase(3, 32, 16, 48)]
+    [TestCase(1, 7, 2, 30)]
+    [TestCase(16, 128, 64, 512)]
+    public void Keys_are_rotated_normed_and_stored_where_the_tables_say(int heads, int nope, int rope, int latent)
+    {
+        using var harness = new KernelHarness();
+        CheckStore(harness, heads, nope, rope, latent);
+    }
+
+    internal static void CheckStore(KernelHarness harness, int heads, int nope, int rope, int latent)
+    {
+        int[] lengths = [1, 64, 65, 130];
+        var cache = new PagedCache(harness, lengths, latent, rope);
+        int pairs = rope / 2;
+        float[] query = KernelHarness.Random(lengths.Length * heads * (nope + rope), seed: 1);
+        float[] values = KernelHarness.Random(lengths.Length * (latent + rope), seed: 2);
+        float[] gain = KernelHarness.Random(latent, seed: 3);
+        float[] angles = KernelHarness.Random(lengths.Length * pairs, seed: 4);
+        float[] cosines = [.. angles.Select(MathF.Cos)];
+        float[] sines = [.. angles.Select(MathF.Sin)];
+        ulong queryOnDevice = harness.Put<float>(query);
+        harness.Kernels.RopeStore(harness.Stream, lengths.Length, new RopeArguments
+        {
+            Cache = cache.Arguments,
+            Query = queryOnDevice,
+            Latent = harness.Put<float>(values),
+            Gain = harness.Put<float>(gain),
+            Cosines = harness.Put<float>(cosines),
+            Sines = harness.Put<float>(sines),
+            Heads = (uint)heads,
+            Nope = (uint)nope,
+            Epsilon = 1e-6f,
+        });
+        float[] rotated = harness.Get<float>(queryOnDevice, query.Length);
+        for (int row = 0; row < lengths.Length; row++)
+        {
+            ReadOnlySpan<float> x = values.AsSpan(row * (latent + rope), latent + rope);
+            double squares = 0;
+            foreach (float value in x[..latent])
+            {
+                squares += (double)value * value;
+            }
+
+            double norm = 1 / Math.Sqrt((squares / latent) + 1e-6);
+            double[] stored = cache.Slot(row, lengths[row] - 1);
+            for (int i = 0; i < latent; i++)
+            {
+                KernelHarness.AssertClose(x[i] * norm * gain[i], (float)stored[i], Math.Abs(x[i] * norm * gain[i]) / 250, $"latent {i} of row {row}");
+            }
+
+            CheckRotation(x[latent..], stored.AsSpan(latent), cosines.AsSpan(row * pairs), sines.AsSpan(row * pairs), 1.0 / 128);
+            for (int h = 0; h < heads; h++)
+            {
+                int at = ((row * heads) + h) * (nope + rope);
+                Assert.That(rotated.AsSpan(at, nope).ToArray(), Is.EqualTo(query.AsSpan(at, nope).ToArray()));
+                CheckRotation(query.AsSpan(at + nope, rope), rotated.AsSpan(at + nope, rope).ToArray().Select(v => (double)v).ToArray(), cosines.AsSpan(row * pairs), sines.AsSpan(row * pairs), 1e-6);
+            }
+        }
+    }
+
+    private static void CheckRotation(ReadOnlySpan<float> before, ReadOnlySpan<double> after, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, double tolerance)
+    {
+        for (int i = 0; i < before.Length / 2; i++)
+        {
+            double even = ((double)before[2 * i] * cosines[i]) - ((double)before[(2 * i) + 1] * sines[i]);
+            double odd = ((double)before[(2 * i) + 1] * cosines[i]) + ((double)before[2 * i] * sines[i]);
+            KernelHarness.AssertClose(even, (float)after[2 * i], tolerance, $"pair {i}");
+            KernelHarness.AssertClose(odd, (float)after[(2 * i) + 1], tolerance, $"pair {i}");
+        }
+    }
+
+    [Test]
+    public void Queries_are_absorbed_and_values_expanded([Values] DeviceFormat format, [Values(30, 48, 512, 530)] int latent)
+    {
+        using var harness = new KernelHarness();
+        CheckExpansion(harness, format, latent);
+    }
+
+    internal static void CheckExpansion(KernelHarness harness, DeviceFormat format, int latent)
+    {
+        const int Heads = 3;
+        const int Nope = 9;
+        const int Rope = 4;
+        const int Value = 7;
+        const int Batch = 2;
+        WeightFormat stored = format switch { DeviceFormat.Float8 => WeightFormat.Float8Block, DeviceFormat.Float32 => WeightFormat.Float32, _ => WeightFormat.BFloat16 };
+        using var matrix = new RandomMatrix(stored, Heads * (Nope + Value), latent, seed: latent, block: 16);
+        DeviceWeight weight = harness.Put(matrix.Matrix, format);
+        double[][] w = KernelHarness.Decode(weight);
+        float[] query = KernelHarness.Random(Batch * Heads * (Nope + Rope), seed: 1);
+        ulong absorbedOnDevice = harness.New<ushort>(Batch * Heads * (latent + Rope));
+        harness.Kernels.Absorb(harness.Stream, format, Heads, Batch, new AbsorbArguments { Expansion = weight.Matrix, Query = harness.Put<float>(query), Absorbed = absorbedOnDevice, Nope = Nope, Rope = Rope, Value = Value, Scale = 0.3f });
+        ushort[] absorbed = harness.Get<ushort>(absorbedOnDevice, Batch * Heads * (latent + Rope));
+
+        // Attended latents as if one to three splits had made them.
+        int[] lengths = [100, 300];
+        float[] partial = KernelHarness.Random(Batch * Heads * KernelSet.MaxSplits * latent, seed: 2);
+        float[] logs = KernelHarness.Random(Batch * Heads * KernelSet.MaxSplits, seed: 3);
+        ulong valuesOnDevice = harness.New<float>(Batch * Heads * Value);
+        harness.Kernels.Expand(harness.Stream, format, Heads, Batch, new ExpandArguments { Expansion = weight.Matrix, Partial = harness.Put<float>(partial), LogSums = harness.Put<float>(logs), Lengths = harness.Put<int>(lengths), Values = valuesOnDevice, Nope = Nope, Value = Value });
+        float[] values = harness.Get<float>(valuesOnDevice, Batch * Heads * Value);
+        for (int b = 0; b < Batch; b++)
+        {
+            for (int h = 0; h < Heads; h++)
+            {
+                int place = (b * Heads) + h;
+                for (int c = 0; c < latent + Rope; c++)
+                {
+                    double expected = c >= latent ? query[(place * (Nope + Rope)) + Nope + c - latent] : Enumerable.Range(0, Nope).Sum(n => query[(place * (Nope + Rope)) + n] * w[(h * (Nope + Value)) + n][c]);
+                    KernelHarness.AssertClose(expected * 0.3f, BFloat16.ToSingle(absorbed[(place * (latent + Rope)) + c]), (Math.Abs(expected) * 0.3 / 200) + 1e-6, $"absorbed {c} of head {h}");
+                }
+
+                int splits = KernelSet.Splits(lengths[b]);
+                double total = Enumerable.Range(0, splits).Sum(s => Math.Pow(2, logs[(place * KernelSet.MaxSplits) + s]));
+                double Attended(int c) => Enumerable.Range(0, splits).Sum(s => Math.Pow(2, logs[(place * KernelSet.MaxSplits) + s]) / total * partial[(((place * KernelSet.MaxSplits) + s) * latent) + c]);
+                double[] attended = [.. Enumerable.Range(0, latent).Select(Attended)];
+                for (int v = 0; v < Value; v++)
+                {
+                    double[] row = w[(h * (Nope + Value)) + Nope + v];
+                    double expected = Enumerable.Range(0, latent).Sum(c => row[c] * attended[c]);
+                    KernelHarness.AssertClose(expected, values[(place * Value) + v], 5e-6 * Enumerable.Range(0, latent).Sum(c => Math.Abs(row[c] * attended[c])), $"value {v} of head {h}");
+                }
+            }
+        }
+    }
+
+    /// <summary>The first shape runs on the tensor cores, the others on the kernel for any size. Behind the end of a cache are NaNs.</summary>
+    [TestCase(512, 64, 16, 2.5e-2)]
+    [TestCase(512, 64, 3, 1e-3)]
+    [TestCase(30, 2, 9, 1e-3)]
+    public void Attention_over_pages_agrees_with_double_precision(int latent, int rope, int heads, double tolerance)
+    {
+        using var harness = new KernelHarness();
+        foreach (int[] lengths in new[] { [1], [31, 32, 33], [64, 65, 129, 255], new[] { 700 } })
+        {
+            AttentionCase.Check(harness, lengths, latent, rope, heads, tolerance);
+        }
+    }
+
+    [Test]
+    public void Long_caches_use_all_splits()
+    {
+        using var harness = new KernelHarness();
+        AttentionCase.Check(harness, [4200], 16, 8, 1, 1e-3);
+        AttentionCase.Check(harness, [4200], 512, 64, 16, 2.5e-2);
+    }
+}

@@ -1,0 +1,109 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Weights;
+using KimiCpu.Tests.Cuda.Simulation;
+
+namespace KimiCpu.Tests.Cuda.Kernels;
+
+/// <summary>A test of the tests: a kernel without one of its barriers or waits must be noticed.</summary>
+[TestFixture]
+internal sealed class BarrierMutantTests
+{
+    private static readonly string[] s_lines = Encoding.UTF8.GetString(KernelSet.Ptx()).TrimEnd('\0').Split('\n');
+
+    /// <summary>
+    /// How many mutants survive: block_sum's second barrier where the scratch is not used again, and route's before its
+    /// flag, which orders memory that the interpreter has in order anyway.
+    /// </summary>
+    [TestCase("linear_bf16_4", 4, 0)]
+    [TestCase("absorb_bf16", 2, 0)]
+    [TestCase("expand_bf16", 1, 0)]
+    [TestCase("mla_any", 2, 0)]
+    [TestCase("mla_512", 9, 0)]
+    [TestCase("rope_store", 2, 1)]
+    [TestCase("route", 6, 2)]
+    [TestCase("finish_layer", 2, 1)]
+    public void Every_barrier_that_matters_is_missed(string kernel, int atLeast, int survivors)
+    {
+        Assert.That(() => Check(kernel, null), Throws.Nothing, "the shipped kernel");
+        int begin = Array.FindIndex(s_lines, l => l.StartsWith($".visible .entry {kernel}(", StringComparison.Ordinal));
+        int end = Array.FindIndex(s_lines, begin, l => l == "}");
+        var unnoticed = new List<string>();
+        int mutants = 0;
+        for (int i = begin; i < end; i++)
+        {
+            if (!s_lines[i].Contains("bar.sync", StringComparison.Ordinal) && !s_lines[i].Contains("bar.warp.sync", StringComparison.Ordinal) && !s_lines[i].Contains("cp.async.wait_group", StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            mutants++;
+            if (!IsNoticed(kernel, Without(kernel, begin, end, i)))
+            {
+                unnoticed.Add($"{i + 1 - begin}: {s_lines[i].Trim()}");
+            }
+        }
+
+        TestContext.Out.WriteLine($"{kernel}: {mutants} mutants, {unnoticed.Count} survive: {string.Join("; ", unnoticed)}");
+        Assert.That(mutants, Is.GreaterThanOrEqualTo(atLeast));
+        Assert.That(unnoticed, Has.Count.EqualTo(survivors), string.Join("; ", unnoticed));
+    }
+
+    /// <summary>The module's head with one kernel, less one line.</summary>
+    private static PtxKernel Without(string kernel, int begin, int end, int line)
+    {
+        int firstKernel = Array.FindIndex(s_lines, l => l.StartsWith(".visible .entry", StringComparison.Ordinal));
+        string[] mutant = [.. s_lines[..firstKernel], .. s_lines[begin..(end + 1)]];
+        mutant[firstKernel + line - begin] = "";
+        return new PtxModule(string.Join('\n', mutant)).Kernels[kernel];
+    }
+
+    private static bool IsNoticed(string kernel, PtxKernel mutant)
+    {
+        try
+        {
+            Check(kernel, mutant);
+            return false;
+        }
+        catch (Exception e) when (e is PtxFault or AssertionException)
+        {
+            return true;
+        }
+    }
+
+    private static void Check(string kernel, PtxKernel? mutant)
+    {
+        using var harness = new KernelHarness(mutant);
+        switch (kernel.Split('_')[0])
+        {
+            case "linear":
+                LinearTests.Check(harness, (WeightFormat.BFloat16, DeviceFormat.BFloat16), rows: 9, secondRows: 0, columns: 2102, batch: 3, LinearInput.Normalized, accumulate: false, mapped: false);
+                break;
+            case "absorb" or "expand":
+                AttentionTests.CheckExpansion(harness, DeviceFormat.BFloat16, 1030);
+                break;
+            case "mla" when kernel == "mla_512":
+                AttentionCase.Check(harness, [100], 512, 64, 16, 2.5e-2);
+
+                // The last splits are empty.
+                AttentionCase.Check(harness, [4200], 512, 64, 16, 2.5e-2);
+                break;
+            case "mla":
+                AttentionCase.Check(harness, [130], 48, 16, 2, 1e-3);
+                break;
+            case "rope":
+                AttentionTests.CheckStore(harness, 3, 32, 16, 48);
+                break;
+            case "route":
+                RouterAndModuleTests.CheckRoute(harness, 64, 8, 8, 3, 300);
+                break;
+            default:
+                RouterAndModuleTests.CheckFinish(harness);
+                break;
+        }
+    }
+}

@@ -1,0 +1,149 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Weights;
+using KimiCpu.Tests.Cpu;
+
+namespace KimiCpu.Tests.Cuda.Kernels;
+
+/// <summary>Linear layers of every format over ragged shapes and batches, against double precision.</summary>
+[TestFixture]
+internal sealed class LinearTests
+{
+    /// <summary>Of the sum of the products' magnitudes: single-precision sums of up to 2,100 products, and an approximate root or exponential before.</summary>
+    private const double Tolerance = 4e-6;
+
+    private static readonly (WeightFormat Stored, DeviceFormat Device)[] s_formats =
+    [
+        (WeightFormat.BFloat16, DeviceFormat.BFloat16), (WeightFormat.Float8Block, DeviceFormat.Float8), (WeightFormat.BFloat16, DeviceFormat.Int8),
+        (WeightFormat.Float32, DeviceFormat.Float32), (WeightFormat.Float16, DeviceFormat.Float32), (WeightFormat.Int4Group32, DeviceFormat.Int8),
+    ];
+
+    [Test]
+    public void Products_agree_with_double_precision([ValueSource(nameof(s_formats))] (WeightFormat Stored, DeviceFormat Device) format, [Values] LinearInput mode)
+    {
+        using var harness = new KernelHarness();
+        foreach ((int rows, int columns) in new[] { (1, 16), (9, 33), (17, 1024), (23, 1102), (5, 2056) })
+        {
+            foreach (int batch in new[] { 1, 3, 5, 8, 11 })
+            {
+                Check(harness, format, rows, secondRows: 0, columns, batch, mode, accumulate: rows == 9, mapped: rows == 5);
+            }
+        }
+    }
+
+    [TestCase(LinearInput.Normalized, false)]
+    [TestCase(LinearInput.Plain, true)]
+    public void Two_weights_share_an_input(LinearInput mode, bool accumulate)
+    {
+        using var harness = new KernelHarness();
+        foreach ((WeightFormat Stored, DeviceFormat Device) format in s_formats)
+        {
+            Check(harness, format, rows: 13, secondRows: 22, columns: 160, batch: 6, mode, accumulate, mapped: false);
+        }
+    }
+
+    [Test]
+    public void A_rows_result_is_the_same_bits_whatever_the_batch()
+    {
+        using var harness = new KernelHarness();
+        using var matrix = new RandomMatrix(WeightFormat.BFloat16, 11, 300, seed: 5);
+        DeviceWeight weight = harness.Put(matrix.Matrix, DeviceFormat.BFloat16);
+        float[] input = KernelHarness.Random(9 * 300, seed: 6);
+        ulong gain = harness.Put<float>(KernelHarness.Random(300, seed: 7));
+        float[] Run(int batch)
+        {
+            ulong output = harness.New<float>(batch * 11);
+            harness.Kernels.Linear(harness.Stream, weight.Format, new LinearArguments
+            {
+                First = weight.Matrix,
+                FirstOutput = output,
+                Input = harness.Put<float>(input.AsSpan(0, batch * 300)),
+                Aside = gain,
+                Batch = (uint)batch,
+                Mode = LinearInput.Normalized,
+                Epsilon = 1e-6f,
+            });
+            return harness.Get<float>(output, batch * 11);
+        }
+
+        float[] whole = Run(9);
+        foreach (int batch in new[] { 1, 2, 4, 7, 8 })
+        {
+            Assert.That(Run(batch), Is.EqualTo(whole[..(batch * 11)]));
+        }
+    }
+
+    internal static void Check(KernelHarness harness, (WeightFormat Stored, DeviceFormat Device) format, int rows, int secondRows, int columns, int batch, LinearInput mode, bool accumulate, bool mapped)
+    {
+        using var first = new RandomMatrix(format.Stored, rows, columns, seed: rows + columns, block: 32);
+        using var second = new RandomMatrix(format.Stored, Math.Max(1, secondRows), columns, seed: rows, block: 32);
+        DeviceWeight[] weights = secondRows == 0 ? [harness.Put(first.Matrix, format.Device)] : [harness.Put(first.Matrix, format.Device), harness.Put(second.Matrix, format.Device)];
+        float[] input = KernelHarness.Random(batch * columns, seed: batch);
+        float[] aside = KernelHarness.Random(mode == LinearInput.Gated ? batch * columns : columns, seed: batch + 1);
+        uint[] map = [.. Enumerable.Range(0, batch).Select(r => mapped ? (uint)(batch - 1 - r) : (uint)r)];
+        float[][] before = [.. weights.Select((w, i) => KernelHarness.Random(batch * w.Source.Rows, seed: 50 + i))];
+        ulong[] outputs = [.. weights.Select((w, i) => accumulate ? harness.Put<float>(before[i]) : harness.New<float>(batch * w.Source.Rows))];
+        harness.Kernels.Linear(harness.Stream, format.Device, new LinearArguments
+        {
+            First = weights[0].Matrix,
+            Second = secondRows == 0 ? default : weights[1].Matrix,
+            FirstOutput = outputs[0],
+            SecondOutput = secondRows == 0 ? 0 : outputs[1],
+            Input = harness.Put<float>(input),
+            Aside = mode == LinearInput.Plain ? 0 : harness.Put<float>(aside),
+            RowMap = mapped ? harness.Put<uint>(map) : 0,
+            Batch = (uint)batch,
+            Mode = mode,
+            Accumulate = accumulate ? 1u : 0,
+            Epsilon = 1e-5f,
+        });
+        for (int i = 0; i < weights.Length; i++)
+        {
+            double[][] values = KernelHarness.Decode(weights[i]);
+            float[] actual = harness.Get<float>(outputs[i], batch * values.Length);
+            for (int b = 0; b < batch; b++)
+            {
+                double[] x = Prepare(input.AsSpan((int)map[b] * columns, columns), aside.AsSpan(mode == LinearInput.Gated ? (int)map[b] * columns : 0, columns), mode);
+                for (int r = 0; r < values.Length; r++)
+                {
+                    double sum = 0;
+                    double magnitude = 1e-6;
+                    for (int c = 0; c < columns; c++)
+                    {
+                        sum += values[r][c] * x[c];
+                        magnitude += Math.Abs(values[r][c] * x[c]);
+                    }
+
+                    double expected = sum + (accumulate ? before[i][(b * values.Length) + r] : 0);
+                    KernelHarness.AssertClose(expected, actual[(b * values.Length) + r], Tolerance * (magnitude + Math.Abs(expected)), $"{format}, {mode}, {rows} x {columns}, batch {batch}, weight {i}, row {r} of {b}");
+                }
+            }
+        }
+    }
+
+    private static double[] Prepare(ReadOnlySpan<float> x, ReadOnlySpan<float> aside, LinearInput mode)
+    {
+        var result = new double[x.Length];
+        double squares = 0;
+        foreach (float value in x)
+        {
+            squares += (double)value * value;
+        }
+
+        double norm = 1 / Math.Sqrt((squares / x.Length) + 1e-5f);
+        for (int i = 0; i < result.Length; i++)
+        {
+            result[i] = mode switch
+            {
+                LinearInput.Normalized => x[i] * norm * aside[i],
+                LinearInput.Gated => x[i] / (1 + Math.Exp(-x[i])) * aside[i],
+                _ => x[i],
+            };
+        }
+
+        return result;
+    }
+}

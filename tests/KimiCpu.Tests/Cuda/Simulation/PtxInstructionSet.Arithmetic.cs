@@ -1,0 +1,437 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Numerics;
+using KimiCpu.Compute;
+
+namespace KimiCpu.Tests.Cuda.Simulation;
+
+internal interface IOperation1<TA, TD>
+{
+    static abstract TD Run(TA a);
+}
+
+internal interface IOperation2<TA, TB, TD>
+{
+    static abstract TD Run(TA a, TB b);
+}
+
+internal interface IOperation3<TA, TB, TC, TD>
+{
+    static abstract TD Run(TA a, TB b, TC c);
+}
+
+internal interface IComparison<T>
+{
+    static abstract bool Run(T a, T b);
+}
+
+/// <summary>Arithmetic, lane by lane. Registers of 16 bits lie zero-extended in 32.</summary>
+internal static unsafe partial class PtxInstructionSet
+{
+    private const uint All = uint.MaxValue;
+
+    private static void Nothing(PtxInstruction i, PtxWarp w, uint mask)
+    {
+    }
+
+    private static void Run1<TOperation, TA, TD>(PtxInstruction i, PtxWarp w, uint mask)
+        where TOperation : struct, IOperation1<TA, TD>
+        where TA : unmanaged
+        where TD : unmanaged
+    {
+        TD* d = (TD*)(w.Registers + i.Destinations[0]);
+        TA* a = (TA*)(w.Registers + i.Sources[0]);
+        if (mask == All)
+        {
+            for (int l = 0; l < 32; l++)
+            {
+                d[l] = TOperation.Run(a[l]);
+            }
+
+            return;
+        }
+
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            d[l] = TOperation.Run(a[l]);
+        }
+    }
+
+    private static void Run2<TOperation, TA, TB, TD>(PtxInstruction i, PtxWarp w, uint mask)
+        where TOperation : struct, IOperation2<TA, TB, TD>
+        where TA : unmanaged
+        where TB : unmanaged
+        where TD : unmanaged
+    {
+        TD* d = (TD*)(w.Registers + i.Destinations[0]);
+        TA* a = (TA*)(w.Registers + i.Sources[0]);
+        TB* b = (TB*)(w.Registers + i.Sources[1]);
+        if (mask == All)
+        {
+            for (int l = 0; l < 32; l++)
+            {
+                d[l] = TOperation.Run(a[l], b[l]);
+            }
+
+            return;
+        }
+
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            d[l] = TOperation.Run(a[l], b[l]);
+        }
+    }
+
+    private static void Run3<TOperation, TA, TB, TC, TD>(PtxInstruction i, PtxWarp w, uint mask)
+        where TOperation : struct, IOperation3<TA, TB, TC, TD>
+        where TA : unmanaged
+        where TB : unmanaged
+        where TC : unmanaged
+        where TD : unmanaged
+    {
+        TD* d = (TD*)(w.Registers + i.Destinations[0]);
+        TA* a = (TA*)(w.Registers + i.Sources[0]);
+        TB* b = (TB*)(w.Registers + i.Sources[1]);
+        TC* c = (TC*)(w.Registers + i.Sources[2]);
+        if (mask == All)
+        {
+            for (int l = 0; l < 32; l++)
+            {
+                d[l] = TOperation.Run(a[l], b[l], c[l]);
+            }
+
+            return;
+        }
+
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            d[l] = TOperation.Run(a[l], b[l], c[l]);
+        }
+    }
+
+    private static void RunComparison<TOperation, T>(PtxInstruction i, PtxWarp w, uint mask)
+        where TOperation : struct, IComparison<T>
+        where T : unmanaged
+    {
+        T* a = (T*)(w.Registers + i.Sources[0]);
+        T* b = (T*)(w.Registers + i.Sources[1]);
+        uint result = 0;
+        for (int l = 0; l < 32; l++)
+        {
+            result |= TOperation.Run(a[l], b[l]) ? 1u << l : 0;
+        }
+
+        SetPredicate(i, w, mask, result);
+    }
+
+    private static void RunSelect<T>(PtxInstruction i, PtxWarp w, uint mask)
+        where T : unmanaged
+    {
+        T* d = (T*)(w.Registers + i.Destinations[0]);
+        T* a = (T*)(w.Registers + i.Sources[0]);
+        T* b = (T*)(w.Registers + i.Sources[1]);
+        uint condition = Predicate(i, w, 2);
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            d[l] = (condition >> l & 1) != 0 ? a[l] : b[l];
+        }
+    }
+
+    private static uint Predicate(PtxInstruction i, PtxWarp w, int source) => *(uint*)(w.Registers + i.Sources[source]);
+
+    private static void SetPredicate(PtxInstruction i, PtxWarp w, uint mask, uint value)
+    {
+        uint* d = (uint*)(w.Registers + i.Destinations[0]);
+        *d = (*d & ~mask) | (value & mask);
+    }
+
+    private static void MovePredicate(PtxInstruction i, PtxWarp w, uint mask) => SetPredicate(i, w, mask, Predicate(i, w, 0));
+
+    private static void NotPredicate(PtxInstruction i, PtxWarp w, uint mask) => SetPredicate(i, w, mask, ~Predicate(i, w, 0));
+
+    private static void AndPredicate(PtxInstruction i, PtxWarp w, uint mask) => SetPredicate(i, w, mask, Predicate(i, w, 0) & Predicate(i, w, 1));
+
+    private static void OrPredicate(PtxInstruction i, PtxWarp w, uint mask) => SetPredicate(i, w, mask, Predicate(i, w, 0) | Predicate(i, w, 1));
+
+    /// <summary>mov.b32 between registers, from two halves, or into two halves.</summary>
+    private static void MoveOrSplit(PtxInstruction i, PtxWarp w, uint mask)
+    {
+        uint* a = (uint*)(w.Registers + i.Sources[0]);
+        uint* d = (uint*)(w.Registers + i.Destinations[0]);
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            if (i.Destinations.Length == 2)
+            {
+                uint value = a[l];
+                d[l] = value & 0xFFFF;
+                ((uint*)(w.Registers + i.Destinations[1]))[l] = value >> 16;
+            }
+            else if (i.Sources.Length == 2)
+            {
+                d[l] = (a[l] & 0xFFFF) | (((uint*)(w.Registers + i.Sources[1]))[l] << 16);
+            }
+            else
+            {
+                d[l] = a[l];
+            }
+        }
+    }
+
+    private readonly struct Same<T> : IOperation1<T, T>
+    {
+        public static T Run(T a) => a;
+    }
+
+    private readonly struct Narrow : IOperation1<ulong, uint>
+    {
+        public static uint Run(ulong a) => (uint)a;
+    }
+
+    private readonly struct Widen : IOperation1<uint, ulong>
+    {
+        public static ulong Run(uint a) => a;
+    }
+
+    private readonly struct Low16 : IOperation1<uint, uint>
+    {
+        public static uint Run(uint a) => (ushort)a;
+    }
+
+    private readonly struct UnsignedToFloat : IOperation1<uint, float>
+    {
+        public static float Run(uint a) => a;
+    }
+
+    private readonly struct HalfToFloat : IOperation1<uint, float>
+    {
+        public static float Run(uint a) => (float)BitConverter.UInt16BitsToHalf((ushort)a);
+    }
+
+    private readonly struct FloatToBFloat16 : IOperation1<float, uint>
+    {
+        // The GPU has one NaN.
+        public static uint Run(float a) => float.IsNaN(a) ? 0x7FFFu : BFloat16.FromSingle(a);
+    }
+
+    private readonly struct NegateFloat : IOperation1<float, float>
+    {
+        public static float Run(float a) => -a;
+    }
+
+    private readonly struct Exp2 : IOperation1<float, float>
+    {
+        public static float Run(float a) => (float)Math.Pow(2, a);
+    }
+
+    private readonly struct Log2 : IOperation1<float, float>
+    {
+        public static float Run(float a) => (float)Math.Log2(a);
+    }
+
+    private readonly struct InverseRoot : IOperation1<float, float>
+    {
+        public static float Run(float a) => (float)(1 / Math.Sqrt(a));
+    }
+
+    private readonly struct Add<T> : IOperation2<T, T, T>
+        where T : IAdditionOperators<T, T, T>
+    {
+        public static T Run(T a, T b) => unchecked(a + b);
+    }
+
+    private readonly struct Subtract<T> : IOperation2<T, T, T>
+        where T : ISubtractionOperators<T, T, T>
+    {
+        public static T Run(T a, T b) => unchecked(a - b);
+    }
+
+    private readonly struct Multiply<T> : IOperation2<T, T, T>
+        where T : IMultiplyOperators<T, T, T>
+    {
+        public static T Run(T a, T b) => unchecked(a * b);
+    }
+
+    private readonly struct DivideFloat : IOperation2<float, float, float>
+    {
+        public static float Run(float a, float b) => a / b;
+    }
+
+    private readonly struct FusedMultiplyAdd : IOperation3<float, float, float, float>
+    {
+        public static float Run(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
+    }
+
+    private readonly struct High32 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => (uint)(((ulong)a * b) >> 32);
+    }
+
+    private readonly struct MultiplyAdd : IOperation3<uint, uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b, uint c) => (a * b) + c;
+    }
+
+    private readonly struct Wide32 : IOperation2<uint, uint, ulong>
+    {
+        public static ulong Run(uint a, uint b) => (ulong)a * b;
+    }
+
+    private readonly struct Wide16 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => (uint)(ushort)a * (ushort)b;
+    }
+
+    private readonly struct DivideUnsigned : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => b == 0 ? throw new PtxFault("division by zero") : a / b;
+    }
+
+    private readonly struct Minimum : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => Math.Min(a, b);
+    }
+
+    private readonly struct Add16 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => (ushort)(a + b);
+    }
+
+    private readonly struct Subtract16 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => (ushort)(a - b);
+    }
+
+    private readonly struct Multiply16 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => (ushort)((uint)(ushort)a * (ushort)b);
+    }
+
+    private readonly struct High16 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => ((uint)(ushort)a * (ushort)b) >> 16;
+    }
+
+    private readonly struct And<T> : IOperation2<T, T, T>
+        where T : IBitwiseOperators<T, T, T>
+    {
+        public static T Run(T a, T b) => a & b;
+    }
+
+    private readonly struct Or<T> : IOperation2<T, T, T>
+        where T : IBitwiseOperators<T, T, T>
+    {
+        public static T Run(T a, T b) => a | b;
+    }
+
+    private readonly struct Xor<T> : IOperation2<T, T, T>
+        where T : IBitwiseOperators<T, T, T>
+    {
+        public static T Run(T a, T b) => a ^ b;
+    }
+
+    // Counts beyond the width shift everything out.
+    private readonly struct ShiftLeft : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => b > 31 ? 0 : a << (int)b;
+    }
+
+    private readonly struct ShiftRight : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => b > 31 ? 0 : a >> (int)b;
+    }
+
+    private readonly struct ShiftLeft64 : IOperation2<ulong, uint, ulong>
+    {
+        public static ulong Run(ulong a, uint b) => b > 63 ? 0 : a << (int)b;
+    }
+
+    private readonly struct ShiftRight64 : IOperation2<ulong, uint, ulong>
+    {
+        public static ulong Run(ulong a, uint b) => b > 63 ? 0 : a >> (int)b;
+    }
+
+    private readonly struct ShiftLeft16 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => b > 15 ? 0u : (ushort)(a << (int)b);
+    }
+
+    private readonly struct ShiftRight16 : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => b > 15 ? 0u : (uint)(ushort)a >> (int)b;
+    }
+
+    private readonly struct PickBytes : IOperation3<uint, uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b, uint c)
+        {
+            ulong bytes = ((ulong)b << 32) | a;
+            uint result = 0;
+            for (int i = 0; i < 4; i++)
+            {
+                uint selector = c >> (4 * i) & 15;
+                uint value = (byte)(bytes >> (int)(8 * (selector & 7)));
+                result |= ((selector & 8) == 0 ? value : (value & 0x80) != 0 ? 0xFFu : 0) << (8 * i);
+            }
+
+            return result;
+        }
+    }
+
+    private readonly struct Equal<T> : IComparison<T>
+        where T : IEqualityOperators<T, T, bool>
+    {
+        public static bool Run(T a, T b) => a == b;
+    }
+
+    private readonly struct NotEqual<T> : IComparison<T>
+        where T : IEqualityOperators<T, T, bool>
+    {
+        public static bool Run(T a, T b) => a != b;
+    }
+
+    private readonly struct Less<T> : IComparison<T>
+        where T : IComparisonOperators<T, T, bool>
+    {
+        public static bool Run(T a, T b) => a < b;
+    }
+
+    private readonly struct LessOrEqual<T> : IComparison<T>
+        where T : IComparisonOperators<T, T, bool>
+    {
+        public static bool Run(T a, T b) => a <= b;
+    }
+
+    private readonly struct Greater<T> : IComparison<T>
+        where T : IComparisonOperators<T, T, bool>
+    {
+        public static bool Run(T a, T b) => a > b;
+    }
+
+    private readonly struct GreaterOrEqual<T> : IComparison<T>
+        where T : IComparisonOperators<T, T, bool>
+    {
+        public static bool Run(T a, T b) => a >= b;
+    }
+
+    // "u": true for NaN too.
+    private readonly struct NotGreater : IComparison<float>
+    {
+        public static bool Run(float a, float b) => !(a > b);
+    }
+
+    private readonly struct NotLess : IComparison<float>
+    {
+        public static bool Run(float a, float b) => !(a < b);
+    }
+
+    private readonly struct EitherNaN : IComparison<float>
+    {
+        public static bool Run(float a, float b) => float.IsNaN(a) || float.IsNaN(b);
+    }
+}

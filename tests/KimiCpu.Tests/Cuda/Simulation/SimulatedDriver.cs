@@ -1,0 +1,251 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Text;
+using KimiCpu.Cuda.Driver;
+
+namespace KimiCpu.Tests.Cuda.Simulation;
+
+/// <summary>
+/// A CUDA driver with one GPU, behind the same table of functions as NVIDIA's, that runs kernels in the interpreter. Its
+/// streams are lazy: work runs only when somebody waits for it or asks about it, one piece for each question, so that a missing wait is seen.
+/// Every call can be made to fail, and everything handed out is counted. One at a time.
+/// </summary>
+internal sealed unsafe partial class SimulatedDriver : IDisposable
+{
+    private static readonly Dictionary<string, PtxModule> s_modules = [];
+    private static SimulatedDriver? s_current;
+
+    private readonly DeviceMemory _memory = new();
+    private readonly HashSet<ulong> _deviceAllocations = [];
+    private readonly HashSet<ulong> _hostAllocations = [];
+    private readonly Dictionary<nint, object> _handles = [];
+    private readonly PtxMachine _machine;
+    private nint _lastHandle;
+    private int _retained;
+    private CUResult _sticky;
+
+    public SimulatedDriver()
+    {
+        Assert.That(s_current, Is.Null, "one simulated driver at a time");
+        s_current = this;
+        _machine = new PtxMachine(_memory);
+    }
+
+    public int DeviceCount { get; init; } = 1;
+
+    public int Version { get; init; } = 12000;
+
+    public (int Major, int Minor) ComputeCapability { get; init; } = (8, 6);
+
+    public long TotalBytes { get; init; } = 64 << 20;
+
+    /// <summary>The call that fails, counted from 1; 0 for none.</summary>
+    public int FailingCall { get; set; }
+
+    /// <summary>The function whose next call fails; null for none.</summary>
+    public string? FailingFunction { get; set; }
+
+    /// <summary>What it fails with.</summary>
+    public CUResult Failure { get; set; } = CUResult.ErrorUnknown;
+
+    /// <summary>Whether the GPU has stopped running work without an error.</summary>
+    public bool Hangs { get; set; }
+
+    /// <summary>Stands in for the kernel of its name in every module.</summary>
+    public PtxKernel? Replaced { get; init; }
+
+    public int Calls { get; private set; }
+
+    public Dictionary<string, int> CallsOf { get; } = [];
+
+    /// <summary>What the interpreter found wrong; the driver only says that an address was illegal.</summary>
+    public string? Fault { get; private set; }
+
+    public PtxMachine Machine => _machine;
+
+    /// <summary>Bytes of the device that are taken.</summary>
+    public long DeviceBytes { get; private set; }
+
+    /// <summary>Everything handed out and not given back: allocations, handles, the context.</summary>
+    public int LiveObjects => _deviceAllocations.Count + _hostAllocations.Count + _handles.Count + _retained;
+
+    public DriverTable Table => new()
+    {
+        Init = &Init,
+        DriverGetVersion = &DriverGetVersion,
+        GetErrorName = &GetErrorName,
+        DeviceGetCount = &DeviceGetCount,
+        DeviceGet = &DeviceGet,
+        DeviceGetName = &DeviceGetName,
+        DeviceGetAttribute = &DeviceGetAttribute,
+        DevicePrimaryCtxRetain = &DevicePrimaryCtxRetain,
+        DevicePrimaryCtxRelease = &DevicePrimaryCtxRelease,
+        CtxSetCurrent = &CtxSetCurrent,
+        MemGetInfo = &MemGetInfo,
+        MemAlloc = &MemAlloc,
+        MemFree = &MemFree,
+        MemHostAlloc = &MemHostAlloc,
+        MemFreeHost = &MemFreeHost,
+        MemHostGetDevicePointer = &MemHostGetDevicePointer,
+        MemcpyHtoDAsync = &MemcpyHtoDAsync,
+        MemcpyDtoHAsync = &MemcpyDtoHAsync,
+        MemcpyDtoDAsync = &MemcpyDtoDAsync,
+        MemsetD8Async = &MemsetD8Async,
+        ModuleLoadDataEx = &ModuleLoadDataEx,
+        ModuleUnload = &ModuleUnload,
+        ModuleGetFunction = &ModuleGetFunction,
+        FuncSetAttribute = &FuncSetAttribute,
+        LaunchKernel = &LaunchKernel,
+        StreamCreateWithPriority = &StreamCreateWithPriority,
+        StreamDestroy = &StreamDestroy,
+        StreamSynchronize = &StreamSynchronize,
+        StreamQuery = &StreamQuery,
+        EventCreate = &EventCreate,
+        EventDestroy = &EventDestroy,
+        EventRecord = &EventRecord,
+        EventSynchronize = &EventSynchronize,
+        StreamBeginCapture = &StreamBeginCapture,
+        StreamEndCapture = &StreamEndCapture,
+        GraphInstantiateWithFlags = &GraphInstantiateWithFlags,
+        GraphLaunch = &GraphLaunch,
+        GraphExecDestroy = &GraphExecDestroy,
+        GraphDestroy = &GraphDestroy,
+    };
+
+    /// <summary>Reading the shipped kernels takes a moment; they stay decoded.</summary>
+    public static PtxModule ModuleOf(string text)
+    {
+        if (!s_modules.TryGetValue(text, out PtxModule? module))
+        {
+            s_modules.Add(text, module = new PtxModule(text));
+        }
+
+        return module;
+    }
+
+    public void Dispose()
+    {
+        s_current = null;
+        _machine.Dispose();
+        _memory.Dispose();
+    }
+
+    /// <summary>Runs a call of the driver, unless it is to fail or the GPU is lost.</summary>
+    private static CUResult Enter(Func<SimulatedDriver, CUResult> call, [CallerMemberName] string function = "")
+    {
+        SimulatedDriver driver = s_current!;
+        driver.Calls++;
+        driver.CallsOf[function] = driver.CallsOf.GetValueOrDefault(function) + 1;
+        if (driver.FailingCall == driver.Calls || driver.FailingFunction == function)
+        {
+            driver.FailingFunction = null;
+            driver._sticky = driver.Failure.IsSticky() ? driver.Failure : driver._sticky;
+            return driver.Failure;
+        }
+
+        if (driver._sticky != CUResult.Success)
+        {
+            return driver._sticky;
+        }
+
+        try
+        {
+            return call(driver);
+        }
+        catch (PtxFault e)
+        {
+            driver.Fault ??= e.Message;
+            return driver._sticky = CUResult.ErrorIllegalAddress;
+        }
+    }
+
+    private nint Add(object value)
+    {
+        _handles.Add(++_lastHandle, value);
+        return _lastHandle;
+    }
+
+    private CUResult Remove<T>(nint handle)
+        where T : class
+    {
+        if (!_handles.TryGetValue(handle, out object? value) || value is not T)
+        {
+            return CUResult.ErrorInvalidHandle;
+        }
+
+        _handles.Remove(handle);
+        return CUResult.Success;
+    }
+
+    private T Get<T>(nint handle)
+        where T : class =>
+        _handles.TryGetValue(handle, out object? value) && value is T found ? found : throw new PtxFault($"handle {handle} is no {typeof(T).Name}");
+
+    private CUResult Put(nint stream, Action work)
+    {
+        SimulatedStream s = Get<SimulatedStream>(stream);
+        (s.Recording ?? s.Pending).Enqueue(work);
+        return CUResult.Success;
+    }
+
+    private void RunAll(SimulatedStream stream)
+    {
+        if (Hangs)
+        {
+            return;
+        }
+
+        while (stream.Pending.TryDequeue(out Action? work))
+        {
+            work();
+        }
+    }
+
+    private void RequireDevice(ulong address, nuint bytes)
+    {
+        DeviceMemory.Allocation found = _memory.Find(address, bytes) ?? throw new PtxFault($"a copy touches {bytes} bytes at 0x{address:x}, outside every allocation");
+        if (!_deviceAllocations.Contains(found.Address))
+        {
+            throw new PtxFault("a copy takes the host's memory for the device's");
+        }
+    }
+
+    private void RequireHost(void* address, nuint bytes)
+    {
+        if (_memory.Find((ulong)address, bytes) is not { } found || !_hostAllocations.Contains(found.Address))
+        {
+            throw new PtxFault($"a copy touches {bytes} bytes of the host that are not page-locked");
+        }
+    }
+
+    private sealed class SimulatedStream
+    {
+        public Queue<Action> Pending { get; } = new();
+
+        /// <summary>Null while nothing is recorded.</summary>
+        public Queue<Action>? Recording { get; set; }
+    }
+
+    private sealed class SimulatedEvent
+    {
+        public SimulatedStream? Stream { get; set; }
+
+        public bool IsDone { get; set; } = true;
+    }
+
+    private sealed record SimulatedGraph(Action[] Work);
+
+    private sealed record SimulatedGraphExec(Action[] Work);
+
+    private sealed class SimulatedFunction(PtxKernel kernel)
+    {
+        public PtxKernel Kernel { get; } = kernel;
+
+        public int MaxDynamicBytes { get; set; } = 48 * 1024;
+    }
+
+    private static string Text(byte* text) => Encoding.UTF8.GetString(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(text));
+}

@@ -1,0 +1,62 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Generation;
+
+namespace KimiCpu.Tests.Generation;
+
+[TestFixture]
+internal sealed class PromptPaceTests
+{
+    /// <summary>A step's time as a model of experts has it: the more tokens, the less each one more costs.</summary>
+    [TestCase(0.02, 0.004, 0.8)]
+    [TestCase(0.10, 0.020, 0.5)]
+    [TestCase(0.30, 0.001, 1.0)]
+    public void Steps_come_to_the_gap_and_stay_there(double alone, double token, double power)
+    {
+        var pace = new PromptPace(4096, TimeSpan.FromSeconds(0.5));
+        double Time(int tokens) => alone + (token * Math.Pow(tokens, power));
+        pace.Note(0, TimeSpan.FromSeconds(Time(0)));
+        double worst = 0;
+        for (int step = 0; step < 60; step++)
+        {
+            int tokens = pace.Tokens(answersRun: true);
+            worst = step < 30 ? worst : Math.Max(worst, Time(tokens));
+            pace.Note(tokens, TimeSpan.FromSeconds(Time(tokens)));
+        }
+
+        Assert.That(worst, Is.InRange(0.35, 0.5));
+    }
+
+    [Test]
+    public void A_step_that_takes_too_long_makes_the_next_one_shorter_at_once()
+    {
+        var pace = new PromptPace(256, TimeSpan.FromSeconds(0.1));
+        for (int i = 0; i < 10; i++)
+        {
+            pace.Note(pace.Tokens(answersRun: true), TimeSpan.FromSeconds(0.02));
+        }
+
+        Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(256));
+        pace.Note(256, TimeSpan.FromSeconds(0.8));
+        Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(25));
+        pace.Note(25, TimeSpan.FromSeconds(10));
+        Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(16), "prompts move however long it takes");
+    }
+
+    [Test]
+    public void Few_tokens_say_nothing_against_more()
+    {
+        var pace = new PromptPace(256, TimeSpan.FromSeconds(0.1));
+        pace.Note(3, TimeSpan.FromSeconds(0.03));
+        Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(32));
+    }
+
+    [Test]
+    public void Without_answers_or_an_aim_a_step_is_as_large_as_allowed()
+    {
+        Assert.That(new PromptPace(256, TimeSpan.FromSeconds(0.1)).Tokens(answersRun: false), Is.EqualTo(256));
+        Assert.That(new PromptPace(256, null).Tokens(answersRun: true), Is.EqualTo(256));
+        Assert.That(new PromptPace(3, TimeSpan.FromSeconds(0.1)).Tokens(answersRun: true), Is.EqualTo(3));
+    }
+}

@@ -1,0 +1,284 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Generation;
+using KimiCpu.Model;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>The scheduler's decisions over a real cache; nothing is computed.</summary>
+[TestFixture]
+internal sealed class SchedulerTests
+{
+    [Test]
+    public void A_short_prompt_overtakes_a_long_one_which_goes_on()
+    {
+        var steps = new Steps(pages: 100, prefillChunk: 100);
+        Call longer = steps.Add(Text(1, 1000), 1);
+        steps.Run();
+        Assert.That(longer.Sequence!.Length, Is.EqualTo(100), "alone it has the whole step");
+        Call shorter = steps.Add(Text(2, 30), 1);
+        steps.Run();
+        Assert.That(shorter.Tokens, Has.Count.EqualTo(1));
+        Assert.That(longer.Sequence!.Length, Is.EqualTo(170), "its half, and what the other one left");
+    }
+
+    [Test]
+    public void Short_prompts_without_end_leave_a_long_one_half_of_every_step()
+    {
+        var steps = new Steps(pages: 1000, prefillChunk: 100);
+        Call longer = steps.Add(Text(1, 1000), 1);
+        for (int step = 0; step < 20; step++)
+        {
+            steps.Add(Text(step + 2, 90), 1);
+            steps.Run();
+        }
+
+        Assert.That(longer.Tokens, Has.Count.EqualTo(1), "1000 tokens at 50 a step");
+    }
+
+    [Test]
+    public void Answers_move_in_every_step_in_which_prompts_enter()
+    {
+        var steps = new Steps(pages: 1000, prefillChunk: 100);
+        Call answering = steps.Add(Text(1, 10), 100);
+        steps.Run();
+        steps.Add(Text(2, 2000), 1);
+        for (int step = 0; step < 10; step++)
+        {
+            steps.Run();
+            Assert.That(answering.Tokens, Has.Count.EqualTo(step + 2));
+        }
+    }
+
+    [Test]
+    public void The_same_prompt_at_once_is_computed_once()
+    {
+        var steps = new Steps(pages: 9, prefillChunk: 64);
+        Call[] calls = [.. Enumerable.Range(0, 4).Select(_ => steps.Add(Text(1, 200), 1))];
+        steps.Run();
+        Assert.That(steps.Scheduler.Running, Is.EqualTo(calls[..1]), "the others take no pages meanwhile");
+        steps.RunAll();
+        Assert.That(calls.Select(c => c.Tokens.Count), Is.All.EqualTo(1));
+        Assert.That(calls.Select(c => c.CachedTokens), Is.EqualTo(new[] { 0, 192, 192, 192 }));
+        Assert.That(steps.PromptRows, Is.EqualTo(200 + (3 * 8)), "the end of the last page is each one's own");
+    }
+
+    [Test]
+    public void Who_waits_for_the_pages_of_a_call_that_is_cancelled_goes_on_from_them()
+    {
+        var steps = new Steps(pages: 20, prefillChunk: 64);
+        using var source = new CancellationTokenSource();
+        Call first = steps.Add(Text(1, 400), 1, source.Token);
+        Call second = steps.Add(Text(1, 400), 1);
+        steps.Run();
+        steps.Run();
+        source.Cancel();
+        steps.RunAll();
+        Assert.That(first.Error, Is.InstanceOf<OperationCanceledException>());
+        Assert.That(second.Tokens, Has.Count.EqualTo(1));
+        Assert.That(second.CachedTokens, Is.EqualTo(128));
+    }
+
+    [Test]
+    public void A_call_that_shares_nothing_does_not_wait_for_one_that_does()
+    {
+        var steps = new Steps(pages: 100, prefillChunk: 64);
+        steps.Add(Text(1, 640), 1);
+        Call twin = steps.Add(Text(1, 640), 1);
+        Call other = steps.Add(Text(2, 20), 1);
+        steps.Run();
+        Assert.That(other.Tokens, Has.Count.EqualTo(1));
+        Assert.That(twin.Sequence, Is.Null);
+    }
+
+    [Test]
+    public void When_pages_run_out_the_youngest_gives_way_and_finishes_later([Values] bool keepsPrefixes)
+    {
+        var steps = new Steps(pages: 4, prefillChunk: 64, keepsPrefixes: keepsPrefixes);
+        Call first = steps.Add(Text(1, 60), 120);
+        Call second = steps.Add(Text(2, 60), 120);
+        steps.RunAll();
+        Assert.That((first.Error, second.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        Assert.That((first.Tokens.Count, second.Tokens.Count), Is.EqualTo((120, 120)));
+        Assert.That((first.IsPaused, second.IsPaused), Is.EqualTo((false, true)));
+        Assert.That((first.CachedTokens, second.CachedTokens), Is.EqualTo((0, 0)), "what it finds of its own is not counted");
+        Assert.That(steps.Cache.FreePages, Is.EqualTo(4));
+    }
+
+    [Test]
+    public void Many_calls_in_few_pages_all_finish()
+    {
+        var random = new Random(1);
+        var steps = new Steps(pages: 7, prefillChunk: 50);
+        var calls = new List<Call>();
+        for (int i = 0; i < 60; i++)
+        {
+            calls.Add(steps.Add(Text(random.Next(8), random.Next(1, 200)), random.Next(1, 200)));
+            steps.Run();
+        }
+
+        steps.RunAll();
+        Assert.That(calls.Select(c => c.Error), Is.All.Null);
+        Assert.That(calls.Select(c => c.Tokens.Count), Is.EqualTo(calls.Select(c => c.MaxTokens)));
+        Assert.That(steps.Cache.FreePages, Is.EqualTo(7));
+    }
+
+    [Test]
+    public void Pages_that_sessions_hold_end_the_only_call_clearly()
+    {
+        var steps = new Steps(pages: 3, prefillChunk: 64);
+        using KvSequence held = steps.Cache.CreateSequence();
+        Assert.That(held.TryExtend(64));
+        Call call = steps.Add(Text(1, 100), 100);
+        steps.RunAll();
+        Assert.That(call.Error, Is.TypeOf<ContextLengthException>().With.Message.Contains("KvCacheBytes"));
+        Call tooLong = steps.Add(Text(2, 150), 1);
+        steps.RunAll();
+        Assert.That(tooLong.Error, Is.TypeOf<ContextLengthException>().With.Message.Contains("150 tokens needs more pages than the 2 of 3"));
+    }
+
+    [Test]
+    public void A_large_call_without_room_is_passed_by_a_few_and_not_for_ever()
+    {
+        var steps = new Steps(pages: 10, prefillChunk: 1000);
+        steps.Add(Text(1, 128), 1000 - 128 - 400);
+        Call large = steps.Add(Text(2, 576), 1);
+        for (int i = 0; i < 30; i++)
+        {
+            steps.Add(Text(i + 3, 60), 60);
+        }
+
+        steps.Run();
+        int passed = steps.Scheduler.Running.Count - 1;
+        Assert.That(passed, Is.InRange(1, 8));
+        for (int i = 0; i < 200; i++)
+        {
+            steps.Run();
+            passed = Math.Max(passed, large.Passed);
+        }
+
+        Assert.That(passed, Is.LessThanOrEqualTo(8));
+        steps.RunAll();
+        Assert.That((large.Error, large.Tokens.Count), Is.EqualTo(((Exception?)null, 1)));
+    }
+
+    [Test]
+    public void More_calls_than_may_run_and_wait_are_refused_with_a_time()
+    {
+        var steps = new Steps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 2, MaxWaiting = 1 });
+        Call[] calls = [.. Enumerable.Range(0, 3).Select(i => steps.Add(Text(i, 10), 50))];
+        steps.Run();
+        Assert.That(steps.Scheduler.Running, Is.EqualTo(calls[..2]));
+        Assert.That(steps.Scheduler.Waiting, Is.EqualTo(calls[2..]));
+        Assert.That(() => steps.Scheduler.ThrowIfFull(0), Throws.TypeOf<KimiBusyException>().With.Message.Contains("3 calls run or wait")
+            .And.Property(nameof(KimiBusyException.RetryAfter)).EqualTo(TimeSpan.FromSeconds(1)));
+        steps.Time.Advance(TimeSpan.FromSeconds(40));
+        for (int i = 0; i < 49; i++)
+        {
+            steps.Run();
+        }
+
+        Assert.That(() => steps.Scheduler.ThrowIfFull(0), Throws.Nothing);
+        Assert.That(() => steps.Scheduler.ThrowIfFull(2), Throws.TypeOf<KimiBusyException>());
+        steps.RunAll();
+        Assert.That(calls.Select(c => c.Error), Is.All.Null);
+    }
+
+    [Test]
+    public void Waiting_and_running_too_long_end_calls()
+    {
+        var steps = new Steps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 1, MaxQueueTime = TimeSpan.FromSeconds(10), MaxCallTime = TimeSpan.FromSeconds(30) });
+        Call running = steps.Add(Text(1, 10), 500);
+        Call waiting = steps.Add(Text(2, 10), 500);
+        steps.Time.Advance(TimeSpan.FromSeconds(9));
+        steps.Run();
+        Assert.That((running.Error, waiting.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        steps.Time.Advance(TimeSpan.FromSeconds(2));
+        steps.Run();
+        Assert.That(waiting.Error, Is.TypeOf<KimiBusyException>().With.Message.Contains("MaxQueueTime allows 10.0 s"));
+        Assert.That(running.Error, Is.Null);
+        steps.Time.Advance(TimeSpan.FromSeconds(20));
+        steps.Run();
+        Assert.That(running.Error, Is.TypeOf<TimeoutException>().With.Message.Contains("MaxCallTime allows 30.0 s"));
+        Assert.That(steps.Scheduler.IsIdle);
+        Assert.That(steps.Cache.FreePages, Is.EqualTo(100));
+    }
+
+    private static int[] Text(int seed, int length)
+    {
+        // Not two of them begin with the same token.
+        var random = new Random(seed);
+        return [seed, .. Enumerable.Range(1, length - 1).Select(_ => random.Next(1000))];
+    }
+
+    private sealed class Call(int[] prompt, int maxTokens, CancellationToken cancellationToken) : ScheduledCall(prompt, maxTokens, cancellationToken)
+    {
+        public List<int> Tokens { get; } = [];
+
+        public Exception? Error { get; private set; }
+
+        protected override IReadOnlyList<int> Answered => Tokens;
+
+        public void Finish(KvCache cache) => Leave(cache);
+
+        protected override void Tell(Exception error) => Error = error;
+    }
+
+    /// <summary>Does what the engine does, but for computing.</summary>
+    private sealed class Steps
+    {
+        public Steps(int pages, int prefillChunk, SchedulingOptions? options = null, bool keepsPrefixes = true)
+        {
+            Cache = new KvCache(new ObservedHotPath(), pages, 100_000, keepsPrefixes);
+            Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time);
+        }
+
+        public KvCache Cache { get; }
+
+        public Scheduler Scheduler { get; }
+
+        public ManualTime Time { get; } = new();
+
+        /// <summary>Rows of prompts so far.</summary>
+        public int PromptRows { get; private set; }
+
+        public Call Add(int[] prompt, int maxTokens, CancellationToken cancellationToken = default)
+        {
+            var call = new Call(prompt, maxTokens, cancellationToken);
+            Scheduler.Add(call);
+            return call;
+        }
+
+        public void Run()
+        {
+            foreach (Call call in Scheduler.Plan().ToArray())
+            {
+                bool answers = call.StepAnswers;
+                PromptRows += call.StepDecodes ? 0 : call.StepRows;
+                call.Sequence!.Advance(call.StepTokens);
+                if (!answers)
+                {
+                    continue;
+                }
+
+                call.NextToken = 5000 + call.Tokens.Count;
+                call.Tokens.Add(call.NextToken);
+                if (call.Tokens.Count == call.MaxTokens)
+                {
+                    call.Finish(Cache);
+                    Scheduler.Remove(call);
+                }
+            }
+        }
+
+        public void RunAll()
+        {
+            for (int step = 0; !Scheduler.IsIdle; step++)
+            {
+                Assert.That(step, Is.LessThan(100_000), "calls that never end");
+                Run();
+            }
+        }
+    }
+}

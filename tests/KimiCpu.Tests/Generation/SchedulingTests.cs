@@ -1,0 +1,166 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics.Metrics;
+using KimiCpu.Compute.Reference;
+using KimiCpu.Generation;
+using KimiCpu.Model;
+using KimiCpu.Tests.Model;
+using KimiCpu.Tests.Tokens;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>Limits, ends and what is seen of calls that share a model.</summary>
+[TestFixture]
+internal sealed class SchedulingTests
+{
+    private static readonly GenerationOptions s_endless = new() { Temperature = 0, IgnoreEndOfText = true };
+
+    [Test]
+    public void A_cancelled_call_has_given_its_pages_back_when_the_next_step_begins([Values] bool streamed)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var hotPath = new ObservedHotPath(model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
+        using var source = new CancellationTokenSource();
+        using var submitted = new ManualResetEventSlim();
+        var held = new List<int>();
+        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 16, new FakeMemory());
+        hotPath.BeforePass = () =>
+        {
+            submitted.Wait();
+            held.Add(cache.PageCapacity - cache.FreePages);
+            if (held.Count == 20)
+            {
+                source.Cancel();
+            }
+        };
+        GenerationJob leaving = Submit(engine, [.. Enumerable.Range(1, 100)], 90, streamed, source.Token);
+        GenerationJob staying = Submit(engine, [.. Enumerable.Range(200, 40)], 60, streamed, default);
+        submitted.Set();
+        Assert.That(staying.Completion.GetAwaiter().GetResult().Tokens, Has.Count.EqualTo(60));
+        Assert.That(async () => await leaving.Completion, Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(held[19], Is.EqualTo(3));
+        Assert.That(held[20], Is.EqualTo(1));
+    }
+
+    [Test]
+    public async Task A_stream_that_nobody_reads_ends_and_gives_its_pages_back()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        await using IAsyncEnumerator<GenerationUpdate> stream = model.GenerateAsync("Tell me a story.", s_endless with { MaxTokens = 100 }).GetAsyncEnumerator();
+        Assert.That(await stream.MoveNextAsync());
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(30_000, 5));
+        int tokens = stream.Current.Tokens.Count;
+        while (await stream.MoveNextAsync())
+        {
+            tokens += stream.Current.Tokens.Count;
+        }
+
+        Assert.That(tokens, Is.EqualTo(100), "nothing is lost");
+    }
+
+    [Test]
+    public async Task A_full_model_refuses_at_once_and_takes_calls_again_when_one_has_ended()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 } });
+        await using (IAsyncEnumerator<GenerationUpdate> stream = model.GenerateAsync("Tell me a story.", s_endless).GetAsyncEnumerator())
+        {
+            Assert.That(await stream.MoveNextAsync());
+            Assert.That(() => model.Generate("Who are you?"), Throws.TypeOf<KimiBusyException>().With.Property(nameof(KimiBusyException.RetryAfter)).GreaterThanOrEqualTo(TimeSpan.FromSeconds(1)));
+            Assert.That(async () => await model.GenerateAsync("Who are you?").GetAsyncEnumerator().MoveNextAsync(), Throws.TypeOf<KimiBusyException>());
+            Assert.That(model.Activity.RunningCalls, Is.EqualTo(1));
+        }
+
+        Assert.That(() => model.Activity.RunningCalls, Is.Zero.After(30_000, 5));
+        Assert.That(model.Generate("Who are you?", new GenerationOptions { Temperature = 0 }).Text, Is.Not.Empty);
+    }
+
+    [Test]
+    public void A_call_that_takes_too_long_fails_with_the_limit()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = new SchedulingOptions { MaxCallTime = TimeSpan.FromMilliseconds(20) } });
+        Assert.That(() => model.Generate("Tell me a story.", s_endless), Throws.TypeOf<TimeoutException>().With.Message.Contains("MaxCallTime"));
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 5));
+    }
+
+    [Test]
+    public void Limits_outside_their_ranges_are_named()
+    {
+        SchedulingOptions[] wrong = [new() { MaxRunning = 0 }, new() { MaxWaiting = -1 }, new() { MaxQueueTime = TimeSpan.Zero }, new() { MaxCallTime = TimeSpan.FromSeconds(-1) }, new() { MaxTokenGap = TimeSpan.Zero }];
+        foreach (SchedulingOptions options in wrong)
+        {
+            Assert.That(() => KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = options }), Throws.TypeOf<ArgumentOutOfRangeException>().With.Message.Contains("takes"), options.ToString());
+        }
+    }
+
+    [Test]
+    public async Task Activity_and_meters_say_what_goes_on()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 100L * 64 * 6 * 80 * 2 });
+        var observed = new List<(string Name, long Value, string? State)>();
+        var steps = new List<double>();
+        using var listener = new MeterListener
+        {
+            InstrumentPublished = (instrument, l) =>
+            {
+                if (instrument.Meter.Name == KimiTelemetry.MeterName)
+                {
+                    l.EnableMeasurementEvents(instrument);
+                }
+            },
+        };
+        listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) =>
+        {
+            if (instrument.IsObservable)
+            {
+                observed.Add((instrument.Name, value, tags.Length > 1 ? $"{tags[1].Value}" : null));
+            }
+        });
+        listener.SetMeasurementEventCallback<double>((instrument, value, _, _) =>
+        {
+            lock (steps)
+            {
+                steps.AddRange(instrument.Name == "kimicpu.step.duration" ? [value] : []);
+            }
+        });
+        listener.Start();
+        Assert.That(model.Activity, Is.EqualTo(new KimiModelActivity { CachePages = 100 }));
+        await using (IAsyncEnumerator<GenerationUpdate> stream = model.GenerateAsync("Tell me a story.", s_endless).GetAsyncEnumerator())
+        {
+            for (int token = 0; token < 20; token++)
+            {
+                Assert.That(await stream.MoveNextAsync());
+            }
+
+            KimiModelActivity now = model.Activity;
+            Assert.That((now.RunningCalls, now.WaitingCalls), Is.EqualTo((1, 0)));
+            Assert.That(now.UsedCachePages, Is.Positive);
+            Assert.That(now.TokensPerSecond, Is.Positive);
+            Assert.That(now.PromptTokensPerSecond, Is.Positive);
+            Assert.That(now.BytesPerSecond, Is.Positive);
+            listener.RecordObservableInstruments();
+        }
+
+        Assert.That(observed, Does.Contain(("kimicpu.requests.running", 1L, (string?)null)).And.Contain(("kimicpu.requests.waiting", 0L, (string?)null)));
+        Assert.That(observed.Where(o => o.Name == "kimicpu.cache.pages").Select(o => o.State), Is.SupersetOf(new[] { "used", "reusable", "free" }));
+        Assert.That(observed.Where(o => o.Name == "kimicpu.cache.pages").Sum(o => o.Value), Is.EqualTo(100));
+        lock (steps)
+        {
+            Assert.That(steps, Has.Count.GreaterThanOrEqualTo(20).And.All.Positive);
+        }
+
+        Assert.That(() => (model.Activity.RunningCalls, model.Activity.UsedCachePages), Is.EqualTo((0, 0)).After(5000, 5));
+        Assert.That(model.Activity.ReusableCachePages, Is.Positive);
+    }
+
+    private static GenerationJob Submit(GenerationEngine engine, int[] prompt, int tokens, bool streamed, CancellationToken cancellationToken)
+    {
+        GenerationOptions options = s_endless with { MaxTokens = tokens };
+        var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
+        var job = new GenerationJob(prompt, tokens, options, answer, streamed, constraint: null, cancellationToken);
+        engine.Submit(job);
+        return job;
+    }
+}

@@ -1,0 +1,107 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Planning;
+
+namespace KimiCpu.Tests.Planning;
+
+[TestFixture]
+internal sealed class PlacementTests
+{
+    private const double GiB = 1 << 30;
+
+    [Test]
+    public void Every_byte_has_one_place()
+    {
+        foreach (PlanGpu? gpu in new[] { null, Machines.Card(24), Machines.Card(96) })
+        {
+            Placement p = new MachinePlan(Machines.Thinking, Machines.Workstation() with { Gpu = gpu }, 32_768).Placement;
+            Assert.That(p.Problem, Is.Null);
+            Assert.That(p.Parts.Where(x => x.Component == Component.RoutedExperts).Sum(x => x.Bytes), Is.EqualTo((double)Machines.Thinking.RoutedBytes).Within(1.0));
+            Assert.That(p.BytesIn(PlanPlace.Memory) + p.ReserveBytes + p.MemoryLeft, Is.EqualTo(256e9).Within(1.0));
+            Assert.That(p.GpuLeft, Is.GreaterThanOrEqualTo(0));
+        }
+    }
+
+    [Test]
+    public void All_fits_from_640_GB_on()
+    {
+        Assert.That(new MachinePlan(Machines.Thinking, Machines.Workstation(640e9), 32_768).Placement.ResidentShare, Is.EqualTo(1));
+        Assert.That(new MachinePlan(Machines.Thinking, Machines.Workstation(512e9) with { Gpu = Machines.Card(24) }, 32_768).Placement.ResidentShare, Is.EqualTo(0.87).Within(0.02));
+        Assert.That(new MachinePlan(Machines.Thinking, Machines.Workstation(384e9) with { Gpu = Machines.Card(24) }, 32_768).Placement.ResidentShare, Is.EqualTo(0.65).Within(0.02));
+    }
+
+    [TestCase("Kimi-K2-Thinking", 32, "BF16", "BF16")]
+    [TestCase("Kimi-K2-Thinking", 48, "8 bits", "BF16")]
+    [TestCase("Kimi-K2-Thinking", 128, "8 bits", "BF16")]
+    [TestCase("Kimi-K2-Thinking", 256, "8 bits", "8 bits, rope BF16")]
+    [TestCase("Kimi-K2-Instruct-0905", 128, "BF16", "BF16")]
+    public void A_card_of_24_GB_takes_the_first_precision_that_fits(string model, int context, string head, string cache)
+    {
+        PlanMachine machine = Machines.Workstation() with { Gpu = Machines.Card(24) };
+        Placement p = new MachinePlan(PlanSubject.Open(model), machine, context * 1024).Placement;
+        Assert.That(p.Parts.Single(x => x is { Place: PlanPlace.Gpu, Component: Component.Head }).Format, Is.EqualTo(head));
+        Assert.That(p.Parts.Single(x => x is { Place: PlanPlace.Gpu, Name: "KV cache" }).Format, Is.EqualTo(cache));
+    }
+
+    [Test]
+    public void Gpu_sizes_are_those_computed_by_hand()
+    {
+        GpuPlan stored = GpuPlan.Fit(Machines.Thinking, 32_768, 22.7 * GiB)!;
+        double Part(string name) => stored.Parts.Single(p => p.Name == name).Bytes / GiB;
+        Assert.That(Part("attention"), Is.EqualTo(11.490).Within(0.001));
+        Assert.That(Part("shared experts"), Is.EqualTo(4.922).Within(0.001));
+        Assert.That(Part("dense layers"), Is.EqualTo(0.738).Within(0.001));
+        Assert.That(Part("head"), Is.EqualTo(2.188).Within(0.001));
+        Assert.That(Part("KV cache"), Is.EqualTo(2.145).Within(0.001));
+        GpuPlan smallest = GpuPlan.Smallest(Machines.Thinking, 262_144);
+        Assert.That(smallest.Parts.Single(p => p.Name == "KV cache").Bytes / GiB, Is.EqualTo(9.650).Within(0.001));
+        Assert.That(smallest.Parts.Single(p => p.Name == "attention").Bytes / GiB, Is.EqualTo(5.835).Within(0.001));
+    }
+
+    [Test]
+    public void What_does_not_fit_is_said_with_numbers()
+    {
+        Placement p = new MachinePlan(Machines.Thinking, Machines.Workstation(16e9) with { Gpu = Machines.Card(8) }, 32_768).Placement;
+        Assert.That(p.Problem, Does.Contain("16.0 GB can be used").And.Contain("GB of memory are needed"));
+        Assert.That(p.GpuNote, Does.Contain("stays unused"));
+        Assert.That(p.MemoryLeft, Is.Negative);
+    }
+
+    [Test]
+    public void Upgrades_are_sorted_by_what_they_bring()
+    {
+        IReadOnlyList<PlanUpgrade> upgrades = new MachinePlan(Machines.Thinking, Machines.Workstation(), 32_768).Upgrades();
+        Assert.That(upgrades[0].Name, Is.EqualTo("twice the memory"));
+        Assert.That(upgrades.Select(u => u.DecodeGain), Is.Ordered.Descending);
+        Assert.That(upgrades.Select(u => u.Name), Has.Member("one more drive like the fastest").And.Member("a GPU of 24 GB (planned)"));
+        Assert.That(new MachinePlan(Machines.Thinking, Machines.Workstation(700e9), 32_768).Upgrades().Select(u => u.Name), Has.No.Member("twice the memory"));
+    }
+
+    [TestCase("k2", "Kimi-K2-Instruct", "FP8 128x128")]
+    [TestCase("moonshotai/Kimi-K2-Instruct-0905", "Kimi-K2-Instruct-0905", "FP8 128x128")]
+    [TestCase("K2 Thinking", "Kimi-K2-Thinking", "INT4 g32")]
+    [TestCase("kimi_k2.5", "Kimi-K2.5", "INT4 g32")]
+    [TestCase("KIMI-K2.6", "Kimi-K2.6", "INT4 g32")]
+    [TestCase("nano", "kimi-nano", "INT4 g32")]
+    public void Names_are_matched_forgivingly(string name, string expected, string format)
+    {
+        PlanSubject subject = PlanSubject.Open(name);
+        Assert.That(subject.Name, Is.EqualTo(expected));
+        Assert.That(subject.Summary.Components.Single(c => c.Component == Component.RoutedExperts).Formats, Is.EqualTo(new[] { format }));
+    }
+
+    [Test]
+    public void An_unknown_name_lists_the_known_ones() =>
+        Assert.That(() => PlanSubject.Open("gpt-2"), Throws.ArgumentException.With.Message.Contains("'gpt-2'").And.Message.Contains("Kimi-K2-Thinking").And.Message.Contains("kimi-nano"));
+
+    [Test]
+    public void Known_shapes_have_the_bytes_of_files_in_the_same_layout([Values("tiny-int4", "tiny-fp8", "tiny-bf16")] string name)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(name));
+        StoredFormat format = name switch { "tiny-int4" => StoredFormat.Int4Group32, "tiny-fp8" => StoredFormat.Float8Block, _ => StoredFormat.BFloat16 };
+        IEnumerable<(Component, long)> Sizes(CheckpointSummary s) => s.Components.Where(c => c.Component is not (Component.Router or Component.Norms)).Select(c => (c.Component, c.Bytes));
+        Assert.That(Sizes(CheckpointSummary.Of(checkpoint.Config, format)), Is.EqualTo(Sizes(CheckpointSummary.Of(checkpoint))));
+    }
+}
