@@ -12,32 +12,37 @@ namespace KimiCpu.Server.Answers;
 internal sealed record AnswerPiece(int Choice, GenerationUpdate Update);
 
 /// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run.</summary>
-internal sealed class RunningAnswers : IDisposable
+internal sealed class RunningAnswers : IAsyncDisposable
 {
     private readonly CancellationTokenSource _end;
-    private readonly List<IAsyncEnumerable<GenerationUpdate>> _streams = [];
+    private readonly List<(IAsyncEnumerator<GenerationUpdate> Updates, Task<bool> First)> _streams = [];
 
+    private RunningAnswers(IKimiModel model, AnswerRequest request, CancellationToken cancellationToken)
+    {
+        (Model, Request) = (model, request);
+        _end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+    }
+
+    /// <summary>Hands all of them to the model. Where its queue is full that shows here, while the request can still be refused.</summary>
     /// <param name="model">Answers.</param>
     /// <param name="request">What is asked.</param>
     /// <param name="maxTokens">Most tokens of an answer; null for no limit of the server's.</param>
     /// <param name="cancellationToken">Ends all of them.</param>
-    public RunningAnswers(IKimiModel model, AnswerRequest request, int? maxTokens, CancellationToken cancellationToken)
+    public static async Task<RunningAnswers> BeginAsync(IKimiModel model, AnswerRequest request, int? maxTokens, CancellationToken cancellationToken)
     {
-        (Model, Request) = (model, request);
-        _end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var answers = new RunningAnswers(model, request, cancellationToken);
         try
         {
             for (int i = 0; i < request.Total; i++)
             {
-                GenerationOptions options = request.OptionsOf(i, model, maxTokens);
-                _streams.Add(request.Messages is { } messages
-                    ? model.GenerateAsync(messages, options, _end.Token)
-                    : model.GenerateAsync(request.Prompts[i / request.Choices].AsMemory(), options, _end.Token));
+                await answers.BeginAsync(i, maxTokens).ConfigureAwait(false);
             }
+
+            return answers;
         }
         catch
         {
-            _end.Dispose();
+            await answers.DisposeAsync().ConfigureAwait(false);
             throw;
         }
     }
@@ -51,7 +56,7 @@ internal sealed class RunningAnswers : IDisposable
     {
         if (_streams.Count == 1)
         {
-            await foreach (GenerationUpdate update in _streams[0].ConfigureAwait(false))
+            await foreach (GenerationUpdate update in UpdatesAsync(0).ConfigureAwait(false))
             {
                 yield return new AnswerPiece(0, update);
             }
@@ -87,10 +92,41 @@ internal sealed class RunningAnswers : IDisposable
         return results;
     }
 
-    public void Dispose()
+    public async ValueTask DisposeAsync()
     {
-        _end.Cancel();
+        await _end.CancelAsync().ConfigureAwait(false);
+        foreach ((IAsyncEnumerator<GenerationUpdate> updates, Task<bool> first) in _streams)
+        {
+            // Whoever enumerated has heard of its failure.
+            await ((Task)first).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await updates.DisposeAsync().ConfigureAwait(false);
+        }
+
         _end.Dispose();
+    }
+
+    private async Task BeginAsync(int choice, int? maxTokens)
+    {
+        GenerationOptions options = Request.OptionsOf(choice, Model, maxTokens);
+        IAsyncEnumerable<GenerationUpdate> stream = Request.Messages is { } messages
+            ? Model.GenerateAsync(messages, options, _end.Token)
+            : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
+        IAsyncEnumerator<GenerationUpdate> updates = stream.GetAsyncEnumerator(CancellationToken.None);
+        Task<bool> first = updates.MoveNextAsync().AsTask();
+        _streams.Add((updates, first));
+        if (first.IsFaulted)
+        {
+            await first.ConfigureAwait(false);
+        }
+    }
+
+    private async IAsyncEnumerable<GenerationUpdate> UpdatesAsync(int choice)
+    {
+        (IAsyncEnumerator<GenerationUpdate> updates, Task<bool> first) = _streams[choice];
+        for (bool more = await first.ConfigureAwait(false); more; more = await updates.MoveNextAsync().ConfigureAwait(false))
+        {
+            yield return updates.Current;
+        }
     }
 
     private async Task PumpAllAsync(ChannelWriter<AnswerPiece> pieces)
@@ -98,7 +134,7 @@ internal sealed class RunningAnswers : IDisposable
         Exception? failure = null;
         try
         {
-            await Task.WhenAll(_streams.Select(PumpAsync)).ConfigureAwait(false);
+            await Task.WhenAll(Enumerable.Range(0, _streams.Count).Select(PumpAsync)).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -107,11 +143,11 @@ internal sealed class RunningAnswers : IDisposable
 
         pieces.TryComplete(failure);
 
-        async Task PumpAsync(IAsyncEnumerable<GenerationUpdate> stream, int choice)
+        async Task PumpAsync(int choice)
         {
             try
             {
-                await foreach (GenerationUpdate update in stream.ConfigureAwait(false))
+                await foreach (GenerationUpdate update in UpdatesAsync(choice).ConfigureAwait(false))
                 {
                     pieces.TryWrite(new AnswerPiece(choice, update));
                 }

@@ -57,7 +57,7 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
             throw new RequestException(StatusCodes.Status400BadRequest, $"The request asks for {request.Total} answers; this server gives at most {limits.MaxChoices}.", "n", "invalid_value");
         }
 
-        return new RunningAnswers(await OpenAsync(cancellationToken).ConfigureAwait(false), request, limits.MaxTokens, cancellationToken);
+        return await RunningAnswers.BeginAsync(await OpenAsync(cancellationToken).ConfigureAwait(false), request, limits.MaxTokens, cancellationToken).ConfigureAwait(false);
     }
 
     private static string Shorten(string name) => name.Length <= 80 ? name : $"{name[..80]}…";

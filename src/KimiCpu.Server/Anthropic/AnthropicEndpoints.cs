@@ -27,7 +27,7 @@ internal static class AnthropicEndpoints
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.RequiredText("model"));
         AnswerRequest request = reader.Read(fields);
-        using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
         var writer = new MessageWriter(model.Name, answers.Model.Tokenizer, request);
         if (request.Streams)
         {

@@ -76,7 +76,7 @@ internal static class OllamaEndpoints
             return;
         }
 
-        using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
         if (request.Streams)
         {
             IAsyncEnumerable<JsonObject> lines = writer.LinesAsync(answers, call).EndingWith(e => [call.Dialect.Error(call.ErrorOf(e), call.Id)], () => call.IsGone);

@@ -44,7 +44,7 @@ internal static class OpenAIEndpoints
         model.Require(fields.Text("model"));
         AnswerRequest request = reader.Read(fields);
         bool usage = ChatRequestReader.WantsUsage(fields);
-        using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
         var writer = new ChatWriter(model.Name, answers.Model.Tokenizer);
         if (request.Streams)
         {
@@ -64,7 +64,7 @@ internal static class OpenAIEndpoints
         IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
         (AnswerRequest request, bool echo) = reader.Read(fields, opened.Tokenizer);
         bool usage = ChatRequestReader.WantsUsage(fields);
-        using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
         var writer = new CompletionWriter(model.Name, opened.Tokenizer, request, echo);
         if (request.Streams)
         {

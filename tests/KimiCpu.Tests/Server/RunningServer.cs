@@ -5,6 +5,7 @@ using System.ClientModel;
 using System.ClientModel.Primitives;
 using System.Text;
 using System.Text.Json;
+using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -21,7 +22,7 @@ internal sealed class RunningServer : IAsyncDisposable
     private RunningServer(WebApplication app)
     {
         _app = app;
-        Http = new HttpClient { BaseAddress = new Uri(app.Urls.Single()) };
+        Http = new HttpClient { BaseAddress = new Uri(app.Urls.Single()), Timeout = TimeSpan.FromMinutes(10) };
     }
 
     public HttpClient Http { get; }
@@ -31,13 +32,17 @@ internal sealed class RunningServer : IAsyncDisposable
 
     public KimiModel Model => (KimiModel)_app.Services.GetRequiredService<IKimiModel>();
 
-    public static async Task<RunningServer> StartAsync(Action<KimiServerOptions>? configure = null)
+    public static async Task<RunningServer> StartAsync(Action<KimiServerOptions>? configure = null, Action<KimiOptions>? model = null)
     {
         var log = new LogLines();
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
         builder.Logging.SetMinimumLevel(LogLevel.Debug).AddProvider(log);
-        builder.Services.AddKimi(o => (o.Embedded, o.ContextLength) = (true, 2048));
+        builder.Services.AddKimi(o =>
+        {
+            (o.Embedded, o.ContextLength) = (true, 2048);
+            model?.Invoke(o);
+        });
         builder.Services.AddKimiServer(configure);
         WebApplication app = builder.Build();
         app.MapKimi();
@@ -47,7 +52,7 @@ internal sealed class RunningServer : IAsyncDisposable
 
     public global::OpenAI.OpenAIClient Client(string key = "none") => new(
         new ApiKeyCredential(key),
-        new global::OpenAI.OpenAIClientOptions { Endpoint = new Uri(Http.BaseAddress!, "/v1"), RetryPolicy = new ClientRetryPolicy(0) });
+        new global::OpenAI.OpenAIClientOptions { Endpoint = new Uri(Http.BaseAddress!, "/v1"), RetryPolicy = new ClientRetryPolicy(0), NetworkTimeout = TimeSpan.FromMinutes(10) });
 
     public async Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string path, HttpContent content)
     {

@@ -57,15 +57,20 @@ internal sealed class ServerTests
         }
     }
 
-    [Test]
-    public async Task Refuses_more_requests_than_it_may_take_and_says_when_to_come_back()
+    [TestCase(1, 32)]
+    [TestCase(64, 1)]
+    public async Task Refuses_more_requests_than_it_or_the_model_may_take_and_says_when_to_come_back(int maxRequests, int maxRunning)
     {
-        await using RunningServer server = await RunningServer.StartAsync(o => o.MaxRequests = 1);
+        await using RunningServer server = await RunningServer.StartAsync(o => o.MaxRequests = maxRequests, o => (o.MaxRunning, o.MaxWaiting) = (maxRunning, 0));
         using (HttpResponseMessage running = await BeginAsync(server, Endless))
         {
-            (int status, JsonElement body, HttpResponseMessage response) = await server.PostAsync(Chat, Short);
-            Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((429, "rate_limit_exceeded")));
-            Assert.That(response.Headers.RetryAfter!.Delta, Is.GreaterThan(TimeSpan.Zero));
+            // A stream as well, before it has begun.
+            foreach (string request in new[] { Short, Short.Replace("\"max", "\"stream\":true,\"max", StringComparison.Ordinal) })
+            {
+                (int status, JsonElement body, HttpResponseMessage response) = await server.PostAsync(Chat, request);
+                Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((429, "rate_limit_exceeded")));
+                Assert.That(response.Headers.RetryAfter!.Delta, Is.GreaterThan(TimeSpan.Zero));
+            }
         }
 
         Assert.That(async () => (await server.PostAsync(Chat, Short)).Status, Is.EqualTo(200).After(10_000, 50), "the client that went away made room");
