@@ -70,7 +70,7 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
             return new RequestException(StatusCodes.Status500InternalServerError, $"The server failed; its log says more about the request {Id}.", code: "internal_error");
         }
 
-        ServerLog.Refused(Logger, Id, error.Status, error.Code, error.Parameter);
+        ServerLog.Refused(Logger, Id, error.Status, error.Code ?? "", error.Parameter ?? "");
         return error;
     }
 }

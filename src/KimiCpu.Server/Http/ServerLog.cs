@@ -15,7 +15,7 @@ internal static partial class ServerLog
     public static partial void Used(ILogger logger, string requestId, int promptTokens, int cachedTokens, int completionTokens);
 
     [LoggerMessage(202, LogLevel.Information, "{RequestId}: refused with {Status}: {Code} {Parameter}")]
-    public static partial void Refused(ILogger logger, string requestId, int status, string? code, string? parameter);
+    public static partial void Refused(ILogger logger, string requestId, int status, string code, string parameter);
 
     [LoggerMessage(203, LogLevel.Error, "{RequestId}: failed.")]
     public static partial void Failed(ILogger logger, string requestId, Exception error);
