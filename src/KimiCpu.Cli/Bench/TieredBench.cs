@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Routing;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
@@ -29,6 +30,9 @@ internal sealed record TieredResult(long? SlotBytes, double ResidentShare, doubl
 /// <summary>Decodes a checkpoint that is larger than memory: from slots of several sizes, and from its mapping.</summary>
 internal sealed class TieredBench(string folder, TieredBenchOptions options, CancellationToken cancellationToken)
 {
+    /// <summary>For the cache of tokens, activations and the runtime.</summary>
+    private const long SpareBytes = 300_000_000;
+
     private static readonly TimeSpan s_probe = TimeSpan.FromSeconds(2);
 
     /// <summary>The last run from slots.</summary>
@@ -43,6 +47,7 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
             ? new TieredStoreOptions { Bytes = bytes, ReadsOfDrive = options.Reads, PieceBytes = options.PieceBytes, LookAhead = options.Recall > 0, Policy = (layers, experts) => EvictionPolicies.Make(options.Policy, layers, experts) }
             : null;
         using var model = new OpenedModel(folder, options.Cpu, store, options.RoutingSkew is null ? null : Impose);
+        ThrowIfTooLarge(slotBytes ?? 0);
         double before = ProbeDrive();
         var run = new DecodeRun(model, options.Seed, cancellationToken);
         run.Decode(options.WarmUp);
@@ -68,6 +73,17 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
             slotBytes is null ? double.NaN : (double)(missingAfter - missing) * expertBytes / options.Tokens,
             slotBytes is null ? double.NaN : (double)(model.Store!.DriveBytesRead - read) / options.Tokens,
             drive);
+    }
+
+    /// <summary>The slots are taken as they are filled, and a control group kills who takes too much.</summary>
+    private static void ThrowIfTooLarge(long slotBytes)
+    {
+        ProcessMemory memory = ProcessMemory.Now();
+        if (slotBytes > memory.AvailableBytes - SpareBytes)
+        {
+            throw new ArgumentException(
+                $"--expert-memory {InspectCommand.Bytes(slotBytes)} does not fit: of {InspectCommand.Bytes(memory.TotalBytes)}, {InspectCommand.Bytes(memory.AvailableBytes)} are left beside what every token needs, and {InspectCommand.Bytes(SpareBytes)} have to stay free. Ask for less, or raise --memory-limit.");
+        }
     }
 
     private static (long Hits, long Missing) Count(TieredExpertStore? store) => store is null ? (0, 0) : (store.Counters.Hits, store.Counters.Misses + store.Counters.Late);

@@ -12,7 +12,7 @@ internal sealed record TieredStoreOptions
     public required long Bytes { get; init; }
 
     /// <summary>Reads in flight on each drive.</summary>
-    public int ReadsOfDrive { get; init; } = 4;
+    public int ReadsOfDrive { get; init; } = 8;
 
     /// <summary>Most bytes of one read; a multiple of <see cref="IWeightFiles.Alignment"/>.</summary>
     public int PieceBytes { get; init; } = 4 << 20;

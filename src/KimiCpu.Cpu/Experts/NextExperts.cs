@@ -5,7 +5,10 @@ using KimiCpu.Compute;
 
 namespace KimiCpu.Cpu;
 
-/// <summary>The experts of the next MoE layer that any row of a batch is predicted to choose, each once, by rising id.</summary>
+/// <summary>
+/// The experts of the next MoE layer that any row of a batch is predicted to choose, each once. The first choice of each row
+/// comes before the second of any: it is right far more often (99 % against 55 % for the fourth on kimi-nano).
+/// </summary>
 internal sealed unsafe class NextExperts
 {
     private readonly int[] _nextMoe;
@@ -41,17 +44,17 @@ internal sealed unsafe class NextExperts
         }
 
         Array.Clear(_marked);
-        for (int i = 0; i < rows.RowCount * _chosen; i++)
-        {
-            _marked[rows.Predicted[i]] = true;
-        }
-
         int count = 0;
-        for (int expert = 0; expert < _marked.Length; expert++)
+        for (int rank = 0; rank < _chosen; rank++)
         {
-            if (_marked[expert])
+            for (int row = 0; row < rows.RowCount; row++)
             {
-                _ids[count++] = expert;
+                int expert = rows.Predicted[(row * _chosen) + rank];
+                if (!_marked[expert])
+                {
+                    _marked[expert] = true;
+                    _ids[count++] = expert;
+                }
             }
         }
 
