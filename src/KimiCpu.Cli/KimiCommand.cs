@@ -36,9 +36,9 @@ internal static class KimiCommand
         try
         {
             var configuration = new InvocationConfiguration { Output = streams.Output, Error = streams.Error, EnableDefaultExceptionHandler = false };
-            if (parsed.CommandResult.Command.Name == ChatCommand.Name)
+            if (parsed.CommandResult.Command.Name is ChatCommand.Name or ServeCommand.Name)
             {
-                // There Ctrl-C stops an answer; the handler that this switches off ends the program two seconds later.
+                // There Ctrl-C stops an answer, or lets running ones come to their end; the handler that this switches off ends the program two seconds later.
                 configuration.ProcessTerminationTimeout = null;
             }
             else if (parsed.CommandResult.Command.Name == RepackCommand.Name)
@@ -72,6 +72,7 @@ internal static class KimiCommand
     {
         ChatCommand.Make(streams),
         GenerateCommand.Make(streams),
+        ServeCommand.Make(streams),
         TokenizeCommand.Make(streams),
         RenderCommand.Make(streams),
         LogitsCommand.Make(streams),

@@ -24,7 +24,8 @@ internal sealed record PreparedCall(int[] Prompt, GenerationOptions Options, Ans
 /// <param name="chat">Renders messages; read when the first ones come.</param>
 /// <param name="endTokens">Ids that end an answer.</param>
 /// <param name="info">Of the model.</param>
-internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer> chat, IReadOnlySet<int> endTokens, KimiModelInfo info)
+/// <param name="warn">Told what is not done as declared.</param>
+internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer> chat, IReadOnlySet<int> endTokens, KimiModelInfo info, Action<string> warn)
 {
     private readonly ToolSchemas _toolSchemas = new();
 
@@ -34,17 +35,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         options ??= new GenerationOptions();
         ChatRenderer renderer = chat.Value;
         KimiMessage[] conversation = [.. messages];
-        if (conversation.Length == 0)
-        {
-            throw new ArgumentException("A conversation has at least one message.", nameof(messages));
-        }
-
-        int[] prompt = renderer.Render(conversation, new RenderOptions
-        {
-            Tools = options.Tools,
-            Thinking = options.Thinking,
-            PreserveThinking = options.PreserveThinking,
-        });
+        int[] prompt = Render(conversation, options);
         var layout = new AnswerLayout(renderer.Markers, renderer.StartOfReasoning(options.Thinking))
         {
             ToolNames = options.Tools.Select(t => t.Name).ToHashSet(),
@@ -52,6 +43,16 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         };
         return Check(prompt, options, layout, cancellationToken);
     }
+
+    /// <summary>The prompt alone.</summary>
+    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options) => conversation.Count == 0
+        ? throw new ArgumentException("A conversation has at least one message.", nameof(conversation))
+        : chat.Value.Render(conversation, new RenderOptions
+        {
+            Tools = options.Tools,
+            Thinking = options.Thinking,
+            PreserveThinking = options.PreserveThinking,
+        });
 
     public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
     {
@@ -123,6 +124,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
                 layout.EarlierCalls,
                 options.ConstrainToolArguments,
                 _toolSchemas,
+                options.AllowUnenforceableTools ? warn : null,
                 cancellationToken)
             : null;
     }

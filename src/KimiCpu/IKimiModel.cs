@@ -43,6 +43,15 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     double? MeasureMemoryBandwidth(CancellationToken cancellationToken = default);
 
+    /// <summary>
+    /// The token ids that <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/> makes of a
+    /// conversation, up to where the answer begins; to count them before a call, for example.
+    /// </summary>
+    /// <param name="messages">The conversation so far, in order; at least one message.</param>
+    /// <param name="options">Those that shape the prompt matter: tools and thinking. Null for the defaults.</param>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null);
+
     /// <summary>Answers one user message and returns when the answer is complete.</summary>
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>

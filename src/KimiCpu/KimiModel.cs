@@ -115,7 +115,7 @@ public sealed class KimiModel : IKimiModel
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
-            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), Info);
+            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), Info, problem => KimiLog.Warned(_logger, problem));
 
             // On the engine's thread, which ends before the weights are unmapped.
             _sessions = new Lazy<SessionStore>(() => _engine.UseCache(_ => MakeSessionStore(options)).GetAwaiter().GetResult());
@@ -208,6 +208,14 @@ public sealed class KimiModel : IKimiModel
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         cancellationToken.ThrowIfCancellationRequested();
         return _engine.MeasureBandwidth().WaitAsync(cancellationToken).GetAwaiter().GetResult();
+    }
+
+    /// <inheritdoc/>
+    public int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        return _calls.Render([.. messages], options ?? new GenerationOptions());
     }
 
     /// <inheritdoc/>

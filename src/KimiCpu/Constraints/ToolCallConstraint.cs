@@ -25,6 +25,7 @@ internal sealed class ToolCallConstraint
     /// <param name="firstIndex">Index of the next call of the conversation, from 0.</param>
     /// <param name="constrainArguments">Whether arguments are held to the schemas; else they are any text.</param>
     /// <param name="schemas">Keeps what was compiled; null to compile anew.</param>
+    /// <param name="refused">Told of each tool whose schema cannot be a constraint, which then takes any object; null to fail instead.</param>
     /// <param name="cancellationToken">Ends the compilation.</param>
     /// <exception cref="KimiConstraintException">A schema cannot be a constraint, or the tokenizer has no tokens for tool calls.</exception>
     /// <exception cref="ArgumentException">A call is demanded of a tool that is not declared.</exception>
@@ -35,6 +36,7 @@ internal sealed class ToolCallConstraint
         int firstIndex = 0,
         bool constrainArguments = true,
         ToolSchemas? schemas = null,
+        Action<string>? refused = null,
         CancellationToken cancellationToken = default)
     {
         (_tokenizer, _firstIndex, Choice) = (tokenizer, firstIndex, choice.Kind);
@@ -51,7 +53,7 @@ internal sealed class ToolCallConstraint
 
         foreach ((string name, JsonElement parameters) in choice.Kind == ToolChoiceKind.None ? [] : tools.Where(t => !named || t.Name == choice.Name))
         {
-            if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas ?? new ToolSchemas(), cancellationToken) : null))
+            if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas ?? new ToolSchemas(), refused, cancellationToken) : null))
             {
                 throw new ArgumentException($"Two tools are called '{name}'.", nameof(tools));
             }
@@ -90,15 +92,20 @@ internal sealed class ToolCallConstraint
 
     private string Id(string name, int calls) => string.Create(CultureInfo.InvariantCulture, $"functions.{name}:{_firstIndex + calls}");
 
-    private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, CancellationToken cancellationToken)
+    private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, Action<string>? refused, CancellationToken cancellationToken)
     {
+        if (refused is not null)
+        {
+            return schemas.GetOrAny(parameters, e => refused($"The parameters of the tool '{name}' cannot be enforced, so its arguments may be any JSON object. {e.Message}"), cancellationToken).For(_tokenizer);
+        }
+
         try
         {
             return schemas.Get(parameters, cancellationToken).For(_tokenizer);
         }
         catch (KimiConstraintException e)
         {
-            throw new KimiConstraintException($"The parameters of the tool '{name}' cannot be enforced. {e.Message} GenerationOptions.ConstrainToolArguments = false generates arguments without a constraint.", e);
+            throw new KimiConstraintException($"The parameters of the tool '{name}' cannot be enforced. {e.Message} GenerationOptions.AllowUnenforceableTools = true takes any JSON object for this tool, and ConstrainToolArguments = false generates arguments without a constraint.", e);
         }
     }
 

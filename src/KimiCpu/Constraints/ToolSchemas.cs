@@ -17,6 +17,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     private readonly Lock _gate = new();
     private readonly Dictionary<string, LinkedListNode<(string Text, KimiConstraint Constraint)>> _byText = new(StringComparer.Ordinal);
     private readonly LinkedList<(string Text, KimiConstraint Constraint)> _latestFirst = new();
+    private readonly HashSet<string> _refused = new(StringComparer.Ordinal);
 
     /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
     /// <param name="cancellationToken">Ends the compilation.</param>
@@ -48,6 +49,39 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
             _byText.Add(text, _latestFirst.AddFirst((text, made)));
             Trim();
             return made;
+        }
+    }
+
+    /// <summary>As <see cref="Get"/>, but any object where the schema cannot be a constraint.</summary>
+    /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
+    /// <param name="refused">Told why it cannot be; once for each schema, as long as it is kept.</param>
+    /// <param name="cancellationToken">Ends the compilation.</param>
+    public KimiConstraint GetOrAny(JsonElement parameters, Action<KimiConstraintException> refused, CancellationToken cancellationToken)
+    {
+        bool known;
+        lock (_gate)
+        {
+            known = parameters.ValueKind == JsonValueKind.Object && _refused.Contains(parameters.GetRawText());
+        }
+
+        try
+        {
+            return known ? Get(default, cancellationToken) : Get(parameters, cancellationToken);
+        }
+        catch (KimiConstraintException e)
+        {
+            lock (_gate)
+            {
+                if (_refused.Count >= Capacity)
+                {
+                    _refused.Clear();
+                }
+
+                _refused.Add(parameters.GetRawText());
+            }
+
+            refused(e);
+            return Get(default, cancellationToken);
         }
     }
 

@@ -19,4 +19,11 @@ public sealed partial record GenerationOptions
 
     /// <summary>Whether the arguments of tool calls are held to the schemas of the tools' parameters. Default true.</summary>
     public bool ConstrainToolArguments { get; init; } = true;
+
+    /// <summary>
+    /// With <see cref="ConstrainToolArguments"/>: whether a tool whose parameters cannot be enforced may be called with any JSON
+    /// object, of which the log is warned; the arguments of the other tools are still held to their schemas. Otherwise such
+    /// a tool fails the call. Default false.
+    /// </summary>
+    public bool AllowUnenforceableTools { get; init; }
 }

@@ -18,7 +18,8 @@ internal sealed partial class DependencyTests
         ["KimiCpu.Cuda"] = ["KimiCpu.Compute"],
         ["KimiCpu"] = ["KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Cuda", "KimiCpu.Nano"],
         ["KimiCpu.Extensions.AI"] = ["KimiCpu"],
-        ["kimi"] = ["KimiCpu", "KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Cuda", "KimiCpu.Nano"],
+        ["KimiCpu.Server"] = ["KimiCpu", "KimiCpu.Extensions.AI"],
+        ["kimi"] = ["KimiCpu", "KimiCpu.Checkpoints", "KimiCpu.Compute", "KimiCpu.Cpu", "KimiCpu.Cuda", "KimiCpu.Extensions.AI", "KimiCpu.Nano", "KimiCpu.Server"],
     };
 
     /// <summary>Which namespaces each one inside KimiCpu may use; exceptions and options of the root are everybody's.</summary>

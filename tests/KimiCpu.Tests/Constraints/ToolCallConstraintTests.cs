@@ -118,6 +118,24 @@ internal sealed class ToolCallConstraintTests
         Assert.That(() => new ToolCallConstraint(s_tokenizer, refused, ToolChoice.Auto, constrainArguments: false), Throws.Nothing);
     }
 
+    [Test]
+    public void A_tool_that_cannot_be_enforced_may_take_any_object_beside_others_that_keep_their_schemas()
+    {
+        (string, JsonElement)[] tools = [.. s_tools, ("odd", JsonElement.Parse("""{"multipleOf":2}"""))];
+        var schemas = new ToolSchemas();
+        List<string> warnings = [];
+        for (int seed = 0; seed < 4; seed++)
+        {
+            var named = new ToolCallConstraint(s_tokenizer, tools, ToolChoice.Named("odd"), schemas: schemas, refused: warnings.Add);
+            Assert.That(JsonDocument.Parse(Calls(Answer(named, seed, reasons: false)).Single().Arguments).RootElement.ValueKind, Is.EqualTo(JsonValueKind.Object));
+        }
+
+        Assert.That(warnings.Single(), Does.Contain("'odd'").And.Contain("any JSON object"), "once, though the schema came four times");
+        var weather = new ToolCallConstraint(s_tokenizer, tools, ToolChoice.Named("get_weather"), schemas: schemas, refused: warnings.Add);
+        Assert.That(JsonDocument.Parse(Calls(Answer(weather, 1, reasons: false)).Single().Arguments).RootElement.TryGetProperty("city", out _), Is.True);
+        Assert.That(() => new ToolCallConstraint(s_tokenizer, tools, ToolChoice.Auto, schemas: schemas), Throws.TypeOf<KimiConstraintException>(), "only who asks for it");
+    }
+
     /// <summary>Tokens drawn evenly from what is allowed, with the ends of things and one other token more often.</summary>
     private static List<int> Answer(ToolCallConstraint tools, int seed, bool reasons, int favoured = -1, KimiConstraint? content = null)
     {

@@ -1,0 +1,168 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Net;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Extensions.AI;
+using KimiCpu.Server;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace KimiCpu.Cli.Serve;
+
+/// <summary>The program behind <c>kimi serve</c>: configuration, Kestrel, and the model's endpoints.</summary>
+internal static class KimiServer
+{
+    private const string EnvironmentPrefix = "KIMI_";
+    private const int DefaultPort = 8080;
+    private const int MostConnections = 1024;
+    private const int MostHeaders = 64;
+    private const int MostHeaderBytes = 16 << 10;
+
+    /// <param name="file">Configuration; null for none.</param>
+    /// <param name="settings">Of the command line; they go over everything else.</param>
+    /// <param name="streams">Told the address.</param>
+    /// <param name="cancellationToken">Stops the server.</param>
+    public static async Task RunAsync(string? file, IReadOnlyDictionary<string, string?> settings, CliStreams streams, CancellationToken cancellationToken)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        Configure(builder.Configuration, file, settings);
+        IConfigurationSection server = builder.Configuration.GetSection("Server");
+        string host = server["Host"] ?? "127.0.0.1";
+        int port = PortOf(server["Port"]);
+        builder.Logging.AddConfiguration(builder.Configuration.GetSection("Logging"));
+        builder.Logging.AddFilter("Microsoft", LogLevel.Warning);
+        builder.Logging.AddSimpleConsole(o => (o.SingleLine, o.TimestampFormat) = (true, "HH:mm:ss "));
+
+        // Data goes to standard output, everything else beside it.
+        builder.Services.Configure<Microsoft.Extensions.Logging.Console.ConsoleLoggerOptions>(o => o.LogToStandardErrorThreshold = LogLevel.Trace);
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxConcurrentConnections = MostConnections;
+            kestrel.Limits.MaxRequestHeaderCount = MostHeaders;
+            kestrel.Limits.MaxRequestHeadersTotalSize = MostHeaderBytes;
+            Listen(kestrel, host, port);
+        });
+        builder.Services.AddKimi(builder.Configuration.GetSection("Model"), model => model.Embedded |= model.ModelPath is null);
+        builder.Services.AddKimiServer(options =>
+        {
+            server.Bind(options);
+            foreach (string key in KeysOf(server["ApiKeyFile"]))
+            {
+                options.ApiKeys.Add(key);
+            }
+        });
+        bool local = host == "localhost" || IPAddress.IsLoopback(AddressOf(host));
+        if (local)
+        {
+            // A page of another name that a browser was led to believe to be at this address.
+            builder.Services.AddHostFiltering(o => o.AllowedHosts = ["localhost", "127.0.0.1", "[::1]", host]);
+        }
+
+        builder.Services.AddCors();
+        builder.Services.AddOptions<HostOptions>().Configure<IOptions<KimiServerOptions>>((o, s) => o.ShutdownTimeout = s.Value.ShutdownGrace + TimeSpan.FromSeconds(5));
+        await using WebApplication app = Checked(builder.Build);
+        KimiServerOptions options = Checked(() =>
+        {
+            _ = app.Services.GetRequiredService<IOptions<KimiOptions>>().Value;
+            return app.Services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
+        });
+        if (local)
+        {
+            app.UseHostFiltering();
+        }
+
+        if (options.AllowedOrigins.Count > 0)
+        {
+            app.UseCors(p => p.WithOrigins([.. options.AllowedOrigins]).AllowAnyHeader().AllowAnyMethod());
+        }
+
+        app.MapKimi();
+        app.MapKimiPage();
+        if (!local && options.ApiKeys.Count == 0)
+        {
+            await streams.Error.WriteLineAsync($"Warning: whoever reaches {host} may use this server; --api-key-file asks for keys.");
+        }
+
+        await app.StartAsync(cancellationToken);
+        try
+        {
+            IKimiModel model = await Task.Run(() => app.Services.GetRequiredService<IKimiModel>(), cancellationToken);
+            await streams.Output.WriteLineAsync($"Serving {model.Info.Name} at {app.Urls.First()} (a page for browsers; OpenAI: {app.Urls.First()}/v1). Ctrl-C stops.");
+            await streams.Output.FlushAsync(cancellationToken);
+            await app.WaitForShutdownAsync(cancellationToken);
+        }
+        finally
+        {
+            await app.StopAsync(CancellationToken.None);
+        }
+    }
+
+    private static void Configure(ConfigurationManager configuration, string? file, IReadOnlyDictionary<string, string?> settings)
+    {
+        if (file is not null)
+        {
+            try
+            {
+                configuration.AddJsonFile(Path.GetFullPath(file), optional: false);
+            }
+            catch (InvalidDataException e)
+            {
+                throw new FormatException($"'{file}' is no valid configuration: {e.InnerException?.Message ?? e.Message}", e);
+            }
+        }
+
+        configuration.AddEnvironmentVariables(EnvironmentPrefix);
+        configuration.AddInMemoryCollection(settings);
+    }
+
+    private static int PortOf(string? text) => text is null ? DefaultPort
+        : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int port) && port <= IPEndPoint.MaxPort ? port
+        : throw new FormatException($"--port takes 0 … {IPEndPoint.MaxPort}; found '{text}'.");
+
+    private static IPAddress AddressOf(string host) => IPAddress.TryParse(host, out IPAddress? address)
+        ? address
+        : throw new FormatException($"--host takes an IP address or localhost; found '{host}'.");
+
+    private static void Listen(KestrelServerOptions kestrel, string host, int port)
+    {
+        if (host == "localhost" && port != 0)
+        {
+            kestrel.ListenLocalhost(port);
+        }
+        else
+        {
+            kestrel.Listen(host == "localhost" ? IPAddress.Loopback : AddressOf(host), port);
+        }
+    }
+
+    private static IEnumerable<string> KeysOf(string? file) => file is null
+        ? []
+        : File.ReadLines(file).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'));
+
+    /// <summary>What is wrong with a setting is a sentence of the command line.</summary>
+    private static T Checked<T>(Func<T> make)
+    {
+        try
+        {
+            return make();
+        }
+        catch (OptionsValidationException e)
+        {
+            throw new FormatException(string.Join(" ", e.Failures), e);
+        }
+        catch (InvalidOperationException e) when (e.InnerException is FormatException or ArgumentException)
+        {
+            // A setting that cannot be read as what it has to be.
+            throw new FormatException(e.Message, e);
+        }
+    }
+}

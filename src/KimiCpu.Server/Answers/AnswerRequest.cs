@@ -1,0 +1,46 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Server.Answers;
+
+/// <summary>What every dialect's request becomes.</summary>
+internal sealed record AnswerRequest
+{
+    /// <summary>The conversation; null where <see cref="Prompts"/> are continued.</summary>
+    public IReadOnlyList<KimiMessage>? Messages { get; init; }
+
+    /// <summary>Token ids that are continued without the chat template; none where there are <see cref="Messages"/>.</summary>
+    public IReadOnlyList<int[]> Prompts { get; init; } = [];
+
+    /// <summary>For the model.</summary>
+    public required GenerationOptions Options { get; init; }
+
+    /// <summary>Answers for each prompt.</summary>
+    public int Choices { get; init; } = 1;
+
+    /// <summary>Whether an answer ends with its first tool call.</summary>
+    public bool SingleToolCall { get; init; }
+
+    /// <summary>Whether the answer is sent as it is made.</summary>
+    public bool Streams { get; init; }
+
+    /// <summary>Answers in all.</summary>
+    public int Total => Choices * Math.Max(1, Prompts.Count);
+
+    /// <summary>The options for one of the answers: each has its own seed, or all would be the same.</summary>
+    public GenerationOptions OptionsOf(int choice, IKimiModel model, int? maxTokens)
+    {
+        GenerationOptions options = Options with
+        {
+            Seed = Options.Seed + (ulong)(choice % Choices),
+            MaxTokens = maxTokens is { } most ? Math.Min(most, Options.MaxTokens ?? most) : Options.MaxTokens,
+            AllowUnenforceableTools = true,
+        };
+        return SingleToolCall && options.Tools.Count > 0 && model.Tokenizer.TryGetSpecialToken("<|tool_call_end|>", out int end)
+            ? options with { StopTokens = [.. options.StopTokens, end] }
+            : options;
+    }
+}

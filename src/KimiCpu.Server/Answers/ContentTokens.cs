@@ -1,0 +1,62 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Generation;
+using KimiCpu.Tokens;
+
+namespace KimiCpu.Server.Answers;
+
+/// <summary>
+/// Finds among the tokens of an answer those of its text: not those of the reasoning, of tool calls, and no control tokens.
+/// Whether an answer begins with reasoning shows only with its first text, so the tokens before that are kept back.
+/// </summary>
+/// <param name="tokenizer">Of the model.</param>
+internal sealed class ContentTokens(KimiTokenizer tokenizer)
+{
+    private readonly int _think = tokenizer.TryGetSpecialToken("<think>", out int think) ? think : -1;
+    private readonly int _endThink = tokenizer.TryGetSpecialToken("</think>", out int end) ? end : -1;
+    private readonly int _calls = tokenizer.TryGetSpecialToken("<|tool_calls_section_begin|>", out int calls) ? calls : -1;
+    private readonly List<TokenLogProbability> _kept = [];
+    private bool? _inContent;
+
+    /// <summary>The tokens of the text that an update accounts for, and those that were kept back.</summary>
+    public IReadOnlyList<TokenLogProbability> Of(GenerationUpdate update)
+    {
+        _kept.AddRange(update.LogProbabilities);
+        if (_inContent is null)
+        {
+            _inContent = update.Reasoning.Length > 0 || _kept.Any(k => k.Token == _endThink) ? false
+                : update.Text.Length > 0 || update.ToolCalls.Count > 0 || update.Result is not null ? true
+                : null;
+        }
+
+        if (_inContent is null)
+        {
+            return [];
+        }
+
+        var content = new List<TokenLogProbability>();
+        foreach (TokenLogProbability token in _kept)
+        {
+            if (token.Token == _think || token.Token == _calls)
+            {
+                _inContent = false;
+            }
+            else if (token.Token == _endThink)
+            {
+                _inContent = true;
+            }
+            else if (_inContent.Value && !tokenizer.IsSpecial(token.Token))
+            {
+                content.Add(token);
+            }
+        }
+
+        _kept.Clear();
+        return content;
+    }
+
+    /// <summary>The tokens of a whole answer's text.</summary>
+    public static IReadOnlyList<TokenLogProbability> Of(GenerationResult result, KimiTokenizer tokenizer) =>
+        new ContentTokens(tokenizer).Of(new GenerationUpdate { Reasoning = result.Reasoning ?? "", Text = result.Text, LogProbabilities = result.LogProbabilities, Result = result });
+}

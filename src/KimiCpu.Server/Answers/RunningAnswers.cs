@@ -1,0 +1,163 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Threading.Channels;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Server.Answers;
+
+/// <summary>A piece of one of the answers to a request.</summary>
+/// <param name="Choice">Which answer, from 0: all of the first prompt, then all of the next.</param>
+/// <param name="Update">The piece.</param>
+internal sealed record AnswerPiece(int Choice, GenerationUpdate Update);
+
+/// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run.</summary>
+internal sealed class RunningAnswers : IAsyncDisposable
+{
+    private readonly CancellationTokenSource _end;
+    private readonly List<(IAsyncEnumerator<GenerationUpdate> Updates, Task<bool> First)> _streams = [];
+
+    private RunningAnswers(IKimiModel model, AnswerRequest request, CancellationToken cancellationToken)
+    {
+        (Model, Request) = (model, request);
+        _end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+    }
+
+    /// <summary>Hands all of them to the model. Where its queue is full that shows here, while the request can still be refused.</summary>
+    /// <param name="model">Answers.</param>
+    /// <param name="request">What is asked.</param>
+    /// <param name="maxTokens">Most tokens of an answer; null for no limit of the server's.</param>
+    /// <param name="cancellationToken">Ends all of them.</param>
+    public static async Task<RunningAnswers> BeginAsync(IKimiModel model, AnswerRequest request, int? maxTokens, CancellationToken cancellationToken)
+    {
+        var answers = new RunningAnswers(model, request, cancellationToken);
+        try
+        {
+            for (int i = 0; i < request.Total; i++)
+            {
+                await answers.BeginAsync(i, maxTokens).ConfigureAwait(false);
+            }
+
+            return answers;
+        }
+        catch
+        {
+            await answers.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    public IKimiModel Model { get; }
+
+    public AnswerRequest Request { get; }
+
+    /// <summary>The pieces of all answers, as they come.</summary>
+    public async IAsyncEnumerable<AnswerPiece> PiecesAsync()
+    {
+        if (_streams.Count == 1)
+        {
+            await foreach (GenerationUpdate update in UpdatesAsync(0).ConfigureAwait(false))
+            {
+                yield return new AnswerPiece(0, update);
+            }
+
+            yield break;
+        }
+
+        Channel<AnswerPiece> pieces = Channel.CreateUnbounded<AnswerPiece>(new UnboundedChannelOptions { SingleReader = true });
+        Task all = PumpAllAsync(pieces.Writer);
+        try
+        {
+            await foreach (AnswerPiece piece in pieces.Reader.ReadAllAsync().ConfigureAwait(false))
+            {
+                yield return piece;
+            }
+        }
+        finally
+        {
+            await _end.CancelAsync().ConfigureAwait(false);
+            await all.ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>All answers once they are whole.</summary>
+    public async Task<GenerationResult[]> ResultsAsync()
+    {
+        var results = new GenerationResult[_streams.Count];
+        await foreach (AnswerPiece piece in PiecesAsync().ConfigureAwait(false))
+        {
+            results[piece.Choice] = piece.Update.Result ?? results[piece.Choice];
+        }
+
+        return results;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _end.CancelAsync().ConfigureAwait(false);
+        foreach ((IAsyncEnumerator<GenerationUpdate> updates, Task<bool> first) in _streams)
+        {
+            // Whoever enumerated has heard of its failure.
+            await ((Task)first).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await updates.DisposeAsync().ConfigureAwait(false);
+        }
+
+        _end.Dispose();
+    }
+
+    private async Task BeginAsync(int choice, int? maxTokens)
+    {
+        GenerationOptions options = Request.OptionsOf(choice, Model, maxTokens);
+        IAsyncEnumerable<GenerationUpdate> stream = Request.Messages is { } messages
+            ? Model.GenerateAsync(messages, options, _end.Token)
+            : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
+        IAsyncEnumerator<GenerationUpdate> updates = stream.GetAsyncEnumerator(CancellationToken.None);
+        Task<bool> first = updates.MoveNextAsync().AsTask();
+        _streams.Add((updates, first));
+        if (first.IsFaulted)
+        {
+            await first.ConfigureAwait(false);
+        }
+    }
+
+    private async IAsyncEnumerable<GenerationUpdate> UpdatesAsync(int choice)
+    {
+        (IAsyncEnumerator<GenerationUpdate> updates, Task<bool> first) = _streams[choice];
+        for (bool more = await first.ConfigureAwait(false); more; more = await updates.MoveNextAsync().ConfigureAwait(false))
+        {
+            yield return updates.Current;
+        }
+    }
+
+    private async Task PumpAllAsync(ChannelWriter<AnswerPiece> pieces)
+    {
+        Exception? failure = null;
+        try
+        {
+            await Task.WhenAll(Enumerable.Range(0, _streams.Count).Select(PumpAsync)).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            failure = e;
+        }
+
+        pieces.TryComplete(failure);
+
+        async Task PumpAsync(int choice)
+        {
+            try
+            {
+                await foreach (GenerationUpdate update in UpdatesAsync(choice).ConfigureAwait(false))
+                {
+                    pieces.TryWrite(new AnswerPiece(choice, update));
+                }
+            }
+            catch
+            {
+                // The others' answers go to nobody any more.
+                await _end.CancelAsync().ConfigureAwait(false);
+                throw;
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Extensions.AI.Hosting;
+using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Options;
+
+namespace KimiCpu.Server.Answers;
+
+/// <summary>The model that is served, by its names.</summary>
+/// <param name="host">Opens it.</param>
+/// <param name="options">Its further names, and limits.</param>
+internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options)
+{
+    public string Name => host.ModelName;
+
+    public ModelState State => host.State;
+
+    /// <summary>When the server began to offer it.</summary>
+    public DateTimeOffset Since { get; } = DateTimeOffset.UtcNow;
+
+    /// <summary>The model; waits while it is being opened.</summary>
+    /// <exception cref="RequestException">It cannot be opened; the log says why.</exception>
+    public async Task<IKimiModel> OpenAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await host.OpenAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or ObjectDisposedException))
+        {
+            throw new RequestException(StatusCodes.Status503ServiceUnavailable, "The model could not be opened; the server's log says why.", code: "model_not_available") { RetryAfter = 30 };
+        }
+    }
+
+    /// <summary>Whether a request's name means this model. Ollama's clients add a tag.</summary>
+    public bool Is(string? name) => name is null
+        || Matches(name)
+        || (name.EndsWith(":latest", StringComparison.Ordinal) && Matches(name[..^":latest".Length]));
+
+    /// <exception cref="RequestException">The name means no model of this server.</exception>
+    public void Require(string? name)
+    {
+        if (!Is(name))
+        {
+            throw new RequestException(StatusCodes.Status404NotFound, $"The model '{Shorten(name!)}' does not exist; this server has '{Name}'.", "model", "model_not_found");
+        }
+    }
+
+    /// <summary>Begins the answers to a request. What is wrong with it is thrown here, before anything is sent.</summary>
+    public async Task<RunningAnswers> BeginAsync(AnswerRequest request, CancellationToken cancellationToken)
+    {
+        KimiServerOptions limits = options.Value;
+        if (request.Total > limits.MaxChoices)
+        {
+            throw new RequestException(StatusCodes.Status400BadRequest, $"The request asks for {request.Total} answers; this server gives at most {limits.MaxChoices}.", "n", "invalid_value");
+        }
+
+        return await RunningAnswers.BeginAsync(await OpenAsync(cancellationToken).ConfigureAwait(false), request, limits.MaxTokens, cancellationToken).ConfigureAwait(false);
+    }
+
+    private static string Shorten(string name) => name.Length <= 80 ? name : $"{name[..80]}…";
+
+    private bool Matches(string name) => name.Equals(Name, StringComparison.OrdinalIgnoreCase)
+        || options.Value.ModelNames.Any(n => n == "*" || n.Equals(name, StringComparison.OrdinalIgnoreCase));
+}

@@ -1,0 +1,53 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
+
+namespace KimiCpu.Server.Anthropic;
+
+/// <summary><c>/v1/messages</c> and <c>/v1/messages/count_tokens</c>.</summary>
+internal static class AnthropicEndpoints
+{
+    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    {
+        AnthropicDialect dialect = AnthropicDialect.Instance;
+        var reader = new MessagesRequestReader(new RequestParts(options));
+        group.MapPost("/v1/messages", gate.Guard(dialect, call => AnswerAsync(call, model, reader, options))).WithDisplayName("/v1/messages");
+        group.MapPost("/v1/messages/count_tokens", gate.Guard(dialect, call => CountAsync(call, model, reader, options))).WithDisplayName("/v1/messages/count_tokens");
+    }
+
+    private static async Task AnswerAsync(ServerCall call, ServedModel model, MessagesRequestReader reader, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        model.Require(fields.RequiredText("model"));
+        AnswerRequest request = reader.Read(fields);
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        var writer = new MessageWriter(model.Name, answers.Model.Tokenizer, request);
+        if (request.Streams)
+        {
+            // The first event says how long the prompt is.
+            int prompt = answers.Model.EncodePrompt(request.Messages!, request.Options).Length;
+            await call.WriteEventsAsync(new MessageStream(call, writer, answers, prompt).EventsAsync()).ConfigureAwait(false);
+        }
+        else
+        {
+            await call.WriteJsonAsync(writer.Whole((await answers.ResultsAsync().ConfigureAwait(false)).Single(), call)).ConfigureAwait(false);
+        }
+    }
+
+    private static async Task CountAsync(ServerCall call, ServedModel model, MessagesRequestReader reader, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        model.Require(fields.RequiredText("model"));
+        AnswerRequest request = reader.Read(fields, counts: true);
+        IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
+        await call.WriteJsonAsync(new JsonObject { ["input_tokens"] = opened.EncodePrompt(request.Messages!, request.Options).Length }).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,132 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+using KimiCpu.Chat;
+using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Http;
+
+namespace KimiCpu.Server.Anthropic;
+
+/// <summary>Reads <c>system</c> and <c>messages</c>. A message of the user with results of tools becomes several.</summary>
+/// <param name="maxMessages">Most of them.</param>
+internal sealed class MessagesReader(int maxMessages)
+{
+    private const int MostBlocks = 4096;
+
+    private readonly ForeignIds _ids = new();
+    private readonly List<KimiMessage> _conversation = [];
+
+    public List<KimiMessage> Read(JsonFields request)
+    {
+        if (request.Has("system") && TextOf(request, "system") is { Length: > 0 } system)
+        {
+            _conversation.Add(KimiMessage.System(system));
+        }
+
+        IReadOnlyList<(JsonElement Element, string Path)> messages = request.Items("messages", maxMessages);
+        if (messages.Count == 0)
+        {
+            throw request.Invalid("messages", "at least one message");
+        }
+
+        foreach ((JsonElement element, string path) in messages)
+        {
+            var message = new JsonFields(element, path);
+            switch (message.RequiredText("role"))
+            {
+                case "user":
+                    ReadUser(message);
+                    break;
+                case "assistant":
+                    ReadAssistant(message);
+                    break;
+                case "system":
+                    _conversation.Add(KimiMessage.System(TextOf(message, "content")));
+                    break;
+                default:
+                    throw message.Invalid("role", "user or assistant");
+            }
+        }
+
+        return _conversation[^1].Role == KimiRole.Assistant
+            ? throw new RequestException(StatusCodes.Status400BadRequest, "The last message is one of the assistant; answers cannot be begun for the model.", "messages", "invalid_value")
+            : _conversation;
+    }
+
+    private void ReadUser(JsonFields message)
+    {
+        if (message.Get("content") is { ValueKind: JsonValueKind.String } text)
+        {
+            _conversation.Add(KimiMessage.User(text.GetString()!));
+            return;
+        }
+
+        var said = new StringBuilder();
+        int before = _conversation.Count;
+        foreach (JsonFields block in Blocks(message, "content"))
+        {
+            if (block.RequiredText("type") == "tool_result")
+            {
+                string result = block.Has("content") ? TextOf(block, "content") : "";
+                _conversation.Add(KimiMessage.Tool(_ids.Answered(block.RequiredText("tool_use_id")), block.Flag("is_error") == true ? $"Error: {result}" : result));
+            }
+            else
+            {
+                said.Append(PlainText(block));
+            }
+        }
+
+        if (said.Length > 0 || _conversation.Count == before)
+        {
+            _conversation.Add(KimiMessage.User(said.ToString()));
+        }
+    }
+
+    private void ReadAssistant(JsonFields message)
+    {
+        if (message.Get("content") is { ValueKind: JsonValueKind.String } text)
+        {
+            _conversation.Add(KimiMessage.Assistant(text.GetString()!));
+            return;
+        }
+
+        var said = new StringBuilder();
+        var thought = new StringBuilder();
+        var calls = new List<KimiToolCall>();
+        foreach (JsonFields block in Blocks(message, "content"))
+        {
+            switch (block.RequiredText("type"))
+            {
+                case "thinking":
+                    thought.Append(block.RequiredText("thinking"));
+                    break;
+                case "redacted_thinking":
+                    // Of another provider; nobody here can read it.
+                    break;
+                case "tool_use":
+                    calls.Add(_ids.Called(new KimiToolCall(block.RequiredText("id"), block.RequiredText("name"), block.Fields("input")?.Element.GetRawText() ?? "{}")));
+                    break;
+                default:
+                    said.Append(PlainText(block));
+                    break;
+            }
+        }
+
+        _conversation.Add(KimiMessage.Assistant(said.ToString(), thought.Length > 0 ? thought.ToString() : null) with { ToolCalls = calls });
+    }
+
+    private static IEnumerable<JsonFields> Blocks(JsonFields fields, string name) => fields.Has(name)
+        ? fields.Items(name, MostBlocks).Select(b => new JsonFields(b.Element, b.Path))
+        : throw fields.Missing(name);
+
+    private static string TextOf(JsonFields fields, string name) => fields.Get(name) is { ValueKind: JsonValueKind.String } text
+        ? text.GetString()!
+        : string.Concat(Blocks(fields, name).Select(PlainText));
+
+    private static string PlainText(JsonFields block) => block.RequiredText("type") == "text"
+        ? block.RequiredText("text")
+        : throw block.Unsupported("type", $"the model reads text only; found '{block.Text("type")}'.");
+}

@@ -1,0 +1,18 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json.Nodes;
+
+namespace KimiCpu.Server.Http;
+
+/// <summary>How an interface writes its errors.</summary>
+internal interface IDialect
+{
+    /// <summary>The status that this interface has for an error; most often the error's own.</summary>
+    int StatusOf(RequestException error) => error.Status;
+
+    /// <summary>The body of an error.</summary>
+    /// <param name="error">What went wrong.</param>
+    /// <param name="requestId">To find it again in the log.</param>
+    JsonObject Error(RequestException error, string requestId);
+}

@@ -1,0 +1,31 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace KimiCpu.Server.Http;
+
+/// <summary>Writes JSON on one line; letters of all languages stay as they are, since no answer goes into a page of HTML.</summary>
+internal static class JsonText
+{
+    private static readonly JsonWriterOptions s_options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    public static byte[] Bytes(JsonNode node)
+    {
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer, s_options))
+        {
+            node.WriteTo(json);
+        }
+
+        return buffer.ToArray();
+    }
+
+    public static string Of(JsonNode node) => Encoding.UTF8.GetString(Bytes(node));
+
+    /// <summary>An array of what a list gives.</summary>
+    public static JsonArray Array(IEnumerable<JsonNode?> items) => new([.. items]);
+}

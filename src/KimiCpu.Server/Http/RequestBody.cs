@@ -1,0 +1,77 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+using System.Text.Unicode;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Net.Http.Headers;
+
+namespace KimiCpu.Server.Http;
+
+/// <summary>Reads the JSON of a request, of bounded size and in UTF-8.</summary>
+internal static class RequestBody
+{
+    /// <exception cref="RequestException">It is too large, in another encoding, or no JSON.</exception>
+    public static async Task<JsonDocument> ReadAsync(HttpContext context, int maxBytes)
+    {
+        HttpRequest request = context.Request;
+        if (!string.IsNullOrEmpty(request.Headers.ContentEncoding) && request.Headers.ContentEncoding != "identity")
+        {
+            throw new RequestException(StatusCodes.Status415UnsupportedMediaType, "The body has a Content-Encoding; send it as it is.");
+        }
+
+        if (MediaTypeHeaderValue.TryParse(request.ContentType, out MediaTypeHeaderValue? type) && type.Charset.HasValue && !type.Charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase))
+        {
+            throw new RequestException(StatusCodes.Status415UnsupportedMediaType, $"The body has to be in UTF-8; its Content-Type says {type.Charset}.");
+        }
+
+        byte[] bytes = await ReadBytesAsync(context, maxBytes).ConfigureAwait(false);
+        ReadOnlyMemory<byte> text = bytes.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? bytes.AsMemory(Encoding.UTF8.Preamble.Length) : bytes;
+        if (!Utf8.IsValid(text.Span))
+        {
+            throw new RequestException(StatusCodes.Status400BadRequest, "The body is not valid UTF-8.");
+        }
+
+        try
+        {
+            return JsonDocument.Parse(text);
+        }
+        catch (JsonException e)
+        {
+            throw new RequestException(StatusCodes.Status400BadRequest, $"The body is not valid JSON, at line {e.LineNumber + 1}, byte {e.BytePositionInLine}.");
+        }
+    }
+
+    private static async Task<byte[]> ReadBytesAsync(HttpContext context, int maxBytes)
+    {
+        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
+        {
+            limit.MaxRequestBodySize = maxBytes;
+        }
+
+        if (context.Request.ContentLength > maxBytes)
+        {
+            throw TooLarge(maxBytes);
+        }
+
+        using var body = new MemoryStream();
+        byte[] piece = new byte[16384];
+        int read;
+        while ((read = await context.Request.Body.ReadAsync(piece, context.RequestAborted).ConfigureAwait(false)) > 0)
+        {
+            if (body.Length + read > maxBytes)
+            {
+                throw TooLarge(maxBytes);
+            }
+
+            body.Write(piece, 0, read);
+        }
+
+        return body.ToArray();
+    }
+
+    private static RequestException TooLarge(int maxBytes) =>
+        new(StatusCodes.Status413PayloadTooLarge, $"The body has more than the {maxBytes:N0} bytes that this server takes.");
+}

@@ -1,0 +1,56 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Constraints;
+using Microsoft.AspNetCore.Http;
+
+namespace KimiCpu.Server.Http;
+
+/// <summary>A request that is not answered: an HTTP status and a sentence, which each dialect puts into its own form.</summary>
+/// <param name="status">HTTP status.</param>
+/// <param name="message">What was expected, what was found, and what to do.</param>
+/// <param name="parameter">The field at fault, as <c>messages[2].content</c>; null where no field is.</param>
+/// <param name="code">Short name of the problem, in OpenAI's words; null where there is none.</param>
+internal sealed class RequestException(int status, string message, string? parameter = null, string? code = null) : Exception(message)
+{
+    public int Status { get; } = status;
+
+    public string? Parameter { get; } = parameter;
+
+    public string? Code { get; } = code;
+
+    /// <summary>Seconds after which to ask again; null where that does not help.</summary>
+    public int? RetryAfter { get; init; }
+
+    /// <summary>What the caller is told of a failure; null where he is to blame the server, and the log has to know.</summary>
+    public static RequestException? Of(Exception e) => e switch
+    {
+        RequestException own => own,
+        KimiBusyException busy => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = (int)busy.RetryAfter.TotalSeconds },
+        TimeoutException => new RequestException(StatusCodes.Status504GatewayTimeout, e.Message, code: "timeout"),
+        ContextLengthException { NeededTokens: null } => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = 5 },
+        ContextLengthException => new RequestException(StatusCodes.Status400BadRequest, e.Message, "messages", "context_length_exceeded"),
+        KimiConstraintException => new RequestException(StatusCodes.Status400BadRequest, e.Message, code: "unsupported_schema"),
+        ArgumentOutOfRangeException { ParamName: { } option } => new RequestException(StatusCodes.Status400BadRequest, Sentence(e), FieldOf(option)),
+        ArgumentException or NotSupportedException or FormatException => new RequestException(StatusCodes.Status400BadRequest, Sentence(e)),
+        ObjectDisposedException => new RequestException(StatusCodes.Status503ServiceUnavailable, "The server is shutting down.", code: "shutting_down") { RetryAfter = 10 },
+        BadHttpRequestException http => new RequestException(http.StatusCode, http.Message),
+        _ => null,
+    };
+
+    /// <summary>The message without what .NET adds about its own parameters.</summary>
+    private static string Sentence(Exception e)
+    {
+        string message = e.Message.ReplaceLineEndings("\n").Split('\n')[0];
+        int parameter = message.IndexOf(" (Parameter '", StringComparison.Ordinal);
+        return parameter < 0 ? message : message[..parameter];
+    }
+
+    /// <summary>An option of the library by the name that requests have for it.</summary>
+    private static string FieldOf(string option) => option switch
+    {
+        "StopSequences" => "stop",
+        "TopLogProbabilities" => "top_logprobs",
+        _ => string.Concat(option.Select((c, i) => char.IsUpper(c) ? (i == 0 ? "" : "_") + char.ToLowerInvariant(c) : $"{c}")),
+    };
+}

@@ -1,0 +1,36 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json.Nodes;
+using KimiCpu.Extensions.AI.Hosting;
+using KimiCpu.Server.Answers;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace KimiCpu.Server.Http;
+
+/// <summary><c>/health</c>: the process answers. <c>/ready</c>: it answers requests. Neither asks for a key.</summary>
+internal static class StatusEndpoints
+{
+    public static void Map(RouteGroupBuilder group, ServedModel model, ServerEnd end)
+    {
+        group.MapGet("/health", context => WriteAsync(context, StatusCodes.Status200OK, new JsonObject { ["status"] = "ok" })).WithDisplayName("/health");
+        group.MapGet("/ready", context =>
+        {
+            bool ready = model.State == ModelState.Ready && !end.IsStopping;
+            return WriteAsync(context, ready ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable, new JsonObject
+            {
+                ["status"] = ready ? "ready" : end.IsStopping ? "stopping" : $"{model.State}".ToLowerInvariant(),
+                ["model"] = model.Name,
+            });
+        }).WithDisplayName("/ready");
+    }
+
+    private static async Task WriteAsync(HttpContext context, int status, JsonObject body)
+    {
+        context.Response.StatusCode = status;
+        context.Response.ContentType = "application/json; charset=utf-8";
+        await context.Response.Body.WriteAsync(JsonText.Bytes(body), context.RequestAborted).ConfigureAwait(false);
+    }
+}

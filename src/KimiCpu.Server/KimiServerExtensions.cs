@@ -1,0 +1,81 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Extensions.AI.Hosting;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Anthropic;
+using KimiCpu.Server.Http;
+using KimiCpu.Server.Ollama;
+using KimiCpu.Server.OpenAI;
+using KimiCpu.Server.Page;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace KimiCpu.Server;
+
+/// <summary>Serves the model of <c>AddKimi</c> over HTTP.</summary>
+public static class KimiServerExtensions
+{
+    /// <summary>Registers what <see cref="MapKimi"/> needs. The model is registered with <c>services.AddKimi(…)</c>.</summary>
+    /// <param name="services">Where.</param>
+    /// <param name="configure">Sets the options; null for the defaults.</param>
+    public static IServiceCollection AddKimiServer(this IServiceCollection services, Action<KimiServerOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        services.AddRouting();
+        services.AddOptions<KimiServerOptions>().Configure(configure ?? (_ => { })).ValidateOnStart();
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiServerOptions>, ServerOptionsValidator>());
+        services.TryAddSingleton(s => new ServerEnd(s.GetRequiredService<IHostApplicationLifetime>(), s.GetRequiredService<IOptions<KimiServerOptions>>()));
+        services.TryAddSingleton(s => new ServedModel(
+            s.GetService<ModelHost>() ?? throw new InvalidOperationException("No model is registered. Call services.AddKimi(…) beside AddKimiServer."),
+            s.GetRequiredService<IOptions<KimiServerOptions>>()));
+        services.TryAddSingleton(s => new RequestGate(
+            s.GetRequiredService<IOptions<KimiServerOptions>>(), s.GetRequiredService<ServerEnd>(), s.GetRequiredService<ILoggerFactory>()));
+        return services;
+    }
+
+    /// <summary>
+    /// Maps <c>/v1/chat/completions</c>, <c>/v1/completions</c>, <c>/v1/models</c> (OpenAI), <c>/v1/messages</c>,
+    /// <c>/v1/messages/count_tokens</c> (Anthropic), <c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>, <c>/api/show</c>,
+    /// <c>/api/version</c> (Ollama), <c>/tokenize</c>, <c>/detokenize</c>, <c>/health</c> and <c>/ready</c>.
+    /// </summary>
+    /// <param name="endpoints">Where; the routes of a group get its prefix.</param>
+    /// <returns>For conventions of all these endpoints.</returns>
+    public static IEndpointConventionBuilder MapKimi(this IEndpointRouteBuilder endpoints)
+    {
+        ArgumentNullException.ThrowIfNull(endpoints);
+        IServiceProvider services = endpoints.ServiceProvider;
+        ServedModel model = services.GetService<ServedModel>() ?? throw new InvalidOperationException("Call services.AddKimiServer(…) before MapKimi.");
+        RequestGate gate = services.GetRequiredService<RequestGate>();
+        ServerEnd end = services.GetRequiredService<ServerEnd>();
+        KimiServerOptions options = services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
+        RouteGroupBuilder group = endpoints.MapGroup("");
+        StatusEndpoints.Map(group, model, end);
+        OpenAIEndpoints.Map(group, gate, model, options);
+        TokenEndpoints.Map(group, gate, model, options);
+        AnthropicEndpoints.Map(group, gate, model, options);
+        OllamaEndpoints.Map(group, gate, model, options);
+        return group;
+    }
+
+    /// <summary>
+    /// Maps <c>/</c>, a page to chat with the model and to watch it work, and what the page asks for under <c>/kimi/</c>. It asks the
+    /// endpoints of <see cref="MapKimi"/> at the same prefix. Its files come with the package; nothing is loaded from elsewhere.
+    /// </summary>
+    /// <param name="endpoints">Where; the routes of a group get its prefix.</param>
+    /// <returns>For conventions of all these endpoints.</returns>
+    public static IEndpointConventionBuilder MapKimiPage(this IEndpointRouteBuilder endpoints)
+    {
+        ArgumentNullException.ThrowIfNull(endpoints);
+        IServiceProvider services = endpoints.ServiceProvider;
+        ServedModel model = services.GetService<ServedModel>() ?? throw new InvalidOperationException("Call services.AddKimiServer(…) before MapKimiPage.");
+        RouteGroupBuilder group = endpoints.MapGroup("");
+        PageEndpoints.Map(group, services.GetRequiredService<RequestGate>(), model);
+        return group;
+    }
+}

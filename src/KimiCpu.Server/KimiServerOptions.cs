@@ -1,0 +1,44 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Server;
+
+/// <summary>Who may ask the server, for how much, and under which names; in a form that configuration binds to.</summary>
+public sealed class KimiServerOptions
+{
+    /// <summary>Keys of which each request has to bring one, as <c>Authorization: Bearer KEY</c> or <c>x-api-key: KEY</c>. None: everybody may ask.</summary>
+    public IList<string> ApiKeys { get; init; } = [];
+
+    /// <summary>Names that requests may give the model besides its own; <c>*</c> stands for any.</summary>
+    public IList<string> ModelNames { get; init; } = [];
+
+    /// <summary>
+    /// Origins, such as <c>https://chat.example.com</c>, whose pages may ask. Browsers say which page asks; pages of the server
+    /// itself always may, all others are refused. That browsers show such a page the answers takes the CORS middleware, too.
+    /// </summary>
+    public IList<string> AllowedOrigins { get; init; } = [];
+
+    /// <summary>Most requests that are answered at once, waiting ones included; further ones get status 429. Default 64.</summary>
+    public int MaxRequests { get; set; } = 64;
+
+    /// <summary>Most bytes of a request's body. Default 16 MiB.</summary>
+    public int MaxBodyBytes { get; set; } = 16 << 20;
+
+    /// <summary>Most messages of a conversation. Default 4096.</summary>
+    public int MaxMessages { get; set; } = 4096;
+
+    /// <summary>Most tools of a request. Default 128.</summary>
+    public int MaxTools { get; set; } = 128;
+
+    /// <summary>Most bytes of a JSON Schema, of a tool or of the answer. Default 256 KiB.</summary>
+    public int MaxSchemaBytes { get; set; } = 256 << 10;
+
+    /// <summary>Most answers to one request (<c>n</c>, times the prompts of <c>/v1/completions</c>). Default 16.</summary>
+    public int MaxChoices { get; set; } = 16;
+
+    /// <summary>Most tokens of an answer, whatever the request says; null for as many as the context holds. Default null.</summary>
+    public int? MaxTokens { get; set; }
+
+    /// <summary>How long running answers may go on once the server is told to stop; then they end with an error in their own form. Default 10 seconds.</summary>
+    public TimeSpan ShutdownGrace { get; set; } = TimeSpan.FromSeconds(10);
+}

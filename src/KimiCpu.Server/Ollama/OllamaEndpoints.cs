@@ -1,0 +1,90 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace KimiCpu.Server.Ollama;
+
+/// <summary><c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>, <c>/api/show</c> and <c>/api/version</c>.</summary>
+internal static class OllamaEndpoints
+{
+    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    {
+        OllamaDialect dialect = OllamaDialect.Instance;
+        var reader = new OllamaRequestReader(new RequestParts(options));
+        group.MapPost("/api/chat", gate.Guard(dialect, call => AnswerAsync(call, model, options, (fields, _) => reader.ReadChat(fields), chat: true))).WithDisplayName("/api/chat");
+        group.MapPost("/api/generate", gate.Guard(dialect, call => AnswerAsync(call, model, options, (fields, opened) => reader.ReadGenerate(fields, opened.Tokenizer), chat: false))).WithDisplayName("/api/generate");
+        group.MapGet("/api/tags", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(Describe(model)) }), counts: false)).WithDisplayName("/api/tags");
+        group.MapPost("/api/show", gate.Guard(dialect, call => ShowAsync(call, model, options), counts: false)).WithDisplayName("/api/show");
+        group.MapGet("/api/version", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = Version() }), counts: false)).WithDisplayName("/api/version");
+    }
+
+    private static string Version() => typeof(OllamaEndpoints).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
+
+    private static JsonObject Describe(ServedModel model) => new()
+    {
+        ["name"] = model.Name,
+        ["model"] = model.Name,
+        ["modified_at"] = model.Since.ToString("O", CultureInfo.InvariantCulture),
+        ["details"] = Details(),
+    };
+
+    private static JsonObject Details() => new() { ["format"] = "safetensors", ["family"] = "kimi-k2", ["families"] = new JsonArray((JsonNode)"kimi-k2") };
+
+    private static async Task ShowAsync(ServerCall call, ServedModel model, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        model.Require(fields.Text("model") ?? fields.RequiredText("name"));
+        KimiModelInfo info = (await model.OpenAsync(call.Cancelled).ConfigureAwait(false)).Info;
+        await call.WriteJsonAsync(new JsonObject
+        {
+            ["modified_at"] = model.Since.ToString("O", CultureInfo.InvariantCulture),
+            ["details"] = Details(),
+            ["model_info"] = new JsonObject
+            {
+                ["general.architecture"] = "kimi-k2",
+                ["kimi-k2.block_count"] = info.LayerCount,
+                ["kimi-k2.context_length"] = info.ContextLength,
+                ["kimi-k2.embedding_length"] = info.HiddenSize,
+                ["kimi-k2.expert_count"] = info.ExpertCount,
+                ["kimi-k2.expert_used_count"] = info.ExpertsPerToken,
+                ["kimi-k2.vocab_size"] = info.VocabularySize,
+            },
+            ["capabilities"] = new JsonArray("completion", "tools", "thinking"),
+        }).ConfigureAwait(false);
+    }
+
+    private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options, Func<JsonFields, IKimiModel, AnswerRequest?> read, bool chat)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        string name = fields.RequiredText("model");
+        model.Require(name);
+        IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
+        var writer = new OllamaWriter(name, chat);
+        if (read(fields, opened) is not { } request)
+        {
+            await call.WriteJsonAsync(writer.Loaded()).ConfigureAwait(false);
+            return;
+        }
+
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        if (request.Streams)
+        {
+            IAsyncEnumerable<JsonObject> lines = writer.LinesAsync(answers, call).EndingWith(e => [call.Dialect.Error(call.ErrorOf(e), call.Id)], () => call.IsGone);
+            await call.WriteLinesAsync(lines).ConfigureAwait(false);
+        }
+        else
+        {
+            await call.WriteJsonAsync(writer.Whole(request, (await answers.ResultsAsync().ConfigureAwait(false)).Single(), call)).ConfigureAwait(false);
+        }
+    }
+}

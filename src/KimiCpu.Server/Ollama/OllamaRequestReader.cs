@@ -1,0 +1,135 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Chat;
+using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Generation;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+using KimiCpu.Tokens;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Server.Ollama;
+
+/// <summary>Reads the bodies of <c>/api/chat</c> and <c>/api/generate</c>. Fields that nobody reads are ignored, as there.</summary>
+/// <param name="parts">What dialects share.</param>
+internal sealed class OllamaRequestReader(RequestParts parts)
+{
+    private const int MostCalls = 1024;
+    private const int MostStops = 16;
+
+    /// <summary>The request; null where there is no message, which asks to load the model only.</summary>
+    public AnswerRequest? ReadChat(JsonFields fields)
+    {
+        IReadOnlyList<(JsonElement Element, string Path)> messages = fields.Items("messages", parts.Options.MaxMessages);
+        if (messages.Count == 0)
+        {
+            return null;
+        }
+
+        var ids = new ForeignIds();
+        return new AnswerRequest
+        {
+            Messages = [.. messages.Select(m => ReadMessage(new JsonFields(m.Element, m.Path), ids))],
+            Options = ReadOptions(fields) with
+            {
+                Tools = RequestParts.Distinct([.. fields.Items("tools", parts.Options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))]),
+            },
+            Streams = fields.Flag("stream") ?? true,
+        };
+    }
+
+    /// <summary>The request; null where there is no prompt, which asks to load the model only.</summary>
+    public AnswerRequest? ReadGenerate(JsonFields fields, KimiTokenizer tokenizer)
+    {
+        foreach (string unknown in (string[])["suffix", "template", "images"])
+        {
+            if (fields.Get(unknown) is { } given && !(given.ValueKind == JsonValueKind.String && given.GetString() is "") && !(given.ValueKind == JsonValueKind.Array && given.GetArrayLength() == 0))
+            {
+                throw fields.Unsupported(unknown, "the model reads text only, in its own template; raw continues a text without it.");
+            }
+        }
+
+        if (fields.Text("prompt") is not { Length: > 0 } prompt)
+        {
+            return null;
+        }
+
+        bool raw = fields.Flag("raw") ?? false;
+        string? system = fields.Text("system");
+        return new AnswerRequest
+        {
+            Messages = raw ? null : string.IsNullOrEmpty(system) ? [KimiMessage.User(prompt)] : [KimiMessage.System(system), KimiMessage.User(prompt)],
+            Prompts = raw ? [tokenizer.Encode(prompt)] : [],
+            Options = ReadOptions(fields),
+            Streams = fields.Flag("stream") ?? true,
+        };
+    }
+
+    private static KimiMessage ReadMessage(JsonFields message, ForeignIds ids)
+    {
+        if (message.Items("images", int.MaxValue).Count > 0)
+        {
+            throw message.Unsupported("images", "the model reads text only.");
+        }
+
+        string content = message.Text("content") ?? "";
+        return message.RequiredText("role") switch
+        {
+            "system" => KimiMessage.System(content),
+            "user" => KimiMessage.User(content),
+            "assistant" => KimiMessage.Assistant(content, message.Text("thinking")) with
+            {
+                ToolCalls = [.. message.Items("tool_calls", MostCalls).Select(c => ReadCall(new JsonFields(c.Element, c.Path), ids))],
+            },
+
+            // Results have no ids there: each answers the next call.
+            "tool" => KimiMessage.Tool(ids.Answered(message.Text("tool_call_id") ?? ""), content),
+            _ => throw message.Invalid("role", "system, user, assistant or tool"),
+        };
+    }
+
+    private static KimiToolCall ReadCall(JsonFields call, ForeignIds ids)
+    {
+        JsonFields function = call.RequiredFields("function");
+        return ids.Called(new KimiToolCall(call.Text("id") ?? "", function.RequiredText("name"), function.Fields("arguments")?.Element.GetRawText() ?? "{}"));
+    }
+
+    private GenerationOptions ReadOptions(JsonFields fields)
+    {
+        GenerationOptions options = ReadThinking(fields, new GenerationOptions());
+        if (fields.Get("format") is { } format && !(format.ValueKind == JsonValueKind.String && format.GetString() is ""))
+        {
+            options = format.ValueKind == JsonValueKind.Object ? parts.Json(format, "format", options)
+                : fields.Text("format") == "json" ? parts.Json(null, "format", options)
+                : throw fields.Invalid("format", "json or a JSON Schema");
+        }
+
+        if (fields.Fields("options") is not { } given)
+        {
+            return options;
+        }
+
+        return options with
+        {
+            Temperature = (float?)given.Number("temperature", 0, 100) ?? options.Temperature,
+            TopK = given.Integer("top_k", 0) ?? options.TopK,
+            TopP = (float?)given.Number("top_p", 0, 1) is { } share ? Math.Max(share, float.Epsilon) : options.TopP,
+            MinP = (float?)given.Number("min_p", 0, 0.999) ?? options.MinP,
+            RepetitionPenalty = (float?)given.Number("repeat_penalty", 0.01, 10) ?? options.RepetitionPenalty,
+            PresencePenalty = (float?)given.Number("presence_penalty", -2, 2) ?? options.PresencePenalty,
+            FrequencyPenalty = (float?)given.Number("frequency_penalty", -2, 2) ?? options.FrequencyPenalty,
+            Seed = given.Long("seed") is { } seed ? unchecked((ulong)seed) : options.Seed,
+            MaxTokens = given.Integer("num_predict", -2) is > 0 and { } most ? most : options.MaxTokens,
+            StopSequences = [.. given.Texts("stop", MostStops).Where(s => s.Length > 0)],
+        };
+    }
+
+    private static GenerationOptions ReadThinking(JsonFields fields, GenerationOptions options) => fields.Get("think") switch
+    {
+        null or { ValueKind: JsonValueKind.True } => options,
+        { ValueKind: JsonValueKind.False } => RequestParts.Effort(ReasoningEffort.None, options),
+        _ => RequestParts.Effort(fields, "think", options),
+    };
+}

@@ -1,0 +1,78 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace KimiCpu.Server.OpenAI;
+
+/// <summary><c>/v1/chat/completions</c>, <c>/v1/completions</c> and <c>/v1/models</c>.</summary>
+internal static class OpenAIEndpoints
+{
+    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    {
+        OpenAIDialect dialect = OpenAIDialect.Instance;
+        var chat = new ChatRequestReader(new RequestParts(options));
+        var completions = new CompletionRequestReader(options);
+        group.MapPost("/v1/chat/completions", gate.Guard(dialect, call => ChatAsync(call, model, chat, options))).WithDisplayName("/v1/chat/completions");
+        group.MapPost("/v1/completions", gate.Guard(dialect, call => CompleteAsync(call, model, completions, options))).WithDisplayName("/v1/completions");
+        group.MapGet("/v1/models", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["object"] = "list", ["data"] = new JsonArray(Describe(model)) }), counts: false)).WithDisplayName("/v1/models");
+        group.MapGet("/v1/models/{name}", gate.Guard(dialect, call =>
+        {
+            model.Require(call.Context.GetRouteValue("name") as string);
+            return call.WriteJsonAsync(Describe(model));
+        }, counts: false)).WithDisplayName("/v1/models/{name}");
+    }
+
+    private static JsonObject Describe(ServedModel model) => new()
+    {
+        ["id"] = model.Name,
+        ["object"] = "model",
+        ["created"] = model.Since.ToUnixTimeSeconds(),
+        ["owned_by"] = "kimicpu",
+    };
+
+    private static async Task ChatAsync(ServerCall call, ServedModel model, ChatRequestReader reader, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        model.Require(fields.Text("model"));
+        AnswerRequest request = reader.Read(fields);
+        bool usage = ChatRequestReader.WantsUsage(fields);
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        var writer = new ChatWriter(model.Name, answers.Model.Tokenizer);
+        if (request.Streams)
+        {
+            await call.WriteEventsAsync(new ChatStream(call, writer, answers, usage).EventsAsync()).ConfigureAwait(false);
+        }
+        else
+        {
+            await call.WriteJsonAsync(writer.Whole(request, await answers.ResultsAsync().ConfigureAwait(false), call)).ConfigureAwait(false);
+        }
+    }
+
+    private static async Task CompleteAsync(ServerCall call, ServedModel model, CompletionRequestReader reader, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        model.Require(fields.Text("model"));
+        IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
+        (AnswerRequest request, bool echo) = reader.Read(fields, opened.Tokenizer);
+        bool usage = ChatRequestReader.WantsUsage(fields);
+        await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
+        var writer = new CompletionWriter(model.Name, opened.Tokenizer, request, echo);
+        if (request.Streams)
+        {
+            await call.WriteEventsAsync(new CompletionStream(call, writer, answers, usage).EventsAsync()).ConfigureAwait(false);
+        }
+        else
+        {
+            await call.WriteJsonAsync(writer.Whole(await answers.ResultsAsync().ConfigureAwait(false), call)).ConfigureAwait(false);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace KimiCpu.Server.OpenAI;
+
+/// <summary><c>/tokenize</c> and <c>/detokenize</c>, which many servers for open models have.</summary>
+internal static class TokenEndpoints
+{
+    private static readonly HashSet<string> s_text = ["model", "prompt", "content", "messages", "tools"];
+    private static readonly HashSet<string> s_tokens = ["model", "tokens"];
+
+    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    {
+        var parts = new RequestParts(options);
+        group.MapPost("/tokenize", gate.Guard(OpenAIDialect.Instance, call => TokenizeAsync(call, model, parts))).WithDisplayName("/tokenize");
+        group.MapPost("/detokenize", gate.Guard(OpenAIDialect.Instance, call => DetokenizeAsync(call, model, options))).WithDisplayName("/detokenize");
+    }
+
+    /// <summary>Token ids; whether there are such tokens is seen later.</summary>
+    public static int[] Ids(JsonElement array, string path) =>
+        [.. array.EnumerateArray().Select((e, i) => e.ValueKind == JsonValueKind.Number && e.TryGetInt32(out int id) && id >= 0 ? id : throw JsonFields.Wrong($"{path}[{i}]", "a token id", e))];
+
+    private static async Task TokenizeAsync(ServerCall call, ServedModel served, RequestParts parts)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(parts.Options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        fields.RefuseOthers(s_text);
+        served.Require(fields.Text("model"));
+        IKimiModel model = await served.OpenAsync(call.Cancelled).ConfigureAwait(false);
+        int[] tokens = fields.Has("messages")
+            ? model.EncodePrompt(
+                new ChatMessageReader(parts.Options.MaxMessages).Read(fields),
+                new Generation.GenerationOptions { Tools = [.. fields.Items("tools", parts.Options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] })
+            : model.Tokenizer.Encode(fields.Text("prompt") ?? fields.Text("content") ?? throw fields.Missing("prompt"));
+        await call.WriteJsonAsync(new JsonObject
+        {
+            ["count"] = tokens.Length,
+            ["max_model_len"] = model.Info.ContextLength,
+            ["tokens"] = JsonText.Array(tokens.Select(t => (JsonNode?)t)),
+        }).ConfigureAwait(false);
+    }
+
+    private static async Task DetokenizeAsync(ServerCall call, ServedModel served, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        fields.RefuseOthers(s_tokens);
+        served.Require(fields.Text("model"));
+        IKimiModel model = await served.OpenAsync(call.Cancelled).ConfigureAwait(false);
+        JsonElement given = fields.Get("tokens") is { ValueKind: JsonValueKind.Array } array ? array : throw fields.Invalid("tokens", "an array of token ids");
+        int[] tokens = Ids(given, "tokens");
+        if (Array.Find(tokens, t => t >= model.Tokenizer.VocabularySize) is var unknown and > 0)
+        {
+            throw new RequestException(StatusCodes.Status400BadRequest, $"tokens takes ids 0 … {model.Tokenizer.VocabularySize - 1}; found {unknown}.", "tokens", "invalid_value");
+        }
+
+        string text = model.Tokenizer.Decode(tokens);
+        await call.WriteJsonAsync(new JsonObject { ["prompt"] = text, ["content"] = text }).ConfigureAwait(false);
+    }
+}

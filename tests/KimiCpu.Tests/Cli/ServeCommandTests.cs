@@ -1,0 +1,71 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.RegularExpressions;
+using KimiCpu.Cli;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Tests.Cli;
+
+[TestFixture]
+internal sealed partial class ServeCommandTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public async Task Serves_until_it_is_cancelled()
+    {
+        string keys = Write("keys.txt", "# of the tests\nsecret\n");
+        string config = Write("kimi.json", """{"Server":{"Port":1,"ModelNames":["gpt"]},"Model":{"ContextLength":1000}}""");
+        using var cancellation = new CancellationTokenSource();
+        var output = new StringWriter();
+        var error = new StringWriter();
+        Task<int> run = KimiCommand.RunAsync(
+            ["serve", "--port", "0", "--config", config, "--api-key-file", keys], new CliStreams(Stream.Null, TextWriter.Synchronized(output), TextWriter.Synchronized(error), IsTerminal: false), cancellation);
+        Assert.That(() => run.IsCompleted || output.ToString().Length > 0, Is.True.After(60_000, 50));
+        Assert.That(output.ToString(), Does.StartWith("Serving kimi-nano at http://127.0.0.1:"), error.ToString());
+        using var http = new HttpClient { BaseAddress = new Uri(Address().Match(output.ToString()).Value) };
+        Assert.That((int)(await http.GetAsync("/v1/models")).StatusCode, Is.EqualTo(401));
+        http.DefaultRequestHeaders.Add("x-api-key", "secret");
+        using HttpResponseMessage answer = await http.PostAsync("/v1/chat/completions", Json("""{"model":"gpt","messages":[{"role":"user","content":"What is the capital of France?"}],"temperature":0}"""));
+        Assert.That(await answer.Content.ReadAsStringAsync(), Does.Contain("Paris"));
+        using HttpResponseMessage tokens = await http.PostAsync("/tokenize", Json("""{"prompt":"a"}"""));
+        Assert.That(await tokens.Content.ReadAsStringAsync(), Does.Contain("\"max_model_len\":1000"), "the configuration file says so");
+        http.DefaultRequestHeaders.Host = "evil.example.com";
+        Assert.That((int)(await http.GetAsync("/v1/models")).StatusCode, Is.EqualTo(400), "the name of a page that points at this machine");
+        await cancellation.CancelAsync();
+        Assert.That(await run, Is.AnyOf(KimiCommand.Ok, KimiCommand.Cancelled));
+    }
+
+    [TestCase("--port 70000", "--port")]
+    [TestCase("--host nowhere", "--host")]
+    [TestCase("--max-requests 0", "MaxRequests")]
+    [TestCase("--model nowhere", "ModelPath")]
+    public async Task Says_what_is_wrong_with_an_option(string options, string named)
+    {
+        var error = new StringWriter();
+        using var cancellation = new CancellationTokenSource();
+        int code = await KimiCommand.RunAsync(["serve", .. options.Split(' ')], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
+        Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Usage, error.ToString())));
+        Assert.That(error.ToString(), Does.Contain(named));
+    }
+
+    private static StringContent Json(string text) => new(text, Encoding.UTF8, "application/json");
+
+    private string Write(string name, string text)
+    {
+        string path = Path.Combine(_folder, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+
+    [GeneratedRegex(@"http://[\d.:]+")]
+    private static partial Regex Address();
+}

@@ -1,0 +1,111 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+
+namespace KimiCpu.Tests.Server;
+
+/// <summary>Anthropic's interface, event by event as it is documented.</summary>
+[TestFixture]
+internal sealed class AnthropicHttpTests
+{
+    private const string Path = "/v1/messages";
+    private const string Tool = """{"name":"get_weather","description":"Get the current weather for a city.","input_schema":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}""";
+
+    private RunningServer _server = null!;
+
+    [OneTimeSetUp]
+    public async Task Start() => _server = await RunningServer.StartAsync();
+
+    [OneTimeTearDown]
+    public async Task Stop() => await _server.DisposeAsync();
+
+    [TearDown]
+    public void ExpectNoLeak() => _server.ExpectNoLeak();
+
+    [Test]
+    public async Task Answers_with_blocks_and_usage()
+    {
+        (int status, JsonElement body, _) = await PostAsync("""{"model":"kimi-nano","max_tokens":300,"temperature":0,"thinking":{"type":"enabled","budget_tokens":1024},"messages":[{"role":"user","content":"What is the capital of France?"}]}""");
+        Assert.That(status, Is.EqualTo(200), body.GetRawText());
+        Assert.That(body.GetProperty("content").EnumerateArray().Select(b => b.GetProperty("type").GetString()), Is.EqualTo(new[] { "thinking", "text" }));
+        Assert.That(body.GetProperty("content")[1].GetProperty("text").GetString(), Does.Contain("Paris"));
+        Assert.That(body.GetProperty("stop_reason").GetString(), Is.EqualTo("end_turn"));
+        (_, JsonElement silent, _) = await PostAsync("""{"model":"kimi-nano","max_tokens":300,"temperature":0,"messages":[{"role":"user","content":[{"type":"text","text":"What is the capital of France?"}]}]}""");
+        Assert.That(silent.GetProperty("content").EnumerateArray().Select(b => b.GetProperty("type").GetString()), Is.EqualTo(new[] { "text" }), "nobody asked for reasoning");
+    }
+
+    [Test]
+    public async Task Counts_tokens_as_the_answer_does()
+    {
+        const string messages = """[{"role":"user","content":"Weather in Oslo?"},{"role":"assistant","content":[{"type":"tool_use","id":"toolu_1","name":"get_weather","input":{"city":"Oslo"}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":[{"type":"text","text":"12 degrees"}]},{"type":"text","text":"And?"}]}]""";
+        (_, JsonElement count, _) = await _server.PostAsync($"{Path}/count_tokens", $$"""{"model":"kimi-nano","system":"Be brief.","tools":[{{Tool}}],"messages":{{messages}}}""");
+        (_, JsonElement body, _) = await PostAsync($$$"""{"model":"kimi-nano","max_tokens":5,"system":[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}],"tools":[{{{Tool}}}],"messages":{{{messages}}}}""");
+        JsonElement usage = body.GetProperty("usage");
+        Assert.That(usage.GetProperty("input_tokens").GetInt32() + usage.GetProperty("cache_read_input_tokens").GetInt32(), Is.EqualTo(count.GetProperty("input_tokens").GetInt32()).And.GreaterThan(40));
+    }
+
+    [Test]
+    public async Task Streams_blocks_that_begin_grow_and_end()
+    {
+        string request = $$"""{"model":"kimi-nano","max_tokens":600,"temperature":0,"thinking":{"type":"enabled","budget_tokens":1024},"tools":[{{Tool}}],"tool_choice":{"type":"tool","name":"get_weather"},"messages":[{"role":"user","content":"What is the weather in Oslo?"}]""";
+        (_, JsonElement whole, _) = await PostAsync(request + "}");
+        using HttpResponseMessage response = await _server.Http.PostAsync(Path, new StringContent(request + ""","stream":true}""", Encoding.UTF8, "application/json"));
+        List<(string Type, JsonElement Data)> events = [.. (await response.Content.ReadAsStringAsync()).Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Select(e =>
+        {
+            string[] lines = e.Split('\n');
+            return (lines[0]["event: ".Length..], JsonDocument.Parse(lines[1]["data: ".Length..]).RootElement);
+        })];
+        Assert.That(events.Select(e => e.Data.GetProperty("type").GetString()), Is.EqualTo(events.Select(e => e.Type)));
+        Assert.That(events[0].Type, Is.EqualTo("message_start"));
+        Assert.That(events[^1].Type, Is.EqualTo("message_stop"));
+        Assert.That(events[^2].Data.GetProperty("delta").GetProperty("stop_reason").GetString(), Is.EqualTo("tool_use"));
+        int open = -1;
+        string json = "";
+        string last = "";
+        foreach ((string type, JsonElement data) in events)
+        {
+            switch (type)
+            {
+                case "content_block_start":
+                    Assert.That(data.GetProperty("index").GetInt32(), Is.EqualTo(++open));
+                    last = data.GetProperty("content_block").GetProperty("type").GetString()!;
+                    break;
+                case "content_block_delta":
+                    Assert.That(data.GetProperty("index").GetInt32(), Is.EqualTo(open));
+                    json += data.GetProperty("delta").TryGetProperty("partial_json", out JsonElement piece) ? piece.GetString() : "";
+                    break;
+            }
+        }
+
+        Assert.That(last, Is.EqualTo("tool_use"));
+        Assert.That(events.Count(e => e.Type == "content_block_stop"), Is.EqualTo(open + 1));
+        JsonElement block = whole.GetProperty("content").EnumerateArray().Last();
+        Assert.That(JsonElement.DeepEquals(JsonDocument.Parse(json).RootElement, block.GetProperty("input")));
+        Assert.That(block.GetProperty("id").GetString(), Does.StartWith("toolu_"));
+    }
+
+    [Test]
+    public async Task Names_the_sequence_that_ended_the_answer()
+    {
+        (_, JsonElement body, _) = await PostAsync("""{"model":"kimi-nano","max_tokens":300,"temperature":0,"stop_sequences":["zzz"," is"],"messages":[{"role":"user","content":"What is the capital of France?"}]}""");
+        Assert.That((body.GetProperty("stop_reason").GetString(), body.GetProperty("stop_sequence").GetString()), Is.EqualTo(("stop_sequence", " is")));
+        Assert.That(body.GetProperty("content")[0].GetProperty("text").GetString(), Does.Not.Contain(" is"));
+    }
+
+    [TestCase("""{"model":"kimi-nano","messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "max_tokens")]
+    [TestCase("""{"model":"other","max_tokens":5,"messages":[{"role":"user","content":"x"}]}""", 404, "not_found_error", "other")]
+    [TestCase("""{"model":"kimi-nano","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image"}]}]}""", 400, "invalid_request_error", "messages[0].content[0].type")]
+    [TestCase("""{"model":"kimi-nano","max_tokens":5,"frobnicate":1,"messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "frobnicate")]
+    [TestCase("""{"model":"kimi-nano","max_tokens":5,"messages":[{"role":"user","content":"x"}],"tools":[{"type":"web_search_20250305","name":"web_search"}]}""", 400, "invalid_request_error", "tools[0].type")]
+    [TestCase("nonsense", 400, "invalid_request_error", "JSON")]
+    public async Task Refuses_in_its_own_form(string request, int expected, string type, string named)
+    {
+        (int status, JsonElement body, _) = await PostAsync(request);
+        Assert.That((status, body.GetProperty("type").GetString(), body.GetProperty("error").GetProperty("type").GetString()), Is.EqualTo((expected, "error", type)));
+        Assert.That(body.GetProperty("error").GetProperty("message").GetString(), Does.Contain(named));
+    }
+
+    private Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string json) => _server.PostAsync(Path, json);
+}

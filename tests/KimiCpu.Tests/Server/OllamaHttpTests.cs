@@ -1,0 +1,91 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+
+namespace KimiCpu.Tests.Server;
+
+/// <summary>Ollama's interface as it is documented.</summary>
+[TestFixture]
+internal sealed class OllamaHttpTests
+{
+    private const string France = "What is the capital of France?";
+
+    private RunningServer _server = null!;
+
+    [OneTimeSetUp]
+    public async Task Start() => _server = await RunningServer.StartAsync();
+
+    [OneTimeTearDown]
+    public async Task Stop() => await _server.DisposeAsync();
+
+    [TearDown]
+    public void ExpectNoLeak() => _server.ExpectNoLeak();
+
+    [Test]
+    public async Task Chats_in_lines_that_add_up_to_the_whole()
+    {
+        string request = $$"""{"model":"kimi-nano:latest","messages":[{"role":"user","content":"{{France}}"}],"options":{"temperature":0}""";
+        (int status, JsonElement whole, _) = await _server.PostAsync("/api/chat", request + ""","stream":false}""");
+        Assert.That(status, Is.EqualTo(200), whole.GetRawText());
+        Assert.That(whole.GetProperty("message").GetProperty("content").GetString(), Does.Contain("Paris"));
+        Assert.That(whole.GetProperty("done_reason").GetString(), Is.EqualTo("stop"));
+        List<JsonElement> lines = await LinesAsync("/api/chat", request + "}");
+        Assert.That(string.Concat(lines.Select(l => l.GetProperty("message").GetProperty("content").GetString())), Is.EqualTo(whole.GetProperty("message").GetProperty("content").GetString()));
+        Assert.That(lines.Select(l => l.GetProperty("done").GetBoolean()), Is.EqualTo(lines.SkipLast(1).Select(_ => false).Append(true)));
+        Assert.That(lines[^1].GetProperty("eval_count").GetInt32(), Is.EqualTo(whole.GetProperty("eval_count").GetInt32()).And.Positive);
+        Assert.That(lines[^1].GetProperty("eval_duration").GetInt64(), Is.Positive);
+    }
+
+    [Test]
+    public async Task Calls_tools_and_reads_results_without_ids()
+    {
+        const string tools = """[{"type":"function","function":{"name":"get_weather","description":"Get the current weather for a city.","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]""";
+        (int status, JsonElement body, _) = await _server.PostAsync("/api/chat", $$$$"""
+            {"model":"kimi-nano","stream":false,"options":{"temperature":0,"num_predict":60},"tools":{{{{tools}}}},"messages":[{"role":"user","content":"What is the weather in Oslo?"},
+             {"role":"assistant","content":"","tool_calls":[{"function":{"name":"get_weather","arguments":{"city":"Oslo"}}}]},{"role":"tool","tool_name":"get_weather","content":"12 degrees"}]}
+            """);
+        Assert.That(status, Is.EqualTo(200), body.GetRawText());
+        (_, JsonElement asked, _) = await _server.PostAsync("/api/chat", $$"""{"model":"kimi-nano","stream":false,"options":{"temperature":0},"tools":{{tools}},"messages":[{"role":"user","content":"What is the weather in Oslo?"}]}""");
+        if (asked.GetProperty("message").TryGetProperty("tool_calls", out JsonElement calls))
+        {
+            Assert.That(calls[0].GetProperty("function").GetProperty("arguments").GetProperty("city").ValueKind, Is.EqualTo(JsonValueKind.String));
+        }
+
+        Assert.That(body.GetProperty("prompt_eval_count").GetInt32(), Is.GreaterThan(asked.GetProperty("prompt_eval_count").GetInt32()));
+    }
+
+    [Test]
+    public async Task Generates_with_a_format_and_without_reasoning()
+    {
+        (int status, JsonElement body, _) = await _server.PostAsync("/api/generate", """{"model":"kimi-nano","prompt":"Which colour is grass?","stream":false,"think":false,"options":{"temperature":0},"format":{"type":"object","properties":{"colour":{"enum":["red","green"]}},"required":["colour"]}}""");
+        Assert.That(status, Is.EqualTo(200), body.GetRawText());
+        Assert.That(JsonDocument.Parse(body.GetProperty("response").GetString()!).RootElement.GetProperty("colour").GetString(), Is.AnyOf("red", "green"));
+        Assert.That(body.TryGetProperty("thinking", out _), Is.False);
+        List<JsonElement> raw = await LinesAsync("/api/generate", """{"model":"kimi-nano","prompt":"ROMEO:\n","raw":true,"options":{"temperature":0,"num_predict":8}}""");
+        Assert.That(raw[^1].GetProperty("done_reason").GetString(), Is.EqualTo("length"));
+        Assert.That(raw[^1].GetProperty("eval_count").GetInt32(), Is.EqualTo(8));
+    }
+
+    [Test]
+    public async Task Describes_its_model_and_loads_it()
+    {
+        JsonElement tags = JsonDocument.Parse(await _server.Http.GetStringAsync("/api/tags")).RootElement;
+        Assert.That(tags.GetProperty("models")[0].GetProperty("name").GetString(), Is.EqualTo("kimi-nano"));
+        (_, JsonElement show, _) = await _server.PostAsync("/api/show", """{"model":"kimi-nano"}""");
+        Assert.That(show.GetProperty("model_info").GetProperty("kimi-k2.context_length").GetInt32(), Is.EqualTo(2048));
+        Assert.That(JsonDocument.Parse(await _server.Http.GetStringAsync("/api/version")).RootElement.GetProperty("version").GetString(), Is.Not.Empty);
+        (_, JsonElement loaded, _) = await _server.PostAsync("/api/chat", """{"model":"kimi-nano","messages":[]}""");
+        Assert.That(loaded.GetProperty("done_reason").GetString(), Is.EqualTo("load"));
+        (int status, JsonElement missing, _) = await _server.PostAsync("/api/chat", """{"model":"llama3","messages":[{"role":"user","content":"x"}]}""");
+        Assert.That((status, missing.GetProperty("error").GetString()), Is.EqualTo((404, missing.GetProperty("error").GetString())));
+    }
+
+    private async Task<List<JsonElement>> LinesAsync(string path, string json)
+    {
+        using HttpResponseMessage response = await _server.Http.PostAsync(path, new StringContent(json, Encoding.UTF8, "application/json"));
+        Assert.That(response.Content.Headers.ContentType!.MediaType, Is.EqualTo("application/x-ndjson"));
+        return [.. (await response.Content.ReadAsStringAsync()).Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement)];
+    }
+}

@@ -1,0 +1,152 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Net.Http.Headers;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+
+namespace KimiCpu.Tests.Server;
+
+/// <summary>Who may ask, for how much, and that nothing that clients do harms the others.</summary>
+[TestFixture]
+internal sealed class ServerTests
+{
+    private const string Chat = "/v1/chat/completions";
+    private const string Short = """{"messages":[{"role":"user","content":"Hi"}],"max_tokens":2}""";
+    private const string Endless = """{"prompt":"ROMEO:\n","ignore_eos":true,"max_tokens":2000,"stream":true}""";
+
+    [Test]
+    public async Task Asks_for_a_key_where_there_are_some()
+    {
+        await using RunningServer server = await RunningServer.StartAsync(o =>
+        {
+            o.ApiKeys.Add("first");
+            o.ApiKeys.Add("second");
+        });
+        (int status, JsonElement body, HttpResponseMessage response) = await server.PostAsync(Chat, Short);
+        Assert.That((status, body.GetProperty("error").GetProperty("type").GetString()), Is.EqualTo((401, "authentication_error")));
+        Assert.That(response.Headers.WwwAuthenticate.Single().Scheme, Is.EqualTo("Bearer"));
+        foreach ((string key, int expected) in new[] { ("second", 200), ("third", 401), ("", 401), ("secon", 401) })
+        {
+            server.Http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", key);
+            Assert.That((await server.PostAsync(Chat, Short)).Status, Is.EqualTo(expected), key);
+        }
+
+        server.Http.DefaultRequestHeaders.Authorization = null;
+        server.Http.DefaultRequestHeaders.Add("x-api-key", "first");
+        Assert.That((await server.PostAsync(Chat, Short)).Status, Is.EqualTo(200));
+        Assert.That((int)(await server.Http.GetAsync("/v1/models")).StatusCode, Is.EqualTo(200));
+        server.Http.DefaultRequestHeaders.Clear();
+        Assert.That((int)(await server.Http.GetAsync("/v1/models")).StatusCode, Is.EqualTo(401));
+        Assert.That((int)(await server.Http.GetAsync("/health")).StatusCode, Is.EqualTo(200));
+        Assert.That(server.Log.Lines, Has.None.Contains("third").And.None.Contains("second"));
+    }
+
+    [Test]
+    public async Task Pages_of_other_origins_may_not_ask()
+    {
+        await using RunningServer server = await RunningServer.StartAsync(o => o.AllowedOrigins.Add("https://chat.example.com"));
+        foreach ((string origin, int expected) in new[] { ("https://evil.example.com", 403), ("https://chat.example.com", 200), (server.Http.BaseAddress!.GetLeftPart(UriPartial.Authority), 200) })
+        {
+            server.Http.DefaultRequestHeaders.Remove("Origin");
+            server.Http.DefaultRequestHeaders.Add("Origin", origin);
+            (int status, _, HttpResponseMessage response) = await server.PostAsync(Chat, Short);
+            Assert.That(status, Is.EqualTo(expected), origin);
+            Assert.That(response.Headers.Contains("Access-Control-Allow-Origin"), Is.False);
+        }
+    }
+
+    [TestCase(1, 32)]
+    [TestCase(64, 1)]
+    public async Task Refuses_more_requests_than_it_or_the_model_may_take_and_says_when_to_come_back(int maxRequests, int maxRunning)
+    {
+        await using RunningServer server = await RunningServer.StartAsync(o => o.MaxRequests = maxRequests, o => (o.MaxRunning, o.MaxWaiting) = (maxRunning, 0));
+        using (HttpResponseMessage running = await BeginAsync(server, Endless))
+        {
+            // A stream as well, before it has begun.
+            foreach (string request in new[] { Short, Short.Replace("\"max", "\"stream\":true,\"max", StringComparison.Ordinal) })
+            {
+                (int status, JsonElement body, HttpResponseMessage response) = await server.PostAsync(Chat, request);
+                Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((429, "rate_limit_exceeded")));
+                Assert.That(response.Headers.RetryAfter!.Delta, Is.GreaterThan(TimeSpan.Zero));
+            }
+        }
+
+        Assert.That(async () => (await server.PostAsync(Chat, Short)).Status, Is.EqualTo(200).After(10_000, 50), "the client that went away made room");
+        server.ExpectNoLeak();
+    }
+
+    [Test]
+    public async Task Clients_that_go_away_leave_nothing_behind()
+    {
+        await using RunningServer server = await RunningServer.StartAsync();
+        for (int i = 0; i < 12; i++)
+        {
+            using HttpResponseMessage response = await BeginAsync(server, i % 2 == 0 ? Endless : Endless.Replace("\"stream\"", "\"n\":3,\"stream\"", StringComparison.Ordinal));
+            using Stream stream = await response.Content.ReadAsStreamAsync();
+            Assert.That(await stream.ReadAsync(new byte[16]), Is.Positive);
+        }
+
+        using (var half = new TcpClient())
+        {
+            await half.ConnectAsync(server.Http.BaseAddress!.Host, server.Http.BaseAddress.Port);
+            await half.GetStream().WriteAsync(Encoding.ASCII.GetBytes($"POST {Chat} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{{\"mess"));
+        }
+
+        server.ExpectNoLeak();
+        Assert.That((await server.PostAsync(Chat, Short)).Status, Is.EqualTo(200));
+        Assert.That(server.Log.Lines, Has.None.StartsWith("Error"));
+    }
+
+    [Test]
+    public async Task Nonsense_does_no_harm()
+    {
+        await using RunningServer server = await RunningServer.StartAsync();
+        var random = new Random(5);
+        byte[] valid = Encoding.UTF8.GetBytes("""{"model":"kimi-nano","messages":[{"role":"system","content":"é"},{"role":"user","content":[{"type":"text","text":"Hi"}]}],"max_tokens":2,"temperature":0.5,"stop":["x"],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]}""");
+        for (int i = 0; i < 150; i++)
+        {
+            byte[] body = [.. valid];
+            for (int k = 0; k <= random.Next(4); k++)
+            {
+                body[random.Next(body.Length)] = (byte)random.Next(256);
+            }
+
+            int status = (await server.PostAsync(Chat, new ByteArrayContent(body[..random.Next(body.Length / 2, body.Length + 1)]))).Status;
+            Assert.That(status, Is.EqualTo(200).Or.InRange(400, 415), Convert.ToHexString(body));
+        }
+
+        server.ExpectNoLeak();
+        Assert.That(server.Log.Lines, Has.None.StartsWith("Error"));
+    }
+
+    [Test]
+    public async Task Streams_end_in_their_own_form_when_the_server_stops()
+    {
+        RunningServer server = await RunningServer.StartAsync(o => o.ShutdownGrace = TimeSpan.FromMilliseconds(50));
+        await using (server)
+        {
+            using HttpResponseMessage response = await BeginAsync(server, Endless);
+            Task stopping = server.StopAsync();
+            string body = await response.Content.ReadAsStringAsync();
+            await stopping;
+            string[] events = body.Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
+            Assert.That(events[^1], Is.EqualTo("data: [DONE]"));
+            Assert.That(events[^2], Does.Contain("shutting_down"));
+        }
+    }
+
+    [Test]
+    public async Task Tells_whether_it_is_ready()
+    {
+        await using RunningServer server = await RunningServer.StartAsync();
+        _ = server.Model;
+        using HttpResponseMessage ready = await server.Http.GetAsync("/ready");
+        Assert.That((int)ready.StatusCode, Is.EqualTo(200));
+        Assert.That(JsonDocument.Parse(await ready.Content.ReadAsStringAsync()).RootElement.GetProperty("model").GetString(), Is.EqualTo("kimi-nano"));
+    }
+
+    private static Task<HttpResponseMessage> BeginAsync(RunningServer server, string completion) => server.Http.SendAsync(
+        new HttpRequestMessage(HttpMethod.Post, "/v1/completions") { Content = new StringContent(completion, Encoding.UTF8, "application/json") }, HttpCompletionOption.ResponseHeadersRead);
+}
