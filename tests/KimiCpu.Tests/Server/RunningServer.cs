@@ -46,6 +46,7 @@ internal sealed class RunningServer : IAsyncDisposable
         builder.Services.AddKimiServer(configure);
         WebApplication app = builder.Build();
         app.MapKimi();
+        app.MapKimiPage();
         await app.StartAsync();
         return new RunningServer(app) { Log = log };
     }

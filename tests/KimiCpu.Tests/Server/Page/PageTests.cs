@@ -1,0 +1,57 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.RegularExpressions;
+
+namespace KimiCpu.Tests.Server.Page;
+
+/// <summary>What is sent for the page; what it does is shown by <see cref="BrowserTests"/>.</summary>
+[TestFixture]
+internal sealed partial class PageTests
+{
+    [Test]
+    public async Task All_that_the_page_names_comes_from_the_server_itself()
+    {
+        await using RunningServer server = await RunningServer.StartAsync();
+        var seen = new HashSet<string>();
+        var asked = new Queue<string>([""]);
+        while (asked.TryDequeue(out string? path))
+        {
+            if (!seen.Add(path))
+            {
+                continue;
+            }
+
+            HttpResponseMessage response = await server.Http.GetAsync("/" + path);
+            string text = await response.Content.ReadAsStringAsync();
+            Assert.That((int)response.StatusCode, Is.EqualTo(200), path);
+            Assert.That(response.Headers.GetValues("Content-Security-Policy").Single(), Does.StartWith("default-src 'self';"));
+            Assert.That(response.Headers.GetValues("X-Content-Type-Options").Single(), Is.EqualTo("nosniff"));
+            Assert.That(response.Content.Headers.ContentType!.MediaType, Is.EqualTo(Path.GetExtension(path) switch { "" => "text/html", ".css" => "text/css", ".js" => "text/javascript", _ => "image/svg+xml" }));
+            Assert.That(Foreign().Matches(text).Select(m => m.Value).Where(u => u != "http://www.w3.org"), Is.Empty, path);
+            foreach (string name in Names().Matches(text).Select(m => m.Groups[1].Value))
+            {
+                asked.Enqueue($"kimi/{name}");
+            }
+        }
+
+        string[] expected = ["", "kimi/icon.svg", "kimi/page.css", "kimi/page.js", "kimi/answer.js", "kimi/machine.js", "kimi/stream.js", "kimi/text.js"];
+        Assert.That(seen, Is.EquivalentTo(expected));
+    }
+
+    [Test]
+    public async Task The_page_needs_no_key_and_the_machine_does()
+    {
+        await using RunningServer server = await RunningServer.StartAsync(o => o.ApiKeys.Add("first"));
+        Assert.That((int)(await server.Http.GetAsync("/")).StatusCode, Is.EqualTo(200));
+        Assert.That((int)(await server.Http.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(401));
+        server.Http.DefaultRequestHeaders.Add("x-api-key", "first");
+        Assert.That((int)(await server.Http.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(200));
+    }
+
+    [GeneratedRegex("https?://[A-Za-z0-9.-]+")]
+    private static partial Regex Foreign();
+
+    [GeneratedRegex("(?:kimi/|from \"\\./)([a-z]+\\.[a-z]+)\"")]
+    private static partial Regex Names();
+}
