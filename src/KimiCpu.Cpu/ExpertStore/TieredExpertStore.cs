@@ -95,6 +95,8 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         {
             if (layer <= _layer)
             {
+                // After a step that failed, guesses may still hold slots; with what memory leaves they could hold all of them.
+                DropExpected();
                 _table.BeginStep();
                 KeepMemory();
             }
@@ -131,6 +133,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             if (end == _wanted)
             {
                 DropExpected();
+                TakeSlots();
             }
         }
     }

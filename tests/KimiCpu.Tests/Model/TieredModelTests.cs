@@ -176,6 +176,39 @@ internal sealed class TieredModelTests
     }
 
     [Test]
+    public void Guesses_of_a_step_that_failed_hold_no_slot_of_the_next()
+    {
+        long available = long.MaxValue;
+        var options = new TieredStoreOptions { Bytes = 16 * SlotBytes, Keeper = new MemoryKeeper(100 * SlotBytes, () => available), Patience = TimeSpan.FromSeconds(5) };
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
+        TieredExpertStore store = tiered.Store;
+        int[] moe = [.. Enumerable.Range(0, tiered.Weights.Layers.Length).Where(l => tiered.Weights.Layers[l].IsMoe)];
+        var ready = new int[tiered.Weights.Shape.ExpertCount];
+        store.Begin(moe[0], [0, 1, 2, 3]);
+        store.Request(0, store.WaveEnd(0));
+        store.Expect(moe[1], [0, 1, 2, 3, 4, 5, 6, 7]);
+        while (store.Receive(0, 4, ready) > 0)
+        {
+        }
+
+        store.End();
+        available = 0;
+        Thread.Sleep(300);
+        int[] next = [.. Enumerable.Range(8, 12)];
+        store.Begin(moe[0], next);
+        int end = store.WaveEnd(0);
+        store.Request(0, end);
+        int received = 0;
+        while (received < end && store.Receive(0, end, ready) is > 0 and int count)
+        {
+            received += count;
+        }
+
+        store.End();
+        Assert.That(received, Is.EqualTo(end));
+    }
+
+    [Test]
     public void Filling_brings_in_all_that_fits_and_reports_it()
     {
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: long.MaxValue);
