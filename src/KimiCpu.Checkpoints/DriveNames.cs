@@ -9,7 +9,7 @@ internal static class DriveNames
     /// <summary>The drive or mounted file system of an existing file, links followed.</summary>
     public static string Of(string file)
     {
-        string path = Resolve(file);
+        string path = RealPath.Of(file);
         return OperatingSystem.IsLinux() && ReadMounts("/proc/self/mounts") is { } mounts && DeviceOf(path, mounts) is { } device
             ? device
             : Path.GetPathRoot(path) ?? path;
@@ -40,18 +40,6 @@ internal static class DriveNames
         }
 
         return best?.Device;
-    }
-
-    private static string Resolve(string file)
-    {
-        try
-        {
-            return Path.GetFullPath(new FileInfo(file).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? file);
-        }
-        catch (IOException)
-        {
-            return Path.GetFullPath(file);
-        }
     }
 
     private static string[]? ReadMounts(string path)

@@ -29,7 +29,7 @@ internal sealed class ModelMemory
         long workspace = WorkspaceBytesPerToken(shape);
         int largeChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
         var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + (largeChunk * workspace), available);
-        Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, "the checkpoint is part of an assembly");
+        Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
         PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : largeChunk;
         CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
     }

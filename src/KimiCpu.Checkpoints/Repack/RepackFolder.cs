@@ -10,8 +10,8 @@ internal static class RepackFolder
     /// <exception cref="ArgumentException">The target is no place for it.</exception>
     public static void Check(string source, string target)
     {
-        string from = Resolve(source);
-        string to = Resolve(target);
+        string from = RealPath.Of(source);
+        string to = RealPath.Of(target);
         StringComparison comparison = OperatingSystem.IsLinux() ? StringComparison.Ordinal : StringComparison.OrdinalIgnoreCase;
         if (string.Equals(from, to, comparison))
         {
@@ -32,18 +32,5 @@ internal static class RepackFolder
         {
             throw new ArgumentException($"'{target}' is not empty and holds no {RepackManifest.File} of an earlier run; give an empty or a new folder.");
         }
-    }
-
-    /// <summary>Absolute, all links on the way followed.</summary>
-    private static string Resolve(string path)
-    {
-        string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        if (Path.GetDirectoryName(full) is not { } parent)
-        {
-            return full;
-        }
-
-        var folder = new DirectoryInfo(Path.Combine(Resolve(parent), Path.GetFileName(full)));
-        return folder.LinkTarget is not null && folder.ResolveLinkTarget(returnFinalTarget: true) is { } target ? Resolve(target.FullName) : folder.FullName;
     }
 }

@@ -48,7 +48,11 @@ internal sealed class RepackManifest
             using JsonDocument document = JsonDocument.Parse(files.ReadAll(File));
             JsonElement root = document.RootElement;
             int format = root.GetProperty("format").GetInt32();
-            SafetensorsHeader.Expect(format == Format, files.PathOf(File), "format", $"Expected {Format}, found {format}.");
+            if (format != Format)
+            {
+                throw new CheckpointException(files.PathOf(File), null, $"The file has format {format}; this version writes format {Format}.", "Go on with the version that wrote it, or delete what the folder holds and repack again.");
+            }
+
             var manifest = new RepackManifest([.. root.GetProperty("source").EnumerateArray().Select(ReadSource)]) { IsComplete = root.GetProperty("complete").GetBoolean() };
             foreach (JsonElement file in root.GetProperty("files").EnumerateArray())
             {

@@ -144,7 +144,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         long free = _drive.FreeBytes(_target);
         if (free < bytes)
         {
-            throw new IOException($"The drive of '{_target}' has {Gigabytes(free)} free, but {Gigabytes(bytes)} are still to be written. Free {Gigabytes(bytes - free)}, or give a folder on another drive.");
+            throw new IOException($"The drive of '{_target}' has {Size(free)} free, but {Size(bytes)} are still to be written. Free {Size(bytes - free)}, or give a folder on another drive.");
         }
     }
 
@@ -233,7 +233,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         return new FileRange(file, path, range.Offset, range.Length);
     }
 
-    private static string Gigabytes(long bytes) => FormattableString.Invariant($"{bytes / 1e9:F1} GB");
+    private static string Size(long bytes) => bytes >= 1_000_000_000 ? FormattableString.Invariant($"{bytes / 1e9:F1} GB") : FormattableString.Invariant($"{bytes / 1e6:F1} MB");
 
     /// <summary>Progress of one file.</summary>
     private sealed class FileReport(IProgress<RepackProgress>? progress, RepackProgress begin)

@@ -6,8 +6,8 @@ using System.Globalization;
 namespace KimiCpu.Cli.Bench;
 
 /// <summary>
-/// Holds this process, its page cache included, to a number of bytes, by a control group of its own under the one it runs in
-/// (version 1 or 2, where the user may make one). Disposing moves the process back and removes the group.
+/// Holds this process, its page cache included, to a number of bytes, by a control group of its own at the root of the
+/// hierarchy (version 1 or 2, where the user may make one). Disposing moves the process to the root and removes the group.
 /// </summary>
 internal sealed class MemoryLimit : IDisposable
 {

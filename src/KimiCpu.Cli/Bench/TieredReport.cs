@@ -58,7 +58,8 @@ internal static class TieredReport
             return;
         }
 
-        streams.Output.WriteLine($"{subject}: {memory}; drive measured around each run");
+        string drive = results.TrueForAll(r => double.IsFinite(r.Drive)) ? "drive measured around each run" : "files too small to measure the drive";
+        streams.Output.WriteLine($"{subject}: {memory}; {drive}");
         TextTable.Write(streams, ["experts in", ">resident", ">tokens/s", ">hits", ">missed/token", ">read/token", ">prompt", ">drive", ">of bound", ">x mapping"], results.Select(r => Row(r, plain)));
     }
 
@@ -71,7 +72,7 @@ internal static class TieredReport
         Size(r.MissedBytes),
         Size(r.ReadBytes),
         double.IsFinite(r.PromptSeconds) ? $"{Text(r.PromptSeconds, "F1")} s" : "",
-        $"{Size(r.Drive)}/s",
+        double.IsFinite(r.Drive) ? $"{Size(r.Drive)}/s" : "",
         Text(r.ShareOfBound, "F2"),
         plain is { } p && r.SlotBytes is not null ? Text(r.TokensPerSecond / p, "F1") : "",
     ];

@@ -33,15 +33,29 @@ internal sealed class TieredOptions
 
     private readonly Option<string?> _timeline = new("--timeline") { Description = "With --expert-memory: draw reads, computing and waiting of the last size, as SVG.", HelpName = "FILE" };
 
+    private Option[] Others => [_limit, _noMapping, _policy, _warmUp, _prompt, _reads, _piece, _skew, _recall, _timeline];
+
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { _sizes, _limit, _noMapping, _policy, _warmUp, _prompt, _reads, _piece, _skew, _recall, _timeline })
+        command.Add(_sizes);
+        foreach (Option option in Others)
         {
             command.Add(option);
         }
     }
 
-    public bool AreUsed(ParseResult parsed) => parsed.GetValue(_sizes) is not null;
+    /// <exception cref="FormatException">Some of them are given without the one that they belong to.</exception>
+    public bool AreUsed(ParseResult parsed)
+    {
+        if (parsed.GetValue(_sizes) is not null)
+        {
+            return true;
+        }
+
+        return Others.FirstOrDefault(o => parsed.GetResult(o) is { Implicit: false }) is { } lonely
+            ? throw new FormatException($"{lonely.Name} belongs to --expert-memory, which is missing.")
+            : false;
+    }
 
     public void Run(ParseResult parsed, string subject, string folder, CpuBackendOptions cpu, int tokens, bool json, CliStreams streams, CancellationToken cancellationToken)
     {
@@ -52,10 +66,10 @@ internal sealed class TieredOptions
             Policy = parsed.GetValue(_policy)!,
             WarmUp = parsed.GetValue(_warmUp),
             Tokens = tokens,
-            PromptTokens = Math.Clamp(parsed.GetValue(_prompt), 0, 256),
-            Reads = Math.Clamp(parsed.GetValue(_reads), 1, 256),
-            RoutingSkew = parsed.GetValue(_skew) is { } skew ? Math.Clamp(skew, 0, 10) : null,
-            Recall = Math.Clamp(parsed.GetValue(_recall), 0, 1),
+            PromptTokens = (int)InRange("--prompt", parsed.GetValue(_prompt), 0, 256),
+            Reads = (int)InRange("--reads", parsed.GetValue(_reads), 1, 256),
+            RoutingSkew = parsed.GetValue(_skew) is { } skew ? InRange("--skew", skew, 0, 10) : null,
+            Recall = InRange("--recall", parsed.GetValue(_recall), 0, 1),
             PieceBytes = (int)Math.Clamp(Quantity.Bytes("--read-size", parsed.GetValue(_piece)!) / Unit, 1, (1 << 30) / Unit) * Unit,
         };
         TieredReport.Run(
@@ -70,4 +84,7 @@ internal sealed class TieredOptions
             streams,
             cancellationToken);
     }
+
+    private static double InRange(string option, double value, double least, double most) =>
+        value >= least && value <= most ? value : throw new FormatException($"{option} takes {least} … {most}; found {value}.");
 }

@@ -16,12 +16,16 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
 {
     private const int NoSlot = -1;
 
+    /// <summary>How often an idle store looks at what memory is left.</summary>
+    private static readonly TimeSpan s_idlePause = TimeSpan.FromSeconds(1);
+
     private readonly ModelWeights _weights;
     private readonly ExpertFiles _files;
     private readonly TieredStoreOptions _options;
     private readonly SlotTable _table;
     private readonly SlotMemory _memory;
     private readonly DriveReaders _readers;
+    private readonly Timer? _idle;
 
     /// <summary>Guards the table, the slots' contents and the lists below. Reading threads take it only to say that an expert is there.</summary>
     private readonly object _gate = new();
@@ -54,7 +58,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         Slots = (int)Math.Min(options.Bytes / SlotBytes, experts * (long)weights.Layers.Count(l => l.IsMoe));
         if (Slots < 1)
         {
-            throw new ArgumentOutOfRangeException(nameof(options), options.Bytes, $"An expert takes {SlotBytes:N0} bytes of memory.");
+            throw new ArgumentOutOfRangeException(nameof(options), options.Bytes, $"One expert takes {SlotBytes:N0} bytes of memory, so that at least as many are needed for experts (KimiModelOptions.ExpertMemory); found {options.Bytes:N0}.");
         }
 
         _table = new SlotTable(Slots, weights.Layers.Length, experts, options.Policy(weights.Layers.Length, experts));
@@ -67,6 +71,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         _errors = new Exception?[experts];
         _memory = new SlotMemory(Slots, SlotBytes);
         _readers = new DriveReaders(files, options.ReadsOfDrive, Finished);
+        _idle = options.Keeper is null ? null : new Timer(_ => KeepMemoryWhileIdle(), null, s_idlePause, s_idlePause);
     }
 
     /// <summary>Experts that there is room for.</summary>
@@ -98,9 +103,9 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                 // After a step that failed, guesses may still hold slots; with what memory leaves they could hold all of them.
                 DropExpected();
                 _table.BeginStep();
-                KeepMemory();
             }
 
+            KeepMemory();
             _layer = layer;
             _wanted = experts.Length;
             (_requestedFrom, _requestedEnd) = (0, 0);
@@ -303,6 +308,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             Monitor.PulseAll(_gate);
         }
 
+        _idle?.Dispose();
         if (_readers.Stop())
         {
             _memory.Dispose();
@@ -341,6 +347,18 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
 
     private int KeyOf(int layer, int expert) => (layer * _weights.Shape.ExpertCount) + expert;
 
+    /// <summary>Others may need memory while this model has nothing to do.</summary>
+    private void KeepMemoryWhileIdle()
+    {
+        lock (_gate)
+        {
+            if (!_disposed && _wanted == 0)
+            {
+                KeepMemory();
+            }
+        }
+    }
+
     /// <summary>Gives memory back that the system needs, or takes again what it has too much of; one expert at least stays.</summary>
     private void KeepMemory()
     {
@@ -348,6 +366,8 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
         if (slots > 0)
         {
+            // Guesses give way first: held ones could leave a step without any slot.
+            DropExpected();
             Span<int> retired = new int[Math.Min(slots + 1, _table.Capacity)];
             foreach (int slot in retired[.._table.Shrink(retired)])
             {

@@ -26,7 +26,7 @@ internal sealed record TieredStoreOptions
     /// <summary>Says when the system needs memory back; null for never.</summary>
     public MemoryKeeper? Keeper { get; init; }
 
-    /// <summary>Told when slots are given back or taken again: how many are in use, of how many. On the thread that runs the model.</summary>
+    /// <summary>Told when slots are given back or taken again: how many are in use, of how many. On the thread that runs the model, or a timer's.</summary>
     public Action<int, int>? CapacityChanged { get; init; }
 
     /// <summary>Makes the policy for so many layers of so many experts.</summary>

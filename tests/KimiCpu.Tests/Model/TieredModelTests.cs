@@ -176,6 +176,20 @@ internal sealed class TieredModelTests
     }
 
     [Test]
+    public void Memory_is_given_back_and_taken_again_while_nothing_runs()
+    {
+        long available = long.MaxValue;
+        var options = new TieredStoreOptions { Bytes = 16 * SlotBytes, Keeper = new MemoryKeeper(100 * SlotBytes, () => Volatile.Read(ref available)) };
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
+        float[] before = tiered.Logits([5, 9, 100]);
+        Volatile.Write(ref available, 0);
+        Assert.That(() => tiered.Store.RetiredSlots, Is.EqualTo(15).After(20_000, 50));
+        Assert.That(tiered.Logits([5, 9, 100]), Is.EqualTo(before));
+        Volatile.Write(ref available, long.MaxValue);
+        Assert.That(() => tiered.Store.RetiredSlots, Is.Zero.After(20_000, 50));
+    }
+
+    [Test]
     public void Guesses_of_a_step_that_failed_hold_no_slot_of_the_next()
     {
         long available = long.MaxValue;

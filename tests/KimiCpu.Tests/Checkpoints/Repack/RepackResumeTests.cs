@@ -151,7 +151,7 @@ internal sealed class RepackResumeTests
     public void Nothing_is_written_where_the_space_does_not_suffice()
     {
         var drive = new FaultyDrive { Free = 100_000 };
-        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.InstanceOf<IOException>().With.Message.Contains("0.0 GB free"));
+        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.InstanceOf<IOException>().With.Message.Contains("0.1 MB free"));
         Assert.That(drive.Created, Is.Empty);
 
         // Only what is missing needs space.
