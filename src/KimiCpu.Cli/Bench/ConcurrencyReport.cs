@@ -29,7 +29,7 @@ internal static class ConcurrencyReport
         {
             streams.Output.WriteLine($"{subject}, {model.Placement}");
             string[] headers = [">answers", ">tokens/s", ">each", ">times one", ">worst gap", .. promptTokens > 0 ? [$">with a prompt of {promptTokens}", ">worst gap", ">prompt tokens/s"] : Array.Empty<string>()];
-            TextTable.Write(streams, headers, results.Select(r => Row(r, results[0], promptTokens > 0)));
+            TextTable.Write(streams, headers, results.Select(r => Row(r, results.Find(o => o.Calls == 1), promptTokens > 0)));
         }
 
         if (chart is not null)
@@ -38,12 +38,12 @@ internal static class ConcurrencyReport
         }
     }
 
-    private static string[] Row(ConcurrencyResult r, ConcurrencyResult first, bool mixed) =>
+    private static string[] Row(ConcurrencyResult r, ConcurrencyResult? one, bool mixed) =>
     [
         r.Calls.ToString(CultureInfo.InvariantCulture),
         Number(r.Decode),
         Number(r.Decode / r.Calls),
-        (r.Decode / first.Decode * first.Calls).ToString("F2", CultureInfo.InvariantCulture),
+        one is null ? "" : (r.Decode / one.Decode).ToString("F2", CultureInfo.InvariantCulture),
         Milliseconds(r.Gap),
         .. mixed ? [Number(r.MixedDecode), Milliseconds(r.MixedGap), Number(r.Prompt)] : Array.Empty<string>(),
     ];
