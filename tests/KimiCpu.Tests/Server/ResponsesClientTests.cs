@@ -1,7 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-#pragma warning disable OPENAI001 // The client for this endpoint is marked as experimental.
+#pragma warning disable OPENAI001, SCME0001 // The client for this endpoint and its patches are marked as experimental.
 
 using System.ClientModel;
 using System.Text.Json;
@@ -46,7 +46,9 @@ internal sealed class ResponsesClientTests
         options.Metadata["run"] = "7";
         ResponseResult response = await _client.CreateResponseAsync(options);
         Assert.That(response.GetOutputText(), Is.EqualTo(expected.Text).And.Contains("Paris"));
-        Assert.That(response.OutputItems.Select(i => i.GetType()), Is.EqualTo(new[] { typeof(ReasoningResponseItem), typeof(MessageResponseItem) }));
+        Assert.That(response.OutputItems, Has.Count.EqualTo(2));
+        Assert.That(response.OutputItems[0], Is.InstanceOf<ReasoningResponseItem>());
+        Assert.That(response.OutputItems[1], Is.InstanceOf<MessageResponseItem>());
         Assert.That(response.OutputItems.Select(i => i.Id), Is.Unique.And.All.Not.Empty);
         Assert.That((response.Status, response.Model, response.Metadata["run"]), Is.EqualTo((ResponseStatus.Completed, "kimi-nano", "7")));
         Assert.That((response.Usage.InputTokenCount, response.Usage.OutputTokenCount), Is.EqualTo((expected.Usage.PromptTokens, expected.Usage.CompletionTokens)));

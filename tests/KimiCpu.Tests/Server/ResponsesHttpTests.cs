@@ -119,6 +119,7 @@ internal sealed class ResponsesHttpTests
     [TestCase("""{"input":"x","store":"yes"}""", "store")]
     [TestCase("""{"input":"x","metadata":{"run":7}}""", "metadata.run")]
     [TestCase("""{"input":"x","max_tokens":7}""", "max_tokens")]
+    [TestCase("""{"input":"x","messages":[]}""", "messages")]
     [TestCase("""{"input":"x","max_output_tokens":0}""", "max_output_tokens")]
     [TestCase("""{"input":"x","max_output_tokens":100000}""", "input")]
     [TestCase("""{"input":"x","top_logprobs":3}""", "top_logprobs")]

@@ -6,7 +6,7 @@ using KimiCpu.Server.Http;
 
 namespace KimiCpu.Server.OpenAI.Responses;
 
-/// <summary>Errors as OpenAI's interface writes them, with the names that this endpoint has for its fields.</summary>
+/// <summary>Errors as OpenAI's interface writes them; what is too long for the context is called <c>input</c> here.</summary>
 internal sealed class ResponsesDialect : IDialect
 {
     public static ResponsesDialect Instance { get; } = new();
@@ -14,13 +14,11 @@ internal sealed class ResponsesDialect : IDialect
     public JsonObject Error(RequestException error, string requestId)
     {
         JsonObject body = OpenAIDialect.Instance.Error(error, requestId);
-        body["error"]!["param"] = error.Parameter switch
+        if (error is { Code: "context_length_exceeded", Parameter: "messages" })
         {
-            "messages" => "input",
-            "max_tokens" => "max_output_tokens",
-            { } same => same,
-            null => null,
-        };
+            body["error"]!["param"] = "input";
+        }
+
         return body;
     }
 }
