@@ -8,7 +8,7 @@ namespace KimiCpu.Cli.Bench;
 
 /// <summary>
 /// Puts the choices and predictions of a made-up trace in the place of the routers', so that a model with random weights
-/// uses its experts as evenly or unevenly as a measurement wants. One token a pass.
+/// uses its experts as evenly or unevenly as a measurement wants. Passes of several tokens go where the routers say.
 /// </summary>
 internal sealed unsafe class ImposedRouting(IRoutedExperts inner, SyntheticRouting source, RoutingTraceHeader header) : IRoutedExperts
 {
@@ -18,8 +18,14 @@ internal sealed unsafe class ImposedRouting(IRoutedExperts inner, SyntheticRouti
 
     public void Run(int layer, RoutedRows rows, Span<float> sum)
     {
+        if (rows.RowCount != 1)
+        {
+            inner.Run(layer, rows, sum);
+            return;
+        }
+
         int place = IndexOf(layer);
-        if (place == 0 || rows.RowCount != 1)
+        if (place == 0)
         {
             _step = source.Next();
         }

@@ -18,8 +18,9 @@ namespace KimiCpu.Cli.Bench;
 /// <param name="HitRate">Experts that were there when a step needed them; NaN for the mapping.</param>
 /// <param name="MissedBytes">Of experts that were not, for each token.</param>
 /// <param name="ReadBytes">From the drive for each token, look-ahead included.</param>
+/// <param name="PromptSeconds">For a prompt in one pass, read at last; NaN for none.</param>
 /// <param name="Drive">What large random reads bring, measured before and after, in bytes per second.</param>
-internal sealed record TieredResult(long? SlotBytes, double ResidentShare, double TokensPerSecond, double HitRate, double MissedBytes, double ReadBytes, double Drive)
+internal sealed record TieredResult(long? SlotBytes, double ResidentShare, double TokensPerSecond, double HitRate, double MissedBytes, double ReadBytes, double PromptSeconds, double Drive)
 {
     /// <summary>Tokens per second if nothing but the missing bytes took time.</summary>
     public double Bound => Drive / MissedBytes;
@@ -60,9 +61,12 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
             Timeline!.Stop();
         }
 
+        long readAfter = model.Store?.DriveBytesRead ?? 0;
+
         long all = model.Weights.Layers.Sum(l => (long)l.Experts.Length);
         long expertBytes = model.Weights.Layers.First(l => l.IsMoe).Experts[0].TotalBytes;
         (long hitsAfter, long missingAfter) = Count(model.Store);
+        double prompt = options.PromptTokens > 0 ? run.Read(options.PromptTokens) : double.NaN;
         double drive = (before + ProbeDrive()) / 2;
         double resident = slotBytes is null ? (double)memory / (all * expertBytes) : (double)model.Store!.Slots / all;
         return new TieredResult(
@@ -71,7 +75,8 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
             options.Tokens / seconds,
             slotBytes is null ? double.NaN : (double)(hitsAfter - hits) / (hitsAfter - hits + missingAfter - missing),
             slotBytes is null ? double.NaN : (double)(missingAfter - missing) * expertBytes / options.Tokens,
-            slotBytes is null ? double.NaN : (double)(model.Store!.DriveBytesRead - read) / options.Tokens,
+            slotBytes is null ? double.NaN : (double)(readAfter - read) / options.Tokens,
+            prompt,
             drive);
     }
 
@@ -121,15 +126,28 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
             long start = Stopwatch.GetTimestamp();
             for (int i = 0; i < tokens; i++)
             {
-                cancellationToken.ThrowIfCancellationRequested();
-                _sequence.TryExtend(1);
-                var batch = new RaggedBatch();
-                batch.Add([_random.Next(_logits.Length)], _sequence.Length, _sequence.Pages, LogitsWanted.Last);
-                model.Forward.Run(batch, _logits);
-                _sequence.Advance(1);
+                Run(1);
             }
 
             return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        /// <summary>So many tokens in one pass.</summary>
+        public double Read(int tokens)
+        {
+            long start = Stopwatch.GetTimestamp();
+            Run(tokens);
+            return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        private void Run(int tokens)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            _sequence.TryExtend(tokens);
+            var batch = new RaggedBatch();
+            batch.Add([.. Enumerable.Range(0, tokens).Select(_ => _random.Next(_logits.Length))], _sequence.Length, _sequence.Pages, LogitsWanted.Last);
+            model.Forward.Run(batch, _logits);
+            _sequence.Advance(tokens);
         }
     }
 }
@@ -145,6 +163,9 @@ internal sealed record TieredBenchOptions
     public required int WarmUp { get; init; }
 
     public required int Tokens { get; init; }
+
+    /// <summary>Of a prompt that is read in one pass after the measurement, at most what the backend takes; 0 for none.</summary>
+    public required int PromptTokens { get; init; }
 
     /// <summary>Reads in flight.</summary>
     public required int Reads { get; init; }

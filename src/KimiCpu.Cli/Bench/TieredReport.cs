@@ -59,7 +59,7 @@ internal static class TieredReport
         }
 
         streams.Output.WriteLine($"{subject}: {memory}; drive measured around each run");
-        TextTable.Write(streams, ["experts in", ">resident", ">tokens/s", ">hits", ">missed/token", ">read/token", ">drive", ">of bound", ">x mapping"], results.Select(r => Row(r, plain)));
+        TextTable.Write(streams, ["experts in", ">resident", ">tokens/s", ">hits", ">missed/token", ">read/token", ">prompt", ">drive", ">of bound", ">x mapping"], results.Select(r => Row(r, plain)));
     }
 
     private static string[] Row(TieredResult r, double? plain) =>
@@ -70,6 +70,7 @@ internal static class TieredReport
         Text(r.HitRate, "F2"),
         Size(r.MissedBytes),
         Size(r.ReadBytes),
+        double.IsFinite(r.PromptSeconds) ? $"{Text(r.PromptSeconds, "F1")} s" : "",
         $"{Size(r.Drive)}/s",
         Text(r.ShareOfBound, "F2"),
         plain is { } p && r.SlotBytes is not null ? Text(r.TokensPerSecond / p, "F1") : "",
@@ -93,6 +94,7 @@ internal static class TieredReport
             Number("hit_rate", r.HitRate);
             Number("missed_bytes_per_token", r.MissedBytes);
             Number("read_bytes_per_token", r.ReadBytes);
+            Number("prompt_seconds", r.PromptSeconds);
             Number("drive_bytes_per_second", r.Drive);
             Number("share_of_bound", r.ShareOfBound);
             Number("times_mapping", r.TokensPerSecond / plain ?? double.NaN);

@@ -21,6 +21,8 @@ internal sealed class TieredOptions
 
     private readonly Option<int> _warmUp = new("--warm-up") { Description = "With --expert-memory: tokens before the measured ones.", DefaultValueFactory = _ => 40, HelpName = "N" };
 
+    private readonly Option<int> _prompt = new("--prompt") { Description = "With --expert-memory: then read a prompt of so many tokens in one pass, 0 … 256.", HelpName = "N" };
+
     private readonly Option<int> _reads = new("--reads") { Description = "With --expert-memory: reads in flight.", DefaultValueFactory = _ => new TieredStoreOptions { Bytes = 0 }.ReadsOfDrive, HelpName = "N" };
 
     private readonly Option<string> _piece = new("--read-size") { Description = "With --expert-memory: most bytes of a read.", DefaultValueFactory = _ => $"{new TieredStoreOptions { Bytes = 0 }.PieceBytes >> 20}MiB", HelpName = "SIZE" };
@@ -33,7 +35,7 @@ internal sealed class TieredOptions
 
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { _sizes, _limit, _noMapping, _policy, _warmUp, _reads, _piece, _skew, _recall, _timeline })
+        foreach (Option option in new Option[] { _sizes, _limit, _noMapping, _policy, _warmUp, _prompt, _reads, _piece, _skew, _recall, _timeline })
         {
             command.Add(option);
         }
@@ -50,6 +52,7 @@ internal sealed class TieredOptions
             Policy = parsed.GetValue(_policy)!,
             WarmUp = parsed.GetValue(_warmUp),
             Tokens = tokens,
+            PromptTokens = Math.Clamp(parsed.GetValue(_prompt), 0, 256),
             Reads = Math.Clamp(parsed.GetValue(_reads), 1, 256),
             RoutingSkew = parsed.GetValue(_skew) is { } skew ? Math.Clamp(skew, 0, 10) : null,
             Recall = Math.Clamp(parsed.GetValue(_recall), 0, 1),

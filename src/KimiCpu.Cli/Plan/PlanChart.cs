@@ -83,7 +83,7 @@ internal sealed class PlanChart
             double bytes = place.Sum(p => p.Part.Bytes);
             Append($"<rect x=\"{start:F2}\" y=\"{BarTop}\" width=\"{x - start:F2}\" height=\"{BarHeight}\" fill=\"none\" stroke=\"white\" stroke-width=\"2\"/>\n");
             string anchor = place.Key == PlanPlace.Drive ? "end" : "start";
-            Text(place.Key == PlanPlace.Drive ? x : start, place.Key == PlanPlace.Gpu ? BarTop - 20 : BarTop - 6, $"{PlanWords.Of(place.Key)}{(place.Key == PlanPlace.Gpu ? " (planned)" : "")} {PlanWords.Gigabytes(bytes)}", anchor);
+            Text(place.Key == PlanPlace.Drive ? x : start, place.Key == PlanPlace.Gpu ? BarTop - 20 : BarTop - 6, $"{PlanWords.Of(place.Key)}{(place.Key == PlanPlace.Gpu ? " (estimate)" : "")} {PlanWords.Gigabytes(bytes)}", anchor);
         }
     }
 

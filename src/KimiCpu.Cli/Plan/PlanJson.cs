@@ -56,7 +56,7 @@ internal static class PlanJson
         if (machine.Gpu is { } gpu)
         {
             json.WriteStartObject("gpu");
-            json.WriteString("state", "planned, not yet supported by this version");
+            json.WriteString("state", "estimated from the design, not measured on hardware");
             json.WriteNumber("bytes", gpu.Bytes);
             Write(json, "bytes_per_second", gpu.BytesPerSecond);
             Write(json, "link_bytes_per_second", gpu.LinkBytesPerSecond);

@@ -109,8 +109,8 @@ internal sealed class MachinePlan
         }
 
         yield return m.Gpu is null
-            ? ("a GPU of 24 GB (planned)", m with { Gpu = new PlanGpu(24L << 30, Fact.Assumed(CardBytesPerSecond), Fact.Assumed(LinkBytesPerSecond)) })
-            : ("a GPU of twice the memory (planned)", m with { Gpu = m.Gpu with { Bytes = 2 * m.Gpu.Bytes } });
+            ? ("a GPU of 24 GB (estimate)", m with { Gpu = new PlanGpu(24L << 30, Fact.Assumed(CardBytesPerSecond), Fact.Assumed(LinkBytesPerSecond)) })
+            : ("a GPU of twice the memory (estimate)", m with { Gpu = m.Gpu with { Bytes = 2 * m.Gpu.Bytes } });
     }
 
     private static Fact Twice(Fact fact) => Fact.Assumed(2 * fact.Value);

@@ -67,7 +67,7 @@ internal sealed class SpeedModel(PlanSubject subject, PlanMachine machine, Place
     /// <summary>Seconds to read from main memory with all cores, besides writing to it.</summary>
     internal double MemorySeconds(double read, double written) => Math.Max(
         (read + written) / (machine.MemoryBytesPerSecond.Value * parameters.MemoryEfficiency),
-        read / (machine.Cores.Value * parameters.CoreBytesPerSecond));
+        read / (machine.OperationsPerSecond * machine.ByteOperationsFactor * parameters.DecodedBytesPerOperation));
 
     /// <summary>Seconds of arithmetic on the CPU for attention over so many (token, earlier token) pairs.</summary>
     internal double AttentionSeconds(double pairs) =>

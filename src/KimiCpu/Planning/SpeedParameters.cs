@@ -14,14 +14,17 @@ internal sealed record SpeedParameters
     /// <summary>Share of the memory's read bandwidth that decoding reaches. docs/performance.md: 0.82 … 0.98 by kernel with all threads, 0.94 for a whole MoE layer.</summary>
     public double MemoryEfficiency { get; init; } = 0.90;
 
-    /// <summary>What one core can decode at most, bytes per second. docs/performance.md: 0.70 … 0.91 of 30 GB/s with one thread of Zen 4.</summary>
-    public double CoreBytesPerSecond { get; init; } = 25e9;
+    /// <summary>
+    /// Bytes of weights that a core multiplies with one token's activations in the time of a byte operation of its peak: 8 GB/s of 184 Gop/s
+    /// (AVX2 on Zen 3), 20 … 27 GB/s of 470 Gop/s (AVX-512 VNNI on Zen 4; docs/performance.md). Unpacking takes the rest.
+    /// </summary>
+    public double DecodedBytesPerOperation { get; init; } = 0.04;
 
-    /// <summary>Share of the drives' measured large-read bandwidth that missing experts come at. The target of the expert store is 0.80 or more.</summary>
-    public double DriveEfficiency { get; init; } = 0.85;
+    /// <summary>Share of the drives' measured large-read bandwidth that missing experts come at. docs/expert-store.md: 0.9 of it beside computing.</summary>
+    public double DriveEfficiency { get; init; } = 0.90;
 
-    /// <summary>Share of the shorter of drive and compute time that hides behind the longer. The next layer's router on the current state predicts 72% of the experts (published measurements).</summary>
-    public double DriveOverlap { get; init; } = 0.72;
+    /// <summary>Share of the shorter of drive and compute time that hides behind the longer. The next layer's router on the current state predicts 72% of the experts (published measurements), and reads of the others overlap with computing those that are there.</summary>
+    public double DriveOverlap { get; init; } = 0.80;
 
     /// <summary>
     /// Zipf exponent of how often experts are used: 0 is flat. Routers of this family are trained to balance without an auxiliary

@@ -393,7 +393,7 @@ internal sealed class KimiCommandTests
     public async Task Every_command_and_option_has_a_help_text()
     {
         RootCommand root = KimiCommand.MakeRoot(new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false));
-        Assert.That(root.Subcommands, Has.Count.EqualTo(12));
+        Assert.That(root.Subcommands, Has.Count.EqualTo(13));
         foreach (Command command in root.Subcommands)
         {
             Assert.That(command.Description, Is.Not.Empty);

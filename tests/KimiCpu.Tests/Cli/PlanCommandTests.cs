@@ -55,7 +55,7 @@ internal sealed class PlanCommandTests
         using JsonDocument document = JsonDocument.Parse(output);
         JsonElement json = document.RootElement;
         Assert.That(json.GetProperty("routed_expert_bytes").GetDouble() / 1e9, Is.EqualTo(570.8).Within(0.1));
-        Assert.That(json.GetProperty("machine").GetProperty("gpu").GetProperty("state").GetString(), Does.Contain("not yet supported"));
+        Assert.That(json.GetProperty("machine").GetProperty("gpu").GetProperty("state").GetString(), Does.Contain("not measured"));
         JsonElement decode = json.GetProperty("decode")[0];
         double[] rates = [.. new[] { "low", "likely", "high" }.Select(n => decode.GetProperty(n).GetProperty("tokens_per_second").GetDouble())];
         Assert.That(rates, Is.Ordered);
@@ -67,7 +67,7 @@ internal sealed class PlanCommandTests
         Assert.That(cost.GetProperty("likely_rate").GetDouble(), Is.EqualTo(37.5 / rates[1]).Within(1e-6));
         Assert.That(cost.GetProperty("break_even_tokens_per_second").GetDouble(), Is.EqualTo(15).Within(1e-9));
         (_, output, _) = await Run([.. args[..^1]]);
-        Assert.That(output, Does.Contain("breaks even at 15.0 tokens/s").And.Contain("planned, not yet supported by this version"));
+        Assert.That(output, Does.Contain("breaks even at 15.0 tokens/s").And.Contain("estimated from the design, not measured on hardware"));
     }
 
     [Test]

@@ -28,7 +28,7 @@ internal static class Machines
     public static SpeedParameters Ideal { get; } = new()
     {
         MemoryEfficiency = 1,
-        CoreBytesPerSecond = 1e15,
+        DecodedBytesPerOperation = 1e6,
         DriveEfficiency = 1,
         DriveOverlap = 1,
         SecondsPerLayer = 0,

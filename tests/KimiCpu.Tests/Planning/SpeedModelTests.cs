@@ -73,8 +73,8 @@ internal sealed class SpeedModelTests
     [Test]
     public void Few_cores_do_not_reach_the_memorys_bandwidth()
     {
-        SpeedParameters cores = Machines.Ideal with { CoreBytesPerSecond = 25e9 };
-        PlanMachine machine = Machines.Workstation(memory: 700e9, bandwidth: 400e9) with { Cores = Fact.Given(2) };
+        SpeedParameters cores = Machines.Ideal with { DecodedBytesPerOperation = 0.05 };
+        PlanMachine machine = Machines.Workstation(memory: 700e9, bandwidth: 400e9) with { Cores = Fact.Given(2), OperationsPerSecondPerCore = Fact.Given(125e9) };
         DecodeTime time = new MachinePlan(Machines.Thinking, machine, 1024, parameters: cores).Speed.Decode(1, 0);
         Assert.That(time.TokensPerSecond, Is.EqualTo(50e9 / (11.89e9 + 21.1e9)).Within(0.02));
     }
