@@ -9,7 +9,7 @@ using KimiCpu.Tokens;
 
 namespace KimiCpu.Server.OpenAI;
 
-/// <summary>Log-probabilities as both of OpenAI's interfaces for completions write them.</summary>
+/// <summary>Log-probabilities as OpenAI's interfaces write them.</summary>
 /// <param name="tokenizer">Of the model.</param>
 internal sealed class LogProbabilityJson(KimiTokenizer tokenizer)
 {
@@ -18,14 +18,17 @@ internal sealed class LogProbabilityJson(KimiTokenizer tokenizer)
 
     public JsonObject Chat(IEnumerable<TokenLogProbability> tokens) => new()
     {
-        ["content"] = JsonText.Array(tokens.Select(t =>
-        {
-            JsonObject token = Token(t.Token, t.LogProbability);
-            token["top_logprobs"] = JsonText.Array(t.Top.Select(top => Token(top.Token, top.LogProbability)));
-            return token;
-        })),
+        ["content"] = Tokens(tokens),
         ["refusal"] = null,
     };
+
+    /// <summary>Of each token, with the most likely ones at its position.</summary>
+    public JsonArray Tokens(IEnumerable<TokenLogProbability> tokens) => JsonText.Array(tokens.Select(t =>
+    {
+        JsonObject token = Token(t.Token, t.LogProbability);
+        token["top_logprobs"] = JsonText.Array(t.Top.Select(top => Token(top.Token, top.LogProbability)));
+        return token;
+    }));
 
     /// <param name="tokens">Of a piece of text.</param>
     /// <param name="offset">Of the piece in the whole text, in characters.</param>

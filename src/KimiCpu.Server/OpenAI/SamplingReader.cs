@@ -9,7 +9,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace KimiCpu.Server.OpenAI;
 
-/// <summary>What <c>/v1/chat/completions</c> and <c>/v1/completions</c> have in common; some names are of other servers for open models.</summary>
+/// <summary>What <c>/v1/chat/completions</c>, <c>/v1/completions</c> and <c>/v1/responses</c> have in common; some names are of other servers for open models.</summary>
 internal static class SamplingReader
 {
     private const int MostStops = 16;

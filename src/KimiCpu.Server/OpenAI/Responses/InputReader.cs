@@ -1,0 +1,163 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+using KimiCpu.Chat;
+using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Server.Http;
+
+namespace KimiCpu.Server.OpenAI.Responses;
+
+/// <summary>
+/// Reads <c>instructions</c> and <c>input</c>. What the model said comes back in several items, reasoning, text and calls;
+/// those that follow one another are one message for it.
+/// </summary>
+/// <param name="maxItems">Most of them.</param>
+internal sealed class InputReader(int maxItems)
+{
+    private const int MostParts = 1024;
+
+    private readonly ForeignIds _ids = new();
+    private readonly List<KimiMessage> _conversation = [];
+
+    /// <summary>What the model said, while more of it may follow; not in the conversation yet.</summary>
+    private KimiMessage? _answer;
+
+    public IReadOnlyList<KimiMessage> Read(JsonFields request)
+    {
+        if (request.Text("instructions") is { Length: > 0 } instructions)
+        {
+            _conversation.Add(KimiMessage.System(instructions));
+        }
+
+        if (request.Get("input") is { ValueKind: JsonValueKind.String } text)
+        {
+            _conversation.Add(KimiMessage.User(text.GetString()!));
+            return _conversation;
+        }
+
+        IReadOnlyList<(JsonElement Element, string Path)> items = request.Items("input", maxItems);
+        if (items.Count == 0)
+        {
+            throw request.Invalid("input", "a text, or at least one item");
+        }
+
+        foreach ((JsonElement element, string path) in items)
+        {
+            ReadItem(new JsonFields(element, path));
+        }
+
+        EndAnswer();
+        return _conversation;
+    }
+
+    private void ReadItem(JsonFields item)
+    {
+        switch (item.Text("type"))
+        {
+            case "message":
+            case null when item.Has("role"):
+                ReadMessage(item);
+                break;
+            case "reasoning":
+                ReadReasoning(item);
+                break;
+            case "function_call":
+                ReadCall(item);
+                break;
+            case "function_call_output":
+                Add(KimiMessage.Tool(_ids.Answered(item.RequiredText("call_id")), Content(item, "output")));
+                break;
+            case null:
+                throw item.Missing("type");
+            case "item_reference":
+                throw item.Unsupported("type", "nothing is stored here; send the item itself in place of 'item_reference'.");
+            case { } other:
+                throw item.Unsupported("type", $"items are message, reasoning, function_call and function_call_output; found '{other}'.");
+        }
+    }
+
+    private void ReadMessage(JsonFields item)
+    {
+        string content = Content(item, "content");
+        switch (item.RequiredText("role"))
+        {
+            case "user":
+                Add(KimiMessage.User(content));
+                break;
+            case "system" or "developer":
+                Add(KimiMessage.System(content));
+                break;
+            case "assistant":
+                KimiMessage answer = _answer is { Content.Length: 0, ToolCalls.Count: 0 } ? _answer : BeginAnswer();
+                _answer = answer with { Content = content };
+                break;
+            default:
+                throw item.Invalid("role", "user, assistant, system or developer");
+        }
+    }
+
+    private void ReadReasoning(JsonFields item)
+    {
+        // Of other providers there is a summary at most; what they encrypted nobody here can read.
+        string thought = item.Has("content") ? Content(item, "content") : "";
+        thought = thought.Length == 0 && item.Has("summary") ? Content(item, "summary") : thought;
+        if (thought.Length > 0)
+        {
+            KimiMessage answer = _answer is { Content.Length: 0, ToolCalls.Count: 0 } ? _answer : BeginAnswer();
+            _answer = answer with { Reasoning = answer.Reasoning + thought };
+        }
+    }
+
+    private void ReadCall(JsonFields item)
+    {
+        string arguments = item.Text("arguments") is { Length: > 0 } given ? given : "{}";
+        KimiToolCall call = _ids.Called(new KimiToolCall(item.RequiredText("call_id"), item.RequiredText("name"), arguments));
+        KimiMessage answer = _answer ?? BeginAnswer();
+        _answer = answer with { ToolCalls = [.. answer.ToolCalls, call] };
+    }
+
+    private KimiMessage BeginAnswer()
+    {
+        EndAnswer();
+        return KimiMessage.Assistant("");
+    }
+
+    private void EndAnswer()
+    {
+        if (_answer is { } answer)
+        {
+            _conversation.Add(answer);
+            _answer = null;
+        }
+    }
+
+    private void Add(KimiMessage message)
+    {
+        EndAnswer();
+        _conversation.Add(message);
+    }
+
+    private static string Content(JsonFields item, string name)
+    {
+        if (item.Get(name) is not { ValueKind: JsonValueKind.Array })
+        {
+            return item.RequiredText(name);
+        }
+
+        var text = new StringBuilder();
+        foreach ((JsonElement element, string path) in item.Items(name, MostParts))
+        {
+            var part = new JsonFields(element, path);
+            text.Append(part.RequiredText("type") switch
+            {
+                "input_text" or "output_text" or "text" or "reasoning_text" or "summary_text" => part.RequiredText("text"),
+                "refusal" => part.RequiredText("refusal"),
+                string other => throw part.Unsupported("type", $"the model reads text only; found '{other}'."),
+            });
+        }
+
+        return text.ToString();
+    }
+}

@@ -1,0 +1,130 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Net.ServerSentEvents;
+using System.Text.Json.Nodes;
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+
+namespace KimiCpu.Server.OpenAI.Responses;
+
+/// <summary>The events of a streamed <c>/v1/responses</c>: items that begin, grow and end, one after the other, within a response that does.</summary>
+/// <param name="call">Whom it goes to.</param>
+/// <param name="writer">Writes the response around the items.</param>
+/// <param name="items">Writes the items.</param>
+/// <param name="answers">What is streamed.</param>
+internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, OutputItems items, RunningAnswers answers)
+{
+    private readonly List<JsonObject> _output = [];
+    private readonly ContentTokens _content = new(items.Tokenizer);
+    private readonly List<TokenLogProbability> _tokens = [];
+    private OpenItem? _open;
+    private int _sequence;
+
+    public IAsyncEnumerable<SseItem<string>> EventsAsync() => ResponseAsync().EndingWith(e => [Failed(call.ErrorOf(e))], () => call.IsGone);
+
+    private async IAsyncEnumerable<SseItem<string>> ResponseAsync()
+    {
+        yield return Event(Whole("created", writer.Begin()));
+        yield return Event(Whole("in_progress", writer.Begin()));
+        await foreach ((_, GenerationUpdate update) in answers.PiecesAsync().ConfigureAwait(false))
+        {
+            foreach (JsonObject body in Events(update))
+            {
+                yield return Event(body);
+            }
+        }
+    }
+
+    private IEnumerable<JsonObject> Events(GenerationUpdate update)
+    {
+        IEnumerable<JsonObject> events = [];
+        _tokens.AddRange(_content.Of(update));
+        if (update.Reasoning.Length > 0)
+        {
+            events = [.. events, .. Grow(items.ReasoningKind, update.Reasoning, [])];
+        }
+
+        if (update.Text.Length > 0)
+        {
+            events = [.. events, .. Grow(TextKind.Message, update.Text, [.. _tokens])];
+            _tokens.Clear();
+        }
+
+        foreach (ToolCallPiece piece in update.ToolCalls)
+        {
+            events = [.. events, .. Piece(piece)];
+        }
+
+        return update.Result is { } result ? [.. events, .. End(result)] : events;
+    }
+
+    private List<JsonObject> Piece(ToolCallPiece piece) => piece switch
+    {
+        ToolCallBegun begun => [.. Close(OutputItems.Completed), .. Open(new OpenCall(_output.Count, begun))],
+        ToolCallArguments { Text.Length: > 0 } arguments when _open is OpenCall open => [open.Grow(arguments.Text)],
+        ToolCallEnded ended => Close(ended.IsComplete ? OutputItems.Completed : OutputItems.Incomplete),
+        _ => [],
+    };
+
+    /// <summary>More of a text of a kind, which begins where it is not open.</summary>
+    private List<JsonObject> Grow(TextKind kind, string text, IReadOnlyList<TokenLogProbability> tokens)
+    {
+        if (_open is OpenText open && open.Kind == kind)
+        {
+            return [open.Grow(text, tokens)];
+        }
+
+        List<JsonObject> events = Close(OutputItems.Completed);
+        var begun = new OpenText(_output.Count, kind, items);
+        return [.. events, .. Open(begun), begun.Grow(text, tokens)];
+    }
+
+    private IEnumerable<JsonObject> Open(OpenItem item)
+    {
+        _open = item;
+        return item.Begin();
+    }
+
+    private List<JsonObject> Close(string status)
+    {
+        if (_open is not { } item)
+        {
+            return [];
+        }
+
+        if (item is OpenText { Kind: var kind } text && kind == TextKind.Message)
+        {
+            text.Account(_tokens);
+            _tokens.Clear();
+        }
+
+        _open = null;
+        _output.Add(item.Item(status));
+        return [.. item.End(status)];
+    }
+
+    private List<JsonObject> End(GenerationResult result)
+    {
+        List<JsonObject> events = Close(OutputItems.StatusOf(result.FinishReason));
+        JsonObject response = writer.End(result, _output, call);
+        return [.. events, Whole((string)response["status"]!, response)];
+    }
+
+    private SseItem<string> Failed(RequestException error)
+    {
+        // What has been sent of it belongs to the response, whatever came in between.
+        Close(OutputItems.Incomplete);
+        return Event(Whole("failed", writer.Failed(error, _output)));
+    }
+
+    private static JsonObject Whole(string what, JsonObject response) => new() { ["type"] = $"response.{what}", ["response"] = response };
+
+    private SseItem<string> Event(JsonObject body)
+    {
+        body["sequence_number"] = _sequence++;
+        return new SseItem<string>(JsonText.Of(body), (string)body["type"]!);
+    }
+}

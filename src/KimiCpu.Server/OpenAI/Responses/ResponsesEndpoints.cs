@@ -1,0 +1,48 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using KimiCpu.Generation;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace KimiCpu.Server.OpenAI.Responses;
+
+/// <summary><c>/v1/responses</c>.</summary>
+internal static class ResponsesEndpoints
+{
+    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    {
+        ResponsesDialect dialect = ResponsesDialect.Instance;
+        var reader = new ResponseRequestReader(new RequestParts(options));
+        group.MapPost("/v1/responses", gate.Guard(dialect, call => AnswerAsync(call, model, reader, options))).WithDisplayName("/v1/responses");
+        group.MapMethods("/v1/responses/{id}", [HttpMethods.Get, HttpMethods.Delete], gate.Guard(dialect, RefuseStored, counts: false)).WithDisplayName("/v1/responses/{id}");
+    }
+
+    private static async Task AnswerAsync(ServerCall call, ServedModel model, ResponseRequestReader reader, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        model.Require(fields.Text("model"));
+        ResponseRequest request = reader.Read(fields);
+        await using RunningAnswers answers = await model.BeginAsync(request.Answer, call.Cancelled).ConfigureAwait(false);
+        var items = new OutputItems(request, answers.Model.Tokenizer);
+        var writer = new ResponseWriter(model.Name, request);
+        if (request.Answer.Streams)
+        {
+            await call.WriteEventsAsync(new ResponseStream(call, writer, items, answers).EventsAsync()).ConfigureAwait(false);
+        }
+        else
+        {
+            GenerationResult result = (await answers.ResultsAsync().ConfigureAwait(false)).Single();
+            await call.WriteJsonAsync(writer.End(result, items.Of(result), call)).ConfigureAwait(false);
+        }
+    }
+
+    private static Task RefuseStored(ServerCall call) =>
+        throw new RequestException(StatusCodes.Status404NotFound, "Responses are not stored by this server.", "response_id", "response_not_found");
+}
