@@ -14,6 +14,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using OpenTelemetry.Metrics;
 
 namespace KimiCpu.Cli.Serve;
 
@@ -52,6 +53,7 @@ internal static class KimiServer
             Listen(kestrel, host, port);
         });
         builder.Services.AddKimi(builder.Configuration.GetSection("Model"), model => model.Embedded |= model.ModelPath is null);
+        builder.Services.AddOpenTelemetry().WithMetrics(m => m.AddMeter(KimiTelemetry.MeterName, "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel", "System.Runtime").AddPrometheusExporter());
         builder.Services.AddKimiServer(options =>
         {
             server.Bind(options);
@@ -87,6 +89,7 @@ internal static class KimiServer
 
         app.MapKimi();
         app.MapKimiPage();
+        app.MapPrometheusScrapingEndpoint("/metrics");
         if (!local && options.ApiKeys.Count == 0)
         {
             await streams.Error.WriteLineAsync($"Warning: whoever reaches {host} may use this server; --api-key-file asks for keys.");
