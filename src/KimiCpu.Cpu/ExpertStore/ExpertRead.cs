@@ -60,6 +60,9 @@ internal sealed unsafe class ExpertRead
 
     public int Slot { get; }
 
+    /// <summary>The step that it was begun in.</summary>
+    public long Step { get; init; }
+
     public byte* Target { get; }
 
     public ExpertLayout Layout { get; }

@@ -42,6 +42,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     private int _requestedFrom;
     private int _requestedEnd;
     private int _layer = -1;
+    private long _step;
     private Exception? _fillError;
     private bool _disposed;
 
@@ -103,6 +104,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                 // After a step that failed, guesses may still hold slots; with what memory leaves they could hold all of them.
                 DropExpected();
                 _table.BeginStep();
+                _step++;
             }
 
             KeepMemory();
@@ -453,7 +455,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         int experts = _weights.Shape.ExpertCount;
         (int layer, int expert) = (key / experts, key % experts);
         _contents[slot] = null;
-        var read = new ExpertRead(layer, expert, slot, _memory[slot], new ExpertLayout(_files.Of(layer, expert)), _options.PieceBytes, urgency);
+        var read = new ExpertRead(layer, expert, slot, _memory[slot], new ExpertLayout(_files.Of(layer, expert)), _options.PieceBytes, urgency) { Step = _step };
         _reads[slot] = read;
         _readers.Start(read);
         return true;
@@ -477,7 +479,9 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             else
             {
                 _fillError ??= read.Urgency == ReadUrgency.Warming ? read.Error : null;
-                Forget(read.Slot, read.Error);
+
+                // What failed for a step before this one is tried again, not held against this one.
+                Forget(read.Slot, read.Step < _step ? null : read.Error);
             }
 
             TakeSlots();
@@ -494,6 +498,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             {
                 _errors[place] = error;
                 Unhold(place);
+                _requestedFrom = Math.Min(_requestedFrom, place);
             }
         }
 

@@ -56,7 +56,7 @@ internal sealed class ExpertMemoryTests
 
     [Test]
     public void Memory_for_less_than_an_expert_is_refused_with_the_size_of_one() =>
-        Assert.That(() => KimiModel.Open(s_nano, new KimiModelOptions { ExpertMemory = 1000 }), Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains("An expert takes"));
+        Assert.That(() => KimiModel.Open(s_nano, new KimiModelOptions { ExpertMemory = 1000 }), Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains("One expert takes"));
 
     [Test]
     public void The_model_that_comes_along_needs_no_drive()

@@ -92,7 +92,7 @@ internal sealed class KimiSessionTests
             first = update.Result;
         }
 
-        Assert.That(async () => await second!, Throws.TypeOf<ContextLengthException>().With.Message.Contains("2 calls at once"));
+        Assert.That(async () => await second!, Throws.TypeOf<ContextLengthException>().With.Message.Contains("open sessions leave"));
         Assert.That(first!.Tokens, Has.Count.EqualTo(300));
         Assert.That((older.TokenCount, younger.TokenCount), Is.EqualTo((399, 3)));
         older.Dispose();
