@@ -14,6 +14,8 @@ internal sealed class AnthropicDialect : IDialect
 
     public static AnthropicDialect Instance { get; } = new();
 
+    public string RequestIdHeader => "request-id";
+
     public int StatusOf(RequestException error) => error.Status == StatusCodes.Status503ServiceUnavailable ? Overloaded : error.Status;
 
     public JsonObject Error(RequestException error, string requestId) => new()
@@ -29,6 +31,7 @@ internal sealed class AnthropicDialect : IDialect
                 StatusCodes.Status413PayloadTooLarge => "request_too_large",
                 StatusCodes.Status429TooManyRequests => "rate_limit_error",
                 StatusCodes.Status503ServiceUnavailable => "overloaded_error",
+                StatusCodes.Status504GatewayTimeout => "timeout_error",
                 >= 500 => "api_error",
                 _ => "invalid_request_error",
             },

@@ -44,7 +44,7 @@ internal sealed class MessagesRequestReader(RequestParts parts)
         JsonFields? choice = fields.Fields("tool_choice");
         options = options with { ToolChoice = choice is { } given ? ReadChoice(given, options.Tools) : ToolChoice.Auto };
         JsonFields? output = fields.Fields("output_config");
-        options = output is { } config ? RequestParts.Effort(config, "effort", options) : options;
+        options = output is { } config ? ReadEffort(config, fields.Fields("thinking"), options) : options;
         if ((output?.Fields("format") ?? fields.Fields("output_format")) is { } format)
         {
             options = format.RequiredText("type") == "json_schema"
@@ -80,6 +80,13 @@ internal sealed class MessagesRequestReader(RequestParts parts)
             "disabled" => RequestParts.Effort(ReasoningEffort.None, options),
             _ => throw thinking.Invalid("type", "enabled, adaptive or disabled"),
         };
+    }
+
+    /// <summary>How much reasoning there is follows the effort where the model is to decide about it; whether there is any does not.</summary>
+    private static GenerationOptions ReadEffort(JsonFields output, JsonFields? thinking, GenerationOptions options)
+    {
+        GenerationOptions read = RequestParts.Effort(output, "effort", options);
+        return thinking?.Text("type") == "adaptive" ? read : options;
     }
 
     private static ToolChoice ReadChoice(JsonFields choice, IReadOnlyList<KimiTool> tools) => choice.RequiredText("type") switch
