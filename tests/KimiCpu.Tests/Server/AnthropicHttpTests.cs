@@ -3,6 +3,8 @@
 
 using System.Text;
 using System.Text.Json;
+using KimiCpu.Server.Anthropic;
+using KimiCpu.Server.Http;
 
 namespace KimiCpu.Tests.Server;
 
@@ -102,6 +104,25 @@ internal sealed class AnthropicHttpTests
         (int status, JsonElement body, _) = await PostAsync(request);
         Assert.That((status, body.GetProperty("type").GetString(), body.GetProperty("error").GetProperty("type").GetString()), Is.EqualTo((expected, "error", type)));
         Assert.That(body.GetProperty("error").GetProperty("message").GetString(), Does.Contain(named));
+    }
+
+    [TestCase(403, 403, "permission_error")]
+    [TestCase(413, 413, "request_too_large")]
+    [TestCase(500, 500, "api_error")]
+    [TestCase(503, 529, "overloaded_error")]
+    [TestCase(504, 504, "timeout_error")]
+    public void Names_errors_as_the_interface_does(int status, int shown, string type)
+    {
+        var error = new RequestException(status, "It went wrong.");
+        Assert.That((AnthropicDialect.Instance.StatusOf(error), (string?)AnthropicDialect.Instance.Error(error, "req_1")["error"]!["type"]), Is.EqualTo((shown, type)));
+    }
+
+    [Test]
+    public async Task Lists_models_in_the_form_that_the_request_names()
+    {
+        string own = await (await _server.GetAsync("/v1/models/kimi-nano", ("anthropic-version", "2023-06-01"))).Content.ReadAsStringAsync();
+        string others = await (await _server.GetAsync("/v1/models/kimi-nano")).Content.ReadAsStringAsync();
+        Assert.That((JsonElement.Parse(own).GetProperty("type").GetString(), JsonElement.Parse(others).GetProperty("object").GetString()), Is.EqualTo(("model", "model")));
     }
 
     private Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string json) => _server.PostAsync(Path, json);
