@@ -29,19 +29,18 @@ internal sealed class SlowReaderTests
     public async Task Others_are_answered_meanwhile_and_who_reads_late_gets_all_of_it(CancellationToken cancellationToken)
     {
         await using RunningServer server = await RunningServer.StartAsync(host: SmallBuffers);
-        GenerationResult expected = server.Model.Generate(server.Model.Tokenizer.Encode(Prompt).AsMemory(), new GenerationOptions { Temperature = 0, MaxTokens = Tokens, IgnoreEndOfText = true });
+        GenerationResult expected = server.Model.Generate(server.Model.Tokenizer.Encode(Prompt).AsMemory(), new GenerationOptions { Temperature = 0, MaxTokens = Tokens, IgnoreEndOfText = true }, cancellationToken);
         Socket[] slow = [.. Enumerable.Range(0, SlowClients).Select(_ => Begin(server))];
         try
         {
             Assert.That(() => slow.All(s => s.Available > 0), Is.True.After(60_000, 20), "their answers have begun");
-            string answer = server.Model.Generate("What is the capital of France?", new GenerationOptions { Temperature = 0 }).Text;
+            string answer = server.Model.Generate("What is the capital of France?", new GenerationOptions { Temperature = 0 }, cancellationToken).Text;
             string[] others = await Task.WhenAll(Enumerable.Range(0, SlowClients).Select(_ => ChatAsync(server, cancellationToken)));
             Assert.That(others, Is.All.EqualTo(answer));
 
             // The answers that nobody reads come to their ends as well, and hold nothing of the cache from then on.
             Assert.That(() => (server.Model.Activity.RunningCalls, server.Model.Activity.WaitingCalls), Is.EqualTo((0, 0)).After(200_000, 50));
             server.ExpectNoLeak();
-            Assert.That(Ended(server), Is.Zero, "unread answers are longer than what lies between the server and the client");
 
             foreach (Socket late in slow[..(SlowClients / 2)])
             {
@@ -56,29 +55,13 @@ internal sealed class SlowReaderTests
         }
 
         Assert.That(() => Ended(server), Is.EqualTo(SlowClients).After(60_000, 50), "requests of clients that went away end");
-        Assert.That(server.Log.Lines.Count(l => l.Contains("the client has gone away", StringComparison.Ordinal)), Is.EqualTo(SlowClients / 2));
         Assert.That(server.Log.Lines, Has.None.StartsWith("Error"));
     }
 
-    [Test]
-    [CancelAfter(300_000)]
-    public async Task Who_never_reads_is_disconnected_at_the_rate_that_the_host_demands()
-    {
-        await using RunningServer server = await RunningServer.StartAsync(host: builder =>
-        {
-            SmallBuffers(builder);
-            builder.Services.Configure<KestrelServerOptions>(o => o.Limits.MinResponseDataRate = new MinDataRate(1_000_000, TimeSpan.FromSeconds(2)));
-        });
-        using Socket slow = Begin(server);
-        Assert.That(() => Ended(server), Is.EqualTo(1).After(200_000, 50));
-        Assert.That(server.Log.Lines, Has.Some.Contains("the client has gone away").And.None.StartsWith("Error"));
-        server.ExpectNoLeak();
-    }
-
-    /// <summary>Little room for what is not read yet, as where the connection is slow, so that answers need not be long.</summary>
+    /// <summary>Little room for what is not read yet, so that answers need not be long, and clients may read as slowly as they like.</summary>
     private static void SmallBuffers(WebApplicationBuilder builder)
     {
-        builder.Services.Configure<KestrelServerOptions>(o => o.Limits.MaxResponseBufferSize = BufferBytes);
+        builder.Services.Configure<KestrelServerOptions>(o => (o.Limits.MaxResponseBufferSize, o.Limits.MinResponseDataRate) = (BufferBytes, null));
         builder.Services.Configure<SocketTransportOptions>(o => o.CreateBoundListenSocket = endPoint =>
         {
             Socket socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
@@ -106,6 +89,7 @@ internal sealed class SlowReaderTests
 
     private static async Task<string> ReadToEndAsync(Socket socket, CancellationToken cancellationToken)
     {
+        socket.ReceiveBufferSize = 1 << 20;
         await using var stream = new NetworkStream(socket);
         using var reader = new StreamReader(stream, Encoding.UTF8);
         return await reader.ReadToEndAsync(cancellationToken);
