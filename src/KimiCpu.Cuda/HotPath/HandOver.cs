@@ -14,14 +14,10 @@ namespace KimiCpu.Cuda.HotPath;
 /// </summary>
 internal sealed unsafe class HandOver : IDisposable
 {
-    /// <summary>How long the flag may take. A layer takes microseconds; a system may stop the GPU for seconds.</summary>
-    public static readonly TimeSpan DefaultPatience = TimeSpan.FromSeconds(30);
-
     /// <summary>How often a waiting host looks whether the GPU is still alive.</summary>
     private static readonly TimeSpan s_lookAfter = TimeSpan.FromMicroseconds(100);
 
     private readonly CudaContext _context;
-    private readonly TimeSpan _patience;
     private readonly Stack<IDisposable> _owned = [];
     private readonly CudaPageLockedHostMemory<float> _hidden;
     private readonly CudaPageLockedHostMemory<int> _experts;
@@ -29,10 +25,9 @@ internal sealed unsafe class HandOver : IDisposable
     private readonly CudaPageLockedHostMemory<uint> _flag;
     private readonly CudaPageLockedHostMemory<float> _routed;
 
-    public HandOver(CudaContext context, ModelShape shape, int maxRows, TimeSpan patience)
+    public HandOver(CudaContext context, ModelShape shape, int maxRows)
     {
         _context = context;
-        _patience = patience;
         try
         {
             _hidden = Own(new CudaPageLockedHostMemory<float>(context, (long)maxRows * shape.HiddenSize));
@@ -84,12 +79,12 @@ internal sealed unsafe class HandOver : IDisposable
             nextLook = waited + s_lookAfter;
             if (stream.IsDone() && Volatile.Read(ref *_flag.Pointer) != flag)
             {
-                throw Lost($"finished its work of layer {layer} without saying so");
+                throw _context.Lose($"finished its work of layer {layer} without saying so");
             }
 
-            if (waited > _patience)
+            if (waited > _context.Patience)
             {
-                throw Lost($"has not finished layer {layer} within {_patience.TotalSeconds:F0} s");
+                throw _context.GiveUp($"finished layer {layer}");
             }
         }
 
@@ -105,12 +100,6 @@ internal sealed unsafe class HandOver : IDisposable
         {
             owned.Dispose();
         }
-    }
-
-    private GpuLostException Lost(string what)
-    {
-        _context.MarkLost();
-        return new GpuLostException($"{_context.Name} {what}. Open the model again, or start the process again.");
     }
 
     private T Own<T>(T part)
