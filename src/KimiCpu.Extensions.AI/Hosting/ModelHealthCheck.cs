@@ -7,7 +7,7 @@ namespace KimiCpu.Extensions.AI.Hosting;
 
 /// <summary>
 /// Healthy where the model answers calls, or where nobody has asked for it yet; the registration's failure status while it
-/// is being opened, after it could not be, and after the GPU was lost that it alone may run on.
+/// is being opened and after it could not be.
 /// </summary>
 internal sealed class ModelHealthCheck : IHealthCheck
 {
@@ -33,7 +33,7 @@ internal sealed class ModelHealthCheck : IHealthCheck
                 string progress = _host.Progress is { } p ? $": {p.Phase} {p.Done} of {p.Total}" : "";
                 return new HealthCheckResult(context.Registration.FailureStatus, $"The model is being opened{progress}.", data: data);
             default:
-                return new HealthCheckResult(context.Registration.FailureStatus, $"The model cannot be used: {_host.Error?.Message}", _host.Error, data);
+                return new HealthCheckResult(context.Registration.FailureStatus, $"The model could not be opened: {_host.Error?.Message}", _host.Error, data);
         }
     }
 }

@@ -20,7 +20,7 @@ internal enum ModelState
     /// <summary>It answers calls.</summary>
     Ready,
 
-    /// <summary>It could not be opened, and the next call tries again; or it was open and has lost the GPU without which it must not run.</summary>
+    /// <summary>It could not be opened; the next call tries again.</summary>
     Failed,
 }
 
@@ -61,28 +61,23 @@ internal sealed class ModelHost : IHostedService, IDisposable
             {
                 return _opening is null ? ModelState.Closed
                     : !_opening.IsCompleted ? ModelState.Opening
-                    : FailureOfOpenModel is null && _opening.IsCompletedSuccessfully ? ModelState.Ready
+                    : _opening.IsCompletedSuccessfully ? ModelState.Ready
                     : ModelState.Failed;
             }
         }
     }
 
-    /// <summary>Why the last opening failed, or why the model cannot run any more since; null where neither is so.</summary>
+    /// <summary>Why the last opening failed; null where it did not.</summary>
     public Exception? Error
     {
         get
         {
             lock (_gate)
             {
-                return _opening is { IsFaulted: true } ? _opening.Exception!.InnerException
-                    : FailureOfOpenModel is { } failure ? new KimiException(failure)
-                    : null;
+                return _opening is { IsFaulted: true } ? _opening.Exception!.InnerException : null;
             }
         }
     }
-
-    /// <summary>What an open model says of itself; null while it can run.</summary>
-    private string? FailureOfOpenModel => _opening is { IsCompletedSuccessfully: true } ? _opening.Result.Activity.Failure : null;
 
     /// <summary>The open model; opens it where it is not open.</summary>
     /// <param name="cancellationToken">Ends the wait. The opening goes on for others.</param>

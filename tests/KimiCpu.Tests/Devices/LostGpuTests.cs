@@ -12,8 +12,8 @@ namespace KimiCpu.Tests.Devices;
 [TestFixture]
 internal sealed class LostGpuTests
 {
-    private static readonly int[] s_prompt = [.. Enumerable.Range(0, 12).Select(i => i * 13 % 500)];
-    private static readonly GenerationOptions s_options = new() { Temperature = 0, MaxTokens = 4, LogProbabilities = true, IgnoreEndOfText = true };
+    private static readonly int[] s_prompt = [.. Enumerable.Range(0, 9).Select(i => i * 13 % 500)];
+    private static readonly GenerationOptions s_options = new() { Temperature = 0, MaxTokens = 2, LogProbabilities = true, IgnoreEndOfText = true };
 
     private SimulatedDriver _driver = null!;
     private RecordingLog _log = null!;
@@ -40,7 +40,7 @@ internal sealed class LostGpuTests
         Assert.That(fault, Is.Null);
     }
 
-    /// <summary>Each of the driver's functions that a step calls, at the step's first call of it.</summary>
+    /// <summary>Each of the driver's functions that a step calls, at the first call of it: of nine rows without recordings, then of one with them.</summary>
     [TestCase("cuCtxSetCurrent")]
     [TestCase("cuEventQuery")]
     [TestCase("cuMemcpyHtoDAsync")]
@@ -53,7 +53,6 @@ internal sealed class LostGpuTests
     {
         using (KimiModel model = Open(KimiDevice.Auto))
         {
-            Assert.That(model.Generate(s_prompt, s_options).Tokens, Has.Count.EqualTo(s_options.MaxTokens));
             Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(0)));
             Lose(function);
             KimiException error = Assert.Throws<KimiException>(() => model.Generate(s_prompt, s_options));
