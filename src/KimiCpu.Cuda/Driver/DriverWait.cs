@@ -1,8 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
-
 namespace KimiCpu.Cuda.Driver;
 
 /// <summary>Waits that end: when the GPU is done, fails, or has not answered for too long.</summary>
@@ -14,11 +12,11 @@ internal static class DriverWait
     /// <exception cref="GpuLostException">It is not done within <see cref="CudaContext.Patience"/>.</exception>
     public static void Until(CudaContext context, Func<bool> isDone, string what)
     {
-        long start = Stopwatch.GetTimestamp();
+        var time = new WaitedTime();
         var spin = new SpinWait();
         while (!isDone())
         {
-            if (Stopwatch.GetElapsedTime(start) > context.Patience)
+            if (time.Look() > context.Patience)
             {
                 throw context.GiveUp(what);
             }

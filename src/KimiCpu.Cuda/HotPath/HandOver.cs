@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 
@@ -62,14 +61,14 @@ internal sealed unsafe class HandOver : IDisposable
     /// <exception cref="GpuLostException">The flag is not raised.</exception>
     public RoutedRows Receive(uint flag, int rows, int layer, CudaStream stream)
     {
-        long start = Stopwatch.GetTimestamp();
+        var time = new WaitedTime();
         var spin = new SpinWait();
 
         // The first look also sends off what a driver may hold back, as those under Windows do.
         TimeSpan nextLook = TimeSpan.Zero;
         while (Volatile.Read(ref *_flag.Pointer) != flag)
         {
-            TimeSpan waited = Stopwatch.GetElapsedTime(start);
+            TimeSpan waited = time.Look();
             if (waited < nextLook)
             {
                 spin.SpinOnce(sleep1Threshold: -1);

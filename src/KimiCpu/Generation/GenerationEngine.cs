@@ -292,7 +292,17 @@ internal sealed class GenerationEngine : IDisposable
     /// <returns>What to tell those whose calls end of it.</returns>
     private KimiException Recover(DeviceException failure)
     {
-        DeviceOutcome outcome = _recovery?.Recover(failure) ?? new DeviceOutcome(new KimiException(failure.Message, failure));
+        DeviceOutcome outcome;
+        try
+        {
+            outcome = _recovery?.Recover(failure) ?? new DeviceOutcome(new KimiException(failure.Message, failure));
+        }
+        catch (Exception e)
+        {
+            // A logger that throws, for one. Callers must hear of it, and the process must go on.
+            outcome = new DeviceOutcome(new KimiException($"{failure.Message} What was to be done about it failed too: {e.Message}", e), IsEnd: true);
+        }
+
         if (outcome.Next is { } next)
         {
             // In this order who hears of it finds the model ready.

@@ -101,6 +101,23 @@ internal sealed class CudaContextTests
         Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((5, (string?)null)), "a context, a stream, an event, two allocations");
     }
 
+    /// <summary>As by a debugger, or when a container is frozen: the GPU is not to blame.</summary>
+    [Test]
+    public void Time_in_which_the_process_was_stopped_does_not_count()
+    {
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0, TimeSpan.FromMilliseconds(250));
+        int looks = 0;
+        DriverWait.Until(context, Done, "ended");
+        Assert.That((looks, context.IsLost), Is.EqualTo((2, false)));
+
+        bool Done()
+        {
+            Thread.Sleep(looks == 0 ? 400 : 0);
+            return ++looks == 2;
+        }
+    }
+
     /// <summary>Errors after which the driver's manual has the process started again.</summary>
     [TestCase(214)]
     [TestCase(226)]
