@@ -57,6 +57,7 @@ public static class KimiServerExtensions
         KimiServerOptions options = services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
         RouteGroupBuilder group = endpoints.MapGroup("");
         StatusEndpoints.Map(group, model, end);
+        ModelEndpoints.Map(group, gate, model);
         OpenAIEndpoints.Map(group, gate, model, options);
         ResponsesEndpoints.Map(group, gate, model, options);
         TokenEndpoints.Map(group, gate, model, options);

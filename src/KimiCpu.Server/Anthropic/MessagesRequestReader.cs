@@ -6,6 +6,7 @@ using KimiCpu.Constraints;
 using KimiCpu.Generation;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Server.Anthropic;
@@ -22,7 +23,7 @@ internal sealed class MessagesRequestReader(RequestParts parts)
     private static readonly HashSet<string> s_known =
     [
         "model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "tools", "tool_choice", "thinking", "output_config", "output_format",
-        "cache_control", "context_management", "inference_geo", "metadata", "service_tier",
+        "cache_control", "context_management", "inference_geo", "metadata", "service_tier", "thread",
     ];
 
     /// <param name="fields">The request.</param>
@@ -30,6 +31,11 @@ internal sealed class MessagesRequestReader(RequestParts parts)
     public AnswerRequest Read(JsonFields fields, bool counts = false)
     {
         fields.RefuseOthers(s_known);
+        if (fields.Has("thread"))
+        {
+            throw new RequestException(StatusCodes.Status400BadRequest, "The server keeps no conversations: send the whole one without thread.", "thread", AnthropicDialect.ThreadUnsupported);
+        }
+
         var options = new GenerationOptions();
         options = options with
         {
