@@ -37,6 +37,7 @@ internal sealed class LostGpuTests
     {
         string? fault = _driver.Fault;
         _driver.Dispose();
+        _log.Dispose();
         Assert.That(fault, Is.Null);
     }
 
@@ -166,7 +167,7 @@ internal sealed class LostGpuTests
         }
 
         AssertSame(await waiting, _cpu.Generate(s_prompt, s_options));
-        Assert.That((model.Activity.RunningCalls, model.Activity.WaitingCalls), Is.EqualTo((0, 0)).After(5000, 5));
+        Assert.That(() => (model.Activity.RunningCalls, model.Activity.WaitingCalls), Is.EqualTo((0, 0)).After(5000, 5));
         Assert.That(model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity));
     }
 
