@@ -56,7 +56,7 @@ internal sealed class LostGpuTests
         {
             Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(0)));
             Lose(function);
-            KimiException error = Assert.Throws<KimiException>(() => model.Generate(s_prompt, s_options));
+            KimiException error = Assert.Throws<KimiException>(() => model.Generate(s_prompt, s_options))!;
             Assert.That(error.Message, Does.Match($"^GPU 0 \\(Simulated GPU\\) was lost: {function} failed with CUDA error 719.*The model runs on the CPU from here on: make the call again\\.$"));
             Assert.That(_driver.LiveObjects, Is.Zero, "all of the GPU is given back at once");
             int calls = _driver.Calls;

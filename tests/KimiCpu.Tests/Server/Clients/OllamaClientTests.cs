@@ -4,11 +4,11 @@
 using System.Net;
 using System.Text.Json;
 using KimiCpu.Generation;
+using NUnit.Framework.Constraints;
 using OllamaSharp;
 using OllamaSharp.Models;
 using OllamaSharp.Models.Chat;
 using OllamaSharp.Models.Exceptions;
-using NUnit.Framework.Constraints;
 
 namespace KimiCpu.Tests.Server.Clients;
 
