@@ -52,7 +52,7 @@ internal interface IHotPath : IDisposable
     /// <summary>Final norm and head for the given rows of the batch. <paramref name="logits"/> is (rows.Length, vocabulary).</summary>
     void Logits(ReadOnlySpan<int> rows, Span<float> logits);
 
-    /// <summary>The first layer after which a row of the running pass held a NaN or an infinity; -1 where none did.</summary>
+    /// <summary>The first layer after which a row of the running pass held a NaN or an infinity; -1 where none did. Waits until the pass is done.</summary>
     int NonFiniteLayer(int row);
 }
 

@@ -31,7 +31,7 @@ internal sealed record CpuBackendOptions
     /// <summary>With <see cref="ExpertFiles"/>: the memory for them.</summary>
     public TieredStoreOptions? Store { get; init; }
 
-    /// <summary>Whether another device runs the hot path, the shared experts included; the own one then costs nothing.</summary>
+    /// <summary>Whether another device runs the hot path, the shared experts included; the own one is then made when it is needed.</summary>
     public bool HotPathElsewhere { get; init; }
 
     /// <summary>Whether kernels may be written as machine code at run time.</summary>
@@ -46,22 +46,21 @@ internal sealed unsafe class CpuBackend : IDisposable
 {
     /// <summary>As they were made; given back in the opposite order.</summary>
     private readonly Stack<IDisposable> _owned = [];
-    private readonly Int8Copies? _copies;
+    private readonly ModelWeights _weights;
+    private readonly CpuBackendOptions _options;
+    private Int8Copies? _copies;
+    private CpuHotPath? _hotPath;
 
     public CpuBackend(ModelWeights weights, CpuBackendOptions options)
     {
+        _weights = weights;
+        _options = options;
         try
         {
             Kernel = TileKernel.Best(options.AllowGeneratedCode);
             Pool = Own(new WorkerPool(options.Threads, options.SimulatedTopology, tie: options.SimulatedTopology is null));
             Memory = new CpuMemory(Pool);
-            _copies = options.Int8HotPath && !options.HotPathElsewhere ? Own(new Int8Copies(Pool)) : null;
-            long start = Stopwatch.GetTimestamp();
-            HotWeights hot = MakeHot(weights, options.CopyProgress);
-            CopyTime = Stopwatch.GetElapsedTime(start);
-            Replaced = _copies?.Replaced.Except([(nint)weights.Embedding.Data, (nint)weights.Embedding.Scales]).ToHashSet() ?? [];
-            SharedExpert? shared = options.HotPathElsewhere ? null : Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, options.Precision));
-            HotPath = Own(new CpuHotPath(weights, hot, Pool, options.Precision, Kernel, options.LookAhead || options.Store is { LookAhead: true } && options.ExpertFiles is not null));
+            SharedExpert? shared = options.HotPathElsewhere ? null : MakeHotPath(options.CopyProgress);
             Store = Own<IExpertStore>(options.ExpertFiles is { } files ? new TieredExpertStore(weights, files, options.Store!) : new MappedExpertStore(weights));
             Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared, Store));
         }
@@ -79,10 +78,10 @@ internal sealed unsafe class CpuBackend : IDisposable
     public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
 
     /// <summary>Where weights lie that nobody reads any more, since copies are used instead.</summary>
-    public IReadOnlySet<nint> Replaced { get; }
+    public IReadOnlySet<nint> Replaced { get; private set; } = new HashSet<nint>();
 
     /// <summary>What making the copies took.</summary>
-    public TimeSpan CopyTime { get; }
+    public TimeSpan CopyTime { get; private set; }
 
     public WorkerPool Pool { get; }
 
@@ -91,12 +90,19 @@ internal sealed unsafe class CpuBackend : IDisposable
 
     public TileKernel Kernel { get; }
 
-    public CpuHotPath HotPath { get; }
+    /// <exception cref="InvalidOperationException">Another device has it.</exception>
+    public CpuHotPath HotPath => _hotPath ?? throw new InvalidOperationException("Another device runs the hot path.");
 
     /// <summary>Where the routed experts are.</summary>
     public IExpertStore Store { get; }
 
     public CpuRoutedExperts Experts { get; }
+
+    /// <summary>
+    /// Makes the hot path that <see cref="CpuBackendOptions.HotPathElsewhere"/> left out, the shared experts included, with
+    /// 8-bit copies where they are asked for. Between two passes, by the thread that runs them.
+    /// </summary>
+    public void TakeOverHotPath() => Experts.TakeOver(MakeHotPath(progress: null));
 
     public void Dispose()
     {
@@ -111,6 +117,19 @@ internal sealed unsafe class CpuBackend : IDisposable
     {
         _owned.Push(part);
         return part;
+    }
+
+    private SharedExpert MakeHotPath(Action<int, int>? progress)
+    {
+        _copies = _options.Int8HotPath ? Own(new Int8Copies(Pool)) : null;
+        long start = Stopwatch.GetTimestamp();
+        HotWeights hot = MakeHot(_weights, progress);
+        CopyTime = Stopwatch.GetElapsedTime(start);
+        Replaced = _copies?.Replaced.Except([(nint)_weights.Embedding.Data, (nint)_weights.Embedding.Scales]).ToHashSet() ?? [];
+        bool lookAhead = _options.LookAhead || (_options.Store is { LookAhead: true } && _options.ExpertFiles is not null);
+        SharedExpert shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, _options.Precision));
+        _hotPath = Own(new CpuHotPath(_weights, hot, Pool, _options.Precision, Kernel, lookAhead));
+        return shared;
     }
 
     /// <summary>The thread that calls the pool writes a part of the copies too. On several nodes that is one tied to its node, since the opener's own stays as it is.</summary>

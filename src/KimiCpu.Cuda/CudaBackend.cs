@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.HotPath;
@@ -28,13 +27,11 @@ internal sealed class CudaBackend : IDisposable
             throw new CudaException($"The GPU's kernels do not suit this model: {objection}. Run it on the CPU.");
         }
 
-        _context = new CudaContext(driver, ordinal);
+        _context = new CudaContext(driver, ordinal, options.Patience);
         try
         {
             Plan = MemoryPlan.Fit(weights, wish, _context.MemoryInfo().Free);
-            long start = Stopwatch.GetTimestamp();
             HotPath = new CudaHotPath(_context, weights, Plan, options);
-            LoadTime = Stopwatch.GetElapsedTime(start);
         }
         catch
         {
@@ -47,14 +44,17 @@ internal sealed class CudaBackend : IDisposable
 
     public MemoryPlan Plan { get; }
 
-    /// <summary>What copying the weights took.</summary>
-    public TimeSpan LoadTime { get; }
+    public int Ordinal => _context.Ordinal;
 
-    public bool IsLost => _context.IsLost;
+    /// <summary>The GPU in few words.</summary>
+    public string Name => $"GPU {_context.Ordinal} ({_context.Name})";
 
     /// <summary>The GPU, for a user.</summary>
     public string Description =>
         $"GPU {_context.Ordinal}: {_context.Name}, compute capability {_context.ComputeCapability.Major}.{_context.ComputeCapability.Minor}, CUDA {CudaContext.VersionText(_context.DriverVersion)}";
+
+    /// <summary>After a call that failed; see <see cref="CudaHotPath.Settle"/>.</summary>
+    public bool Settle() => HotPath.Settle();
 
     public void Dispose()
     {

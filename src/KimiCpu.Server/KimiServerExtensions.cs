@@ -41,9 +41,9 @@ public static class KimiServerExtensions
     }
 
     /// <summary>
-    /// Maps <c>/v1/chat/completions</c>, <c>/v1/completions</c>, <c>/v1/responses</c>, <c>/v1/models</c> (OpenAI),
-    /// <c>/v1/messages</c>, <c>/v1/messages/count_tokens</c> (Anthropic), <c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>,
-    /// <c>/api/show</c>, <c>/api/version</c> (Ollama), <c>/tokenize</c>, <c>/detokenize</c>, <c>/health</c> and <c>/ready</c>.
+    /// Maps <c>/v1/chat/completions</c>, <c>/v1/completions</c>, <c>/v1/responses</c> (OpenAI), <c>/v1/messages</c>,
+    /// <c>/v1/messages/count_tokens</c> (Anthropic), <c>/v1/models</c> (both), <c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>,
+    /// <c>/api/ps</c>, <c>/api/show</c>, <c>/api/version</c> (Ollama), <c>/tokenize</c>, <c>/detokenize</c>, <c>/health</c> and <c>/ready</c>.
     /// </summary>
     /// <param name="endpoints">Where; the routes of a group get its prefix.</param>
     /// <returns>For conventions of all these endpoints.</returns>
@@ -57,6 +57,7 @@ public static class KimiServerExtensions
         KimiServerOptions options = services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
         RouteGroupBuilder group = endpoints.MapGroup("");
         StatusEndpoints.Map(group, model, end);
+        ModelEndpoints.Map(group, gate, model);
         OpenAIEndpoints.Map(group, gate, model, options);
         ResponsesEndpoints.Map(group, gate, model, options);
         TokenEndpoints.Map(group, gate, model, options);

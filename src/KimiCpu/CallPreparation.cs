@@ -23,9 +23,10 @@ internal sealed record PreparedCall(int[] Prompt, GenerationOptions Options, Ans
 /// <param name="tokenizer">Of the model.</param>
 /// <param name="chat">Renders messages; read when the first ones come.</param>
 /// <param name="endTokens">Ids that end an answer.</param>
-/// <param name="info">Of the model.</param>
+/// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
+/// <param name="contextLength">Most tokens of a prompt and its answer, as it is now.</param>
 /// <param name="warn">Told what is not done as declared.</param>
-internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer> chat, IReadOnlySet<int> endTokens, KimiModelInfo info, Action<string> warn)
+internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer> chat, IReadOnlySet<int> endTokens, int vocabulary, Func<int> contextLength, Action<string> warn)
 {
     private readonly ToolSchemas _toolSchemas = new();
 
@@ -63,9 +64,9 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
         foreach (int token in tokens.Span)
         {
-            if (token < 0 || token >= info.VocabularySize)
+            if (token < 0 || token >= vocabulary)
             {
-                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"{nameof(tokens)} takes token ids 0 … {info.VocabularySize - 1}.");
+                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"{nameof(tokens)} takes token ids 0 … {vocabulary - 1}.");
             }
         }
 
@@ -80,15 +81,15 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
     public GenerationJob MakeJob(PreparedCall call, bool streamed, CancellationToken cancellationToken)
     {
-        int maxTokens = call.Options.MaxTokens ?? (info.ContextLength - call.Prompt.Length);
+        int maxTokens = call.Options.MaxTokens ?? Math.Max(1, contextLength() - call.Prompt.Length);
         var builder = new AnswerBuilder(tokenizer, call.Options, endTokens, call.Layout);
         return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken);
     }
 
     private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
-        OptionChecks.Validate(options, info.VocabularySize);
-        int limit = info.ContextLength;
+        OptionChecks.Validate(options, vocabulary);
+        int limit = contextLength();
         if (prompt.Length >= limit || options.MaxTokens > limit - prompt.Length)
         {
             string answer = options.MaxTokens is { } most ? $" and {most:N0} tokens of answer" : " and an answer";

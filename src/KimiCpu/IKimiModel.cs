@@ -16,7 +16,7 @@ public interface IKimiModel : IDisposable
     /// <summary>What the model is: architecture, sizes, context length.</summary>
     KimiModelInfo Info { get; }
 
-    /// <summary>What runs where, with which instruction set and how many threads, in a sentence a log can show.</summary>
+    /// <summary>What runs where now, with which instruction set and how many threads, in a sentence a log can show.</summary>
     string Placement { get; }
 
     /// <summary>The checkpoint's tokenizer.</summary>

@@ -22,7 +22,10 @@ public readonly record struct KimiDevice
     /// <summary>Everything on the CPU; the default.</summary>
     public static KimiDevice Cpu => default;
 
-    /// <summary>The first NVIDIA GPU that the model suits and fits, else the CPU; <see cref="IKimiModel.Placement"/> says which, and the log why.</summary>
+    /// <summary>
+    /// The first NVIDIA GPU that the model suits and fits, else the CPU; <see cref="IKimiModel.Placement"/> says which, and the log why.
+    /// When the GPU is lost later, the calls that had begun fail and the next ones run on the CPU.
+    /// </summary>
     public static KimiDevice Auto => new(Kind.Auto, 0);
 
     /// <summary>Which GPU; 0 for the others.</summary>
@@ -30,10 +33,10 @@ public readonly record struct KimiDevice
 
     internal bool IsCpu => _kind == Kind.Cpu;
 
-    /// <summary>Whether the CPU may take over when the model is opened.</summary>
+    /// <summary>Whether the CPU may take over, when the model is opened and later.</summary>
     internal bool IsAuto => _kind == Kind.Auto;
 
-    /// <summary>One NVIDIA GPU; opening fails where it cannot be used.</summary>
+    /// <summary>One NVIDIA GPU; opening fails where it cannot be used, and every call once it is lost.</summary>
     /// <param name="ordinal">0 … number of GPUs - 1, as CUDA_VISIBLE_DEVICES orders them.</param>
     /// <exception cref="ArgumentOutOfRangeException">It is negative.</exception>
     public static KimiDevice Cuda(int ordinal = 0)

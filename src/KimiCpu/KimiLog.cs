@@ -32,6 +32,15 @@ internal static partial class KimiLog
     [LoggerMessage(9, LogLevel.Information, "{Problem}")]
     public static partial void UsesUnknown(ILogger logger, string problem);
 
+    [LoggerMessage(10, LogLevel.Warning, "{Device} was lost, and the model runs on the CPU from here on; the calls that had begun have failed. {Reason}")]
+    public static partial void MovedToCpu(ILogger logger, string device, string reason);
+
+    [LoggerMessage(11, LogLevel.Error, "{Device} was lost and nothing takes its place: every call fails from here on. {Reason}")]
+    public static partial void DeviceLost(ILogger logger, string device, string reason);
+
+    [LoggerMessage(12, LogLevel.Warning, "A step failed on {Device}; the model goes on on it. {Reason}")]
+    public static partial void DeviceFailed(ILogger logger, string device, string reason);
+
     [LoggerMessage(6, LogLevel.Information, "Copied {Stored} bytes of the hot path to {Copied} bytes of 8-bit weights, in {Seconds:F1} s.")]
     public static partial void Copied(ILogger logger, long stored, long copied, double seconds);
 }

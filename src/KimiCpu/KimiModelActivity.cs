@@ -6,6 +6,12 @@ namespace KimiCpu;
 /// <summary>What a model is doing at one moment; rates are those of the last five seconds. Cheap to ask for, and waits for nothing.</summary>
 public sealed record KimiModelActivity
 {
+    /// <summary>Where the hot path runs: <see cref="KimiDevice.Cpu"/> or a GPU. It changes when a GPU is lost and the CPU takes its place.</summary>
+    public KimiDevice Device { get; init; }
+
+    /// <summary>Why every call fails from now on; null while calls can run.</summary>
+    public string? Failure { get; init; }
+
     /// <summary>Calls that share the model's steps.</summary>
     public int RunningCalls { get; init; }
 

@@ -24,7 +24,7 @@ public sealed record KimiModelInfo
     /// <summary>Token ids run from 0 to this, exclusive.</summary>
     public required int VocabularySize { get; init; }
 
-    /// <summary>Most tokens a prompt and its answer may have together: the model's limit or the option's, whichever is less.</summary>
+    /// <summary>Most tokens a prompt and its answer may have together: the model's limit, the option's, or what the cache holds, whichever is least. May change when a GPU is lost and the CPU takes its place.</summary>
     public required int ContextLength { get; init; }
 
     /// <summary>Bytes that a token takes in the cache, over all layers; in a saved session too.</summary>

@@ -41,7 +41,9 @@ public sealed record KimiModelOptions
     /// Where the hot path runs: attention with its cache, dense layers, shared experts, router and head. Default
     /// <see cref="KimiDevice.Cpu"/>, since the GPU's kernels have so far run in an interpreter and on no GPU. On a GPU
     /// <see cref="Exact"/> is not available, <see cref="Int8HotPath"/> is ignored (weights are reduced to 8 bits where they do
-    /// not fit otherwise), and <see cref="KvCacheBytes"/> is of the GPU's memory, null for all that is left over.
+    /// not fit otherwise), and <see cref="KvCacheBytes"/> is of the GPU's memory, null for all that is left over. When the GPU
+    /// is lost while the model runs, the calls that had begun fail; with <see cref="KimiDevice.Auto"/> the next ones run on the
+    /// CPU as if there had been no GPU, else they fail at once.
     /// </summary>
     public KimiDevice Device { get; init; }
 
@@ -114,6 +116,9 @@ public sealed record KimiModelOptions
 
     /// <summary>In place of the installed driver, for tests.</summary>
     internal DriverTable? CudaDriver { get; init; }
+
+    /// <summary>How long a GPU may take before it counts as lost, for tests; null for what suits hardware.</summary>
+    internal TimeSpan? GpuPatience { get; init; }
 
     /// <summary>In place of the user's <c>threads.json</c>, for tests.</summary>
     internal string? ThreadsFile { get; init; }

@@ -11,7 +11,8 @@ namespace KimiCpu;
 /// session keeps is given up when the cache needs room. A session's tokens, those of its last call that ended or was
 /// cancelled, prompt and answer, stay until the next one ends or it is disposed; they can be branched, saved, and loaded by
 /// a process to come. A session knows tokens, not messages: each call passes its whole conversation, and only what differs
-/// from the cached text on is computed. All members are safe to call from several threads at once; of calls at the same
+/// from the cached text on is computed. Where the cache is lost with a GPU a session still knows its tokens; they are
+/// computed again, on the CPU, by its next call or when it is saved. All members are safe to call from several threads at once; of calls at the same
 /// time the last one that ends is kept.
 /// </summary>
 public sealed class KimiSession : IDisposable
@@ -99,27 +100,21 @@ public sealed class KimiSession : IDisposable
 
     /// <summary>
     /// Writes the session's tokens, their cache and the application's data to a file: beside its place first, then moved
-    /// there. It takes <see cref="KimiModelInfo.CacheBytesPerToken"/> for each token. Running calls go on meanwhile.
-    /// The file holds the conversation in the clear; on Unix only its owner may read it.
+    /// there. It takes <see cref="KimiModelInfo.CacheBytesPerToken"/> for each token. Running calls go on meanwhile. Where
+    /// the cache was lost with a GPU it is computed again first, as a call of the model. The file holds the conversation in the clear; on Unix only its owner may read it.
     /// </summary>
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
     /// <exception cref="IOException">The file cannot be written; what was there before is untouched.</exception>
+    /// <exception cref="KimiException">The GPU whose memory holds the cache was lost; what was there before is untouched.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
     public void Save(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        HeldPrefix? held = _state.Share();
-        try
-        {
-            _model.Sessions.Save(path, held?.Prefix, ApplicationData, progress, cancellationToken);
-        }
-        finally
-        {
-            held?.Release();
-        }
+        _state.ThrowIfDisposed();
+        _model.Sessions.Save(path, _state, ApplicationData, progress, cancellationToken);
     }
 
     /// <summary>Saves on another thread; see <see cref="Save"/>. What the session keeps when the task begins is saved.</summary>

@@ -1,6 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Model;
@@ -37,22 +40,25 @@ internal static class ThreadTuning
         return choice;
     }
 
-    /// <summary>The count that the file knows for the key, or that is measured and then remembered.</summary>
-    /// <param name="pool">Of the model; its active threads are set.</param>
-    /// <param name="file">Null for nowhere.</param>
-    /// <param name="key">Names all that the choice depends on.</param>
-    /// <param name="timer">Made only where it is needed.</param>
-    /// <param name="measured">Called after each measurement.</param>
+    /// <summary>The count that a file knows, of the user's or of the options, or that is measured and then remembered.</summary>
+    /// <param name="subject">What the choice depends on; its pool's active threads are set.</param>
+    /// <param name="runner">Used by nobody else meanwhile.</param>
     /// <returns>How the count came about, for people.</returns>
-    public static string Apply(WorkerPool pool, ThreadChoiceFile? file, string key, Func<DecodeTimer> timer, Action measured)
+    public static string Apply(Subject subject, ModelRunner runner)
     {
+        KimiModelOptions options = subject.Options;
+        ThreadChoiceFile? file = options.ThreadsFile is { } path ? new ThreadChoiceFile(path) : ThreadChoiceFile.OfUser;
+        WorkerPool pool = subject.Cpu.Pool;
+        string key = subject.Key;
         if (file?.Find(key, pool.Threads) is { } remembered)
         {
             pool.ActiveThreads = remembered;
             return "remembered as the fastest count";
         }
 
-        ThreadChoice choice = Find(pool, timer(), measured);
+        int measurements = 0;
+        long reported = 0;
+        ThreadChoice choice = Find(pool, new DecodeTimer(runner.Forward, runner.Cache, Limit, Report), () => measurements++);
         if (choice.Timings.Count > 1)
         {
             file?.TryRemember(key, choice);
@@ -61,5 +67,34 @@ internal static class ThreadTuning
         return choice.Timings.Count > 1
             ? "the fastest of " + string.Join(", ", choice.Timings.Select(t => FormattableString.Invariant($"{t.Threads} ({1 / t.Seconds:G3}/s)")))
             : "not compared";
+
+        // Before each step, but told a few times a second; a cancelled opening ends here. The total is not known.
+        void Report()
+        {
+            if (reported == 0 || Stopwatch.GetElapsedTime(reported).TotalSeconds > 0.2)
+            {
+                reported = Stopwatch.GetTimestamp();
+                options.Progress?.Report(new LoadProgress("threads", measurements, measurements + 1));
+            }
+        }
+    }
+
+    /// <summary>All that the choice depends on.</summary>
+    public sealed record Subject(Checkpoint Checkpoint, ModelShape Shape, KimiModelOptions Options, CpuBackend Cpu)
+    {
+        /// <summary>Names it for the file.</summary>
+        public string Key
+        {
+            get
+            {
+                WorkerPool pool = Cpu.Pool;
+                CpuTopology machine = CpuTopology.OfThisProcess;
+                string version = typeof(KimiModel).Assembly.GetName().Version?.ToString() ?? "";
+                return $"KimiCpu {version}; {CpuFeatures.Name}, {CpuFeatures.Description}, {Cpu.Kernel.Kind}; "
+                    + $"{machine.PhysicalCores.Count} cores, {machine.Processors.Count} processors, quota {machine.Quota}, {pool.NodeCount} nodes, at most {pool.Threads} threads{(pool.OnCores ? " on cores" : "")}; "
+                    + $"{Checkpoint.Name}, {Checkpoint.TensorBytes} bytes, {Shape.LayerCount} layers of {Shape.HiddenSize}, {Shape.ExpertsPerToken} of {Shape.ExpertCount} experts of {Shape.ExpertIntermediateSize}; "
+                    + $"{(Options.Exact ? "exact" : "fast")}{(Cpu.CopiedBytes > 0 ? ", 8-bit copies" : "")}";
+            }
+        }
     }
 }

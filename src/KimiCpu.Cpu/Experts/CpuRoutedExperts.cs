@@ -21,7 +21,6 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly ExpertSlices _slices;
     private readonly Int4Experts _int4;
     private readonly FloatExperts _float;
-    private readonly SharedExpert? _shared;
     private readonly IExpertStore _store;
     private readonly int[] _ids;
     private readonly int[] _ready;
@@ -30,6 +29,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly PoolAction _gateUp;
     private readonly PoolAction _down;
 
+    private SharedExpert? _shared;
     private IExpertPasses _passes;
     private RoutedRows _rows;
     private float* _sum;
@@ -64,6 +64,10 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     }
 
     public long DriveBytesRead => _store.DriveBytesRead;
+
+    /// <summary>Takes the shared experts over from another device.</summary>
+    /// <param name="shared">Passes that run beside those of the routed experts from the next run on.</param>
+    public void TakeOver(SharedExpert shared) => _shared = shared;
 
     public void Run(int layer, RoutedRows rows, Span<float> sum)
     {

@@ -19,45 +19,65 @@ internal static unsafe partial class Int4Gemv
     {
         int groups = Int4Group32.GroupsPerRow(weight.Columns);
         var steps = new RowSteps(weight.Columns);
-        byte* rest = stackalloc byte[StepBytes + (2 * LaneSum.Lanes)];
         for (int r = rowBegin; r < rowEnd; r++)
         {
             byte* data = DataOf(weight, r);
             ushort* scales = ScalesOf(weight, r, groups);
+            sbyte* even = x.Even;
+            sbyte* odd = x.Odd;
+            int* corrections = x.Corrections;
+            float* factors = x.Scales;
             Vector256<float> low = Vector256<float>.Zero;
             Vector256<float> high = Vector256<float>.Zero;
             for (int s = 0; s < steps.Whole; s++)
             {
-                byte* at = data + (s * StepBytes);
-                ushort* scale = scales + (s * LaneSum.Lanes);
-                Sse.Prefetch1(at + PrefetchDistance);
-                Sse.Prefetch1(at + PrefetchDistance + 64);
-                Sse.Prefetch1(at + PrefetchDistance + 128);
-                Sse.Prefetch1(at + PrefetchDistance + 192);
-                low = HalfStepAvx2(at, scale, x, 2 * s, low);
-                high = HalfStepAvx2(at + (StepBytes / 2), scale + (LaneSum.Lanes / 2), x, (2 * s) + 1, high);
+                Sse.Prefetch1(data + PrefetchDistance);
+                Sse.Prefetch1(data + PrefetchDistance + 64);
+                Sse.Prefetch1(data + PrefetchDistance + 128);
+                Sse.Prefetch1(data + PrefetchDistance + 192);
+                low = HalfStepAvx2(data, scales, even, odd, corrections, factors, 0, low);
+                high = HalfStepAvx2(data, scales, even, odd, corrections, factors, 1, high);
+                data += StepBytes;
+                scales += LaneSum.Lanes;
+                even += StepBytes;
+                odd += StepBytes;
+                corrections += LaneSum.Lanes;
+                factors += LaneSum.Lanes;
             }
 
-            if (steps.HasRest)
-            {
-                steps.CopyRest(data, scales, rest);
-                ushort* scale = (ushort*)(rest + StepBytes);
-                low = HalfStepAvx2(rest, scale, x, 2 * steps.Whole, low);
-                high = HalfStepAvx2(rest + (StepBytes / 2), scale + (LaneSum.Lanes / 2), x, (2 * steps.Whole) + 1, high);
-            }
-
-            y[r] = LaneSum.Fold(low, high);
+            y[r] = steps.HasRest ? FoldRestAvx2(steps, data, scales, even, odd, corrections, factors, low, high) : LaneSum.Fold(low, high);
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> HalfStepAvx2(byte* data, ushort* scales, QuantizedRow x, int half, Vector256<float> sum)
+    // Apart, so that the loop above has no calls to save its registers from.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float FoldRestAvx2(RowSteps steps, byte* data, ushort* scales, sbyte* even, sbyte* odd, int* corrections, float* factors, Vector256<float> low, Vector256<float> high)
     {
-        int at = half * (StepBytes / 2);
-        Vector256<int> a = Dot32(data, x, at);
-        Vector256<int> b = Dot32(data + 32, x, at + 32);
-        Vector256<int> c = Dot32(data + 64, x, at + 64);
-        Vector256<int> d = Dot32(data + 96, x, at + 96);
+        byte* rest = stackalloc byte[StepBytes + (2 * LaneSum.Lanes)];
+        steps.CopyRest(data, scales, rest);
+        low = HalfStepAvx2(rest, (ushort*)(rest + StepBytes), even, odd, corrections, factors, 0, low);
+        high = HalfStepAvx2(rest, (ushort*)(rest + StepBytes), even, odd, corrections, factors, 1, high);
+        return LaneSum.Fold(low, high);
+    }
+
+    /// <param name="data">(256) a step of packed weights.</param>
+    /// <param name="scales">(16) their scales.</param>
+    /// <param name="even">(256) even columns of the activations that meet them.</param>
+    /// <param name="odd">(256) the odd ones.</param>
+    /// <param name="corrections">(16) of the activations' groups.</param>
+    /// <param name="factors">(16) of the activations' groups.</param>
+    /// <param name="half">0 or 1, a constant: with pointers that move by whole steps, every other offset is one too.</param>
+    /// <param name="sum">Is added to.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> HalfStepAvx2(byte* data, ushort* scales, sbyte* even, sbyte* odd, int* corrections, float* factors, int half, Vector256<float> sum)
+    {
+        data += half * (StepBytes / 2);
+        even += half * (StepBytes / 2);
+        odd += half * (StepBytes / 2);
+        Vector256<int> a = Dot32(data, even, odd);
+        Vector256<int> b = Dot32(data + 32, even + 32, odd + 32);
+        Vector256<int> c = Dot32(data + 64, even + 64, odd + 64);
+        Vector256<int> d = Dot32(data + 96, even + 96, odd + 96);
 
         // The four sums of a group are at most 15240 each, and so are two of them 30480: they fit where they are packed.
         Vector256<int> ab = Pairs(Avx2.PackSignedSaturate(a, b));
@@ -65,24 +85,24 @@ internal static unsafe partial class Int4Gemv
         Vector256<int> dots = Pairs(Avx2.PackSignedSaturate(ab, cd));
         dots = Avx2.PermuteVar8x32(dots, Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7));
         int g = half * (LaneSum.Lanes / 2);
-        dots += Vector256.Load(x.Corrections + g);
-        Vector256<float> scale = (Avx2.ConvertToVector256Int32(Vector128.Load(scales)) << 16).AsSingle() * Vector256.Load(x.Scales + g);
+        dots += Vector256.Load(corrections + g);
+        Vector256<float> scale = (Avx2.ConvertToVector256Int32(Vector128.Load(scales + g)) << 16).AsSingle() * Vector256.Load(factors + g);
         return sum + (Vector256.ConvertToSingle(dots) * scale);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Dot32(byte* weights, QuantizedRow x, int at)
+    private static Vector256<int> Dot32(byte* weights, sbyte* evens, sbyte* odds)
     {
         Vector256<byte> mask = Vector256.Create((byte)15);
         Vector256<byte> packed = Vector256.Load(weights);
         Vector256<byte> odd = (packed.AsUInt16() >> 4).AsByte() & mask;
         if (AvxVnni.IsSupported)
         {
-            Vector256<int> even = AvxVnni.MultiplyWideningAndAdd(Vector256<int>.Zero, packed & mask, Vector256.Load(x.Even + at));
-            return AvxVnni.MultiplyWideningAndAdd(even, odd, Vector256.Load(x.Odd + at));
+            Vector256<int> even = AvxVnni.MultiplyWideningAndAdd(Vector256<int>.Zero, packed & mask, Vector256.Load(evens));
+            return AvxVnni.MultiplyWideningAndAdd(even, odd, Vector256.Load(odds));
         }
 
-        Vector256<short> products = Avx2.MultiplyAddAdjacent(packed & mask, Vector256.Load(x.Even + at)) + Avx2.MultiplyAddAdjacent(odd, Vector256.Load(x.Odd + at));
+        Vector256<short> products = Avx2.MultiplyAddAdjacent(packed & mask, Vector256.Load(evens)) + Avx2.MultiplyAddAdjacent(odd, Vector256.Load(odds));
         return Pairs(products);
     }
 

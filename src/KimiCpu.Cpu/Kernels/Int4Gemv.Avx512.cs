@@ -20,57 +20,66 @@ internal static unsafe partial class Int4Gemv
     {
         int groups = Int4Group32.GroupsPerRow(weight.Columns);
         var steps = new RowSteps(weight.Columns);
-        byte* rest = stackalloc byte[StepBytes + (2 * LaneSum.Lanes)];
         for (int r = rowBegin; r < rowEnd; r++)
         {
             byte* data = DataOf(weight, r);
             ushort* scales = ScalesOf(weight, r, groups);
+            sbyte* even = x.Even;
+            sbyte* odd = x.Odd;
+            int* corrections = x.Corrections;
+            float* factors = x.Scales;
             Vector512<float> sum = Vector512<float>.Zero;
             for (int s = 0; s < steps.Whole; s++)
             {
-                byte* at = data + (s * StepBytes);
-                Sse.Prefetch0(at + PrefetchDistance);
-                Sse.Prefetch0(at + PrefetchDistance + 64);
-                Sse.Prefetch0(at + PrefetchDistance + 128);
-                Sse.Prefetch0(at + PrefetchDistance + 192);
-                sum = StepAvx512(at, scales + (s * LaneSum.Lanes), x, s, sum);
+                Sse.Prefetch0(data + PrefetchDistance);
+                Sse.Prefetch0(data + PrefetchDistance + 64);
+                Sse.Prefetch0(data + PrefetchDistance + 128);
+                Sse.Prefetch0(data + PrefetchDistance + 192);
+                sum = StepAvx512(data, scales, even, odd, corrections, factors, sum);
+                data += StepBytes;
+                scales += LaneSum.Lanes;
+                even += StepBytes;
+                odd += StepBytes;
+                corrections += LaneSum.Lanes;
+                factors += LaneSum.Lanes;
             }
 
-            if (steps.HasRest)
-            {
-                steps.CopyRest(data, scales, rest);
-                sum = StepAvx512(rest, (ushort*)(rest + StepBytes), x, steps.Whole, sum);
-            }
-
-            y[r] = LaneSum.Fold(sum);
+            y[r] = steps.HasRest ? FoldRestAvx512(steps, data, scales, even, odd, corrections, factors, sum) : LaneSum.Fold(sum);
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> StepAvx512(byte* data, ushort* scales, QuantizedRow x, int step, Vector512<float> sum)
+    // Apart, so that the loop above has no calls to save its registers from.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float FoldRestAvx512(RowSteps steps, byte* data, ushort* scales, sbyte* even, sbyte* odd, int* corrections, float* factors, Vector512<float> sum)
     {
-        int at = step * StepBytes;
-        Vector512<int> a = Dot64(data, x, at);
-        Vector512<int> b = Dot64(data + 64, x, at + 64);
-        Vector512<int> c = Dot64(data + 128, x, at + 128);
-        Vector512<int> d = Dot64(data + 192, x, at + 192);
+        byte* rest = stackalloc byte[StepBytes + (2 * LaneSum.Lanes)];
+        steps.CopyRest(data, scales, rest);
+        return LaneSum.Fold(StepAvx512(rest, (ushort*)(rest + StepBytes), even, odd, corrections, factors, sum));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> StepAvx512(byte* data, ushort* scales, sbyte* even, sbyte* odd, int* corrections, float* factors, Vector512<float> sum)
+    {
+        Vector512<int> a = Dot64(data, even, odd);
+        Vector512<int> b = Dot64(data + 64, even + 64, odd + 64);
+        Vector512<int> c = Dot64(data + 128, even + 128, odd + 128);
+        Vector512<int> d = Dot64(data + 192, even + 192, odd + 192);
         Vector512<int> ab = Avx512F.UnpackLow(a, b) + Avx512F.UnpackHigh(a, b);
         Vector512<int> cd = Avx512F.UnpackLow(c, d) + Avx512F.UnpackHigh(c, d);
         Vector512<int> dots = (Avx512F.UnpackLow(ab.AsInt64(), cd.AsInt64()).AsInt32() + Avx512F.UnpackHigh(ab.AsInt64(), cd.AsInt64()).AsInt32());
         dots = Avx512F.PermuteVar16x32(dots, Vector512.Create(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-        int g = step * LaneSum.Lanes;
-        dots += Vector512.Load(x.Corrections + g);
-        Vector512<float> scale = (Avx512F.ConvertToVector512Int32(Vector256.Load(scales)) << 16).AsSingle() * Vector512.Load(x.Scales + g);
+        dots += Vector512.Load(corrections);
+        Vector512<float> scale = (Avx512F.ConvertToVector512Int32(Vector256.Load(scales)) << 16).AsSingle() * Vector512.Load(factors);
         return sum + (Vector512.ConvertToSingle(dots) * scale);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<int> Dot64(byte* weights, QuantizedRow x, int at)
+    private static Vector512<int> Dot64(byte* weights, sbyte* evens, sbyte* odds)
     {
         Vector512<byte> mask = Vector512.Create((byte)15);
         Vector512<byte> packed = Vector512.Load(weights);
-        Vector512<short> products = Avx512BW.MultiplyAddAdjacent(packed & mask, Vector512.Load(x.Even + at))
-            + Avx512BW.MultiplyAddAdjacent((packed.AsUInt16() >> 4).AsByte() & mask, Vector512.Load(x.Odd + at));
+        Vector512<short> products = Avx512BW.MultiplyAddAdjacent(packed & mask, Vector512.Load(evens))
+            + Avx512BW.MultiplyAddAdjacent((packed.AsUInt16() >> 4).AsByte() & mask, Vector512.Load(odds));
         return Avx512BW.MultiplyAddAdjacent(products, Vector512<short>.One);
     }
 }

@@ -19,45 +19,56 @@ internal static unsafe partial class Int4Gemv
     {
         int groups = Int4Group32.GroupsPerRow(weight.Columns);
         var steps = new RowSteps(weight.Columns);
-        byte* rest = stackalloc byte[StepBytes + (2 * LaneSum.Lanes)];
         for (int r = rowBegin; r < rowEnd; r++)
         {
             byte* data = DataOf(weight, r);
             ushort* scales = ScalesOf(weight, r, groups);
+            sbyte* even = x.Even;
+            sbyte* odd = x.Odd;
+            int* corrections = x.Corrections;
+            float* factors = x.Scales;
             Vector128<float> a = Vector128<float>.Zero;
             Vector128<float> b = Vector128<float>.Zero;
             Vector128<float> c = Vector128<float>.Zero;
             Vector128<float> d = Vector128<float>.Zero;
             for (int s = 0; s < steps.Whole; s++)
             {
-                byte* at = data + (s * StepBytes);
-                ushort* scale = scales + (s * LaneSum.Lanes);
-                a = QuarterStepVector128(at, scale, x, 4 * s, a);
-                b = QuarterStepVector128(at + 64, scale + 4, x, (4 * s) + 1, b);
-                c = QuarterStepVector128(at + 128, scale + 8, x, (4 * s) + 2, c);
-                d = QuarterStepVector128(at + 192, scale + 12, x, (4 * s) + 3, d);
+                a = QuarterStepVector128(data, scales, even, odd, corrections, factors, 0, a);
+                b = QuarterStepVector128(data, scales, even, odd, corrections, factors, 1, b);
+                c = QuarterStepVector128(data, scales, even, odd, corrections, factors, 2, c);
+                d = QuarterStepVector128(data, scales, even, odd, corrections, factors, 3, d);
+                data += StepBytes;
+                scales += LaneSum.Lanes;
+                even += StepBytes;
+                odd += StepBytes;
+                corrections += LaneSum.Lanes;
+                factors += LaneSum.Lanes;
             }
 
-            if (steps.HasRest)
-            {
-                steps.CopyRest(data, scales, rest);
-                ushort* scale = (ushort*)(rest + StepBytes);
-                a = QuarterStepVector128(rest, scale, x, 4 * steps.Whole, a);
-                b = QuarterStepVector128(rest + 64, scale + 4, x, (4 * steps.Whole) + 1, b);
-                c = QuarterStepVector128(rest + 128, scale + 8, x, (4 * steps.Whole) + 2, c);
-                d = QuarterStepVector128(rest + 192, scale + 12, x, (4 * steps.Whole) + 3, d);
-            }
-
-            y[r] = LaneSum.Fold(a, b, c, d);
+            y[r] = steps.HasRest ? FoldRestVector128(steps, data, scales, even, odd, corrections, factors, a, b, c, d) : LaneSum.Fold(a, b, c, d);
         }
     }
 
+    // Apart, so that the loop above has no calls to save its registers from.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float FoldRestVector128(RowSteps steps, byte* data, ushort* scales, sbyte* even, sbyte* odd, int* corrections, float* factors, Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d)
+    {
+        byte* rest = stackalloc byte[StepBytes + (2 * LaneSum.Lanes)];
+        steps.CopyRest(data, scales, rest);
+        ushort* restScales = (ushort*)(rest + StepBytes);
+        a = QuarterStepVector128(rest, restScales, even, odd, corrections, factors, 0, a);
+        b = QuarterStepVector128(rest, restScales, even, odd, corrections, factors, 1, b);
+        c = QuarterStepVector128(rest, restScales, even, odd, corrections, factors, 2, c);
+        d = QuarterStepVector128(rest, restScales, even, odd, corrections, factors, 3, d);
+        return LaneSum.Fold(a, b, c, d);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> QuarterStepVector128(byte* data, ushort* scales, QuantizedRow x, int quarter, Vector128<float> sum)
+    private static Vector128<float> QuarterStepVector128(byte* data, ushort* scales, sbyte* even, sbyte* odd, int* corrections, float* factors, int quarter, Vector128<float> sum)
     {
         int g = quarter * (LaneSum.Lanes / 4);
-        Vector128<int> dots = Dots64(data, x.Even + (g * GroupBytes), x.Odd + (g * GroupBytes)) + Vector128.Load(x.Corrections + g);
-        Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<double>(scales)).AsUInt16()) << 16).AsSingle() * Vector128.Load(x.Scales + g);
+        Vector128<int> dots = Dots64(data + (g * GroupBytes), even + (g * GroupBytes), odd + (g * GroupBytes)) + Vector128.Load(corrections + g);
+        Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<double>(scales + g)).AsUInt16()) << 16).AsSingle() * Vector128.Load(factors + g);
         return sum + (Vector128.ConvertToSingle(dots) * scale);
     }
 

@@ -98,14 +98,14 @@ internal static unsafe partial class Int4Gemv
 
         public readonly bool HasRest => _restGroups > 0;
 
-        /// <param name="data">The row.</param>
+        /// <param name="data">What is left of the row.</param>
         /// <param name="scales">Its scales.</param>
         /// <param name="rest">(<see cref="StepBytes"/> + 32 bytes) receives packed weights, then scales; zeros behind.</param>
         public readonly void CopyRest(byte* data, ushort* scales, byte* rest)
         {
             new Span<byte>(rest, StepBytes + (2 * LaneSum.Lanes)).Clear();
-            Unsafe.CopyBlockUnaligned(rest, data + ((long)Whole * StepBytes), (uint)_restBytes);
-            Unsafe.CopyBlockUnaligned(rest + StepBytes, scales + (Whole * LaneSum.Lanes), (uint)(2 * _restGroups));
+            Unsafe.CopyBlockUnaligned(rest, data, (uint)_restBytes);
+            Unsafe.CopyBlockUnaligned(rest + StepBytes, scales, (uint)(2 * _restGroups));
         }
     }
 

@@ -10,8 +10,8 @@ namespace KimiCpu.Cpu.Tiles;
 /// <summary>Sums of products of bytes for eight rows, whose columns come four at a time.</summary>
 internal interface IProducts256
 {
-    /// <summary>Whether elements of more than 4 bits must be multiplied a nibble at a time.</summary>
-    static abstract bool SplitsBytes { get; }
+    /// <summary>Whether elements of more than 4 bits must meet activations a part at a time (<see cref="ActivationParts"/>).</summary>
+    static abstract bool SplitsActivations { get; }
 
     static abstract Vector256<int> Multiply(Vector256<byte> weights, Vector256<sbyte> x);
 
@@ -22,12 +22,12 @@ internal interface IProducts256
 }
 
 /// <summary>
-/// Multiply-adds of AVX2. While elements are at most 15, a group's products are summed as int16: at most eight times two
-/// products of 15 x 127, which is 30480.
+/// Multiply-adds of AVX2, which sum a group's products as int16: eight times two products of at most 15 x 127, which is 30480,
+/// or, where elements take all 8 bits and activations come in parts, of 255 x 8, which is 32640.
 /// </summary>
 internal readonly struct Avx2Products : IProducts256
 {
-    public static bool SplitsBytes => true;
+    public static bool SplitsActivations => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Multiply(Vector256<byte> weights, Vector256<sbyte> x) => Avx2.MultiplyAddAdjacent(weights, x).AsInt32();
@@ -43,7 +43,7 @@ internal readonly struct Avx2Products : IProducts256
 /// <summary>The dot product instruction, which takes elements of all 8 bits and sums in int32.</summary>
 internal readonly struct VnniProducts : IProducts256
 {
-    public static bool SplitsBytes => false;
+    public static bool SplitsActivations => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Multiply(Vector256<byte> weights, Vector256<sbyte> x) => AvxVnni.MultiplyWideningAndAdd(Vector256<int>.Zero, weights, x);
@@ -53,28 +53,4 @@ internal readonly struct VnniProducts : IProducts256
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Finish(Vector256<int> sums) => sums;
-}
-
-/// <summary>What of 32 weight bytes meets the activations.</summary>
-internal unsafe interface IWeightBytes
-{
-    static abstract Vector256<byte> Load(byte* source);
-}
-
-internal readonly unsafe struct WholeBytes : IWeightBytes
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> Load(byte* source) => Vector256.Load(source);
-}
-
-internal readonly unsafe struct LowNibbles : IWeightBytes
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> Load(byte* source) => Vector256.Load(source) & Vector256.Create((byte)15);
-}
-
-internal readonly unsafe struct HighNibbles : IWeightBytes
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> Load(byte* source) => (Vector256.Load((ushort*)source) >> 4).AsByte() & Vector256.Create((byte)15);
 }

@@ -36,38 +36,40 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
 
     public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
-        bool split = bits8 && TProducts.SplitsBytes;
+        bool split = bits8 && TProducts.SplitsActivations;
         new Span<float>(lanes, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
-        switch (tokens)
+        switch (tokens, split)
         {
-            case 1:
-                Multiply<OneToken>(split, weights, activations, blocks, lanes, prefetch);
+            case (1, false):
+                Bytes<OneToken>(weights, activations, blocks, lanes, prefetch);
                 break;
-            case 2:
-                Multiply<TwoTokens>(split, weights, activations, blocks, lanes, prefetch);
+            case (2, false):
+                Bytes<TwoTokens>(weights, activations, blocks, lanes, prefetch);
                 break;
-            case 3:
-                Multiply<ThreeTokens>(split, weights, activations, blocks, lanes, prefetch);
+            case (3, false):
+                Bytes<ThreeTokens>(weights, activations, blocks, lanes, prefetch);
                 break;
-            case 4:
-                Multiply<FourTokens>(split, weights, activations, blocks, lanes, prefetch);
+            case (4, false):
+                Bytes<FourTokens>(weights, activations, blocks, lanes, prefetch);
+                break;
+            case (_, false):
+                Bytes<FiveTokens>(weights, activations, blocks, lanes, prefetch);
+                break;
+            case (1, true):
+                PartsTogether<OneToken, TwoTokens>(weights, activations, blocks, lanes, prefetch);
+                break;
+            case (2, true):
+                PartsTogether<TwoTokens, FourTokens>(weights, activations, blocks, lanes, prefetch);
+                break;
+            case (3, true):
+                PartsApart<ThreeTokens>(weights, activations, blocks, lanes, prefetch);
+                break;
+            case (4, true):
+                PartsApart<FourTokens>(weights, activations, blocks, lanes, prefetch);
                 break;
             default:
-                Multiply<FiveTokens>(split, weights, activations, blocks, lanes, prefetch);
+                PartsApart<FiveTokens>(weights, activations, blocks, lanes, prefetch);
                 break;
-        }
-    }
-
-    private static void Multiply<TTokens>(bool split, byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch)
-        where TTokens : ITokenCount
-    {
-        if (split)
-        {
-            SplitBytes<TTokens>(weights, activations, blocks, lanes, prefetch);
-        }
-        else
-        {
-            Bytes<TTokens>(weights, activations, blocks, lanes, prefetch);
         }
     }
 
@@ -83,7 +85,7 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
                 Prefetch<TTokens>(weights, ref prefetch);
                 for (int half = 0; half < 2; half++)
                 {
-                    Group<WholeBytes, TTokens>(
+                    Group<TTokens>(
                         weights + (half * WeightTile.HalfBytes),
                         activations,
                         out Vector256<int> a0,
@@ -112,23 +114,74 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
         }
     }
 
-    /// <summary>As <see cref="Bytes"/>, low nibbles first, whose sums wait in memory for those of the high ones.</summary>
+    /// <summary>As <see cref="Bytes"/>, each activation in its two parts, as if it were two tokens.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void SplitBytes<TTokens>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch)
+    private static void PartsTogether<TTokens, TParts>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch)
+        where TTokens : ITokenCount
+        where TParts : ITokenCount
+    {
+        byte* parts = stackalloc byte[4 * Vector256<byte>.Count];
+        for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
+        {
+            for (int b = 0; b < blocks; b++)
+            {
+                Prefetch<TTokens>(weights, ref prefetch);
+                ActivationParts.Interleave<TTokens>(activations, parts);
+                for (int half = 0; half < 2; half++)
+                {
+                    Group<TParts>(
+                        weights + (half * WeightTile.HalfBytes),
+                        parts,
+                        out Vector256<int> a0,
+                        out Vector256<int> b0,
+                        out Vector256<int> a1,
+                        out Vector256<int> b1,
+                        out Vector256<int> a2,
+                        out Vector256<int> b2,
+                        out Vector256<int> a3,
+                        out Vector256<int> b3,
+                        out Vector256<int> a4,
+                        out Vector256<int> b4);
+                    ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + (half * WeightTile.HalfRows);
+                    float* sums = lanes + (half * WeightTile.HalfRows);
+                    Vector256<float> first = Scales(scales), second = Scales(scales + VectorRows);
+                    if (TTokens.Count == 1)
+                    {
+                        Token<TTokens>(0, Both(a0, a1), Both(b0, b1), first, second, activations, sums);
+                    }
+                    else
+                    {
+                        Token<TTokens>(0, Both(a0, a2), Both(b0, b2), first, second, activations, sums);
+                        Token<TTokens>(1, Both(a1, a3), Both(b1, b3), first, second, activations, sums);
+                    }
+                }
+
+                weights += WeightTile.RecordBytes;
+                activations += TileRecord.TokenBytes * TTokens.Count;
+            }
+        }
+    }
+
+    /// <summary>As <see cref="Bytes"/>, the activations' low parts first, whose sums wait in memory for those of the high ones.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void PartsApart<TTokens>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch)
         where TTokens : ITokenCount
     {
+        byte* lowParts = stackalloc byte[2 * MostTokens * Vector256<byte>.Count];
+        byte* highParts = lowParts + (MostTokens * Vector256<byte>.Count);
         int* low = stackalloc int[2 * MostTokens * VectorRows];
         for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
         {
             for (int b = 0; b < blocks; b++)
             {
                 Prefetch<TTokens>(weights, ref prefetch);
+                ActivationParts.Split<TTokens>(activations, lowParts, highParts);
                 for (int half = 0; half < 2; half++)
                 {
                     byte* w = weights + (half * WeightTile.HalfBytes);
-                    Group<LowNibbles, TTokens>(
+                    Group<TTokens>(
                         w,
-                        activations,
+                        lowParts,
                         out Vector256<int> a0,
                         out Vector256<int> b0,
                         out Vector256<int> a1,
@@ -144,15 +197,15 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
                     Keep<TTokens>(2, a2, b2, low);
                     Keep<TTokens>(3, a3, b3, low);
                     Keep<TTokens>(4, a4, b4, low);
-                    Group<HighNibbles, TTokens>(w, activations, out a0, out b0, out a1, out b1, out a2, out b2, out a3, out b3, out a4, out b4);
+                    Group<TTokens>(w, highParts, out a0, out b0, out a1, out b1, out a2, out b2, out a3, out b3, out a4, out b4);
                     ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + (half * WeightTile.HalfRows);
                     float* sums = lanes + (half * WeightTile.HalfRows);
                     Vector256<float> first = Scales(scales), second = Scales(scales + VectorRows);
-                    Token<TTokens>(0, Both(a0, low, 0), Both(b0, low, 1), first, second, activations, sums);
-                    Token<TTokens>(1, Both(a1, low, 2), Both(b1, low, 3), first, second, activations, sums);
-                    Token<TTokens>(2, Both(a2, low, 4), Both(b2, low, 5), first, second, activations, sums);
-                    Token<TTokens>(3, Both(a3, low, 6), Both(b3, low, 7), first, second, activations, sums);
-                    Token<TTokens>(4, Both(a4, low, 8), Both(b4, low, 9), first, second, activations, sums);
+                    Token<TTokens>(0, Both(low, 0, a0), Both(low, 1, b0), first, second, activations, sums);
+                    Token<TTokens>(1, Both(low, 2, a1), Both(low, 3, b1), first, second, activations, sums);
+                    Token<TTokens>(2, Both(low, 4, a2), Both(low, 5, b2), first, second, activations, sums);
+                    Token<TTokens>(3, Both(low, 6, a3), Both(low, 7, b3), first, second, activations, sums);
+                    Token<TTokens>(4, Both(low, 8, a4), Both(low, 9, b4), first, second, activations, sums);
                 }
 
                 weights += WeightTile.RecordBytes;
@@ -163,7 +216,7 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
 
     /// <summary>Sums of products of the group, two vectors of rows a token; zeros for tokens that there are not.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Group<TWeights, TTokens>(
+    private static void Group<TTokens>(
         byte* weights,
         byte* x,
         out Vector256<int> a0,
@@ -176,28 +229,27 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
         out Vector256<int> b3,
         out Vector256<int> a4,
         out Vector256<int> b4)
-        where TWeights : IWeightBytes
         where TTokens : ITokenCount
     {
-        Vector256<byte> first = TWeights.Load(weights);
-        Vector256<byte> second = TWeights.Load(weights + Vector256<byte>.Count);
+        Vector256<byte> first = Vector256.Load(weights);
+        Vector256<byte> second = Vector256.Load(weights + Vector256<byte>.Count);
         Start<TTokens>(0, first, second, x, out a0, out b0);
         Start<TTokens>(1, first, second, x, out a1, out b1);
         Start<TTokens>(2, first, second, x, out a2, out b2);
         Start<TTokens>(3, first, second, x, out a3, out b3);
         Start<TTokens>(4, first, second, x, out a4, out b4);
-        Quad<TWeights, TTokens>(1, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
-        Quad<TWeights, TTokens>(2, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
-        Quad<TWeights, TTokens>(3, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
-        Quad<TWeights, TTokens>(4, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
-        Quad<TWeights, TTokens>(5, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
-        Quad<TWeights, TTokens>(6, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
-        Quad<TWeights, TTokens>(7, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
+        Quad<TTokens>(1, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
+        Quad<TTokens>(2, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
+        Quad<TTokens>(3, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
+        Quad<TTokens>(4, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
+        Quad<TTokens>(5, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
+        Quad<TTokens>(6, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
+        Quad<TTokens>(7, weights, x, ref a0, ref b0, ref a1, ref b1, ref a2, ref b2, ref a3, ref b3, ref a4, ref b4);
     }
 
     /// <summary>Four columns; written out for each of a group, since a loop would be a seventh of the instructions.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Quad<TWeights, TTokens>(
+    private static void Quad<TTokens>(
         int quad,
         byte* weights,
         byte* x,
@@ -211,13 +263,12 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
         ref Vector256<int> b3,
         ref Vector256<int> a4,
         ref Vector256<int> b4)
-        where TWeights : IWeightBytes
         where TTokens : ITokenCount
     {
         weights += quad * WeightTile.VectorBytes;
         x += 4 * quad * TTokens.Count;
-        Vector256<byte> first = TWeights.Load(weights);
-        Vector256<byte> second = TWeights.Load(weights + Vector256<byte>.Count);
+        Vector256<byte> first = Vector256.Load(weights);
+        Vector256<byte> second = Vector256.Load(weights + Vector256<byte>.Count);
         Add<TTokens>(0, first, second, x, ref a0, ref b0);
         Add<TTokens>(1, first, second, x, ref a1, ref b1);
         Add<TTokens>(2, first, second, x, ref a2, ref b2);
@@ -264,7 +315,11 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Both(Vector256<int> high, int* low, int index) => (TProducts.Finish(high) << 4) + Vector256.Load(low + (index * VectorRows));
+    private static Vector256<int> Both(Vector256<int> low, Vector256<int> high) => TProducts.Finish(low) + (TProducts.Finish(high) << ActivationParts.HighShift);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Both(int* low, int index, Vector256<int> high) =>
+        Vector256.Load(low + (index * VectorRows)) + (TProducts.Finish(high) << ActivationParts.HighShift);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Scales(ushort* scales) => (Avx2.ConvertToVector256Int32(scales) << 16).AsSingle();

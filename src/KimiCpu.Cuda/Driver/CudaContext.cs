@@ -8,7 +8,7 @@ namespace KimiCpu.Cuda.Driver;
 
 /// <summary>
 /// One GPU: its primary context, retained until disposed, and facts about it. Every object made with it checks its calls
-/// here. Used by one thread at a time, which calls <see cref="SetCurrent"/> first.
+/// here, and its waits. Used by one thread at a time, which calls <see cref="SetCurrent"/> first.
 /// </summary>
 internal sealed unsafe class CudaContext : IDisposable
 {
@@ -20,19 +20,18 @@ internal sealed unsafe class CudaContext : IDisposable
     private const int MultiprocessorCountAttribute = 16;
     private const int NameBytes = 256;
 
-    [ThreadStatic]
-    private static nint s_current;
-
     private readonly DriverTable _driver;
     private readonly int _device;
     private nint _context;
 
     /// <param name="driver">The driver's functions.</param>
     /// <param name="ordinal">0 … number of GPUs - 1, as CUDA_VISIBLE_DEVICES orders them.</param>
+    /// <param name="patience">See <see cref="Patience"/>; null for <see cref="DefaultPatience"/>.</param>
     /// <exception cref="CudaException">There is no such GPU, or it or its driver is too old.</exception>
-    public CudaContext(in DriverTable driver, int ordinal)
+    public CudaContext(in DriverTable driver, int ordinal, TimeSpan? patience = null)
     {
         _driver = driver;
+        Patience = patience ?? DefaultPatience;
         int version = 0;
         Check(Driver.Init(0));
         Check(Driver.DriverGetVersion(&version));
@@ -79,6 +78,12 @@ internal sealed unsafe class CudaContext : IDisposable
         }
     }
 
+    /// <summary>What a GPU needs takes microseconds, but a system may stop it for seconds.</summary>
+    public static TimeSpan DefaultPatience { get; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>How long the GPU may take for what somebody waits for, before it counts as lost.</summary>
+    public TimeSpan Patience { get; }
+
     public string Name { get; }
 
     public int Ordinal { get; }
@@ -90,28 +95,33 @@ internal sealed unsafe class CudaContext : IDisposable
 
     public int MultiprocessorCount { get; }
 
-    /// <summary>Whether an error has happened after which every call fails.</summary>
+    /// <summary>Whether an error has happened after which every call fails, or the GPU has stopped answering.</summary>
     public bool IsLost { get; private set; }
+
+    /// <summary>
+    /// Whether what was handed out may be given back. Not where the GPU has stopped answering without an error: the driver would
+    /// wait for it, and the GPU may still write to memory that it sees. That memory is left to the end of the process.
+    /// </summary>
+    public bool MayRelease { get; private set; } = true;
 
     /// <summary>Functions to call; their results go to <see cref="Check"/>.</summary>
     public ref readonly DriverTable Driver => ref _driver;
 
     public static string VersionText(int version) => $"{version / 1000}.{version % 1000 / 10}";
 
-    /// <summary>Makes this the calling thread's GPU. Costs nothing where it is already.</summary>
+    /// <summary>
+    /// Makes this the calling thread's GPU. Asked for each time: other code may have given the thread another one, and one
+    /// that is opened again looks the same as before.
+    /// </summary>
     /// <exception cref="GpuLostException">The GPU was lost earlier.</exception>
     public void SetCurrent()
     {
         if (IsLost)
         {
-            throw new GpuLostException($"{Name} was lost by an earlier error. Open the model again, or start the process again.");
+            throw new GpuLostException($"{Name} was lost by an earlier error.");
         }
 
-        if (s_current != _context)
-        {
-            Check(Driver.CtxSetCurrent(_context));
-            s_current = _context;
-        }
+        Check(Driver.CtxSetCurrent(_context));
     }
 
     /// <summary>Bytes free and in all.</summary>
@@ -147,16 +157,34 @@ internal sealed unsafe class CudaContext : IDisposable
     /// <summary>For clean-up, which must go on: an error is ignored, but one that stays is remembered.</summary>
     public void Release(CUResult result) => IsLost |= result.IsSticky();
 
-    /// <summary>Notes that the GPU has stopped answering.</summary>
+    /// <summary>Notes that the GPU cannot be relied on any more.</summary>
     public void MarkLost() => IsLost = true;
+
+    /// <summary>Notes that the GPU cannot be relied on any more, though no call said so.</summary>
+    /// <param name="what">It did, in the past tense.</param>
+    public GpuLostException Lose(string what)
+    {
+        MarkLost();
+        return new GpuLostException($"{Name} {what}.");
+    }
+
+    /// <summary>Notes that the GPU has stopped answering.</summary>
+    /// <param name="what">It has not done.</param>
+    public GpuLostException GiveUp(string what)
+    {
+        MayRelease = false;
+        return Lose($"has not {what} within {Patience.TotalSeconds:0.###} s");
+    }
 
     public void Dispose()
     {
         if (_context != 0)
         {
             _context = 0;
-            s_current = 0;
-            Release(Driver.DevicePrimaryCtxRelease(_device));
+            if (MayRelease)
+            {
+                Release(Driver.DevicePrimaryCtxRelease(_device));
+            }
         }
     }
 

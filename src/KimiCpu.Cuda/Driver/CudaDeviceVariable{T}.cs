@@ -30,10 +30,11 @@ internal sealed unsafe class CudaDeviceVariable<T> : IDisposable
 
     public void Dispose()
     {
-        if (_pointer != 0)
+        if (_pointer != 0 && _context.MayRelease)
         {
             _context.Release(_context.Driver.MemFree(_pointer));
-            _pointer = 0;
         }
+
+        _pointer = 0;
     }
 }

@@ -25,14 +25,28 @@ internal sealed unsafe class CudaEvent : IDisposable
     public void Record(CudaStream stream) => _context.Check(_context.Driver.EventRecord(Handle, stream.Handle));
 
     /// <summary>Waits until the marked work is done; returns at once where nothing was marked.</summary>
-    public void Synchronize() => _context.Check(_context.Driver.EventSynchronize(Handle));
+    /// <exception cref="GpuLostException">It is not done in time.</exception>
+    public void Synchronize() => DriverWait.Until(_context, IsDone, "done what a copy waits for");
 
     public void Dispose()
     {
-        if (_handle != 0)
+        if (_handle != 0 && _context.MayRelease)
         {
             _context.Release(_context.Driver.EventDestroy(_handle));
-            _handle = 0;
         }
+
+        _handle = 0;
+    }
+
+    private bool IsDone()
+    {
+        CUResult result = _context.Driver.EventQuery(Handle);
+        if (result == CUResult.ErrorNotReady)
+        {
+            return false;
+        }
+
+        _context.Check(result, nameof(DriverTable.EventQuery));
+        return true;
     }
 }

@@ -27,7 +27,7 @@ internal class CudaException : DeviceException
     public string? Call { get; }
 }
 
-/// <summary>The GPU is gone: every later call of this process would fail too.</summary>
+/// <summary>The GPU is gone, with all that was in its memory: every later call of this process would fail too.</summary>
 internal sealed class GpuLostException : CudaException
 {
     public GpuLostException(string message)

@@ -54,10 +54,11 @@ internal sealed unsafe class CudaGraphExec : IDisposable
 
     public void Dispose()
     {
-        if (_handle != 0)
+        if (_handle != 0 && _context.MayRelease)
         {
             _context.Release(_context.Driver.GraphExecDestroy(_handle));
-            _handle = 0;
         }
+
+        _handle = 0;
     }
 }

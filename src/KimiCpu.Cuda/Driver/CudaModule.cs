@@ -70,10 +70,11 @@ internal sealed unsafe class CudaModule : IDisposable
 
     public void Dispose()
     {
-        if (_handle != 0)
+        if (_handle != 0 && _context.MayRelease)
         {
             _context.Release(_context.Driver.ModuleUnload(_handle));
-            _handle = 0;
         }
+
+        _handle = 0;
     }
 }

@@ -50,10 +50,11 @@ internal sealed unsafe class CudaPageLockedHostMemory<T> : IDisposable
 
     public void Dispose()
     {
-        if (_pointer != null)
+        if (_pointer != null && _context.MayRelease)
         {
             _context.Release(_context.Driver.MemFreeHost(_pointer));
-            _pointer = null;
         }
+
+        _pointer = null;
     }
 }

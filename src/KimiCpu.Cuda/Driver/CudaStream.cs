@@ -21,8 +21,9 @@ internal sealed unsafe class CudaStream : IDisposable
 
     public nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaStream));
 
-    /// <summary>Waits until all work is done.</summary>
-    public void Synchronize() => _context.Check(_context.Driver.StreamSynchronize(Handle));
+    /// <summary>Waits until all work is done. The driver's own wait has no end where a GPU has stopped answering.</summary>
+    /// <exception cref="GpuLostException">It is not done in time.</exception>
+    public void Synchronize() => DriverWait.Until(_context, IsDone, "finished its work");
 
     /// <summary>Whether all work is done. Also sends off what the driver may still be collecting.</summary>
     public bool IsDone()
@@ -55,10 +56,11 @@ internal sealed unsafe class CudaStream : IDisposable
 
     public void Dispose()
     {
-        if (_handle != 0)
+        if (_handle != 0 && _context.MayRelease)
         {
             _context.Release(_context.Driver.StreamDestroy(_handle));
-            _handle = 0;
         }
+
+        _handle = 0;
     }
 }

@@ -7,7 +7,8 @@ namespace KimiCpu.Cuda.Driver;
 
 /// <summary>
 /// The functions of the CUDA driver that are used, as pointers: the only seam between this library and a driver. Names are
-/// the driver's without "cu" and version suffix; arguments as in NVIDIA's CUDA Driver API manual.
+/// the driver's without "cu" and version suffix; arguments as in NVIDIA's CUDA Driver API manual. None of them waits for
+/// work to be done, since a wait for a GPU that has stopped answering would never end; see <see cref="DriverWait"/>.
 /// </summary>
 internal unsafe struct DriverTable
 {
@@ -38,12 +39,11 @@ internal unsafe struct DriverTable
     public delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, CUResult> LaunchKernel;
     public delegate* unmanaged<nint*, uint, int, CUResult> StreamCreateWithPriority;
     public delegate* unmanaged<nint, CUResult> StreamDestroy;
-    public delegate* unmanaged<nint, CUResult> StreamSynchronize;
     public delegate* unmanaged<nint, CUResult> StreamQuery;
     public delegate* unmanaged<nint*, uint, CUResult> EventCreate;
     public delegate* unmanaged<nint, CUResult> EventDestroy;
     public delegate* unmanaged<nint, nint, CUResult> EventRecord;
-    public delegate* unmanaged<nint, CUResult> EventSynchronize;
+    public delegate* unmanaged<nint, CUResult> EventQuery;
     public delegate* unmanaged<nint, int, CUResult> StreamBeginCapture;
     public delegate* unmanaged<nint, nint*, CUResult> StreamEndCapture;
     public delegate* unmanaged<nint*, nint, ulong, CUResult> GraphInstantiateWithFlags;
@@ -103,12 +103,11 @@ internal unsafe struct DriverTable
             LaunchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, CUResult>)Need("cuLaunchKernel"),
             StreamCreateWithPriority = (delegate* unmanaged<nint*, uint, int, CUResult>)Need("cuStreamCreateWithPriority"),
             StreamDestroy = (delegate* unmanaged<nint, CUResult>)Need("cuStreamDestroy_v2"),
-            StreamSynchronize = (delegate* unmanaged<nint, CUResult>)Need("cuStreamSynchronize"),
             StreamQuery = (delegate* unmanaged<nint, CUResult>)Need("cuStreamQuery"),
             EventCreate = (delegate* unmanaged<nint*, uint, CUResult>)Need("cuEventCreate"),
             EventDestroy = (delegate* unmanaged<nint, CUResult>)Need("cuEventDestroy_v2"),
             EventRecord = (delegate* unmanaged<nint, nint, CUResult>)Need("cuEventRecord"),
-            EventSynchronize = (delegate* unmanaged<nint, CUResult>)Need("cuEventSynchronize"),
+            EventQuery = (delegate* unmanaged<nint, CUResult>)Need("cuEventQuery"),
             StreamBeginCapture = (delegate* unmanaged<nint, int, CUResult>)Need("cuStreamBeginCapture_v2"),
             StreamEndCapture = (delegate* unmanaged<nint, nint*, CUResult>)Need("cuStreamEndCapture"),
             GraphInstantiateWithFlags = (delegate* unmanaged<nint*, nint, ulong, CUResult>)Need("cuGraphInstantiateWithFlags"),

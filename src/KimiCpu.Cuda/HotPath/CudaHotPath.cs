@@ -23,7 +23,6 @@ internal sealed unsafe class CudaHotPath : IHotPath
     private readonly ModelWeights _weights;
     private readonly ModelShape _shape;
     private readonly int _maxRows;
-    private readonly bool _useGraphs;
     private readonly Stack<IDisposable> _owned = [];
     private readonly CudaStream _stream;
     private readonly Workspace _workspace;
@@ -39,6 +38,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
     private readonly CudaPageLockedHostMemory<uint> _notFinite;
     private readonly Dictionary<Segment, CudaGraphExec> _graphs = [];
 
+    private bool _recording;
     private RaggedBatch _batch = new();
     private uint _flagBase;
     private int _splits;
@@ -54,7 +54,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _weights = weights;
         _shape = weights.Shape;
         _maxRows = plan.MaxRows;
-        _useGraphs = options.UseGraphs;
+        _recording = options.UseGraphs;
         try
         {
             context.SetCurrent();
@@ -67,7 +67,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _workspace.Place(workspaceMemory.DevicePointer);
             _pages = Own(new DevicePages(context, _stream, _shape, plan.Pages));
             _step = Own(new StepInputs(context, _shape, plan.MaxRows, plan.Pages));
-            _handOver = Own(new HandOver(context, _shape, plan.MaxRows, options.Patience));
+            _handOver = Own(new HandOver(context, _shape, plan.MaxRows));
             _embeddings = Own(new CudaPageLockedHostMemory<float>(context, (long)plan.MaxRows * _shape.HiddenSize));
             _embeddingsCopied = Own(new CudaEvent(context));
             _logits = Own(new CudaPageLockedHostMemory<float>(context, (long)Workspace.LogitRows * _shape.VocabularySize));
@@ -194,21 +194,48 @@ internal sealed unsafe class CudaHotPath : IHotPath
             int count = Math.Min(Workspace.LogitRows, rows.Length - first);
             _program.Head(_logitRowsOnDevice.DevicePointer + ((ulong)first * sizeof(uint)), count);
             _stream.CopyToHost(_logits.Pointer, _workspace.Logits, (long)count * vocabulary * sizeof(float));
+            if (first + count == rows.Length)
+            {
+                FetchNotFinite();
+            }
+
             _stream.Synchronize();
             new ReadOnlySpan<float>(_logits.Pointer, count * vocabulary).CopyTo(logits[(first * vocabulary)..]);
         }
+
+        _notFiniteKnown |= rows.Length > 0;
     }
 
     public int NonFiniteLayer(int row)
     {
         if (!_notFiniteKnown)
         {
-            _stream.CopyToHost(_notFinite.Pointer, _step.NotFinite, (long)_batch.RowCount * sizeof(uint));
+            FetchNotFinite();
             _stream.Synchronize();
             _notFiniteKnown = true;
         }
 
         return (int)_notFinite.Pointer[row];
+    }
+
+    /// <summary>
+    /// After a call that failed: waits until what it has put into the stream is done, so that nothing of it is under way
+    /// in memory that later calls write.
+    /// </summary>
+    /// <returns>Whether the GPU can be used further; if not, it is lost.</returns>
+    public bool Settle()
+    {
+        try
+        {
+            _context.SetCurrent();
+            _stream.Synchronize();
+            return true;
+        }
+        catch (CudaException)
+        {
+            _context.MarkLost();
+            return false;
+        }
     }
 
     public void Dispose()
@@ -253,20 +280,45 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
     private void Run(Segment segment)
     {
-        if (!_useGraphs || segment.Rows > GraphRows)
+        if (segment.Rows > GraphRows || !TryReplay(segment))
         {
             Put(segment);
-            return;
         }
-
-        if (!_graphs.TryGetValue(segment, out CudaGraphExec? graph))
-        {
-            graph = CudaGraphExec.Capture(_context, _stream, () => Put(segment));
-            _graphs.Add(segment, graph);
-        }
-
-        graph.Launch(_stream);
     }
+
+    /// <summary>Recordings are all that takes memory of the GPU while the model runs: where that is scarce there will be no more of them, and no call fails.</summary>
+    private bool TryReplay(Segment segment)
+    {
+        try
+        {
+            if (!_graphs.TryGetValue(segment, out CudaGraphExec? graph))
+            {
+                if (!_recording)
+                {
+                    return false;
+                }
+
+                graph = CudaGraphExec.Capture(_context, _stream, () => Put(segment));
+                _graphs.Add(segment, graph);
+            }
+
+            graph.Launch(_stream);
+            return true;
+        }
+        catch (CudaException e) when (e.Result == CUResult.ErrorOutOfMemory)
+        {
+            _recording = false;
+            if (_graphs.Remove(segment, out CudaGraphExec? refused))
+            {
+                refused.Dispose();
+            }
+
+            return false;
+        }
+    }
+
+    /// <summary>Asks for the rows' marks; they are there when the stream is done.</summary>
+    private void FetchNotFinite() => _stream.CopyToHost(_notFinite.Pointer, _step.NotFinite, (long)_batch.RowCount * sizeof(uint));
 
     private void Put(Segment segment)
     {
@@ -311,8 +363,8 @@ internal sealed record CudaHotPathOptions
     /// <summary>Fewest rows of a pass that runs on the tensor cores.</summary>
     public int TensorRows { get; init; } = LinearProgram.DefaultTensorRows;
 
-    /// <summary>How long a layer may take before the GPU counts as lost.</summary>
-    public TimeSpan Patience { get; init; } = HandOver.DefaultPatience;
+    /// <summary>How long the GPU may take for what is waited for, before it counts as lost.</summary>
+    public TimeSpan Patience { get; init; } = CudaContext.DefaultPatience;
 
     /// <summary>Told while weights are copied: done, in all. An exception from here stops the opening.</summary>
     public Action<int, int>? Progress { get; init; }

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 
@@ -14,14 +13,10 @@ namespace KimiCpu.Cuda.HotPath;
 /// </summary>
 internal sealed unsafe class HandOver : IDisposable
 {
-    /// <summary>How long the flag may take. A layer takes microseconds; a system may stop the GPU for seconds.</summary>
-    public static readonly TimeSpan DefaultPatience = TimeSpan.FromSeconds(30);
-
     /// <summary>How often a waiting host looks whether the GPU is still alive.</summary>
     private static readonly TimeSpan s_lookAfter = TimeSpan.FromMicroseconds(100);
 
     private readonly CudaContext _context;
-    private readonly TimeSpan _patience;
     private readonly Stack<IDisposable> _owned = [];
     private readonly CudaPageLockedHostMemory<float> _hidden;
     private readonly CudaPageLockedHostMemory<int> _experts;
@@ -29,10 +24,9 @@ internal sealed unsafe class HandOver : IDisposable
     private readonly CudaPageLockedHostMemory<uint> _flag;
     private readonly CudaPageLockedHostMemory<float> _routed;
 
-    public HandOver(CudaContext context, ModelShape shape, int maxRows, TimeSpan patience)
+    public HandOver(CudaContext context, ModelShape shape, int maxRows)
     {
         _context = context;
-        _patience = patience;
         try
         {
             _hidden = Own(new CudaPageLockedHostMemory<float>(context, (long)maxRows * shape.HiddenSize));
@@ -67,14 +61,14 @@ internal sealed unsafe class HandOver : IDisposable
     /// <exception cref="GpuLostException">The flag is not raised.</exception>
     public RoutedRows Receive(uint flag, int rows, int layer, CudaStream stream)
     {
-        long start = Stopwatch.GetTimestamp();
+        var time = new WaitedTime();
         var spin = new SpinWait();
 
         // The first look also sends off what a driver may hold back, as those under Windows do.
         TimeSpan nextLook = TimeSpan.Zero;
         while (Volatile.Read(ref *_flag.Pointer) != flag)
         {
-            TimeSpan waited = Stopwatch.GetElapsedTime(start);
+            TimeSpan waited = time.Look();
             if (waited < nextLook)
             {
                 spin.SpinOnce(sleep1Threshold: -1);
@@ -84,12 +78,12 @@ internal sealed unsafe class HandOver : IDisposable
             nextLook = waited + s_lookAfter;
             if (stream.IsDone() && Volatile.Read(ref *_flag.Pointer) != flag)
             {
-                throw Lost($"finished its work of layer {layer} without saying so");
+                throw _context.Lose($"finished its work of layer {layer} without saying so");
             }
 
-            if (waited > _patience)
+            if (waited > _context.Patience)
             {
-                throw Lost($"has not finished layer {layer} within {_patience.TotalSeconds:F0} s");
+                throw _context.GiveUp($"finished layer {layer}");
             }
         }
 
@@ -105,12 +99,6 @@ internal sealed unsafe class HandOver : IDisposable
         {
             owned.Dispose();
         }
-    }
-
-    private GpuLostException Lost(string what)
-    {
-        _context.MarkLost();
-        return new GpuLostException($"{_context.Name} {what}. Open the model again, or start the process again.");
     }
 
     private T Own<T>(T part)

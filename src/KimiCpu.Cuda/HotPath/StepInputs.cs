@@ -16,16 +16,16 @@ internal sealed unsafe class StepInputs : IDisposable
 {
     private readonly ModelShape _shape;
     private readonly int _maxRows;
-    private readonly int _pagesOffset;
+    private readonly long _pagesOffset;
     private readonly long _pagesCapacity;
     private readonly CudaPageLockedHostMemory<byte> _host;
     private readonly CudaDeviceVariable<byte> _device;
     private readonly CudaEvent _copied;
-    private readonly int _lengthsOffset;
-    private readonly int _tablesOffset;
-    private readonly int _notFiniteOffset;
-    private readonly int _cosinesOffset;
-    private readonly int _sinesOffset;
+    private readonly long _lengthsOffset;
+    private readonly long _tablesOffset;
+    private readonly long _notFiniteOffset;
+    private readonly long _cosinesOffset;
+    private readonly long _sinesOffset;
 
     /// <param name="context">The GPU.</param>
     /// <param name="shape">Of the model.</param>
@@ -38,13 +38,13 @@ internal sealed unsafe class StepInputs : IDisposable
         var layout = new DeviceLayout();
         int pairs = shape.RopeHeadSize / 2;
         layout.Add(sizeof(uint));
-        _lengthsOffset = (int)layout.Add((long)maxRows * sizeof(uint));
-        _tablesOffset = (int)layout.Add((long)maxRows * sizeof(uint));
-        _notFiniteOffset = (int)layout.Add((long)maxRows * sizeof(uint));
-        _cosinesOffset = (int)layout.AddFloats((long)maxRows * pairs);
-        _sinesOffset = (int)layout.AddFloats((long)maxRows * pairs);
+        _lengthsOffset = layout.Add((long)maxRows * sizeof(uint));
+        _tablesOffset = layout.Add((long)maxRows * sizeof(uint));
+        _notFiniteOffset = layout.Add((long)maxRows * sizeof(uint));
+        _cosinesOffset = layout.AddFloats((long)maxRows * pairs);
+        _sinesOffset = layout.AddFloats((long)maxRows * pairs);
         _pagesCapacity = (long)maxRows * maxPages;
-        _pagesOffset = (int)layout.Add(_pagesCapacity * sizeof(uint));
+        _pagesOffset = layout.Add(_pagesCapacity * sizeof(uint));
         _host = new CudaPageLockedHostMemory<byte>(context, layout.Bytes);
         try
         {
@@ -95,7 +95,7 @@ internal sealed unsafe class StepInputs : IDisposable
         int pairs = _shape.RopeHeadSize / 2;
         Span<float> cosines = Host<float>(_cosinesOffset, _maxRows * pairs);
         Span<float> sines = Host<float>(_sinesOffset, _maxRows * pairs);
-        int pages = 0;
+        long pages = 0;
         foreach (BatchSequence sequence in batch.Sequences)
         {
             int end = sequence.Start + sequence.RowCount;
@@ -112,7 +112,7 @@ internal sealed unsafe class StepInputs : IDisposable
             pages += needed;
         }
 
-        stream.CopyToDevice(_device.DevicePointer, _host.Pointer, _pagesOffset + ((long)pages * sizeof(uint)));
+        stream.CopyToDevice(_device.DevicePointer, _host.Pointer, _pagesOffset + (pages * sizeof(uint)));
         _copied.Record(stream);
     }
 
@@ -123,9 +123,9 @@ internal sealed unsafe class StepInputs : IDisposable
         _host.Dispose();
     }
 
-    private ulong At(int offset) => _device.DevicePointer + (ulong)offset;
+    private ulong At(long offset) => _device.DevicePointer + (ulong)offset;
 
-    private Span<T> Host<T>(int offset, int count)
+    private Span<T> Host<T>(long offset, int count)
         where T : unmanaged
     {
         if (offset + ((long)count * sizeof(T)) > _host.Length)

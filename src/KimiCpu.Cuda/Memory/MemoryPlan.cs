@@ -40,9 +40,6 @@ internal sealed record MemoryPlan
     /// <summary>Tokens that the cache holds.</summary>
     public long CacheTokens => (long)Pages * KvPage.Tokens;
 
-    /// <summary>Whether the wanted context did not fit, even with the smallest weights.</summary>
-    public required bool IsShort { get; init; }
-
     /// <summary>The first plan, from exact weights to small ones, that leaves room for the wanted context; else the last, with the context that fits.</summary>
     /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
@@ -82,7 +79,6 @@ internal sealed record MemoryPlan
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
                 FreeBytes = freeBytes,
-                IsShort = pages < wantedPages && wish.CacheBytes is null,
             };
         }
 

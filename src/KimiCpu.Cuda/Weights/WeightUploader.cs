@@ -17,6 +17,7 @@ internal sealed unsafe class WeightUploader : IDisposable
 {
     private const int BufferBytes = 8 << 20;
 
+    private readonly CudaContext _context;
     private readonly CudaStream _stream;
     private readonly Stack<IDisposable> _owned = [];
     private readonly CudaPageLockedHostMemory<byte>[] _buffers = new CudaPageLockedHostMemory<byte>[2];
@@ -25,6 +26,7 @@ internal sealed unsafe class WeightUploader : IDisposable
 
     public WeightUploader(CudaContext context, CudaStream stream)
     {
+        _context = context;
         _stream = stream;
         try
         {
@@ -95,8 +97,21 @@ internal sealed unsafe class WeightUploader : IDisposable
     /// <summary>Waits for the copies.</summary>
     public void Finish() => _stream.Synchronize();
 
+    /// <summary>The copies read the buffers, so these go when those have run; a lost GPU runs nothing.</summary>
     public void Dispose()
     {
+        try
+        {
+            if (!_context.IsLost)
+            {
+                _stream.Synchronize();
+            }
+        }
+        catch (CudaException)
+        {
+            // Everything is given back all the same.
+        }
+
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();

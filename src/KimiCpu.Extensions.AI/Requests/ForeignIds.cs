@@ -11,7 +11,7 @@ namespace KimiCpu.Extensions.AI.Requests;
 /// </summary>
 internal sealed class ForeignIds
 {
-    private readonly List<(string Given, string Shown)> _open = [];
+    private readonly List<(string Given, string Name, string Shown)> _open = [];
     private int _count;
 
     /// <summary>A call as it is shown.</summary>
@@ -20,18 +20,23 @@ internal sealed class ForeignIds
         string prefix = $"functions.{call.Name}:";
         bool own = call.Id.StartsWith(prefix, StringComparison.Ordinal) && call.Id.Length > prefix.Length && call.Id.AsSpan(prefix.Length).IndexOfAnyExceptInRange('0', '9') < 0;
         KimiToolCall shown = own ? call : call with { Id = $"{prefix}{_count}" };
-        _open.Add((call.Id, shown.Id));
+        _open.Add((call.Id, call.Name, shown.Id));
         _count++;
         return shown;
     }
 
     /// <summary>The id as shown of the call that a result answers: the first with this id that is not answered.</summary>
-    public string Answered(string id)
+    public string Answered(string id) => Take(_open.FindIndex(c => c.Given == id)) ?? id;
+
+    /// <summary>The same for a result without an id: the first call of this tool that is not answered, else the first of all; empty where there is none.</summary>
+    /// <param name="name">Of the tool; null where the result does not name it.</param>
+    public string AnsweredNext(string? name) => Take(Math.Max(0, _open.FindIndex(c => c.Name == name))) ?? "";
+
+    private string? Take(int at)
     {
-        int at = _open.FindIndex(c => c.Given == id);
-        if (at < 0)
+        if (at < 0 || at >= _open.Count)
         {
-            return id;
+            return null;
         }
 
         string shown = _open[at].Shown;

@@ -10,16 +10,20 @@ namespace KimiCpu.Server.Anthropic;
 /// <summary>Errors as Anthropic's interface writes them.</summary>
 internal sealed class AnthropicDialect : IDialect
 {
+    /// <summary>The code of errors upon which clients send a conversation whole, since the server keeps none.</summary>
+    public const string ThreadUnsupported = "thread_unsupported_request";
+
     private const int Overloaded = 529;
 
     public static AnthropicDialect Instance { get; } = new();
 
+    public string RequestIdHeader => "request-id";
+
     public int StatusOf(RequestException error) => error.Status == StatusCodes.Status503ServiceUnavailable ? Overloaded : error.Status;
 
-    public JsonObject Error(RequestException error, string requestId) => new()
+    public JsonObject Error(RequestException error, string requestId)
     {
-        ["type"] = "error",
-        ["error"] = new JsonObject
+        var described = new JsonObject
         {
             ["type"] = error.Status switch
             {
@@ -29,11 +33,17 @@ internal sealed class AnthropicDialect : IDialect
                 StatusCodes.Status413PayloadTooLarge => "request_too_large",
                 StatusCodes.Status429TooManyRequests => "rate_limit_error",
                 StatusCodes.Status503ServiceUnavailable => "overloaded_error",
+                StatusCodes.Status504GatewayTimeout => "timeout_error",
                 >= 500 => "api_error",
                 _ => "invalid_request_error",
             },
             ["message"] = error.Parameter is { } field && !error.Message.Contains(field, StringComparison.Ordinal) ? $"{field}: {error.Message}" : error.Message,
-        },
-        ["request_id"] = requestId,
-    };
+        };
+        if (error.Code == ThreadUnsupported)
+        {
+            described["details"] = new JsonObject { ["error_code"] = ThreadUnsupported };
+        }
+
+        return new JsonObject { ["type"] = "error", ["error"] = described, ["request_id"] = requestId };
+    }
 }

@@ -65,7 +65,7 @@ internal sealed class MessageStream(ServerCall call, MessageWriter writer, Runni
 
     private List<JsonObject> Piece(ToolCallPiece piece) => piece switch
     {
-        ToolCallBegun begun => [.. Close(), Open(ToolUse, new JsonObject { ["type"] = ToolUse, ["id"] = MessageWriter.NewCallId(), ["name"] = begun.Name, ["input"] = new JsonObject() })],
+        ToolCallBegun begun => [.. Close(), Open(ToolUse, MessageWriter.ToolUse(begun.Name, new JsonObject()))],
         ToolCallArguments { Text.Length: > 0 } arguments => [Delta(new JsonObject { ["type"] = "input_json_delta", ["partial_json"] = arguments.Text })],
         ToolCallEnded => Close(),
         _ => [],

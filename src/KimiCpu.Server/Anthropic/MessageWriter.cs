@@ -22,8 +22,18 @@ internal sealed class MessageWriter(string model, KimiTokenizer tokenizer, Answe
 
     private readonly string _id = $"msg_{Guid.NewGuid():N}";
 
-    /// <summary>Ids as this interface has them; when they come back they stand for the call's place in the conversation.</summary>
-    public static string NewCallId() => $"toolu_{Guid.NewGuid():N}";
+    /// <summary>
+    /// A call, which the model itself makes and no code of it. Ids are as this interface has them; when they come back they stand for
+    /// the call's place in the conversation.
+    /// </summary>
+    public static JsonObject ToolUse(string name, JsonObject input) => new()
+    {
+        ["type"] = "tool_use",
+        ["id"] = $"toolu_{Guid.NewGuid():N}",
+        ["caller"] = new JsonObject { ["type"] = "direct" },
+        ["name"] = name,
+        ["input"] = input,
+    };
 
     public JsonObject Whole(GenerationResult result, ServerCall call)
     {
@@ -40,7 +50,7 @@ internal sealed class MessageWriter(string model, KimiTokenizer tokenizer, Answe
 
         foreach (KimiToolCall made in result.ToolCalls)
         {
-            content.Add((JsonNode)new JsonObject { ["type"] = "tool_use", ["id"] = NewCallId(), ["name"] = made.Name, ["input"] = ObjectOf(made.Arguments) });
+            content.Add((JsonNode)ToolUse(made.Name, ObjectOf(made.Arguments)));
         }
 
         JsonObject message = Message(content);

@@ -6,6 +6,7 @@ using KimiCpu.Constraints;
 using KimiCpu.Generation;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Server.Anthropic;
@@ -22,7 +23,7 @@ internal sealed class MessagesRequestReader(RequestParts parts)
     private static readonly HashSet<string> s_known =
     [
         "model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "tools", "tool_choice", "thinking", "output_config", "output_format",
-        "cache_control", "context_management", "inference_geo", "metadata", "service_tier",
+        "cache_control", "context_management", "inference_geo", "metadata", "service_tier", "thread",
     ];
 
     /// <param name="fields">The request.</param>
@@ -30,6 +31,11 @@ internal sealed class MessagesRequestReader(RequestParts parts)
     public AnswerRequest Read(JsonFields fields, bool counts = false)
     {
         fields.RefuseOthers(s_known);
+        if (fields.Has("thread"))
+        {
+            throw new RequestException(StatusCodes.Status400BadRequest, "The server keeps no conversations: send the whole one without thread.", "thread", AnthropicDialect.ThreadUnsupported);
+        }
+
         var options = new GenerationOptions();
         options = options with
         {
@@ -44,7 +50,7 @@ internal sealed class MessagesRequestReader(RequestParts parts)
         JsonFields? choice = fields.Fields("tool_choice");
         options = options with { ToolChoice = choice is { } given ? ReadChoice(given, options.Tools) : ToolChoice.Auto };
         JsonFields? output = fields.Fields("output_config");
-        options = output is { } config ? RequestParts.Effort(config, "effort", options) : options;
+        options = output is { } config ? ReadEffort(config, fields.Fields("thinking"), options) : options;
         if ((output?.Fields("format") ?? fields.Fields("output_format")) is { } format)
         {
             options = format.RequiredText("type") == "json_schema"
@@ -80,6 +86,13 @@ internal sealed class MessagesRequestReader(RequestParts parts)
             "disabled" => RequestParts.Effort(ReasoningEffort.None, options),
             _ => throw thinking.Invalid("type", "enabled, adaptive or disabled"),
         };
+    }
+
+    /// <summary>How much reasoning there is follows the effort where the model is to decide about it; whether there is any does not.</summary>
+    private static GenerationOptions ReadEffort(JsonFields output, JsonFields? thinking, GenerationOptions options)
+    {
+        GenerationOptions read = RequestParts.Effort(output, "effort", options);
+        return thinking?.Text("type") == "adaptive" ? read : options;
     }
 
     private static ToolChoice ReadChoice(JsonFields choice, IReadOnlyList<KimiTool> tools) => choice.RequiredText("type") switch

@@ -8,6 +8,9 @@ namespace KimiCpu.Server.Http;
 /// <summary>How an interface writes its errors.</summary>
 internal interface IDialect
 {
+    /// <summary>The header in which clients of this interface look for the request's id.</summary>
+    string RequestIdHeader => "x-request-id";
+
     /// <summary>The status that this interface has for an error; most often the error's own.</summary>
     int StatusOf(RequestException error) => error.Status;
 

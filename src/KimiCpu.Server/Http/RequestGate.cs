@@ -38,7 +38,7 @@ internal sealed class RequestGate
     {
         long start = Stopwatch.GetTimestamp();
         string id = $"req_{Guid.NewGuid():N}";
-        context.Response.Headers["x-request-id"] = id;
+        context.Response.Headers["x-request-id"] = context.Response.Headers[dialect.RequestIdHeader] = id;
         using var ends = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, _end.EndOfAnswers);
         var call = new ServerCall(context, dialect, id, _logger, ends.Token, _end.EndOfAnswers);
         bool counted = false;

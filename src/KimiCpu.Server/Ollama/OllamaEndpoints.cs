@@ -4,6 +4,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 using Microsoft.AspNetCore.Builder;
@@ -12,7 +13,7 @@ using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.Ollama;
 
-/// <summary><c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>, <c>/api/show</c> and <c>/api/version</c>.</summary>
+/// <summary><c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>, <c>/api/ps</c>, <c>/api/show</c> and <c>/api/version</c>.</summary>
 internal static class OllamaEndpoints
 {
     public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
@@ -22,6 +23,7 @@ internal static class OllamaEndpoints
         group.MapPost("/api/chat", gate.Guard(dialect, call => AnswerAsync(call, model, options, (fields, _) => reader.ReadChat(fields), chat: true))).WithDisplayName("/api/chat");
         group.MapPost("/api/generate", gate.Guard(dialect, call => AnswerAsync(call, model, options, (fields, opened) => reader.ReadGenerate(fields, opened.Tokenizer), chat: false))).WithDisplayName("/api/generate");
         group.MapGet("/api/tags", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(Describe(model)) }), counts: false)).WithDisplayName("/api/tags");
+        group.MapGet("/api/ps", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.State == ModelState.Ready ? new JsonArray(Describe(model)) : [] }), counts: false)).WithDisplayName("/api/ps");
         group.MapPost("/api/show", gate.Guard(dialect, call => ShowAsync(call, model, options), counts: false)).WithDisplayName("/api/show");
         group.MapGet("/api/version", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = Version() }), counts: false)).WithDisplayName("/api/version");
     }

@@ -84,10 +84,31 @@ internal sealed class OllamaRequestReader(RequestParts parts)
                 ToolCalls = [.. message.Items("tool_calls", MostCalls).Select(c => ReadCall(new JsonFields(c.Element, c.Path), ids))],
             },
 
-            // Results have no ids there: each answers the next call.
-            "tool" => KimiMessage.Tool(ids.Answered(message.Text("tool_call_id") ?? ""), content),
+            // Most results have no ids there: each answers the next call, of its tool where it names one.
+            "tool" => KimiMessage.Tool(message.Text("tool_call_id") is { } id ? ids.Answered(id) : ids.AnsweredNext(message.Text("tool_name")), ResultIn(content)),
             _ => throw message.Invalid("role", "system, user, assistant or tool"),
         };
+    }
+
+    /// <summary>A result as the tool gave it. Under Microsoft.Extensions.AI, OllamaSharp wraps it together with an id that it does not tell of the call, and which a model takes for a part of the result.</summary>
+    private static string ResultIn(string content)
+    {
+        if (!content.StartsWith("{\"CallId\":", StringComparison.Ordinal))
+        {
+            return content;
+        }
+
+        try
+        {
+            using JsonDocument wrapped = JsonDocument.Parse(content);
+            return wrapped.RootElement.GetPropertyCount() == 2 && wrapped.RootElement.TryGetProperty("Result", out JsonElement result)
+                ? result.ValueKind == JsonValueKind.String ? result.GetString()! : result.GetRawText()
+                : content;
+        }
+        catch (JsonException)
+        {
+            return content;
+        }
     }
 
     private static KimiToolCall ReadCall(JsonFields call, ForeignIds ids)

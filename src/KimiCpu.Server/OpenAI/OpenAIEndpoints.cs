@@ -2,16 +2,14 @@
 // Licensed under the MIT License.
 
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.OpenAI;
 
-/// <summary><c>/v1/chat/completions</c>, <c>/v1/completions</c> and <c>/v1/models</c>.</summary>
+/// <summary><c>/v1/chat/completions</c> and <c>/v1/completions</c>.</summary>
 internal static class OpenAIEndpoints
 {
     public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
@@ -21,21 +19,7 @@ internal static class OpenAIEndpoints
         var completions = new CompletionRequestReader(options);
         group.MapPost("/v1/chat/completions", gate.Guard(dialect, call => ChatAsync(call, model, chat, options))).WithDisplayName("/v1/chat/completions");
         group.MapPost("/v1/completions", gate.Guard(dialect, call => CompleteAsync(call, model, completions, options))).WithDisplayName("/v1/completions");
-        group.MapGet("/v1/models", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["object"] = "list", ["data"] = new JsonArray(Describe(model)) }), counts: false)).WithDisplayName("/v1/models");
-        group.MapGet("/v1/models/{name}", gate.Guard(dialect, call =>
-        {
-            model.Require(call.Context.GetRouteValue("name") as string);
-            return call.WriteJsonAsync(Describe(model));
-        }, counts: false)).WithDisplayName("/v1/models/{name}");
     }
-
-    private static JsonObject Describe(ServedModel model) => new()
-    {
-        ["id"] = model.Name,
-        ["object"] = "model",
-        ["created"] = model.Since.ToUnixTimeSeconds(),
-        ["owned_by"] = "kimicpu",
-    };
 
     private static async Task ChatAsync(ServerCall call, ServedModel model, ChatRequestReader reader, KimiServerOptions options)
     {

@@ -1,12 +1,14 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Model;
 
 namespace KimiCpu.Generation;
 
 /// <summary>What other threads want done with the cache, in order; the engine's thread does it between steps. Safe for all threads.</summary>
-internal sealed class CacheCalls
+/// <param name="recover">Called on the engine's thread when the cache's device fails; gives what to tell the caller.</param>
+internal sealed class CacheCalls(Func<DeviceException, KimiException> recover)
 {
     private readonly object _gate = new();
     private readonly Queue<Action<KvCache?>> _calls = new();
@@ -36,7 +38,7 @@ internal sealed class CacheCalls
             }
             catch (Exception e)
             {
-                outcome.SetException(e);
+                outcome.SetException(e is DeviceException failure ? recover(failure) : e);
 
                 // Who asked may have gone away.
                 _ = outcome.Task.Exception;
@@ -55,11 +57,12 @@ internal sealed class CacheCalls
         }
     });
 
-    public void Run(KvCache cache)
+    /// <param name="cache">The one to be used now; a call at which its device fails may be followed by another one.</param>
+    public void Run(Func<KvCache> cache)
     {
         while (Next() is { } call)
         {
-            call(cache);
+            call(cache());
         }
     }
 

@@ -2,7 +2,6 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Model;
 
@@ -11,56 +10,69 @@ namespace KimiCpu.Generation;
 /// <summary>
 /// The one thread that runs the model. Calls join and leave between steps; each step is one forward pass over the rows that
 /// the <see cref="Scheduler"/> has chosen. What calls have computed stays in the cache for those that begin with the same
-/// tokens. Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
+/// tokens. When the device of the cache is lost, every call that has begun ends, and another device may take its place.
+/// Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
 /// </summary>
 internal sealed class GenerationEngine : IDisposable
 {
-    private readonly ForwardPass _forward;
-    private readonly KvCache _cache;
     private readonly Scheduler _scheduler;
     private readonly string _model;
     private readonly MemoryCeiling _ceiling;
-    private readonly CacheCalls _cacheCalls = new();
+    private readonly IDeviceRecovery? _recovery;
+    private readonly CacheCalls _cacheCalls;
     private readonly Action? _started;
     private readonly Thread _thread;
     private readonly object _gate = new();
     private readonly Queue<GenerationJob> _submitted = new();
     private readonly RaggedBatch _batch = new();
+    private volatile ModelRunner _runner;
     private float[] _logits = [];
+    private KimiException? _ended;
     private bool _disposed;
 
-    /// <param name="forward">The model.</param>
-    /// <param name="cache">Of all jobs.</param>
+    /// <param name="runner">The model, and the cache of all jobs.</param>
     /// <param name="scheduler">Decides what each step does; over the same cache.</param>
     /// <param name="memory">Measures the bandwidth.</param>
+    /// <param name="recovery">What to do when the device fails; null where it goes on.</param>
     /// <param name="started">Called once on the thread that runs the model, before anything else.</param>
     /// <param name="model">Its name, for listeners.</param>
-    public GenerationEngine(ForwardPass forward, KvCache cache, Scheduler scheduler, IMemoryMeter memory, Action? started = null, string model = "")
+    public GenerationEngine(ModelRunner runner, Scheduler scheduler, IMemoryMeter memory, IDeviceRecovery? recovery = null, Action? started = null, string model = "")
     {
         _started = started;
-        _forward = forward;
-        _cache = cache;
+        _runner = runner;
         _scheduler = scheduler;
+        _recovery = recovery;
+        _cacheCalls = new CacheCalls(Recover);
         _model = model;
-        Activity.NoteState(running: 0, waiting: 0, cache);
+        Activity.NoteState(running: 0, waiting: 0, runner.Cache);
         _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
         _thread.Start();
     }
 
+    /// <summary>What computes now. Its cache is for the engine's thread; see <see cref="UseCache"/>.</summary>
+    public ModelRunner Runner => _runner;
+
     /// <summary>Tokens that a single job can have at most: the context, or what the cache budget holds.</summary>
-    public int MaxJobTokens => (int)Math.Min(_cache.ContextLength, (long)_cache.PageCapacity * KvPage.Tokens);
+    public int MaxJobTokens
+    {
+        get
+        {
+            KvCache cache = _runner.Cache;
+            return (int)Math.Min(cache.ContextLength, (long)cache.PageCapacity * KvPage.Tokens);
+        }
+    }
 
     /// <summary>Cache pages that neither a job nor a session holds. Exact only while nothing runs.</summary>
-    public int FreePages => _cache.FreePages;
+    public int FreePages => _runner.Cache.FreePages;
 
     /// <summary>Those of them that are known by their text. Exact only while nothing runs.</summary>
-    public int ReusablePages => _cache.ReusablePages;
+    public int ReusablePages => _runner.Cache.ReusablePages;
 
-    public int PageCapacity => _cache.PageCapacity;
+    public int PageCapacity => _runner.Cache.PageCapacity;
 
     /// <summary>Bytes of a token in the cache, over all layers.</summary>
-    public int CacheBytesPerToken => _cache.BytesPerToken;
+    public int CacheBytesPerToken => _runner.Cache.BytesPerToken;
 
     /// <summary>What goes on; see <see cref="EngineActivity"/>.</summary>
     public EngineActivity Activity { get; } = new(TimeProvider.System);
@@ -69,12 +81,18 @@ internal sealed class GenerationEngine : IDisposable
     public double? Bandwidth => _ceiling.BytesPerSecond;
 
     /// <exception cref="KimiBusyException">As many calls as allowed run or wait.</exception>
+    /// <exception cref="KimiException">The device was lost and nothing has taken its place.</exception>
     /// <exception cref="ObjectDisposedException">The engine is disposed.</exception>
     public void Submit(GenerationJob job)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, typeof(IKimiModel));
+            if (_ended is not null)
+            {
+                throw new KimiException(_ended.Message, _ended.InnerException);
+            }
+
             _scheduler.ThrowIfFull(_submitted.Count);
             job.Arrival = Stopwatch.GetTimestamp();
             _submitted.Enqueue(job);
@@ -135,7 +153,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             try
             {
-                _cacheCalls.Run(_cache);
+                _cacheCalls.Run(() => _runner.Cache);
                 long start = Stopwatch.GetTimestamp();
                 IReadOnlyList<ScheduledCall> moving = _scheduler.Plan();
                 NoteState();
@@ -147,6 +165,12 @@ internal sealed class GenerationEngine : IDisposable
 
                 NoteState();
                 _ceiling.Advance(_scheduler.IsIdle, Stopwatch.GetElapsedTime(start));
+            }
+            catch (DeviceException e)
+            {
+                // A copy of a page, for a call that was to begin or go on.
+                _scheduler.FailBegun(Recover(e));
+                NoteState();
             }
             catch (Exception e)
             {
@@ -200,7 +224,7 @@ internal sealed class GenerationEngine : IDisposable
     {
         lock (_gate)
         {
-            Activity.NoteState(_scheduler.Running.Count, _scheduler.Waiting.Count + _submitted.Count, _cache);
+            Activity.NoteState(_scheduler.Running.Count, _scheduler.Waiting.Count + _submitted.Count, _runner.Cache);
         }
     }
 
@@ -219,7 +243,8 @@ internal sealed class GenerationEngine : IDisposable
 
     private void Step(GenerationJob[] moving, long start)
     {
-        int vocabulary = _forward.Shape.VocabularySize;
+        ForwardPass forward = _runner.Forward;
+        int vocabulary = forward.Shape.VocabularySize;
         int size = _batch.LogitRows.Length * vocabulary;
         if (_logits.Length < size)
         {
@@ -228,29 +253,29 @@ internal sealed class GenerationEngine : IDisposable
 
         try
         {
-            _forward.Run(_batch, _logits.AsSpan(0, size));
+            forward.Run(_batch, _logits.AsSpan(0, size));
         }
         catch (Exception e)
         {
-            // The step's jobs are lost; the engine and the jobs outside the step go on.
-            Exception reported = e is DeviceException ? new KimiException(e.Message, e) : e;
-            Array.ForEach(moving, m => End(m, job => job.Fail(reported)));
+            // The step's jobs are lost, where they have not ended with their device; the engine and the jobs outside the step go on.
+            Exception reported = e is DeviceException failure ? Recover(failure) : e;
+            Array.ForEach([.. moving.Where(m => _scheduler.Running.Contains(m))], m => End(m, job => job.Fail(reported)));
             return;
         }
 
-        NoteStep(moving, Stopwatch.GetElapsedTime(start));
+        NoteStep(moving, forward, Stopwatch.GetElapsedTime(start));
         foreach (GenerationJob job in moving)
         {
             if (job.StepDecodes)
             {
-                job.Reads.Add(_forward.BytesRead, _forward.DriveBytesRead, moving.Length);
-                _ceiling.NoteStep(_forward.BytesRead);
+                job.Reads.Add(forward.BytesRead, forward.DriveBytesRead, moving.Length);
+                _ceiling.NoteStep(forward.BytesRead);
             }
 
             Span<float> logits = job.StepLogits >= 0 ? _logits.AsSpan(job.StepLogits * vocabulary, vocabulary) : [];
-            if (NonFinitePlace(job, logits) is { } place)
+            if (NonFiniteCheck.Of(forward, job, logits) is { } error)
             {
-                FailNonFinite(job, place);
+                End(job, j => j.Fail(error));
                 continue;
             }
 
@@ -263,12 +288,46 @@ internal sealed class GenerationEngine : IDisposable
         }
     }
 
-    private void NoteStep(GenerationJob[] moving, TimeSpan time)
+    /// <summary>Does what is to be done about a device that has failed.</summary>
+    /// <returns>What to tell those whose calls end of it.</returns>
+    private KimiException Recover(DeviceException failure)
+    {
+        DeviceOutcome outcome;
+        try
+        {
+            outcome = _recovery?.Recover(failure) ?? new DeviceOutcome(new KimiException(failure.Message, failure));
+        }
+        catch (Exception e)
+        {
+            // A logger that throws, for one. Callers must hear of it, and the process must go on.
+            outcome = new DeviceOutcome(new KimiException($"{failure.Message} What was to be done about it failed too: {e.Message}", e), IsEnd: true);
+        }
+
+        if (outcome.Next is { } next)
+        {
+            // In this order who hears of it finds the model ready.
+            _runner = next;
+            _scheduler.MoveTo(next.Cache, outcome.Error);
+        }
+        else if (outcome.IsEnd)
+        {
+            lock (_gate)
+            {
+                _ended = outcome.Error;
+            }
+
+            FailAll(outcome.Error);
+        }
+
+        return outcome.Error;
+    }
+
+    private void NoteStep(GenerationJob[] moving, ForwardPass forward, TimeSpan time)
     {
         _scheduler.NoteStep(time);
         int answers = moving.Count(j => j.StepAnswers);
         int prompts = moving.Where(j => !j.StepDecodes).Sum(j => j.StepRows);
-        Activity.NoteStep(time, answers, prompts, _forward.BytesRead);
+        Activity.NoteStep(time, answers, prompts, forward.BytesRead);
         KimiTelemetry.StepDuration.Record(
             time.TotalSeconds,
             new KeyValuePair<string, object?>("gen_ai.request.model", _model),
@@ -297,40 +356,13 @@ internal sealed class GenerationEngine : IDisposable
 
         if (job.Answer.Ended)
         {
-            End(job, j => j.Finish(FinishReason.Stop, _ceiling, _cache));
+            End(job, j => j.Finish(FinishReason.Stop, _ceiling, _runner.Cache));
         }
         else if (job.Answer.Tokens.Count >= job.MaxTokens)
         {
-            End(job, j => j.Finish(FinishReason.Length, _ceiling, _cache));
+            End(job, j => j.Finish(FinishReason.Length, _ceiling, _runner.Cache));
         }
     }
-
-    /// <summary>Where a NaN or an infinity first appeared in a job's part of the step; null where none did.</summary>
-    private string? NonFinitePlace(GenerationJob job, ReadOnlySpan<float> logits)
-    {
-        if (FirstNonFiniteLayer(job) is { } layer)
-        {
-            return $"layer {layer}";
-        }
-
-        return !logits.IsEmpty && !float.IsFinite(TensorPrimitives.MaxMagnitude(logits)) ? "the output head" : null;
-    }
-
-    /// <summary>The first layer that put a NaN or an infinity into any of a job's rows; from there it reaches the logits.</summary>
-    private int? FirstNonFiniteLayer(GenerationJob job)
-    {
-        int? first = null;
-        for (int row = job.StepFirstRow; row < job.StepFirstRow + job.StepRows; row++)
-        {
-            int layer = _forward.NonFiniteLayer(row);
-            first = layer >= 0 && !(layer >= first) ? layer : first;
-        }
-
-        return first;
-    }
-
-    private void FailNonFinite(GenerationJob job, string place) => End(job, j => j.Fail(new KimiException(
-        $"A NaN or an infinity appeared in {place} at position {j.Sequence!.Length + j.StepRows - 1}, so the logits are no numbers. The weights may be damaged: run `kimi verify`.")));
 
     private void End(GenerationJob job, Action<GenerationJob> how)
     {

@@ -108,7 +108,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
             {
                 Adopt();
             }
-            else if (Session?.Held is { } own)
+            else if (Session?.HeldIn(cache) is { } own)
             {
                 NoteCached(Sequence.Adopt(Text, own));
             }
@@ -159,7 +159,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
         }
         else
         {
-            Session.Renew(prefix);
+            Session.Renew(cache, prefix);
         }
     }
 

@@ -18,7 +18,6 @@ internal sealed class Scheduler
     /// <summary>Later calls that may begin before one for which there is no room.</summary>
     private const int MostPasses = 8;
 
-    private readonly KvCache _cache;
     private readonly SchedulingOptions _options;
     private readonly PromptPace _pace;
     private readonly TimeProvider _time;
@@ -27,6 +26,7 @@ internal sealed class Scheduler
     private readonly List<ScheduledCall> _running = [];
     private readonly List<ScheduledCall> _moving = [];
     private readonly List<ScheduledCall> _entering = [];
+    private KvCache _cache;
     private long _arrived;
     private volatile int _count;
 
@@ -119,6 +119,37 @@ internal sealed class Scheduler
         _waiting.Clear();
         _moving.Clear();
         _count = 0;
+    }
+
+    /// <summary>Ends the calls that have begun, those that gave way too; the others go on waiting.</summary>
+    public void FailBegun(Exception error)
+    {
+        foreach (List<ScheduledCall> calls in new[] { _running, _waiting })
+        {
+            for (int i = calls.Count - 1; i >= 0; i--)
+            {
+                if (calls[i].Sequence is not null || calls[i].IsPaused)
+                {
+                    calls[i].Fail(error);
+                    calls.RemoveAt(i);
+                    _count--;
+                }
+            }
+        }
+
+        _moving.Clear();
+    }
+
+    /// <summary>Goes on with another cache.</summary>
+    /// <param name="cache">Empty.</param>
+    /// <param name="error">For the calls that have begun with the one before.</param>
+    public void MoveTo(KvCache cache, Exception error)
+    {
+        FailBegun(error);
+        _cache = cache;
+
+        // What they were refused for was the other one's room.
+        _waiting.ForEach(c => c.RefusedAt = -1);
     }
 
     private static KimiBusyException Busy(string what, TimeSpan retryAfter) =>

@@ -6,7 +6,7 @@ using KimiCpu.Model;
 namespace KimiCpu.Generation;
 
 /// <summary>
-/// The tokens that a session keeps in the cache. The engine's thread renews them when a call of the session ends; everything
+/// The tokens that a session keeps, and their pages in a cache, as long as that is the engine's. The engine's thread renews them when a call of the session ends; everything
 /// here may be called from any thread, and nothing waits for a step.
 /// </summary>
 internal sealed class SessionState : IDisposable
@@ -23,34 +23,61 @@ internal sealed class SessionState : IDisposable
     }
 
     /// <param name="engine">Whose thread owns the cache.</param>
-    /// <param name="prefix">Held; the session releases it.</param>
-    public SessionState(GenerationEngine engine, KvPrefix prefix)
-        : this(engine, new HeldPrefix(engine, prefix))
+    /// <param name="cache">Where it is held; null for tokens that are in none and have to be computed.</param>
+    /// <param name="prefix">The session releases it.</param>
+    public SessionState(GenerationEngine engine, KvCache? cache, KvPrefix prefix)
+        : this(engine, new HeldPrefix(engine, cache, prefix))
     {
     }
 
     private SessionState(GenerationEngine engine, HeldPrefix? held) => (_engine, _held) = (engine, held);
 
-    /// <summary>Tokens in the cache.</summary>
-    public int Length => Held?.Length ?? 0;
-
-    /// <summary>The tokens as they are now, null where there are none. Its pages are for the engine's thread, which alone releases them.</summary>
-    public KvPrefix? Held
+    /// <summary>Tokens that are kept.</summary>
+    public int Length
     {
         get
         {
             lock (_gate)
             {
-                return _held?.Prefix;
+                return _held?.Prefix.Length ?? 0;
             }
         }
     }
 
-    /// <summary>Goes on from other tokens.</summary>
-    /// <param name="prefix">Held; the session releases it.</param>
-    public void Renew(KvPrefix prefix)
+    /// <summary>The tokens as they are now, null where there are none in the cache. Its pages are for the engine's thread, which alone releases them.</summary>
+    public KvPrefix? HeldIn(KvCache cache)
     {
-        HeldPrefix? leaving = new HeldPrefix(_engine, prefix);
+        lock (_gate)
+        {
+            return _held is not null && _held.IsIn(cache) ? _held.Prefix : null;
+        }
+    }
+
+    /// <summary>Takes the same tokens from another cache, where they have not been renewed meanwhile.</summary>
+    /// <param name="lost">What the session kept.</param>
+    /// <param name="found">What it keeps from here on; it becomes an owner of it.</param>
+    public void Replace(HeldPrefix lost, HeldPrefix found)
+    {
+        lock (_gate)
+        {
+            if (_held != lost)
+            {
+                return;
+            }
+
+            found.Share();
+            _held = found;
+        }
+
+        lost.Release();
+    }
+
+    /// <summary>Goes on from other tokens.</summary>
+    /// <param name="cache">Where it is held.</param>
+    /// <param name="prefix">The session releases it.</param>
+    public void Renew(KvCache cache, KvPrefix prefix)
+    {
+        HeldPrefix? leaving = new HeldPrefix(_engine, cache, prefix);
         lock (_gate)
         {
             if (!_disposed)
@@ -101,20 +128,26 @@ internal sealed class SessionState : IDisposable
 }
 
 /// <summary>A prefix with as many owners as share it; the last one's release reaches the engine's thread.</summary>
-internal sealed class HeldPrefix(GenerationEngine engine, KvPrefix prefix)
+/// <param name="engine">Whose thread owns the cache.</param>
+/// <param name="cache">Where it is held; null for tokens that are in none.</param>
+/// <param name="prefix">What is held.</param>
+internal sealed class HeldPrefix(GenerationEngine engine, KvCache? cache, KvPrefix prefix)
 {
     private int _owners = 1;
 
     public KvPrefix Prefix => prefix;
+
+    /// <summary>Whether its pages are in this cache; those of an earlier one went with its device.</summary>
+    public bool IsIn(KvCache other) => cache == other;
 
     /// <summary>Adds an owner; called by one.</summary>
     public void Share() => Interlocked.Increment(ref _owners);
 
     public void Release()
     {
-        if (Interlocked.Decrement(ref _owners) == 0)
+        if (Interlocked.Decrement(ref _owners) == 0 && cache is not null)
         {
-            engine.PostToCache(cache => cache.Release(prefix));
+            engine.PostToCache(_ => cache.Release(prefix));
         }
     }
 }

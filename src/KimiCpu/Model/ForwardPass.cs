@@ -16,6 +16,7 @@ internal sealed class ForwardPass
     private readonly IRoutedExperts _experts;
     private readonly ExpertReads _expertReads;
     private float[] _routedSum = [];
+    private int[] _nonFiniteLayers = [];
 
     public ForwardPass(ModelWeights weights, IHotPath hotPath, IRoutedExperts experts)
     {
@@ -30,6 +31,9 @@ internal sealed class ForwardPass
     /// <summary>Most tokens of a pass.</summary>
     public int MaxRows => _hotPath.MaxRows;
 
+    /// <summary>Passes that were computed to their end.</summary>
+    public long Passes { get; private set; }
+
     /// <summary>Bytes that the last pass read from main memory: weights, each once, and the cache of its sequences.</summary>
     public long BytesRead { get; private set; }
 
@@ -42,7 +46,10 @@ internal sealed class ForwardPass
     /// <summary>Called with (layer, rows) after each router's choice; for traces and tests.</summary>
     public Action<int, RoutedRows>? Routed { get; set; }
 
-    /// <summary>Runs the batch; keys and values of its tokens are in the cache afterwards.</summary>
+    /// <summary>
+    /// Runs the batch. When it returns everything is done, on a device with a queue of its own too: keys and values of the
+    /// tokens are in the cache, and no error of this pass comes to light in a later one.
+    /// </summary>
     /// <param name="batch">Tokens of one or several sequences with room in their pages.</param>
     /// <param name="logits">(batch.LogitRows.Length, vocabulary).</param>
     public void Run(RaggedBatch batch, Span<float> logits)
@@ -86,10 +93,21 @@ internal sealed class ForwardPass
             _hotPath.Logits(batch.LogitRows, logits);
         }
 
+        if (_nonFiniteLayers.Length < batch.RowCount)
+        {
+            _nonFiniteLayers = new int[batch.RowCount];
+        }
+
+        for (int row = 0; row < batch.RowCount; row++)
+        {
+            _nonFiniteLayers[row] = _hotPath.NonFiniteLayer(row);
+        }
+
         DriveBytesRead = _experts.DriveBytesRead - before;
+        Passes++;
         Verify?.Invoke();
     }
 
-    /// <summary>The first layer after which the residual of a batch row was not finite; -1 where none was.</summary>
-    public int NonFiniteLayer(int row) => _hotPath.NonFiniteLayer(row);
+    /// <summary>The first layer after which the residual of a row of the last pass was not finite; -1 where none was.</summary>
+    public int NonFiniteLayer(int row) => _nonFiniteLayers[row];
 }

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
+
 namespace KimiCpu.Model;
 
 /// <summary>Tokens in the cache from the beginning of a text on. Whoever has one holds its pages, until <see cref="KvCache.Release"/>.</summary>
@@ -8,6 +10,19 @@ namespace KimiCpu.Model;
 /// <param name="Length">Tokens; the last page may go on further.</param>
 internal readonly record struct KvPrefix(CachedPage Last, int Length)
 {
+    /// <summary>Tokens that are in no cache.</summary>
+    /// <param name="tokens">At least one.</param>
+    public static KvPrefix WithoutPages(int[] tokens)
+    {
+        CachedPage last = CachedPage.MakeRoot();
+        foreach (int[] page in tokens.Chunk(KvPage.Tokens))
+        {
+            last = new CachedPage(last, page, page: -1);
+        }
+
+        return new KvPrefix(last, tokens.Length);
+    }
+
     /// <summary>The pages in order.</summary>
     public CachedPage[] Pages()
     {

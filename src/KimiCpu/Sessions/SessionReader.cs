@@ -12,6 +12,7 @@ internal sealed class SessionReader : IDisposable
     private const string Damaged = "The file is damaged; use an earlier copy, or begin the session anew.";
 
     private readonly string _path;
+    private readonly string? _earlierArithmetic;
     private readonly FileStream _file;
     private ulong _seed;
     private ulong _lastHash;
@@ -20,10 +21,12 @@ internal sealed class SessionReader : IDisposable
     /// <param name="path">The file.</param>
     /// <param name="expected">Of the model that is to go on with it; only counts may differ.</param>
     /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
+    /// <param name="earlierArithmetic">What else the pages may have been computed with; null for nothing. Only the tokens are of use then.</param>
     /// <exception cref="SessionFileException">The file is not what is expected.</exception>
-    public SessionReader(string path, SessionHeader expected, int vocabulary)
+    public SessionReader(string path, SessionHeader expected, int vocabulary, string? earlierArithmetic = null)
     {
         _path = path;
+        _earlierArithmetic = earlierArithmetic;
         _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
         try
         {
@@ -104,9 +107,9 @@ internal sealed class SessionReader : IDisposable
             throw Problem($"The session was saved by another model ('{found.ModelName}') than this one ('{expected.ModelName}'): configuration, tensors or weights differ. A session belongs to the model that computed it.");
         }
 
-        if (found.Arithmetic != expected.Arithmetic)
+        if (found.Arithmetic != expected.Arithmetic && found.Arithmetic != _earlierArithmetic)
         {
-            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Exact and Int8HotPath.");
+            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Device, Exact and Int8HotPath.");
         }
 
         if (found.BytesPerToken != expected.BytesPerToken || found.PageTokens != expected.PageTokens

@@ -9,12 +9,13 @@ namespace KimiCpu.Sessions;
 
 /// <summary>
 /// Saves and loads what sessions keep in the cache. Pages pass through the engine's thread a few at a time, so that running
-/// calls go on meanwhile; files are read and written on the caller's.
+/// calls go on meanwhile; files are read and written on the caller's. What was lost with a device is computed again.
 /// </summary>
 /// <param name="engine">Whose thread owns the cache.</param>
-/// <param name="header">Of this model, without counts.</param>
+/// <param name="header">Of this model, without counts and arithmetic.</param>
 /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
-internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary)
+/// <param name="compute">Computes tokens in a call of a session, which keeps them then.</param>
+internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, CancellationToken, Task> compute)
 {
     /// <summary>Copying so many bytes between two steps takes a few milliseconds.</summary>
     private const int BatchBytes = 1 << 24;
@@ -24,16 +25,48 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     private int PagesPerBatch => Math.Max(1, BatchBytes / PageBytes);
 
     /// <param name="path">The file; replaced if it exists.</param>
-    /// <param name="held">What is saved; stays held.</param>
+    /// <param name="session">What it keeps is saved.</param>
     /// <param name="application">Bytes of the application.</param>
     /// <param name="progress">Told the part that is done, 0 … 1.</param>
     /// <param name="cancellationToken">Honoured between batches of pages; the unfinished file is deleted.</param>
-    public void Save(string path, KvPrefix? held, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
+    /// <exception cref="KimiException">The device of the cache was lost meanwhile.</exception>
+    public void Save(string path, SessionState session, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
+        HeldPrefix? held = session.Share();
+        try
+        {
+            ModelRunner runner = engine.Runner;
+            if (held is not null && !held.IsIn(runner.Cache))
+            {
+                HeldPrefix computed = ComputeAgain(session, held, cancellationToken);
+                held.Release();
+                held = computed;
+            }
+
+            Save(path, held?.Prefix, runner, application, progress, cancellationToken);
+        }
+        finally
+        {
+            held?.Release();
+        }
+    }
+
+    /// <returns>The same tokens in the engine's cache; the caller is an owner.</returns>
+    private HeldPrefix ComputeAgain(SessionState session, HeldPrefix lost, CancellationToken cancellationToken)
+    {
+        using var fresh = new SessionState(engine);
+        compute(lost.Prefix.Tokens(), fresh, cancellationToken).GetAwaiter().GetResult();
+        HeldPrefix computed = fresh.Share()!;
+        session.Replace(lost, computed);
+        return computed;
+    }
+
+    private void Save(string path, KvPrefix? held, ModelRunner runner, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
         CachedPage[] pages = held?.Pages() ?? [];
         int[] tokens = held?.Tokens() ?? [];
-        SessionHeader whole = header with { TokenCount = tokens.Length, ApplicationBytes = application.Length };
+        SessionHeader whole = header with { Arithmetic = runner.Arithmetic, TokenCount = tokens.Length, ApplicationBytes = application.Length };
         using var writer = new SessionWriter(path, whole, tokens, application.Span);
         var buffer = new byte[(long)PageBytes * Math.Min(PagesPerBatch, pages.Length)];
         for (int first = 0; first < pages.Length; first += PagesPerBatch)
@@ -43,6 +76,7 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
             int count = Math.Min(PagesPerBatch, pages.Length - begin);
             engine.UseCache(cache =>
             {
+                ThrowIfLost(cache == runner.Cache, "saved; nothing was written. Save it again");
                 for (int i = 0; i < count; i++)
                 {
                     int length = whole.TokensOf(begin + i);
@@ -72,30 +106,50 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     public SessionState Load(string path, out byte[] application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        using var reader = new SessionReader(path, header, vocabulary);
+        ModelRunner runner = engine.Runner;
+        using var reader = new SessionReader(path, header with { Arithmetic = runner.Arithmetic }, vocabulary, runner.EarlierArithmetic);
         application = reader.Application;
         if (reader.Tokens.Length == 0)
         {
             return new SessionState(engine);
         }
 
-        KvSequence sequence = engine.UseCache(cache => MakeRoom(cache, reader.Tokens.Length)).GetAwaiter().GetResult();
+        if (reader.Header.Arithmetic != runner.Arithmetic)
+        {
+            // Saved before the model changed to another device: its pages are not like those of now.
+            return new SessionState(engine, cache: null, KvPrefix.WithoutPages(reader.Tokens));
+        }
+
+        KvSequence sequence = engine.UseCache(cache =>
+        {
+            ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
+            return MakeRoom(cache, reader.Tokens.Length);
+        }).GetAwaiter().GetResult();
         try
         {
-            LoadPages(reader, sequence, progress, cancellationToken);
+            LoadPages(reader, runner, sequence, progress, cancellationToken);
 
             // Only now, when all of the file has proved sound, do others see its pages.
-            KvPrefix prefix = engine.UseCache(_ =>
+            KvPrefix prefix = engine.UseCache(cache =>
             {
+                ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
                 sequence.Advance(reader.Tokens);
                 return sequence.Leave();
             }).GetAwaiter().GetResult();
-            return new SessionState(engine, prefix);
+            return new SessionState(engine, runner.Cache, prefix);
         }
         catch
         {
             engine.PostToCache(_ => sequence.Dispose());
             throw;
+        }
+    }
+
+    private static void ThrowIfLost(bool isThere, string what)
+    {
+        if (!isThere)
+        {
+            throw new KimiException($"The GPU was lost while the session was {what}: the model runs on the CPU now.");
         }
     }
 
@@ -112,7 +166,7 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
         return sequence;
     }
 
-    private void LoadPages(SessionReader reader, KvSequence sequence, IProgress<double>? progress, CancellationToken cancellationToken)
+    private void LoadPages(SessionReader reader, ModelRunner runner, KvSequence sequence, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         int pages = (int)reader.Header.PageCount;
         var buffer = new byte[(long)PageBytes * Math.Min(PagesPerBatch, pages)];
@@ -126,8 +180,9 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
                 reader.ReadPage(begin + i, Slot(buffer, i, reader.Header.TokensOf(begin + i)));
             }
 
-            engine.UseCache(_ =>
+            engine.UseCache(cache =>
             {
+                ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
                 for (int i = 0; i < count; i++)
                 {
                     int length = reader.Header.TokensOf(begin + i);

@@ -33,6 +33,7 @@ internal sealed partial class DependencyTests
         ["Chat"] = ["Checkpoints", "Tokens"],
         ["Generation"] = ["Chat", "Compute", "Constraints", "Model", "Tokens"],
         ["Sessions"] = ["Checkpoints", "Compute", "Generation", "Model"],
+        ["Devices"] = ["Checkpoints", "Compute", "Cpu", "Cuda", "Generation", "Model", "Sessions", "Weights"],
     };
 
     [Test]

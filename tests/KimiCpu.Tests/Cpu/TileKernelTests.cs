@@ -96,10 +96,35 @@ internal sealed unsafe class TileKernelTests
             MemoryMarshal.Cast<byte, ushort>(tile.Span((record * WeightTile.RecordBytes) + WeightTile.ScalesAt, 64)).Fill(0x3C12);
         }
 
-        using QuantizedRows rows = Rounded(4, Columns, 7);
-        for (int tokens = 1; tokens <= 4; tokens++)
+        using QuantizedRows rows = Rounded(kernel.MaxTokens, Columns, 7);
+        for (int tokens = 1; tokens <= kernel.MaxTokens; tokens++)
         {
-            float[] expected = Multiply(TileKernel.Of(TileKernelKind.Scalar), tile.Pointer, true, Columns, rows, tokens);
+            TileKernel scalar = TileKernel.Of(TileKernelKind.Scalar);
+            float[] expected = [.. Enumerable.Range(0, tokens).SelectMany(t => Multiply(scalar, tile.Pointer, true, Columns, rows, 1, t))];
+            Assert.That(Multiply(kernel, tile.Pointer, true, Columns, rows, tokens), Is.EqualTo(expected), $"{tokens} tokens");
+        }
+    }
+
+    /// <summary>Every activation there is, and those whose parts of 4 bits are the largest (120 = 8 x 16 - 8), against bytes 0 and 255.</summary>
+    [Test]
+    public void Extreme_bytes_and_activations_do_not_saturate([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(0, 255)] int weight, [Values(127, 120, -120, -127, 0)] int value)
+    {
+        const int Columns = 544;
+        TileKernel kernel = TileKernel.Of(kind);
+        using var tile = new AlignedBuffer<byte>(WeightTile.Bytes(Columns));
+        tile.Span(0, (int)WeightTile.Bytes(Columns)).Fill((byte)weight);
+        for (int record = 0; record < 16 * LaneSum.BlocksOf(Columns); record++)
+        {
+            MemoryMarshal.Cast<byte, ushort>(tile.Span((record * WeightTile.RecordBytes) + WeightTile.ScalesAt, 64)).Fill(0x3F80);
+        }
+
+        // A 127 in each group keeps the others as they are; with 0 for the value the columns count from -127 to 127.
+        float[] x = [.. Enumerable.Range(0, kernel.MaxTokens * Columns).Select(i => i % 32 == 0 ? 127f : value != 0 ? value : (i % 255) - 127f)];
+        using QuantizedRows rows = Rounded(x, Columns);
+        for (int tokens = 1; tokens <= kernel.MaxTokens; tokens++)
+        {
+            TileKernel scalar = TileKernel.Of(TileKernelKind.Scalar);
+            float[] expected = [.. Enumerable.Range(0, tokens).SelectMany(t => Multiply(scalar, tile.Pointer, true, Columns, rows, 1, t))];
             Assert.That(Multiply(kernel, tile.Pointer, true, Columns, rows, tokens), Is.EqualTo(expected), $"{tokens} tokens");
         }
     }
@@ -128,13 +153,13 @@ internal sealed unsafe class TileKernelTests
         return Rounded([.. Enumerable.Range(0, tokens * columns).Select(_ => (float)((random.NextDouble() - 0.5) * Math.Exp(3 * random.NextDouble())))], columns);
     }
 
-    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens)
+    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens, int firstToken = 0)
     {
         using var tiles = new ActivationTiles();
         tiles.Resize(tokens, columns);
         for (int t = 0; t < tokens; t++)
         {
-            tiles.Write(rows.Row(t), 0, tokens, t, bits8 ? WeightTile.Int8Bias : Int4Group32.Bias);
+            tiles.Write(rows.Row(firstToken + t), 0, tokens, t, bits8 ? WeightTile.Int8Bias : Int4Group32.Bias);
         }
 
         using var scratch = new AlignedBuffer<float>(kernel.ScratchFloats);

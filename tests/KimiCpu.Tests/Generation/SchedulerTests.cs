@@ -106,6 +106,32 @@ internal sealed class SchedulerTests
         Assert.That(steps.Cache.FreePages, Is.EqualTo(4));
     }
 
+    /// <summary>The first one runs, the second one has given way to it, the third one has not begun.</summary>
+    [Test]
+    public void A_cache_that_is_lost_ends_what_has_begun_and_the_rest_goes_on_in_another()
+    {
+        var steps = new Steps(pages: 4, prefillChunk: 64);
+        Call first = steps.Add(Text(1, 60), 120);
+        Call second = steps.Add(Text(2, 60), 120);
+        for (int step = 0; !second.IsPaused; step++)
+        {
+            Assert.That(step, Is.LessThan(1000));
+            steps.Run();
+        }
+
+        Call third = steps.Add(Text(3, 100), 120);
+        steps.Run();
+        Assert.That((first.Sequence is null, second.Sequence, third.Sequence), Is.EqualTo((false, (KvSequence?)null, (KvSequence?)null)));
+        KvCache lost = steps.Cache;
+        var error = new InvalidOperationException("lost");
+        steps.MoveTo(pages: 6, error);
+        Assert.That((first.Error, second.Error, third.Error), Is.EqualTo((error, error, (Exception?)null)));
+        Assert.That((steps.Scheduler.Running.Count, steps.Scheduler.Waiting), Is.EqualTo((0, new[] { third })));
+        steps.RunAll();
+        Assert.That((third.Error, third.Tokens.Count), Is.EqualTo(((Exception?)null, 120)));
+        Assert.That((lost.FreePages, steps.Cache.FreePages), Is.EqualTo((4, 6)));
+    }
+
     [Test]
     public void Many_calls_in_few_pages_all_finish()
     {
@@ -234,7 +260,7 @@ internal sealed class SchedulerTests
             Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time);
         }
 
-        public KvCache Cache { get; }
+        public KvCache Cache { get; private set; }
 
         public Scheduler Scheduler { get; }
 
@@ -270,6 +296,12 @@ internal sealed class SchedulerTests
                     Scheduler.Remove(call);
                 }
             }
+        }
+
+        public void MoveTo(int pages, Exception error)
+        {
+            Cache = new KvCache(new ObservedHotPath(), pages, 100_000);
+            Scheduler.MoveTo(Cache, error);
         }
 
         public void RunAll()

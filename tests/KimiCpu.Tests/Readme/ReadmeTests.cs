@@ -16,6 +16,7 @@ internal sealed partial class ReadmeTests
 
     [TestCase("README.md", "ReadmeExamples.cs")]
     [TestCase("docs/extensions-ai.md", "ExtensionsAIExamples.cs")]
+    [TestCase("docs/server.md", "ServerExamples.cs")]
     public void Code_is_the_code_that_is_compiled_here(string page, string examples)
     {
         string compiled = File.ReadAllText(Path.Combine(Repository.Root, "tests", "KimiCpu.Tests", "Readme", examples));

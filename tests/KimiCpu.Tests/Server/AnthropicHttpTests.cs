@@ -3,6 +3,8 @@
 
 using System.Text;
 using System.Text.Json;
+using KimiCpu.Server.Anthropic;
+using KimiCpu.Server.Http;
 
 namespace KimiCpu.Tests.Server;
 
@@ -16,10 +18,7 @@ internal sealed class AnthropicHttpTests
     private RunningServer _server = null!;
 
     [OneTimeSetUp]
-    public async Task Start() => _server = await RunningServer.StartAsync();
-
-    [OneTimeTearDown]
-    public async Task Stop() => await _server.DisposeAsync();
+    public async Task Start() => _server = await SharedServers.Plain;
 
     [TearDown]
     public void ExpectNoLeak() => _server.ExpectNoLeak();
@@ -105,6 +104,48 @@ internal sealed class AnthropicHttpTests
         (int status, JsonElement body, _) = await PostAsync(request);
         Assert.That((status, body.GetProperty("type").GetString(), body.GetProperty("error").GetProperty("type").GetString()), Is.EqualTo((expected, "error", type)));
         Assert.That(body.GetProperty("error").GetProperty("message").GetString(), Does.Contain(named));
+    }
+
+    [TestCase(403, 403, "permission_error")]
+    [TestCase(413, 413, "request_too_large")]
+    [TestCase(500, 500, "api_error")]
+    [TestCase(503, 529, "overloaded_error")]
+    [TestCase(504, 504, "timeout_error")]
+    public void Names_errors_as_the_interface_does(int status, int shown, string type)
+    {
+        var error = new RequestException(status, "It went wrong.");
+        Assert.That((AnthropicDialect.Instance.StatusOf(error), (string?)AnthropicDialect.Instance.Error(error, "req_1")["error"]!["type"]), Is.EqualTo((shown, type)));
+    }
+
+    [Test]
+    public async Task Says_in_the_clients_words_that_it_keeps_no_conversations()
+    {
+        (int status, JsonElement body, HttpResponseMessage response) = await PostAsync("""{"model":"kimi-nano","max_tokens":5,"thread":{"type":"create"},"messages":[{"role":"user","content":"x"}]}""");
+        JsonElement error = body.GetProperty("error");
+        Assert.That((status, error.GetProperty("type").GetString(), error.GetProperty("details").GetProperty("error_code").GetString()), Is.EqualTo((400, "invalid_request_error", "thread_unsupported_request")));
+        Assert.That(response.Headers.GetValues("request-id").Single(), Is.EqualTo(body.GetProperty("request_id").GetString()));
+        (status, body, _) = await PostAsync("""{"model":"kimi-nano","max_tokens":5,"thread":null,"messages":[{"role":"user","content":"x"}]}""");
+        Assert.That(status, Is.EqualTo(200), body.GetRawText());
+    }
+
+    [Test]
+    public async Task Lists_its_model_to_clients_that_name_a_version_of_the_interface()
+    {
+        JsonElement list = await GetAsync("/v1/models");
+        Assert.That((list.GetProperty("first_id").GetString(), list.GetProperty("has_more").GetBoolean()), Is.EqualTo(("kimi-nano", false)));
+        JsonElement model = await GetAsync("/v1/models/kimi-nano");
+        Assert.That(JsonElement.DeepEquals(list.GetProperty("data").EnumerateArray().Single(), model));
+        Assert.That((model.GetProperty("type").GetString(), model.GetProperty("id").GetString()), Is.EqualTo(("model", "kimi-nano")));
+        Assert.That(model.GetProperty("created_at").GetDateTimeOffset(), Is.EqualTo(DateTimeOffset.UtcNow).Within(TimeSpan.FromDays(1)));
+        Assert.That((await GetAsync("/v1/models/other")).GetProperty("error").GetProperty("type").GetString(), Is.EqualTo("not_found_error"));
+    }
+
+    private async Task<JsonElement> GetAsync(string path)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, path);
+        request.Headers.Add("anthropic-version", "2023-06-01");
+        using HttpResponseMessage response = await _server.Http.SendAsync(request);
+        return JsonDocument.Parse(await response.Content.ReadAsStringAsync()).RootElement;
     }
 
     private Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string json) => _server.PostAsync(Path, json);

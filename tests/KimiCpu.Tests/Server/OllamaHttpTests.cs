@@ -15,10 +15,7 @@ internal sealed class OllamaHttpTests
     private RunningServer _server = null!;
 
     [OneTimeSetUp]
-    public async Task Start() => _server = await RunningServer.StartAsync();
-
-    [OneTimeTearDown]
-    public async Task Stop() => await _server.DisposeAsync();
+    public async Task Start() => _server = await SharedServers.Plain;
 
     [TearDown]
     public void ExpectNoLeak() => _server.ExpectNoLeak();

@@ -26,12 +26,9 @@ internal sealed class OpenAIClientTests
     [OneTimeSetUp]
     public async Task Start()
     {
-        _server = await RunningServer.StartAsync();
+        _server = await SharedServers.Plain;
         _client = _server.Client().GetChatClient("kimi-nano");
     }
-
-    [OneTimeTearDown]
-    public async Task Stop() => await _server.DisposeAsync();
 
     [TearDown]
     public void ExpectNoLeak() => _server.ExpectNoLeak();

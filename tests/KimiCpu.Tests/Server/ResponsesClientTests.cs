@@ -28,12 +28,9 @@ internal sealed class ResponsesClientTests
     [OneTimeSetUp]
     public async Task Start()
     {
-        _server = await RunningServer.StartAsync();
+        _server = await SharedServers.Plain;
         _client = _server.Client().GetResponsesClient();
     }
-
-    [OneTimeTearDown]
-    public async Task Stop() => await _server.DisposeAsync();
 
     [TearDown]
     public void ExpectNoLeak() => _server.ExpectNoLeak();

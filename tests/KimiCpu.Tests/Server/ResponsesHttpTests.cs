@@ -21,10 +21,7 @@ internal sealed class ResponsesHttpTests
     private RunningServer _server = null!;
 
     [OneTimeSetUp]
-    public async Task Start() => _server = await RunningServer.StartAsync();
-
-    [OneTimeTearDown]
-    public async Task Stop() => await _server.DisposeAsync();
+    public async Task Start() => _server = await SharedServers.Plain;
 
     [TearDown]
     public void ExpectNoLeak() => _server.ExpectNoLeak();
@@ -72,7 +69,7 @@ internal sealed class ResponsesHttpTests
     {
         JsonElement response = await AnswerAsync($$"""
             {"model":"kimi-nano","input":[{"role":"user","content":"Hi"}],"instructions":"Be brief.","max_output_tokens":4,"temperature":0.25,"top_p":0,"store":true,"background":false,"truncation":"disabled",
-             "metadata":{"run":"7"},"tools":[{{Tool}}],"tool_choice":"none","parallel_tool_calls":false,"reasoning":{"effort":"low"},"text":{"verbosity":"low"},"user":"u","prompt_cache_key":"k",
+             "metadata":{"run":"7"},"client_metadata":{"session":"1"},"tools":[{{Tool}}],"tool_choice":"none","parallel_tool_calls":false,"reasoning":{"effort":"low"},"text":{"verbosity":"low"},"user":"u","prompt_cache_key":"k",
              "include":["reasoning.encrypted_content"],"service_tier":"auto","safety_identifier":"s","max_tool_calls":3}
             """);
         var expected = JsonNode.Parse($$$"""

@@ -5,24 +5,32 @@ using System.ClientModel;
 using System.ClientModel.Primitives;
 using System.Text;
 using System.Text.Json;
+using Anthropic;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using OllamaSharp;
 
 namespace KimiCpu.Tests.Server;
 
 /// <summary>The server with kimi-nano at a free port of this machine, and clients of it.</summary>
 internal sealed class RunningServer : IAsyncDisposable
 {
+    /// <summary>The first key of servers that ask for one.</summary>
+    public const string Key = "key-1";
+
     private readonly WebApplication _app;
+
+    // Who stops reading leaves at once; otherwise the handler would read on for two seconds, in case the connection can be kept.
+    private readonly SocketsHttpHandler _handler = new() { MaxResponseDrainSize = 0 };
 
     private RunningServer(WebApplication app)
     {
         _app = app;
-        Http = new HttpClient { BaseAddress = new Uri(app.Urls.Single()), Timeout = TimeSpan.FromMinutes(10) };
+        Http = NewHttp();
     }
 
     public HttpClient Http { get; }
@@ -32,7 +40,13 @@ internal sealed class RunningServer : IAsyncDisposable
 
     public KimiModel Model => (KimiModel)_app.Services.GetRequiredService<IKimiModel>();
 
-    public static async Task<RunningServer> StartAsync(Action<KimiServerOptions>? configure = null, Action<KimiOptions>? model = null)
+    /// <summary>Requests whose clients went away before they were answered.</summary>
+    public int Gone => Log.Lines.Count(l => l.Contains("the client has gone away", StringComparison.Ordinal));
+
+    /// <summary>A JSON Schema that only an answer fulfils which is longer than an answer can be.</summary>
+    public static string EndlessSchema { get; } = $$$"""{"type":"object","properties":{"song":{"enum":["{{{string.Concat(Enumerable.Repeat("la ", 3000))}}}"]}},"required":["song"],"additionalProperties":false}""";
+
+    public static async Task<RunningServer> StartAsync(Action<KimiServerOptions>? configure = null, Action<KimiOptions>? model = null, Action<WebApplicationBuilder>? host = null)
     {
         var log = new LogLines();
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -44,6 +58,7 @@ internal sealed class RunningServer : IAsyncDisposable
             model?.Invoke(o);
         });
         builder.Services.AddKimiServer(configure);
+        host?.Invoke(builder);
         WebApplication app = builder.Build();
         app.MapKimi();
         app.MapKimiPage();
@@ -53,16 +68,56 @@ internal sealed class RunningServer : IAsyncDisposable
 
     public global::OpenAI.OpenAIClient Client(string key = "none") => new(
         new ApiKeyCredential(key),
-        new global::OpenAI.OpenAIClientOptions { Endpoint = new Uri(Http.BaseAddress!, "/v1"), RetryPolicy = new ClientRetryPolicy(0), NetworkTimeout = TimeSpan.FromMinutes(10) });
+        new global::OpenAI.OpenAIClientOptions { Endpoint = new Uri(Http.BaseAddress!, "/v1"), Transport = new HttpClientPipelineTransport(Http), RetryPolicy = new ClientRetryPolicy(0), NetworkTimeout = TimeSpan.FromMinutes(10) });
 
-    public async Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string path, HttpContent content)
+    /// <summary>A client that refuses responses which lack anything of their documented form.</summary>
+    public AnthropicClient Anthropic(string key = "none") => new() { HttpClient = NewHttp(), BaseUrl = Http.BaseAddress!.GetLeftPart(UriPartial.Authority), ApiKey = key, MaxRetries = 0, Timeout = TimeSpan.FromMinutes(10), ResponseValidation = true };
+
+    public OllamaApiClient Ollama(string key = "none", string model = "kimi-nano")
     {
-        HttpResponseMessage response = await Http.PostAsync(path, content);
+        var client = new OllamaApiClient(NewHttp(), model);
+        client.DefaultRequestHeaders["Authorization"] = $"Bearer {key}";
+        return client;
+    }
+
+    public Task<HttpResponseMessage> GetAsync(string path, params (string Name, string Value)[] headers) => SendAsync(new HttpRequestMessage(HttpMethod.Get, path), headers);
+
+    public async Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string path, HttpContent content, params (string Name, string Value)[] headers)
+    {
+        HttpResponseMessage response = await SendAsync(new HttpRequestMessage(HttpMethod.Post, path) { Content = content }, headers);
         return ((int)response.StatusCode, JsonDocument.Parse(await response.Content.ReadAsByteArrayAsync()).RootElement, response);
     }
 
-    public Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string path, string json) =>
-        PostAsync(path, new StringContent(json, Encoding.UTF8, "application/json"));
+    public Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string path, string json, params (string Name, string Value)[] headers) =>
+        PostAsync(path, new StringContent(json, Encoding.UTF8, "application/json"), headers);
+
+    /// <summary>Begins an answer that goes on until the response is disposed.</summary>
+    public async Task<HttpResponseMessage> BeginEndlessAsync(CancellationToken cancellationToken = default)
+    {
+        var content = new StringContent("""{"prompt":"ROMEO:\n","ignore_eos":true,"max_tokens":2000,"stream":true}""", Encoding.UTF8, "application/json");
+        HttpResponseMessage response = await SendAsync(new HttpRequestMessage(HttpMethod.Post, "/v1/completions") { Content = content }, [("x-api-key", Key)], HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        return response.EnsureSuccessStatusCode();
+    }
+
+    /// <summary>Does something while another call runs and one waits, which is all that the server of <see cref="SharedServers.Guarded"/> has room for.</summary>
+    public async Task WhileFullAsync(Func<Task> act)
+    {
+        using var end = new CancellationTokenSource();
+        using HttpResponseMessage running = await BeginEndlessAsync();
+        Task<HttpResponseMessage> waiting = BeginEndlessAsync(end.Token);
+        Assert.That(() => (Model.Activity.RunningCalls, Model.Activity.WaitingCalls), Is.EqualTo((1, 1)).After(10_000, 20), "calls");
+        await act();
+        await end.CancelAsync();
+        await ((Task)waiting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        Assert.That(waiting.IsCanceled, "it waited until now");
+    }
+
+    /// <summary>Waits until no call runs, and finds every page of the cache free.</summary>
+    public void ExpectIdle()
+    {
+        Assert.That(() => (Model.Activity.RunningCalls, Model.Activity.WaitingCalls), Is.EqualTo((0, 0)).After(10_000, 20), "calls");
+        ExpectNoLeak();
+    }
 
     /// <summary>Waits for calls that were left to end, and finds every page of the cache free.</summary>
     public void ExpectNoLeak() => Assert.That(() => Model.CachePages.Free, Is.EqualTo(Model.CachePages.Capacity).After(10_000, 20), "pages leaked");
@@ -72,6 +127,19 @@ internal sealed class RunningServer : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         Http.Dispose();
+        _handler.Dispose();
         await _app.DisposeAsync();
+    }
+
+    private HttpClient NewHttp() => new(_handler, disposeHandler: false) { BaseAddress = new Uri(_app.Urls.Single()), Timeout = TimeSpan.FromMinutes(10) };
+
+    private Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, (string Name, string Value)[] headers, HttpCompletionOption completion = HttpCompletionOption.ResponseContentRead, CancellationToken cancellationToken = default)
+    {
+        foreach ((string name, string value) in headers)
+        {
+            request.Headers.TryAddWithoutValidation(name, value);
+        }
+
+        return Http.SendAsync(request, completion, cancellationToken);
     }
 }

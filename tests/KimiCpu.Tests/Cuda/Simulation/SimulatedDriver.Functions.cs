@@ -14,7 +14,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static readonly GCHandle s_pinnedErrorName = GCHandle.Alloc(s_errorName, GCHandleType.Pinned);
 
     [UnmanagedCallersOnly]
-    private static CUResult Init(uint flags) => Enter(_ => CUResult.Success, "cuInit");
+    private static CUResult Init(uint flags) => Enter(_ => CUResult.Success, "cuInit", needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult DriverGetVersion(int* version) => Enter(
@@ -23,7 +23,7 @@ internal sealed unsafe partial class SimulatedDriver
             *version = d.Version;
             return CUResult.Success;
         },
-        "cuDriverGetVersion");
+        "cuDriverGetVersion", needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult GetErrorName(CUResult result, byte** name)
@@ -39,7 +39,7 @@ internal sealed unsafe partial class SimulatedDriver
             *count = d.DeviceCount;
             return CUResult.Success;
         },
-        "cuDeviceGetCount");
+        "cuDeviceGetCount", needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult DeviceGet(int* device, int ordinal) => Enter(
@@ -48,7 +48,7 @@ internal sealed unsafe partial class SimulatedDriver
             *device = ordinal;
             return CUResult.Success;
         },
-        "cuDeviceGet");
+        "cuDeviceGet", needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult DeviceGetName(byte* name, int bytes, int device) => Enter(
@@ -57,7 +57,7 @@ internal sealed unsafe partial class SimulatedDriver
             "Simulated GPU\0"u8.CopyTo(new Span<byte>(name, bytes));
             return CUResult.Success;
         },
-        "cuDeviceGetName");
+        "cuDeviceGetName", needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult DeviceGetAttribute(int* value, int attribute, int device) => Enter(
@@ -72,7 +72,7 @@ internal sealed unsafe partial class SimulatedDriver
             };
             return CUResult.Success;
         },
-        "cuDeviceGetAttribute");
+        "cuDeviceGetAttribute", needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult DevicePrimaryCtxRetain(nint* context, int device) => Enter(
@@ -82,7 +82,7 @@ internal sealed unsafe partial class SimulatedDriver
             *context = 1;
             return CUResult.Success;
         },
-        "cuDevicePrimaryCtxRetain");
+        "cuDevicePrimaryCtxRetain", needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult DevicePrimaryCtxRelease(int device) => Release(d =>
@@ -92,7 +92,14 @@ internal sealed unsafe partial class SimulatedDriver
     });
 
     [UnmanagedCallersOnly]
-    private static CUResult CtxSetCurrent(nint context) => Enter(_ => context == 1 ? CUResult.Success : CUResult.ErrorInvalidHandle, "cuCtxSetCurrent");
+    private static CUResult CtxSetCurrent(nint context) => Enter(
+        d =>
+        {
+            s_currentOfThread = context == 1 ? d : null;
+            return context == 1 ? CUResult.Success : CUResult.ErrorInvalidHandle;
+        },
+        "cuCtxSetCurrent",
+        needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult MemGetInfo(nuint* free, nuint* total) => Enter(
@@ -317,7 +324,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult StreamDestroy(nint stream) => Release(d => d.Remove<SimulatedStream>(stream));
 
     [UnmanagedCallersOnly]
-    private static CUResult StreamSynchronize(nint stream) => Enter(
+    private static CUResult StreamQuery(nint stream) => Enter(
         d =>
         {
             SimulatedStream s = d.Get<SimulatedStream>(stream);
@@ -326,16 +333,6 @@ internal sealed unsafe partial class SimulatedDriver
                 return CUResult.ErrorInvalidValue;
             }
 
-            d.RunAll(s);
-            return CUResult.Success;
-        },
-        "cuStreamSynchronize");
-
-    [UnmanagedCallersOnly]
-    private static CUResult StreamQuery(nint stream) => Enter(
-        d =>
-        {
-            SimulatedStream s = d.Get<SimulatedStream>(stream);
             if (!d.Hangs && s.Pending.TryDequeue(out Action? work))
             {
                 work();
@@ -368,18 +365,18 @@ internal sealed unsafe partial class SimulatedDriver
         "cuEventRecord");
 
     [UnmanagedCallersOnly]
-    private static CUResult EventSynchronize(nint handle) => Enter(
+    private static CUResult EventQuery(nint handle) => Enter(
         d =>
         {
             SimulatedEvent e = d.Get<SimulatedEvent>(handle);
-            while (!e.IsDone && !d.Hangs && e.Stream!.Pending.TryDequeue(out Action? work))
+            if (!e.IsDone && !d.Hangs && e.Stream!.Pending.TryDequeue(out Action? work))
             {
                 work();
             }
 
-            return CUResult.Success;
+            return e.IsDone ? CUResult.Success : CUResult.ErrorNotReady;
         },
-        "cuEventSynchronize");
+        "cuEventQuery");
 
     [UnmanagedCallersOnly]
     private static CUResult StreamBeginCapture(nint stream, int mode) => Enter(
@@ -427,12 +424,17 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult GraphExecDestroy(nint exec) => Release(d => d.Remove<SimulatedGraphExec>(exec));
 
     [UnmanagedCallersOnly]
-    private static CUResult GraphDestroy(nint graph) => Release(d => d.Remove<SimulatedGraph>(graph));
+    private static CUResult GraphDestroy(nint graph) => Release(d => d.Remove<SimulatedGraph>(graph), waits: false);
 
     /// <summary>Gives something back. That works on a lost GPU too, and its failure would say nothing about leaks.</summary>
-    private static CUResult Release(Func<SimulatedDriver, CUResult> call)
+    private static CUResult Release(Func<SimulatedDriver, CUResult> call, bool waits = true)
     {
         SimulatedDriver driver = s_current!;
+        if (waits && driver.Hangs)
+        {
+            driver.Fault ??= "something is given back while the GPU does not answer: the driver would wait for ever";
+        }
+
         CUResult result = call(driver);
         Assert.That(result, Is.EqualTo(CUResult.Success), "something is given back twice, or was never handed out");
         return result;

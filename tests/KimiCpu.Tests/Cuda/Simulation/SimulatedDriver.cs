@@ -18,6 +18,10 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     private static readonly Dictionary<string, PtxModule> s_modules = [];
     private static SimulatedDriver? s_current;
 
+    /// <summary>Whose context is the thread's.</summary>
+    [ThreadStatic]
+    private static SimulatedDriver? s_currentOfThread;
+
     private readonly DeviceMemory _memory = new();
     private readonly HashSet<ulong> _deviceAllocations = [];
     private readonly HashSet<ulong> _hostAllocations = [];
@@ -104,12 +108,11 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         LaunchKernel = &LaunchKernel,
         StreamCreateWithPriority = &StreamCreateWithPriority,
         StreamDestroy = &StreamDestroy,
-        StreamSynchronize = &StreamSynchronize,
         StreamQuery = &StreamQuery,
         EventCreate = &EventCreate,
         EventDestroy = &EventDestroy,
         EventRecord = &EventRecord,
-        EventSynchronize = &EventSynchronize,
+        EventQuery = &EventQuery,
         StreamBeginCapture = &StreamBeginCapture,
         StreamEndCapture = &StreamEndCapture,
         GraphInstantiateWithFlags = &GraphInstantiateWithFlags,
@@ -137,7 +140,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     }
 
     /// <summary>Runs a call of the driver, unless it is to fail or the GPU is lost.</summary>
-    private static CUResult Enter(Func<SimulatedDriver, CUResult> call, [CallerMemberName] string function = "")
+    private static CUResult Enter(Func<SimulatedDriver, CUResult> call, [CallerMemberName] string function = "", bool needsContext = true)
     {
         SimulatedDriver driver = s_current!;
         driver.Calls++;
@@ -156,7 +159,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
         try
         {
-            return call(driver);
+            return needsContext && s_currentOfThread != driver ? throw new PtxFault($"{function} is called by a thread without a context") : call(driver);
         }
         catch (PtxFault e)
         {
@@ -192,19 +195,6 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         SimulatedStream s = Get<SimulatedStream>(stream);
         (s.Recording ?? s.Pending).Enqueue(work);
         return CUResult.Success;
-    }
-
-    private void RunAll(SimulatedStream stream)
-    {
-        if (Hangs)
-        {
-            return;
-        }
-
-        while (stream.Pending.TryDequeue(out Action? work))
-        {
-            work();
-        }
     }
 
     private void RequireDevice(ulong address, nuint bytes)

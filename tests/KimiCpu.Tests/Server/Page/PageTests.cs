@@ -12,7 +12,7 @@ internal sealed partial class PageTests
     [Test]
     public async Task All_that_the_page_names_comes_from_the_server_itself()
     {
-        await using RunningServer server = await RunningServer.StartAsync();
+        RunningServer server = await SharedServers.Plain;
         var seen = new HashSet<string>();
         var asked = new Queue<string>([""]);
         while (asked.TryDequeue(out string? path))
@@ -42,11 +42,10 @@ internal sealed partial class PageTests
     [Test]
     public async Task The_page_needs_no_key_and_the_machine_does()
     {
-        await using RunningServer server = await RunningServer.StartAsync(o => o.ApiKeys.Add("first"));
-        Assert.That((int)(await server.Http.GetAsync("/")).StatusCode, Is.EqualTo(200));
-        Assert.That((int)(await server.Http.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(401));
-        server.Http.DefaultRequestHeaders.Add("x-api-key", "first");
-        Assert.That((int)(await server.Http.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(200));
+        RunningServer server = await SharedServers.Guarded;
+        Assert.That((int)(await server.GetAsync("/")).StatusCode, Is.EqualTo(200));
+        Assert.That((int)(await server.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(401));
+        Assert.That((int)(await server.GetAsync("/kimi/machine", ("x-api-key", RunningServer.Key))).StatusCode, Is.EqualTo(200));
     }
 
     [GeneratedRegex("https?://[A-Za-z0-9.-]+")]

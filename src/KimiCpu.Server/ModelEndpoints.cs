@@ -1,0 +1,60 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text.Json.Nodes;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Anthropic;
+using KimiCpu.Server.Http;
+using KimiCpu.Server.OpenAI;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+
+namespace KimiCpu.Server;
+
+/// <summary><c>/v1/models</c>, which two interfaces have: requests that name a version of Anthropic's are answered in its form, all others in OpenAI's.</summary>
+internal static class ModelEndpoints
+{
+    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model)
+    {
+        Map(group, "/v1/models", gate, _ => new JsonObject { ["object"] = "list", ["data"] = new JsonArray(ForOpenAI(model)) }, _ => new JsonObject
+        {
+            ["data"] = new JsonArray(ForAnthropic(model)),
+            ["has_more"] = false,
+            ["first_id"] = model.Name,
+            ["last_id"] = model.Name,
+        });
+        Map(group, "/v1/models/{name}", gate, call => Named(call, model, ForOpenAI), call => Named(call, model, ForAnthropic));
+    }
+
+    private static void Map(RouteGroupBuilder group, string path, RequestGate gate, Func<ServerCall, JsonObject> openAI, Func<ServerCall, JsonObject> anthropic)
+    {
+        RequestDelegate inOpenAIs = gate.Guard(OpenAIDialect.Instance, call => call.WriteJsonAsync(openAI(call)), counts: false);
+        RequestDelegate inAnthropics = gate.Guard(AnthropicDialect.Instance, call => call.WriteJsonAsync(anthropic(call)), counts: false);
+        group.MapGet(path, (RequestDelegate)(context => context.Request.Headers.ContainsKey("anthropic-version") ? inAnthropics(context) : inOpenAIs(context))).WithDisplayName(path);
+    }
+
+    private static JsonObject Named(ServerCall call, ServedModel model, Func<ServedModel, JsonObject> describe)
+    {
+        model.Require(call.Context.GetRouteValue("name") as string);
+        return describe(model);
+    }
+
+    private static JsonObject ForOpenAI(ServedModel model) => new()
+    {
+        ["id"] = model.Name,
+        ["object"] = "model",
+        ["created"] = model.Since.ToUnixTimeSeconds(),
+        ["owned_by"] = "kimicpu",
+    };
+
+    private static JsonObject ForAnthropic(ServedModel model) => new()
+    {
+        ["type"] = "model",
+        ["id"] = model.Name,
+        ["display_name"] = model.Name,
+        ["created_at"] = model.Since.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture),
+        ["lifecycle"] = "active",
+    };
+}

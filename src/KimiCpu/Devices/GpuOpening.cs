@@ -1,0 +1,55 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Memory;
+using Microsoft.Extensions.Logging;
+
+namespace KimiCpu.Devices;
+
+/// <summary>Opens the GPU that a model is to use, where there is one.</summary>
+internal static class GpuOpening
+{
+    /// <summary>Tokens of a pass that may decode beside a prompt's chunk; calls beyond wait for a place.</summary>
+    private const int DecodeRows = 64;
+
+    /// <summary>Tokens that the weights leave room for where nobody asks for more.</summary>
+    private const int Context = 32768;
+
+    /// <param name="weights">Of the model.</param>
+    /// <param name="options">What the user asks for.</param>
+    /// <param name="context">Most tokens of a call.</param>
+    /// <param name="prefillChunk">Most prompt tokens of a step.</param>
+    /// <param name="logger">Told why the CPU takes the GPU's place.</param>
+    /// <returns>Null for the CPU.</returns>
+    /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
+    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, ILogger logger)
+    {
+        if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
+        {
+            return null;
+        }
+
+        try
+        {
+            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes);
+            return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
+            {
+                Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
+                Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
+            });
+        }
+        catch (DeviceException e) when (options.Device.IsAuto)
+        {
+            KimiLog.Warned(logger, $"The model runs on the CPU. {e.Message}");
+            return null;
+        }
+        catch (DeviceException e)
+        {
+            throw new KimiException(e.Message, e);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Threading;
+using KimiCpu.Cuda;
+using KimiCpu.Generation;
+using KimiCpu.Model;
+using KimiCpu.Sessions;
+using KimiCpu.Weights;
+using Microsoft.Extensions.Logging;
+
+namespace KimiCpu.Devices;
+
+/// <summary>
+/// A model's weights and what computes with them: the CPU and, where one is wanted and can be used, a GPU for the hot path.
+/// Owns all of it. When the GPU fails this decides who goes on. After the opening all but what is said to be safe belongs
+/// to the engine's thread.
+/// </summary>
+internal sealed class ModelDevices : IDeviceRecovery, IDisposable
+{
+    private readonly Checkpoint _checkpoint;
+    private readonly ModelMemory _memory;
+    private readonly KimiModelOptions _options;
+    private readonly int _context;
+    private readonly ILogger _logger;
+    private readonly LoadedWeights _weights;
+    private readonly ExpertUses? _uses;
+    private readonly CpuBackend _cpu;
+    private readonly string _tuned = "";
+    private CudaBackend? _gpu;
+    private string _lost = "";
+    private long _passesAtFailure = -1;
+    private volatile string _placement = "";
+    private volatile string? _failure;
+
+    /// <param name="checkpoint">Stays open, and the caller's.</param>
+    /// <param name="memory">Planned for it.</param>
+    /// <param name="context">Most tokens of a call.</param>
+    /// <param name="options">What the user asks for; checked.</param>
+    /// <param name="logger">Told what the user should know.</param>
+    /// <exception cref="KimiException">The GPU that was asked for cannot be used.</exception>
+    public ModelDevices(Checkpoint checkpoint, ModelMemory memory, int context, KimiModelOptions options, ILogger logger)
+    {
+        _checkpoint = checkpoint;
+        _memory = memory;
+        _options = options;
+        _context = context;
+        _logger = logger;
+        _weights = new LoadedWeights(checkpoint, memory.Experts, Progress("weights"), guard: options.RuntimeCodeGeneration);
+        ModelWeights weights = _weights.Model;
+        try
+        {
+            // Telling models apart takes a look at their files, so only where it is needed.
+            _uses = _weights.ExpertFiles is null ? null : new ExpertUses(weights.Shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, logger);
+            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, logger);
+            _cpu = new CpuBackend(weights, new CpuBackendOptions
+            {
+                Precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast,
+                Threads = options.Threads,
+                Int8HotPath = options.Int8HotPath && !options.Exact,
+                CopyProgress = Progress("copies"),
+                HotPathElsewhere = _gpu is not null,
+                AllowGeneratedCode = options.RuntimeCodeGeneration,
+                ExpertFiles = _weights.ExpertFiles,
+                Store = _uses is null ? null : new TieredStoreOptions
+                {
+                    Policy = _uses.Policy,
+                    Bytes = memory.Experts.SlotBytes ?? 0,
+                    Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                    CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
+                },
+            });
+            _weights.ThrowIfFaulted();
+            _weights.GiveBack(_cpu.Replaced);
+            if (_cpu.Store is TieredExpertStore store)
+            {
+                _uses!.Warm(store);
+            }
+
+            PreloadExperts();
+            Choices = new ExpertChoices(weights);
+            Runner = MakeRunner(earlier: null);
+            _tuned = options.TuneThreads ? $" ({TuneThreads()})" : "";
+            Runner.Forward.Routed = Choices.Note;
+            _placement = Describe();
+        }
+        catch
+        {
+            Release();
+            throw;
+        }
+    }
+
+    public ModelShape Shape => _weights.Model.Shape;
+
+    /// <summary>What computes now. As it was made, for the engine that begins with it.</summary>
+    public ModelRunner Runner { get; private set; }
+
+    /// <summary>Counts what the routers choose, wherever they run. Safe for all threads.</summary>
+    public ExpertChoices Choices { get; }
+
+    public WorkerPool Pool => _cpu.Pool;
+
+    public IMemoryMeter MemoryMeter => _cpu.Memory;
+
+    /// <summary>Tokens of running answers that fit into a step beside a prompt's.</summary>
+    public int DecodeRows => Runner.Forward.MaxRows - _memory.PrefillChunk;
+
+    /// <summary>Whether experts come from drives: a step of few prompt tokens takes nearly as long as one of many then.</summary>
+    public bool ReadsDrives => _cpu.Store is TieredExpertStore;
+
+    /// <summary>What runs where now, for a user. Safe for all threads.</summary>
+    public string Placement => _placement;
+
+    /// <summary>Where the hot path runs now. Safe for all threads.</summary>
+    public KimiDevice Device => Volatile.Read(ref _gpu) is { } gpu ? KimiDevice.Cuda(gpu.Ordinal) : KimiDevice.Cpu;
+
+    /// <summary>Why nothing can compute any more; null while something can. Safe for all threads.</summary>
+    public string? Failure => _failure;
+
+    public DeviceOutcome Recover(DeviceException failure)
+    {
+        if (_gpu is not { } gpu || _failure is not null)
+        {
+            return new DeviceOutcome(new KimiException(_failure ?? failure.Message, failure), IsEnd: _failure is not null);
+        }
+
+        bool again = Runner.Forward.Passes == _passesAtFailure;
+        _passesAtFailure = Runner.Forward.Passes;
+        bool lost = !gpu.Settle();
+        if (!lost && !(again && _options.Device.IsAuto))
+        {
+            KimiLog.DeviceFailed(_logger, gpu.Name, failure.Message);
+            return new DeviceOutcome(new KimiException($"{gpu.Name} failed: {failure.Message} It still answers, so the next call runs on it again.", failure));
+        }
+
+        string what = $"{gpu.Name} {(lost ? "was lost" : "failed twice in a row")}: {failure.Message}";
+        if (_options.Device.IsAuto)
+        {
+            return MoveToCpu(gpu, what, failure);
+        }
+
+        KimiLog.DeviceLost(_logger, gpu.Name, failure.Message);
+        return End($"{what} KimiModelOptions.Device asks for {_options.Device} alone, so every call fails from here on: open the model again, with KimiDevice.Auto or KimiDevice.Cpu, or in a new process.", failure);
+    }
+
+    public void Dispose()
+    {
+        _uses?.Save();
+        Release();
+    }
+
+    /// <summary>Says what was opened and how.</summary>
+    public void LogOpened()
+    {
+        if (_cpu.CopiedBytes > 0)
+        {
+            KimiLog.Copied(_logger, _cpu.ReplacedBytes, _cpu.CopiedBytes, _cpu.CopyTime.TotalSeconds);
+        }
+
+        KimiLog.Placed(_logger, Placement);
+        KimiLog.Planned(_logger, _memory.Experts.Reason);
+    }
+
+    /// <summary>What the GPU held is gone: its weights are read where the CPU would have read them from the first, and its cache begins anew.</summary>
+    private DeviceOutcome MoveToCpu(CudaBackend gpu, string what, DeviceException failure)
+    {
+        try
+        {
+            gpu.Dispose();
+            Volatile.Write(ref _gpu, null);
+            _lost = $" {gpu.Name} was lost.";
+            _cpu.TakeOverHotPath();
+            _weights.ThrowIfFaulted();
+            _weights.GiveBack(_cpu.Replaced);
+            ModelRunner before = Runner;
+            Runner = MakeRunner(before.Arithmetic);
+            Runner.Forward.Routed = before.Forward.Routed;
+            _placement = Describe();
+        }
+        catch (Exception e)
+        {
+            KimiLog.DeviceLost(_logger, gpu.Name, $"{failure.Message} The CPU cannot take its place: {e.Message}");
+            return End($"{what} The CPU cannot take its place: {e.Message} Open the model again.", e);
+        }
+
+        KimiLog.MovedToCpu(_logger, gpu.Name, failure.Message);
+        KimiLog.Placed(_logger, _placement);
+        return new DeviceOutcome(new KimiException($"{what} The model runs on the CPU from here on: make the call again.", failure), Runner);
+    }
+
+    private DeviceOutcome End(string message, Exception cause)
+    {
+        _failure = message;
+        return new DeviceOutcome(new KimiException(message, cause), IsEnd: true);
+    }
+
+    /// <param name="earlier">Arithmetic of the runner before.</param>
+    private ModelRunner MakeRunner(string? earlier)
+    {
+        IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
+        var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _memory.CacheBytes, _context, _options.PrefixCaching);
+        var forward = new ForwardPass(_weights.Model, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
+        string arithmetic = _options.Exact ? "exact arithmetic"
+            : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}"
+            : _options.Int8HotPath ? "fast arithmetic and 8-bit copies"
+            : "fast arithmetic";
+        return new ModelRunner(forward, cache, arithmetic, earlier);
+    }
+
+    /// <summary>These are the first steps of all. As at every step of the opening, the CPU takes over where the GPU fails and it may.</summary>
+    private string TuneThreads()
+    {
+        var subject = new ThreadTuning.Subject(_checkpoint, Shape, _options, _cpu);
+        try
+        {
+            return ThreadTuning.Apply(subject, Runner);
+        }
+        catch (DeviceException e) when (_gpu is not null)
+        {
+            _gpu.Settle();
+            DeviceOutcome? outcome = _options.Device.IsAuto ? MoveToCpu(_gpu, $"{_gpu.Name} failed: {e.Message}", e) : null;
+            return outcome is { Next: { } next } ? ThreadTuning.Apply(subject, next) : throw outcome?.Error ?? new KimiException(e.Message, e);
+        }
+    }
+
+    private void PreloadExperts()
+    {
+        Action<int, int> report = Progress("experts");
+        if (!_options.PreloadExperts)
+        {
+            return;
+        }
+
+        if (_cpu.Store is TieredExpertStore store)
+        {
+            store.Fill(report);
+        }
+        else if (_checkpoint.Files.AreOnDrive && !MappedExperts.Load(_checkpoint, report))
+        {
+            KimiLog.Warned(_logger, "The experts are in memory, but the system does not lock them there, so it may take them back for other uses; on Linux `ulimit -l unlimited` allows it.");
+        }
+    }
+
+    private void Release()
+    {
+        _cpu?.Dispose();
+        _gpu?.Dispose();
+        _weights.Dispose();
+    }
+
+    private Action<int, int> Progress(string phase) => (done, total) => _options.Progress?.Report(new LoadProgress(phase, done, total));
+
+    private string Describe()
+    {
+        string arithmetic = _options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, BF16 cache";
+        string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
+        string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
+        KvCache cache = Runner.Cache;
+        return $"{gpu}CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{_tuned},{copies} {arithmetic} of at most {(long)cache.PageCapacity * cache.BytesPerToken * KvPage.Tokens >> 20} MiB; {PlaceOfWeights()}.{_lost}";
+    }
+
+    private string PlaceOfWeights()
+    {
+        if (_cpu.Store is not TieredExpertStore store)
+        {
+            return "weights mapped from the checkpoint";
+        }
+
+        long all = _weights.Model.Layers.Sum(l => (long)l.Experts.Length);
+        string drives = _weights.DriveCount == 1 ? "the drive" : $"{_weights.DriveCount} drives";
+        return FormattableString.Invariant($"{store.Slots:N0} of {all:N0} experts in {store.Slots * store.SlotBytes / 1e9:F1} GB of memory, the others read from {drives}{(_weights.IsDirect ? "" : " through the page cache, since the file system refuses direct reads")}");
+    }
+}

@@ -1,0 +1,185 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Generation;
+using KimiCpu.Tests.Cuda.Simulation;
+
+namespace KimiCpu.Tests.Devices;
+
+/// <summary>Sessions whose cache was lost with a GPU: they know their tokens, and never go on from what is not there.</summary>
+[TestFixture]
+internal sealed class LostGpuSessionTests
+{
+    private static readonly int[] s_text = [.. Enumerable.Range(0, 80).Select(i => i * 13 % 500)];
+    private static readonly int[] s_longer = [.. s_text, 1, 2, 3];
+    private static readonly GenerationOptions s_options = new() { Temperature = 0, MaxTokens = 3, LogProbabilities = true, IgnoreEndOfText = true };
+
+    private string _folder = "";
+    private SimulatedDriver _driver = null!;
+    private GenerationResult _expected = null!;
+    private int _keptTokens;
+
+    [OneTimeSetUp]
+    public void RunOnCpu()
+    {
+        using KimiModel cpu = KimiModel.OpenEmbedded();
+        using KimiSession session = cpu.CreateSession();
+        _expected = cpu.Generate(s_longer, s_options);
+        session.Generate(s_text, s_options);
+        _keptTokens = session.TokenCount;
+    }
+
+    [SetUp]
+    public void StartDriver()
+    {
+        _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        _driver = new SimulatedDriver();
+    }
+
+    [TearDown]
+    public void StopDriver()
+    {
+        string? fault = _driver.Fault;
+        _driver.Dispose();
+        Directory.Delete(_folder, recursive: true);
+        Assert.That(fault, Is.Null);
+    }
+
+    [Test]
+    public void A_session_computes_its_tokens_again_with_its_next_call([Values] bool prefixCaching)
+    {
+        using KimiModel model = Open(prefixCaching);
+        using (KimiSession session = model.CreateSession())
+        {
+            session.Generate(s_text, s_options);
+            LoseGpu(model);
+            Assert.That(session.TokenCount, Is.EqualTo(_keptTokens));
+            using KimiSession branch = session.Branch();
+            GenerationResult result = session.Generate(s_longer, s_options);
+            Same(result);
+            Assert.That(result.Usage.CachedTokens, Is.Zero);
+            result = session.Generate(s_longer, s_options);
+            Same(result);
+            Assert.That(result.Usage.CachedTokens, Is.EqualTo(s_longer.Length - 1), "now they are there");
+            Assert.That(branch.TokenCount, Is.EqualTo(_keptTokens));
+            Same(branch.Generate(s_longer, s_options));
+        }
+
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 5));
+    }
+
+    [Test]
+    public void A_session_that_is_saved_after_the_loss_is_computed_first()
+    {
+        string path = Path.Combine(_folder, "after");
+        using (KimiModel model = Open())
+        using (KimiSession session = model.CreateSession())
+        {
+            session.Generate(s_text, s_options);
+            session.ApplicationData = new byte[] { 1, 2 };
+            LoseGpu(model);
+            session.Save(path);
+            Assert.That(session.TokenCount, Is.EqualTo(_keptTokens));
+            GenerationResult result = session.Generate(s_longer, s_options);
+            Assert.That(result.Usage.CachedTokens, Is.EqualTo(s_text.Length), "saving has brought them back");
+            Same(result);
+        }
+
+        // The file is one of a model on the CPU.
+        using KimiModel cpu = KimiModel.OpenEmbedded();
+        using KimiSession loaded = cpu.LoadSession(path);
+        Assert.That((loaded.TokenCount, loaded.ApplicationData.Length), Is.EqualTo((_keptTokens, 2)));
+        GenerationResult next = loaded.Generate(s_longer, s_options);
+        Assert.That(next.Usage.CachedTokens, Is.EqualTo(s_text.Length));
+        Same(next);
+    }
+
+    [Test]
+    public void A_file_of_before_the_loss_is_loaded_after_it_and_computed_again()
+    {
+        string path = Path.Combine(_folder, "before");
+        using (KimiModel model = Open())
+        {
+            using (KimiSession session = model.CreateSession())
+            {
+                session.Generate(s_text, s_options);
+                session.ApplicationData = new byte[] { 1, 2 };
+                session.Save(path);
+            }
+
+            LoseGpu(model);
+            using KimiSession loaded = model.LoadSession(path);
+            Assert.That((loaded.TokenCount, loaded.ApplicationData.Length), Is.EqualTo((_keptTokens, 2)));
+            loaded.Save(path + "2");
+            Same(loaded.Generate(s_longer, s_options));
+        }
+
+        using KimiModel cpu = KimiModel.OpenEmbedded();
+        Assert.That(() => cpu.LoadSession(path), Throws.TypeOf<SessionFileException>().With.Message.Contains("a GPU's arithmetic").And.Message.Contains("KimiModelOptions.Device"));
+        using KimiSession second = cpu.LoadSession(path + "2");
+        Assert.That(second.TokenCount, Is.EqualTo(_keptTokens));
+    }
+
+    [Test]
+    public void A_GPU_that_is_lost_while_a_session_is_saved_leaves_the_file_as_it_was()
+    {
+        string path = Path.Combine(_folder, "session");
+        using KimiModel model = Open();
+        using KimiSession session = model.CreateSession();
+        session.Generate(s_text, s_options);
+        session.Save(path);
+        byte[] before = File.ReadAllBytes(path);
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorIllegalAddress, "cuMemcpyDtoHAsync");
+        Assert.That(() => session.Save(path), Throws.TypeOf<KimiException>().With.Message.Contains("cuMemcpyDtoHAsync").And.Message.Contains("runs on the CPU from here on"));
+        Assert.That(File.ReadAllBytes(path), Is.EqualTo(before));
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
+        Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cpu));
+        session.Save(path);
+        Same(session.Generate(s_longer, s_options));
+    }
+
+    [Test]
+    public void A_GPU_that_is_lost_while_a_session_is_loaded_leaves_nothing_behind()
+    {
+        string path = Path.Combine(_folder, "session");
+        using KimiModel model = Open();
+        using (KimiSession session = model.CreateSession())
+        {
+            session.Generate(s_text, s_options);
+            session.Save(path);
+        }
+
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorIllegalAddress, "cuMemcpyHtoDAsync");
+        Assert.That(() => model.LoadSession(path), Throws.TypeOf<KimiException>().With.Message.Contains("cuMemcpyHtoDAsync"));
+        using KimiSession loaded = model.LoadSession(path);
+        Same(loaded.Generate(s_longer, s_options));
+    }
+
+    /// <summary>Where texts part within a page the cache copies it, before the call's first step.</summary>
+    [Test]
+    public void A_GPU_that_is_lost_between_steps_fails_the_call_that_was_to_begin()
+    {
+        using KimiModel model = Open();
+        model.Generate(s_text, s_options);
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorIllegalAddress, "cuMemcpyDtoDAsync");
+        Assert.That(() => model.Generate(s_longer, s_options), Throws.TypeOf<KimiException>().With.Message.Contains("cuMemcpyDtoDAsync").And.Message.Contains("runs on the CPU from here on"));
+        Same(model.Generate(s_longer, s_options));
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 5));
+    }
+
+    private void Same(GenerationResult found)
+    {
+        Assert.That(found.Tokens, Is.EqualTo(_expected.Tokens));
+        Assert.That(found.LogProbabilities.Select(l => l.LogProbability), Is.EqualTo(_expected.LogProbabilities.Select(l => l.LogProbability)), "to the bit");
+    }
+
+    private void LoseGpu(KimiModel model)
+    {
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorIllegalAddress, "cuGraphLaunch");
+        Assert.That(() => model.Generate(new[] { 1, 2 }, s_options), Throws.TypeOf<KimiException>());
+        Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cpu));
+    }
+
+    private KimiModel Open(bool prefixCaching = true) => KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = _driver.Table, PrefixCaching = prefixCaching, PrefillChunk = 16 });
+}
