@@ -12,7 +12,7 @@ namespace KimiCpu.Cuda.HotPath;
 /// <summary>
 /// The hot path on one GPU, sibling of the CPU's. The embedding stays in main memory. Passes of a few rows replay recorded
 /// segments, two a layer; nothing but their launches and a look at a flag happens per layer. A row's results do not depend
-/// on what else is in its batch.
+/// on what else is in its batch, but for whether the batch is large enough for the tensor cores, which add in another order.
 /// </summary>
 internal sealed unsafe class CudaHotPath : IHotPath
 {
@@ -81,7 +81,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
                 uploader.Finish();
             }
 
-            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream);
+            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows);
         }
         catch
         {
@@ -359,6 +359,9 @@ internal sealed record CudaHotPathOptions
 {
     /// <summary>Whether passes of a few rows replay recorded launches.</summary>
     public bool UseGraphs { get; init; } = true;
+
+    /// <summary>Fewest rows of a pass that runs on the tensor cores.</summary>
+    public int TensorRows { get; init; } = LinearProgram.DefaultTensorRows;
 
     /// <summary>How long the GPU may take for what is waited for, before it counts as lost.</summary>
     public TimeSpan Patience { get; init; } = CudaContext.DefaultPatience;

@@ -12,9 +12,11 @@ namespace KimiCpu.Cuda.HotPath;
 /// Puts the kernels of a layer's blocks into the stream, in the model's order. Addresses depend on the layer only and grids on the
 /// number of rows and splits, so that what it puts can be recorded.
 /// </summary>
-internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream)
+internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows)
 {
     private const float Log2E = 1.4426950408889634f;
+
+    private readonly LinearProgram _linear = new(kernels, memory, stream, tensorRows);
 
     /// <summary>The previous MoE layer's end, attention, and the dense MLP or the router.</summary>
     public void Attend(int layer, int rows, int splits)
@@ -39,9 +41,19 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Nope = (uint)shape.NopeHeadSize,
             Epsilon = shape.LowRankNormEpsilon,
         });
-        for (int first = 0; first < rows; first += Workspace.AttendRows)
+        bool many = _linear.UsesTensorCores(rows) && KernelSet.SuitsAttendRows(shape) && KernelSet.SuitsGemm(w.KeyValueB);
+        int atOnce = many ? Workspace.PromptAttendRows : Workspace.AttendRows;
+        for (int first = 0; first < rows; first += atOnce)
         {
-            AttendRows(w, cache, first, Math.Min(Workspace.AttendRows, rows - first), splits);
+            int count = Math.Min(atOnce, rows - first);
+            if (many)
+            {
+                AttendPromptRows(w, cache, first, count);
+            }
+            else
+            {
+                AttendRows(w, cache, first, count, splits);
+            }
         }
 
         Linear(w.Output, memory.Values, memory.Residual, rows, accumulate: true);
@@ -108,16 +120,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     {
         DeviceWeight query = w.QueryA ?? w.QueryB;
         ulong queryOutput = w.QueryA is null ? memory.Query : memory.QueryLatent;
-        if (query.Format == w.KeyValueA.Format)
-        {
-            Linear(query, memory.Residual, queryOutput, rows, norm: w.InputNorm, second: w.KeyValueA, secondOutput: memory.Latent);
-        }
-        else
-        {
-            Linear(query, memory.Residual, queryOutput, rows, norm: w.InputNorm);
-            Linear(w.KeyValueA, memory.Residual, memory.Latent, rows, norm: w.InputNorm);
-        }
-
+        Linear(query, memory.Residual, queryOutput, rows, norm: w.InputNorm, second: w.KeyValueA, secondOutput: memory.Latent);
         if (w.QueryA is not null)
         {
             Linear(w.QueryB, memory.QueryLatent, memory.Query, rows, norm: w.QueryANorm, epsilon: shape.LowRankNormEpsilon);
@@ -126,20 +129,8 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
 
     private void AttendRows(DeviceLayer w, in CacheArguments cache, int first, int rows, int splits)
     {
-        ulong offset = (ulong)first * sizeof(float);
-        CacheArguments ofRows = cache;
-        ofRows.Lengths += (ulong)first * sizeof(uint);
-        ofRows.Tables += (ulong)first * sizeof(uint);
-        kernels.Absorb(stream, w.KeyValueB.Format, shape.HeadCount, rows, new AbsorbArguments
-        {
-            Expansion = w.KeyValueB.Matrix,
-            Query = memory.Query + (offset * (ulong)(shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize))),
-            Absorbed = memory.Absorbed,
-            Nope = (uint)shape.NopeHeadSize,
-            Rope = (uint)shape.RopeHeadSize,
-            Value = (uint)shape.ValueHeadSize,
-            Scale = shape.SoftmaxScale * Log2E,
-        });
+        CacheArguments ofRows = OfRows(cache, first);
+        kernels.Absorb(stream, w.KeyValueB.Format, shape.HeadCount, AbsorbOf(w, first, rows));
         kernels.Attend(stream, splits, rows, new AttendArguments
         {
             Cache = ofRows,
@@ -154,52 +145,79 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Partial = memory.Partial,
             LogSums = memory.LogSums,
             Lengths = ofRows.Lengths,
-            Values = memory.Values + (offset * (ulong)(shape.HeadCount * shape.ValueHeadSize)),
+            Values = ValuesOf(first),
             Nope = (uint)shape.NopeHeadSize,
             Value = (uint)shape.ValueHeadSize,
         });
     }
 
-    /// <summary>Of the normalized residual.</summary>
-    private void Mlp(DeviceMlp mlp, DeviceVector norm, ulong output, int rows, bool accumulate)
+    /// <summary>The same on the tensor cores: no splits, so nothing to merge, and the values of each head are a product of their own.</summary>
+    private void AttendPromptRows(DeviceLayer w, in CacheArguments cache, int first, int rows)
     {
-        if (mlp.Gate.Format == mlp.Up.Format)
+        kernels.AbsorbRows(stream, w.KeyValueB.Format, shape.HeadCount, AbsorbOf(w, first, rows));
+        kernels.AttendRows(stream, rows, new AttendRowsArguments
         {
-            Linear(mlp.Gate, memory.Residual, memory.Gate, rows, norm: norm, second: mlp.Up, secondOutput: memory.Up);
-        }
-        else
+            Cache = OfRows(cache, first),
+            Absorbed = memory.Absorbed,
+            Attended = memory.Partial,
+            Heads = (uint)shape.HeadCount,
+            ForBytes = KernelSet.ForBytes(w.KeyValueB.Format),
+        });
+        kernels.Gemm(stream, w.KeyValueB.Format, new GemmArguments
         {
-            Linear(mlp.Gate, memory.Residual, memory.Gate, rows, norm: norm);
-            Linear(mlp.Up, memory.Residual, memory.Up, rows, norm: norm);
-        }
-
-        kernels.Linear(stream, mlp.Down.Format, new LinearArguments
-        {
-            First = mlp.Down.Matrix,
-            FirstOutput = output,
-            Input = memory.Gate,
-            Aside = memory.Up,
+            First = w.KeyValueB.Matrix,
+            FirstOutput = ValuesOf(first),
+            Input = memory.Partial,
             Batch = (uint)rows,
-            Mode = LinearInput.Gated,
-            Accumulate = accumulate ? 1u : 0,
+            Stride = (uint)(shape.HeadCount * shape.KeyValueLoraRank),
+            Heads = (uint)shape.HeadCount,
+            HeadRows = (uint)shape.ValueHeadSize,
+            HeadBegin = (uint)shape.NopeHeadSize,
+            HeadStep = (uint)(shape.NopeHeadSize + shape.ValueHeadSize),
         });
     }
 
+    private AbsorbArguments AbsorbOf(DeviceLayer w, int first, int rows) => new()
+    {
+        Expansion = w.KeyValueB.Matrix,
+        Query = memory.Query + ((ulong)first * sizeof(float) * (ulong)(shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize))),
+        Absorbed = memory.Absorbed,
+        Nope = (uint)shape.NopeHeadSize,
+        Rope = (uint)shape.RopeHeadSize,
+        Value = (uint)shape.ValueHeadSize,
+        Batch = (uint)rows,
+        Scale = shape.SoftmaxScale * Log2E,
+    };
+
+    private ulong ValuesOf(int row) => memory.Values + ((ulong)row * sizeof(float) * (ulong)(shape.HeadCount * shape.ValueHeadSize));
+
+    private static CacheArguments OfRows(CacheArguments cache, int first)
+    {
+        cache.Lengths += (ulong)first * sizeof(uint);
+        cache.Tables += (ulong)first * sizeof(uint);
+        return cache;
+    }
+
+    /// <summary>Of the normalized residual.</summary>
+    private void Mlp(DeviceMlp mlp, DeviceVector norm, ulong output, int rows, bool accumulate)
+    {
+        Linear(mlp.Gate, memory.Residual, memory.Gate, rows, norm: norm, second: mlp.Up, secondOutput: memory.Up);
+        _linear.Put(new LinearLayer(mlp.Down, memory.Gate, output) { Mode = LinearInput.Gated, Aside = memory.Up, Accumulate = accumulate }, rows);
+    }
+
     private void Linear(DeviceWeight weight, ulong input, ulong output, int rows, DeviceVector? norm = null, float? epsilon = null, DeviceWeight? second = null, ulong secondOutput = 0, bool accumulate = false, ulong rowMap = 0) =>
-        kernels.Linear(stream, weight.Format, new LinearArguments
-        {
-            First = weight.Matrix,
-            Second = second is null ? default : second.Matrix,
-            FirstOutput = output,
-            SecondOutput = secondOutput,
-            Input = input,
-            Aside = norm?.Pointer ?? 0,
-            RowMap = rowMap,
-            Batch = (uint)rows,
-            Mode = norm is null ? LinearInput.Plain : LinearInput.Normalized,
-            Accumulate = accumulate ? 1u : 0,
-            Epsilon = epsilon ?? shape.NormEpsilon,
-        });
+        _linear.Put(
+            new LinearLayer(weight, input, output)
+            {
+                Mode = norm is null ? LinearInput.Plain : LinearInput.Normalized,
+                Aside = norm?.Pointer ?? 0,
+                Epsilon = epsilon ?? shape.NormEpsilon,
+                Second = second,
+                SecondOutput = secondOutput,
+                Accumulate = accumulate,
+                RowMap = rowMap,
+            },
+            rows);
 
     private CacheArguments Cache(int layer) => new()
     {

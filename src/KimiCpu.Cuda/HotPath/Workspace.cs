@@ -13,6 +13,9 @@ internal sealed class Workspace
     /// <summary>Rows that attention takes at once; their partial sums are what is large.</summary>
     public const int AttendRows = 8;
 
+    /// <summary>Rows that attention of prompts takes at once: what it attended then fits where partial sums go otherwise.</summary>
+    public const int PromptAttendRows = AttendRows * KernelSet.MaxSplits;
+
     /// <summary>Rows that the head takes at once.</summary>
     public const int LogitRows = 8;
 
@@ -35,7 +38,10 @@ internal sealed class Workspace
         Floats(rows * mlpWidth, p => Up = p);
         Floats(rows * shape.HiddenSize, p => Shared = p);
         Floats(rows * shape.ExpertCount, p => RouterLogits = p);
-        Place(sizeof(ushort) * (long)AttendRows * shape.HeadCount * shape.CacheWidth, p => Absorbed = p);
+        int widest = Math.Max(Math.Max(shape.HiddenSize, shape.QueryLoraRank), Math.Max(mlpWidth, shape.HeadCount * shape.ValueHeadSize));
+        Place(2L * sizeof(ushort) * rows * KernelSet.PartStride(widest), p => Parts = p);
+        long attendRows = KernelSet.SuitsAttendRows(shape) ? Math.Clamp(rows, AttendRows, PromptAttendRows) : AttendRows;
+        Place(sizeof(ushort) * attendRows * shape.HeadCount * shape.CacheWidth, p => Absorbed = p);
         Floats((long)AttendRows * shape.HeadCount * KernelSet.MaxSplits * shape.KeyValueLoraRank, p => Partial = p);
         Floats((long)AttendRows * shape.HeadCount * KernelSet.MaxSplits, p => LogSums = p);
         Floats((long)LogitRows * shape.VocabularySize, p => Logits = p);
@@ -72,10 +78,13 @@ internal sealed class Workspace
     /// <summary>(rows, experts).</summary>
     public ulong RouterLogits { get; private set; }
 
-    /// <summary>(<see cref="AttendRows"/>, heads, kv_lora + rope) BF16.</summary>
+    /// <summary>(rows, 2, widest input): what <see cref="KernelSet.Gemm"/> multiplies, BF16.</summary>
+    public ulong Parts { get; private set; }
+
+    /// <summary>(<see cref="AttendRows"/> or <see cref="PromptAttendRows"/>, heads, kv_lora + rope) BF16.</summary>
     public ulong Absorbed { get; private set; }
 
-    /// <summary>(<see cref="AttendRows"/>, heads, splits, kv_lora).</summary>
+    /// <summary>(<see cref="AttendRows"/>, heads, splits, kv_lora); or (<see cref="PromptAttendRows"/>, 2, heads, kv_lora) BF16.</summary>
     public ulong Partial { get; private set; }
 
     /// <summary>(<see cref="AttendRows"/>, heads, splits).</summary>

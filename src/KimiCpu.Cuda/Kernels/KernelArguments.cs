@@ -23,6 +23,40 @@ internal struct LinearArguments
     public float Epsilon;
 }
 
+/// <summary>SplitArguments of Kernels/split.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct SplitArguments
+{
+    public ulong Input;
+    public ulong Aside;
+    public ulong Parts;
+    public uint Columns;
+    public uint Stride;
+    public LinearInput Mode;
+    public uint ForBytes;
+    public float Epsilon;
+    private readonly uint _padding;
+}
+
+/// <summary>GemmArguments of Kernels/gemm.cu, where every field is explained.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct GemmArguments
+{
+    public DeviceMatrix First;
+    public DeviceMatrix Second;
+    public ulong FirstOutput;
+    public ulong SecondOutput;
+    public ulong Input;
+    public uint Batch;
+    public uint Stride;
+    public uint Accumulate;
+    public uint Heads;
+    public uint HeadRows;
+    public uint HeadBegin;
+    public uint HeadStep;
+    private readonly uint _padding;
+}
+
 /// <summary>What a linear layer makes of its input before multiplying.</summary>
 internal enum LinearInput : uint
 {
@@ -74,7 +108,9 @@ internal struct AbsorbArguments
     public uint Nope;
     public uint Rope;
     public uint Value;
+    public uint Batch;
     public float Scale;
+    private readonly uint _padding;
 }
 
 /// <summary>AttendArguments of Kernels/cache.h.</summary>
@@ -87,6 +123,17 @@ internal struct AttendArguments
     public ulong LogSums;
     public uint Heads;
     private readonly uint _padding;
+}
+
+/// <summary>AttendRowsArguments of Kernels/mla_rows.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct AttendRowsArguments
+{
+    public CacheArguments Cache;
+    public ulong Absorbed;
+    public ulong Attended;
+    public uint Heads;
+    public uint ForBytes;
 }
 
 /// <summary>ExpandArguments of Kernels/attention.cu.</summary>

@@ -27,21 +27,33 @@ internal sealed class KernelSet : IDisposable
     /// <summary>A block's shared memory on compute capabilities 8.6 and 8.9.</summary>
     private const int MaxSharedBytes = 99 * 1024;
 
+    /// <summary>mla_rows::shared_bytes of Kernels/mla_rows.cu.</summary>
+    private const int TensorAttentionRowsBytes = 96128;
+
     private const int RowsOfBlock = 8;
+    private const int AbsorbedRows = 8;
     private const int TensorLatent = 512;
     private const int TensorRope = 64;
     private const int TensorHeads = 16;
+    private const int TensorHeadsOfRow = 32;
+    private const int GemmRows = 64;
+    private const int GemmOutputs = 128;
+    private const int GemmColumns = 32;
 
     /// <summary>Rows of a batch that one block multiplies; the code for few rows spends nothing on absent ones.</summary>
     private static readonly int[] s_batchRows = [1, 4, 8];
 
     private readonly CudaModule _module;
     private readonly CudaKernel[,] _linear;
+    private readonly CudaKernel?[] _gemm;
     private readonly CudaKernel[] _absorb;
+    private readonly CudaKernel[] _absorbRows;
     private readonly CudaKernel[] _expand;
     private readonly CudaKernel _ropeStore;
     private readonly CudaKernel _attendAny;
     private readonly CudaKernel _attendTensor;
+    private readonly CudaKernel _attendTensorRows;
+    private readonly CudaKernel _split;
     private readonly CudaKernel _route;
     private readonly CudaKernel _finish;
 
@@ -52,7 +64,9 @@ internal sealed class KernelSet : IDisposable
         {
             string[] formats = ["f32", "bf16", "fp8", "int8"];
             _linear = new CudaKernel[formats.Length, s_batchRows.Length];
+            _gemm = new CudaKernel?[formats.Length];
             _absorb = new CudaKernel[formats.Length];
+            _absorbRows = new CudaKernel[formats.Length];
             _expand = new CudaKernel[formats.Length];
             for (int f = 0; f < formats.Length; f++)
             {
@@ -61,13 +75,21 @@ internal sealed class KernelSet : IDisposable
                     _linear[f, r] = _module.GetKernel($"linear_{formats[f]}_{s_batchRows[r]}", 256);
                 }
 
-                _absorb[f] = _module.GetKernel($"absorb_{formats[f]}", 256);
+                if ((DeviceFormat)f != DeviceFormat.Float32)
+                {
+                    _gemm[f] = _module.GetKernel($"gemm_{formats[f]}", 256, GemmBytes((DeviceFormat)f));
+                }
+
+                _absorb[f] = _module.GetKernel($"absorb_{formats[f]}_1", 256);
+                _absorbRows[f] = _module.GetKernel($"absorb_{formats[f]}_{AbsorbedRows}", 256);
                 _expand[f] = _module.GetKernel($"expand_{formats[f]}", 256, MaxSharedBytes);
             }
 
             _ropeStore = _module.GetKernel("rope_store", 256);
             _attendAny = _module.GetKernel("mla_any", 128, MaxSharedBytes - 1024);
             _attendTensor = _module.GetKernel("mla_512", 256, TensorAttentionBytes);
+            _attendTensorRows = _module.GetKernel("mla_rows_512", 256, TensorAttentionRowsBytes);
+            _split = _module.GetKernel("split_rows", 256);
             _route = _module.GetKernel("route", 256);
             _finish = _module.GetKernel("finish_layer", 256);
         }
@@ -98,11 +120,49 @@ internal sealed class KernelSet : IDisposable
         _linear[(int)format, choice].Launch(stream, Blocks(rows, RowsOfBlock), Blocks((int)arguments.Batch, s_batchRows[choice]), 1, arguments);
     }
 
+    /// <summary>Whether the tensor cores multiply by a weight: one in single precision they do not, and factors must be those of whole tiles.</summary>
+    public static bool SuitsGemm(DeviceWeight weight) => weight.Format switch
+    {
+        DeviceFormat.Float32 => false,
+        DeviceFormat.BFloat16 => true,
+        _ => weight.Matrix.ScaleColumns % GemmColumns == 0,
+    };
+
+    /// <summary>Values of one part of a row that has been split.</summary>
+    public static int PartStride(int columns) => Blocks(columns, GemmColumns) * GemmColumns;
+
+    /// <summary>The order of columns that <see cref="Gemm"/> wants of its input.</summary>
+    public static uint ForBytes(DeviceFormat format) => format == DeviceFormat.BFloat16 ? 0u : 1;
+
+    /// <summary>What a linear layer makes of its input, in two BF16 parts.</summary>
+    public void Split(CudaStream stream, int batch, in SplitArguments arguments) =>
+        _split.Launch(stream, batch, 1, 1, arguments);
+
+    /// <summary>y = x W on the tensor cores, of one or two weights of one format, x split before.</summary>
+    public void Gemm(CudaStream stream, DeviceFormat format, in GemmArguments arguments)
+    {
+        int tiles = Blocks((int)arguments.HeadRows, GemmOutputs) + Blocks((int)arguments.Second.Rows, GemmOutputs);
+        _gemm[(int)format]!.Launch(stream, Blocks((int)arguments.Batch, GemmRows), tiles, (int)arguments.Heads, arguments, GemmBytes(format));
+    }
+
     public void RopeStore(CudaStream stream, int batch, in RopeArguments arguments) =>
         _ropeStore.Launch(stream, batch, 1, 1, arguments);
 
-    public void Absorb(CudaStream stream, DeviceFormat format, int heads, int batch, in AbsorbArguments arguments) =>
-        _absorb[(int)format].Launch(stream, heads, batch, 1, arguments);
+    /// <summary>Each row reads the weight for itself, which keeps more of the GPU busy where rows are few.</summary>
+    public void Absorb(CudaStream stream, DeviceFormat format, int heads, in AbsorbArguments arguments) =>
+        _absorb[(int)format].Launch(stream, heads, (int)arguments.Batch, 1, arguments);
+
+    /// <summary>The same for many rows, which share what they read; the same bits.</summary>
+    public void AbsorbRows(CudaStream stream, DeviceFormat format, int heads, in AbsorbArguments arguments) =>
+        _absorbRows[(int)format].Launch(stream, heads, Blocks((int)arguments.Batch, AbsorbedRows), 1, arguments);
+
+    /// <summary>Whether <see cref="AttendRows"/> suits a model.</summary>
+    public static bool SuitsAttendRows(Compute.ModelShape shape) =>
+        shape.KeyValueLoraRank == TensorLatent && shape.RopeHeadSize == TensorRope && shape.HeadCount % TensorHeadsOfRow == 0;
+
+    /// <summary>Attention of many rows on the tensor cores, without splits.</summary>
+    public void AttendRows(CudaStream stream, int batch, in AttendRowsArguments arguments) =>
+        _attendTensorRows.Launch(stream, batch * ((int)arguments.Heads / TensorHeadsOfRow), 1, 1, arguments, TensorAttentionRowsBytes);
 
     /// <param name="stream">Where to.</param>
     /// <param name="splits">At least what the longest row of the batch has.</param>
@@ -144,6 +204,9 @@ internal sealed class KernelSet : IDisposable
     internal static int AttendAnyBytes(int latent, int rope) => ((5 * latent) + rope) * sizeof(float);
 
     internal static int ExpandBytes(int latent) => (latent + 15) / 16 * 16 * sizeof(float);
+
+    /// <summary>gemm::shared_bytes of Kernels/gemm.cu: three stages of two parts of the input and a tile of the weight.</summary>
+    private static int GemmBytes(DeviceFormat format) => format == DeviceFormat.BFloat16 ? 61440 : 49152;
 
     private static int Blocks(int items, int each) => (items + each - 1) / each;
 }

@@ -41,46 +41,62 @@ KERNEL(256, 2) rope_store(RopeArguments a) {
 }
 
 // The query of a head in the space of the cached latents, q W_UK, beside its rotated part; both times the scale, rounded to BF16.
+// Rows of the batch share a reading of the weight; their sums do not depend on each other.
 //   expansion (heads (nope + value), latent), a head's rows: nope, then value; query as above; absorbed (batch, heads, latent + rope)
-//   grid (heads, batch), 256 threads: 128 groups of four columns by two halves of the rows
+//   grid (heads, ceil(batch / Rows)), 256 threads: 128 groups of four columns by two halves of the weight's rows
 struct AbsorbArguments {
   Matrix expansion;
   const float* query;
   u16* absorbed;
-  u32 nope, rope, value;
+  u32 nope, rope, value, batch;
   float scale;
 };
-template <typename Format>
+template <typename Format, u32 Rows>
 DEVICE void absorb(const AbsorbArguments& a) {
-  SHARED(Floats4, upper, 128);
-  const u32 head = block_x(), row = block_y(), nope = a.nope, rope = a.rope, latent = a.expansion.columns, column_group = thread_id() & 127, half = thread_id() >> 7;
-  const float* q = a.query + ((u64)row * grid_x() + head) * (nope + rope);
-  u16* out = a.absorbed + ((u64)row * grid_x() + head) * (latent + rope);
+  SHARED(Floats4, upper, Rows * 128);
+  const u32 head = block_x(), nope = a.nope, rope = a.rope, latent = a.expansion.columns, column_group = thread_id() & 127, half = thread_id() >> 7;
+  const u32 first_row = block_y() * Rows, rows = a.batch - first_row;
+  const float* q = a.query + ((u64)first_row * grid_x() + head) * (nope + rope);
+  u16* out = a.absorbed + ((u64)first_row * grid_x() + head) * (latent + rope);
+  u32 q_at[Rows];
+  UNROLL for (u32 r = 0; r < Rows; r++) q_at[r] = (r < rows ? r : rows - 1) * grid_x() * (nope + rope);   // Rows behind the last one repeat it, and are not stored.
   const u32 middle = (nope + 1) / 2, begin = half ? middle : 0, end = half ? nope : middle;
   for (u32 first = 0; first < latent; first += 512) {
     const u32 column = first + column_group * 4;
-    float sums[4] = {0.f, 0.f, 0.f, 0.f};
+    float sums[Rows][4];
+    UNROLL for (u32 r = 0; r < Rows; r++) { UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = 0.f; }
     if (column < latent) {
       for (u32 n = begin; n < end; n++) {
         const u32 weight_row = head * (nope + a.value) + n;
         float w[4];
         load4<Format>(a.expansion, weight_row, column, w);
-        const float factor = q[n] * Format::scale(a.expansion, weight_row, column);
-        UNROLL for (u32 i = 0; i < 4; i++) sums[i] = multiply_add(factor, w[i], sums[i]);
+        const float scale = Format::scale(a.expansion, weight_row, column);
+        UNROLL for (u32 r = 0; r < Rows; r++) {
+          const float factor = q[q_at[r] + n] * scale;
+          UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = multiply_add(factor, w[i], sums[r][i]);
+        }
       }
     }
-    if (half) upper[column_group] = Floats4{sums[0], sums[1], sums[2], sums[3]};
+    if (half) {
+      UNROLL for (u32 r = 0; r < Rows; r++) upper[r * 128 + column_group] = Floats4{sums[r][0], sums[r][1], sums[r][2], sums[r][3]};
+    }
     sync_block();
     if (!half) {
-      const Floats4 other = upper[column_group];
-      const float total[4] = {sums[0] + other.x, sums[1] + other.y, sums[2] + other.z, sums[3] + other.w};
-      UNROLL for (u32 i = 0; i < 4; i++) {
-        if (column + i < latent) out[column + i] = to_bf16(total[i] * a.scale);
+      UNROLL for (u32 r = 0; r < Rows; r++) {
+        const Floats4 other = upper[r * 128 + column_group];
+        const float total[4] = {sums[r][0] + other.x, sums[r][1] + other.y, sums[r][2] + other.z, sums[r][3] + other.w};
+        UNROLL for (u32 i = 0; i < 4; i++) {
+          if (r < rows && column + i < latent) out[(u64)r * grid_x() * (latent + rope) + column + i] = to_bf16(total[i] * a.scale);
+        }
       }
     }
     sync_block();
   }
-  for (u32 i = thread_id(); i < rope; i += 256) out[latent + i] = to_bf16(q[nope + i] * a.scale);
+  UNROLL for (u32 r = 0; r < Rows; r++) {
+    if (r < rows) {
+      for (u32 i = thread_id(); i < rope; i += 256) out[(u64)r * grid_x() * (latent + rope) + latent + i] = to_bf16(q[q_at[r] + nope + i] * a.scale);
+    }
+  }
 }
 
 // Merges the splits of a head by their log-sums and expands the values: W_UV times the attended latent.
@@ -131,7 +147,8 @@ DEVICE void expand(const ExpandArguments& a) {
 }
 
 #define ATTENTION(name, format) \
-  KERNEL(256, 2) absorb_##name(AbsorbArguments a) { absorb<format>(a); } \
+  KERNEL(256, 2) absorb_##name##_1(AbsorbArguments a) { absorb<format, 1>(a); } \
+  KERNEL(256, 2) absorb_##name##_8(AbsorbArguments a) { absorb<format, 8>(a); } \
   KERNEL(256, 2) expand_##name(ExpandArguments a) { expand<format>(a); }
 ATTENTION(f32, Float32)
 ATTENTION(bf16, BFloat16)

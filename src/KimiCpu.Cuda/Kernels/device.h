@@ -66,6 +66,10 @@ DEVICE float bf16_low(u32 pair) { return as_float(pair << 16); }
 DEVICE float bf16_high(u32 pair) { return as_float(pair & 0xffff0000u); }
 DEVICE float from_bf16(u16 bits) { return as_float((u32)bits << 16); }
 DEVICE u16 to_bf16(float value) { u16 r; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(value)); return r; }
+// Two values, the first one in the lower half.
+DEVICE u32 to_bf16_pair(float low, float high) { u32 r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
+// a b + c in either half, rounded once; subnormal numbers count.
+DEVICE u32 multiply_add_bf16_pair(u32 a, u32 b, u32 c) { u32 r; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 DEVICE float from_f16(u16 bits) { float r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(bits)); return r; }
 
 // Inline PTX takes addresses of one memory, not generic ones.

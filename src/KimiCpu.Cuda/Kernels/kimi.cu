@@ -3,8 +3,11 @@
 //
 // All kernels, one module: kimi.ptx is made of this file by eng/build-ptx.sh.
 #include "attention.cu"
+#include "gemm.cu"
 #include "linear.cu"
 #include "mla_512.cu"
 #include "mla_any.cu"
+#include "mla_rows.cu"
 #include "residual.cu"
 #include "router.cu"
+#include "split.cu"

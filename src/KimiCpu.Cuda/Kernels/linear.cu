@@ -1,9 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
+#include "input.h"
 #include "weights.h"
-
-// What a linear layer makes of its input before multiplying.
-constexpr u32 input_plain = 0, input_normalized = 1, input_gated = 2;
 
 // y[r, o] (+)= sum over c of f(x)[r, c] W[o, c], for the rows of one or two weights with the same input, one warp a row of a weight, Rows rows
 // of the batch at a time. f: nothing; x / rms(x) * gain; or silu(x) * up. The input is staged in float, a tile of columns
@@ -46,11 +44,6 @@ DEVICE void inverse_norms(const LinearArguments& a, u32 first_row, float* scratc
     norms[thread_id()] = inverse_root(divide(sum, (float)columns) + a.epsilon);
   }
   sync_block();
-}
-
-// A value of the input, made ready.
-DEVICE float prepare(u32 mode, float x, float aside, float norm) {
-  return mode == input_normalized ? x * norm * aside : mode == input_gated ? x * sigmoid(x) * aside : x;
 }
 
 template <typename Format, u32 Rows>

@@ -1,30 +1,19 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
-#include "cache.h"
+#include "mla_tile.h"
 
 // The same as mla_any for Kimi K2's sizes, latent 512 and rope 64, on the tensor cores: 16 heads by a split a block, tiles
 // of 32 tokens, two of them in shared memory. The query stays in registers as fragments; a token is loaded once, as key
 // and as value.
 //   grid (splits, heads / 16, batch), 256 threads; dynamic shared memory: shared_bytes
 namespace mla {
-constexpr u32 width = 576, latent = 512, heads_of_block = 16, tile = 32;
-constexpr u32 row = 584;                      // values from row to row: 16 bytes more than a slot, so that no two rows of a matrix share banks
+using namespace mla_tile;
+constexpr u32 heads_of_block = 16;
 constexpr u32 score_row = 36, weight_row = 40;
 constexpr u32 at_tiles = heads_of_block * row * 2, at_scores = at_tiles + 2 * tile * row * 2;
 constexpr u32 at_weights = at_scores + 2 * heads_of_block * score_row * 4, at_rows = at_weights + heads_of_block * weight_row * 2;
 constexpr u32 shared_bytes = at_rows + 3 * heads_of_block * 4;
 static_assert(shared_bytes <= 99 * 1024, "compute capabilities 8.6 and 8.9 give a block 99 KB");
-
-// 32 slots of 72 pieces of 16 bytes over 256 threads; tokens behind the end become zeros.
-DEVICE void load_tile(u16* target, const Cache& cache, const u32* table, u32 first, u32 end) {
-  const u16* slots = slot_of(cache, table, first);
-  UNROLL for (u32 i = 0; i < tile * 72 / 256; i++) {
-    const u32 piece = i * 256 + thread_id(), token = piece / 72, part = piece % 72;
-    const bool inside = first + token < end;
-    copy_async(target + token * row + part * 8, slots + (inside ? token : 0) * width + part * 8, inside);
-  }
-  copy_async_commit();
-}
 }
 
 KERNEL(256, 1) mla_512(AttendArguments a) {

@@ -27,7 +27,8 @@ DEVICE float block_scale<u16>(const Matrix& w, u32 row, u32 column) {
   return from_f16(((const u16*)w.scales)[(u64)(row / w.scale_rows) * w.scales_per_row + column / w.scale_columns]);
 }
 
-// A format says how many values 16 bytes hold, how a 32-bit word decodes, and what its values are multiplied by.
+// A format says how many values 16 bytes hold, how a 32-bit word decodes, and what its values are multiplied by. Those of
+// 8 bits also say how a word becomes two pairs of BF16, which have all of their values, and the factor of these.
 struct Float32 {
   static constexpr u32 values = 4, per_word = 1;
   DEVICE static void decode(u32 word, float* v) { v[0] = as_float(word); }
@@ -49,7 +50,14 @@ struct Float8 {
     decode_pair(pick_bytes(word, 0, 0x1404), v);
     decode_pair(pick_bytes(word, 0, 0x3424), v + 2);
   }
-  DEVICE static float scale(const Matrix& w, u32 row, u32 column) { return 256.f * block_scale<float>(w, row, column); }
+  DEVICE static float scale(const Matrix& w, u32 row, u32 column) { return 256.f * factor(w, row, column); }
+  // At the place of a BF16's bits they are the value / 2^120; 0x7b80 is 2^120.
+  DEVICE static u32 bf16_pair(u32 spread) { return multiply_add_bf16_pair((spread & 0x80008000u) | ((spread >> 4) & 0x07f007f0u), 0x7b807b80u, 0x80008000u); }
+  DEVICE static void bf16_pairs(u32 word, u32 (&pairs)[2]) {
+    pairs[0] = bf16_pair(pick_bytes(word, 0, 0x1404));
+    pairs[1] = bf16_pair(pick_bytes(word, 0, 0x3424));
+  }
+  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return block_scale<float>(w, row, column); }
 };
 // Signed bytes. 2^23 + (value + 128) has the biased byte as its lowest one.
 struct Int8 {
@@ -61,7 +69,14 @@ struct Int8 {
     v[2] = as_float(pick_bytes(biased, 0x4b000000u, 0x7442)) - 8388736.f;
     v[3] = as_float(pick_bytes(biased, 0x4b000000u, 0x7443)) - 8388736.f;
   }
-  DEVICE static float scale(const Matrix& w, u32 row, u32 column) { return block_scale<u16>(w, row, column); }
+  DEVICE static float scale(const Matrix& w, u32 row, u32 column) { return factor(w, row, column); }
+  // 128 + its lower seven bits, less 128, or 256 where it is negative: 0x4300 is 128, 0x80 more is 256, 0x3f80 is 1.
+  DEVICE static u32 bf16_pair(u32 spread) { return multiply_add_bf16_pair((spread & 0x007f007fu) | 0x43004300u, 0x3f803f80u, (spread & 0x00800080u) | 0xc300c300u); }
+  DEVICE static void bf16_pairs(u32 word, u32 (&pairs)[2]) {
+    pairs[0] = bf16_pair(pick_bytes(word, 0, 0x4140));
+    pairs[1] = bf16_pair(pick_bytes(word, 0, 0x4342));
+  }
+  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return block_scale<u16>(w, row, column); }
 };
 
 template <typename Format>

@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Checkpoints;
+using KimiCpu.Cli.Bench;
+using KimiCpu.Cli.Terminal;
 using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cuda;
@@ -24,10 +26,10 @@ internal sealed class CudaHotPathTests
     /// Rounding may still choose another expert where two are about as good, except in tiny-steady.
     /// </summary>
     [Test]
-    public void Logits_agree_with_the_goldens([ValueSource(typeof(Golden), nameof(Golden.Checkpoints))] string checkpoint)
+    public void Logits_agree_with_the_goldens([ValueSource(typeof(Golden), nameof(Golden.Checkpoints))] string checkpoint, [Values] bool tensorCores)
     {
         using var driver = new SimulatedDriver();
-        using var model = new GpuModel(driver, Repository.Checkpoint(checkpoint));
+        using var model = new GpuModel(driver, Repository.Checkpoint(checkpoint), tensorRows: tensorCores ? 1 : int.MaxValue);
         foreach (Golden golden in Golden.Load(checkpoint).Where(g => g.Tokens.Length <= 40).Take(2))
         {
             float[] all = model.Logits(golden.Tokens);
@@ -40,7 +42,57 @@ internal sealed class CudaHotPathTests
                 Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999), golden.Name);
             }
         }
+
+        Assert.That(Launches(driver, "gemm"), tensorCores ? Is.Positive : Is.Zero);
     }
+
+    /// <summary>Both ways multiply as good as in single precision; what differs is the cache, where another value is the nearest BF16 now and then.</summary>
+    [Test]
+    public void Prompts_agree_with_token_by_token_and_do_not_depend_on_their_parts()
+    {
+        int[] tokens = [.. Enumerable.Range(3, 70)];
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint("tiny-steady"));
+        float[] few = model.Logits(tokens, LinearProgram.DefaultTensorRows - 1);
+        int before = Launches(driver, "gemm");
+        float[] many = model.Logits(tokens);
+        Agreement agreement = Agreement.Of(few, many, model.Vocabulary);
+        TestContext.Out.WriteLine(agreement);
+        Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
+
+        // Three projections for each of three layers' attention, two of a dense layer, and three of two routers with their shared experts.
+        Assert.That((before, Launches(driver, "gemm")), Is.EqualTo((0, (3 * 3) + 2 + (3 * 2))));
+        Assert.That(model.Logits(tokens, 35), Is.EqualTo(many));
+    }
+
+    /// <summary>A latent of 512 with 32 heads, as the tensor cores want them, in a small model; prompts in parts, and two at once.</summary>
+    [Test]
+    public void Attention_of_prompts_runs_on_the_tensor_cores()
+    {
+        string folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        try
+        {
+            var streams = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false);
+            string checkpoint = SyntheticCheckpoint.Prepare(BenchShape.Parse("nano,hidden=128,layers=2,dense=1,intermediate=96,experts=4,topk=1,moe=32,heads=32,qlora=48,kvlora=512,nope=16,rope=64,v=24,vocab=131"), folder, streams, CancellationToken.None);
+            int[] tokens = [.. Enumerable.Range(1, 75)];
+            using var reference = new ModelUnderTest(checkpoint, Backend.Reference);
+            using var driver = new SimulatedDriver { TotalBytes = 256 << 20 };
+            using var model = new GpuModel(driver, checkpoint);
+            float[] logits = model.Logits(tokens, 38);
+            Agreement agreement = Agreement.Of(reference.Logits(tokens), logits, model.Vocabulary);
+            TestContext.Out.WriteLine(agreement);
+            Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999));
+            Assert.That((Launches(driver, "mla_rows_512"), Launches(driver, "mla_512"), Launches(driver, "expand")), Is.EqualTo((4, 0, 0)));
+            Assert.That(model.Logits(tokens), Is.EqualTo(logits));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static int Launches(SimulatedDriver driver, string kernel) =>
+        driver.LaunchesOf.Where(k => k.Key.StartsWith(kernel, StringComparison.Ordinal)).Sum(k => k.Value);
 
     [Test]
     public void Graphs_and_other_chunks_give_the_same_bits()
@@ -255,14 +307,14 @@ internal sealed class CudaHotPathTests
         private readonly SimulatedDriver _driver;
         private readonly CudaBackend _backend;
 
-        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512)
+        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows)
         {
             _driver = driver;
             _checkpoint = Checkpoint.Open(folder);
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens), new CudaHotPathOptions { UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens), new CudaHotPathOptions { UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
             }
             catch
             {

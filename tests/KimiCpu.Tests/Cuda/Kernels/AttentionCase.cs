@@ -52,7 +52,13 @@ internal sealed unsafe class PagedCache
 
     public CacheArguments Arguments { get; }
 
+    /// <summary>Where each row's page table begins.</summary>
+    public IReadOnlyList<int> Tables => _tables;
+
     public double[] Slot(int row, int token) => [.. new ReadOnlySpan<ushort>(At(row, token), _width).ToArray().Select(v => (double)BFloat16.ToSingle(v))];
+
+    /// <summary>Makes a token's slot NaN.</summary>
+    public void Poison(int row, int token) => new Span<ushort>(At(row, token), _width).Fill(0xFFFF);
 
     private ushort* At(int row, int token) =>
         _memory + ((long)_pages[_tables[row] + (token / KvPage.Tokens)] * _pageValues) + ((KvPage.Tokens + (token % KvPage.Tokens)) * _width);

@@ -97,18 +97,27 @@ internal sealed class AttentionTests
         const int Nope = 9;
         const int Rope = 4;
         const int Value = 7;
-        const int Batch = 2;
+        const int Batch = 10;
         WeightFormat stored = format switch { DeviceFormat.Float8 => WeightFormat.Float8Block, DeviceFormat.Float32 => WeightFormat.Float32, _ => WeightFormat.BFloat16 };
         using var matrix = new RandomMatrix(stored, Heads * (Nope + Value), latent, seed: latent, block: 16);
         DeviceWeight weight = harness.Put(matrix.Matrix, format);
         double[][] w = KernelHarness.Decode(weight);
         float[] query = KernelHarness.Random(Batch * Heads * (Nope + Rope), seed: 1);
         ulong absorbedOnDevice = harness.New<ushort>(Batch * Heads * (latent + Rope));
-        harness.Kernels.Absorb(harness.Stream, format, Heads, Batch, new AbsorbArguments { Expansion = weight.Matrix, Query = harness.Put<float>(query), Absorbed = absorbedOnDevice, Nope = Nope, Rope = Rope, Value = Value, Scale = 0.3f });
+        var absorb = new AbsorbArguments { Expansion = weight.Matrix, Query = harness.Put<float>(query), Absorbed = absorbedOnDevice, Nope = Nope, Rope = Rope, Value = Value, Batch = Batch, Scale = 0.3f };
+        harness.Kernels.Absorb(harness.Stream, format, Heads, absorb);
         ushort[] absorbed = harness.Get<ushort>(absorbedOnDevice, Batch * Heads * (latent + Rope));
+        ulong togetherOnDevice = harness.New<ushort>(absorbed.Length);
+        harness.Kernels.AbsorbRows(harness.Stream, format, Heads, absorb with { Absorbed = togetherOnDevice });
+        ushort[] together = harness.Get<ushort>(togetherOnDevice, absorbed.Length);
+        for (int i = 0; i < absorbed.Length; i++)
+        {
+            KernelHarness.AssertClose(absorbed[i], together[i], 0, $"absorbed {i}, rows together");
+        }
+
 
         // Attended latents as if one to three splits had made them.
-        int[] lengths = [100, 300];
+        int[] lengths = [100, 300, 128, 129, 1, 256, 257, 384, 385, 2];
         float[] partial = KernelHarness.Random(Batch * Heads * KernelSet.MaxSplits * latent, seed: 2);
         float[] logs = KernelHarness.Random(Batch * Heads * KernelSet.MaxSplits, seed: 3);
         ulong valuesOnDevice = harness.New<float>(Batch * Heads * Value);

@@ -20,10 +20,15 @@ internal sealed class BarrierMutantTests
     /// flag, which orders memory that the interpreter has in order anyway.
     /// </summary>
     [TestCase("linear_bf16_4", 4, 0)]
-    [TestCase("absorb_bf16", 2, 0)]
+    [TestCase("gemm_bf16", 2, 0)]
+    [TestCase("gemm_int8", 2, 0)]
+    [TestCase("split_rows", 2, 1)]
+    [TestCase("absorb_bf16_1", 2, 0)]
+    [TestCase("absorb_bf16_8", 2, 0)]
     [TestCase("expand_bf16", 1, 0)]
     [TestCase("mla_any", 2, 0)]
     [TestCase("mla_512", 9, 0)]
+    [TestCase("mla_rows_512", 8, 0)]
     [TestCase("rope_store", 2, 1)]
     [TestCase("route", 6, 2)]
     [TestCase("finish_layer", 2, 1)]
@@ -83,6 +88,9 @@ internal sealed class BarrierMutantTests
             case "linear":
                 LinearTests.Check(harness, (WeightFormat.BFloat16, DeviceFormat.BFloat16), rows: 9, secondRows: 0, columns: 2102, batch: 3, LinearInput.Normalized, accumulate: false, mapped: false);
                 break;
+            case "gemm" or "split":
+                LinearTests.Check(harness, (WeightFormat.BFloat16, kernel == "gemm_int8" ? DeviceFormat.Int8 : DeviceFormat.BFloat16), rows: 9, secondRows: 0, columns: 270, batch: 66, LinearInput.Normalized, accumulate: false, mapped: false, tensor: true);
+                break;
             case "absorb" or "expand":
                 AttentionTests.CheckExpansion(harness, DeviceFormat.BFloat16, 1030);
                 break;
@@ -91,6 +99,9 @@ internal sealed class BarrierMutantTests
 
                 // The last splits are empty.
                 AttentionCase.Check(harness, [4200], 512, 64, 16, 2.5e-2);
+                break;
+            case "mla" when kernel == "mla_rows_512":
+                PromptAttentionTests.Check(harness, [(98, 2)], 32, DeviceFormat.BFloat16);
                 break;
             case "mla":
                 AttentionCase.Check(harness, [130], 48, 16, 2, 1e-3);

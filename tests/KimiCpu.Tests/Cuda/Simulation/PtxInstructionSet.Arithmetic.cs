@@ -219,6 +219,36 @@ internal static unsafe partial class PtxInstructionSet
         public static uint Run(float a) => float.IsNaN(a) ? 0x7FFFu : BFloat16.FromSingle(a);
     }
 
+    private readonly struct WidenLow16 : IOperation1<uint, ulong>
+    {
+        public static ulong Run(uint a) => (ushort)a;
+    }
+
+    /// <summary>The first operand goes to the upper half.</summary>
+    private readonly struct FloatsToBFloat16Pair : IOperation2<float, float, uint>
+    {
+        public static uint Run(float a, float b) => (FloatToBFloat16.Run(a) << 16) | FloatToBFloat16.Run(b);
+    }
+
+    /// <summary>Halves of their own, each rounded once; subnormal numbers are kept.</summary>
+    private readonly struct FusedMultiplyAddBFloat16Pair : IOperation3<uint, uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b, uint c) =>
+            FloatsToBFloat16Pair.Run(Exact(a & 0xFFFF0000, b & 0xFFFF0000, c & 0xFFFF0000), Exact(a << 16, b << 16, c << 16));
+
+        /// <summary>Not rounded on the way to 8 bits: what single precision would round is a fault, since that would be a second rounding.</summary>
+        private static float Exact(uint a, uint b, uint c)
+        {
+            double sum = Math.FusedMultiplyAdd(BitConverter.UInt32BitsToSingle(a), BitConverter.UInt32BitsToSingle(b), BitConverter.UInt32BitsToSingle(c));
+            return double.IsNaN(sum) || (float)sum == sum ? (float)sum : throw new PtxFault("fma.rn.bf16x2: a sum that needs a rounding of its own");
+        }
+    }
+
+    private readonly struct NegateInteger : IOperation1<uint, uint>
+    {
+        public static uint Run(uint a) => 0 - a;
+    }
+
     private readonly struct NegateFloat : IOperation1<float, float>
     {
         public static float Run(float a) => -a;
@@ -290,6 +320,12 @@ internal static unsafe partial class PtxInstructionSet
     private readonly struct DivideUnsigned : IOperation2<uint, uint, uint>
     {
         public static uint Run(uint a, uint b) => b == 0 ? throw new PtxFault("division by zero") : a / b;
+    }
+
+    /// <summary>So many bits of a value from a place on.</summary>
+    private readonly struct ExtractBits : IOperation3<uint, uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b, uint c) => (byte)b > 31 || (byte)c == 0 ? 0 : (a >> (byte)b) & (uint)((1UL << Math.Min(32, (int)(byte)c)) - 1);
     }
 
     private readonly struct Minimum : IOperation2<uint, uint, uint>

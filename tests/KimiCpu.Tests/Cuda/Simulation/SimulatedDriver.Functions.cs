@@ -299,6 +299,7 @@ internal sealed unsafe partial class SimulatedDriver
                 return CUResult.ErrorInvalidValue;
             }
 
+            d.LaunchesOf[f.Kernel.Name] = d.LaunchesOf.GetValueOrDefault(f.Kernel.Name) + 1;
             var arguments = new byte[f.Kernel.ParameterBytes];
             for (int i = 0; i < f.Kernel.Parameters.Count; i++)
             {

@@ -65,6 +65,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public Dictionary<string, int> CallsOf { get; } = [];
 
+    /// <summary>How often each kernel was put into a stream or a graph.</summary>
+    public Dictionary<string, int> LaunchesOf { get; } = [];
+
     /// <summary>What the interpreter found wrong; the driver only says that an address was illegal.</summary>
     public string? Fault { get; private set; }
 
