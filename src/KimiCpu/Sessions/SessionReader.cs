@@ -109,7 +109,7 @@ internal sealed class SessionReader : IDisposable
 
         if (found.Arithmetic != expected.Arithmetic && found.Arithmetic != _earlierArithmetic)
         {
-            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Device, Exact and Int8HotPath.");
+            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Exact, Int8HotPath and Device.");
         }
 
         if (found.BytesPerToken != expected.BytesPerToken || found.PageTokens != expected.PageTokens
