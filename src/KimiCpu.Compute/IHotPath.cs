@@ -59,13 +59,14 @@ internal interface IHotPath : IDisposable
 /// <summary>What an MoE layer hands to its routed experts.</summary>
 internal readonly unsafe struct RoutedRows
 {
-    public RoutedRows(int rowCount, float* hidden, int* experts, float* weights, int* predicted = null)
+    public RoutedRows(int rowCount, float* hidden, int* experts, float* weights, int* predicted = null, bool* elsewhere = null)
     {
         RowCount = rowCount;
         Hidden = hidden;
         Experts = experts;
         Weights = weights;
         Predicted = predicted;
+        Elsewhere = elsewhere;
     }
 
     public int RowCount { get; }
@@ -84,6 +85,12 @@ internal readonly unsafe struct RoutedRows
     /// choice, to read ahead by and never to compute with. Null in the last MoE layer, and where looking ahead is off.
     /// </summary>
     public int* Predicted { get; }
+
+    /// <summary>(experts of the layer) true for those that the hot path's device has and adds itself: nobody else computes them. Null for none.</summary>
+    public bool* Elsewhere { get; }
+
+    /// <summary>Whether an expert is left to <see cref="IRoutedExperts"/>.</summary>
+    public bool IsHere(int expert) => Elsewhere == null || !Elsewhere[expert];
 
     public bool IsEmpty => RowCount == 0;
 }

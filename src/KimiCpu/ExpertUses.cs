@@ -8,14 +8,15 @@ using Microsoft.Extensions.Logging;
 namespace KimiCpu;
 
 /// <summary>
-/// What a tiered store knows about the uses of its experts, from run to run: it begins by reading those that earlier runs used
-/// most, and leaves its counts behind.
+/// What is known about the uses of a model's experts, from run to run. A tiered store begins by reading those that earlier runs used
+/// most, a GPU with spare memory by holding them; the counts are left behind.
 /// </summary>
 internal sealed class ExpertUses
 {
     private readonly ExpertStatistics? _file;
     private readonly ILogger _logger;
     private readonly UseCounts _counts;
+    private UseCounts? _leftBehind;
 
     /// <param name="shape">Of the model.</param>
     /// <param name="file">Of the model; null for nowhere.</param>
@@ -34,13 +35,26 @@ internal sealed class ExpertUses
     /// <summary>Orders experts by these counts.</summary>
     public IEvictionPolicy Policy(int layers, int expertsPerLayer) => EvictionPolicies.Make(EvictionPolicies.Default, layers, expertsPerLayer, _counts);
 
+    /// <summary>The counts of earlier runs, for someone else who counts from here on.</summary>
+    public UseCounts Copy()
+    {
+        var values = new double[_counts.Keys];
+        _counts.Export(values);
+        var copy = new UseCounts(_counts.Keys, EvictionPolicies.DefaultHalfLife);
+        copy.Import(values, _counts.Most);
+        return copy;
+    }
+
+    /// <summary>What is to be left behind instead of the store's counts: the store hears nothing of experts that a GPU holds.</summary>
+    public void LeaveBehind(UseCounts counts) => _leftBehind = counts;
+
     /// <summary>Begins to read what was used most into free slots; returns at once.</summary>
     public void Warm(TieredExpertStore store) => store.Warm(ExpertStatistics.Hottest(_counts, store.Slots));
 
-    /// <summary>When the store is not used any more.</summary>
+    /// <summary>When the experts are not used any more.</summary>
     public void Save()
     {
-        if (_file?.Save(_counts) is { } problem)
+        if (_file?.Save(_leftBehind ?? _counts) is { } problem)
         {
             KimiLog.UsesUnknown(_logger, problem);
         }

@@ -41,7 +41,8 @@ public sealed record KimiModelOptions
     /// Where the hot path runs: attention with its cache, dense layers, shared experts, router and head. Default
     /// <see cref="KimiDevice.Cpu"/>, since the GPU's kernels have so far run in an interpreter and on no GPU. On a GPU
     /// <see cref="Exact"/> is not available, <see cref="Int8HotPath"/> is ignored (weights are reduced to 8 bits where they do
-    /// not fit otherwise), and <see cref="KvCacheBytes"/> is of the GPU's memory, null for all that is left over. When the GPU
+    /// not fit otherwise), and <see cref="KvCacheBytes"/> is of the GPU's memory, null for what is left over, less
+    /// <see cref="GpuExpertBytes"/>. When the GPU
     /// is lost while the model runs, the calls that had begun fail; with <see cref="KimiDevice.Auto"/> the next ones run on the
     /// CPU as if there had been no GPU, else they fail at once.
     /// </summary>
@@ -77,6 +78,14 @@ public sealed record KimiModelOptions
     public long? ExpertMemory { get; init; }
 
     /// <summary>
+    /// Most bytes of a GPU's memory for routed experts: those used most are computed there, beside the others on the CPU, and
+    /// change places with them as uses change. Only INT4 experts, and only of what weights and a context leave over. Null, the default, is half of that, or all of it where
+    /// <see cref="KvCacheBytes"/> says what the cache gets; 0 is none. A sum of experts on two sides is rounded otherwise than one on one side, so with any
+    /// of them an answer's last bits may depend on the calls before it.
+    /// </summary>
+    public long? GpuExpertBytes { get; init; }
+
+    /// <summary>
     /// Reads all experts into memory when the model opens and asks the system to keep them there, where they are used in the
     /// mapping; the first answers are as fast as later ones then. Where they do not fit, fills the slots of
     /// <see cref="ExpertMemory"/> with what earlier runs used most. Takes as long as reading the files. Default false.
@@ -84,9 +93,9 @@ public sealed record KimiModelOptions
     public bool PreloadExperts { get; init; }
 
     /// <summary>
-    /// Whether a model whose experts do not all fit into memory counts which ones are used, in a file of
+    /// Whether a model whose experts do not all fit into memory, or some of whose experts a GPU holds, counts which ones are used, in a file of
     /// <c>kimicpu/experts</c> among the user's local data, and begins by reading the most used ones when it is opened again.
-    /// The counts tell nothing of the texts but which experts they need. Never changes an answer. Default true.
+    /// The counts tell nothing of the texts but which experts they need. Changes an answer only as <see cref="GpuExpertBytes"/> may. Default true.
     /// </summary>
     public bool RememberExperts { get; init; } = true;
 

@@ -25,6 +25,11 @@ internal sealed unsafe class ReferenceExperts : IRoutedExperts
             for (int k = 0; k < chosen; k++)
             {
                 int pair = (row * chosen) + k;
+                if (!rows.IsHere(rows.Experts[pair]))
+                {
+                    continue;
+                }
+
                 ReferenceOps.Mlp(_weights.Layers[layer].Experts[rows.Experts[pair]], x, 1, output);
                 for (int i = 0; i < hidden; i++)
                 {

@@ -76,6 +76,13 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _groups.Build(rows);
         _passes = _integerLayers[layer] ? _int4 : _float;
         int count = _groups.Count;
+        if (count == 0)
+        {
+            // The device that has them all also has the shared expert.
+            sum.Clear();
+            return;
+        }
+
         for (int g = 0; g < count; g++)
         {
             _ids[g] = _groups[g].Expert;

@@ -8,7 +8,7 @@ namespace KimiCpu.Cpu;
 /// <summary>The tokens of one expert: pairs FirstPair … FirstPair + PairCount - 1.</summary>
 internal readonly record struct ExpertGroup(int Expert, int FirstPair, int PairCount);
 
-/// <summary>The (token, expert) pairs of a batch in the order of rising expert id, and within an expert of rising token.</summary>
+/// <summary>The (token, expert) pairs of a batch that no other device computes, in the order of rising expert id, and within an expert of rising token.</summary>
 internal sealed unsafe class ExpertGroups : IDisposable
 {
     private readonly ModelShape _shape;
@@ -46,17 +46,22 @@ internal sealed unsafe class ExpertGroups : IDisposable
     public void Build(RoutedRows rows)
     {
         int chosen = _shape.ExpertsPerToken;
-        PairCount = rows.RowCount * chosen;
+        int pairs = rows.RowCount * chosen;
+        PairCount = 0;
         LargestPairCount = 0;
-        _tokenOf.EnsureCapacity(PairCount);
-        _weightOf.EnsureCapacity(PairCount);
-        _pairIndex.EnsureCapacity(PairCount);
+        _tokenOf.EnsureCapacity(pairs);
+        _weightOf.EnsureCapacity(pairs);
+        _pairIndex.EnsureCapacity(pairs);
         _groups.Clear();
         Array.Clear(_counts);
-        for (int pair = 0; pair < PairCount; pair++)
+        for (int pair = 0; pair < pairs; pair++)
         {
-            _pairIndex.Pointer[pair] = pair;
-            _counts[rows.Experts[pair]]++;
+            if (rows.IsHere(rows.Experts[pair]))
+            {
+                _pairIndex.Pointer[PairCount] = PairCount;
+                PairCount++;
+                _counts[rows.Experts[pair]]++;
+            }
         }
 
         int next = 0;
@@ -71,8 +76,13 @@ internal sealed unsafe class ExpertGroups : IDisposable
         }
 
         // The counts are now each expert's next free place.
-        for (int pair = 0; pair < PairCount; pair++)
+        for (int pair = 0; pair < pairs; pair++)
         {
+            if (!rows.IsHere(rows.Experts[pair]))
+            {
+                continue;
+            }
+
             int place = _counts[rows.Experts[pair]]++;
             _tokenOf.Pointer[place] = pair / chosen;
             _weightOf.Pointer[place] = rows.Weights[pair];

@@ -3,6 +3,7 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Cuda.Weights;
@@ -29,6 +30,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
     private readonly StepInputs _step;
     private readonly HandOver _handOver;
     private readonly DevicePages _pages;
+    private readonly HotExperts? _experts;
     private readonly LayerProgram _program;
     private readonly CudaPageLockedHostMemory<float> _embeddings;
     private readonly CudaEvent _embeddingsCopied;
@@ -74,14 +76,16 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _logitRows = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
             _logitRowsOnDevice = Own(new CudaDeviceVariable<uint>(context, plan.MaxRows));
             _notFinite = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
+            _experts = plan.ExpertSlots > 0 ? Own(new HotExperts(context, _stream, weights, plan, options.Placement!)) : null;
             _stream.Clear(_workspace.Finished, sizeof(uint));
             using (var uploader = new WeightUploader(context, _stream))
             {
                 device.Upload(weightMemory.DevicePointer, uploader, options.Progress);
+                _experts?.Fill(uploader, options.ExpertProgress);
                 uploader.Finish();
             }
 
-            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows);
+            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows, _experts);
         }
         catch
         {
@@ -93,6 +97,9 @@ internal sealed unsafe class CudaHotPath : IHotPath
     public long BytesPerPage => _pages.BytesPerPage;
 
     public int MaxRows => _maxRows;
+
+    /// <summary>Routed experts on the GPU; null where there are none.</summary>
+    public HotExperts? Experts => _experts;
 
     /// <summary>Segments recorded so far.</summary>
     public int GraphCount => _graphs.Count;
@@ -141,6 +148,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         // Every layer of every pass raises the flag to another value.
         _flagBase += (uint)_shape.LayerCount;
         _splits = LargestSplits(batch);
+        _experts?.Advance();
         _step.Send(batch, _flagBase, _stream);
         _embeddingsCopied.Synchronize();
         for (int row = 0; row < batch.RowCount; row++)
@@ -155,13 +163,15 @@ internal sealed unsafe class CudaHotPath : IHotPath
     public RoutedRows Attend(int layer)
     {
         Run(new Segment(SegmentKind.Attend, layer, _batch.RowCount, _splits));
-        return _weights.Layers[layer].IsMoe ? _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream) : default;
+        return _weights.Layers[layer].IsMoe
+            ? _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream, _experts is null ? null : _experts.HeldOf(layer))
+            : default;
     }
 
     /// <summary>Behind the router in the stream, so that it runs while the CPU computes the routed experts.</summary>
     public void StartShared(int layer)
     {
-        if (_weights.Layers[layer].Shared is not null)
+        if (_weights.Layers[layer].Shared is not null || _experts is not null)
         {
             Run(new Segment(SegmentKind.Shared, layer, _batch.RowCount, 0));
         }
@@ -365,6 +375,12 @@ internal sealed record CudaHotPathOptions
 
     /// <summary>How long the GPU may take for what is waited for, before it counts as lost.</summary>
     public TimeSpan Patience { get; init; } = CudaContext.DefaultPatience;
+
+    /// <summary>Decides which routed experts the GPU holds, where its plan has room for any.</summary>
+    public IExpertPlacement? Placement { get; init; }
+
+    /// <summary>Told while those are copied, as <see cref="Progress"/> is.</summary>
+    public Action<int, int>? ExpertProgress { get; init; }
 
     /// <summary>Told while weights are copied: done, in all. An exception from here stops the opening.</summary>
     public Action<int, int>? Progress { get; init; }

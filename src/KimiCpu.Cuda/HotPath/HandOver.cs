@@ -58,8 +58,9 @@ internal sealed unsafe class HandOver : IDisposable
     /// <param name="rows">Of the batch.</param>
     /// <param name="layer">For the message.</param>
     /// <param name="stream">Where the work is.</param>
+    /// <param name="elsewhere">See <see cref="RoutedRows.Elsewhere"/>.</param>
     /// <exception cref="GpuLostException">The flag is not raised.</exception>
-    public RoutedRows Receive(uint flag, int rows, int layer, CudaStream stream)
+    public RoutedRows Receive(uint flag, int rows, int layer, CudaStream stream, bool* elsewhere)
     {
         var time = new WaitedTime();
         var spin = new SpinWait();
@@ -87,7 +88,7 @@ internal sealed unsafe class HandOver : IDisposable
             }
         }
 
-        return new RoutedRows(rows, _hidden.Pointer, _experts.Pointer, _weights.Pointer);
+        return new RoutedRows(rows, _hidden.Pointer, _experts.Pointer, _weights.Pointer, elsewhere: elsewhere);
     }
 
     /// <summary>Puts the routed sum (rows, hidden) where the device reads it.</summary>

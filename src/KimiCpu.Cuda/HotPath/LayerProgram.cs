@@ -3,6 +3,7 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Weights;
 
@@ -12,7 +13,7 @@ namespace KimiCpu.Cuda.HotPath;
 /// Puts the kernels of a layer's blocks into the stream, in the model's order. Addresses depend on the layer only and grids on the
 /// number of rows and splits, so that what it puts can be recorded.
 /// </summary>
-internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows)
+internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows, HotExperts? experts)
 {
     private const float Log2E = 1.4426950408889634f;
 
@@ -89,13 +90,18 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         });
     }
 
-    /// <summary>The shared expert of an MoE layer; nothing where the model has none.</summary>
+    /// <summary>What an MoE layer has on the GPU: its shared expert, and those routed ones that are here.</summary>
     public void Shared(int layer, int rows)
     {
         DeviceLayer w = weights.Layers[layer];
         if (w.Shared is { } shared)
         {
             Mlp(shared, w.PostAttentionNorm, memory.Shared, rows, accumulate: false);
+        }
+
+        if (experts is not null)
+        {
+            Routed(experts, layer, w, rows);
         }
     }
 
@@ -104,7 +110,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     {
         Residual = memory.Residual,
         Routed = handOver.Routed,
-        SharedOutput = weights.Layers[layer].Shared is null ? 0 : memory.Shared,
+        SharedOutput = weights.Layers[layer].Shared is null && experts is null ? 0 : memory.Shared,
         NotFinite = step.NotFinite,
         Size = (uint)shape.HiddenSize,
         Layer = (uint)layer,
@@ -114,6 +120,48 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     /// <param name="rowMap">Address of (rows) rows of the batch.</param>
     /// <param name="rows">At most <see cref="Workspace.LogitRows"/>.</param>
     public void Head(ulong rowMap, int rows) => Linear(weights.Head, memory.Residual, memory.Logits, rows, norm: weights.FinalNorm, rowMap: rowMap);
+
+    /// <summary>Adds to the shared expert's output, or takes its place.</summary>
+    private void Routed(HotExperts held, int layer, DeviceLayer w, int rows)
+    {
+        kernels.RoundForExperts(stream, rows, new ExpertRoundArguments
+        {
+            Residual = memory.Residual,
+            Gain = w.PostAttentionNorm.Pointer,
+            Ids = handOver.Experts,
+            Weights = handOver.Weights,
+            SlotOf = held.SlotsOf(layer),
+            Slots = held.PairSlots,
+            SlotWeights = held.PairWeights,
+            Rounded = held.Rounded,
+            Size = (uint)shape.HiddenSize,
+            Chosen = (uint)shape.ExpertsPerToken,
+            Epsilon = shape.NormEpsilon,
+        });
+        kernels.ExpertGateUp(stream, new ExpertGateUpArguments
+        {
+            Experts = held.Slots,
+            Slots = held.PairSlots,
+            Rounded = held.Rounded,
+            Inner = held.Inner,
+            Pairs = (uint)(rows * shape.ExpertsPerToken),
+            Chosen = (uint)shape.ExpertsPerToken,
+            Size = (uint)shape.HiddenSize,
+            InnerSize = (uint)shape.ExpertIntermediateSize,
+        });
+        kernels.ExpertDown(stream, rows, new ExpertDownArguments
+        {
+            Experts = held.Slots,
+            Slots = held.PairSlots,
+            SlotWeights = held.PairWeights,
+            Inner = held.Inner,
+            Output = memory.Shared,
+            Chosen = (uint)shape.ExpertsPerToken,
+            Size = (uint)shape.HiddenSize,
+            InnerSize = (uint)shape.ExpertIntermediateSize,
+            Accumulate = w.Shared is null ? 0u : 1,
+        });
+    }
 
     /// <summary>The low-rank projections: queries before their rotation, and the latent with its key.</summary>
     private void Project(DeviceLayer w, int rows)

@@ -186,3 +186,64 @@ internal struct FinishArguments
     public uint Size;
     public uint Layer;
 }
+
+/// <summary>ExpertSlots of Kernels/experts.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpertSlotsArguments
+{
+    public ulong Data;
+    public ulong SlotBytes;
+    public uint GateScales;
+    public uint Up;
+    public uint UpScales;
+    public uint Down;
+    public uint DownScales;
+    private readonly uint _padding;
+}
+
+/// <summary>ExpertRoundArguments of Kernels/experts.cu, where every field is explained.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpertRoundArguments
+{
+    public ulong Residual;
+    public ulong Gain;
+    public ulong Ids;
+    public ulong Weights;
+    public ulong SlotOf;
+    public ulong Slots;
+    public ulong SlotWeights;
+    public ulong Rounded;
+    public uint Size;
+    public uint Chosen;
+    public float Epsilon;
+    private readonly uint _padding;
+}
+
+/// <summary>ExpertGateUpArguments of Kernels/experts.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpertGateUpArguments
+{
+    public ExpertSlotsArguments Experts;
+    public ulong Slots;
+    public ulong Rounded;
+    public ulong Inner;
+    public uint Pairs;
+    public uint Chosen;
+    public uint Size;
+    public uint InnerSize;
+}
+
+/// <summary>ExpertDownArguments of Kernels/experts.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpertDownArguments
+{
+    public ExpertSlotsArguments Experts;
+    public ulong Slots;
+    public ulong SlotWeights;
+    public ulong Inner;
+    public ulong Output;
+    public uint Chosen;
+    public uint Size;
+    public uint InnerSize;
+    public uint Accumulate;
+}

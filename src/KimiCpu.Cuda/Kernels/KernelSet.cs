@@ -39,6 +39,11 @@ internal sealed class KernelSet : IDisposable
     private const int GemmRows = 64;
     private const int GemmOutputs = 128;
     private const int GemmColumns = 32;
+    private const int ExpertThreads = 512;
+    private const int ExpertRows = 32;
+
+    /// <summary>Of a rounded row in shared memory, beside what a kernel declares itself.</summary>
+    private const int MaxRoundedBytes = MaxSharedBytes - 1024;
 
     /// <summary>Rows of a batch that one block multiplies; the code for few rows spends nothing on absent ones.</summary>
     private static readonly int[] s_batchRows = [1, 4, 8];
@@ -56,6 +61,9 @@ internal sealed class KernelSet : IDisposable
     private readonly CudaKernel _split;
     private readonly CudaKernel _route;
     private readonly CudaKernel _finish;
+    private readonly CudaKernel _expertRound;
+    private readonly CudaKernel _expertGateUp;
+    private readonly CudaKernel _expertDown;
 
     public KernelSet(CudaContext context)
     {
@@ -92,6 +100,9 @@ internal sealed class KernelSet : IDisposable
             _split = _module.GetKernel("split_rows", 256);
             _route = _module.GetKernel("route", 256);
             _finish = _module.GetKernel("finish_layer", 256);
+            _expertRound = _module.GetKernel("expert_round", 256);
+            _expertGateUp = _module.GetKernel("expert_gate_up", ExpertThreads, MaxRoundedBytes);
+            _expertDown = _module.GetKernel("expert_down", ExpertThreads, MaxRoundedBytes);
         }
         catch
         {
@@ -191,6 +202,22 @@ internal sealed class KernelSet : IDisposable
 
     public void Finish(CudaStream stream, int batch, in FinishArguments arguments) =>
         _finish.Launch(stream, batch, 1, 1, arguments);
+
+    /// <summary>Whether a rounded row of the model finds room in shared memory.</summary>
+    public static bool SuitsExperts(Compute.ModelShape shape) => RoundedBytes(Math.Max(shape.HiddenSize, shape.ExpertIntermediateSize)) <= MaxRoundedBytes;
+
+    /// <summary>Of a row rounded to 8 bits, in whole groups of 32 columns: rounded_bytes of Kernels/experts.cu.</summary>
+    public static int RoundedBytes(int columns) => ((columns / ExpertRows * 40) + 15) / 16 * 16;
+
+    /// <summary>Finds out which of the chosen experts have slots, and rounds the rows that have any.</summary>
+    public void RoundForExperts(CudaStream stream, int batch, in ExpertRoundArguments arguments) =>
+        _expertRound.Launch(stream, batch, 1, 1, arguments);
+
+    public void ExpertGateUp(CudaStream stream, in ExpertGateUpArguments arguments) =>
+        _expertGateUp.Launch(stream, (int)arguments.InnerSize / ExpertRows, 1, 1, arguments, RoundedBytes((int)arguments.Size));
+
+    public void ExpertDown(CudaStream stream, int batch, in ExpertDownArguments arguments) =>
+        _expertDown.Launch(stream, (int)arguments.Size / ExpertRows, batch, 1, arguments, RoundedBytes((int)arguments.InnerSize));
 
     public void Dispose() => _module.Dispose();
 

@@ -45,6 +45,13 @@ DEVICE float log2_approximate(float x) { return __nvvm_lg2_approx_f(x); }
 DEVICE float inverse_root(float x) { return __nvvm_rsqrt_approx_f(x); }
 DEVICE float divide(float a, float b) { return __nvvm_div_rn_f(a, b); }
 DEVICE float multiply_add(float a, float b, float c) { return __nvvm_fma_rn_f(a, b, c); }
+// Each rounded on its own, never fused.
+DEVICE float multiply(float a, float b) { return __nvvm_mul_rn_f(a, b); }
+DEVICE float add(float a, float b) { return __nvvm_add_rn_f(a, b); }
+// To the nearest, ties to even.
+DEVICE i32 round_to_integer(float x) { return __nvvm_f2i_rn(x); }
+// c plus the products of four unsigned bytes with four signed ones.
+DEVICE i32 dot_bytes(u32 a, u32 b, i32 c) { i32 r; asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 DEVICE float as_float(u32 bits) { return __builtin_bit_cast(float, bits); }
 DEVICE u32 as_bits(float value) { return __builtin_bit_cast(u32, value); }
 DEVICE bool is_finite(float value) { return (as_bits(value) & 0x7f800000u) != 0x7f800000u; }

@@ -1,6 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
-#include "device.h"
+#include "input.h"
 
 // What the host reads, in memory that both sides see: written by route, the flag last.
 struct RouteArguments {
@@ -92,10 +92,8 @@ KERNEL(256, 2) route(RouteArguments a) {
   SHARED(float, group_score, most_experts);
   const u32 row = block_x();
   const float* x = a.residual + (u64)row * a.size;
-  float squares = 0.f;
-  for (u32 i = thread_id(); i < a.size; i += 256) squares = multiply_add(x[i], x[i], squares);
-  const float factor = inverse_root(divide(block_sum(squares, scratch), (float)a.size) + a.epsilon);
-  for (u32 i = thread_id(); i < a.size; i += 256) a.hidden[(u64)row * a.size + i] = x[i] * factor * a.gain[i];
+  const float norm = inverse_norm(x, a.size, a.epsilon, scratch);
+  for (u32 i = thread_id(); i < a.size; i += 256) a.hidden[(u64)row * a.size + i] = x[i] * norm * a.gain[i];
   if (warp() == 0) choose(a, row, score, choice, group_score);
   // Every thread's writes are visible to the host before the block counts as finished, and the last one raises the flag.
   fence_system();

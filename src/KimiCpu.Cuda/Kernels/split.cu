@@ -20,12 +20,7 @@ KERNEL(256, 2) split_rows(SplitArguments a) {
   const float* aside = a.mode == input_gated ? a.aside + source : a.mode == input_normalized ? a.aside : x;
   u32* high = (u32*)(a.parts + (u64)block_x() * 2 * a.stride);
   u32* low = high + a.stride / 2;
-  float norm = 1.f;
-  if (a.mode == input_normalized) {
-    float squares = 0.f;
-    for (u32 c = thread_id(); c < a.columns; c += 256) squares = multiply_add(x[c], x[c], squares);
-    norm = inverse_root(divide(block_sum(squares, scratch), (float)a.columns) + a.epsilon);
-  }
+  const float norm = a.mode == input_normalized ? inverse_norm(x, a.columns, a.epsilon, scratch) : 1.f;
   for (u32 pair = thread_id(); pair < a.stride / 2; pair += 256) {
     const u32 column = pair * 2;
     const float first = column < a.columns ? prepare(a.mode, x[column], aside[column], norm) : 0.f;

@@ -5,6 +5,7 @@ using System.Globalization;
 using System.Text;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Cuda.Weights;
 
@@ -14,7 +15,8 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="MaxRows">Most tokens of a pass.</param>
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
 /// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null);
+/// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -34,6 +36,12 @@ internal sealed record MemoryPlan
     public required int Pages { get; init; }
 
     public required long CacheBytes { get; init; }
+
+    /// <summary>Routed experts that find room; 0 also where the GPU's kernels do not suit them.</summary>
+    public required int ExpertSlots { get; init; }
+
+    /// <summary>Bytes of these, and of what working with them takes.</summary>
+    public required long ExpertBytes { get; init; }
 
     public required long FreeBytes { get; init; }
 
@@ -65,6 +73,8 @@ internal sealed record MemoryPlan
                 continue;
             }
 
+            (int slots, long expertBytes) = Experts(weights, wish, left, costOfPage, Math.Min(pages, wantedPages));
+            pages = Math.Clamp((left - expertBytes) / costOfPage, 1, int.MaxValue);
             if (wish.CacheBytes is { } limit)
             {
                 pages = Math.Clamp(limit / pageBytes, 1, pages);
@@ -78,6 +88,8 @@ internal sealed record MemoryPlan
                 MaxRows = wish.MaxRows,
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
+                ExpertSlots = slots,
+                ExpertBytes = expertBytes,
                 FreeBytes = freeBytes,
             };
         }
@@ -96,7 +108,23 @@ internal sealed record MemoryPlan
 
     /// <summary>One line for a user.</summary>
     public override string ToString() =>
-        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), of {Mib(FreeBytes)} free";
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertSlots > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}of {Mib(FreeBytes)} free";
+
+    /// <summary>How many experts find room behind the cache that is wanted.</summary>
+    private static (int Slots, long Bytes) Experts(ModelWeights weights, MemoryWish wish, long left, long costOfPage, long wantedPages)
+    {
+        if (wish.ExpertBytes == 0 || ExpertSlotLayout.Of(weights) is not { } layout)
+        {
+            return (0, 0);
+        }
+
+        long pages = wish.CacheBytes is { } cache ? Math.Min(left / costOfPage, Math.Max(1, cache / DevicePages.BytesOfPage(weights.Shape))) : wantedPages;
+        long spare = left - (pages * costOfPage);
+        long bytes = Math.Min(spare, wish.ExpertBytes ?? (wish.CacheBytes is null ? spare / 2 : spare));
+        long work = HotExperts.WorkBytes(weights.Shape, wish.MaxRows);
+        long slots = Math.Clamp((bytes - work) / layout.Bytes, 0, weights.Layers.Sum(l => (long)l.Experts.Length));
+        return slots > 0 ? ((int)slots, work + (slots * layout.Bytes)) : (0, 0);
+    }
 
     private static string Mib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes >> 20:N0} MiB");
 }

@@ -47,7 +47,7 @@ internal sealed unsafe class WeightUploader : IDisposable
     {
         fixed (float* source = vector.Source)
         {
-            CopyBytes((byte*)source, vector.Pointer, (long)vector.Source.Length * sizeof(float));
+            Copy((byte*)source, vector.Pointer, (long)vector.Source.Length * sizeof(float));
         }
     }
 
@@ -90,7 +90,20 @@ internal sealed unsafe class WeightUploader : IDisposable
 
         if (weight.Format == DeviceFormat.Float8)
         {
-            CopyBytes(source.Scales, target.Scales, weight.ScaleBytes);
+            Copy(source.Scales, target.Scales, weight.ScaleBytes);
+        }
+    }
+
+    /// <summary>Copies bytes as they are.</summary>
+    public void Copy(byte* source, ulong target, long bytes)
+    {
+        for (long done = 0; done < bytes; done += BufferBytes)
+        {
+            long count = Math.Min(BufferBytes, bytes - done);
+            byte* buffer = NextBuffer();
+            Unsafe.CopyBlockUnaligned(buffer, source + done, (uint)count);
+            _stream.CopyToDevice(target + (ulong)done, buffer, count);
+            Sent();
         }
     }
 
@@ -146,18 +159,6 @@ internal sealed unsafe class WeightUploader : IDisposable
             }
 
             values.CopyTo(new Span<byte>(target, (int)bytes));
-        }
-    }
-
-    private void CopyBytes(byte* source, ulong target, long bytes)
-    {
-        for (long done = 0; done < bytes; done += BufferBytes)
-        {
-            long count = Math.Min(BufferBytes, bytes - done);
-            byte* buffer = NextBuffer();
-            Unsafe.CopyBlockUnaligned(buffer, source + done, (uint)count);
-            _stream.CopyToDevice(target + (ulong)done, buffer, count);
-            Sent();
         }
     }
 

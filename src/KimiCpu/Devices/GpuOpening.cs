@@ -4,6 +4,7 @@
 using KimiCpu.Compute;
 using KimiCpu.Cuda;
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Cuda.Memory;
 using Microsoft.Extensions.Logging;
@@ -23,10 +24,11 @@ internal static class GpuOpening
     /// <param name="options">What the user asks for.</param>
     /// <param name="context">Most tokens of a call.</param>
     /// <param name="prefillChunk">Most prompt tokens of a step.</param>
+    /// <param name="placement">Decides which experts fill spare memory; null where none are to.</param>
     /// <param name="logger">Told why the CPU takes the GPU's place.</param>
     /// <returns>Null for the CPU.</returns>
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
-    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, ILogger logger)
+    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, IExpertPlacement? placement, ILogger logger)
     {
         if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
         {
@@ -35,11 +37,13 @@ internal static class GpuOpening
 
         try
         {
-            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes);
+            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes);
             return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
             {
                 Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
+                Placement = placement,
                 Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
+                ExpertProgress = (done, total) => options.Progress?.Report(new LoadProgress("gpu experts", done, total)),
             });
         }
         catch (DeviceException e) when (options.Device.IsAuto)

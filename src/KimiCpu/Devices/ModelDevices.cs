@@ -27,7 +27,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     private readonly int _context;
     private readonly ILogger _logger;
     private readonly LoadedWeights _weights;
-    private readonly ExpertUses? _uses;
+    private ExpertUses? _uses;
     private readonly CpuBackend _cpu;
     private readonly string _tuned = "";
     private CudaBackend? _gpu;
@@ -54,8 +54,22 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         try
         {
             // Telling models apart takes a look at their files, so only where it is needed.
-            _uses = _weights.ExpertFiles is null ? null : new ExpertUses(weights.Shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, logger);
-            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, logger);
+            bool gpu = !options.Device.IsCpu && options.GpuExpertBytes != 0;
+            _uses = _weights.ExpertFiles is null && !gpu ? null : new ExpertUses(weights.Shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, logger);
+            Action<int, RoutedRows>? noteUses = null;
+            UseCounts? counts = gpu ? _uses!.Copy() : null;
+            HotExpertPlacement? placement = gpu ? new HotExpertPlacement(weights, counts!) : null;
+            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, placement, logger);
+            if (_gpu?.HotPath.Experts is not null)
+            {
+                _uses!.LeaveBehind(counts!);
+                noteUses = placement!.Note;
+            }
+            else if (_weights.ExpertFiles is null)
+            {
+                _uses = null;
+            }
+
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast,
@@ -65,9 +79,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
                 HotPathElsewhere = _gpu is not null,
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = _uses is null ? null : new TieredStoreOptions
+                Store = _weights.ExpertFiles is null ? null : new TieredStoreOptions
                 {
-                    Policy = _uses.Policy,
+                    Policy = _uses!.Policy,
                     Bytes = memory.Experts.SlotBytes ?? 0,
                     Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
                     CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
@@ -84,7 +98,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             Choices = new ExpertChoices(weights);
             Runner = MakeRunner(earlier: null);
             _tuned = options.TuneThreads ? $" ({TuneThreads()})" : "";
-            Runner.Forward.Routed = Choices.Note;
+            noteUses += Choices.Note;
+            Runner.Forward.Routed = noteUses;
             _placement = Describe();
         }
         catch
@@ -178,7 +193,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             _weights.GiveBack(_cpu.Replaced);
             ModelRunner before = Runner;
             Runner = MakeRunner(before.Arithmetic);
-            Runner.Forward.Routed = before.Forward.Routed;
+            Runner.Forward.Routed = Choices.Note;
             _placement = Describe();
         }
         catch (Exception e)

@@ -5,7 +5,7 @@ using KimiCpu.Compute;
 
 namespace KimiCpu.Model;
 
-/// <summary>Counts the bytes of routed experts that a layer reads: each chosen expert once, however many rows chose it.</summary>
+/// <summary>Counts the bytes of routed experts that a layer reads: each chosen expert once, however many rows chose it, and none that another device holds.</summary>
 internal sealed unsafe class ExpertReads(ModelWeights weights)
 {
     private readonly long[] _lastCount = new long[weights.Shape.ExpertCount];
@@ -21,7 +21,7 @@ internal sealed unsafe class ExpertReads(ModelWeights weights)
         for (int pair = 0; pair < pairs; pair++)
         {
             int expert = rows.Experts[pair];
-            if (_lastCount[expert] != _count)
+            if (_lastCount[expert] != _count && rows.IsHere(expert))
             {
                 _lastCount[expert] = _count;
                 bytes += experts[expert].TotalBytes;

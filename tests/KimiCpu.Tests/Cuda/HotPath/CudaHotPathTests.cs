@@ -8,6 +8,7 @@ using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cuda;
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Model;
@@ -301,20 +302,20 @@ internal sealed class CudaHotPathTests
     }
 
     /// <summary>A model on the simulated GPU.</summary>
-    private sealed class GpuModel : IDisposable
+    internal sealed class GpuModel : IDisposable
     {
         private readonly Checkpoint _checkpoint;
         private readonly SimulatedDriver _driver;
         private readonly CudaBackend _backend;
 
-        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows)
+        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0)
         {
             _driver = driver;
             _checkpoint = Checkpoint.Open(folder);
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens), new CudaHotPathOptions { UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, ExpertBytes: expertBytes), new CudaHotPathOptions { Placement = placement, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
             }
             catch
             {

@@ -32,6 +32,9 @@ internal sealed class BarrierMutantTests
     [TestCase("rope_store", 2, 1)]
     [TestCase("route", 6, 2)]
     [TestCase("finish_layer", 2, 1)]
+    [TestCase("expert_round", 3, 1)]
+    [TestCase("expert_gate_up", 3, 0)]
+    [TestCase("expert_down", 2, 0)]
     public void Every_barrier_that_matters_is_missed(string kernel, int atLeast, int survivors)
     {
         Assert.That(() => Check(kernel, null), Throws.Nothing, "the shipped kernel");
@@ -111,6 +114,9 @@ internal sealed class BarrierMutantTests
                 break;
             case "route":
                 RouterAndModuleTests.CheckRoute(harness, 64, 8, 8, 3, 300);
+                break;
+            case "expert":
+                ExpertTests.Check(harness, 544, 64, 3, accumulate: true);
                 break;
             default:
                 RouterAndModuleTests.CheckFinish(harness);

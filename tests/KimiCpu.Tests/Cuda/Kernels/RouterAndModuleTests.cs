@@ -137,6 +137,9 @@ internal sealed class RouterAndModuleTests
         "rope" => sizeof(RopeArguments),
         "route" => sizeof(RouteArguments),
         "finish" => sizeof(FinishArguments),
+        "expert" when kernel == "expert_round" => sizeof(ExpertRoundArguments),
+        "expert" when kernel == "expert_gate_up" => sizeof(ExpertGateUpArguments),
+        "expert" => sizeof(ExpertDownArguments),
         _ => throw new InvalidOperationException(kernel),
     };
 
@@ -175,7 +178,7 @@ internal sealed class RouterAndModuleTests
         return new Routed(residual, gain, harness.Get<float>(hidden, residual.Length), harness.Get<int>(ids, batch * chosen), harness.Get<float>(weights, batch * chosen), harness.Get<uint>(flag, 1)[0], harness.Get<uint>(finished, 1)[0]);
     }
 
-    private static ModelShape Shape(int experts, int chosen, int groups, int groupsChosen, int size) => new()
+    internal static ModelShape Shape(int experts, int chosen, int groups, int groupsChosen, int size, int inner = 1) => new()
     {
         HiddenSize = size,
         LayerCount = 1,
@@ -188,7 +191,7 @@ internal sealed class RouterAndModuleTests
         ValueHeadSize = 1,
         ExpertCount = experts,
         ExpertsPerToken = chosen,
-        ExpertIntermediateSize = 1,
+        ExpertIntermediateSize = inner,
         ExpertGroupCount = groups,
         ExpertGroupsPerToken = groupsChosen,
         NormalizeExpertWeights = true,

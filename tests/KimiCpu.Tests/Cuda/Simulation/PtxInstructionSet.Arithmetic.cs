@@ -203,6 +203,22 @@ internal static unsafe partial class PtxInstructionSet
         public static uint Run(uint a) => (ushort)a;
     }
 
+    private readonly struct SignedToFloat : IOperation1<int, float>
+    {
+        public static float Run(int a) => a;
+    }
+
+    /// <summary>Ties to even; NaN gives 0, and what is out of range the nearest integer there is.</summary>
+    private readonly struct FloatToNearest : IOperation1<float, int>
+    {
+        public static int Run(float a) => float.IsNaN(a) ? 0 : (int)Math.Clamp(Math.Round((double)a, MidpointRounding.ToEven), int.MinValue, int.MaxValue);
+    }
+
+    private readonly struct AbsoluteFloat : IOperation1<float, float>
+    {
+        public static float Run(float a) => MathF.Abs(a);
+    }
+
     private readonly struct UnsignedToFloat : IOperation1<uint, float>
     {
         public static float Run(uint a) => a;
@@ -400,6 +416,20 @@ internal static unsafe partial class PtxInstructionSet
     private readonly struct ShiftRight16 : IOperation2<uint, uint, uint>
     {
         public static uint Run(uint a, uint b) => b > 15 ? 0u : (uint)(ushort)a >> (int)b;
+    }
+
+    /// <summary>c plus the products of unsigned with signed bytes.</summary>
+    private readonly struct DotBytes : IOperation3<uint, uint, int, int>
+    {
+        public static int Run(uint a, uint b, int c)
+        {
+            for (int i = 0; i < 32; i += 8)
+            {
+                c += (byte)(a >> i) * (sbyte)(b >> i);
+            }
+
+            return c;
+        }
     }
 
     private readonly struct PickBytes : IOperation3<uint, uint, uint, uint>

@@ -56,6 +56,8 @@ internal static unsafe partial class PtxInstructionSet
             ["cvt.u64.u32"] = Map1<Widen, uint, ulong>(10),
             ["cvt.u16.u32"] = Map1<Low16, uint, uint>(10),
             ["cvt.u32.u16"] = Map1<Low16, uint, uint>(10),
+            ["cvt.rn.f32.s32"] = Map1<SignedToFloat, int, float>(10),
+            ["cvt.rni.s32.f32"] = Map1<FloatToNearest, float, int>(10),
             ["cvt.rn.f32.u32"] = Map1<UnsignedToFloat, uint, float>(10),
             ["cvt.f32.f16"] = Map1<HalfToFloat, uint, float>(10),
             ["cvt.rn.bf16.f32"] = Map1<FloatToBFloat16, float, uint>(70),
@@ -64,6 +66,7 @@ internal static unsafe partial class PtxInstructionSet
             ["fma.rn.bf16x2"] = Map3<FusedMultiplyAddBFloat16Pair, uint, uint, uint, uint>(70),
             ["neg.s32"] = Map1<NegateInteger, uint, uint>(10),
             ["neg.f32"] = Map1<NegateFloat, float, float>(10),
+            ["abs.f32"] = Map1<AbsoluteFloat, float, float>(10),
             ["ex2.approx.f32"] = Map1<Exp2, float, float>(14),
             ["lg2.approx.f32"] = Map1<Log2, float, float>(14),
             ["rsqrt.approx.f32"] = Map1<InverseRoot, float, float>(14),
@@ -71,6 +74,8 @@ internal static unsafe partial class PtxInstructionSet
             ["add.f32"] = Map2<Add<float>, float, float, float>(10),
             ["sub.f32"] = Map2<Subtract<float>, float, float, float>(10),
             ["mul.f32"] = Map2<Multiply<float>, float, float, float>(10),
+            ["add.rn.f32"] = Map2<Add<float>, float, float, float>(10),
+            ["mul.rn.f32"] = Map2<Multiply<float>, float, float, float>(10),
             ["div.rn.f32"] = Map2<DivideFloat, float, float, float>(14),
             ["fma.rn.f32"] = Map3<FusedMultiplyAdd, float, float, float, float>(20),
             ["add.s32"] = Map2<Add<uint>, uint, uint, uint>(10),
@@ -103,6 +108,7 @@ internal static unsafe partial class PtxInstructionSet
             ["shl.b16"] = Map2<ShiftLeft16, uint, uint, uint>(10),
             ["shr.u16"] = Map2<ShiftRight16, uint, uint, uint>(10),
             ["bfe.u32"] = Map3<ExtractBits, uint, uint, uint, uint>(20),
+            ["dp4a.u32.s32"] = Map3<DotBytes, uint, uint, int, int>(50),
             ["prmt.b32"] = Map3<PickBytes, uint, uint, uint, uint>(20),
             ["selp.b32"] = Select<uint>(10),
             ["selp.u32"] = Select<uint>(10),
@@ -110,6 +116,7 @@ internal static unsafe partial class PtxInstructionSet
             ["selp.b64"] = Select<ulong>(10),
 
             ["setp.eq.s32"] = Compare<Equal<uint>, uint>(10),
+            ["setp.eq.b32"] = Compare<Equal<uint>, uint>(10),
             ["setp.ne.s32"] = Compare<NotEqual<uint>, uint>(10),
             ["setp.lt.s32"] = Compare<Less<int>, int>(10),
             ["setp.gt.s32"] = Compare<Greater<int>, int>(10),
@@ -159,14 +166,17 @@ internal static unsafe partial class PtxInstructionSet
         known["ld.shared.u32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8, &Load<uint, ulong, Vector1, SharedSpace>));
         known["ld.shared.v2.f32"] = new(10, &Load<uint, uint, Vector2, SharedSpace>, BindLoad(2, 4, 8));
         known["ld.shared.v4.f32"] = new(10, &Load<uint, uint, Vector4, SharedSpace>, BindLoad(4, 4, 8));
+        known["ld.shared.v4.u32"] = new(10, &Load<uint, uint, Vector4, SharedSpace>, BindLoad(4, 4, 8));
         known["st.global.f32"] = new(10, &Store<uint, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.global.u32"] = new(10, &Store<uint, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.global.u16"] = new(10, &Store<ushort, uint, Vector1, GlobalSpace>, BindStore(4, 8));
+        known["st.global.u8"] = new(10, &Store<byte, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.global.v2.f32"] = new(10, &Store<uint, uint, Vector2, GlobalSpace>, BindStore(4, 8));
         known["st.volatile.global.u32"] = new(11, &Store<uint, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.shared.f32"] = new(10, &Store<uint, uint, Vector1, SharedSpace>, BindStore(4, 8));
         known["st.shared.u32"] = new(10, &Store<uint, uint, Vector1, SharedSpace>, BindStore(4, 8));
         known["st.shared.u16"] = new(10, &Store<ushort, uint, Vector1, SharedSpace>, BindStore(4, 8));
+        known["st.shared.u64"] = new(10, &Store<ulong, ulong, Vector1, SharedSpace>, BindStore(8, 8));
         known["st.shared.v2.f32"] = new(10, &Store<uint, uint, Vector2, SharedSpace>, BindStore(4, 8));
         known["st.shared.v4.f32"] = new(10, &Store<uint, uint, Vector4, SharedSpace>, BindStore(4, 8));
     }

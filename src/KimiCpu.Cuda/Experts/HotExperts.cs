@@ -1,0 +1,202 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Memory;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cuda.Experts;
+
+/// <summary>
+/// Routed experts in memory of the GPU that nothing else needs, and who is where. Between passes one may take another one's place: its
+/// bytes are gathered in page-locked memory beside the passes, and go to the GPU a piece a pass, so that no pass waits long. While
+/// they are on their way neither of the two is here. All but the gathering is done by the thread that runs the passes.
+/// </summary>
+internal sealed unsafe class HotExperts : IDisposable
+{
+    /// <summary>In slot tables: the CPU has the expert. no_slot of Kernels/experts.cu.</summary>
+    private const uint NoSlot = uint.MaxValue;
+
+    /// <summary>What a pass sends of an expert that moves: 0.2 ms of a PCIe 4 link.</summary>
+    private const long PieceBytes = 4 << 20;
+
+    private readonly ModelWeights _weights;
+    private readonly ExpertSlotLayout _layout;
+    private readonly IExpertPlacement _placement;
+    private readonly CudaStream _stream;
+    private readonly Stack<IDisposable> _owned = [];
+    private readonly CudaDeviceVariable<byte> _slots;
+    private readonly CudaDeviceVariable<byte> _work;
+    private readonly CudaDeviceVariable<uint> _table;
+    private readonly CudaPageLockedHostMemory<uint> _tableOnHost;
+    private readonly CudaPageLockedHostMemory<byte> _gathered;
+    private readonly bool[] _held;
+    private readonly ExpertWork _workLayout;
+    private ExpertMove? _move;
+    private uint _slot;
+    private Task _gathering = Task.CompletedTask;
+    private long _sent;
+
+    /// <param name="context">The GPU.</param>
+    /// <param name="stream">Of the passes.</param>
+    /// <param name="weights">Of the model; experts are read from here while the model runs.</param>
+    /// <param name="plan">Has one slot at least.</param>
+    /// <param name="placement">Decides.</param>
+    public HotExperts(CudaContext context, CudaStream stream, ModelWeights weights, MemoryPlan plan, IExpertPlacement placement)
+    {
+        _weights = weights;
+        _layout = ExpertSlotLayout.Of(weights)!;
+        _placement = placement;
+        _stream = stream;
+        ModelShape shape = weights.Shape;
+        int keys = shape.LayerCount * shape.ExpertCount;
+        _held = GC.AllocateArray<bool>(keys, pinned: true);
+        _workLayout = new ExpertWork(shape, plan.MaxRows);
+        try
+        {
+            SlotCount = plan.ExpertSlots;
+            _slots = Own(new CudaDeviceVariable<byte>(context, SlotCount * _layout.Bytes));
+            _work = Own(new CudaDeviceVariable<byte>(context, _workLayout.Bytes));
+            _table = Own(new CudaDeviceVariable<uint>(context, keys));
+            _tableOnHost = Own(new CudaPageLockedHostMemory<uint>(context, keys));
+            _gathered = Own(new CudaPageLockedHostMemory<byte>(context, _layout.Bytes));
+            _tableOnHost.Span.Fill(NoSlot);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    public int SlotCount { get; }
+
+    /// <summary>Experts that have come in since the model was opened.</summary>
+    public int Moves { get; private set; }
+
+    /// <summary>By key: which ones are here.</summary>
+    public ReadOnlySpan<bool> Held => _held;
+
+    public ExpertSlotsArguments Slots => _layout.At(_slots.DevicePointer);
+
+    /// <summary>(rows) rounded hidden rows.</summary>
+    public ulong Rounded => _work.DevicePointer + (ulong)_workLayout.Rounded;
+
+    /// <summary>(rows, experts per token) rounded inner rows.</summary>
+    public ulong Inner => _work.DevicePointer + (ulong)_workLayout.Inner;
+
+    /// <summary>(rows, experts per token) where each chosen expert is.</summary>
+    public ulong PairSlots => _work.DevicePointer + (ulong)_workLayout.PairSlots;
+
+    /// <summary>(rows, experts per token).</summary>
+    public ulong PairWeights => _work.DevicePointer + (ulong)_workLayout.PairWeights;
+
+    /// <summary>(experts) of a layer, for kernels.</summary>
+    public ulong SlotsOf(int layer) => _table.DevicePointer + ((ulong)layer * (ulong)_weights.Shape.ExpertCount * sizeof(uint));
+
+    /// <summary>(experts) of a layer, for the host: not 0 where an expert is here during this pass.</summary>
+    public bool* HeldOf(int layer)
+    {
+        fixed (bool* held = _held)
+        {
+            // The array is pinned.
+            return held + ((long)layer * _weights.Shape.ExpertCount);
+        }
+    }
+
+    /// <summary>Bytes of the GPU beside the slots.</summary>
+    public static long WorkBytes(ModelShape shape, int maxRows) => new ExpertWork(shape, maxRows).Bytes + ((long)shape.LayerCount * shape.ExpertCount * sizeof(uint));
+
+    /// <summary>Fills the slots when the model is opened.</summary>
+    /// <param name="uploader">Copies.</param>
+    /// <param name="progress">Told after every expert: done, in all. May throw to stop.</param>
+    public void Fill(WeightUploader uploader, Action<int, int>? progress)
+    {
+        IReadOnlyList<int> first = _placement.First(SlotCount);
+        for (int slot = 0; slot < first.Count; slot++)
+        {
+            foreach (SlotPart part in _layout.Parts(Expert(first[slot])))
+            {
+                uploader.Copy((byte*)part.Source, AddressOf((uint)slot) + (ulong)part.Offset, part.Bytes);
+            }
+
+            _tableOnHost.Pointer[first[slot]] = (uint)slot;
+            _held[first[slot]] = true;
+            progress?.Invoke(slot + 1, first.Count);
+        }
+
+        _stream.CopyToDevice(_table.DevicePointer, _tableOnHost.Pointer, _tableOnHost.Length * sizeof(uint));
+    }
+
+    /// <summary>Between two passes, all of whose work is done: begins or continues a move.</summary>
+    public void Advance()
+    {
+        if (_move is not { } move)
+        {
+            if (_placement.Next(_held) is { } next)
+            {
+                (_move, _slot, _sent) = (next, _tableOnHost.Pointer[next.Out], 0);
+                _gathering = Task.Run(() => _layout.Copy(Expert(next.In), _gathered.Pointer));
+            }
+
+            return;
+        }
+
+        if (!_gathering.IsCompleted)
+        {
+            return;
+        }
+
+        // A failed call leaves this where it was, and the next pass tries again.
+        _gathering.GetAwaiter().GetResult();
+        if (_held[move.Out])
+        {
+            Put(move.Out, NoSlot);
+        }
+
+        long piece = Math.Min(PieceBytes, _layout.Bytes - _sent);
+        if (piece > 0)
+        {
+            _stream.CopyToDevice(AddressOf(_slot) + (ulong)_sent, _gathered.Pointer + _sent, piece);
+            _sent += piece;
+        }
+
+        if (_sent == _layout.Bytes)
+        {
+            Put(move.In, _slot);
+            _move = null;
+            Moves++;
+        }
+    }
+
+    public void Dispose()
+    {
+        // It writes to the memory that goes, and reads the checkpoint.
+        _gathering.Wait();
+        while (_owned.TryPop(out IDisposable? owned))
+        {
+            owned.Dispose();
+        }
+    }
+
+    private MlpWeights Expert(int key) => _weights.Layers[key / _weights.Shape.ExpertCount].Experts[key % _weights.Shape.ExpertCount];
+
+    private ulong AddressOf(uint slot) => _slots.DevicePointer + (slot * (ulong)_layout.Bytes);
+
+    /// <summary>Says to kernels and host alike where an expert is. The copy runs before the passes that follow.</summary>
+    private void Put(int key, uint slot)
+    {
+        _tableOnHost.Pointer[key] = slot;
+        _stream.CopyToDevice(_table.DevicePointer + ((ulong)key * sizeof(uint)), _tableOnHost.Pointer + key, sizeof(uint));
+        _held[key] = slot != NoSlot;
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Push(part);
+        return part;
+    }
+}

@@ -1,0 +1,175 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+#include "input.h"
+
+// The routed experts that the GPU holds, as the checkpoint stores them: INT4 in groups of 32 columns, with a BF16 factor each. The
+// arithmetic is that of the CPU's kernels, in their order, so that it hardly matters to a result which side has an expert: rows are rounded to
+// 8 bits by groups, products within a group are integers, group g is added in lane g mod 16, and lanes are folded by halves.
+constexpr u32 no_slot = 0xffffffffu;
+constexpr u32 group_columns = 32, group_bytes = 16, sum_lanes = 16;
+
+// Below it 127 / largest overflows; such a group rounds to zero.
+constexpr float smallest_magnitude = 1e-36f;
+
+// A slot has gate, up and down, of each the values and then the factors, at these offsets.
+struct ExpertSlots {
+  const u8* data;
+  u64 slot_bytes;
+  u32 gate_scales, up, up_scales, down, down_scales;
+};
+
+// A rounded row: (groups x 16) even columns, (groups x 16) odd ones, (groups) factors, (groups) -8 times the sum of a group's values,
+// which takes off what the stored bias of 8 adds.
+DEVICE u32 rounded_bytes(u32 groups) { return (groups * 40 + 15) & ~15u; }
+
+// A group of a row, one value a lane.
+DEVICE void round_group(float x, u8* row, u32 groups, u32 group) {
+  const float largest = warp_max(as_float(as_bits(x) & 0x7fffffffu));
+  const bool bad = lanes_where(!is_finite(x)) != 0, zero = bad || largest < smallest_magnitude;
+  const i32 value = zero ? 0 : round_to_integer(x * divide(127.f, largest));
+  u32 sum = (u32)value;
+  UNROLL for (int m = 16; m; m >>= 1) sum += exchange(sum, m);
+  row[(lane() & 1) * groups * group_bytes + group * group_bytes + lane() / 2] = (u8)value;
+  if (lane() == 0) {
+    ((float*)(row + groups * 32))[group] = bad ? as_float(0x7fc00000u) : zero ? 0.f : divide(largest, 127.f);
+    ((u32*)(row + groups * 36))[group] = 0u - 8u * sum;
+  }
+}
+
+// A group of 32 columns of a weight with one of a rounded row in shared memory.
+DEVICE float multiply_group(const Words4& w, float factor, const u8* x, u32 groups, u32 group) {
+  const Words4 even = *(const Words4*)(x + group * group_bytes), odd = *(const Words4*)(x + (groups + group) * group_bytes);
+  i32 dot = ((const i32*)(x + groups * 36))[group];
+  dot = dot_bytes(w.x & 0x0f0f0f0fu, even.x, dot);
+  dot = dot_bytes(w.x >> 4 & 0x0f0f0f0fu, odd.x, dot);
+  dot = dot_bytes(w.y & 0x0f0f0f0fu, even.y, dot);
+  dot = dot_bytes(w.y >> 4 & 0x0f0f0f0fu, odd.y, dot);
+  dot = dot_bytes(w.z & 0x0f0f0f0fu, even.z, dot);
+  dot = dot_bytes(w.z >> 4 & 0x0f0f0f0fu, odd.z, dot);
+  dot = dot_bytes(w.w & 0x0f0f0f0fu, even.w, dot);
+  dot = dot_bytes(w.w >> 4 & 0x0f0f0f0fu, odd.w, dot);
+  return multiply((float)dot, multiply(factor, ((const float*)(x + groups * 32))[group]));
+}
+
+// One row of a weight times a rounded row in shared memory, by half a warp; all of its lanes get the sum. Four groups a lane are on their way at once.
+DEVICE float multiply_row(const u8* weights, const u8* scales, u32 row, const u8* x, u32 groups) {
+  constexpr u32 at_once = 4;
+  const u8* values = weights + (u64)row * groups * group_bytes;
+  const u16* factors = (const u16*)scales + (u64)row * groups;
+  float sum = 0.f;
+  for (u32 first = lane() & (sum_lanes - 1); first < groups; first += at_once * sum_lanes) {
+    Words4 loaded[at_once];
+    float factor[at_once];
+    UNROLL for (u32 i = 0; i < at_once; i++) {
+      const u32 group = first + i * sum_lanes;
+      if (group < groups) {
+        loaded[i] = load_stream(values + group * group_bytes);
+        factor[i] = from_bf16(factors[group]);
+      }
+    }
+    UNROLL for (u32 i = 0; i < at_once; i++) {
+      const u32 group = first + i * sum_lanes;
+      if (group < groups) sum = add(sum, multiply_group(loaded[i], factor[i], x, groups, group));
+    }
+  }
+  UNROLL for (int m = sum_lanes / 2; m; m >>= 1) sum = add(sum, exchange(sum, m));
+  return sum;
+}
+
+// A rounded row into shared memory, by the whole block, when nobody reads the one before any more.
+DEVICE void stage_row(const u8* row, u32 groups) {
+  for (u32 i = thread_id() * 16; i < rounded_bytes(groups); i += thread_count() * 16) *(Words4*)(dynamic_shared + i) = *(const Words4*)(row + i);
+  sync_block();
+}
+
+// Which of a row's experts the GPU holds; a row with any is normalized, as route does, and rounded.
+//   grid (batch), 256 threads
+struct ExpertRoundArguments {
+  const float* residual;   // (batch, size)
+  const float* gain;       // (size)
+  const u32* ids;          // (batch, chosen) of route, and the experts' weights, in memory of the host
+  const float* weights;
+  const u32* slot_of;      // (experts) of the layer
+  u32* slots;              // (batch, chosen): no_slot where the host has the expert
+  float* slot_weights;     // (batch, chosen)
+  u8* rounded;             // (batch) rows
+  u32 size, chosen;
+  float epsilon;
+};
+KERNEL(256, 2) expert_round(ExpertRoundArguments a) {
+  SHARED(float, scratch, 32);
+  const u32 row = block_x();
+  float held = 0.f;
+  if (thread_id() < a.chosen) {
+    const u32 pair = row * a.chosen + thread_id(), slot = a.slot_of[a.ids[pair]];
+    a.slots[pair] = slot;
+    a.slot_weights[pair] = a.weights[pair];
+    held = slot == no_slot ? 0.f : 1.f;
+  }
+  if (block_sum(held, scratch) == 0.f) return;
+  const float* x = a.residual + (u64)row * a.size;
+  const float norm = inverse_norm(x, a.size, a.epsilon, scratch);
+  const u32 groups = a.size / group_columns;
+  for (u32 g = warp(); g < groups; g += 8) {
+    const u32 column = g * group_columns + lane();
+    round_group(x[column] * norm * a.gain[column], a.rounded + (u64)row * rounded_bytes(groups), groups, g);
+  }
+}
+
+// silu(gate x) * up x, rounded, for all (token, expert) pairs that have a slot. A block makes one group of 32 inner rows, half a warp each.
+//   grid (inner / 32), 512 threads; dynamic shared memory: rounded_bytes(size / 32)
+struct ExpertGateUpArguments {
+  ExpertSlots experts;
+  const u32* slots;     // (pairs)
+  const u8* rounded;    // (pairs / chosen) rows of size columns
+  u8* inner;            // (pairs) rows of inner columns
+  u32 pairs, chosen;
+  u32 size, inner_size;
+};
+KERNEL(512, 1) expert_gate_up(ExpertGateUpArguments a) {
+  SHARED(float, values, group_columns);
+  const u32 groups = a.size / group_columns, inner_groups = a.inner_size / group_columns;
+  const u32 half = thread_id() / sum_lanes, row = block_x() * group_columns + half;
+  u32 staged = no_slot;
+  for (u32 pair = 0; pair < a.pairs; pair++) {
+    const u32 slot = a.slots[pair], token = pair / a.chosen;
+    if (slot == no_slot) continue;
+    if (token != staged) stage_row(a.rounded + (u64)token * rounded_bytes(groups), groups);
+    staged = token;
+    const u8* expert = a.experts.data + slot * a.experts.slot_bytes;
+    const float gate = multiply_row(expert, expert + a.experts.gate_scales, row, dynamic_shared, groups);
+    const float up = multiply_row(expert + a.experts.up, expert + a.experts.up_scales, row, dynamic_shared, groups);
+    if ((thread_id() & (sum_lanes - 1)) == 0) values[half] = multiply(multiply(gate, sigmoid(gate)), up);
+    sync_block();
+    if (warp() == 0) round_group(values[lane()], a.inner + (u64)pair * rounded_bytes(inner_groups), inner_groups, block_x());
+    sync_block();
+  }
+}
+
+// output (+)= the weighted sum of the down projections of a token's experts that have a slot.
+//   grid (size / 32, batch), 512 threads; dynamic shared memory: rounded_bytes(inner / 32)
+struct ExpertDownArguments {
+  ExpertSlots experts;
+  const u32* slots;            // (batch, chosen)
+  const float* slot_weights;   // (batch, chosen)
+  const u8* inner;             // (batch, chosen) rows of inner columns
+  float* output;               // (batch, size)
+  u32 chosen, size, inner_size, accumulate;
+};
+KERNEL(512, 1) expert_down(ExpertDownArguments a) {
+  const u32 inner_groups = a.inner_size / group_columns, token = block_y();
+  const u32 row = block_x() * group_columns + thread_id() / sum_lanes;
+  float sum = 0.f;
+  for (u32 k = 0; k < a.chosen; k++) {
+    const u32 pair = token * a.chosen + k, slot = a.slots[pair];
+    if (slot == no_slot) continue;
+    sync_block();
+    stage_row(a.inner + (u64)pair * rounded_bytes(inner_groups), inner_groups);
+    const u8* expert = a.experts.data + slot * a.experts.slot_bytes;
+    sum = multiply_add(a.slot_weights[pair], multiply_row(expert + a.experts.down, expert + a.experts.down_scales, row, dynamic_shared, inner_groups), sum);
+  }
+  if ((thread_id() & (sum_lanes - 1)) == 0) {
+    float* y = a.output + (u64)token * a.size + row;
+    *y = a.accumulate ? *y + sum : sum;
+  }
+}
