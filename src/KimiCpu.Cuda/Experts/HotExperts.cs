@@ -36,7 +36,6 @@ internal sealed unsafe class HotExperts : IDisposable
     private readonly ExpertWork _workLayout;
     private ExpertMove? _move;
     private uint _slot;
-    private Task _gathering = Task.CompletedTask;
     private long _sent;
 
     /// <param name="context">The GPU.</param>
@@ -75,6 +74,9 @@ internal sealed unsafe class HotExperts : IDisposable
 
     /// <summary>Experts that have come in since the model was opened.</summary>
     public int Moves { get; private set; }
+
+    /// <summary>Done when the bytes of the expert that moves are together.</summary>
+    public Task Gathering { get; private set; } = Task.CompletedTask;
 
     /// <summary>By key: which ones are here.</summary>
     public ReadOnlySpan<bool> Held => _held;
@@ -138,19 +140,19 @@ internal sealed unsafe class HotExperts : IDisposable
             if (_placement.Next(_held) is { } next)
             {
                 (_move, _slot, _sent) = (next, _tableOnHost.Pointer[next.Out], 0);
-                _gathering = Task.Run(() => _layout.Copy(Expert(next.In), _gathered.Pointer));
+                Gathering = Task.Run(() => _layout.Copy(Expert(next.In), _gathered.Pointer));
             }
 
             return;
         }
 
-        if (!_gathering.IsCompleted)
+        if (!Gathering.IsCompleted)
         {
             return;
         }
 
         // A failed call leaves this where it was, and the next pass tries again.
-        _gathering.GetAwaiter().GetResult();
+        Gathering.GetAwaiter().GetResult();
         if (_held[move.Out])
         {
             Put(move.Out, NoSlot);
@@ -174,7 +176,7 @@ internal sealed unsafe class HotExperts : IDisposable
     public void Dispose()
     {
         // It writes to the memory that goes, and reads the checkpoint.
-        _gathering.Wait();
+        Gathering.Wait();
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();

@@ -17,9 +17,9 @@ internal sealed class KimiDeviceTests
     {
         using KimiModel cpu = KimiModel.OpenEmbedded();
         using var driver = new SimulatedDriver();
-        using (KimiModel gpu = KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table }))
+        using (KimiModel gpu = KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false }))
         {
-            Assert.That(gpu.Placement, Does.StartWith("GPU 0: Simulated GPU, compute capability 8.6, CUDA 12.0: all weights as stored"));
+            Assert.That(gpu.Placement, Does.StartWith("GPU 0: Simulated GPU, compute capability 8.6, CUDA 12.0: all weights as stored").And.Contain("120 routed experts ("));
             int[] prompt = [.. cpu.Tokenizer.Encode("What is the capital of")];
             Assert.That(gpu.Generate(prompt, s_options).Tokens, Is.EqualTo(cpu.Generate(prompt, s_options).Tokens));
             Assert.That(driver.Fault, Is.Null);
@@ -29,10 +29,24 @@ internal sealed class KimiDeviceTests
     }
 
     [Test]
+    public void Experts_on_the_GPU_can_be_limited_or_left_out()
+    {
+        using var driver = new SimulatedDriver();
+        foreach (long bytes in new[] { 0L, 4 << 20 })
+        {
+            using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, GpuExpertBytes = bytes });
+            Assert.That(model.Placement, bytes == 0 ? Does.Not.Contain("routed experts") : Does.Match(" [1-9][0-9]? routed experts"));
+            Assert.That(model.Generate((int[])[1, 2, 3], s_options).Tokens, Has.Count.EqualTo(3));
+        }
+
+        Assert.That(() => KimiModel.OpenEmbedded(new KimiModelOptions { GpuExpertBytes = -1 }), Throws.InstanceOf<ArgumentException>().With.Message.Contains("GpuExpertBytes"));
+    }
+
+    [Test]
     public void Without_a_usable_GPU_Auto_takes_the_CPU_and_Cuda_refuses()
     {
         using var driver = new SimulatedDriver { DeviceCount = 0 };
-        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table };
+        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false };
         using (KimiModel model = KimiModel.OpenEmbedded(options))
         {
             Assert.That(model.Placement, Does.StartWith("CPU: "));

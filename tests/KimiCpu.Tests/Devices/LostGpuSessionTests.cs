@@ -181,5 +181,5 @@ internal sealed class LostGpuSessionTests
         Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cpu));
     }
 
-    private KimiModel Open(bool prefixCaching = true) => KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = _driver.Table, PrefixCaching = prefixCaching, PrefillChunk = 16 });
+    private KimiModel Open(bool prefixCaching = true) => KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
 }

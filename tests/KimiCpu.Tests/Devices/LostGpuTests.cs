@@ -231,7 +231,7 @@ internal sealed class LostGpuTests
 
     private KimiModel Open(KimiDevice device, Func<KimiModelOptions, KimiModelOptions>? change = null)
     {
-        var options = new KimiModelOptions { Device = device, CudaDriver = _driver.Table, LoggerFactory = _log };
+        var options = new KimiModelOptions { Device = device, CudaDriver = _driver.Table, LoggerFactory = _log, RememberExperts = false };
         return KimiModel.OpenEmbedded(change?.Invoke(options) ?? options);
     }
 

@@ -301,6 +301,38 @@ internal sealed class CudaHotPathTests
         Assert.That(tiny.LiveObjects, Is.Zero);
     }
 
+    /// <summary>The cache gets the context that is wanted; what is left is for both, unless a wish says more.</summary>
+    [Test]
+    public void Memory_that_is_left_over_is_for_experts()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint("tiny-int4"));
+        ModelWeights weights = WeightLoader.Load(checkpoint);
+        MemoryPlan none = MemoryPlan.Fit(weights, new MemoryWish(80, 512), 16 << 20);
+        Assert.That((none.ExpertSlots, none.ExpertBytes), Is.EqualTo((0, 0L)));
+        long slot = ExpertSlotLayout.Of(weights)!.Bytes;
+        long work = HotExperts.WorkBytes(weights.Shape, 80);
+        MemoryPlan all = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: null), 32 << 20);
+        Assert.That((all.ExpertSlots, all.ExpertBytes), Is.EqualTo((3 * 16, work + (3 * 16 * slot))), "there are no more");
+        Assert.That(all.CacheTokens, Is.LessThan(none.CacheTokens * 4).And.GreaterThan(512));
+        MemoryPlan some = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: work + (5 * slot)), 32 << 20);
+        Assert.That(some.ExpertSlots, Is.EqualTo(5));
+        Assert.That(some.ToString(), Does.Contain("5 routed experts"));
+
+        // All but a context: half of what is left, or all of it where the cache's size is given.
+        long free = none.FreeBytes - none.CacheBytes;
+        MemoryPlan half = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: null), free + (2 << 20));
+        MemoryPlan rest = MemoryPlan.Fit(weights, new MemoryWish(80, 512, CacheBytes: none.CacheBytes / 100, ExpertBytes: null), free + (2 << 20));
+        Assert.That(half.ExpertSlots, Is.GreaterThan(0).And.LessThan(rest.ExpertSlots));
+        foreach (MemoryPlan plan in new[] { none, all, some, half, rest })
+        {
+            Assert.That(plan.WeightBytes + plan.WorkspaceBytes + plan.CacheBytes + plan.ExpertBytes, Is.LessThanOrEqualTo(plan.FreeBytes));
+        }
+
+        // BF16 experts stay on the CPU.
+        using Checkpoint other = Checkpoint.Open(Repository.Checkpoint("tiny-qproj"));
+        Assert.That(MemoryPlan.Fit(WeightLoader.Load(other), new MemoryWish(80, 512, ExpertBytes: null), 32 << 20).ExpertSlots, Is.Zero);
+    }
+
     /// <summary>A model on the simulated GPU.</summary>
     internal sealed class GpuModel : IDisposable
     {

@@ -1,0 +1,184 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
+using KimiCpu.Tests.Cuda.Simulation;
+using KimiCpu.Tests.Model;
+using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
+
+namespace KimiCpu.Tests.Cuda.HotPath;
+
+/// <summary>Whole tiny models with some of their routed experts on the simulated GPU and the others on the CPU.</summary>
+[TestFixture]
+internal sealed class HotExpertTests
+{
+    private const string Checkpoint = "tiny-steady";
+
+    private static readonly int[] s_tokens = [.. Enumerable.Range(3, 20)];
+
+    /// <summary>Both sides compute alike, so what differs is the order of sums and now and then a rounding that follows from it.</summary>
+    [Test]
+    public void It_hardly_matters_who_has_an_expert([Values(0.0, 0.4, 1.0)] double share, [Values] bool useGraphs)
+    {
+        float[] expected = OnCpu(s_tokens);
+        using var driver = new SimulatedDriver();
+        using var gpu = new Hybrid(driver, new Fixed(share), useGraphs);
+        float[] logits = gpu.Model.Logits(s_tokens, 7);
+        Agreement agreement = Agreement.Of(expected, logits, gpu.Model.Vocabulary);
+        TestContext.Out.WriteLine($"{share:P0} of the experts on the GPU: {agreement}");
+        Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(2e-3));
+        Assert.That(gpu.Left.Distinct().Count(), share switch { 0 => Is.EqualTo(2 * 12), 1 => Is.Zero, _ => Is.InRange(5, 2 * 12 - 5) }, "experts left to the CPU");
+        Assert.That(gpu.Left.Any(k => gpu.Model.HotPath.Experts!.Held[k]), Is.False);
+        Assert.That(gpu.Model.Logits(s_tokens, 7), Is.EqualTo(logits));
+        Assert.That(gpu.Model.Logits(s_tokens, 20), Is.EqualTo(logits), "few rows a pass or many: the same kernels");
+    }
+
+    /// <summary>While an expert moves, neither it nor the one that gives way is on the GPU; every pass is right, and recordings stay.</summary>
+    [Test]
+    public void Experts_change_places_between_passes()
+    {
+        float[] expected = OnCpu(s_tokens);
+        var placement = new Fixed(0.5);
+        using var driver = new SimulatedDriver();
+        var gpu = new Hybrid(driver, placement, useGraphs: true);
+        HotExperts experts = gpu.Model.HotPath.Experts!;
+        gpu.Model.Logits(s_tokens, 4);
+        int recorded = gpu.Model.HotPath.GraphCount;
+        int moves = 0;
+        for (int i = 0; i < 6; i++)
+        {
+            var move = new ExpertMove(FirstKey(experts, held: false), FirstKey(experts, held: true));
+            placement.Wanted = move;
+            moves++;
+            while (experts.Moves < moves)
+            {
+                Agreement agreement = Agreement.Of(expected, gpu.Model.Logits(s_tokens, 4), gpu.Model.Vocabulary);
+                Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(2e-3), $"move {i}");
+            }
+
+            Assert.That((experts.Held[move.In], experts.Held[move.Out]), Is.EqualTo((true, false)));
+        }
+
+        Assert.That(gpu.Model.HotPath.GraphCount, Is.EqualTo(recorded));
+        bool[] held = experts.Held.ToArray();
+        float[] logits = gpu.Model.Logits(s_tokens, 4);
+        gpu.Dispose();
+        using var fresh = new Hybrid(driver, new Fixed(key => held[key]), useGraphs: true);
+        Assert.That(fresh.Model.Logits(s_tokens, 4), Is.EqualTo(logits), "as if they had been there from the first");
+    }
+
+    [Test]
+    public void A_copy_that_fails_is_made_by_a_later_pass()
+    {
+        float[] expected = OnCpu(s_tokens);
+        var placement = new Fixed(0.5);
+        using var driver = new SimulatedDriver();
+        using var gpu = new Hybrid(driver, placement, useGraphs: true);
+        HotExperts experts = gpu.Model.HotPath.Experts!;
+        for (int failing = 0; failing < 3; failing++)
+        {
+            var move = new ExpertMove(FirstKey(experts, held: false), FirstKey(experts, held: true));
+            placement.Wanted = move;
+            gpu.Model.Logits([1]);
+            experts.Gathering.Wait();
+
+            // The pass makes the context current; then it tells who gives way, sends the bytes, and tells who is new.
+            (driver.FailingCall, driver.Failure) = (driver.Calls + 2 + failing, CUResult.ErrorUnknown);
+            Assert.That(() => gpu.Model.Logits([1]), Throws.TypeOf<CudaException>());
+            Assert.That(gpu.Model.HotPath.Settle());
+            Assert.That(experts.Held[move.In], Is.False);
+            Assert.That(Agreement.Of(expected, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(2e-3));
+            Assert.That((experts.Held[move.In], experts.Held[move.Out], experts.Moves), Is.EqualTo((true, false, failing + 1)));
+        }
+    }
+
+    private static int FirstKey(HotExperts experts, bool held)
+    {
+        // The first layer is dense.
+        int first = 12;
+        while (experts.Held[first] != held)
+        {
+            first++;
+        }
+
+        return first;
+    }
+
+    private sealed unsafe class Hybrid : IDisposable
+    {
+        private readonly CpuBackend _cpu;
+
+        public Hybrid(SimulatedDriver driver, Fixed placement, bool useGraphs)
+        {
+            Model = new GpuModel(driver, Repository.Checkpoint(Checkpoint), useGraphs, placement: placement, expertBytes: null);
+            _cpu = new CpuBackend(Model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
+            Model.Experts = new Recorder(_cpu.Experts, Left, Model.Weights.Shape);
+        }
+
+        public GpuModel Model { get; }
+
+        /// <summary>Keys of the experts that the CPU computed.</summary>
+        public List<int> Left { get; } = [];
+
+        public void Dispose()
+        {
+            _cpu.Dispose();
+            Model.Dispose();
+        }
+
+        private sealed class Recorder(CpuRoutedExperts experts, List<int> left, ModelShape shape) : IRoutedExperts
+        {
+            public long DriveBytesRead => 0;
+
+            public void Run(int layer, RoutedRows rows, Span<float> sum)
+            {
+                for (int i = 0; i < rows.RowCount * shape.ExpertsPerToken; i++)
+                {
+                    if (rows.IsHere(rows.Experts[i]))
+                    {
+                        left.Add((layer * shape.ExpertCount) + rows.Experts[i]);
+                    }
+                }
+
+                experts.Run(layer, rows, sum);
+            }
+
+            public void Dispose()
+            {
+            }
+        }
+    }
+
+    /// <summary>Holds what it is told to.</summary>
+    private sealed class Fixed(Func<int, bool> wanted) : IExpertPlacement
+    {
+        public Fixed(double share)
+            : this(key => key * 7 % 12 < share * 12)
+        {
+        }
+
+        public ExpertMove? Wanted { get; set; }
+
+        public IReadOnlyList<int> First(int count) => [.. Enumerable.Range(12, 24).Where(wanted)];
+
+        public ExpertMove? Next(ReadOnlySpan<bool> held)
+        {
+            (ExpertMove? next, Wanted) = (Wanted, null);
+            return next;
+        }
+    }
+
+    /// <summary>The hot path on the GPU, no expert there.</summary>
+    private static float[] OnCpu(int[] tokens)
+    {
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint));
+        using var cpu = new CpuBackend(model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
+        model.Experts = cpu.Experts;
+        Assert.That(model.HotPath.Experts, Is.Null);
+        return model.Logits(tokens, 7);
+    }
+}
