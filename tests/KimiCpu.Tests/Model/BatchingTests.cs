@@ -3,6 +3,7 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Model;
 
@@ -26,17 +27,33 @@ internal sealed class BatchingTests
     }
 
     [Test]
+    [Category(GpuUnderTest.Category)]
+    public void Neither_chunks_nor_others_matter_on_a_GPU([Values("tiny-qproj", "tiny-steady")] string checkpoint)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint(checkpoint), Backend.Gpu, threads: 2);
+        int[] tokens = Golden.Load(checkpoint).Single(g => g.Name == "long").Tokens[..40];
+        float[] whole = model.Logits(tokens);
+        Assert.That(model.Logits(tokens, 1), Is.EqualTo(whole), "token by token");
+        Assert.That(model.Logits(tokens, 7, 2, 1, 13), Is.EqualTo(whole), "ragged chunks");
+        Together(model, [tokens[..30], tokens[9..40], tokens[5..12], tokens[20..21]], [[20, 1, 3, 0], [1, 25, 1, 1], [9, 5, 3, 0]]);
+    }
+
+    [Test]
     public void A_sequence_among_others_gives_the_same_logits_as_alone(
         [ValueSource(nameof(s_checkpoints))] string checkpoint, [ValueSource(nameof(s_backends))] Backend backend)
     {
         using var model = new ModelUnderTest(Repository.Checkpoint(checkpoint), backend);
         int[] tokens = Golden.Load(checkpoint).Single(g => g.Name == "long").Tokens;
         int[][] prompts = [tokens[..70], tokens[20..90], tokens[5..12], tokens[100..101]];
+        Together(model, prompts, [[40, 1, 3, 0], [1, 50, 1, 1], [29, 19, 3, 0]]);
+    }
+
+    private static void Together(ModelUnderTest model, int[][] prompts, int[][] schedule)
+    {
         float[][] alone = [.. prompts.Select(p => model.Logits(p))];
 
         KvSequence[] sequences = [.. prompts.Select(_ => model.Cache.CreateSequence())];
         float[][] together = [.. prompts.Select(p => new float[p.Length * model.Vocabulary])];
-        int[][] schedule = [[40, 1, 3, 0], [1, 50, 1, 1], [29, 19, 3, 0]];
         foreach (int[] step in schedule)
         {
             var batch = new RaggedBatch();

@@ -4,6 +4,7 @@
 using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Model;
 
@@ -109,6 +110,24 @@ internal sealed class GoldenTests
             {
                 Assert.That(agreement.MedianCosine, Is.GreaterThanOrEqualTo(0.99), $"prompt '{golden.Name}'");
                 Assert.That(agreement.MeanCosine, Is.GreaterThanOrEqualTo(0.99), $"prompt '{golden.Name}'");
+            }
+        }
+    }
+
+    /// <summary>Experts' activations are rounded, queries and cache too; the rest is not.</summary>
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void A_GPU_with_some_of_the_experts_stays_within_the_same_bounds([Values("tiny-steady", "tiny-int4")] string checkpoint)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint(checkpoint), Backend.Gpu, threads: 2);
+        foreach (Golden golden in Golden.Load(checkpoint).Where(g => g.Tokens.Length <= 40).Take(2))
+        {
+            Agreement agreement = Agreement.Of(golden.Logits, Select(model.Logits(golden.Tokens), golden.LogitPositions, model.Vocabulary), model.Vocabulary);
+            TestContext.Out.WriteLine($"{checkpoint} {golden.Name} {Backend.Gpu}: {agreement}");
+            Assert.That(agreement.MedianCosine, Is.GreaterThanOrEqualTo(0.99), $"prompt '{golden.Name}'");
+            if (checkpoint == "tiny-steady")
+            {
+                Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.997), $"prompt '{golden.Name}'");
             }
         }
     }

@@ -6,7 +6,12 @@ using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
+using KimiCpu.Cuda;
+using KimiCpu.Cuda.Experts;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Memory;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cuda;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Tests.Model;
@@ -18,6 +23,9 @@ public enum Backend
     CpuExact,
     CpuFast,
     CpuInt8,
+
+    /// <summary>The hot path and some of the experts on the GPU under test, the other experts on the CPU. A row's bits do not depend on its batch.</summary>
+    Gpu,
 }
 
 /// <summary>A checkpoint opened on one backend, with the calls that model tests make.</summary>
@@ -26,6 +34,8 @@ internal sealed class ModelUnderTest : IDisposable
     private readonly Checkpoint _checkpoint;
     private readonly LoadedWeights _loaded;
     private readonly CpuBackend? _cpu;
+    private readonly GpuUnderTest? _gpu;
+    private readonly CudaBackend? _cuda;
     private readonly IHotPath _hotPath;
     private readonly IRoutedExperts _experts;
 
@@ -60,9 +70,16 @@ internal sealed class ModelUnderTest : IDisposable
                 ExpertFiles = _loaded.ExpertFiles,
                 Store = store ?? new TieredStoreOptions { Bytes = slotBytes ?? 0 },
                 LookAhead = lookAhead,
+                HotPathElsewhere = backend == Backend.Gpu,
             });
             _loaded.GiveBack(_cpu.Replaced);
-            _hotPath = _cpu.HotPath;
+            if (backend == Backend.Gpu)
+            {
+                _gpu = new GpuUnderTest();
+                _cuda = OpenGpu(_gpu, Weights);
+            }
+
+            _hotPath = _cuda is null ? _cpu.HotPath : _cuda.HotPath;
             _experts = _cpu.Experts;
         }
 
@@ -141,7 +158,25 @@ internal sealed class ModelUnderTest : IDisposable
         }
 
         _cpu?.Dispose();
+        _cuda?.Dispose();
+        _gpu?.Dispose();
         _loaded.Dispose();
         _checkpoint.Dispose();
+    }
+
+    private static CudaBackend OpenGpu(GpuUnderTest gpu, ModelWeights weights) => new(
+        gpu.Table,
+        0,
+        weights,
+        new MemoryWish(256, 512, CacheBytes: 8 << 20, ExpertBytes: 2 << 20),
+        new CudaHotPathOptions { Placement = new EveryOtherExpert(weights), TensorRows = int.MaxValue });
+
+    /// <summary>Nothing moves, since that changes bits.</summary>
+    private sealed class EveryOtherExpert(ModelWeights weights) : IExpertPlacement
+    {
+        public IReadOnlyList<int> First(int count) =>
+            [.. Enumerable.Range(0, weights.Layers.Length * weights.Shape.ExpertCount).Where(k => k % 2 == 0 && weights.Layers[k / weights.Shape.ExpertCount].IsMoe).Take(count)];
+
+        public ExpertMove? Next(ReadOnlySpan<bool> held) => null;
     }
 }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cuda.Driver;
@@ -10,21 +11,31 @@ using KimiCpu.Tests.Cuda.Simulation;
 
 namespace KimiCpu.Tests.Cuda.Kernels;
 
-/// <summary>The shipped kernels over the simulated driver, and memory for their arguments. Every buffer is an allocation of its own, so that one element too many is a fault.</summary>
+/// <summary>The shipped kernels on the GPU under test, and memory for their arguments. Every buffer is an allocation of its own, so that one element too many is a fault.</summary>
 internal sealed unsafe class KernelHarness : IDisposable
 {
     private readonly Stack<IDisposable> _owned = [];
+    private readonly SimulatedDriver? _simulated;
 
-    /// <param name="replaced">Stands in for the shipped kernel of its name.</param>
-    public KernelHarness(PtxKernel? replaced = null)
+    /// <param name="mutant">Stands in for the shipped kernel of its name, in the interpreter.</param>
+    public KernelHarness(PtxKernel? mutant = null)
     {
-        Driver = Own(new SimulatedDriver { Replaced = replaced });
-        Context = Own(new CudaContext(Driver.Table, 0));
+        DriverTable table;
+        if (mutant is null)
+        {
+            GpuUnderTest gpu = Own(new GpuUnderTest());
+            (_simulated, table) = (gpu.Simulated, gpu.Table);
+        }
+        else
+        {
+            _simulated = Own(new SimulatedDriver { Replaced = mutant });
+            table = _simulated.Table;
+        }
+
+        Context = Own(new CudaContext(table, 0));
         Stream = Own(new CudaStream(Context));
         Kernels = Own(new KernelSet(Context));
     }
-
-    public SimulatedDriver Driver { get; }
 
     public CudaContext Context { get; }
 
@@ -36,15 +47,22 @@ internal sealed unsafe class KernelHarness : IDisposable
     public ulong Put<T>(ReadOnlySpan<T> values)
         where T : unmanaged
     {
-        ulong address = New<T>(values.Length);
-        values.CopyTo(new Span<T>((void*)address, values.Length));
+        ulong address = Own(new CudaDeviceVariable<T>(Context, values.Length)).DevicePointer;
+        using var staged = new CudaPageLockedHostMemory<T>(Context, values.Length);
+        values.CopyTo(staged.Span);
+        Stream.CopyToDevice(address, staged.Pointer, (long)values.Length * sizeof(T));
+        Run();
         return address;
     }
 
     /// <summary>A buffer of all ones: NaN where it is floats.</summary>
     public ulong New<T>(int count)
-        where T : unmanaged =>
-        Own(new CudaDeviceVariable<T>(Context, count)).DevicePointer;
+        where T : unmanaged
+    {
+        var ones = new T[count];
+        MemoryMarshal.AsBytes(ones.AsSpan()).Fill(0xFF);
+        return Put<T>(ones);
+    }
 
     public DeviceWeight Put(in WeightMatrix source, DeviceFormat format)
     {
@@ -61,8 +79,10 @@ internal sealed unsafe class KernelHarness : IDisposable
     public T[] Get<T>(ulong address, int count)
         where T : unmanaged
     {
+        using var staged = new CudaPageLockedHostMemory<T>(Context, count);
+        Stream.CopyToHost(staged.Pointer, address, (long)count * sizeof(T));
         Run();
-        return new ReadOnlySpan<T>((void*)address, count).ToArray();
+        return staged.Span.ToArray();
     }
 
     /// <summary>Runs what was launched; a fault of the interpreter fails the test with its own words.</summary>
@@ -74,7 +94,7 @@ internal sealed unsafe class KernelHarness : IDisposable
         }
         catch (GpuLostException)
         {
-            throw new PtxFault(Driver.Fault ?? "lost without a fault");
+            throw new PtxFault(_simulated?.Fault ?? "lost without a fault");
         }
     }
 

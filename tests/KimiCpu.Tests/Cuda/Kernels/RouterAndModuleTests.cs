@@ -3,6 +3,7 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
+using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Tests.Cuda.Simulation;
 
@@ -10,6 +11,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 
 /// <summary>The router's hand-over, the end of a layer, and the text of the module itself.</summary>
 [TestFixture]
+[Category(GpuUnderTest.Category)]
 internal sealed class RouterAndModuleTests
 {
     [TestCase(8, 2, 1, 1, 40)]
@@ -105,8 +107,10 @@ internal sealed class RouterAndModuleTests
     {
         string text = System.Text.Encoding.UTF8.GetString(KernelSet.Ptx()).TrimEnd('\0');
         PtxModule module = SimulatedDriver.ModuleOf(text);
-        using var harness = new KernelHarness();
-        Assert.That(harness.Driver.CallsOf["cuModuleGetFunction"], Is.EqualTo(module.Kernels.Count));
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0);
+        using var kernels = new KernelSet(context);
+        Assert.That(driver.CallsOf["cuModuleGetFunction"], Is.EqualTo(module.Kernels.Count));
         Assert.That((module.Version, module.Target), Is.EqualTo((74, "sm_80")));
         foreach (PtxKernel kernel in module.Kernels.Values)
         {

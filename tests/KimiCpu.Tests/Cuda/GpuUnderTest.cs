@@ -1,0 +1,36 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Tests.Cuda.Simulation;
+
+namespace KimiCpu.Tests.Cuda;
+
+/// <summary>
+/// The GPU that tests of the category <see cref="Category"/> run on: the simulated one; or, where the environment has
+/// <c>KIMICPU_TEST_GPU=1</c>, the machine's first one.
+/// </summary>
+internal sealed class GpuUnderTest : IDisposable
+{
+    /// <summary>Tests that a real GPU can run too; all others are about the simulated driver.</summary>
+    public const string Category = "Gpu";
+
+    /// <param name="totalBytes">Memory of the simulated GPU; null for its default.</param>
+    public GpuUnderTest(long? totalBytes = null)
+    {
+        Simulated = IsReal ? null : totalBytes is { } bytes ? new SimulatedDriver { TotalBytes = bytes } : new SimulatedDriver();
+        Table = Simulated?.Table ?? DriverTable.OfInstalledDriver();
+    }
+
+    public static bool IsReal { get; } = Environment.GetEnvironmentVariable("KIMICPU_TEST_GPU") == "1";
+
+    /// <summary>Null where the GPU is a real one.</summary>
+    public SimulatedDriver? Simulated { get; }
+
+    public DriverTable Table { get; }
+
+    /// <summary>What the interpreter has found wrong; null for nothing. Of a real GPU nobody knows.</summary>
+    public string? Fault => Simulated?.Fault;
+
+    public void Dispose() => Simulated?.Dispose();
+}
