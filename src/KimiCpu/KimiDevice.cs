@@ -51,14 +51,25 @@ public readonly record struct KimiDevice
     public static KimiDevice Parse(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return text switch
+        return TryParse(text, out KimiDevice device) ? device : throw new FormatException($"'{text}' is no device: cpu, auto, cuda or cuda:N are.");
+    }
+
+    /// <summary>As <see cref="Parse"/>, without an exception.</summary>
+    /// <param name="text">May be null.</param>
+    /// <param name="device">What was read; <see cref="Cpu"/> where it is none.</param>
+    /// <returns>Whether it is a device.</returns>
+    public static bool TryParse(string? text, out KimiDevice device)
+    {
+        KimiDevice? read = text switch
         {
             "cpu" => Cpu,
             "auto" => Auto,
             "cuda" => Cuda(),
-            _ when text.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(text.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal) => Cuda(ordinal),
-            _ => throw new FormatException($"'{text}' is no device: cpu, auto, cuda or cuda:N are."),
+            not null when text.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(text.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal) => Cuda(ordinal),
+            _ => null,
         };
+        device = read ?? default;
+        return read is not null;
     }
 
     /// <summary><c>cpu</c>, <c>auto</c> or <c>cuda:0</c>.</summary>

@@ -35,6 +35,12 @@ public sealed class KimiOptions
     /// <inheritdoc cref="KimiModelOptions.Int8HotPath"/>
     public bool Int8HotPath { get; set; }
 
+    /// <summary>Where the hot path runs, as <see cref="KimiDevice.Parse"/> reads it: cpu, auto, cuda or cuda:N. See <see cref="KimiModelOptions.Device"/>.</summary>
+    public string Device { get; set; } = "cpu";
+
+    /// <inheritdoc cref="KimiModelOptions.GpuExpertBytes"/>
+    public long? GpuExpertBytes { get; set; }
+
     /// <inheritdoc cref="KimiModelOptions.RuntimeCodeGeneration"/>
     public bool RuntimeCodeGeneration { get; set; } = true;
 

@@ -34,6 +34,12 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
+        Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
+        if (!KimiDevice.TryParse(options.Device, out _))
+        {
+            problems.Add($"Device takes cpu, auto, cuda or cuda:N; found '{options.Device}'.");
+        }
+
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         Require(options.MaxRunning >= 1, nameof(options.MaxRunning), options.MaxRunning, "1 or more");

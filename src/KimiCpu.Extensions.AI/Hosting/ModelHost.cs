@@ -150,6 +150,8 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 TuneThreads = options.TuneThreads,
                 Exact = options.Exact,
                 Int8HotPath = options.Int8HotPath,
+                Device = KimiDevice.Parse(options.Device),
+                GpuExpertBytes = options.GpuExpertBytes,
                 RuntimeCodeGeneration = options.RuntimeCodeGeneration,
                 ContextLength = options.ContextLength,
                 KvCacheBytes = options.KvCacheBytes,

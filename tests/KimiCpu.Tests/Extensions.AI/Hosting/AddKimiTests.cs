@@ -50,6 +50,14 @@ internal sealed class AddKimiTests
     }
 
     [Test]
+    public async Task The_device_of_the_configuration_is_the_models()
+    {
+        IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["Embedded"] = "true", ["Device"] = "cuda:63" }).Build();
+        await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(configuration).BuildServiceProvider();
+        Assert.That(async () => await services.GetRequiredService<IChatClient>().GetResponseAsync("Who are you?", s_greedy), Throws.InstanceOf<KimiException>().With.Message.Contains("GPU"));
+    }
+
+    [Test]
     public async Task Without_a_host_the_first_call_opens_the_model()
     {
         await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o => o.Embedded = true).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
@@ -84,6 +92,8 @@ internal sealed class AddKimiTests
         Expect(o => o.ModelPath = "/no/such/folder", "/no/such/folder");
         Expect(o => (o.ModelPath, o.Embedded) = ("x", true), "exclude");
         Expect(o => (o.Threads, o.Embedded) = (0, true), "Threads takes 1 … 1024; found 0");
+        Expect(o => (o.Device, o.Embedded) = ("gpu", true), "Device takes cpu, auto, cuda or cuda:N; found 'gpu'.");
+        Expect(o => (o.GpuExpertBytes, o.Embedded) = (-1, true), "GpuExpertBytes takes 0 or more; found -1");
 
         static void Expect(Action<KimiOptions> configure, string message)
         {
