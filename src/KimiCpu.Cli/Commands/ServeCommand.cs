@@ -48,6 +48,7 @@ internal static class ServeCommand
             Set("Model:ContextLength", parsed.GetValue(model.Context));
             Set("Model:Exact", parsed.GetValue(model.Exact));
             Set("Model:Int8HotPath", parsed.GetValue(model.Int8HotPath));
+            Set("Model:Device", parsed.GetValue(model.Device));
             Set("Model:ExpertMemory", parsed.GetValue(model.ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null);
             Set("Model:PreloadExperts", parsed.GetValue(model.PreloadExperts));
             await KimiServer.RunAsync(parsed.GetValue(config), settings, streams, cancellationToken);

@@ -49,6 +49,7 @@ internal sealed partial class ServeCommandTests
     [TestCase("--host nowhere", "--host")]
     [TestCase("--max-requests 0", "MaxRequests")]
     [TestCase("--model nowhere", "ModelPath")]
+    [TestCase("--device gpu", "Device")]
     public async Task Says_what_is_wrong_with_an_option(string options, string named)
     {
         var error = new StringWriter();
