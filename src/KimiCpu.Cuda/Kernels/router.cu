@@ -97,12 +97,15 @@ KERNEL(256, 2) route(RouteArguments a) {
   const float factor = inverse_root(divide(block_sum(squares, scratch), (float)a.size) + a.epsilon);
   for (u32 i = thread_id(); i < a.size; i += 256) a.hidden[(u64)row * a.size + i] = x[i] * factor * a.gain[i];
   if (warp() == 0) choose(a, row, score, choice, group_score);
-  // Every thread's writes are visible to the host before the block counts as finished, and the last one raises the flag.
-  fence_system();
+  // The barrier brings thread 0 what the block has written, and its fence brings it to the host before the block counts as
+  // finished: a fence of each thread before the barrier would leave nothing to order the count behind the others' writes.
   sync_block();
-  if (thread_id() == 0 && fetch_add(a.finished, 1u) == grid_x() - 1) {
-    *a.finished = 0;
+  if (thread_id() == 0) {
     fence_system();
-    *(volatile u32*)a.flag = *a.flag_base + a.layer;
+    if (fetch_add(a.finished, 1u) == grid_x() - 1) {
+      *a.finished = 0;
+      fence_system();
+      *(volatile u32*)a.flag = *a.flag_base + a.layer;
+    }
   }
 }
