@@ -16,6 +16,10 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
 {
     private const float Log2E = 1.4426950408889634f;
 
+    /// <summary>The layer whose experts a layer guesses; null behind the last one, and where nobody looks ahead.</summary>
+    private readonly DeviceLayer?[] _nextMoe =
+        [.. weights.Layers.Select((_, layer) => handOver.Predicted == 0 ? null : weights.Layers.Skip(layer + 1).FirstOrDefault(l => l.Router is not null))];
+
     private readonly LinearProgram _linear = new(kernels, memory, stream, tensorRows);
 
     /// <summary>The previous MoE layer's end, attention, and the dense MLP or the router.</summary>
@@ -64,7 +68,9 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             return;
         }
 
-        Linear(w.Router!, memory.Residual, memory.RouterLogits, rows, norm: w.PostAttentionNorm);
+        // The next layer's router sees the rows of this one, with this one's gain.
+        DeviceLayer? next = _nextMoe[layer];
+        Linear(w.Router!, memory.Residual, memory.RouterLogits, rows, norm: w.PostAttentionNorm, second: next?.Router, secondOutput: memory.NextRouterLogits);
         kernels.Route(stream, rows, new RouteArguments
         {
             Residual = memory.Residual,
@@ -77,6 +83,9 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Flag = handOver.Flag,
             FlagBase = step.FlagBase,
             Finished = memory.Finished,
+            NextLogits = memory.NextRouterLogits,
+            NextBias = next?.RouterBias!.Pointer ?? 0,
+            Predicted = next is null ? 0 : handOver.Predicted,
             Size = (uint)shape.HiddenSize,
             Experts = (uint)shape.ExpertCount,
             Chosen = (uint)shape.ExpertsPerToken,
@@ -88,6 +97,9 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Factor = shape.RoutedScalingFactor,
         });
     }
+
+    /// <summary>Whether a layer guesses the experts of a later one.</summary>
+    public bool LooksAheadFrom(int layer) => _nextMoe[layer] is not null;
 
     /// <summary>The shared expert of an MoE layer; nothing where the model has none.</summary>
     public void Shared(int layer, int rows)

@@ -14,7 +14,8 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="MaxRows">Most tokens of a pass.</param>
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
 /// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null);
+/// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, bool LookAhead = false);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -29,6 +30,9 @@ internal sealed record MemoryPlan
     public required long WorkspaceBytes { get; init; }
 
     public required int MaxRows { get; init; }
+
+    /// <summary>Whether layers guess the experts of the next one.</summary>
+    public required bool LookAhead { get; init; }
 
     /// <summary>Cache pages.</summary>
     public required int Pages { get; init; }
@@ -51,7 +55,7 @@ internal sealed record MemoryPlan
         foreach (WeightPlan plan in WeightPlan.All)
         {
             long weightBytes = new DeviceWeights(weights, plan).Bytes;
-            long workspace = WorkspaceOf(weights, wish.MaxRows).Bytes + (2L * sizeof(uint) * wish.MaxRows);
+            long workspace = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead).Bytes + (2L * sizeof(uint) * wish.MaxRows);
 
             // A page costs its slots and its entries in the page tables.
             long costOfPage = pageBytes + ((long)wish.MaxRows * sizeof(uint));
@@ -76,6 +80,7 @@ internal sealed record MemoryPlan
                 WeightBytes = weightBytes,
                 WorkspaceBytes = workspace,
                 MaxRows = wish.MaxRows,
+                LookAhead = wish.LookAhead,
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
                 FreeBytes = freeBytes,
@@ -88,10 +93,10 @@ internal sealed record MemoryPlan
     }
 
     /// <summary>Activations of a pass.</summary>
-    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows)
+    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows, bool lookAhead)
     {
         int width = weights.Layers.Max(l => Math.Max(l.Dense?.Gate.Rows ?? 1, l.Shared?.Gate.Rows ?? 1));
-        return new Workspace(weights.Shape, maxRows, width);
+        return new Workspace(weights.Shape, maxRows, width, lookAhead);
     }
 
     /// <summary>One line for a user.</summary>

@@ -23,10 +23,11 @@ internal static class GpuOpening
     /// <param name="options">What the user asks for.</param>
     /// <param name="context">Most tokens of a call.</param>
     /// <param name="prefillChunk">Most prompt tokens of a step.</param>
+    /// <param name="lookAhead">Whether layers guess the experts of the next one, for a store that reads ahead.</param>
     /// <param name="logger">Told why the CPU takes the GPU's place.</param>
     /// <returns>Null for the CPU.</returns>
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
-    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, ILogger logger)
+    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, bool lookAhead, ILogger logger)
     {
         if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
         {
@@ -35,7 +36,7 @@ internal static class GpuOpening
 
         try
         {
-            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes);
+            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes, lookAhead);
             return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
             {
                 Patience = options.GpuPatience ?? CudaContext.DefaultPatience,

@@ -55,7 +55,14 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         {
             // Telling models apart takes a look at their files, so only where it is needed.
             _uses = _weights.ExpertFiles is null ? null : new ExpertUses(weights.Shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, logger);
-            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, logger);
+            TieredStoreOptions? store = _uses is null ? null : new TieredStoreOptions
+            {
+                Policy = _uses.Policy,
+                Bytes = memory.Experts.SlotBytes ?? 0,
+                Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
+            };
+            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, store is { LookAhead: true }, logger);
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast,
@@ -65,19 +72,13 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
                 HotPathElsewhere = _gpu is not null,
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = _uses is null ? null : new TieredStoreOptions
-                {
-                    Policy = _uses.Policy,
-                    Bytes = memory.Experts.SlotBytes ?? 0,
-                    Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
-                    CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
-                },
+                Store = store,
             });
             _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
-            if (_cpu.Store is TieredExpertStore store)
+            if (_cpu.Store is TieredExpertStore tiered)
             {
-                _uses!.Warm(store);
+                _uses!.Warm(tiered);
             }
 
             PreloadExperts();

@@ -338,20 +338,20 @@ internal sealed class CudaHotPathTests
     }
 
     /// <summary>A model on the simulated GPU.</summary>
-    private sealed class GpuModel : IDisposable
+    internal sealed class GpuModel : IDisposable
     {
         private readonly Checkpoint _checkpoint;
         private readonly SimulatedDriver _driver;
         private readonly CudaBackend _backend;
 
-        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows)
+        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, bool lookAhead = false)
         {
             _driver = driver;
             _checkpoint = Checkpoint.Open(folder);
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens), new CudaHotPathOptions { UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, LookAhead: lookAhead), new CudaHotPathOptions { UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
             }
             catch
             {
@@ -373,6 +373,9 @@ internal sealed class CudaHotPathTests
 
         public IRoutedExperts Experts { get; set; }
 
+        /// <summary>Told what each MoE layer hands over.</summary>
+        public Action<int, RoutedRows>? Routed { get; set; }
+
         public int Vocabulary => Weights.Shape.VocabularySize;
 
         public float[] Logits(int[] tokens, int? chunk = null)
@@ -387,7 +390,7 @@ internal sealed class CudaHotPathTests
             var batch = new RaggedBatch();
             batch.Add(tokens, sequence.Length, sequence.Pages, LogitsWanted.All);
             var logits = new float[tokens.Length * Vocabulary];
-            new ForwardPass(Weights, HotPath, Experts).Run(batch, logits);
+            new ForwardPass(Weights, HotPath, Experts) { Routed = Routed }.Run(batch, logits);
             sequence.Advance(tokens.Length);
             Assert.That(_driver.Fault, Is.Null);
             return logits;
