@@ -59,14 +59,13 @@ internal interface IHotPath : IDisposable
 /// <summary>What an MoE layer hands to its routed experts.</summary>
 internal readonly unsafe struct RoutedRows
 {
-    public RoutedRows(int rowCount, float* hidden, int* experts, float* weights, int* predicted = null, bool* elsewhere = null)
+    public RoutedRows(int rowCount, float* hidden, int* experts, float* weights, int* predicted = null)
     {
         RowCount = rowCount;
         Hidden = hidden;
         Experts = experts;
         Weights = weights;
         Predicted = predicted;
-        Elsewhere = elsewhere;
     }
 
     public int RowCount { get; }
@@ -87,7 +86,10 @@ internal readonly unsafe struct RoutedRows
     public int* Predicted { get; }
 
     /// <summary>(experts of the layer) true for those that the hot path's device has and adds itself: nobody else computes them. Null for none.</summary>
-    public bool* Elsewhere { get; }
+    public bool* Elsewhere { get; init; }
+
+    /// <summary>The same for the layer that <see cref="Predicted"/> tells about.</summary>
+    public bool* PredictedElsewhere { get; init; }
 
     /// <summary>Whether an expert is left to <see cref="IRoutedExperts"/>.</summary>
     public bool IsHere(int expert) => Elsewhere == null || !Elsewhere[expert];

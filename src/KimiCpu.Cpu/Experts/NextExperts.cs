@@ -6,7 +6,7 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// The experts of the next MoE layer that any row of a batch is predicted to choose, each once. The first choice of each row
+/// The experts of the next MoE layer that any row of a batch is predicted to choose, each once; those that another device has are left out. The first choice of each row
 /// comes before the second of any: it is right far more often (99 % against 55 % for the fourth on kimi-nano).
 /// </summary>
 internal sealed unsafe class NextExperts
@@ -50,7 +50,7 @@ internal sealed unsafe class NextExperts
             for (int row = 0; row < rows.RowCount; row++)
             {
                 int expert = rows.Predicted[(row * _chosen) + rank];
-                if (!_marked[expert])
+                if (!_marked[expert] && (rows.PredictedElsewhere == null || !rows.PredictedElsewhere[expert]))
                 {
                     _marked[expert] = true;
                     _ids[count++] = expert;

@@ -64,12 +64,12 @@ internal sealed unsafe class CudaHotPath : IHotPath
             KernelSet kernels = Own(new KernelSet(context));
             var device = new DeviceWeights(weights, plan.Weights);
             var weightMemory = Own(new CudaDeviceVariable<byte>(context, device.Bytes));
-            _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows);
+            _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows, plan.LookAhead);
             var workspaceMemory = Own(new CudaDeviceVariable<byte>(context, _workspace.Bytes));
             _workspace.Place(workspaceMemory.DevicePointer);
             _pages = Own(new DevicePages(context, _stream, _shape, plan.Pages));
             _step = Own(new StepInputs(context, _shape, plan.MaxRows, plan.Pages));
-            _handOver = Own(new HandOver(context, _shape, plan.MaxRows));
+            _handOver = Own(new HandOver(context, _shape, plan.MaxRows, plan.LookAhead));
             _embeddings = Own(new CudaPageLockedHostMemory<float>(context, (long)plan.MaxRows * _shape.HiddenSize));
             _embeddingsCopied = Own(new CudaEvent(context));
             _logits = Own(new CudaPageLockedHostMemory<float>(context, (long)Workspace.LogitRows * _shape.VocabularySize));
@@ -163,9 +163,18 @@ internal sealed unsafe class CudaHotPath : IHotPath
     public RoutedRows Attend(int layer)
     {
         Run(new Segment(SegmentKind.Attend, layer, _batch.RowCount, _splits));
-        return _weights.Layers[layer].IsMoe
-            ? _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream, _experts is null ? null : _experts.HeldOf(layer))
-            : default;
+        if (!_weights.Layers[layer].IsMoe)
+        {
+            return default;
+        }
+
+        int? guessed = _program.GuessedBy(layer);
+        RoutedRows rows = _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream, guessed is not null);
+        return _experts is null ? rows : rows with
+        {
+            Elsewhere = _experts.HeldOf(layer),
+            PredictedElsewhere = guessed is { } next ? _experts.HeldOf(next) : null,
+        };
     }
 
     /// <summary>Behind the router in the stream, so that it runs while the CPU computes the routed experts.</summary>

@@ -21,10 +21,15 @@ internal sealed unsafe class HandOver : IDisposable
     private readonly CudaPageLockedHostMemory<float> _hidden;
     private readonly CudaPageLockedHostMemory<int> _experts;
     private readonly CudaPageLockedHostMemory<float> _weights;
+    private readonly CudaPageLockedHostMemory<int>? _predicted;
     private readonly CudaPageLockedHostMemory<uint> _flag;
     private readonly CudaPageLockedHostMemory<float> _routed;
 
-    public HandOver(CudaContext context, ModelShape shape, int maxRows)
+    /// <param name="context">The GPU.</param>
+    /// <param name="shape">Of the model.</param>
+    /// <param name="maxRows">Most tokens of a pass.</param>
+    /// <param name="lookAhead">Whether there is room for guesses of the next layer's experts.</param>
+    public HandOver(CudaContext context, ModelShape shape, int maxRows, bool lookAhead)
     {
         _context = context;
         try
@@ -32,6 +37,7 @@ internal sealed unsafe class HandOver : IDisposable
             _hidden = Own(new CudaPageLockedHostMemory<float>(context, (long)maxRows * shape.HiddenSize));
             _experts = Own(new CudaPageLockedHostMemory<int>(context, Math.Max(1, (long)maxRows * shape.ExpertsPerToken)));
             _weights = Own(new CudaPageLockedHostMemory<float>(context, Math.Max(1, (long)maxRows * shape.ExpertsPerToken)));
+            _predicted = lookAhead ? Own(new CudaPageLockedHostMemory<int>(context, Math.Max(1, (long)maxRows * shape.ExpertsPerToken))) : null;
             _flag = Own(new CudaPageLockedHostMemory<uint>(context, 1));
             _routed = Own(new CudaPageLockedHostMemory<float>(context, (long)maxRows * shape.HiddenSize));
         }
@@ -49,6 +55,9 @@ internal sealed unsafe class HandOver : IDisposable
 
     public ulong Weights => _weights.DevicePointer;
 
+    /// <summary>0 where nobody looks ahead.</summary>
+    public ulong Predicted => _predicted?.DevicePointer ?? 0;
+
     public ulong Flag => _flag.DevicePointer;
 
     public ulong Routed => _routed.DevicePointer;
@@ -58,9 +67,9 @@ internal sealed unsafe class HandOver : IDisposable
     /// <param name="rows">Of the batch.</param>
     /// <param name="layer">For the message.</param>
     /// <param name="stream">Where the work is.</param>
-    /// <param name="elsewhere">See <see cref="RoutedRows.Elsewhere"/>.</param>
+    /// <param name="predicted">Whether the layer guesses the experts of a later one.</param>
     /// <exception cref="GpuLostException">The flag is not raised.</exception>
-    public RoutedRows Receive(uint flag, int rows, int layer, CudaStream stream, bool* elsewhere)
+    public RoutedRows Receive(uint flag, int rows, int layer, CudaStream stream, bool predicted)
     {
         var time = new WaitedTime();
         var spin = new SpinWait();
@@ -88,7 +97,7 @@ internal sealed unsafe class HandOver : IDisposable
             }
         }
 
-        return new RoutedRows(rows, _hidden.Pointer, _experts.Pointer, _weights.Pointer, elsewhere: elsewhere);
+        return new RoutedRows(rows, _hidden.Pointer, _experts.Pointer, _weights.Pointer, predicted ? _predicted!.Pointer : null);
     }
 
     /// <summary>Puts the routed sum (rows, hidden) where the device reads it.</summary>

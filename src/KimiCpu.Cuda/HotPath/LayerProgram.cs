@@ -17,6 +17,10 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
 {
     private const float Log2E = 1.4426950408889634f;
 
+    /// <summary>The layer whose experts a layer guesses; null behind the last one, and where nobody looks ahead.</summary>
+    private readonly int?[] _nextMoe =
+        [.. weights.Layers.Select((_, layer) => handOver.Predicted == 0 ? null : Enumerable.Range(0, weights.Layers.Count).Where(l => l > layer && weights.Layers[l].Router is not null).Select(l => (int?)l).FirstOrDefault())];
+
     private readonly LinearProgram _linear = new(kernels, memory, stream, tensorRows);
 
     /// <summary>The previous MoE layer's end, attention, and the dense MLP or the router.</summary>
@@ -65,7 +69,9 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             return;
         }
 
-        Linear(w.Router!, memory.Residual, memory.RouterLogits, rows, norm: w.PostAttentionNorm);
+        // The next layer's router sees the rows of this one, with this one's gain.
+        DeviceLayer? next = _nextMoe[layer] is { } later ? weights.Layers[later] : null;
+        Linear(w.Router!, memory.Residual, memory.RouterLogits, rows, norm: w.PostAttentionNorm, second: next?.Router, secondOutput: memory.NextRouterLogits);
         kernels.Route(stream, rows, new RouteArguments
         {
             Residual = memory.Residual,
@@ -78,6 +84,9 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Flag = handOver.Flag,
             FlagBase = step.FlagBase,
             Finished = memory.Finished,
+            NextLogits = memory.NextRouterLogits,
+            NextBias = next?.RouterBias!.Pointer ?? 0,
+            Predicted = next is null ? 0 : handOver.Predicted,
             Size = (uint)shape.HiddenSize,
             Experts = (uint)shape.ExpertCount,
             Chosen = (uint)shape.ExpertsPerToken,
@@ -89,6 +98,9 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Factor = shape.RoutedScalingFactor,
         });
     }
+
+    /// <summary>The layer whose experts a layer guesses; null for none.</summary>
+    public int? GuessedBy(int layer) => _nextMoe[layer];
 
     /// <summary>What an MoE layer has on the GPU: its shared expert, and those routed ones that are here.</summary>
     public void Shared(int layer, int rows)

@@ -27,12 +27,12 @@ internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStr
     public void Put(in LinearLayer layer, int rows)
     {
         DeviceWeight weight = layer.Weight;
-        if (layer.Second is { } other && other.Format != weight.Format)
+        if (layer.Second is { } other && (other.Format != weight.Format || KernelSet.SuitsGemm(other) != KernelSet.SuitsGemm(weight)))
         {
             Put(layer with { Second = null }, rows);
             Put(layer with { Weight = other, Output = layer.SecondOutput, Second = null }, rows);
         }
-        else if (UsesTensorCores(rows) && layer.RowMap == 0 && KernelSet.SuitsGemm(weight) && (layer.Second is null || KernelSet.SuitsGemm(layer.Second)))
+        else if (UsesTensorCores(rows) && layer.RowMap == 0 && KernelSet.SuitsGemm(weight))
         {
             PutOnTensorCores(layer, rows);
         }

@@ -25,7 +25,8 @@ internal sealed class Workspace
     /// <param name="shape">Of the model.</param>
     /// <param name="maxRows">Most tokens of a pass.</param>
     /// <param name="mlpWidth">Widest dense layer or shared expert.</param>
-    public Workspace(ModelShape shape, int maxRows, int mlpWidth)
+    /// <param name="lookAhead">Whether layers guess the experts of the next one.</param>
+    public Workspace(ModelShape shape, int maxRows, int mlpWidth, bool lookAhead)
     {
         long rows = maxRows;
         int queryWidth = shape.NopeHeadSize + shape.RopeHeadSize;
@@ -38,6 +39,11 @@ internal sealed class Workspace
         Floats(rows * mlpWidth, p => Up = p);
         Floats(rows * shape.HiddenSize, p => Shared = p);
         Floats(rows * shape.ExpertCount, p => RouterLogits = p);
+        if (lookAhead)
+        {
+            Floats(rows * shape.ExpertCount, p => NextRouterLogits = p);
+        }
+
         int widest = Math.Max(Math.Max(shape.HiddenSize, shape.QueryLoraRank), Math.Max(mlpWidth, shape.HeadCount * shape.ValueHeadSize));
         Place(2L * sizeof(ushort) * rows * KernelSet.PartStride(widest), p => Parts = p);
         long attendRows = KernelSet.SuitsAttendRows(shape) ? Math.Clamp(rows, AttendRows, PromptAttendRows) : AttendRows;
@@ -77,6 +83,9 @@ internal sealed class Workspace
 
     /// <summary>(rows, experts).</summary>
     public ulong RouterLogits { get; private set; }
+
+    /// <summary>(rows, experts) of the next MoE layer's router; 0 where nobody looks ahead.</summary>
+    public ulong NextRouterLogits { get; private set; }
 
     /// <summary>(rows, 2, widest input): what <see cref="KernelSet.Gemm"/> multiplies, BF16.</summary>
     public ulong Parts { get; private set; }

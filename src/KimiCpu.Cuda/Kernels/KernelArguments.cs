@@ -163,6 +163,9 @@ internal struct RouteArguments
     public ulong Flag;
     public ulong FlagBase;
     public ulong Finished;
+    public ulong NextLogits;
+    public ulong NextBias;
+    public ulong Predicted;
     public uint Size;
     public uint Experts;
     public uint Chosen;

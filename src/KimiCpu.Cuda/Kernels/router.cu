@@ -14,6 +14,9 @@ struct RouteArguments {
   u32* flag;
   const u32* flag_base;    // the flag becomes *flag_base + layer
   u32* finished;           // blocks that have written; zero between launches
+  const float* next_logits;  // (batch, experts) of the next MoE layer's router for the same rows
+  const float* next_bias;    // (experts)
+  u32* predicted;            // (batch, chosen) what that router would choose; null where nobody asks
   u32 size, experts, chosen, groups, groups_chosen, normalize, layer;
   float epsilon, factor;
 };
@@ -43,20 +46,24 @@ DEVICE void reject_losing_groups(const RouteArguments& a, float* choice, float* 
   sync_warp();
 }
 
-// Sigmoid scores, choice by score + bias, weights by score alone, for one row by one warp.
-DEVICE void choose(const RouteArguments& a, u32 row, float* score, float* choice, float* group_score) {
-  u32* ids = a.ids + (u64)row * a.chosen;
+// Sigmoid scores, choice by score + bias, weights by score alone, for one row by one warp: this layer's experts, or, ahead, a guess
+// of the next one's, without weights.
+DEVICE void choose(const RouteArguments& a, bool ahead, u32 row, float* score, float* choice, float* group_score) {
+  const float* logits = (ahead ? a.next_logits : a.logits) + (u64)row * a.experts;
+  const float* bias = ahead ? a.next_bias : a.bias;
+  u32* ids = (ahead ? a.predicted : a.ids) + (u64)row * a.chosen;
   float* weights = a.weights + (u64)row * a.chosen;
   bool bad = false;
   for (u32 e = lane(); e < a.experts; e += 32) {
-    const float s = sigmoid(a.logits[(u64)row * a.experts + e]);
+    const float s = sigmoid(logits[e]);
     score[e] = s;
-    choice[e] = s + a.bias[e];
+    choice[e] = s + bias[e];
     bad |= is_nan(choice[e]);
   }
   sync_warp();
   if (lanes_where(bad)) { // A NaN must not be lost in the choice.
-    if (lane() < a.chosen) { ids[lane()] = lane(); weights[lane()] = as_float(0x7fc00000u); }
+    if (lane() < a.chosen) ids[lane()] = lane();
+    if (lane() < a.chosen && !ahead) weights[lane()] = as_float(0x7fc00000u);
     return;
   }
   if (a.groups > 1) reject_losing_groups(a, choice, group_score);
@@ -80,27 +87,33 @@ DEVICE void choose(const RouteArguments& a, u32 row, float* score, float* choice
     total += s;
     if (lane() == k) { mine = s; ids[k] = id; }
   }
-  if (lane() < a.chosen) weights[lane()] = divide(mine, a.normalize ? total + 1e-20f : 1.f) * a.factor;
+  if (lane() < a.chosen && !ahead) weights[lane()] = divide(mine, a.normalize ? total + 1e-20f : 1.f) * a.factor;
 }
 
-// Hands the normalized rows and the choice of experts to the host.
+// Hands the normalized rows and the choice of experts to the host, and the guess of the next layer's where it is asked for.
 //   grid (batch), 256 threads
 KERNEL(256, 2) route(RouteArguments a) {
   SHARED(float, scratch, 32);
-  SHARED(float, score, most_experts);
-  SHARED(float, choice, most_experts);
-  SHARED(float, group_score, most_experts);
+  SHARED(float, score, 2 * most_experts);
+  SHARED(float, choice, 2 * most_experts);
+  SHARED(float, group_score, 2 * most_experts);
   const u32 row = block_x();
   const float* x = a.residual + (u64)row * a.size;
   const float norm = inverse_norm(x, a.size, a.epsilon, scratch);
   for (u32 i = thread_id(); i < a.size; i += 256) a.hidden[(u64)row * a.size + i] = x[i] * norm * a.gain[i];
-  if (warp() == 0) choose(a, row, score, choice, group_score);
-  // Every thread's writes are visible to the host before the block counts as finished, and the last one raises the flag.
-  fence_system();
+  if (warp() == 0 || (warp() == 1 && a.predicted)) {
+    const u32 own = warp() * most_experts;
+    choose(a, warp() == 1, row, score + own, choice + own, group_score + own);
+  }
+  // The barrier brings thread 0 what the block has written, and its fence brings it to the host before the block counts as
+  // finished: a fence of each thread before the barrier would leave nothing to order the count behind the others' writes.
   sync_block();
-  if (thread_id() == 0 && fetch_add(a.finished, 1u) == grid_x() - 1) {
-    *a.finished = 0;
+  if (thread_id() == 0) {
     fence_system();
-    *(volatile u32*)a.flag = *a.flag_base + a.layer;
+    if (fetch_add(a.finished, 1u) == grid_x() - 1) {
+      *a.finished = 0;
+      fence_system();
+      *(volatile u32*)a.flag = *a.flag_base + a.layer;
+    }
   }
 }

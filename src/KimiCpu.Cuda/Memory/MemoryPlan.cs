@@ -16,7 +16,8 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
 /// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0);
+/// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool LookAhead = false);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -31,6 +32,9 @@ internal sealed record MemoryPlan
     public required long WorkspaceBytes { get; init; }
 
     public required int MaxRows { get; init; }
+
+    /// <summary>Whether layers guess the experts of the next one.</summary>
+    public required bool LookAhead { get; init; }
 
     /// <summary>Cache pages.</summary>
     public required int Pages { get; init; }
@@ -59,7 +63,7 @@ internal sealed record MemoryPlan
         foreach (WeightPlan plan in WeightPlan.All)
         {
             long weightBytes = new DeviceWeights(weights, plan).Bytes;
-            long workspace = WorkspaceOf(weights, wish.MaxRows).Bytes + (2L * sizeof(uint) * wish.MaxRows);
+            long workspace = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead).Bytes + (2L * sizeof(uint) * wish.MaxRows);
 
             // A page costs its slots and its entries in the page tables.
             long costOfPage = pageBytes + ((long)wish.MaxRows * sizeof(uint));
@@ -86,6 +90,7 @@ internal sealed record MemoryPlan
                 WeightBytes = weightBytes,
                 WorkspaceBytes = workspace,
                 MaxRows = wish.MaxRows,
+                LookAhead = wish.LookAhead,
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
                 ExpertSlots = slots,
@@ -100,10 +105,10 @@ internal sealed record MemoryPlan
     }
 
     /// <summary>Activations of a pass.</summary>
-    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows)
+    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows, bool lookAhead)
     {
         int width = weights.Layers.Max(l => Math.Max(l.Dense?.Gate.Rows ?? 1, l.Shared?.Gate.Rows ?? 1));
-        return new Workspace(weights.Shape, maxRows, width);
+        return new Workspace(weights.Shape, maxRows, width, lookAhead);
     }
 
     /// <summary>One line for a user.</summary>

@@ -56,10 +56,17 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             // Telling models apart takes a look at their files, so only where it is needed.
             bool gpu = !options.Device.IsCpu && options.GpuExpertBytes != 0;
             _uses = _weights.ExpertFiles is null && !gpu ? null : new ExpertUses(weights.Shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, logger);
+            TieredStoreOptions? store = _weights.ExpertFiles is null ? null : new TieredStoreOptions
+            {
+                Policy = _uses!.Policy,
+                Bytes = memory.Experts.SlotBytes ?? 0,
+                Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
+            };
             Action<int, RoutedRows>? noteUses = null;
             UseCounts? counts = gpu ? _uses!.Copy() : null;
             HotExpertPlacement? placement = gpu ? new HotExpertPlacement(weights, counts!) : null;
-            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, placement, logger);
+            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, placement, store is { LookAhead: true }, logger);
             if (_gpu?.HotPath.Experts is not null)
             {
                 _uses!.LeaveBehind(counts!);
@@ -79,19 +86,13 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
                 HotPathElsewhere = _gpu is not null,
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
-                Store = _weights.ExpertFiles is null ? null : new TieredStoreOptions
-                {
-                    Policy = _uses!.Policy,
-                    Bytes = memory.Experts.SlotBytes ?? 0,
-                    Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
-                    CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
-                },
+                Store = store,
             });
             _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
-            if (_cpu.Store is TieredExpertStore store)
+            if (_cpu.Store is TieredExpertStore tiered)
             {
-                _uses!.Warm(store);
+                _uses!.Warm(tiered);
             }
 
             PreloadExperts();

@@ -11,6 +11,7 @@ using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Cuda.Memory;
+using KimiCpu.Cuda.Weights;
 using KimiCpu.Model;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
@@ -73,8 +74,7 @@ internal sealed class CudaHotPathTests
         string folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
         try
         {
-            var streams = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false);
-            string checkpoint = SyntheticCheckpoint.Prepare(BenchShape.Parse("nano,hidden=128,layers=2,dense=1,intermediate=96,experts=4,topk=1,moe=32,heads=32,qlora=48,kvlora=512,nope=16,rope=64,v=24,vocab=131"), folder, streams, CancellationToken.None);
+            string checkpoint = OfTensorCores(folder);
             int[] tokens = [.. Enumerable.Range(1, 75)];
             using var reference = new ModelUnderTest(checkpoint, Backend.Reference);
             using var driver = new SimulatedDriver { TotalBytes = 256 << 20 };
@@ -90,6 +90,43 @@ internal sealed class CudaHotPathTests
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    /// <summary>Weights rounded to 8 bits when the model is opened: the same ones for the tensor cores and the kernels for few rows.</summary>
+    [Test]
+    public void Prompts_times_8_bit_weights_agree_with_those_of_few_rows()
+    {
+        string folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        try
+        {
+            int[] tokens = [.. Enumerable.Range(1, 70)];
+            using var driver = new SimulatedDriver { TotalBytes = 256 << 20 };
+
+            // No plan has room for so long a context, so the last one is taken.
+            using var model = new GpuModel(driver, OfTensorCores(folder), contextTokens: 1 << 30);
+            Assert.That(model.Plan.Weights, Is.EqualTo(WeightPlan.All[^1]));
+            float[] few = model.Logits(tokens, LinearProgram.DefaultTensorRows - 1);
+            Assert.That(Launches(driver, "gemm"), Is.Zero);
+            float[] many = model.Logits(tokens);
+            Agreement agreement = Agreement.Of(few, many, model.Vocabulary);
+            TestContext.Out.WriteLine(agreement);
+            Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
+
+            // Four projections for each of two layers' attention, the values of its heads among them, and two of a dense layer and of a shared expert; the router stays as stored.
+            Assert.That((Launches(driver, "gemm_int8"), Launches(driver, "gemm_bf16")), Is.EqualTo(((4 * 2) + 2 + 2, 1)));
+            Assert.That(model.Logits(tokens, 35), Is.EqualTo(many));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>Makes a small model with attention that suits the tensor cores; sizes are no multiples of a tile's.</summary>
+    private static string OfTensorCores(string folder)
+    {
+        var streams = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false);
+        return SyntheticCheckpoint.Prepare(BenchShape.Parse("nano,hidden=128,layers=2,dense=1,intermediate=96,experts=4,topk=1,moe=32,heads=32,qlora=48,kvlora=512,nope=16,rope=64,v=24,vocab=131"), folder, streams, CancellationToken.None);
     }
 
     private static int Launches(SimulatedDriver driver, string kernel) =>
@@ -340,14 +377,14 @@ internal sealed class CudaHotPathTests
         private readonly SimulatedDriver _driver;
         private readonly CudaBackend _backend;
 
-        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0)
+        public GpuModel(SimulatedDriver driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false)
         {
             _driver = driver;
             _checkpoint = Checkpoint.Open(folder);
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, ExpertBytes: expertBytes), new CudaHotPathOptions { Placement = placement, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, ExpertBytes: expertBytes, LookAhead: lookAhead), new CudaHotPathOptions { Placement = placement, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
             }
             catch
             {
@@ -369,6 +406,9 @@ internal sealed class CudaHotPathTests
 
         public IRoutedExperts Experts { get; set; }
 
+        /// <summary>Told what each MoE layer hands over.</summary>
+        public Action<int, RoutedRows>? Routed { get; set; }
+
         public int Vocabulary => Weights.Shape.VocabularySize;
 
         public float[] Logits(int[] tokens, int? chunk = null)
@@ -383,7 +423,7 @@ internal sealed class CudaHotPathTests
             var batch = new RaggedBatch();
             batch.Add(tokens, sequence.Length, sequence.Pages, LogitsWanted.All);
             var logits = new float[tokens.Length * Vocabulary];
-            new ForwardPass(Weights, HotPath, Experts).Run(batch, logits);
+            new ForwardPass(Weights, HotPath, Experts) { Routed = Routed }.Run(batch, logits);
             sequence.Advance(tokens.Length);
             Assert.That(_driver.Fault, Is.Null);
             return logits;

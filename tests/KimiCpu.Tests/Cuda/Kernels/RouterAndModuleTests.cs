@@ -34,7 +34,8 @@ internal sealed class RouterAndModuleTests
 
         // A tie, which the lower id wins, and the largest choice.
         (logits[1], bias[1]) = (logits[0], bias[0] = 2);
-        Routed routed = Route(harness, shape, Batch, logits, bias);
+        (float[] Logits, float[] Bias) next = (KernelHarness.Random(Batch * experts, seed: experts + 1), KernelHarness.Random(experts, seed: 3));
+        Routed routed = Route(harness, shape, Batch, logits, bias, next);
         for (int row = 0; row < Batch; row++)
         {
             var ids = new int[chosen];
@@ -44,6 +45,12 @@ internal sealed class RouterAndModuleTests
             {
                 KernelHarness.AssertClose(ids[k], routed.Ids[(row * chosen) + k], 0, $"choice {k} of row {row}");
                 KernelHarness.AssertClose(weights[k], routed.Weights[(row * chosen) + k], 3e-6, $"weight {k} of row {row}");
+            }
+
+            ReferenceRouter.Route(shape, next.Logits.AsSpan(row * experts, experts), next.Bias, ids, weights);
+            for (int k = 0; k < chosen; k++)
+            {
+                KernelHarness.AssertClose(ids[k], routed.Predicted[(row * chosen) + k], 0, $"guess {k} of row {row}");
             }
 
             double squares = Enumerable.Range(0, size).Sum(i => (double)routed.Residual[(row * size) + i] * routed.Residual[(row * size) + i]);
@@ -68,6 +75,23 @@ internal sealed class RouterAndModuleTests
         Assert.That(routed.Weights[..3], Has.None.NaN);
         Assert.That(routed.Weights[3..], Is.All.NaN);
         Assert.That(routed.Ids[3..], Is.EqualTo(new[] { 0, 1, 2 }));
+    }
+
+    /// <summary>Neither of the two choices knows the other one.</summary>
+    [Test]
+    public void A_NaN_of_the_next_layers_router_stays_with_its_guess()
+    {
+        ModelShape shape = Shape(12, 3, 1, 1, 16);
+        float[] logits = KernelHarness.Random(2 * 12, seed: 1);
+        float[] bias = KernelHarness.Random(12, seed: 2);
+        float[] next = KernelHarness.Random(2 * 12, seed: 3);
+        next[7] = float.NaN;
+        using var harness = new KernelHarness();
+        Routed with = Route(harness, shape, 2, logits, bias, (next, bias));
+        Routed without = Route(harness, shape, 2, logits, bias);
+        Assert.That(with.Predicted[..3], Is.EqualTo(new[] { 0, 1, 2 }));
+        Assert.That((with.Ids, with.Weights, with.Hidden), Is.EqualTo((without.Ids, without.Weights, without.Hidden)));
+        Assert.That(without.Predicted, Is.Empty);
     }
 
     [Test]
@@ -147,7 +171,7 @@ internal sealed class RouterAndModuleTests
         _ => throw new InvalidOperationException(kernel),
     };
 
-    private static Routed Route(KernelHarness harness, ModelShape shape, int batch, float[] logits, float[] bias)
+    private static Routed Route(KernelHarness harness, ModelShape shape, int batch, float[] logits, float[] bias, (float[] Logits, float[] Bias)? next = null)
     {
         int chosen = shape.ExpertsPerToken;
         float[] residual = KernelHarness.Random(batch * shape.HiddenSize, seed: 5);
@@ -155,6 +179,7 @@ internal sealed class RouterAndModuleTests
         ulong hidden = harness.New<float>(residual.Length);
         ulong ids = harness.New<int>(batch * chosen);
         ulong weights = harness.New<float>(batch * chosen);
+        ulong predicted = next is null ? 0 : harness.New<int>(batch * chosen);
         ulong flag = harness.Put<uint>([0]);
         ulong finished = harness.Put<uint>([0]);
         harness.Kernels.Route(harness.Stream, batch, new RouteArguments
@@ -169,6 +194,9 @@ internal sealed class RouterAndModuleTests
             Flag = flag,
             FlagBase = harness.Put<uint>([100]),
             Finished = finished,
+            NextLogits = next is { } n ? harness.Put<float>(n.Logits) : 0,
+            NextBias = next is { } m ? harness.Put<float>(m.Bias) : 0,
+            Predicted = predicted,
             Size = (uint)shape.HiddenSize,
             Experts = (uint)shape.ExpertCount,
             Chosen = (uint)chosen,
@@ -179,7 +207,7 @@ internal sealed class RouterAndModuleTests
             Epsilon = 1e-5f,
             Factor = shape.RoutedScalingFactor,
         });
-        return new Routed(residual, gain, harness.Get<float>(hidden, residual.Length), harness.Get<int>(ids, batch * chosen), harness.Get<float>(weights, batch * chosen), harness.Get<uint>(flag, 1)[0], harness.Get<uint>(finished, 1)[0]);
+        return new Routed(residual, gain, harness.Get<float>(hidden, residual.Length), harness.Get<int>(ids, batch * chosen), harness.Get<float>(weights, batch * chosen), harness.Get<uint>(flag, 1)[0], harness.Get<uint>(finished, 1)[0], next is null ? [] : harness.Get<int>(predicted, batch * chosen));
     }
 
     internal static ModelShape Shape(int experts, int chosen, int groups, int groupsChosen, int size, int inner = 1) => new()
@@ -206,5 +234,5 @@ internal sealed class RouterAndModuleTests
         SoftmaxScale = 1,
     };
 
-    private sealed record Routed(float[] Residual, float[] Gain, float[] Hidden, int[] Ids, float[] Weights, uint Flag, uint Finished);
+    private sealed record Routed(float[] Residual, float[] Gain, float[] Hidden, int[] Ids, float[] Weights, uint Flag, uint Finished, int[] Predicted);
 }

@@ -31,10 +31,6 @@ internal static unsafe partial class PtxInstructionSet
 {
     private const uint All = uint.MaxValue;
 
-    private static void Nothing(PtxInstruction i, PtxWarp w, uint mask)
-    {
-    }
-
     private static void Run1<TOperation, TA, TD>(PtxInstruction i, PtxWarp w, uint mask)
         where TOperation : struct, IOperation1<TA, TD>
         where TA : unmanaged

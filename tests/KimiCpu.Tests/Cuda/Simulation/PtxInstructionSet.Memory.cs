@@ -74,6 +74,11 @@ internal static unsafe partial class PtxInstructionSet
             {
                 p[k] = TStored.CreateTruncating(((TRegister*)(w.Registers + i.Sources[k]))[l]);
             }
+
+            if (typeof(TSpace) == typeof(GlobalSpace))
+            {
+                w.Block.Publication?.Write(w.ThreadOf(l));
+            }
         }
     }
 
@@ -85,7 +90,30 @@ internal static unsafe partial class PtxInstructionSet
             var p = (uint*)GlobalSpace.At(i, w, l, Address(i, w, l), sizeof(uint), write: true);
             ((uint*)(w.Registers + i.Destination))[l] = *p;
             *p += ((uint*)(w.Registers + i.Sources[0]))[l];
+            w.Block.Publication?.Count(w.ThreadOf(l));
         }
+    }
+
+    private static void FenceSystem(PtxInstruction i, PtxWarp w, uint mask)
+    {
+        for (; mask != 0; mask &= mask - 1)
+        {
+            w.Block.Publication?.Fence(w.ThreadOf(BitOperations.TrailingZeroCount(mask)));
+        }
+    }
+
+    /// <summary>A volatile store, which tells another that what was written before is there.</summary>
+    private static void RaiseFlag(PtxInstruction i, PtxWarp w, uint mask)
+    {
+        for (uint lanes = mask; lanes != 0; lanes &= lanes - 1)
+        {
+            if (w.Block.Publication?.Raise(w.ThreadOf(BitOperations.TrailingZeroCount(lanes))) is { } lost)
+            {
+                throw w.Fault(i, lost);
+            }
+        }
+
+        Store<uint, uint, Vector1, GlobalSpace>(i, w, mask);
     }
 
     /// <summary>The bytes arrive when their group is waited for; until then the target is all ones.</summary>

@@ -35,9 +35,7 @@ internal static unsafe partial class PtxInstructionSet
             ["bar.sync"] = new(10, null, (_, _, _) => { }, PtxFlow.Barrier),
             ["bar.warp.sync"] = new(60, &BarWarp, (_, _, _) => { }, PtxFlow.WarpWide),
 
-            // Memory is one and in order here; what fences order is not checked.
-            ["membar.gl"] = new(14, &Nothing, (_, _, _) => { }),
-            ["membar.sys"] = new(20, &Nothing, (_, _, _) => { }),
+            ["membar.sys"] = new(20, &FenceSystem, (_, _, _) => { }),
 
             ["mov.f32"] = Map1<Same<uint>, uint, uint>(10),
             ["mov.u32"] = Map1<Same<uint>, uint, uint>(10),
@@ -172,7 +170,7 @@ internal static unsafe partial class PtxInstructionSet
         known["st.global.u16"] = new(10, &Store<ushort, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.global.u8"] = new(10, &Store<byte, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.global.v2.f32"] = new(10, &Store<uint, uint, Vector2, GlobalSpace>, BindStore(4, 8));
-        known["st.volatile.global.u32"] = new(11, &Store<uint, uint, Vector1, GlobalSpace>, BindStore(4, 8));
+        known["st.volatile.global.u32"] = new(11, &RaiseFlag, BindStore(4, 8));
         known["st.shared.f32"] = new(10, &Store<uint, uint, Vector1, SharedSpace>, BindStore(4, 8));
         known["st.shared.u32"] = new(10, &Store<uint, uint, Vector1, SharedSpace>, BindStore(4, 8));
         known["st.shared.u16"] = new(10, &Store<ushort, uint, Vector1, SharedSpace>, BindStore(4, 8));

@@ -6,6 +6,8 @@ namespace KimiCpu.Tests.Cuda.Simulation;
 /// <summary>An entry of a PTX module, ready to run.</summary>
 internal sealed class PtxKernel
 {
+    private bool? _raisesFlag;
+
     public required string Name { get; init; }
 
     public required IReadOnlyList<PtxParameter> Parameters { get; init; }
@@ -27,6 +29,9 @@ internal sealed class PtxKernel
 
     /// <summary>Where the special registers lie in a register file, by <see cref="SpecialRegister"/>.</summary>
     public required int[] SpecialRegisters { get; init; }
+
+    /// <summary>Whether somebody may wait for what it writes while it runs.</summary>
+    public bool RaisesFlag => _raisesFlag ??= Code.Any(i => i.Text.Contains("st.volatile", StringComparison.Ordinal));
 }
 
 internal readonly record struct PtxParameter(string Name, int Offset, int Bytes);

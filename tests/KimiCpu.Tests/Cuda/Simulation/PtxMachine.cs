@@ -39,7 +39,7 @@ internal sealed unsafe class PtxMachine(DeviceMemory memory) : IDisposable
             throw new PtxFault($"{kernel.Name}: {sharedBytes} bytes of shared memory");
         }
 
-        var block = new PtxBlock(kernel, parameters, _shared, memory, threads, gridX, gridY);
+        var block = new PtxBlock(kernel, parameters, _shared, memory, threads, gridX, gridY) { Publication = kernel.RaisesFlag ? new PtxPublication(threads) : null };
         long count = (long)gridX * gridY * gridZ;
         int warps = (threads + 31) / 32;
         while (_warps.Count < warps)
@@ -52,6 +52,7 @@ internal sealed unsafe class PtxMachine(DeviceMemory memory) : IDisposable
             long index = LastBlockFirst ? count - 1 - n : n;
             (block.X, block.Y, block.Z) = ((uint)(index % gridX), (uint)(index / gridX % gridY), (uint)(index / gridX / gridY));
             _shared.Resize(sharedBytes);
+            block.Publication?.StartBlock();
             for (int w = 0; w < warps; w++)
             {
                 _warps[w].Start(block, w, threads - (w * 32));
@@ -88,6 +89,7 @@ internal sealed unsafe class PtxMachine(DeviceMemory memory) : IDisposable
 
             // A warp runs until it has ended or stands at the barrier, so all that live stand there now.
             _shared.Epoch++;
+            warps[0].Block.Publication?.Barrier();
             foreach (PtxWarp warp in warps)
             {
                 warp.Epoch = 0;

@@ -64,6 +64,9 @@ internal sealed unsafe class PtxWarp : IDisposable
         }
     }
 
+    /// <summary>Of a lane, in its block.</summary>
+    public int ThreadOf(int lane) => (Index * 32) + lane;
+
     public PtxFault Fault(PtxInstruction i, string what) =>
         new($"{Block.Kernel.Name}, block ({Block.X},{Block.Y},{Block.Z}), warp {Index}, PTX line {i.Line} `{i.Text}`: {what}");
 
@@ -80,4 +83,7 @@ internal sealed record PtxBlock(PtxKernel Kernel, byte[] Parameters, SharedMemor
     public uint Y { get; set; }
 
     public uint Z { get; set; }
+
+    /// <summary>Of kernels that raise a flag.</summary>
+    public PtxPublication? Publication { get; init; }
 }
