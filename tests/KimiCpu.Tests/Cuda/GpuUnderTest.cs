@@ -22,6 +22,8 @@ internal sealed class GpuUnderTest : IDisposable
         Table = Simulated?.Table ?? DriverTable.OfInstalledDriver();
     }
 
+    private GpuUnderTest(SimulatedDriver simulated) => (Simulated, Table) = (simulated, simulated.Table);
+
     public static bool IsReal { get; } = Environment.GetEnvironmentVariable("KIMICPU_TEST_GPU") == "1";
 
     /// <summary>Null where the GPU is a real one.</summary>
@@ -31,6 +33,12 @@ internal sealed class GpuUnderTest : IDisposable
 
     /// <summary>What the interpreter has found wrong; null for nothing. Of a real GPU nobody knows.</summary>
     public string? Fault => Simulated?.Fault;
+
+    /// <summary>For tests that are about the simulated driver, which stays theirs.</summary>
+    public static implicit operator GpuUnderTest(SimulatedDriver driver) => new(driver);
+
+    /// <summary>How often kernels whose names begin so were put into a stream or a graph; null where nobody counts.</summary>
+    public int? Launches(string kernel) => Simulated?.LaunchesOf.Where(k => k.Key.StartsWith(kernel, StringComparison.Ordinal)).Sum(k => k.Value);
 
     public void Dispose() => Simulated?.Dispose();
 }

@@ -21,10 +21,11 @@ internal sealed class HotExpertTests
 
     /// <summary>Both sides compute alike, so what differs is the order of sums and now and then a rounding that follows from it.</summary>
     [Test]
+    [Category(GpuUnderTest.Category)]
     public void It_hardly_matters_who_has_an_expert([Values(0.0, 0.4, 1.0)] double share, [Values] bool useGraphs)
     {
         float[] expected = OnCpu(s_tokens);
-        using var driver = new SimulatedDriver();
+        using var driver = new GpuUnderTest();
         using var gpu = new Hybrid(driver, new Fixed(share), useGraphs);
         float[] logits = gpu.Model.Logits(s_tokens, 7);
         Agreement agreement = Agreement.Of(expected, logits, gpu.Model.Vocabulary);
@@ -38,11 +39,12 @@ internal sealed class HotExpertTests
 
     /// <summary>While an expert moves, neither it nor the one that gives way is on the GPU; every pass is right, and recordings stay.</summary>
     [Test]
+    [Category(GpuUnderTest.Category)]
     public void Experts_change_places_between_passes()
     {
         float[] expected = OnCpu(s_tokens);
         var placement = new Fixed(0.5);
-        using var driver = new SimulatedDriver();
+        using var driver = new GpuUnderTest();
         var gpu = new Hybrid(driver, placement, useGraphs: true);
         HotExperts experts = gpu.Model.HotPath.Experts!;
         gpu.Model.Logits(s_tokens, 4);
@@ -111,7 +113,7 @@ internal sealed class HotExpertTests
     {
         private readonly CpuBackend _cpu;
 
-        public Hybrid(SimulatedDriver driver, Fixed placement, bool useGraphs)
+        public Hybrid(GpuUnderTest driver, Fixed placement, bool useGraphs)
         {
             Model = new GpuModel(driver, Repository.Checkpoint(Checkpoint), useGraphs, placement: placement, expertBytes: null);
             _cpu = new CpuBackend(Model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
@@ -174,7 +176,7 @@ internal sealed class HotExpertTests
     /// <summary>The hot path on the GPU, no expert there.</summary>
     private static float[] OnCpu(int[] tokens)
     {
-        using var driver = new SimulatedDriver();
+        using var driver = new GpuUnderTest();
         using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint));
         using var cpu = new CpuBackend(model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
         model.Experts = cpu.Experts;
