@@ -47,6 +47,19 @@ internal sealed class BytesReadTests
         Assert.That(model.Forward.BytesRead, Is.EqualTo(NanoToken + NanoCached + (4 * ((24 * 256 * 2) + (24 * 4)))));
     }
 
+    /// <summary>A row of the embedding and the chosen experts of uneven ids, 55,296 bytes each; all others are on the GPU.</summary>
+    [Test]
+    public unsafe void What_a_GPU_holds_is_not_read_from_memory()
+    {
+        using var model = new ModelUnderTest(Repository.NanoModel, Backend.Gpu, threads: 2);
+        int left = 0;
+        model.Forward.Routed = (_, rows) => left += new ReadOnlySpan<int>(rows.Experts, 4).ToArray().Count(e => e % 2 == 1);
+        using KvSequence sequence = model.Cache.CreateSequence();
+        model.Step(sequence, [1], new float[model.Vocabulary]);
+        Assert.That(left, Is.InRange(1, 5 * 4));
+        Assert.That(model.Forward.BytesRead, Is.EqualTo((256 * 2) + (left * 55_296L)));
+    }
+
     [Test]
     public void Batch_reads_a_weight_once_for_all_its_rows()
     {

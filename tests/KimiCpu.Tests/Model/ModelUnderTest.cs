@@ -168,7 +168,7 @@ internal sealed class ModelUnderTest : IDisposable
         gpu.Table,
         0,
         weights,
-        new MemoryWish(256, 512, CacheBytes: 8 << 20, ExpertBytes: 2 << 20),
+        new MemoryWish(256, 512, CacheBytes: 8 << 20, ExpertBytes: 8 << 20),
         new CudaHotPathOptions { Placement = new EveryOtherExpert(weights), TensorRows = int.MaxValue });
 
     /// <summary>Nothing moves, since that changes bits.</summary>

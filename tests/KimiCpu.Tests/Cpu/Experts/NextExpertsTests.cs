@@ -24,6 +24,16 @@ internal sealed unsafe class NextExpertsTests
         }
 
         Assert.That(next.Of(new RoutedRows(1, null, null, null)).IsEmpty);
+
+        // What a GPU holds need not be read.
+        var held = new bool[24];
+        (held[7], held[1]) = (true, true);
+        fixed (int* ids = predicted)
+        fixed (bool* elsewhere = held)
+        {
+            int[] expected = [20, 3, 9, 5];
+            Assert.That(next.Of(new RoutedRows(2, null, null, null, ids) { PredictedElsewhere = elsewhere }).ToArray(), Is.EqualTo(expected));
+        }
     }
 
     [Test]
