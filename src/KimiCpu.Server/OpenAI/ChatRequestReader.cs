@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Constraints;
 using KimiCpu.Generation;
@@ -101,35 +100,10 @@ internal sealed class ChatRequestReader(RequestParts parts)
         };
     }
 
-    private static ToolChoice ReadChoice(JsonFields fields, IReadOnlyList<KimiTool> tools)
-    {
-        if (fields.Get("tool_choice") is not { } choice)
-        {
-            return ToolChoice.Auto;
-        }
-
-        if (choice.ValueKind == JsonValueKind.Object)
-        {
-            JsonFields named = fields.RequiredFields("tool_choice");
-            if (named.Text("type") is not ("function" or null))
-            {
-                throw named.Unsupported("type", "a choice is none, auto, required, or {\"type\": \"function\", \"function\": {\"name\": …}}.");
-            }
-
-            JsonFields function = named.RequiredFields("function");
-            string name = function.RequiredText("name");
-            return tools.Any(t => t.Name == name) ? ToolChoice.Named(name) : throw function.Invalid("name", "the name of one of the tools");
-        }
-
-        return fields.Text("tool_choice") switch
-        {
-            "none" => ToolChoice.None,
-            "auto" => ToolChoice.Auto,
-            "required" when tools.Count > 0 => ToolChoice.Required,
-            "required" => throw fields.Unsupported("tool_choice", "there are no tools that could be called."),
-            _ => throw fields.Invalid("tool_choice", "none, auto, required, or the function to call"),
-        };
-    }
+    private static ToolChoice ReadChoice(JsonFields fields, IReadOnlyList<KimiTool> tools) => ToolChoiceReader.Read(fields, tools, choice =>
+        choice.Text("type") is "function" or null
+            ? choice.RequiredFields("function")
+            : throw choice.Unsupported("type", "a choice is none, auto, required, or {\"type\": \"function\", \"function\": {\"name\": …}}."));
 
     private GenerationOptions ReadFormat(JsonFields fields, GenerationOptions options)
     {

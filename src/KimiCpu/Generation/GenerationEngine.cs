@@ -259,7 +259,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             // The step's jobs are lost, where they have not ended with their device; the engine and the jobs outside the step go on.
             Exception reported = e is DeviceException failure ? Recover(failure) : e;
-            Array.ForEach([.. moving.Where(m => _scheduler.Running.Contains(m))], m => End(m, job => job.Fail(reported)));
+            Array.ForEach([.. moving.Where(m => _scheduler.Running.Contains(m))], m => _scheduler.End(m, job => job.Fail(reported)));
             return;
         }
 
@@ -275,7 +275,7 @@ internal sealed class GenerationEngine : IDisposable
             Span<float> logits = job.StepLogits >= 0 ? _logits.AsSpan(job.StepLogits * vocabulary, vocabulary) : [];
             if (NonFiniteCheck.Of(forward, job, logits) is { } error)
             {
-                End(job, j => j.Fail(error));
+                _scheduler.End(job, j => j.Fail(error));
                 continue;
             }
 
@@ -350,24 +350,17 @@ internal sealed class GenerationEngine : IDisposable
         }
         catch (Exception e)
         {
-            End(job, j => j.Fail(e));
+            _scheduler.End(job, j => j.Fail(e));
             return;
         }
 
         if (job.Answer.Ended)
         {
-            End(job, j => j.Finish(FinishReason.Stop, _ceiling, _runner.Cache));
+            _scheduler.End(job, j => j.Finish(FinishReason.Stop, _ceiling, _runner.Cache));
         }
         else if (job.Answer.Tokens.Count >= job.MaxTokens)
         {
-            End(job, j => j.Finish(FinishReason.Length, _ceiling, _runner.Cache));
+            _scheduler.End(job, j => j.Finish(FinishReason.Length, _ceiling, _runner.Cache));
         }
-    }
-
-    private void End(GenerationJob job, Action<GenerationJob> how)
-    {
-        // In this order a job whose end fails is still known to FailAll, and its caller does not wait forever.
-        how(job);
-        _scheduler.Remove(job);
     }
 }

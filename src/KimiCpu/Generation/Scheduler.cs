@@ -76,12 +76,15 @@ internal sealed class Scheduler
         _count++;
     }
 
-    /// <summary>Forgets a running call that has ended.</summary>
-    public void Remove(ScheduledCall call)
+    /// <summary>Ends a running call.</summary>
+    /// <param name="call">Is forgotten.</param>
+    /// <param name="tell">Tells its caller the result.</param>
+    public void End<TCall>(TCall call, Action<TCall> tell)
+        where TCall : ScheduledCall
     {
         _running.Remove(call);
-        _count--;
         _estimate.NoteEnd();
+        Leave(call, tell);
     }
 
     /// <summary>Decides the next step.</summary>
@@ -128,11 +131,11 @@ internal sealed class Scheduler
         {
             for (int i = calls.Count - 1; i >= 0; i--)
             {
-                if (calls[i].Sequence is not null || calls[i].IsPaused)
+                ScheduledCall call = calls[i];
+                if (call.Sequence is not null || call.IsPaused)
                 {
-                    calls[i].Fail(error);
                     calls.RemoveAt(i);
-                    _count--;
+                    Leave(call, c => c.Fail(error));
                 }
             }
         }
@@ -157,20 +160,38 @@ internal sealed class Scheduler
 
     private KimiBusyException Busy(string what, int waiting) => Busy(what, _estimate.RetryAfter(waiting));
 
+    /// <summary>Counts a call out and then tells its caller, who may call again at once and must find the place free.</summary>
+    private void Leave<TCall>(TCall call, Action<TCall> tell)
+        where TCall : ScheduledCall
+    {
+        _count--;
+        try
+        {
+            tell(call);
+        }
+        catch (Exception e)
+        {
+            // FailAll does not know the call any more, and its caller must not wait forever.
+            call.Fail(e);
+            throw;
+        }
+    }
+
     /// <summary>Ends those that nobody waits for any more, or that have waited or run too long.</summary>
     private void EndLate(List<ScheduledCall> calls)
     {
         for (int i = calls.Count - 1; i >= 0; i--)
         {
-            if (ReasonToEnd(calls[i]) is { } reason)
+            ScheduledCall call = calls[i];
+            if (ReasonToEnd(call) is { } reason)
             {
-                // In this order a call whose end fails is still known to FailAll, and its caller does not wait forever.
-                calls[i].End(_cache, reason);
                 calls.RemoveAt(i);
-                _count--;
+                EndEarly(call, reason);
             }
         }
     }
+
+    private void EndEarly(ScheduledCall call, Exception reason) => Leave(call, c => c.End(_cache, reason));
 
     private Exception? ReasonToEnd(ScheduledCall call)
     {
@@ -216,11 +237,10 @@ internal sealed class Scheduler
             else if (_running.Count == 0)
             {
                 // Nobody is there who would give pages back.
-                call.Fail(new ContextLengthException(
-                    $"A prompt of {call.Prompt.Length:N0} tokens needs more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
-                    + "Dispose sessions, or raise KimiModelOptions.KvCacheBytes."));
                 _waiting.RemoveAt(i);
-                _count--;
+                Leave(call, c => c.Fail(new ContextLengthException(
+                    $"A prompt of {c.Prompt.Length:N0} tokens needs more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
+                    + "Dispose sessions, or raise KimiModelOptions.KvCacheBytes.")));
             }
             else
             {
@@ -303,11 +323,10 @@ internal sealed class Scheduler
             if (_running.Count == 1)
             {
                 // Its session keeps what it had, or no page would become free.
-                call.Fail(new ContextLengthException(
-                    $"The cache budget of {_cache.PageCapacity} pages ({(long)_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by this call and the open sessions. "
-                    + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions."));
                 _running.Clear();
-                _count--;
+                Leave(call, c => c.Fail(new ContextLengthException(
+                    $"The cache budget of {_cache.PageCapacity} pages ({(long)_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by this call and the open sessions. "
+                    + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions.")));
                 return false;
             }
 

@@ -211,6 +211,58 @@ internal sealed class SchedulerTests
         Assert.That(calls.Select(c => c.Error), Is.All.Null);
     }
 
+    /// <summary>A client that asks again at once would be refused by a place that nobody holds.</summary>
+    [TestCase("finished")]
+    [TestCase("cancelled while it runs")]
+    [TestCase("cancelled while it waits")]
+    [TestCase("too large for its first step")]
+    [TestCase("too large for its last step")]
+    [TestCase("its cache is lost")]
+    public void Who_hears_of_a_calls_end_may_call_again_at_once(string end)
+    {
+        var steps = new Steps(pages: 2, prefillChunk: 64, new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 });
+        using var source = new CancellationTokenSource();
+        Call call = steps.Add(Text(1, end == "too large for its first step" ? 200 : 10), end == "too large for its last step" ? 200 : 3, source.Token);
+        int told = 0;
+        call.Told = () =>
+        {
+            told++;
+            Assert.That(() => steps.Scheduler.ThrowIfFull(0), Throws.Nothing);
+        };
+        if (end is "cancelled while it waits")
+        {
+            source.Cancel();
+        }
+
+        Assert.That(() => steps.Scheduler.ThrowIfFull(0), Throws.TypeOf<KimiBusyException>());
+        steps.Run();
+        if (end is "cancelled while it runs")
+        {
+            source.Cancel();
+        }
+        else if (end is "its cache is lost")
+        {
+            steps.MoveTo(2, new IOException("gone"));
+        }
+
+        steps.RunAll();
+        Assert.That(told, Is.EqualTo(1));
+        Assert.That(call.Error, end == "finished" ? Is.Null : Is.Not.Null);
+    }
+
+    /// <summary>What goes wrong in the end of a call is nothing that the scheduler knows, but its caller must not wait for ever.</summary>
+    [Test]
+    public void A_caller_hears_of_an_end_that_fails()
+    {
+        var steps = new Steps(pages: 10, prefillChunk: 64);
+        Call call = steps.Add(Text(1, 10), 3);
+        steps.Run();
+        Assert.That(() => steps.Scheduler.End(call, _ => throw new IOException("the end")), Throws.TypeOf<IOException>());
+        Assert.That(call.Error, Is.TypeOf<IOException>());
+        Assert.That(steps.Scheduler.IsIdle);
+        Assert.That(steps.Cache.FreePages, Is.EqualTo(10));
+    }
+
     [Test]
     public void Waiting_and_running_too_long_end_calls()
     {
@@ -246,9 +298,20 @@ internal sealed class SchedulerTests
 
         protected override IReadOnlyList<int> Answered => Tokens;
 
-        public void Finish(KvCache cache) => Leave(cache);
+        /// <summary>What the caller does when it hears of the end.</summary>
+        public Action? Told { get; set; }
 
-        protected override void Tell(Exception error) => Error = error;
+        public void Finish(KvCache cache)
+        {
+            Leave(cache);
+            Told?.Invoke();
+        }
+
+        protected override void Tell(Exception error)
+        {
+            Error = error;
+            Told?.Invoke();
+        }
     }
 
     /// <summary>Does what the engine does, but for computing.</summary>
@@ -292,8 +355,7 @@ internal sealed class SchedulerTests
                 call.Tokens.Add(call.NextToken);
                 if (call.Tokens.Count == call.MaxTokens)
                 {
-                    call.Finish(Cache);
-                    Scheduler.Remove(call);
+                    Scheduler.End(call, c => c.Finish(Cache));
                 }
             }
         }

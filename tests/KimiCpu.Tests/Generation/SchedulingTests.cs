@@ -77,6 +77,37 @@ internal sealed class SchedulingTests
         Assert.That(model.Generate("Who are you?", new GenerationOptions { Temperature = 0 }).Text, Is.Not.Empty);
     }
 
+    /// <summary>A call that leaves makes the scheduler look at its clock; that its caller has heard nothing by then is what is asserted.</summary>
+    [TestCase(false)]
+    [TestCase(true)]
+    public void A_call_has_left_when_its_caller_hears_of_its_end(bool fails)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var hotPath = new ObservedHotPath(model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
+        var clock = new WatchedClock();
+        var scheduler = new Scheduler(cache, 16, new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 }, clock);
+        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, ""), scheduler, new FakeMemory());
+        using var submitted = new ManualResetEventSlim();
+        var heard = new List<bool>();
+        GenerationJob? job = null;
+        hotPath.BeforePass = () =>
+        {
+            submitted.Wait();
+            clock.Read = () => heard.AddRange(scheduler.Running.Count == 0 ? [job!.Completion.IsCompleted] : []);
+            if (fails)
+            {
+                throw new IOException("the drive is gone");
+            }
+        };
+        job = Submit(engine, [1, 2, 3], 1, streamed: false, default);
+        submitted.Set();
+        Assert.That(async () => await job.Completion, fails ? Throws.TypeOf<IOException>() : Throws.Nothing);
+        engine.Dispose();
+        Assert.That(heard.First(), Is.False);
+    }
+
     [Test]
     public void A_call_that_takes_too_long_fails_with_the_limit()
     {
@@ -162,5 +193,17 @@ internal sealed class SchedulingTests
         var job = new GenerationJob(prompt, tokens, options, answer, streamed, constraint: null, cancellationToken);
         engine.Submit(job);
         return job;
+    }
+
+    /// <summary>The system's time, for a test that wants to know when somebody asks.</summary>
+    private sealed class WatchedClock : TimeProvider
+    {
+        public Action? Read { get; set; }
+
+        public override long GetTimestamp()
+        {
+            Read?.Invoke();
+            return base.GetTimestamp();
+        }
     }
 }
