@@ -44,7 +44,7 @@ internal sealed class HotExpertTests
         Agreement agreement = Agreement.Of(_onCpu, logits, gpu.Model.Vocabulary);
         TestContext.Out.WriteLine($"{share:P0} of the experts on the GPU: {agreement}");
         Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(2e-3));
-        Assert.That(gpu.Left.Distinct().Count(), share switch { 0 => Is.EqualTo(2 * 12), 1 => Is.Zero, _ => Is.InRange(5, 2 * 12 - 5) }, "experts left to the CPU");
+        Assert.That(gpu.Left.Distinct().Count(), share switch { 0 => Is.InRange(20, 2 * 12), 1 => Is.Zero, _ => Is.InRange(5, 2 * 12 - 5) }, "experts left to the CPU");
         Assert.That(gpu.Left.Any(k => gpu.Model.HotPath.Experts!.Held[k]), Is.False);
         Assert.That(gpu.Model.Logits(s_tokens, 7), Is.EqualTo(logits));
         Assert.That(gpu.Model.Logits(s_tokens), Is.EqualTo(logits), "few rows a pass or many: the same kernels");
