@@ -13,18 +13,17 @@ internal sealed class GpuBandwidth : IDisposable
     private const int BlockBytes = 32 * 1024;
 
     private const int Threads = 256;
-    private const int Launches = 2;
-    private const int Repetitions = 3;
 
     private readonly CudaStream _stream;
     private readonly GpuTimer _timer;
+    private readonly int _repetitions;
     private readonly CudaModule _module;
     private readonly CudaKernel _read;
     private readonly CudaDeviceVariable<uint> _sink;
 
-    public GpuBandwidth(CudaContext context, CudaStream stream, GpuTimer timer)
+    public GpuBandwidth(CudaContext context, CudaStream stream, GpuTimer timer, int repetitions)
     {
-        (_stream, _timer) = (stream, timer);
+        (_stream, _timer, _repetitions) = (stream, timer, repetitions);
         _module = new CudaModule(context, Ptx);
         try
         {
@@ -121,14 +120,14 @@ internal sealed class GpuBandwidth : IDisposable
     {
         int blocks = (int)(bytes / BlockBytes);
         var arguments = new ReadArguments { Data = address, Sink = _sink.DevicePointer };
-        return blocks * (double)BlockBytes / _timer.Seconds(Launches, Repetitions, _ => _read.Launch(_stream, blocks, 1, 1, arguments));
+        return blocks * (double)BlockBytes / _timer.Seconds(_repetitions, () => _read.Launch(_stream, blocks, 1, 1, arguments));
     }
 
     /// <summary>Bytes per second that a copy of the first half to the second reads and writes.</summary>
     public double Copy(ulong address, long bytes)
     {
         long half = bytes / 2 / BlockBytes * BlockBytes;
-        return 2.0 * half / _timer.Seconds(Repetitions, () => _stream.Copy(address + (ulong)half, address, half));
+        return 2.0 * half / _timer.Seconds(_repetitions, () => _stream.Copy(address + (ulong)half, address, half));
     }
 
     public void Dispose()
