@@ -11,7 +11,7 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>The options of <c>kimi bench --gpu</c>.</summary>
 internal sealed class GpuBenchOptions
 {
-    private readonly Option<bool> _gpu = new("--gpu") { Description = "A GPU instead: each kernel at the sizes of Kimi K2 beside the memory's bandwidth, the way to the host and back, a whole step (takes up to 14 GB of its memory)." };
+    private readonly Option<bool> _gpu = new("--gpu") { Description = "A GPU instead: each kernel at the sizes of Kimi K2 beside the memory's bandwidth, the way to the host and back, a whole step (takes up to 12 GB of its memory)." };
 
     private readonly Option<string?> _device = new("--device") { Description = "With --gpu: cuda or cuda:N. Default: cuda:0.", HelpName = "DEVICE" };
 

@@ -50,7 +50,7 @@ internal static class GpuBenchReport
         output.WriteLine();
         TextTable.Write(streams, ["prompts", ">us", ">TFLOP/s", ">on the tensor cores"], result.Prompts.Select(PromptRow));
         output.WriteLine();
-        TextTable.Write(streams, ["between layers and over all of them", ">measured", ">wanted", ""], Whole(result));
+        TextTable.Write(streams, ["a layer's round trip, and a whole step", ">measured", ">wanted", ""], Whole(result));
         output.WriteLine();
         TextTable.Write(streams, ["kernel", ">threads", ">registers", ">local bytes", ""], result.Translations.Select(TranslationRow));
     }

@@ -41,6 +41,7 @@ internal sealed record GpuBenchSizes
         Repetitions = 5,
         DecodeLaunches = 100,
         PromptLaunches = 8,
+        DecodeRows = [1, 8],
         DecodeContexts = [4096, 32768],
         PromptRows = [512, 2048],
         PromptAttendedRows = 512,
@@ -71,6 +72,9 @@ internal sealed record GpuBenchSizes
     /// <summary>The same for kernels of prompts, which take a thousand times longer.</summary>
     public required int PromptLaunches { get; init; }
 
+    /// <summary>Rows of a step that decodes.</summary>
+    public required int[] DecodeRows { get; init; }
+
     /// <summary>Tokens that a decoded one sees.</summary>
     public required int[] DecodeContexts { get; init; }
 
@@ -90,7 +94,7 @@ internal sealed record GpuBenchSizes
     public required int Steps { get; init; }
 
     /// <summary>Most rows of anything.</summary>
-    public int MaxRows => Math.Max(8, Math.Max(PromptRows.Max(), PromptAttendedRows));
+    public int MaxRows => Math.Max(DecodeRows.Max(), Math.Max(PromptRows.Max(), PromptAttendedRows));
 
     /// <summary>Bytes of a token's place in a layer's cache.</summary>
     public int SlotBytes => Shape.CacheWidth * sizeof(ushort);

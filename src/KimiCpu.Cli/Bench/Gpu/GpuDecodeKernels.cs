@@ -8,11 +8,10 @@ using KimiCpu.Cuda.Weights;
 
 namespace KimiCpu.Cli.Bench.Gpu;
 
-/// <summary>The kernels of a decoded token one by one, launched as the hot path does: weights times 1 and 8 rows, attention over the cache, an expert.</summary>
+/// <summary>The kernels of a decoded token one by one, launched as the hot path does: weights times a few rows, attention over the cache, an expert.</summary>
 internal sealed class GpuDecodeKernels(GpuTestBed bed)
 {
     private static readonly DeviceFormat[] s_formats = [DeviceFormat.BFloat16, DeviceFormat.Float8, DeviceFormat.Int8];
-    private static readonly int[] s_rows = [1, 8];
 
     private readonly ModelShape _shape = bed.Sizes.Shape;
     private readonly Workspace _memory = bed.Workspace;
@@ -21,7 +20,7 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
     {
         foreach (DeviceFormat format in s_formats)
         {
-            foreach (int rows in s_rows)
+            foreach (int rows in bed.Sizes.DecodeRows)
             {
                 foreach (GpuKernelResult result in Layer(format, rows))
                 {
@@ -30,7 +29,7 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
             }
         }
 
-        foreach (int rows in s_rows)
+        foreach (int rows in bed.Sizes.DecodeRows)
         {
             yield return Linear("router", DeviceFormat.BFloat16, rows, [_shape.ExpertCount], _shape.HiddenSize, LinearInput.Normalized, _memory.Residual, _memory.RouterLogits);
         }

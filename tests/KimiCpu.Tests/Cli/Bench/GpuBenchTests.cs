@@ -14,12 +14,13 @@ namespace KimiCpu.Tests.Cli.Bench;
 [TestFixture]
 internal sealed class GpuBenchTests
 {
-    private static readonly GpuBenchSizes s_tiny = GpuBenchSizes.KimiK2 with
+    /// <summary>As narrow as attention on the tensor cores may be.</summary>
+    private static readonly GpuBenchSizes s_tensor = GpuBenchSizes.KimiK2 with
     {
         Shape = GpuBenchSizes.KimiK2.Shape with
         {
             HiddenSize = 128,
-            LayerCount = 3,
+            LayerCount = 2,
             VocabularySize = 131,
             HeadCount = 32,
             QueryLoraRank = 32,
@@ -35,12 +36,20 @@ internal sealed class GpuBenchTests
         Repetitions = 1,
         DecodeLaunches = 1,
         PromptLaunches = 1,
+        DecodeRows = [1],
         DecodeContexts = [70, 150],
         PromptRows = [33, 40],
         PromptAttendedRows = 33,
         PromptContext = 65,
         RoundTrips = 10,
         StepContext = 130,
+        Steps = 1,
+    };
+
+    private static readonly GpuBenchSizes s_tiny = s_tensor with
+    {
+        Shape = s_tensor.Shape with { HeadCount = 4, KeyValueLoraRank = 64, RopeHeadSize = 16, LayerCount = 3, Rotary = new RotaryEmbedding(16, 50000, null) },
+        DecodeRows = [1, 8],
         Steps = 2,
     };
 
@@ -49,11 +58,11 @@ internal sealed class GpuBenchTests
     {
         using var driver = new SimulatedDriver();
         driver.LocalBytesOf["mla_512"] = 16;
-        string text = Run(driver, json: false);
+        string text = Run(driver, json: false, s_tensor);
         TestContext.Out.WriteLine(text);
         Assert.That((driver.Fault, driver.LiveObjects), Is.EqualTo(((string?)null, 0)));
         Assert.That(text, Does.StartWith("GPU 0: Simulated GPU, compute capability 8.6, 82 multiprocessors, CUDA 12.0"));
-        foreach (string row in new[] { "BF16 q_a + kv_a 608x128, 1 row", "FP8 o_proj 128x256, 8 rows", "INT8 head 131x128, 8 rows", "MLA, 32 heads, 150 tokens", "INT4 expert down 128x32", "INT8 o_proj 128x256, 40 rows", "33 rows that see 33 to 65 tokens", "round trip of a row to the host and back, median", "step of 1 row, 3 layers, 8-bit weights, 130 tokens", "step, times that" })
+        foreach (string row in new[] { "BF16 q_a + kv_a 608x128, 1 row", "FP8 o_proj 128x256, 1 row", "INT8 head 131x128, 1 row", "MLA, 32 heads, 150 tokens", "INT4 expert down 128x32", "INT8 o_proj 128x256, 40 rows", "33 rows that see 33 to 65 tokens", "round trip of a row to the host and back, median", "step of 1 row, 2 layers, 8-bit weights, 130 tokens", "step, times that" })
         {
             Assert.That(text, Does.Contain(row));
         }
@@ -61,9 +70,9 @@ internal sealed class GpuBenchTests
         string[] lines = text.Split('\n');
         Assert.That(lines.Where(l => l.Contains("spills", StringComparison.Ordinal)), Has.One.Items.And.All.StartsWith("mla_512 "));
 
-        // Every entry but the ones for other sizes, formats that no weight of Kimi K2 has, and 4 rows.
+        // Every entry but the ones for other sizes, formats that no weight of Kimi K2 has, and more rows.
         IEnumerable<string> idle = SimulatedDriver.ModuleOf(System.Text.Encoding.UTF8.GetString(KimiCpu.Cuda.Kernels.KernelSet.Ptx()).TrimEnd('\0')).Kernels.Keys.Except(driver.LaunchesOf.Keys);
-        Assert.That(idle.Where(k => !k.Contains("f32", StringComparison.Ordinal) && !k.EndsWith("_4", StringComparison.Ordinal) && !k.StartsWith("absorb", StringComparison.Ordinal)), Is.EquivalentTo(new[] { "mla_any" }));
+        Assert.That(idle.Where(k => !k.Contains("f32", StringComparison.Ordinal) && !k.EndsWith("_4", StringComparison.Ordinal) && !k.StartsWith("absorb", StringComparison.Ordinal)), Is.EquivalentTo(new[] { "mla_any", "linear_bf16_8", "linear_fp8_8", "linear_int8_8" }));
     }
 
     [Test]
@@ -82,10 +91,12 @@ internal sealed class GpuBenchTests
         }
 
         JsonElement q = decode.First(k => k.GetProperty("kernel").GetString()!.StartsWith("BF16 q_b", StringComparison.Ordinal));
-        Assert.That((Number(q, "bytes"), Number(q, "operations")), Is.EqualTo((2.0 * 32 * 72 * 32, 2.0 * 32 * 72 * 32)));
+        Assert.That((Number(q, "bytes"), Number(q, "operations")), Is.EqualTo((2.0 * 4 * 24 * 32, 2.0 * 4 * 24 * 32)));
         JsonElement gemm = root.GetProperty("prompts")[0];
         Assert.That(Number(gemm, "tensor_operations"), Is.EqualTo(2 * Number(gemm, "operations")));
+        Assert.That(driver.LaunchesOf.Keys, Is.SupersetOf(new[] { "mla_any", "linear_bf16_8", "linear_fp8_8", "linear_int8_8" }));
         JsonElement step = root.GetProperty("step");
+        Assert.That((Number(step, "layers"), Number(step, "context_tokens")), Is.EqualTo((3, 130)));
         Assert.That(Number(step, "ratio"), Is.EqualTo(Number(step, "seconds") * Number(step, "memory_bytes_per_second") / Number(step, "bytes")).Within(1e-9));
         Assert.That(Number(root.GetProperty("round_trip"), "median_seconds"), Is.LessThanOrEqualTo(Number(root.GetProperty("round_trip"), "p99_seconds")));
 
@@ -113,15 +124,14 @@ internal sealed class GpuBenchTests
     public void A_call_that_fails_fails_the_command_and_leaks_nothing(string function)
     {
         using var driver = new SimulatedDriver { FailingFunction = function };
-        GpuBenchSizes sizes = s_tiny with { DecodeContexts = [70], PromptRows = [33] };
-        Assert.That(() => Run(driver, json: false, sizes), Throws.TypeOf<KimiException>().With.Message.Contains($"{function} failed with CUDA error 999"));
+        Assert.That(() => Run(driver, json: false, s_tiny with { DecodeRows = [1] }), Throws.TypeOf<KimiException>().With.Message.Contains($"{function} failed with CUDA error 999"));
         Assert.That((driver.Fault, driver.LiveObjects), Is.EqualTo(((string?)null, 0)));
     }
 
     [Test]
     public void Too_little_memory_is_said_before_anything_is_measured()
     {
-        using var driver = new SimulatedDriver { TotalBytes = 300 << 10 };
+        using var driver = new SimulatedDriver { TotalBytes = 100 << 10 };
         Assert.That(() => Run(driver, json: false), Throws.TypeOf<KimiException>().With.Message.Contains("MiB are free"));
         Assert.That(driver.LiveObjects, Is.Zero);
     }
