@@ -33,11 +33,19 @@ internal static class BenchCommand
         tiered.AddTo(command);
         var concurrency = new ConcurrencyOptions();
         concurrency.AddTo(command);
+        var gpu = new GpuBenchOptions();
+        gpu.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             if (parsed.GetValue(kernels))
             {
                 RooflineReport.Run(parsed.GetValue(threads), parsed.GetValue(json), parsed.GetValue(chart), streams, cancellationToken);
+                return KimiCommand.Ok;
+            }
+
+            if (gpu.AreUsed(parsed))
+            {
+                gpu.Run(parsed, parsed.GetValue(json), streams, cancellationToken);
                 return KimiCommand.Ok;
             }
 

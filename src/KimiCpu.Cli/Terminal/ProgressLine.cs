@@ -6,28 +6,32 @@ namespace KimiCpu.Cli.Terminal;
 /// <summary>One line on a terminal's error stream that counts up; silent where nobody looks.</summary>
 internal sealed class ProgressLine(CliStreams streams, string what) : IProgress<LoadProgress>, IProgress<double>, IDisposable
 {
-    private bool _shown;
+    private int _shown;
 
     public void Report(LoadProgress value) => Report(value.Phase, value.Done, value.Total);
 
     /// <param name="value">0 … 1.</param>
     public void Report(double value) => Report("percent", (int)(100 * value), 100);
 
-    public void Report(string phase, int done, int total)
+    public void Report(string phase, int done, int total) => Report($"{phase} {done} of {total} ");
+
+    /// <param name="now">Takes the place of what stood there before.</param>
+    public void Report(string now)
     {
         if (streams.IsTerminal)
         {
-            _shown = true;
-            streams.Error.Write($"\r{what}: {phase} {done} of {total} ");
+            string line = $"{what}: {now}";
+            streams.Error.Write("\r" + line.PadRight(_shown));
+            _shown = Math.Max(_shown, line.Length);
         }
     }
 
     /// <summary>Takes the line away.</summary>
     public void Dispose()
     {
-        if (_shown)
+        if (_shown > 0)
         {
-            streams.Error.Write("\r" + new string(' ', what.Length + 40) + "\r");
+            streams.Error.Write("\r" + new string(' ', _shown) + "\r");
         }
     }
 }

@@ -11,11 +11,13 @@ internal sealed unsafe class CudaEvent : IDisposable
     private readonly CudaContext _context;
     private nint _handle;
 
-    public CudaEvent(CudaContext context)
+    /// <param name="context">The GPU.</param>
+    /// <param name="timed">Whether it notes when it was reached, which costs the stream a little.</param>
+    public CudaEvent(CudaContext context, bool timed = false)
     {
         _context = context;
         nint handle = 0;
-        context.Check(context.Driver.EventCreate(&handle, DisableTiming));
+        context.Check(context.Driver.EventCreate(&handle, timed ? 0 : DisableTiming));
         _handle = handle;
     }
 
@@ -27,6 +29,14 @@ internal sealed unsafe class CudaEvent : IDisposable
     /// <summary>Waits until the marked work is done; returns at once where nothing was marked.</summary>
     /// <exception cref="GpuLostException">It is not done in time.</exception>
     public void Synchronize() => DriverWait.Until(_context, IsDone, "done what a copy waits for");
+
+    /// <summary>The GPU's seconds from another event to this one; both timed, recorded and reached.</summary>
+    public double SecondsSince(CudaEvent start)
+    {
+        float milliseconds = 0;
+        _context.Check(_context.Driver.EventElapsedTime(&milliseconds, start.Handle, Handle));
+        return milliseconds / 1e3;
+    }
 
     public void Dispose()
     {

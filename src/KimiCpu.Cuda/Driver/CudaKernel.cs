@@ -8,6 +8,8 @@ internal sealed unsafe class CudaKernel
 {
     /// <summary>What a block has without asking.</summary>
     private const int DefaultDynamicBytes = 48 * 1024;
+    private const int LocalBytesAttribute = 3;
+    private const int RegistersAttribute = 4;
     private const int MaxDynamicSharedSizeBytesAttribute = 8;
 
     private readonly CudaContext _context;
@@ -30,6 +32,12 @@ internal sealed unsafe class CudaKernel
     /// <summary>Of a block.</summary>
     public int Threads { get; }
 
+    /// <summary>Registers of a thread, as translated for this GPU.</summary>
+    public int Registers => Attribute(RegistersAttribute);
+
+    /// <summary>Bytes of memory of a thread's own: more than 0 where it has too few registers.</summary>
+    public int LocalBytes => Attribute(LocalBytesAttribute);
+
     /// <summary>Puts a run into the stream. The arguments are copied at once.</summary>
     /// <typeparam name="TArguments">The struct that is the entry's only parameter, laid out as the entry's.</typeparam>
     public void Launch<TArguments>(CudaStream stream, int gridX, int gridY, int gridZ, in TArguments arguments, int dynamicBytes = 0)
@@ -40,5 +48,12 @@ internal sealed unsafe class CudaKernel
             void* parameter = pointer;
             _context.Check(_context.Driver.LaunchKernel(_function, (uint)gridX, (uint)gridY, (uint)gridZ, (uint)Threads, 1, 1, (uint)dynamicBytes, stream.Handle, &parameter, null));
         }
+    }
+
+    private int Attribute(int attribute)
+    {
+        int value = 0;
+        _context.Check(_context.Driver.FuncGetAttribute(&value, attribute, _function));
+        return value;
     }
 }

@@ -14,6 +14,7 @@ internal sealed unsafe class CudaModule : IDisposable
     private const int LogBytes = 8192;
 
     private readonly CudaContext _context;
+    private readonly List<CudaKernel> _kernels = [];
     private nint _handle;
 
     /// <param name="context">The GPU.</param>
@@ -41,6 +42,9 @@ internal sealed unsafe class CudaModule : IDisposable
         _handle = handle;
     }
 
+    /// <summary>Those that were asked for.</summary>
+    public IReadOnlyList<CudaKernel> Kernels => _kernels;
+
     private nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaModule));
 
     /// <param name="name">Of an entry.</param>
@@ -65,7 +69,9 @@ internal sealed unsafe class CudaModule : IDisposable
             Marshal.FreeCoTaskMem((nint)text);
         }
 
-        return new CudaKernel(_context, name, function, threads, maxDynamicBytes);
+        var kernel = new CudaKernel(_context, name, function, threads, maxDynamicBytes);
+        _kernels.Add(kernel);
+        return kernel;
     }
 
     public void Dispose()

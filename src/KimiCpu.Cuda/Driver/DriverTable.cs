@@ -36,6 +36,7 @@ internal unsafe struct DriverTable
     public delegate* unmanaged<nint, CUResult> ModuleUnload;
     public delegate* unmanaged<nint*, nint, byte*, CUResult> ModuleGetFunction;
     public delegate* unmanaged<nint, int, int, CUResult> FuncSetAttribute;
+    public delegate* unmanaged<int*, int, nint, CUResult> FuncGetAttribute;
     public delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, CUResult> LaunchKernel;
     public delegate* unmanaged<nint*, uint, int, CUResult> StreamCreateWithPriority;
     public delegate* unmanaged<nint, CUResult> StreamDestroy;
@@ -44,6 +45,7 @@ internal unsafe struct DriverTable
     public delegate* unmanaged<nint, CUResult> EventDestroy;
     public delegate* unmanaged<nint, nint, CUResult> EventRecord;
     public delegate* unmanaged<nint, CUResult> EventQuery;
+    public delegate* unmanaged<float*, nint, nint, CUResult> EventElapsedTime;
     public delegate* unmanaged<nint, int, CUResult> StreamBeginCapture;
     public delegate* unmanaged<nint, nint*, CUResult> StreamEndCapture;
     public delegate* unmanaged<nint*, nint, ulong, CUResult> GraphInstantiateWithFlags;
@@ -100,6 +102,7 @@ internal unsafe struct DriverTable
             ModuleUnload = (delegate* unmanaged<nint, CUResult>)Need("cuModuleUnload"),
             ModuleGetFunction = (delegate* unmanaged<nint*, nint, byte*, CUResult>)Need("cuModuleGetFunction"),
             FuncSetAttribute = (delegate* unmanaged<nint, int, int, CUResult>)Need("cuFuncSetAttribute"),
+            FuncGetAttribute = (delegate* unmanaged<int*, int, nint, CUResult>)Need("cuFuncGetAttribute"),
             LaunchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, CUResult>)Need("cuLaunchKernel"),
             StreamCreateWithPriority = (delegate* unmanaged<nint*, uint, int, CUResult>)Need("cuStreamCreateWithPriority"),
             StreamDestroy = (delegate* unmanaged<nint, CUResult>)Need("cuStreamDestroy_v2"),
@@ -108,6 +111,7 @@ internal unsafe struct DriverTable
             EventDestroy = (delegate* unmanaged<nint, CUResult>)Need("cuEventDestroy_v2"),
             EventRecord = (delegate* unmanaged<nint, nint, CUResult>)Need("cuEventRecord"),
             EventQuery = (delegate* unmanaged<nint, CUResult>)Need("cuEventQuery"),
+            EventElapsedTime = (delegate* unmanaged<float*, nint, nint, CUResult>)Need("cuEventElapsedTime"),
             StreamBeginCapture = (delegate* unmanaged<nint, int, CUResult>)Need("cuStreamBeginCapture_v2"),
             StreamEndCapture = (delegate* unmanaged<nint, nint*, CUResult>)Need("cuStreamEndCapture"),
             GraphInstantiateWithFlags = (delegate* unmanaged<nint*, nint, ulong, CUResult>)Need("cuGraphInstantiateWithFlags"),

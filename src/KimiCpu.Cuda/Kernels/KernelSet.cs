@@ -111,6 +111,9 @@ internal sealed class KernelSet : IDisposable
         }
     }
 
+    /// <summary>Each entry.</summary>
+    public IReadOnlyList<CudaKernel> All => _module.Kernels;
+
     /// <summary>The PTX text, ending in a zero byte.</summary>
     public static byte[] Ptx()
     {

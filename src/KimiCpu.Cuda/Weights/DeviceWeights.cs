@@ -83,21 +83,25 @@ internal sealed class DeviceWeights
 
     public DeviceWeight Head { get; }
 
+    /// <summary>Says where the allocation is, without filling it.</summary>
+    /// <param name="address">Of <see cref="Bytes"/> bytes on the device.</param>
+    public void Place(ulong address)
+    {
+        _vectors.ForEach(v => v.Place(address));
+        _matrices.ForEach(m => m.Place(address));
+    }
+
     /// <summary>Fills the allocation.</summary>
     /// <param name="address">Of <see cref="Bytes"/> bytes on the device.</param>
     /// <param name="uploader">Copies.</param>
     /// <param name="progress">Told after every weight: done, in all. May throw to stop.</param>
     public void Upload(ulong address, WeightUploader uploader, Action<int, int>? progress)
     {
-        foreach (DeviceVector vector in _vectors)
-        {
-            vector.Place(address);
-            uploader.Copy(vector);
-        }
+        Place(address);
+        _vectors.ForEach(uploader.Copy);
 
         for (int i = 0; i < _matrices.Count; i++)
         {
-            _matrices[i].Place(address);
             uploader.Copy(_matrices[i]);
             progress?.Invoke(i + 1, _matrices.Count);
         }

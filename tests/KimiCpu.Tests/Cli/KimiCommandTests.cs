@@ -366,6 +366,8 @@ internal sealed class KimiCommandTests
     [TestCase(KimiCommand.Usage, "logits", "--tokens", "99999", "--out", "kimicpu-never-written")]
     [TestCase(KimiCommand.Usage, "bench", "--shape", "hidden")]
     [TestCase(KimiCommand.Usage, "bench", "--prefill", "x")]
+    [TestCase(KimiCommand.Usage, "bench", "--gpu", "--device", "cpu")]
+    [TestCase(KimiCommand.Usage, "bench", "--device", "cuda")]
     [TestCase(KimiCommand.Failed, "inspect", "/does/not/exist")]
     [TestCase(KimiCommand.Failed, "verify", "/does/not/exist")]
     [TestCase(KimiCommand.Failed, "generate", "--model", "/does/not/exist", "hi")]

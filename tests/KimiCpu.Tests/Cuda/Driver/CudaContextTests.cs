@@ -79,6 +79,26 @@ internal sealed class CudaContextTests
         Assert.That(host.Span[1], Is.EqualTo(2));
     }
 
+    [Test]
+    public void Only_events_that_were_made_for_it_and_reached_have_times()
+    {
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0);
+        using var stream = new CudaStream(context);
+        using var plain = new CudaEvent(context);
+        using var first = new CudaEvent(context, timed: true);
+        using var second = new CudaEvent(context, timed: true);
+        first.Record(stream);
+        plain.Record(stream);
+        stream.Synchronize();
+        Assert.That(() => second.SecondsSince(first), Throws.TypeOf<CudaException>().With.Message.Contains("cuEventElapsedTime failed with CUDA error 400"));
+        Assert.That(() => plain.SecondsSince(first), Throws.TypeOf<CudaException>().With.Message.Contains("error 400"));
+        second.Record(stream);
+        Assert.That(() => second.SecondsSince(first), Throws.TypeOf<CudaException>().With.Message.Contains("error 600"));
+        second.Synchronize();
+        Assert.That(second.SecondsSince(first), Is.EqualTo(2e-6).Within(1e-12));
+    }
+
     /// <summary>The driver's own waits would never end, and what was handed out stays with the GPU, which may still write to it.</summary>
     [Test]
     public unsafe void A_GPU_that_does_not_answer_is_given_up_and_nothing_given_back()

@@ -185,7 +185,7 @@ internal sealed unsafe partial class SimulatedDriver
             {
                 d.RequireHost((void*)from, bytes);
                 d.RequireDevice(target, bytes);
-                NativeMemory.Copy((void*)from, (void*)target, bytes);
+                d.Copy((void*)from, (void*)target, bytes);
             }),
             "cuMemcpyHtoDAsync");
     }
@@ -199,7 +199,7 @@ internal sealed unsafe partial class SimulatedDriver
             {
                 d.RequireDevice(source, bytes);
                 d.RequireHost((void*)to, bytes);
-                NativeMemory.Copy((void*)source, (void*)to, bytes);
+                d.Copy((void*)source, (void*)to, bytes);
             }),
             "cuMemcpyDtoHAsync");
     }
@@ -210,7 +210,7 @@ internal sealed unsafe partial class SimulatedDriver
         {
             d.RequireDevice(source, bytes);
             d.RequireDevice(target, bytes);
-            NativeMemory.Copy((void*)source, (void*)target, bytes);
+            d.Copy((void*)source, (void*)target, bytes);
         }),
         "cuMemcpyDtoDAsync");
 
@@ -290,6 +290,21 @@ internal sealed unsafe partial class SimulatedDriver
         "cuFuncSetAttribute");
 
     [UnmanagedCallersOnly]
+    private static CUResult FuncGetAttribute(int* value, int attribute, nint function) => Enter(
+        d =>
+        {
+            PtxKernel kernel = d.Get<SimulatedFunction>(function).Kernel;
+            *value = attribute switch
+            {
+                3 => d.LocalBytesOf.GetValueOrDefault(kernel.Name),
+                4 => 32,
+                _ => throw new PtxFault($"function attribute {attribute} is not simulated"),
+            };
+            return CUResult.Success;
+        },
+        "cuFuncGetAttribute");
+
+    [UnmanagedCallersOnly]
     private static CUResult LaunchKernel(nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint dynamicBytes, nint stream, void** parameters, void** extra) => Enter(
         d =>
         {
@@ -335,7 +350,7 @@ internal sealed unsafe partial class SimulatedDriver
 
             if (!d.Hangs && s.Pending.TryDequeue(out Action? work))
             {
-                work();
+                d.Run(work);
             }
 
             return s.Pending.Count == 0 ? CUResult.Success : CUResult.ErrorNotReady;
@@ -346,7 +361,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult EventCreate(nint* handle, uint flags) => Enter(
         d =>
         {
-            *handle = d.Add(new SimulatedEvent());
+            *handle = d.Add(new SimulatedEvent(timed: (flags & 2) == 0));
             return CUResult.Success;
         },
         "cuEventCreate");
@@ -359,8 +374,14 @@ internal sealed unsafe partial class SimulatedDriver
         d =>
         {
             SimulatedEvent e = d.Get<SimulatedEvent>(handle);
-            (e.Stream, e.IsDone) = (d.Get<SimulatedStream>(stream), false);
-            return d.Put(stream, () => e.IsDone = true);
+            SimulatedStream put = d.Get<SimulatedStream>(stream);
+            if (e.Timed && put.Recording is not null)
+            {
+                throw new PtxFault("a timed event is recorded into a graph, where the driver gives it no time");
+            }
+
+            (e.Stream, e.IsDone) = (put, false);
+            return d.Put(stream, () => (e.IsDone, e.Nanoseconds) = (true, d.Nanoseconds));
         },
         "cuEventRecord");
 
@@ -371,12 +392,32 @@ internal sealed unsafe partial class SimulatedDriver
             SimulatedEvent e = d.Get<SimulatedEvent>(handle);
             if (!e.IsDone && !d.Hangs && e.Stream!.Pending.TryDequeue(out Action? work))
             {
-                work();
+                d.Run(work);
             }
 
             return e.IsDone ? CUResult.Success : CUResult.ErrorNotReady;
         },
         "cuEventQuery");
+
+    [UnmanagedCallersOnly]
+    private static CUResult EventElapsedTime(float* milliseconds, nint start, nint end) => Enter(
+        d =>
+        {
+            (SimulatedEvent first, SimulatedEvent last) = (d.Get<SimulatedEvent>(start), d.Get<SimulatedEvent>(end));
+            if (!first.Timed || !last.Timed || first.Stream is null || last.Stream is null)
+            {
+                return CUResult.ErrorInvalidHandle;
+            }
+
+            if (!first.IsDone || !last.IsDone)
+            {
+                return CUResult.ErrorNotReady;
+            }
+
+            *milliseconds = (last.Nanoseconds!.Value - first.Nanoseconds!.Value) / 1e6f;
+            return CUResult.Success;
+        },
+        "cuEventElapsedTime");
 
     [UnmanagedCallersOnly]
     private static CUResult StreamBeginCapture(nint stream, int mode) => Enter(

@@ -1,0 +1,74 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Weights;
+
+namespace KimiCpu.Cli.Bench.Gpu;
+
+/// <summary>The kernels of prompts on the tensor cores: weights times many rows, with the splitting of their input, and attention.</summary>
+internal sealed class GpuPromptKernels(GpuTestBed bed)
+{
+    private readonly ModelShape _shape = bed.Sizes.Shape;
+    private readonly Workspace _memory = bed.Workspace;
+
+    public IEnumerable<GpuKernelResult> Measure()
+    {
+        foreach (DeviceFormat format in new[] { DeviceFormat.BFloat16, DeviceFormat.Float8, DeviceFormat.Int8 })
+        {
+            foreach (int rows in bed.Sizes.PromptRows)
+            {
+                yield return Multiply(format, rows);
+            }
+        }
+
+        if (KernelSet.SuitsAttendRows(_shape))
+        {
+            yield return Attention(bed.Sizes.PromptAttendedRows);
+        }
+    }
+
+    private GpuKernelResult Multiply(DeviceFormat format, int batch)
+    {
+        int columns = _shape.HeadCount * _shape.ValueHeadSize;
+        DeviceWeight[][] weights = bed.Weights(format, [_shape.HiddenSize], columns);
+        double operations = 2.0 * batch * _shape.HiddenSize * columns;
+        return bed.Time(
+            new GpuKernelResult($"{GpuDecodeKernels.NameOf(format)} o_proj {_shape.HiddenSize}x{columns}, {batch} rows", 0, operations, 2 * operations, 0, 0, null),
+            weights.Length,
+            bed.Sizes.PromptLaunches,
+            i => bed.Linear.Put(new LinearLayer(weights[i][0], _memory.Values, _memory.Residual), batch));
+    }
+
+    private GpuKernelResult Attention(int rows)
+    {
+        int first = bed.Sizes.PromptContext - rows + 1;
+        int[] lengths = [.. Enumerable.Range(first, rows)];
+        using var cache = new GpuCache(bed, lengths);
+        double operations = lengths.Sum(l => 2.0 * l * _shape.HeadCount * (_shape.CacheWidth + _shape.KeyValueLoraRank));
+        return bed.Time(
+            new GpuKernelResult($"MLA, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens", 0, operations, operations, 0, 0, null),
+            cache.Layers,
+            bed.Sizes.PromptLaunches,
+            i => Attend(cache.Of(i), rows));
+    }
+
+    private void Attend(CacheArguments cache, int rows)
+    {
+        for (int first = 0; first < rows; first += Workspace.PromptAttendRows)
+        {
+            CacheArguments ofRows = cache;
+            ofRows.Lengths += (ulong)first * sizeof(uint);
+            ofRows.Tables += (ulong)first * sizeof(uint);
+            bed.Kernels.AttendRows(bed.Stream, Math.Min(Workspace.PromptAttendRows, rows - first), new AttendRowsArguments
+            {
+                Cache = ofRows,
+                Absorbed = _memory.Absorbed,
+                Attended = _memory.Partial,
+                Heads = (uint)_shape.HeadCount,
+            });
+        }
+    }
+}
