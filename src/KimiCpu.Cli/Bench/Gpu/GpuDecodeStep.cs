@@ -54,7 +54,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             _weightMemory = _owner.Own(new CudaDeviceVariable<byte>(context, _device.Bytes)).DevicePointer;
             GpuRandom.Fill(context, stream, _weightMemory, _device.Bytes);
             _device.Place(_weightMemory);
-            Workspace workspace = MemoryPlan.WorkspaceOf(_weights, 1);
+            Workspace workspace = MemoryPlan.WorkspaceOf(_weights, 1, lookAhead: false);
             ulong workspaceMemory = _owner.Own(new CudaDeviceVariable<byte>(context, workspace.Bytes)).DevicePointer;
             GpuRandom.Fill(context, stream, workspaceMemory, workspace.Bytes);
             workspace.Place(workspaceMemory);
@@ -70,7 +70,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             var cache = _owner.Own(new DevicePages(context, stream, shape, pages));
             GpuRandom.Fill(context, stream, cache.Layer(0), cache.BytesPerPage * pages);
             _step = _owner.Own(new StepInputs(context, shape, 1, pages));
-            _handOver = _owner.Own(new HandOver(context, shape, 1));
+            _handOver = _owner.Own(new HandOver(context, shape, 1, lookAhead: false));
             ulong firstRow = _owner.Own(new CudaDeviceVariable<uint>(context, 1)).DevicePointer;
             stream.Clear(firstRow, sizeof(uint));
             stream.Synchronize();
@@ -101,7 +101,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
         {
             ModelWeights weights = GpuStepWeights.Of(sizes, layers);
             long cache = DevicePages.BytesOfPage(weights.Shape) * PagesOf(sizes);
-            if (GpuStepWeights.OnDevice(weights).Bytes + cache + MemoryPlan.WorkspaceOf(weights, 1).Bytes + StepInputs.DeviceBytes(weights.Shape, 1, PagesOf(sizes)) <= spendable)
+            if (GpuStepWeights.OnDevice(weights).Bytes + cache + MemoryPlan.WorkspaceOf(weights, 1, lookAhead: false).Bytes + StepInputs.DeviceBytes(weights.Shape, 1, PagesOf(sizes)) <= spendable)
             {
                 return layers;
             }
@@ -152,7 +152,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             _attend[layer].Launch(_stream);
             if (asksHost && IsMoe(layer))
             {
-                _handOver.Receive(_flagBase + (uint)layer, 1, layer, _stream, elsewhere: null);
+                _handOver.Receive(_flagBase + (uint)layer, 1, layer, _stream, predicted: false);
             }
 
             _shared[layer]?.Launch(_stream);

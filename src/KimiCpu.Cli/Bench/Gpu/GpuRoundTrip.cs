@@ -31,7 +31,7 @@ internal sealed unsafe class GpuRoundTrip : IDisposable
         _owner = new GpuOwner(bed.Context, bed.Stream);
         try
         {
-            _handOver = _owner.Own(new HandOver(bed.Context, _shape, 1));
+            _handOver = _owner.Own(new HandOver(bed.Context, _shape, 1, lookAhead: false));
             _scratch = _owner.Own(new CudaDeviceVariable<uint>(bed.Context, 3 + (2 * _shape.ExpertsPerToken)));
             bed.Stream.Clear(_scratch.DevicePointer, _scratch.Length * sizeof(uint));
             bed.Stream.Synchronize();
@@ -63,7 +63,7 @@ internal sealed unsafe class GpuRoundTrip : IDisposable
             long start = Stopwatch.GetTimestamp();
             _handOver.Send(answer);
             layers[layer - 1].Launch(_bed.Stream);
-            _handOver.Receive((uint)layer, 1, layer, _bed.Stream, elsewhere: null);
+            _handOver.Receive((uint)layer, 1, layer, _bed.Stream, predicted: false);
             if (turn >= 0)
             {
                 turns[turn] = Stopwatch.GetElapsedTime(start).TotalSeconds;
