@@ -13,6 +13,7 @@ namespace KimiCpu.Tests.Chat;
 
 /// <summary>What holds for any text and any tokens.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class ChatPropertyTests
 {
     private static readonly AnswerMarkers s_markers = new(Tokenizer);

@@ -9,6 +9,7 @@ using KimiCpu.Weights;
 namespace KimiCpu.Tests.Checkpoints;
 
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class CheckpointTests
 {
     private string _folder = "";

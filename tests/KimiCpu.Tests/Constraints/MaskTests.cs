@@ -7,6 +7,7 @@ using KimiCpu.Constraints.Masks;
 namespace KimiCpu.Tests.Constraints;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class MaskTests
 {
     /// <summary>Every way of finding a mask: walks, runs of plain characters with and without bounds, and states that share one.</summary>

@@ -8,6 +8,7 @@ using KimiCpu.Constraints;
 namespace KimiCpu.Tests.Constraints;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class RegexConstraintTests
 {
     private static readonly string[] s_patterns =

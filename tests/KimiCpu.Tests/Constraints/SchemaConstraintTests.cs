@@ -9,6 +9,7 @@ using NJsonSchema;
 namespace KimiCpu.Tests.Constraints;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class SchemaConstraintTests
 {
     private const string Search = """

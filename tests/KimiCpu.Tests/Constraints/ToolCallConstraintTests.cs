@@ -10,6 +10,7 @@ namespace KimiCpu.Tests.Constraints;
 
 /// <summary>Answers of a model that finds every token equally likely, so that only the constraint decides.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class ToolCallConstraintTests
 {
     private static readonly KimiTokenizer s_tokenizer = ConstraintReader.Tokenizer;

@@ -7,6 +7,7 @@ using KimiCpu.Cpu.Kernels;
 namespace KimiCpu.Tests.Cpu;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 [Category("Kernels")]
 internal sealed unsafe class ActivationQuantizerTests
 {

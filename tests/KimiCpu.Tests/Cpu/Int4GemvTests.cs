@@ -10,6 +10,7 @@ using KimiCpu.Cpu.Tiles;
 namespace KimiCpu.Tests.Cpu;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 [Category("Kernels")]
 internal sealed unsafe class Int4GemvTests
 {

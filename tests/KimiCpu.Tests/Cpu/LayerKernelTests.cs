@@ -9,6 +9,7 @@ namespace KimiCpu.Tests.Cpu;
 
 /// <summary>The small kernels of a layer against their references.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 [Category("Kernels")]
 internal sealed class LayerKernelTests
 {

@@ -8,6 +8,7 @@ namespace KimiCpu.Tests.Cuda;
 
 /// <summary>The device option, on the embedded model over the simulated driver.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class KimiDeviceTests
 {
     private static readonly GenerationOptions s_options = new() { Temperature = 0, MaxTokens = 3 };

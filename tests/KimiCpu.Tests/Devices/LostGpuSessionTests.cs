@@ -9,8 +9,10 @@ namespace KimiCpu.Tests.Devices;
 
 /// <summary>Sessions whose cache was lost with a GPU: they know their tokens, and never go on from what is not there.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class LostGpuSessionTests
 {
+    private static readonly string s_checkpoint = Repository.Checkpoint("tiny-int4");
     private static readonly int[] s_text = [.. Enumerable.Range(0, 80).Select(i => i * 13 % 500)];
     private static readonly int[] s_longer = [.. s_text, 1, 2, 3];
     private static readonly GenerationOptions s_options = new() { Temperature = 0, MaxTokens = 3, LogProbabilities = true, IgnoreEndOfText = true };
@@ -23,7 +25,7 @@ internal sealed class LostGpuSessionTests
     [OneTimeSetUp]
     public void RunOnCpu()
     {
-        using KimiModel cpu = KimiModel.OpenEmbedded();
+        using KimiModel cpu = OpenCpu();
         using KimiSession session = cpu.CreateSession();
         _expected = cpu.Generate(s_longer, s_options);
         session.Generate(s_text, s_options);
@@ -87,7 +89,7 @@ internal sealed class LostGpuSessionTests
         }
 
         // The file is one of a model on the CPU.
-        using KimiModel cpu = KimiModel.OpenEmbedded();
+        using KimiModel cpu = OpenCpu();
         using KimiSession loaded = cpu.LoadSession(path);
         Assert.That((loaded.TokenCount, loaded.ApplicationData.Length), Is.EqualTo((_keptTokens, 2)));
         GenerationResult next = loaded.Generate(s_longer, s_options);
@@ -115,7 +117,7 @@ internal sealed class LostGpuSessionTests
             Same(loaded.Generate(s_longer, s_options));
         }
 
-        using KimiModel cpu = KimiModel.OpenEmbedded();
+        using KimiModel cpu = OpenCpu();
         Assert.That(() => cpu.LoadSession(path), Throws.TypeOf<SessionFileException>().With.Message.Contains("a GPU's arithmetic").And.Message.Contains("Device"));
         using KimiSession second = cpu.LoadSession(path + "2");
         Assert.That(second.TokenCount, Is.EqualTo(_keptTokens));
@@ -181,5 +183,7 @@ internal sealed class LostGpuSessionTests
         Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cpu));
     }
 
-    private KimiModel Open(bool prefixCaching = true) => KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
+    private static KimiModel OpenCpu() => KimiModel.Open(s_checkpoint);
+
+    private KimiModel Open(bool prefixCaching = true) => KimiModel.Open(s_checkpoint, new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
 }

@@ -10,6 +10,7 @@ namespace KimiCpu.Tests.Devices;
 
 /// <summary>What becomes of a model whose GPU fails while it runs: kimi-nano over the simulated driver, next to one on the CPU.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class LostGpuTests
 {
     private static readonly int[] s_prompt = [.. Enumerable.Range(0, 9).Select(i => i * 13 % 500)];

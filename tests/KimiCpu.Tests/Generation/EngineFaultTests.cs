@@ -13,6 +13,7 @@ namespace KimiCpu.Tests.Generation;
 
 /// <summary>The engine over a real model whose hot path is made to fail.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class EngineFaultTests
 {
     [Test]

@@ -7,6 +7,7 @@ using MathNet.Numerics.Distributions;
 namespace KimiCpu.Tests.Generation;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class SamplerTests
 {
     private static readonly float[] s_logits = [1.5f, 0.2f, -0.7f, 3.1f, 2.2f, -4f, 0f, 1.4f];

@@ -9,6 +9,7 @@ namespace KimiCpu.Tests.Model;
 
 /// <summary>Logits do not depend on how tokens are cut into passes, on who shares a pass, or on threads: to the bit.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 [Category("Kernels")]
 internal sealed class BatchingTests
 {

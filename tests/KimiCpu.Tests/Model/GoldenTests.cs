@@ -10,6 +10,7 @@ namespace KimiCpu.Tests.Model;
 
 /// <summary>Whole-model agreement with the independent reference on every tiny checkpoint (Fixtures/README of the goldens).</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class GoldenTests
 {
     private static readonly Backend[] s_exactBackends = [Backend.Reference, Backend.CpuExact];

@@ -7,6 +7,7 @@ using KimiCpu.Model;
 namespace KimiCpu.Tests.Model;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed unsafe class LookAheadTests
 {
     private static readonly int[] s_tokens = [.. Enumerable.Range(0, 70).Select(i => (i * 37) % 500)];

@@ -9,6 +9,7 @@ namespace KimiCpu.Tests.Model;
 
 /// <summary>Whole models whose sizes fit no vector, group or block, against the reference backend.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 [Category("Kernels")]
 internal sealed class OddShapeTests
 {

@@ -8,6 +8,7 @@ namespace KimiCpu.Tests.Model;
 
 /// <summary>Logits after a prefix that somebody else computed are those after one's own, to the bit.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class SharedPrefixTests
 {
     private static readonly string[] s_checkpoints = ["tiny-int4", "tiny-fp8", "tiny-bf16", "tiny-qproj"];

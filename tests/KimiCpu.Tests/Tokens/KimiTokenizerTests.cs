@@ -9,6 +9,7 @@ using KimiCpu.Tokens;
 namespace KimiCpu.Tests.Tokens;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class KimiTokenizerTests
 {
     private static KimiTokenizer Tokenizer => TokenizerCases.Tokenizer;

@@ -10,6 +10,7 @@ namespace KimiCpu.Tests.Tokens;
 
 /// <summary>Independent judges: Microsoft.ML.Tokenizers for the merges, .NET's Regex for the pattern where it can express it.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed partial class TokenizerOracleTests
 {
     private const string Alphabet = "aAbZzéÉñßſǅʰªЖж0٣½!?.,'’-_<|>[](){}\"#@ \t\r\n\u0085\u00a0\u2003\u0301\u0903sStTrReEvVmMlLdD";

@@ -11,6 +11,7 @@ namespace KimiCpu.Tests.Weights;
 
 /// <summary>What experts cost to read, before and after repacking.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class ExpertReadSurveyTests
 {
     private string _folder = "";

@@ -7,6 +7,7 @@ namespace KimiCpu.Tests.Checkpoints.Repack;
 
 /// <summary>Whatever interrupts a repack, the next run goes on; whatever is damaged or changed is noticed.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class RepackResumeTests
 {
     private string _folder = "";

@@ -8,6 +8,7 @@ namespace KimiCpu.Tests.Checkpoints.Repack;
 
 /// <summary>Repacked checkpoints hold what their source holds, to the bit, and the source stays as it is.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class RepackerTests
 {
     private string _folder = "";

@@ -8,6 +8,7 @@ using KimiCpu.Cpu;
 namespace KimiCpu.Tests.Cli.Routing;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class CacheSimulationTests
 {
     [Test]

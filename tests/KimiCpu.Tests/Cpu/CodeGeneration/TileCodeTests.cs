@@ -12,6 +12,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace KimiCpu.Tests.Cpu.CodeGeneration;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 [Category("Kernels")]
 internal sealed unsafe class TileCodeTests
 {

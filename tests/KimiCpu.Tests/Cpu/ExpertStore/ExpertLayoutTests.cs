@@ -8,6 +8,7 @@ namespace KimiCpu.Tests.Cpu.ExpertStore;
 
 /// <summary>How few reads bring an expert in, and where its tensors lie then.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed unsafe class ExpertLayoutTests
 {
     [Test]

@@ -12,6 +12,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// <summary>Rotation and cache, absorption, attention over pages, and expansion, against double precision.</summary>
 [TestFixture]
 [Category(GpuUnderTest.Category)]
+[Parallelizable(ParallelScope.All)]
 internal sealed class AttentionTests
 {
     [TestCase(3, 32, 16, 48)]

@@ -11,6 +11,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 
 /// <summary>A test of the tests: a kernel without one of its barriers, fences or waits must be noticed.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class BarrierMutantTests
 {
     private static readonly string[] s_lines = Encoding.UTF8.GetString(KernelSet.Ptx()).TrimEnd('\0').Split('\n');

@@ -12,6 +12,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// <summary>Routed experts on the GPU against the CPU's scalar kernels: the same bits but for the exponential.</summary>
 [TestFixture]
 [Category(GpuUnderTest.Category)]
+[Parallelizable(ParallelScope.All)]
 internal sealed class ExpertTests
 {
     private const uint NoSlot = uint.MaxValue;

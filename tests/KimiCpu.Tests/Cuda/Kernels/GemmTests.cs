@@ -11,6 +11,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// <summary>Linear layers on the tensor cores: of every format over ragged shapes, against double precision.</summary>
 [TestFixture]
 [Category(GpuUnderTest.Category)]
+[Parallelizable(ParallelScope.All)]
 internal sealed class GemmTests
 {
     private static readonly (WeightFormat Stored, DeviceFormat Device)[] s_formats =

@@ -11,6 +11,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// <summary>Linear layers of every format over ragged shapes and batches, against double precision.</summary>
 [TestFixture]
 [Category(GpuUnderTest.Category)]
+[Parallelizable(ParallelScope.All)]
 internal sealed class LinearTests
 {
     /// <summary>Of the sum of the products' magnitudes: single-precision sums of up to 2,100 products, and an approximate root or exponential before.</summary>

@@ -10,6 +10,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// <summary>Attention of prompts on the tensor cores: rows of a sequence have one cache and ends of their own.</summary>
 [TestFixture]
 [Category(GpuUnderTest.Category)]
+[Parallelizable(ParallelScope.All)]
 internal sealed class PromptAttentionTests
 {
     private const int Latent = 512;

@@ -12,6 +12,7 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// <summary>The router's hand-over, the end of a layer, and the text of the module itself.</summary>
 [TestFixture]
 [Category(GpuUnderTest.Category)]
+[Parallelizable(ParallelScope.All)]
 internal sealed class RouterAndModuleTests
 {
     [TestCase(8, 2, 1, 1, 40)]

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Numerics;
+using System.Runtime.Intrinsics;
 using KimiCpu.Compute;
 
 namespace KimiCpu.Tests.Cuda.Simulation;
@@ -21,9 +22,16 @@ internal interface IOperation3<TA, TB, TC, TD>
     static abstract TD Run(TA a, TB b, TC c);
 }
 
+/// <summary>One that all lanes can do at once.</summary>
+internal interface IVectorOperation2<T> : IOperation2<T, T, T>
+{
+    static abstract Vector256<T> Run(Vector256<T> a, Vector256<T> b);
+}
+
 internal interface IComparison<T>
 {
-    static abstract bool Run(T a, T b);
+    /// <summary>All ones where it is true.</summary>
+    static abstract Vector256<T> Run(Vector256<T> a, Vector256<T> b);
 }
 
 /// <summary>Arithmetic, lane by lane. Registers of 16 bits lie zero-extended in 32.</summary>
@@ -81,6 +89,49 @@ internal static unsafe partial class PtxInstructionSet
         }
     }
 
+    private static void RunVectors2<TOperation, T>(PtxInstruction i, PtxWarp w, uint mask)
+        where TOperation : struct, IVectorOperation2<T>
+        where T : unmanaged
+    {
+        if (mask != All)
+        {
+            Run2<TOperation, T, T, T>(i, w, mask);
+            return;
+        }
+
+        T* d = (T*)(w.Registers + i.Destinations[0]);
+        T* a = (T*)(w.Registers + i.Sources[0]);
+        T* b = (T*)(w.Registers + i.Sources[1]);
+        for (int l = 0; l < 32; l += Vector256<T>.Count)
+        {
+            TOperation.Run(Vector256.Load(a + l), Vector256.Load(b + l)).Store(d + l);
+        }
+    }
+
+    /// <summary>Single precision, rounded once, as the CPU's own instruction does.</summary>
+    private static void RunFusedMultiplyAdd(PtxInstruction i, PtxWarp w, uint mask)
+    {
+        float* d = (float*)(w.Registers + i.Destinations[0]);
+        float* a = (float*)(w.Registers + i.Sources[0]);
+        float* b = (float*)(w.Registers + i.Sources[1]);
+        float* c = (float*)(w.Registers + i.Sources[2]);
+        if (mask == All)
+        {
+            for (int l = 0; l < 32; l += Vector256<float>.Count)
+            {
+                Vector256.FusedMultiplyAdd(Vector256.Load(a + l), Vector256.Load(b + l), Vector256.Load(c + l)).Store(d + l);
+            }
+
+            return;
+        }
+
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            d[l] = MathF.FusedMultiplyAdd(a[l], b[l], c[l]);
+        }
+    }
+
     private static void Run3<TOperation, TA, TB, TC, TD>(PtxInstruction i, PtxWarp w, uint mask)
         where TOperation : struct, IOperation3<TA, TB, TC, TD>
         where TA : unmanaged
@@ -116,9 +167,9 @@ internal static unsafe partial class PtxInstructionSet
         T* a = (T*)(w.Registers + i.Sources[0]);
         T* b = (T*)(w.Registers + i.Sources[1]);
         uint result = 0;
-        for (int l = 0; l < 32; l++)
+        for (int l = 0; l < 32; l += Vector256<T>.Count)
         {
-            result |= TOperation.Run(a[l], b[l]) ? 1u << l : 0;
+            result |= TOperation.Run(Vector256.Load(a + l), Vector256.Load(b + l)).ExtractMostSignificantBits() << l;
         }
 
         SetPredicate(i, w, mask, result);
@@ -281,32 +332,33 @@ internal static unsafe partial class PtxInstructionSet
         public static float Run(float a) => (float)(1 / Math.Sqrt(a));
     }
 
-    private readonly struct Add<T> : IOperation2<T, T, T>
+    private readonly struct Add<T> : IVectorOperation2<T>
         where T : IAdditionOperators<T, T, T>
     {
         public static T Run(T a, T b) => unchecked(a + b);
+
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => a + b;
     }
 
-    private readonly struct Subtract<T> : IOperation2<T, T, T>
+    private readonly struct Subtract<T> : IVectorOperation2<T>
         where T : ISubtractionOperators<T, T, T>
     {
         public static T Run(T a, T b) => unchecked(a - b);
+
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => a - b;
     }
 
-    private readonly struct Multiply<T> : IOperation2<T, T, T>
+    private readonly struct Multiply<T> : IVectorOperation2<T>
         where T : IMultiplyOperators<T, T, T>
     {
         public static T Run(T a, T b) => unchecked(a * b);
+
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => a * b;
     }
 
     private readonly struct DivideFloat : IOperation2<float, float, float>
     {
         public static float Run(float a, float b) => a / b;
-    }
-
-    private readonly struct FusedMultiplyAdd : IOperation3<float, float, float, float>
-    {
-        public static float Run(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
     }
 
     private readonly struct High32 : IOperation2<uint, uint, uint>
@@ -365,22 +417,28 @@ internal static unsafe partial class PtxInstructionSet
         public static uint Run(uint a, uint b) => ((uint)(ushort)a * (ushort)b) >> 16;
     }
 
-    private readonly struct And<T> : IOperation2<T, T, T>
+    private readonly struct And<T> : IVectorOperation2<T>
         where T : IBitwiseOperators<T, T, T>
     {
         public static T Run(T a, T b) => a & b;
+
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => a & b;
     }
 
-    private readonly struct Or<T> : IOperation2<T, T, T>
+    private readonly struct Or<T> : IVectorOperation2<T>
         where T : IBitwiseOperators<T, T, T>
     {
         public static T Run(T a, T b) => a | b;
+
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => a | b;
     }
 
-    private readonly struct Xor<T> : IOperation2<T, T, T>
+    private readonly struct Xor<T> : IVectorOperation2<T>
         where T : IBitwiseOperators<T, T, T>
     {
         public static T Run(T a, T b) => a ^ b;
+
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => a ^ b;
     }
 
     // Counts beyond the width shift everything out.
@@ -446,54 +504,48 @@ internal static unsafe partial class PtxInstructionSet
     }
 
     private readonly struct Equal<T> : IComparison<T>
-        where T : IEqualityOperators<T, T, bool>
     {
-        public static bool Run(T a, T b) => a == b;
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => Vector256.Equals(a, b);
     }
 
     private readonly struct NotEqual<T> : IComparison<T>
-        where T : IEqualityOperators<T, T, bool>
     {
-        public static bool Run(T a, T b) => a != b;
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => ~Vector256.Equals(a, b);
     }
 
     private readonly struct Less<T> : IComparison<T>
-        where T : IComparisonOperators<T, T, bool>
     {
-        public static bool Run(T a, T b) => a < b;
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => Vector256.LessThan(a, b);
     }
 
     private readonly struct LessOrEqual<T> : IComparison<T>
-        where T : IComparisonOperators<T, T, bool>
     {
-        public static bool Run(T a, T b) => a <= b;
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => Vector256.LessThanOrEqual(a, b);
     }
 
     private readonly struct Greater<T> : IComparison<T>
-        where T : IComparisonOperators<T, T, bool>
     {
-        public static bool Run(T a, T b) => a > b;
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => Vector256.GreaterThan(a, b);
     }
 
     private readonly struct GreaterOrEqual<T> : IComparison<T>
-        where T : IComparisonOperators<T, T, bool>
     {
-        public static bool Run(T a, T b) => a >= b;
+        public static Vector256<T> Run(Vector256<T> a, Vector256<T> b) => Vector256.GreaterThanOrEqual(a, b);
     }
 
     // "u": true for NaN too.
     private readonly struct NotGreater : IComparison<float>
     {
-        public static bool Run(float a, float b) => !(a > b);
+        public static Vector256<float> Run(Vector256<float> a, Vector256<float> b) => ~Vector256.GreaterThan(a, b);
     }
 
     private readonly struct NotLess : IComparison<float>
     {
-        public static bool Run(float a, float b) => !(a < b);
+        public static Vector256<float> Run(Vector256<float> a, Vector256<float> b) => ~Vector256.LessThan(a, b);
     }
 
     private readonly struct EitherNaN : IComparison<float>
     {
-        public static bool Run(float a, float b) => float.IsNaN(a) || float.IsNaN(b);
+        public static Vector256<float> Run(Vector256<float> a, Vector256<float> b) => ~(Vector256.Equals(a, a) & Vector256.Equals(b, b));
     }
 }

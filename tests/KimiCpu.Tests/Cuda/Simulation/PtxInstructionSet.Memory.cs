@@ -192,19 +192,32 @@ internal static unsafe partial class PtxInstructionSet
 
     private readonly struct GlobalSpace : ISpace
     {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static byte* At(PtxInstruction i, PtxWarp w, int lane, ulong address, int bytes, bool write)
         {
-            if (address % (ulong)bytes != 0)
+            if ((address & ((uint)bytes - 1)) != 0)
             {
                 throw w.Fault(i, $"lane {lane}: global address is not a multiple of {bytes}");
             }
 
-            if (i.LastAllocation is not { } last || !last.Holds(address, (ulong)bytes))
+            if (w.LastAllocation is not { } last || !last.Holds(address, (ulong)bytes))
             {
-                i.LastAllocation = w.Block.Memory.Find(address, (ulong)bytes) ?? throw w.Fault(i, $"lane {lane}: {bytes} bytes at 0x{address:x} are outside every allocation");
+                Find(i, w, lane, address, bytes);
             }
 
             return (byte*)address;
+        }
+
+        /// <summary>Most instructions stay in one allocation.</summary>
+        private static void Find(PtxInstruction i, PtxWarp w, int lane, ulong address, int bytes)
+        {
+            ref DeviceMemory.Allocation? own = ref w.Block.LastAllocations[i.Index];
+            if (own is null || !own.Holds(address, (ulong)bytes))
+            {
+                own = w.Block.Memory.Find(address, (ulong)bytes) ?? throw w.Fault(i, $"lane {lane}: {bytes} bytes at 0x{address:x} are outside every allocation");
+            }
+
+            w.LastAllocation = own;
         }
     }
 

@@ -69,36 +69,36 @@ internal static unsafe partial class PtxInstructionSet
             ["lg2.approx.f32"] = Map1<Log2, float, float>(14),
             ["rsqrt.approx.f32"] = Map1<InverseRoot, float, float>(14),
 
-            ["add.f32"] = Map2<Add<float>, float, float, float>(10),
-            ["sub.f32"] = Map2<Subtract<float>, float, float, float>(10),
-            ["mul.f32"] = Map2<Multiply<float>, float, float, float>(10),
-            ["add.rn.f32"] = Map2<Add<float>, float, float, float>(10),
-            ["mul.rn.f32"] = Map2<Multiply<float>, float, float, float>(10),
+            ["add.f32"] = Vectors2<Add<float>, float>(10),
+            ["sub.f32"] = Vectors2<Subtract<float>, float>(10),
+            ["mul.f32"] = Vectors2<Multiply<float>, float>(10),
+            ["add.rn.f32"] = Vectors2<Add<float>, float>(10),
+            ["mul.rn.f32"] = Vectors2<Multiply<float>, float>(10),
             ["div.rn.f32"] = Map2<DivideFloat, float, float, float>(14),
-            ["fma.rn.f32"] = Map3<FusedMultiplyAdd, float, float, float, float>(20),
-            ["add.s32"] = Map2<Add<uint>, uint, uint, uint>(10),
-            ["sub.s32"] = Map2<Subtract<uint>, uint, uint, uint>(10),
-            ["mul.lo.s32"] = Map2<Multiply<uint>, uint, uint, uint>(10),
+            ["fma.rn.f32"] = new(20, &RunFusedMultiplyAdd, BindFusedMultiplyAdd),
+            ["add.s32"] = Vectors2<Add<uint>, uint>(10),
+            ["sub.s32"] = Vectors2<Subtract<uint>, uint>(10),
+            ["mul.lo.s32"] = Vectors2<Multiply<uint>, uint>(10),
             ["mul.hi.u32"] = Map2<High32, uint, uint, uint>(10),
             ["mad.lo.s32"] = Map3<MultiplyAdd, uint, uint, uint, uint>(10),
             ["mul.wide.u32"] = Map2<Wide32, uint, uint, ulong>(10),
             ["mul.wide.u16"] = Map2<Wide16, uint, uint, uint>(10),
             ["div.u32"] = Map2<DivideUnsigned, uint, uint, uint>(10),
             ["min.u32"] = Map2<Minimum, uint, uint, uint>(10),
-            ["add.s64"] = Map2<Add<ulong>, ulong, ulong, ulong>(10),
-            ["sub.s64"] = Map2<Subtract<ulong>, ulong, ulong, ulong>(10),
-            ["mul.lo.s64"] = Map2<Multiply<ulong>, ulong, ulong, ulong>(10),
+            ["add.s64"] = Vectors2<Add<ulong>, ulong>(10),
+            ["sub.s64"] = Vectors2<Subtract<ulong>, ulong>(10),
+            ["mul.lo.s64"] = Vectors2<Multiply<ulong>, ulong>(10),
             ["add.s16"] = Map2<Add16, uint, uint, uint>(10),
             ["sub.s16"] = Map2<Subtract16, uint, uint, uint>(10),
             ["mul.lo.s16"] = Map2<Multiply16, uint, uint, uint>(10),
             ["mul.hi.u16"] = Map2<High16, uint, uint, uint>(10),
-            ["and.b32"] = Map2<And<uint>, uint, uint, uint>(10),
-            ["or.b32"] = Map2<Or<uint>, uint, uint, uint>(10),
-            ["xor.b32"] = Map2<Xor<uint>, uint, uint, uint>(10),
-            ["and.b64"] = Map2<And<ulong>, ulong, ulong, ulong>(10),
-            ["or.b64"] = Map2<Or<ulong>, ulong, ulong, ulong>(10),
-            ["or.b16"] = Map2<Or<uint>, uint, uint, uint>(10),
-            ["and.b16"] = Map2<And<uint>, uint, uint, uint>(10),
+            ["and.b32"] = Vectors2<And<uint>, uint>(10),
+            ["or.b32"] = Vectors2<Or<uint>, uint>(10),
+            ["xor.b32"] = Vectors2<Xor<uint>, uint>(10),
+            ["and.b64"] = Vectors2<And<ulong>, ulong>(10),
+            ["or.b64"] = Vectors2<Or<ulong>, ulong>(10),
+            ["or.b16"] = Vectors2<Or<uint>, uint>(10),
+            ["and.b16"] = Vectors2<And<uint>, uint>(10),
             ["shl.b32"] = Map2<ShiftLeft, uint, uint, uint>(10),
             ["shr.u32"] = Map2<ShiftRight, uint, uint, uint>(10),
             ["shl.b64"] = Map2<ShiftLeft64, ulong, uint, ulong>(10),
@@ -192,6 +192,11 @@ internal static unsafe partial class PtxInstructionSet
         where TD : unmanaged =>
         new(version, &Run2<TOperation, TA, TB, TD>, (i, o, r) => (i.Destinations, i.Sources) = ([r.Read(o[0], sizeof(TD))], [r.Read(o[1], sizeof(TA)), r.Read(o[2], sizeof(TB))]));
 
+    private static PtxForm Vectors2<TOperation, T>(int version)
+        where TOperation : struct, IVectorOperation2<T>
+        where T : unmanaged =>
+        new(version, &RunVectors2<TOperation, T>, Map2<TOperation, T, T, T>(version).Bind);
+
     private static PtxForm Map3<TOperation, TA, TB, TC, TD>(int version)
         where TOperation : struct, IOperation3<TA, TB, TC, TD>
         where TA : unmanaged
@@ -241,6 +246,9 @@ internal static unsafe partial class PtxInstructionSet
 
     private static void BindMove(PtxInstruction i, List<string> o, PtxKernelBuilder.OperandReader r) =>
         (i.Destinations, i.Sources) = (r.ReadAll(o[0], 4), r.ReadAll(o[1], 4));
+
+    private static void BindFusedMultiplyAdd(PtxInstruction i, List<string> o, PtxKernelBuilder.OperandReader r) =>
+        (i.Destinations, i.Sources) = ([r.Read(o[0], 4)], [r.Read(o[1], 4), r.Read(o[2], 4), r.Read(o[3], 4)]);
 
     private static void BindShuffle(PtxInstruction i, List<string> o, PtxKernelBuilder.OperandReader r)
     {

@@ -94,8 +94,8 @@ internal sealed unsafe class PtxInstruction
 
     public long Offset { get; set; }
 
-    /// <summary>Where the last access went; most instructions stay in one allocation.</summary>
-    public DeviceMemory.Allocation? LastAllocation { get; set; }
+    /// <summary>Its place in the code.</summary>
+    public int Index { get; set; }
 
     public int Destination => Destinations[0];
 }

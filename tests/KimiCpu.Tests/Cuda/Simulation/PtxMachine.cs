@@ -19,6 +19,7 @@ internal sealed unsafe class PtxMachine(DeviceMemory memory) : IDisposable
 
     private readonly SharedMemory _shared = new();
     private readonly List<PtxWarp> _warps = [];
+    private readonly Dictionary<PtxKernel, DeviceMemory.Allocation?[]> _lastAllocations = [];
 
     /// <summary>Warp instructions run so far.</summary>
     public long Instructions { get; private set; }
@@ -39,7 +40,12 @@ internal sealed unsafe class PtxMachine(DeviceMemory memory) : IDisposable
             throw new PtxFault($"{kernel.Name}: {sharedBytes} bytes of shared memory");
         }
 
-        var block = new PtxBlock(kernel, parameters, _shared, memory, threads, gridX, gridY) { Publication = kernel.RaisesFlag ? new PtxPublication(threads) : null };
+        if (!_lastAllocations.TryGetValue(kernel, out DeviceMemory.Allocation?[]? lastAllocations))
+        {
+            _lastAllocations.Add(kernel, lastAllocations = new DeviceMemory.Allocation?[kernel.Code.Length]);
+        }
+
+        var block = new PtxBlock(kernel, parameters, _shared, memory, threads, gridX, gridY) { LastAllocations = lastAllocations, Publication = kernel.RaisesFlag ? new PtxPublication(threads) : null };
         long count = (long)gridX * gridY * gridZ;
         int warps = (threads + 31) / 32;
         while (_warps.Count < warps)

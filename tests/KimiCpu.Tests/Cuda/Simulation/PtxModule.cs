@@ -180,7 +180,7 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
         do
         {
             constantBytes = (int)_constants.Length;
-            code = [.. _statements.Select(s => Decode(s.Text, s.Line, constantBytes, version))];
+            code = [.. _statements.Select((s, i) => Decode(s.Text, s.Line, i, constantBytes, version))];
         }
         while (constantBytes != _constants.Length);
 
@@ -214,7 +214,7 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
         _registerBytes += bytes * count;
     }
 
-    private unsafe PtxInstruction Decode(string statement, int line, int registers, int version)
+    private unsafe PtxInstruction Decode(string statement, int line, int index, int registers, int version)
     {
         string text = statement;
         int guard = -1;
@@ -240,7 +240,7 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
             throw new PtxFault($"{name}, PTX line {line}: `{opcode}` needs PTX {form.MinimumVersion / 10.0:F1}, the module says {version / 10.0:F1}");
         }
 
-        var instruction = new PtxInstruction { Text = statement, Line = line, Flow = form.Flow, Execute = form.Execute, Guard = guard, GuardNegated = negated };
+        var instruction = new PtxInstruction { Text = statement, Line = line, Index = index, Flow = form.Flow, Execute = form.Execute, Guard = guard, GuardNegated = negated };
         form.Bind(instruction, operands, new OperandReader(this, registers));
         return instruction;
     }

@@ -31,6 +31,9 @@ internal sealed unsafe class PtxWarp : IDisposable
     /// <summary>Copies to shared memory on their way.</summary>
     public List<(int Lane, ulong Target, ulong Source, int Group)> Copies { get; } = [];
 
+    /// <summary>Where its last access of global memory went.</summary>
+    public DeviceMemory.Allocation? LastAllocation { get; set; }
+
     /// <summary>Committed groups of each lane.</summary>
     public int[] Groups { get; } = new int[32];
 
@@ -42,6 +45,7 @@ internal sealed unsafe class PtxWarp : IDisposable
         Live = threads >= 32 ? uint.MaxValue : (1u << threads) - 1;
         IsAtBarrier = false;
         Epoch = 0;
+        LastAllocation = null;
         Copies.Clear();
         Array.Clear(Groups);
         Array.Clear(Counters);
@@ -78,6 +82,9 @@ internal sealed unsafe class PtxWarp : IDisposable
 /// <summary>A block of threads while it runs.</summary>
 internal sealed record PtxBlock(PtxKernel Kernel, byte[] Parameters, SharedMemory Shared, DeviceMemory Memory, int Threads, uint GridX, uint GridY)
 {
+    /// <summary>Where the last access of each instruction went. Not the instruction's own: machines that run at the same time share the code.</summary>
+    public required DeviceMemory.Allocation?[] LastAllocations { get; init; }
+
     public uint X { get; set; }
 
     public uint Y { get; set; }

@@ -470,7 +470,7 @@ internal sealed unsafe partial class SimulatedDriver
     /// <summary>Gives something back. That works on a lost GPU too, and its failure would say nothing about leaks.</summary>
     private static CUResult Release(Func<SimulatedDriver, CUResult> call, bool waits = true)
     {
-        SimulatedDriver driver = s_current!;
+        SimulatedDriver driver = s_current.Value!;
         if (waits && driver.Hangs)
         {
             driver.Fault ??= "something is given back while the GPU does not answer: the driver would wait for ever";

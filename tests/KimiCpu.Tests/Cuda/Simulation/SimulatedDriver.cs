@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -11,12 +12,14 @@ namespace KimiCpu.Tests.Cuda.Simulation;
 /// <summary>
 /// A CUDA driver with one GPU, behind the same table of functions as NVIDIA's, that runs kernels in the interpreter. Its
 /// streams are lazy: work runs only when somebody waits for it or asks about it, one piece for each question, so that a missing wait is seen.
-/// Every call can be made to fail, and everything handed out is counted. One at a time.
+/// Every call can be made to fail, and everything handed out is counted. One at a time in each test.
 /// </summary>
 internal sealed unsafe partial class SimulatedDriver : IDisposable
 {
-    private static readonly Dictionary<string, PtxModule> s_modules = [];
-    private static SimulatedDriver? s_current;
+    private static readonly ConcurrentDictionary<string, PtxModule> s_modules = [];
+
+    /// <summary>Its functions are static, as those of a table are. Threads that a test starts, and those of what it opens, have the test's driver.</summary>
+    private static readonly AsyncLocal<SimulatedDriver?> s_current = new();
 
     /// <summary>Whose context is the thread's.</summary>
     [ThreadStatic]
@@ -35,8 +38,8 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public SimulatedDriver()
     {
-        Assert.That(s_current, Is.Null, "one simulated driver at a time");
-        s_current = this;
+        Assert.That(s_current.Value, Is.Null, "a test has one simulated driver at a time");
+        s_current.Value = this;
         _machine = new PtxMachine(_memory);
     }
 
@@ -66,6 +69,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     public int Calls { get; private set; }
 
     public Dictionary<string, int> CallsOf { get; } = [];
+
+    /// <summary>The functions called, in order.</summary>
+    public List<string> Sequence { get; } = [];
 
     /// <summary>How often each kernel was put into a stream or a graph.</summary>
     public Dictionary<string, int> LaunchesOf { get; } = [];
@@ -135,19 +141,11 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     };
 
     /// <summary>Reading the shipped kernels takes a moment; they stay decoded.</summary>
-    public static PtxModule ModuleOf(string text)
-    {
-        if (!s_modules.TryGetValue(text, out PtxModule? module))
-        {
-            s_modules.Add(text, module = new PtxModule(text));
-        }
-
-        return module;
-    }
+    public static PtxModule ModuleOf(string text) => s_modules.GetOrAdd(text, static t => new PtxModule(t));
 
     public void Dispose()
     {
-        s_current = null;
+        s_current.Value = null;
         _machine.Dispose();
         _memory.Dispose();
     }
@@ -155,8 +153,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>Runs a call of the driver, unless it is to fail or the GPU is lost.</summary>
     private static CUResult Enter(Func<SimulatedDriver, CUResult> call, [CallerMemberName] string function = "", bool needsContext = true)
     {
-        SimulatedDriver driver = s_current!;
+        SimulatedDriver driver = s_current.Value!;
         driver.Calls++;
+        driver.Sequence.Add(function);
         driver.CallsOf[function] = driver.CallsOf.GetValueOrDefault(function) + 1;
         if (driver.FailingCall == driver.Calls || driver.FailingFunction == function)
         {
