@@ -30,9 +30,9 @@ internal sealed class EngineFaultTests
         Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
     }
 
-    /// <summary>Experts are chosen all the same, so nothing but the weights can carry it to where it is noticed.</summary>
+    /// <summary>Experts are chosen all the same, so nothing but the weights can carry it to where it is noticed. A GPU has a copy of the bias, and RouterAndModuleTests of its own.</summary>
     [Test]
-    public void A_NaN_of_the_router_fails_its_call([Values] Backend backend)
+    public void A_NaN_of_the_router_fails_its_call([Values(Backend.Reference, Backend.CpuExact, Backend.CpuFast, Backend.CpuInt8)] Backend backend)
     {
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend);
         int layer = Array.FindLastIndex(model.Weights.Layers, l => l.IsMoe);
