@@ -49,6 +49,7 @@ internal sealed class GpuBenchTests
     private static readonly GpuBenchSizes s_tiny = s_tensor with
     {
         Shape = s_tensor.Shape with { HeadCount = 4, KeyValueLoraRank = 64, RopeHeadSize = 16, LayerCount = 3, Rotary = new RotaryEmbedding(16, 50000, null) },
+        RotatedBytes = 33 << 10,
         DecodeRows = [1, 8],
         Steps = 2,
     };
