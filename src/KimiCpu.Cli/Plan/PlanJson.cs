@@ -56,7 +56,7 @@ internal static class PlanJson
         if (machine.Gpu is { } gpu)
         {
             json.WriteStartObject("gpu");
-            json.WriteString("state", "estimated from the design, which streams experts and prompts through it; this version does not yet");
+            json.WriteString("state", "estimated from the design and never measured: the kernels have run in an interpreter only");
             json.WriteNumber("bytes", gpu.Bytes);
             Write(json, "bytes_per_second", gpu.BytesPerSecond);
             Write(json, "link_bytes_per_second", gpu.LinkBytesPerSecond);

@@ -21,7 +21,7 @@ internal sealed unsafe class CudaEvent : IDisposable
         _handle = handle;
     }
 
-    private nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaEvent));
+    public nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaEvent));
 
     /// <summary>Marks the work that is in the stream by now.</summary>
     public void Record(CudaStream stream) => _context.Check(_context.Driver.EventRecord(Handle, stream.Handle));

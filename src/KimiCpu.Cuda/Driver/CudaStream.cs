@@ -38,6 +38,9 @@ internal sealed unsafe class CudaStream : IDisposable
         return true;
     }
 
+    /// <summary>What is put here from now on runs when the work that an event marks by now is done; the host does not wait.</summary>
+    public void Wait(CudaEvent mark) => _context.Check(_context.Driver.StreamWaitEvent(Handle, mark.Handle, 0));
+
     /// <summary>Copies to the device; the host's memory must be page-locked and stay as it is until the copy has run.</summary>
     public void CopyToDevice(ulong target, void* source, long bytes) =>
         _context.Check(_context.Driver.MemcpyHtoDAsync(target, source, (nuint)bytes, Handle));

@@ -41,6 +41,7 @@ internal unsafe struct DriverTable
     public delegate* unmanaged<nint*, uint, int, CUResult> StreamCreateWithPriority;
     public delegate* unmanaged<nint, CUResult> StreamDestroy;
     public delegate* unmanaged<nint, CUResult> StreamQuery;
+    public delegate* unmanaged<nint, nint, uint, CUResult> StreamWaitEvent;
     public delegate* unmanaged<nint*, uint, CUResult> EventCreate;
     public delegate* unmanaged<nint, CUResult> EventDestroy;
     public delegate* unmanaged<nint, nint, CUResult> EventRecord;
@@ -107,6 +108,7 @@ internal unsafe struct DriverTable
             StreamCreateWithPriority = (delegate* unmanaged<nint*, uint, int, CUResult>)Need("cuStreamCreateWithPriority"),
             StreamDestroy = (delegate* unmanaged<nint, CUResult>)Need("cuStreamDestroy_v2"),
             StreamQuery = (delegate* unmanaged<nint, CUResult>)Need("cuStreamQuery"),
+            StreamWaitEvent = (delegate* unmanaged<nint, nint, uint, CUResult>)Need("cuStreamWaitEvent"),
             EventCreate = (delegate* unmanaged<nint*, uint, CUResult>)Need("cuEventCreate"),
             EventDestroy = (delegate* unmanaged<nint, CUResult>)Need("cuEventDestroy_v2"),
             EventRecord = (delegate* unmanaged<nint, nint, CUResult>)Need("cuEventRecord"),

@@ -7,34 +7,48 @@ using KimiCpu.Cuda.Weights;
 
 namespace KimiCpu.Cuda.Experts;
 
-/// <summary>Where the activations of the experts on the GPU lie in one allocation.</summary>
+/// <summary>Where the activations of the experts on the GPU lie in one allocation. A pair is a token with one of its experts.</summary>
 internal sealed class ExpertWork
 {
+    private readonly DeviceLayout _layout = new();
+    private readonly List<Action<ulong>> _places = [];
+
     /// <param name="shape">Of the model.</param>
     /// <param name="maxRows">Most tokens of a pass.</param>
     public ExpertWork(ModelShape shape, int maxRows)
     {
-        var layout = new DeviceLayout();
         long pairs = (long)maxRows * shape.ExpertsPerToken;
-        Rounded = layout.Add(maxRows * (long)KernelSet.RoundedBytes(shape.HiddenSize));
-        Inner = layout.Add(pairs * KernelSet.RoundedBytes(shape.ExpertIntermediateSize));
-        PairSlots = layout.Add(pairs * sizeof(uint));
-        PairWeights = layout.AddFloats(pairs);
-        Bytes = layout.Bytes;
+        Add(maxRows * (long)KernelSet.RoundedBytes(shape.HiddenSize), p => Rounded = p);
+        Add(pairs * KernelSet.RoundedBytes(shape.ExpertIntermediateSize), p => Inner = p);
+        Add(pairs * sizeof(uint), p => PairSlots = p);
+        Add(pairs * sizeof(uint), p => PairTokens = p);
+        Add(pairs * sizeof(float), p => PairWeights = p);
     }
 
-    /// <summary>(rows) rounded hidden rows.</summary>
-    public long Rounded { get; }
-
-    /// <summary>(rows, experts per token) rounded inner rows.</summary>
-    public long Inner { get; }
-
-    /// <summary>(rows, experts per token) slots.</summary>
-    public long PairSlots { get; }
-
-    /// <summary>(rows, experts per token) factors.</summary>
-    public long PairWeights { get; }
-
     /// <summary>Of the allocation.</summary>
-    public long Bytes { get; }
+    public long Bytes => _layout.Bytes;
+
+    /// <summary>(rows) rounded hidden rows.</summary>
+    public ulong Rounded { get; private set; }
+
+    /// <summary>(pairs) rounded inner rows.</summary>
+    public ulong Inner { get; private set; }
+
+    /// <summary>(pairs) where each chosen expert is, in passes of few tokens.</summary>
+    public ulong PairSlots { get; private set; }
+
+    /// <summary>(pairs) the row of each, sorted by experts, in passes of many tokens.</summary>
+    public ulong PairTokens { get; private set; }
+
+    /// <summary>(pairs) factors.</summary>
+    public ulong PairWeights { get; private set; }
+
+    /// <summary>Called once, when the allocation is made.</summary>
+    public void Place(ulong address) => _places.ForEach(p => p(address));
+
+    private void Add(long bytes, Action<ulong> set)
+    {
+        ulong offset = (ulong)_layout.Add(bytes);
+        _places.Add(address => set(address + offset));
+    }
 }

@@ -28,12 +28,10 @@ internal sealed unsafe class HotExperts : IDisposable
     private readonly CudaStream _stream;
     private readonly Stack<IDisposable> _owned = [];
     private readonly CudaDeviceVariable<byte> _slots;
-    private readonly CudaDeviceVariable<byte> _work;
     private readonly CudaDeviceVariable<uint> _table;
     private readonly CudaPageLockedHostMemory<uint> _tableOnHost;
     private readonly CudaPageLockedHostMemory<byte> _gathered;
     private readonly bool[] _held;
-    private readonly ExpertWork _workLayout;
     private ExpertMove? _move;
     private uint _slot;
     private long _sent;
@@ -52,12 +50,10 @@ internal sealed unsafe class HotExperts : IDisposable
         ModelShape shape = weights.Shape;
         int keys = shape.LayerCount * shape.ExpertCount;
         _held = GC.AllocateArray<bool>(keys, pinned: true);
-        _workLayout = new ExpertWork(shape, plan.MaxRows);
         try
         {
             SlotCount = plan.ExpertSlots;
             _slots = Own(new CudaDeviceVariable<byte>(context, SlotCount * _layout.Bytes));
-            _work = Own(new CudaDeviceVariable<byte>(context, _workLayout.Bytes));
             _table = Own(new CudaDeviceVariable<uint>(context, keys));
             _tableOnHost = Own(new CudaPageLockedHostMemory<uint>(context, keys));
             _gathered = Own(new CudaPageLockedHostMemory<byte>(context, _layout.Bytes));
@@ -83,18 +79,6 @@ internal sealed unsafe class HotExperts : IDisposable
 
     public ExpertSlotsArguments Slots => _layout.At(_slots.DevicePointer);
 
-    /// <summary>(rows) rounded hidden rows.</summary>
-    public ulong Rounded => _work.DevicePointer + (ulong)_workLayout.Rounded;
-
-    /// <summary>(rows, experts per token) rounded inner rows.</summary>
-    public ulong Inner => _work.DevicePointer + (ulong)_workLayout.Inner;
-
-    /// <summary>(rows, experts per token) where each chosen expert is.</summary>
-    public ulong PairSlots => _work.DevicePointer + (ulong)_workLayout.PairSlots;
-
-    /// <summary>(rows, experts per token).</summary>
-    public ulong PairWeights => _work.DevicePointer + (ulong)_workLayout.PairWeights;
-
     /// <summary>(experts) of a layer, for kernels.</summary>
     public ulong SlotsOf(int layer) => _table.DevicePointer + ((ulong)layer * (ulong)_weights.Shape.ExpertCount * sizeof(uint));
 
@@ -108,8 +92,12 @@ internal sealed unsafe class HotExperts : IDisposable
         }
     }
 
+    /// <summary>One expert that is here, as the only one of its slots.</summary>
+    /// <param name="key">Layer x experts + expert.</param>
+    public ExpertSlotsArguments SlotOf(int key) => _layout.At(AddressOf(_tableOnHost.Pointer[key]));
+
     /// <summary>Bytes of the GPU beside the slots.</summary>
-    public static long WorkBytes(ModelShape shape, int maxRows) => new ExpertWork(shape, maxRows).Bytes + ((long)shape.LayerCount * shape.ExpertCount * sizeof(uint));
+    public static long TableBytes(ModelShape shape) => (long)shape.LayerCount * shape.ExpertCount * sizeof(uint);
 
     /// <summary>Fills the slots when the model is opened.</summary>
     /// <param name="uploader">Copies.</param>

@@ -31,6 +31,8 @@ internal sealed unsafe class CudaHotPath : IHotPath
     private readonly HandOver _handOver;
     private readonly DevicePages _pages;
     private readonly HotExperts? _experts;
+    private readonly ExpertProgram? _expertProgram;
+    private readonly PromptExperts? _prompt;
     private readonly LayerProgram _program;
     private readonly CudaPageLockedHostMemory<float> _embeddings;
     private readonly CudaEvent _embeddingsCopied;
@@ -85,7 +87,16 @@ internal sealed unsafe class CudaHotPath : IHotPath
                 uploader.Finish();
             }
 
-            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows, _experts);
+            if (plan.ExpertBytes > 0)
+            {
+                var work = new ExpertWork(_shape, plan.MaxRows);
+                work.Place(Own(new CudaDeviceVariable<byte>(context, work.Bytes)).DevicePointer);
+                _expertProgram = new ExpertProgram(_shape, device, kernels, _workspace, _handOver, _stream, options.TensorRows, work, _experts);
+                IStreamSplit split = options.StreamSplit ?? new MeasuredSplit(ExpertSlotLayout.Of(weights)!.Bytes, Array.FindIndex(weights.Layers, l => l.IsMoe));
+                _prompt = Own(new PromptExperts(context, _stream, weights, plan, _expertProgram, _experts, split));
+            }
+
+            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows, _expertProgram);
         }
         catch
         {
@@ -100,6 +111,9 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
     /// <summary>Routed experts on the GPU; null where there are none.</summary>
     public HotExperts? Experts => _experts;
+
+    /// <summary>What the GPU does of the routed experts in passes of many tokens; null where it does nothing.</summary>
+    public PromptExperts? Prompt => _prompt;
 
     /// <summary>Segments recorded so far.</summary>
     public int GraphCount => _graphs.Count;
@@ -118,19 +132,19 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
     public void CopyPage(int source, int target)
     {
-        _context.SetCurrent();
+        Enter();
         _pages.Copy(source, target);
     }
 
     public void ReadPage(int page, int tokens, Span<byte> bytes)
     {
-        _context.SetCurrent();
+        Enter();
         _pages.Read(page, tokens, bytes);
     }
 
     public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes)
     {
-        _context.SetCurrent();
+        Enter();
         _pages.Write(page, tokens, bytes);
     }
 
@@ -141,7 +155,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             throw new ArgumentException($"A pass of {batch.RowCount} tokens; the GPU's plan has room for {_maxRows}.", nameof(batch));
         }
 
-        _context.SetCurrent();
+        Enter();
         _batch = batch;
         _notFiniteKnown = false;
 
@@ -170,9 +184,17 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
         int? guessed = _program.GuessedBy(layer);
         RoutedRows rows = _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream, guessed is not null);
+        if (TakesMany)
+        {
+            rows = rows with { Elsewhere = _prompt!.Choose(layer, rows) };
+        }
+        else if (_experts is not null)
+        {
+            rows = rows with { Elsewhere = _experts.HeldOf(layer) };
+        }
+
         return _experts is null ? rows : rows with
         {
-            Elsewhere = _experts.HeldOf(layer),
             PredictedElsewhere = guessed is { } next ? _experts.HeldOf(next) : null,
         };
     }
@@ -184,12 +206,22 @@ internal sealed unsafe class CudaHotPath : IHotPath
         {
             Run(new Segment(SegmentKind.Shared, layer, _batch.RowCount, 0));
         }
+
+        if (TakesMany)
+        {
+            _prompt!.Start(layer);
+        }
     }
 
     /// <summary>The next layer's first kernel adds the sum; after the last layer one of its own.</summary>
     public void Finish(int layer, ReadOnlySpan<float> routedSum)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(routedSum.Length, _batch.RowCount * _shape.HiddenSize);
+        if (TakesMany)
+        {
+            _prompt!.Join();
+        }
+
         _handOver.Send(routedSum);
         if (layer == _shape.LayerCount - 1)
         {
@@ -246,8 +278,9 @@ internal sealed unsafe class CudaHotPath : IHotPath
     {
         try
         {
-            _context.SetCurrent();
+            Enter();
             _stream.Synchronize();
+            _prompt?.Synchronize();
             return true;
         }
         catch (CudaException)
@@ -262,10 +295,12 @@ internal sealed unsafe class CudaHotPath : IHotPath
         // What still runs must end before its memory goes; a GPU that is lost runs nothing.
         try
         {
+            _prompt?.Stop();
             if (_stream is not null && !_context.IsLost)
             {
                 _context.SetCurrent();
                 _stream.Synchronize();
+                _prompt?.Synchronize();
             }
         }
         catch (CudaException)
@@ -283,6 +318,15 @@ internal sealed unsafe class CudaHotPath : IHotPath
         {
             owned.Dispose();
         }
+    }
+
+    private bool TakesMany => _expertProgram?.TakesMany(_batch.RowCount) == true;
+
+    /// <summary>Begins a call of the thread that runs the passes. What a pass that failed has left on another thread ends first.</summary>
+    private void Enter()
+    {
+        _prompt?.Stop();
+        _context.SetCurrent();
     }
 
     private static int LargestSplits(RaggedBatch batch)
@@ -387,6 +431,9 @@ internal sealed record CudaHotPathOptions
 
     /// <summary>Decides which routed experts the GPU holds, where its plan has room for any.</summary>
     public IExpertPlacement? Placement { get; init; }
+
+    /// <summary>Decides how many experts are streamed in prompts, where the plan has a ring; null for the measured one.</summary>
+    public IStreamSplit? StreamSplit { get; init; }
 
     /// <summary>Told while those are copied, as <see cref="Progress"/> is.</summary>
     public Action<int, int>? ExpertProgress { get; init; }

@@ -3,7 +3,6 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
-using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Weights;
 
@@ -13,7 +12,7 @@ namespace KimiCpu.Cuda.HotPath;
 /// Puts the kernels of a layer's blocks into the stream, in the model's order. Addresses depend on the layer only and grids on the
 /// number of rows and splits, so that what it puts can be recorded.
 /// </summary>
-internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows, HotExperts? experts)
+internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows, ExpertProgram? experts)
 {
     private const float Log2E = 1.4426950408889634f;
 
@@ -102,7 +101,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     /// <summary>The layer whose experts a layer guesses; null for none.</summary>
     public int? GuessedBy(int layer) => _nextMoe[layer];
 
-    /// <summary>What an MoE layer has on the GPU: its shared expert, and those routed ones that are here.</summary>
+    /// <summary>What an MoE layer has on the GPU: its shared expert, and in passes of few tokens those routed ones that are here.</summary>
     public void Shared(int layer, int rows)
     {
         DeviceLayer w = weights.Layers[layer];
@@ -111,9 +110,9 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Mlp(shared, w.PostAttentionNorm, memory.Shared, rows, accumulate: false);
         }
 
-        if (experts is not null)
+        if (experts is not null && !experts.TakesMany(rows))
         {
-            Routed(experts, layer, w, rows);
+            experts.PutFew(layer, rows);
         }
     }
 
@@ -122,7 +121,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     {
         Residual = memory.Residual,
         Routed = handOver.Routed,
-        SharedOutput = weights.Layers[layer].Shared is null && experts is null ? 0 : memory.Shared,
+        SharedOutput = weights.Layers[layer].Shared is null && experts?.Adds(rows) != true ? 0 : memory.Shared,
         NotFinite = step.NotFinite,
         Size = (uint)shape.HiddenSize,
         Layer = (uint)layer,
@@ -132,48 +131,6 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     /// <param name="rowMap">Address of (rows) rows of the batch.</param>
     /// <param name="rows">At most <see cref="Workspace.LogitRows"/>.</param>
     public void Head(ulong rowMap, int rows) => Linear(weights.Head, memory.Residual, memory.Logits, rows, norm: weights.FinalNorm, rowMap: rowMap);
-
-    /// <summary>Adds to the shared expert's output, or takes its place.</summary>
-    private void Routed(HotExperts held, int layer, DeviceLayer w, int rows)
-    {
-        kernels.RoundForExperts(stream, rows, new ExpertRoundArguments
-        {
-            Residual = memory.Residual,
-            Gain = w.PostAttentionNorm.Pointer,
-            Ids = handOver.Experts,
-            Weights = handOver.Weights,
-            SlotOf = held.SlotsOf(layer),
-            Slots = held.PairSlots,
-            SlotWeights = held.PairWeights,
-            Rounded = held.Rounded,
-            Size = (uint)shape.HiddenSize,
-            Chosen = (uint)shape.ExpertsPerToken,
-            Epsilon = shape.NormEpsilon,
-        });
-        kernels.ExpertGateUp(stream, new ExpertGateUpArguments
-        {
-            Experts = held.Slots,
-            Slots = held.PairSlots,
-            Rounded = held.Rounded,
-            Inner = held.Inner,
-            Pairs = (uint)(rows * shape.ExpertsPerToken),
-            Chosen = (uint)shape.ExpertsPerToken,
-            Size = (uint)shape.HiddenSize,
-            InnerSize = (uint)shape.ExpertIntermediateSize,
-        });
-        kernels.ExpertDown(stream, rows, new ExpertDownArguments
-        {
-            Experts = held.Slots,
-            Slots = held.PairSlots,
-            SlotWeights = held.PairWeights,
-            Inner = held.Inner,
-            Output = memory.Shared,
-            Chosen = (uint)shape.ExpertsPerToken,
-            Size = (uint)shape.HiddenSize,
-            InnerSize = (uint)shape.ExpertIntermediateSize,
-            Accumulate = w.Shared is null ? 0u : 1,
-        });
-    }
 
     /// <summary>The low-rank projections: queries before their rotation, and the latent with its key.</summary>
     private void Project(DeviceLayer w, int rows)

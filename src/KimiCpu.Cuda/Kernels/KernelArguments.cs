@@ -236,6 +236,46 @@ internal struct ExpertGateUpArguments
     public uint InnerSize;
 }
 
+/// <summary>ExpertGemmRoundArguments of Kernels/expert_gemm.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpertGemmRoundArguments
+{
+    public ulong Residual;
+    public ulong Gain;
+    public ulong Rounded;
+    public uint Size;
+    public float Epsilon;
+}
+
+/// <summary>ExpertGemmGateUpArguments of Kernels/expert_gemm.cu, where every field is explained.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpertGemmGateUpArguments
+{
+    public ExpertSlotsArguments Expert;
+    public ulong Tokens;
+    public ulong Rounded;
+    public ulong Inner;
+    public uint Count;
+    public uint Size;
+    public uint InnerSize;
+    private readonly uint _padding;
+}
+
+/// <summary>ExpertGemmDownArguments of Kernels/expert_gemm.cu, where every field is explained.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ExpertGemmDownArguments
+{
+    public ExpertSlotsArguments Expert;
+    public ulong Tokens;
+    public ulong Weights;
+    public ulong Inner;
+    public ulong Output;
+    public uint Count;
+    public uint Size;
+    public uint InnerSize;
+    private readonly uint _padding;
+}
+
 /// <summary>ExpertDownArguments of Kernels/experts.cu.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct ExpertDownArguments

@@ -42,6 +42,12 @@ internal sealed class KernelSet : IDisposable
     private const int ExpertThreads = 512;
     private const int ExpertRows = 32;
 
+    private const int ExpertGemmTokens = 16;
+    private const int ExpertGemmOutputs = 64;
+
+    /// <summary>expert_gemm::shared_bytes of Kernels/expert_gemm.cu.</summary>
+    private const int ExpertGemmBytes = 34048;
+
     /// <summary>Of a rounded row in shared memory, beside what a kernel declares itself.</summary>
     private const int MaxRoundedBytes = MaxSharedBytes - 1024;
 
@@ -64,6 +70,9 @@ internal sealed class KernelSet : IDisposable
     private readonly CudaKernel _expertRound;
     private readonly CudaKernel _expertGateUp;
     private readonly CudaKernel _expertDown;
+    private readonly CudaKernel _expertGemmRound;
+    private readonly CudaKernel _expertGemmGateUp;
+    private readonly CudaKernel _expertGemmDown;
 
     public KernelSet(CudaContext context)
     {
@@ -103,6 +112,9 @@ internal sealed class KernelSet : IDisposable
             _expertRound = _module.GetKernel("expert_round", 256);
             _expertGateUp = _module.GetKernel("expert_gate_up", ExpertThreads, MaxRoundedBytes);
             _expertDown = _module.GetKernel("expert_down", ExpertThreads, MaxRoundedBytes);
+            _expertGemmRound = _module.GetKernel("expert_gemm_round", 256);
+            _expertGemmGateUp = _module.GetKernel("expert_gemm_gate_up", 256, ExpertGemmBytes);
+            _expertGemmDown = _module.GetKernel("expert_gemm_down", 256, ExpertGemmBytes);
         }
         catch
         {
@@ -221,6 +233,18 @@ internal sealed class KernelSet : IDisposable
 
     public void ExpertDown(CudaStream stream, int batch, in ExpertDownArguments arguments) =>
         _expertDown.Launch(stream, (int)arguments.Size / ExpertRows, batch, 1, arguments, RoundedBytes((int)arguments.InnerSize));
+
+    /// <summary>Rounds all rows for the experts that the tensor cores multiply.</summary>
+    public void RoundForExpertGemm(CudaStream stream, int batch, in ExpertGemmRoundArguments arguments) =>
+        _expertGemmRound.Launch(stream, batch, 1, 1, arguments);
+
+    /// <summary>Gate and up of one expert for all of its tokens, on the tensor cores.</summary>
+    public void ExpertGemmGateUp(CudaStream stream, in ExpertGemmGateUpArguments arguments) =>
+        _expertGemmGateUp.Launch(stream, Blocks((int)arguments.Count, ExpertGemmTokens), (int)arguments.InnerSize / ExpertRows, 1, arguments, ExpertGemmBytes);
+
+    /// <summary>Down of one expert, added to the output.</summary>
+    public void ExpertGemmDown(CudaStream stream, in ExpertGemmDownArguments arguments) =>
+        _expertGemmDown.Launch(stream, Blocks((int)arguments.Count, ExpertGemmTokens), Blocks((int)arguments.Size, ExpertGemmOutputs), 1, arguments, ExpertGemmBytes);
 
     public void Dispose() => _module.Dispose();
 

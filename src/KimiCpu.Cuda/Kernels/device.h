@@ -113,6 +113,12 @@ DEVICE void multiply_matrices(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) 
     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// D (16 x 8, integers) += A (16 x 32, unsigned bytes) B (32 x 8, signed bytes).
+DEVICE void multiply_bytes(u32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 DEVICE float warp_sum(float value) {
   UNROLL for (int m = 16; m; m >>= 1) value += exchange(value, m);
   return value;

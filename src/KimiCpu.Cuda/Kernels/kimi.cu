@@ -3,6 +3,7 @@
 //
 // All kernels, one module: kimi.ptx is made of this file by eng/build-ptx.sh.
 #include "attention.cu"
+#include "expert_gemm.cu"
 #include "experts.cu"
 #include "gemm.cu"
 #include "linear.cu"

@@ -16,8 +16,9 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
 /// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
+/// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool LookAhead = false);
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, bool LookAhead = false);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -44,8 +45,14 @@ internal sealed record MemoryPlan
     /// <summary>Routed experts that find room; 0 also where the GPU's kernels do not suit them.</summary>
     public required int ExpertSlots { get; init; }
 
-    /// <summary>Bytes of these, and of what working with them takes.</summary>
+    /// <summary>Bytes of these, and of what working with any experts takes.</summary>
     public required long ExpertBytes { get; init; }
+
+    /// <summary>Places that experts pass through in prompts: <see cref="ExpertRing.Slots"/>, or 0 where they do not fit or suit.</summary>
+    public required int RingSlots { get; init; }
+
+    /// <summary>Bytes of the ring.</summary>
+    public required long RingBytes { get; init; }
 
     public required long FreeBytes { get; init; }
 
@@ -77,8 +84,8 @@ internal sealed record MemoryPlan
                 continue;
             }
 
-            (int slots, long expertBytes) = Experts(weights, wish, left, costOfPage, Math.Min(pages, wantedPages));
-            pages = Math.Clamp((left - expertBytes) / costOfPage, 1, int.MaxValue);
+            ExpertRoom room = Experts(weights, wish, left, costOfPage, Math.Min(pages, wantedPages));
+            pages = Math.Clamp((left - room.Bytes - room.RingBytes) / costOfPage, 1, int.MaxValue);
             if (wish.CacheBytes is { } limit)
             {
                 pages = Math.Clamp(limit / pageBytes, 1, pages);
@@ -93,8 +100,10 @@ internal sealed record MemoryPlan
                 LookAhead = wish.LookAhead,
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
-                ExpertSlots = slots,
-                ExpertBytes = expertBytes,
+                ExpertSlots = room.Slots,
+                ExpertBytes = room.Bytes,
+                RingSlots = room.RingBytes > 0 ? ExpertRing.Slots : 0,
+                RingBytes = room.RingBytes,
                 FreeBytes = freeBytes,
             };
         }
@@ -113,23 +122,30 @@ internal sealed record MemoryPlan
 
     /// <summary>One line for a user.</summary>
     public override string ToString() =>
-        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertSlots > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}of {Mib(FreeBytes)} free";
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
 
-    /// <summary>How many experts find room behind the cache that is wanted.</summary>
-    private static (int Slots, long Bytes) Experts(ModelWeights weights, MemoryWish wish, long left, long costOfPage, long wantedPages)
+    /// <summary>How many experts find room behind the cache that is wanted. The ring comes first: all experts pass through it, and a few that stay gain little.</summary>
+    private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long costOfPage, long wantedPages)
     {
         if (wish.ExpertBytes == 0 || ExpertSlotLayout.Of(weights) is not { } layout)
         {
-            return (0, 0);
+            return default;
         }
 
         long pages = wish.CacheBytes is { } cache ? Math.Min(left / costOfPage, Math.Max(1, cache / DevicePages.BytesOfPage(weights.Shape))) : wantedPages;
         long spare = left - (pages * costOfPage);
         long bytes = Math.Min(spare, wish.ExpertBytes ?? (wish.CacheBytes is null ? spare / 2 : spare));
-        long work = HotExperts.WorkBytes(weights.Shape, wish.MaxRows);
-        long slots = Math.Clamp((bytes - work) / layout.Bytes, 0, weights.Layers.Sum(l => (long)l.Experts.Length));
-        return slots > 0 ? ((int)slots, work + (slots * layout.Bytes)) : (0, 0);
+        long work = ExpertWorkBytes(weights.Shape, wish.MaxRows);
+        long ring = wish.StreamExperts && bytes >= work + (ExpertRing.Slots * layout.Bytes) ? ExpertRing.Slots * layout.Bytes : 0;
+        long slots = Math.Clamp((bytes - work - ring) / layout.Bytes, 0, weights.Layers.Sum(l => (long)l.Experts.Length));
+        return slots > 0 || ring > 0 ? new ExpertRoom((int)slots, work + (slots * layout.Bytes), ring) : default;
     }
 
+    /// <summary>Bytes beside the experts themselves.</summary>
+    internal static long ExpertWorkBytes(ModelShape shape, int maxRows) => new ExpertWork(shape, maxRows).Bytes + HotExperts.TableBytes(shape);
+
     private static string Mib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes >> 20:N0} MiB");
+
+    /// <summary>Experts that stay, bytes of these with what working with any takes, and bytes of the ring.</summary>
+    private readonly record struct ExpertRoom(int Slots, long Bytes, long RingBytes);
 }

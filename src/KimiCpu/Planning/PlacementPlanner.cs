@@ -52,7 +52,7 @@ internal static class PlacementPlanner
         // Large passes where experts come from elsewhere, as KimiModelOptions.PrefillChunk has them.
         long workspace = WorkspaceBytesPerToken(subject.Config);
         int large = ModelMemory.LargeChunk(memory, workspace);
-        int chunk = room - (large * workspace) >= wanted && !ring ? ModelMemory.UsualChunk : large;
+        int chunk = room - (large * workspace) >= wanted ? ModelMemory.UsualChunk : large;
         parts.Add(new PlacedPart("activations", PlanPlace.Memory, chunk * workspace, "", null));
         room -= chunk * workspace;
 

@@ -18,6 +18,9 @@ internal sealed record PromptTime(int Tokens, double Seconds, PlanBound Bound, i
 /// <summary>Time to the first token: passes over the layers, in each of which every expert that is touched is read once.</summary>
 internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Placement placement, SpeedParameters parameters)
 {
+    /// <summary>Share of the CPU's time alone that streaming must promise to stay below, as in the GPU's MeasuredSplit.</summary>
+    private const double WorthStreaming = 0.9;
+
     private readonly SpeedModel _speed = new(subject, machine, placement, parameters);
 
     /// <summary>Tokens of a pass.</summary>
@@ -81,13 +84,13 @@ internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Plac
         return Together(read, computed);
     }
 
-    /// <summary>The routed experts: on the CPU, or streamed to the GPU where that is faster.</summary>
+    /// <summary>The routed experts: on the CPU; where all are in memory, some of them streamed to the GPU beside it, so that both end together.</summary>
     private (double Seconds, PlanBound Bound) Experts(int count, double touched, double missing)
     {
         (double Seconds, PlanBound Bound) cpu = Together(
             _speed.MemorySeconds(touched, missing),
             subject.RoutedOperations * count / Rate(machine.ByteOperationsFactor));
-        if (!placement.GpuHasRing)
+        if (!placement.GpuHasRing || missing > 0)
         {
             return cpu;
         }
@@ -96,7 +99,8 @@ internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Plac
         (double Seconds, PlanBound Bound) gpu = Longest(
             (streamed / machine.Gpu!.LinkBytesPerSecond.Value, PlanBound.GpuLink),
             (subject.RoutedOperations * count / parameters.GpuOperationsPerSecond, PlanBound.Gpu));
-        return gpu.Seconds < cpu.Seconds ? gpu : cpu;
+        double together = cpu.Seconds * gpu.Seconds / (cpu.Seconds + gpu.Seconds);
+        return together > WorthStreaming * cpu.Seconds ? cpu : (together, gpu.Seconds < cpu.Seconds ? gpu.Bound : cpu.Bound);
     }
 
     private double HeadSeconds() => placement.UsesGpu

@@ -45,6 +45,7 @@ internal sealed record GpuBenchSizes
         DecodeContexts = [4096, 32768],
         PromptRows = [512, 2048],
         PromptAttendedRows = 512,
+        ExpertTokens = [16, 128],
         PromptContext = 4096,
         RoundTrips = 5000,
         StepContext = 8192,
@@ -86,6 +87,9 @@ internal sealed record GpuBenchSizes
 
     public required int PromptContext { get; init; }
 
+    /// <summary>Tokens of an expert of a prompt.</summary>
+    public required int[] ExpertTokens { get; init; }
+
     public required int RoundTrips { get; init; }
 
     /// <summary>Tokens that the token of a whole step sees.</summary>
@@ -94,7 +98,7 @@ internal sealed record GpuBenchSizes
     public required int Steps { get; init; }
 
     /// <summary>Most rows of anything.</summary>
-    public int MaxRows => Math.Max(DecodeRows.Max(), Math.Max(PromptRows.Max(), PromptAttendedRows));
+    public int MaxRows => Math.Max(DecodeRows.Max(), Math.Max(PromptRows.Max(), Math.Max(PromptAttendedRows, ExpertTokens.Max())));
 
     /// <summary>Bytes of a token's place in a layer's cache.</summary>
     public int SlotBytes => Shape.CacheWidth * sizeof(ushort);

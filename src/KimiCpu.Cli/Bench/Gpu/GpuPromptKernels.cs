@@ -8,7 +8,7 @@ using KimiCpu.Cuda.Weights;
 
 namespace KimiCpu.Cli.Bench.Gpu;
 
-/// <summary>The kernels of prompts on the tensor cores: weights times many rows, with the splitting of their input, and attention.</summary>
+/// <summary>The kernels of prompts on the tensor cores: weights times many rows, with the splitting of their input, attention, and routed experts.</summary>
 internal sealed class GpuPromptKernels(GpuTestBed bed)
 {
     private readonly ModelShape _shape = bed.Sizes.Shape;
@@ -27,6 +27,12 @@ internal sealed class GpuPromptKernels(GpuTestBed bed)
         if (KernelSet.SuitsAttendRows(_shape))
         {
             yield return Attention(bed.Sizes.PromptAttendedRows);
+        }
+
+        using var experts = new GpuExpertKernels(bed);
+        foreach (GpuKernelResult result in experts.MeasureMany())
+        {
+            yield return result;
         }
     }
 

@@ -41,6 +41,7 @@ internal sealed class GpuBenchTests
         PromptRows = [33, 40],
         PromptAttendedRows = 33,
         PromptContext = 65,
+        ExpertTokens = [17],
         RoundTrips = 10,
         StepContext = 130,
         Steps = 1,
@@ -63,7 +64,7 @@ internal sealed class GpuBenchTests
         TestContext.Out.WriteLine(text);
         Assert.That((driver.Fault, driver.LiveObjects), Is.EqualTo(((string?)null, 0)));
         Assert.That(text, Does.StartWith("GPU 0: Simulated GPU, compute capability 8.6, 82 multiprocessors, CUDA 12.0"));
-        foreach (string row in new[] { "BF16 q_a + kv_a 608x128, 1 row", "FP8 o_proj 128x256, 1 row", "INT8 head 131x128, 1 row", "MLA, 32 heads, 150 tokens", "INT4 expert down 128x32", "INT8 o_proj 128x256, 40 rows", "33 rows that see 33 to 65 tokens", "round trip of a row to the host and back, median", "step of 1 row, 2 layers, 8-bit weights, 130 tokens", "step, times that" })
+        foreach (string row in new[] { "BF16 q_a + kv_a 608x128, 1 row", "FP8 o_proj 128x256, 1 row", "INT8 head 131x128, 1 row", "MLA, 32 heads, 150 tokens", "INT4 expert down 128x32", "INT8 o_proj 128x256, 40 rows", "33 rows that see 33 to 65 tokens", "INT4 expert gate + up 64x128, 17 rows", "INT4 expert down 128x32, 17 rows", "round trip of a row to the host and back, median", "step of 1 row, 2 layers, 8-bit weights, 130 tokens", "step, times that" })
         {
             Assert.That(text, Does.Contain(row));
         }

@@ -380,7 +380,7 @@ internal sealed class CudaHotPathTests
         MemoryPlan none = MemoryPlan.Fit(weights, new MemoryWish(80, 512), 16 << 20);
         Assert.That((none.ExpertSlots, none.ExpertBytes), Is.EqualTo((0, 0L)));
         long slot = ExpertSlotLayout.Of(weights)!.Bytes;
-        long work = HotExperts.WorkBytes(weights.Shape, 80);
+        long work = MemoryPlan.ExpertWorkBytes(weights.Shape, 80);
         MemoryPlan all = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: null), 32 << 20);
         Assert.That((all.ExpertSlots, all.ExpertBytes), Is.EqualTo((3 * 16, work + (3 * 16 * slot))), "there are no more");
         Assert.That(all.CacheTokens, Is.LessThan(none.CacheTokens * 4).And.GreaterThan(512));
@@ -393,9 +393,20 @@ internal sealed class CudaHotPathTests
         MemoryPlan half = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: null), free + (2 << 20));
         MemoryPlan rest = MemoryPlan.Fit(weights, new MemoryWish(80, 512, CacheBytes: none.CacheBytes / 100, ExpertBytes: null), free + (2 << 20));
         Assert.That(half.ExpertSlots, Is.GreaterThan(0).And.LessThan(rest.ExpertSlots));
-        foreach (MemoryPlan plan in new[] { none, all, some, half, rest })
+
+        // A ring for streamed experts comes first; without room for it things are as they were.
+        MemoryPlan ring = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: work + (5 * slot), StreamExperts: true), 32 << 20);
+        Assert.That((ring.ExpertSlots, ring.RingSlots, ring.RingBytes, ring.ExpertBytes), Is.EqualTo((2, 3, 3 * slot, work + (2 * slot))));
+        Assert.That(ring.ToString(), Does.Contain("2 routed experts (").And.Contain("ring for 3 streamed ones ("));
+        MemoryPlan alone = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: work + (3 * slot), StreamExperts: true), 32 << 20);
+        Assert.That((alone.ExpertSlots, alone.RingSlots, alone.ExpertBytes), Is.EqualTo((0, 3, work)));
+        MemoryPlan narrow = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: work + (3 * slot) - 1, StreamExperts: true), 32 << 20);
+        Assert.That((narrow.ExpertSlots, narrow.RingSlots, narrow.RingBytes), Is.EqualTo((2, 0, 0L)));
+        MemoryPlan nothing = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: 0, StreamExperts: true), 32 << 20);
+        Assert.That((nothing.ExpertBytes, nothing.RingSlots), Is.EqualTo((0L, 0)));
+        foreach (MemoryPlan plan in new[] { none, all, some, half, rest, ring, alone, narrow })
         {
-            Assert.That(plan.WeightBytes + plan.WorkspaceBytes + plan.CacheBytes + plan.ExpertBytes, Is.LessThanOrEqualTo(plan.FreeBytes));
+            Assert.That(plan.WeightBytes + plan.WorkspaceBytes + plan.CacheBytes + plan.ExpertBytes + plan.RingBytes, Is.LessThanOrEqualTo(plan.FreeBytes));
         }
 
         // BF16 experts stay on the CPU.
@@ -410,14 +421,14 @@ internal sealed class CudaHotPathTests
         private readonly GpuUnderTest _driver;
         private readonly CudaBackend _backend;
 
-        public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false)
+        public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false, IStreamSplit? split = null)
         {
             _driver = driver;
             _checkpoint = Checkpoint.Open(folder);
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, ExpertBytes: expertBytes, LookAhead: lookAhead), new CudaHotPathOptions { Placement = placement, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, ExpertBytes: expertBytes, StreamExperts: split is not null, LookAhead: lookAhead), new CudaHotPathOptions { Placement = placement, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
             }
             catch
             {

@@ -34,6 +34,9 @@ internal sealed class BarrierMutantTests
     [TestCase("expert_round", 3, 1)]
     [TestCase("expert_gate_up", 3, 0)]
     [TestCase("expert_down", 2, 0)]
+    [TestCase("expert_gemm_round", 2, 1)]
+    [TestCase("expert_gemm_gate_up", 5, 0)]
+    [TestCase("expert_gemm_down", 4, 0)]
     public void Every_barrier_that_matters_is_missed(string kernel, int atLeast, int survivors)
     {
         Assert.That(() => Check(kernel, null), Throws.Nothing, "the shipped kernel");
@@ -127,6 +130,9 @@ internal sealed class BarrierMutantTests
                 break;
             case "route":
                 RouterAndModuleTests.CheckRoute(harness, 64, 8, 8, 3, 300);
+                break;
+            case "expert" when kernel.StartsWith("expert_gemm", StringComparison.Ordinal):
+                ExpertGemmTests.Check(harness, 544, 544, [5]);
                 break;
             case "expert":
                 ExpertTests.Check(harness, 544, 64, 3, accumulate: true);

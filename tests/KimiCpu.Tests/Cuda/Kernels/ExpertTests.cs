@@ -65,6 +65,34 @@ internal sealed class ExpertTests
         }
     }
 
+    internal static RandomMatrix Matrix(int rows, int columns, int seed) => new(WeightFormat.Int4Group32, rows, columns, seed + 100);
+
+    /// <summary>A row rounded by the CPU's definition.</summary>
+    internal static unsafe byte[] Round(ReadOnlySpan<float> values)
+    {
+        var record = new byte[values.Length / 32 * 40];
+        fixed (float* x = values)
+        fixed (byte* target = record)
+        {
+            ActivationQuantizer.Quantize(KimiCpu.Cpu.InstructionSet.Scalar, x, values.Length, new QuantizedRow(target, values.Length / 32));
+        }
+
+        return record;
+    }
+
+    /// <summary>By the CPU's scalar kernel.</summary>
+    internal static unsafe float[] Multiply(RandomMatrix matrix, byte[] rounded, int columns)
+    {
+        var y = new float[matrix.Matrix.Rows];
+        fixed (float* target = y)
+        fixed (byte* x = rounded)
+        {
+            Int4Gemv.Multiply(KimiCpu.Cpu.InstructionSet.Scalar, matrix.Matrix, 0, y.Length, new QuantizedRow(x, columns / 32), target);
+        }
+
+        return y;
+    }
+
     /// <summary>Five experts, three of which have slots, in another order; every row chooses three, the last row, if there are several, none that has a slot.</summary>
     private sealed unsafe class Experts : IDisposable
     {
@@ -226,32 +254,6 @@ internal sealed class ExpertTests
             {
                 matrix.Dispose();
             }
-        }
-
-        private static RandomMatrix Matrix(int rows, int columns, int seed) => new(WeightFormat.Int4Group32, rows, columns, seed + 100);
-
-        private static byte[] Round(ReadOnlySpan<float> values)
-        {
-            var record = new byte[values.Length / 32 * 40];
-            fixed (float* x = values)
-            fixed (byte* target = record)
-            {
-                ActivationQuantizer.Quantize(KimiCpu.Cpu.InstructionSet.Scalar, x, values.Length, new QuantizedRow(target, values.Length / 32));
-            }
-
-            return record;
-        }
-
-        private static float[] Multiply(RandomMatrix matrix, byte[] rounded, int columns)
-        {
-            var y = new float[matrix.Matrix.Rows];
-            fixed (float* target = y)
-            fixed (byte* x = rounded)
-            {
-                Int4Gemv.Multiply(KimiCpu.Cpu.InstructionSet.Scalar, matrix.Matrix, 0, y.Length, new QuantizedRow(x, columns / 32), target);
-            }
-
-            return y;
         }
 
         private MlpWeights Mlp(int expert) => new() { Gate = _matrices[expert][0].Matrix, Up = _matrices[expert][1].Matrix, Down = _matrices[expert][2].Matrix };

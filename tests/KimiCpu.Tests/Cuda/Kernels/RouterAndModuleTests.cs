@@ -168,7 +168,10 @@ internal sealed class RouterAndModuleTests
         "finish" => sizeof(FinishArguments),
         "expert" when kernel == "expert_round" => sizeof(ExpertRoundArguments),
         "expert" when kernel == "expert_gate_up" => sizeof(ExpertGateUpArguments),
-        "expert" => sizeof(ExpertDownArguments),
+        "expert" when kernel == "expert_down" => sizeof(ExpertDownArguments),
+        "expert" when kernel == "expert_gemm_round" => sizeof(ExpertGemmRoundArguments),
+        "expert" when kernel == "expert_gemm_gate_up" => sizeof(ExpertGemmGateUpArguments),
+        "expert" => sizeof(ExpertGemmDownArguments),
         _ => throw new InvalidOperationException(kernel),
     };
 

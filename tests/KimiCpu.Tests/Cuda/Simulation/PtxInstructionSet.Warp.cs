@@ -118,5 +118,50 @@ internal static unsafe partial class PtxInstructionSet
         }
     }
 
+    /// <summary>D (16 x 8) = A (16 x 32, unsigned bytes) B (32 x 8, signed bytes) + C, integers. Lane l has rows l / 4 and l / 4 + 8 of A, columns 4 (l % 4) … and those 16 further.</summary>
+    private static void MatrixMultiplyBytes(PtxInstruction i, PtxWarp w, uint mask)
+    {
+        byte* a = stackalloc byte[16 * 32];
+        sbyte* b = stackalloc sbyte[8 * 32];
+        for (int l = 0; l < 32; l++)
+        {
+            int row = l >> 2;
+            int column = 4 * (l & 3);
+            for (int register = 0; register < 4; register++)
+            {
+                *(uint*)(a + ((row + (8 * (register & 1))) * 32) + column + (16 * (register >> 1))) = Source(i, w, register, l);
+            }
+
+            // Of B a lane has one column, at the rows that are its columns of A.
+            *(uint*)(b + (row * 32) + column) = Source(i, w, 4, l);
+            *(uint*)(b + (row * 32) + column + 16) = Source(i, w, 5, l);
+        }
+
+        int* d = stackalloc int[32 * 4];
+        for (int l = 0; l < 32; l++)
+        {
+            for (int c = 0; c < 4; c++)
+            {
+                byte* row = a + (((l >> 2) + (8 * (c >> 1))) * 32);
+                sbyte* column = b + (((2 * (l & 3)) + (c & 1)) * 32);
+                int sum = (int)Source(i, w, 6 + c, l);
+                for (int k = 0; k < 32; k++)
+                {
+                    sum += row[k] * column[k];
+                }
+
+                d[(l * 4) + c] = sum;
+            }
+        }
+
+        for (int l = 0; l < 32; l++)
+        {
+            for (int c = 0; c < 4; c++)
+            {
+                ((int*)(w.Registers + i.Destinations[c]))[l] = d[(l * 4) + c];
+            }
+        }
+    }
+
     private static uint Source(PtxInstruction i, PtxWarp w, int source, int lane) => ((uint*)(w.Registers + i.Sources[source]))[lane];
 }

@@ -136,6 +136,7 @@ internal static unsafe partial class PtxInstructionSet
             ["shfl.sync.bfly.b32"] = new(60, &ShuffleButterfly, BindShuffle, PtxFlow.WarpWide),
             ["vote.sync.ballot.b32"] = new(60, &Ballot, BindBallot, PtxFlow.WarpWide),
             ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"] = new(70, &MatrixMultiply, BindMatrixMultiply, PtxFlow.WarpWide),
+            ["mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"] = new(70, &MatrixMultiplyBytes, BindMatrixMultiply, PtxFlow.WarpWide),
             ["ldmatrix.sync.aligned.m8n8.x4.shared.b16"] = new(65, &LoadMatrix, BindLoadMatrix, PtxFlow.WarpWide),
             ["ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"] = new(65, &LoadMatrixTransposed, BindLoadMatrix, PtxFlow.WarpWide),
             ["cp.async.cg.shared.global"] = new(70, &CopyAsync, BindCopyAsync),

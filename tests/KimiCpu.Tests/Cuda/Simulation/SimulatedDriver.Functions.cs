@@ -357,6 +357,12 @@ internal sealed unsafe partial class SimulatedDriver
         },
         "cuStreamQuery");
 
+    /// <summary>What a later recording of the event marks does not count.</summary>
+    [UnmanagedCallersOnly]
+    private static CUResult StreamWaitEvent(nint stream, nint handle, uint flags) => Enter(
+        d => d.Get<SimulatedEvent>(handle).Mark is { } mark ? d.Put(stream, () => d.RunUntil(mark)) : CUResult.Success,
+        "cuStreamWaitEvent");
+
     [UnmanagedCallersOnly]
     private static CUResult EventCreate(nint* handle, uint flags) => Enter(
         d =>
@@ -380,8 +386,9 @@ internal sealed unsafe partial class SimulatedDriver
                 throw new PtxFault("a timed event is recorded into a graph, where the driver gives it no time");
             }
 
-            (e.Stream, e.IsDone) = (put, false);
-            return d.Put(stream, () => (e.IsDone, e.Nanoseconds) = (true, d.Nanoseconds));
+            var mark = new SimulatedMark(put);
+            e.Mark = mark;
+            return d.Put(stream, () => mark.Nanoseconds = d.Nanoseconds);
         },
         "cuEventRecord");
 
@@ -390,31 +397,31 @@ internal sealed unsafe partial class SimulatedDriver
         d =>
         {
             SimulatedEvent e = d.Get<SimulatedEvent>(handle);
-            if (!e.IsDone && !d.Hangs && e.Stream!.Pending.TryDequeue(out Action? work))
+            if (e.Mark is { Nanoseconds: null } mark && !d.Hangs && mark.Stream.Pending.TryDequeue(out Action? work))
             {
                 d.Run(work);
             }
 
-            return e.IsDone ? CUResult.Success : CUResult.ErrorNotReady;
+            return e.Mark is { Nanoseconds: null } ? CUResult.ErrorNotReady : CUResult.Success;
         },
         "cuEventQuery");
 
     [UnmanagedCallersOnly]
-    private static CUResult EventElapsedTime(float* milliseconds, nint start, nint end) => Enter(
+    private static CUResult EventElapsedTime(float* milliseconds, nint from, nint to) => Enter(
         d =>
         {
-            (SimulatedEvent first, SimulatedEvent last) = (d.Get<SimulatedEvent>(start), d.Get<SimulatedEvent>(end));
-            if (!first.Timed || !last.Timed || first.Stream is null || last.Stream is null)
+            (SimulatedEvent first, SimulatedEvent last) = (d.Get<SimulatedEvent>(from), d.Get<SimulatedEvent>(to));
+            if (!first.Timed || !last.Timed || first.Mark is null || last.Mark is null)
             {
                 return CUResult.ErrorInvalidHandle;
             }
 
-            if (!first.IsDone || !last.IsDone)
+            if ((first.Mark.Nanoseconds, last.Mark.Nanoseconds) is not ({ } begin, { } end))
             {
                 return CUResult.ErrorNotReady;
             }
 
-            *milliseconds = (last.Nanoseconds!.Value - first.Nanoseconds!.Value) / 1e6f;
+            *milliseconds = (end - begin) / 1e6f;
             return CUResult.Success;
         },
         "cuEventElapsedTime");

@@ -127,6 +127,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         StreamCreateWithPriority = &StreamCreateWithPriority,
         StreamDestroy = &StreamDestroy,
         StreamQuery = &StreamQuery,
+        StreamWaitEvent = &StreamWaitEvent,
         EventCreate = &EventCreate,
         EventDestroy = &EventDestroy,
         EventRecord = &EventRecord,
@@ -215,6 +216,15 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         work();
     }
 
+    /// <summary>Runs what comes before a mark, for a stream that waits for it.</summary>
+    private void RunUntil(SimulatedMark mark)
+    {
+        while (mark.Nanoseconds is null)
+        {
+            Run(mark.Stream.Pending.TryDequeue(out Action? work) ? work : throw new PtxFault("a stream waits for a mark that no work leads to"));
+        }
+    }
+
     private void Copy(void* source, void* target, nuint bytes)
     {
         NativeMemory.Copy(source, target, bytes);
@@ -250,12 +260,17 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     {
         public bool Timed { get; } = timed;
 
-        /// <summary>When it was reached; null where it never was recorded.</summary>
+        /// <summary>Its latest place in a stream; null where it never was recorded.</summary>
+        public SimulatedMark? Mark { get; set; }
+    }
+
+    /// <summary>A place in a stream.</summary>
+    private sealed class SimulatedMark(SimulatedStream stream)
+    {
+        public SimulatedStream Stream { get; } = stream;
+
+        /// <summary>When it was reached; null before.</summary>
         public long? Nanoseconds { get; set; }
-
-        public SimulatedStream? Stream { get; set; }
-
-        public bool IsDone { get; set; } = true;
     }
 
     private sealed record SimulatedGraph(Action[] Work);

@@ -1,0 +1,205 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Tests.Cuda.Simulation;
+using KimiCpu.Tests.Model;
+using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
+
+namespace KimiCpu.Tests.Cuda.HotPath;
+
+/// <summary>Whole tiny models whose prompts have some routed experts pass through the simulated GPU, beside the others on the CPU.</summary>
+[TestFixture]
+[Parallelizable(ParallelScope.All)]
+internal sealed class StreamedExpertTests
+{
+    private const string Checkpoint = "tiny-steady";
+    private const int MoeLayers = 2;
+    private const int Experts = 12;
+
+    private static readonly int[] s_tokens = [.. Enumerable.Range(3, LinearProgram.DefaultTensorRows + 4)];
+
+    private float[] _onCpu = [];
+
+    /// <summary>The hot path on the GPU, no expert there.</summary>
+    [OneTimeSetUp]
+    public void ComputeOnCpu()
+    {
+        using var driver = new GpuUnderTest();
+        using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint));
+        using var cpu = new CpuBackend(model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
+        model.Experts = cpu.Experts;
+        Assert.That(model.HotPath.Prompt, Is.Null);
+        _onCpu = model.Logits(s_tokens);
+    }
+
+    /// <summary>Both sides compute alike; more experts than the ring has places, beside ones that stay.</summary>
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void It_hardly_matters_who_has_an_expert([Values(0, 5, Experts)] int streamed, [Values(0.0, 0.4)] double held)
+    {
+        using var driver = new GpuUnderTest();
+        using var gpu = new Streaming(driver, new Forced(streamed), held);
+        float[] logits = gpu.Model.Logits(s_tokens);
+        AssertAgrees(gpu.Model, logits);
+        int perPass = gpu.Split.Candidates.Sum(c => Math.Min(c.Length, streamed));
+        Assert.That(gpu.Model.HotPath.Prompt!.Passed, Is.EqualTo(perPass));
+        Assert.That(gpu.Split.Candidates, Has.Count.EqualTo(MoeLayers));
+        Assert.That(gpu.Split.Candidates, Has.All.Ordered.Descending.And.All.All.Positive);
+        Assert.That(gpu.Split.Noted.Select(n => (n.Streamed, n.Streamed + n.Left)), Is.EqualTo(gpu.Split.Candidates.Select(c => (Math.Min(c.Length, streamed), c.Length))));
+        Assert.That(gpu.Split.Noted.Select(n => n.LeftTokens), Is.EqualTo(gpu.Split.Candidates.Select(c => (long)c.Skip(streamed).Sum())));
+        Assert.That(gpu.Split.Noted, Has.All.Matches<StreamedLayer>(n => n.GpuSeconds > 0 == n.Streamed > 0));
+        int heldUsed = held == 0 ? 0 : (driver.Launches("expert_gemm_down") ?? 0) - perPass;
+        Assert.That(driver.Launches("expert_gemm_down"), Is.Null.Or.EqualTo(perPass + heldUsed));
+        Assert.That(held == 0 || driver.Simulated is null || heldUsed > 0);
+        Assert.That(driver.Launches("expert_down"), Is.Null.Or.Zero, "few rows");
+        Assert.That(gpu.Model.Logits(s_tokens), Is.EqualTo(logits), "the same split, the same bits");
+    }
+
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void Passes_of_few_tokens_stream_nothing()
+    {
+        using var driver = new GpuUnderTest();
+        using var gpu = new Streaming(driver, new Forced(Experts), held: 0);
+        float[] logits = gpu.Model.Logits(s_tokens[..LinearProgram.DefaultTensorRows], LinearProgram.DefaultTensorRows - 1);
+        Assert.That(gpu.Model.HotPath.Prompt!.Passed, Is.Zero);
+        Assert.That(gpu.Split.Candidates, Is.Empty);
+        Assert.That(driver.Launches("expert_"), Is.Null.Or.Zero);
+        AssertAgrees(gpu.Model, logits);
+    }
+
+    /// <summary>A call that fails in the thread that streams fails the pass, with its own words; a GPU that still answers computes the next one.</summary>
+    [Test]
+    public void A_call_that_fails_on_the_way_fails_the_pass(
+        [Values("cuCtxSetCurrent", "cuStreamWaitEvent", "cuEventRecord", "cuEventQuery")] string function,
+        [Values(CUResult.ErrorUnknown, CUResult.ErrorIllegalAddress)] object failure)
+    {
+        using var driver = new SimulatedDriver();
+        using (var gpu = new Streaming(driver, new Forced(Experts), held: 0))
+        {
+            gpu.Split.Chosen = () => (driver.FailingFunction, driver.Failure) = (function, (CUResult)failure);
+            Assert.That(() => gpu.Model.Logits(s_tokens), Throws.InstanceOf<CudaException>().With.Message.Contains($"{function} failed"));
+            gpu.Split.Chosen = null;
+            bool sound = gpu.Model.HotPath.Settle();
+            Assert.That(sound, Is.EqualTo(failure is CUResult.ErrorUnknown));
+            if (sound)
+            {
+                AssertAgrees(gpu.Model, gpu.Model.Logits(s_tokens));
+            }
+        }
+
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
+    /// <summary>An expert that cannot be read ends the pass while others are on their way; whatever comes next waits for them to end.</summary>
+    [Test]
+    public void A_pass_that_the_CPU_gives_up_leaves_nothing_under_way([Values] bool goesOn)
+    {
+        using var driver = new SimulatedDriver();
+        using (var gpu = new Streaming(driver, new Forced(Experts - 4), held: 0))
+        {
+            gpu.Model.Experts = new Broken();
+            Assert.That(() => gpu.Model.Logits(s_tokens), Throws.TypeOf<IOException>());
+            if (goesOn)
+            {
+                gpu.Model.Experts = gpu.Cpu.Experts;
+                AssertAgrees(gpu.Model, gpu.Model.Logits(s_tokens));
+            }
+        }
+
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
+    [Test]
+    public void A_GPU_that_hangs_on_the_way_is_lost()
+    {
+        using var driver = new SimulatedDriver();
+        using (var gpu = new Streaming(driver, new Forced(Experts), held: 0, patience: TimeSpan.FromSeconds(1)))
+        {
+            gpu.Split.Chosen = () => driver.Hangs = true;
+            Assert.That(() => gpu.Model.Logits(s_tokens), Throws.TypeOf<GpuLostException>().With.Message.Contains("within 1 s"));
+            Assert.That(gpu.Model.HotPath.Settle(), Is.False);
+        }
+
+        Assert.That(driver.LiveObjects, Is.Positive, "the GPU may still write to all of it");
+        Assert.That(driver.Fault, Is.Null);
+    }
+
+    /// <summary>And the same token is the likeliest at every place.</summary>
+    private void AssertAgrees(GpuModel model, float[] logits)
+    {
+        float[] expected = _onCpu[..logits.Length];
+        Agreement agreement = Agreement.Of(expected, logits, model.Vocabulary);
+        TestContext.Out.WriteLine(agreement);
+        Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
+        Assert.That(Likeliest(logits, model.Vocabulary), Is.EqualTo(Likeliest(expected, model.Vocabulary)));
+    }
+
+    private static int[] Likeliest(float[] logits, int vocabulary) => [.. logits.Chunk(vocabulary).Select(row => Array.IndexOf(row, row.Max()))];
+
+    private sealed class Streaming : IDisposable
+    {
+        public Streaming(GpuUnderTest driver, Forced split, double held, TimeSpan? patience = null)
+        {
+            Split = split;
+            Model = new GpuModel(driver, Repository.Checkpoint(Checkpoint), placement: new Some(held), expertBytes: null, split: split, patience: patience);
+            Assert.That(Model.Plan.RingSlots, Is.EqualTo(3));
+            Cpu = new CpuBackend(Model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
+            Model.Experts = Cpu.Experts;
+        }
+
+        public GpuModel Model { get; }
+
+        public CpuBackend Cpu { get; }
+
+        public Forced Split { get; }
+
+        public void Dispose()
+        {
+            Cpu.Dispose();
+            Model.Dispose();
+        }
+    }
+
+    /// <summary>Streams so many experts a layer, and remembers what it was told.</summary>
+    private sealed class Forced(int count) : IStreamSplit
+    {
+        public List<int[]> Candidates { get; } = [];
+
+        public List<StreamedLayer> Noted { get; } = [];
+
+        public Action? Chosen { get; set; }
+
+        public int Choose(int layer, ReadOnlySpan<int> tokens)
+        {
+            Candidates.Add(tokens.ToArray());
+            Chosen?.Invoke();
+            return Math.Min(count, tokens.Length);
+        }
+
+        public void Note(in StreamedLayer took) => Noted.Add(took);
+    }
+
+    private sealed class Some(double share) : IExpertPlacement
+    {
+        public IReadOnlyList<int> First(int count) => [.. Enumerable.Range(Experts, MoeLayers * Experts).Where(key => key * 7 % Experts < share * Experts)];
+
+        public ExpertMove? Next(ReadOnlySpan<bool> held) => null;
+    }
+
+    private sealed class Broken : IRoutedExperts
+    {
+        public long DriveBytesRead => 0;
+
+        public void Run(int layer, RoutedRows rows, Span<float> sum) => throw new IOException("an expert cannot be read");
+
+        public void Dispose()
+        {
+        }
+    }
+}
