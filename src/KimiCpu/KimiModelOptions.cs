@@ -111,7 +111,8 @@ public sealed record KimiModelOptions
     /// <summary>
     /// Most prompt tokens that one step of the model takes in, 1 … 65,536; smaller values let running answers move more often.
     /// Null, the default, stands for 256 where all experts are in memory. Where they come from a drive a step reads almost all
-    /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows.
+    /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows; and where experts may
+    /// pass through a GPU, for as many as a quarter of what is left over of its memory allows.
     /// </summary>
     public int? PrefillChunk { get; init; }
 

@@ -27,10 +27,10 @@ internal sealed class ModelMemory
         long quarter = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
         long oneContext = Math.Min(available / 4, context * bytesPerToken);
         long workspace = WorkspaceBytesPerToken(shape);
-        int largeChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
-        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + (largeChunk * workspace), available);
+        LargePrefillChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
+        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + (LargePrefillChunk * workspace), available);
         Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
-        PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : largeChunk;
+        PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : LargePrefillChunk;
         CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
     }
 
@@ -46,7 +46,10 @@ internal sealed class ModelMemory
     /// <summary>Most prompt tokens of a step.</summary>
     public int PrefillChunk { get; }
 
-    /// <summary>Most prompt tokens of a step where experts come from a drive.</summary>
+    /// <summary>The same where reading experts takes long however many tokens they have.</summary>
+    public int LargePrefillChunk { get; }
+
+    /// <summary>Most prompt tokens of a step where experts come from a drive, or pass through a GPU.</summary>
     internal static int LargeChunk(long available, long workspace) => (int)Math.Clamp(available / 16 / workspace, UsualChunk, LargestChunk);
 
     /// <summary>Activations of a token in a step: rows of the residual, of all heads, and of all experts that it chose.</summary>

@@ -17,12 +17,16 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
 /// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
+/// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; else <paramref name="MaxRows"/>.</param>
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, bool LookAhead = false);
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool LookAhead = false);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
 {
+    /// <summary>Part of the memory to spare that larger passes may take.</summary>
+    private const int ManyRowsShare = 4;
+
     /// <summary>A share of the free memory that stays free, for the driver's own needs and for other programs' windows.</summary>
     private const int ReserveShare = 40;
 
@@ -63,10 +67,48 @@ internal sealed record MemoryPlan
     /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
     {
-        long pageBytes = DevicePages.BytesOfPage(weights.Shape);
-        int wantedPages = Math.Max(1, (wish.ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
-        long spendable = freeBytes - (freeBytes / ReserveShare);
         var table = new StringBuilder();
+        MemoryPlan plan = FitRows(weights, wish, freeBytes, table) ?? throw new CudaException(
+            $"The model does not fit the GPU: {Mib(freeBytes)} are free, {Mib(freeBytes / ReserveShare)} of which stay so.{table}\n"
+            + "Free memory on the GPU (nvidia-smi shows who holds it), lower PrefillChunk, or run on the CPU.");
+
+        // Neither weights nor context give way for larger passes.
+        int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, PagesOf(wish)) : plan.Pages;
+        long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape));
+        for (int rows = wish.ManyRows; rows > wish.MaxRows && plan.RingSlots > 0; rows /= 2)
+        {
+            MemoryPlan? larger = FitRows(weights, wish with { MaxRows = rows }, freeBytes, new StringBuilder());
+            bool fits = larger is { RingSlots: > 0 } && larger.Weights == plan.Weights && larger.Pages >= kept;
+            if (fits && (larger!.WorkspaceBytes - plan.WorkspaceBytes) * ManyRowsShare <= spare)
+            {
+                return larger;
+            }
+        }
+
+        return plan;
+    }
+
+    /// <summary>Activations of a pass.</summary>
+    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows, bool lookAhead)
+    {
+        int width = weights.Layers.Max(l => Math.Max(l.Dense?.Gate.Rows ?? 1, l.Shared?.Gate.Rows ?? 1));
+        return new Workspace(weights.Shape, maxRows, width, lookAhead);
+    }
+
+    /// <summary>One line for a user.</summary>
+    public override string ToString() =>
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
+
+    /// <summary>The same for one number of rows; null where not even a page fits.</summary>
+    /// <param name="weights">Of the model.</param>
+    /// <param name="wish">What is wanted.</param>
+    /// <param name="freeBytes">What is there.</param>
+    /// <param name="table">Gets a line for each plan.</param>
+    private static MemoryPlan? FitRows(ModelWeights weights, MemoryWish wish, long freeBytes, StringBuilder table)
+    {
+        long pageBytes = DevicePages.BytesOfPage(weights.Shape);
+        int wantedPages = PagesOf(wish);
+        long spendable = freeBytes - (freeBytes / ReserveShare);
         foreach (WeightPlan plan in WeightPlan.All)
         {
             long weightBytes = new DeviceWeights(weights, plan).Bytes;
@@ -108,21 +150,8 @@ internal sealed record MemoryPlan
             };
         }
 
-        throw new CudaException(
-            $"The model does not fit the GPU: {Mib(freeBytes)} are free, {Mib(freeBytes / ReserveShare)} of which stay so.{table}\n"
-            + "Free memory on the GPU (nvidia-smi shows who holds it), lower PrefillChunk, or run on the CPU.");
+        return null;
     }
-
-    /// <summary>Activations of a pass.</summary>
-    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows, bool lookAhead)
-    {
-        int width = weights.Layers.Max(l => Math.Max(l.Dense?.Gate.Rows ?? 1, l.Shared?.Gate.Rows ?? 1));
-        return new Workspace(weights.Shape, maxRows, width, lookAhead);
-    }
-
-    /// <summary>One line for a user.</summary>
-    public override string ToString() =>
-        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
 
     /// <summary>How many experts find room behind the cache that is wanted. The ring comes first: all experts pass through it, and a few that stay gain little.</summary>
     private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long costOfPage, long wantedPages)
@@ -143,6 +172,8 @@ internal sealed record MemoryPlan
 
     /// <summary>Bytes beside the experts themselves.</summary>
     internal static long ExpertWorkBytes(ModelShape shape, int maxRows) => new ExpertWork(shape, maxRows).Bytes + HotExperts.TableBytes(shape);
+
+    private static int PagesOf(MemoryWish wish) => Math.Max(1, (wish.ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
 
     private static string Mib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes >> 20:N0} MiB");
 

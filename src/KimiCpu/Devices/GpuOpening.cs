@@ -15,7 +15,7 @@ namespace KimiCpu.Devices;
 internal static class GpuOpening
 {
     /// <summary>Tokens of a pass that may decode beside a prompt's chunk; calls beyond wait for a place.</summary>
-    private const int DecodeRows = 64;
+    internal const int DecodeRows = 64;
 
     /// <summary>Tokens that the weights leave room for where nobody asks for more.</summary>
     private const int Context = 32768;
@@ -24,13 +24,14 @@ internal static class GpuOpening
     /// <param name="options">What the user asks for.</param>
     /// <param name="context">Most tokens of a call.</param>
     /// <param name="prefillChunk">Most prompt tokens of a step.</param>
+    /// <param name="largeChunk">The same where experts are streamed and memory allows it.</param>
     /// <param name="placement">Decides which experts fill spare memory; null where none are to.</param>
     /// <param name="streamExperts">Whether experts may pass through the GPU in prompts: all of them are in memory.</param>
     /// <param name="lookAhead">Whether layers guess the experts of the next one, for a store that reads ahead.</param>
     /// <param name="logger">Told why the CPU takes the GPU's place.</param>
     /// <returns>Null for the CPU.</returns>
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
-    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, IExpertPlacement? placement, bool streamExperts, bool lookAhead, ILogger logger)
+    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, int largeChunk, IExpertPlacement? placement, bool streamExperts, bool lookAhead, ILogger logger)
     {
         if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
         {
@@ -39,7 +40,7 @@ internal static class GpuOpening
 
         try
         {
-            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, streamExperts, lookAhead);
+            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, streamExperts, largeChunk + DecodeRows, lookAhead);
             return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
             {
                 Patience = options.GpuPatience ?? CudaContext.DefaultPatience,

@@ -66,7 +66,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             Action<int, RoutedRows>? noteUses = null;
             UseCounts? counts = gpu ? _uses!.Copy() : null;
             HotExpertPlacement? placement = gpu ? new HotExpertPlacement(weights, counts!) : null;
-            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, placement, streamExperts: store is null, store is { LookAhead: true }, logger);
+            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, memory.LargePrefillChunk, placement, streamExperts: store is null, store is { LookAhead: true }, logger);
+            PrefillChunk = _gpu is null ? memory.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows;
             if (_gpu?.HotPath.Experts is not null)
             {
                 _uses!.LeaveBehind(counts!);
@@ -123,7 +124,10 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     public IMemoryMeter MemoryMeter => _cpu.Memory;
 
     /// <summary>Tokens of running answers that fit into a step beside a prompt's.</summary>
-    public int DecodeRows => Runner.Forward.MaxRows - _memory.PrefillChunk;
+    public int DecodeRows => Runner.Forward.MaxRows - PrefillChunk;
+
+    /// <summary>Most prompt tokens of a step.</summary>
+    public int PrefillChunk { get; }
 
     /// <summary>Whether experts come from drives: a step of few prompt tokens takes nearly as long as one of many then.</summary>
     public bool ReadsDrives => _cpu.Store is TieredExpertStore;

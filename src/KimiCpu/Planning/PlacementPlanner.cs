@@ -49,10 +49,10 @@ internal static class PlacementPlanner
         double room = memory - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
         double wanted = subject.RoutedBytes * (1 - gpuShare);
 
-        // Large passes where experts come from elsewhere, as KimiModelOptions.PrefillChunk has them.
+        // Large passes where experts come from elsewhere or pass through a GPU, as KimiModelOptions.PrefillChunk has them.
         long workspace = WorkspaceBytesPerToken(subject.Config);
         int large = ModelMemory.LargeChunk(memory, workspace);
-        int chunk = room - (large * workspace) >= wanted ? ModelMemory.UsualChunk : large;
+        int chunk = room - (large * workspace) >= wanted && !ring ? ModelMemory.UsualChunk : large;
         parts.Add(new PlacedPart("activations", PlanPlace.Memory, chunk * workspace, "", null));
         room -= chunk * workspace;
 

@@ -59,6 +59,6 @@ internal sealed record SpeedParameters
     /// <summary>Taken by context, modules and a reserve: 0.45 + 0.5 GiB, the design's estimate for a card without a screen.</summary>
     public double GpuReserveBytes { get; init; } = 0.95 * (1L << 30);
 
-    /// <summary>Places that experts pass through on their way to the GPU.</summary>
-    public int GpuRingExperts { get; init; } = KimiCpu.Cuda.Experts.ExpertRing.Slots;
+    /// <summary>Places that experts pass through on their way to the GPU: ExpertRing.Slots.</summary>
+    public int GpuRingExperts { get; init; } = 3;
 }

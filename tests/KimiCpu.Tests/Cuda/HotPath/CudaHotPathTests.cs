@@ -409,6 +409,16 @@ internal sealed class CudaHotPathTests
             Assert.That(plan.WeightBytes + plan.WorkspaceBytes + plan.CacheBytes + plan.ExpertBytes + plan.RingBytes, Is.LessThanOrEqualTo(plan.FreeBytes));
         }
 
+        // Passes become larger where that takes no more than a quarter of what is to spare, and nothing from weights, context or a cache of a given size.
+        MemoryWish many = new(80, 512, ExpertBytes: null, StreamExperts: true, ManyRows: 640);
+        MemoryPlan roomy = MemoryPlan.Fit(weights, many, 64 << 20);
+        MemoryPlan tight = MemoryPlan.Fit(weights, many, free + (6 << 20));
+        MemoryPlan full = MemoryPlan.Fit(weights, many with { CacheBytes = roomy.CacheBytes }, 64 << 20);
+        TestContext.Out.WriteLine($"{roomy.MaxRows}: {roomy}\n{tight.MaxRows}: {tight}");
+        Assert.That((roomy.MaxRows, tight.MaxRows, tight.RingSlots, full.CacheBytes), Is.EqualTo((640, 80, 3, roomy.CacheBytes)));
+        Assert.That(tight.CacheTokens, Is.GreaterThanOrEqualTo(512));
+        Assert.That(MemoryPlan.Fit(weights, many with { StreamExperts = false }, 64 << 20).MaxRows, Is.EqualTo(80));
+
         // BF16 experts stay on the CPU.
         using Checkpoint other = Checkpoint.Open(Repository.Checkpoint("tiny-qproj"));
         Assert.That(MemoryPlan.Fit(WeightLoader.Load(other), new MemoryWish(80, 512, ExpertBytes: null), 32 << 20).ExpertSlots, Is.Zero);

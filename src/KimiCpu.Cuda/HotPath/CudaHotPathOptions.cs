@@ -1,0 +1,32 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Experts;
+
+namespace KimiCpu.Cuda.HotPath;
+
+/// <summary>How the hot path runs on a GPU.</summary>
+internal sealed record CudaHotPathOptions
+{
+    /// <summary>Whether passes of a few rows replay recorded launches.</summary>
+    public bool UseGraphs { get; init; } = true;
+
+    /// <summary>Fewest rows of a pass that runs on the tensor cores.</summary>
+    public int TensorRows { get; init; } = LinearProgram.DefaultTensorRows;
+
+    /// <summary>How long the GPU may take for what is waited for, before it counts as lost.</summary>
+    public TimeSpan Patience { get; init; } = CudaContext.DefaultPatience;
+
+    /// <summary>Decides which routed experts the GPU holds, where its plan has room for any.</summary>
+    public IExpertPlacement? Placement { get; init; }
+
+    /// <summary>Decides how many experts are streamed in prompts, where the plan has a ring; null for the measured one.</summary>
+    public IStreamSplit? StreamSplit { get; init; }
+
+    /// <summary>Told while those are copied, as <see cref="Progress"/> is.</summary>
+    public Action<int, int>? ExpertProgress { get; init; }
+
+    /// <summary>Told while weights are copied: done, in all. An exception from here stops the opening.</summary>
+    public Action<int, int>? Progress { get; init; }
+}
