@@ -41,7 +41,7 @@ internal sealed class BandwidthMeasurement : IBandwidthMeasurement
 
     public double BytesPerSecond { get; private set; }
 
-    private static int Passes => PassesOfAKind * MemoryBandwidthProbe.PrefetchDistances.Length;
+    private static int Passes => PassesOfAKind * MemoryBandwidthProbe.Patterns.Length;
 
     /// <summary>Bytes of the buffer: enough for the caches not to matter, and little of the memory; null where that is not possible.</summary>
     public static long? BufferBytes(long cacheBytes, long availableBytes)
@@ -60,7 +60,7 @@ internal sealed class BandwidthMeasurement : IBandwidthMeasurement
         }
         else
         {
-            _probe.Read(_block, count, MemoryBandwidthProbe.PrefetchDistances[_pass % MemoryBandwidthProbe.PrefetchDistances.Length]);
+            _probe.Read(_block, count, MemoryBandwidthProbe.Patterns[_pass % MemoryBandwidthProbe.Patterns.Length]);
         }
 
         long ticks = Stopwatch.GetTimestamp() - start;

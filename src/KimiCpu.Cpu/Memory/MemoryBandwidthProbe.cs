@@ -2,7 +2,8 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
-using System.Runtime.Intrinsics;
+using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 
 namespace KimiCpu.Cpu;
@@ -18,12 +19,14 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     private const long LargeBytes = 1L << 30;
     private const int PassesOfAKind = 3;
 
+    private static readonly Pattern[] s_patterns = [new(1, 0), new(2, 0), new(1, 8192)];
+
     private readonly WorkerPool _pool;
     private readonly AlignedBuffer<byte> _buffer;
     private readonly PoolAction _write;
     private readonly PoolAction _read;
     private int _firstBlock;
-    private int _prefetchDistance;
+    private Pattern _pattern;
     private long _sink;
 
     /// <param name="pool">Its threads read.</param>
@@ -37,8 +40,8 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
         _read = new PoolAction(ReadBlocks);
     }
 
-    /// <summary>Bytes ahead; 0 leaves it to the hardware. Which is faster differs between CPUs.</summary>
-    public static ReadOnlySpan<int> PrefetchDistances => [0, 4096, 8192];
+    /// <summary>Ways to read. Which is the fastest differs between CPUs.</summary>
+    public static ReadOnlySpan<Pattern> Patterns => s_patterns;
 
     public int Blocks { get; }
 
@@ -58,10 +61,10 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     }
 
     /// <summary>Reads every byte of written blocks.</summary>
-    public void Read(int first, int count, int prefetchDistance)
+    public void Read(int first, int count, Pattern pattern)
     {
         _firstBlock = first;
-        _prefetchDistance = prefetchDistance;
+        _pattern = pattern;
         _pool.Run(count, _read);
     }
 
@@ -69,14 +72,20 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     public double Measure()
     {
         double best = 0;
-        for (int i = 0; i < PassesOfAKind * PrefetchDistances.Length; i++)
+        for (int i = 0; i < PassesOfAKind * Patterns.Length; i++)
         {
-            long start = Stopwatch.GetTimestamp();
-            Read(0, Blocks, PrefetchDistances[i % PrefetchDistances.Length]);
-            best = Math.Max(best, _buffer.Capacity / Stopwatch.GetElapsedTime(start).TotalSeconds);
+            best = Math.Max(best, MeasurePass(Patterns[i % Patterns.Length]));
         }
 
         return best;
+    }
+
+    /// <summary>Bytes per second of one pass over the whole buffer.</summary>
+    public double MeasurePass(Pattern pattern)
+    {
+        long start = Stopwatch.GetTimestamp();
+        Read(0, Blocks, pattern);
+        return _buffer.Capacity / Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
     public void Dispose() => _buffer.Dispose();
@@ -93,26 +102,45 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
 
     private void ReadBlocks(int begin, int end, int worker)
     {
-        byte* at = Block(begin);
-        byte* last = Block(end);
-        int distance = _prefetchDistance;
-        Vector512<long> a = default, b = default, c = default, d = default;
-        for (; at < last; at += 4 * Vector512<byte>.Count)
+        long bytes = (end - begin) * (long)BlockBytes / _pattern.Streams;
+        long sum = _pattern.Streams == 1 ? Sum(Block(begin), bytes, 0, _pattern.PrefetchDistance) : Sum(Block(begin), bytes, bytes, _pattern.PrefetchDistance);
+        Interlocked.Add(ref _sink, sum);
+    }
+
+    /// <summary>Sums so many bytes and, where it is not 0, as many from <paramref name="second"/> bytes further on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static long Sum(byte* at, long bytes, long second, int distance)
+    {
+        Vector<long> a = default, b = default, c = default, d = default;
+        for (byte* end = at + bytes; at < end; at += 4 * Vector<byte>.Count)
         {
             if (distance > 0 && Sse.IsSupported)
             {
                 Sse.Prefetch0(at + distance);
-                Sse.Prefetch0(at + distance + 64);
-                Sse.Prefetch0(at + distance + 128);
-                Sse.Prefetch0(at + distance + 192);
+                if (Vector<byte>.Count > 16)
+                {
+                    Sse.Prefetch0(at + distance + 64);
+                }
             }
 
-            a += Vector512.Load((long*)at);
-            b += Vector512.Load((long*)at + 8);
-            c += Vector512.Load((long*)at + 16);
-            d += Vector512.Load((long*)at + 24);
+            a += Vector.Load((long*)at);
+            b += Vector.Load((long*)(at + Vector<byte>.Count));
+            c += Vector.Load((long*)(at + (2 * Vector<byte>.Count)));
+            d += Vector.Load((long*)(at + (3 * Vector<byte>.Count)));
+            if (second > 0)
+            {
+                byte* other = at + second;
+                a += Vector.Load((long*)other);
+                b += Vector.Load((long*)(other + Vector<byte>.Count));
+                c += Vector.Load((long*)(other + (2 * Vector<byte>.Count)));
+                d += Vector.Load((long*)(other + (3 * Vector<byte>.Count)));
+            }
         }
 
-        Interlocked.Add(ref _sink, Vector512.Sum(a + b + c + d));
+        return Vector.Sum(a + b + c + d);
     }
+
+    /// <param name="Streams">Places of a thread's share that are read in turn: 1 or 2.</param>
+    /// <param name="PrefetchDistance">Bytes ahead that are asked for; 0 leaves it to the hardware.</param>
+    internal readonly record struct Pattern(int Streams, int PrefetchDistance);
 }

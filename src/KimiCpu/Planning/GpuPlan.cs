@@ -7,7 +7,7 @@ namespace KimiCpu.Planning;
 
 /// <summary>
 /// A way to keep what every token needs in a GPU's memory. The first that fits is taken: weights as stored, then 8 bits
-/// for the head, for everything but attention, for everything but the router, and at last the cache in 8 bits too.
+/// for the head, for everything but attention, and for everything but the router.
 /// </summary>
 internal sealed class GpuPlan
 {
@@ -36,18 +36,9 @@ internal sealed class GpuPlan
     /// <summary>The smallest one, for saying what is missing.</summary>
     public static GpuPlan Smallest(PlanSubject subject, int contextLength) => All(subject, contextLength).MinBy(p => p.Bytes)!;
 
-    private static IEnumerable<GpuPlan> All(PlanSubject subject, int contextLength)
-    {
-        foreach (bool smallCache in new[] { false, true })
-        {
-            foreach (Component[] reduced in s_reductions)
-            {
-                yield return Make(subject, contextLength, reduced, smallCache);
-            }
-        }
-    }
+    private static IEnumerable<GpuPlan> All(PlanSubject subject, int contextLength) => s_reductions.Select(reduced => Make(subject, contextLength, reduced));
 
-    private static GpuPlan Make(PlanSubject subject, int contextLength, Component[] reduced, bool smallCache)
+    private static GpuPlan Make(PlanSubject subject, int contextLength, Component[] reduced)
     {
         List<PlacedPart> parts = [];
         foreach (ComponentSummary component in subject.Summary.Components.Where(c => c.Component is not (Component.RoutedExperts or Component.Embedding)))
@@ -62,15 +53,8 @@ internal sealed class GpuPlan
                 component.Component));
         }
 
-        parts.Add(new PlacedPart("KV cache", PlanPlace.Gpu, contextLength * CacheBytes(subject.Config, smallCache), smallCache ? "8 bits, rope BF16" : "BF16", null));
+        parts.Add(new PlacedPart("KV cache", PlanPlace.Gpu, (double)contextLength * subject.Summary.CacheBytesPerToken, "BF16", null));
         parts.Add(new PlacedPart("workspace", PlanPlace.Gpu, WorkspaceBytes, "", null));
         return new GpuPlan(parts);
-    }
-
-    /// <summary>Bytes of a token's cache: two a value, or one and shared scales for the latent part.</summary>
-    private static double CacheBytes(KimiConfig config, bool small)
-    {
-        double latent = small ? config.KeyValueLoraRank * (1 + (2.0 / Group)) : 2.0 * config.KeyValueLoraRank;
-        return config.LayerCount * (latent + (2.0 * config.RopeHeadSize));
     }
 }

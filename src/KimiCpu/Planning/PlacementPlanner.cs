@@ -3,6 +3,7 @@
 
 using System.Globalization;
 using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
@@ -52,7 +53,8 @@ internal static class PlacementPlanner
         // Large passes where experts come from elsewhere or pass through a GPU, as KimiModelOptions.PrefillChunk has them.
         long workspace = WorkspaceBytesPerToken(subject.Config);
         int large = ModelMemory.LargeChunk(memory, workspace);
-        int chunk = room - (large * workspace) >= wanted && !ring ? ModelMemory.UsualChunk : large;
+        int usual = ring ? ChunkThatStreams(subject, gpuLeft, large) : ModelMemory.UsualChunk;
+        int chunk = room - (large * workspace) >= wanted ? usual : large;
         parts.Add(new PlacedPart("activations", PlanPlace.Memory, chunk * workspace, "", null));
         room -= chunk * workspace;
 
@@ -155,6 +157,21 @@ internal static class PlacementPlanner
     }
 
     private static long WorkspaceBytesPerToken(KimiConfig config) => ModelMemory.WorkspaceBytesPerToken(WeightLoader.ShapeOf(config));
+
+    /// <summary>A step as large as a quarter of what a GPU has to spare allows, as MemoryPlan of KimiCpu.Cuda decides.</summary>
+    private static int ChunkThatStreams(PlanSubject subject, double gpuLeft, int large)
+    {
+        ModelShape shape = WeightLoader.ShapeOf(subject.Config);
+        long heads = (long)shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize);
+        double ofToken = sizeof(float) * ((2.0 * shape.HiddenSize) + shape.QueryLoraRank + shape.CacheWidth + heads + (3.0 * subject.Config.IntermediateSize) + shape.ExpertCount);
+        int chunk = large;
+        while (chunk > ModelMemory.UsualChunk && chunk * ofToken > gpuLeft / 4)
+        {
+            chunk /= 2;
+        }
+
+        return Math.Max(chunk, ModelMemory.UsualChunk);
+    }
 
     private static string Formats(PlanSubject subject) => string.Join(", ", subject.Summary.Components.First(c => c.Component == Component.RoutedExperts).Formats);
 
