@@ -72,6 +72,25 @@ internal sealed class StreamedExpertTests
         Assert.That(driver.Launches("expert_gemm"), Is.Null.Or.Zero);
     }
 
+    /// <summary>The last calls of the opening: memory of the sorted tokens, and the ring with its stream, slots, buffers and marks.</summary>
+    [Test]
+    public void A_ring_that_cannot_be_made_leaves_nothing_behind()
+    {
+        int calls;
+        using (var sound = new SimulatedDriver())
+        using (new Streaming(sound, new Forced(0), held: 0))
+        {
+            calls = sound.Calls;
+        }
+
+        for (int call = calls - 18; call <= calls; call++)
+        {
+            using var driver = new SimulatedDriver { FailingCall = call, Failure = CUResult.ErrorOutOfMemory };
+            Assert.That(() => new Streaming(driver, new Forced(0), held: 0), Throws.TypeOf<CudaException>());
+            Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)), $"call {call} of {calls}");
+        }
+    }
+
     /// <summary>A call that fails in the thread that streams fails the pass, with its own words; a GPU that still answers computes the next one.</summary>
     [Test]
     public void A_call_that_fails_on_the_way_fails_the_pass(
