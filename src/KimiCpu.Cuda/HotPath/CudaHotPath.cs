@@ -250,9 +250,9 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _stream.Synchronize();
             return true;
         }
-        catch (CudaException)
+        catch (CudaException e)
         {
-            _context.MarkLost();
+            _context.MarkLost(e);
             return false;
         }
     }
