@@ -76,7 +76,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _logitRows = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
             _logitRowsOnDevice = Own(new CudaDeviceVariable<uint>(context, plan.MaxRows));
             _notFinite = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
-            _experts = plan.ExpertSlots > 0 ? Own(new HotExperts(context, _stream, weights, plan, options.Placement!)) : null;
+            _experts = plan.ExpertSlots > 0 ? Own(new HotExperts(context, _stream, weights, plan, options.Placement!, options.ExpertFiles)) : null;
             _stream.Clear(_workspace.Finished, sizeof(uint));
             using (var uploader = new WeightUploader(context, _stream))
             {
@@ -390,6 +390,9 @@ internal sealed record CudaHotPathOptions
 
     /// <summary>Told while those are copied, as <see cref="Progress"/> is.</summary>
     public Action<int, int>? ExpertProgress { get; init; }
+
+    /// <summary>Where a store reads the experts from; null where they are used in the mapping.</summary>
+    public ExpertFiles? ExpertFiles { get; init; }
 
     /// <summary>Told while weights are copied: done, in all. An exception from here stops the opening.</summary>
     public Action<int, int>? Progress { get; init; }

@@ -66,7 +66,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             Action<int, RoutedRows>? noteUses = null;
             UseCounts? counts = gpu ? _uses!.Copy() : null;
             HotExpertPlacement? placement = gpu ? new HotExpertPlacement(weights, counts!) : null;
-            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, placement, store is { LookAhead: true }, logger);
+            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, placement, _weights.ExpertFiles, store is { LookAhead: true }, logger);
             if (_gpu?.HotPath.Experts is not null)
             {
                 _uses!.LeaveBehind(counts!);
