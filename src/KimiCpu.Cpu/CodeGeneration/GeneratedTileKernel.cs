@@ -45,7 +45,7 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
 
     public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
-        _tiles[tokens - 1](weights, activations, lanes, blocks, prefetch);
+        _tiles[tokens - 1](weights, activations, lanes, blocks, prefetch is null ? weights : prefetch);
 
         // The pages live as long as this object, which the running call keeps.
         GC.KeepAlive(_code);

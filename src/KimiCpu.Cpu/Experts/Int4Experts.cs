@@ -9,7 +9,7 @@ using KimiCpu.Cpu.Tiles;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// The routed experts of a layer as INT4 times int8, for a batch grouped by expert. An expert with one token is multiplied
+/// The routed experts of a layer as INT4 times int8, for a batch grouped by expert. An expert with few tokens is multiplied
 /// from the stored layout, one with more is unpacked to tiles once for all of them; both give the same bits. Two passes
 /// over the weights: gate and up with activation and rounding in blocks of 32 inner rows, then down in blocks of 32 output
 /// rows, each adding up all experts of its rows.
@@ -53,7 +53,8 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         int inner = _shape.ExpertIntermediateSize;
         _hidden.Resize(rows.RowCount, _shape.HiddenSize);
         _inner.Resize(groups.PairCount, inner);
-        if (groups.LargestPairCount > 1)
+        bool anyTiles = IsTiled(groups.LargestPairCount);
+        if (anyTiles)
         {
             _hiddenTiles.Resize(groups.PairCount, _shape.HiddenSize);
             _innerTiles.Resize(groups.PairCount, inner);
@@ -65,7 +66,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
 
         _pool.Run(rows.RowCount, _quantize);
-        if (groups.LargestPairCount > 1)
+        if (anyTiles)
         {
             _pool.Run(groups.Count, _tile);
         }
@@ -81,9 +82,13 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         Multiply(expert.Gate, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Gate, expert.Up, firstRow);
         Multiply(expert.Up, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Up, expert.Gate, firstRow + BlockRows);
         SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
-        if (group.PairCount == 1)
+        if (!IsTiled(group.PairCount))
         {
-            WriteInner(scratch.Gate, _inner.Row(group.FirstPair), block);
+            for (int i = 0; i < group.PairCount; i++)
+            {
+                WriteInner(scratch.Gate + (i * BlockRows), _inner.Row(group.FirstPair + i), block);
+            }
+
             return;
         }
 
@@ -128,6 +133,9 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         Array.ForEach(_scratch, s => s.Dispose());
     }
 
+    /// <summary>Whether an expert with so many tokens is unpacked.</summary>
+    private bool IsTiled(int pairs) => pairs > _kernel.MostStoredTokens;
+
     private void Quantize(int begin, int end, int worker)
     {
         for (int row = begin; row < end; row++)
@@ -136,13 +144,13 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    /// <summary>Item: an expert with several tokens; copies their rows into tiles, and makes the inner tiles' padding zero.</summary>
+    /// <summary>Item: an expert; where it is to be unpacked, copies its tokens' rows into tiles, and makes the inner tiles' padding zero.</summary>
     private void Tile(int begin, int end, int worker)
     {
         for (int g = begin; g < end; g++)
         {
             ExpertGroup group = _groups[g];
-            for (int first = 0; first < group.PairCount && group.PairCount > 1;)
+            for (int first = 0; first < group.PairCount && IsTiled(group.PairCount);)
             {
                 int tokens = _kernel.Tiles.Next(group.PairCount - first);
                 int tile = group.FirstPair + first;
@@ -164,19 +172,30 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     private void Multiply(
         in WeightMatrix weight, int firstRow, ExpertGroup group, QuantizedRows rows, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
     {
-        if (group.PairCount == 1)
+        if (!IsTiled(group.PairCount))
         {
-            int end = Math.Min(firstRow + BlockRows, weight.Rows);
             bool hidden = ReferenceEquals(rows, _hidden);
-            _kernel.MultiplyStored(weight, firstRow, end, rows.Row(hidden ? _groups.TokenOf[group.FirstPair] : group.FirstPair), y - firstRow);
-            new Span<float>(y + (end - firstRow), BlockRows - (end - firstRow)).Clear();
+            Span<QuantizedRow> x = stackalloc QuantizedRow[group.PairCount];
+            for (int i = 0; i < x.Length; i++)
+            {
+                int pair = group.FirstPair + i;
+                x[i] = rows.Row(hidden ? _groups.TokenOf[pair] : pair);
+            }
+
+            int end = Math.Min(firstRow + BlockRows, weight.Rows);
+            _kernel.MultiplyStored(weight, firstRow, end, x, y - firstRow, BlockRows);
+            for (int i = 0; i < x.Length; i++)
+            {
+                new Span<float>(y + (i * BlockRows) + (end - firstRow), BlockRows - (end - firstRow)).Clear();
+            }
+
             return;
         }
 
         // Products of the block before have asked for so many lines of this one.
         TileUnpacker.Touch(weight, firstRow, scratch.Prefetched == weight.Data + (firstRow * weight.RowBytes) ? scratch.PrefetchedLines : 0);
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
-        byte* prefetch = next.IsEmpty || nextRow >= next.Rows ? scratch.Weights : next.Data + (nextRow * next.RowBytes);
+        byte* prefetch = next.IsEmpty || nextRow >= next.Rows ? null : next.Data + (nextRow * next.RowBytes);
         int linesOfCall = tiles.Blocks * LaneSum.Lanes * _kernel.PrefetchedLines;
         long linesOfBlock = BlockRows * next.RowBytes / 64;
         scratch.Prefetched = prefetch;
@@ -185,7 +204,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         {
             int tokens = _kernel.Tiles.Next(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
-            byte* wanted = scratch.PrefetchedLines < linesOfBlock ? prefetch + (64 * scratch.PrefetchedLines) : scratch.Weights;
+            byte* wanted = prefetch is not null && scratch.PrefetchedLines < linesOfBlock ? prefetch + (64 * scratch.PrefetchedLines) : null;
             _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, wanted, y + (first * BlockRows), BlockRows);
             scratch.PrefetchedLines += linesOfCall;
             first += tokens;
@@ -238,7 +257,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
             long values = Math.Max(_valueCount, (long)pairs * BlockRows);
             _values.EnsureCapacity(3 * values);
             _valueCount = values;
-            if (pairs > 1)
+            if (pairs > kernel.MostStoredTokens)
             {
                 _weights.EnsureCapacity(WeightTile.Bytes(Math.Max(shape.HiddenSize, shape.ExpertIntermediateSize)));
                 _lanes.EnsureCapacity(kernel.ScratchFloats);

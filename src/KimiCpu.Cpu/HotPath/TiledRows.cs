@@ -81,7 +81,7 @@ internal sealed unsafe class TiledRows : IDisposable
         for (int first = 0; first < _tokens;)
         {
             int count = _kernel.Tiles.Next(_tokens - first);
-            byte* wanted = next < end ? next : weightTile;
+            byte* wanted = next < end ? next : null;
             _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, wanted, y + (first * yStride), yStride);
             next += bytesOfCall;
             first += count;

@@ -79,11 +79,7 @@ internal static unsafe partial class Int4Gemv
         Vector256<int> c = Dot32(data + 64, even + 64, odd + 64);
         Vector256<int> d = Dot32(data + 96, even + 96, odd + 96);
 
-        // The four sums of a group are at most 15240 each, and so are two of them 30480: they fit where they are packed.
-        Vector256<int> ab = Pairs(Avx2.PackSignedSaturate(a, b));
-        Vector256<int> cd = Pairs(Avx2.PackSignedSaturate(c, d));
-        Vector256<int> dots = Pairs(Avx2.PackSignedSaturate(ab, cd));
-        dots = Avx2.PermuteVar8x32(dots, Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7));
+        Vector256<int> dots = EightGroups(a, b, c, d);
         int g = half * (LaneSum.Lanes / 2);
         dots += Vector256.Load(corrections + g);
         Vector256<float> scale = (Avx2.ConvertToVector256Int32(Vector128.Load(scales + g)) << 16).AsSingle() * Vector256.Load(factors + g);
@@ -95,15 +91,31 @@ internal static unsafe partial class Int4Gemv
     {
         Vector256<byte> mask = Vector256.Create((byte)15);
         Vector256<byte> packed = Vector256.Load(weights);
-        Vector256<byte> odd = (packed.AsUInt16() >> 4).AsByte() & mask;
+        return Dot32(packed & mask, (packed.AsUInt16() >> 4).AsByte() & mask, evens, odds);
+    }
+
+    /// <summary>Four sums of each of two groups, a group a 128-bit half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Dot32(Vector256<byte> even, Vector256<byte> odd, sbyte* evens, sbyte* odds)
+    {
         if (AvxVnni.IsSupported)
         {
-            Vector256<int> even = AvxVnni.MultiplyWideningAndAdd(Vector256<int>.Zero, packed & mask, Vector256.Load(evens));
-            return AvxVnni.MultiplyWideningAndAdd(even, odd, Vector256.Load(odds));
+            Vector256<int> sums = AvxVnni.MultiplyWideningAndAdd(Vector256<int>.Zero, even, Vector256.Load(evens));
+            return AvxVnni.MultiplyWideningAndAdd(sums, odd, Vector256.Load(odds));
         }
 
-        Vector256<short> products = Avx2.MultiplyAddAdjacent(packed & mask, Vector256.Load(evens)) + Avx2.MultiplyAddAdjacent(odd, Vector256.Load(odds));
-        return Pairs(products);
+        return Pairs(Avx2.MultiplyAddAdjacent(even, Vector256.Load(evens)) + Avx2.MultiplyAddAdjacent(odd, Vector256.Load(odds)));
+    }
+
+    /// <summary>The sums of eight groups, by rising group, from those of twice four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> EightGroups(Vector256<int> a, Vector256<int> b, Vector256<int> c, Vector256<int> d)
+    {
+        // The four sums of a group are at most 15240 each, and so are two of them 30480: they fit where they are packed.
+        Vector256<int> ab = Pairs(Avx2.PackSignedSaturate(a, b));
+        Vector256<int> cd = Pairs(Avx2.PackSignedSaturate(c, d));
+        Vector256<int> dots = Pairs(Avx2.PackSignedSaturate(ab, cd));
+        return Avx2.PermuteVar8x32(dots, Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

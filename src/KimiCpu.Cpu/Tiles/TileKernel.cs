@@ -80,7 +80,7 @@ internal abstract unsafe class TileKernel
     /// <param name="tokens">1 … <see cref="MaxTokens"/>.</param>
     /// <param name="blocks">At least 1.</param>
     /// <param name="lanes">Receives the sums.</param>
-    /// <param name="prefetch">Cache lines to ask for, <see cref="PrefetchedLines"/> with each group, from here on; never read, so any address will do.</param>
+    /// <param name="prefetch">Cache lines to ask for, <see cref="PrefetchedLines"/> with each group, from here on; never read, so any address will do. Null for none.</param>
     public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch);
 
     /// <summary>y[r] = Σ W[r, c] x[c] of one token, from INT4 weights as stored; the bits of a tile product.</summary>
@@ -91,6 +91,13 @@ internal abstract unsafe class TileKernel
     /// <param name="y">Row r is written to y[r].</param>
     public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y) =>
         Int4Gemv.Multiply(weight, rowBegin, rowEnd, x, y);
+
+    /// <summary>Most tokens for which stored INT4 rows are multiplied by <see cref="MultiplyStored(in WeightMatrix, int, int, ReadOnlySpan{QuantizedRow}, float*, long)"/> rather than unpacked to tiles.</summary>
+    public virtual int MostStoredTokens => 1;
+
+    /// <summary>The same for 1 … <see cref="MostStoredTokens"/> tokens: row r of token t is written to y[t * yStride + r].</summary>
+    public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride) =>
+        MultiplyStored(weight, rowBegin, rowEnd, x[0], y);
 
     /// <summary>How tokens are cut into tiles.</summary>
     public TokenTiles Tiles => new(MaxTokens);

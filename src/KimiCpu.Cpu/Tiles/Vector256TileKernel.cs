@@ -4,6 +4,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.Tiles;
@@ -33,6 +34,11 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
     public override int MaxTokens => MostTokens;
 
     public override int PrefetchedLines => LinesOfGroup;
+
+    public override int MostStoredTokens => Int4Gemv.MostTokens;
+
+    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride) =>
+        Int4Gemv.MultiplyTokens(InstructionSet.Avx2, weight, rowBegin, rowEnd, x, y, yStride);
 
     public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
@@ -366,6 +372,12 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
             Sse.Prefetch1(next + 896);
             Sse.Prefetch1(next + 960);
             Sse.Prefetch1(next + 1024);
+            return;
+        }
+
+        // Asking again for what is there already would take a twentieth of the time.
+        if (prefetch is null)
+        {
             return;
         }
 

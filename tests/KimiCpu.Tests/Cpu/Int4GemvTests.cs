@@ -40,6 +40,8 @@ internal sealed unsafe class Int4GemvTests
         .. TileKernel.IsSupported(TileKernelKind.GeneratedAvx512Vnni) ? [new Path(InstructionSet.Avx512, Generated: true)] : Array.Empty<Path>(),
     ];
 
+    private static IEnumerable<InstructionSet> InstructionSets => CpuFeatures.Supported;
+
     private static IEnumerable<int> Columns => [.. Enumerable.Range(1, 140), 255, 256, 257, 511, 512, 513, 544, 1000, 1024, 1536, 2048, 2080];
 
     [Test]
@@ -53,6 +55,53 @@ internal sealed unsafe class Int4GemvTests
             float[] expected = Run(s_scalar, weight.Matrix, rounded, 1);
             Assert.That(Run(path, weight.Matrix, rounded, 1), Is.EqualTo(expected), $"{columns} columns");
         }
+    }
+
+    /// <summary>Tokens come in any order, and results of other rows and tokens stay as they are.</summary>
+    [Test]
+    public void Several_tokens_give_the_bits_of_each_alone([ValueSource(nameof(InstructionSets))] InstructionSet set)
+    {
+        const int Rows = 3, Stride = 5;
+        foreach (int columns in Columns)
+        {
+            using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, columns);
+            using QuantizedRows rounded = Quantize(Activations(Int4Gemv.MostTokens * columns, columns), columns);
+            float[] expected = Run(s_scalar, weight.Matrix, rounded, Int4Gemv.MostTokens);
+            for (int tokens = 1; tokens <= Int4Gemv.MostTokens; tokens++)
+            {
+                int[] order = [.. Enumerable.Range(0, tokens).Select(t => (t + tokens - 1) % Int4Gemv.MostTokens)];
+                QuantizedRow[] x = [.. order.Select(rounded.Row)];
+                var actual = new float[tokens * Stride];
+                actual.AsSpan().Fill(-1);
+                fixed (float* y = actual)
+                {
+                    Int4Gemv.MultiplyTokens(set, weight.Matrix, 0, 1, x, y, Stride);
+                    Int4Gemv.MultiplyTokens(set, weight.Matrix, 1, Rows, x, y, Stride);
+                }
+
+                float[] wanted = [.. order.SelectMany(t => expected.AsSpan(t * Rows, Rows).ToArray().Concat([-1f, -1f]))];
+                Assert.That(actual, Is.EqualTo(wanted), $"{columns} columns, {tokens} tokens");
+            }
+        }
+    }
+
+    [Test]
+    public void Extreme_weights_and_activations_of_several_tokens_do_not_saturate(
+        [ValueSource(nameof(InstructionSets))] InstructionSet set, [Values(0x00, 0xFF, 0x0F, 0xF0)] int packed, [Values(2, 3)] int tokens)
+    {
+        const int Columns = 1024;
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, 1, Columns, 3);
+        weight.Data.Fill((byte)packed);
+        System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ushort>(weight.Scales).Fill(0x3F80);
+        using QuantizedRows rounded = Quantize([.. Enumerable.Range(0, tokens * Columns).Select(i => i / Columns % 2 == 0 ? 127f : -127f)], Columns);
+        var actual = new float[tokens];
+        fixed (float* y = actual)
+        {
+            Int4Gemv.MultiplyTokens(set, weight.Matrix, 0, 1, [.. Enumerable.Range(0, tokens).Select(rounded.Row)], y, 1);
+        }
+
+        float first = 127f * ((packed & 15) - 8 + (packed >> 4) - 8) * (Columns / 2);
+        Assert.That(actual, Is.EqualTo(Enumerable.Range(0, tokens).Select(t => t % 2 == 0 ? first : -first)));
     }
 
     [Test]

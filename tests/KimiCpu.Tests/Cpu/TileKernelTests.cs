@@ -106,6 +106,23 @@ internal sealed unsafe class TileKernelTests
         }
     }
 
+    [Test]
+    public void Nothing_need_be_asked_for_ahead([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values] bool bits8)
+    {
+        const int Columns = 544;
+        TileKernel kernel = TileKernel.Of(kind);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, WeightTile.Rows, Columns, 8);
+        using QuantizedRows rows = Rounded(kernel.MaxTokens, Columns, 9);
+        fixed (byte* tile = Unpack(CpuFeatures.Best, weight.Matrix, 0))
+        {
+            for (int tokens = 1; tokens <= kernel.MaxTokens; tokens++)
+            {
+                float[] expected = Multiply(kernel, tile, bits8, Columns, rows, tokens);
+                Assert.That(Multiply(kernel, tile, bits8, Columns, rows, tokens, prefetches: false), Is.EqualTo(expected), $"{tokens} tokens");
+            }
+        }
+    }
+
     /// <summary>Every activation there is, and those whose parts of 4 bits are the largest (120 = 8 x 16 - 8), against bytes 0 and 255.</summary>
     [Test]
     public void Extreme_bytes_and_activations_do_not_saturate([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(0, 255)] int weight, [Values(127, 120, -120, -127, 0)] int value)
@@ -154,7 +171,7 @@ internal sealed unsafe class TileKernelTests
         return Rounded([.. Enumerable.Range(0, tokens * columns).Select(_ => (float)((random.NextDouble() - 0.5) * Math.Exp(3 * random.NextDouble())))], columns);
     }
 
-    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens, int firstToken = 0)
+    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens, int firstToken = 0, bool prefetches = true)
     {
         using var tiles = new ActivationTiles();
         tiles.Resize(tokens, columns);
@@ -167,7 +184,7 @@ internal sealed unsafe class TileKernelTests
         var y = new float[tokens * WeightTile.Rows];
         fixed (float* target = y)
         {
-            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, tile, target, WeightTile.Rows);
+            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, prefetches ? tile : null, target, WeightTile.Rows);
         }
 
         return y;
