@@ -25,11 +25,12 @@ internal static class GpuOpening
     /// <param name="context">Most tokens of a call.</param>
     /// <param name="prefillChunk">Most prompt tokens of a step.</param>
     /// <param name="placement">Decides which experts fill spare memory; null where none are to.</param>
+    /// <param name="files">Where a store reads the experts from; null where they are used in the mapping.</param>
     /// <param name="lookAhead">Whether layers guess the experts of the next one, for a store that reads ahead.</param>
     /// <param name="logger">Told why the CPU takes the GPU's place.</param>
     /// <returns>Null for the CPU.</returns>
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
-    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, IExpertPlacement? placement, bool lookAhead, ILogger logger)
+    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, IExpertPlacement? placement, ExpertFiles? files, bool lookAhead, ILogger logger)
     {
         if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
         {
@@ -43,6 +44,7 @@ internal static class GpuOpening
             {
                 Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
                 Placement = placement,
+                ExpertFiles = files,
                 Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
                 ExpertProgress = (done, total) => options.Progress?.Report(new LoadProgress("gpu experts", done, total)),
             });
