@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole GPU suite, in two halves, since the machine with the GPU may have no .NET:
 #   eng/gpu-suite.sh build [FOLDER]   tests and kimi with everything they need, for Linux on x64; default artifacts/gpu-suite
+#   eng/gpu-suite.sh assemble         anywhere with ptxas (PTXAS names one): registers and shared memory of each kernel on five targets
 #   eng/gpu-suite.sh run [FOLDER]     on the machine with the GPU, from a checkout: assembles the PTX for five targets where ptxas is there, runs the
 #                                     tests of the category Gpu on the GPU, once more under compute-sanitizer where it is there, measures, and
 #                                     writes docs/gpu/DATE-CARD.md (REPORT names another file)
@@ -26,13 +27,31 @@ part() {
     [ "$code" = 0 ] || failed=1
 }
 
+# A table of registers and shared memory by kernel and target. Fails where the assembler refuses, or a kernel needs local memory.
 assemble() {
-    local bad=0 output target
+    local ptxas=${PTXAS:-ptxas} bad=0 output target targets=() rows="" known
+    known=$("$ptxas" --help) || return 1
+    "$ptxas" --version | sed -n 's/^Cuda compilation tools, /ptxas of CUDA /p'
     for target in sm_80 sm_86 sm_89 sm_90 sm_120; do
-        echo "== $target"
-        output=$(ptxas -v -arch="$target" -o /dev/null src/KimiCpu.Cuda/Kernels/kimi.ptx 2>&1) || bad=1
-        grep -vE '^ptxas info +: (0 bytes gmem|Compiling)' <<<"$output"
+        if ! grep -q "'$target'" <<<"$known"; then
+            echo "$target: newer than this ptxas"
+            continue
+        fi
+        output=$("$ptxas" -v -arch="$target" -o /dev/null src/KimiCpu.Cuda/Kernels/kimi.ptx 2>&1) || { bad=1; echo "$target: refused"; grep -v '^ptxas info' <<<"$output"; continue; }
+        targets+=("$target")
+        rows+=$(awk -v target="$target" -v quote="'" '
+            /Compiling entry function/ { split($0, part, quote); name = part[2]; spills = "" }
+            /bytes stack frame/ { if ($1 + $5 + $9 > 0) spills = ", " $1 " bytes of stack, " $5 " spilled" }
+            / Used / { match($0, /Used [0-9]+/); used = substr($0, RSTART + 5, RLENGTH - 5); shared = 0
+                       if (match($0, /[0-9]+ bytes smem/)) shared = substr($0, RSTART, RLENGTH - 11)
+                       print name, target, used spills, shared }' FS='[ ]+' <<<"$output")$'\n'
     done
+    awk -v targets="${targets[*]}" '
+        BEGIN { n = split(targets, t, " "); printf "| kernel | shared bytes |"; for (i = 1; i <= n; i++) printf " %s |", t[i]; print ""
+                printf "|---|---|"; for (i = 1; i <= n; i++) printf "---|"; print "" }
+        NF { name = $1; target = $2; shared[name] = $NF; $1 = $2 = $NF = ""; gsub(/^ +| +$/, ""); used[name, target] = $0; if (!(name in seen)) order[++count] = name; seen[name] = 1 }
+        END { for (k = 1; k <= count; k++) { printf "| %s | %s |", order[k], shared[order[k]]; for (i = 1; i <= n; i++) printf " %s |", used[order[k], t[i]]; print "" } }' <<<"$rows"
+    ! grep -q spilled <<<"$rows" || { echo "A kernel needs local memory."; bad=1; }
     return $bad
 }
 
@@ -44,7 +63,7 @@ run() {
     mkdir -p "$(dirname "$report")"
     printf '# %s, %s\n' "$card" "$(date +%F)" >"$report"
     part "The machine" nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit --format=csv
-    if command -v ptxas >/dev/null; then
+    if command -v "${PTXAS:-ptxas}" >/dev/null; then
         part "ptxas for five targets: registers, spills, shared memory" assemble
     else
         printf '\nptxas is not installed, so other targets were not assembled.\n' >>"$report"
@@ -64,6 +83,7 @@ run() {
 
 case "${1:-}" in
     build) build ;;
+    assemble) assemble ;;
     run) run ;;
-    *) sed -n '2,6p' "$0" | cut -c3- >&2; exit 2 ;;
+    *) sed -n '2,7p' "$0" | cut -c3- >&2; exit 2 ;;
 esac

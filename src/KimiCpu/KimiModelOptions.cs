@@ -133,6 +133,9 @@ public sealed record KimiModelOptions
 
     /// <summary>In place of the user's <c>threads.json</c>, for tests.</summary>
     internal string? ThreadsFile { get; init; }
+
+    /// <summary>In place of the model's file in the user's <c>kimicpu/experts</c>, for tests.</summary>
+    internal string? ExpertUsesFile { get; init; }
 }
 
 /// <summary>How far opening a model has come.</summary>

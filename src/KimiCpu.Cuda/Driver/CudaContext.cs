@@ -23,6 +23,7 @@ internal sealed unsafe class CudaContext : IDisposable
     private readonly DriverTable _driver;
     private readonly int _device;
     private nint _context;
+    private string? _loss;
 
     /// <param name="driver">The driver's functions.</param>
     /// <param name="ordinal">0 … number of GPUs - 1, as CUDA_VISIBLE_DEVICES orders them.</param>
@@ -96,7 +97,7 @@ internal sealed unsafe class CudaContext : IDisposable
     public int MultiprocessorCount { get; }
 
     /// <summary>Whether an error has happened after which every call fails, or the GPU has stopped answering.</summary>
-    public bool IsLost { get; private set; }
+    public bool IsLost => _loss is not null;
 
     /// <summary>
     /// Whether what was handed out may be given back. Not where the GPU has stopped answering without an error: the driver would
@@ -113,12 +114,12 @@ internal sealed unsafe class CudaContext : IDisposable
     /// Makes this the calling thread's GPU. Asked for each time: other code may have given the thread another one, and one
     /// that is opened again looks the same as before.
     /// </summary>
-    /// <exception cref="GpuLostException">The GPU was lost earlier.</exception>
+    /// <exception cref="GpuLostException">The GPU was lost earlier; the message says by what.</exception>
     public void SetCurrent()
     {
-        if (IsLost)
+        if (_loss is { } loss)
         {
-            throw new GpuLostException($"{Name} was lost by an earlier error.");
+            throw new GpuLostException($"{Name} was lost by an earlier error: {loss}");
         }
 
         Check(Driver.CtxSetCurrent(_context));
@@ -145,27 +146,31 @@ internal sealed unsafe class CudaContext : IDisposable
             return;
         }
 
-        if (result.IsSticky())
-        {
-            IsLost = true;
-            throw new GpuLostException(result, FunctionOf(call), NameOf(result));
-        }
-
-        throw new CudaException(result, FunctionOf(call), NameOf(result));
+        throw result.IsSticky() ? Lost(result, call) : new CudaException(result, FunctionOf(call), NameOf(result));
     }
 
-    /// <summary>For clean-up, which must go on: an error is ignored, but one that stays is remembered.</summary>
-    public void Release(CUResult result) => IsLost |= result.IsSticky();
+    /// <summary>For clean-up, which must go on: an error is ignored, but one that stays is remembered with the call that told of it.</summary>
+    /// <param name="result">What the call returned.</param>
+    /// <param name="call">Its source text, which names it.</param>
+    public void Release(CUResult result, [CallerArgumentExpression(nameof(result))] string call = "")
+    {
+        if (result.IsSticky())
+        {
+            Lost(result, call);
+        }
+    }
 
     /// <summary>Notes that the GPU cannot be relied on any more.</summary>
-    public void MarkLost() => IsLost = true;
+    /// <param name="cause">What has shown it; the first one is remembered.</param>
+    public void MarkLost(CudaException cause) => _loss ??= cause.Message;
 
     /// <summary>Notes that the GPU cannot be relied on any more, though no call said so.</summary>
     /// <param name="what">It did, in the past tense.</param>
     public GpuLostException Lose(string what)
     {
-        MarkLost();
-        return new GpuLostException($"{Name} {what}.");
+        var loss = new GpuLostException($"{Name} {what}.");
+        MarkLost(loss);
+        return loss;
     }
 
     /// <summary>Notes that the GPU has stopped answering.</summary>
@@ -200,6 +205,13 @@ internal sealed unsafe class CudaContext : IDisposable
     {
         byte* name = null;
         return Driver.GetErrorName(result, &name) == CUResult.Success && name != null ? Marshal.PtrToStringUTF8((nint)name)! : $"error {(int)result}";
+    }
+
+    private GpuLostException Lost(CUResult result, string call)
+    {
+        var loss = new GpuLostException(result, FunctionOf(call), NameOf(result));
+        MarkLost(loss);
+        return loss;
     }
 
     private int Attribute(int attribute)

@@ -9,6 +9,10 @@ internal sealed unsafe class CudaEvent : IDisposable
     private const uint DisableTiming = 2;
 
     private readonly CudaContext _context;
+
+    /// <summary>Made once, since passes of a model wait and allocate nothing.</summary>
+    private readonly Func<bool> _isDone;
+
     private nint _handle;
 
     /// <param name="context">The GPU.</param>
@@ -16,6 +20,7 @@ internal sealed unsafe class CudaEvent : IDisposable
     public CudaEvent(CudaContext context, bool timed = false)
     {
         _context = context;
+        _isDone = IsDone;
         nint handle = 0;
         context.Check(context.Driver.EventCreate(&handle, timed ? 0 : DisableTiming));
         _handle = handle;
@@ -28,7 +33,7 @@ internal sealed unsafe class CudaEvent : IDisposable
 
     /// <summary>Waits until the marked work is done; returns at once where nothing was marked.</summary>
     /// <exception cref="GpuLostException">It is not done in time.</exception>
-    public void Synchronize() => DriverWait.Until(_context, IsDone, "done what a copy waits for");
+    public void Synchronize() => DriverWait.Until(_context, _isDone, "done what a copy waits for");
 
     /// <summary>The GPU's seconds from another event to this one; both timed, recorded and reached.</summary>
     public double SecondsSince(CudaEvent start)

@@ -34,7 +34,7 @@ internal sealed unsafe class CudaModule : IDisposable
             if (result != CUResult.Success)
             {
                 string said = Encoding.UTF8.GetString(log.AsSpan(0, Math.Max(0, log.AsSpan().IndexOf((byte)0)))).Trim();
-                context.Release(result);
+                context.Release(result, nameof(DriverTable.ModuleLoadDataEx));
                 throw new CudaException(result, "cuModuleLoadDataEx", context.NameOf(result), said.Length == 0 ? null : $"The translator said: {said}");
             }
         }

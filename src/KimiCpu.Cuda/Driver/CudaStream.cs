@@ -9,11 +9,16 @@ internal sealed unsafe class CudaStream : IDisposable
     private const uint NonBlocking = 1;
 
     private readonly CudaContext _context;
+
+    /// <summary>Made once, since passes of a model wait and allocate nothing.</summary>
+    private readonly Func<bool> _isDone;
+
     private nint _handle;
 
     public CudaStream(CudaContext context)
     {
         _context = context;
+        _isDone = IsDone;
         nint handle = 0;
         context.Check(context.Driver.StreamCreateWithPriority(&handle, NonBlocking, 0));
         _handle = handle;
@@ -23,7 +28,7 @@ internal sealed unsafe class CudaStream : IDisposable
 
     /// <summary>Waits until all work is done. The driver's own wait has no end where a GPU has stopped answering.</summary>
     /// <exception cref="GpuLostException">It is not done in time.</exception>
-    public void Synchronize() => DriverWait.Until(_context, IsDone, "finished its work");
+    public void Synchronize() => DriverWait.Until(_context, _isDone, "finished its work");
 
     /// <summary>Whether all work is done. Also sends off what the driver may still be collecting.</summary>
     public bool IsDone()

@@ -24,6 +24,7 @@ internal sealed unsafe class HotExperts : IDisposable
 
     private readonly ModelWeights _weights;
     private readonly ExpertSlotLayout _layout;
+    private readonly ExpertSource _source;
     private readonly IExpertPlacement _placement;
     private readonly CudaStream _stream;
     private readonly Stack<IDisposable> _owned = [];
@@ -38,13 +39,15 @@ internal sealed unsafe class HotExperts : IDisposable
 
     /// <param name="context">The GPU.</param>
     /// <param name="stream">Of the passes.</param>
-    /// <param name="weights">Of the model; experts are read from here while the model runs.</param>
+    /// <param name="weights">Of the model; experts are read from here while the model runs, unless they have files.</param>
     /// <param name="plan">Has one slot at least.</param>
     /// <param name="placement">Decides.</param>
-    public HotExperts(CudaContext context, CudaStream stream, ModelWeights weights, MemoryPlan plan, IExpertPlacement placement)
+    /// <param name="files">Where a store reads the experts from; null where they are used in the mapping.</param>
+    public HotExperts(CudaContext context, CudaStream stream, ModelWeights weights, MemoryPlan plan, IExpertPlacement placement, ExpertFiles? files)
     {
         _weights = weights;
         _layout = ExpertSlotLayout.Of(weights)!;
+        _source = new ExpertSource(weights, files, _layout);
         _placement = placement;
         _stream = stream;
         ModelShape shape = weights.Shape;
@@ -71,7 +74,7 @@ internal sealed unsafe class HotExperts : IDisposable
     /// <summary>Experts that have come in since the model was opened.</summary>
     public int Moves { get; private set; }
 
-    /// <summary>Done when the bytes of the expert that moves are together.</summary>
+    /// <summary>Done when the bytes of the expert that moves are together, or cannot be had.</summary>
     public Task Gathering { get; private set; } = Task.CompletedTask;
 
     /// <summary>By key: which ones are here.</summary>
@@ -107,11 +110,8 @@ internal sealed unsafe class HotExperts : IDisposable
         IReadOnlyList<int> first = _placement.First(SlotCount);
         for (int slot = 0; slot < first.Count; slot++)
         {
-            foreach (SlotPart part in _layout.Parts(Expert(first[slot])))
-            {
-                uploader.Copy((byte*)part.Source, AddressOf((uint)slot) + (ulong)part.Offset, part.Bytes);
-            }
-
+            _source.Copy(first[slot], _gathered.Pointer);
+            uploader.Copy(_gathered.Pointer, AddressOf((uint)slot), _layout.Bytes);
             _tableOnHost.Pointer[first[slot]] = (uint)slot;
             _held[first[slot]] = true;
             progress?.Invoke(slot + 1, first.Count);
@@ -128,7 +128,7 @@ internal sealed unsafe class HotExperts : IDisposable
             if (_placement.Next(_held) is { } next)
             {
                 (_move, _slot, _sent) = (next, _tableOnHost.Pointer[next.Out], 0);
-                Gathering = Task.Run(() => _layout.Copy(Expert(next.In), _gathered.Pointer));
+                Gathering = Gather(next.In);
             }
 
             return;
@@ -139,8 +139,14 @@ internal sealed unsafe class HotExperts : IDisposable
             return;
         }
 
+        if (Gathering.Exception is not null)
+        {
+            // A drive failed. Nothing has moved yet; whoever computes the expert reads it himself, and says what is wrong.
+            _move = null;
+            return;
+        }
+
         // A failed call leaves this where it was, and the next pass tries again.
-        Gathering.GetAwaiter().GetResult();
         if (_held[move.Out])
         {
             Put(move.Out, NoSlot);
@@ -164,14 +170,15 @@ internal sealed unsafe class HotExperts : IDisposable
     public void Dispose()
     {
         // It writes to the memory that goes, and reads the checkpoint.
-        Gathering.Wait();
+        Task.WaitAny(Gathering);
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();
         }
     }
 
-    private MlpWeights Expert(int key) => _weights.Layers[key / _weights.Shape.ExpertCount].Experts[key % _weights.Shape.ExpertCount];
+    /// <summary>By itself, since what it captures would be allocated by every pass.</summary>
+    private Task Gather(int key) => Task.Run(() => _source.Copy(key, _gathered.Pointer));
 
     private ulong AddressOf(uint slot) => _slots.DevicePointer + (slot * (ulong)_layout.Bytes);
 

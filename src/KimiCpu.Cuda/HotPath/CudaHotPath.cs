@@ -78,7 +78,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _logitRows = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
             _logitRowsOnDevice = Own(new CudaDeviceVariable<uint>(context, plan.MaxRows));
             _notFinite = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
-            _experts = plan.ExpertSlots > 0 ? Own(new HotExperts(context, _stream, weights, plan, options.Placement!)) : null;
+            _experts = plan.ExpertSlots > 0 ? Own(new HotExperts(context, _stream, weights, plan, options.Placement!, options.ExpertFiles)) : null;
             _stream.Clear(_workspace.Finished, sizeof(uint));
             using (var uploader = new WeightUploader(context, _stream))
             {
@@ -283,9 +283,9 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _prompt?.Synchronize();
             return true;
         }
-        catch (CudaException)
+        catch (CudaException e)
         {
-            _context.MarkLost();
+            _context.MarkLost(e);
             return false;
         }
     }
@@ -361,7 +361,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
                     return false;
                 }
 
-                graph = CudaGraphExec.Capture(_context, _stream, () => Put(segment));
+                graph = Record(segment);
                 _graphs.Add(segment, graph);
             }
 
@@ -379,6 +379,9 @@ internal sealed unsafe class CudaHotPath : IHotPath
             return false;
         }
     }
+
+    /// <summary>By itself, since what it captures would be allocated by every replay.</summary>
+    private CudaGraphExec Record(Segment segment) => CudaGraphExec.Capture(_context, _stream, () => Put(segment));
 
     /// <summary>Asks for the rows' marks; they are there when the stream is done.</summary>
     private void FetchNotFinite() => _stream.CopyToHost(_notFinite.Pointer, _step.NotFinite, (long)_batch.RowCount * sizeof(uint));

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
 
@@ -20,6 +21,9 @@ internal sealed record CudaHotPathOptions
 
     /// <summary>Decides which routed experts the GPU holds, where its plan has room for any.</summary>
     public IExpertPlacement? Placement { get; init; }
+
+    /// <summary>Where a store reads the experts from; null where they are used in the mapping.</summary>
+    public ExpertFiles? ExpertFiles { get; init; }
 
     /// <summary>Decides how many experts are streamed in prompts, where the plan has a ring; null for the measured one.</summary>
     public IStreamSplit? StreamSplit { get; init; }

@@ -46,6 +46,15 @@ DEVICE void inverse_norms(const LinearArguments& a, u32 first_row, float* scratc
   sync_block();
 }
 
+// A lane's weights of a tile of columns; zeros behind the last.
+template <typename Format, u32 PerLane>
+DEVICE void load_tile(const u8* weights, u32 begin, u32 end, Words4 (&loaded)[PerLane]) {
+  UNROLL for (u32 i = 0; i < PerLane; i++) {
+    const u32 column = begin + (i * 32 + lane()) * Format::values;
+    loaded[i] = column < end ? load_stream(weights + (column / Format::per_word * 4)) : Words4{0, 0, 0, 0};
+  }
+}
+
 template <typename Format, u32 Rows>
 DEVICE void linear(const LinearArguments& a) {
   constexpr u32 vectors = tile_columns / Format::values, per_lane = vectors / 32, planes = Format::values / 4;
@@ -58,17 +67,17 @@ DEVICE void linear(const LinearArguments& a) {
   const Matrix& w = in_first ? a.first : a.second;
   const u32 row = active ? (in_first ? output : output - a.first.rows) : 0;
   const u8* weights = w.data + (u64)row * w.stride;
+  // Weights are on their way a tile ahead, the first ones while the norms are formed: memory has no pause.
+  const u32 end = active ? columns : 0;
+  Words4 loaded[per_lane];
+  load_tile<Format>(weights, 0, end, loaded);
   if (a.mode == input_normalized) inverse_norms<Rows>(a, first_row, scratch, norms);
   float sums[Rows];
   UNROLL for (u32 r = 0; r < Rows; r++) sums[r] = 0.f;
 
   for (u32 begin = 0; begin < columns; begin += tile_columns) {
-    // The weights are on their way while the input is staged.
-    Words4 loaded[per_lane];
-    UNROLL for (u32 i = 0; i < per_lane; i++) {
-      const u32 column = begin + (i * 32 + lane()) * Format::values;
-      loaded[i] = active && column < columns ? load_stream(weights + (column / Format::per_word * 4)) : Words4{0, 0, 0, 0};
-    }
+    Words4 next[per_lane];
+    load_tile<Format>(weights, begin + tile_columns, end, next);
     const u32 mine = thread_id() * 4, column = begin + mine;
     const u32 place = mine % Format::values / 4 * vectors + mine / Format::values;
     const bool whole = (columns & 3) == 0;
@@ -93,7 +102,7 @@ DEVICE void linear(const LinearArguments& a) {
     sync_block();
     UNROLL for (u32 i = 0; i < per_lane; i++) {
       const u32 vector = i * 32 + lane(), at = begin + vector * Format::values;
-      if (active && at < columns) {
+      if (at < end) {
         float values[Format::values];
         decode4<Format>(loaded[i], values);
         const float scale = Format::scale(w, row, at);
@@ -109,6 +118,7 @@ DEVICE void linear(const LinearArguments& a) {
           sums[r] = multiply_add(scale, sum, sums[r]);
         }
       }
+      loaded[i] = next[i];
     }
     sync_block();
   }

@@ -23,6 +23,7 @@ internal sealed unsafe class WeightUploader : IDisposable
     private readonly CudaPageLockedHostMemory<byte>[] _buffers = new CudaPageLockedHostMemory<byte>[2];
     private readonly CudaEvent[] _copied = new CudaEvent[2];
     private int _next;
+    private bool _finished = true;
 
     public WeightUploader(CudaContext context, CudaStream stream)
     {
@@ -108,14 +109,21 @@ internal sealed unsafe class WeightUploader : IDisposable
     }
 
     /// <summary>Waits for the copies.</summary>
-    public void Finish() => _stream.Synchronize();
+    public void Finish()
+    {
+        _stream.Synchronize();
+        _finished = true;
+    }
 
-    /// <summary>The copies read the buffers, so these go when those have run; a lost GPU runs nothing.</summary>
+    /// <summary>
+    /// The copies read the buffers, so these go when those have run; a lost GPU runs nothing. After <see cref="Finish"/> nothing is asked here that could
+    /// fail, so that what fails here does while another failure is under way, and only the context remembers it.
+    /// </summary>
     public void Dispose()
     {
         try
         {
-            if (!_context.IsLost)
+            if (!_finished && !_context.IsLost)
             {
                 _stream.Synchronize();
             }
@@ -165,6 +173,7 @@ internal sealed unsafe class WeightUploader : IDisposable
     /// <summary>A buffer whose last copy is done.</summary>
     private byte* NextBuffer()
     {
+        _finished = false;
         _next ^= 1;
         _copied[_next].Synchronize();
         return _buffers[_next].Pointer;

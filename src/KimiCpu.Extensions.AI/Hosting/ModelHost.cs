@@ -139,38 +139,39 @@ internal sealed class ModelHost : IHostedService, IDisposable
         _closing.Dispose();
     }
 
+    /// <summary>What of the options is the model's.</summary>
+    internal static KimiModelOptions OptionsOf(KimiOptions options) => new()
+    {
+        Threads = options.Threads,
+        TuneThreads = options.TuneThreads,
+        Exact = options.Exact,
+        Int8HotPath = options.Int8HotPath,
+        Device = KimiDevice.Parse(options.Device),
+        GpuExpertBytes = options.GpuExpertBytes,
+        RuntimeCodeGeneration = options.RuntimeCodeGeneration,
+        ContextLength = options.ContextLength,
+        KvCacheBytes = options.KvCacheBytes,
+        ExpertMemory = options.ExpertMemory,
+        PreloadExperts = options.PreloadExperts,
+        RememberExperts = options.RememberExperts,
+        PrefixCaching = options.PrefixCaching,
+        PrefillChunk = options.PrefillChunk,
+        Scheduling = new SchedulingOptions
+        {
+            MaxRunning = options.MaxRunning,
+            MaxWaiting = options.MaxWaiting,
+            MaxQueueTime = options.MaxQueueTime,
+            MaxCallTime = options.MaxCallTime,
+            MaxTokenGap = options.MaxTokenGap,
+        },
+    };
+
     private async Task<IKimiModel> OpenAsync(KimiOptions options)
     {
         ILogger? logger = _loggers?.CreateLogger<KimiModel>();
         try
         {
-            var how = new KimiModelOptions
-            {
-                Threads = options.Threads,
-                TuneThreads = options.TuneThreads,
-                Exact = options.Exact,
-                Int8HotPath = options.Int8HotPath,
-                Device = KimiDevice.Parse(options.Device),
-                GpuExpertBytes = options.GpuExpertBytes,
-                RuntimeCodeGeneration = options.RuntimeCodeGeneration,
-                ContextLength = options.ContextLength,
-                KvCacheBytes = options.KvCacheBytes,
-                ExpertMemory = options.ExpertMemory,
-                PreloadExperts = options.PreloadExperts,
-                RememberExperts = options.RememberExperts,
-                PrefixCaching = options.PrefixCaching,
-                PrefillChunk = options.PrefillChunk,
-                Scheduling = new SchedulingOptions
-                {
-                    MaxRunning = options.MaxRunning,
-                    MaxWaiting = options.MaxWaiting,
-                    MaxQueueTime = options.MaxQueueTime,
-                    MaxCallTime = options.MaxCallTime,
-                    MaxTokenGap = options.MaxTokenGap,
-                },
-                LoggerFactory = _loggers,
-                Progress = new Told(this),
-            };
+            KimiModelOptions how = OptionsOf(options) with { LoggerFactory = _loggers, Progress = new Told(this) };
             return options.Embedded ? KimiModel.OpenEmbedded(how) : await KimiModel.OpenAsync(options.ModelPath!, how, _closing.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is not OperationCanceledException && logger is not null)

@@ -26,12 +26,12 @@ internal static class GpuOpening
     /// <param name="prefillChunk">Most prompt tokens of a step.</param>
     /// <param name="largeChunk">The same where experts are streamed and memory allows it.</param>
     /// <param name="placement">Decides which experts fill spare memory; null where none are to.</param>
-    /// <param name="streamExperts">Whether experts may pass through the GPU in prompts: all of them are in memory.</param>
+    /// <param name="files">Where a store reads the experts from; null where they are used in the mapping, from where prompts may have some pass through the GPU.</param>
     /// <param name="lookAhead">Whether layers guess the experts of the next one, for a store that reads ahead.</param>
     /// <param name="logger">Told why the CPU takes the GPU's place.</param>
     /// <returns>Null for the CPU.</returns>
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
-    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, int largeChunk, IExpertPlacement? placement, bool streamExperts, bool lookAhead, ILogger logger)
+    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, int largeChunk, IExpertPlacement? placement, ExpertFiles? files, bool lookAhead, ILogger logger)
     {
         if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
         {
@@ -40,11 +40,12 @@ internal static class GpuOpening
 
         try
         {
-            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, streamExperts, largeChunk + DecodeRows, lookAhead);
+            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, lookAhead);
             return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
             {
                 Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
                 Placement = placement,
+                ExpertFiles = files,
                 Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
                 ExpertProgress = (done, total) => options.Progress?.Report(new LoadProgress("gpu experts", done, total)),
             });

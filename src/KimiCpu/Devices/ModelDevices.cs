@@ -55,7 +55,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         {
             // Telling models apart takes a look at their files, so only where it is needed.
             bool gpu = !options.Device.IsCpu && options.GpuExpertBytes != 0;
-            _uses = _weights.ExpertFiles is null && !gpu ? null : new ExpertUses(weights.Shape, options.RememberExperts ? ExpertStatistics.OfUser(ModelIdentity.Of(checkpoint)) : null, logger);
+            _uses = _weights.ExpertFiles is null && !gpu ? null : new ExpertUses(weights.Shape, options.RememberExperts ? UsesFile() : null, logger);
             TieredStoreOptions? store = _weights.ExpertFiles is null ? null : new TieredStoreOptions
             {
                 Policy = _uses!.Policy,
@@ -66,7 +66,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             Action<int, RoutedRows>? noteUses = null;
             UseCounts? counts = gpu ? _uses!.Copy() : null;
             HotExpertPlacement? placement = gpu ? new HotExpertPlacement(weights, counts!) : null;
-            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, memory.LargePrefillChunk, placement, streamExperts: store is null, store is { LookAhead: true }, logger);
+            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, memory.LargePrefillChunk, placement, _weights.ExpertFiles, store is { LookAhead: true }, logger);
             PrefillChunk = _gpu is null ? memory.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows;
             if (_gpu?.HotPath.Experts is not null)
             {
@@ -245,6 +245,12 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             DeviceOutcome? outcome = _options.Device.IsAuto ? MoveToCpu(_gpu, $"{_gpu.Name} failed: {e.Message}", e) : null;
             return outcome is { Next: { } next } ? ThreadTuning.Apply(subject, next) : throw outcome?.Error ?? new KimiException(e.Message, e);
         }
+    }
+
+    private ExpertStatistics? UsesFile()
+    {
+        UInt128 model = ModelIdentity.Of(_checkpoint);
+        return _options.ExpertUsesFile is { } file ? new ExpertStatistics(file, model) : ExpertStatistics.OfUser(model);
     }
 
     private void PreloadExperts()

@@ -15,10 +15,10 @@ internal sealed class GpuUnderTest : IDisposable
     /// <summary>Tests that a real GPU can run too; all others are about the simulated driver.</summary>
     public const string Category = "Gpu";
 
-    /// <param name="totalBytes">Memory of the simulated GPU; null for its default.</param>
+    /// <param name="totalBytes">Memory of the simulated GPU; null for its default, and for the GPU that the test has already.</param>
     public GpuUnderTest(long? totalBytes = null)
     {
-        Simulated = IsReal ? null : totalBytes is { } bytes ? new SimulatedDriver { TotalBytes = bytes } : new SimulatedDriver();
+        Simulated = IsReal ? null : totalBytes is { } bytes ? new SimulatedDriver { TotalBytes = bytes } : SimulatedDriver.Join() ?? new SimulatedDriver();
         Table = Simulated?.Table ?? DriverTable.OfInstalledDriver();
     }
 

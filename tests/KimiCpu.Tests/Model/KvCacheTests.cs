@@ -2,18 +2,22 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
-using KimiCpu.Compute.Reference;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Model;
 
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
+[Category(GpuUnderTest.Category)]
 internal sealed class KvCacheTests
 {
+    private static readonly Backend[] s_backends = [Backend.Reference, Backend.CpuFast, Backend.Gpu];
+
     [Test]
-    public void Pages_are_taken_on_demand_and_come_back()
+    public void Pages_are_taken_on_demand_and_come_back([ValueSource(nameof(s_backends))] Backend backend)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend, threads: 1);
         var cache = new KvCache(model.HotPath, 3 * model.HotPath.BytesPerPage, 1000);
         Assert.That(cache.PageCapacity, Is.EqualTo(3));
         KvSequence first = cache.CreateSequence();
@@ -34,9 +38,9 @@ internal sealed class KvCacheTests
     }
 
     [Test]
-    public void A_sequence_longer_than_the_context_is_refused_with_numbers()
+    public void A_sequence_longer_than_the_context_is_refused_with_numbers([ValueSource(nameof(s_backends))] Backend backend)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend, threads: 1);
         var cache = new KvCache(model.HotPath, 1 << 30, 100);
         using KvSequence sequence = cache.CreateSequence();
         Assert.That(sequence.TryExtend(100));
@@ -52,9 +56,9 @@ internal sealed class KvCacheTests
     }
 
     [Test]
-    public void Tokens_outside_the_vocabulary_are_refused()
+    public void Tokens_outside_the_vocabulary_are_refused([ValueSource(nameof(s_backends))] Backend backend)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend, threads: 1);
         Assert.That(() => model.Logits([1, 512]), Throws.TypeOf<ArgumentOutOfRangeException>());
         Assert.That(() => model.Logits([-1]), Throws.TypeOf<ArgumentOutOfRangeException>());
     }

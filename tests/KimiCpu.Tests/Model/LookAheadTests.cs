@@ -3,6 +3,7 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Model;
 
@@ -19,6 +20,40 @@ internal sealed unsafe class LookAheadTests
         using var without = new ModelUnderTest(Repository.Checkpoint(checkpoint), backend, threads: 2);
         using var with = new ModelUnderTest(Repository.Checkpoint(checkpoint), backend, threads: 2, lookAhead: true);
         Assert.That(with.Logits(s_tokens, 64, 1), Is.EqualTo(without.Logits(s_tokens, 64, 1)));
+    }
+
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void Logits_are_the_same_bits_with_and_without_on_a_GPU()
+    {
+        using var checkpoint = new SyntheticModel();
+        int[] tokens = s_tokens[..12];
+        using var without = new ModelUnderTest(checkpoint.Folder, Backend.Gpu, threads: 1);
+        using var with = new ModelUnderTest(checkpoint.Folder, Backend.Gpu, threads: 1, lookAhead: true);
+        Assert.That(with.Logits(tokens, 9, 1), Is.EqualTo(without.Logits(tokens, 9, 1)));
+    }
+
+    /// <summary>A store is not to read what the GPU holds.</summary>
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void A_GPU_says_which_of_the_predicted_experts_it_holds()
+    {
+        using var checkpoint = new SyntheticModel();
+        using var model = new ModelUnderTest(checkpoint.Folder, Backend.Gpu, threads: 1, lookAhead: true);
+        int experts = model.Weights.Shape.ExpertCount;
+        int told = 0;
+        model.Forward.Routed = (layer, rows) =>
+        {
+            Assert.That(rows.Elsewhere != null);
+            Assert.That(rows.PredictedElsewhere != null, Is.EqualTo(rows.Predicted != null));
+            for (int e = 0; rows.Predicted != null && e < experts; e++)
+            {
+                Assert.That(rows.PredictedElsewhere[e], Is.EqualTo(model.ExpertsOnGpu!.Held[((layer + 1) * experts) + e]));
+                told++;
+            }
+        };
+        model.Logits([1, 2, 3]);
+        Assert.That(told, Is.EqualTo(experts), "of the second MoE layer, by the first one");
     }
 
     [Test]
@@ -39,13 +74,15 @@ internal sealed unsafe class LookAheadTests
     }
 
     [Test]
-    public void Nothing_is_predicted_unless_it_is_asked_for([Values(Backend.Reference, Backend.CpuFast)] Backend backend)
+    [Category(GpuUnderTest.Category)]
+    public void Nothing_is_predicted_unless_it_is_asked_for([Values(Backend.Reference, Backend.CpuFast, Backend.Gpu)] Backend backend)
     {
-        using var model = new ModelUnderTest(Repository.NanoModel, backend);
+        using var checkpoint = new SyntheticModel();
+        using var model = new ModelUnderTest(checkpoint.Folder, backend);
         int layers = 0;
         model.Forward.Routed = (_, rows) => layers += rows.Predicted is null ? 1 : 100;
         model.Logits([1, 2, 3]);
-        Assert.That(layers, Is.EqualTo(5));
+        Assert.That(layers, Is.EqualTo(2));
     }
 
     /// <summary>On a trained model, far more than by chance, which finds 4 of 24.</summary>

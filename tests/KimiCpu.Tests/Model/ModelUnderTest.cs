@@ -24,7 +24,10 @@ public enum Backend
     CpuFast,
     CpuInt8,
 
-    /// <summary>The hot path and some of the experts on the GPU under test, the other experts on the CPU. A row's bits do not depend on its batch.</summary>
+    /// <summary>
+    /// The hot path and some of the experts on the GPU under test, the other experts on the CPU. A row's bits do not depend on its batch. Models that are
+    /// open in one test share the GPU.
+    /// </summary>
     Gpu,
 }
 
@@ -76,7 +79,7 @@ internal sealed class ModelUnderTest : IDisposable
             if (backend == Backend.Gpu)
             {
                 _gpu = new GpuUnderTest();
-                _cuda = OpenGpu(_gpu, Weights);
+                _cuda = OpenGpu(_gpu, _loaded, lookAhead);
             }
 
             _hotPath = _cuda is null ? _cpu.HotPath : _cuda.HotPath;
@@ -84,7 +87,7 @@ internal sealed class ModelUnderTest : IDisposable
         }
 
         Forward = new ForwardPass(Weights, _hotPath, _experts);
-        Cache = new KvCache(_hotPath, 1L << 30, Weights.Shape.MaxPositions);
+        Cache = NewCache();
     }
 
     public ModelWeights Weights { get; }
@@ -95,6 +98,9 @@ internal sealed class ModelUnderTest : IDisposable
 
     public IHotPath HotPath => _hotPath;
 
+    /// <summary>Of the GPU; null where it holds none.</summary>
+    public HotExperts? ExpertsOnGpu => _cuda?.HotPath.Experts;
+
     /// <summary>Of the CPU backends with experts in files.</summary>
     public TieredExpertStore Store => (TieredExpertStore)_cpu!.Store;
 
@@ -102,6 +108,9 @@ internal sealed class ModelUnderTest : IDisposable
     public WorkerPool Pool => _cpu!.Pool;
 
     public int Vocabulary => Weights.Shape.VocabularySize;
+
+    /// <summary>Another cache over the same pages, in which nothing is known.</summary>
+    public KvCache NewCache() => new(_hotPath, _cuda?.Plan.CacheBytes ?? (1L << 30), Weights.Shape.MaxPositions);
 
     /// <summary>Logits of every position, (tokens, vocabulary), computed in chunks of the given sizes (the last one repeats).</summary>
     public float[] Logits(ReadOnlySpan<int> tokens, params int[] chunks)
@@ -128,6 +137,7 @@ internal sealed class ModelUnderTest : IDisposable
         batch.Add(tokens, sequence.Length, sequence.Pages, LogitsWanted.All);
         Forward.Run(batch, logits);
         sequence.Advance(tokens.Length);
+        Assert.That(_gpu?.Fault, Is.Null);
     }
 
     /// <summary>Greedy continuation; the lowest id wins a tie.</summary>
@@ -164,12 +174,12 @@ internal sealed class ModelUnderTest : IDisposable
         _checkpoint.Dispose();
     }
 
-    private static CudaBackend OpenGpu(GpuUnderTest gpu, ModelWeights weights) => new(
+    private static CudaBackend OpenGpu(GpuUnderTest gpu, LoadedWeights weights, bool lookAhead) => new(
         gpu.Table,
         0,
-        weights,
-        new MemoryWish(256, 512, CacheBytes: 8 << 20, ExpertBytes: 8 << 20),
-        new CudaHotPathOptions { Placement = new EveryOtherExpert(weights), TensorRows = int.MaxValue });
+        weights.Model,
+        new MemoryWish(256, 512, CacheBytes: 8 << 20, ExpertBytes: 8 << 20, LookAhead: lookAhead),
+        new CudaHotPathOptions { Placement = new EveryOtherExpert(weights.Model), ExpertFiles = weights.ExpertFiles, TensorRows = int.MaxValue });
 
     /// <summary>Nothing moves, since that changes bits.</summary>
     private sealed class EveryOtherExpert(ModelWeights weights) : IExpertPlacement

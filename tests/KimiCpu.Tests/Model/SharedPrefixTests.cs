@@ -3,6 +3,7 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Model;
 
@@ -13,67 +14,42 @@ internal sealed class SharedPrefixTests
 {
     private static readonly string[] s_checkpoints = ["tiny-int4", "tiny-fp8", "tiny-bf16", "tiny-qproj"];
     private static readonly Backend[] s_backends = [Backend.CpuExact, Backend.CpuFast, Backend.CpuInt8];
+    private static readonly Backend[] s_pageOwners = [Backend.CpuFast, Backend.Gpu];
+
+    private SyntheticModel _smallest = null!;
+
+    [OneTimeSetUp]
+    public void WriteSmallest() => _smallest = new SyntheticModel();
+
+    [OneTimeTearDown]
+    public void DeleteSmallest() => _smallest.Dispose();
 
     [Test]
     public void A_taken_prefix_of_any_length_gives_the_same_logits(
         [ValueSource(nameof(s_checkpoints))] string checkpoint, [ValueSource(nameof(s_backends))] Backend backend, [Values(1, 2)] int threads)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint(checkpoint), backend, threads);
-        using var alone = new ModelUnderTest(Repository.Checkpoint(checkpoint), backend, threads);
         int[] text = Long(checkpoint);
-        float[] expected = alone.Logits(text);
-        foreach (int length in new[] { 1, 63, 64, 100, 129, text.Length - 1 })
-        {
-            // A fresh cache each time, so that nothing but this prefix is there.
-            KvCache cache = new(model.HotPath, 1L << 30, model.Weights.Shape.MaxPositions);
-            Compute(model, cache, text[..length], taken: 0, expected, 17);
-            Compute(model, cache, text, taken: Math.Min(length, text.Length - 1), expected, 23);
-            Compute(model, cache, text, taken: text.Length - 1, expected, 23);
-
-            // One that goes another way after a while.
-            int[] other = [.. text[..length], (text[length] + 1) % 100, .. text.Reverse()];
-            other = other[..Math.Min(other.Length, model.Weights.Shape.MaxPositions)];
-            Compute(model, cache, other, taken: length, alone.Logits(other), 23);
-            Compute(model, cache, text, taken: text.Length - 1, expected, 1);
-            Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
-        }
+        Take(Repository.Checkpoint(checkpoint), backend, threads, text, [1, 63, 64, 100, 129, text.Length - 1]);
     }
 
     [Test]
-    public void Several_at_once_over_one_prefix_give_the_same_logits_as_alone([ValueSource(nameof(s_backends))] Backend backend, [Values(1, 2)] int threads)
-    {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend, threads);
-        using var fresh = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend, threads);
-        int[] text = Long("tiny-int4");
-        KvCache cache = model.Cache;
-        Compute(model, cache, text[..100], taken: 0, fresh.Logits(text), 100);
-        int[][] texts = [text[..130], [.. text[..90], 7, 8, 9], [.. text[..64], 3], [.. text[..100], 1, 2], [4, 5, 6]];
-        float[][] alone = [.. texts.Select(t => fresh.Logits(t)[^model.Vocabulary..])];
-        KvSequence[] sequences = [.. texts.Select(t => Begin(cache, t))];
-        Assert.That(sequences.Select(s => s.Length), Is.EqualTo(new[] { 100, 90, 64, 100, 0 }));
-        var batch = new RaggedBatch();
-        for (int i = 0; i < texts.Length; i++)
-        {
-            batch.Add(texts[i].AsSpan(sequences[i].Length), sequences[i].Length, sequences[i].Pages, LogitsWanted.Last);
-        }
-
-        var logits = new float[texts.Length * model.Vocabulary];
-        model.Forward.Run(batch, logits);
-        for (int i = 0; i < texts.Length; i++)
-        {
-            Assert.That(logits.AsSpan(i * model.Vocabulary, model.Vocabulary).ToArray(), Is.EqualTo(alone[i]), $"text {i}");
-            sequences[i].Advance(texts[i].AsSpan(sequences[i].Length));
-            cache.Release(sequences[i].Leave());
-        }
-
-        Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
-    }
+    [Category(GpuUnderTest.Category)]
+    public void A_taken_prefix_of_any_length_gives_the_same_logits_on_a_GPU() => Take(_smallest.Folder, Backend.Gpu, 1, Text(70), [64, 69]);
 
     [Test]
-    public void Two_that_compute_the_same_share_its_pages_from_then_on()
+    public void Several_at_once_over_one_prefix_give_the_same_logits_as_alone([ValueSource(nameof(s_backends))] Backend backend, [Values(1, 2)] int threads) =>
+        Share(Repository.Checkpoint("tiny-int4"), backend, threads, Long("tiny-int4")[..130], prefix: 100);
+
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void Several_at_once_over_one_prefix_give_the_same_logits_as_alone_on_a_GPU() => Share(_smallest.Folder, Backend.Gpu, 1, Text(80), prefix: 75);
+
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void Two_that_compute_the_same_share_its_pages_from_then_on([ValueSource(nameof(s_pageOwners))] Backend backend)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.CpuFast);
-        int[] text = Long("tiny-int4");
+        using var model = new ModelUnderTest(_smallest.Folder, backend, threads: 1);
+        int[] text = Text(150);
         KvSequence first = Begin(model.Cache, text);
         KvSequence second = Begin(model.Cache, text);
         float[] logits = new float[64 * model.Vocabulary];
@@ -95,12 +71,14 @@ internal sealed class SharedPrefixTests
     }
 
     [Test]
-    public void A_cache_that_is_full_gives_up_what_was_used_least_recently()
+    [Category(GpuUnderTest.Category)]
+    public void A_cache_that_is_full_gives_up_what_was_used_least_recently([ValueSource(nameof(s_pageOwners))] Backend backend)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.CpuFast);
-        using var fresh = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.CpuFast);
+        using var model = new ModelUnderTest(_smallest.Folder, backend, threads: 1);
+        using var fresh = new ModelUnderTest(_smallest.Folder, backend, threads: 1);
         var cache = new KvCache(model.HotPath, 4 * model.HotPath.BytesPerPage, 1000);
-        int[][] texts = [.. Enumerable.Range(1, 5).Select(i => Enumerable.Repeat(i, 65).ToArray())];
+        int[][] texts = [.. Enumerable.Range(1, 3).Select(i => Enumerable.Repeat(i, 65).ToArray())];
+        float[][] expected = [.. texts.Select(t => fresh.Logits(t))];
         Fill(0);
         Fill(1);
         Assert.That((cache.ReusablePages, cache.FreePages), Is.EqualTo((4, 4)));
@@ -116,7 +94,7 @@ internal sealed class SharedPrefixTests
         all.Dispose();
         Assert.That((cache.ReusablePages, cache.FreePages), Is.EqualTo((0, 4)));
 
-        void Fill(int text) => Compute(model, cache, texts[text], null, fresh.Logits(texts[text]), 65);
+        void Fill(int text) => Compute(model, cache, texts[text], null, expected[text], 65);
 
         int Cached(int text)
         {
@@ -128,11 +106,12 @@ internal sealed class SharedPrefixTests
     }
 
     [Test]
-    public void Pages_survive_being_read_and_written([Values(Backend.Reference, Backend.CpuExact, Backend.CpuFast)] Backend backend)
+    [Category(GpuUnderTest.Category)]
+    public void Pages_survive_being_read_and_written([Values(Backend.Reference, Backend.CpuExact, Backend.CpuFast, Backend.Gpu)] Backend backend)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend);
-        using var receiver = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), backend);
-        int[] text = Long("tiny-int4")[..100];
+        using var model = new ModelUnderTest(_smallest.Folder, backend, threads: 1);
+        using var receiver = new ModelUnderTest(_smallest.Folder, backend, threads: 1);
+        int[] text = Text(100);
         float[] expected = model.Logits(text);
         KvSequence first = Begin(model.Cache, text);
         var batch = new RaggedBatch();
@@ -161,6 +140,57 @@ internal sealed class SharedPrefixTests
         Compute(receiver, other, text, taken: 99, expected, 1);
         model.Cache.Release(prefix);
     }
+
+    private static void Take(string folder, Backend backend, int threads, int[] text, int[] lengths)
+    {
+        using var model = new ModelUnderTest(folder, backend, threads);
+        using var alone = new ModelUnderTest(folder, backend, threads);
+        float[] expected = alone.Logits(text);
+        foreach (int length in lengths)
+        {
+            // A fresh cache each time, so that nothing but this prefix is there.
+            KvCache cache = model.NewCache();
+            Compute(model, cache, text[..length], taken: 0, expected, 17);
+            Compute(model, cache, text, taken: Math.Min(length, text.Length - 1), expected, 23);
+            Compute(model, cache, text, taken: text.Length - 1, expected, 23);
+
+            // One that goes another way after a while.
+            int[] other = [.. text[..length], (text[length] + 1) % model.Vocabulary, .. text.Reverse().Take(text.Length / 3)];
+            Compute(model, cache, other, taken: length, alone.Logits(other), 23);
+            Compute(model, cache, text, taken: text.Length - 1, expected, 1);
+            Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
+        }
+    }
+
+    private static void Share(string folder, Backend backend, int threads, int[] text, int prefix)
+    {
+        using var model = new ModelUnderTest(folder, backend, threads);
+        using var fresh = new ModelUnderTest(folder, backend, threads);
+        KvCache cache = model.Cache;
+        Compute(model, cache, text[..prefix], taken: 0, fresh.Logits(text.AsSpan(0, prefix)), prefix);
+        int[][] texts = [text, [.. text[..(prefix - 10)], 7, 8, 9], [.. text[..64], 3], [.. text[..prefix], 1, 2], [4, 5, 6]];
+        float[][] alone = [.. texts.Select(t => fresh.Logits(t)[^model.Vocabulary..])];
+        KvSequence[] sequences = [.. texts.Select(t => Begin(cache, t))];
+        Assert.That(sequences.Select(s => s.Length), Is.EqualTo(new[] { prefix, prefix - 10, 64, prefix, 0 }));
+        var batch = new RaggedBatch();
+        for (int i = 0; i < texts.Length; i++)
+        {
+            batch.Add(texts[i].AsSpan(sequences[i].Length), sequences[i].Length, sequences[i].Pages, LogitsWanted.Last);
+        }
+
+        var logits = new float[texts.Length * model.Vocabulary];
+        model.Forward.Run(batch, logits);
+        for (int i = 0; i < texts.Length; i++)
+        {
+            Assert.That(logits.AsSpan(i * model.Vocabulary, model.Vocabulary).ToArray(), Is.EqualTo(alone[i]), $"text {i}");
+            sequences[i].Advance(texts[i].AsSpan(sequences[i].Length));
+            cache.Release(sequences[i].Leave());
+        }
+
+        Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
+    }
+
+    private static int[] Text(int tokens) => [.. Enumerable.Range(0, tokens).Select(i => i * 31 % SyntheticModel.Vocabulary)];
 
     private static int[] Long(string checkpoint) => Golden.Load(checkpoint).Single(g => g.Name == "long").Tokens;
 

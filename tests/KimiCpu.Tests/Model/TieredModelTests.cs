@@ -5,6 +5,7 @@ using KimiCpu.Checkpoints;
 using KimiCpu.Cpu;
 using KimiCpu.Model;
 using KimiCpu.Tests.Cpu.ExpertStore;
+using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Model;
 
@@ -26,6 +27,50 @@ internal sealed class TieredModelTests
             Assert.That(tiered.Logits(tokens, 33, 1), Is.EqualTo(expected), $"{slots} slots");
             Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected), $"{slots} slots, token by token");
             Assert.That(tiered.Store.Slots, Is.LessThanOrEqualTo(slots));
+        }
+    }
+
+    /// <summary>What a GPU holds is in no slot; look-ahead must not bring it in either.</summary>
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void Logits_are_those_of_the_mapping_to_the_bit_beside_a_GPU([Values] bool lookAhead)
+    {
+        using var checkpoint = new SyntheticModel();
+        int[] tokens = Tokens(12);
+        using var mapped = new ModelUnderTest(checkpoint.Folder, Backend.Gpu, threads: 2, lookAhead: lookAhead);
+        float[] expected = mapped.Logits(tokens, 9, 1);
+        long slot = SlotBytesOf(checkpoint.Folder);
+        foreach (int slots in new[] { 1, 3, 100_000 })
+        {
+            using var tiered = new ModelUnderTest(checkpoint.Folder, Backend.Gpu, threads: 2, slotBytes: slots * slot, lookAhead: lookAhead);
+            Assert.That(tiered.Logits(tokens, 9, 1), Is.EqualTo(expected), $"{slots} slots");
+            Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected), $"{slots} slots, token by token");
+            Assert.That(tiered.Store.Slots, Is.LessThanOrEqualTo(slots));
+        }
+    }
+
+    /// <summary>The GPU has begun a layer whose sum never comes.</summary>
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void A_failed_read_beside_a_GPU_fails_the_step_by_name_and_the_next_one_works()
+    {
+        using var checkpoint = new SyntheticModel();
+        int[] tokens = Tokens(6);
+        using var mapped = new ModelUnderTest(checkpoint.Folder, Backend.Gpu, threads: 2);
+        float[] expected = mapped.Logits(tokens, 1);
+        FaultyFiles? files = null;
+        using var tiered = new ModelUnderTest(checkpoint.Folder, Backend.Gpu, threads: 2, slotBytes: SlotBytesOf(checkpoint.Folder), wrap: inner => files = new FaultyFiles(inner));
+        foreach (int failing in new[] { 1, 2 })
+        {
+            foreach (int chunk in new[] { 1, tokens.Length })
+            {
+                tiered.Forward.Routed = (layer, _) => files!.Error = layer == failing ? new IOException("Input/output error") : null;
+                CheckpointException error = Assert.Throws<CheckpointException>(() => tiered.Logits(tokens, chunk))!;
+                Assert.That(error.Tensor, Does.Contain($"layers.{failing}.mlp.experts."));
+                tiered.Forward.Routed = null;
+                files!.Error = null;
+                Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected), $"after layer {failing}, {chunk} at a time");
+            }
         }
     }
 
@@ -268,11 +313,13 @@ internal sealed class TieredModelTests
     /// <summary>Of kimi-nano, with its alignment.</summary>
     private static long SlotBytes => s_slotBytes.Value;
 
-    private static readonly Lazy<long> s_slotBytes = new(() =>
+    private static readonly Lazy<long> s_slotBytes = new(() => SlotBytesOf(s_nano));
+
+    private static long SlotBytesOf(string folder)
     {
-        using var model = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: long.MaxValue);
+        using var model = new ModelUnderTest(folder, Backend.CpuFast, slotBytes: long.MaxValue);
         return model.Store.SlotBytes;
-    });
+    }
 
     private static int[] Tokens(int count)
     {

@@ -12,6 +12,7 @@ namespace KimiCpu.Tests.Cli.Bench;
 
 /// <summary>All of <c>kimi bench --gpu</c> over the simulated driver, whose clock its work moves on; and what it would need of a real one.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class GpuBenchTests
 {
     /// <summary>As narrow as attention on the tensor cores may be.</summary>

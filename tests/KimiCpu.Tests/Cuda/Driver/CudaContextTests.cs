@@ -154,6 +154,18 @@ internal sealed class CudaContextTests
         Assert.That(context.IsLost);
     }
 
+    /// <summary>Clean-up goes on without an exception, but the next use has the cause.</summary>
+    [Test]
+    public void An_error_that_stays_is_remembered_with_the_call_that_told_of_it_first()
+    {
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0);
+        context.Release(CUResult.ErrorIllegalAddress, "_context.Driver.MemFree(pointer)");
+        context.Release(CUResult.ErrorLaunchFailed, "_context.Driver.StreamDestroy(handle)");
+        Assert.That(context.SetCurrent, Throws.TypeOf<GpuLostException>().With.Message.EqualTo(
+            "Simulated GPU was lost by an earlier error: cuMemFree failed with CUDA error 700 (CUDA_ERROR_SIMULATED). This process cannot use the GPU any more."));
+    }
+
     /// <summary>Models are opened, used and disposed by different threads.</summary>
     [Test]
     public void A_context_that_comes_back_is_made_current_anew()

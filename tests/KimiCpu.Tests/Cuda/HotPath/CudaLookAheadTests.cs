@@ -18,6 +18,7 @@ namespace KimiCpu.Tests.Cuda.HotPath;
 
 /// <summary>Guesses of the next layer's experts on the simulated GPU: those of the CPU, no part of any result, and what a store reads ahead by.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed unsafe class CudaLookAheadTests
 {
     private static readonly int[] s_tokens = [.. Enumerable.Range(0, 40).Select(i => i * 37 % 500)];

@@ -1,21 +1,25 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
+using KimiCpu.Tests.Cpu.ExpertStore;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
+using KimiCpu.Weights;
 using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
 namespace KimiCpu.Tests.Cuda.HotPath;
 
 /// <summary>Whole tiny models with some of their routed experts on the simulated GPU and the others on the CPU.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.All)]
 internal sealed class HotExpertTests
 {
-    private const string Checkpoint = "tiny-steady";
+    private const string Tiny = "tiny-steady";
 
     private static readonly int[] s_tokens = [.. Enumerable.Range(3, 12)];
 
@@ -26,7 +30,7 @@ internal sealed class HotExpertTests
     public void ComputeOnCpu()
     {
         using var driver = new GpuUnderTest();
-        using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint));
+        using var model = new GpuModel(driver, Repository.Checkpoint(Tiny));
         using var cpu = new CpuBackend(model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
         model.Experts = cpu.Experts;
         Assert.That(model.HotPath.Experts, Is.Null);
@@ -108,6 +112,41 @@ internal sealed class HotExpertTests
         }
     }
 
+    /// <summary>The mapping's pages would push out of the page cache what others need there.</summary>
+    [Test]
+    public void Beside_a_store_experts_come_from_its_files_and_stay_away_where_these_fail()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(Tiny));
+        using var files = new FaultyFiles(CheckpointWeightFiles.Open(checkpoint));
+        using var driver = new SimulatedDriver();
+        float[] expected;
+        using (var mapped = new Hybrid(driver, new Fixed(0.5), useGraphs: true))
+        {
+            expected = mapped.Model.Logits(s_tokens);
+        }
+
+        var placement = new Fixed(0.5);
+        ExpertFiles places = ExpertPlaces.Of(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), files);
+        using var gpu = new Hybrid(driver, placement, useGraphs: true, places);
+        HotExperts experts = gpu.Model.HotPath.Experts!;
+        Assert.That(files.Reads, Is.EqualTo(6 * experts.Held.Count(true)), "a read for each of six parts");
+        Assert.That(gpu.Model.Logits(s_tokens), Is.EqualTo(expected));
+
+        var move = new ExpertMove(FirstKey(experts, held: false), FirstKey(experts, held: true));
+        (files.Error, placement.Wanted) = (new IOException("Input/output error"), move);
+        gpu.Model.Logits([1]);
+        Task.WaitAny(experts.Gathering);
+        Assert.That(gpu.Model.Logits(s_tokens), Is.EqualTo(expected), "nothing has moved");
+        Assert.That((experts.Held[move.In], experts.Held[move.Out]), Is.EqualTo((false, true)));
+
+        (files.Error, placement.Wanted) = (null, move);
+        gpu.Model.Logits([1]);
+        experts.Gathering.Wait();
+        gpu.Model.Logits([1]);
+        Assert.That((experts.Held[move.In], experts.Held[move.Out], experts.Moves), Is.EqualTo((true, false, 1)));
+        Assert.That(Agreement.Of(expected, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(2e-3));
+    }
+
     private static int FirstKey(HotExperts experts, bool held)
     {
         // The first layer is dense.
@@ -124,9 +163,9 @@ internal sealed class HotExpertTests
     {
         private readonly CpuBackend _cpu;
 
-        public Hybrid(GpuUnderTest driver, Fixed placement, bool useGraphs)
+        public Hybrid(GpuUnderTest driver, Fixed placement, bool useGraphs, ExpertFiles? files = null)
         {
-            Model = new GpuModel(driver, Repository.Checkpoint(Checkpoint), useGraphs, placement: placement, expertBytes: null);
+            Model = new GpuModel(driver, Repository.Checkpoint(Tiny), useGraphs, placement: placement, expertBytes: null, expertFiles: files);
             _cpu = new CpuBackend(Model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
             Model.Experts = new Recorder(_cpu.Experts, Left, Model.Weights.Shape);
         }

@@ -478,6 +478,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult Release(Func<SimulatedDriver, CUResult> call, bool waits = true)
     {
         SimulatedDriver driver = s_current.Value!;
+        using Lock.Scope entered = driver._gate.EnterScope();
         if (waits && driver.Hangs)
         {
             driver.Fault ??= "something is given back while the GPU does not answer: the driver would wait for ever";

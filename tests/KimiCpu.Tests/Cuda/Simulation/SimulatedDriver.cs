@@ -12,7 +12,7 @@ namespace KimiCpu.Tests.Cuda.Simulation;
 /// <summary>
 /// A CUDA driver with one GPU, behind the same table of functions as NVIDIA's, that runs kernels in the interpreter. Its
 /// streams are lazy: work runs only when somebody waits for it or asks about it, one piece for each question, so that a missing wait is seen.
-/// Every call can be made to fail, and everything handed out is counted. One at a time in each test.
+/// Every call can be made to fail, and everything handed out is counted. One at a time in each test, for all threads and models of the test.
 /// </summary>
 internal sealed unsafe partial class SimulatedDriver : IDisposable
 {
@@ -30,7 +30,12 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     private readonly HashSet<ulong> _hostAllocations = [];
     private readonly Dictionary<nint, object> _handles = [];
     private readonly PtxMachine _machine;
+
+    /// <summary>Held during a call: the driver is for all threads.</summary>
+    private readonly Lock _gate = new();
+
     private nint _lastHandle;
+    private int _users = 1;
     private int _retained;
     private long _pieces;
     private long _copiedBytes;
@@ -96,7 +101,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>Everything handed out and not given back: allocations, handles, the context.</summary>
     public int LiveObjects => _deviceAllocations.Count + _hostAllocations.Count + _handles.Count + _retained;
 
-    public DriverTable Table => new()
+    public DriverTable Table => Metered(new DriverTable
     {
         Init = &Init,
         DriverGetVersion = &DriverGetVersion,
@@ -139,13 +144,31 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         GraphLaunch = &GraphLaunch,
         GraphExecDestroy = &GraphExecDestroy,
         GraphDestroy = &GraphDestroy,
-    };
+    });
 
     /// <summary>Reading the shipped kernels takes a moment; they stay decoded.</summary>
     public static PtxModule ModuleOf(string text) => s_modules.GetOrAdd(text, static t => new PtxModule(t));
 
+    /// <summary>The driver of the running test for one more who disposes of it; null where the test has none.</summary>
+    public static SimulatedDriver? Join()
+    {
+        SimulatedDriver? driver = s_current.Value;
+        if (driver is not null)
+        {
+            driver._users++;
+        }
+
+        return driver;
+    }
+
+    /// <summary>It goes with the last of its users.</summary>
     public void Dispose()
     {
+        if (--_users > 0)
+        {
+            return;
+        }
+
         s_current.Value = null;
         _machine.Dispose();
         _memory.Dispose();
@@ -155,6 +178,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     private static CUResult Enter(Func<SimulatedDriver, CUResult> call, [CallerMemberName] string function = "", bool needsContext = true)
     {
         SimulatedDriver driver = s_current.Value!;
+        using Lock.Scope entered = driver._gate.EnterScope();
         driver.Calls++;
         driver.Sequence.Add(function);
         driver.CallsOf[function] = driver.CallsOf.GetValueOrDefault(function) + 1;

@@ -1,7 +1,10 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Reflection;
 using KimiCpu.Extensions.AI;
+using KimiCpu.Extensions.AI.Hosting;
+using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -55,6 +58,34 @@ internal sealed class AddKimiTests
         IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["Embedded"] = "true", ["Device"] = "cuda:63" }).Build();
         await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(configuration).BuildServiceProvider();
         Assert.That(async () => await services.GetRequiredService<IChatClient>().GetResponseAsync("Who are you?", s_greedy), Throws.InstanceOf<KimiException>().With.Message.Contains("GPU"));
+    }
+
+    /// <summary>Each is set to what no other one is, and found under its name again.</summary>
+    [Test]
+    public void All_options_but_where_the_model_is_and_when_it_is_opened_are_the_models()
+    {
+        var options = new KimiOptions();
+        var expected = new Dictionary<string, object?>();
+        int number = 40;
+        foreach (PropertyInfo property in typeof(KimiOptions).GetProperties().Where(p => p.Name is not ("ModelPath" or "Embedded" or "OpenAtStart")))
+        {
+            Type type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+            number++;
+            object value = type == typeof(bool) ? !(bool)property.GetValue(options)!
+                : type == typeof(int) ? number
+                : type == typeof(long) ? (long)number
+                : type == typeof(TimeSpan) ? TimeSpan.FromSeconds(number)
+                : $"cuda:{number}";
+            property.SetValue(options, value);
+            expected.Add(property.Name, type == typeof(string) ? KimiDevice.Cuda(number) : value);
+        }
+
+        KimiModelOptions model = ModelHost.OptionsOf(options);
+        Dictionary<string, object?> found = expected.Keys.ToDictionary(name => name, name => typeof(KimiModelOptions).GetProperty(name) is { } property
+            ? property.GetValue(model)
+            : typeof(SchedulingOptions).GetProperty(name)!.GetValue(model.Scheduling));
+        Assert.That(found, Is.EqualTo(expected));
+        Assert.That(expected.Keys, Does.Contain(nameof(KimiModelOptions.GpuExpertBytes)));
     }
 
     [Test]

@@ -1,0 +1,73 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using KimiCpu.Compute;
+
+namespace KimiCpu.Cuda.Experts;
+
+/// <summary>
+/// Where an expert's bytes come from on their way to a slot: the mapping; or the files past it, as a store reads them, so that they do not
+/// push out of the page cache what others need there.
+/// </summary>
+/// <param name="weights">Of the model.</param>
+/// <param name="files">Where a store reads the experts from; null where they are used in the mapping.</param>
+/// <param name="layout">Of a slot.</param>
+internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? files, ExpertSlotLayout layout)
+{
+    /// <summary>Of a read.</summary>
+    private const int PieceBytes = 1 << 20;
+
+    /// <summary>Puts an expert together. Safe for all threads.</summary>
+    /// <param name="key">(layer, expert) in one number.</param>
+    /// <param name="slot">Room for a slot's bytes.</param>
+    /// <remarks>Where a drive fails, the exception is that of <see cref="IWeightFiles.Failure"/>.</remarks>
+    public void Copy(int key, byte* slot)
+    {
+        (int layer, int expert) = Math.DivRem(key, weights.Shape.ExpertCount);
+        MlpWeights mapped = weights.Layers[layer].Experts[expert];
+        if (files is null)
+        {
+            layout.Copy(mapped, slot);
+            return;
+        }
+
+        SlotPart[] parts = layout.Parts(mapped);
+        byte* piece = (byte*)NativeMemory.AlignedAlloc(PieceBytes, IWeightFiles.Alignment);
+        try
+        {
+            for (int i = 0; i < parts.Length; i++)
+            {
+                TensorPlace place = files.Of(layer, expert)[i];
+                try
+                {
+                    Read(files.Files, place, slot + parts[i].Offset, piece);
+                }
+                catch (IOException e)
+                {
+                    throw files.Files.Failure(place.File, files.NameOf(layer, expert, i), place.Offset, e.Message, e);
+                }
+            }
+        }
+        finally
+        {
+            NativeMemory.AlignedFree(piece);
+        }
+    }
+
+    /// <summary>Reads what lies around a tensor in whole blocks, piece by piece.</summary>
+    private static void Read(IWeightFiles files, TensorPlace place, byte* target, byte* piece)
+    {
+        long done = 0;
+        while (done < place.Length)
+        {
+            long at = place.Offset + done;
+            int before = (int)(at % IWeightFiles.Alignment);
+            int count = (int)Math.Min(PieceBytes - before, place.Length - done);
+            int whole = (before + count + IWeightFiles.Alignment - 1) / IWeightFiles.Alignment * IWeightFiles.Alignment;
+            files.Read(place.File, at - before, piece, whole);
+            Buffer.MemoryCopy(piece + before, target + done, count, count);
+            done += count;
+        }
+    }
+}

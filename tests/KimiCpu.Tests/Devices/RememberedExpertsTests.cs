@@ -1,0 +1,100 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Experts;
+using KimiCpu.Cuda.Memory;
+using KimiCpu.Devices;
+using KimiCpu.Model;
+using KimiCpu.Tests.Cuda.Simulation;
+using KimiCpu.Tests.Model;
+using KimiCpu.Weights;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace KimiCpu.Tests.Devices;
+
+/// <summary>What one run leaves behind about its experts for the next one, on a GPU that has room for a few.</summary>
+[TestFixture]
+[Parallelizable(ParallelScope.Self)]
+internal sealed unsafe class RememberedExpertsTests
+{
+    private const int Experts = 8;
+    private const int Slots = 5;
+    private const int Context = 256;
+
+    [Test]
+    public void A_GPU_holds_what_the_run_before_used_most([Values] bool remember)
+    {
+        using var model = new SyntheticModel();
+        using var driver = new SimulatedDriver();
+        string file = Path.Combine(model.Folder, "test.uses");
+        var uses = new Dictionary<int, int>();
+        HashSet<int> first = Run(tokens: 40);
+        Assert.That(File.Exists(file), Is.EqualTo(remember));
+        int[] used = [.. uses.OrderByDescending(u => u.Value).Select(u => u.Key)];
+        Assert.That(first, Is.Not.SupersetOf(used[..Slots]), "the first run knew nothing");
+        int least = uses[used[Slots - 1]];
+        HashSet<int> most = [.. uses.Where(u => u.Value > least).Select(u => u.Key)];
+        HashSet<int> enough = [.. uses.Where(u => u.Value >= least).Select(u => u.Key)];
+        HashSet<int> second = Run(tokens: 1);
+        if (remember)
+        {
+            Assert.That(second, Is.SupersetOf(most).And.SubsetOf(enough));
+        }
+        else
+        {
+            Assert.That(second, Is.EqualTo(first));
+        }
+
+        Assert.That((driver.Fault, driver.LiveObjects), Is.EqualTo(((string?)null, 0)));
+
+        // Which experts the GPU holds in the first pass; layer and number in one.
+        HashSet<int> Run(int tokens)
+        {
+            using Checkpoint checkpoint = Checkpoint.Open(model.Folder);
+            ModelWeights weights = WeightLoader.Load(checkpoint);
+            var options = new KimiModelOptions
+            {
+                Device = KimiDevice.Cuda(),
+                CudaDriver = driver.Table,
+                Threads = 1,
+                PrefillChunk = 16,
+                GpuExpertBytes = MemoryPlan.ExpertWorkBytes(weights.Shape, 16 + 64) + ((Slots + ExpertRing.Slots) * ExpertSlotLayout.Of(weights)!.Bytes),
+                RememberExperts = remember,
+                ExpertUsesFile = file,
+            };
+            var memory = new ModelMemory(checkpoint, weights.Shape, options, Context, 8L << 30);
+            using var devices = new ModelDevices(checkpoint, memory, Context, options, NullLogger.Instance);
+            ForwardPass forward = devices.Runner.Forward;
+            HashSet<int> held = [];
+            forward.Routed += (layer, rows) =>
+            {
+                for (int e = 0; e < Experts && forward.Passes == 0; e++)
+                {
+                    if (rows.Elsewhere[e])
+                    {
+                        held.Add((layer * Experts) + e);
+                    }
+                }
+
+                foreach (int expert in new ReadOnlySpan<int>(rows.Experts, weights.Shape.ExpertsPerToken))
+                {
+                    uses[(layer * Experts) + expert] = uses.GetValueOrDefault((layer * Experts) + expert) + 1;
+                }
+            };
+            using KvSequence sequence = devices.Runner.Cache.CreateSequence();
+            Assert.That(sequence.TryExtend(tokens));
+            for (int i = 0; i < tokens; i++)
+            {
+                var batch = new RaggedBatch();
+                batch.Add(new[] { i % 3 }, i, sequence.Pages, LogitsWanted.None);
+                forward.Run(batch, []);
+                sequence.Advance(1);
+            }
+
+            Assert.That(held, Has.Count.EqualTo(Slots));
+            return held;
+        }
+    }
+}

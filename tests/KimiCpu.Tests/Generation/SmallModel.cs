@@ -1,0 +1,45 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Tests.Cuda;
+using KimiCpu.Tests.Model;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>Where a whole model runs.</summary>
+public enum ModelDevice
+{
+    Cpu,
+
+    /// <summary>The GPU under test; see <see cref="GpuUnderTest"/>.</summary>
+    Gpu,
+}
+
+/// <summary>
+/// The smallest model with all that the engine has above it, opened as often as a test wants on one device. Steps have few rows, so that a row's bits
+/// do not depend on its batch there, and no routed expert is on the GPU, since one that moved would change bits.
+/// </summary>
+internal sealed class SmallModel(ModelDevice device) : IDisposable
+{
+    private readonly SyntheticModel _checkpoint = new();
+    private readonly GpuUnderTest? _gpu = device == ModelDevice.Gpu ? new GpuUnderTest() : null;
+
+    public KimiModel Open(KimiModelOptions? options = null)
+    {
+        options ??= new KimiModelOptions();
+
+        // The first model on a GPU would take all of its memory for the cache.
+        options = options with { PrefillChunk = 16, RememberExperts = false, Threads = 1, KvCacheBytes = options.KvCacheBytes ?? (1 << 20) };
+        return KimiModel.Open(_checkpoint.Folder, _gpu is null ? options : options with { Device = KimiDevice.Cuda(), CudaDriver = _gpu.Table, GpuExpertBytes = 0 });
+    }
+
+    public void Dispose()
+    {
+        string? fault = _gpu?.Fault;
+        int? left = _gpu?.Simulated?.LiveObjects;
+        _gpu?.Dispose();
+        _checkpoint.Dispose();
+        Assert.That(fault, Is.Null);
+        Assert.That(left, Is.Null.Or.Zero);
+    }
+}
