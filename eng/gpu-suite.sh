@@ -44,7 +44,7 @@ assemble() {
             /bytes stack frame/ { if ($1 + $5 + $9 > 0) spills = ", " $1 " bytes of stack, " $5 " spilled" }
             / Used / { match($0, /Used [0-9]+/); used = substr($0, RSTART + 5, RLENGTH - 5); shared = 0
                        if (match($0, /[0-9]+ bytes smem/)) shared = substr($0, RSTART, RLENGTH - 11)
-                       print name, target, used spills, shared }' FS='[ ]+' <<<"$output")$'\n'
+                       print name, target, used spills, shared }' <<<"$output")$'\n'
     done
     awk -v targets="${targets[*]}" '
         BEGIN { n = split(targets, t, " "); printf "| kernel | shared bytes |"; for (i = 1; i <= n; i++) printf " %s |", t[i]; print ""

@@ -27,14 +27,12 @@ static_assert(stage_bytes % 16 == 0 && shared_bytes >= 8 * tile_rows * tile_toke
 constexpr u32 magic = 0x4b400000u;
 constexpr float magic_value = 12582912.f;
 
-// One of the two weights of a block's rows, or the only one.
-struct Source {
-  const u8* values;
-  const u16* factors;
-};
+// One of the two weights of a block's rows, or the only one: where it begins in the slot. Offsets, since pointers would take twice the registers.
+struct Source { u32 values, factors; };
 
 // The rows of a block: of gate and up the same 32, or 64 of down.
 struct Rows {
+  const u8* slot;
   Source first, second;
   u32 begin, half, last;   // row r is begin + r of first, or begin + r - half of second; rows behind the last one repeat it
   DEVICE Source source(u32 row) const { return row < half ? first : second; }
@@ -60,7 +58,7 @@ DEVICE void load_tile(u8* stage, const Rows& rows, const Tokens& tokens, u32 gro
   if (group < groups) {
     UNROLL for (u32 i = 0; i < 2; i++) {
       const u32 row = i * 32 + thread_id() / tile_groups;
-      copy_async(stage + row * weight_row + piece * group_bytes, rows.source(row).values + ((u64)rows.row(row) * groups + group) * group_bytes, true);
+      copy_async(stage + row * weight_row + piece * group_bytes, rows.slot + (rows.source(row).values + (rows.row(row) * groups + group) * group_bytes), true);
     }
     const u32 token = thread_id() / (2 * tile_groups), odd = thread_id() / tile_groups % 2;
     copy_async(stage + tokens_at + token * token_row + (odd * tile_groups + piece) * group_bytes, tokens.row(token, groups) + (odd * groups + group) * group_bytes, true);
@@ -74,7 +72,7 @@ DEVICE Factors load_factors(const Rows& rows, const Tokens& tokens, u32 groups, 
   if (group < groups) {
     UNROLL for (u32 i = 0; i < 2; i++) {
       const u32 row = i * 32 + thread_id() / tile_groups;
-      f.weight[i] = rows.source(row).factors[(u64)rows.row(row) * groups + group];
+      f.weight[i] = *(const u16*)(rows.slot + (rows.source(row).factors + (rows.row(row) * groups + group) * 2));
     }
     const u32 token = thread_id() / tile_groups % tile_tokens, begins = thread_id() / (tile_groups * tile_tokens);
     f.token = ((const u32*)(tokens.row(token, groups) + groups * 32))[begins * groups + group] + begins * magic;
@@ -193,8 +191,7 @@ KERNEL(256, 2) expert_gemm_gate_up(ExpertGemmGateUpArguments a) {
   constexpr u32 values_row = group_columns + 1;
   SHARED(float, values, tile_tokens * values_row);
   const u32 first = block_x() * tile_tokens, inner_groups = a.inner_size / group_columns;
-  const u8* data = a.expert.data;
-  const Rows rows{{data, (const u16*)(data + a.expert.gate_scales)}, {data + a.expert.up, (const u16*)(data + a.expert.up_scales)}, block_y() * group_columns, group_columns, a.inner_size - 1};
+  const Rows rows{a.expert.data, {0, a.expert.gate_scales}, {a.expert.up, a.expert.up_scales}, block_y() * group_columns, group_columns, a.inner_size - 1};
   float products[4];
   run(products, rows, Tokens{a.rounded, a.tokens, first, a.count - 1}, a.size / group_columns);
   UNROLL for (u32 m = 0; m < 2; m++) values[place_token() * values_row + m * 16 + place_row()] = multiply(multiply(products[m], sigmoid(products[m])), products[m + 2]);
@@ -218,9 +215,9 @@ struct ExpertGemmDownArguments {
 KERNEL(256, 2) expert_gemm_down(ExpertGemmDownArguments a) {
   using namespace expert_gemm;
   const u32 first = block_x() * tile_tokens, begin = block_y() * tile_rows;
-  const Source down{a.expert.data + a.expert.down, (const u16*)(a.expert.data + a.expert.down_scales)};
+  const Source down{a.expert.down, a.expert.down_scales};
   float products[4];
-  run(products, Rows{down, down, begin, tile_rows, a.size - 1}, Tokens{a.inner, nullptr, first, a.count - 1}, a.inner_size / group_columns);
+  run(products, Rows{a.expert.data, down, down, begin, tile_rows, a.size - 1}, Tokens{a.inner, nullptr, first, a.count - 1}, a.inner_size / group_columns);
   const u32 token = first + place_token();
   if (token >= a.count) return;
   const float weight = a.weights[token];
