@@ -33,15 +33,16 @@ public sealed record KimiModelOptions
     /// Copies the weights that every token needs (attention, shared experts, dense layers, head) to 8-bit integers with a
     /// scale for 32 columns when the model opens. A token then reads about half of their bytes and prefill runs on integer
     /// instructions; opening takes as long as reading those weights once, and the copies take 8.5 bits a weight of memory.
-    /// Activations are rounded to int8 there too. Ignored with <see cref="Exact"/>. Default false: weights as stored.
+    /// Activations are rounded to int8 there too. Ignored with <see cref="Exact"/>. On a GPU (<see cref="Device"/>) all these weights are then kept in 8 bits there, with a scale
+    /// for 128 columns and activations as ever, and what that saves goes to the context, to routed experts and to larger steps of prompts. Default false: weights as stored.
     /// </summary>
     public bool Int8HotPath { get; init; }
 
     /// <summary>
     /// Where the hot path runs: attention with its cache, dense layers, shared experts, router and head. Default
     /// <see cref="KimiDevice.Cpu"/>, since the GPU's kernels have so far run in an interpreter and on no GPU. On a GPU
-    /// <see cref="Exact"/> is not available, <see cref="Int8HotPath"/> is ignored (weights are reduced to 8 bits where they do
-    /// not fit otherwise), and <see cref="KvCacheBytes"/> is of the GPU's memory, null for what is left over, less
+    /// <see cref="Exact"/> is not available, weights are reduced to 8 bits where they do
+    /// not fit otherwise or <see cref="Int8HotPath"/> says so, and <see cref="KvCacheBytes"/> is of the GPU's memory, null for what is left over, less
     /// <see cref="GpuExpertBytes"/>. When the GPU
     /// is lost while the model runs, the calls that had begun fail; with <see cref="KimiDevice.Auto"/> the next ones run on the
     /// CPU as if there had been no GPU, else they fail at once.

@@ -19,7 +19,7 @@ internal sealed class ModelOptions
 
     public Option<bool> Exact { get; } = new("--exact") { Description = "Single-precision activations and cache, for verification; slower." };
 
-    public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Copy the weights that every token needs to 8 bits: faster, for memory and time to open. Not with --exact." };
+    public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Copy the weights that every token needs to 8 bits: faster, for memory and time to open; on a GPU it leaves memory for experts and context. Not with --exact." };
 
     public Option<string?> Device { get; } = new("--device") { Description = "Where attention and everything else that every token needs runs: cpu, auto, cuda or cuda:N. Default: cpu; GPU kernels have not run on hardware yet.", HelpName = "DEVICE" };
 

@@ -32,7 +32,7 @@ internal sealed class PlanOptions
 
     public Option<string?> Context { get; } = new("--context") { Description = "Tokens of prompt and answer to have room for, such as 32K (the default) or 128K.", HelpName = "N" };
 
-    public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Plan with 8-bit copies of the weights that every token needs, as KimiModelOptions.Int8HotPath makes them." };
+    public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Plan with the weights that every token needs in 8 bits, in memory or on the GPU, as KimiModelOptions.Int8HotPath has them." };
 
     public Option<double?> Watts { get; } = new("--watts") { Description = "Of the whole machine while it decodes; with --price-per-kwh, for what a million tokens cost.", HelpName = "W" };
 

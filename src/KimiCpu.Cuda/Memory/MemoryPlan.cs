@@ -18,8 +18,9 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
 /// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
 /// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; else <paramref name="MaxRows"/>.</param>
+/// <param name="SmallWeights">Whether all weights are reduced to 8 bits, however much memory there is.</param>
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool LookAhead = false);
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -63,7 +64,7 @@ internal sealed record MemoryPlan
     /// <summary>Tokens that the cache holds.</summary>
     public long CacheTokens => (long)Pages * KvPage.Tokens;
 
-    /// <summary>The first plan, from exact weights to small ones, that leaves room for the wanted context; else the last, with the context that fits.</summary>
+    /// <summary>The first plan, from exact weights to small ones unless only these are wanted, that leaves room for the wanted context; else the last, with the context that fits.</summary>
     /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
     {
@@ -109,7 +110,7 @@ internal sealed record MemoryPlan
         long pageBytes = DevicePages.BytesOfPage(weights.Shape);
         int wantedPages = PagesOf(wish);
         long spendable = freeBytes - (freeBytes / ReserveShare);
-        foreach (WeightPlan plan in WeightPlan.All)
+        foreach (WeightPlan plan in wish.SmallWeights ? WeightPlan.All.TakeLast(1) : WeightPlan.All)
         {
             long weightBytes = new DeviceWeights(weights, plan).Bytes;
             long workspace = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead).Bytes + (2L * sizeof(uint) * wish.MaxRows);

@@ -31,7 +31,12 @@ internal sealed class GpuPlan
     public double Bytes => Parts.Sum(p => p.Bytes);
 
     /// <summary>The first plan within so many bytes; null where none is.</summary>
-    public static GpuPlan? Fit(PlanSubject subject, int contextLength, double bytes) => All(subject, contextLength).FirstOrDefault(p => p.Bytes <= bytes);
+    /// <param name="subject">The model.</param>
+    /// <param name="contextLength">Tokens that the cache is to hold.</param>
+    /// <param name="int8HotPath">Whether all but the router is wanted in 8 bits, even where more fits.</param>
+    /// <param name="bytes">To fill.</param>
+    public static GpuPlan? Fit(PlanSubject subject, int contextLength, bool int8HotPath, double bytes) =>
+        All(subject, contextLength).Skip(int8HotPath ? s_reductions.Length - 1 : 0).FirstOrDefault(p => p.Bytes <= bytes);
 
     /// <summary>The smallest one, for saying what is missing.</summary>
     public static GpuPlan Smallest(PlanSubject subject, int contextLength) => All(subject, contextLength).MinBy(p => p.Bytes)!;

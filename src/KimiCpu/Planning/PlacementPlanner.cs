@@ -20,7 +20,7 @@ internal static class PlacementPlanner
     /// <param name="subject">The model.</param>
     /// <param name="machine">To fill.</param>
     /// <param name="contextLength">Tokens that the cache is to hold.</param>
-    /// <param name="int8HotPath">Whether weights that every token needs are copied to 8 bits in main memory.</param>
+    /// <param name="int8HotPath">Whether weights that every token needs are copied to 8 bits, in main memory or on the GPU.</param>
     /// <param name="parameters">For reserves and buffers.</param>
     public static Placement Place(PlanSubject subject, PlanMachine machine, int contextLength, bool int8HotPath, SpeedParameters parameters)
     {
@@ -31,7 +31,7 @@ internal static class PlacementPlanner
         if (machine.Gpu is { } card)
         {
             gpuLeft = (card.Bytes * parameters.GpuReportedShare) - parameters.GpuReserveBytes;
-            gpu = GpuPlan.Fit(subject, contextLength, gpuLeft);
+            gpu = GpuPlan.Fit(subject, contextLength, int8HotPath, gpuLeft);
             if (gpu is null)
             {
                 note = string.Create(CultureInfo.InvariantCulture, $"The GPU stays unused: what every token needs takes {GpuPlan.Smallest(subject, contextLength).Bytes / 1e9:F1} GB there in 8 bits with this context, and {Math.Max(0, gpuLeft) / 1e9:F1} GB can be had. A shorter context or a larger card helps.");

@@ -44,6 +44,19 @@ internal sealed class PlacementTests
         Assert.That(p.Parts.Single(x => x is { Place: PlanPlace.Gpu, Name: "KV cache" }).Format, Is.EqualTo("BF16"));
     }
 
+    /// <summary>What exact weights would take is then there for experts.</summary>
+    [Test]
+    public void Weights_in_8_bits_can_be_asked_for_where_exact_ones_fit()
+    {
+        PlanMachine machine = Machines.Workstation() with { Gpu = Machines.Card(24) };
+        Placement stored = new MachinePlan(Machines.Thinking, machine, 32_768).Placement;
+        Placement small = new MachinePlan(Machines.Thinking, machine, 32_768, int8HotPath: true).Placement;
+        string[] reduced = [.. small.Parts.Where(x => x is { Place: PlanPlace.Gpu, Format: "8 bits" }).Select(x => x.Name)];
+        Assert.That(reduced, Is.EquivalentTo(new[] { "attention", "dense layers", "shared experts", "head" }));
+        Assert.That(small.GpuShare, Is.GreaterThan(0.01));
+        Assert.That(stored.GpuShare, Is.LessThan(small.GpuShare));
+    }
+
     [Test]
     public void A_card_of_24_GB_stays_unused_with_a_context_that_it_cannot_hold()
     {
@@ -56,7 +69,7 @@ internal sealed class PlacementTests
     [Test]
     public void Gpu_sizes_are_those_computed_by_hand()
     {
-        GpuPlan stored = GpuPlan.Fit(Machines.Thinking, 32_768, 22.7 * GiB)!;
+        GpuPlan stored = GpuPlan.Fit(Machines.Thinking, 32_768, int8HotPath: false, 22.7 * GiB)!;
         double Part(string name) => stored.Parts.Single(p => p.Name == name).Bytes / GiB;
         Assert.That(Part("attention"), Is.EqualTo(11.490).Within(0.001));
         Assert.That(Part("shared experts"), Is.EqualTo(4.922).Within(0.001));

@@ -344,6 +344,10 @@ internal sealed class CudaHotPathTests
         Assert.That((none.ExpertSlots, none.ExpertBytes), Is.EqualTo((0, 0L)));
         long slot = ExpertSlotLayout.Of(weights)!.Bytes;
         long work = MemoryPlan.ExpertWorkBytes(weights.Shape, 80);
+        MemoryPlan small = MemoryPlan.Fit(weights, new MemoryWish(80, 512, SmallWeights: true), 16 << 20);
+        Assert.That(small.Weights, Is.EqualTo(WeightPlan.All[^1]));
+        Assert.That(small.WeightBytes, Is.LessThan(none.WeightBytes));
+        Assert.That(small.CacheTokens, Is.GreaterThan(none.CacheTokens));
         MemoryPlan all = MemoryPlan.Fit(weights, new MemoryWish(80, 512, ExpertBytes: null), 32 << 20);
         Assert.That((all.ExpertSlots, all.ExpertBytes), Is.EqualTo((3 * 16, work + (3 * 16 * slot))), "there are no more");
         Assert.That(all.CacheTokens, Is.LessThan(none.CacheTokens * 4).And.GreaterThan(512));
