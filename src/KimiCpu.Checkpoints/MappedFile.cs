@@ -13,6 +13,7 @@ namespace KimiCpu.Checkpoints;
 /// </summary>
 internal sealed unsafe partial class MappedFile : IDisposable
 {
+    private const int AdviceHugePage = 14;
     private const int AdvicePopulateRead = 22;
 
     private readonly MemoryMappedFile? _mapping;
@@ -29,6 +30,7 @@ internal sealed unsafe partial class MappedFile : IDisposable
         byte* pointer = null;
         view.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
         _pointer = pointer + view.PointerOffset;
+        AskForHugePages();
     }
 
     private MappedFile(UnmanagedMemoryStream resource)
@@ -98,6 +100,18 @@ internal sealed unsafe partial class MappedFile : IDisposable
         }
 
         _resource?.Dispose();
+    }
+
+    /// <summary>
+    /// Has what is not in memory yet come in pages of 2 MiB, where Linux and the file system have them for files (ext4 and XFS of
+    /// recent kernels): read in larger pieces, and found with fewer address translations. Elsewhere nothing changes.
+    /// </summary>
+    private void AskForHugePages()
+    {
+        if (OperatingSystem.IsLinux())
+        {
+            _ = Advise((nint)_pointer, (nuint)Length, AdviceHugePage);
+        }
     }
 
     [LibraryImport("libc", EntryPoint = "mlock")]

@@ -11,18 +11,17 @@ namespace KimiCpu.Cuda.Experts;
 internal sealed class ExpertWork
 {
     private readonly DeviceLayout _layout = new();
-    private readonly List<Action<ulong>> _places = [];
 
     /// <param name="shape">Of the model.</param>
     /// <param name="maxRows">Most tokens of a pass.</param>
     public ExpertWork(ModelShape shape, int maxRows)
     {
         long pairs = (long)maxRows * shape.ExpertsPerToken;
-        Add(maxRows * (long)KernelSet.RoundedBytes(shape.HiddenSize), p => Rounded = p);
-        Add(pairs * KernelSet.RoundedBytes(shape.ExpertIntermediateSize), p => Inner = p);
-        Add(pairs * sizeof(uint), p => PairSlots = p);
-        Add(pairs * sizeof(uint), p => PairTokens = p);
-        Add(pairs * sizeof(float), p => PairWeights = p);
+        _layout.Add(maxRows * (long)KernelSet.RoundedBytes(shape.HiddenSize), p => Rounded = p);
+        _layout.Add(pairs * KernelSet.RoundedBytes(shape.ExpertIntermediateSize), p => Inner = p);
+        _layout.Add(pairs * sizeof(uint), p => PairSlots = p);
+        _layout.Add(pairs * sizeof(uint), p => PairTokens = p);
+        _layout.Add(pairs * sizeof(float), p => PairWeights = p);
     }
 
     /// <summary>Of the allocation.</summary>
@@ -44,11 +43,5 @@ internal sealed class ExpertWork
     public ulong PairWeights { get; private set; }
 
     /// <summary>Called once, when the allocation is made.</summary>
-    public void Place(ulong address) => _places.ForEach(p => p(address));
-
-    private void Add(long bytes, Action<ulong> set)
-    {
-        ulong offset = (ulong)_layout.Add(bytes);
-        _places.Add(address => set(address + offset));
-    }
+    public void Place(ulong address) => _layout.Place(address);
 }

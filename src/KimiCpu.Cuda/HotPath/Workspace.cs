@@ -20,7 +20,6 @@ internal sealed class Workspace
     public const int LogitRows = 8;
 
     private readonly DeviceLayout _layout = new();
-    private readonly List<Action<ulong>> _places = [];
 
     /// <param name="shape">Of the model.</param>
     /// <param name="maxRows">Most tokens of a pass.</param>
@@ -45,13 +44,13 @@ internal sealed class Workspace
         }
 
         int widest = Math.Max(Math.Max(shape.HiddenSize, shape.QueryLoraRank), Math.Max(mlpWidth, shape.HeadCount * shape.ValueHeadSize));
-        Place(2L * sizeof(ushort) * rows * KernelSet.PartStride(widest), p => Parts = p);
+        _layout.Add(2L * sizeof(ushort) * rows * KernelSet.PartStride(widest), p => Parts = p);
         long attendRows = KernelSet.SuitsAttendRows(shape) ? Math.Clamp(rows, AttendRows, PromptAttendRows) : AttendRows;
-        Place(sizeof(ushort) * attendRows * shape.HeadCount * shape.CacheWidth, p => Absorbed = p);
+        _layout.Add(sizeof(ushort) * attendRows * shape.HeadCount * shape.CacheWidth, p => Absorbed = p);
         Floats((long)AttendRows * shape.HeadCount * KernelSet.MaxSplits * shape.KeyValueLoraRank, p => Partial = p);
         Floats((long)AttendRows * shape.HeadCount * KernelSet.MaxSplits, p => LogSums = p);
         Floats((long)LogitRows * shape.VocabularySize, p => Logits = p);
-        Place(sizeof(uint), p => Finished = p);
+        _layout.Add(sizeof(uint), p => Finished = p);
     }
 
     /// <summary>Of the allocation.</summary>
@@ -106,13 +105,7 @@ internal sealed class Workspace
     public ulong Finished { get; private set; }
 
     /// <summary>Called once, when the allocation is made.</summary>
-    public void Place(ulong address) => _places.ForEach(p => p(address));
+    public void Place(ulong address) => _layout.Place(address);
 
-    private void Floats(long count, Action<ulong> set) => Place(count * sizeof(float), set);
-
-    private void Place(long bytes, Action<ulong> set)
-    {
-        ulong offset = (ulong)_layout.Add(bytes);
-        _places.Add(address => set(address + offset));
-    }
+    private void Floats(long count, Action<ulong> set) => _layout.Add(count * sizeof(float), set);
 }

@@ -11,6 +11,8 @@ internal sealed class DeviceLayout
     /// <summary>What cuMemAlloc aligns to, and more than any load needs.</summary>
     private const long Alignment = 256;
 
+    private readonly List<Action<ulong>> _places = [];
+
     /// <summary>Bytes so far.</summary>
     public long Bytes { get; private set; }
 
@@ -24,6 +26,17 @@ internal sealed class DeviceLayout
 
     /// <summary>A place for an array of floats.</summary>
     public long AddFloats(long count) => Add(count * sizeof(float));
+
+    /// <summary>A place whose address is set by <see cref="Place"/>.</summary>
+    public void Add(long bytes, Action<ulong> set)
+    {
+        ulong offset = (ulong)Add(bytes);
+        _places.Add(address => set(address + offset));
+    }
+
+    /// <summary>Called once, when the allocation is made.</summary>
+    /// <param name="address">Of the allocation.</param>
+    public void Place(ulong address) => _places.ForEach(p => p(address));
 }
 
 /// <summary>A linear weight with its place on the device.</summary>
