@@ -33,6 +33,7 @@ namespace expanded {
 DEVICE void load(u16* stage, const AttendExpandedArguments& a, const u32* table, u32 head, u32 first) {
   const Cache& cache = a.cache;
   const u32 part = thread_id() % 8 * 8;
+  const u16* rotated = slot_of(cache, table, first) + cache.latent + part;
   UNROLL for (u32 j = 0; j < 2; j++) {
     const u32 key = thread_id() / 8 + j * 32;
     const bool inside = first + key < a.end;
@@ -40,7 +41,7 @@ DEVICE void load(u16* stage, const AttendExpandedArguments& a, const u32* table,
     u16* target = stage + key * key_row + part;
     copy_async(target, source, inside);
     copy_async(target + 64, source + 64, inside);
-    copy_async(target + nope, slot_of(cache, table, first + (inside ? key : 0)) + cache.latent + part, inside);
+    copy_async(target + nope, rotated + (inside ? key : 0) * (cache.latent + cache.rope), inside);
     target = stage + keys * key_row + key * value_row + part;
     copy_async(target, source + nope, inside);
     copy_async(target + 64, source + nope + 64, inside);

@@ -14,7 +14,6 @@ namespace KimiCpu.Tests.Cuda.HotPath;
 
 /// <summary>Whole small models whose prompts attend over expanded keys and values: which do, that they agree, and what they do not depend on.</summary>
 [TestFixture]
-[Category(GpuUnderTest.Category)]
 [Parallelizable(ParallelScope.All)]
 internal sealed class ExpandedPromptTests
 {
@@ -66,62 +65,81 @@ internal sealed class ExpandedPromptTests
 
     /// <summary>As the CPU's reference, in one step or in parts and whatever the blocks of the past; parts of fewer tokens as without it.</summary>
     [Test]
+    [Category(GpuUnderTest.Category)]
     public void Prompts_agree_with_the_reference_however_they_are_cut()
     {
         using var checkpoint = new SyntheticModel(Small);
         int[] tokens = [.. Enumerable.Range(1, 78)];
         using var reference = new ModelUnderTest(checkpoint.Folder, Backend.Reference);
         using var driver = new GpuUnderTest(256 << 20);
-        using var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 64);
-        float[] logits = model.Logits(tokens);
-        Agreement agreement = Agreement.Of(reference.Logits(tokens), logits, model.Vocabulary);
-        TestContext.Out.WriteLine(agreement);
-        Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999));
+        float[] logits;
+        float[] absorbed;
+        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 64))
+        {
+            logits = model.Logits(tokens);
 
-        // Two layers, two blocks of 64 tokens.
-        Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.EqualTo(4));
-        Assert.That(driver.Launches("mla_any"), Is.Null.Or.Zero);
-        Assert.That(model.Logits(tokens, 39), Is.EqualTo(logits));
-        Assert.That(model.Logits(tokens, 44), Is.EqualTo(logits));
-        int? before = driver.Launches("mla_expanded");
-        float[] absorbed = model.Logits(tokens, Fewest - 1);
-        Assert.That(driver.Launches("mla_expanded"), Is.EqualTo(before));
-        using var blocks = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest);
-        Assert.That(blocks.Logits(tokens), Is.EqualTo(logits));
-        using var none = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder);
-        Assert.That(none.Plan.ExpandedTokens, Is.Zero, "80 rows are fewer than it pays for");
-        Assert.That(none.Logits(tokens, Fewest - 1), Is.EqualTo(absorbed));
-        Assert.That(Agreement.Of(absorbed, logits, model.Vocabulary).MinCosine, Is.GreaterThanOrEqualTo(0.999));
+            // Two layers, two blocks of 64 tokens.
+            Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.EqualTo(4));
+            Assert.That(driver.Launches("mla_any"), Is.Null.Or.Zero);
+            Assert.That(model.Logits(tokens, 39), Is.EqualTo(logits));
+            Assert.That(model.Logits(tokens, 44), Is.EqualTo(logits));
+            int? before = driver.Launches("mla_expanded");
+            absorbed = model.Logits(tokens, Fewest - 1);
+            Assert.That(driver.Launches("mla_expanded"), Is.EqualTo(before));
+            Agreement agreement = Agreement.Of(reference.Logits(tokens), logits, model.Vocabulary);
+            TestContext.Out.WriteLine(agreement);
+            Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999));
+            Assert.That(Agreement.Of(absorbed, logits, model.Vocabulary).MinCosine, Is.GreaterThanOrEqualTo(0.999));
+        }
+
+        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest))
+        {
+            Assert.That(model.Logits(tokens), Is.EqualTo(logits), "one block");
+        }
+
+        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder))
+        {
+            Assert.That(model.Plan.ExpandedTokens, Is.Zero, "80 rows are fewer than it pays for");
+            Assert.That(model.Logits(tokens, Fewest - 1), Is.EqualTo(absorbed));
+        }
     }
 
     /// <summary>Two long prompts with short ones before, between and behind them: each its own way, the long ones to the bit as by themselves.</summary>
     [Test]
+    [Category(GpuUnderTest.Category)]
     public void Each_sequence_of_a_step_goes_its_own_way()
     {
         using var checkpoint = new SyntheticModel(Wide);
         int[][] prompts = [[5, 6], [.. Enumerable.Range(1, 34)], [7, 8, 9], [.. Enumerable.Range(40, 36)], [1, 2, 3, 4]];
         using var driver = new GpuUnderTest(256 << 20);
-        using var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 64);
-        float[] together = Together(model, prompts);
-        Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.EqualTo(2));
-        Assert.That(driver.Launches("mla_rows_512"), Is.Null.Or.EqualTo(3));
-        using var none = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 0, expandedRows: Fewest);
-        float[] absorbed = Together(none, prompts);
-        Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.EqualTo(2));
-        int at = 0;
-        foreach (int[] prompt in prompts)
+        float[] absorbed;
+        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 0, expandedRows: Fewest))
         {
-            float[] part = together[at..(at += prompt.Length * model.Vocabulary)];
-            float[] other = absorbed[(at - part.Length)..at];
-            if (prompt.Length >= Fewest)
+            absorbed = Together(model, prompts);
+            Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.Zero);
+            Assert.That(driver.Launches("mla_rows_512"), Is.Null.Or.EqualTo(1));
+        }
+
+        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 64, expandedRows: Fewest))
+        {
+            float[] together = Together(model, prompts);
+            Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.EqualTo(2));
+            Assert.That(driver.Launches("mla_rows_512"), Is.Null.Or.EqualTo(1 + 3));
+            int at = 0;
+            foreach (int[] prompt in prompts)
             {
-                Assert.That(part, Is.EqualTo(model.Logits(prompt)));
-                Assert.That(part, Is.Not.EqualTo(other));
-                Assert.That(Agreement.Of(other, part, model.Vocabulary).MinCosine, Is.GreaterThanOrEqualTo(0.999));
-            }
-            else
-            {
-                Assert.That(part, Is.EqualTo(other));
+                float[] part = together[at..(at += prompt.Length * model.Vocabulary)];
+                float[] other = absorbed[(at - part.Length)..at];
+                if (prompt.Length >= Fewest)
+                {
+                    Assert.That(part, Is.EqualTo(model.Logits(prompt)));
+                    Assert.That(part, Is.Not.EqualTo(other));
+                    Assert.That(Agreement.Of(other, part, model.Vocabulary).MinCosine, Is.GreaterThanOrEqualTo(0.999));
+                }
+                else
+                {
+                    Assert.That(part, Is.EqualTo(other));
+                }
             }
         }
     }
