@@ -13,7 +13,8 @@ namespace KimiCpu.Cuda.HotPath;
 /// <summary>
 /// The hot path on one GPU, sibling of the CPU's. The embedding stays in main memory. Passes of a few rows replay recorded
 /// segments, two a layer; nothing but their launches and a look at a flag happens per layer. A row's results do not depend
-/// on what else is in its batch, but for whether the batch is large enough for the tensor cores, which add in another order.
+/// on what else is in its batch, but for whether the batch is large enough for the tensor cores, which add in another order, and
+/// whether so many tokens of its own sequence are in it that keys and values are expanded for them.
 /// </summary>
 internal sealed unsafe class CudaHotPath : IHotPath
 {
@@ -66,7 +67,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             KernelSet kernels = Own(new KernelSet(context));
             var device = new DeviceWeights(weights, plan.Weights);
             var weightMemory = Own(new CudaDeviceVariable<byte>(context, device.Bytes));
-            _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows, plan.LookAhead);
+            _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows, plan.LookAhead, plan.ExpandedTokens);
             var workspaceMemory = Own(new CudaDeviceVariable<byte>(context, _workspace.Bytes));
             _workspace.Place(workspaceMemory.DevicePointer);
             _pages = Own(new DevicePages(context, _stream, _shape, plan.Pages));
@@ -96,7 +97,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
                 _prompt = Own(new PromptExperts(context, _stream, weights, plan, _expertProgram, _experts, split));
             }
 
-            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows, _expertProgram);
+            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows, plan.ExpandedRows, _expertProgram);
         }
         catch
         {
@@ -391,7 +392,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         switch (segment.Kind)
         {
             case SegmentKind.Attend:
-                _program.Attend(segment.Layer, segment.Rows, segment.Splits);
+                _program.Attend(segment.Layer, segment.Rows, segment.Splits, _batch.Sequences);
                 break;
             case SegmentKind.Shared:
                 _program.Shared(segment.Layer, segment.Rows);

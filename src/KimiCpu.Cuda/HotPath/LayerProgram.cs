@@ -12,7 +12,7 @@ namespace KimiCpu.Cuda.HotPath;
 /// Puts the kernels of a layer's blocks into the stream, in the model's order. Addresses depend on the layer only and grids on the
 /// number of rows and splits, so that what it puts can be recorded.
 /// </summary>
-internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows, ExpertProgram? experts)
+internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows, int expandedRows, ExpertProgram? experts)
 {
     private const float Log2E = 1.4426950408889634f;
 
@@ -21,9 +21,14 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         [.. weights.Layers.Select((_, layer) => handOver.Predicted == 0 ? null : Enumerable.Range(0, weights.Layers.Count).Where(l => l > layer && weights.Layers[l].Router is not null).Select(l => (int?)l).FirstOrDefault())];
 
     private readonly LinearProgram _linear = new(kernels, memory, stream, tensorRows);
+    private readonly ExpandedAttention _expanded = new(shape, kernels, memory, stream, expandedRows);
 
     /// <summary>The previous MoE layer's end, attention, and the dense MLP or the router.</summary>
-    public void Attend(int layer, int rows, int splits)
+    /// <param name="layer">Which.</param>
+    /// <param name="rows">Of the pass.</param>
+    /// <param name="splits">At least what the longest row has.</param>
+    /// <param name="sequences">Of the pass; looked at only where one of them has many rows.</param>
+    public void Attend(int layer, int rows, int splits, ReadOnlySpan<BatchSequence> sequences)
     {
         if (layer > 0 && weights.Layers[layer - 1].Router is not null)
         {
@@ -45,21 +50,19 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Nope = (uint)shape.NopeHeadSize,
             Epsilon = shape.LowRankNormEpsilon,
         });
-        bool many = _linear.UsesTensorCores(rows) && KernelSet.SuitsAttendRows(shape) && KernelSet.SuitsGemm(w.KeyValueB);
-        int atOnce = many ? Workspace.PromptAttendRows : Workspace.AttendRows;
-        for (int first = 0; first < rows; first += atOnce)
+        bool many = _linear.UsesTensorCores(rows);
+        int next = 0;
+        foreach (ref readonly BatchSequence sequence in sequences)
         {
-            int count = Math.Min(atOnce, rows - first);
-            if (many)
+            if (many && _expanded.Takes(sequence.RowCount, w.KeyValueB))
             {
-                AttendPromptRows(w, cache, first, count);
-            }
-            else
-            {
-                AttendRows(w, cache, first, count, splits);
+                AttendAbsorbed(w, cache, next, sequence.FirstRow, splits, many);
+                _expanded.Put(w.KeyValueB, cache, sequence);
+                next = sequence.FirstRow + sequence.RowCount;
             }
         }
 
+        AttendAbsorbed(w, cache, next, rows, splits, many);
         Linear(w.Output, memory.Values, memory.Residual, rows, accumulate: true);
         if (w.Dense is { } dense)
         {
@@ -69,8 +72,8 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         }
 
         // The next layer's router sees the rows of this one, with this one's gain.
-        DeviceLayer? next = _nextMoe[layer] is { } later ? weights.Layers[later] : null;
-        Linear(w.Router!, memory.Residual, memory.RouterLogits, rows, norm: w.PostAttentionNorm, second: next?.Router, secondOutput: memory.NextRouterLogits);
+        DeviceLayer? nextMoe = _nextMoe[layer] is { } later ? weights.Layers[later] : null;
+        Linear(w.Router!, memory.Residual, memory.RouterLogits, rows, norm: w.PostAttentionNorm, second: nextMoe?.Router, secondOutput: memory.NextRouterLogits);
         kernels.Route(stream, rows, new RouteArguments
         {
             Residual = memory.Residual,
@@ -84,8 +87,8 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             FlagBase = step.FlagBase,
             Finished = memory.Finished,
             NextLogits = memory.NextRouterLogits,
-            NextBias = next?.RouterBias!.Pointer ?? 0,
-            Predicted = next is null ? 0 : handOver.Predicted,
+            NextBias = nextMoe?.RouterBias!.Pointer ?? 0,
+            Predicted = nextMoe is null ? 0 : handOver.Predicted,
             Size = (uint)shape.HiddenSize,
             Experts = (uint)shape.ExpertCount,
             Chosen = (uint)shape.ExpertsPerToken,
@@ -141,6 +144,25 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         if (w.QueryA is not null)
         {
             Linear(w.QueryB, memory.QueryLatent, memory.Query, rows, norm: w.QueryANorm, epsilon: shape.LowRankNormEpsilon);
+        }
+    }
+
+    /// <summary>Attention of neighbouring rows over the latents themselves.</summary>
+    private void AttendAbsorbed(DeviceLayer w, in CacheArguments cache, int begin, int end, int splits, bool many)
+    {
+        many = many && KernelSet.SuitsAttendRows(shape) && KernelSet.SuitsGemm(w.KeyValueB);
+        int atOnce = many ? Workspace.PromptAttendRows : Workspace.AttendRows;
+        for (int first = begin; first < end; first += atOnce)
+        {
+            int count = Math.Min(atOnce, end - first);
+            if (many)
+            {
+                AttendPromptRows(w, cache, first, count);
+            }
+            else
+            {
+                AttendRows(w, cache, first, count, splits);
+            }
         }
     }
 

@@ -25,7 +25,8 @@ internal sealed class Workspace
     /// <param name="maxRows">Most tokens of a pass.</param>
     /// <param name="mlpWidth">Widest dense layer or shared expert.</param>
     /// <param name="lookAhead">Whether layers guess the experts of the next one.</param>
-    public Workspace(ModelShape shape, int maxRows, int mlpWidth, bool lookAhead)
+    /// <param name="expandedTokens">Tokens whose keys and values are expanded at once; 0 where none are.</param>
+    public Workspace(ModelShape shape, int maxRows, int mlpWidth, bool lookAhead, int expandedTokens)
     {
         long rows = maxRows;
         int queryWidth = shape.NopeHeadSize + shape.RopeHeadSize;
@@ -51,6 +52,13 @@ internal sealed class Workspace
         Floats((long)AttendRows * shape.HeadCount * KernelSet.MaxSplits, p => LogSums = p);
         Floats((long)LogitRows * shape.VocabularySize, p => Logits = p);
         _layout.Add(sizeof(uint), p => Finished = p);
+        ExpandedTokens = expandedTokens;
+        if (expandedTokens > 0)
+        {
+            _layout.Add((long)sizeof(ushort) * expandedTokens * shape.KeyValueLoraRank, p => Gathered = p);
+            _layout.Add((long)sizeof(ushort) * expandedTokens * shape.HeadCount * (shape.NopeHeadSize + shape.ValueHeadSize), p => Expanded = p);
+            Floats(2 * rows * shape.HeadCount, p => AttentionState = p);
+        }
     }
 
     /// <summary>Of the allocation.</summary>
@@ -103,6 +111,18 @@ internal sealed class Workspace
 
     /// <summary>Blocks of route that have written; zero between launches.</summary>
     public ulong Finished { get; private set; }
+
+    /// <summary>Tokens of <see cref="Expanded"/>; 0 for none.</summary>
+    public int ExpandedTokens { get; }
+
+    /// <summary>(<see cref="ExpandedTokens"/>, kv_lora) BF16: latents out of their pages.</summary>
+    public ulong Gathered { get; private set; }
+
+    /// <summary>(<see cref="ExpandedTokens"/>, heads, nope + v) BF16: keys and values.</summary>
+    public ulong Expanded { get; private set; }
+
+    /// <summary>(rows, heads, 2): what attention over expanded keys carries from block to block, beside <see cref="Values"/>.</summary>
+    public ulong AttentionState { get; private set; }
 
     /// <summary>Called once, when the allocation is made.</summary>
     public void Place(ulong address) => _layout.Place(address);

@@ -57,6 +57,35 @@ internal struct GemmArguments
     private readonly uint _padding;
 }
 
+/// <summary>GatherArguments of Kernels/latents.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct GatherArguments
+{
+    public CacheArguments Cache;
+    public ulong Latents;
+    public uint First;
+    public uint Tokens;
+    public uint ForBytes;
+    private readonly uint _padding;
+}
+
+/// <summary>AttendExpandedArguments of Kernels/mla_expanded.cu, where every field is explained.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct AttendExpandedArguments
+{
+    public CacheArguments Cache;
+    public ulong Expanded;
+    public ulong Query;
+    public ulong Values;
+    public ulong State;
+    public uint Heads;
+    public uint Batch;
+    public uint Begin;
+    public uint End;
+    public float Scale;
+    private readonly uint _padding;
+}
+
 /// <summary>What a linear layer makes of its input before multiplying.</summary>
 internal enum LinearInput : uint
 {

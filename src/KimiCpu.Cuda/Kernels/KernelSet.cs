@@ -30,12 +30,20 @@ internal sealed class KernelSet : IDisposable
     /// <summary>mla_rows::shared_bytes of Kernels/mla_rows.cu.</summary>
     private const int TensorAttentionRowsBytes = 96128;
 
+    /// <summary>expanded::shared_bytes of Kernels/mla_expanded.cu.</summary>
+    private const int ExpandedAttentionBytes = 86016;
+
     private const int RowsOfBlock = 8;
     private const int AbsorbedRows = 8;
     private const int TensorLatent = 512;
     private const int TensorRope = 64;
     private const int TensorHeads = 16;
     private const int TensorHeadsOfRow = 32;
+    private const int ExpandedQueries = 128;
+    private const int ExpandedNope = 128;
+    private const int ExpandedRope = 64;
+    private const int ExpandedValue = 128;
+    private const int GatheredTokens = 8;
     private const int GemmRows = 64;
     private const int GemmOutputs = 128;
     private const int GemmColumns = 32;
@@ -57,6 +65,7 @@ internal sealed class KernelSet : IDisposable
     private readonly CudaModule _module;
     private readonly CudaKernel[,] _linear;
     private readonly CudaKernel?[] _gemm;
+    private readonly CudaKernel?[] _gemmLatents;
     private readonly CudaKernel[] _absorb;
     private readonly CudaKernel[] _absorbRows;
     private readonly CudaKernel[] _expand;
@@ -64,6 +73,8 @@ internal sealed class KernelSet : IDisposable
     private readonly CudaKernel _attendAny;
     private readonly CudaKernel _attendTensor;
     private readonly CudaKernel _attendTensorRows;
+    private readonly CudaKernel _attendExpanded;
+    private readonly CudaKernel _gather;
     private readonly CudaKernel _split;
     private readonly CudaKernel _route;
     private readonly CudaKernel _finish;
@@ -82,6 +93,7 @@ internal sealed class KernelSet : IDisposable
             string[] formats = ["f32", "bf16", "fp8", "int8"];
             _linear = new CudaKernel[formats.Length, s_batchRows.Length];
             _gemm = new CudaKernel?[formats.Length];
+            _gemmLatents = new CudaKernel?[formats.Length];
             _absorb = new CudaKernel[formats.Length];
             _absorbRows = new CudaKernel[formats.Length];
             _expand = new CudaKernel[formats.Length];
@@ -95,6 +107,7 @@ internal sealed class KernelSet : IDisposable
                 if ((DeviceFormat)f != DeviceFormat.Float32)
                 {
                     _gemm[f] = _module.GetKernel($"gemm_{formats[f]}", 256, GemmBytes((DeviceFormat)f));
+                    _gemmLatents[f] = _module.GetKernel($"gemm_latents_{formats[f]}", 256, GemmLatentsBytes((DeviceFormat)f));
                 }
 
                 _absorb[f] = _module.GetKernel($"absorb_{formats[f]}_1", 256);
@@ -106,6 +119,8 @@ internal sealed class KernelSet : IDisposable
             _attendAny = _module.GetKernel("mla_any", 128, MaxSharedBytes - 1024);
             _attendTensor = _module.GetKernel("mla_512", 256, TensorAttentionBytes);
             _attendTensorRows = _module.GetKernel("mla_rows_512", 256, TensorAttentionRowsBytes);
+            _attendExpanded = _module.GetKernel("mla_expanded", 256, ExpandedAttentionBytes);
+            _gather = _module.GetKernel("gather_latents", 256);
             _split = _module.GetKernel("split_rows", 256);
             _route = _module.GetKernel("route", 256);
             _finish = _module.GetKernel("finish_layer", 256);
@@ -190,6 +205,22 @@ internal sealed class KernelSet : IDisposable
     public void AttendRows(CudaStream stream, int batch, in AttendRowsArguments arguments) =>
         _attendTensorRows.Launch(stream, batch * ((int)arguments.Heads / TensorHeadsOfRow), 1, 1, arguments, TensorAttentionRowsBytes);
 
+    /// <summary>Whether <see cref="AttendExpanded"/> and what comes before it suit a model.</summary>
+    public static bool SuitsAttendExpanded(Compute.ModelShape shape) =>
+        shape.NopeHeadSize == ExpandedNope && shape.RopeHeadSize == ExpandedRope && shape.ValueHeadSize == ExpandedValue && shape.KeyValueLoraRank % GemmColumns == 0;
+
+    /// <summary>Latents of neighbouring tokens in rows, in the order that <see cref="GemmLatents"/> wants.</summary>
+    public void GatherLatents(CudaStream stream, in GatherArguments arguments) =>
+        _gather.Launch(stream, Blocks((int)arguments.Tokens, GatheredTokens), 1, 1, arguments);
+
+    /// <summary>One weight times rows of latents, in BF16; without accumulation.</summary>
+    public void GemmLatents(CudaStream stream, DeviceFormat format, in GemmArguments arguments) =>
+        _gemmLatents[(int)format]!.Launch(stream, Blocks((int)arguments.Batch, GemmRows), Blocks((int)arguments.HeadRows, GemmOutputs), 1, arguments, GemmLatentsBytes(format));
+
+    /// <summary>Attention of many rows of one sequence over a block of expanded keys and values.</summary>
+    public void AttendExpanded(CudaStream stream, in AttendExpandedArguments arguments) =>
+        _attendExpanded.Launch(stream, Blocks((int)arguments.Batch, ExpandedQueries), (int)arguments.Heads, 1, arguments, ExpandedAttentionBytes);
+
     /// <param name="stream">Where to.</param>
     /// <param name="splits">At least what the longest row of the batch has.</param>
     /// <param name="batch">Rows.</param>
@@ -261,6 +292,9 @@ internal sealed class KernelSet : IDisposable
 
     /// <summary>gemm::shared_bytes of Kernels/gemm.cu: three stages of two parts of the input and a tile of the weight.</summary>
     private static int GemmBytes(DeviceFormat format) => format == DeviceFormat.BFloat16 ? 61440 : 49152;
+
+    /// <summary>The same of one part.</summary>
+    private static int GemmLatentsBytes(DeviceFormat format) => format == DeviceFormat.BFloat16 ? 46080 : 33792;
 
     private static int Blocks(int items, int each) => (items + each - 1) / each;
 }

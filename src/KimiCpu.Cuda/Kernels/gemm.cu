@@ -5,7 +5,8 @@
 
 // linear.cu for many rows, on the tensor cores: y[r, o] (+)= sum over c of x[r, c] W[o, c], x in two parts. A block makes 64 rows
 // of 128 outputs, a warp 32 by 32 of them; tiles of 32 columns, three of them on their way or in use. Weights are exact in
-// BF16; the factors of 8 bits are applied to the sums of the columns that share one.
+// BF16; the factors of 8 bits are applied to the sums of the columns that share one. gemm_latents_* is the same of one part, for
+// rows of the cache, which are BF16 already, and makes BF16 of them: keys and values.
 //   grid (ceil(batch / 64), tiles of 128 outputs, each of one weight, heads), 256 threads; dynamic shared memory: gemm::shared_bytes
 namespace gemm {
 constexpr u32 tile_rows = 64, tile_outputs = 128, tile_columns = 32, stages = 3;
@@ -13,17 +14,18 @@ constexpr u32 input_row = tile_columns * 2 + 16;   // bytes from row to row: 16 
 constexpr u32 part_bytes = tile_rows * input_row;
 template <typename Format> constexpr u32 weight_bytes = tile_columns * 4 / Format::per_word;
 template <typename Format> constexpr u32 weight_row = weight_bytes<Format> + 16;
-template <typename Format> constexpr u32 stage_bytes = 2 * part_bytes + tile_outputs * weight_row<Format>;
-template <typename Format> constexpr u32 shared_bytes = stages * stage_bytes<Format>;
-static_assert(shared_bytes<BFloat16> == 61440 && shared_bytes<Float8> == 49152, "KernelSet has these");
+template <typename Format, u32 Parts> constexpr u32 stage_bytes = Parts * part_bytes + tile_outputs * weight_row<Format>;
+template <typename Format, u32 Parts> constexpr u32 shared_bytes = stages * stage_bytes<Format, Parts>;
+static_assert(shared_bytes<BFloat16, 2> == 61440 && shared_bytes<Float8, 2> == 49152, "KernelSet has these");
+static_assert(shared_bytes<BFloat16, 1> == 46080 && shared_bytes<Float8, 1> == 33792, "KernelSet has these");
 }
 
 // A head is a part of a weight's rows with columns of the input of its own; a linear layer is one head with all rows.
 struct GemmArguments {
   Matrix first, second;   // second.rows is 0 where there is one weight; scales are those of whole tiles of columns
-  float* first_output;    // (batch, heads, head_rows)
+  float* first_output;    // (batch, heads, head_rows); of gemm_latents_* BF16, two of them a word
   float* second_output;   // (batch, second.rows)
-  const u16* input;       // (batch, 2, stride), a row (heads, columns), up to whole tiles
+  const u16* input;       // (batch, parts, stride), a row (heads, columns), up to whole tiles
   u32 batch, stride, accumulate;
   u32 heads, head_rows;
   u32 head_begin, head_step;   // the first head's first row, and from head to head
@@ -31,11 +33,12 @@ struct GemmArguments {
 
 namespace gemm {
 // Rows behind the last one become zeros; a thread has the same 16 bytes of either part.
+template <u32 Parts>
 DEVICE void load_input(u8* target, const GemmArguments& a, u32 first_row, u32 column) {
   const u32 row = thread_id() / 4, piece = thread_id() % 4;
   const bool inside = first_row + row < a.batch;
-  const u16* source = a.input + (u64)(inside ? first_row + row : first_row) * 2 * a.stride + column + piece * 8;
-  UNROLL for (u32 part = 0; part < 2; part++) copy_async(target + part * part_bytes + row * input_row + piece * 16, source + part * a.stride, inside);
+  const u16* source = a.input + (u64)(inside ? first_row + row : first_row) * Parts * a.stride + column + piece * 8;
+  UNROLL for (u32 part = 0; part < Parts; part++) copy_async(target + part * part_bytes + row * input_row + piece * 16, source + part * a.stride, inside);
 }
 
 // What is outside the weight becomes zeros.
@@ -67,15 +70,15 @@ DEVICE void weight_fragments(u32 (&b)[4][2], const u8* weights, u32 step) {
   }
 }
 
-// sums (32 rows, 32 outputs) += both parts of a tile of the input times a tile of the weight.
-template <typename Format>
+// sums (32 rows, 32 outputs) += all parts of a tile of the input times a tile of the weight.
+template <typename Format, u32 Parts>
 DEVICE void multiply_tile(float (&sums)[2][4][4], const u8* stage) {
   const u8* input = stage + ((warp() & 1) * 32 + (lane() & 15)) * input_row + (lane() >> 4) * 16;
-  const u8* weights = stage + 2 * part_bytes + (warp() >> 1) * 32 * weight_row<Format>;
+  const u8* weights = stage + Parts * part_bytes + (warp() >> 1) * 32 * weight_row<Format>;
   UNROLL for (u32 step = 0; step < tile_columns / 16; step++) {
     u32 b[4][2];
     weight_fragments<Format>(b, weights, step);
-    UNROLL for (u32 part = 0; part < 2; part++) {
+    UNROLL for (u32 part = 0; part < Parts; part++) {
       UNROLL for (u32 m = 0; m < 2; m++) {
         u32 x[4];
         load_matrices(x, input + part * part_bytes + m * 16 * input_row + step * 32);
@@ -89,7 +92,7 @@ DEVICE void clear(float (&sums)[2][4][4]) {
   UNROLL for (u32 m = 0; m < 2; m++) { UNROLL for (u32 n = 0; n < 4; n++) { UNROLL for (u32 i = 0; i < 4; i++) sums[m][n][i] = 0.f; } }
 }
 
-template <typename Format>
+template <typename Format, u32 Parts>
 DEVICE void run(const GemmArguments& a) {
   const u32 first_tiles = (a.head_rows + tile_outputs - 1) / tile_outputs;
   const bool in_first = block_y() < first_tiles;
@@ -101,8 +104,8 @@ DEVICE void run(const GemmArguments& a) {
 
   UNROLL for (u32 tile = 0; tile < stages - 1; tile++) {
     if (tile < tiles) {
-      load_input(dynamic_shared + tile * stage_bytes<Format>, a, first_row, column + tile * tile_columns);
-      load_weights<Format>(dynamic_shared + tile * stage_bytes<Format> + 2 * part_bytes, weights, w.stride, rows, tile);
+      load_input<Parts>(dynamic_shared + tile * stage_bytes<Format, Parts>, a, first_row, column + tile * tile_columns);
+      load_weights<Format>(dynamic_shared + tile * stage_bytes<Format, Parts> + Parts * part_bytes, weights, w.stride, rows, tile);
     }
     copy_async_commit();
   }
@@ -116,14 +119,14 @@ DEVICE void run(const GemmArguments& a) {
     sync_block();
     const u32 coming = tile + stages - 1, free = current == 0 ? stages - 1 : current - 1;
     if (coming < tiles) {
-      load_input(dynamic_shared + free * stage_bytes<Format>, a, first_row, column + coming * tile_columns);
-      load_weights<Format>(dynamic_shared + free * stage_bytes<Format> + 2 * part_bytes, weights, w.stride, rows, coming);
+      load_input<Parts>(dynamic_shared + free * stage_bytes<Format, Parts>, a, first_row, column + coming * tile_columns);
+      load_weights<Format>(dynamic_shared + free * stage_bytes<Format, Parts> + Parts * part_bytes, weights, w.stride, rows, coming);
     }
     copy_async_commit();
-    const u8* stage = dynamic_shared + current * stage_bytes<Format>;
+    const u8* stage = dynamic_shared + current * stage_bytes<Format, Parts>;
     current = current == stages - 1 ? 0 : current + 1;
     if constexpr (Format::per_word == 2) {
-      multiply_tile<Format>(sums, stage);
+      multiply_tile<Format, Parts>(sums, stage);
     } else {
       // The factors come while the last tile that has them is multiplied.
       const bool ends = --tiles_left == 0 || tile == tiles - 1;
@@ -134,7 +137,7 @@ DEVICE void run(const GemmArguments& a) {
           factors[n][i] = ends && output < rows ? Format::factor(w, weights_row + output, tile * tile_columns) : 0.f;
         }
       }
-      multiply_tile<Format>(shared_factor, stage);
+      multiply_tile<Format, Parts>(shared_factor, stage);
       if (ends) {
         UNROLL for (u32 m = 0; m < 2; m++) {
           UNROLL for (u32 n = 0; n < 4; n++) {
@@ -151,11 +154,18 @@ DEVICE void run(const GemmArguments& a) {
   const u32 target_stride = in_first ? a.heads * a.head_rows : a.second.rows, target_column = block_z() * a.head_rows + first_output;
   UNROLL for (u32 m = 0; m < 2; m++) {
     UNROLL for (u32 n = 0; n < 4; n++) {
-      UNROLL for (u32 i = 0; i < 4; i++) {
-        const u32 row = first_row + (warp() & 1) * 32 + m * 16 + (lane() >> 2) + (i >> 1) * 8, output = (warp() >> 1) * 32 + n * 8 + (lane() & 3) * 2 + (i & 1);
-        if (row < a.batch && output < rows) {
-          float* y = target + (u64)row * target_stride + target_column + output;
-          *y = a.accumulate ? *y + sums[m][n][i] : sums[m][n][i];
+      if constexpr (Parts == 1) {
+        UNROLL for (u32 i = 0; i < 4; i += 2) {
+          const u32 row = first_row + (warp() & 1) * 32 + m * 16 + (lane() >> 2) + (i >> 1) * 8, output = (warp() >> 1) * 32 + n * 8 + (lane() & 3) * 2;
+          if (row < a.batch && output < rows) ((u32*)target)[((u64)row * target_stride + target_column + output) / 2] = to_bf16_pair(sums[m][n][i], sums[m][n][i + 1]);
+        }
+      } else {
+        UNROLL for (u32 i = 0; i < 4; i++) {
+          const u32 row = first_row + (warp() & 1) * 32 + m * 16 + (lane() >> 2) + (i >> 1) * 8, output = (warp() >> 1) * 32 + n * 8 + (lane() & 3) * 2 + (i & 1);
+          if (row < a.batch && output < rows) {
+            float* y = target + (u64)row * target_stride + target_column + output;
+            *y = a.accumulate ? *y + sums[m][n][i] : sums[m][n][i];
+          }
         }
       }
     }
@@ -163,6 +173,9 @@ DEVICE void run(const GemmArguments& a) {
 }
 }
 
-KERNEL(256, 1) gemm_bf16(GemmArguments a) { gemm::run<BFloat16>(a); }
-KERNEL(256, 1) gemm_fp8(GemmArguments a) { gemm::run<Float8>(a); }
-KERNEL(256, 1) gemm_int8(GemmArguments a) { gemm::run<Int8>(a); }
+KERNEL(256, 1) gemm_bf16(GemmArguments a) { gemm::run<BFloat16, 2>(a); }
+KERNEL(256, 1) gemm_fp8(GemmArguments a) { gemm::run<Float8, 2>(a); }
+KERNEL(256, 1) gemm_int8(GemmArguments a) { gemm::run<Int8, 2>(a); }
+KERNEL(256, 1) gemm_latents_bf16(GemmArguments a) { gemm::run<BFloat16, 1>(a); }
+KERNEL(256, 1) gemm_latents_fp8(GemmArguments a) { gemm::run<Float8, 1>(a); }
+KERNEL(256, 1) gemm_latents_int8(GemmArguments a) { gemm::run<Int8, 1>(a); }

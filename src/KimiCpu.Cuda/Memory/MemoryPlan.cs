@@ -7,6 +7,7 @@ using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Weights;
 
 namespace KimiCpu.Cuda.Memory;
@@ -20,7 +21,9 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; else <paramref name="MaxRows"/>.</param>
 /// <param name="SmallWeights">Whether all weights are reduced to 8 bits, however much memory there is.</param>
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false);
+/// <param name="ExpandedTokens">Tokens whose keys and values are expanded at once in prompts, whole pages, where memory to spare has room for them; 0 for none.</param>
+/// <param name="ExpandedRows">Fewest tokens of a sequence in a pass for which that happens; null for where it takes fewer operations.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -41,6 +44,12 @@ internal sealed record MemoryPlan
 
     /// <summary>Whether layers guess the experts of the next one.</summary>
     public required bool LookAhead { get; init; }
+
+    /// <summary>Tokens whose keys and values are expanded at once; 0 where the kernels do not suit, passes are too small, or memory is scarce.</summary>
+    public required int ExpandedTokens { get; init; }
+
+    /// <summary>Fewest tokens of a sequence in a pass for which that happens.</summary>
+    public required int ExpandedRows { get; init; }
 
     /// <summary>Cache pages.</summary>
     public required int Pages { get; init; }
@@ -90,10 +99,10 @@ internal sealed record MemoryPlan
     }
 
     /// <summary>Activations of a pass.</summary>
-    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows, bool lookAhead)
+    public static Workspace WorkspaceOf(ModelWeights weights, int maxRows, bool lookAhead, int expandedTokens)
     {
         int width = weights.Layers.Max(l => Math.Max(l.Dense?.Gate.Rows ?? 1, l.Shared?.Gate.Rows ?? 1));
-        return new Workspace(weights.Shape, maxRows, width, lookAhead);
+        return new Workspace(weights.Shape, maxRows, width, lookAhead, expandedTokens);
     }
 
     /// <summary>One line for a user.</summary>
@@ -113,7 +122,8 @@ internal sealed record MemoryPlan
         foreach (WeightPlan plan in wish.SmallWeights ? WeightPlan.All.TakeLast(1) : WeightPlan.All)
         {
             long weightBytes = new DeviceWeights(weights, plan).Bytes;
-            long workspace = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead).Bytes + (2L * sizeof(uint) * wish.MaxRows);
+            long activations = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead, 0).Bytes;
+            long workspace = activations + (2L * sizeof(uint) * wish.MaxRows);
 
             // A page costs its slots and its entries in the page tables.
             long costOfPage = pageBytes + ((long)wish.MaxRows * sizeof(uint));
@@ -125,6 +135,21 @@ internal sealed record MemoryPlan
             if (pages == 0 || (pages < wantedPages && !last))
             {
                 continue;
+            }
+
+            // Neither weights nor context give way to the expansion of keys and values; without it prompts take more operations.
+            int expandedRows = wish.ExpandedRows ?? ExpandedAttention.FewestRows(weights.Shape);
+            int expandedTokens = ExpandedTokensOf(weights.Shape, wish, expandedRows);
+            long expansion = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead, expandedTokens).Bytes - activations;
+            long keptPages = wish.CacheBytes is { } most ? Math.Clamp(most / pageBytes, 1, wantedPages) : wantedPages;
+            if (left - expansion >= keptPages * costOfPage)
+            {
+                workspace += expansion;
+                left -= expansion;
+            }
+            else
+            {
+                expandedTokens = 0;
             }
 
             ExpertRoom room = Experts(weights, wish, left, costOfPage, Math.Min(pages, wantedPages));
@@ -141,6 +166,8 @@ internal sealed record MemoryPlan
                 WorkspaceBytes = workspace,
                 MaxRows = wish.MaxRows,
                 LookAhead = wish.LookAhead,
+                ExpandedTokens = expandedTokens,
+                ExpandedRows = expandedRows,
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
                 ExpertSlots = room.Slots,
@@ -153,6 +180,12 @@ internal sealed record MemoryPlan
 
         return null;
     }
+
+    /// <summary>How many tokens are expanded at once where memory has room: no more than a sequence can have.</summary>
+    private static int ExpandedTokensOf(ModelShape shape, MemoryWish wish, int expandedRows) =>
+        wish.MaxRows >= expandedRows && KernelSet.SuitsAttendExpanded(shape)
+            ? Math.Min(wish.ExpandedTokens, (shape.MaxPositions + KvPage.Tokens - 1) / KvPage.Tokens * KvPage.Tokens)
+            : 0;
 
     /// <summary>How many experts find room behind the cache that is wanted. The ring comes first: all experts pass through it, and a few that stay gain little.</summary>
     private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long costOfPage, long wantedPages)

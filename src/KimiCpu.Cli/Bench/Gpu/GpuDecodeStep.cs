@@ -54,7 +54,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             _weightMemory = _owner.Own(new CudaDeviceVariable<byte>(context, _device.Bytes)).DevicePointer;
             GpuRandom.Fill(context, stream, _weightMemory, _device.Bytes);
             _device.Place(_weightMemory);
-            Workspace workspace = MemoryPlan.WorkspaceOf(_weights, 1, lookAhead: false);
+            Workspace workspace = MemoryPlan.WorkspaceOf(_weights, 1, lookAhead: false, expandedTokens: 0);
             ulong workspaceMemory = _owner.Own(new CudaDeviceVariable<byte>(context, workspace.Bytes)).DevicePointer;
             GpuRandom.Fill(context, stream, workspaceMemory, workspace.Bytes);
             workspace.Place(workspaceMemory);
@@ -75,10 +75,10 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             stream.Clear(firstRow, sizeof(uint));
             stream.Synchronize();
             _batch.Add([0], sizes.StepContext - 1, Enumerable.Range(0, pages).ToArray(), LogitsWanted.Last);
-            var program = new LayerProgram(shape, _device, kernels, workspace, _step, _handOver, cache, stream, LinearProgram.DefaultTensorRows, experts: null);
+            var program = new LayerProgram(shape, _device, kernels, workspace, _step, _handOver, cache, stream, LinearProgram.DefaultTensorRows, ExpandedAttention.FewestRows(shape), experts: null);
             int splits = (int)BitOperations.RoundUpToPowerOf2((uint)KernelSet.Splits(sizes.StepContext));
             CudaGraphExec Record(Action put) => _owner.Own(CudaGraphExec.Capture(context, stream, put));
-            _attend = [.. Enumerable.Range(0, layers).Select(l => Record(() => program.Attend(l, 1, splits)))];
+            _attend = [.. Enumerable.Range(0, layers).Select(l => Record(() => program.Attend(l, 1, splits, _batch.Sequences)))];
             _shared = [.. Enumerable.Range(0, layers).Select(l => IsMoe(l) ? Record(() => program.Shared(l, 1)) : null)];
             _end = Record(() =>
             {
@@ -101,7 +101,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
         {
             ModelWeights weights = GpuStepWeights.Of(sizes, layers);
             long cache = DevicePages.BytesOfPage(weights.Shape) * PagesOf(sizes);
-            if (GpuStepWeights.OnDevice(weights).Bytes + cache + MemoryPlan.WorkspaceOf(weights, 1, lookAhead: false).Bytes + StepInputs.DeviceBytes(weights.Shape, 1, PagesOf(sizes)) <= spendable)
+            if (GpuStepWeights.OnDevice(weights).Bytes + cache + MemoryPlan.WorkspaceOf(weights, 1, lookAhead: false, expandedTokens: 0).Bytes + StepInputs.DeviceBytes(weights.Shape, 1, PagesOf(sizes)) <= spendable)
             {
                 return layers;
             }

@@ -29,6 +29,14 @@ internal sealed class GpuPromptKernels(GpuTestBed bed)
             yield return Attention(bed.Sizes.PromptAttendedRows);
         }
 
+        if (KernelSet.SuitsAttendExpanded(_shape))
+        {
+            foreach (DeviceFormat format in new[] { DeviceFormat.BFloat16, DeviceFormat.Float8, DeviceFormat.Int8 })
+            {
+                yield return AttentionOfExpanded(format, bed.Sizes.PromptAttendedRows);
+            }
+        }
+
         using var experts = new GpuExpertKernels(bed);
         foreach (GpuKernelResult result in experts.MeasureMany())
         {
@@ -59,6 +67,25 @@ internal sealed class GpuPromptKernels(GpuTestBed bed)
             cache.Layers,
             bed.Sizes.PromptLaunches,
             i => Attend(cache.Of(i), rows));
+    }
+
+    /// <summary>The same over keys and values that a weight in some format expands, its operations and those of expanding.</summary>
+    private GpuKernelResult AttentionOfExpanded(DeviceFormat format, int rows)
+    {
+        int first = bed.Sizes.PromptContext - rows + 1;
+        int[] lengths = [.. Enumerable.Range(first, rows)];
+        using var cache = new GpuCache(bed, lengths);
+        int expandedWidth = _shape.HeadCount * (_shape.NopeHeadSize + _shape.ValueHeadSize);
+        DeviceWeight[][] weights = bed.Weights(format, [expandedWidth], _shape.KeyValueLoraRank);
+        var attention = new ExpandedAttention(_shape, bed.Kernels, _memory, bed.Stream, rows);
+        var sequence = new BatchSequence(0, rows, first - 1, default);
+        double operations = (2.0 * bed.Sizes.PromptContext * expandedWidth * _shape.KeyValueLoraRank)
+            + lengths.Sum(l => 2.0 * l * _shape.HeadCount * (_shape.NopeHeadSize + _shape.RopeHeadSize + _shape.ValueHeadSize));
+        return bed.Time(
+            new GpuKernelResult($"MLA expanded by {GpuDecodeKernels.NameOf(format)}, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens", 0, operations, operations, 0, 0, null),
+            cache.Layers,
+            bed.Sizes.PromptLaunches,
+            i => attention.Put(weights[i % weights.Length][0], cache.Of(i), sequence));
     }
 
     private void Attend(CacheArguments cache, int rows)

@@ -24,7 +24,7 @@ internal sealed class GpuTestBed : IDisposable
     {
         (Context, Stream, Kernels, Sizes, _timer, _bandwidth, _cancellationToken) = (context, stream, kernels, sizes, timer, bandwidth, cancellationToken);
         _owner = new GpuOwner(context, stream);
-        Workspace = new Workspace(sizes.Shape, sizes.MaxRows, sizes.Shape.ExpertIntermediateSize, lookAhead: false);
+        Workspace = new Workspace(sizes.Shape, sizes.MaxRows, sizes.Shape.ExpertIntermediateSize, lookAhead: false, KernelSet.SuitsAttendExpanded(sizes.Shape) ? Math.Min(ExpandedAttention.BlockTokens, (sizes.PromptContext + KvPage.Tokens - 1) / KvPage.Tokens * KvPage.Tokens) : 0);
         PoolBytes = BytesOfPool(sizes);
         long needed = PoolBytes + Workspace.Bytes;
         long free = context.MemoryInfo().Free;

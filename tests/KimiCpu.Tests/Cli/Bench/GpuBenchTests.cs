@@ -56,6 +56,8 @@ internal sealed class GpuBenchTests
         Steps = 2,
     };
 
+    private static readonly string[] s_ofExpanded = ["gather_latents", "gemm_latents_bf16", "gemm_latents_fp8", "gemm_latents_int8", "mla_expanded"];
+
     [Test]
     public void Everything_is_measured_and_printed_beside_what_is_wanted()
     {
@@ -75,7 +77,23 @@ internal sealed class GpuBenchTests
 
         // Every entry but the ones for other sizes, formats that no weight of Kimi K2 has, and more rows.
         IEnumerable<string> idle = SimulatedDriver.ModuleOf(System.Text.Encoding.UTF8.GetString(KimiCpu.Cuda.Kernels.KernelSet.Ptx()).TrimEnd('\0')).Kernels.Keys.Except(driver.LaunchesOf.Keys);
-        Assert.That(idle.Where(k => !k.Contains("f32", StringComparison.Ordinal) && !k.EndsWith("_4", StringComparison.Ordinal) && !k.StartsWith("absorb", StringComparison.Ordinal)), Is.EquivalentTo(new[] { "mla_any", "linear_bf16_8", "linear_fp8_8", "linear_int8_8" }));
+        Assert.That(idle.Where(k => !k.Contains("f32", StringComparison.Ordinal) && !k.EndsWith("_4", StringComparison.Ordinal) && !k.StartsWith("absorb", StringComparison.Ordinal)), Is.EquivalentTo((string[])["mla_any", "linear_bf16_8", "linear_fp8_8", "linear_int8_8", .. s_ofExpanded]));
+    }
+
+    /// <summary>Heads of Kimi K2's sizes over a small latent.</summary>
+    [Test]
+    public void Attention_over_expanded_keys_is_measured_where_it_suits()
+    {
+        using var driver = new SimulatedDriver();
+        GpuBenchSizes sizes = s_tensor with { Shape = s_tensor.Shape with { HeadCount = 2, KeyValueLoraRank = 64, NopeHeadSize = 128, ValueHeadSize = 128 }, RotatedBytes = 33 << 10 };
+        using var json = JsonDocument.Parse(Run(driver, json: true, sizes));
+        Assert.That((driver.Fault, driver.LiveObjects), Is.EqualTo(((string?)null, 0)));
+        JsonElement[] rows = [.. json.RootElement.GetProperty("prompts").EnumerateArray().Where(r => r.GetProperty("kernel").GetString()!.StartsWith("MLA expanded by ", StringComparison.Ordinal))];
+        Assert.That(rows.Select(r => r.GetProperty("kernel").GetString()), Is.EqualTo(new[] { "BF16", "FP8", "INT8" }.Select(f => $"MLA expanded by {f}, 2 heads, 33 rows that see 33 to 65 tokens")));
+
+        // 65 tokens expanded, and 33 rows that see 49 of them on average.
+        Assert.That(rows[0].GetProperty("operations").GetDouble(), Is.EqualTo(2 * ((65 * 2 * 256 * 64) + (33 * 49 * 2 * (128 + 64 + 128)))));
+        Assert.That(driver.LaunchesOf.Keys, Is.SupersetOf(s_ofExpanded));
     }
 
     [Test]

@@ -21,6 +21,8 @@ internal sealed class BarrierMutantTests
     [TestCase("linear_bf16_4", 4, 0)]
     [TestCase("gemm_bf16", 2, 0)]
     [TestCase("gemm_int8", 2, 0)]
+    [TestCase("gemm_latents_bf16", 2, 0)]
+    [TestCase("gemm_latents_int8", 2, 0)]
     [TestCase("split_rows", 2, 1)]
     [TestCase("absorb_bf16_1", 2, 0)]
     [TestCase("absorb_bf16_8", 2, 0)]
@@ -28,6 +30,7 @@ internal sealed class BarrierMutantTests
     [TestCase("mla_any", 2, 0)]
     [TestCase("mla_512", 9, 0)]
     [TestCase("mla_rows_512", 8, 0)]
+    [TestCase("mla_expanded", 2, 0)]
     [TestCase("rope_store", 2, 1)]
     [TestCase("route", 8, 1)]
     [TestCase("finish_layer", 2, 1)]
@@ -107,6 +110,9 @@ internal sealed class BarrierMutantTests
             case "linear":
                 LinearTests.Check(harness, (WeightFormat.BFloat16, DeviceFormat.BFloat16), rows: 9, secondRows: 0, columns: 2102, batch: 3, LinearInput.Normalized, accumulate: false, mapped: false);
                 break;
+            case "gemm" when kernel.StartsWith("gemm_latents", StringComparison.Ordinal):
+                ExpandedAttentionTests.CheckExpansion(harness, (WeightFormat.BFloat16, kernel == "gemm_latents_int8" ? DeviceFormat.Int8 : DeviceFormat.BFloat16), latent: 288, rows: 10, first: 0, tokens: 66);
+                break;
             case "gemm" or "split":
                 LinearTests.Check(harness, (WeightFormat.BFloat16, kernel == "gemm_int8" ? DeviceFormat.Int8 : DeviceFormat.BFloat16), rows: 9, secondRows: 0, columns: 270, batch: 66, LinearInput.Normalized, accumulate: false, mapped: false, tensor: true);
                 break;
@@ -121,6 +127,9 @@ internal sealed class BarrierMutantTests
                 break;
             case "mla" when kernel == "mla_rows_512":
                 PromptAttentionTests.Check(harness, [(98, 2)], 32, DeviceFormat.BFloat16);
+                break;
+            case "mla" when kernel == "mla_expanded":
+                ExpandedAttentionTests.Check(harness, [(180, 20)], 1, 32, (WeightFormat.BFloat16, DeviceFormat.BFloat16), 2048);
                 break;
             case "mla":
                 AttentionCase.Check(harness, [130], 48, 16, 2, 1e-3);

@@ -312,6 +312,11 @@ internal static unsafe partial class PtxInstructionSet
         public static uint Run(uint a) => 0 - a;
     }
 
+    private readonly struct Not : IOperation1<uint, uint>
+    {
+        public static uint Run(uint a) => ~a;
+    }
+
     private readonly struct NegateFloat : IOperation1<float, float>
     {
         public static float Run(float a) => -a;
@@ -395,6 +400,11 @@ internal static unsafe partial class PtxInstructionSet
     private readonly struct Minimum : IOperation2<uint, uint, uint>
     {
         public static uint Run(uint a, uint b) => Math.Min(a, b);
+    }
+
+    private readonly struct Maximum : IOperation2<uint, uint, uint>
+    {
+        public static uint Run(uint a, uint b) => Math.Max(a, b);
     }
 
     private readonly struct Add16 : IOperation2<uint, uint, uint>

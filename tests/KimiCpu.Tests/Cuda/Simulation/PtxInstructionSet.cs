@@ -85,6 +85,7 @@ internal static unsafe partial class PtxInstructionSet
             ["mul.wide.u16"] = Map2<Wide16, uint, uint, uint>(10),
             ["div.u32"] = Map2<DivideUnsigned, uint, uint, uint>(10),
             ["min.u32"] = Map2<Minimum, uint, uint, uint>(10),
+            ["max.u32"] = Map2<Maximum, uint, uint, uint>(10),
             ["add.s64"] = Vectors2<Add<ulong>, ulong>(10),
             ["sub.s64"] = Vectors2<Subtract<ulong>, ulong>(10),
             ["mul.lo.s64"] = Vectors2<Multiply<ulong>, ulong>(10),
@@ -95,6 +96,7 @@ internal static unsafe partial class PtxInstructionSet
             ["and.b32"] = Vectors2<And<uint>, uint>(10),
             ["or.b32"] = Vectors2<Or<uint>, uint>(10),
             ["xor.b32"] = Vectors2<Xor<uint>, uint>(10),
+            ["not.b32"] = Map1<Not, uint, uint>(10),
             ["and.b64"] = Vectors2<And<ulong>, ulong>(10),
             ["or.b64"] = Vectors2<Or<ulong>, ulong>(10),
             ["or.b16"] = Vectors2<Or<uint>, uint>(10),
@@ -160,9 +162,11 @@ internal static unsafe partial class PtxInstructionSet
         known["ld.global.u16"] = new(10, &Load<ushort, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8, &Load<ushort, ulong, Vector1, GlobalSpace>));
         known["ld.global.v2.u32"] = new(10, &Load<uint, uint, Vector2, GlobalSpace>, BindLoad(2, 4, 8));
         known["ld.global.v4.f32"] = new(10, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
+        known["ld.global.v4.u32"] = new(10, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.global.nc.L1::no_allocate.v4.u32"] = new(74, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.shared.f32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8));
         known["ld.shared.u32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8, &Load<uint, ulong, Vector1, SharedSpace>));
+        known["ld.shared.v2.u32"] = new(10, &Load<uint, uint, Vector2, SharedSpace>, BindLoad(2, 4, 8));
         known["ld.shared.v2.f32"] = new(10, &Load<uint, uint, Vector2, SharedSpace>, BindLoad(2, 4, 8));
         known["ld.shared.v4.f32"] = new(10, &Load<uint, uint, Vector4, SharedSpace>, BindLoad(4, 4, 8));
         known["ld.shared.v4.u32"] = new(10, &Load<uint, uint, Vector4, SharedSpace>, BindLoad(4, 4, 8));
@@ -171,6 +175,7 @@ internal static unsafe partial class PtxInstructionSet
         known["st.global.u16"] = new(10, &Store<ushort, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.global.u8"] = new(10, &Store<byte, uint, Vector1, GlobalSpace>, BindStore(4, 8));
         known["st.global.v2.f32"] = new(10, &Store<uint, uint, Vector2, GlobalSpace>, BindStore(4, 8));
+        known["st.global.v4.u32"] = new(10, &Store<uint, uint, Vector4, GlobalSpace>, BindStore(4, 8));
         known["st.volatile.global.u32"] = new(11, &RaiseFlag, BindStore(4, 8));
         known["st.shared.f32"] = new(10, &Store<uint, uint, Vector1, SharedSpace>, BindStore(4, 8));
         known["st.shared.u32"] = new(10, &Store<uint, uint, Vector1, SharedSpace>, BindStore(4, 8));
