@@ -33,7 +33,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         DeviceLayer w = weights.Layers[layer];
         Project(w, rows);
         CacheArguments cache = Cache(layer);
-        kernels.RopeStore(stream, rows, new RopeArguments
+        kernels.RopeStore(stream, pages.Format, rows, new RopeArguments
         {
             Cache = cache,
             Query = memory.Query,
@@ -148,7 +148,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     {
         CacheArguments ofRows = OfRows(cache, first);
         kernels.Absorb(stream, w.KeyValueB.Format, shape.HeadCount, AbsorbOf(w, first, rows));
-        kernels.Attend(stream, splits, rows, new AttendArguments
+        kernels.Attend(stream, pages.Format, splits, rows, new AttendArguments
         {
             Cache = ofRows,
             Absorbed = memory.Absorbed,
@@ -172,7 +172,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     private void AttendPromptRows(DeviceLayer w, in CacheArguments cache, int first, int rows)
     {
         kernels.AbsorbRows(stream, w.KeyValueB.Format, shape.HeadCount, AbsorbOf(w, first, rows));
-        kernels.AttendRows(stream, rows, new AttendRowsArguments
+        kernels.AttendRows(stream, pages.Format, rows, new AttendRowsArguments
         {
             Cache = OfRows(cache, first),
             Absorbed = memory.Absorbed,

@@ -7,6 +7,7 @@ using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Weights;
 
 namespace KimiCpu.Cuda.Memory;
@@ -14,13 +15,14 @@ namespace KimiCpu.Cuda.Memory;
 /// <summary>What is wanted of a GPU's memory.</summary>
 /// <param name="MaxRows">Most tokens of a pass.</param>
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
+/// <param name="SmallCache">Whether the cache's latents are reduced to 8 bits too where so many tokens do not fit otherwise.</param>
 /// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
 /// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
 /// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; else <paramref name="MaxRows"/>.</param>
 /// <param name="SmallWeights">Whether all weights are reduced to 8 bits, however much memory there is.</param>
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false);
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -41,6 +43,8 @@ internal sealed record MemoryPlan
 
     /// <summary>Whether layers guess the experts of the next one.</summary>
     public required bool LookAhead { get; init; }
+
+    public required CacheFormat CacheFormat { get; init; }
 
     /// <summary>Cache pages.</summary>
     public required int Pages { get; init; }
@@ -64,7 +68,7 @@ internal sealed record MemoryPlan
     /// <summary>Tokens that the cache holds.</summary>
     public long CacheTokens => (long)Pages * KvPage.Tokens;
 
-    /// <summary>The first plan, from exact weights to small ones unless only these are wanted, that leaves room for the wanted context; else the last, with the context that fits.</summary>
+    /// <summary>The first plan, from exact weights to small ones unless only these are wanted, and then with a small cache where that may be, that leaves room for the wanted context; else the last, with the context that fits.</summary>
     /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
     {
@@ -75,11 +79,11 @@ internal sealed record MemoryPlan
 
         // Neither weights nor context give way for larger passes.
         int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, PagesOf(wish)) : plan.Pages;
-        long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape));
+        long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat));
         for (int rows = wish.ManyRows; rows > wish.MaxRows && plan.RingSlots > 0; rows /= 2)
         {
             MemoryPlan? larger = FitRows(weights, wish with { MaxRows = rows }, freeBytes, new StringBuilder());
-            bool fits = larger is { RingSlots: > 0 } && larger.Weights == plan.Weights && larger.Pages >= kept;
+            bool fits = larger is { RingSlots: > 0 } && larger.Weights == plan.Weights && larger.CacheFormat == plan.CacheFormat && larger.Pages >= kept;
             if (fits && (larger!.WorkspaceBytes - plan.WorkspaceBytes) * ManyRowsShare <= spare)
             {
                 return larger;
@@ -98,7 +102,7 @@ internal sealed record MemoryPlan
 
     /// <summary>One line for a user.</summary>
     public override string ToString() =>
-        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, {(CacheFormat == CacheFormat.Int8 ? "8-bit" : "BF16")} cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
 
     /// <summary>The same for one number of rows; null where not even a page fits.</summary>
     /// <param name="weights">Of the model.</param>
@@ -107,11 +111,17 @@ internal sealed record MemoryPlan
     /// <param name="table">Gets a line for each plan.</param>
     private static MemoryPlan? FitRows(ModelWeights weights, MemoryWish wish, long freeBytes, StringBuilder table)
     {
-        long pageBytes = DevicePages.BytesOfPage(weights.Shape);
         int wantedPages = PagesOf(wish);
         long spendable = freeBytes - (freeBytes / ReserveShare);
-        foreach (WeightPlan plan in wish.SmallWeights ? WeightPlan.All.TakeLast(1) : WeightPlan.All)
+        List<(WeightPlan Weights, CacheFormat Cache)> steps = [.. WeightPlan.All.TakeLast(wish.SmallWeights ? 1 : WeightPlan.All.Count).Select(w => (w, CacheFormat.BFloat16))];
+        if (wish.SmallCache)
         {
+            steps.Add((WeightPlan.All[^1], CacheFormat.Int8));
+        }
+
+        foreach ((WeightPlan plan, CacheFormat cache) in steps)
+        {
+            long pageBytes = DevicePages.BytesOfPage(weights.Shape, cache);
             long weightBytes = new DeviceWeights(weights, plan).Bytes;
             long workspace = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead).Bytes + (2L * sizeof(uint) * wish.MaxRows);
 
@@ -120,14 +130,14 @@ internal sealed record MemoryPlan
             workspace += StepInputs.DeviceBytes(weights.Shape, wish.MaxRows, 0);
             long left = spendable - weightBytes - workspace;
             long pages = Math.Clamp(left / costOfPage, 0, int.MaxValue);
-            table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
-            bool last = plan == WeightPlan.All[^1];
+            table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}{(cache == CacheFormat.Int8 ? ", 8-bit cache" : "")}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
+            bool last = (plan, cache) == steps[^1];
             if (pages == 0 || (pages < wantedPages && !last))
             {
                 continue;
             }
 
-            ExpertRoom room = Experts(weights, wish, left, costOfPage, Math.Min(pages, wantedPages));
+            ExpertRoom room = Experts(weights, wish, left, pageBytes, costOfPage, Math.Min(pages, wantedPages));
             pages = Math.Clamp((left - room.Bytes - room.RingBytes) / costOfPage, 1, int.MaxValue);
             if (wish.CacheBytes is { } limit)
             {
@@ -141,6 +151,7 @@ internal sealed record MemoryPlan
                 WorkspaceBytes = workspace,
                 MaxRows = wish.MaxRows,
                 LookAhead = wish.LookAhead,
+                CacheFormat = cache,
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
                 ExpertSlots = room.Slots,
@@ -155,14 +166,14 @@ internal sealed record MemoryPlan
     }
 
     /// <summary>How many experts find room behind the cache that is wanted. The ring comes first: all experts pass through it, and a few that stay gain little.</summary>
-    private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long costOfPage, long wantedPages)
+    private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long pageBytes, long costOfPage, long wantedPages)
     {
         if (wish.ExpertBytes == 0 || ExpertSlotLayout.Of(weights) is not { } layout)
         {
             return default;
         }
 
-        long pages = wish.CacheBytes is { } cache ? Math.Min(left / costOfPage, Math.Max(1, cache / DevicePages.BytesOfPage(weights.Shape))) : wantedPages;
+        long pages = wish.CacheBytes is { } cache ? Math.Min(left / costOfPage, Math.Max(1, cache / pageBytes)) : wantedPages;
         long spare = left - (pages * costOfPage);
         long bytes = Math.Min(spare, wish.ExpertBytes ?? (wish.CacheBytes is null ? spare / 2 : spare));
         long work = ExpertWorkBytes(weights.Shape, wish.MaxRows);

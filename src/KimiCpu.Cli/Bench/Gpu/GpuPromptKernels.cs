@@ -26,7 +26,8 @@ internal sealed class GpuPromptKernels(GpuTestBed bed)
 
         if (KernelSet.SuitsAttendRows(_shape))
         {
-            yield return Attention(bed.Sizes.PromptAttendedRows);
+            yield return Attention(CacheFormat.BFloat16, bed.Sizes.PromptAttendedRows);
+            yield return Attention(CacheFormat.Int8, bed.Sizes.PromptAttendedRows);
         }
 
         using var experts = new GpuExpertKernels(bed);
@@ -48,27 +49,27 @@ internal sealed class GpuPromptKernels(GpuTestBed bed)
             i => bed.Linear.Put(new LinearLayer(weights[i][0], _memory.Values, _memory.Residual), batch));
     }
 
-    private GpuKernelResult Attention(int rows)
+    private GpuKernelResult Attention(CacheFormat format, int rows)
     {
         int first = bed.Sizes.PromptContext - rows + 1;
         int[] lengths = [.. Enumerable.Range(first, rows)];
-        using var cache = new GpuCache(bed, lengths);
+        using var cache = new GpuCache(bed, format, lengths);
         double operations = lengths.Sum(l => 2.0 * l * _shape.HeadCount * (_shape.CacheWidth + _shape.KeyValueLoraRank));
         return bed.Time(
-            new GpuKernelResult($"MLA, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens", 0, operations, operations, 0, 0, null),
+            new GpuKernelResult($"MLA, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens of {GpuDecodeKernels.NameOf(format)} cache", 0, operations, operations, 0, 0, null),
             cache.Layers,
             bed.Sizes.PromptLaunches,
-            i => Attend(cache.Of(i), rows));
+            i => Attend(format, cache.Of(i), rows));
     }
 
-    private void Attend(CacheArguments cache, int rows)
+    private void Attend(CacheFormat format, CacheArguments cache, int rows)
     {
         for (int first = 0; first < rows; first += Workspace.PromptAttendRows)
         {
             CacheArguments ofRows = cache;
             ofRows.Lengths += (ulong)first * sizeof(uint);
             ofRows.Tables += (ulong)first * sizeof(uint);
-            bed.Kernels.AttendRows(bed.Stream, Math.Min(Workspace.PromptAttendRows, rows - first), new AttendRowsArguments
+            bed.Kernels.AttendRows(bed.Stream, format, Math.Min(Workspace.PromptAttendRows, rows - first), new AttendRowsArguments
             {
                 Cache = ofRows,
                 Absorbed = _memory.Absorbed,
