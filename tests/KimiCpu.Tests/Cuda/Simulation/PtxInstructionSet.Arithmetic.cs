@@ -271,6 +271,17 @@ internal static unsafe partial class PtxInstructionSet
         public static float Run(uint a) => a;
     }
 
+    private readonly struct Signed16ToFloat : IOperation1<uint, float>
+    {
+        public static float Run(uint a) => (short)a;
+    }
+
+    private readonly struct FloatToHalf : IOperation1<float, uint>
+    {
+        // The GPU has one NaN.
+        public static uint Run(float a) => float.IsNaN(a) ? 0x7FFFu : BitConverter.HalfToUInt16Bits((Half)a);
+    }
+
     private readonly struct HalfToFloat : IOperation1<uint, float>
     {
         public static float Run(uint a) => (float)BitConverter.UInt16BitsToHalf((ushort)a);
@@ -395,6 +406,22 @@ internal static unsafe partial class PtxInstructionSet
     private readonly struct Minimum : IOperation2<uint, uint, uint>
     {
         public static uint Run(uint a, uint b) => Math.Min(a, b);
+    }
+
+    private readonly struct MinimumSigned : IOperation2<int, int, int>
+    {
+        public static int Run(int a, int b) => Math.Min(a, b);
+    }
+
+    private readonly struct MaximumSigned : IOperation2<int, int, int>
+    {
+        public static int Run(int a, int b) => Math.Max(a, b);
+    }
+
+    /// <summary>Of a NaN and a number it is the number.</summary>
+    private readonly struct MaximumFloat : IOperation2<float, float, float>
+    {
+        public static float Run(float a, float b) => float.MaxNumber(a, b);
     }
 
     private readonly struct Add16 : IOperation2<uint, uint, uint>

@@ -57,6 +57,8 @@ internal static unsafe partial class PtxInstructionSet
             ["cvt.rn.f32.s32"] = Map1<SignedToFloat, int, float>(10),
             ["cvt.rni.s32.f32"] = Map1<FloatToNearest, float, int>(10),
             ["cvt.rn.f32.u32"] = Map1<UnsignedToFloat, uint, float>(10),
+            ["cvt.rn.f32.s16"] = Map1<Signed16ToFloat, uint, float>(10),
+            ["cvt.rn.f16.f32"] = Map1<FloatToHalf, float, uint>(10),
             ["cvt.f32.f16"] = Map1<HalfToFloat, uint, float>(10),
             ["cvt.rn.bf16.f32"] = Map1<FloatToBFloat16, float, uint>(70),
             ["cvt.u64.u16"] = Map1<WidenLow16, uint, ulong>(10),
@@ -85,6 +87,10 @@ internal static unsafe partial class PtxInstructionSet
             ["mul.wide.u16"] = Map2<Wide16, uint, uint, uint>(10),
             ["div.u32"] = Map2<DivideUnsigned, uint, uint, uint>(10),
             ["min.u32"] = Map2<Minimum, uint, uint, uint>(10),
+            ["min.u16"] = Map2<Minimum, uint, uint, uint>(10),
+            ["min.s32"] = Map2<MinimumSigned, int, int, int>(10),
+            ["max.s32"] = Map2<MaximumSigned, int, int, int>(10),
+            ["max.f32"] = Map2<MaximumFloat, float, float, float>(10),
             ["add.s64"] = Vectors2<Add<ulong>, ulong>(10),
             ["sub.s64"] = Vectors2<Subtract<ulong>, ulong>(10),
             ["mul.lo.s64"] = Vectors2<Multiply<ulong>, ulong>(10),
@@ -109,11 +115,13 @@ internal static unsafe partial class PtxInstructionSet
             ["dp4a.u32.s32"] = Map3<DotBytes, uint, uint, int, int>(50),
             ["prmt.b32"] = Map3<PickBytes, uint, uint, uint, uint>(20),
             ["selp.b32"] = Select<uint>(10),
+            ["selp.u16"] = Select<uint>(10),
             ["selp.u32"] = Select<uint>(10),
             ["selp.f32"] = Select<uint>(10),
             ["selp.b64"] = Select<ulong>(10),
 
             ["setp.eq.s32"] = Compare<Equal<uint>, uint>(10),
+            ["setp.eq.s16"] = Compare<Equal<uint>, uint>(10),
             ["setp.eq.b32"] = Compare<Equal<uint>, uint>(10),
             ["setp.ne.s32"] = Compare<NotEqual<uint>, uint>(10),
             ["setp.lt.s32"] = Compare<Less<int>, int>(10),
@@ -158,11 +166,14 @@ internal static unsafe partial class PtxInstructionSet
         known["ld.global.u32"] = new(10, &Load<uint, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8, &Load<uint, ulong, Vector1, GlobalSpace>));
         known["ld.global.u64"] = new(10, &Load<ulong, ulong, Vector1, GlobalSpace>, BindLoad(1, 8, 8));
         known["ld.global.u16"] = new(10, &Load<ushort, uint, Vector1, GlobalSpace>, BindLoad(1, 4, 8, &Load<ushort, ulong, Vector1, GlobalSpace>));
+        known["ld.global.s8"] = new(10, &LoadSignedByte<GlobalSpace>, BindLoad(1, 4, 8));
         known["ld.global.v2.u32"] = new(10, &Load<uint, uint, Vector2, GlobalSpace>, BindLoad(2, 4, 8));
         known["ld.global.v4.f32"] = new(10, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.global.nc.L1::no_allocate.v4.u32"] = new(74, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.shared.f32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8));
         known["ld.shared.u32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8, &Load<uint, ulong, Vector1, SharedSpace>));
+        known["ld.shared.u16"] = new(10, &Load<ushort, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8));
+        known["ld.shared.v2.u32"] = new(10, &Load<uint, uint, Vector2, SharedSpace>, BindLoad(2, 4, 8));
         known["ld.shared.v2.f32"] = new(10, &Load<uint, uint, Vector2, SharedSpace>, BindLoad(2, 4, 8));
         known["ld.shared.v4.f32"] = new(10, &Load<uint, uint, Vector4, SharedSpace>, BindLoad(4, 4, 8));
         known["ld.shared.v4.u32"] = new(10, &Load<uint, uint, Vector4, SharedSpace>, BindLoad(4, 4, 8));
