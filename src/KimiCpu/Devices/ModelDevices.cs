@@ -226,7 +226,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _memory.CacheBytes, _context, _options.PrefixCaching);
         var forward = new ForwardPass(_weights.Model, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
         string arithmetic = _options.Exact ? "exact arithmetic"
-            : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(_gpu.Plan.CacheFormat == CacheFormat.Int8 ? ", 8-bit cache" : "")}"
+            : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(HasSmallCache ? ", 8-bit cache" : "")}"
             : _options.Int8HotPath ? "fast arithmetic and 8-bit copies"
             : "fast arithmetic";
         return new ModelRunner(forward, cache, arithmetic, earlier);
@@ -281,9 +281,11 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
     private Action<int, int> Progress(string phase) => (done, total) => _options.Progress?.Report(new LoadProgress(phase, done, total));
 
+    private bool HasSmallCache => _gpu?.Plan.CacheFormat == CacheFormat.Int8;
+
     private string Describe()
     {
-        string arithmetic = _options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, BF16 cache";
+        string arithmetic = _options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, {(HasSmallCache ? "8-bit" : "BF16")} cache";
         string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
         string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
         KvCache cache = Runner.Cache;

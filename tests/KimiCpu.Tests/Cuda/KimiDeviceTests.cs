@@ -55,6 +55,7 @@ internal sealed class KimiDeviceTests
         using (KimiModel model = KimiModel.Open(Repository.Checkpoint("tiny-int4"), new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, ContextLength = context }))
         {
             TestContext.Out.WriteLine(model.Placement);
+            Assert.That(model.Placement, Does.Not.Contain(format == "8-bit" ? "BF16 cache" : "8-bit cache"));
             Assert.That(model.Placement, Does.Contain($", {format} cache of ").And.Contain(format == "8-bit" ? "all weights in 8 bits" : ""));
             Assert.That(model.Info.CacheBytesPerToken, Is.EqualTo(format == "8-bit" ? 392 : 640));
             Assert.That(model.Info.ContextLength, context is null ? Is.LessThan(262_144) : Is.EqualTo(context));

@@ -122,7 +122,7 @@ internal sealed class PagedCache
 
         for (int g = 0; g < _groups; g++)
         {
-            Factors(row, token)[g] = ((token + (3 * g)) % 13) switch
+            Factors(row, token)[g] = ((token + (3 * g) + 4) % 13) switch
             {
                 0 => (Half)0,
                 1 => Half.Epsilon,
