@@ -51,7 +51,7 @@ internal sealed class SmallCacheTests
             Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.998), golden.Name);
             Agreement ofCache = Agreement.Of(large, all, model.Vocabulary);
             TestContext.Out.WriteLine($"the cache alone: {ofCache}");
-            Assert.That(ofCache.MinCosine, Is.GreaterThanOrEqualTo(0.999), $"{golden.Name}, with the same weights and a BF16 cache");
+            Assert.That(ofCache.MinCosine, Is.GreaterThanOrEqualTo(0.998), $"{golden.Name}, with the same weights and a BF16 cache");
         }
     }
 
