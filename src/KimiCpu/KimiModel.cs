@@ -91,10 +91,10 @@ public sealed class KimiModel : IKimiModel
     {
         get
         {
-            // Another device's cache may hold more or less.
+            // Another device's cache may hold more or less, and in another format.
             KimiModelInfo info = _info;
-            int tokens = _engine.MaxJobTokens;
-            return info.ContextLength == tokens ? info : _info = info with { ContextLength = tokens };
+            (int tokens, int bytes) = (_engine.MaxJobTokens, _engine.CacheBytesPerToken);
+            return (info.ContextLength, info.CacheBytesPerToken) == (tokens, bytes) ? info : _info = info with { ContextLength = tokens, CacheBytesPerToken = bytes };
         }
     }
 
@@ -307,7 +307,7 @@ public sealed class KimiModel : IKimiModel
 
     private SessionStore MakeSessionStore()
     {
-        var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, Arithmetic: "", Info.CacheBytesPerToken, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
+        var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, Arithmetic: "", BytesPerToken: 0, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
         var options = new GenerationOptions { MaxTokens = 1, Temperature = 0 };
         return new SessionStore(_engine, header, Info.VocabularySize, (tokens, session, cancellationToken) =>
             _runner.Submit(Prepared(tokens, options, cancellationToken), session, streamed: false, cancellationToken).Completion);

@@ -27,6 +27,6 @@ public sealed record KimiModelInfo
     /// <summary>Most tokens a prompt and its answer may have together: the model's limit, the option's, or what the cache holds, whichever is least. May change when a GPU is lost and the CPU takes its place.</summary>
     public required int ContextLength { get; init; }
 
-    /// <summary>Bytes that a token takes in the cache, over all layers; in a saved session too.</summary>
+    /// <summary>Bytes that a token takes in the cache, over all layers; in a saved session too. As <see cref="ContextLength"/> it may change when a GPU is lost.</summary>
     public required int CacheBytesPerToken { get; init; }
 }

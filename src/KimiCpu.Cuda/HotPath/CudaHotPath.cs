@@ -70,7 +70,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows, plan.LookAhead, plan.ExpandedTokens);
             var workspaceMemory = Own(new CudaDeviceVariable<byte>(context, _workspace.Bytes));
             _workspace.Place(workspaceMemory.DevicePointer);
-            _pages = Own(new DevicePages(context, _stream, _shape, plan.Pages));
+            _pages = Own(new DevicePages(context, _stream, _shape, plan.CacheFormat, plan.Pages));
             _step = Own(new StepInputs(context, _shape, plan.MaxRows, plan.Pages));
             _handOver = Own(new HandOver(context, _shape, plan.MaxRows, plan.LookAhead));
             _embeddings = Own(new CudaPageLockedHostMemory<float>(context, (long)plan.MaxRows * _shape.HiddenSize));

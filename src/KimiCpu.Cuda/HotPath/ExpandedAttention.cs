@@ -16,8 +16,9 @@ namespace KimiCpu.Cuda.HotPath;
 /// <param name="kernels">Of the GPU.</param>
 /// <param name="memory">Where keys and values go; it has no room for any where memory is scarce.</param>
 /// <param name="stream">Where to.</param>
+/// <param name="cached">Format of the cache.</param>
 /// <param name="fewestRows">Fewest new tokens of a sequence, more than what is recorded as graphs.</param>
-internal sealed class ExpandedAttention(ModelShape shape, KernelSet kernels, Workspace memory, CudaStream stream, int fewestRows)
+internal sealed class ExpandedAttention(ModelShape shape, KernelSet kernels, Workspace memory, CudaStream stream, CacheFormat cached, int fewestRows)
 {
     private const float Log2E = 1.4426950408889634f;
 
@@ -53,7 +54,7 @@ internal sealed class ExpandedAttention(ModelShape shape, KernelSet kernels, Wor
         {
             int tokens = Math.Min(memory.ExpandedTokens, end - begin);
             Expand(keyValueB, ofRows, begin, tokens);
-            kernels.AttendExpanded(stream, new AttendExpandedArguments
+            kernels.AttendExpanded(stream, cached, new AttendExpandedArguments
             {
                 Cache = ofRows,
                 Expanded = memory.Expanded,
@@ -72,7 +73,7 @@ internal sealed class ExpandedAttention(ModelShape shape, KernelSet kernels, Wor
     /// <summary>Keys and values of a block.</summary>
     private void Expand(DeviceWeight keyValueB, in CacheArguments cache, int first, int tokens)
     {
-        kernels.GatherLatents(stream, new GatherArguments
+        kernels.GatherLatents(stream, cached, new GatherArguments
         {
             Cache = cache,
             Latents = memory.Gathered,

@@ -21,7 +21,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         [.. weights.Layers.Select((_, layer) => handOver.Predicted == 0 ? null : Enumerable.Range(0, weights.Layers.Count).Where(l => l > layer && weights.Layers[l].Router is not null).Select(l => (int?)l).FirstOrDefault())];
 
     private readonly LinearProgram _linear = new(kernels, memory, stream, tensorRows);
-    private readonly ExpandedAttention _expanded = new(shape, kernels, memory, stream, expandedRows);
+    private readonly ExpandedAttention _expanded = new(shape, kernels, memory, stream, pages.Format, expandedRows);
 
     /// <summary>The previous MoE layer's end, attention, and the dense MLP or the router.</summary>
     /// <param name="layer">Which.</param>
@@ -38,7 +38,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         DeviceLayer w = weights.Layers[layer];
         Project(w, rows);
         CacheArguments cache = Cache(layer);
-        kernels.RopeStore(stream, rows, new RopeArguments
+        kernels.RopeStore(stream, pages.Format, rows, new RopeArguments
         {
             Cache = cache,
             Query = memory.Query,
@@ -170,7 +170,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     {
         CacheArguments ofRows = OfRows(cache, first);
         kernels.Absorb(stream, w.KeyValueB.Format, shape.HeadCount, AbsorbOf(w, first, rows));
-        kernels.Attend(stream, splits, rows, new AttendArguments
+        kernels.Attend(stream, pages.Format, splits, rows, new AttendArguments
         {
             Cache = ofRows,
             Absorbed = memory.Absorbed,
@@ -194,7 +194,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     private void AttendPromptRows(DeviceLayer w, in CacheArguments cache, int first, int rows)
     {
         kernels.AbsorbRows(stream, w.KeyValueB.Format, shape.HeadCount, AbsorbOf(w, first, rows));
-        kernels.AttendRows(stream, rows, new AttendRowsArguments
+        kernels.AttendRows(stream, pages.Format, rows, new AttendRowsArguments
         {
             Cache = OfRows(cache, first),
             Absorbed = memory.Absorbed,

@@ -21,14 +21,8 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Tokens of a split while there are fewer than <see cref="MaxSplits"/>: split_tokens of Kernels/cache.h.</summary>
     private const int SplitTokens = 128;
 
-    /// <summary>mla::shared_bytes of Kernels/mla_512.cu.</summary>
-    private const int TensorAttentionBytes = 99520;
-
     /// <summary>A block's shared memory on compute capabilities 8.6 and 8.9.</summary>
     private const int MaxSharedBytes = 99 * 1024;
-
-    /// <summary>mla_rows::shared_bytes of Kernels/mla_rows.cu.</summary>
-    private const int TensorAttentionRowsBytes = 96128;
 
     /// <summary>expanded::shared_bytes of Kernels/mla_expanded.cu.</summary>
     private const int ExpandedAttentionBytes = 86016;
@@ -69,12 +63,12 @@ internal sealed class KernelSet : IDisposable
     private readonly CudaKernel[] _absorb;
     private readonly CudaKernel[] _absorbRows;
     private readonly CudaKernel[] _expand;
-    private readonly CudaKernel _ropeStore;
-    private readonly CudaKernel _attendAny;
-    private readonly CudaKernel _attendTensor;
-    private readonly CudaKernel _attendTensorRows;
-    private readonly CudaKernel _attendExpanded;
-    private readonly CudaKernel _gather;
+    private readonly CudaKernel[] _ropeStore;
+    private readonly CudaKernel[] _attendAny;
+    private readonly CudaKernel[] _attendTensor;
+    private readonly CudaKernel[] _attendTensorRows;
+    private readonly CudaKernel[] _attendExpanded;
+    private readonly CudaKernel[] _gather;
     private readonly CudaKernel _split;
     private readonly CudaKernel _route;
     private readonly CudaKernel _finish;
@@ -115,12 +109,13 @@ internal sealed class KernelSet : IDisposable
                 _expand[f] = _module.GetKernel($"expand_{formats[f]}", 256, MaxSharedBytes);
             }
 
-            _ropeStore = _module.GetKernel("rope_store", 256);
-            _attendAny = _module.GetKernel("mla_any", 128, MaxSharedBytes - 1024);
-            _attendTensor = _module.GetKernel("mla_512", 256, TensorAttentionBytes);
-            _attendTensorRows = _module.GetKernel("mla_rows_512", 256, TensorAttentionRowsBytes);
-            _attendExpanded = _module.GetKernel("mla_expanded", 256, ExpandedAttentionBytes);
-            _gather = _module.GetKernel("gather_latents", 256);
+            (CacheFormat Format, string Name)[] caches = [(CacheFormat.BFloat16, "bf16"), (CacheFormat.Int8, "int8")];
+            _ropeStore = [.. caches.Select(c => _module.GetKernel($"rope_store_{c.Name}", 256))];
+            _attendAny = [.. caches.Select(c => _module.GetKernel($"mla_any_{c.Name}", 128, MaxSharedBytes - 1024))];
+            _attendTensor = [.. caches.Select(c => _module.GetKernel($"mla_512_{c.Name}", 256, TensorAttentionBytes(c.Format)))];
+            _attendTensorRows = [.. caches.Select(c => _module.GetKernel($"mla_rows_512_{c.Name}", 256, TensorAttentionRowsBytes(c.Format)))];
+            _attendExpanded = [.. caches.Select(c => _module.GetKernel($"mla_expanded_{c.Name}", 256, ExpandedAttentionBytes))];
+            _gather = [.. caches.Select(c => _module.GetKernel($"gather_latents_{c.Name}", 256))];
             _split = _module.GetKernel("split_rows", 256);
             _route = _module.GetKernel("route", 256);
             _finish = _module.GetKernel("finish_layer", 256);
@@ -186,8 +181,8 @@ internal sealed class KernelSet : IDisposable
         _gemm[(int)format]!.Launch(stream, Blocks((int)arguments.Batch, GemmRows), tiles, (int)arguments.Heads, arguments, GemmBytes(format));
     }
 
-    public void RopeStore(CudaStream stream, int batch, in RopeArguments arguments) =>
-        _ropeStore.Launch(stream, batch, 1, 1, arguments);
+    public void RopeStore(CudaStream stream, CacheFormat cache, int batch, in RopeArguments arguments) =>
+        _ropeStore[(int)cache].Launch(stream, batch, 1, 1, arguments);
 
     /// <summary>Each row reads the weight for itself, which keeps more of the GPU busy where rows are few.</summary>
     public void Absorb(CudaStream stream, DeviceFormat format, int heads, in AbsorbArguments arguments) =>
@@ -202,41 +197,42 @@ internal sealed class KernelSet : IDisposable
         shape.KeyValueLoraRank == TensorLatent && shape.RopeHeadSize == TensorRope && shape.HeadCount % TensorHeadsOfRow == 0;
 
     /// <summary>Attention of many rows on the tensor cores, without splits.</summary>
-    public void AttendRows(CudaStream stream, int batch, in AttendRowsArguments arguments) =>
-        _attendTensorRows.Launch(stream, batch * ((int)arguments.Heads / TensorHeadsOfRow), 1, 1, arguments, TensorAttentionRowsBytes);
+    public void AttendRows(CudaStream stream, CacheFormat cache, int batch, in AttendRowsArguments arguments) =>
+        _attendTensorRows[(int)cache].Launch(stream, batch * ((int)arguments.Heads / TensorHeadsOfRow), 1, 1, arguments, TensorAttentionRowsBytes(cache));
 
     /// <summary>Whether <see cref="AttendExpanded"/> and what comes before it suit a model.</summary>
     public static bool SuitsAttendExpanded(Compute.ModelShape shape) =>
         shape.NopeHeadSize == ExpandedNope && shape.RopeHeadSize == ExpandedRope && shape.ValueHeadSize == ExpandedValue && shape.KeyValueLoraRank % GemmColumns == 0;
 
     /// <summary>Latents of neighbouring tokens in rows, in the order that <see cref="GemmLatents"/> wants.</summary>
-    public void GatherLatents(CudaStream stream, in GatherArguments arguments) =>
-        _gather.Launch(stream, Blocks((int)arguments.Tokens, GatheredTokens), 1, 1, arguments);
+    public void GatherLatents(CudaStream stream, CacheFormat cache, in GatherArguments arguments) =>
+        _gather[(int)cache].Launch(stream, Blocks((int)arguments.Tokens, GatheredTokens), 1, 1, arguments);
 
     /// <summary>One weight times rows of latents, in BF16; without accumulation.</summary>
     public void GemmLatents(CudaStream stream, DeviceFormat format, in GemmArguments arguments) =>
         _gemmLatents[(int)format]!.Launch(stream, Blocks((int)arguments.Batch, GemmRows), Blocks((int)arguments.HeadRows, GemmOutputs), 1, arguments, GemmLatentsBytes(format));
 
     /// <summary>Attention of many rows of one sequence over a block of expanded keys and values.</summary>
-    public void AttendExpanded(CudaStream stream, in AttendExpandedArguments arguments) =>
-        _attendExpanded.Launch(stream, Blocks((int)arguments.Batch, ExpandedQueries), (int)arguments.Heads, 1, arguments, ExpandedAttentionBytes);
+    public void AttendExpanded(CudaStream stream, CacheFormat cache, in AttendExpandedArguments arguments) =>
+        _attendExpanded[(int)cache].Launch(stream, Blocks((int)arguments.Batch, ExpandedQueries), (int)arguments.Heads, 1, arguments, ExpandedAttentionBytes);
 
     /// <param name="stream">Where to.</param>
+    /// <param name="cache">Its format.</param>
     /// <param name="splits">At least what the longest row of the batch has.</param>
     /// <param name="batch">Rows.</param>
     /// <param name="arguments">The rest.</param>
-    public void Attend(CudaStream stream, int splits, int batch, in AttendArguments arguments)
+    public void Attend(CudaStream stream, CacheFormat cache, int splits, int batch, in AttendArguments arguments)
     {
         int latent = (int)arguments.Cache.Latent;
         int rope = (int)arguments.Cache.Rope;
         int heads = (int)arguments.Heads;
         if (latent == TensorLatent && rope == TensorRope && heads % TensorHeads == 0)
         {
-            _attendTensor.Launch(stream, splits, heads / TensorHeads, batch, arguments, TensorAttentionBytes);
+            _attendTensor[(int)cache].Launch(stream, splits, heads / TensorHeads, batch, arguments, TensorAttentionBytes(cache));
         }
         else
         {
-            _attendAny.Launch(stream, splits, heads, batch, arguments, AttendAnyBytes(latent, rope));
+            _attendAny[(int)cache].Launch(stream, splits, heads, batch, arguments, AttendAnyBytes(latent, rope));
         }
     }
 
@@ -289,6 +285,12 @@ internal sealed class KernelSet : IDisposable
     internal static int AttendAnyBytes(int latent, int rope) => ((5 * latent) + rope) * sizeof(float);
 
     internal static int ExpandBytes(int latent) => (latent + 15) / 16 * 16 * sizeof(float);
+
+    /// <summary>mla::shared_bytes of Kernels/mla_512.cu.</summary>
+    private static int TensorAttentionBytes(CacheFormat cache) => cache == CacheFormat.BFloat16 ? 99520 : 71104;
+
+    /// <summary>mla_rows::shared_bytes of Kernels/mla_rows.cu.</summary>
+    private static int TensorAttentionRowsBytes(CacheFormat cache) => cache == CacheFormat.BFloat16 ? 96128 : 71552;
 
     /// <summary>gemm::shared_bytes of Kernels/gemm.cu: three stages of two parts of the input and a tile of the weight.</summary>
     private static int GemmBytes(DeviceFormat format) => format == DeviceFormat.BFloat16 ? 61440 : 49152;

@@ -16,20 +16,53 @@ struct RopeArguments {
   u32 heads, nope;
   float epsilon;
 };
-KERNEL(256, 2) rope_store(RopeArguments a) {
+DEVICE void store_latent(const BFloat16Token& slot, const float* x, const float* gain, float norm, u32 columns) {
+  for (u32 i = thread_id(); i < columns; i += 256) slot.latent[i] = to_bf16(x[i] * norm * gain[i]);
+}
+
+// The least factor whose 127fold is no less than the value; the largest there is where none is.
+DEVICE u16 factor_for(float largest) {
+  const u16 nearest = to_f16(divide(largest, 127.f)), factor = from_f16(nearest) * 127.f < largest ? nearest + 1 : nearest;
+  return factor < 0x7bff ? factor : 0x7bff;
+}
+
+// A warp has the 128 columns of a factor. Where one of them is not finite the factor is NaN, and so are all.
+DEVICE void store_latent(const Int8Token& slot, const float* x, const float* gain, float norm, u32 columns) {
+  for (u32 group = warp(); group * factor_columns < columns; group += 8) {
+    float values[4], largest = 0.f;
+    bool finite = true;
+    UNROLL for (u32 i = 0; i < 4; i++) {
+      const u32 column = group * factor_columns + i * 32 + lane();
+      values[i] = column < columns ? x[column] * norm * gain[column] : 0.f;
+      finite = finite && is_finite(values[i]);
+      const float magnitude = __builtin_fabsf(values[i]);
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    const u16 factor = lanes_where(!finite) ? 0x7fff : factor_for(warp_max(largest));
+    const float inverse = factor ? divide(1.f, from_f16(factor)) : 0.f;
+    UNROLL for (u32 i = 0; i < 4; i++) {
+      const u32 column = group * factor_columns + i * 32 + lane();
+      const i32 rounded = round_to_integer(values[i] * inverse);
+      if (column < columns) slot.latent[column] = (signed char)(rounded > 127 ? 127 : rounded < -127 ? -127 : rounded);
+    }
+    if (lane() == 0) slot.factors[group] = factor;
+  }
+}
+
+template <typename Token>
+DEVICE void rope_store(const RopeArguments& a) {
   SHARED(float, scratch, 32);
   const Cache& cache = a.cache;
   const u32 row = block_x(), pairs = cache.rope / 2, token = cache.lengths[row] - 1;
   const float* x = a.latent + (u64)row * (cache.latent + cache.rope);
-  u16* slot = slot_of(cache, cache.pages + cache.tables[row], token);
+  const Token slot = Token::at(cache, cache.pages + cache.tables[row], token);
   float squares = 0.f;
   for (u32 i = thread_id(); i < cache.latent; i += 256) squares = multiply_add(x[i], x[i], squares);
-  const float factor = inverse_root(divide(block_sum(squares, scratch), (float)cache.latent) + a.epsilon);
-  for (u32 i = thread_id(); i < cache.latent; i += 256) slot[i] = to_bf16(x[i] * factor * a.gain[i]);
+  store_latent(slot, x, a.gain, inverse_root(divide(block_sum(squares, scratch), (float)cache.latent) + a.epsilon), cache.latent);
   for (u32 i = thread_id(); i < pairs; i += 256) {
     const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = x[cache.latent + 2 * i], odd = x[cache.latent + 2 * i + 1];
-    slot[cache.latent + 2 * i] = to_bf16(even * c - odd * s);
-    slot[cache.latent + 2 * i + 1] = to_bf16(odd * c + even * s);
+    slot.key[2 * i] = to_bf16(even * c - odd * s);
+    slot.key[2 * i + 1] = to_bf16(odd * c + even * s);
   }
   for (u32 j = thread_id(); j < a.heads * pairs; j += 256) {
     const u32 head = j / pairs, i = j % pairs;
@@ -39,6 +72,8 @@ KERNEL(256, 2) rope_store(RopeArguments a) {
     q[1] = odd * c + even * s;
   }
 }
+KERNEL(256, 2) rope_store_bf16(RopeArguments a) { rope_store<BFloat16Token>(a); }
+KERNEL(256, 2) rope_store_int8(RopeArguments a) { rope_store<Int8Token>(a); }
 
 // The query of a head in the space of the cached latents, q W_UK, beside its rotated part; both times the scale, rounded to BF16.
 // Rows of the batch share a reading of the weight; their sums do not depend on each other.

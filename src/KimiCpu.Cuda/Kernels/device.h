@@ -77,6 +77,7 @@ DEVICE u16 to_bf16(float value) { u16 r; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r)
 DEVICE u32 to_bf16_pair(float low, float high) { u32 r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
 // a b + c in either half, rounded once; subnormal numbers count.
 DEVICE u32 multiply_add_bf16_pair(u32 a, u32 b, u32 c) { u32 r; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
+DEVICE u16 to_f16(float value) { u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(value)); return r; }
 DEVICE float from_f16(u16 bits) { float r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(bits)); return r; }
 
 // Inline PTX takes addresses of one memory, not generic ones.

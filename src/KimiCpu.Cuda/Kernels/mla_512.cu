@@ -9,21 +9,22 @@
 namespace mla {
 using namespace mla_tile;
 constexpr u32 heads_of_block = 16;
-constexpr u32 score_row = 36, weight_row = 40;
-constexpr u32 at_tiles = heads_of_block * row * 2, at_scores = at_tiles + 2 * tile * row * 2;
-constexpr u32 at_weights = at_scores + 2 * heads_of_block * score_row * 4, at_rows = at_weights + heads_of_block * weight_row * 2;
-constexpr u32 shared_bytes = at_rows + 3 * heads_of_block * 4;
-static_assert(shared_bytes <= 99 * 1024, "compute capabilities 8.6 and 8.9 give a block 99 KB");
-}
+constexpr u32 query_row = width + 8, score_row = 36, weight_row = 40;
+constexpr u32 at_tiles = heads_of_block * query_row * 2;
+template <typename Tile> constexpr u32 at_scores = at_tiles + 2 * Tile::bytes;
+template <typename Tile> constexpr u32 at_weights = at_scores<Tile> + 2 * heads_of_block * score_row * 4;
+template <typename Tile> constexpr u32 at_rows = at_weights<Tile> + Tile::groups * heads_of_block * weight_row * 2;
+template <typename Tile> constexpr u32 shared_bytes = at_rows<Tile> + 3 * heads_of_block * 4;
+static_assert(shared_bytes<BFloat16Tile> == 99520 && shared_bytes<Int8Tile> == 71104, "KernelSet has these; compute capabilities 8.6 and 8.9 give a block 99 KB");
 
-KERNEL(256, 1) mla_512(AttendArguments a) {
-  using namespace mla;
+template <typename Tile>
+DEVICE void attend(const AttendArguments& a) {
   const Cache& cache = a.cache;
   u16* queries = (u16*)dynamic_shared;
-  u16* tiles = (u16*)(dynamic_shared + at_tiles);
-  float* scores = (float*)(dynamic_shared + at_scores);
-  u16* weights = (u16*)(dynamic_shared + at_weights);
-  float* row_top = (float*)(dynamic_shared + at_rows);
+  u8* tiles = dynamic_shared + at_tiles;
+  float* scores = (float*)(dynamic_shared + at_scores<Tile>);
+  u16* weights = (u16*)(dynamic_shared + at_weights<Tile>);
+  float* row_top = (float*)(dynamic_shared + at_rows<Tile>);
   float* row_total = row_top + heads_of_block;
   float* row_keep = row_total + heads_of_block;
   const u32 split = block_x(), head = block_y() * heads_of_block, batch_row = block_z(), w = warp(), l = lane();
@@ -38,64 +39,60 @@ KERNEL(256, 1) mla_512(AttendArguments a) {
   UNROLL for (u32 i = 0; i < 8; i++) { UNROLL for (u32 j = 0; j < 4; j++) sums[i][j] = 0.f; }
   if (thread_id() < heads_of_block) { row_top[thread_id()] = -1e30f; row_total[thread_id()] = 0.f; }
   if (begin < end) {
-    for (u32 p = thread_id(); p < heads_of_block * 72; p += 256) copy_async(queries + p / 72 * row + p % 72 * 8, q + (u64)(p / 72) * width + p % 72 * 8, true);
-    load_tile(tiles, cache, table, begin, end);
+    for (u32 p = thread_id(); p < heads_of_block * 72; p += 256) copy_async(queries + p / 72 * query_row + p % 72 * 8, q + (u64)(p / 72) * width + p % 72 * 8, true);
+    Tile::load(tiles, cache, table, begin, end);
     copy_async_wait<0>();
     sync_block();
-    // Warps 0 … 3 multiply the first half of the 576 values, warps 4 … 7 the second: this warp's half of the query.
-    u32 fragments[9][2][4];
-    UNROLL for (u32 k = 0; k < 9; k++) {
-      const u16* p = queries + (l & 15) * row + (w >> 2) * 288 + k * 32 + (l >> 4) * 8;
-      load_matrices(fragments[k][0], p);
-      load_matrices(fragments[k][1], p + 16);
-    }
+    // Warps 0 … 3 multiply one half of the 576 values, warps 4 … 7 the other: this warp's half of the query.
+    u32 query[18][4];
+    Tile::template load_query<2>(query, queries, query_row, w >> 2);
     u32 current = 0;
     for (u32 first = begin; first < end; first += tile, current ^= 1) {
-      const u16* loaded = tiles + current * tile * row;
+      const u8* loaded = tiles + current * Tile::bytes;
       if (first + tile < end) {
-        load_tile(tiles + (current ^ 1) * tile * row, cache, table, first + tile, end);
+        Tile::load(tiles + (current ^ 1) * Tile::bytes, cache, table, first + tile, end);
         copy_async_wait<1>();
       } else {
         copy_async_wait<0>();
       }
       sync_block();
       { // Scores of eight tokens over half of the values.
-        float d[4] = {0.f, 0.f, 0.f, 0.f};
-        const u32 token = (w & 3) * 8, half = (w >> 2) * 288;
-        UNROLL for (u32 k = 0; k < 9; k++) {
-          u32 b[4];
-          load_matrices(b, loaded + (token + (l & 7)) * row + half + k * 32 + (l >> 3) * 8);
-          multiply_matrices(d, fragments[k][0], b[0], b[1]);
-          multiply_matrices(d, fragments[k][1], b[2], b[3]);
-        }
+        float d[1][4] = {{0.f, 0.f, 0.f, 0.f}};
+        const u32 token = (w & 3) * 8;
+        Tile::template multiply_part<2, 1>(d, query, loaded, token, w >> 2);
         float* s = scores + ((w >> 2) * heads_of_block + (l >> 2)) * score_row + token + (l & 3) * 2;
-        s[0] = d[0];
-        s[1] = d[1];
-        s[8 * score_row] = d[2];
-        s[8 * score_row + 1] = d[3];
+        s[0] = d[0][0];
+        s[1] = d[0][1];
+        s[8 * score_row] = d[0][2];
+        s[8 * score_row + 1] = d[0][3];
       }
       sync_block();
-      UNROLL for (u32 i = 0; i < 2; i++) { // Softmax so far: a warp has two heads, a lane a token.
-        const u32 r = w * 2 + i;
+      { // Softmax so far: a warp has two heads, a lane a token.
         const bool inside = first + l < end;
-        const float score = inside ? scores[r * score_row + l] + scores[(heads_of_block + r) * score_row + l] : -1e30f;
-        const float old = row_top[r], best = warp_max(score), top = best > old ? best : old;
-        const float weight = inside ? exp2_approximate(score - top) : 0.f, keep = exp2_approximate(old - top), total = warp_sum(weight);
-        weights[r * weight_row + l] = to_bf16(weight);
-        sync_warp();
-        if (l == 0) { row_top[r] = top; row_total[r] = multiply_add(row_total[r], keep, total); row_keep[r] = keep; }
+        float factors[Tile::groups];
+        Tile::load_factors(factors, loaded, l, inside);
+        UNROLL for (u32 i = 0; i < 2; i++) {
+          const u32 r = w * 2 + i;
+          const float score = inside ? scores[r * score_row + l] + scores[(heads_of_block + r) * score_row + l] : -1e30f;
+          const float old = row_top[r], best = warp_max(score), top = best > old ? best : old;
+          const float weight = inside ? exp2_approximate(score - top) : 0.f, keep = exp2_approximate(old - top), total = warp_sum(weight);
+          UNROLL for (u32 g = 0; g < Tile::groups; g++) weights[(g * heads_of_block + r) * weight_row + l] = to_bf16(weight * factors[g]);
+          sync_warp();
+          if (l == 0) { row_top[r] = top; row_total[r] = multiply_add(row_total[r], keep, total); row_keep[r] = keep; }
+        }
       }
       sync_block();
       { // The weighted sum of latents: a warp has 64 of the 512 columns.
         const float keep0 = row_keep[l >> 2], keep1 = row_keep[(l >> 2) + 8];
         UNROLL for (u32 i = 0; i < 8; i++) { sums[i][0] *= keep0; sums[i][1] *= keep0; sums[i][2] *= keep1; sums[i][3] *= keep1; }
+        const u16* of_group = weights + w * Tile::groups / 8 * heads_of_block * weight_row;
         UNROLL for (u32 k = 0; k < tile; k += 16) {
-          u32 p[4], v[4];
-          load_matrices(p, weights + (l & 15) * weight_row + k + (l >> 4) * 8);
-          UNROLL for (u32 i = 0; i < 8; i += 2) {
-            load_matrices_transposed(v, loaded + (k + (l & 15)) * row + w * 64 + i * 8 + (l >> 4) * 8);
-            multiply_matrices(sums[i], p, v[0], v[1]);
-            multiply_matrices(sums[i + 1], p, v[2], v[3]);
+          u32 p[4];
+          load_matrices(p, of_group + (l & 15) * weight_row + k + (l >> 4) * 8);
+          UNROLL for (u32 i = 0; i < 8; i += 4) {
+            u32 b[4][2];
+            Tile::load_values(b, loaded, k, w * 64 + i * 8);
+            UNROLL for (u32 n = 0; n < 4; n++) multiply_matrices(sums[i + n], p, b[n][0], b[n][1]);
           }
         }
       }
@@ -106,16 +103,22 @@ KERNEL(256, 1) mla_512(AttendArguments a) {
   sync_block();
   const float total0 = row_total[l >> 2], total1 = row_total[(l >> 2) + 8];
   const float norm0 = total0 > 0.f ? divide(1.f, total0) : total0, norm1 = total1 > 0.f ? divide(1.f, total1) : total1;
-  float* out0 = a.partial + ((place + (l >> 2)) * max_splits + split) * latent + w * 64 + (l & 3) * 2;
+  float* out0 = a.partial + ((place + (l >> 2)) * max_splits + split) * latent + w * 64;
   float* out1 = out0 + (u64)8 * max_splits * latent;
+  Tile::order_columns(sums);
   UNROLL for (u32 i = 0; i < 8; i++) {
-    out0[i * 8] = sums[i][0] * norm0;
-    out0[i * 8 + 1] = sums[i][1] * norm0;
-    out1[i * 8] = sums[i][2] * norm1;
-    out1[i * 8 + 1] = sums[i][3] * norm1;
+    const u32 column = Tile::column_of(i);
+    out0[column] = sums[i][0] * norm0;
+    out0[column + 1] = sums[i][1] * norm0;
+    out1[column] = sums[i][2] * norm1;
+    out1[column + 1] = sums[i][3] * norm1;
   }
   if (thread_id() < heads_of_block) {
     const float total = row_total[thread_id()];
     a.log_sums[(place + thread_id()) * max_splits + split] = total > 0.f ? row_top[thread_id()] + log2_approximate(total) : (total == 0.f ? -1e30f : total);
   }
 }
+}
+
+KERNEL(256, 1) mla_512_bf16(AttendArguments a) { mla::attend<mla_tile::BFloat16Tile>(a); }
+KERNEL(256, 1) mla_512_int8(AttendArguments a) { mla::attend<mla_tile::Int8Tile>(a); }

@@ -5,7 +5,8 @@
 // Attention of one head over a split of the cached latents, for any sizes. Four warps take a token each in turn, and keep
 // a softmax of their own; the four are merged at the end.
 //   grid (splits, heads, batch), 128 threads; dynamic shared memory: (latent + rope) + 4 latent floats
-KERNEL(128, 4) mla_any(AttendArguments a) {
+template <typename Token>
+DEVICE void attend_any(const AttendArguments& a) {
   const Cache& cache = a.cache;
   SHARED(float, largest, 4);
   SHARED(float, totals, 4);
@@ -20,12 +21,12 @@ KERNEL(128, 4) mla_any(AttendArguments a) {
   sync_block();
   float top = -1e30f, total = 0.f;
   for (u32 token = split_begin(length, splits, split) + warp(); token < split_begin(length, splits, split + 1); token += 4) {
-    const u16* slot = slot_of(cache, table, token);
+    const Token slot = Token::at(cache, table, token);
     float score = 0.f;
-    for (u32 i = lane(); i < width; i += 32) score = multiply_add(q[i], from_bf16(slot[i]), score);
+    for (u32 i = lane(); i < width; i += 32) score = multiply_add(q[i], slot.value(cache, i), score);
     score = warp_sum(score);
     const float best = score > top ? score : top, keep = exp2_approximate(top - best), weight = exp2_approximate(score - best);
-    for (u32 i = lane(); i < cache.latent; i += 32) sums[i] = multiply_add(weight, from_bf16(slot[i]), sums[i] * keep);
+    for (u32 i = lane(); i < cache.latent; i += 32) sums[i] = multiply_add(weight, slot.value(cache, i), sums[i] * keep);
     total = multiply_add(total, keep, weight);
     top = best;
   }
@@ -42,3 +43,6 @@ KERNEL(128, 4) mla_any(AttendArguments a) {
   }
   if (thread_id() == 0) a.log_sums[place * max_splits + split] = sum > 0.f ? best + log2_approximate(sum) : (sum == 0.f ? -1e30f : sum);
 }
+
+KERNEL(128, 4) mla_any_bf16(AttendArguments a) { attend_any<BFloat16Token>(a); }
+KERNEL(128, 4) mla_any_int8(AttendArguments a) { attend_any<Int8Token>(a); }

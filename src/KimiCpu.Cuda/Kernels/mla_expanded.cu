@@ -30,10 +30,11 @@ struct AttendExpandedArguments {
 
 namespace expanded {
 // Eight threads a key. Tokens behind the last one become zeros.
+template <typename Token>
 DEVICE void load(u16* stage, const AttendExpandedArguments& a, const u32* table, u32 head, u32 first) {
   const Cache& cache = a.cache;
   const u32 part = thread_id() % 8 * 8;
-  const u16* rotated = slot_of(cache, table, first) + cache.latent + part;
+  const u16* rotated = Token::at(cache, table, first).key + part;
   UNROLL for (u32 j = 0; j < 2; j++) {
     const u32 key = thread_id() / 8 + j * 32;
     const bool inside = first + key < a.end;
@@ -41,7 +42,7 @@ DEVICE void load(u16* stage, const AttendExpandedArguments& a, const u32* table,
     u16* target = stage + key * key_row + part;
     copy_async(target, source, inside);
     copy_async(target + 64, source + 64, inside);
-    copy_async(target + nope, rotated + (inside ? key : 0) * (cache.latent + cache.rope), inside);
+    copy_async(target + nope, rotated + (inside ? key : 0) * Token::key_stride(cache), inside);
     target = stage + keys * key_row + key * value_row + part;
     copy_async(target, source + nope, inside);
     copy_async(target + 64, source + nope + 64, inside);
@@ -91,10 +92,9 @@ DEVICE void mark(float (&sums)[16][4], const u16* values, const u32 (&seen)[2]) 
     }
   }
 }
-}
 
-KERNEL(256, 1) mla_expanded(AttendExpandedArguments a) {
-  using namespace expanded;
+template <typename Token>
+DEVICE void attend(const AttendExpandedArguments& a) {
   const Cache& cache = a.cache;
   u16* stages = (u16*)dynamic_shared;
   // The rows that see most come first.
@@ -103,7 +103,7 @@ KERNEL(256, 1) mla_expanded(AttendExpandedArguments a) {
   const u32 last = (first_row + queries < a.batch ? first_row + queries : a.batch) - 1, longest = cache.lengths[last], end = longest < a.end ? longest : a.end;
   if (end <= a.begin) return;
 
-  load(stages, a, table, head, a.begin);
+  load<Token>(stages, a, table, head, a.begin);
   // Of the warp's rows, how much the first one sees and the last one; of this lane's two, where they are and what they see.
   const u32 warp_row = first_row + warp() * 16;
   const u32 fewest = warp_row <= last ? cache.lengths[warp_row] : 0, most = warp_row <= last ? cache.lengths[warp_row + 15 < last ? warp_row + 15 : last] : 0;
@@ -138,7 +138,7 @@ KERNEL(256, 1) mla_expanded(AttendExpandedArguments a) {
     // This tile is there for all, and nobody still reads the one before.
     copy_async_wait<0>();
     sync_block();
-    if (first + keys < end) load(stages + (current ^ 1) * stage_values, a, table, head, first + keys);
+    if (first + keys < end) load<Token>(stages + (current ^ 1) * stage_values, a, table, head, first + keys);
     if (most <= first) continue;   // The tile is behind all of the warp's rows.
     const u16* loaded = stages + current * stage_values;
     float scores[8][4];
@@ -209,3 +209,7 @@ KERNEL(256, 1) mla_expanded(AttendExpandedArguments a) {
     }
   }
 }
+}
+
+KERNEL(256, 1) mla_expanded_bf16(AttendExpandedArguments a) { expanded::attend<BFloat16Token>(a); }
+KERNEL(256, 1) mla_expanded_int8(AttendExpandedArguments a) { expanded::attend<Int8Token>(a); }

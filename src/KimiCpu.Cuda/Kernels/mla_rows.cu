@@ -10,9 +10,11 @@
 namespace mla_rows {
 using namespace mla_tile;
 constexpr u32 heads_of_block = 32, score_row = 36, weight_row = 40;
-constexpr u32 at_scores = 2 * tile * row * 2, at_weights = at_scores + 4 * heads_of_block * score_row * 4;
-constexpr u32 at_rows = at_weights + heads_of_block * weight_row * 2, shared_bytes = at_rows + 3 * heads_of_block * 4;
-static_assert(shared_bytes == 96128, "KernelSet has this");
+template <typename Tile> constexpr u32 at_scores = 2 * Tile::bytes;
+template <typename Tile> constexpr u32 at_weights = at_scores<Tile> + 4 * heads_of_block * score_row * 4;
+template <typename Tile> constexpr u32 at_rows = at_weights<Tile> + Tile::groups * heads_of_block * weight_row * 2;
+template <typename Tile> constexpr u32 shared_bytes = at_rows<Tile> + 3 * heads_of_block * 4;
+static_assert(shared_bytes<BFloat16Tile> == 96128 && shared_bytes<Int8Tile> == 71552, "KernelSet has these");
 }
 
 struct AttendRowsArguments {
@@ -21,29 +23,26 @@ struct AttendRowsArguments {
   u16* attended;         // (batch, 2, heads, latent): parts
   u32 heads, for_bytes;
 };
-KERNEL(256, 1) mla_rows_512(AttendRowsArguments a) {
-  using namespace mla_rows;
+
+namespace mla_rows {
+template <typename Tile>
+DEVICE void attend(const AttendRowsArguments& a) {
   const Cache& cache = a.cache;
-  u16* tiles = (u16*)dynamic_shared;
-  float* scores = (float*)(dynamic_shared + at_scores);
-  u16* weights = (u16*)(dynamic_shared + at_weights);
-  float* row_top = (float*)(dynamic_shared + at_rows);
+  u8* tiles = dynamic_shared;
+  float* scores = (float*)(dynamic_shared + at_scores<Tile>);
+  u16* weights = (u16*)(dynamic_shared + at_weights<Tile>);
+  float* row_top = (float*)(dynamic_shared + at_rows<Tile>);
   float* row_total = row_top + heads_of_block;
   float* row_keep = row_total + heads_of_block;
   const u32 groups = a.heads / heads_of_block, batch_row = block_x() / groups, head = block_x() % groups * heads_of_block, w = warp(), l = lane();
   const u32 length = cache.lengths[batch_row];
   const u32* table = cache.pages + cache.tables[batch_row];
 
-  load_tile(tiles, cache, table, 0, length);
+  Tile::load(tiles, cache, table, 0, length);
   // A warp has half of the heads and a quarter of the 576 values of its query, and keeps it.
   const u32 half = w >> 2, quarter = w & 3;
   u32 query[9][4];
-  {
-    const u16* q = a.absorbed + ((u64)batch_row * a.heads + head + half * 16 + (l >> 2)) * width + quarter * 144 + (l & 3) * 2;
-    UNROLL for (u32 k = 0; k < 9; k++) {
-      UNROLL for (u32 i = 0; i < 4; i++) query[k][i] = *(const u32*)(q + (i & 1) * 8 * width + k * 16 + (i >> 1) * 8);
-    }
-  }
+  Tile::template load_query<4>(query, a.absorbed + ((u64)batch_row * a.heads + head + half * 16) * width, width, quarter);
   float sums[2][8][4];
   UNROLL for (u32 m = 0; m < 2; m++) { UNROLL for (u32 i = 0; i < 8; i++) { UNROLL for (u32 j = 0; j < 4; j++) sums[m][i][j] = 0.f; } }
   if (thread_id() < heads_of_block) { row_top[thread_id()] = -1e30f; row_total[thread_id()] = 0.f; }
@@ -52,19 +51,12 @@ KERNEL(256, 1) mla_rows_512(AttendRowsArguments a) {
     // This tile is there for all, and nobody still reads the one before.
     copy_async_wait<0>();
     sync_block();
-    if (first + tile < length) load_tile(tiles + (current ^ 1) * tile * row, cache, table, first + tile, length);
-    const u16* loaded = tiles + current * tile * row;
+    if (first + tile < length) Tile::load(tiles + (current ^ 1) * Tile::bytes, cache, table, first + tile, length);
+    const u8* loaded = tiles + current * Tile::bytes;
     { // Scores over a quarter of the values.
       float d[4][4];
       UNROLL for (u32 n = 0; n < 4; n++) { UNROLL for (u32 j = 0; j < 4; j++) d[n][j] = 0.f; }
-      UNROLL for (u32 k = 0; k < 9; k++) {
-        UNROLL for (u32 n = 0; n < 4; n += 2) {
-          u32 b[4];
-          load_matrices(b, loaded + (n * 8 + (l & 7) + (l >> 4) * 8) * row + quarter * 144 + k * 16 + (l >> 3 & 1) * 8);
-          multiply_matrices(d[n], query[k], b[0], b[1]);
-          multiply_matrices(d[n + 1], query[k], b[2], b[3]);
-        }
-      }
+      Tile::template multiply_part<4, 4>(d, query, loaded, 0, quarter);
       float* s = scores + (quarter * heads_of_block + half * 16 + (l >> 2)) * score_row + (l & 3) * 2;
       UNROLL for (u32 n = 0; n < 4; n++) {
         s[n * 8] = d[n][0];
@@ -74,17 +66,21 @@ KERNEL(256, 1) mla_rows_512(AttendRowsArguments a) {
       }
     }
     sync_block();
-    UNROLL for (u32 i = 0; i < 4; i++) { // Softmax so far: a warp has four heads, a lane a token.
-      const u32 r = w * 4 + i;
+    { // Softmax so far: a warp has four heads, a lane a token.
       const bool inside = first + l < length;
-      const float* s = scores + r * score_row + l;
-      constexpr u32 next = heads_of_block * score_row;
-      const float score = inside ? (s[0] + s[next]) + (s[2 * next] + s[3 * next]) : -1e30f;
-      const float old = row_top[r], best = warp_max(score), top = best > old ? best : old;
-      const float weight = inside ? exp2_approximate(score - top) : 0.f, keep = exp2_approximate(old - top), total = warp_sum(weight);
-      weights[r * weight_row + l] = to_bf16(weight);
-      sync_warp();
-      if (l == 0) { row_top[r] = top; row_total[r] = multiply_add(row_total[r], keep, total); row_keep[r] = keep; }
+      float factors[Tile::groups];
+      Tile::load_factors(factors, loaded, l, inside);
+      UNROLL for (u32 i = 0; i < 4; i++) {
+        const u32 r = w * 4 + i;
+        const float* s = scores + r * score_row + l;
+        constexpr u32 next = heads_of_block * score_row;
+        const float score = inside ? (s[0] + s[next]) + (s[2 * next] + s[3 * next]) : -1e30f;
+        const float old = row_top[r], best = warp_max(score), top = best > old ? best : old;
+        const float weight = inside ? exp2_approximate(score - top) : 0.f, keep = exp2_approximate(old - top), total = warp_sum(weight);
+        UNROLL for (u32 g = 0; g < Tile::groups; g++) weights[(g * heads_of_block + r) * weight_row + l] = to_bf16(weight * factors[g]);
+        sync_warp();
+        if (l == 0) { row_top[r] = top; row_total[r] = multiply_add(row_total[r], keep, total); row_keep[r] = keep; }
+      }
     }
     sync_block();
     { // The weighted sum of latents: a warp has 64 of the 512 columns.
@@ -92,14 +88,15 @@ KERNEL(256, 1) mla_rows_512(AttendRowsArguments a) {
         const float keep0 = row_keep[m * 16 + (l >> 2)], keep1 = row_keep[m * 16 + (l >> 2) + 8];
         UNROLL for (u32 i = 0; i < 8; i++) { sums[m][i][0] *= keep0; sums[m][i][1] *= keep0; sums[m][i][2] *= keep1; sums[m][i][3] *= keep1; }
       }
+      const u16* of_group = weights + w * Tile::groups / 8 * heads_of_block * weight_row;
       UNROLL for (u32 k = 0; k < tile; k += 16) {
-        u32 p[2][4], v[4];
-        UNROLL for (u32 m = 0; m < 2; m++) load_matrices(p[m], weights + (m * 16 + (l & 15)) * weight_row + k + (l >> 4) * 8);
-        UNROLL for (u32 i = 0; i < 8; i += 2) {
-          load_matrices_transposed(v, loaded + (k + (l & 15)) * row + w * 64 + i * 8 + (l >> 4) * 8);
-          UNROLL for (u32 m = 0; m < 2; m++) {
-            multiply_matrices(sums[m][i], p[m], v[0], v[1]);
-            multiply_matrices(sums[m][i + 1], p[m], v[2], v[3]);
+        u32 p[2][4];
+        UNROLL for (u32 m = 0; m < 2; m++) load_matrices(p[m], of_group + (m * 16 + (l & 15)) * weight_row + k + (l >> 4) * 8);
+        UNROLL for (u32 i = 0; i < 8; i += 4) {
+          u32 b[4][2];
+          Tile::load_values(b, loaded, k, w * 64 + i * 8);
+          UNROLL for (u32 n = 0; n < 4; n++) {
+            UNROLL for (u32 m = 0; m < 2; m++) multiply_matrices(sums[m][i + n], p[m], b[n][0], b[n][1]);
           }
         }
       }
@@ -108,6 +105,7 @@ KERNEL(256, 1) mla_rows_512(AttendRowsArguments a) {
 
   // Behind the last softmax there was a barrier.
   UNROLL for (u32 m = 0; m < 2; m++) {
+    Tile::order_columns(sums[m]);
     UNROLL for (u32 upper = 0; upper < 2; upper++) {
       const u32 r = m * 16 + (l >> 2) + upper * 8;
       const float norm = divide(1.f, row_total[r]);
@@ -115,10 +113,14 @@ KERNEL(256, 1) mla_rows_512(AttendRowsArguments a) {
       u32* low = high + (u64)a.heads * latent / 2;
       UNROLL for (u32 i = 0; i < 8; i++) {
         const Parts parts = split_pair(sums[m][i][upper * 2] * norm, sums[m][i][upper * 2 + 1] * norm);
-        const u32 place = pair_place(w * 32 + i * 4 + (l & 3), a.for_bytes);
+        const u32 place = pair_place(w * 32 + Tile::column_of(i) / 2, a.for_bytes);
         high[place] = parts.high;
         low[place] = parts.low;
       }
     }
   }
 }
+}
+
+KERNEL(256, 1) mla_rows_512_bf16(AttendRowsArguments a) { mla_rows::attend<mla_tile::BFloat16Tile>(a); }
+KERNEL(256, 1) mla_rows_512_int8(AttendRowsArguments a) { mla_rows::attend<mla_tile::Int8Tile>(a); }

@@ -15,6 +15,7 @@ namespace KimiCpu.Cuda.Memory;
 /// <summary>What is wanted of a GPU's memory.</summary>
 /// <param name="MaxRows">Most tokens of a pass.</param>
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
+/// <param name="SmallCache">Whether the cache's latents are reduced to 8 bits too where so many tokens do not fit otherwise.</param>
 /// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
 /// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
@@ -23,7 +24,7 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
 /// <param name="ExpandedTokens">Tokens whose keys and values are expanded at once in prompts, whole pages, where memory to spare has room for them; 0 for none.</param>
 /// <param name="ExpandedRows">Fewest tokens of a sequence in a pass for which that happens; null for where it takes fewer operations.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null);
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null);
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -51,6 +52,8 @@ internal sealed record MemoryPlan
     /// <summary>Fewest tokens of a sequence in a pass for which that happens.</summary>
     public required int ExpandedRows { get; init; }
 
+    public required CacheFormat CacheFormat { get; init; }
+
     /// <summary>Cache pages.</summary>
     public required int Pages { get; init; }
 
@@ -73,7 +76,7 @@ internal sealed record MemoryPlan
     /// <summary>Tokens that the cache holds.</summary>
     public long CacheTokens => (long)Pages * KvPage.Tokens;
 
-    /// <summary>The first plan, from exact weights to small ones unless only these are wanted, that leaves room for the wanted context; else the last, with the context that fits.</summary>
+    /// <summary>The first plan, from exact weights to small ones unless only these are wanted, and then with a small cache where that may be, that leaves room for the wanted context; else the last, with the context that fits.</summary>
     /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
     {
@@ -84,11 +87,11 @@ internal sealed record MemoryPlan
 
         // Neither weights nor context give way for larger passes.
         int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, PagesOf(wish)) : plan.Pages;
-        long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape));
+        long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat));
         for (int rows = wish.ManyRows; rows > wish.MaxRows && plan.RingSlots > 0; rows /= 2)
         {
             MemoryPlan? larger = FitRows(weights, wish with { MaxRows = rows }, freeBytes, new StringBuilder());
-            bool fits = larger is { RingSlots: > 0 } && larger.Weights == plan.Weights && larger.Pages >= kept;
+            bool fits = larger is { RingSlots: > 0 } && larger.Weights == plan.Weights && larger.CacheFormat == plan.CacheFormat && larger.Pages >= kept;
             if (fits && (larger!.WorkspaceBytes - plan.WorkspaceBytes) * ManyRowsShare <= spare)
             {
                 return larger;
@@ -107,7 +110,7 @@ internal sealed record MemoryPlan
 
     /// <summary>One line for a user.</summary>
     public override string ToString() =>
-        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, BF16 cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, {(CacheFormat == CacheFormat.Int8 ? "8-bit" : "BF16")} cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
 
     /// <summary>The same for one number of rows; null where not even a page fits.</summary>
     /// <param name="weights">Of the model.</param>
@@ -116,11 +119,17 @@ internal sealed record MemoryPlan
     /// <param name="table">Gets a line for each plan.</param>
     private static MemoryPlan? FitRows(ModelWeights weights, MemoryWish wish, long freeBytes, StringBuilder table)
     {
-        long pageBytes = DevicePages.BytesOfPage(weights.Shape);
         int wantedPages = PagesOf(wish);
         long spendable = freeBytes - (freeBytes / ReserveShare);
-        foreach (WeightPlan plan in wish.SmallWeights ? WeightPlan.All.TakeLast(1) : WeightPlan.All)
+        List<(WeightPlan Weights, CacheFormat Cache)> steps = [.. WeightPlan.All.TakeLast(wish.SmallWeights ? 1 : WeightPlan.All.Count).Select(w => (w, CacheFormat.BFloat16))];
+        if (wish.SmallCache)
         {
+            steps.Add((WeightPlan.All[^1], CacheFormat.Int8));
+        }
+
+        foreach ((WeightPlan plan, CacheFormat cache) in steps)
+        {
+            long pageBytes = DevicePages.BytesOfPage(weights.Shape, cache);
             long weightBytes = new DeviceWeights(weights, plan).Bytes;
             long activations = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead, 0).Bytes;
             long workspace = activations + (2L * sizeof(uint) * wish.MaxRows);
@@ -130,8 +139,8 @@ internal sealed record MemoryPlan
             workspace += StepInputs.DeviceBytes(weights.Shape, wish.MaxRows, 0);
             long left = spendable - weightBytes - workspace;
             long pages = Math.Clamp(left / costOfPage, 0, int.MaxValue);
-            table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
-            bool last = plan == WeightPlan.All[^1];
+            table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}{(cache == CacheFormat.Int8 ? ", 8-bit cache" : "")}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
+            bool last = (plan, cache) == steps[^1];
             if (pages == 0 || (pages < wantedPages && !last))
             {
                 continue;
@@ -152,7 +161,7 @@ internal sealed record MemoryPlan
                 expandedTokens = 0;
             }
 
-            ExpertRoom room = Experts(weights, wish, left, costOfPage, Math.Min(pages, wantedPages));
+            ExpertRoom room = Experts(weights, wish, left, pageBytes, costOfPage, Math.Min(pages, wantedPages));
             pages = Math.Clamp((left - room.Bytes - room.RingBytes) / costOfPage, 1, int.MaxValue);
             if (wish.CacheBytes is { } limit)
             {
@@ -168,6 +177,7 @@ internal sealed record MemoryPlan
                 LookAhead = wish.LookAhead,
                 ExpandedTokens = expandedTokens,
                 ExpandedRows = expandedRows,
+                CacheFormat = cache,
                 Pages = (int)pages,
                 CacheBytes = pages * pageBytes,
                 ExpertSlots = room.Slots,
@@ -188,14 +198,14 @@ internal sealed record MemoryPlan
             : 0;
 
     /// <summary>How many experts find room behind the cache that is wanted. The ring comes first: all experts pass through it, and a few that stay gain little.</summary>
-    private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long costOfPage, long wantedPages)
+    private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long pageBytes, long costOfPage, long wantedPages)
     {
         if (wish.ExpertBytes == 0 || ExpertSlotLayout.Of(weights) is not { } layout)
         {
             return default;
         }
 
-        long pages = wish.CacheBytes is { } cache ? Math.Min(left / costOfPage, Math.Max(1, cache / DevicePages.BytesOfPage(weights.Shape))) : wantedPages;
+        long pages = wish.CacheBytes is { } cache ? Math.Min(left / costOfPage, Math.Max(1, cache / pageBytes)) : wantedPages;
         long spare = left - (pages * costOfPage);
         long bytes = Math.Min(spare, wish.ExpertBytes ?? (wish.CacheBytes is null ? spare / 2 : spare));
         long work = ExpertWorkBytes(weights.Shape, wish.MaxRows);

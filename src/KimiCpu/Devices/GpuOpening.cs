@@ -40,7 +40,9 @@ internal static class GpuOpening
 
         try
         {
-            var wish = new MemoryWish(prefillChunk + DecodeRows, options.ContextLength is null ? Math.Min(context, Context) : context, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead);
+            // Nobody gets a cache in 8 bits who has not asked for a context that needs it.
+            bool asked = options.ContextLength is not null;
+            var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead);
             return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
             {
                 Patience = options.GpuPatience ?? CudaContext.DefaultPatience,

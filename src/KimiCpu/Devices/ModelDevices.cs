@@ -6,6 +6,7 @@ using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Cuda;
+using KimiCpu.Cuda.Kernels;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 using KimiCpu.Sessions;
@@ -197,7 +198,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
             ModelRunner before = Runner;
-            Runner = MakeRunner(before.Arithmetic);
+            Runner = MakeRunner(before.Pages);
             Runner.Forward.Routed = Choices.Note;
             _placement = Describe();
         }
@@ -218,14 +219,14 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         return new DeviceOutcome(new KimiException(message, cause), IsEnd: true);
     }
 
-    /// <param name="earlier">Arithmetic of the runner before.</param>
-    private ModelRunner MakeRunner(string? earlier)
+    /// <param name="earlier">Of the runner before.</param>
+    private ModelRunner MakeRunner(PageKind? earlier)
     {
         IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
         var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _memory.CacheBytes, _context, _options.PrefixCaching);
         var forward = new ForwardPass(_weights.Model, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
         string arithmetic = _options.Exact ? "exact arithmetic"
-            : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}"
+            : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(HasSmallCache ? ", 8-bit cache" : "")}"
             : _options.Int8HotPath ? "fast arithmetic and 8-bit copies"
             : "fast arithmetic";
         return new ModelRunner(forward, cache, arithmetic, earlier);
@@ -280,9 +281,11 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
     private Action<int, int> Progress(string phase) => (done, total) => _options.Progress?.Report(new LoadProgress(phase, done, total));
 
+    private bool HasSmallCache => _gpu?.Plan.CacheFormat == CacheFormat.Int8;
+
     private string Describe()
     {
-        string arithmetic = _options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, BF16 cache";
+        string arithmetic = _options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, {(HasSmallCache ? "8-bit" : "BF16")} cache";
         string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
         string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
         KvCache cache = Runner.Cache;

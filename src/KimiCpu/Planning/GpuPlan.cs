@@ -7,11 +7,11 @@ namespace KimiCpu.Planning;
 
 /// <summary>
 /// A way to keep what every token needs in a GPU's memory. The first that fits is taken: weights as stored, then 8 bits
-/// for the head, for everything but attention, and for everything but the router.
+/// for the head, for everything but attention, for everything but the router, and at last for the cache too.
 /// </summary>
 internal sealed class GpuPlan
 {
-    /// <summary>Columns that share a scale of two bytes in the GPU's 8-bit form.</summary>
+    /// <summary>Columns that share a scale of two bytes in the GPU's 8-bit forms, of weights and of the cache.</summary>
     private const int Group = 128;
 
     private const double WorkspaceBytes = 0.25 * (1L << 30);
@@ -33,7 +33,7 @@ internal sealed class GpuPlan
     /// <summary>The first plan within so many bytes; null where none is.</summary>
     /// <param name="subject">The model.</param>
     /// <param name="contextLength">Tokens that the cache is to hold.</param>
-    /// <param name="int8HotPath">Whether all but the router is wanted in 8 bits, even where more fits.</param>
+    /// <param name="int8HotPath">Whether all weights but the router's are wanted in 8 bits, even where more fits.</param>
     /// <param name="bytes">To fill.</param>
     public static GpuPlan? Fit(PlanSubject subject, int contextLength, bool int8HotPath, double bytes) =>
         All(subject, contextLength).Skip(int8HotPath ? s_reductions.Length - 1 : 0).FirstOrDefault(p => p.Bytes <= bytes);
@@ -41,9 +41,10 @@ internal sealed class GpuPlan
     /// <summary>The smallest one, for saying what is missing.</summary>
     public static GpuPlan Smallest(PlanSubject subject, int contextLength) => All(subject, contextLength).MinBy(p => p.Bytes)!;
 
-    private static IEnumerable<GpuPlan> All(PlanSubject subject, int contextLength) => s_reductions.Select(reduced => Make(subject, contextLength, reduced));
+    private static IEnumerable<GpuPlan> All(PlanSubject subject, int contextLength) =>
+        s_reductions.Select(reduced => Make(subject, contextLength, reduced, smallCache: false)).Append(Make(subject, contextLength, s_reductions[^1], smallCache: true));
 
-    private static GpuPlan Make(PlanSubject subject, int contextLength, Component[] reduced)
+    private static GpuPlan Make(PlanSubject subject, int contextLength, Component[] reduced, bool smallCache)
     {
         List<PlacedPart> parts = [];
         foreach (ComponentSummary component in subject.Summary.Components.Where(c => c.Component is not (Component.RoutedExperts or Component.Embedding)))
@@ -58,8 +59,13 @@ internal sealed class GpuPlan
                 component.Component));
         }
 
-        parts.Add(new PlacedPart("KV cache", PlanPlace.Gpu, (double)contextLength * subject.Summary.CacheBytesPerToken, "BF16", null));
+        double ofToken = smallCache ? SmallCacheBytesPerToken(subject.Config) : subject.Summary.CacheBytesPerToken;
+        parts.Add(new PlacedPart("KV cache", PlanPlace.Gpu, contextLength * ofToken, smallCache ? "8 bits" : "BF16", null));
         parts.Add(new PlacedPart("workspace", PlanPlace.Gpu, WorkspaceBytes, "", null));
         return new GpuPlan(parts);
     }
+
+    /// <summary>Latents in 8 bits with their scales; the rotated keys stay BF16.</summary>
+    private static double SmallCacheBytesPerToken(KimiConfig config) =>
+        config.LayerCount * (config.KeyValueLoraRank + (2.0 * ((config.KeyValueLoraRank + Group - 1) / Group)) + (2.0 * config.RopeHeadSize));
 }

@@ -50,6 +50,9 @@ internal sealed record SessionHeader(UInt128 Model, string ModelName, string Ari
     public long BodyBytes =>
         ((long)TokenCount * (sizeof(int) + BytesPerToken)) + ApplicationBytes + (SessionFormat.HashBytes * (2 + PageCount));
 
+    /// <summary>Bytes of a full page.</summary>
+    public long PageBytes => (long)BytesPerToken * PageTokens;
+
     public long PageCount => ((long)TokenCount + PageTokens - 1) / PageTokens;
 
     /// <summary>Tokens of a page.</summary>

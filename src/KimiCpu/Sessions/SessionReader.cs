@@ -3,6 +3,7 @@
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using KimiCpu.Model;
 
 namespace KimiCpu.Sessions;
 
@@ -12,7 +13,7 @@ internal sealed class SessionReader : IDisposable
     private const string Damaged = "The file is damaged; use an earlier copy, or begin the session anew.";
 
     private readonly string _path;
-    private readonly string? _earlierArithmetic;
+    private readonly PageKind? _earlier;
     private readonly FileStream _file;
     private ulong _seed;
     private ulong _lastHash;
@@ -21,12 +22,12 @@ internal sealed class SessionReader : IDisposable
     /// <param name="path">The file.</param>
     /// <param name="expected">Of the model that is to go on with it; only counts may differ.</param>
     /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
-    /// <param name="earlierArithmetic">What else the pages may have been computed with; null for nothing. Only the tokens are of use then.</param>
+    /// <param name="earlier">What else the pages may be; null for nothing. Only the tokens are of use then.</param>
     /// <exception cref="SessionFileException">The file is not what is expected.</exception>
-    public SessionReader(string path, SessionHeader expected, int vocabulary, string? earlierArithmetic = null)
+    public SessionReader(string path, SessionHeader expected, int vocabulary, PageKind? earlier = null)
     {
         _path = path;
-        _earlierArithmetic = earlierArithmetic;
+        _earlier = earlier;
         _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
         try
         {
@@ -107,15 +108,17 @@ internal sealed class SessionReader : IDisposable
             throw Problem($"The session was saved by another model ('{found.ModelName}') than this one ('{expected.ModelName}'): configuration, tensors or weights differ. A session belongs to the model that computed it.");
         }
 
-        if (found.Arithmetic != expected.Arithmetic && found.Arithmetic != _earlierArithmetic)
+        bool isEarlier = found.Arithmetic != expected.Arithmetic && found.Arithmetic == _earlier?.Arithmetic;
+        if (found.Arithmetic != expected.Arithmetic && !isEarlier)
         {
-            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Exact, Int8HotPath and Device.");
+            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Exact, Int8HotPath, Device and ContextLength.");
         }
 
-        if (found.BytesPerToken != expected.BytesPerToken || found.PageTokens != expected.PageTokens
+        int bytesPerToken = isEarlier ? _earlier!.BytesPerToken : expected.BytesPerToken;
+        if (found.BytesPerToken != bytesPerToken || found.PageTokens != expected.PageTokens
             || found.TokenCount is < 0 or > SessionFormat.MaxTokens || found.ApplicationBytes is < 0 or > SessionFormat.MaxApplicationBytes)
         {
-            throw Problem($"The header says {found.TokenCount} tokens of {found.BytesPerToken} bytes in pages of {found.PageTokens}; this model has {expected.BytesPerToken} bytes in pages of {expected.PageTokens}. {Damaged}");
+            throw Problem($"The header says {found.TokenCount} tokens of {found.BytesPerToken} bytes in pages of {found.PageTokens}; this model has {bytesPerToken} bytes in pages of {expected.PageTokens}. {Damaged}");
         }
 
         long whole = _file.Position + found.BodyBytes;

@@ -12,17 +12,13 @@ namespace KimiCpu.Sessions;
 /// calls go on meanwhile; files are read and written on the caller's. What was lost with a device is computed again.
 /// </summary>
 /// <param name="engine">Whose thread owns the cache.</param>
-/// <param name="header">Of this model, without counts and arithmetic.</param>
+/// <param name="header">Of this model, without counts and what its pages are, which changes with the device.</param>
 /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
 /// <param name="compute">Computes tokens in a call of a session, which keeps them then.</param>
 internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, CancellationToken, Task> compute)
 {
     /// <summary>Copying so many bytes between two steps takes a few milliseconds.</summary>
     private const int BatchBytes = 1 << 24;
-
-    private int PageBytes => header.BytesPerToken * header.PageTokens;
-
-    private int PagesPerBatch => Math.Max(1, BatchBytes / PageBytes);
 
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="session">What it keeps is saved.</param>
@@ -66,28 +62,29 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     {
         CachedPage[] pages = held?.Pages() ?? [];
         int[] tokens = held?.Tokens() ?? [];
-        SessionHeader whole = header with { Arithmetic = runner.Arithmetic, TokenCount = tokens.Length, ApplicationBytes = application.Length };
+        SessionHeader whole = HeaderOf(runner) with { TokenCount = tokens.Length, ApplicationBytes = application.Length };
         using var writer = new SessionWriter(path, whole, tokens, application.Span);
-        var buffer = new byte[(long)PageBytes * Math.Min(PagesPerBatch, pages.Length)];
-        for (int first = 0; first < pages.Length; first += PagesPerBatch)
+        int pagesPerBatch = PagesPerBatch(whole);
+        var buffer = new byte[whole.PageBytes * Math.Min(pagesPerBatch, pages.Length)];
+        for (int first = 0; first < pages.Length; first += pagesPerBatch)
         {
             cancellationToken.ThrowIfCancellationRequested();
             int begin = first;
-            int count = Math.Min(PagesPerBatch, pages.Length - begin);
+            int count = Math.Min(pagesPerBatch, pages.Length - begin);
             engine.UseCache(cache =>
             {
                 ThrowIfLost(cache == runner.Cache, "saved; nothing was written. Save it again");
                 for (int i = 0; i < count; i++)
                 {
                     int length = whole.TokensOf(begin + i);
-                    cache.ReadPage(pages[begin + i], length, Slot(buffer, i, length));
+                    cache.ReadPage(pages[begin + i], length, Slot(buffer, whole, i, length));
                 }
 
                 return count;
             }).GetAwaiter().GetResult();
             for (int i = 0; i < count; i++)
             {
-                writer.WritePage(Slot(buffer, i, whole.TokensOf(begin + i)));
+                writer.WritePage(Slot(buffer, whole, i, whole.TokensOf(begin + i)));
             }
 
             progress?.Report((double)(begin + count) / pages.Length);
@@ -107,7 +104,7 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     {
         cancellationToken.ThrowIfCancellationRequested();
         ModelRunner runner = engine.Runner;
-        using var reader = new SessionReader(path, header with { Arithmetic = runner.Arithmetic }, vocabulary, runner.EarlierArithmetic);
+        using var reader = new SessionReader(path, HeaderOf(runner), vocabulary, runner.Earlier);
         application = reader.Application;
         if (reader.Tokens.Length == 0)
         {
@@ -169,15 +166,16 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     private void LoadPages(SessionReader reader, ModelRunner runner, KvSequence sequence, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         int pages = (int)reader.Header.PageCount;
-        var buffer = new byte[(long)PageBytes * Math.Min(PagesPerBatch, pages)];
-        for (int first = 0; first < pages; first += PagesPerBatch)
+        int pagesPerBatch = PagesPerBatch(reader.Header);
+        var buffer = new byte[reader.Header.PageBytes * Math.Min(pagesPerBatch, pages)];
+        for (int first = 0; first < pages; first += pagesPerBatch)
         {
             cancellationToken.ThrowIfCancellationRequested();
             int begin = first;
-            int count = Math.Min(PagesPerBatch, pages - begin);
+            int count = Math.Min(pagesPerBatch, pages - begin);
             for (int i = 0; i < count; i++)
             {
-                reader.ReadPage(begin + i, Slot(buffer, i, reader.Header.TokensOf(begin + i)));
+                reader.ReadPage(begin + i, Slot(buffer, reader.Header, i, reader.Header.TokensOf(begin + i)));
             }
 
             engine.UseCache(cache =>
@@ -186,7 +184,7 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
                 for (int i = 0; i < count; i++)
                 {
                     int length = reader.Header.TokensOf(begin + i);
-                    sequence.Write(begin + i, length, Slot(buffer, i, length));
+                    sequence.Write(begin + i, length, Slot(buffer, reader.Header, i, length));
                 }
 
                 return count;
@@ -195,6 +193,10 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
         }
     }
 
+    private SessionHeader HeaderOf(ModelRunner runner) => header with { Arithmetic = runner.Arithmetic, BytesPerToken = runner.Cache.BytesPerToken };
+
+    private static int PagesPerBatch(SessionHeader header) => (int)Math.Max(1, BatchBytes / header.PageBytes);
+
     /// <summary>Room for one page of a batch.</summary>
-    private Span<byte> Slot(byte[] buffer, int index, int tokens) => buffer.AsSpan(index * PageBytes, tokens * header.BytesPerToken);
+    private static Span<byte> Slot(byte[] buffer, SessionHeader header, int index, int tokens) => buffer.AsSpan((int)(index * header.PageBytes), tokens * header.BytesPerToken);
 }

@@ -43,6 +43,28 @@ internal sealed class KimiDeviceTests
         Assert.That(() => KimiModel.OpenEmbedded(new KimiModelOptions { GpuExpertBytes = -1 }), Throws.InstanceOf<ArgumentException>().With.Message.Contains("GpuExpertBytes"));
     }
 
+    /// <summary>The whole context of tiny-int4, 262,144 tokens, takes 168 MB in BF16 and 103 MB in 8 bits.</summary>
+    [TestCase(64, null, "BF16")]
+    [TestCase(128, null, "BF16")]
+    [TestCase(128, 100_000, "BF16")]
+    [TestCase(128, 262_144, "8-bit")]
+    [TestCase(256, 262_144, "BF16")]
+    public void The_cache_is_in_8_bits_only_where_a_context_is_asked_for_that_does_not_fit_otherwise(int mebibytes, int? context, string format)
+    {
+        using var driver = new SimulatedDriver { TotalBytes = (long)mebibytes << 20 };
+        using (KimiModel model = KimiModel.Open(Repository.Checkpoint("tiny-int4"), new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, ContextLength = context }))
+        {
+            TestContext.Out.WriteLine(model.Placement);
+            Assert.That(model.Placement, Does.Not.Contain(format == "8-bit" ? "BF16 cache" : "8-bit cache"));
+            Assert.That(model.Placement, Does.Contain($", {format} cache of ").And.Contain(format == "8-bit" ? "all weights in 8 bits" : ""));
+            Assert.That(model.Info.CacheBytesPerToken, Is.EqualTo(format == "8-bit" ? 392 : 640));
+            Assert.That(model.Info.ContextLength, context is null ? Is.LessThan(262_144) : Is.EqualTo(context));
+            Assert.That(model.Generate((int[])[1, 2, 3], s_options).Tokens, Has.Count.EqualTo(3));
+        }
+
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
     [Test]
     public void Without_a_usable_GPU_Auto_takes_the_CPU_and_Cuda_refuses()
     {

@@ -7,10 +7,14 @@ using KimiCpu.Tests.Cuda.Simulation;
 
 namespace KimiCpu.Tests.Devices;
 
-/// <summary>Sessions whose cache was lost with a GPU: they know their tokens, and never go on from what is not there.</summary>
-[TestFixture]
+/// <summary>
+/// Sessions whose cache was lost with a GPU: they know their tokens, and never go on from what is not there. The GPU's cache is BF16 as the CPU's, or in
+/// 8 bits, of other sizes.
+/// </summary>
+[TestFixture(false)]
+[TestFixture(true)]
 [Parallelizable(ParallelScope.Self)]
-internal sealed class LostGpuSessionTests
+internal sealed class LostGpuSessionTests(bool int8)
 {
     private static readonly string s_checkpoint = Repository.Checkpoint("tiny-int4");
     private static readonly int[] s_text = [.. Enumerable.Range(0, 80).Select(i => i * 13 % 500)];
@@ -178,12 +182,16 @@ internal sealed class LostGpuSessionTests
 
     private void LoseGpu(KimiModel model)
     {
+        Assert.That(model.Info.CacheBytesPerToken, Is.EqualTo(4 * (int8 ? 64 + 2 + (2 * 16) : 2 * (64 + 16))));
+        Assert.That(model.Placement, Does.Contain(int8 ? ", 8-bit cache of" : ", BF16 cache of"));
         (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorIllegalAddress, "cuGraphLaunch");
         Assert.That(() => model.Generate(new[] { 1, 2 }, s_options), Throws.TypeOf<KimiException>());
         Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cpu));
+        Assert.That(model.Info.CacheBytesPerToken, Is.EqualTo(4 * 2 * (64 + 16)));
     }
 
     private static KimiModel OpenCpu() => KimiModel.Open(s_checkpoint);
 
-    private KimiModel Open(bool prefixCaching = true) => KimiModel.Open(s_checkpoint, new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
+    /// <summary>The whole context of 262,144 tokens takes more than the GPU has in either format.</summary>
+    private KimiModel Open(bool prefixCaching = true) => KimiModel.Open(s_checkpoint, new KimiModelOptions { ContextLength = int8 ? int.MaxValue : null, Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
 }

@@ -13,6 +13,9 @@ public enum ModelDevice
 
     /// <summary>The GPU under test; see <see cref="GpuUnderTest"/>.</summary>
     Gpu,
+
+    /// <summary>The same with weights and cache in 8 bits, for a context that no GPU holds otherwise.</summary>
+    GpuInt8,
 }
 
 /// <summary>
@@ -21,8 +24,10 @@ public enum ModelDevice
 /// </summary>
 internal sealed class SmallModel(ModelDevice device) : IDisposable
 {
-    private readonly SyntheticModel _checkpoint = new();
-    private readonly GpuUnderTest? _gpu = device == ModelDevice.Gpu ? new GpuUnderTest() : null;
+    private const int LongContext = 1 << 30;
+
+    private readonly SyntheticModel _checkpoint = new(change: json => json["max_position_embeddings"] = device == ModelDevice.GpuInt8 ? LongContext : json["max_position_embeddings"]!.GetValue<int>());
+    private readonly GpuUnderTest? _gpu = device == ModelDevice.Cpu ? null : new GpuUnderTest();
 
     public KimiModel Open(KimiModelOptions? options = null)
     {
@@ -30,7 +35,15 @@ internal sealed class SmallModel(ModelDevice device) : IDisposable
 
         // The first model on a GPU would take all of its memory for the cache.
         options = options with { PrefillChunk = 16, RememberExperts = false, Threads = 1, KvCacheBytes = options.KvCacheBytes ?? (1 << 20) };
-        return KimiModel.Open(_checkpoint.Folder, _gpu is null ? options : options with { Device = KimiDevice.Cuda(), CudaDriver = _gpu.Table, GpuExpertBytes = 0 });
+        if (_gpu is null)
+        {
+            return KimiModel.Open(_checkpoint.Folder, options);
+        }
+
+        options = options with { Device = KimiDevice.Cuda(), CudaDriver = _gpu.Table, GpuExpertBytes = 0, ContextLength = device == ModelDevice.GpuInt8 ? LongContext : null };
+        KimiModel model = KimiModel.Open(_checkpoint.Folder, options);
+        Assert.That(model.Placement, Does.Contain(device == ModelDevice.GpuInt8 ? "all weights in 8 bits" : "all weights as stored").And.Contain(device == ModelDevice.GpuInt8 ? "8-bit cache of" : "BF16 cache of"));
+        return model;
     }
 
     public void Dispose()

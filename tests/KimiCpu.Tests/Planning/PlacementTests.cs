@@ -57,10 +57,23 @@ internal sealed class PlacementTests
         Assert.That(stored.GpuShare, Is.LessThan(small.GpuShare));
     }
 
-    [Test]
-    public void A_card_of_24_GB_stays_unused_with_a_context_that_it_cannot_hold()
+    /// <summary>The cache is the last to be reduced, and only for a context that nothing else makes room for.</summary>
+    [TestCase(160, "BF16", 11.513e9)]
+    [TestCase(256, "8 bits", 10.36e9)]
+    public void A_card_of_24_GB_holds_the_whole_context_with_a_cache_in_8_bits(int context, string format, double bytes)
     {
         PlanMachine machine = Machines.Workstation() with { Gpu = Machines.Card(24) };
+        Placement p = new MachinePlan(Machines.Thinking, machine, context * 1024).Placement;
+        PlacedPart cache = p.Parts.Single(x => x is { Place: PlanPlace.Gpu, Name: "KV cache" });
+        Assert.That((cache.Format, p.GpuNote), Is.EqualTo((format, (string?)null)));
+        Assert.That(cache.Bytes, Is.EqualTo(bytes).Within(0.1).Percent);
+        Assert.That(p.Parts.Where(x => x.Place == PlanPlace.Gpu && x.Component is not null).Select(x => x.Format), Has.Exactly(4).EqualTo("8 bits"));
+    }
+
+    [Test]
+    public void A_card_of_16_GB_stays_unused_with_a_context_that_it_cannot_hold()
+    {
+        PlanMachine machine = Machines.Workstation() with { Gpu = Machines.Card(16) };
         Placement p = new MachinePlan(Machines.Thinking, machine, 256 * 1024).Placement;
         Assert.That(p.Parts.Where(x => x.Place == PlanPlace.Gpu), Is.Empty);
         Assert.That(p.GpuNote, Does.Contain("A shorter context or a larger card helps"));
@@ -77,7 +90,8 @@ internal sealed class PlacementTests
         Assert.That(Part("head"), Is.EqualTo(2.188).Within(0.001));
         Assert.That(Part("KV cache"), Is.EqualTo(2.145).Within(0.001));
         GpuPlan smallest = GpuPlan.Smallest(Machines.Thinking, 262_144);
-        Assert.That(smallest.Parts.Single(p => p.Name == "KV cache").Bytes / GiB, Is.EqualTo(17.156).Within(0.001));
+        Assert.That(smallest.Parts.Single(p => p.Name == "KV cache").Bytes / GiB, Is.EqualTo(9.650).Within(0.001));
+        Assert.That(262_144.0 * Machines.Thinking.Summary.CacheBytesPerToken / GiB, Is.EqualTo(17.156).Within(0.001));
         Assert.That(smallest.Parts.Single(p => p.Name == "attention").Bytes / GiB, Is.EqualTo(5.835).Within(0.001));
     }
 

@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Kernels;
 
 namespace KimiCpu.Cli.Bench.Gpu;
 
@@ -100,6 +102,6 @@ internal sealed record GpuBenchSizes
     /// <summary>Most rows of anything.</summary>
     public int MaxRows => Math.Max(DecodeRows.Max(), Math.Max(PromptRows.Max(), Math.Max(PromptAttendedRows, ExpertTokens.Max())));
 
-    /// <summary>Bytes of a token's place in a layer's cache.</summary>
-    public int SlotBytes => Shape.CacheWidth * sizeof(ushort);
+    /// <summary>Bytes of a token in a layer's cache.</summary>
+    public int TokenBytes(CacheFormat cache) => new CacheLayout(Shape, cache).TokenBytes;
 }

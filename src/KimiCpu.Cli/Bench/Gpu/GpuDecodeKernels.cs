@@ -36,7 +36,8 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
 
         foreach (int context in bed.Sizes.DecodeContexts)
         {
-            yield return Attention(context);
+            yield return Attention(CacheFormat.BFloat16, context);
+            yield return Attention(CacheFormat.Int8, context);
         }
 
         using var expert = new GpuExpertKernels(bed);
@@ -53,6 +54,9 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
         DeviceFormat.Float8 => "FP8",
         _ => "INT8",
     };
+
+    /// <summary>The same of a cache.</summary>
+    public static string NameOf(CacheFormat format) => format == CacheFormat.BFloat16 ? "BF16" : "8-bit";
 
     private IEnumerable<GpuKernelResult> Layer(DeviceFormat format, int rows)
     {
@@ -114,7 +118,7 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
     private GpuKernelResult Expand(DeviceFormat format, int batch)
     {
         DeviceWeight[] weights = Expansion(format);
-        using var cache = new GpuCache(bed, [.. Enumerable.Repeat(bed.Sizes.DecodeContexts[0], batch)]);
+        using var cache = new GpuCache(bed, CacheFormat.BFloat16, [.. Enumerable.Repeat(bed.Sizes.DecodeContexts[0], batch)]);
         return Time(
             $"{NameOf(format)} merge + expand {_shape.HeadCount}x{_shape.ValueHeadSize}x{_shape.KeyValueLoraRank}, {Rows(batch)}",
             (double)weights[0].Bytes * _shape.ValueHeadSize / (_shape.NopeHeadSize + _shape.ValueHeadSize),
@@ -132,15 +136,15 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
             }));
     }
 
-    private GpuKernelResult Attention(int context)
+    private GpuKernelResult Attention(CacheFormat format, int context)
     {
-        using var cache = new GpuCache(bed, [context]);
+        using var cache = new GpuCache(bed, format, [context]);
         return Time(
-            $"MLA, {_shape.HeadCount} heads, {context} tokens of BF16 cache, {Rows(1)}",
-            (double)context * bed.Sizes.SlotBytes,
+            $"MLA, {_shape.HeadCount} heads, {context} tokens of {NameOf(format)} cache, {Rows(1)}",
+            (double)context * bed.Sizes.TokenBytes(format),
             2.0 * context * _shape.HeadCount * (_shape.CacheWidth + _shape.KeyValueLoraRank),
             cache.Layers,
-            i => bed.Kernels.Attend(bed.Stream, KernelSet.Splits(context), 1, new AttendArguments
+            i => bed.Kernels.Attend(bed.Stream, format, KernelSet.Splits(context), 1, new AttendArguments
             {
                 Cache = cache.Of(i),
                 Absorbed = _memory.Absorbed,

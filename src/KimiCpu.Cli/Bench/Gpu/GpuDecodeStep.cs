@@ -67,7 +67,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
                 value = random.NextSingle() - 0.5f;
             }
 
-            var cache = _owner.Own(new DevicePages(context, stream, shape, pages));
+            var cache = _owner.Own(new DevicePages(context, stream, shape, CacheFormat.BFloat16, pages));
             GpuRandom.Fill(context, stream, cache.Layer(0), cache.BytesPerPage * pages);
             _step = _owner.Own(new StepInputs(context, shape, 1, pages));
             _handOver = _owner.Own(new HandOver(context, shape, 1, lookAhead: false));
@@ -100,7 +100,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
         for (int layers = sizes.Shape.LayerCount; layers > sizes.DenseLayers; layers--)
         {
             ModelWeights weights = GpuStepWeights.Of(sizes, layers);
-            long cache = DevicePages.BytesOfPage(weights.Shape) * PagesOf(sizes);
+            long cache = DevicePages.BytesOfPage(weights.Shape, CacheFormat.BFloat16) * PagesOf(sizes);
             if (GpuStepWeights.OnDevice(weights).Bytes + cache + MemoryPlan.WorkspaceOf(weights, 1, lookAhead: false, expandedTokens: 0).Bytes + StepInputs.DeviceBytes(weights.Shape, 1, PagesOf(sizes)) <= spendable)
             {
                 return layers;
@@ -134,7 +134,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
         }
 
         Array.Sort(withHost);
-        double bytes = _device.Bytes + ((double)_sizes.StepContext * _sizes.SlotBytes * _attend.Length);
+        double bytes = _device.Bytes + ((double)_sizes.StepContext * _sizes.TokenBytes(CacheFormat.BFloat16) * _attend.Length);
         return new GpuStepResult(_attend.Length, _sizes.Shape.LayerCount, _sizes.StepContext, bytes, seconds, withHost[withHost.Length / 2], (before + after) / 2);
     }
 

@@ -26,15 +26,18 @@ internal sealed class GpuPromptKernels(GpuTestBed bed)
 
         if (KernelSet.SuitsAttendRows(_shape))
         {
-            yield return Attention(bed.Sizes.PromptAttendedRows);
+            yield return Attention(CacheFormat.BFloat16, bed.Sizes.PromptAttendedRows);
+            yield return Attention(CacheFormat.Int8, bed.Sizes.PromptAttendedRows);
         }
 
         if (KernelSet.SuitsAttendExpanded(_shape))
         {
             foreach (DeviceFormat format in new[] { DeviceFormat.BFloat16, DeviceFormat.Float8, DeviceFormat.Int8 })
             {
-                yield return AttentionOfExpanded(format, bed.Sizes.PromptAttendedRows);
+                yield return AttentionOfExpanded(CacheFormat.BFloat16, format, bed.Sizes.PromptAttendedRows);
             }
+
+            yield return AttentionOfExpanded(CacheFormat.Int8, DeviceFormat.Int8, bed.Sizes.PromptAttendedRows);
         }
 
         using var experts = new GpuExpertKernels(bed);
@@ -56,46 +59,46 @@ internal sealed class GpuPromptKernels(GpuTestBed bed)
             i => bed.Linear.Put(new LinearLayer(weights[i][0], _memory.Values, _memory.Residual), batch));
     }
 
-    private GpuKernelResult Attention(int rows)
+    private GpuKernelResult Attention(CacheFormat format, int rows)
     {
         int first = bed.Sizes.PromptContext - rows + 1;
         int[] lengths = [.. Enumerable.Range(first, rows)];
-        using var cache = new GpuCache(bed, lengths);
+        using var cache = new GpuCache(bed, format, lengths);
         double operations = lengths.Sum(l => 2.0 * l * _shape.HeadCount * (_shape.CacheWidth + _shape.KeyValueLoraRank));
         return bed.Time(
-            new GpuKernelResult($"MLA, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens", 0, operations, operations, 0, 0, null),
+            new GpuKernelResult($"MLA, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens of {GpuDecodeKernels.NameOf(format)} cache", 0, operations, operations, 0, 0, null),
             cache.Layers,
             bed.Sizes.PromptLaunches,
-            i => Attend(cache.Of(i), rows));
+            i => Attend(format, cache.Of(i), rows));
     }
 
     /// <summary>The same over keys and values that a weight in some format expands, its operations and those of expanding.</summary>
-    private GpuKernelResult AttentionOfExpanded(DeviceFormat format, int rows)
+    private GpuKernelResult AttentionOfExpanded(CacheFormat cached, DeviceFormat format, int rows)
     {
         int first = bed.Sizes.PromptContext - rows + 1;
         int[] lengths = [.. Enumerable.Range(first, rows)];
-        using var cache = new GpuCache(bed, lengths);
+        using var cache = new GpuCache(bed, cached, lengths);
         int expandedWidth = _shape.HeadCount * (_shape.NopeHeadSize + _shape.ValueHeadSize);
         DeviceWeight[][] weights = bed.Weights(format, [expandedWidth], _shape.KeyValueLoraRank);
-        var attention = new ExpandedAttention(_shape, bed.Kernels, _memory, bed.Stream, rows);
+        var attention = new ExpandedAttention(_shape, bed.Kernels, _memory, bed.Stream, cached, rows);
         var sequence = new BatchSequence(0, rows, first - 1, default);
         double operations = (2.0 * bed.Sizes.PromptContext * expandedWidth * _shape.KeyValueLoraRank)
             + lengths.Sum(l => 2.0 * l * _shape.HeadCount * (_shape.NopeHeadSize + _shape.RopeHeadSize + _shape.ValueHeadSize));
         return bed.Time(
-            new GpuKernelResult($"MLA expanded by {GpuDecodeKernels.NameOf(format)}, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens", 0, operations, operations, 0, 0, null),
+            new GpuKernelResult($"MLA expanded by {GpuDecodeKernels.NameOf(format)}, {_shape.HeadCount} heads, {rows} rows that see {first} to {bed.Sizes.PromptContext} tokens of {GpuDecodeKernels.NameOf(cached)} cache", 0, operations, operations, 0, 0, null),
             cache.Layers,
             bed.Sizes.PromptLaunches,
             i => attention.Put(weights[i % weights.Length][0], cache.Of(i), sequence));
     }
 
-    private void Attend(CacheArguments cache, int rows)
+    private void Attend(CacheFormat format, CacheArguments cache, int rows)
     {
         for (int first = 0; first < rows; first += Workspace.PromptAttendRows)
         {
             CacheArguments ofRows = cache;
             ofRows.Lengths += (ulong)first * sizeof(uint);
             ofRows.Tables += (ulong)first * sizeof(uint);
-            bed.Kernels.AttendRows(bed.Stream, Math.Min(Workspace.PromptAttendRows, rows - first), new AttendRowsArguments
+            bed.Kernels.AttendRows(bed.Stream, format, Math.Min(Workspace.PromptAttendRows, rows - first), new AttendRowsArguments
             {
                 Cache = ofRows,
                 Absorbed = _memory.Absorbed,

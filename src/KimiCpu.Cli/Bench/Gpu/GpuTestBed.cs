@@ -127,7 +127,7 @@ internal sealed class GpuTestBed : IDisposable
             (shape.VocabularySize, hidden),
         ];
         long largest = weights.Max(w => ((long)w.Rows * w.Columns * sizeof(ushort)) + Padding);
-        return Math.Max(sizes.RotatedBytes, Math.Max(largest, GpuCache.LayerBytes(sizes, Math.Max(sizes.PromptContext, sizes.DecodeContexts.Max()))));
+        return Math.Max(sizes.RotatedBytes, Math.Max(largest, GpuCache.LayerBytes(sizes, CacheFormat.BFloat16, Math.Max(sizes.PromptContext, sizes.DecodeContexts.Max()))));
     }
 
     /// <summary>A stored weight that has a format on the device. Only its sizes are looked at.</summary>

@@ -56,28 +56,28 @@ internal sealed class GpuBenchTests
         Steps = 2,
     };
 
-    private static readonly string[] s_ofExpanded = ["gather_latents", "gemm_latents_bf16", "gemm_latents_fp8", "gemm_latents_int8", "mla_expanded"];
+    private static readonly string[] s_ofExpanded = ["gather_latents_bf16", "gather_latents_int8", "gemm_latents_bf16", "gemm_latents_fp8", "gemm_latents_int8", "mla_expanded_bf16", "mla_expanded_int8"];
 
     [Test]
     public void Everything_is_measured_and_printed_beside_what_is_wanted()
     {
         using var driver = new SimulatedDriver();
-        driver.LocalBytesOf["mla_512"] = 16;
+        driver.LocalBytesOf["mla_512_bf16"] = 16;
         string text = Run(driver, json: false, s_tensor);
         TestContext.Out.WriteLine(text);
         Assert.That((driver.Fault, driver.LiveObjects), Is.EqualTo(((string?)null, 0)));
         Assert.That(text, Does.StartWith("GPU 0: Simulated GPU, compute capability 8.6, 82 multiprocessors, CUDA 12.0"));
-        foreach (string row in new[] { "BF16 q_a + kv_a 608x128, 1 row", "FP8 o_proj 128x256, 1 row", "INT8 head 131x128, 1 row", "MLA, 32 heads, 150 tokens", "INT4 expert down 128x32", "INT8 o_proj 128x256, 40 rows", "33 rows that see 33 to 65 tokens", "INT4 expert gate + up 64x128, 17 rows", "INT4 expert down 128x32, 17 rows", "round trip of a row to the host and back, median", "step of 1 row, 2 layers, 8-bit weights, 130 tokens", "step, times that" })
+        foreach (string row in new[] { "BF16 q_a + kv_a 608x128, 1 row", "FP8 o_proj 128x256, 1 row", "INT8 head 131x128, 1 row", "MLA, 32 heads, 150 tokens of BF16 cache", "MLA, 32 heads, 150 tokens of 8-bit cache", "INT4 expert down 128x32", "INT8 o_proj 128x256, 40 rows", "33 rows that see 33 to 65 tokens of BF16 cache", "33 rows that see 33 to 65 tokens of 8-bit cache", "INT4 expert gate + up 64x128, 17 rows", "INT4 expert down 128x32, 17 rows", "round trip of a row to the host and back, median", "step of 1 row, 2 layers, 8-bit weights, 130 tokens", "step, times that" })
         {
             Assert.That(text, Does.Contain(row));
         }
 
         string[] lines = text.Split('\n');
-        Assert.That(lines.Where(l => l.Contains("spills", StringComparison.Ordinal)), Has.One.Items.And.All.StartsWith("mla_512 "));
+        Assert.That(lines.Where(l => l.Contains("spills", StringComparison.Ordinal)), Has.One.Items.And.All.StartsWith("mla_512_bf16 "));
 
         // Every entry but the ones for other sizes, formats that no weight of Kimi K2 has, and more rows.
         IEnumerable<string> idle = SimulatedDriver.ModuleOf(System.Text.Encoding.UTF8.GetString(KimiCpu.Cuda.Kernels.KernelSet.Ptx()).TrimEnd('\0')).Kernels.Keys.Except(driver.LaunchesOf.Keys);
-        Assert.That(idle.Where(k => !k.Contains("f32", StringComparison.Ordinal) && !k.EndsWith("_4", StringComparison.Ordinal) && !k.StartsWith("absorb", StringComparison.Ordinal)), Is.EquivalentTo((string[])["mla_any", "linear_bf16_8", "linear_fp8_8", "linear_int8_8", .. s_ofExpanded]));
+        Assert.That(idle.Where(k => !k.Contains("f32", StringComparison.Ordinal) && !k.EndsWith("_4", StringComparison.Ordinal) && !k.StartsWith("absorb", StringComparison.Ordinal)), Is.EquivalentTo((string[])["mla_any_bf16", "mla_any_int8", "rope_store_int8", "linear_bf16_8", "linear_fp8_8", "linear_int8_8", .. s_ofExpanded]));
     }
 
     /// <summary>Heads of Kimi K2's sizes over a small latent.</summary>
@@ -89,7 +89,7 @@ internal sealed class GpuBenchTests
         using var json = JsonDocument.Parse(Run(driver, json: true, sizes));
         Assert.That((driver.Fault, driver.LiveObjects), Is.EqualTo(((string?)null, 0)));
         JsonElement[] rows = [.. json.RootElement.GetProperty("prompts").EnumerateArray().Where(r => r.GetProperty("kernel").GetString()!.StartsWith("MLA expanded by ", StringComparison.Ordinal))];
-        Assert.That(rows.Select(r => r.GetProperty("kernel").GetString()), Is.EqualTo(new[] { "BF16", "FP8", "INT8" }.Select(f => $"MLA expanded by {f}, 2 heads, 33 rows that see 33 to 65 tokens")));
+        Assert.That(rows.Select(r => r.GetProperty("kernel").GetString()), Is.EqualTo(new[] { "BF16 | BF16", "FP8 | BF16", "INT8 | BF16", "INT8 | 8-bit" }.Select(f => f.Split(" | ")).Select(f => $"MLA expanded by {f[0]}, 2 heads, 33 rows that see 33 to 65 tokens of {f[1]} cache")));
 
         // 65 tokens expanded, and 33 rows that see 49 of them on average.
         Assert.That(rows[0].GetProperty("operations").GetDouble(), Is.EqualTo(2 * ((65 * 2 * 256 * 64) + (33 * 49 * 2 * (128 + 64 + 128)))));
@@ -103,7 +103,7 @@ internal sealed class GpuBenchTests
         using var json = JsonDocument.Parse(Run(driver, json: true));
         JsonElement root = json.RootElement;
         JsonElement[] decode = [.. root.GetProperty("decode").EnumerateArray()];
-        Assert.That(decode, Has.Length.EqualTo((3 * 2 * 8) + 2 + 2 + 3));
+        Assert.That(decode, Has.Length.EqualTo((3 * 2 * 8) + 2 + (2 * 2) + 3));
         foreach (JsonElement kernel in decode.Where(k => k.TryGetProperty("share", out _)))
         {
             double share = Number(kernel, "bytes") / Number(kernel, "seconds") / Number(kernel, "memory_bytes_per_second");
@@ -115,7 +115,7 @@ internal sealed class GpuBenchTests
         Assert.That((Number(q, "bytes"), Number(q, "operations")), Is.EqualTo((2.0 * 4 * 24 * 32, 2.0 * 4 * 24 * 32)));
         JsonElement gemm = root.GetProperty("prompts")[0];
         Assert.That(Number(gemm, "tensor_operations"), Is.EqualTo(2 * Number(gemm, "operations")));
-        Assert.That(driver.LaunchesOf.Keys, Is.SupersetOf(new[] { "mla_any", "linear_bf16_8", "linear_fp8_8", "linear_int8_8" }));
+        Assert.That(driver.LaunchesOf.Keys, Is.SupersetOf(new[] { "mla_any_bf16", "mla_any_int8", "linear_bf16_8", "linear_fp8_8", "linear_int8_8" }));
         JsonElement step = root.GetProperty("step");
         Assert.That((Number(step, "layers"), Number(step, "context_tokens")), Is.EqualTo((3, 130)));
         Assert.That(Number(step, "ratio"), Is.EqualTo(Number(step, "seconds") * Number(step, "memory_bytes_per_second") / Number(step, "bytes")).Within(1e-9));

@@ -23,7 +23,7 @@ namespace KimiCpu.Tests.Cuda.HotPath;
 internal sealed class CudaHotPathTests
 {
     /// <summary>A small model with attention that suits the tensor cores; sizes are no multiples of a tile's.</summary>
-    private const string OfTensorCores = "nano,hidden=128,layers=2,dense=1,intermediate=96,experts=4,topk=1,moe=32,heads=32,qlora=48,kvlora=512,nope=16,rope=64,v=24,vocab=131";
+    internal const string OfTensorCores = "nano,hidden=128,layers=2,dense=1,intermediate=96,experts=4,topk=1,moe=32,heads=32,qlora=48,kvlora=512,nope=16,rope=64,v=24,vocab=131";
 
     /// <summary>
     /// Queries and cache are rounded to BF16 and everything else is not, so this is nearer to the reference than the CPU's fast path.
@@ -398,14 +398,14 @@ internal sealed class CudaHotPathTests
         private readonly GpuUnderTest _driver;
         private readonly CudaBackend _backend;
 
-        public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false, ExpertFiles? expertFiles = null, IStreamSplit? split = null, int expandedTokens = ExpandedAttention.BlockTokens, int? expandedRows = null)
+        public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false, ExpertFiles? expertFiles = null, IStreamSplit? split = null, bool smallCache = false, bool smallWeights = false, int expandedTokens = ExpandedAttention.BlockTokens, int? expandedRows = null)
         {
             _driver = driver;
             _checkpoint = Checkpoint.Open(folder);
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, ExpertBytes: expertBytes, StreamExperts: split is not null, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows), new CudaHotPathOptions { Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, smallCache, ExpertBytes: expertBytes, StreamExperts: split is not null, SmallWeights: smallWeights, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows), new CudaHotPathOptions { Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
             }
             catch
             {

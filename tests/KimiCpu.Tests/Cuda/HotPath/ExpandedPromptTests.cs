@@ -4,6 +4,7 @@
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Model;
 using KimiCpu.Tests.Cuda.Simulation;
@@ -79,13 +80,13 @@ internal sealed class ExpandedPromptTests
             logits = model.Logits(tokens);
 
             // Two layers, two blocks of 64 tokens.
-            Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.EqualTo(4));
+            Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.EqualTo(4));
             Assert.That(driver.Launches("mla_any"), Is.Null.Or.Zero);
             Assert.That(model.Logits(tokens, 39), Is.EqualTo(logits));
             Assert.That(model.Logits(tokens, 44), Is.EqualTo(logits));
-            int? before = driver.Launches("mla_expanded");
+            int? before = driver.Launches("mla_expanded_bf16");
             absorbed = model.Logits(tokens, Fewest - 1);
-            Assert.That(driver.Launches("mla_expanded"), Is.EqualTo(before));
+            Assert.That(driver.Launches("mla_expanded_bf16"), Is.EqualTo(before));
             Agreement agreement = Agreement.Of(reference.Logits(tokens), logits, model.Vocabulary);
             TestContext.Out.WriteLine(agreement);
             Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999));
@@ -116,14 +117,14 @@ internal sealed class ExpandedPromptTests
         using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 0, expandedRows: Fewest))
         {
             absorbed = Together(model, prompts);
-            Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.Zero);
+            Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.Zero);
             Assert.That(driver.Launches("mla_rows_512"), Is.Null.Or.EqualTo(1));
         }
 
         using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 64, expandedRows: Fewest))
         {
             float[] together = Together(model, prompts);
-            Assert.That(driver.Launches("mla_expanded"), Is.Null.Or.EqualTo(2));
+            Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.EqualTo(2));
             Assert.That(driver.Launches("mla_rows_512"), Is.Null.Or.EqualTo(1 + 3));
             int at = 0;
             foreach (int[] prompt in prompts)
@@ -162,7 +163,7 @@ internal sealed class ExpandedPromptTests
         Assert.That(MemoryPlan.Fit(weights, wish with { ExpandedTokens = 1 << 20 }, 1L << 40).ExpandedTokens, Is.EqualTo((weights.Shape.MaxPositions + 63) / 64 * 64), "no sequence has more");
 
         // Exactly the wanted context beside it; and a page less.
-        long page = DevicePages.BytesOfPage(weights.Shape) + (80 * sizeof(uint));
+        long page = DevicePages.BytesOfPage(weights.Shape, CacheFormat.BFloat16) + (80 * sizeof(uint));
         long enough = ((none.WeightBytes + roomy.WorkspaceBytes + (8 * page)) * 40 / 39) + 2;
         MemoryPlan exact = MemoryPlan.Fit(weights, wish, enough);
         MemoryPlan scarce = MemoryPlan.Fit(weights, wish, enough - 40);
@@ -175,7 +176,7 @@ internal sealed class ExpandedPromptTests
         using var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 256);
         Assert.That(model.Plan.ExpandedTokens, Is.Zero);
         Assert.That(model.Logits([.. Enumerable.Range(1, 40)]), Has.None.NaN);
-        Assert.That(driver.LaunchesOf.Keys, Has.None.EqualTo("mla_expanded"));
+        Assert.That(driver.LaunchesOf.Keys, Has.None.EqualTo("mla_expanded_bf16"));
     }
 
     private static float[] Together(CudaHotPathTests.GpuModel model, int[][] prompts)

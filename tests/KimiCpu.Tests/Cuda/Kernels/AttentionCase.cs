@@ -6,77 +6,19 @@ using KimiCpu.Cuda.Kernels;
 
 namespace KimiCpu.Tests.Cuda.Kernels;
 
-/// <summary>A paged cache whose pages lie in any order, random where there are tokens and NaN behind them.</summary>
-internal sealed unsafe class PagedCache
-{
-    private readonly ushort* _memory;
-    private readonly int[] _tables;
-    private readonly int[] _pages;
-    private readonly int _pageValues;
-    private readonly int _width;
-
-    public PagedCache(KernelHarness harness, int[] lengths, int latent, int rope)
-    {
-        _width = latent + rope;
-        int[] needed = [.. lengths.Select(l => (l + KvPage.Tokens - 1) / KvPage.Tokens)];
-        int count = needed.Sum();
-        _pages = [.. Enumerable.Range(0, count).OrderBy(p => (p * 7919) % 1009)];
-        _tables = [.. needed.Select((_, i) => needed[..i].Sum())];
-
-        // A page has two layers; the second one is used.
-        _pageValues = 2 * KvPage.Tokens * _width;
-        _memory = (ushort*)harness.New<ushort>(count * _pageValues);
-        var random = new Random(lengths.Length + latent);
-        for (int row = 0; row < lengths.Length; row++)
-        {
-            for (int token = 0; token < lengths[row]; token++)
-            {
-                foreach (ref ushort value in new Span<ushort>(At(row, token), _width))
-                {
-                    value = BFloat16.FromSingle((random.NextSingle() * 2) - 1);
-                }
-            }
-        }
-
-        Arguments = new CacheArguments
-        {
-            Layer = (ulong)(_memory + (KvPage.Tokens * _width)),
-            Lengths = harness.Put<int>(lengths),
-            Tables = harness.Put<int>(_tables),
-            Pages = harness.Put<int>(_pages),
-            PageBytes = (ulong)(_pageValues * sizeof(ushort)),
-            Latent = (uint)latent,
-            Rope = (uint)rope,
-        };
-    }
-
-    public CacheArguments Arguments { get; }
-
-    /// <summary>Where each row's page table begins.</summary>
-    public IReadOnlyList<int> Tables => _tables;
-
-    public double[] Slot(int row, int token) => [.. new ReadOnlySpan<ushort>(At(row, token), _width).ToArray().Select(v => (double)BFloat16.ToSingle(v))];
-
-    /// <summary>Makes a token's slot NaN.</summary>
-    public void Poison(int row, int token) => new Span<ushort>(At(row, token), _width).Fill(0xFFFF);
-
-    private ushort* At(int row, int token) =>
-        _memory + ((long)_pages[_tables[row] + (token / KvPage.Tokens)] * _pageValues) + ((KvPage.Tokens + (token % KvPage.Tokens)) * _width);
-}
-
 /// <summary>Attention of given lengths, checked by merging the splits in double precision.</summary>
 internal static class AttentionCase
 {
-    public static void Check(KernelHarness harness, int[] lengths, int latent, int rope, int heads, double tolerance)
+    public static void Check(KernelHarness harness, CacheFormat format, int[] lengths, int latent, int rope, int heads, double tolerance)
     {
-        var cache = new PagedCache(harness, lengths, latent, rope);
+        var cache = new PagedCache(harness, format, lengths, latent, rope);
         ushort[] query = Query(lengths.Length * heads * (latent + rope));
         int places = lengths.Length * heads * KernelSet.MaxSplits;
         ulong partial = harness.New<float>(places * latent);
         ulong logs = harness.New<float>(places);
-        harness.Kernels.Attend(harness.Stream, lengths.Max(KernelSet.Splits), lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = harness.Put<ushort>(query), Partial = partial, LogSums = logs, Heads = (uint)heads });
+        harness.Kernels.Attend(harness.Stream, format, lengths.Max(KernelSet.Splits), lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = harness.Put<ushort>(query), Partial = partial, LogSums = logs, Heads = (uint)heads });
         double error = Error(cache, lengths, latent, rope, heads, query, harness.Get<float>(partial, places * latent), harness.Get<float>(logs, places));
-        KernelHarness.AssertClose(0, error, tolerance, $"lengths {string.Join(", ", lengths)}, latent {latent}, {heads} heads");
+        KernelHarness.AssertClose(0, error, tolerance, $"{format}, lengths {string.Join(", ", lengths)}, latent {latent}, {heads} heads");
     }
 
     /// <summary>Small enough that scores spread over a few powers of two.</summary>

@@ -15,19 +15,21 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 [Parallelizable(ParallelScope.All)]
 internal sealed class AttentionTests
 {
-    [TestCase(3, 32, 16, 48)]
-    [TestCase(1, 7, 2, 30)]
-    [TestCase(16, 128, 64, 512)]
-    public void Keys_are_rotated_normed_and_stored_where_the_tables_say(int heads, int nope, int rope, int latent)
+    [Test]
+    public void Keys_are_rotated_normed_and_stored_where_the_tables_say([Values] CacheFormat format)
     {
         using var harness = new KernelHarness();
-        CheckStore(harness, heads, nope, rope, latent);
+        CheckStore(harness, format, 3, 32, 16, 48);
+        CheckStore(harness, format, 1, 7, 2, 30);
+        CheckStore(harness, format, 2, 5, 6, 131);
+        CheckStore(harness, format, 16, 128, 64, 512);
     }
 
-    internal static void CheckStore(KernelHarness harness, int heads, int nope, int rope, int latent)
+    internal static void CheckStore(KernelHarness harness, CacheFormat format, int heads, int nope, int rope, int latent)
     {
         int[] lengths = [1, 64, 65, 130];
-        var cache = new PagedCache(harness, lengths, latent, rope);
+        var cache = new PagedCache(harness, format, lengths, latent, rope);
+        double[][] others = Others(cache, lengths);
         int pairs = rope / 2;
         float[] query = KernelHarness.Random(lengths.Length * heads * (nope + rope), seed: 1);
         float[] values = KernelHarness.Random(lengths.Length * (latent + rope), seed: 2);
@@ -36,7 +38,7 @@ internal sealed class AttentionTests
         float[] cosines = [.. angles.Select(MathF.Cos)];
         float[] sines = [.. angles.Select(MathF.Sin)];
         ulong queryOnDevice = harness.Put<float>(query);
-        harness.Kernels.RopeStore(harness.Stream, lengths.Length, new RopeArguments
+        harness.Kernels.RopeStore(harness.Stream, format, lengths.Length, new RopeArguments
         {
             Cache = cache.Arguments,
             Query = queryOnDevice,
@@ -49,6 +51,8 @@ internal sealed class AttentionTests
             Epsilon = 1e-6f,
         });
         float[] rotated = harness.Get<float>(queryOnDevice, query.Length);
+        cache.Fetch();
+        Assert.That(Others(cache, lengths), Is.EqualTo(others), "the other tokens");
         for (int row = 0; row < lengths.Length; row++)
         {
             ReadOnlySpan<float> x = values.AsSpan(row * (latent + rope), latent + rope);
@@ -62,7 +66,15 @@ internal sealed class AttentionTests
             double[] stored = cache.Slot(row, lengths[row] - 1);
             for (int i = 0; i < latent; i++)
             {
-                KernelHarness.AssertClose(x[i] * norm * gain[i], (float)stored[i], Math.Abs(x[i] * norm * gain[i]) / 250, $"latent {i} of row {row}");
+                double expected = x[i] * norm * gain[i];
+                double tolerance = format == CacheFormat.BFloat16 ? Math.Abs(expected) / 250 : (0.5 * (double)cache.Factors(row, lengths[row] - 1)[i / 128]) + (1e-6 * Math.Abs(expected));
+                KernelHarness.AssertClose(expected, (float)stored[i], tolerance, $"{format}, latent {i} of row {row}");
+            }
+
+            for (int g = 0; format == CacheFormat.Int8 && g < (latent + 127) / 128; g++)
+            {
+                int[] group = [.. cache.Bytes(row, lengths[row] - 1).Skip(g * 128).Take(128).Select(v => Math.Abs((int)v))];
+                KernelHarness.AssertClose(127, group.Max(), 0, $"the largest of group {g} of row {row}");
             }
 
             CheckRotation(x[latent..], stored.AsSpan(latent), cosines.AsSpan(row * pairs), sines.AsSpan(row * pairs), 1.0 / 128);
@@ -74,6 +86,10 @@ internal sealed class AttentionTests
             }
         }
     }
+
+    /// <summary>What stands before the tokens that are stored.</summary>
+    private static double[][] Others(PagedCache cache, int[] lengths) =>
+        [.. lengths.SelectMany((length, row) => Enumerable.Range(0, length - 1).Select(token => cache.Slot(row, token)))];
 
     private static void CheckRotation(ReadOnlySpan<float> before, ReadOnlySpan<double> after, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, double tolerance)
     {
@@ -150,24 +166,33 @@ internal sealed class AttentionTests
         }
     }
 
-    /// <summary>The first shape runs on the tensor cores, the others on the kernel for any size. Behind the end of a cache are NaNs.</summary>
-    [TestCase(512, 64, 16, 2.5e-2)]
-    [TestCase(512, 64, 3, 1e-3)]
-    [TestCase(30, 2, 9, 1e-3)]
-    public void Attention_over_pages_agrees_with_double_precision(int latent, int rope, int heads, double tolerance)
+    /// <summary>
+    /// On the tensor cores or by the kernel for any size; behind the end of a cache are NaNs. Expected is what the cache holds, so that nothing but
+    /// what rounding to its format takes is lost in 8 bits either.
+    /// </summary>
+    [Test]
+    public void Attention_over_pages_agrees_with_double_precision([Values] CacheFormat format, [Values] bool tensorCores)
     {
         using var harness = new KernelHarness();
         foreach (int[] lengths in new[] { [1], [31, 32, 33], [64, 65, 129, 255], new[] { 700 } })
         {
-            AttentionCase.Check(harness, lengths, latent, rope, heads, tolerance);
+            if (tensorCores)
+            {
+                AttentionCase.Check(harness, format, lengths, 512, 64, 16, 2.5e-2);
+                continue;
+            }
+
+            AttentionCase.Check(harness, format, lengths, 512, 64, 3, 1e-3);
+            AttentionCase.Check(harness, format, lengths, 131, 6, 2, 1e-3);
+            AttentionCase.Check(harness, format, lengths, 30, 2, 9, 1e-3);
         }
     }
 
     [Test]
-    public void Long_caches_use_all_splits()
+    public void Long_caches_use_all_splits([Values] CacheFormat format)
     {
         using var harness = new KernelHarness();
-        AttentionCase.Check(harness, [4200], 16, 8, 1, 1e-3);
-        AttentionCase.Check(harness, [4200], 512, 64, 16, 2.5e-2);
+        AttentionCase.Check(harness, format, [4200], 16, 8, 1, 1e-3);
+        AttentionCase.Check(harness, format, [4200], 512, 64, 16, 2.5e-2);
     }
 }

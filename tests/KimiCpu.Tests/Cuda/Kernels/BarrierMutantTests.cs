@@ -27,11 +27,16 @@ internal sealed class BarrierMutantTests
     [TestCase("absorb_bf16_1", 2, 0)]
     [TestCase("absorb_bf16_8", 2, 0)]
     [TestCase("expand_bf16", 1, 0)]
-    [TestCase("mla_any", 2, 0)]
-    [TestCase("mla_512", 9, 0)]
-    [TestCase("mla_rows_512", 8, 0)]
-    [TestCase("mla_expanded", 2, 0)]
-    [TestCase("rope_store", 2, 1)]
+    [TestCase("mla_any_bf16", 2, 0)]
+    [TestCase("mla_any_int8", 2, 0)]
+    [TestCase("mla_512_bf16", 9, 0)]
+    [TestCase("mla_512_int8", 9, 0)]
+    [TestCase("mla_rows_512_bf16", 8, 0)]
+    [TestCase("mla_rows_512_int8", 8, 0)]
+    [TestCase("mla_expanded_bf16", 2, 0)]
+    [TestCase("mla_expanded_int8", 2, 0)]
+    [TestCase("rope_store_bf16", 2, 1)]
+    [TestCase("rope_store_int8", 2, 1)]
     [TestCase("route", 8, 1)]
     [TestCase("finish_layer", 2, 1)]
     [TestCase("expert_round", 3, 1)]
@@ -105,13 +110,14 @@ internal sealed class BarrierMutantTests
     private static void Check(string kernel, PtxKernel? mutant)
     {
         using var harness = new KernelHarness(mutant);
+        CacheFormat cache = kernel.EndsWith("int8", StringComparison.Ordinal) ? CacheFormat.Int8 : CacheFormat.BFloat16;
         switch (kernel.Split('_')[0])
         {
             case "linear":
                 LinearTests.Check(harness, (WeightFormat.BFloat16, DeviceFormat.BFloat16), rows: 9, secondRows: 0, columns: 2102, batch: 3, LinearInput.Normalized, accumulate: false, mapped: false);
                 break;
             case "gemm" when kernel.StartsWith("gemm_latents", StringComparison.Ordinal):
-                ExpandedAttentionTests.CheckExpansion(harness, (WeightFormat.BFloat16, kernel == "gemm_latents_int8" ? DeviceFormat.Int8 : DeviceFormat.BFloat16), latent: 288, rows: 10, first: 0, tokens: 66);
+                ExpandedAttentionTests.CheckExpansion(harness, CacheFormat.BFloat16, (WeightFormat.BFloat16, kernel == "gemm_latents_int8" ? DeviceFormat.Int8 : DeviceFormat.BFloat16), latent: 288, rows: 10, first: 0, tokens: 66);
                 break;
             case "gemm" or "split":
                 LinearTests.Check(harness, (WeightFormat.BFloat16, kernel == "gemm_int8" ? DeviceFormat.Int8 : DeviceFormat.BFloat16), rows: 9, secondRows: 0, columns: 270, batch: 66, LinearInput.Normalized, accumulate: false, mapped: false, tensor: true);
@@ -119,23 +125,23 @@ internal sealed class BarrierMutantTests
             case "absorb" or "expand":
                 AttentionTests.CheckExpansion(harness, DeviceFormat.BFloat16, 1030);
                 break;
-            case "mla" when kernel == "mla_512":
-                AttentionCase.Check(harness, [100], 512, 64, 16, 2.5e-2);
+            case "mla" when kernel.StartsWith("mla_512", StringComparison.Ordinal):
+                AttentionCase.Check(harness, cache, [100], 512, 64, 16, 2.5e-2);
 
                 // The last splits are empty.
-                AttentionCase.Check(harness, [4200], 512, 64, 16, 2.5e-2);
+                AttentionCase.Check(harness, cache, [4200], 512, 64, 16, 2.5e-2);
                 break;
-            case "mla" when kernel == "mla_rows_512":
-                PromptAttentionTests.Check(harness, [(98, 2)], 32, DeviceFormat.BFloat16);
+            case "mla" when kernel.StartsWith("mla_rows_512", StringComparison.Ordinal):
+                PromptAttentionTests.Check(harness, cache, [(98, 2)], 32, DeviceFormat.BFloat16);
                 break;
-            case "mla" when kernel == "mla_expanded":
-                ExpandedAttentionTests.Check(harness, [(180, 20)], 1, 32, (WeightFormat.BFloat16, DeviceFormat.BFloat16), 2048);
+            case "mla" when kernel.StartsWith("mla_expanded", StringComparison.Ordinal):
+                ExpandedAttentionTests.Check(harness, cache, [(180, 20)], 1, 32, (WeightFormat.BFloat16, DeviceFormat.BFloat16), 2048);
                 break;
             case "mla":
-                AttentionCase.Check(harness, [130], 48, 16, 2, 1e-3);
+                AttentionCase.Check(harness, cache, [130], 48, 16, 2, 1e-3);
                 break;
             case "rope":
-                AttentionTests.CheckStore(harness, 3, 32, 16, 48);
+                AttentionTests.CheckStore(harness, cache, 3, 32, 16, 48);
                 break;
             case "route":
                 RouterAndModuleTests.CheckRoute(harness, 64, 8, 8, 3, 300);

@@ -21,12 +21,12 @@ internal sealed class ExpandedAttentionTests
 
     /// <summary>Latents of one to several tiles of columns; tokens of one or several tiles of rows, from the beginning or behind it.</summary>
     [Test]
-    public void Keys_and_values_are_expanded([ValueSource(nameof(s_formats))] (WeightFormat Stored, DeviceFormat Device) format)
+    public void Keys_and_values_are_expanded([Values] CacheFormat cached, [ValueSource(nameof(s_formats))] (WeightFormat Stored, DeviceFormat Device) format)
     {
         using var harness = new KernelHarness();
         foreach ((int latent, int rows, int first, int tokens) in new[] { (32, 2, 0, 1), (160, 130, 64, 9), (544, 40, 0, 67), (64, 256, 128, 2) })
         {
-            CheckExpansion(harness, format, latent, rows, first, tokens);
+            CheckExpansion(harness, cached, format, latent, rows, first, tokens);
         }
     }
 
@@ -35,9 +35,18 @@ internal sealed class ExpandedAttentionTests
     public void Rows_see_their_sequence_up_to_themselves([ValueSource(nameof(s_formats))] (WeightFormat Stored, DeviceFormat Device) format)
     {
         using var harness = new KernelHarness();
-        Check(harness, [(0, 3)], 2, 64, format, 64);
-        Check(harness, [(30, 4), (0, 1), (62, 20)], 1, 160, format, 2048);
-        Check(harness, [(127, 2), (190, 131)], 1, 64, format, 128);
+        Check(harness, CacheFormat.BFloat16, [(0, 3)], 2, 64, format, 64);
+        Check(harness, CacheFormat.BFloat16, [(30, 4), (0, 1), (62, 20)], 1, 160, format, 2048);
+        Check(harness, CacheFormat.BFloat16, [(127, 2), (190, 131)], 1, 64, format, 128);
+    }
+
+    /// <summary>Their rotated keys lie elsewhere on a page.</summary>
+    [Test]
+    public void Rows_see_a_cache_in_8_bits()
+    {
+        using var harness = new KernelHarness();
+        Check(harness, CacheFormat.Int8, [(30, 4), (0, 1), (62, 20)], 1, 160, s_formats[0], 2048);
+        Check(harness, CacheFormat.Int8, [(127, 2), (60, 20)], 2, 64, s_formats[2], 64);
     }
 
     /// <summary>What a row carries from block to block is exact, and it does not depend on the rows beside it.</summary>
@@ -45,7 +54,7 @@ internal sealed class ExpandedAttentionTests
     public void Blocks_of_the_past_and_parts_of_the_prompt_change_no_bit()
     {
         using var harness = new KernelHarness();
-        using var run = new Run(harness, s_formats[0], 2, 64, [210]);
+        using var run = new Run(harness, CacheFormat.BFloat16, s_formats[0], 2, 64, [210]);
         float[] whole = run.Attend(0, 70, 140, 64);
         Assert.That(run.Attend(0, 70, 140, 128), Is.EqualTo(whole));
         Assert.That(run.Attend(0, 70, 140, 2048), Is.EqualTo(whole));
@@ -60,8 +69,8 @@ internal sealed class ExpandedAttentionTests
     public void A_NaN_reaches_no_earlier_row()
     {
         using var harness = new KernelHarness();
-        using var sound = new Run(harness, s_formats[0], 1, 32, [90]);
-        using var run = new Run(harness, s_formats[0], 1, 32, [90]);
+        using var sound = new Run(harness, CacheFormat.BFloat16, s_formats[0], 1, 32, [90]);
+        using var run = new Run(harness, CacheFormat.BFloat16, s_formats[0], 1, 32, [90]);
         run.Cache.Poison(0, 75);
         float[] expected = sound.Attend(0, 40, 50, 64);
         float[] actual = run.Attend(0, 40, 50, 64);
@@ -80,7 +89,7 @@ internal sealed class ExpandedAttentionTests
     {
         const int Column = 11;
         using var harness = new KernelHarness();
-        using var run = new Run(harness, s_formats[0], 1, 32, [90]);
+        using var run = new Run(harness, CacheFormat.BFloat16, s_formats[0], 1, 32, [90]);
         float[] expected = run.Attend(0, 40, 38, 2048);
         run.Change = expanded => expanded[(token * Run.Expanded) + Run.Nope + Column] = (ushort)value;
         float[] actual = run.Attend(0, 40, 38, 2048);
@@ -91,25 +100,25 @@ internal sealed class ExpandedAttentionTests
         }
     }
 
-    internal static void CheckExpansion(KernelHarness harness, (WeightFormat Stored, DeviceFormat Device) format, int latent, int rows, int first, int tokens)
+    internal static void CheckExpansion(KernelHarness harness, CacheFormat cached, (WeightFormat Stored, DeviceFormat Device) format, int latent, int rows, int first, int tokens)
     {
         using var matrix = new RandomMatrix(format.Stored, rows, latent, seed: latent, block: 32);
         DeviceWeight weight = harness.Put(matrix.Matrix, format.Device);
-        var cache = new PagedCache(harness, [9, first + tokens], latent, Run.Rope);
-        ushort[] actual = harness.Get<ushort>(Run.Expand(harness, weight, Run.Of(cache, 1), first, tokens), tokens * rows);
+        var cache = new PagedCache(harness, cached, [9, first + tokens], latent, Run.Rope);
+        ushort[] actual = harness.Get<ushort>(Run.Expand(harness, cached, weight, Run.Of(cache, 1), first, tokens), tokens * rows);
         double[][] w = KernelHarness.Decode(weight);
         for (int i = 0; i < actual.Length; i++)
         {
-            double[] slot = cache.Slot(1, first + (i / rows));
+            double[] slot = Run.Gathered(cache, 1, first + (i / rows));
             double[] products = [.. w[i % rows].Select((v, c) => v * slot[c])];
             double expected = products.Sum();
-            KernelHarness.AssertClose(expected, BFloat16.ToSingle(actual[i]), (Math.Abs(expected) / 256) + (LinearTests.TensorTolerance * products.Sum(Math.Abs)), $"{format}, latent {latent}, token {first + (i / rows)}, output {i % rows}");
+            KernelHarness.AssertClose(expected, BFloat16.ToSingle(actual[i]), (Math.Abs(expected) / 256) + (LinearTests.TensorTolerance * products.Sum(Math.Abs)), $"{cached}, {format}, latent {latent}, token {first + (i / rows)}, output {i % rows}");
         }
     }
 
-    internal static void Check(KernelHarness harness, (int Start, int Count)[] sequences, int heads, int latent, (WeightFormat Stored, DeviceFormat Device) format, int block)
+    internal static void Check(KernelHarness harness, CacheFormat cached, (int Start, int Count)[] sequences, int heads, int latent, (WeightFormat Stored, DeviceFormat Device) format, int block)
     {
-        using var run = new Run(harness, format, heads, latent, [.. sequences.Select(s => s.Start + s.Count)]);
+        using var run = new Run(harness, cached, format, heads, latent, [.. sequences.Select(s => s.Start + s.Count)]);
         for (int sequence = 0; sequence < sequences.Length; sequence++)
         {
             (int start, int count) = sequences[sequence];
@@ -167,13 +176,13 @@ internal sealed class ExpandedAttentionTests
         private readonly double[][] _decoded;
         private readonly float[] _query;
 
-        public Run(KernelHarness harness, (WeightFormat Stored, DeviceFormat Device) format, int heads, int latent, int[] lengths)
+        public Run(KernelHarness harness, CacheFormat cached, (WeightFormat Stored, DeviceFormat Device) format, int heads, int latent, int[] lengths)
         {
             (_harness, _heads, _latent) = (harness, heads, latent);
             _matrix = new RandomMatrix(format.Stored, heads * Expanded, latent, seed: 3, block: 32);
             _weight = harness.Put(_matrix.Matrix, format.Device);
             _decoded = KernelHarness.Decode(_weight);
-            Cache = new PagedCache(harness, lengths, latent, Rope);
+            Cache = new PagedCache(harness, cached, lengths, latent, Rope);
             _query = KernelHarness.Random(lengths.Max() * heads * (Nope + Rope), seed: 4);
         }
 
@@ -188,7 +197,7 @@ internal sealed class ExpandedAttentionTests
         /// <summary>Key and value of a token for a head.</summary>
         public (double[] Key, double[] Value) Expanded64(int sequence, int token, int head)
         {
-            double[] slot = Cache.Slot(sequence, token);
+            double[] slot = Gathered(Cache, sequence, token);
             double[] all = [.. Enumerable.Range(head * Expanded, Expanded).Select(r => _decoded[r].Select((w, c) => w * slot[c]).Sum())];
             return ([.. all[..Nope], .. slot[_latent..]], all[Nope..]);
         }
@@ -207,7 +216,7 @@ internal sealed class ExpandedAttentionTests
             for (int begin = 0; begin < start + count; begin += block)
             {
                 int tokens = Math.Min(block, start + count - begin);
-                ulong expanded = Expand(_harness, _weight, cache, begin, tokens);
+                ulong expanded = Expand(_harness, Cache.Format, _weight, cache, begin, tokens);
                 if (Change is not null)
                 {
                     ushort[] changed = _harness.Get<ushort>(expanded, tokens * _heads * Expanded);
@@ -215,7 +224,7 @@ internal sealed class ExpandedAttentionTests
                     expanded = _harness.Put<ushort>(changed);
                 }
 
-                _harness.Kernels.AttendExpanded(_harness.Stream, new AttendExpandedArguments
+                _harness.Kernels.AttendExpanded(_harness.Stream, Cache.Format, new AttendExpandedArguments
                 {
                     Cache = cache,
                     Expanded = expanded,
@@ -233,17 +242,20 @@ internal sealed class ExpandedAttentionTests
             return _harness.Get<float>(values, count * _heads * Value);
         }
 
+        /// <summary>A token's values as they are expanded: latents in 8 bits are rounded to BF16 first.</summary>
+        public static double[] Gathered(PagedCache cache, int sequence, int token) => [.. cache.Slot(sequence, token).Select(v => (double)BFloat16.ToSingle(BFloat16.FromSingle((float)v)))];
+
         /// <summary>The cache as rows of one sequence see it.</summary>
         public static CacheArguments Of(PagedCache cache, int sequence) => cache.Arguments with { Tables = cache.Arguments.Tables + (ulong)(sequence * sizeof(uint)) };
 
         /// <summary>Where (tokens, rows of the weight) BF16 are.</summary>
-        public static ulong Expand(KernelHarness harness, DeviceWeight weight, in CacheArguments cache, int first, int tokens)
+        public static ulong Expand(KernelHarness harness, CacheFormat cached, DeviceWeight weight, in CacheArguments cache, int first, int tokens)
         {
             int rows = (int)weight.Matrix.Rows;
             int latent = (int)weight.Matrix.Columns;
             ulong latents = harness.New<ushort>(tokens * latent);
             ulong expanded = harness.New<ushort>(tokens * rows);
-            harness.Kernels.GatherLatents(harness.Stream, new GatherArguments { Cache = cache, Latents = latents, First = (uint)first, Tokens = (uint)tokens, ForBytes = KernelSet.ForBytes(weight.Format) });
+            harness.Kernels.GatherLatents(harness.Stream, cached, new GatherArguments { Cache = cache, Latents = latents, First = (uint)first, Tokens = (uint)tokens, ForBytes = KernelSet.ForBytes(weight.Format) });
             harness.Kernels.GemmLatents(harness.Stream, weight.Format, new GemmArguments { First = weight.Matrix, FirstOutput = expanded, Input = latents, Batch = (uint)tokens, Stride = (uint)latent, Heads = 1, HeadRows = (uint)rows });
             return expanded;
         }

@@ -48,11 +48,18 @@ internal sealed unsafe class KernelHarness : IDisposable
         where T : unmanaged
     {
         ulong address = Own(new CudaDeviceVariable<T>(Context, values.Length)).DevicePointer;
+        Write(address, values);
+        return address;
+    }
+
+    /// <summary>Other values for a buffer.</summary>
+    public void Write<T>(ulong address, ReadOnlySpan<T> values)
+        where T : unmanaged
+    {
         using var staged = new CudaPageLockedHostMemory<T>(Context, values.Length);
         values.CopyTo(staged.Span);
         Stream.CopyToDevice(address, staged.Pointer, (long)values.Length * sizeof(T));
         Run();
-        return address;
     }
 
     /// <summary>A buffer of all ones: NaN where it is floats.</summary>

@@ -19,19 +19,19 @@ internal sealed class PromptAttentionTests
 
     /// <summary>Whole prompts, parts of prompts behind what is cached, and several sequences in one step; ends at a tile, a page, and beside them.</summary>
     [Test]
-    public void Rows_see_their_sequence_up_to_themselves([Values(DeviceFormat.BFloat16, DeviceFormat.Int8)] DeviceFormat format)
+    public void Rows_see_their_sequence_up_to_themselves([Values] CacheFormat cache, [Values(DeviceFormat.BFloat16, DeviceFormat.Int8)] DeviceFormat format)
     {
         using var harness = new KernelHarness();
-        Check(harness, [(0, 3)], 64, format);
-        Check(harness, [(30, 4), (0, 1), (62, 4)], 32, format);
-        Check(harness, [(127, 2), (200, 1)], 32, format);
+        Check(harness, cache, [(0, 3)], 64, format);
+        Check(harness, cache, [(30, 4), (0, 1), (62, 4)], 32, format);
+        Check(harness, cache, [(127, 2), (200, 1)], 32, format);
     }
 
     [Test]
-    public void A_NaN_reaches_no_earlier_row()
+    public void A_NaN_reaches_no_earlier_row([Values] CacheFormat format)
     {
         using var harness = new KernelHarness();
-        var cache = new PagedCache(harness, [40], Latent, Rope);
+        var cache = new PagedCache(harness, format, [40], Latent, Rope);
         cache.Poison(0, 35);
         double[][] attended = Attend(harness, cache, [(33, 7)], 32, Query(7 * 32), DeviceFormat.BFloat16);
         for (int row = 0; row < 7; row++)
@@ -40,9 +40,9 @@ internal sealed class PromptAttentionTests
         }
     }
 
-    internal static void Check(KernelHarness harness, (int Start, int Count)[] sequences, int heads, DeviceFormat format)
+    internal static void Check(KernelHarness harness, CacheFormat cacheFormat, (int Start, int Count)[] sequences, int heads, DeviceFormat format)
     {
-        var cache = new PagedCache(harness, [.. sequences.Select(s => s.Start + s.Count)], Latent, Rope);
+        var cache = new PagedCache(harness, cacheFormat, [.. sequences.Select(s => s.Start + s.Count)], Latent, Rope);
         (int Sequence, int Length)[] rows = Rows(sequences);
         ushort[] query = Query(rows.Length * heads);
         double[][] actual = Attend(harness, cache, sequences, heads, query, format);
@@ -81,7 +81,7 @@ internal sealed class PromptAttentionTests
     {
         (int Sequence, int Length)[] rows = Rows(sequences);
         ulong attended = harness.New<ushort>(rows.Length * 2 * heads * Latent);
-        harness.Kernels.AttendRows(harness.Stream, rows.Length, new AttendRowsArguments
+        harness.Kernels.AttendRows(harness.Stream, cache.Format, rows.Length, new AttendRowsArguments
         {
             Cache = cache.Arguments with
             {

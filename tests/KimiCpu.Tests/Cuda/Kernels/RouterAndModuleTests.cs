@@ -161,7 +161,7 @@ internal sealed class RouterAndModuleTests
         "expand" => sizeof(ExpandArguments),
         "split" => sizeof(SplitArguments),
         "gemm" => sizeof(GemmArguments),
-        "mla" when kernel == "mla_rows_512" => sizeof(AttendRowsArguments),
+        "mla" when kernel.StartsWith("mla_rows_512", StringComparison.Ordinal) => sizeof(AttendRowsArguments),
         "mla" => sizeof(AttendArguments),
         "rope" => sizeof(RopeArguments),
         "route" => sizeof(RouteArguments),

@@ -271,6 +271,17 @@ internal static unsafe partial class PtxInstructionSet
         public static float Run(uint a) => a;
     }
 
+    private readonly struct Signed16ToFloat : IOperation1<uint, float>
+    {
+        public static float Run(uint a) => (short)a;
+    }
+
+    private readonly struct FloatToHalf : IOperation1<float, uint>
+    {
+        // The GPU has one NaN.
+        public static uint Run(float a) => float.IsNaN(a) ? 0x7FFFu : BitConverter.HalfToUInt16Bits((Half)a);
+    }
+
     private readonly struct HalfToFloat : IOperation1<uint, float>
     {
         public static float Run(uint a) => (float)BitConverter.UInt16BitsToHalf((ushort)a);
@@ -397,6 +408,26 @@ internal static unsafe partial class PtxInstructionSet
         public static uint Run(uint a, uint b, uint c) => (byte)b > 31 || (byte)c == 0 ? 0 : (a >> (byte)b) & (uint)((1UL << Math.Min(32, (int)(byte)c)) - 1);
     }
 
+    /// <summary>Filled with the field's highest bit; where the field ends behind the register, with the register's.</summary>
+    private readonly struct ExtractSigned : IOperation3<int, uint, uint, int>
+    {
+        public static int Run(int a, uint b, uint c)
+        {
+            int position = (byte)b, length = (byte)c;
+            return length == 0 ? 0 : (int)((long)a << (64 - Math.Min(64, position + length)) >> (64 - Math.Min(64, position + length)) >> Math.Min(63, position));
+        }
+    }
+
+    private readonly struct ShiftRightSigned : IOperation2<int, uint, int>
+    {
+        public static int Run(int a, uint b) => a >> (int)Math.Min(31, b);
+    }
+
+    private readonly struct SignedLow8 : IOperation1<uint, int>
+    {
+        public static int Run(uint a) => (sbyte)a;
+    }
+
     private readonly struct Minimum : IOperation2<uint, uint, uint>
     {
         public static uint Run(uint a, uint b) => Math.Min(a, b);
@@ -405,6 +436,22 @@ internal static unsafe partial class PtxInstructionSet
     private readonly struct Maximum : IOperation2<uint, uint, uint>
     {
         public static uint Run(uint a, uint b) => Math.Max(a, b);
+    }
+
+    private readonly struct MinimumSigned : IOperation2<int, int, int>
+    {
+        public static int Run(int a, int b) => Math.Min(a, b);
+    }
+
+    private readonly struct MaximumSigned : IOperation2<int, int, int>
+    {
+        public static int Run(int a, int b) => Math.Max(a, b);
+    }
+
+    /// <summary>Of a NaN and a number it is the number.</summary>
+    private readonly struct MaximumFloat : IOperation2<float, float, float>
+    {
+        public static float Run(float a, float b) => float.MaxNumber(a, b);
     }
 
     private readonly struct Add16 : IOperation2<uint, uint, uint>

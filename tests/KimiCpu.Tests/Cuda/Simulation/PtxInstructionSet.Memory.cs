@@ -60,6 +60,18 @@ internal static unsafe partial class PtxInstructionSet
         }
     }
 
+    /// <summary>Its sign fills the register's 16 bits.</summary>
+    private static void LoadSignedByte<TSpace>(PtxInstruction i, PtxWarp w, uint mask)
+        where TSpace : struct, ISpace
+    {
+        uint* d = (uint*)(w.Registers + i.Destinations[0]);
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            d[l] = (ushort)*(sbyte*)TSpace.At(i, w, l, Address(i, w, l), sizeof(sbyte), write: false);
+        }
+    }
+
     private static void Store<TStored, TRegister, TCount, TSpace>(PtxInstruction i, PtxWarp w, uint mask)
         where TStored : unmanaged, IBinaryInteger<TStored>
         where TRegister : unmanaged, IBinaryInteger<TRegister>
