@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
@@ -15,7 +14,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// the columns of up to 64 rows stays in the second-level cache while tokens pass by, six at a time. Each sum is formed in
 /// exactly the order of <see cref="FloatGemv"/>.
 /// </summary>
-internal static unsafe class BFloat16Gemm
+internal static unsafe partial class BFloat16Gemm
 {
     private const int Width = 8;
 
@@ -27,8 +26,8 @@ internal static unsafe class BFloat16Gemm
     /// <summary>Most tokens for which two rows' sums fit into registers.</summary>
     private const int FewTokens = 3;
 
-    /// <summary>Columns of activations that stay in the first-level cache: 6 tokens x 4 KB.</summary>
-    private const int ColumnPart = 1024;
+    /// <summary>Columns of activations that stay in the first-level cache, 6 tokens x 3 KB, beside the rows that they meet.</summary>
+    private const int ColumnPart = 768;
 
     /// <summary>Not a power of two, which would bring all tokens to the same places of the cache.</summary>
     private const int PackedStride = ColumnPart + 16;
@@ -66,33 +65,39 @@ internal static unsafe class BFloat16Gemm
     {
         float* sums = block.Sums;
         byte* data = block.Data + (2L * first);
+        int behind = Math.Min(ColumnPart, block.Whole - first - columns);
         for (int t = 0; t < tokens;)
         {
             int count = new TokenTiles(MostTokens).Next(tokens - t);
+            int left = tokens - t - count;
+            Ahead ahead = left > 0
+                ? new Ahead(x + ((t + count) * xStride) + first, xStride, Math.Min(left, MostTokens), columns, block.Rows)
+                : new Ahead(x + first + columns, xStride, Math.Min(tokens, MostTokens), behind, block.Rows);
             for (int i = 0; i < count; i++)
             {
                 Arrangement.Apply<Lanes256>(x + ((t + i) * xStride) + first, block.Packed + (i * PackedStride), columns, 2);
             }
 
+            bool cold = t == 0;
             switch (count)
             {
                 case 1:
-                    Rows<OneToken>(block, data, columns, first > 0, sums);
+                    Rows<OneToken>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 2:
-                    Rows<TwoTokens>(block, data, columns, first > 0, sums);
+                    Rows<TwoTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 3:
-                    Rows<ThreeTokens>(block, data, columns, first > 0, sums);
+                    Rows<ThreeTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 4:
-                    Rows<FourTokens>(block, data, columns, first > 0, sums);
+                    Rows<FourTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 5:
-                    Rows<FiveTokens>(block, data, columns, first > 0, sums);
+                    Rows<FiveTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 default:
-                    Rows<SixTokens>(block, data, columns, first > 0, sums);
+                    Rows<SixTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
             }
 
@@ -102,7 +107,7 @@ internal static unsafe class BFloat16Gemm
     }
 
     /// <summary>All rows with the tokens of a tile; sums (even or odd, rows, tokens).</summary>
-    private static void Rows<TTokens>(in Block block, byte* data, int columns, bool add, float* sums)
+    private static void Rows<TTokens>(in Block block, byte* data, int columns, bool add, bool cold, float* sums, in Ahead ahead)
         where TTokens : ITokenCount
     {
         int row = 0;
@@ -110,131 +115,32 @@ internal static unsafe class BFloat16Gemm
         long odd = (long)block.Rows * rowSums;
         for (; TTokens.Count <= FewTokens && row + 2 <= block.Rows; row += 2)
         {
+            ahead.Ask(row);
+            ahead.Ask(row + 1);
             TwoRows<TTokens>(data + (row * block.RowBytes), block.RowBytes, columns, block.Packed, add, sums + (row * rowSums), odd);
+        }
+
+        for (; TTokens.Count > FewTokens && row + 2 <= block.Rows; row += 2)
+        {
+            ahead.Ask(row);
+            ahead.Ask(row + 1);
+            byte* rows = data + (row * block.RowBytes);
+            if (cold)
+            {
+                HalfOfTwoRows<TTokens, EvenColumnsAsking>(rows, block.RowBytes, columns, block.Packed, add, sums + (row * rowSums));
+            }
+            else
+            {
+                HalfOfTwoRows<TTokens, EvenColumns>(rows, block.RowBytes, columns, block.Packed, add, sums + (row * rowSums));
+            }
+
+            HalfOfTwoRows<TTokens, OddColumns>(rows, block.RowBytes, columns, block.Packed, add, sums + (row * rowSums) + odd);
         }
 
         for (; row < block.Rows; row++)
         {
+            ahead.Ask(row);
             OneRow<TTokens>(data + (row * block.RowBytes), block.RowBytes, columns, block.Packed, add, sums + (row * rowSums), odd);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OneRow<TTokens>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums, long odd)
-        where TTokens : ITokenCount
-    {
-        float* end = x + columns;
-        float* others = sums + odd;
-        Vector256<float> even0 = Start<TTokens>(sums, 0, add), odd0 = Start<TTokens>(others, 0, add);
-        Vector256<float> even1 = Start<TTokens>(sums, 1, add), odd1 = Start<TTokens>(others, 1, add);
-        Vector256<float> even2 = Start<TTokens>(sums, 2, add), odd2 = Start<TTokens>(others, 2, add);
-        Vector256<float> even3 = Start<TTokens>(sums, 3, add), odd3 = Start<TTokens>(others, 3, add);
-        Vector256<float> even4 = Start<TTokens>(sums, 4, add), odd4 = Start<TTokens>(others, 4, add);
-        Vector256<float> even5 = Start<TTokens>(sums, 5, add), odd5 = Start<TTokens>(others, 5, add);
-        for (; x < end; x += 2 * Width, data += 4 * Width)
-        {
-            FloatGemv.Ask(data + rowBytes);
-            Vector256<uint> bits = Vector256.Load((uint*)data);
-            Vector256<float> w = Even(bits);
-            Add<TTokens>(0, w, x, ref even0);
-            Add<TTokens>(1, w, x, ref even1);
-            Add<TTokens>(2, w, x, ref even2);
-            Add<TTokens>(3, w, x, ref even3);
-            Add<TTokens>(4, w, x, ref even4);
-            Add<TTokens>(5, w, x, ref even5);
-            w = Odd(bits);
-            Add<TTokens>(0, w, x + Width, ref odd0);
-            Add<TTokens>(1, w, x + Width, ref odd1);
-            Add<TTokens>(2, w, x + Width, ref odd2);
-            Add<TTokens>(3, w, x + Width, ref odd3);
-            Add<TTokens>(4, w, x + Width, ref odd4);
-            Add<TTokens>(5, w, x + Width, ref odd5);
-        }
-
-        Store<TTokens>(sums, others, 0, even0, odd0);
-        Store<TTokens>(sums, others, 1, even1, odd1);
-        Store<TTokens>(sums, others, 2, even2, odd2);
-        Store<TTokens>(sums, others, 3, even3, odd3);
-        Store<TTokens>(sums, others, 4, even4, odd4);
-        Store<TTokens>(sums, others, 5, even5, odd5);
-    }
-
-    /// <summary>Up to three tokens: one row's sums would be too few to hide the latency of each.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void TwoRows<TTokens>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums, long odd)
-        where TTokens : ITokenCount
-    {
-        float* end = x + columns;
-        float* others = sums + odd;
-        float* sumsB = sums + (TTokens.Count * Width);
-        float* othersB = others + (TTokens.Count * Width);
-        Vector256<float> even0 = Start<TTokens>(sums, 0, add), odd0 = Start<TTokens>(others, 0, add);
-        Vector256<float> even1 = Start<TTokens>(sums, 1, add), odd1 = Start<TTokens>(others, 1, add);
-        Vector256<float> even2 = Start<TTokens>(sums, 2, add), odd2 = Start<TTokens>(others, 2, add);
-        Vector256<float> evenB0 = Start<TTokens>(sumsB, 0, add), oddB0 = Start<TTokens>(othersB, 0, add);
-        Vector256<float> evenB1 = Start<TTokens>(sumsB, 1, add), oddB1 = Start<TTokens>(othersB, 1, add);
-        Vector256<float> evenB2 = Start<TTokens>(sumsB, 2, add), oddB2 = Start<TTokens>(othersB, 2, add);
-        byte* next = data + (2 * rowBytes);
-        for (; x < end; x += 2 * Width, data += 4 * Width, next += 4 * Width)
-        {
-            FloatGemv.Ask(next);
-            FloatGemv.Ask(next + rowBytes);
-            Vector256<uint> bits = Vector256.Load((uint*)data);
-            Vector256<float> w = Even(bits);
-            Add<TTokens>(0, w, x, ref even0);
-            Add<TTokens>(1, w, x, ref even1);
-            Add<TTokens>(2, w, x, ref even2);
-            w = Odd(bits);
-            Add<TTokens>(0, w, x + Width, ref odd0);
-            Add<TTokens>(1, w, x + Width, ref odd1);
-            Add<TTokens>(2, w, x + Width, ref odd2);
-            bits = Vector256.Load((uint*)(data + rowBytes));
-            w = Even(bits);
-            Add<TTokens>(0, w, x, ref evenB0);
-            Add<TTokens>(1, w, x, ref evenB1);
-            Add<TTokens>(2, w, x, ref evenB2);
-            w = Odd(bits);
-            Add<TTokens>(0, w, x + Width, ref oddB0);
-            Add<TTokens>(1, w, x + Width, ref oddB1);
-            Add<TTokens>(2, w, x + Width, ref oddB2);
-        }
-
-        Store<TTokens>(sums, others, 0, even0, odd0);
-        Store<TTokens>(sums, others, 1, even1, odd1);
-        Store<TTokens>(sums, others, 2, even2, odd2);
-        Store<TTokens>(sumsB, othersB, 0, evenB0, oddB0);
-        Store<TTokens>(sumsB, othersB, 1, evenB1, oddB1);
-        Store<TTokens>(sumsB, othersB, 2, evenB2, oddB2);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Even(Vector256<uint> bits) => (bits << 16).AsSingle();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Odd(Vector256<uint> bits) => (bits & Vector256.Create(0xFFFF0000u)).AsSingle();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Start<TTokens>(float* sums, int token, bool add)
-        where TTokens : ITokenCount => token < TTokens.Count && add ? Vector256.Load(sums + (token * Width)) : Vector256<float>.Zero;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Add<TTokens>(int token, Vector256<float> w, float* x, ref Vector256<float> sum)
-        where TTokens : ITokenCount
-    {
-        if (token < TTokens.Count)
-        {
-            sum = Fma.MultiplyAdd(w, Vector256.Load(x + (token * PackedStride)), sum);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TTokens>(float* sums, float* others, int token, Vector256<float> even, Vector256<float> odd)
-        where TTokens : ITokenCount
-    {
-        if (token < TTokens.Count)
-        {
-            even.Store(sums + (token * Width));
-            odd.Store(others + (token * Width));
         }
     }
 
@@ -276,6 +182,28 @@ internal static unsafe class BFloat16Gemm
             for (int t = 0; t < tokens; t++)
             {
                 y[(t * yStride) + row] += FloatGemv.BFloat16Rest(block.Data + (row * block.RowBytes), block.Whole, block.Columns, x + (t * xStride));
+            }
+        }
+    }
+
+    /// <summary>
+    /// The activations of the tile that comes next, which lie in a farther cache: asked for in equal parts beside the rows of
+    /// this one, into the second level, since the first is full.
+    /// </summary>
+    private readonly struct Ahead(float* x, long stride, int tokens, int columns, int rows)
+    {
+        private const int FloatsOfLine = 16;
+
+        private readonly int _columnsOfRow = (((columns + FloatsOfLine - 1) / FloatsOfLine) + rows - 1) / rows * FloatsOfLine;
+
+        public void Ask(int row)
+        {
+            for (int c = row * _columnsOfRow; c < Math.Min((row + 1) * _columnsOfRow, columns); c += FloatsOfLine)
+            {
+                for (int t = 0; t < tokens; t++)
+                {
+                    Sse.Prefetch1(x + (t * stride) + c);
+                }
             }
         }
     }

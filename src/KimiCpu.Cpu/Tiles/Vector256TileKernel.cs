@@ -43,7 +43,6 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
     public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
         bool split = bits8 && TProducts.SplitsActivations;
-        new Span<float>(lanes, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
         switch (tokens, split)
         {
             case (1, false):
@@ -86,6 +85,7 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
     {
         for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
         {
+            Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
                 Prefetch<TTokens>(weights, ref prefetch);
@@ -129,6 +129,7 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
         byte* parts = stackalloc byte[4 * Vector256<byte>.Count];
         for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
         {
+            Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
                 Prefetch<TTokens>(weights, ref prefetch);
@@ -178,6 +179,7 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
         int* low = stackalloc int[2 * MostTokens * VectorRows];
         for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
         {
+            Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
                 Prefetch<TTokens>(weights, ref prefetch);
@@ -329,6 +331,17 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Scales(ushort* scales) => (Avx2.ConvertToVector256Int32(scales) << 16).AsSingle();
+
+    /// <summary>A lane at a time, whose sums are in the first-level cache then.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Clear<TTokens>(float* sums)
+        where TTokens : ITokenCount
+    {
+        for (int i = 0; i < TTokens.Count * WeightTile.Rows; i += VectorRows)
+        {
+            Vector256<float>.Zero.Store(sums + i);
+        }
+    }
 
     /// <summary>Adds a token's group to its sums.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
