@@ -118,14 +118,14 @@ internal sealed class ExpandedPromptTests
         {
             absorbed = Together(model, prompts);
             Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.Zero);
-            Assert.That(driver.Launches("mla_rows_512"), Is.Null.Or.EqualTo(1));
+            Assert.That(driver.Launches("mla_rows_512_bf16"), Is.Null.Or.EqualTo(1));
         }
 
         using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 64, expandedRows: Fewest))
         {
             float[] together = Together(model, prompts);
             Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.EqualTo(2));
-            Assert.That(driver.Launches("mla_rows_512"), Is.Null.Or.EqualTo(1 + 3));
+            Assert.That(driver.Launches("mla_rows_512_bf16"), Is.Null.Or.EqualTo(1 + 3));
             int at = 0;
             foreach (int[] prompt in prompts)
             {
@@ -142,6 +142,33 @@ internal sealed class ExpandedPromptTests
                     Assert.That(part, Is.EqualTo(other));
                 }
             }
+        }
+    }
+
+    /// <summary>Latents in 8 bits are expanded too; their keys lie elsewhere on a page.</summary>
+    [Test]
+    [Category(GpuUnderTest.Category)]
+    public void A_cache_in_8_bits_is_expanded_too()
+    {
+        const int LongContext = 280_000;
+        using var checkpoint = new SyntheticModel(Wide);
+        int[] prompt = [.. Enumerable.Range(1, 70)];
+        using var driver = new GpuUnderTest(256 << 20);
+        float[] absorbed;
+        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, contextTokens: LongContext, smallCache: true, expandedTokens: 0))
+        {
+            Assert.That(model.Plan.CacheFormat, Is.EqualTo(CacheFormat.Int8));
+            absorbed = model.Logits(prompt);
+            Assert.That(driver.Launches("mla_rows_512_int8"), Is.Null.Or.EqualTo(1));
+        }
+
+        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, contextTokens: LongContext, smallCache: true, expandedTokens: 64, expandedRows: Fewest))
+        {
+            Assert.That((model.Plan.CacheFormat, model.Plan.ExpandedTokens), Is.EqualTo((CacheFormat.Int8, 64)));
+            float[] expanded = model.Logits(prompt);
+            Assert.That(driver.Launches("mla_expanded_int8"), Is.Null.Or.EqualTo(2));
+            Assert.That(expanded, Is.Not.EqualTo(absorbed));
+            Assert.That(Agreement.Of(absorbed, expanded, model.Vocabulary).MinCosine, Is.GreaterThanOrEqualTo(0.999));
         }
     }
 

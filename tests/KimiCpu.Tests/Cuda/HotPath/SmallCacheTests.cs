@@ -56,14 +56,14 @@ internal sealed class SmallCacheTests
     }
 
     /// <summary>
-    /// Kimi K2's latent and heads in a small model: prompts on the tensor cores, with the same bits however they are cut. A token has one expert of four, so
-    /// that a few rows have another one than the reference, and with it other logits.
+    /// Kimi K2's latent and heads in a small model: prompts on the tensor cores, with the same bits however they are cut. Without routers, which may choose
+    /// another expert where two are about as good.
     /// </summary>
     [Test]
     [Category(GpuUnderTest.Category)]
     public void Prompts_and_few_rows_agree_with_the_reference_and_do_not_depend_on_their_parts()
     {
-        using var checkpoint = new SyntheticModel(CudaHotPathTests.OfTensorCores);
+        using var checkpoint = new SyntheticModel(CudaHotPathTests.OfTensorCores.Replace("dense=1", "dense=2", StringComparison.Ordinal));
         int[] tokens = [.. Enumerable.Range(1, 75)];
         using var reference = new ModelUnderTest(checkpoint.Folder, Backend.Reference);
         using var driver = new GpuUnderTest(256 << 20);
@@ -81,8 +81,7 @@ internal sealed class SmallCacheTests
         {
             Agreement agreement = Agreement.Of(exact.AsSpan(0, logits.Length), logits, model.Vocabulary);
             TestContext.Out.WriteLine($"{what}: {agreement}");
-            Assert.That(agreement.MedianCosine, Is.GreaterThanOrEqualTo(0.9995), what);
-            Assert.That(agreement.MeanCosine, Is.GreaterThanOrEqualTo(0.98), what);
+            Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.998), what);
         }
     }
 
