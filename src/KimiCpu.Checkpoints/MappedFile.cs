@@ -104,7 +104,7 @@ internal sealed unsafe partial class MappedFile : IDisposable
 
     /// <summary>
     /// Has what is not in memory yet come in pages of 2 MiB, where Linux and the file system have them for files (ext4 and XFS of
-    /// recent kernels): read in larger pieces, and found with fewer address translations. Elsewhere nothing changes.
+    /// recent kernels): found with fewer address translations. On other file systems of Linux pages stay small, but are read in pieces of that size all the same.
     /// </summary>
     private void AskForHugePages()
     {

@@ -60,7 +60,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Most tokens of a prompt and its answer together; null for the model's own limit. At least 1. A GPU (<see cref="Device"/>) makes room for as many as are given
-    /// here, with weights and at last the cache in 8 bits if need be; for null it reduces weights for 32,768 at most, and the cache never.
+    /// here, with weights and at last the cache in 8 bits if need be, as if there were no <see cref="KvCacheBytes"/>; for null it reduces weights for 32,768 at most, and the cache never.
     /// </summary>
     public int? ContextLength { get; init; }
 
@@ -106,7 +106,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Whether what a call has computed stays in the cache, for calls whose prompts begin with the same tokens. Never
-    /// changes an answer, to the bit. Where this is off, calls outside of sessions begin from nothing and leave nothing, and
+    /// changes an answer, to the bit; on a GPU (<see cref="Device"/>) last bits depend on how many tokens of a prompt are computed at once, and with it on what is cached. Where this is off, calls outside of sessions begin from nothing and leave nothing, and
     /// those of a session go on from what it or the session that it was branched from keeps, and from nothing else. Turn it
     /// off where callers must not learn from the time to the first token what others have asked. Default true.
     /// </summary>

@@ -111,7 +111,7 @@ internal sealed class SessionReader : IDisposable
         bool isEarlier = found.Arithmetic != expected.Arithmetic && found.Arithmetic == _earlier?.Arithmetic;
         if (found.Arithmetic != expected.Arithmetic && !isEarlier)
         {
-            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Exact, Int8HotPath, Device and ContextLength.");
+            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Exact, Int8HotPath, Device and ContextLength; on a GPU with as much of its memory free, since that decides which of them are in 8 bits.");
         }
 
         int bytesPerToken = isEarlier ? _earlier!.BytesPerToken : expected.BytesPerToken;
