@@ -18,8 +18,8 @@ namespace KimiCpu.Tests.Cuda.HotPath;
 [Parallelizable(ParallelScope.All)]
 internal sealed class ExpandedPromptTests
 {
-    /// <summary>Heads as Kimi K2 has them, two of them, over a small latent; without routers, which may choose another expert where two are about as good.</summary>
-    private const string Small = "nano,hidden=64,layers=2,dense=2,intermediate=96,experts=4,topk=1,moe=32,heads=2,qlora=48,kvlora=64,nope=128,rope=64,v=128,vocab=131";
+    /// <summary>Heads as Kimi K2 has them, two of them, over a small latent; a token has every expert, or a router might choose another one where two are about as good.</summary>
+    private const string Small = "nano,hidden=64,layers=2,dense=1,intermediate=96,experts=4,topk=4,moe=32,heads=2,qlora=48,kvlora=64,nope=128,rope=64,v=128,vocab=131";
 
     /// <summary>Attention with sizes of Kimi K2, half of its heads.</summary>
     private const string Wide = "nano,hidden=64,layers=1,dense=1,intermediate=96,experts=4,topk=1,moe=32,heads=32,qlora=48,kvlora=512,nope=128,rope=64,v=128,vocab=131";

@@ -56,14 +56,14 @@ internal sealed class SmallCacheTests
     }
 
     /// <summary>
-    /// Kimi K2's latent and heads in a small model: prompts on the tensor cores, with the same bits however they are cut. Without routers, which may choose
-    /// another expert where two are about as good.
+    /// Kimi K2's latent and heads in a small model: prompts on the tensor cores, with the same bits however they are cut. A token has every expert, or a router might choose
+    /// another one where two are about as good.
     /// </summary>
     [Test]
     [Category(GpuUnderTest.Category)]
     public void Prompts_and_few_rows_agree_with_the_reference_and_do_not_depend_on_their_parts()
     {
-        using var checkpoint = new SyntheticModel(CudaHotPathTests.OfTensorCores.Replace("dense=1", "dense=2", StringComparison.Ordinal));
+        using var checkpoint = new SyntheticModel(CudaHotPathTests.OfTensorCores.Replace("topk=1", "topk=4", StringComparison.Ordinal));
         int[] tokens = [.. Enumerable.Range(1, 75)];
         using var reference = new ModelUnderTest(checkpoint.Folder, Backend.Reference);
         using var driver = new GpuUnderTest(256 << 20);
