@@ -7,6 +7,7 @@ using KimiCpu.Cuda.HotPath;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cpu;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
 using KimiCpu.Weights;
@@ -33,29 +34,7 @@ internal sealed class ExpandedPromptTests
     [TestCase(2, 4096, 133, TestName = "A wide latent pays from half the key and value on")]
     public void Operations_say_when_it_pays(int heads, int latent, int expected)
     {
-        var shape = new ModelShape
-        {
-            HiddenSize = 64,
-            LayerCount = 1,
-            VocabularySize = 2,
-            HeadCount = heads,
-            QueryLoraRank = 32,
-            KeyValueLoraRank = latent,
-            NopeHeadSize = 128,
-            RopeHeadSize = 64,
-            ValueHeadSize = 128,
-            ExpertCount = 1,
-            ExpertsPerToken = 1,
-            ExpertIntermediateSize = 32,
-            ExpertGroupCount = 1,
-            ExpertGroupsPerToken = 1,
-            NormalizeExpertWeights = true,
-            RoutedScalingFactor = 1,
-            NormEpsilon = 1e-6f,
-            MaxPositions = 4096,
-            Rotary = new RotaryEmbedding(64, 50000, null),
-            SoftmaxScale = 0.1f,
-        };
+        ModelShape shape = Shapes.Small() with { HeadCount = heads, KeyValueLoraRank = latent, NopeHeadSize = 128, RopeHeadSize = 64, ValueHeadSize = 128 };
         int rows = ExpandedAttention.FewestRows(shape);
         Assert.That(rows, Is.EqualTo(expected));
         long Absorbed(long n) => n * ((2 * latent) + 64);
