@@ -54,7 +54,9 @@ internal sealed unsafe class AttentionWork : IDisposable
     public int SequenceOf(int row) => _sequenceOfRow[row];
 
     /// <summary>Cuts a batch; the same for all layers of a pass.</summary>
-    public void Plan(RaggedBatch batch)
+    /// <param name="batch">Its sequences.</param>
+    /// <param name="tooManyRows">Sequences with so many new tokens are left to somebody else.</param>
+    public void Plan(RaggedBatch batch, int tooManyRows = int.MaxValue)
     {
         _batch = batch;
         int rows = batch.RowCount;
@@ -69,7 +71,7 @@ internal sealed unsafe class AttentionWork : IDisposable
         {
             BatchSequence sequence = batch.Sequences[s];
             _sequenceOfRow.AsSpan(sequence.FirstRow, sequence.RowCount).Fill(s);
-            for (int row = 0; row < sequence.RowCount; row += LatentAttention.RowGroup)
+            for (int row = 0; row < sequence.RowCount && sequence.RowCount < tooManyRows; row += LatentAttention.RowGroup)
             {
                 _rowGroups.Add((sequence.FirstRow + row, Math.Min(LatentAttention.RowGroup, sequence.RowCount - row)));
             }

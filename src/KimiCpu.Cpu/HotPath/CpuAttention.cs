@@ -21,6 +21,8 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly KvPages _pages;
     private readonly LinearWork _linear;
     private readonly AttentionWork _attention;
+    private readonly PromptAttention _promptAttention;
+    private readonly RowRotation _rotation;
 
     /// <summary>Multiplies the BF16 key and value expansion by inputs rounded to BF16; null to keep them in single precision.</summary>
     private readonly BFloat16Products? _products;
@@ -35,8 +37,8 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly AlignedBuffer<float> _absorbed = new();
     private readonly AlignedBuffer<float> _context = new();
     private readonly AlignedBuffer<float> _values = new();
-    private float[] _cosines = [];
-    private float[] _sines = [];
+    /// <summary>Runs of rows that attend over the latents themselves.</summary>
+    private readonly List<(int First, int Count)> _absorbedRows = [];
 
     private AttentionWeights _weights = null!;
     private RaggedBatch _batch = null!;
@@ -49,6 +51,8 @@ internal sealed unsafe class CpuAttention : IDisposable
         _pages = pages;
         _linear = linear;
         _attention = new AttentionWork(shape, pool, pages, kernel.BFloat16Products);
+        _promptAttention = new PromptAttention(shape, pool, pages, kernel.BFloat16Products);
+        _rotation = new RowRotation(shape.Rotary, shape.RopeHeadSize);
         _products = pages.IsBFloat16 ? kernel.BFloat16Products : null;
         _scratch = _products is null ? [] : [.. Enumerable.Range(0, pool.Threads).Select(_ => new ExpansionScratch(_products.Tiles))];
         _normalize = new PoolAction(NormalizeAndStore);
@@ -96,18 +100,31 @@ internal sealed unsafe class CpuAttention : IDisposable
             _linear.Add(hot.QueryB, _queryLatent.Pointer, query).Run(rows);
         }
 
-        _absorbed.EnsureCapacity(heads * _shape.CacheWidth);
-        _context.EnsureCapacity(heads * _shape.KeyValueLoraRank);
-        _values.EnsureCapacity(heads * _shape.ValueHeadSize);
-        _pool.Run(_shape.HeadCount, _absorb);
-        _attention.Run(layer, _absorbed.Pointer, _context.Pointer);
-        _pool.Run(_shape.HeadCount, _expand);
+        float* values = _values.EnsureCapacity(heads * _shape.ValueHeadSize);
+        foreach (BatchSequence sequence in batch.Sequences)
+        {
+            if (IsLong(sequence))
+            {
+                _promptAttention.Run(layer, weights, sequence, _rotation, query, values);
+            }
+        }
+
+        if (_absorbedRows.Count > 0)
+        {
+            _absorbed.EnsureCapacity(heads * _shape.CacheWidth);
+            _context.EnsureCapacity(heads * _shape.KeyValueLoraRank);
+            _pool.Run(_shape.HeadCount, _absorb);
+            _attention.Run(layer, _absorbed.Pointer, _context.Pointer);
+            _pool.Run(_shape.HeadCount, _expand);
+        }
+
         _linear.Add(hot.Output, _values.Pointer, output).Run(rows);
     }
 
     public void Dispose()
     {
         _attention.Dispose();
+        _promptAttention.Dispose();
         Array.ForEach(_scratch, s => s.Dispose());
         _queryLatent.Dispose();
         _keyValue.Dispose();
@@ -117,21 +134,29 @@ internal sealed unsafe class CpuAttention : IDisposable
         _values.Dispose();
     }
 
+    private bool IsLong(in BatchSequence sequence) => sequence.RowCount >= _promptAttention.FewestRows;
+
     /// <summary>Rotation tables and items of attention; the same for all layers of a pass.</summary>
     private void PreparePositions()
     {
-        int pairs = _shape.RopeHeadSize / 2;
-        int rows = _batch.RowCount;
-        if (_cosines.Length < rows * pairs)
+        _rotation.Prepare(_batch);
+        _attention.Plan(_batch, _promptAttention.FewestRows);
+        _absorbedRows.Clear();
+        foreach (BatchSequence sequence in _batch.Sequences)
         {
-            _cosines = new float[rows * pairs];
-            _sines = new float[rows * pairs];
-        }
+            if (IsLong(sequence))
+            {
+                continue;
+            }
 
-        _attention.Plan(_batch);
-        for (int row = 0; row < rows; row++)
-        {
-            _shape.Rotary.Fill(_batch.Positions[row], _cosines.AsSpan(row * pairs, pairs), _sines.AsSpan(row * pairs, pairs));
+            if (_absorbedRows.Count > 0 && _absorbedRows[^1] is var (first, count) && first + count == sequence.FirstRow)
+            {
+                _absorbedRows[^1] = (first, count + sequence.RowCount);
+            }
+            else
+            {
+                _absorbedRows.Add((sequence.FirstRow, sequence.RowCount));
+            }
         }
     }
 
@@ -149,7 +174,7 @@ internal sealed unsafe class CpuAttention : IDisposable
 
             var cached = new Span<float>(_keyValue.Pointer + ((long)row * _shape.CacheWidth), _shape.CacheWidth);
             RmsNorm.Apply(cached[..rank], _weights.KeyValueANorm, _shape.LowRankNormEpsilon, cached[..rank]);
-            Rotate(row, cached[rank..]);
+            _rotation.Apply(row, cached[rank..]);
             int position = _batch.Positions[row];
             ReadOnlySpan<int> table = _batch.Sequences[_attention.SequenceOf(row)].Pages.Span;
             _pages.Write(table[position / KvPage.Tokens], _layer, position % KvPage.Tokens, cached);
@@ -159,43 +184,49 @@ internal sealed unsafe class CpuAttention : IDisposable
     /// <summary>Per head: the query in latent space, q W_UK, beside its rotated part; both times the softmax scale.</summary>
     private void Absorb(int begin, int end, int worker)
     {
-        int nope = _shape.NopeHeadSize;
-        int rank = _shape.KeyValueLoraRank;
-        int rows = _batch.RowCount;
         for (int h = begin; h < end; h++)
         {
-            for (int row = 0; row < rows; row++)
+            foreach ((int first, int count) in _absorbedRows)
             {
-                Span<float> target = AbsorbedQuery(row, h);
-                target[..rank].Clear();
-                Query(row, h)[nope..].CopyTo(target[rank..]);
-                Rotate(row, target[rank..]);
-            }
-
-            float* absorbed = _absorbed.Pointer + ((long)h * _shape.CacheWidth);
-            float* query = _query.Pointer + ((long)h * QueryWidth);
-            long absorbedStride = (long)_shape.HeadCount * _shape.CacheWidth;
-            long queryStride = (long)_shape.HeadCount * QueryWidth;
-            if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16 && rank % BFloat16PairsCode.Columns == 0)
-            {
-                AbsorbBFloat16(KeyRows(h), query, queryStride, absorbed, absorbedStride, _scratch[worker]);
-            }
-            else
-            {
-                TransposedGemm.Accumulate(KeyRows(h), rank, query, queryStride, rows, absorbed, absorbedStride);
-            }
-
-            for (int row = 0; row < rows; row++)
-            {
-                Span<float> target = AbsorbedQuery(row, h);
-                TensorPrimitives.Multiply(target, _shape.SoftmaxScale, target);
+                Absorb(h, first, count, worker);
             }
         }
     }
 
-    private void AbsorbBFloat16(in WeightMatrix keys, float* query, long queryStride, float* absorbed, long absorbedStride, ExpansionScratch scratch)
+    private void Absorb(int head, int firstRow, int rows, int worker)
     {
-        int tokens = _batch.RowCount;
+        int nope = _shape.NopeHeadSize;
+        int rank = _shape.KeyValueLoraRank;
+        for (int row = firstRow; row < firstRow + rows; row++)
+        {
+            Span<float> target = AbsorbedQuery(row, head);
+            target[..rank].Clear();
+            Query(row, head)[nope..].CopyTo(target[rank..]);
+            _rotation.Apply(row, target[rank..]);
+        }
+
+        float* absorbed = _absorbed.Pointer + ((((long)firstRow * _shape.HeadCount) + head) * _shape.CacheWidth);
+        float* query = _query.Pointer + ((((long)firstRow * _shape.HeadCount) + head) * QueryWidth);
+        long absorbedStride = (long)_shape.HeadCount * _shape.CacheWidth;
+        long queryStride = (long)_shape.HeadCount * QueryWidth;
+        if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16 && rank % BFloat16PairsCode.Columns == 0)
+        {
+            AbsorbBFloat16(KeyRows(head), query, queryStride, rows, absorbed, absorbedStride, _scratch[worker]);
+        }
+        else
+        {
+            TransposedGemm.Accumulate(KeyRows(head), rank, query, queryStride, rows, absorbed, absorbedStride);
+        }
+
+        for (int row = firstRow; row < firstRow + rows; row++)
+        {
+            Span<float> target = AbsorbedQuery(row, head);
+            TensorPrimitives.Multiply(target, _shape.SoftmaxScale, target);
+        }
+    }
+
+    private void AbsorbBFloat16(in WeightMatrix keys, float* query, long queryStride, int tokens, float* absorbed, long absorbedStride, ExpansionScratch scratch)
+    {
         ushort* factors = scratch.Factors.EnsureCapacity((long)tokens * BFloat16PairsCode.Rows);
         for (int first = 0; first < keys.Rows; first += BFloat16PairsCode.Rows)
         {
@@ -237,32 +268,40 @@ internal sealed unsafe class CpuAttention : IDisposable
     /// <summary>Per head: values from the attended latent, W_UV c.</summary>
     private void Expand(int begin, int end, int worker)
     {
-        int valueSize = _shape.ValueHeadSize;
         for (int h = begin; h < end; h++)
         {
             _attention.Finish(h);
-            int firstRow = (h * (_shape.NopeHeadSize + valueSize)) + _shape.NopeHeadSize;
-
-            // The kernel writes row r of the matrix to y[r]; this head's values begin at h * valueSize.
-            float* values = _values.Pointer + ((long)h * valueSize) - firstRow;
-            float* context = _context.Pointer + ((long)h * _shape.KeyValueLoraRank);
-            long contextStride = (long)_shape.HeadCount * _shape.KeyValueLoraRank;
-            long valuesStride = (long)_shape.HeadCount * valueSize;
-            if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16)
+            foreach ((int first, int count) in _absorbedRows)
             {
-                BFloat16Tiles rounded = _scratch[worker].Contexts;
-                rounded.Resize(_batch.RowCount, _shape.KeyValueLoraRank);
-                for (int tile = 0; tile < _products.Tiles.Count(_batch.RowCount); tile++)
-                {
-                    rounded.Write(tile, context, contextStride);
-                }
+                Expand(h, first, count, worker);
+            }
+        }
+    }
 
-                _products.Multiply(_weights.KeyValueB, firstRow, firstRow + valueSize, rounded, values, valuesStride);
-            }
-            else
+    private void Expand(int head, int firstRow, int rows, int worker)
+    {
+        int valueSize = _shape.ValueHeadSize;
+        int begin = (head * (_shape.NopeHeadSize + valueSize)) + _shape.NopeHeadSize;
+
+        // The kernel writes row r of the matrix to y[r]; this head's values begin at head * valueSize.
+        float* values = _values.Pointer + ((((long)firstRow * _shape.HeadCount) + head) * valueSize) - begin;
+        float* context = _context.Pointer + ((((long)firstRow * _shape.HeadCount) + head) * _shape.KeyValueLoraRank);
+        long contextStride = (long)_shape.HeadCount * _shape.KeyValueLoraRank;
+        long valuesStride = (long)_shape.HeadCount * valueSize;
+        if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16)
+        {
+            BFloat16Tiles rounded = _scratch[worker].Contexts;
+            rounded.Resize(rows, _shape.KeyValueLoraRank);
+            for (int tile = 0; tile < _products.Tiles.Count(rows); tile++)
             {
-                FloatGemv.Multiply(_weights.KeyValueB, firstRow, firstRow + valueSize, context, contextStride, _batch.RowCount, values, valuesStride);
+                rounded.Write(tile, context, contextStride);
             }
+
+            _products.Multiply(_weights.KeyValueB, begin, begin + valueSize, rounded, values, valuesStride);
+        }
+        else
+        {
+            FloatGemv.Multiply(_weights.KeyValueB, begin, begin + valueSize, context, contextStride, rows, values, valuesStride);
         }
     }
 
@@ -270,21 +309,6 @@ internal sealed unsafe class CpuAttention : IDisposable
 
     private Span<float> AbsorbedQuery(int row, int head) =>
         new(_absorbed.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.CacheWidth), _shape.CacheWidth);
-
-    /// <summary>Rotates adjacent pairs by the row's position.</summary>
-    private void Rotate(int row, Span<float> x)
-    {
-        int pairs = x.Length / 2;
-        for (int i = 0; i < pairs; i++)
-        {
-            float cos = _cosines[(row * pairs) + i];
-            float sin = _sines[(row * pairs) + i];
-            float even = x[2 * i];
-            float odd = x[(2 * i) + 1];
-            x[2 * i] = (even * cos) - (odd * sin);
-            x[(2 * i) + 1] = (odd * cos) + (even * sin);
-        }
-    }
 
     /// <summary>A thread's room for what the key and value expansion is multiplied with.</summary>
     private sealed class ExpansionScratch(TokenTiles tiles) : IDisposable

@@ -26,9 +26,27 @@ internal static unsafe class BFloat16Rounding
             }
         }
 
+        if (Avx2.IsSupported)
+        {
+            for (; i + Vector256<ushort>.Count <= count; i += Vector256<ushort>.Count)
+            {
+                Vector256<ushort> packed = Avx2.PackUnsignedSaturate(Rounded(source + i), Rounded(source + i + Vector256<float>.Count));
+                Avx2.Permute4x64(packed.AsUInt64(), 0b11_01_10_00).AsUInt16().Store(target + i);
+            }
+        }
+
         for (; i < count; i++)
         {
             target[i] = BFloat16.FromSingle(source[i]);
         }
+    }
+
+    private static Vector256<int> Rounded(float* source)
+    {
+        Vector256<float> value = Vector256.Load(source);
+        Vector256<uint> bits = value.AsUInt32();
+        Vector256<uint> rounded = bits + Vector256.Create(0x7FFFu) + ((bits >> 16) & Vector256<uint>.One);
+        Vector256<uint> isNumber = Vector256.Equals(value, value).AsUInt32();
+        return (Vector256.ConditionalSelect(isNumber, rounded, bits | Vector256.Create(0x40u << 16)) >> 16).AsInt32();
     }
 }

@@ -6,28 +6,32 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>Multiplies in single precision; a page of BF16 is widened to floats once for all queries and both products.</summary>
-internal sealed unsafe class FloatQueries : LatentQueries
+internal sealed unsafe class FloatQueries : AttentionQueries
 {
     private readonly AlignedBuffer<float> _queries;
     private readonly AlignedBuffer<float> _keys;
     private readonly RunningSoftmax _softmax;
     private readonly bool _bfloat16;
 
-    public FloatQueries(ModelShape shape, bool bfloat16)
-        : base(shape)
+    /// <param name="keyWidth">Columns of a key.</param>
+    /// <param name="valueWidth">Columns of a value.</param>
+    /// <param name="bfloat16">Whether keys come in BF16, and values are their first columns; else both come in F32.</param>
+    public FloatQueries(int keyWidth, int valueWidth, bool bfloat16)
+        : base(keyWidth, valueWidth)
     {
         _bfloat16 = bfloat16;
-        _softmax = new RunningSoftmax(LatentSize, LatentSize);
-        _queries = new AlignedBuffer<float>(LatentAttention.MostQueries * Width);
-        _keys = new AlignedBuffer<float>(bfloat16 ? KvPage.Tokens * Width : 0);
+        _softmax = new RunningSoftmax(ValueWidth, ValueWidth);
+        _queries = new AlignedBuffer<float>(LatentAttention.MostQueries * KeyWidth);
+        _keys = new AlignedBuffer<float>(bfloat16 ? KvPage.Tokens * KeyWidth : 0);
     }
 
     public override void Clear() => _softmax.Clear(Count);
 
-    public override void Visit(byte* page, int count, int visible, byte* next)
+    public override void Visit(in KeyValuePage page, int count, int visible, byte* next)
     {
-        WeightMatrix keys = Keys(page, count);
-        FloatGemv.Multiply(keys, 0, count, _queries.Pointer, Width, Count, _softmax.Scores(0), KvPage.Tokens);
+        WeightMatrix keys = Keys(page.Keys, count);
+        WeightMatrix values = page.Values == page.Keys ? keys : new WeightMatrix(WeightFormat.Float32, count, ValueWidth, page.Values);
+        FloatGemv.Multiply(keys, 0, count, _queries.Pointer, KeyWidth, Count, _softmax.Scores(0), KvPage.Tokens);
         for (int query = 0; query < Count; query++)
         {
             if (SeenBy(query, count, visible) is > 0 and int seen)
@@ -38,7 +42,7 @@ internal sealed unsafe class FloatQueries : LatentQueries
 
         if (visible >= count)
         {
-            Accumulate(keys, 0, Count);
+            Accumulate(values, 0, Count);
             return;
         }
 
@@ -46,7 +50,7 @@ internal sealed unsafe class FloatQueries : LatentQueries
         {
             if (SeenBy(query, count, visible) is > 0 and int seen)
             {
-                Accumulate(keys.SliceRows(0, seen), query, Heads);
+                Accumulate(values.SliceRows(0, seen), query, Heads);
             }
         }
     }
@@ -62,22 +66,22 @@ internal sealed unsafe class FloatQueries : LatentQueries
 
     protected override void Take(float* query, long stride) => Copy(query, stride, _queries.Pointer);
 
-    private WeightMatrix Keys(byte* page, int count)
+    private WeightMatrix Keys(byte* stored, int count)
     {
         if (!_bfloat16)
         {
-            return new WeightMatrix(WeightFormat.Float32, count, Width, page);
+            return new WeightMatrix(WeightFormat.Float32, count, KeyWidth, stored);
         }
 
-        var stored = new WeightMatrix(WeightFormat.BFloat16, count, Width, page);
+        var packed = new WeightMatrix(WeightFormat.BFloat16, count, KeyWidth, stored);
         for (int i = 0; i < count; i++)
         {
-            WeightDecoder.DecodeRow(stored, i, new Span<float>(_keys.Pointer + (i * Width), Width));
+            WeightDecoder.DecodeRow(packed, i, new Span<float>(_keys.Pointer + (i * KeyWidth), KeyWidth));
         }
 
-        return new WeightMatrix(WeightFormat.Float32, count, Width, (byte*)_keys.Pointer);
+        return new WeightMatrix(WeightFormat.Float32, count, KeyWidth, (byte*)_keys.Pointer);
     }
 
-    private void Accumulate(in WeightMatrix keys, int firstQuery, int queries) =>
-        TransposedGemm.Accumulate(keys, LatentSize, _softmax.Scores(firstQuery), KvPage.Tokens, queries, _softmax.Context(firstQuery), _softmax.ContextWidth);
+    private void Accumulate(in WeightMatrix values, int firstQuery, int queries) =>
+        TransposedGemm.Accumulate(values, ValueWidth, _softmax.Scores(firstQuery), KvPage.Tokens, queries, _softmax.Context(firstQuery), _softmax.ContextWidth);
 }

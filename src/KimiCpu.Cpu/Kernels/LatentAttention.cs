@@ -28,7 +28,7 @@ internal sealed unsafe class LatentAttention : IDisposable
     public const int SegmentTokens = 8 * KvPage.Tokens;
 
     private readonly int _latentSize;
-    private readonly LatentQueries _queries;
+    private readonly AttentionQueries _queries;
     private readonly AlignedBuffer<float> _totals;
     private readonly AlignedBuffer<float> _part;
 
@@ -40,9 +40,9 @@ internal sealed unsafe class LatentAttention : IDisposable
         _latentSize = shape.KeyValueLoraRank;
         _queries = (bfloat16, products, CpuFeatures.Best) switch
         {
-            (true, not null, _) => new RoundedQueries(shape, products),
-            (true, _, InstructionSet.Avx2) => new QueryLanes(shape),
-            _ => new FloatQueries(shape, bfloat16),
+            (true, not null, _) => new RoundedQueries(shape.CacheWidth, _latentSize, products),
+            (true, _, InstructionSet.Avx2) => new QueryLanes(shape.CacheWidth, _latentSize),
+            _ => new FloatQueries(shape.CacheWidth, _latentSize, bfloat16),
         };
         _totals = new AlignedBuffer<float>(MostQueries * PartWidth);
         _part = new AlignedBuffer<float>(PartWidth);
@@ -145,7 +145,8 @@ internal sealed unsafe class LatentAttention : IDisposable
         {
             int page = first / KvPage.Tokens;
             byte* next = first + KvPage.Tokens < end ? pages.Slots(table[page + 1], layer) : null;
-            _queries.Visit(pages.Slots(table[page], layer), Math.Min(KvPage.Tokens, end - first), visible - first, next);
+            byte* slots = pages.Slots(table[page], layer);
+            _queries.Visit(new KeyValuePage(slots, slots, pages.SlotBytes), Math.Min(KvPage.Tokens, end - first), visible - first, next);
         }
     }
 }

@@ -9,11 +9,11 @@ using KimiCpu.Cpu.Tiles;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// Pages of BF16 with AVX2, queries side by side in the lanes of vectors: an element of a key, widened in a register, meets up
+/// Keys and values in BF16 with AVX2, queries side by side in the lanes of vectors: an element of a key, widened in a register, meets up
 /// to 32 queries, scores need no folding, and eight queries are exponentiated at a time. Every score and every element of a
 /// context is one chain of multiply-adds, by rising column and by rising token.
 /// </summary>
-internal sealed unsafe partial class QueryLanes : LatentQueries
+internal sealed unsafe partial class QueryLanes : AttentionQueries
 {
     private const int Lanes = 8;
 
@@ -36,7 +36,7 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
     /// <summary>(page's tokens, lanes).</summary>
     private readonly AlignedBuffer<float> _scores = new(KvPage.Tokens * LatentAttention.MostQueries);
 
-    /// <summary>(queries, kv_lora).</summary>
+    /// <summary>(queries, value's columns).</summary>
     private readonly AlignedBuffer<float> _contexts;
     private readonly AlignedBuffer<float> _maxima = new(LatentAttention.MostQueries);
     private readonly AlignedBuffer<float> _sums = new(LatentAttention.MostQueries);
@@ -46,29 +46,29 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
     private readonly int _whole;
     private int _lanes;
 
-    public QueryLanes(ModelShape shape)
-        : base(shape)
+    public QueryLanes(int keyWidth, int valueWidth)
+        : base(keyWidth, valueWidth)
     {
-        _contexts = new AlignedBuffer<float>(LatentAttention.MostQueries * LatentSize);
-        _queries = new AlignedBuffer<float>(LatentAttention.MostQueries * Width);
-        _whole = LatentSize / Pair * Pair;
+        _contexts = new AlignedBuffer<float>(LatentAttention.MostQueries * ValueWidth);
+        _queries = new AlignedBuffer<float>(LatentAttention.MostQueries * KeyWidth);
+        _whole = ValueWidth / Pair * Pair;
     }
 
     public override void Clear()
     {
-        new Span<float>(_contexts.Pointer, Count * LatentSize).Clear();
+        new Span<float>(_contexts.Pointer, Count * ValueWidth).Clear();
         new Span<float>(_maxima.Pointer, _lanes).Fill(float.NegativeInfinity);
         new Span<float>(_sums.Pointer, _lanes).Clear();
     }
 
-    public override void Visit(byte* page, int count, int visible, byte* next)
+    public override void Visit(in KeyValuePage page, int count, int visible, byte* next)
     {
         for (int query = 0; query < _lanes; query++)
         {
             _seen.Pointer[query] = query < Count ? SeenBy(query, count, visible) : count;
         }
 
-        Score(page, count);
+        Score(page.Keys, count);
         for (int lane = 0; lane < _lanes; lane += Lanes)
         {
             Rescale(lane, count);
@@ -79,7 +79,7 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
 
     public override void Write(int query, float* part)
     {
-        float* context = _contexts.Pointer + (query * LatentSize);
+        float* context = _contexts.Pointer + (query * ValueWidth);
         for (int c = 0; c < _whole; c += Pair)
         {
             Vector256<float> even = Vector256.Load(context + c), odd = Vector256.Load(context + c + Lanes);
@@ -88,8 +88,8 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
             Avx.Permute2x128(low, high, 0x31).Store(part + c + Lanes);
         }
 
-        new ReadOnlySpan<float>(context + _whole, LatentSize - _whole).CopyTo(new Span<float>(part + _whole, LatentSize - _whole));
-        AttentionPart.SetSums(part, LatentSize, _maxima.Pointer[query], _sums.Pointer[query]);
+        new ReadOnlySpan<float>(context + _whole, ValueWidth - _whole).CopyTo(new Span<float>(part + _whole, ValueWidth - _whole));
+        AttentionPart.SetSums(part, ValueWidth, _maxima.Pointer[query], _sums.Pointer[query]);
     }
 
     public override void Dispose()
@@ -111,7 +111,7 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
             block = BlockLanes(lane);
             for (int i = 0; i < block; i += Lanes)
             {
-                TakeEight(query, stride, lane + i, _queries.Pointer + (lane * Width) + i, block);
+                TakeEight(query, stride, lane + i, _queries.Pointer + (lane * KeyWidth) + i, block);
             }
         }
     }
@@ -123,16 +123,16 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
         for (int i = 0; i < Lanes; i++)
         {
             int index = lane + i;
-            rows[i] = index < Count ? query + (index / Heads * stride) + (index % Heads * Width) : null;
+            rows[i] = index < Count ? query + (index / Heads * stride) + (index % Heads * KeyWidth) : null;
         }
 
-        int whole = rows[Lanes - 1] is null ? 0 : Width / Lanes * Lanes;
+        int whole = rows[Lanes - 1] is null ? 0 : KeyWidth / Lanes * Lanes;
         for (int c = 0; c < whole; c += Lanes)
         {
             Transpose(rows, c, target + (c * block), block);
         }
 
-        for (int c = whole; c < Width; c++)
+        for (int c = whole; c < KeyWidth; c++)
         {
             for (int i = 0; i < Lanes; i++)
             {
@@ -150,17 +150,17 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
     };
 
     /// <summary>Scores of all queries, visible or not.</summary>
-    private void Score(byte* page, int count)
+    private void Score(byte* allKeys, int count)
     {
-        long rowBytes = sizeof(ushort) * Width;
-        for (int first = 0; first < Width; first += ColumnPart)
+        long rowBytes = sizeof(ushort) * KeyWidth;
+        for (int first = 0; first < KeyWidth; first += ColumnPart)
         {
-            int columns = Math.Min(ColumnPart, Width - first);
+            int columns = Math.Min(ColumnPart, KeyWidth - first);
             for (int lane = 0, block; lane < _lanes; lane += block)
             {
                 block = BlockLanes(lane);
-                float* queries = _queries.Pointer + (lane * Width) + (first * block);
-                byte* keys = page + (sizeof(ushort) * first);
+                float* queries = _queries.Pointer + (lane * KeyWidth) + (first * block);
+                byte* keys = allKeys + (sizeof(ushort) * first);
                 for (int t = 0, taken; t < count; t += taken)
                 {
                     taken = Score(block, keys + (t * rowBytes), rowBytes, columns, count - t, queries, first > 0, _scores.Pointer + (t * _lanes) + lane, _lanes);
@@ -197,7 +197,7 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
             maximum.Store(_maxima.Pointer + lane);
             for (int i = lane; i < Math.Min(lane + Lanes, Count); i++)
             {
-                Scale(_contexts.Pointer + (i * LatentSize), factor[i - lane]);
+                Scale(_contexts.Pointer + (i * ValueWidth), factor[i - lane]);
             }
         }
 
@@ -228,24 +228,24 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
             (Vector256.Load(context + c) * factor).Store(context + c);
         }
 
-        for (int c = _whole; c < LatentSize; c++)
+        for (int c = _whole; c < ValueWidth; c++)
         {
             context[c] *= factor;
         }
     }
 
     /// <summary>Meanwhile asks for the next page, which comes from memory, in equal parts.</summary>
-    private void Accumulate(byte* page, int count, byte* next)
+    private void Accumulate(in KeyValuePage page, int count, byte* next)
     {
-        long rowBytes = sizeof(ushort) * Width;
-        byte* end = next is null ? null : next + (KvPage.Tokens * rowBytes);
+        long keyBytes = sizeof(ushort) * KeyWidth;
+        byte* end = next is null ? null : next + (KvPage.Tokens * keyBytes);
         int tiles = Math.Max(1, new TokenTiles(MostContexts).Count(Count) * _whole / Pair);
-        long bytesOfTile = ((KvPage.Tokens * rowBytes / CacheLine) + tiles - 1) / tiles * CacheLine;
+        long bytesOfTile = ((KvPage.Tokens * keyBytes / CacheLine) + tiles - 1) / tiles * CacheLine;
         for (int query = 0, taken; query < Count; query += taken)
         {
             taken = new TokenTiles(MostContexts).Next(Count - query);
             float* weights = _scores.Pointer + query;
-            float* contexts = _contexts.Pointer + (query * LatentSize);
+            float* contexts = _contexts.Pointer + (query * ValueWidth);
             for (int c = 0; c < _whole; c += Pair)
             {
                 for (byte* stop = next + bytesOfTile; next < end && next < stop; next += CacheLine)
@@ -253,20 +253,20 @@ internal sealed unsafe partial class QueryLanes : LatentQueries
                     Sse.Prefetch1(next);
                 }
 
-                Accumulate(taken, page + (sizeof(ushort) * c), rowBytes, count, weights, _lanes, contexts + c, LatentSize);
+                Accumulate(taken, page.Values + (sizeof(ushort) * c), page.ValueBytes, count, weights, _lanes, contexts + c, ValueWidth);
             }
 
             for (int i = 0; i < taken; i++)
             {
-                for (int c = _whole; c < LatentSize; c++)
+                for (int c = _whole; c < ValueWidth; c++)
                 {
-                    float sum = contexts[(i * LatentSize) + c];
+                    float sum = contexts[(i * ValueWidth) + c];
                     for (int t = 0; t < count; t++)
                     {
-                        sum = MathF.FusedMultiplyAdd(weights[(t * _lanes) + i], BFloat16.ToSingle(((ushort*)(page + (t * rowBytes)))[c]), sum);
+                        sum = MathF.FusedMultiplyAdd(weights[(t * _lanes) + i], BFloat16.ToSingle(((ushort*)(page.Values + (t * page.ValueBytes)))[c]), sum);
                     }
 
-                    contexts[(i * LatentSize) + c] = sum;
+                    contexts[(i * ValueWidth) + c] = sum;
                 }
             }
         }

@@ -7,8 +7,8 @@ using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.Kernels;
 
-/// <summary>Pages of BF16 as they are stored, where the CPU multiplies them; queries and e^(score - maximum) are rounded to BF16.</summary>
-internal sealed unsafe class RoundedQueries : LatentQueries
+/// <summary>Keys and values in BF16, as they are stored, where the CPU multiplies them; queries and e^(score - maximum) are rounded to BF16.</summary>
+internal sealed unsafe class RoundedQueries : AttentionQueries
 {
     private readonly RunningSoftmax _softmax;
     private readonly BFloat16Products _products;
@@ -17,21 +17,21 @@ internal sealed unsafe class RoundedQueries : LatentQueries
     private readonly BFloat16Pairs _values = new();
     private readonly AlignedBuffer<ushort> _roundedScores = new(LatentAttention.MostQueries * KvPage.Tokens);
 
-    public RoundedQueries(ModelShape shape, BFloat16Products products)
-        : base(shape)
+    public RoundedQueries(int keyWidth, int valueWidth, BFloat16Products products)
+        : base(keyWidth, valueWidth)
     {
-        _softmax = new RunningSoftmax(LatentSize, (LatentSize + BFloat16PairsCode.Columns - 1) / BFloat16PairsCode.Columns * BFloat16PairsCode.Columns);
+        _softmax = new RunningSoftmax(ValueWidth, (ValueWidth + BFloat16PairsCode.Columns - 1) / BFloat16PairsCode.Columns * BFloat16PairsCode.Columns);
         _products = products;
         _queries = new BFloat16Tiles(products.Tiles);
-        _stored = new AlignedBuffer<float>(LatentAttention.MostQueries * Width);
+        _stored = new AlignedBuffer<float>(LatentAttention.MostQueries * KeyWidth);
     }
 
     public override void Clear() => _softmax.Clear(Count);
 
     /// <summary>Tokens that a row does not see weigh zero, so that all rows take the page at once.</summary>
-    public override void Visit(byte* page, int count, int visible, byte* next)
+    public override void Visit(in KeyValuePage page, int count, int visible, byte* next)
     {
-        var keys = new WeightMatrix(WeightFormat.BFloat16, count, Width, page);
+        var keys = new WeightMatrix(WeightFormat.BFloat16, count, KeyWidth, page.Keys);
         _products.Multiply(keys, 0, count, _queries, _softmax.Scores(0), KvPage.Tokens);
         for (int query = 0; query < Count; query++)
         {
@@ -46,7 +46,7 @@ internal sealed unsafe class RoundedQueries : LatentQueries
             new Span<ushort>(rounded + seen, KvPage.Tokens - seen).Clear();
         }
 
-        _values.Set(page, keys.RowBytes, count, LatentSize, next: page);
+        _values.Set(page.Values, page.ValueBytes, count, ValueWidth, next: page.Values);
         _products.Accumulate(_values, _roundedScores.Pointer, Count, _softmax.Context(0), _softmax.ContextWidth);
     }
 
@@ -64,10 +64,10 @@ internal sealed unsafe class RoundedQueries : LatentQueries
     protected override void Take(float* query, long stride)
     {
         Copy(query, stride, _stored.Pointer);
-        _queries.Resize(Count, Width);
+        _queries.Resize(Count, KeyWidth);
         for (int tile = 0; tile < _products.Tiles.Count(Count); tile++)
         {
-            _queries.Write(tile, _stored.Pointer, Width);
+            _queries.Write(tile, _stored.Pointer, KeyWidth);
         }
     }
 }

@@ -79,7 +79,8 @@ internal static unsafe class WeightDecoder
         }
     }
 
-    private static void DecodeBFloat16(byte* data, Span<float> values)
+    /// <summary>So many BF16 values.</summary>
+    public static void DecodeBFloat16(byte* data, Span<float> values)
     {
         int c = 0;
         fixed (float* target = values)

@@ -29,7 +29,7 @@ public sealed record SchedulingOptions
     /// many tokens as a step of this length takes in, at least 16 (or <see cref="KimiModelOptions.PrefillChunk"/>, where
     /// that is less). Shorter means steadier answers and slower prompts. Above zero, or
     /// <see cref="Timeout.InfiniteTimeSpan"/> for no aim. Null, the default, for half a second, and no aim where experts
-    /// are read from drives. Never changes an answer, but for last bits on a GPU (<see cref="KimiModelOptions.Device"/>).
+    /// are read from drives. Never changes an answer, but for last bits on a GPU (<see cref="KimiModelOptions.Device"/>) and where <see cref="KimiModelOptions.PrefillChunk"/> allows 512 tokens and more.
     /// </summary>
     public TimeSpan? MaxTokenGap { get; init; }
 

@@ -6,15 +6,16 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// A few queries that pass over cached pages together, and what each has gathered so far. What becomes of a query never
-/// depends on those beside it.
+/// A few queries that pass over pages of keys and values together, and what each has gathered so far. What becomes of a query
+/// never depends on those beside it.
 /// </summary>
-internal abstract unsafe class LatentQueries(ModelShape shape) : IDisposable
+/// <param name="keyWidth">Columns of a key.</param>
+/// <param name="valueWidth">Columns of a value.</param>
+internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : IDisposable
 {
-    protected int LatentSize { get; } = shape.KeyValueLoraRank;
+    protected int KeyWidth { get; } = keyWidth;
 
-    /// <summary>Columns of a key.</summary>
-    protected int Width { get; } = shape.CacheWidth;
+    protected int ValueWidth { get; } = valueWidth;
 
     protected int Heads { get; private set; }
 
@@ -22,7 +23,7 @@ internal abstract unsafe class LatentQueries(ModelShape shape) : IDisposable
     protected int Count { get; private set; }
 
     /// <summary>Takes queries.</summary>
-    /// <param name="query">(rows, heads, kv_lora + rope).</param>
+    /// <param name="query">(rows, heads, key's columns).</param>
     /// <param name="stride">Floats from row to row.</param>
     /// <param name="rows">Of consecutive tokens, each of which sees one more than the one before.</param>
     /// <param name="heads">Queries of a row; rows times heads at most <see cref="LatentAttention.MostQueries"/>.</param>
@@ -37,11 +38,11 @@ internal abstract unsafe class LatentQueries(ModelShape shape) : IDisposable
     public abstract void Clear();
 
     /// <summary>Gathers from a page.</summary>
-    /// <param name="page">Its first slot.</param>
+    /// <param name="page">Up to <see cref="KvPage.Tokens"/> keys and values.</param>
     /// <param name="count">Tokens in it that the last row sees.</param>
     /// <param name="visible">Tokens that the first row sees, from the page's first on: none if negative.</param>
-    /// <param name="next">The page that comes next, to be asked for; null for none.</param>
-    public abstract void Visit(byte* page, int count, int visible, byte* next);
+    /// <param name="next">Keys of the page that comes next, to be asked for; null for none.</param>
+    public abstract void Visit(in KeyValuePage page, int count, int visible, byte* next);
 
     /// <summary>What a query has gathered, as an <see cref="AttentionPart"/>.</summary>
     public abstract void Write(int query, float* part);
@@ -50,10 +51,10 @@ internal abstract unsafe class LatentQueries(ModelShape shape) : IDisposable
 
     protected abstract void Take(float* query, long stride);
 
-    /// <summary>Copies the queries, (rows, heads, kv_lora + rope), dense.</summary>
+    /// <summary>Copies the queries, (rows, heads, key's columns), dense.</summary>
     protected void Copy(float* query, long stride, float* target)
     {
-        int columns = Heads * Width;
+        int columns = Heads * KeyWidth;
         for (int first = 0; first < Count; first += Heads, query += stride, target += columns)
         {
             new ReadOnlySpan<float>(query, columns).CopyTo(new Span<float>(target, columns));

@@ -1,0 +1,182 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Tests.Cpu;
+
+[TestFixture]
+[Parallelizable(ParallelScope.All)]
+[Category("Kernels")]
+internal sealed unsafe class PromptAttentionTests
+{
+    private const int Layer = 1;
+
+    [TestCase(512, 128, 64, 128, 512, TestName = "Kimi K2 would pay from 171 tokens on, and begins where expanding is a small part")]
+    [TestCase(128, 128, 64, 128, int.MaxValue, TestName = "A latent as wide as a head's key and value never pays")]
+    [TestCase(130, 128, 64, 128, 8321, TestName = "One that is a little wider pays late")]
+    public void Operations_say_when_it_pays(int latent, int nope, int rope, int value, int expected)
+    {
+        ModelShape shape = Shapes.Small() with { KeyValueLoraRank = latent, NopeHeadSize = nope, RopeHeadSize = rope, ValueHeadSize = value };
+        using var pool = new WorkerPool(1);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using var attention = new PromptAttention(shape, pool, pages, products: null);
+        Assert.That(attention.FewestRows, Is.EqualTo(expected));
+        using var exactPages = new KvPages(shape, bfloat16: false);
+        using var exact = new PromptAttention(shape, pool, exactPages, products: null);
+        Assert.That(exact.FewestRows, Is.EqualTo(int.MaxValue));
+    }
+
+    /// <summary>Expanded keys and values are rounded to BF16, queries and weights of the mean too where the CPU multiplies BF16: 2^-9 of each.</summary>
+    [Test]
+    public void Rows_attend_as_the_formula_says(
+        [Values(0, 63, 500, 530)] int start, [Values(1, 64, 70)] int rows, [Values(WeightFormat.BFloat16, WeightFormat.Float32)] WeightFormat format)
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(2);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using RandomMatrix expansion = Expansion(shape, format);
+        float[][] cache = Fill(shape, pages, start + rows);
+        float[] query = Query(shape, rows);
+        RaggedBatch batch = Batch(start, rows);
+        float[] actual = Run(shape, pool, pages, expansion.Matrix, batch, query);
+        for (int row = 0; row < rows; row += 23)
+        {
+            for (int head = 0; head < shape.HeadCount; head += 4)
+            {
+                double[] expected = Expected(shape, expansion.Matrix, cache, query, row, start + row, head);
+                int at = ((row * shape.HeadCount) + head) * shape.ValueHeadSize;
+                for (int i = 0; i < expected.Length; i++)
+                {
+                    Assert.That(actual[at + i], Is.EqualTo(expected[i]).Within(0.02), $"row {row}, head {head}, value {i}");
+                }
+            }
+        }
+    }
+
+    [Test]
+    public void Results_depend_neither_on_threads_nor_on_the_rows_of_others()
+    {
+        ModelShape shape = Shapes.Small();
+        using var one = new WorkerPool(1);
+        using var three = new WorkerPool(3);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using RandomMatrix expansion = Expansion(shape, WeightFormat.BFloat16);
+        Fill(shape, pages, 600);
+        float[] query = Query(shape, 90);
+        float[] all = Run(shape, one, pages, expansion.Matrix, Batch(510, 90), query);
+        Assert.That(Run(shape, three, pages, expansion.Matrix, Batch(510, 90), query), Is.EqualTo(all));
+        int width = shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize);
+        int behind = shape.HeadCount * shape.ValueHeadSize;
+        float[] last = Run(shape, one, pages, expansion.Matrix, Batch(540, 60), query[(30 * width)..]);
+        Assert.That(last, Is.EqualTo(all[(30 * behind)..]));
+    }
+
+    [Test]
+    public void A_NaN_in_the_cache_reaches_the_rows_that_see_it_and_none_that_pass_elsewhere()
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(2);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using RandomMatrix expansion = Expansion(shape, WeightFormat.BFloat16);
+        Fill(shape, pages, 200);
+        float[] query = Query(shape, 100);
+        float[] before = Run(shape, pool, pages, expansion.Matrix, Batch(100, 100), query);
+        pages.Write(190 / KvPage.Tokens, Layer, 190 % KvPage.Tokens, [.. Enumerable.Repeat(float.NaN, shape.CacheWidth)]);
+        float[] after = Run(shape, pool, pages, expansion.Matrix, Batch(100, 100), query);
+        int width = shape.HeadCount * shape.ValueHeadSize;
+        Assert.That(after[(90 * width)..], Is.All.NaN);
+        int group = LatentAttention.MostQueries * width;
+        Assert.That(after[..group], Is.EqualTo(before[..group]), "rows that pass over other pages");
+    }
+
+    private static float[] Run(ModelShape shape, WorkerPool pool, KvPages pages, WeightMatrix expansion, RaggedBatch batch, float[] queries)
+    {
+        using var attention = new PromptAttention(shape, pool, pages, TileKernel.Best().BFloat16Products);
+        var rotation = new RowRotation(shape.Rotary, shape.RopeHeadSize);
+        rotation.Prepare(batch);
+        var weights = new AttentionWeights
+        {
+            QueryA = default,
+            QueryANorm = [],
+            QueryB = default,
+            KeyValueA = default,
+            KeyValueANorm = [],
+            KeyValueB = expansion,
+            Output = default,
+        };
+        var result = new float[batch.RowCount * shape.HeadCount * shape.ValueHeadSize];
+        fixed (float* query = queries)
+        fixed (float* values = result)
+        {
+            attention.Run(Layer, weights, batch.Sequences[0], rotation, query, values);
+        }
+
+        return result;
+    }
+
+    private static RandomMatrix Expansion(ModelShape shape, WeightFormat format) =>
+        new(format, shape.HeadCount * (shape.NopeHeadSize + shape.ValueHeadSize), shape.KeyValueLoraRank, 5);
+
+    private static float[] Query(ModelShape shape, int rows)
+    {
+        var random = new Random(2);
+        return [.. Enumerable.Range(0, rows * shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize)).Select(_ => random.NextSingle() - 0.5f)];
+    }
+
+    private static RaggedBatch Batch(int start, int rows)
+    {
+        var batch = new RaggedBatch();
+        batch.Add(new int[rows], start, Enumerable.Range(0, (start + rows + KvPage.Tokens - 1) / KvPage.Tokens).ToArray(), LogitsWanted.None);
+        return batch;
+    }
+
+    /// <summary>Writes random tokens; returns them as they are kept.</summary>
+    private static float[][] Fill(ModelShape shape, KvPages pages, int tokens)
+    {
+        var random = new Random(3);
+        pages.Reserve((tokens + KvPage.Tokens - 1) / KvPage.Tokens);
+        var cache = new float[tokens][];
+        for (int t = 0; t < tokens; t++)
+        {
+            float[] row = [.. Enumerable.Range(0, shape.CacheWidth).Select(_ => (random.NextSingle() - 0.5f) / 2)];
+            cache[t] = [.. row.Select(v => BFloat16.ToSingle(BFloat16.FromSingle(v)))];
+            pages.Write(t / KvPage.Tokens, Layer, t % KvPage.Tokens, row);
+        }
+
+        return cache;
+    }
+
+    private static double[] Expected(ModelShape shape, WeightMatrix expansion, float[][] cache, float[] query, int row, int position, int head)
+    {
+        int width = shape.NopeHeadSize + shape.RopeHeadSize;
+        float[] own = query[(((row * shape.HeadCount) + head) * width)..][..width];
+        Compute.Reference.ReferenceOps.Rotate(shape.Rotary, position, own.AsSpan(shape.NopeHeadSize));
+        var scores = new double[position + 1];
+        var values = new double[position + 1][];
+        for (int t = 0; t <= position; t++)
+        {
+            double[] expanded = [.. Enumerable.Range(0, shape.NopeHeadSize + shape.ValueHeadSize).Select(r => Dot(expansion, (head * (shape.NopeHeadSize + shape.ValueHeadSize)) + r, cache[t]))];
+            values[t] = expanded[shape.NopeHeadSize..];
+            for (int c = 0; c < width; c++)
+            {
+                scores[t] += own[c] * (c < shape.NopeHeadSize ? expanded[c] : cache[t][shape.KeyValueLoraRank + c - shape.NopeHeadSize]);
+            }
+
+            scores[t] *= shape.SoftmaxScale;
+        }
+
+        Compute.Reference.ReferenceOps.Softmax(scores);
+        return [.. Enumerable.Range(0, shape.ValueHeadSize).Select(i => scores.Select((s, t) => s * values[t][i]).Sum())];
+    }
+
+    private static double Dot(WeightMatrix weight, int row, float[] latent)
+    {
+        var decoded = new float[weight.Columns];
+        WeightDecoder.DecodeRow(weight, row, decoded);
+        return decoded.Select((w, c) => (double)w * latent[c]).Sum();
+    }
+}
