@@ -110,6 +110,8 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
     public int MaxRows => _maxRows;
 
+    public int EfficientRows => _program.EfficientRows;
+
     /// <summary>Routed experts on the GPU; null where there are none.</summary>
     public HotExperts? Experts => _experts;
 
