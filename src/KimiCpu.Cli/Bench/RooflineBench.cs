@@ -294,37 +294,29 @@ internal sealed unsafe class RooflineBench : IDisposable
             pages.Write(i / Layers / KvPage.Tokens, i % Layers, i / Layers % KvPage.Tokens, values);
         }
 
-        LatentAttention[] attention = [.. Enumerable.Range(0, _pool.Threads).Select(_ => new LatentAttention(shape, bfloat16: true, _kernel.BFloat16Products))];
-        int layer = 0;
-        int heads = LatentAttention.HeadsTogether(Heads, 1, _pool.Threads);
-        var work = new PoolAction((begin, end, worker) =>
+        using var attention = new AttentionWork(shape, _pool, pages, _kernel.BFloat16Products);
+        var batch = new RaggedBatch();
+        batch.Add([0], context - 1, table, LogitsWanted.None);
+        attention.Plan(batch);
+        var finish = new PoolAction((begin, end, _) =>
         {
-            for (int group = begin; group < end; group++)
+            for (int head = begin; head < end; head++)
             {
-                float* query = _input.Pointer + (group * heads * shape.CacheWidth);
-                float* target = _output.Pointer + (group * heads * shape.KeyValueLoraRank);
-                attention[worker].Attend(query, 0, 1, Math.Min(heads, Heads - (group * heads)), pages, layer, table, context, target, 0);
+                attention.Finish(head);
             }
         });
-        try
-        {
-            return Time(
-                $"MLA decode, {Heads} heads, {context / 1024}K tokens of BF16 cache",
-                (double)context * pages.SlotBytes,
-                2.0 * context * Heads * (shape.CacheWidth + shape.KeyValueLoraRank),
-                _kernel.BFloat16Products is null ? 1 : BFloat16Factor,
-                Layers,
-                i =>
-                {
-                    layer = i;
-                    _pool.Run((Heads + heads - 1) / heads, work);
-                },
-                cancellationToken);
-        }
-        finally
-        {
-            Array.ForEach(attention, a => a.Dispose());
-        }
+        return Time(
+            $"MLA decode, {Heads} heads, {context / 1024}K tokens of BF16 cache",
+            (double)context * pages.SlotBytes,
+            2.0 * context * Heads * (shape.CacheWidth + shape.KeyValueLoraRank),
+            _kernel.BFloat16Products is null ? 1 : BFloat16Factor,
+            Layers,
+            i =>
+            {
+                attention.Run(i, _input.Pointer, _output.Pointer);
+                _pool.Run(Heads, finish);
+            },
+            cancellationToken);
     }
 
     /// <summary>

@@ -20,14 +20,13 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly WorkerPool _pool;
     private readonly KvPages _pages;
     private readonly LinearWork _linear;
-    private readonly LatentAttention[] _kernels;
+    private readonly AttentionWork _attention;
 
     /// <summary>Multiplies the BF16 key and value expansion by inputs rounded to BF16; null to keep them in single precision.</summary>
     private readonly BFloat16Products? _products;
     private readonly ExpansionScratch[] _scratch;
     private readonly PoolAction _normalize;
     private readonly PoolAction _absorb;
-    private readonly PoolAction _attend;
     private readonly PoolAction _expand;
 
     private readonly AlignedBuffer<float> _queryLatent = new();
@@ -38,9 +37,6 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly AlignedBuffer<float> _values = new();
     private float[] _cosines = [];
     private float[] _sines = [];
-    private readonly List<(int Row, int Count)> _rowGroups = [];
-    private int[] _sequenceOfRow = [];
-    private int _headGroup = LatentAttention.HeadGroup;
 
     private AttentionWeights _weights = null!;
     private RaggedBatch _batch = null!;
@@ -52,18 +48,15 @@ internal sealed unsafe class CpuAttention : IDisposable
         _pool = pool;
         _pages = pages;
         _linear = linear;
-        _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16, kernel.BFloat16Products))];
+        _attention = new AttentionWork(shape, pool, pages, kernel.BFloat16Products);
         _products = pages.IsBFloat16 ? kernel.BFloat16Products : null;
         _scratch = _products is null ? [] : [.. Enumerable.Range(0, pool.Threads).Select(_ => new ExpansionScratch(_products.Tiles))];
         _normalize = new PoolAction(NormalizeAndStore);
         _absorb = new PoolAction(Absorb);
-        _attend = new PoolAction(Attend);
         _expand = new PoolAction(Expand);
     }
 
     private int QueryWidth => _shape.NopeHeadSize + _shape.RopeHeadSize;
-
-    private int HeadGroups => (_shape.HeadCount + _headGroup - 1) / _headGroup;
 
     /// <param name="layer">Index of the layer, for the cache.</param>
     /// <param name="weights">Its norms and its key and value expansion.</param>
@@ -107,14 +100,14 @@ internal sealed unsafe class CpuAttention : IDisposable
         _context.EnsureCapacity(heads * _shape.KeyValueLoraRank);
         _values.EnsureCapacity(heads * _shape.ValueHeadSize);
         _pool.Run(_shape.HeadCount, _absorb);
-        _pool.Run(_rowGroups.Count * HeadGroups, _attend);
+        _attention.Run(layer, _absorbed.Pointer, _context.Pointer);
         _pool.Run(_shape.HeadCount, _expand);
         _linear.Add(hot.Output, _values.Pointer, output).Run(rows);
     }
 
     public void Dispose()
     {
-        Array.ForEach(_kernels, k => k.Dispose());
+        _attention.Dispose();
         Array.ForEach(_scratch, s => s.Dispose());
         _queryLatent.Dispose();
         _keyValue.Dispose();
@@ -124,30 +117,18 @@ internal sealed unsafe class CpuAttention : IDisposable
         _values.Dispose();
     }
 
-    /// <summary>Rotation tables and owners of the rows; the same for all layers of a pass.</summary>
+    /// <summary>Rotation tables and items of attention; the same for all layers of a pass.</summary>
     private void PreparePositions()
     {
         int pairs = _shape.RopeHeadSize / 2;
         int rows = _batch.RowCount;
-        if (_sequenceOfRow.Length < rows)
+        if (_cosines.Length < rows * pairs)
         {
             _cosines = new float[rows * pairs];
             _sines = new float[rows * pairs];
-            _sequenceOfRow = new int[rows];
         }
 
-        _rowGroups.Clear();
-        for (int s = 0; s < _batch.Sequences.Length; s++)
-        {
-            BatchSequence sequence = _batch.Sequences[s];
-            _sequenceOfRow.AsSpan(sequence.FirstRow, sequence.RowCount).Fill(s);
-            for (int row = 0; row < sequence.RowCount; row += LatentAttention.RowGroup)
-            {
-                _rowGroups.Add((sequence.FirstRow + row, Math.Min(LatentAttention.RowGroup, sequence.RowCount - row)));
-            }
-        }
-
-        _headGroup = _rowGroups.Count == rows ? LatentAttention.HeadsTogether(_shape.HeadCount, rows, _pool.Threads) : LatentAttention.HeadGroup;
+        _attention.Plan(_batch);
         for (int row = 0; row < rows; row++)
         {
             _shape.Rotary.Fill(_batch.Positions[row], _cosines.AsSpan(row * pairs, pairs), _sines.AsSpan(row * pairs, pairs));
@@ -170,7 +151,7 @@ internal sealed unsafe class CpuAttention : IDisposable
             RmsNorm.Apply(cached[..rank], _weights.KeyValueANorm, _shape.LowRankNormEpsilon, cached[..rank]);
             Rotate(row, cached[rank..]);
             int position = _batch.Positions[row];
-            ReadOnlySpan<int> table = _batch.Sequences[_sequenceOfRow[row]].Pages.Span;
+            ReadOnlySpan<int> table = _batch.Sequences[_attention.SequenceOf(row)].Pages.Span;
             _pages.Write(table[position / KvPage.Tokens], _layer, position % KvPage.Tokens, cached);
         }
     }
@@ -253,34 +234,13 @@ internal sealed unsafe class CpuAttention : IDisposable
         return new WeightMatrix(WeightFormat.Float32, nope, all.Columns, (byte*)decoded);
     }
 
-    /// <summary>Item: a group of heads for a group of consecutive tokens of a sequence.</summary>
-    private void Attend(int begin, int end, int worker)
-    {
-        int groups = HeadGroups;
-        for (int item = begin; item < end; item++)
-        {
-            (int row, int rows) = _rowGroups[item / groups];
-            int head = item % groups * _headGroup;
-            _kernels[worker].Attend(
-                _absorbed.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.CacheWidth),
-                (long)_shape.HeadCount * _shape.CacheWidth,
-                rows,
-                Math.Min(_headGroup, _shape.HeadCount - head),
-                _pages,
-                _layer,
-                _batch.Sequences[_sequenceOfRow[row]].Pages.Span,
-                _batch.Positions[row] + 1,
-                _context.Pointer + ((((long)row * _shape.HeadCount) + head) * _shape.KeyValueLoraRank),
-                (long)_shape.HeadCount * _shape.KeyValueLoraRank);
-        }
-    }
-
     /// <summary>Per head: values from the attended latent, W_UV c.</summary>
     private void Expand(int begin, int end, int worker)
     {
         int valueSize = _shape.ValueHeadSize;
         for (int h = begin; h < end; h++)
         {
+            _attention.Finish(h);
             int firstRow = (h * (_shape.NopeHeadSize + valueSize)) + _shape.NopeHeadSize;
 
             // The kernel writes row r of the matrix to y[r]; this head's values begin at h * valueSize.

@@ -1,20 +1,19 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.CodeGeneration;
-using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// One token's attention over the cached latents, for a few heads at a time, with the key and value expansions absorbed
 /// (DeepSeek-V2, arXiv:2405.04434, section 2.1.2): the query lies in the latent space, a cached token is key (all of it)
-/// and value (its latent part) at once. Pages are visited in order with a running softmax, so a result depends on the
-/// token's own history only, never on what else is in the batch. One instance a thread; it keeps scratch memory.
+/// and value (its latent part) at once. Pages are visited in order with a running softmax, which begins anew with each
+/// segment of the context; segments are added in order (<see cref="AttentionPart"/>). So a result depends on the token's own
+/// history only, never on what else is in the batch or on who visits which segment. One instance a thread; it keeps scratch memory.
 /// </summary>
-internal sealed unsafe partial class LatentAttention : IDisposable
+internal sealed unsafe class LatentAttention : IDisposable
 {
     /// <summary>Consecutive tokens of a prompt that pass over a page together.</summary>
     public const int RowGroup = 8;
@@ -25,21 +24,13 @@ internal sealed unsafe partial class LatentAttention : IDisposable
     /// <summary>Most queries, rows times heads, of a pass.</summary>
     public const int MostQueries = RowGroup * HeadGroup;
 
-    /// <summary>Products of BF16 with 256-bit vectors widen weights as they go, in fewer instructions than floats take to load.</summary>
-    private static readonly bool s_widensInRegisters = CpuFeatures.Best == InstructionSet.Avx2;
+    /// <summary>Cached tokens of a segment: enough that adding it costs nothing beside it, few enough that a context of some thousands occupies many threads.</summary>
+    public const int SegmentTokens = 8 * KvPage.Tokens;
 
     private readonly int _latentSize;
-    private readonly int _width;
-    private readonly bool _bfloat16;
-
-    /// <summary>Floats from one query's context to the next.</summary>
-    private readonly int _contextWidth;
-    private readonly AlignedBuffer<float> _scores = new(MostQueries * KvPage.Tokens);
-    private readonly AlignedBuffer<float> _queries;
-    private readonly AlignedBuffer<float> _contexts;
-    private readonly AlignedBuffer<float> _keys;
-    private readonly float[] _maxima = new float[MostQueries];
-    private readonly float[] _sums = new float[MostQueries];
+    private readonly LatentQueries _queries;
+    private readonly AlignedBuffer<float> _totals;
+    private readonly AlignedBuffer<float> _part;
 
     /// <param name="shape">Sizes.</param>
     /// <param name="bfloat16">Whether the cache holds BF16; else F32.</param>
@@ -47,30 +38,34 @@ internal sealed unsafe partial class LatentAttention : IDisposable
     public LatentAttention(ModelShape shape, bool bfloat16, BFloat16Products? products = null)
     {
         _latentSize = shape.KeyValueLoraRank;
-        _width = shape.CacheWidth;
-        _bfloat16 = bfloat16;
-        _products = bfloat16 ? products : null;
-        _contextWidth = _products is null ? _latentSize : (_latentSize + BFloat16PairsCode.Columns - 1) / BFloat16PairsCode.Columns * BFloat16PairsCode.Columns;
-        _queries = new AlignedBuffer<float>(MostQueries * _width);
-        _contexts = new AlignedBuffer<float>(MostQueries * _contextWidth);
-        _keys = new AlignedBuffer<float>(bfloat16 && _products is null && !s_widensInRegisters ? KvPage.Tokens * _width : 0);
-        if (_products is not null)
+        _queries = (bfloat16, products, CpuFeatures.Best) switch
         {
-            _roundedQueries = new BFloat16Tiles(_products.Tiles);
-            _values = new BFloat16Pairs();
-            _roundedScores = new AlignedBuffer<ushort>(MostQueries * KvPage.Tokens);
-        }
+            (true, not null, _) => new RoundedQueries(shape, products),
+            (true, _, InstructionSet.Avx2) => new QueryLanes(shape),
+            _ => new FloatQueries(shape, bfloat16),
+        };
+        _totals = new AlignedBuffer<float>(MostQueries * PartWidth);
+        _part = new AlignedBuffer<float>(PartWidth);
     }
+
+    /// <summary>Floats of a query's <see cref="AttentionPart"/>.</summary>
+    public int PartWidth => AttentionPart.Width(_latentSize);
 
     /// <summary>
     /// Heads of an item of work when every row is decoded for itself: as many as leave an item for each thread, since a page
     /// is widened to floats once for all of them.
     /// </summary>
-    public static int HeadsTogether(int headCount, int rows, int threads)
+    /// <param name="headCount">Of the model.</param>
+    /// <param name="parts">Rows, or segments of rows, that are computed apart.</param>
+    /// <param name="threads">That share the work.</param>
+    public static int HeadsTogether(int headCount, int parts, int threads)
     {
-        int perThread = (int)(((long)headCount * rows + threads - 1) / threads);
+        int perThread = (int)(((long)headCount * parts + threads - 1) / threads);
         return Math.Clamp((perThread + HeadGroup - 1) / HeadGroup * HeadGroup, HeadGroup, MostQueries);
     }
+
+    /// <summary>Segments of a context of so many tokens.</summary>
+    public static int SegmentsOf(int visible) => (visible + SegmentTokens - 1) / SegmentTokens;
 
     /// <summary>Attends for consecutive tokens of a sequence, the first of which sees tokens 0 … <paramref name="visible"/> - 1, each further one more.</summary>
     /// <param name="query">(rows, heads, kv_lora + rope): absorbed query, then rotated part, both times the softmax scale.</param>
@@ -86,134 +81,71 @@ internal sealed unsafe partial class LatentAttention : IDisposable
     public void Attend(
         float* query, long queryStride, int rows, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, float* context, long contextStride)
     {
+        _queries.Set(query, queryStride, rows, heads);
         int queries = rows * heads;
-        for (int r = 0; r < rows; r++)
+        int segments = SegmentsOf(visible + rows - 1);
+        for (int segment = 0; segment < segments; segment++)
         {
-            new ReadOnlySpan<float>(query + (r * queryStride), heads * _width).CopyTo(new Span<float>(_queries.Pointer + (r * heads * _width), heads * _width));
-        }
-
-        new Span<float>(_contexts.Pointer, queries * _contextWidth).Clear();
-        _maxima.AsSpan().Fill(float.NegativeInfinity);
-        _sums.AsSpan().Clear();
-        int end = visible + rows - 1;
-        if (_products is not null)
-        {
-            RoundQueries(queries);
-        }
-
-        for (int first = 0; first < end; first += KvPage.Tokens)
-        {
-            int count = Math.Min(KvPage.Tokens, end - first);
-            byte* page = pages.Slots(table[first / KvPage.Tokens], layer);
-            if (_products is not null)
+            Visit(segment, pages, layer, table, visible, visible + rows - 1);
+            for (int i = 0; i < queries; i++)
             {
-                VisitBFloat16(page, count, visible - first, rows, heads);
-            }
-            else
-            {
-                Visit(page, count, visible - first, rows, heads);
+                float* total = _totals.Pointer + (i * PartWidth);
+                _queries.Write(i, segment == 0 ? total : _part.Pointer);
+                if (segment > 0)
+                {
+                    AttentionPart.Add(_part.Pointer, total, _latentSize);
+                }
             }
         }
 
         for (int i = 0; i < queries; i++)
         {
-            TensorPrimitives.Multiply(
-                new ReadOnlySpan<float>(_contexts.Pointer + (i * _contextWidth), _latentSize),
-                1 / _sums[i],
-                new Span<float>(context + (i / heads * contextStride) + (i % heads * (long)_latentSize), _latentSize));
+            AttentionPart.Mean(_totals.Pointer + (i * PartWidth), _latentSize, context + (i / heads * contextStride) + (i % heads * (long)_latentSize));
+        }
+    }
+
+    /// <summary>Attends for one token over one segment of what it sees.</summary>
+    /// <param name="query">(heads, kv_lora + rope).</param>
+    /// <param name="heads">1 … <see cref="MostQueries"/>.</param>
+    /// <param name="pages">Storage of the cache.</param>
+    /// <param name="layer">Which layer's slots.</param>
+    /// <param name="table">The sequence's pages.</param>
+    /// <param name="visible">Tokens that the query sees, from the sequence's first on.</param>
+    /// <param name="segment">Less than <see cref="SegmentsOf"/> them.</param>
+    /// <param name="parts">(heads, <see cref="PartWidth"/>) receives an <see cref="AttentionPart"/> a head.</param>
+    public void AttendSegment(float* query, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int segment, float* parts)
+    {
+        _queries.Set(query, 0, 1, heads);
+        Visit(segment, pages, layer, table, visible, visible);
+        for (int i = 0; i < heads; i++)
+        {
+            _queries.Write(i, parts + (i * PartWidth));
         }
     }
 
     public void Dispose()
     {
-        _scores.Dispose();
         _queries.Dispose();
-        _contexts.Dispose();
-        _keys.Dispose();
-        _roundedQueries?.Dispose();
-        _values?.Dispose();
-        _roundedScores?.Dispose();
+        _totals.Dispose();
+        _part.Dispose();
     }
 
-    /// <param name="page">Its first slot.</param>
-    /// <param name="count">Tokens in it that the last row sees.</param>
-    /// <param name="visible">Tokens that the first row sees, from the page's first on; each further row sees one more.</param>
-    /// <param name="rows">Of queries.</param>
-    /// <param name="heads">Queries of a row.</param>
-    private void Visit(byte* page, int count, int visible, int rows, int heads)
+    /// <param name="segment">Which.</param>
+    /// <param name="pages">Storage of the cache.</param>
+    /// <param name="layer">Which layer's slots.</param>
+    /// <param name="table">The sequence's pages.</param>
+    /// <param name="visible">Tokens that the first row sees.</param>
+    /// <param name="end">Tokens that the last row sees.</param>
+    private void Visit(int segment, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int end)
     {
-        int queries = rows * heads;
-        WeightMatrix keys = Keys(page, count);
-        FloatGemv.Multiply(keys, 0, count, _queries.Pointer, _width, queries, _scores.Pointer, KvPage.Tokens);
-        for (int r = 0; r < rows; r++)
+        _queries.Clear();
+        int begin = segment * SegmentTokens;
+        end = Math.Min(begin + SegmentTokens, end);
+        for (int first = begin; first < end; first += KvPage.Tokens)
         {
-            int seen = Math.Clamp(visible + r, 0, count);
-            for (int h = 0; h < heads && seen > 0; h++)
-            {
-                Rescale((r * heads) + h, seen);
-            }
+            int page = first / KvPage.Tokens;
+            byte* next = first + KvPage.Tokens < end ? pages.Slots(table[page + 1], layer) : null;
+            _queries.Visit(pages.Slots(table[page], layer), Math.Min(KvPage.Tokens, end - first), visible - first, next);
         }
-
-        if (visible >= count)
-        {
-            Accumulate(keys, 0, queries);
-            return;
-        }
-
-        for (int r = 0; r < rows; r++)
-        {
-            int seen = Math.Clamp(visible + r, 0, count);
-            if (seen > 0)
-            {
-                Accumulate(keys.SliceRows(0, seen), r * heads, heads);
-            }
-        }
-    }
-
-    /// <summary>A page's keys: as floats, which both products need, unless both widen BF16 in registers.</summary>
-    private WeightMatrix Keys(byte* tile, int count)
-    {
-        if (_bfloat16 && s_widensInRegisters)
-        {
-            return new WeightMatrix(WeightFormat.BFloat16, count, _width, tile);
-        }
-
-        if (!_bfloat16)
-        {
-            return new WeightMatrix(WeightFormat.Float32, count, _width, tile);
-        }
-
-        var stored = new WeightMatrix(WeightFormat.BFloat16, count, _width, tile);
-        for (int i = 0; i < count; i++)
-        {
-            WeightDecoder.DecodeRow(stored, i, new Span<float>(_keys.Pointer + (i * _width), _width));
-        }
-
-        return new WeightMatrix(WeightFormat.Float32, count, _width, (byte*)_keys.Pointer);
-    }
-
-    private void Accumulate(in WeightMatrix keys, int firstQuery, int queries) =>
-        TransposedGemm.Accumulate(
-            keys, _latentSize, _scores.Pointer + (firstQuery * KvPage.Tokens), KvPage.Tokens, queries, _contexts.Pointer + (firstQuery * _contextWidth), _contextWidth);
-
-    /// <summary>Turns a page's scores into e^(score - maximum), and what was summed before to the new maximum.</summary>
-    private void Rescale(int query, int count)
-    {
-        var scores = new Span<float>(_scores.Pointer + (query * KvPage.Tokens), count);
-
-        // TensorPrimitives.Max returns NaN if there is one, which then reaches the result.
-        float maximum = MathF.Max(_maxima[query], TensorPrimitives.Max(scores));
-        if (maximum != _maxima[query])
-        {
-            float factor = MathF.Exp(_maxima[query] - maximum);
-            _sums[query] *= factor;
-            var row = new Span<float>(_contexts.Pointer + (query * _contextWidth), _latentSize);
-            TensorPrimitives.Multiply(row, factor, row);
-            _maxima[query] = maximum;
-        }
-
-        TensorPrimitives.Subtract(scores, maximum, scores);
-        TensorPrimitives.Exp(scores, scores);
-        _sums[query] += TensorPrimitives.Sum(scores);
     }
 }

@@ -1,0 +1,143 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Tests.Cpu;
+
+[TestFixture]
+[Parallelizable(ParallelScope.All)]
+[Category("Kernels")]
+internal sealed unsafe class AttentionWorkTests
+{
+    private const int Layer = 1;
+
+    /// <summary>Contexts of one segment and of several, that end with one, within one and begin one.</summary>
+    private static readonly int[] s_contexts = [5, LatentAttention.SegmentTokens, LatentAttention.SegmentTokens + 1, (3 * LatentAttention.SegmentTokens) - 7];
+
+    [Test]
+    public void Any_number_of_threads_gives_the_bits_of_one_that_visits_every_segment([Values(1, 2, 5)] int threads, [Values] bool bfloat16)
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(threads);
+        using var pages = new KvPages(shape, bfloat16);
+        RaggedBatch batch = Fill(shape, pages, [.. s_contexts.Select(context => (context, 1))]);
+        float[] together = Run(shape, pool, pages, batch);
+        Assert.That(together, Is.EqualTo(EachAlone(shape, pages, batch)));
+    }
+
+    [Test]
+    public void A_prompt_beside_answers_gives_the_bits_of_each_token_alone([Values] bool bfloat16)
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(3);
+        using var pages = new KvPages(shape, bfloat16);
+
+        // The prompt's rows begin before the end of a segment and end behind it.
+        RaggedBatch batch = Fill(shape, pages, [(LatentAttention.SegmentTokens + 20, 1), (LatentAttention.SegmentTokens + 5, 11)]);
+        Assert.That(Run(shape, pool, pages, batch), Is.EqualTo(EachAlone(shape, pages, batch)));
+    }
+
+    [Test]
+    public void A_plan_is_made_anew_for_another_batch()
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(4);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using var work = new AttentionWork(shape, pool, pages, products: null);
+        RaggedBatch batch = Fill(shape, pages, [(1400, 1)]);
+        float[] first = Run(shape, pool, work, batch);
+        work.Plan(Batch([(3, 1), (2, 2)]));
+        Assert.That(Run(shape, pool, work, batch), Is.EqualTo(first));
+    }
+
+    private static float[] Run(ModelShape shape, WorkerPool pool, KvPages pages, RaggedBatch batch)
+    {
+        using var work = new AttentionWork(shape, pool, pages, pages.IsBFloat16 ? TileKernel.Best().BFloat16Products : null);
+        return Run(shape, pool, work, batch);
+    }
+
+    private static float[] Run(ModelShape shape, WorkerPool pool, AttentionWork work, RaggedBatch batch)
+    {
+        float[] queries = Queries(shape, batch.RowCount);
+        var contexts = new float[batch.RowCount * shape.HeadCount * shape.KeyValueLoraRank];
+        work.Plan(batch);
+        fixed (float* query = queries)
+        fixed (float* context = contexts)
+        {
+            work.Run(Layer, query, context);
+            pool.Run(shape.HeadCount, new PoolAction((begin, end, _) =>
+            {
+                for (int head = begin; head < end; head++)
+                {
+                    work.Finish(head);
+                }
+            }));
+        }
+
+        return contexts;
+    }
+
+    private static float[] EachAlone(ModelShape shape, KvPages pages, RaggedBatch batch)
+    {
+        using var attention = new LatentAttention(shape, pages.IsBFloat16, pages.IsBFloat16 ? TileKernel.Best().BFloat16Products : null);
+        float[] queries = Queries(shape, batch.RowCount);
+        int width = shape.HeadCount * shape.KeyValueLoraRank;
+        var contexts = new float[batch.RowCount * width];
+        fixed (float* query = queries)
+        fixed (float* context = contexts)
+        {
+            foreach (BatchSequence sequence in batch.Sequences)
+            {
+                for (int row = sequence.FirstRow; row < sequence.FirstRow + sequence.RowCount; row++)
+                {
+                    float* of = query + (row * shape.HeadCount * shape.CacheWidth);
+                    attention.Attend(of, 0, 1, shape.HeadCount, pages, Layer, sequence.Pages.Span, batch.Positions[row] + 1, context + (row * width), 0);
+                }
+            }
+        }
+
+        return contexts;
+    }
+
+    private static float[] Queries(ModelShape shape, int rows)
+    {
+        var random = new Random(rows);
+        return [.. Enumerable.Range(0, rows * shape.HeadCount * shape.CacheWidth).Select(_ => random.NextSingle() - 0.5f)];
+    }
+
+    /// <summary>Sequences of so many tokens, of which the last ones are new.</summary>
+    private static RaggedBatch Batch((int Context, int Rows)[] sequences)
+    {
+        var batch = new RaggedBatch();
+        int page = 0;
+        foreach ((int context, int rows) in sequences)
+        {
+            int count = (context + KvPage.Tokens - 1) / KvPage.Tokens;
+            batch.Add(new int[rows], context - rows, Enumerable.Range(page, count).ToArray(), LogitsWanted.None);
+            page += count;
+        }
+
+        return batch;
+    }
+
+    private static RaggedBatch Fill(ModelShape shape, KvPages pages, (int Context, int Rows)[] sequences)
+    {
+        RaggedBatch batch = Batch(sequences);
+        var random = new Random(1);
+        pages.Reserve(batch.Sequences.ToArray().Sum(s => s.Pages.Length));
+        foreach (BatchSequence sequence in batch.Sequences)
+        {
+            for (int t = 0; t < sequence.Start + sequence.RowCount; t++)
+            {
+                float[] values = [.. Enumerable.Range(0, shape.CacheWidth).Select(_ => random.NextSingle() - 0.5f)];
+                pages.Write(sequence.Pages.Span[t / KvPage.Tokens], Layer, t % KvPage.Tokens, values);
+            }
+        }
+
+        return batch;
+    }
+}
