@@ -30,8 +30,7 @@ internal sealed class CudaBackend : IDisposable
         _context = new CudaContext(driver, ordinal, options.Patience);
         try
         {
-            Plan = MemoryPlan.Fit(weights, wish, _context.MemoryInfo().Free);
-            HotPath = new CudaHotPath(_context, weights, Plan, options);
+            (Plan, HotPath) = Make(weights, wish, options);
         }
         catch
         {
@@ -55,6 +54,26 @@ internal sealed class CudaBackend : IDisposable
 
     /// <summary>After a call that failed; see <see cref="CudaHotPath.Settle"/>.</summary>
     public bool Settle() => HotPath.Settle();
+
+    /// <summary>Page-locked memory is the system's to give, and no plan knows how much of it there is. Where it refuses some, before any weight is copied, what routed experts take is given up.</summary>
+    private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
+    {
+        while (true)
+        {
+            MemoryPlan plan = MemoryPlan.Fit(weights, wish, _context.MemoryInfo().Free);
+            try
+            {
+                return (plan, new CudaHotPath(_context, weights, plan, options));
+            }
+            catch (CudaException e) when (e is { Call: "cuMemHostAlloc" } and not GpuLostException && plan.ExpertBytes > 0)
+            {
+                (wish, string less) = plan.RingSlots > 0
+                    ? (wish with { StreamExperts = false }, "No routed experts pass through the GPU in prompts")
+                    : (wish with { ExpertBytes = 0 }, "No routed experts are on the GPU");
+                options.Warn?.Invoke($"{less}: the system refused page-locked memory ({e.Call} failed with CUDA error {(int)e.Result}). More free main memory, or a higher limit of locked memory (ulimit -l), helps.");
+            }
+        }
+    }
 
     public void Dispose()
     {

@@ -104,11 +104,14 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     KimiSession CreateSession();
 
-    /// <summary>Goes on with a session that <see cref="KimiSession.Save"/> wrote. All of the file is checked before any of it is used.</summary>
+    /// <summary>
+    /// Goes on with a session that <see cref="KimiSession.Save"/> wrote. All that is used of the file is checked before. Where the model that saved it
+    /// was open with other arithmetic or another format of the cache, only its tokens are read: the session's next call, or saving it, computes them again.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
     /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
-    /// <exception cref="SessionFileException">The file is damaged, of a newer format, of another model, or was computed with other arithmetic.</exception>
+    /// <exception cref="SessionFileException">The file is damaged, of a newer format, or of another model.</exception>
     /// <exception cref="IOException">The file does not exist or cannot be read.</exception>
     /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>

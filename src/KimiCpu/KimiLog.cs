@@ -41,6 +41,9 @@ internal static partial class KimiLog
     [LoggerMessage(12, LogLevel.Warning, "A step failed on {Device}; the model goes on on it. {Reason}")]
     public static partial void DeviceFailed(ILogger logger, string device, string reason);
 
+    [LoggerMessage(13, LogLevel.Warning, "The session in {File} was computed with {Found}, and the model is open with {Expected}: its next call computes what it needs of the {Tokens} tokens again.")]
+    public static partial void ComputesAgain(ILogger logger, string file, int tokens, string found, string expected);
+
     [LoggerMessage(6, LogLevel.Information, "Copied {Stored} bytes of the hot path to {Copied} bytes of 8-bit weights, in {Seconds:F1} s.")]
     public static partial void Copied(ILogger logger, long stored, long copied, double seconds);
 }

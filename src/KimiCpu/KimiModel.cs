@@ -52,7 +52,7 @@ public sealed class KimiModel : IKimiModel
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);
         try
         {
-            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.PrefillChunk, SchedulingOf(options), TimeProvider.System);
+            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.PrefillChunk, SchedulingOf(options), TimeProvider.System, _devices.Runner.Forward.EfficientRows);
             _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name);
             _info = new KimiModelInfo
             {
@@ -310,7 +310,7 @@ public sealed class KimiModel : IKimiModel
         var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, Arithmetic: "", BytesPerToken: 0, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
         var options = new GenerationOptions { MaxTokens = 1, Temperature = 0 };
         return new SessionStore(_engine, header, Info.VocabularySize, (tokens, session, cancellationToken) =>
-            _runner.Submit(Prepared(tokens, options, cancellationToken), session, streamed: false, cancellationToken).Completion);
+            _runner.Submit(Prepared(tokens, options, cancellationToken), session, streamed: false, cancellationToken).Completion, _logger);
     }
 
     private HashSet<int> EndTokens()

@@ -42,7 +42,7 @@ public sealed record KimiModelOptions
     /// Where the hot path runs: attention with its cache, dense layers, shared experts, router and head. Default
     /// <see cref="KimiDevice.Cpu"/>, since the GPU's kernels have so far run in an interpreter and on no GPU. On a GPU
     /// <see cref="Exact"/> is not available, weights are reduced to 8 bits where they do
-    /// not fit otherwise or <see cref="Int8HotPath"/> says so, the cache is too where <see cref="ContextLength"/> does not fit even then, and <see cref="KvCacheBytes"/> is of the GPU's memory, null for what is left over, less
+    /// not fit otherwise or <see cref="Int8HotPath"/> says so, the cache is too where <see cref="ContextLength"/> does not fit even then, or not into <see cref="KvCacheBytes"/>, and <see cref="KvCacheBytes"/> is of the GPU's memory, null for what is left over, less
     /// <see cref="GpuExpertBytes"/>. When the GPU
     /// is lost while the model runs, the calls that had begun fail; with <see cref="KimiDevice.Auto"/> the next ones run on the
     /// CPU as if there had been no GPU, else they fail at once.
@@ -60,7 +60,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Most tokens of a prompt and its answer together; null for the model's own limit. At least 1. A GPU (<see cref="Device"/>) makes room for as many as are given
-    /// here, with weights and at last the cache in 8 bits if need be, as if there were no <see cref="KvCacheBytes"/>; for null it reduces weights for 32,768 at most, and the cache never.
+    /// here, as far as <see cref="KvCacheBytes"/> lets it, with weights and at last the cache in 8 bits if need be; for null it reduces weights for 32,768 at most, and the cache never.
     /// </summary>
     public int? ContextLength { get; init; }
 
@@ -68,7 +68,8 @@ public sealed record KimiModelOptions
     /// Most bytes of the cache: that of running calls, of open sessions, and of earlier calls, which is kept for prompts
     /// that begin alike and given up when there is no other room, the least recently used first. Null for a quarter of the
     /// memory available when the model opens; it is taken as it is needed. Where the experts do not all fit into memory, null
-    /// stands for at most one whole context.
+    /// stands for at most one whole context. On a GPU (<see cref="Device"/>) it is a limit and asks for nothing: no weights are reduced to 8 bits for more than
+    /// these bytes, nor for their sake, and the cache is reduced where <see cref="ContextLength"/> is given and these bytes do not hold it otherwise.
     /// </summary>
     public long? KvCacheBytes { get; init; }
 

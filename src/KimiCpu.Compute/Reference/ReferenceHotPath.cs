@@ -35,6 +35,8 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
 
     public int MaxRows => int.MaxValue;
 
+    public int EfficientRows => 1;
+
     public long BytesPerPage => (long)KvPage.Tokens * _shape.LayerCount * _shape.CacheWidth * sizeof(float);
 
     public long BytesRead(RaggedBatch batch) => HotPathReads.AsStored(_weights, BytesPerPage).Of(batch);

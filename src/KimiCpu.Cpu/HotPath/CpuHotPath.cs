@@ -79,6 +79,8 @@ internal sealed unsafe class CpuHotPath : IHotPath
 
     public int MaxRows => int.MaxValue;
 
+    public int EfficientRows => 1;
+
     public long BytesPerPage => _pages.BytesPerPage;
 
     public long BytesRead(RaggedBatch batch) => _reads.Of(batch);

@@ -80,14 +80,6 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _logitRowsOnDevice = Own(new CudaDeviceVariable<uint>(context, plan.MaxRows));
             _notFinite = Own(new CudaPageLockedHostMemory<uint>(context, plan.MaxRows));
             _experts = plan.ExpertSlots > 0 ? Own(new HotExperts(context, _stream, weights, plan, options.Placement!, options.ExpertFiles)) : null;
-            _stream.Clear(_workspace.Finished, sizeof(uint));
-            using (var uploader = new WeightUploader(context, _stream))
-            {
-                device.Upload(weightMemory.DevicePointer, uploader, options.Progress);
-                _experts?.Fill(uploader, options.ExpertProgress);
-                uploader.Finish();
-            }
-
             if (plan.ExpertBytes > 0)
             {
                 var work = new ExpertWork(_shape, plan.MaxRows);
@@ -95,6 +87,15 @@ internal sealed unsafe class CudaHotPath : IHotPath
                 _expertProgram = new ExpertProgram(_shape, device, kernels, _workspace, _handOver, _stream, options.TensorRows, work, _experts);
                 IStreamSplit split = options.StreamSplit ?? new MeasuredSplit(ExpertSlotLayout.Of(weights)!.Bytes, Array.FindIndex(weights.Layers, l => l.IsMoe));
                 _prompt = Own(new PromptExperts(context, _stream, weights, plan, _expertProgram, _experts, split));
+            }
+
+            // Weights come last: until then whoever opens the GPU may do with less memory and try again.
+            _stream.Clear(_workspace.Finished, sizeof(uint));
+            using (var uploader = new WeightUploader(context, _stream))
+            {
+                device.Upload(weightMemory.DevicePointer, uploader, options.Progress);
+                _experts?.Fill(uploader, options.ExpertProgress);
+                uploader.Finish();
             }
 
             _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows, plan.ExpandedRows, _expertProgram);
@@ -109,6 +110,8 @@ internal sealed unsafe class CudaHotPath : IHotPath
     public long BytesPerPage => _pages.BytesPerPage;
 
     public int MaxRows => _maxRows;
+
+    public int EfficientRows => _program.EfficientRows;
 
     /// <summary>Routed experts on the GPU; null where there are none.</summary>
     public HotExperts? Experts => _experts;

@@ -28,6 +28,9 @@ internal sealed record CudaHotPathOptions
     /// <summary>Decides how many experts are streamed in prompts, where the plan has a ring; null for the measured one.</summary>
     public IStreamSplit? StreamSplit { get; init; }
 
+    /// <summary>Told what is given up where the GPU is used with less than was wanted.</summary>
+    public Action<string>? Warn { get; init; }
+
     /// <summary>Told while those are copied, as <see cref="Progress"/> is.</summary>
     public Action<int, int>? ExpertProgress { get; init; }
 

@@ -21,7 +21,11 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         [.. weights.Layers.Select((_, layer) => handOver.Predicted == 0 ? null : Enumerable.Range(0, weights.Layers.Count).Where(l => l > layer && weights.Layers[l].Router is not null).Select(l => (int?)l).FirstOrDefault())];
 
     private readonly LinearProgram _linear = new(kernels, memory, stream, tensorRows);
+    private readonly int _fewestExpanded = Math.Max(expandedRows, tensorRows);
     private readonly ExpandedAttention _expanded = new(shape, kernels, memory, stream, pages.Format, expandedRows);
+
+    /// <summary>Rows of a sequence from which on attention expands its keys and values; 1 where no layer does.</summary>
+    public int EfficientRows => weights.Layers.Any(l => _expanded.Takes(_fewestExpanded, l.KeyValueB)) ? _fewestExpanded : 1;
 
     /// <summary>The previous MoE layer's end, attention, and the dense MLP or the router.</summary>
     /// <param name="layer">Which.</param>

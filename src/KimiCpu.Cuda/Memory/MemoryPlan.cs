@@ -15,8 +15,8 @@ namespace KimiCpu.Cuda.Memory;
 /// <summary>What is wanted of a GPU's memory.</summary>
 /// <param name="MaxRows">Most tokens of a pass.</param>
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
-/// <param name="SmallCache">Whether the cache's latents are reduced to 8 bits too where so many tokens do not fit otherwise.</param>
-/// <param name="CacheBytes">Bytes of the cache; null for all that is left over.</param>
+/// <param name="SmallCache">Whether the cache's latents are reduced to 8 bits too where so many tokens do not fit otherwise, into the memory or into <paramref name="CacheBytes"/>.</param>
+/// <param name="CacheBytes">Most bytes of the cache, and no weights are reduced for more; null for all that is left over.</param>
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
 /// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
 /// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; else <paramref name="MaxRows"/>.</param>
@@ -76,7 +76,7 @@ internal sealed record MemoryPlan
     /// <summary>Tokens that the cache holds.</summary>
     public long CacheTokens => (long)Pages * KvPage.Tokens;
 
-    /// <summary>The first plan, from exact weights to small ones unless only these are wanted, and then with a small cache where that may be, that leaves room for the wanted context; else the last, with the context that fits.</summary>
+    /// <summary>The first plan, from exact weights to small ones unless only these are wanted, and then with a small cache where that may be, that leaves room for the wanted context, or for what is given of it; else the last, with the context that fits.</summary>
     /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
     {
@@ -121,12 +121,7 @@ internal sealed record MemoryPlan
     {
         int wantedPages = PagesOf(wish);
         long spendable = freeBytes - (freeBytes / ReserveShare);
-        List<(WeightPlan Weights, CacheFormat Cache)> steps = [.. WeightPlan.All.TakeLast(wish.SmallWeights ? 1 : WeightPlan.All.Count).Select(w => (w, CacheFormat.BFloat16))];
-        if (wish.SmallCache)
-        {
-            steps.Add((WeightPlan.All[^1], CacheFormat.Int8));
-        }
-
+        List<(WeightPlan Weights, CacheFormat Cache)> steps = Steps(weights.Shape, wish);
         foreach ((WeightPlan plan, CacheFormat cache) in steps)
         {
             long pageBytes = DevicePages.BytesOfPage(weights.Shape, cache);
@@ -140,8 +135,9 @@ internal sealed record MemoryPlan
             long left = spendable - weightBytes - workspace;
             long pages = Math.Clamp(left / costOfPage, 0, int.MaxValue);
             table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}{(cache == CacheFormat.Int8 ? ", 8-bit cache" : "")}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
+            long keptPages = wish.CacheBytes is { } most ? Math.Clamp(most / pageBytes, 1, wantedPages) : wantedPages;
             bool last = (plan, cache) == steps[^1];
-            if (pages == 0 || (pages < wantedPages && !last))
+            if (pages == 0 || (pages < keptPages && !last))
             {
                 continue;
             }
@@ -150,7 +146,6 @@ internal sealed record MemoryPlan
             int expandedRows = wish.ExpandedRows ?? ExpandedAttention.FewestRows(weights.Shape);
             int expandedTokens = ExpandedTokensOf(weights.Shape, wish, expandedRows);
             long expansion = WorkspaceOf(weights, wish.MaxRows, wish.LookAhead, expandedTokens).Bytes - activations;
-            long keptPages = wish.CacheBytes is { } most ? Math.Clamp(most / pageBytes, 1, wantedPages) : wantedPages;
             if (left - expansion >= keptPages * costOfPage)
             {
                 workspace += expansion;
@@ -189,6 +184,20 @@ internal sealed record MemoryPlan
         }
 
         return null;
+    }
+
+    /// <summary>What is tried in turn, the cache's format last. Where the cache's bytes are given and do not hold the wanted context in BF16, no reduced weight would help: then it is the first.</summary>
+    private static List<(WeightPlan Weights, CacheFormat Cache)> Steps(ModelShape shape, MemoryWish wish)
+    {
+        bool needsSmallCache = wish.SmallCache && wish.CacheBytes < PagesOf(wish) * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16);
+        CacheFormat first = needsSmallCache ? CacheFormat.Int8 : CacheFormat.BFloat16;
+        List<(WeightPlan, CacheFormat)> steps = [.. WeightPlan.All.TakeLast(wish.SmallWeights ? 1 : WeightPlan.All.Count).Select(w => (w, first))];
+        if (wish.SmallCache && !needsSmallCache)
+        {
+            steps.Add((WeightPlan.All[^1], CacheFormat.Int8));
+        }
+
+        return steps;
     }
 
     /// <summary>How many tokens are expanded at once where memory has room: no more than a sequence can have.</summary>

@@ -48,6 +48,7 @@ internal static class GpuOpening
                 Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
                 Placement = placement,
                 ExpertFiles = files,
+                Warn = problem => KimiLog.Warned(logger, problem),
                 Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
                 ExpertProgress = (done, total) => options.Progress?.Report(new LoadProgress("gpu experts", done, total)),
             });

@@ -99,7 +99,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
             PreloadExperts();
             Choices = new ExpertChoices(weights);
-            Runner = MakeRunner(earlier: null);
+            Runner = MakeRunner();
             _tuned = options.TuneThreads ? $" ({TuneThreads()})" : "";
             noteUses += Choices.Note;
             Runner.Forward.Routed = noteUses;
@@ -197,8 +197,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             _cpu.TakeOverHotPath();
             _weights.ThrowIfFaulted();
             _weights.GiveBack(_cpu.Replaced);
-            ModelRunner before = Runner;
-            Runner = MakeRunner(before.Pages);
+            Runner = MakeRunner();
             Runner.Forward.Routed = Choices.Note;
             _placement = Describe();
         }
@@ -219,8 +218,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         return new DeviceOutcome(new KimiException(message, cause), IsEnd: true);
     }
 
-    /// <param name="earlier">Of the runner before.</param>
-    private ModelRunner MakeRunner(PageKind? earlier)
+    private ModelRunner MakeRunner()
     {
         IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
         var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _memory.CacheBytes, _context, _options.PrefixCaching);
@@ -229,7 +227,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(HasSmallCache ? ", 8-bit cache" : "")}"
             : _options.Int8HotPath ? "fast arithmetic and 8-bit copies"
             : "fast arithmetic";
-        return new ModelRunner(forward, cache, arithmetic, earlier);
+        return new ModelRunner(forward, cache, arithmetic);
     }
 
     /// <summary>These are the first steps of all. As at every step of the opening, the CPU takes over where the GPU fails and it may.</summary>

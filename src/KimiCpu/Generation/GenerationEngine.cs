@@ -307,7 +307,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             // In this order who hears of it finds the model ready.
             _runner = next;
-            _scheduler.MoveTo(next.Cache, outcome.Error);
+            _scheduler.MoveTo(next.Cache, next.Forward.EfficientRows, outcome.Error);
         }
         else if (outcome.IsEnd)
         {

@@ -7,9 +7,8 @@ using KimiCpu.Model;
 namespace KimiCpu.Generation;
 
 /// <summary>
-/// Decides between steps which calls run and what each one does in the next step. All answers move in every step. Of the
-/// prompt tokens that a step takes in, half are of the call that came first and the others of those that need the fewest,
-/// so that short prompts overtake long ones and none is held up for ever. A call whose text another one is computing waits
+/// Decides between steps which calls run and what each one does in the next step. All answers move in every step, and
+/// <see cref="PromptShares"/> divides the prompt tokens that it takes in. A call whose text another one is computing waits
 /// for its pages. When pages run out the call that came last gives its own to the others and goes on later from what it had.
 /// Ends calls that are cancelled, too old, or without hope of room. Has no thread; all but <see cref="ThrowIfFull"/> is one thread's.
 /// </summary>
@@ -27,6 +26,7 @@ internal sealed class Scheduler
     private readonly List<ScheduledCall> _moving = [];
     private readonly List<ScheduledCall> _entering = [];
     private KvCache _cache;
+    private PromptShares _shares;
     private long _arrived;
     private volatile int _count;
 
@@ -34,9 +34,11 @@ internal sealed class Scheduler
     /// <param name="prefillChunk">Most prompt tokens of a step.</param>
     /// <param name="options">Checked.</param>
     /// <param name="time">What limits are measured by.</param>
-    public Scheduler(KvCache cache, int prefillChunk, SchedulingOptions options, TimeProvider time)
+    /// <param name="efficientPart">Of a prompt; see <see cref="PromptShares"/>.</param>
+    public Scheduler(KvCache cache, int prefillChunk, SchedulingOptions options, TimeProvider time, int efficientPart = 1)
     {
         _cache = cache;
+        _shares = new PromptShares(efficientPart);
         _options = options;
         _pace = new PromptPace(prefillChunk, options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : options.MaxTokenGap);
         _time = time;
@@ -145,11 +147,13 @@ internal sealed class Scheduler
 
     /// <summary>Goes on with another cache.</summary>
     /// <param name="cache">Empty.</param>
+    /// <param name="efficientPart">As far as the device of this cache is concerned.</param>
     /// <param name="error">For the calls that have begun with the one before.</param>
-    public void MoveTo(KvCache cache, Exception error)
+    public void MoveTo(KvCache cache, int efficientPart, Exception error)
     {
         FailBegun(error);
         _cache = cache;
+        _shares = new PromptShares(efficientPart);
 
         // What they were refused for was the other one's room.
         _waiting.ForEach(c => c.RefusedAt = -1);
@@ -353,26 +357,7 @@ internal sealed class Scheduler
             _entering.Add(call);
         }
 
-        if (_entering.Count == 0)
-        {
-            return;
-        }
-
-        ScheduledCall first = _entering[0];
-        Give(first, (budget + 1) / 2);
-        foreach (ScheduledCall call in _entering.OrderBy(c => c.Missing))
-        {
-            Give(call, call == first ? 0 : budget);
-        }
-
-        Give(first, budget);
-
-        void Give(ScheduledCall call, int most)
-        {
-            int tokens = Math.Min(most, call.Missing - call.StepRows);
-            call.StepRows += tokens;
-            budget -= tokens;
-        }
+        _shares.Divide(_entering, budget);
     }
 
     private static void InOrder(List<ScheduledCall> calls, ScheduledCall call)

@@ -31,6 +31,9 @@ internal sealed class ForwardPass
     /// <summary>Most tokens of a pass.</summary>
     public int MaxRows => _hotPath.MaxRows;
 
+    /// <summary>See <see cref="IHotPath.EfficientRows"/>.</summary>
+    public int EfficientRows => _hotPath.EfficientRows;
+
     /// <summary>Passes that were computed to their end.</summary>
     public long Passes { get; private set; }
 

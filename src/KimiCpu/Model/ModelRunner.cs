@@ -7,13 +7,4 @@ namespace KimiCpu.Model;
 /// <param name="Forward">Used by one thread at a time.</param>
 /// <param name="Cache">Its pages.</param>
 /// <param name="Arithmetic">How its values are rounded; what others have computed differently does not belong into the cache.</param>
-/// <param name="Earlier">Pages of the runner whose place this one has taken; null for the first one.</param>
-internal sealed record ModelRunner(ForwardPass Forward, KvCache Cache, string Arithmetic, PageKind? Earlier = null)
-{
-    public PageKind Pages => new(Arithmetic, Cache.BytesPerToken);
-}
-
-/// <summary>What tells pages apart that do not belong into one cache.</summary>
-/// <param name="Arithmetic">See <see cref="ModelRunner.Arithmetic"/>.</param>
-/// <param name="BytesPerToken">Over all layers.</param>
-internal sealed record PageKind(string Arithmetic, int BytesPerToken);
+internal sealed record ModelRunner(ForwardPass Forward, KvCache Cache, string Arithmetic);

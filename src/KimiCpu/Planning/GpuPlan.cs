@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
 
@@ -14,6 +16,7 @@ internal sealed class GpuPlan
     /// <summary>Columns that share a scale of two bytes in the GPU's 8-bit forms, of weights and of the cache.</summary>
     private const int Group = 128;
 
+    /// <summary>With steps of <see cref="ModelMemory.UsualChunk"/> tokens and the answers beside them.</summary>
     private const double WorkspaceBytes = 0.25 * (1L << 30);
 
     private static readonly Component[][] s_reductions =
@@ -35,16 +38,26 @@ internal sealed class GpuPlan
     /// <param name="contextLength">Tokens that the cache is to hold.</param>
     /// <param name="int8HotPath">Whether all weights but the router's are wanted in 8 bits, even where more fits.</param>
     /// <param name="bytes">To fill.</param>
-    public static GpuPlan? Fit(PlanSubject subject, int contextLength, bool int8HotPath, double bytes) =>
-        All(subject, contextLength).Skip(int8HotPath ? s_reductions.Length - 1 : 0).FirstOrDefault(p => p.Bytes <= bytes);
+    /// <param name="chunk">Most prompt tokens of a step.</param>
+    public static GpuPlan? Fit(PlanSubject subject, int contextLength, bool int8HotPath, double bytes, int chunk = ModelMemory.UsualChunk) =>
+        All(subject, contextLength, chunk).Skip(int8HotPath ? s_reductions.Length - 1 : 0).FirstOrDefault(p => p.Bytes <= bytes);
 
     /// <summary>The smallest one, for saying what is missing.</summary>
-    public static GpuPlan Smallest(PlanSubject subject, int contextLength) => All(subject, contextLength).MinBy(p => p.Bytes)!;
+    public static GpuPlan Smallest(PlanSubject subject, int contextLength, int chunk = ModelMemory.UsualChunk) => All(subject, contextLength, chunk).MinBy(p => p.Bytes)!;
 
-    private static IEnumerable<GpuPlan> All(PlanSubject subject, int contextLength) =>
-        s_reductions.Select(reduced => Make(subject, contextLength, reduced, smallCache: false)).Append(Make(subject, contextLength, s_reductions[^1], smallCache: true));
+    /// <summary>What larger steps take of a GPU's memory beyond those of <see cref="ModelMemory.UsualChunk"/> tokens: the activations that MemoryPlan of KimiCpu.Cuda counts.</summary>
+    internal static double LargerStepBytes(PlanSubject subject, int chunk)
+    {
+        ModelShape shape = WeightLoader.ShapeOf(subject.Config);
+        long heads = (long)shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize);
+        double ofToken = sizeof(float) * ((2.0 * shape.HiddenSize) + shape.QueryLoraRank + shape.CacheWidth + heads + (3.0 * subject.Config.IntermediateSize) + shape.ExpertCount);
+        return ofToken * (chunk - ModelMemory.UsualChunk);
+    }
 
-    private static GpuPlan Make(PlanSubject subject, int contextLength, Component[] reduced, bool smallCache)
+    private static IEnumerable<GpuPlan> All(PlanSubject subject, int contextLength, int chunk) =>
+        s_reductions.Select(reduced => Make(subject, contextLength, chunk, reduced, smallCache: false)).Append(Make(subject, contextLength, chunk, s_reductions[^1], smallCache: true));
+
+    private static GpuPlan Make(PlanSubject subject, int contextLength, int chunk, Component[] reduced, bool smallCache)
     {
         List<PlacedPart> parts = [];
         foreach (ComponentSummary component in subject.Summary.Components.Where(c => c.Component is not (Component.RoutedExperts or Component.Embedding)))
@@ -61,7 +74,7 @@ internal sealed class GpuPlan
 
         double ofToken = smallCache ? SmallCacheBytesPerToken(subject.Config) : subject.Summary.CacheBytesPerToken;
         parts.Add(new PlacedPart("KV cache", PlanPlace.Gpu, contextLength * ofToken, smallCache ? "8 bits" : "BF16", null));
-        parts.Add(new PlacedPart("workspace", PlanPlace.Gpu, WorkspaceBytes, "", null));
+        parts.Add(new PlacedPart("workspace", PlanPlace.Gpu, WorkspaceBytes + LargerStepBytes(subject, chunk), "", null));
         return new GpuPlan(parts);
     }
 

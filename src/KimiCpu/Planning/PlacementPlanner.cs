@@ -3,7 +3,6 @@
 
 using System.Globalization;
 using KimiCpu.Checkpoints;
-using KimiCpu.Compute;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
@@ -22,8 +21,17 @@ internal static class PlacementPlanner
     /// <param name="contextLength">Tokens that the cache is to hold.</param>
     /// <param name="int8HotPath">Whether weights that every token needs are copied to 8 bits, in main memory or on the GPU.</param>
     /// <param name="parameters">For reserves and buffers.</param>
-    public static Placement Place(PlanSubject subject, PlanMachine machine, int contextLength, bool int8HotPath, SpeedParameters parameters)
+    public static Placement Place(PlanSubject subject, PlanMachine machine, int contextLength, bool int8HotPath, SpeedParameters parameters) =>
+        Place(subject, machine, contextLength, int8HotPath, parameters, fromDrives: false) ?? Place(subject, machine, contextLength, int8HotPath, parameters, fromDrives: true)!;
+
+    /// <returns>Null where the experts are to be in memory and do not fit.</returns>
+    private static Placement? Place(PlanSubject subject, PlanMachine machine, int contextLength, bool int8HotPath, SpeedParameters parameters, bool fromDrives)
     {
+        // Large passes where experts come from elsewhere or pass through a GPU, as KimiModelOptions.PrefillChunk has them.
+        long memory = (long)machine.MemoryBytes.Value;
+        long workspace = WorkspaceBytesPerToken(subject.Config);
+        int large = ModelMemory.LargeChunk(memory, workspace);
+        int chunk = fromDrives ? large : ModelMemory.UsualChunk;
         List<PlacedPart> parts = [];
         GpuPlan? gpu = null;
         double gpuLeft = 0;
@@ -31,10 +39,16 @@ internal static class PlacementPlanner
         if (machine.Gpu is { } card)
         {
             gpuLeft = (card.Bytes * parameters.GpuReportedShare) - parameters.GpuReserveBytes;
-            gpu = GpuPlan.Fit(subject, contextLength, int8HotPath, gpuLeft);
+            gpu = GpuPlan.Fit(subject, contextLength, int8HotPath, gpuLeft, chunk);
+            if (gpu is not null && !fromDrives && HasRing(subject, gpuLeft - gpu.Bytes, parameters))
+            {
+                chunk = ChunkThatStreams(subject, gpuLeft - gpu.Bytes, large);
+                gpu = GpuPlan.Fit(subject, contextLength, int8HotPath, gpuLeft, chunk)!;
+            }
+
             if (gpu is null)
             {
-                note = string.Create(CultureInfo.InvariantCulture, $"The GPU stays unused: what every token needs takes {GpuPlan.Smallest(subject, contextLength).Bytes / 1e9:F1} GB there in 8 bits with this context, and {Math.Max(0, gpuLeft) / 1e9:F1} GB can be had. A shorter context or a larger card helps.");
+                note = string.Create(CultureInfo.InvariantCulture, $"The GPU stays unused: what every token needs takes {GpuPlan.Smallest(subject, contextLength, chunk).Bytes / 1e9:F1} GB there in 8 bits with this context, and {Math.Max(0, gpuLeft) / 1e9:F1} GB can be had. A shorter context or a larger card helps.");
             }
             else
             {
@@ -45,16 +59,14 @@ internal static class PlacementPlanner
 
         (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, parameters, parts);
         parts.AddRange(InMemory(subject, contextLength, int8HotPath, gpu is not null));
-        long memory = (long)machine.MemoryBytes.Value;
         double reserve = ExpertMemoryPlan.ReserveOf(memory);
         double room = memory - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
         double wanted = subject.RoutedBytes * (1 - gpuShare);
+        if (!fromDrives && room - (large * workspace) < wanted)
+        {
+            return null;
+        }
 
-        // Large passes where experts come from elsewhere or pass through a GPU, as KimiModelOptions.PrefillChunk has them.
-        long workspace = WorkspaceBytesPerToken(subject.Config);
-        int large = ModelMemory.LargeChunk(memory, workspace);
-        int usual = ring ? ChunkThatStreams(subject, gpuLeft, large) : ModelMemory.UsualChunk;
-        int chunk = room - (large * workspace) >= wanted ? usual : large;
         parts.Add(new PlacedPart("activations", PlanPlace.Memory, chunk * workspace, "", null));
         room -= chunk * workspace;
 
@@ -96,11 +108,12 @@ internal static class PlacementPlanner
     /// <summary>First the buffers that let experts pass through, then experts that stay.</summary>
     private static (bool Ring, double Share) UseRestOfGpu(PlanSubject subject, double left, SpeedParameters parameters, List<PlacedPart> parts)
     {
-        double ring = parameters.GpuRingExperts * subject.ExpertBytes;
-        if (ring == 0 || left < ring)
+        if (!HasRing(subject, left, parameters))
         {
             return (false, 0);
         }
+
+        double ring = parameters.GpuRingExperts * subject.ExpertBytes;
 
         parts.Add(new PlacedPart(RingName, PlanPlace.Gpu, ring, "", null));
         double bytes = Math.Min(subject.RoutedBytes, Math.Floor((left - ring) / subject.ExpertBytes) * subject.ExpertBytes);
@@ -111,6 +124,8 @@ internal static class PlacementPlanner
 
         return (true, bytes / subject.RoutedBytes);
     }
+
+    private static bool HasRing(PlanSubject subject, double left, SpeedParameters parameters) => subject.ExpertBytes > 0 && left >= parameters.GpuRingExperts * subject.ExpertBytes;
 
     private static IEnumerable<PlacedPart> InMemory(PlanSubject subject, int contextLength, bool int8HotPath, bool onlyEmbedding)
     {
@@ -161,11 +176,8 @@ internal static class PlacementPlanner
     /// <summary>A step as large as a quarter of what a GPU has to spare allows, as MemoryPlan of KimiCpu.Cuda decides.</summary>
     private static int ChunkThatStreams(PlanSubject subject, double gpuLeft, int large)
     {
-        ModelShape shape = WeightLoader.ShapeOf(subject.Config);
-        long heads = (long)shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize);
-        double ofToken = sizeof(float) * ((2.0 * shape.HiddenSize) + shape.QueryLoraRank + shape.CacheWidth + heads + (3.0 * subject.Config.IntermediateSize) + shape.ExpertCount);
         int chunk = large;
-        while (chunk > ModelMemory.UsualChunk && chunk * ofToken > gpuLeft / 4)
+        while (chunk > ModelMemory.UsualChunk && GpuPlan.LargerStepBytes(subject, chunk) > gpuLeft / 4)
         {
             chunk /= 2;
         }

@@ -37,6 +37,22 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
     public double AttentionOperationsPerContextToken =>
         2.0 * Config.LayerCount * Config.HeadCount * ((2 * Config.KeyValueLoraRank) + Config.RopeHeadSize);
 
+    /// <summary>The same where a GPU expands keys and values, and what expanding a token of the context takes once a step.</summary>
+    public (double PerContextToken, double Expanding) ExpandedAttentionOperations => (
+        2.0 * Config.LayerCount * Config.HeadCount * (Config.NopeHeadSize + Config.RopeHeadSize + Config.ValueHeadSize),
+        2.0 * Config.LayerCount * Config.HeadCount * (Config.NopeHeadSize + Config.ValueHeadSize) * Config.KeyValueLoraRank);
+
+    /// <summary>New tokens of a step from which on a GPU does, as ExpandedAttention of KimiCpu.Cuda decides; none where its kernels do not suit.</summary>
+    public int FewestExpandedTokens
+    {
+        get
+        {
+            long spared = (2L * Config.KeyValueLoraRank) - Config.NopeHeadSize - Config.ValueHeadSize;
+            bool suits = (Config.NopeHeadSize, Config.RopeHeadSize, Config.ValueHeadSize) == (128, 64, 128) && Config.KeyValueLoraRank % 32 == 0 && spared > 0;
+            return suits ? (int)((((long)(Config.NopeHeadSize + Config.ValueHeadSize) * Config.KeyValueLoraRank) + spared - 1) / spared) : int.MaxValue;
+        }
+    }
+
     /// <summary>Folder with a checkpoint, or the name of a known release.</summary>
     /// <exception cref="ArgumentException">It is neither.</exception>
     /// <exception cref="CheckpointException">The folder's files are missing or damaged.</exception>

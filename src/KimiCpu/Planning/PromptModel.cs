@@ -74,7 +74,9 @@ internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Plac
         double pairs = ((double)count * before) + (0.5 * count * (count + 1.0));
         if (placement.UsesGpu)
         {
-            double operations = (subject.HotOperations * count) + (subject.AttentionOperationsPerContextToken * pairs);
+            // The new tokens' own keys and values are part of the weights' operations.
+            (double ofPair, double expanding) = count < subject.FewestExpandedTokens ? (subject.AttentionOperationsPerContextToken, 0) : subject.ExpandedAttentionOperations;
+            double operations = (subject.HotOperations * count) + (ofPair * pairs) + (expanding * before);
             double reading = placement.HotBytesIn(PlanPlace.Gpu) / (machine.Gpu!.BytesPerSecond.Value * parameters.GpuMemoryEfficiency);
             return (Math.Max(operations / parameters.GpuOperationsPerSecond, reading), PlanBound.Gpu);
         }

@@ -13,26 +13,24 @@ internal sealed class SessionReader : IDisposable
     private const string Damaged = "The file is damaged; use an earlier copy, or begin the session anew.";
 
     private readonly string _path;
-    private readonly PageKind? _earlier;
     private readonly FileStream _file;
     private ulong _seed;
     private ulong _lastHash;
     private int _blocks;
 
     /// <param name="path">The file.</param>
-    /// <param name="expected">Of the model that is to go on with it; only counts may differ.</param>
+    /// <param name="expected">Of the model that is to go on with it; only counts may differ, and where the arithmetic does the pages are of no use.</param>
     /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
-    /// <param name="earlier">What else the pages may be; null for nothing. Only the tokens are of use then.</param>
     /// <exception cref="SessionFileException">The file is not what is expected.</exception>
-    public SessionReader(string path, SessionHeader expected, int vocabulary, PageKind? earlier = null)
+    public SessionReader(string path, SessionHeader expected, int vocabulary)
     {
         _path = path;
-        _earlier = earlier;
         _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
         try
         {
             Header = ReadHeader();
             Check(Header, expected);
+            HasUsablePages = Header.Arithmetic == expected.Arithmetic;
             Tokens = new int[Header.TokenCount];
             ReadBlock(MemoryMarshal.AsBytes(Tokens.AsSpan()), "the tokens");
             _seed = _lastHash;
@@ -52,6 +50,9 @@ internal sealed class SessionReader : IDisposable
     }
 
     public SessionHeader Header { get; }
+
+    /// <summary>Whether the pages are what the model would have computed; otherwise only the tokens are of use.</summary>
+    public bool HasUsablePages { get; }
 
     public int[] Tokens { get; }
 
@@ -108,17 +109,12 @@ internal sealed class SessionReader : IDisposable
             throw Problem($"The session was saved by another model ('{found.ModelName}') than this one ('{expected.ModelName}'): configuration, tensors or weights differ. A session belongs to the model that computed it.");
         }
 
-        bool isEarlier = found.Arithmetic != expected.Arithmetic && found.Arithmetic == _earlier?.Arithmetic;
-        if (found.Arithmetic != expected.Arithmetic && !isEarlier)
-        {
-            throw Problem($"The session was computed with {found.Arithmetic}, and the model is open with {expected.Arithmetic}. Open the model with the same KimiModelOptions.Exact, Int8HotPath, Device and ContextLength; on a GPU with as much of its memory free, since that decides which of them are in 8 bits.");
-        }
-
-        int bytesPerToken = isEarlier ? _earlier!.BytesPerToken : expected.BytesPerToken;
-        if (found.BytesPerToken != bytesPerToken || found.PageTokens != expected.PageTokens
+        // What pages of other arithmetic take is not known here; the length of the file tells whether that is so.
+        bool hasRightSize = found.Arithmetic == expected.Arithmetic ? found.BytesPerToken == expected.BytesPerToken : found.BytesPerToken > 0;
+        if (!hasRightSize || found.PageTokens != expected.PageTokens
             || found.TokenCount is < 0 or > SessionFormat.MaxTokens || found.ApplicationBytes is < 0 or > SessionFormat.MaxApplicationBytes)
         {
-            throw Problem($"The header says {found.TokenCount} tokens of {found.BytesPerToken} bytes in pages of {found.PageTokens}; this model has {bytesPerToken} bytes in pages of {expected.PageTokens}. {Damaged}");
+            throw Problem($"The header says {found.TokenCount} tokens of {found.BytesPerToken} bytes in pages of {found.PageTokens}; this model has {expected.BytesPerToken} bytes in pages of {expected.PageTokens}. {Damaged}");
         }
 
         long whole = _file.Position + found.BodyBytes;

@@ -4,18 +4,21 @@
 using KimiCpu.Compute;
 using KimiCpu.Generation;
 using KimiCpu.Model;
+using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Sessions;
 
 /// <summary>
 /// Saves and loads what sessions keep in the cache. Pages pass through the engine's thread a few at a time, so that running
-/// calls go on meanwhile; files are read and written on the caller's. What was lost with a device is computed again.
+/// calls go on meanwhile; files are read and written on the caller's. What was lost with a device, or saved by a model with
+/// other arithmetic, is computed again by the next call that needs it.
 /// </summary>
 /// <param name="engine">Whose thread owns the cache.</param>
 /// <param name="header">Of this model, without counts and what its pages are, which changes with the device.</param>
 /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
 /// <param name="compute">Computes tokens in a call of a session, which keeps them then.</param>
-internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, CancellationToken, Task> compute)
+/// <param name="logger">Told of what has to be computed again.</param>
+internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, CancellationToken, Task> compute, ILogger logger)
 {
     /// <summary>Copying so many bytes between two steps takes a few milliseconds.</summary>
     private const int BatchBytes = 1 << 24;
@@ -94,6 +97,10 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
         writer.Finish();
     }
 
+    /// <summary>
+    /// Reads a session. Pages of other arithmetic are left where they are: the tokens are computed by the session's next call,
+    /// which may not need all of them, shows its progress and can be cancelled.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <param name="application">Bytes of the application.</param>
     /// <param name="progress">Told the part that is done, 0 … 1.</param>
@@ -104,16 +111,18 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     {
         cancellationToken.ThrowIfCancellationRequested();
         ModelRunner runner = engine.Runner;
-        using var reader = new SessionReader(path, HeaderOf(runner), vocabulary, runner.Earlier);
+        using var reader = new SessionReader(path, HeaderOf(runner), vocabulary);
         application = reader.Application;
         if (reader.Tokens.Length == 0)
         {
             return new SessionState(engine);
         }
 
-        if (reader.Header.Arithmetic != runner.Arithmetic)
+        if (!reader.HasUsablePages)
         {
-            // Saved before the model changed to another device: its pages are not like those of now.
+            ThrowIfTooLong(reader.Tokens.Length);
+            KimiLog.ComputesAgain(logger, path, reader.Tokens.Length, reader.Header.Arithmetic, runner.Arithmetic);
+            progress?.Report(1);
             return new SessionState(engine, cache: null, KvPrefix.WithoutPages(reader.Tokens));
         }
 
@@ -147,6 +156,14 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
         if (!isThere)
         {
             throw new KimiException($"The GPU was lost while the session was {what}: the model runs on the CPU now.");
+        }
+    }
+
+    private void ThrowIfTooLong(int tokens)
+    {
+        if (tokens > engine.MaxJobTokens)
+        {
+            throw new ContextLengthException($"The session has {tokens:N0} tokens, and the model is open for {engine.MaxJobTokens:N0}. Raise KimiModelOptions.ContextLength or KvCacheBytes.");
         }
     }
 

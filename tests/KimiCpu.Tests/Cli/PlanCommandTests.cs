@@ -80,7 +80,7 @@ internal sealed class PlanCommandTests
         Assert.That(widths.Sum(), Is.EqualTo(750).Within(0.1), "all parts together fill the bar");
         XElement dot = WithClass(svg, "machine").Single();
         (double X, double Y)[] curve = [.. ((string)WithClass(svg, "likely").Single().Attribute("points")!).Split(' ').Select(Point)];
-        Assert.That(curve.Select(p => p.Y), Is.Ordered.Descending, "more memory is never slower");
+        Assert.That(curve.Zip(curve.Skip(1), (less, more) => more.Y - less.Y), Is.All.LessThan(1), "more memory is never slower, but for what larger steps of prompts take of the GPU's");
         (double X, double Y) nearest = curve.MinBy(p => Math.Abs(p.X - (double)dot.Attribute("cx")!));
         Assert.That((double)dot.Attribute("cy")!, Is.EqualTo(nearest.Y).Within(4));
         Assert.That(svg.Descendants().Select(e => e.Value), Has.Some.Contains("256.0 GB, "));

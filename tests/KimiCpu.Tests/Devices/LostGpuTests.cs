@@ -224,6 +224,18 @@ internal sealed class LostGpuTests
         Assert.That(_driver.LiveObjects, Is.Zero);
     }
 
+    /// <summary>What can be done without is given up where memory is refused, and the log says so.</summary>
+    [Test]
+    public void Page_locked_memory_that_is_refused_once_costs_streaming_and_is_logged()
+    {
+        Lose("cuMemHostAlloc", CUResult.ErrorOutOfMemory);
+        using KimiModel model = Open(KimiDevice.Cuda(0));
+        Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(0)));
+        Assert.That(model.Placement, Does.Contain("routed experts (").And.Not.Contain("ring for"));
+        Assert.That(_log.Entries, Has.Some.Matches<(LogLevel Level, int Id, string Text)>(e => e.Level == LogLevel.Warning && e.Text.Contains("pass through the GPU", StringComparison.Ordinal)));
+        Assert.That(model.Generate(new[] { 1, 2, 3 }.AsMemory(), new GenerationOptions { MaxTokens = 1 }).Tokens, Has.Count.EqualTo(1));
+    }
+
     private static void AssertSame(GenerationResult found, GenerationResult expected)
     {
         Assert.That(found.Tokens, Is.EqualTo(expected.Tokens));
@@ -236,7 +248,7 @@ internal sealed class LostGpuTests
         return KimiModel.OpenEmbedded(change?.Invoke(options) ?? options);
     }
 
-    private void Lose(string function) => (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorLaunchFailed, function);
+    private void Lose(string function, CUResult failure = CUResult.ErrorLaunchFailed) => (_driver.Failure, _driver.FailingFunction) = (failure, function);
 
     private sealed class RecordingLog : ILoggerFactory, ILogger
     {

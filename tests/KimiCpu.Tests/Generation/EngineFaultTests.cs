@@ -128,6 +128,8 @@ internal sealed class EngineFaultTests
 
         public int MaxRows => inner.MaxRows;
 
+        public int EfficientRows => inner.EfficientRows;
+
         public long BytesPerPage => inner.BytesPerPage;
 
         public long BytesRead(RaggedBatch batch) => inner.BytesRead(batch);

@@ -191,6 +191,8 @@ internal sealed class EngineMemoryTests
 
         public int MaxRows => inner.MaxRows;
 
+        public int EfficientRows => inner.EfficientRows;
+
         public long BytesPerPage => inner.BytesPerPage;
 
         public void Hold() => _free.Reset();

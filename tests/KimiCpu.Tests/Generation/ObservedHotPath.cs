@@ -13,6 +13,8 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
 
     public int MaxRows => inner?.MaxRows ?? int.MaxValue;
 
+    public int EfficientRows => inner?.EfficientRows ?? 1;
+
     public long BytesPerPage => inner?.BytesPerPage ?? 1;
 
     public long BytesRead(RaggedBatch batch) => inner!.BytesRead(batch);

@@ -37,6 +37,84 @@ internal sealed class SchedulerTests
         Assert.That(longer.Tokens, Has.Count.EqualTo(1), "1000 tokens at 50 a step");
     }
 
+    /// <summary>A device that computes 70 tokens of a prompt with fewer operations than 69, in steps of 100.</summary>
+    [Test]
+    public void Where_half_of_a_step_is_inefficient_long_prompts_take_whole_steps_in_turn()
+    {
+        var steps = new Steps(pages: 1000, prefillChunk: 100, efficientPart: 70);
+        Call first = steps.Add(Text(1, 1000), 1);
+        Call second = steps.Add(Text(2, 450), 1);
+        Call third = steps.Add(Text(3, 900), 1);
+        var parts = new List<(int First, int Second, int Third)>();
+        for (int step = 0; step < 8; step++)
+        {
+            parts.Add(steps.Parts(first, second, third));
+        }
+
+        Assert.That(parts, Is.EqualTo(Enumerable.Range(0, 8).Select(i => i % 2 == 0 ? (0, 100, 0) : (100, 0, 0))));
+        Assert.That(steps.Parts(first, second, third), Is.EqualTo((0, 50, 50)), "what it leaves is the next one's");
+        Assert.That(steps.Parts(first, second, third), Is.EqualTo((100, 0, 0)));
+        while (first.Tokens.Count == 0)
+        {
+            (int one, _, int other) = steps.Parts(first, second, third);
+            Assert.That((one, other), Is.EqualTo((100, 0)), "it needs fewer than the other one");
+        }
+
+        Assert.That(steps.Parts(first, second, third), Is.EqualTo((0, 0, 100)));
+    }
+
+    [Test]
+    public void Short_prompts_overtake_at_once_where_whole_steps_go_round_too()
+    {
+        var steps = new Steps(pages: 1000, prefillChunk: 100, efficientPart: 70);
+        Call longer = steps.Add(Text(1, 2000), 1);
+        Call middle = steps.Add(Text(2, 900), 1);
+        for (int step = 0; step < 6; step++)
+        {
+            Call shorter = steps.Add(Text(step + 3, 30), 1);
+            (int one, int other) = steps.Parts(longer, middle);
+            Assert.That((one, other), Is.EqualTo((70, 0)).Or.EqualTo((0, 70)));
+            Assert.That(shorter.Tokens, Has.Count.EqualTo(1));
+        }
+
+        Call large = steps.Add(Text(100, 90), 1);
+        steps.Run();
+        steps.Run();
+        steps.Run();
+        Assert.That(large.Tokens, Has.Count.EqualTo(1), "it leaves no efficient part, and waits for its turn");
+    }
+
+    [Test]
+    public void Short_prompts_without_end_leave_a_long_one_half_of_all_steps([Values(25, 60, 90, 100, 130)] int length)
+    {
+        var steps = new Steps(pages: 4000, prefillChunk: 100, efficientPart: 70);
+        Call longer = steps.Add(Text(1, 2000), 1);
+        for (int step = 1; longer.Tokens.Count == 0; step++)
+        {
+            steps.Add(Text(step + 1, length), 1);
+            steps.Run();
+            int entered = longer.Sequence?.Length ?? longer.Prompt.Length;
+            Assert.That(entered, Is.GreaterThanOrEqualTo((step - 1) * 50), $"after {step} steps, one of them to wait");
+        }
+    }
+
+    /// <summary>Where halves are efficient, where the whole step is not, and where a device has taken over that does not care.</summary>
+    [TestCase(50, false)]
+    [TestCase(101, false)]
+    [TestCase(70, true)]
+    public void Elsewhere_the_call_that_came_first_has_half_of_every_step(int efficientPart, bool moves)
+    {
+        var steps = new Steps(pages: 1000, prefillChunk: 100, efficientPart: efficientPart);
+        if (moves)
+        {
+            steps.MoveTo(pages: 1000, new IOException("lost"));
+        }
+
+        Call first = steps.Add(Text(1, 1000), 1);
+        Call second = steps.Add(Text(2, 450), 1);
+        Assert.That(Enumerable.Range(0, 4).Select(_ => steps.Parts(first, second)), Is.All.EqualTo((50, 50)));
+    }
+
     [Test]
     public void Answers_move_in_every_step_in_which_prompts_enter()
     {
@@ -317,10 +395,10 @@ internal sealed class SchedulerTests
     /// <summary>Does what the engine does, but for computing.</summary>
     private sealed class Steps
     {
-        public Steps(int pages, int prefillChunk, SchedulingOptions? options = null, bool keepsPrefixes = true)
+        public Steps(int pages, int prefillChunk, SchedulingOptions? options = null, bool keepsPrefixes = true, int efficientPart = 1)
         {
             Cache = new KvCache(new ObservedHotPath(), pages, 100_000, keepsPrefixes);
-            Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time);
+            Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time, efficientPart);
         }
 
         public KvCache Cache { get; private set; }
@@ -360,10 +438,28 @@ internal sealed class SchedulerTests
             }
         }
 
+        /// <summary>Runs a step.</summary>
+        /// <returns>Rows that it took in of each call's prompt.</returns>
+        public (int First, int Second) Parts(Call first, Call second)
+        {
+            (int one, int other, _) = Parts(first, second, second);
+            return (one, other);
+        }
+
+        public (int First, int Second, int Third) Parts(Call first, Call second, Call third)
+        {
+            int[] before = [.. new[] { first, second, third }.Select(Entered)];
+            Run();
+            int[] parts = [.. new[] { first, second, third }.Select((c, i) => Entered(c) - before[i])];
+            return (parts[0], parts[1], parts[2]);
+
+            static int Entered(Call call) => call.Sequence?.Length ?? (call.Tokens.Count > 0 ? call.Prompt.Length : 0);
+        }
+
         public void MoveTo(int pages, Exception error)
         {
             Cache = new KvCache(new ObservedHotPath(), pages, 100_000);
-            Scheduler.MoveTo(Cache, error);
+            Scheduler.MoveTo(Cache, efficientPart: 1, error);
         }
 
         public void RunAll()

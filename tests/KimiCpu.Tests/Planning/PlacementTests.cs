@@ -2,7 +2,11 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cuda.HotPath;
+using KimiCpu.Devices;
 using KimiCpu.Planning;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Tests.Planning;
 
@@ -33,12 +37,13 @@ internal sealed class PlacementTests
     }
 
     [TestCase("Kimi-K2-Thinking", 32, "BF16")]
+    [TestCase("Kimi-K2-Thinking", 32, "8 bits", 256e9, TestName = "Steps as large as drives want take memory from exact weights")]
     [TestCase("Kimi-K2-Thinking", 48, "8 bits")]
     [TestCase("Kimi-K2-Thinking", 128, "8 bits")]
     [TestCase("Kimi-K2-Instruct-0905", 128, "BF16")]
-    public void A_card_of_24_GB_takes_the_first_precision_that_fits(string model, int context, string head)
+    public void A_card_of_24_GB_takes_the_first_precision_that_fits(string model, int context, string head, double memory = 1200e9)
     {
-        PlanMachine machine = Machines.Workstation() with { Gpu = Machines.Card(24) };
+        PlanMachine machine = Machines.Workstation(memory) with { Gpu = Machines.Card(24) };
         Placement p = new MachinePlan(PlanSubject.Open(model), machine, context * 1024).Placement;
         Assert.That(p.Parts.Single(x => x is { Place: PlanPlace.Gpu, Component: Component.Head }).Format, Is.EqualTo(head));
         Assert.That(p.Parts.Single(x => x is { Place: PlanPlace.Gpu, Name: "KV cache" }).Format, Is.EqualTo("BF16"));
@@ -77,6 +82,20 @@ internal sealed class PlacementTests
         Placement p = new MachinePlan(Machines.Thinking, machine, 256 * 1024).Placement;
         Assert.That(p.Parts.Where(x => x.Place == PlanPlace.Gpu), Is.Empty);
         Assert.That(p.GpuNote, Does.Contain("A shorter context or a larger card helps"));
+    }
+
+    /// <summary>Of 4,096 tokens and the 64 answers beside them, as the plan of the GPU's memory counts it; what attention of prompts expands is there in any case.</summary>
+    [Test]
+    public void Larger_steps_take_what_the_Gpu_takes_for_them([Values(512, 4096)] int chunk)
+    {
+        ModelShape shape = WeightLoader.ShapeOf(Machines.Thinking.Config);
+        long Counted(int rows) => new Workspace(shape, rows, Machines.Thinking.Config.IntermediateSize, lookAhead: false, expandedTokens: 0).Bytes;
+        double planned = GpuPlan.LargerStepBytes(Machines.Thinking, chunk);
+        Assert.That(planned, Is.EqualTo((double)Counted(chunk + GpuOpening.DecodeRows) - Counted(ModelMemory.UsualChunk + GpuOpening.DecodeRows)).Within(1).Percent);
+        Placement placement = new MachinePlan(Machines.Thinking, Machines.Workstation(1200e9) with { Gpu = Machines.Card(24) }, 32_768, int8HotPath: true).Placement;
+        double workspace = placement.Parts.Single(p => p is { Place: PlanPlace.Gpu, Name: "workspace" }).Bytes;
+        Assert.That((placement.PrefillChunk, placement.GpuHasRing), Is.EqualTo((4096, true)));
+        Assert.That(workspace, Is.EqualTo((GiB / 4) + GpuPlan.LargerStepBytes(Machines.Thinking, 4096)));
     }
 
     [Test]

@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cuda.HotPath;
 using KimiCpu.Planning;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Tests.Planning;
 
@@ -99,6 +101,20 @@ internal sealed class SpeedModelTests
         PromptTime time = new MachinePlan(Machines.Thinking, machine, 8192, parameters: Machines.Ideal).Prompts.Time(4096);
         Assert.That(time.Bound, Is.EqualTo(PlanBound.GpuLink));
         Assert.That(time.Seconds, Is.InRange(20, 28), "570.8 GB at 25 GB/s take 23 s, less what stays on the card, and attention is added");
+    }
+
+    /// <summary>All else takes no time; of the weights that every token needs 9.37e9 are multiplied.</summary>
+    [TestCase(128, 1, (18.74e9 * 128) + (8.495e6 * 128 * 129 / 2), TestName = "A short prompt attends over latents")]
+    [TestCase(4096, 1, (18.74e9 * 4096) + (2.498e6 * 4096.0 * 4097 / 2), TestName = "A long one over expanded keys and values")]
+    [TestCase(8192, 2, (18.74e9 * 8192) + (2.498e6 * 8192.0 * 8193 / 2) + (1.0234e9 * 4096), TestName = "Whose past is expanded again by every pass")]
+    [TestCase(4096 + 170, 2, (18.74e9 * 4266) + (2.498e6 * 4096.0 * 4097 / 2) + (8.495e6 * ((170 * 4096.0) + (170 * 171 / 2))), TestName = "Unless the pass is small")]
+    public void Prompts_attend_on_a_GPU_as_it_does(int tokens, int passes, double operations)
+    {
+        PlanMachine machine = Machines.Workstation(memory: 1200e9, bandwidth: 1e18) with { Gpu = new PlanGpu(96L << 30, Fact.Given(1e18), Fact.Given(1e18)), OperationsPerSecondPerCore = Fact.Given(1e18) };
+        PromptTime time = new MachinePlan(Machines.Thinking, machine, 8192, parameters: Machines.Ideal).Prompts.Time(tokens);
+        Assert.That((time.Passes, time.Bound), Is.EqualTo((passes, PlanBound.Gpu)));
+        Assert.That(time.Seconds, Is.EqualTo(operations / 60e12).Within(0.5).Percent);
+        Assert.That(Machines.Thinking.FewestExpandedTokens, Is.EqualTo(ExpandedAttention.FewestRows(WeightLoader.ShapeOf(Machines.Thinking.Config))));
     }
 
     [Test]

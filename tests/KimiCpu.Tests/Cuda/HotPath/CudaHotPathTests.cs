@@ -405,7 +405,7 @@ internal sealed class CudaHotPathTests
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, smallCache, ExpertBytes: expertBytes, StreamExperts: split is not null, SmallWeights: smallWeights, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows), new CudaHotPathOptions { Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, smallCache, ExpertBytes: expertBytes, StreamExperts: split is not null, SmallWeights: smallWeights, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows), new CudaHotPathOptions { Warn = Warnings.Add, Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
             }
             catch
             {
@@ -422,6 +422,9 @@ internal sealed class CudaHotPathTests
         public CudaHotPath HotPath => _backend.HotPath;
 
         public MemoryPlan Plan => _backend.Plan;
+
+        /// <summary>What the opening told.</summary>
+        public List<string> Warnings { get; } = [];
 
         public KvCache Cache { get; }
 

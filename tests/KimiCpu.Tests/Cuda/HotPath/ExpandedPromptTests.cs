@@ -57,6 +57,7 @@ internal sealed class ExpandedPromptTests
         using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 64))
         {
             logits = model.Logits(tokens);
+            Assert.That(model.HotPath.EfficientRows, Is.EqualTo(Fewest));
 
             // Two layers, two blocks of 64 tokens.
             Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.EqualTo(4));
@@ -80,6 +81,7 @@ internal sealed class ExpandedPromptTests
         using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder))
         {
             Assert.That(model.Plan.ExpandedTokens, Is.Zero, "80 rows are fewer than it pays for");
+            Assert.That(model.HotPath.EfficientRows, Is.EqualTo(1));
             Assert.That(model.Logits(tokens, Fewest - 1), Is.EqualTo(absorbed));
         }
     }

@@ -191,6 +191,38 @@ internal sealed class SmallCacheTests
         }
     }
 
+    /// <summary>Kimi K2 on cards of 24 and 80 GB where the bytes of the cache are given: weights give way for these bytes and no more, and the cache's format where they would not hold the context.</summary>
+    [TestCase(128, 2.0, 22.5, 0, true, TestName = "A limit below the context in either format: latents in 8 bits, weights as stored")]
+    [TestCase(128, 6.0, 22.5, 2, true, TestName = "A limit that holds the context in 8 bits only: weights give way as far as these bytes need")]
+    [TestCase(256, 10.0, 75.0, 0, true, TestName = "The same with memory to spare")]
+    [TestCase(128, 9.0, 22.5, 3, false, TestName = "A limit that holds the context in BF16")]
+    [TestCase(256, 40.0, 22.5, 3, true, TestName = "A limit beyond all memory, and a context that fits in 8 bits")]
+    [TestCase(null, 1.0, 22.5, 0, false, TestName = "A limit alone reduces nothing")]
+    [TestCase(null, 10.0, 22.9, 0, false, TestName = "Nor does one that is more than what is left")]
+    [TestCase(null, 1.0, 21.5, 0, false, TestName = "Less than the usual context spares weights")]
+    public void Bytes_of_the_cache_count_when_formats_are_chosen(int? context, double cacheGibibytes, double gibibytes, int reductions, bool smallCache)
+    {
+        ModelWeights weights = GpuStepWeights.Of(GpuBenchSizes.KimiK2, 61);
+        (long free, long limit) = ((long)(gibibytes * (1L << 30)), (long)(cacheGibibytes * (1L << 30)));
+        var wish = new MemoryWish(256 + 64, (context ?? 32) * 1024, SmallCache: context is not null, CacheBytes: limit);
+        MemoryPlan plan = MemoryPlan.Fit(weights, wish, free);
+        TestContext.Out.WriteLine(plan);
+        Assert.That((plan.Weights, plan.CacheFormat), Is.EqualTo((WeightPlan.All[reductions], smallCache ? CacheFormat.Int8 : CacheFormat.BFloat16)));
+        Assert.That(plan.CacheBytes, Is.LessThanOrEqualTo(limit));
+        Assert.That(plan.WeightBytes + plan.WorkspaceBytes + plan.CacheBytes, Is.LessThanOrEqualTo(free));
+
+        // The limit is used up, or the memory is.
+        long page = plan.CacheBytes / plan.Pages;
+        long left = free - (free / 40) - plan.WeightBytes - plan.WorkspaceBytes;
+        Assert.That(plan.CacheBytes, Is.GreaterThan(Math.Min(limit, left * 0.999) - (2 * page)), "less the tables of the pages");
+        if (reductions > 0)
+        {
+            long before = new DeviceWeights(weights, WeightPlan.All[reductions - 1]).Bytes;
+            long needed = Math.Min(limit, (context ?? 32) * 1024L * (smallCache && reductions < 3 ? 39_528 : 70_272));
+            Assert.That(free - (free / 40) - before - plan.WorkspaceBytes, Is.LessThan(needed), "less reduced weights would not leave enough");
+        }
+    }
+
     /// <summary>Experts and larger steps get what such a cache leaves over, and only that.</summary>
     [Test]
     public void What_a_small_cache_leaves_over_is_for_experts_and_larger_steps()
@@ -205,7 +237,7 @@ internal sealed class SmallCacheTests
         foreach (MemoryPlan p in new[] { plan, limited })
         {
             TestContext.Out.WriteLine(p);
-            Assert.That((p.CacheFormat, p.Weights, p.RingSlots), Is.EqualTo((CacheFormat.Int8, WeightPlan.All[^1], 3)));
+            Assert.That((p.CacheFormat, p.Weights, p.RingSlots), Is.EqualTo((CacheFormat.Int8, WeightPlan.All[p == plan ? ^1 : 0], 3)));
             Assert.That(p.WeightBytes + p.WorkspaceBytes + p.CacheBytes + p.ExpertBytes + p.RingBytes, Is.LessThanOrEqualTo(p.FreeBytes));
         }
 

@@ -72,23 +72,79 @@ internal sealed class StreamedExpertTests
         Assert.That(driver.Launches("expert_gemm"), Is.Null.Or.Zero);
     }
 
-    /// <summary>The last calls of the opening: memory of the sorted tokens, and the ring with its stream, slots, buffers and marks.</summary>
+    /// <summary>Calls of the opening that make things; page-locked memory aside, which can be done without.</summary>
     [Test]
     public void A_ring_that_cannot_be_made_leaves_nothing_behind()
     {
-        int calls;
+        int[] calls;
         using (var sound = new SimulatedDriver())
         using (new Streaming(sound, new Forced(0), held: 0))
         {
-            calls = sound.Calls;
+            calls = [.. sound.Sequence.Index().Where(c => c.Item is "cuMemAlloc" or "cuStreamCreate" or "cuEventCreate").Select(c => c.Index + 1)];
         }
 
-        for (int call = calls - 18; call <= calls; call++)
+        Assert.That(calls, Has.Length.GreaterThan(18));
+        foreach (int call in calls)
         {
             using var driver = new SimulatedDriver { FailingCall = call, Failure = CUResult.ErrorOutOfMemory };
             Assert.That(() => new Streaming(driver, new Forced(0), held: 0), Throws.TypeOf<CudaException>());
-            Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)), $"call {call} of {calls}");
+            Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)), $"call {call} of {calls[^1]}");
         }
+    }
+
+    /// <summary>The plan does not know how much main memory may be locked. What the hot path itself needs is nothing to do without.</summary>
+    [Test]
+    public void Page_locked_memory_that_is_refused_costs_the_ring_then_all_experts_and_the_opening_last()
+    {
+        long streaming = HostBytes(expertBytes: null, streams: true);
+        long held = HostBytes(expertBytes: null, streams: false);
+        long none = HostBytes(expertBytes: 0, streams: false);
+        Assert.That(new[] { none, held, streaming }, Is.Ordered.Ascending.And.Unique);
+        foreach ((long bytes, int warnings) in new[] { (streaming, 0), (streaming - 1, 1), (held, 1), (held - 1, 2), (none, 2) })
+        {
+            using var driver = new SimulatedDriver { TotalHostBytes = bytes };
+            using (GpuModel model = Open(driver, expertBytes: null, streams: true))
+            {
+                Assert.That(model.Warnings, Has.Count.EqualTo(warnings), $"{bytes} bytes");
+                Assert.That((model.Plan.RingSlots > 0, model.Plan.ExpertSlots > 0), Is.EqualTo((warnings == 0, warnings < 2)));
+                Assert.That((model.HotPath.Prompt is null, model.HotPath.Experts is null), Is.EqualTo((warnings == 2, warnings == 2)));
+                if (warnings > 0)
+                {
+                    Assert.That(model.Warnings[0], Does.Contain("No routed experts pass through the GPU").And.Contain("cuMemHostAlloc failed with CUDA error 2"));
+                    Assert.That(model.Warnings[^1], Does.Contain(warnings == 1 ? "pass through" : "No routed experts are on the GPU"));
+                    using var cpu = new CpuBackend(model.Weights, new CpuBackendOptions { HotPathElsewhere = true, Threads = 2 });
+                    model.Experts = cpu.Experts;
+                    AssertAgrees(model, model.Logits(s_tokens));
+                }
+            }
+
+            Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+        }
+
+        using var little = new SimulatedDriver { TotalHostBytes = none - 1 };
+        Assert.That(() => Open(little, expertBytes: null, streams: true), Throws.TypeOf<CudaException>().With.Message.Contains("cuMemHostAlloc"));
+        Assert.That((little.LiveObjects, little.Fault), Is.EqualTo((0, (string?)null)));
+
+        static long HostBytes(long? expertBytes, bool streams)
+        {
+            // The most that it takes at once: uploading has buffers of its own.
+            using var driver = new SimulatedDriver();
+            using GpuModel model = Open(driver, expertBytes, streams);
+            Assert.That((model.Warnings, model.Plan.RingSlots > 0, model.Plan.ExpertSlots > 0), Is.EqualTo((Array.Empty<string>(), streams, expertBytes is null)));
+            return driver.MostHostBytes;
+        }
+
+        static GpuModel Open(SimulatedDriver driver, long? expertBytes, bool streams) =>
+            new(driver, Repository.Checkpoint(Checkpoint), placement: new Some(0.4), expertBytes: expertBytes, split: streams ? new Forced(2) : null);
+    }
+
+    /// <summary>An error that stays is no refusal.</summary>
+    [Test]
+    public void A_GPU_that_is_lost_when_memory_is_locked_fails_the_opening()
+    {
+        using var driver = new SimulatedDriver { FailingFunction = "cuMemHostAlloc", Failure = CUResult.ErrorIllegalAddress };
+        Assert.That(() => new Streaming(driver, new Forced(0), held: 0), Throws.TypeOf<GpuLostException>());
+        Assert.That(driver.Fault, Is.Null);
     }
 
     /// <summary>A call that fails in the thread that streams fails the pass, with its own words; a GPU that still answers computes the next one.</summary>

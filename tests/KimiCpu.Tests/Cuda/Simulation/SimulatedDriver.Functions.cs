@@ -148,8 +148,14 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult MemHostAlloc(void** address, nuint bytes, uint flags) => Enter(
         d =>
         {
+            if (d.HostBytes + (long)bytes > d.TotalHostBytes)
+            {
+                return CUResult.ErrorOutOfMemory;
+            }
+
             ulong block = d._memory.Allocate((long)bytes);
             d._hostAllocations.Add(block);
+            d.HostBytes += (long)bytes;
             *address = (void*)block;
             return CUResult.Success;
         },
@@ -163,6 +169,7 @@ internal sealed unsafe partial class SimulatedDriver
             return CUResult.ErrorInvalidValue;
         }
 
+        d.HostBytes -= (long)d._memory.Find((ulong)address, 1)!.Bytes;
         d._memory.Free((ulong)address);
         return CUResult.Success;
     });

@@ -56,6 +56,23 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public long TotalBytes { get; init; } = 64 << 20;
 
+    /// <summary>Main memory that may be page-locked.</summary>
+    public long TotalHostBytes { get; init; } = long.MaxValue;
+
+    /// <summary>Of it now.</summary>
+    public long HostBytes
+    {
+        get;
+        private set
+        {
+            field = value;
+            MostHostBytes = Math.Max(MostHostBytes, value);
+        }
+    }
+
+    /// <summary>Of it at any time so far.</summary>
+    public long MostHostBytes { get; private set; }
+
     /// <summary>The call that fails, counted from 1; 0 for none.</summary>
     public int FailingCall { get; set; }
 

@@ -1,0 +1,82 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Generation;
+
+/// <summary>
+/// Divides a step's prompt tokens among the calls whose texts enter. Half are of the call that came first and the others of those
+/// that need the fewest, so that short prompts overtake long ones and none is held up for ever. Where a device computes small parts of a
+/// prompt with more operations, and half of a step is such a part, whole steps go round instead: the call that came first gets one as soon as
+/// less than half of the tokens were its own since its last one, and one that needs fewer than all others needs no turns.
+/// </summary>
+/// <param name="efficientPart">Tokens of a prompt from which on the device computes each with fewer operations; 1 where their number changes nothing.</param>
+internal sealed class PromptShares(int efficientPart)
+{
+    private ScheduledCall? _first;
+
+    /// <summary>Tokens by which the call that came first is short of half of those that it shared with others.</summary>
+    private int _owed;
+
+    /// <summary>Adds to each call's rows of the step.</summary>
+    /// <param name="entering">In the order of their arrival; each misses a token at least and has no rows yet.</param>
+    /// <param name="budget">Prompt tokens of the step.</param>
+    public void Divide(IReadOnlyList<ScheduledCall> entering, int budget)
+    {
+        if (entering.Count == 0)
+        {
+            return;
+        }
+
+        ScheduledCall first = entering[0];
+        if (first != _first)
+        {
+            (_first, _owed) = (first, 0);
+        }
+
+        ScheduledCall[] others = [.. entering.Skip(1).OrderBy(c => c.Missing)];
+        int half = (budget + 1) / 2;
+        if (others.Length == 0 || half >= efficientPart || budget < efficientPart)
+        {
+            Give(first, half);
+            GiveAll(others);
+            Give(first, budget);
+        }
+        else if (first.Missing <= others[0].Missing)
+        {
+            Give(first, budget);
+            GiveAll(others);
+        }
+        else
+        {
+            if (_owed > 0)
+            {
+                // What is short still overtakes, as long as it leaves an efficient part.
+                foreach (ScheduledCall other in others.TakeWhile(c => budget - c.Missing >= efficientPart))
+                {
+                    Give(other, budget);
+                }
+
+                Give(first, budget);
+            }
+
+            GiveAll(others);
+            Give(first, budget);
+            _owed = Math.Max(0, _owed + half - first.StepRows);
+        }
+
+        void GiveAll(ScheduledCall[] calls)
+        {
+            foreach (ScheduledCall call in calls)
+            {
+                Give(call, budget);
+            }
+        }
+
+        void Give(ScheduledCall call, int most)
+        {
+            int tokens = Math.Min(most, call.Missing - call.StepRows);
+            call.StepRows += tokens;
+            budget -= tokens;
+        }
+    }
+}
