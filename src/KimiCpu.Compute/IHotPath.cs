@@ -13,7 +13,7 @@ internal interface IHotPath : IDisposable
     /// <summary>Most tokens of a pass.</summary>
     int MaxRows { get; }
 
-    /// <summary>New tokens of one sequence in a pass from which on each takes clearly fewer operations; 1 where their number changes nothing.</summary>
+    /// <summary>New tokens of one sequence in a pass from which on each takes clearly fewer operations; 1, or more than a pass can have, where their number changes nothing.</summary>
     int EfficientRows { get; }
 
     /// <summary>Bytes of one cache page of <see cref="KvPage.Tokens"/> tokens over all layers.</summary>

@@ -60,6 +60,9 @@ internal sealed unsafe class CpuAttention : IDisposable
         _expand = new PoolAction(Expand);
     }
 
+    /// <summary>See <see cref="PromptAttention.FewestRows"/>.</summary>
+    public int FewestLongRows => _promptAttention.FewestRows;
+
     private int QueryWidth => _shape.NopeHeadSize + _shape.RopeHeadSize;
 
     /// <param name="layer">Index of the layer, for the cache.</param>

@@ -79,7 +79,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
 
     public int MaxRows => int.MaxValue;
 
-    public int EfficientRows => 1;
+    public int EfficientRows => _attention.FewestLongRows;
 
     public long BytesPerPage => _pages.BytesPerPage;
 

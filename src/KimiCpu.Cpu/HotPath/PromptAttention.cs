@@ -55,6 +55,18 @@ internal sealed unsafe class PromptAttention : IDisposable
 
     private int PartWidth => AttentionPart.Width(_shape.ValueHeadSize);
 
+    /// <summary>
+    /// A context token costs (nope + v) kv_lora multiplications a head to expand, and saves 2 kv_lora - nope - v for each row
+    /// that attends to it.
+    /// </summary>
+    /// <returns>How many must; <see cref="int.MaxValue"/> where it never pays.</returns>
+    public static int RowsThatPay(ModelShape shape)
+    {
+        int expanded = shape.NopeHeadSize + shape.ValueHeadSize;
+        int saved = (2 * shape.KeyValueLoraRank) - expanded;
+        return saved <= 0 ? int.MaxValue : Math.Max(UsualFewestRows, (expanded * shape.KeyValueLoraRank / saved) + 1);
+    }
+
     /// <summary>Attends for all new tokens of a sequence.</summary>
     /// <param name="layer">Index of the layer, for the cache.</param>
     /// <param name="weights">Its key and value expansion.</param>
@@ -75,17 +87,6 @@ internal sealed unsafe class PromptAttention : IDisposable
     }
 
     public void Dispose() => Array.ForEach(_scratch, s => s.Dispose());
-
-    /// <summary>
-    /// A context token costs (nope + v) kv_lora multiplications a head to expand, and saves 2 kv_lora - nope - v for each row
-    /// that attends to it.
-    /// </summary>
-    private static int RowsThatPay(ModelShape shape)
-    {
-        int expanded = shape.NopeHeadSize + shape.ValueHeadSize;
-        int saved = (2 * shape.KeyValueLoraRank) - expanded;
-        return saved <= 0 ? int.MaxValue : Math.Max(UsualFewestRows, (expanded * shape.KeyValueLoraRank / saved) + 1);
-    }
 
     /// <summary>Item: a head.</summary>
     private void Attend(int begin, int end, int worker)

@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Checkpoints;
+using KimiCpu.Cpu;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
 
@@ -37,13 +39,13 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
     public double AttentionOperationsPerContextToken =>
         2.0 * Config.LayerCount * Config.HeadCount * ((2 * Config.KeyValueLoraRank) + Config.RopeHeadSize);
 
-    /// <summary>The same where a GPU expands keys and values, and what expanding a token of the context takes once a step.</summary>
+    /// <summary>The same where keys and values are expanded, and what expanding a token of the context takes once a step.</summary>
     public (double PerContextToken, double Expanding) ExpandedAttentionOperations => (
         2.0 * Config.LayerCount * Config.HeadCount * (Config.NopeHeadSize + Config.RopeHeadSize + Config.ValueHeadSize),
         2.0 * Config.LayerCount * Config.HeadCount * (Config.NopeHeadSize + Config.ValueHeadSize) * Config.KeyValueLoraRank);
 
     /// <summary>New tokens of a step from which on a GPU does, as ExpandedAttention of KimiCpu.Cuda decides; none where its kernels do not suit.</summary>
-    public int FewestExpandedTokens
+    public int FewestExpandedTokensOfGpu
     {
         get
         {
@@ -52,6 +54,9 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
             return suits ? (int)((((long)(Config.NopeHeadSize + Config.ValueHeadSize) * Config.KeyValueLoraRank) + spared - 1) / spared) : int.MaxValue;
         }
     }
+
+    /// <summary>The same on a CPU.</summary>
+    public int FewestExpandedTokensOfCpu => PromptAttention.RowsThatPay(WeightLoader.ShapeOf(Config));
 
     /// <summary>Folder with a checkpoint, or the name of a known release.</summary>
     /// <exception cref="ArgumentException">It is neither.</exception>

@@ -72,17 +72,20 @@ internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Plac
     private (double Seconds, PlanBound Bound) HotPath(int count, int before)
     {
         double pairs = ((double)count * before) + (0.5 * count * (count + 1.0));
+        int fewestExpanded = placement.UsesGpu ? subject.FewestExpandedTokensOfGpu : subject.FewestExpandedTokensOfCpu;
+
+        // The new tokens' own keys and values are part of the weights' operations.
+        (double ofPair, double expanding) = count < fewestExpanded ? (subject.AttentionOperationsPerContextToken, 0) : subject.ExpandedAttentionOperations;
+        double attention = (ofPair * pairs) + (expanding * before);
         if (placement.UsesGpu)
         {
-            // The new tokens' own keys and values are part of the weights' operations.
-            (double ofPair, double expanding) = count < subject.FewestExpandedTokens ? (subject.AttentionOperationsPerContextToken, 0) : subject.ExpandedAttentionOperations;
-            double operations = (subject.HotOperations * count) + (ofPair * pairs) + (expanding * before);
+            double operations = (subject.HotOperations * count) + attention;
             double reading = placement.HotBytesIn(PlanPlace.Gpu) / (machine.Gpu!.BytesPerSecond.Value * parameters.GpuMemoryEfficiency);
             return (Math.Max(operations / parameters.GpuOperationsPerSecond, reading), PlanBound.Gpu);
         }
 
         double read = _speed.MemorySeconds(placement.HotBytesIn(PlanPlace.Memory), 0);
-        double computed = (subject.HotOperations * count / Rate(IsHotPathInt8() ? machine.ByteOperationsFactor : machine.BFloat16OperationsFactor)) + _speed.AttentionSeconds(pairs);
+        double computed = (subject.HotOperations * count / Rate(IsHotPathInt8() ? machine.ByteOperationsFactor : machine.BFloat16OperationsFactor)) + _speed.AttentionSeconds(attention);
         return Together(read, computed);
     }
 

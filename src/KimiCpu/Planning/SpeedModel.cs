@@ -56,7 +56,7 @@ internal sealed class SpeedModel(PlanSubject subject, PlanMachine machine, Place
         {
             double read = MemorySeconds((double)context * subject.Summary.CacheBytesPerToken, 0);
             memory += read;
-            compute += Math.Max(0, AttentionSeconds(context) - read);
+            compute += Math.Max(0, AttentionSeconds(subject.AttentionOperationsPerContextToken * context) - read);
         }
 
         double busy = gpuSerial + Math.Max(memory + compute, gpuHidden);
@@ -69,9 +69,8 @@ internal sealed class SpeedModel(PlanSubject subject, PlanMachine machine, Place
         (read + written) / (machine.MemoryBytesPerSecond.Value * parameters.MemoryEfficiency),
         read / (machine.OperationsPerSecond * machine.ByteOperationsFactor * parameters.DecodedBytesPerOperation));
 
-    /// <summary>Seconds of arithmetic on the CPU for attention over so many (token, earlier token) pairs.</summary>
-    internal double AttentionSeconds(double pairs) =>
-        subject.AttentionOperationsPerContextToken * pairs / (machine.OperationsPerSecond * machine.BFloat16OperationsFactor * parameters.AttentionEfficiency);
+    /// <summary>Seconds of arithmetic on the CPU for attention.</summary>
+    internal double AttentionSeconds(double operations) => operations / (machine.OperationsPerSecond * machine.BFloat16OperationsFactor * parameters.AttentionEfficiency);
 
     /// <summary>Seconds on the GPU before the CPU's experts can begin, and beside them.</summary>
     private (double Serial, double Hidden) GpuDecode(int context, double routed)

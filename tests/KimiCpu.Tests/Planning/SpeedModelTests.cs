@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cpu;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Planning;
 using KimiCpu.Weights;
@@ -114,7 +115,20 @@ internal sealed class SpeedModelTests
         PromptTime time = new MachinePlan(Machines.Thinking, machine, 8192, parameters: Machines.Ideal).Prompts.Time(tokens);
         Assert.That((time.Passes, time.Bound), Is.EqualTo((passes, PlanBound.Gpu)));
         Assert.That(time.Seconds, Is.EqualTo(operations / 60e12).Within(0.5).Percent);
-        Assert.That(Machines.Thinking.FewestExpandedTokens, Is.EqualTo(ExpandedAttention.FewestRows(WeightLoader.ShapeOf(Machines.Thinking.Config))));
+        Assert.That(Machines.Thinking.FewestExpandedTokensOfGpu, Is.EqualTo(ExpandedAttention.FewestRows(WeightLoader.ShapeOf(Machines.Thinking.Config))));
+    }
+
+    /// <summary>Passes of experts from a drive are long enough; here the drive and the memory take no time.</summary>
+    [Test]
+    public void Prompts_attend_on_a_CPU_as_it_does()
+    {
+        PlanMachine machine = Machines.Workstation(drive: 1e18, bandwidth: 1e18);
+        PromptModel prompts = new MachinePlan(Machines.Thinking, machine, 32_768, parameters: Machines.Ideal).Prompts;
+        Assert.That((prompts.Chunk, Machines.Thinking.FewestExpandedTokensOfCpu), Is.EqualTo((4096, PromptAttention.UsualFewestRows)));
+        double ofToken = prompts.Time(2).Seconds - prompts.Time(1).Seconds;
+        double saved = prompts.Time(511).Seconds + ofToken - prompts.Time(512).Seconds;
+        double rate = 16 * 117e9 * machine.BFloat16OperationsFactor * Machines.Ideal.AttentionEfficiency;
+        Assert.That(saved, Is.EqualTo((8.495e6 - 2.498e6) * 511 * 512 / 2 / rate).Within(2).Percent);
     }
 
     [Test]
