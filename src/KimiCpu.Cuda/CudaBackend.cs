@@ -55,6 +55,12 @@ internal sealed class CudaBackend : IDisposable
     /// <summary>After a call that failed; see <see cref="CudaHotPath.Settle"/>.</summary>
     public bool Settle() => HotPath.Settle();
 
+    public void Dispose()
+    {
+        HotPath.Dispose();
+        _context.Dispose();
+    }
+
     /// <summary>Page-locked memory is the system's to give, and no plan knows how much of it there is. Where it refuses some, before any weight is copied, what routed experts take is given up.</summary>
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
     {
@@ -73,11 +79,5 @@ internal sealed class CudaBackend : IDisposable
                 options.Warn?.Invoke($"{less}: the system refused page-locked memory ({e.Call} failed with CUDA error {(int)e.Result}). More free main memory, or a higher limit of locked memory (ulimit -l), helps.");
             }
         }
-    }
-
-    public void Dispose()
-    {
-        HotPath.Dispose();
-        _context.Dispose();
     }
 }

@@ -114,7 +114,6 @@ internal static class PlacementPlanner
         }
 
         double ring = parameters.GpuRingExperts * subject.ExpertBytes;
-
         parts.Add(new PlacedPart(RingName, PlanPlace.Gpu, ring, "", null));
         double bytes = Math.Min(subject.RoutedBytes, Math.Floor((left - ring) / subject.ExpertBytes) * subject.ExpertBytes);
         if (bytes > 0)
@@ -125,7 +124,11 @@ internal static class PlacementPlanner
         return (true, bytes / subject.RoutedBytes);
     }
 
-    private static bool HasRing(PlanSubject subject, double left, SpeedParameters parameters) => subject.ExpertBytes > 0 && left >= parameters.GpuRingExperts * subject.ExpertBytes;
+    private static bool HasRing(PlanSubject subject, double left, SpeedParameters parameters)
+    {
+        double ring = parameters.GpuRingExperts * subject.ExpertBytes;
+        return ring > 0 && left >= ring;
+    }
 
     private static IEnumerable<PlacedPart> InMemory(PlanSubject subject, int contextLength, bool int8HotPath, bool onlyEmbedding)
     {
