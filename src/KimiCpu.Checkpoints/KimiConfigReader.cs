@@ -43,6 +43,9 @@ internal static class KimiConfigReader
 
         int vocabulary = c.Integer("vocab_size", 1, 1 << 24);
         int rope = c.Integer("qk_rope_head_dim", 2, 1 << 14);
+
+        // As transformers 5 writes what were two fields.
+        ConfigObject? rotary = c.Object("rope_parameters");
         return new KimiConfig
         {
             Architecture = root.FirstText("architectures", "unknown"),
@@ -68,8 +71,8 @@ internal static class KimiConfigReader
             NormalizeExpertWeights = c.Flag("norm_topk_prob", true),
             RoutedScalingFactor = c.Number("routed_scaling_factor", 0, 1),
             NormEpsilon = c.Number("rms_norm_eps", 0),
-            RopeTheta = c.Number("rope_theta", 1, 10000),
-            RopeScaling = c.Object("rope_scaling") is { } scaling ? ReadYarn(scaling) : null,
+            RopeTheta = c.Number("rope_theta", 1, rotary?.Number("rope_theta", 1, 10000) ?? 10000),
+            RopeScaling = c.Object("rope_scaling") is { } scaling ? ReadYarn(scaling, "yarn") : rotary is { } parameters ? ReadYarn(parameters, "default") : null,
             MaxPositions = c.Integer("max_position_embeddings", 1, 1 << 30),
             TieEmbeddings = c.Flag("tie_word_embeddings", false),
             EosTokenIds = EndOfText(files, root, c, vocabulary),
@@ -90,9 +93,9 @@ internal static class KimiConfigReader
         }
     }
 
-    private static YarnConfig? ReadYarn(ConfigObject scaling)
+    private static YarnConfig? ReadYarn(ConfigObject scaling, string missingType)
     {
-        string type = scaling.Text("type", scaling.Text("rope_type", "yarn"));
+        string type = scaling.Text("type", scaling.Text("rope_type", missingType));
         if (type == "default")
         {
             return null;

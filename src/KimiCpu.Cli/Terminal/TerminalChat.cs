@@ -83,7 +83,7 @@ internal sealed class TerminalChat : IDisposable
             _error.WriteLine(Help);
             if (_earlier > 0)
             {
-                _error.WriteLine($"The conversation of {_earlier} messages goes on; {Session.TokenCount} tokens are cached.");
+                _error.WriteLine($"The conversation of {_earlier} messages goes on; it has {Session.TokenCount} tokens.");
             }
         }
 

@@ -60,6 +60,29 @@ internal sealed class CheckpointTests
         Assert.That(k25.EosTokenIds, Is.EqualTo(int4.EosTokenIds));
     }
 
+    [TestCase("tiny-int4")]
+    [TestCase("tiny-qproj")]
+    public void One_field_of_rotary_parameters_says_what_two_did(string name)
+    {
+        CopyCheckpoint(name);
+        KimiConfig expected = KimiConfigReader.Read(new FolderCheckpointFiles(_folder));
+        EditJson("config.json", c =>
+        {
+            JsonObject parameters = c["rope_scaling"] is JsonObject scaling ? (JsonObject)scaling.DeepClone() : [];
+            if (parameters.Remove("type"))
+            {
+                parameters["rope_type"] = "yarn";
+            }
+
+            parameters["rope_theta"] = expected.RopeTheta;
+            c["rope_parameters"] = parameters;
+            c.AsObject().Remove("rope_scaling");
+            c.AsObject().Remove("rope_theta");
+        });
+        KimiConfig actual = KimiConfigReader.Read(new FolderCheckpointFiles(_folder));
+        Assert.That((actual.RopeTheta, actual.RopeScaling), Is.EqualTo((expected.RopeTheta, expected.RopeScaling)));
+    }
+
     [TestCase("hidden_size", "0", "hidden_size")]
     [TestCase("hidden_size", "\"x\"", "hidden_size")]
     [TestCase("hidden_size", "null", "missing")]

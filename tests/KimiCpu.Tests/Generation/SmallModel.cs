@@ -40,7 +40,15 @@ internal sealed class SmallModel(ModelDevice device) : IDisposable
             return KimiModel.Open(_checkpoint.Folder, options);
         }
 
-        options = options with { Device = KimiDevice.Cuda(), CudaDriver = _gpu.Table, GpuExpertBytes = 0, ContextLength = device == ModelDevice.GpuInt8 ? LongContext : null };
+        // Weights alone are not reduced for a context that KvCacheBytes does not hold.
+        options = options with
+        {
+            Device = KimiDevice.Cuda(),
+            CudaDriver = _gpu.Table,
+            GpuExpertBytes = 0,
+            Int8HotPath = device == ModelDevice.GpuInt8,
+            ContextLength = device == ModelDevice.GpuInt8 ? LongContext : null,
+        };
         KimiModel model = KimiModel.Open(_checkpoint.Folder, options);
         Assert.That(model.Placement, Does.Contain(device == ModelDevice.GpuInt8 ? "all weights in 8 bits" : "all weights as stored").And.Contain(device == ModelDevice.GpuInt8 ? "8-bit cache of" : "BF16 cache of"));
         return model;
