@@ -321,7 +321,7 @@ internal sealed class KimiCommandTests
     public async Task Bench_compares_answers_at_once()
     {
         string chart = Path.Combine(_folder, "concurrency.svg");
-        string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--concurrency", "1,3", "--decode", "8", "--entering", "100", "--token-gap", "100", "--chart", chart, "--cache", _folder];
+        string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--concurrency", "1,3", "--decode", "8", "--entering", "600", "--token-gap", "100", "--chart", chart, "--cache", _folder];
         (int code, string output, string error) = await Run([.. args, "--json"]);
         Assert.That((code, error), Is.EqualTo((0, "")));
         using JsonDocument json = JsonDocument.Parse(output);
@@ -333,7 +333,7 @@ internal sealed class KimiCommandTests
         }
 
         Assert.That(File.ReadAllText(chart), Does.Contain("3 answers").And.EndWith("</svg>\n"));
-        Assert.That((await Run(args)).Output, Does.Contain("with a prompt of 100"));
+        Assert.That((await Run(args)).Output, Does.Contain("with a prompt of 600"));
         Assert.That((await Run(["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--concurrency", "0", "--cache", _folder])).Code, Is.EqualTo(KimiCommand.Usage));
     }
 
