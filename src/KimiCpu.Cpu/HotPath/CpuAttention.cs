@@ -37,6 +37,7 @@ internal sealed unsafe class CpuAttention : IDisposable
     private readonly AlignedBuffer<float> _absorbed = new();
     private readonly AlignedBuffer<float> _context = new();
     private readonly AlignedBuffer<float> _values = new();
+
     /// <summary>Runs of rows that attend over the latents themselves.</summary>
     private readonly List<(int First, int Count)> _absorbedRows = [];
 
@@ -294,12 +295,7 @@ internal sealed unsafe class CpuAttention : IDisposable
         if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16)
         {
             BFloat16Tiles rounded = _scratch[worker].Contexts;
-            rounded.Resize(rows, _shape.KeyValueLoraRank);
-            for (int tile = 0; tile < _products.Tiles.Count(rows); tile++)
-            {
-                rounded.Write(tile, context, contextStride);
-            }
-
+            rounded.Set(context, contextStride, rows, _shape.KeyValueLoraRank);
             _products.Multiply(_weights.KeyValueB, begin, begin + valueSize, rounded, values, valuesStride);
         }
         else

@@ -11,8 +11,8 @@ namespace KimiCpu.Cpu;
 /// <summary>
 /// Embedding, attention, dense layers, router and head on the CPU; the shared experts run with the routed ones. Weights
 /// are read as stored, times single-precision activations or, where they are BF16 and the CPU multiplies that, BF16 ones; or
-/// as 8-bit copies. Every row of a batch is computed in the
-/// same order whatever else is in the batch.
+/// as 8-bit copies. Every row of a batch is computed in the same order whatever other sequences are in the batch; how many rows its own has
+/// decides how it attends (<see cref="PromptAttention"/>).
 /// </summary>
 internal sealed unsafe class CpuHotPath : IHotPath
 {

@@ -142,14 +142,8 @@ internal sealed unsafe class PromptAttention : IDisposable
         float* expanded = scratch.Expanded.Pointer;
         if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16)
         {
-            BFloat16Tiles rounded = scratch.RoundedLatents;
-            rounded.Resize(tokens, rank);
-            for (int tile = 0; tile < _products.Tiles.Count(tokens); tile++)
-            {
-                rounded.Write(tile, latents, rank);
-            }
-
-            _products.Multiply(_weights.KeyValueB, firstRow, firstRow + ExpandedWidth, rounded, expanded - firstRow, ExpandedWidth);
+            scratch.RoundedLatents.Set(latents, rank, tokens, rank);
+            _products.Multiply(_weights.KeyValueB, firstRow, firstRow + ExpandedWidth, scratch.RoundedLatents, expanded - firstRow, ExpandedWidth);
         }
         else
         {
@@ -177,12 +171,7 @@ internal sealed unsafe class PromptAttention : IDisposable
 
         for (int i = 0; i < rows; i++)
         {
-            float* total = scratch.Totals.Pointer + ((long)(row + i) * PartWidth);
-            queries.Write(i, first == 0 ? total : scratch.Part.Pointer);
-            if (first > 0)
-            {
-                AttentionPart.Add(scratch.Part.Pointer, total, _shape.ValueHeadSize);
-            }
+            queries.AddTo(i, first == 0, scratch.Part.Pointer, scratch.Totals.Pointer + ((long)(row + i) * PartWidth));
         }
     }
 
@@ -233,18 +222,19 @@ internal sealed unsafe class PromptAttention : IDisposable
             }
 
             int valueWidth = owner._shape.ValueHeadSize;
-            (_queries, _bfloat16) = (owner._products, CpuFeatures.Best) switch
-            {
-                ({ } products, _) => ((AttentionQueries)new RoundedQueries(owner.KeyWidth, valueWidth, products), true),
-                (_, InstructionSet.Avx2) => (new QueryLanes(owner.KeyWidth, valueWidth), true),
-                _ => (new FloatQueries(owner.KeyWidth, valueWidth, bfloat16: false), false),
-            };
-            _roundedLatents = owner._products is null ? null : new BFloat16Tiles(owner._products.Tiles);
+            bool lanes = owner._products is null && CpuFeatures.Best == InstructionSet.Avx2;
+            _bfloat16 = lanes || owner._products is not null;
+            _roundedLatents ??= owner._products is null ? null : new BFloat16Tiles(owner._products.Tiles);
             Part.EnsureCapacity(owner.PartWidth);
             Latents.EnsureCapacity((long)SegmentTokens * owner._shape.KeyValueLoraRank);
             Expanded.EnsureCapacity((long)SegmentTokens * owner.ExpandedWidth);
             _keys.EnsureCapacity(((long)SegmentTokens * owner.KeyWidth * ElementBytes) + BytesBehind);
             _values.EnsureCapacity((long)SegmentTokens * valueWidth * ElementBytes);
+
+            // Last, since it says that all is there.
+            _queries = owner._products is { } products ? new RoundedQueries(owner.KeyWidth, valueWidth, products)
+                : lanes ? new QueryLanes(owner.KeyWidth, valueWidth)
+                : new FloatQueries(owner.KeyWidth, valueWidth, bfloat16: false);
         }
 
         /// <summary>Keeps a token's expanded key and value, and the rotated part of its key, which all heads share.</summary>

@@ -7,7 +7,7 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// A few queries that pass over pages of keys and values together, and what each has gathered so far. What becomes of a query
-/// never depends on those beside it.
+/// never depends on those beside it, unless there is a NaN in a page that they pass over together.
 /// </summary>
 /// <param name="keyWidth">Columns of a key.</param>
 /// <param name="valueWidth">Columns of a value.</param>
@@ -41,11 +41,25 @@ internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : 
     /// <param name="page">Up to <see cref="KvPage.Tokens"/> keys and values.</param>
     /// <param name="count">Tokens in it that the last row sees.</param>
     /// <param name="visible">Tokens that the first row sees, from the page's first on: none if negative.</param>
-    /// <param name="next">Keys of the page that comes next, to be asked for; null for none.</param>
+    /// <param name="next">Keys of the page that comes next, for implementations that ask for it; null for none.</param>
     public abstract void Visit(in KeyValuePage page, int count, int visible, byte* next);
 
     /// <summary>What a query has gathered, as an <see cref="AttentionPart"/>.</summary>
     public abstract void Write(int query, float* part);
+
+    /// <summary>Adds what a query has gathered to what it had gathered over the tokens before.</summary>
+    /// <param name="query">Which.</param>
+    /// <param name="isFirst">Whether there were none before; then the total is overwritten.</param>
+    /// <param name="part">Room for an <see cref="AttentionPart"/>.</param>
+    /// <param name="total">An <see cref="AttentionPart"/>.</param>
+    public void AddTo(int query, bool isFirst, float* part, float* total)
+    {
+        Write(query, isFirst ? total : part);
+        if (!isFirst)
+        {
+            AttentionPart.Add(part, total, ValueWidth);
+        }
+    }
 
     public abstract void Dispose();
 

@@ -89,12 +89,7 @@ internal sealed unsafe class LatentAttention : IDisposable
             Visit(segment, pages, layer, table, visible, visible + rows - 1);
             for (int i = 0; i < queries; i++)
             {
-                float* total = _totals.Pointer + (i * PartWidth);
-                _queries.Write(i, segment == 0 ? total : _part.Pointer);
-                if (segment > 0)
-                {
-                    AttentionPart.Add(_part.Pointer, total, _latentSize);
-                }
+                _queries.AddTo(i, segment == 0, _part.Pointer, _totals.Pointer + (i * PartWidth));
             }
         }
 

@@ -185,7 +185,7 @@ internal sealed unsafe partial class QueryLanes : AttentionQueries
                 score = Vector256.ConditionalSelect(Vector256.LessThan(Vector256.Create(t), seen).AsSingle(), score, Vector256.Create(float.NegativeInfinity));
             }
 
-            // A NaN may get lost here, but not below, where it is its own exponential.
+            // A NaN may get lost here, but not below, where it is its own exponential and reaches the sum.
             maximum = Avx.Max(score, maximum);
         }
 

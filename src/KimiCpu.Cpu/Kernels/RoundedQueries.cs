@@ -64,10 +64,6 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
     protected override void Take(float* query, long stride)
     {
         Copy(query, stride, _stored.Pointer);
-        _queries.Resize(Count, KeyWidth);
-        for (int tile = 0; tile < _products.Tiles.Count(Count); tile++)
-        {
-            _queries.Write(tile, _stored.Pointer, KeyWidth);
-        }
+        _queries.Set(_stored.Pointer, KeyWidth, Count, KeyWidth);
     }
 }

@@ -6,10 +6,10 @@ using KimiCpu.Compute;
 
 namespace KimiCpu.Cpu.Kernels;
 
-/// <summary>Scores of a page, and Σ e^(score - maximum) latent of the pages before it with a running maximum, a query at a time.</summary>
-/// <param name="latentSize">Columns of a context.</param>
+/// <summary>Scores of a page, and Σ e^(score - maximum) value of the pages before it with a running maximum, a query at a time.</summary>
+/// <param name="width">Columns of a context.</param>
 /// <param name="contextWidth">Floats from one query's context to the next.</param>
-internal sealed unsafe class RunningSoftmax(int latentSize, int contextWidth) : IDisposable
+internal sealed unsafe class RunningSoftmax(int width, int contextWidth) : IDisposable
 {
     private readonly AlignedBuffer<float> _scores = new(LatentAttention.MostQueries * KvPage.Tokens);
     private readonly AlignedBuffer<float> _contexts = new((long)LatentAttention.MostQueries * contextWidth);
@@ -41,7 +41,7 @@ internal sealed unsafe class RunningSoftmax(int latentSize, int contextWidth) : 
         {
             float factor = MathF.Exp(_maxima[query] - maximum);
             _sums[query] *= factor;
-            var row = new Span<float>(Context(query), latentSize);
+            var row = new Span<float>(Context(query), width);
             TensorPrimitives.Multiply(row, factor, row);
             _maxima[query] = maximum;
         }
@@ -53,8 +53,8 @@ internal sealed unsafe class RunningSoftmax(int latentSize, int contextWidth) : 
 
     public void Write(int query, float* part)
     {
-        new ReadOnlySpan<float>(Context(query), latentSize).CopyTo(new Span<float>(part, latentSize));
-        AttentionPart.SetSums(part, latentSize, _maxima[query], _sums[query]);
+        new ReadOnlySpan<float>(Context(query), width).CopyTo(new Span<float>(part, width));
+        AttentionPart.SetSums(part, width, _maxima[query], _sums[query]);
     }
 
     public void Dispose()

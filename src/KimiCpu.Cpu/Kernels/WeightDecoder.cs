@@ -79,7 +79,7 @@ internal static unsafe class WeightDecoder
         }
     }
 
-    /// <summary>So many BF16 values.</summary>
+    /// <summary>BF16 values in a row, as many as there is room for.</summary>
     public static void DecodeBFloat16(byte* data, Span<float> values)
     {
         int c = 0;

@@ -30,6 +30,20 @@ internal sealed unsafe class BFloat16Tiles(TokenTiles tiles) : IDisposable
         _data.EnsureCapacity((long)tokens * Vectors * VectorBytes);
     }
 
+    /// <summary>Rounds whole rows of all tokens.</summary>
+    /// <param name="x">(tokens, columns).</param>
+    /// <param name="xStride">Floats.</param>
+    /// <param name="tokens">At least 1.</param>
+    /// <param name="columns">At least 1.</param>
+    public void Set(float* x, long xStride, int tokens, int columns)
+    {
+        Resize(tokens, columns);
+        for (int tile = 0; tile < tiles.Count(tokens); tile++)
+        {
+            Write(tile, x, xStride);
+        }
+    }
+
     /// <summary>The tile that begins with a token.</summary>
     public byte* Tile(int firstToken) => _data.Pointer + ((long)firstToken * Vectors * VectorBytes);
 

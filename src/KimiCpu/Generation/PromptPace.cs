@@ -6,7 +6,8 @@ namespace KimiCpu.Generation;
 /// <summary>
 /// How many prompt tokens a step takes in. Beside running answers it follows the steps' measured times, so that a step is
 /// about as long as the gap that is allowed between two tokens. The time grows less than in proportion to the tokens (the
-/// first ones read most of the experts), so a correction in proportion comes closer with every step and never overshoots.
+/// first ones read most of the experts), so a correction in proportion comes closer with every step and never overshoots. Where steps may be as large as <see cref="PromptShares"/>'s efficient part, one that
+/// falls below it takes longer for a moment and is corrected to fewer tokens than would do.
 /// </summary>
 /// <param name="most">Tokens of a step.</param>
 /// <param name="gap">Aimed at; null for none.</param>

@@ -9,7 +9,7 @@ namespace KimiCpu.Generation;
 /// prompt with more operations, and half of a step is such a part, whole steps go round instead: the call that came first gets one as soon as
 /// less than half of the tokens were its own since its last one, and one that needs fewer than all others needs no turns.
 /// </summary>
-/// <param name="efficientPart">Tokens of a prompt from which on the device computes each with fewer operations; 1 where their number changes nothing.</param>
+/// <param name="efficientPart">Tokens of a prompt from which on the device computes each with fewer operations; 1, or more than a step has, where their number changes nothing.</param>
 internal sealed class PromptShares(int efficientPart)
 {
     private ScheduledCall? _first;

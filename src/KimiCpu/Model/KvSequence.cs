@@ -146,7 +146,7 @@ internal sealed class KvSequence : IDisposable
             }
             else
             {
-                // Somebody computed the same meanwhile, to the bit.
+                // Somebody computed the same meanwhile, but for last bits of long steps.
                 Share(cached);
                 _table = [.. _pages];
             }

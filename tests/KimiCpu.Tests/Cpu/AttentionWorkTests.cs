@@ -29,6 +29,17 @@ internal sealed unsafe class AttentionWorkTests
         Assert.That(together, Is.EqualTo(EachAlone(shape, pages, batch)));
     }
 
+    /// <summary>Few enough rows that two threads cut contexts too.</summary>
+    [Test]
+    public void One_long_context_is_cut_for_any_number_of_threads_to_the_same_bits([Values(1, 2, 3, 8)] int threads, [Values] bool bfloat16)
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(threads);
+        using var pages = new KvPages(shape, bfloat16);
+        RaggedBatch batch = Fill(shape, pages, [((3 * LatentAttention.SegmentTokens) + 40, 1)]);
+        Assert.That(Run(shape, pool, pages, batch), Is.EqualTo(EachAlone(shape, pages, batch)));
+    }
+
     [Test]
     public void A_prompt_beside_answers_gives_the_bits_of_each_token_alone([Values] bool bfloat16)
     {
@@ -50,7 +61,8 @@ internal sealed unsafe class AttentionWorkTests
         using var work = new AttentionWork(shape, pool, pages, products: null);
         RaggedBatch batch = Fill(shape, pages, [(1400, 1)]);
         float[] first = Run(shape, pool, work, batch);
-        work.Plan(Batch([(3, 1), (2, 2)]));
+        RaggedBatch other = Batch([(3, 1), (2, 2)]);
+        Run(shape, pool, work, other);
         Assert.That(Run(shape, pool, work, batch), Is.EqualTo(first));
     }
 

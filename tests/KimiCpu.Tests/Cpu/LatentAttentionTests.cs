@@ -124,6 +124,19 @@ internal sealed unsafe class LatentAttentionTests
         Assert.That(Run(shape, attention, pages, query, 2, table, 71), Is.All.NaN);
     }
 
+    /// <summary>The first token of a segment sees nothing of it but itself.</summary>
+    [Test]
+    public void A_NaN_that_is_all_of_a_segment_reaches_the_result([Values(0, 1, 2)] int segment, [Values] CacheKind kind)
+    {
+        int position = segment * LatentAttention.SegmentTokens;
+        ModelShape shape = Shapes.Small();
+        using KvPages pages = PagesOf(shape, kind);
+        using LatentAttention attention = AttentionOf(shape, kind);
+        (float[] query, _, int[] table) = Prepare(shape, pages, position + 1, 2, 1);
+        pages.Write(table[position / KvPage.Tokens], 1, position % KvPage.Tokens, [.. Enumerable.Repeat(float.NaN, shape.CacheWidth)]);
+        Assert.That(Run(shape, attention, pages, query, 2, table, position + 1), Is.All.NaN);
+    }
+
     private static KvPages PagesOf(ModelShape shape, CacheKind kind) => new(shape, bfloat16: kind != CacheKind.Float32);
 
     private static LatentAttention AttentionOf(ModelShape shape, CacheKind kind)

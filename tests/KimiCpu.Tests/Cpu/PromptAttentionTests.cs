@@ -30,28 +30,38 @@ internal sealed unsafe class PromptAttentionTests
         Assert.That(exact.FewestRows, Is.EqualTo(int.MaxValue));
     }
 
-    /// <summary>Expanded keys and values are rounded to BF16, queries and weights of the mean too where the CPU multiplies BF16: 2^-9 of each.</summary>
+    /// <summary>
+    /// A few tokens weigh most, so that one that is missed or rotated otherwise is seen. Where the CPU multiplies BF16, queries and weights of the mean are
+    /// rounded too, 2^-9 of each, which queries of that size would multiply.
+    /// </summary>
     [Test]
     public void Rows_attend_as_the_formula_says(
-        [Values(0, 63, 500, 530)] int start, [Values(1, 64, 70)] int rows, [Values(WeightFormat.BFloat16, WeightFormat.Float32)] WeightFormat format)
+        [Values(0, 63, 500, 530, 1010)] int start, [Values(1, 64, 70)] int rows, [Values(WeightFormat.BFloat16, WeightFormat.Float32)] WeightFormat format)
     {
         ModelShape shape = Shapes.Small();
         using var pool = new WorkerPool(2);
         using var pages = new KvPages(shape, bfloat16: true);
         using RandomMatrix expansion = Expansion(shape, format);
         float[][] cache = Fill(shape, pages, start + rows);
-        float[] query = Query(shape, rows);
+        bool rounds = TileKernel.Best().BFloat16Products is not null;
+        float[] query = Query(shape, rows, rounds ? 1 : 20);
         RaggedBatch batch = Batch(start, rows);
         float[] actual = Run(shape, pool, pages, expansion.Matrix, batch, query);
-        for (int row = 0; row < rows; row += 23)
+        for (int row = 0; row < rows; row++)
         {
+            // Some, and those around the beginning of a segment.
+            if (row % 23 != 0 && Math.Abs(((start + row + 256) % LatentAttention.SegmentTokens) - 256) > 1)
+            {
+                continue;
+            }
+
             for (int head = 0; head < shape.HeadCount; head += 4)
             {
                 double[] expected = Expected(shape, expansion.Matrix, cache, query, row, start + row, head);
                 int at = ((row * shape.HeadCount) + head) * shape.ValueHeadSize;
                 for (int i = 0; i < expected.Length; i++)
                 {
-                    Assert.That(actual[at + i], Is.EqualTo(expected[i]).Within(0.02), $"row {row}, head {head}, value {i}");
+                    Assert.That(actual[at + i], Is.EqualTo(expected[i]).Within(rounds ? 0.02 : 3e-3), $"row {row}, head {head}, value {i}");
                 }
             }
         }
@@ -93,6 +103,19 @@ internal sealed unsafe class PromptAttentionTests
         Assert.That(after[..group], Is.EqualTo(before[..group]), "rows that pass over other pages");
     }
 
+    /// <summary>The first token of a segment sees nothing of it but itself.</summary>
+    [Test]
+    public void A_NaN_that_is_all_of_a_segment_reaches_the_row_that_sees_it([Values(LatentAttention.SegmentTokens, 2 * LatentAttention.SegmentTokens)] int position)
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(2);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using RandomMatrix expansion = Expansion(shape, WeightFormat.BFloat16);
+        Fill(shape, pages, position + 1);
+        pages.Write(position / KvPage.Tokens, Layer, position % KvPage.Tokens, [.. Enumerable.Repeat(float.NaN, shape.CacheWidth)]);
+        Assert.That(Run(shape, pool, pages, expansion.Matrix, Batch(position, 1), Query(shape, 1)), Is.All.NaN);
+    }
+
     private static float[] Run(ModelShape shape, WorkerPool pool, KvPages pages, WeightMatrix expansion, RaggedBatch batch, float[] queries)
     {
         using var attention = new PromptAttention(shape, pool, pages, TileKernel.Best().BFloat16Products);
@@ -121,10 +144,10 @@ internal sealed unsafe class PromptAttentionTests
     private static RandomMatrix Expansion(ModelShape shape, WeightFormat format) =>
         new(format, shape.HeadCount * (shape.NopeHeadSize + shape.ValueHeadSize), shape.KeyValueLoraRank, 5);
 
-    private static float[] Query(ModelShape shape, int rows)
+    private static float[] Query(ModelShape shape, int rows, float size = 1)
     {
         var random = new Random(2);
-        return [.. Enumerable.Range(0, rows * shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize)).Select(_ => random.NextSingle() - 0.5f)];
+        return [.. Enumerable.Range(0, rows * shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize)).Select(_ => (random.NextSingle() - 0.5f) * size)];
     }
 
     private static RaggedBatch Batch(int start, int rows)
@@ -159,7 +182,7 @@ internal sealed unsafe class PromptAttentionTests
         var values = new double[position + 1][];
         for (int t = 0; t <= position; t++)
         {
-            double[] expanded = [.. Enumerable.Range(0, shape.NopeHeadSize + shape.ValueHeadSize).Select(r => Dot(expansion, (head * (shape.NopeHeadSize + shape.ValueHeadSize)) + r, cache[t]))];
+            double[] expanded = [.. Enumerable.Range(0, shape.NopeHeadSize + shape.ValueHeadSize).Select(r => Kept(Dot(expansion, (head * (shape.NopeHeadSize + shape.ValueHeadSize)) + r, cache[t])))];
             values[t] = expanded[shape.NopeHeadSize..];
             for (int c = 0; c < width; c++)
             {
@@ -172,6 +195,10 @@ internal sealed unsafe class PromptAttentionTests
         Compute.Reference.ReferenceOps.Softmax(scores);
         return [.. Enumerable.Range(0, shape.ValueHeadSize).Select(i => scores.Select((s, t) => s * values[t][i]).Sum())];
     }
+
+    /// <summary>As expanded keys and values are kept.</summary>
+    private static double Kept(double value) =>
+        CpuFeatures.Best == InstructionSet.Avx2 || TileKernel.Best().BFloat16Products is not null ? BFloat16.ToSingle(BFloat16.FromSingle((float)value)) : value;
 
     private static double Dot(WeightMatrix weight, int row, float[] latent)
     {
