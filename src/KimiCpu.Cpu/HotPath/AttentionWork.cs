@@ -8,29 +8,19 @@ using KimiCpu.Cpu.Kernels;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// Cuts the attention of a batch over the cached latents into items of work: groups of heads, for some consecutive rows of a
-/// prompt, or for a single row, whose context is cut into segments where there are too few of these for all threads.
+/// The attention of a batch over the cached latents, in the items of an <see cref="AttentionPlan"/>. What threads gathered over
+/// segments of a context is added in order, head by head.
 /// </summary>
 internal sealed unsafe class AttentionWork : IDisposable
 {
-    /// <summary>Segments of many long contexts would take more memory than they save time: those rows alone occupy the threads.</summary>
-    private const long MostPartBytes = 64L << 20;
-
-    /// <summary>Items a thread, where contexts are cut: the last segment of each is a short one.</summary>
-    private const int ItemsOfThread = 2;
-
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly KvPages _pages;
     private readonly LatentAttention[] _kernels;
+    private readonly AttentionPlan _plan;
     private readonly PoolAction _attend;
-    private readonly PoolAction _attendSegments;
-    private readonly List<(int Row, int Count)> _rowGroups = [];
     private readonly AlignedBuffer<float> _parts = new();
     private int[] _sequenceOfRow = [];
-    private int[] _firstSegment = [];
-    private int _headGroup = LatentAttention.HeadGroup;
-    private bool _inSegments;
     private RaggedBatch _batch = null!;
     private int _layer;
     private float* _query;
@@ -42,11 +32,9 @@ internal sealed unsafe class AttentionWork : IDisposable
         _pool = pool;
         _pages = pages;
         _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16, products))];
+        _plan = new AttentionPlan(shape);
         _attend = new PoolAction(Attend);
-        _attendSegments = new PoolAction(AttendSegments);
     }
-
-    private int HeadGroups => (_shape.HeadCount + _headGroup - 1) / _headGroup;
 
     private int PartWidth => AttentionPart.Width(_shape.KeyValueLoraRank);
 
@@ -59,29 +47,17 @@ internal sealed unsafe class AttentionWork : IDisposable
     public void Plan(RaggedBatch batch, int tooManyRows = int.MaxValue)
     {
         _batch = batch;
-        int rows = batch.RowCount;
-        if (_sequenceOfRow.Length < rows)
+        if (_sequenceOfRow.Length < batch.RowCount)
         {
-            _sequenceOfRow = new int[rows];
-            _firstSegment = new int[rows + 1];
+            _sequenceOfRow = new int[batch.RowCount];
         }
 
-        _rowGroups.Clear();
         for (int s = 0; s < batch.Sequences.Length; s++)
         {
-            BatchSequence sequence = batch.Sequences[s];
-            _sequenceOfRow.AsSpan(sequence.FirstRow, sequence.RowCount).Fill(s);
-            for (int row = 0; row < sequence.RowCount && sequence.RowCount < tooManyRows; row += LatentAttention.RowGroup)
-            {
-                _rowGroups.Add((sequence.FirstRow + row, Math.Min(LatentAttention.RowGroup, sequence.RowCount - row)));
-            }
+            _sequenceOfRow.AsSpan(batch.Sequences[s].FirstRow, batch.Sequences[s].RowCount).Fill(s);
         }
 
-        int threads = _pool.ActiveThreads;
-        bool decodes = _rowGroups.Count == rows;
-        _headGroup = decodes ? LatentAttention.HeadsTogether(_shape.HeadCount, rows, threads) : LatentAttention.HeadGroup;
-        int fewestItems = rows * ((_shape.HeadCount + LatentAttention.MostQueries - 1) / LatentAttention.MostQueries);
-        _inSegments = decodes && threads > 1 && fewestItems < ItemsOfThread * threads && CutContexts(threads);
+        _plan.Make(batch, tooManyRows, _pool.ActiveThreads);
     }
 
     /// <summary>Attends for all rows of the planned batch. Afterwards, <see cref="Finish"/> is due for every head.</summary>
@@ -93,30 +69,25 @@ internal sealed unsafe class AttentionWork : IDisposable
         _layer = layer;
         _query = query;
         _context = context;
-        int rows = _batch.RowCount;
-        if (_inSegments)
-        {
-            _parts.EnsureCapacity((long)_firstSegment[rows] * _shape.HeadCount * PartWidth);
-            _pool.Run(_firstSegment[rows] * HeadGroups, _attendSegments);
-        }
-        else
-        {
-            _pool.Run(_rowGroups.Count * HeadGroups, _attend);
-        }
+        _parts.EnsureCapacity(_plan.PartCount * PartWidth);
+        _pool.Run(_plan.ItemCount, _attend);
     }
 
     /// <summary>Completes a head's contexts. Heads may be completed by several threads at once.</summary>
     public void Finish(int head)
     {
-        for (int row = 0; row < _batch.RowCount && _inSegments; row++)
+        foreach (AttentionRows group in _plan.Groups)
         {
-            float* total = Part(_firstSegment[row], head);
-            for (int segment = _firstSegment[row] + 1; segment < _firstSegment[row + 1]; segment++)
+            for (int row = 0; row < group.Rows && group.IsCut; row++)
             {
-                AttentionPart.Add(Part(segment, head), total, _shape.KeyValueLoraRank);
-            }
+                float* total = Part(group, 0, row, head);
+                for (int segment = 1; segment < group.Segments; segment++)
+                {
+                    AttentionPart.Add(Part(group, segment, row, head), total, _shape.KeyValueLoraRank);
+                }
 
-            AttentionPart.Mean(total, _shape.KeyValueLoraRank, Context(row, head));
+                AttentionPart.Mean(total, _shape.KeyValueLoraRank, Context(group.Row + row, head));
+            }
         }
     }
 
@@ -126,70 +97,40 @@ internal sealed unsafe class AttentionWork : IDisposable
         _parts.Dispose();
     }
 
-    /// <summary>Numbers the segments of all rows; false where no row has two, or they would take too much memory.</summary>
-    private bool CutContexts(int threads)
-    {
-        int rows = _batch.RowCount;
-        for (int row = 0; row < rows; row++)
-        {
-            _firstSegment[row + 1] = _firstSegment[row] + LatentAttention.SegmentsOf(_batch.Positions[row] + 1);
-        }
-
-        int segments = _firstSegment[rows];
-        if (segments == rows || (long)segments * _shape.HeadCount * PartWidth * sizeof(float) > MostPartBytes)
-        {
-            return false;
-        }
-
-        _headGroup = LatentAttention.HeadsTogether(_shape.HeadCount, segments, ItemsOfThread * threads);
-        return true;
-    }
-
-    /// <summary>Item: a group of heads for a group of consecutive tokens of a sequence.</summary>
     private void Attend(int begin, int end, int worker)
     {
-        int groups = HeadGroups;
+        ReadOnlySpan<AttentionRows> groups = _plan.Groups;
+        int index = 0;
         for (int item = begin; item < end; item++)
         {
-            (int row, int rows) = _rowGroups[item / groups];
-            int head = item % groups * _headGroup;
-            _kernels[worker].Attend(
-                Query(row, head),
-                (long)_shape.HeadCount * _shape.CacheWidth,
-                rows,
-                Math.Min(_headGroup, _shape.HeadCount - head),
-                _pages,
-                _layer,
-                _batch.Sequences[_sequenceOfRow[row]].Pages.Span,
-                _batch.Positions[row] + 1,
-                Context(row, head),
-                (long)_shape.HeadCount * _shape.KeyValueLoraRank);
+            while (index + 1 < groups.Length && groups[index + 1].FirstItem <= item)
+            {
+                index++;
+            }
+
+            Attend(groups[index], item, _kernels[worker]);
         }
     }
 
-    /// <summary>Item: a group of heads for a segment of a row's context.</summary>
-    private void AttendSegments(int begin, int end, int worker)
+    /// <summary>Item: a group of heads for a group of consecutive tokens of a sequence, over all that they see or a segment of it.</summary>
+    private void Attend(in AttentionRows group, int item, LatentAttention kernel)
     {
-        int groups = HeadGroups;
-        int row = 0;
-        for (int item = begin; item < end; item++)
+        int headGroups = _plan.HeadGroups(group);
+        int segment = (item - group.FirstItem) / headGroups;
+        int head = (item - group.FirstItem) % headGroups * group.Heads;
+        int heads = Math.Min(group.Heads, _shape.HeadCount - head);
+        long queryStride = (long)_shape.HeadCount * _shape.CacheWidth;
+        ReadOnlySpan<int> table = _batch.Sequences[group.Sequence].Pages.Span;
+        int visible = group.Visible - group.Rows + 1;
+        if (group.IsCut)
         {
-            int segment = item / groups;
-            while (_firstSegment[row + 1] <= segment)
-            {
-                row++;
-            }
-
-            int head = item % groups * _headGroup;
-            _kernels[worker].AttendSegment(
-                Query(row, head),
-                Math.Min(_headGroup, _shape.HeadCount - head),
-                _pages,
-                _layer,
-                _batch.Sequences[_sequenceOfRow[row]].Pages.Span,
-                _batch.Positions[row] + 1,
-                segment - _firstSegment[row],
-                Part(segment, head));
+            long partStride = (long)_shape.HeadCount * PartWidth;
+            kernel.AttendSegment(Query(group.Row, head), queryStride, group.Rows, heads, _pages, _layer, table, visible, segment, Part(group, segment, 0, head), partStride);
+        }
+        else
+        {
+            long contextStride = (long)_shape.HeadCount * _shape.KeyValueLoraRank;
+            kernel.Attend(Query(group.Row, head), queryStride, group.Rows, heads, _pages, _layer, table, visible, Context(group.Row, head), contextStride);
         }
     }
 
@@ -197,5 +138,6 @@ internal sealed unsafe class AttentionWork : IDisposable
 
     private float* Context(int row, int head) => _context + ((((long)row * _shape.HeadCount) + head) * _shape.KeyValueLoraRank);
 
-    private float* Part(int segment, int head) => _parts.Pointer + ((((long)segment * _shape.HeadCount) + head) * PartWidth);
+    private float* Part(in AttentionRows group, int segment, int row, int head) =>
+        _parts.Pointer + ((group.FirstPart + ((((long)segment * group.Rows) + row) * _shape.HeadCount) + head) * PartWidth);
 }

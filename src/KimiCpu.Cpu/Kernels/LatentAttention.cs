@@ -51,19 +51,6 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <summary>Floats of a query's <see cref="AttentionPart"/>.</summary>
     public int PartWidth => AttentionPart.Width(_latentSize);
 
-    /// <summary>
-    /// Heads of an item of work when every row is decoded for itself: as many as leave an item for each thread, since a page
-    /// is widened to floats once for all of them.
-    /// </summary>
-    /// <param name="headCount">Of the model.</param>
-    /// <param name="parts">Rows, or segments of rows, that are computed apart.</param>
-    /// <param name="threads">That share the work.</param>
-    public static int HeadsTogether(int headCount, int parts, int threads)
-    {
-        int perThread = (int)(((long)headCount * parts + threads - 1) / threads);
-        return Math.Clamp((perThread + HeadGroup - 1) / HeadGroup * HeadGroup, HeadGroup, MostQueries);
-    }
-
     /// <summary>Segments of a context of so many tokens.</summary>
     public static int SegmentsOf(int visible) => (visible + SegmentTokens - 1) / SegmentTokens;
 
@@ -99,22 +86,26 @@ internal sealed unsafe class LatentAttention : IDisposable
         }
     }
 
-    /// <summary>Attends for one token over one segment of what it sees.</summary>
-    /// <param name="query">(heads, kv_lora + rope).</param>
-    /// <param name="heads">1 … <see cref="MostQueries"/>.</param>
+    /// <summary>Attends for consecutive tokens of a sequence, as <see cref="Attend"/> does, over one segment of what they see.</summary>
+    /// <param name="query">(rows, heads, kv_lora + rope).</param>
+    /// <param name="queryStride">Floats from row to row.</param>
+    /// <param name="rows">At least 1.</param>
+    /// <param name="heads">At least 1; rows times heads at most <see cref="MostQueries"/>.</param>
     /// <param name="pages">Storage of the cache.</param>
     /// <param name="layer">Which layer's slots.</param>
     /// <param name="table">The sequence's pages.</param>
-    /// <param name="visible">Tokens that the query sees, from the sequence's first on.</param>
-    /// <param name="segment">Less than <see cref="SegmentsOf"/> them.</param>
-    /// <param name="parts">(heads, <see cref="PartWidth"/>) receives an <see cref="AttentionPart"/> a head.</param>
-    public void AttendSegment(float* query, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int segment, float* parts)
+    /// <param name="visible">Tokens that the first row sees, from the sequence's first on.</param>
+    /// <param name="segment">Less than <see cref="SegmentsOf"/> those that the last row sees.</param>
+    /// <param name="parts">(rows, heads, <see cref="PartWidth"/>) receives an <see cref="AttentionPart"/> a row and head.</param>
+    /// <param name="partStride">Floats from row to row.</param>
+    public void AttendSegment(
+        float* query, long queryStride, int rows, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int segment, float* parts, long partStride)
     {
-        _queries.Set(query, 0, 1, heads);
-        Visit(segment, pages, layer, table, visible, visible);
-        for (int i = 0; i < heads; i++)
+        _queries.Set(query, queryStride, rows, heads);
+        Visit(segment, pages, layer, table, visible, visible + rows - 1);
+        for (int i = 0; i < rows * heads; i++)
         {
-            _queries.Write(i, parts + (i * PartWidth));
+            _queries.Write(i, parts + (i / heads * partStride) + (i % heads * (long)PartWidth));
         }
     }
 

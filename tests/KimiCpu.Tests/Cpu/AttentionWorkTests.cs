@@ -40,16 +40,40 @@ internal sealed unsafe class AttentionWorkTests
         Assert.That(Run(shape, pool, pages, batch), Is.EqualTo(EachAlone(shape, pages, batch)));
     }
 
+    /// <summary>With many threads all contexts are cut, of the prompt's rows too, some of which end before the last segment; with three not that of the short answer.</summary>
     [Test]
-    public void A_prompt_beside_answers_gives_the_bits_of_each_token_alone([Values] bool bfloat16)
+    public void A_prompt_beside_answers_gives_the_bits_of_each_token_alone([Values(1, 3, 8)] int threads, [Values] bool bfloat16)
     {
         ModelShape shape = Shapes.Small();
-        using var pool = new WorkerPool(3);
+        using var pool = new WorkerPool(threads);
         using var pages = new KvPages(shape, bfloat16);
-
-        // The prompt's rows begin before the end of a segment and end behind it.
-        RaggedBatch batch = Fill(shape, pages, [(LatentAttention.SegmentTokens + 20, 1), (LatentAttention.SegmentTokens + 5, 11)]);
+        RaggedBatch batch = Fill(
+            shape, pages, [(LatentAttention.SegmentTokens + 20, 1), (LatentAttention.SegmentTokens + 5, 11), (3, 1), ((4 * LatentAttention.SegmentTokens) + 1, 1)]);
         Assert.That(Run(shape, pool, pages, batch), Is.EqualTo(EachAlone(shape, pages, batch)));
+        var plan = new AttentionPlan(shape);
+        plan.Make(batch, int.MaxValue, threads);
+        Assert.That(plan.Groups.ToArray().Select(g => g.Segments), Is.EqualTo(threads switch
+        {
+            1 => [1, 1, 1, 1, 1],
+            3 => [1, 2, 2, 1, 5],
+            _ => new[] { 2, 2, 2, 1, 5 },
+        }));
+    }
+
+    [Test]
+    public void Threads_that_begin_or_stop_taking_part_change_no_bits()
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(6);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using var work = new AttentionWork(shape, pool, pages, TileKernel.Best().BFloat16Products);
+        RaggedBatch batch = Fill(shape, pages, [((3 * LatentAttention.SegmentTokens) + 40, 1), (LatentAttention.SegmentTokens + 5, 11)]);
+        float[] expected = EachAlone(shape, pages, batch);
+        foreach (int threads in new[] { 6, 1, 4, 2, 6 })
+        {
+            pool.ActiveThreads = threads;
+            Assert.That(Run(shape, pool, work, batch), Is.EqualTo(expected), $"{threads} threads");
+        }
     }
 
     [Test]

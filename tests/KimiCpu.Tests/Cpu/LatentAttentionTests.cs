@@ -77,15 +77,6 @@ internal sealed unsafe class LatentAttentionTests
         }
     }
 
-    [TestCase(64, 1, 1, 64)]
-    [TestCase(64, 1, 2, 32)]
-    [TestCase(64, 1, 64, 8)]
-    [TestCase(64, 16, 2, 64)]
-    [TestCase(20, 1, 3, 8)]
-    [TestCase(1, 1, 8, 8)]
-    public void Heads_that_decode_together_leave_every_thread_an_item(int headCount, int rows, int threads, int expected) =>
-        Assert.That(LatentAttention.HeadsTogether(headCount, rows, threads), Is.EqualTo(expected));
-
     [Test]
     public void Tokens_that_pass_over_the_pages_together_give_the_bits_of_each_alone([Values(1, 60, 64, 120)] int visible, [Values] CacheKind kind)
     {
