@@ -12,7 +12,7 @@ namespace KimiCpu.Cpu;
 /// <summary>
 /// Attention of many new tokens of a sequence over keys and values that are expanded from the cached latents, a segment of
 /// the context at a time: each pair of tokens then costs nope + rope + v multiplications a head in place of 2 kv_lora + rope.
-/// A head is an item of work, so results depend neither on threads nor on what else is in the batch.
+/// A head is an item of work, or a range of rows of one where there are more threads than heads (<see cref="PromptRanges"/>). Results depend neither on threads nor on what else is in the batch.
 /// </summary>
 internal sealed unsafe class PromptAttention : IDisposable
 {
@@ -27,6 +27,7 @@ internal sealed unsafe class PromptAttention : IDisposable
     private readonly KvPages _pages;
     private readonly BFloat16Products? _products;
     private readonly Scratch[] _scratch;
+    private readonly PromptRanges _ranges;
     private readonly PoolAction _attend;
     private AttentionWeights _weights = null!;
     private BatchSequence _sequence;
@@ -43,6 +44,7 @@ internal sealed unsafe class PromptAttention : IDisposable
         _products = products;
         FewestRows = pages.IsBFloat16 ? RowsThatPay(shape) : int.MaxValue;
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Scratch(this))];
+        _ranges = new PromptRanges(shape);
         _attend = new PoolAction(Attend);
     }
 
@@ -67,6 +69,20 @@ internal sealed unsafe class PromptAttention : IDisposable
         return saved <= 0 ? int.MaxValue : Math.Max(UsualFewestRows, (expanded * shape.KeyValueLoraRank / saved) + 1);
     }
 
+    /// <summary>Memory that each thread takes for steps of so many new tokens of a sequence; none for shorter ones than are attended to here.</summary>
+    public static long BytesOfThread(ModelShape shape, int rows)
+    {
+        if (rows < RowsThatPay(shape))
+        {
+            return 0;
+        }
+
+        long expanded = shape.NopeHeadSize + shape.ValueHeadSize;
+        long ofRow = shape.NopeHeadSize + shape.RopeHeadSize + AttentionPart.Width(shape.ValueHeadSize);
+        long ofToken = shape.KeyValueLoraRank + expanded + expanded + shape.RopeHeadSize;
+        return sizeof(float) * ((rows * ofRow) + (LatentAttention.SegmentTokens * ofToken));
+    }
+
     /// <summary>Attends for all new tokens of a sequence.</summary>
     /// <param name="layer">Index of the layer, for the cache.</param>
     /// <param name="weights">Its key and value expansion.</param>
@@ -82,45 +98,53 @@ internal sealed unsafe class PromptAttention : IDisposable
         _rotation = rotation;
         _query = query;
         _values = values;
-        Array.ForEach(_scratch, s => s.Resize(_sequence.RowCount));
-        _pool.Run(_shape.HeadCount, _attend);
+        _ranges.Make(_sequence.Start, _sequence.RowCount, _pool.ActiveThreads);
+        _pool.Run(_shape.HeadCount * _ranges.Ranges.Count, _attend);
     }
 
     public void Dispose() => Array.ForEach(_scratch, s => s.Dispose());
 
-    /// <summary>Item: a head.</summary>
+    /// <summary>Item: a range of rows of a head. Memory is made by the worker, so threads that take no part have none.</summary>
     private void Attend(int begin, int end, int worker)
     {
         Scratch scratch = _scratch[worker];
-        for (int head = begin; head < end; head++)
+        scratch.Resize(_ranges.MostRows);
+        int ranges = _ranges.Ranges.Count;
+        for (int item = begin; item < end; item++)
         {
-            TakeQueries(head, scratch.RotatedQueries.Pointer);
-            int visible = _sequence.Start + _sequence.RowCount;
-            for (int first = 0; first < visible; first += LatentAttention.SegmentTokens)
-            {
-                int tokens = Math.Min(LatentAttention.SegmentTokens, visible - first);
-                Expand(head, first, tokens, scratch);
-                int firstRow = Math.Max(0, first - _sequence.Start) / LatentAttention.MostQueries * LatentAttention.MostQueries;
-                for (int row = firstRow; row < _sequence.RowCount; row += LatentAttention.MostQueries)
-                {
-                    Visit(row, Math.Min(LatentAttention.MostQueries, _sequence.RowCount - row), first, tokens, scratch);
-                }
-            }
+            (int firstRow, int rows) = _ranges.Ranges[item % ranges];
+            Attend(item / ranges, firstRow, rows, scratch);
+        }
+    }
 
-            for (int row = 0; row < _sequence.RowCount; row++)
+    private void Attend(int head, int firstRow, int rows, Scratch scratch)
+    {
+        TakeQueries(head, firstRow, rows, scratch.RotatedQueries.Pointer);
+        int start = _sequence.Start + firstRow;
+        for (int first = 0; first < start + rows; first += LatentAttention.SegmentTokens)
+        {
+            int tokens = Math.Min(LatentAttention.SegmentTokens, start + rows - first);
+            Expand(head, first, tokens, scratch);
+            int row = Math.Max(0, first - start) / LatentAttention.MostQueries * LatentAttention.MostQueries;
+            for (; row < rows; row += LatentAttention.MostQueries)
             {
-                float* target = _values + (((((long)_sequence.FirstRow + row) * _shape.HeadCount) + head) * _shape.ValueHeadSize);
-                AttentionPart.Mean(scratch.Totals.Pointer + ((long)row * PartWidth), _shape.ValueHeadSize, target);
+                Visit(row, Math.Min(LatentAttention.MostQueries, rows - row), start + row + 1, first, tokens, scratch);
             }
+        }
+
+        for (int row = 0; row < rows; row++)
+        {
+            float* target = _values + (((((long)_sequence.FirstRow + firstRow + row) * _shape.HeadCount) + head) * _shape.ValueHeadSize);
+            AttentionPart.Mean(scratch.Totals.Pointer + ((long)row * PartWidth), _shape.ValueHeadSize, target);
         }
     }
 
     /// <summary>(rows, nope + rope), rotated, times the softmax scale.</summary>
-    private void TakeQueries(int head, float* target)
+    private void TakeQueries(int head, int firstRow, int rows, float* target)
     {
-        for (int row = 0; row < _sequence.RowCount; row++, target += KeyWidth)
+        for (int row = 0; row < rows; row++, target += KeyWidth)
         {
-            int batchRow = _sequence.FirstRow + row;
+            int batchRow = _sequence.FirstRow + firstRow + row;
             var rotated = new Span<float>(target, KeyWidth);
             new ReadOnlySpan<float>(_query + ((((long)batchRow * _shape.HeadCount) + head) * KeyWidth), KeyWidth).CopyTo(rotated);
             _rotation.Apply(batchRow, rotated[_shape.NopeHeadSize..]);
@@ -156,13 +180,12 @@ internal sealed unsafe class PromptAttention : IDisposable
         }
     }
 
-    /// <summary>Some rows attend to the expanded segment.</summary>
-    private void Visit(int row, int rows, int first, int tokens, Scratch scratch)
+    /// <summary>Some rows, the first of which sees so many tokens, attend to the expanded segment.</summary>
+    private void Visit(int row, int rows, int visible, int first, int tokens, Scratch scratch)
     {
         AttentionQueries queries = scratch.Queries;
         queries.Set(scratch.RotatedQueries.Pointer + ((long)row * KeyWidth), KeyWidth, rows, 1);
         queries.Clear();
-        int visible = _sequence.Start + row + 1;
         int end = Math.Min(first + tokens, visible + rows - 1);
         for (int page = first; page < end; page += KvPage.Tokens)
         {

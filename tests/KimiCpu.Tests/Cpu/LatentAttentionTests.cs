@@ -40,6 +40,24 @@ internal sealed unsafe class LatentAttentionTests
         }
     }
 
+    /// <summary>With AVX2, 192 columns of keys are multiplied at a time, and the rest is added.</summary>
+    [Test]
+    public void All_columns_of_wide_keys_count(
+        [Values(186, 187, 378, 500)] int latent, [Values(1, 5, 19)] int heads, [Values(CacheKind.Float32, CacheKind.WidenedBFloat16)] CacheKind kind)
+    {
+        const int Visible = 70;
+        ModelShape shape = Shapes.Small() with { KeyValueLoraRank = latent };
+        using KvPages pages = PagesOf(shape, kind);
+        using LatentAttention attention = AttentionOf(shape, kind);
+        (float[] query, float[][] cache, int[] table) = Prepare(shape, pages, Visible, heads, 1);
+        float[] actual = Run(shape, attention, pages, query, heads, table, Visible);
+        for (int h = 0; h < heads; h++)
+        {
+            double[] expected = Expected(shape, query.AsSpan(h * shape.CacheWidth, shape.CacheWidth), cache);
+            Assert.That(actual[(h * latent)..((h + 1) * latent)], Is.EqualTo(expected).Within(2e-5), $"head {h}");
+        }
+    }
+
     /// <summary>
     /// Both roundings are bounded by 2^-8 of a factor: of queries, which moves a weight by that much of its score, and of the
     /// weights themselves.

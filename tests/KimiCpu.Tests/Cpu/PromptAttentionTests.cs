@@ -67,6 +67,68 @@ internal sealed unsafe class PromptAttentionTests
         }
     }
 
+    /// <summary>A checkpoint may store the expansion as anything.</summary>
+    [Test]
+    public void Rows_attend_over_an_expansion_of_any_format(
+        [Values(WeightFormat.Float16, WeightFormat.Float8Block, WeightFormat.Int4Group32)] WeightFormat format)
+    {
+        ModelShape shape = Shapes.Small() with { KeyValueLoraRank = 64 };
+        using var pool = new WorkerPool(2);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using RandomMatrix expansion = Expansion(shape, format);
+        float[][] cache = Fill(shape, pages, 570);
+        float[] query = Query(shape, 70);
+        float[] actual = Run(shape, pool, pages, expansion.Matrix, Batch(500, 70), query);
+        foreach (int row in new[] { 0, 11, 12, 13, 69 })
+        {
+            for (int head = 0; head < shape.HeadCount; head += 5)
+            {
+                double[] expected = Expected(shape, expansion.Matrix, cache, query, row, 500 + row, head);
+                int at = ((row * shape.HeadCount) + head) * shape.ValueHeadSize;
+                Assert.That(actual[at..(at + expected.Length)], Is.EqualTo(expected).Within(0.03 * expected.Max(Math.Abs)), $"row {row}, head {head}");
+            }
+        }
+    }
+
+    /// <summary>More threads than heads cut their rows too.</summary>
+    [Test]
+    public void Results_depend_on_no_number_of_threads([Values(24, 44)] int threads)
+    {
+        ModelShape shape = Shapes.Small();
+        using var one = new WorkerPool(1);
+        using var many = new WorkerPool(threads);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using RandomMatrix expansion = Expansion(shape, WeightFormat.BFloat16);
+        Fill(shape, pages, 940);
+        float[] query = Query(shape, 500);
+        RaggedBatch batch = Batch(440, 500);
+        var ranges = new PromptRanges(shape);
+        ranges.Make(440, 500, threads);
+        Assert.That(ranges.Ranges, Has.Count.GreaterThan(1));
+        float[] expected = Run(shape, one, pages, expansion.Matrix, batch, query);
+        Assert.That(Run(shape, many, pages, expansion.Matrix, batch, query), Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Threads_that_begin_or_stop_taking_part_change_no_bits()
+    {
+        ModelShape shape = Shapes.Small();
+        using var pool = new WorkerPool(24);
+        using var pages = new KvPages(shape, bfloat16: true);
+        using RandomMatrix expansion = Expansion(shape, WeightFormat.BFloat16);
+        using var attention = new PromptAttention(shape, pool, pages, TileKernel.Best().BFloat16Products);
+        Fill(shape, pages, 300);
+        float[] query = Query(shape, 300);
+        float[]? expected = null;
+        foreach (int threads in new[] { 24, 1, 16, 5, 24 })
+        {
+            pool.ActiveThreads = threads;
+            float[] actual = Run(shape, attention, expansion.Matrix, Batch(0, 300), query);
+            Assert.That(actual, Is.EqualTo(expected ?? actual), $"{threads} threads");
+            expected = actual;
+        }
+    }
+
     [Test]
     public void Results_depend_neither_on_threads_nor_on_the_rows_of_others()
     {
@@ -119,6 +181,11 @@ internal sealed unsafe class PromptAttentionTests
     private static float[] Run(ModelShape shape, WorkerPool pool, KvPages pages, WeightMatrix expansion, RaggedBatch batch, float[] queries)
     {
         using var attention = new PromptAttention(shape, pool, pages, TileKernel.Best().BFloat16Products);
+        return Run(shape, attention, expansion, batch, queries);
+    }
+
+    private static float[] Run(ModelShape shape, PromptAttention attention, WeightMatrix expansion, RaggedBatch batch, float[] queries)
+    {
         var rotation = new RowRotation(shape.Rotary, shape.RopeHeadSize);
         rotation.Prepare(batch);
         var weights = new AttentionWeights

@@ -21,7 +21,15 @@ internal sealed class DecodeAllocationTests
     /// </summary>
     [Test]
     [Category(GpuUnderTest.Category)]
-    public void A_decoded_token_allocates_nothing([Values(Backend.CpuFast, Backend.CpuInt8, Backend.Gpu)] Backend backend, [Values(1, 2)] int threads, [Values] bool lookAhead)
+    public void A_decoded_token_allocates_nothing([Values(Backend.CpuFast, Backend.CpuInt8, Backend.Gpu)] Backend backend, [Values(1, 2)] int threads, [Values] bool lookAhead) =>
+        AllocatesNothing(backend, threads, lookAhead, context: 0);
+
+    /// <summary>Behind a prompt that is longer than a segment.</summary>
+    [Test]
+    public void A_token_whose_context_is_cut_allocates_nothing([Values(Backend.CpuFast, Backend.CpuInt8)] Backend backend, [Values(2, 3)] int threads) =>
+        AllocatesNothing(backend, threads, lookAhead: false, context: (9 * KvPage.Tokens) + 1);
+
+    private static void AllocatesNothing(Backend backend, int threads, bool lookAhead, int context)
     {
         using SyntheticModel? small = backend == Backend.Gpu ? new SyntheticModel() : null;
         using var model = new ModelUnderTest(small?.Folder ?? Repository.Checkpoint("tiny-k25"), backend, threads, lookAhead: lookAhead);
@@ -40,6 +48,11 @@ internal sealed class DecodeAllocationTests
                 Thread.Yield();
             }
         });
+        if (context > 0)
+        {
+            Prefill();
+        }
+
         for (int i = 0; i < StepsOfRound; i++)
         {
             Step();
@@ -60,8 +73,23 @@ internal sealed class DecodeAllocationTests
             rounds.Add(ofCaller + Enumerable.Range(1, threads - 1).Sum(w => allocated[w] - before[w]));
         }
 
-        Assert.That(sequence.Length, Is.LessThanOrEqualTo(KvPage.Tokens), "a new page is a new table");
+        Assert.That(sequence.Length / KvPage.Tokens, Is.EqualTo(context / KvPage.Tokens), "a new page is a new table");
         Assert.That(rounds, Has.Member(0L));
+
+        void Prefill()
+        {
+            Assert.That(sequence.TryExtend(context));
+            var batch = new RaggedBatch();
+            batch.Add(new int[context], 0, sequence.Pages, LogitsWanted.None);
+            model.Forward.Run(batch, []);
+            sequence.Advance(context);
+
+            var decoding = new RaggedBatch();
+            decoding.Add([7], context - 1, sequence.Pages, LogitsWanted.None);
+            var plan = new AttentionPlan(model.Weights.Shape);
+            plan.Make(decoding, int.MaxValue, threads);
+            Assert.That(plan.Groups[0].IsCut);
+        }
 
         void Read()
         {
