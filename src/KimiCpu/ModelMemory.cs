@@ -3,6 +3,7 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Cpu.Threading;
 using KimiCpu.Weights;
 
 namespace KimiCpu;
@@ -26,9 +27,9 @@ internal sealed class ModelMemory
         long bytesPerToken = (long)shape.CacheWidth * shape.LayerCount * (options.Exact ? sizeof(float) : sizeof(ushort));
         long quarter = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
         long oneContext = Math.Min(available / 4, context * bytesPerToken);
-        long workspace = WorkspaceBytesPerToken(shape);
+        var workspace = new StepWorkspace(shape, options.Threads ?? CpuTopology.OfThisProcess.DefaultThreads, options.Exact);
         LargePrefillChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
-        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + (LargePrefillChunk * workspace), available);
+        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + workspace.Bytes(LargePrefillChunk), available);
         Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
         PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : LargePrefillChunk;
         CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
@@ -50,14 +51,5 @@ internal sealed class ModelMemory
     public int LargePrefillChunk { get; }
 
     /// <summary>Most prompt tokens of a step where experts come from a drive, or pass through a GPU.</summary>
-    internal static int LargeChunk(long available, long workspace) => (int)Math.Clamp(available / 16 / workspace, UsualChunk, LargestChunk);
-
-    /// <summary>Activations of a token in a step: rows of the residual, of all heads, and of all experts that it chose.</summary>
-    internal static long WorkspaceBytesPerToken(ModelShape shape)
-    {
-        long rows = 6L * shape.HiddenSize;
-        long heads = (long)shape.HeadCount * (shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize + shape.CacheWidth);
-        long experts = (long)shape.ExpertsPerToken * (shape.HiddenSize + (2L * shape.ExpertIntermediateSize));
-        return sizeof(float) * (rows + heads + experts);
-    }
+    internal static int LargeChunk(long available, StepWorkspace workspace) => Math.Clamp(workspace.MostTokens(available / 16), UsualChunk, LargestChunk);
 }

@@ -29,7 +29,7 @@ internal static class PlacementPlanner
     {
         // Large passes where experts come from elsewhere or pass through a GPU, as KimiModelOptions.PrefillChunk has them.
         long memory = (long)machine.MemoryBytes.Value;
-        long workspace = WorkspaceBytesPerToken(subject.Config);
+        var workspace = new StepWorkspace(WeightLoader.ShapeOf(subject.Config), (int)machine.Cores.Value);
         int large = ModelMemory.LargeChunk(memory, workspace);
         int chunk = fromDrives ? large : ModelMemory.UsualChunk;
         List<PlacedPart> parts = [];
@@ -62,13 +62,13 @@ internal static class PlacementPlanner
         double reserve = ExpertMemoryPlan.ReserveOf(memory);
         double room = memory - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
         double wanted = subject.RoutedBytes * (1 - gpuShare);
-        if (!fromDrives && room - (large * workspace) < wanted)
+        if (!fromDrives && room - workspace.Bytes(large) < wanted)
         {
             return null;
         }
 
-        parts.Add(new PlacedPart("activations", PlanPlace.Memory, chunk * workspace, "", null));
-        room -= chunk * workspace;
+        parts.Add(new PlacedPart("activations", PlanPlace.Memory, workspace.Bytes(chunk), "", null));
+        room -= workspace.Bytes(chunk);
 
         double resident = Math.Clamp(room, 0, wanted);
         double least = Math.Min(wanted, LeastLayers * subject.Config.ExpertsPerToken * subject.ExpertBytes);
@@ -173,8 +173,6 @@ internal static class PlacementPlanner
             parts.Add(new PlacedPart(ExpertsName, PlanPlace.Drive, missing, Formats(subject), Component.RoutedExperts));
         }
     }
-
-    private static long WorkspaceBytesPerToken(KimiConfig config) => ModelMemory.WorkspaceBytesPerToken(WeightLoader.ShapeOf(config));
 
     /// <summary>A step as large as a quarter of what a GPU has to spare allows, as MemoryPlan of KimiCpu.Cuda decides.</summary>
     private static int ChunkThatStreams(PlanSubject subject, double gpuLeft, int large)
