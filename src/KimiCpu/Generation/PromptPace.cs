@@ -6,12 +6,14 @@ namespace KimiCpu.Generation;
 /// <summary>
 /// How many prompt tokens a step takes in. Beside running answers it follows the steps' measured times, so that a step is
 /// about as long as the gap that is allowed between two tokens. The time grows less than in proportion to the tokens (the
-/// first ones read most of the experts), so a correction in proportion comes closer with every step and never overshoots. Where steps may be as large as <see cref="PromptShares"/>'s efficient part, one that
-/// falls below it takes longer for a moment and is corrected to fewer tokens than would do.
+/// first ones read most of the experts), so a correction in proportion comes closer with every step and never overshoots.
+/// Where a device computes large parts of a prompt with fewer operations, a step that falls below such a part takes longer than a larger one,
+/// and in proportion would never come back to it: once a prompt, the smallest such part is tried where it cannot take much longer than is aimed at.
 /// </summary>
 /// <param name="most">Tokens of a step.</param>
 /// <param name="gap">Aimed at; null for none.</param>
-internal sealed class PromptPace(int most, TimeSpan? gap)
+/// <param name="efficientPart">See <see cref="PromptShares"/>.</param>
+internal sealed class PromptPace(int most, TimeSpan? gap, int efficientPart = 1)
 {
     /// <summary>Prompts must move, however long a step takes.</summary>
     private const int Least = 16;
@@ -25,7 +27,14 @@ internal sealed class PromptPace(int most, TimeSpan? gap)
     /// <summary>Most that a single step raises the number by.</summary>
     private const double MostGrowth = 2;
 
+    /// <summary>
+    /// Part of an efficient part that must fit for the whole of it to be tried. The time grows no faster than the tokens, so such a step
+    /// takes 1.2 times the gap at most.
+    /// </summary>
+    private const double EnoughToTry = 2 / 3.0;
+
     private double _tokens = First;
+    private bool _tried;
     private double _withoutPrompts;
 
     /// <summary>Prompt tokens of the next step.</summary>
@@ -44,6 +53,7 @@ internal sealed class PromptPace(int most, TimeSpan? gap)
 
         if (promptTokens == 0)
         {
+            _tried = false;
             _withoutPrompts = _withoutPrompts == 0 ? time.TotalSeconds : (0.8 * _withoutPrompts) + (0.2 * time.TotalSeconds);
             return;
         }
@@ -56,6 +66,16 @@ internal sealed class PromptPace(int most, TimeSpan? gap)
         if (right < _tokens ? time > Aim * allowed || promptTokens >= Clamp(_tokens) : promptTokens >= Clamp(_tokens))
         {
             _tokens = Clamp(right);
+            TryEfficientPart(right);
+        }
+    }
+
+    private void TryEfficientPart(double right)
+    {
+        if (!_tried && efficientPart <= most && right < efficientPart && right >= EnoughToTry * efficientPart)
+        {
+            _tried = true;
+            _tokens = efficientPart;
         }
     }
 

@@ -18,14 +18,15 @@ internal sealed class Scheduler
     private const int MostPasses = 8;
 
     private readonly SchedulingOptions _options;
-    private readonly PromptPace _pace;
     private readonly TimeProvider _time;
     private readonly QueueEstimate _estimate;
     private readonly List<ScheduledCall> _waiting = [];
     private readonly List<ScheduledCall> _running = [];
     private readonly List<ScheduledCall> _moving = [];
     private readonly List<ScheduledCall> _entering = [];
+    private readonly int _prefillChunk;
     private KvCache _cache;
+    private PromptPace _pace;
     private PromptShares _shares;
     private long _arrived;
     private volatile int _count;
@@ -38,9 +39,10 @@ internal sealed class Scheduler
     public Scheduler(KvCache cache, int prefillChunk, SchedulingOptions options, TimeProvider time, int efficientPart = 1)
     {
         _cache = cache;
-        _shares = new PromptShares(efficientPart);
+        _prefillChunk = prefillChunk;
         _options = options;
-        _pace = new PromptPace(prefillChunk, options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : options.MaxTokenGap);
+        _shares = new PromptShares(efficientPart);
+        _pace = PaceOf(efficientPart);
         _time = time;
         _estimate = new QueueEstimate(time);
     }
@@ -154,6 +156,7 @@ internal sealed class Scheduler
         FailBegun(error);
         _cache = cache;
         _shares = new PromptShares(efficientPart);
+        _pace = PaceOf(efficientPart);
 
         // What they were refused for was the other one's room.
         _waiting.ForEach(c => c.RefusedAt = -1);
@@ -163,6 +166,10 @@ internal sealed class Scheduler
         new($"{what} Try again in about {retryAfter.TotalSeconds:F0} s.") { RetryAfter = retryAfter };
 
     private KimiBusyException Busy(string what, int waiting) => Busy(what, _estimate.RetryAfter(waiting));
+
+    /// <summary>Knows nothing of times yet.</summary>
+    private PromptPace PaceOf(int efficientPart) =>
+        new(_prefillChunk, _options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : _options.MaxTokenGap, efficientPart);
 
     /// <summary>Counts a call out and then tells its caller, who may call again at once and must find the place free.</summary>
     private void Leave<TCall>(TCall call, Action<TCall> tell)

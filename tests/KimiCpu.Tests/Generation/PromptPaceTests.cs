@@ -59,4 +59,64 @@ internal sealed class PromptPaceTests
         Assert.That(new PromptPace(256, null).Tokens(answersRun: true), Is.EqualTo(256));
         Assert.That(new PromptPace(3, TimeSpan.FromSeconds(0.1)).Tokens(answersRun: true), Is.EqualTo(3));
     }
+
+    /// <summary>A token takes 1 ms by itself, and as long again in a part of a prompt of less than 512 tokens, as behind a long context.</summary>
+    [Test]
+    public void A_part_that_takes_fewer_operations_is_found_again()
+    {
+        var pace = new PromptPace(4096, TimeSpan.FromSeconds(1), efficientPart: 512);
+        int tokens = 0;
+        for (int step = 0; step < 20; step++)
+        {
+            tokens = Step(pace, Time);
+            Assert.That(Time(tokens), Is.LessThan(1.2));
+        }
+
+        Assert.That(tokens, Is.InRange(760, 800));
+
+        // A prompt's end, which is too short, sets it back.
+        pace.Note(450, TimeSpan.FromSeconds(Time(450)));
+        Assert.That(pace.Tokens(answersRun: true), Is.LessThan(512));
+        pace.Note(0, TimeSpan.Zero);
+        for (int step = 0; step < 4; step++)
+        {
+            tokens = Step(pace, Time);
+        }
+
+        Assert.That(tokens, Is.InRange(760, 800));
+
+        static double Time(int tokens) => tokens * (tokens < 512 ? 0.002 : 0.001);
+    }
+
+    [Test]
+    public void One_that_takes_too_long_all_the_same_is_tried_once_a_prompt()
+    {
+        var pace = new PromptPace(4096, TimeSpan.FromSeconds(1), efficientPart: 512);
+        Assert.That(TooLong(), Is.EqualTo(1));
+        Assert.That(TooLong(), Is.Zero);
+        pace.Note(0, TimeSpan.Zero);
+        Assert.That(TooLong(), Is.EqualTo(1));
+
+        int TooLong() => Enumerable.Range(0, 20).Count(_ => Time(Step(pace, Time)) > 1);
+
+        static double Time(int tokens) => tokens * (tokens < 512 ? 0.0022 : 0.0021);
+    }
+
+    [TestCase(512, 0.003, TestName = "What would take far too long is not tried")]
+    [TestCase(8192, 0.0022, TestName = "Nor what no step has")]
+    public void An_efficient_part_is_not_tried(int efficientPart, double token)
+    {
+        var pace = new PromptPace(4096, TimeSpan.FromSeconds(1), efficientPart);
+        for (int step = 0; step < 20; step++)
+        {
+            Assert.That(Step(pace, tokens => tokens * token), Is.LessThan(512));
+        }
+    }
+
+    private static int Step(PromptPace pace, Func<int, double> time)
+    {
+        int tokens = pace.Tokens(answersRun: true);
+        pace.Note(tokens, TimeSpan.FromSeconds(time(tokens)));
+        return tokens;
+    }
 }
