@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using System.Globalization;
 using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
@@ -65,7 +66,7 @@ public sealed class KimiModel : IKimiModel
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
-            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), shape.VocabularySize, () => _engine.MaxJobTokens, problem => KimiLog.Warned(_logger, problem));
+            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions), problem => KimiLog.Warned(_logger, problem));
             _runner = new CallRunner(_engine, _calls, checkpoint.Name, _logger);
 
             // On the engine's thread, which ends before the weights are unmapped.
@@ -73,6 +74,11 @@ public sealed class KimiModel : IKimiModel
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             _devices.LogOpened();
             KimiTelemetry.Models.Add(this);
+            if (options.ContextLength > shape.MaxPositions)
+            {
+                KimiLog.Warned(_logger, string.Create(CultureInfo.InvariantCulture, $"ContextLength is {options.ContextLength:N0}, but the model has {shape.MaxPositions:N0} positions: the context has those."));
+            }
+
             if (Info.ContextLength < context)
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
@@ -254,12 +260,12 @@ public sealed class KimiModel : IKimiModel
     private static KimiModel Open(CheckpointFiles files, KimiModelOptions? options)
     {
         options ??= new KimiModelOptions();
-        Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
-        Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
-        Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
-        Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
-        Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
-        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        OptionRange.Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
+        OptionRange.Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
+        OptionRange.Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
+        OptionRange.Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
+        OptionRange.Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
+        OptionRange.Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         options.Scheduling.Validate();
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
@@ -285,14 +291,6 @@ public sealed class KimiModel : IKimiModel
         MaxRunning = Math.Min(options.Scheduling.MaxRunning, Math.Max(1, _devices.DecodeRows)),
         MaxTokenGap = options.Scheduling.MaxTokenGap ?? (_devices.ReadsDrives ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
     };
-
-    private static void Require(bool condition, string option, object? found, string range)
-    {
-        if (!condition)
-        {
-            throw new ArgumentOutOfRangeException(option, found, $"{option} takes {range}.");
-        }
-    }
 
     private ChatRenderer MakeRenderer()
     {

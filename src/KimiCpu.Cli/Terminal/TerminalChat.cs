@@ -234,5 +234,10 @@ internal sealed class TerminalChat : IDisposable
             string rate = RateLine.Of(result);
             _error.WriteLine(_coloured ? $"\u001b[2m{rate}\u001b[0m" : rate);
         }
+
+        if (CutNotice.Of(result, _options.MaxTokens, _model.Info.ContextLength) is { } notice)
+        {
+            _error.WriteLine(notice);
+        }
     }
 }
