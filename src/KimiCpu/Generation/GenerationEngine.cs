@@ -26,9 +26,11 @@ internal sealed class GenerationEngine : IDisposable
     private readonly Queue<GenerationJob> _submitted = new();
     private readonly RaggedBatch _batch = new();
     private volatile ModelRunner _runner;
+    private readonly Func<bool> _nobodyWaits;
+    private GenerationJob[] _moving = [];
     private float[] _logits = [];
     private KimiException? _ended;
-    private bool _disposed;
+    private volatile bool _disposed;
 
     /// <param name="runner">The model, and the cache of all jobs.</param>
     /// <param name="scheduler">Decides what each step does; over the same cache.</param>
@@ -44,6 +46,7 @@ internal sealed class GenerationEngine : IDisposable
         _recovery = recovery;
         _cacheCalls = new CacheCalls(Recover);
         _model = model;
+        _nobodyWaits = NobodyWaits;
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
         _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
@@ -253,7 +256,12 @@ internal sealed class GenerationEngine : IDisposable
 
         try
         {
-            forward.Run(_batch, _logits.AsSpan(0, size));
+            _moving = moving;
+            if (!forward.Run(_batch, _logits.AsSpan(0, size), _nobodyWaits))
+            {
+                // All of its jobs end before the next step.
+                return;
+            }
         }
         catch (Exception e)
         {
@@ -286,6 +294,20 @@ internal sealed class GenerationEngine : IDisposable
                 Continue(job, logits);
             }
         }
+    }
+
+    /// <summary>Whether everyone in the running step ends with it, whatever it computes.</summary>
+    private bool NobodyWaits()
+    {
+        foreach (GenerationJob job in _disposed ? [] : _moving)
+        {
+            if (!_scheduler.IsOver(job))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     /// <summary>Does what is to be done about a device that has failed.</summary>
