@@ -26,7 +26,7 @@ internal sealed class GenerationEngine : IDisposable
     private readonly Queue<GenerationJob> _submitted = new();
     private readonly RaggedBatch _batch = new();
     private volatile ModelRunner _runner;
-    private readonly Func<bool> _nobodyWaits;
+    private readonly Func<int, bool> _beforeLayer;
     private GenerationJob[] _moving = [];
     private float[] _logits = [];
     private KimiException? _ended;
@@ -46,7 +46,7 @@ internal sealed class GenerationEngine : IDisposable
         _recovery = recovery;
         _cacheCalls = new CacheCalls(Recover);
         _model = model;
-        _nobodyWaits = NobodyWaits;
+        _beforeLayer = BeforeLayer;
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
         _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
@@ -257,7 +257,7 @@ internal sealed class GenerationEngine : IDisposable
         try
         {
             _moving = moving;
-            if (!forward.Run(_batch, _logits.AsSpan(0, size), _nobodyWaits))
+            if (!forward.Run(_batch, _logits.AsSpan(0, size), _beforeLayer))
             {
                 // All of its jobs end before the next step.
                 return;
@@ -289,6 +289,13 @@ internal sealed class GenerationEngine : IDisposable
 
             // Only now are the tokens in the cache for others too.
             job.Sequence!.Advance(job.StepTokens);
+            NotePrompt(job, ofStep: 0);
+            if (job.Reporter?.Error is { } thrown)
+            {
+                _scheduler.End(job, j => j.Fail(thrown));
+                continue;
+            }
+
             if (job.StepLogits >= 0)
             {
                 Continue(job, logits);
@@ -296,18 +303,25 @@ internal sealed class GenerationEngine : IDisposable
         }
     }
 
-    /// <summary>Whether everyone in the running step ends with it, whatever it computes.</summary>
-    private bool NobodyWaits()
+    /// <summary>Tells how far prompts are, and whether anyone in the running step does not end with it whatever it computes.</summary>
+    private bool BeforeLayer(int layer)
     {
+        bool isWanted = false;
         foreach (GenerationJob job in _disposed ? [] : _moving)
         {
-            if (!_scheduler.IsOver(job))
-            {
-                return false;
-            }
+            NotePrompt(job, (int)((long)job.StepRows * layer / _runner.Forward.Shape.LayerCount));
+            isWanted |= !_scheduler.IsOver(job);
         }
 
-        return true;
+        return isWanted;
+    }
+
+    private static void NotePrompt(GenerationJob job, int ofStep)
+    {
+        if (!job.StepDecodes)
+        {
+            job.Reporter?.Note(job.Sequence!.Length + ofStep, job.CachedTokens);
+        }
     }
 
     /// <summary>Does what is to be done about a device that has failed.</summary>

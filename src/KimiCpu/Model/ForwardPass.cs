@@ -55,9 +55,9 @@ internal sealed class ForwardPass
     /// </summary>
     /// <param name="batch">Tokens of one or several sequences with room in their pages.</param>
     /// <param name="logits">(batch.LogitRows.Length, vocabulary).</param>
-    /// <param name="isAbandoned">Asked before every layer: whether nobody wants the pass any more. A layer may take seconds where experts come from a drive.</param>
-    /// <returns>False where the pass was abandoned: its logits say nothing, nor does the cache behind the tokens that were there before.</returns>
-    public bool Run(RaggedBatch batch, Span<float> logits, Func<bool>? isAbandoned = null)
+    /// <param name="isWanted">Asked before every layer, which it is given: whether anybody still wants the pass. A layer may take seconds where experts come from a drive.</param>
+    /// <returns>False where nobody did: the logits say nothing, nor does the cache behind the tokens that were there before.</returns>
+    public bool Run(RaggedBatch batch, Span<float> logits, Func<int, bool>? isWanted = null)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, batch.LogitRows.Length * Shape.VocabularySize);
         foreach (int token in batch.Tokens)
@@ -80,7 +80,7 @@ internal sealed class ForwardPass
         _hotPath.Begin(batch);
         for (int layer = 0; layer < Shape.LayerCount; layer++)
         {
-            if (isAbandoned?.Invoke() == true)
+            if (isWanted?.Invoke(layer) == false)
             {
                 return false;
             }
