@@ -46,14 +46,17 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
     }
 
     /// <summary>The prompt alone.</summary>
-    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options) => conversation.Count == 0
-        ? throw new ArgumentException("A conversation has at least one message.", nameof(conversation))
-        : chat.Value.Render(conversation, new RenderOptions
+    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options)
+    {
+        ConversationChecks.Validate(conversation);
+        OptionChecks.RequireAll(options);
+        return chat.Value.Render(conversation, new RenderOptions
         {
             Tools = options.Tools,
             Thinking = options.Thinking,
             PreserveThinking = options.PreserveThinking,
         });
+    }
 
     public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
     {
@@ -71,6 +74,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         }
 
         options ??= new GenerationOptions();
+        OptionChecks.RequireAll(options);
         if (options.Tools.Count > 0)
         {
             throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));

@@ -145,6 +145,7 @@ public sealed class KimiModel : IKimiModel
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static Task<KimiModel> OpenAsync(string path, KimiModelOptions? options = null, CancellationToken cancellationToken = default)
     {
+        ArgumentException.ThrowIfNullOrEmpty(path);
         options ??= new KimiModelOptions();
         var progress = new CancellingProgress(options.Progress, cancellationToken);
         return Task.Run(() => Open(path, options with { Progress = progress }), cancellationToken);
@@ -173,8 +174,11 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <inheritdoc/>
-    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        Generate([KimiMessage.User(prompt)], options, cancellationToken);
+    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return Generate([KimiMessage.User(prompt)], options, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -185,8 +189,11 @@ public sealed class KimiModel : IKimiModel
         _runner.Run(Prepared(tokens, options, cancellationToken), session: null, cancellationToken);
 
     /// <inheritdoc/>
-    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        GenerateAsync([KimiMessage.User(prompt)], options, cancellationToken);
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return GenerateAsync([KimiMessage.User(prompt)], options, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -213,8 +220,11 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <inheritdoc/>
-    public Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default) =>
-        Task.Run(() => LoadSession(path, progress, cancellationToken), cancellationToken);
+    public Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return Task.Run(() => LoadSession(path, progress, cancellationToken), cancellationToken);
+    }
 
     /// <summary>Ends running calls with an <see cref="ObjectDisposedException"/> and closes the checkpoint.</summary>
     public void Dispose()
@@ -266,7 +276,8 @@ public sealed class KimiModel : IKimiModel
         OptionRange.Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
         OptionRange.Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         OptionRange.Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
-        options.Scheduling.Validate();
+        OptionRange.Require(options.Scheduling is not null, nameof(options.Scheduling), null, "SchedulingOptions; leave it out for the defaults");
+        options.Scheduling!.Validate();
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
             throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));

@@ -17,7 +17,7 @@ internal static class OptionRange
     {
         if (!condition)
         {
-            throw new ArgumentOutOfRangeException(option, found, string.Create(CultureInfo.InvariantCulture, $"{option} takes {range}; found {found}."));
+            throw new ArgumentOutOfRangeException(option, found, string.Create(CultureInfo.InvariantCulture, $"{option} takes {range}; found {found ?? "null"}."));
         }
     }
 }

@@ -6,6 +6,18 @@ namespace KimiCpu.Generation;
 /// <summary>Checks options once, at the border, with the range in the message.</summary>
 internal static class OptionChecks
 {
+    /// <summary>Refuses null where there has to be something, before anybody looks into it.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">An option, or an element of one, is null.</exception>
+    public static void RequireAll(GenerationOptions options)
+    {
+        const string List = "a list, empty for none";
+        OptionRange.Require(options.StopSequences is not null, nameof(options.StopSequences), null, List);
+        OptionRange.Require(options.StopTokens is not null, nameof(options.StopTokens), null, List);
+        OptionRange.Require(options.Tools is not null, nameof(options.Tools), null, List);
+        OptionRange.Require(options.Tools!.All(t => t is not null), nameof(options.Tools), null, "a KimiTool each");
+        OptionRange.Require(options.ToolChoice is not null, nameof(options.ToolChoice), null, "Auto, None, Required or Named");
+    }
+
     /// <exception cref="ArgumentOutOfRangeException">A value is outside its range.</exception>
     /// <exception cref="ArgumentException">Options exclude each other.</exception>
     public static void Validate(GenerationOptions options, int vocabulary)
@@ -23,7 +35,7 @@ internal static class OptionChecks
         RequireEnd(options);
         foreach (string stop in options.StopSequences)
         {
-            OptionRange.Require(!string.IsNullOrEmpty(stop), nameof(options.StopSequences), "", "texts of at least one character");
+            OptionRange.Require(!string.IsNullOrEmpty(stop), nameof(options.StopSequences), stop is null ? null : "''", "texts of at least one character");
         }
 
         foreach (int token in options.StopTokens)
