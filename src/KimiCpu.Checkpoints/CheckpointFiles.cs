@@ -47,7 +47,22 @@ internal abstract class CheckpointFiles
             throw new CheckpointException(PathOf(file), null, $"Expected at most {limit:N0} bytes, found {length:N0}.");
         }
 
-        return Read(file, 0, (int)length);
+        byte[] bytes = Read(file, 0, (int)length);
+        RefusePointer(file, bytes);
+        return bytes;
+    }
+
+    /// <summary>A clone without git-lfs has small texts in place of large files, and is no damaged download.</summary>
+    /// <param name="file">Its name.</param>
+    /// <param name="begin">How it begins.</param>
+    /// <exception cref="CheckpointException">It is such a text.</exception>
+    public void RefusePointer(string file, ReadOnlySpan<byte> begin)
+    {
+        if (begin.StartsWith("version https://git-lfs."u8))
+        {
+            throw new CheckpointException(
+                PathOf(file), null, "Expected the file itself, found the text that git-lfs leaves in its place.", "Run `git lfs pull` in this folder, or download it with `hf download`.");
+        }
     }
 
     /// <summary>Looks into a small JSON file.</summary>
@@ -74,6 +89,11 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
 
     public FolderCheckpointFiles(string folder)
     {
+        if (File.Exists(folder))
+        {
+            throw new CheckpointException(folder, null, "Expected a folder, found a file.", "Give the folder that holds the model's config.json and safetensors files, as downloaded; other formats are not read.");
+        }
+
         if (!Directory.Exists(folder))
         {
             throw new CheckpointException(folder, null, "The folder does not exist.", "Give the folder that holds the model's config.json.");

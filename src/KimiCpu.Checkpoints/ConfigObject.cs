@@ -19,6 +19,9 @@ internal readonly struct ConfigObject
         _element = element.ValueKind == JsonValueKind.Object ? element : throw Error("", "Expected a JSON object.");
     }
 
+    /// <summary>Whether a field is there and not null.</summary>
+    public bool Has(string field) => TryGet(field, out _);
+
     /// <summary>A whole number within limits.</summary>
     public int Integer(string field, int least, int most, int? missing = null)
     {
@@ -100,10 +103,20 @@ internal readonly struct ConfigObject
         }
     }
 
+    /// <inheritdoc cref="Require(string, string)"/>
+    public void Require(string field, int supported)
+    {
+        int found = Integer(field, int.MinValue, int.MaxValue);
+        if (found != supported)
+        {
+            throw Unsupported(field, $"Expected {supported}, found {found}.");
+        }
+    }
+
     public CheckpointException Error(string field, string problem) => new(_path, _prefix + field, problem);
 
     public CheckpointException Unsupported(string field, string problem) =>
-        new(_path, _prefix + field, problem, "This model is not of the Kimi K2 family as it is supported here.");
+        new(_path, _prefix + field, problem, "This model is not of the Kimi K2 family as it is supported here; give the folder of one that is, as downloaded.");
 
     private bool TryGet(string field, out JsonElement value) => _element.TryGetProperty(field, out value) && value.ValueKind != JsonValueKind.Null;
 

@@ -23,6 +23,7 @@ internal static class KimiConfigReader
     {
         var root = new ConfigObject(element, files.PathOf(File));
         ConfigObject c = root.Object("text_config") ?? root;
+        CheckArchitecture(root, c);
         CheckSupported(c);
 
         ConfigObject? quantization = root.Object("quantization_config") ?? c.Object("quantization_config");
@@ -82,6 +83,28 @@ internal static class KimiConfigReader
         };
     }
 
+    /// <summary>Other models' folders are no damaged downloads; told apart by what they compute, since names of the same model vary.</summary>
+    private static void CheckArchitecture(ConfigObject root, ConfigObject c)
+    {
+        string name = $"{root.FirstText("architectures", "no architecture")} (model_type {root.Text("model_type", "not given")})";
+        if (!c.Has("kv_lora_rank") && !c.Has("qk_rope_head_dim"))
+        {
+            throw Other("kv_lora_rank", "has no latent attention");
+        }
+
+        // Kimi Linear has both fields, and so has DeepSeek V3.2.
+        foreach (string field in (ReadOnlySpan<string>)["linear_attn_config", "index_topk"])
+        {
+            if (c.Has(field))
+            {
+                throw Other(field, "attends in another way");
+            }
+        }
+
+        CheckpointException Other(string field, string difference) =>
+            c.Unsupported(field, $"Expected the architecture of Kimi K2, DeepseekV3ForCausalLM; found {name}, which {difference}.");
+    }
+
     private static void CheckSupported(ConfigObject c)
     {
         c.Require("scoring_func", "sigmoid");
@@ -129,8 +152,8 @@ internal static class KimiConfigReader
                     continue;
                 }
 
-                weights.Integer("num_bits", 4, 4);
-                weights.Integer("group_size", 32, 32);
+                weights.Require("num_bits", 4);
+                weights.Require("group_size", 32);
                 weights.Require("type", "int");
                 if (!weights.Flag("symmetric", true))
                 {

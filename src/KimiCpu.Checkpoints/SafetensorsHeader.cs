@@ -30,6 +30,7 @@ internal static class SafetensorsHeader
             throw new CheckpointException(path, null, $"Expected a safetensors file of at least 8 bytes, found {fileLength}.");
         }
 
+        files.RefusePointer(file, files.Read(file, 0, (int)Math.Min(fileLength, 64)));
         ulong headerLength = BinaryPrimitives.ReadUInt64LittleEndian(files.Read(file, 0, 8));
         if (headerLength > MaxHeaderBytes || (long)headerLength > fileLength - 8)
         {

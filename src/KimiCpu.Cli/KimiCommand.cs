@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
@@ -16,6 +17,9 @@ internal static class KimiCommand
     public const int Usage = 2;
     public const int Cancelled = 130;
 
+    /// <summary>As a shell reports a program that a closed pipe ended.</summary>
+    public const int OutputClosed = 141;
+
     /// <param name="args">Without the program's name.</param>
     /// <param name="streams">Where to read and write.</param>
     /// <param name="cancellation">Cancelled by Ctrl-C.</param>
@@ -26,7 +30,7 @@ internal static class KimiCommand
         {
             foreach (var error in parsed.Errors)
             {
-                await streams.Error.WriteLineAsync(error.Message);
+                await streams.Error.WriteLineAsync(Explain(error));
             }
 
             await streams.Error.WriteLineAsync("`kimi --help` lists the commands, `kimi COMMAND --help` their options.");
@@ -54,21 +58,25 @@ internal static class KimiCommand
             await streams.Error.WriteLineAsync("Cancelled.");
             return Cancelled;
         }
+        catch (IOException e) when (StandardOutput.IsClosed(e))
+        {
+            return OutputClosed;
+        }
         catch (Exception e) when (e is ArgumentException or FormatException)
         {
-            await streams.Error.WriteLineAsync(FirstLine(e));
+            await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed.CommandResult.Command));
             return Usage;
         }
         catch (Exception e) when (e is CheckpointException or KimiException or IOException or UnauthorizedAccessException or NotSupportedException)
         {
-            await streams.Error.WriteLineAsync(FirstLine(e));
+            await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed.CommandResult.Command));
             return Failed;
         }
     }
 
     internal static RootCommand MakeRoot(CliStreams streams) => new(
         "Runs Kimi K2 checkpoints on this machine, as downloaded. Without --model it uses kimi-nano, a very small model that comes along. "
-        + "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled.")
+        + "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled, 141 nobody reads the output any more.")
     {
         ChatCommand.Make(streams),
         GenerateCommand.Make(streams),
@@ -84,6 +92,12 @@ internal static class KimiCommand
         SimulateCommand.Make(streams),
         BenchCommand.Make(streams),
     };
+
+    /// <summary>The parser's message, or a better one where it names types of .NET.</summary>
+    private static string Explain(ParseError error) =>
+        error.SymbolResult is OptionResult { Tokens: [.., var last] } result && error.Message.Contains("System.", StringComparison.Ordinal)
+            ? OptionWords.NumberExpected(result.Option, last.Value) ?? error.Message
+            : error.Message;
 
     /// <summary>The message without .NET's "(Parameter 'x')" and what follows it.</summary>
     private static string FirstLine(Exception e)

@@ -33,13 +33,16 @@ public static class KimiServiceCollectionExtensions
 
     /// <summary>Registers a model that configuration describes.</summary>
     /// <param name="services">Where.</param>
-    /// <param name="section">Has the members of <see cref="KimiOptions"/>, by convention the section <c>Kimi</c>.</param>
+    /// <param name="section">
+    /// Has the members of <see cref="KimiOptions"/>, by convention the section <c>Kimi</c>. Other keys in it are refused when the host
+    /// starts; where this is a whole configuration and no section of one, they may be somebody else's, and are skipped.
+    /// </param>
     /// <param name="configure">Changes what was configured; null for nothing.</param>
     public static IServiceCollection AddKimi(this IServiceCollection services, IConfiguration section, Action<KimiOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(services);
         ArgumentNullException.ThrowIfNull(section);
-        return Add(services, key: null, options => options.Bind(section).Configure(configure ?? (_ => { })));
+        return Add(services, key: null, options => options.Bind(section).Configure(configure ?? (_ => { })), section);
     }
 
     /// <summary>Registers a model under a key, beside others.</summary>
@@ -57,14 +60,14 @@ public static class KimiServiceCollectionExtensions
     /// <summary>Registers a model that configuration describes under a key, beside others.</summary>
     /// <param name="services">Where.</param>
     /// <param name="serviceKey">Key of all its services, and name of its options.</param>
-    /// <param name="section">Has the members of <see cref="KimiOptions"/>.</param>
+    /// <param name="section">Has the members of <see cref="KimiOptions"/>, and no others.</param>
     /// <param name="configure">Changes what was configured; null for nothing.</param>
     public static IServiceCollection AddKeyedKimi(this IServiceCollection services, string serviceKey, IConfiguration section, Action<KimiOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(services);
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
         ArgumentNullException.ThrowIfNull(section);
-        return Add(services, serviceKey, options => options.Bind(section).Configure(configure ?? (_ => { })));
+        return Add(services, serviceKey, options => options.Bind(section).Configure(configure ?? (_ => { })), section);
     }
 
     /// <summary>
@@ -82,7 +85,7 @@ public static class KimiServiceCollectionExtensions
         return builder.Add(new HealthCheckRegistration(name, services => new ModelHealthCheck(services.GetRequiredKeyedService<ModelHost>(serviceKey)), failureStatus, tags));
     }
 
-    private static IServiceCollection Add(IServiceCollection services, string? key, Action<OptionsBuilder<KimiOptions>> configure)
+    private static IServiceCollection Add(IServiceCollection services, string? key, Action<OptionsBuilder<KimiOptions>> configure, IConfiguration? configuration = null)
     {
         if (services.Any(s => s.ServiceType == typeof(ModelHost) && Equals(s.ServiceKey, key)))
         {
@@ -94,6 +97,11 @@ public static class KimiServiceCollectionExtensions
         string name = key ?? Options.Options.DefaultName;
         configure(services.AddOptions<KimiOptions>(name).ValidateOnStart());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiOptions>, KimiOptionsValidator>());
+        if (configuration is IConfigurationSection section)
+        {
+            services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiKeysValidator(name, section));
+        }
+
         services.AddKeyedSingleton(key, (s, _) => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), name, s.GetService<ILoggerFactory>()));
         services.AddSingleton<IHostedService>(s => s.GetRequiredKeyedService<ModelHost>(key));
         services.AddKeyedSingleton(key, (s, _) => s.GetRequiredKeyedService<ModelHost>(key).OpenAsync(CancellationToken.None).GetAwaiter().GetResult());

@@ -46,6 +46,7 @@ public static class KimiServerExtensions
     /// <c>/api/ps</c>, <c>/api/show</c>, <c>/api/version</c> (Ollama), <c>/tokenize</c>, <c>/detokenize</c>, <c>/health</c> and <c>/ready</c>.
     /// </summary>
     /// <param name="endpoints">Where; the routes of a group get its prefix.</param>
+    /// <remarks>Other methods at these paths get status 405; <see cref="MapKimiFallback"/> answers other paths.</remarks>
     /// <returns>For conventions of all these endpoints.</returns>
     public static IEndpointConventionBuilder MapKimi(this IEndpointRouteBuilder endpoints)
     {
@@ -56,13 +57,15 @@ public static class KimiServerExtensions
         ServerEnd end = services.GetRequiredService<ServerEnd>();
         KimiServerOptions options = services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
         RouteGroupBuilder group = endpoints.MapGroup("");
-        StatusEndpoints.Map(group, model, end);
-        ModelEndpoints.Map(group, gate, model);
-        OpenAIEndpoints.Map(group, gate, model, options);
-        ResponsesEndpoints.Map(group, gate, model, options);
-        TokenEndpoints.Map(group, gate, model, options);
-        AnthropicEndpoints.Map(group, gate, model, options);
-        OllamaEndpoints.Map(group, gate, model, options);
+        var routes = new RouteMap(group, gate);
+        StatusEndpoints.Map(routes, model, end);
+        ModelEndpoints.Map(routes, model);
+        OpenAIEndpoints.Map(routes, model, options);
+        ResponsesEndpoints.Map(routes, model, options);
+        TokenEndpoints.Map(routes, model, options);
+        AnthropicEndpoints.Map(routes, model, options);
+        OllamaEndpoints.Map(routes, model, options);
+        routes.RefuseOtherMethods();
         return group;
     }
 
@@ -78,7 +81,22 @@ public static class KimiServerExtensions
         IServiceProvider services = endpoints.ServiceProvider;
         ServedModel model = services.GetService<ServedModel>() ?? throw new InvalidOperationException("Call services.AddKimiServer(…) before MapKimiPage.");
         RouteGroupBuilder group = endpoints.MapGroup("");
-        PageEndpoints.Map(group, services.GetRequiredService<RequestGate>(), model);
+        var routes = new RouteMap(group, services.GetRequiredService<RequestGate>());
+        PageEndpoints.Map(routes, model);
+        routes.RefuseOtherMethods();
         return group;
+    }
+
+    /// <summary>
+    /// Answers every request that no other endpoint matches with status 404, in the form of the interface that its path means, and with
+    /// the routes that there are. For applications that serve nothing else; without it, ASP.NET Core answers with an empty body.
+    /// </summary>
+    /// <param name="endpoints">Where; of a group, what begins with its prefix.</param>
+    /// <returns>For conventions of this endpoint.</returns>
+    public static IEndpointConventionBuilder MapKimiFallback(this IEndpointRouteBuilder endpoints)
+    {
+        ArgumentNullException.ThrowIfNull(endpoints);
+        RequestGate gate = endpoints.ServiceProvider.GetService<RequestGate>() ?? throw new InvalidOperationException("Call services.AddKimiServer(…) before MapKimiFallback.");
+        return UnknownRoutes.Map(endpoints, gate);
     }
 }

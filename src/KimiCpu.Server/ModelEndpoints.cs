@@ -7,7 +7,6 @@ using KimiCpu.Server.Answers;
 using KimiCpu.Server.Anthropic;
 using KimiCpu.Server.Http;
 using KimiCpu.Server.OpenAI;
-using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 
@@ -16,23 +15,25 @@ namespace KimiCpu.Server;
 /// <summary><c>/v1/models</c>, which two interfaces have: requests that name a version of Anthropic's are answered in its form, all others in OpenAI's.</summary>
 internal static class ModelEndpoints
 {
-    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model)
+    public static void Map(RouteMap routes, ServedModel model)
     {
-        Map(group, "/v1/models", gate, _ => new JsonObject { ["object"] = "list", ["data"] = new JsonArray(ForOpenAI(model)) }, _ => new JsonObject
+        Map(routes, "/v1/models", _ => new JsonObject { ["object"] = "list", ["data"] = new JsonArray(ForOpenAI(model)) }, _ => new JsonObject
         {
             ["data"] = new JsonArray(ForAnthropic(model)),
             ["has_more"] = false,
             ["first_id"] = model.Name,
             ["last_id"] = model.Name,
         });
-        Map(group, "/v1/models/{name}", gate, call => Named(call, model, ForOpenAI), call => Named(call, model, ForAnthropic));
+        Map(routes, "/v1/models/{name}", call => Named(call, model, ForOpenAI), call => Named(call, model, ForAnthropic));
     }
 
-    private static void Map(RouteGroupBuilder group, string path, RequestGate gate, Func<ServerCall, JsonObject> openAI, Func<ServerCall, JsonObject> anthropic)
+    private static void Map(RouteMap routes, string path, Func<ServerCall, JsonObject> openAI, Func<ServerCall, JsonObject> anthropic)
     {
-        RequestDelegate inOpenAIs = gate.Guard(OpenAIDialect.Instance, call => call.WriteJsonAsync(openAI(call)), counts: false);
-        RequestDelegate inAnthropics = gate.Guard(AnthropicDialect.Instance, call => call.WriteJsonAsync(anthropic(call)), counts: false);
-        group.MapGet(path, (RequestDelegate)(context => context.Request.Headers.ContainsKey("anthropic-version") ? inAnthropics(context) : inOpenAIs(context))).WithDisplayName(path);
+        routes.Get(
+            path,
+            request => AnthropicDialect.IsMeantBy(request) ? AnthropicDialect.Instance : OpenAIDialect.Instance,
+            call => call.WriteJsonAsync(call.Dialect is AnthropicDialect ? anthropic(call) : openAI(call)),
+            counts: false);
     }
 
     private static JsonObject Named(ServerCall call, ServedModel model, Func<ServedModel, JsonObject> describe)

@@ -24,9 +24,9 @@ internal sealed record PreparedCall(int[] Prompt, GenerationOptions Options, Ans
 /// <param name="chat">Renders messages; read when the first ones come.</param>
 /// <param name="endTokens">Ids that end an answer.</param>
 /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
-/// <param name="contextLength">Most tokens of a prompt and its answer, as it is now.</param>
+/// <param name="limit">Of a prompt and its answer, as it is now.</param>
 /// <param name="warn">Told what is not done as declared.</param>
-internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer> chat, IReadOnlySet<int> endTokens, int vocabulary, Func<int> contextLength, Action<string> warn)
+internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer> chat, IReadOnlySet<int> endTokens, int vocabulary, Func<ContextLimit> limit, Action<string> warn)
 {
     private readonly ToolSchemas _toolSchemas = new();
 
@@ -46,14 +46,17 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
     }
 
     /// <summary>The prompt alone.</summary>
-    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options) => conversation.Count == 0
-        ? throw new ArgumentException("A conversation has at least one message.", nameof(conversation))
-        : chat.Value.Render(conversation, new RenderOptions
+    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options)
+    {
+        ConversationChecks.Validate(conversation);
+        OptionChecks.RequireAll(options);
+        return chat.Value.Render(conversation, new RenderOptions
         {
             Tools = options.Tools,
             Thinking = options.Thinking,
             PreserveThinking = options.PreserveThinking,
         });
+    }
 
     public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
     {
@@ -71,6 +74,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         }
 
         options ??= new GenerationOptions();
+        OptionChecks.RequireAll(options);
         if (options.Tools.Count > 0)
         {
             throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));
@@ -81,7 +85,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
     public GenerationJob MakeJob(PreparedCall call, bool streamed, CancellationToken cancellationToken)
     {
-        int maxTokens = call.Options.MaxTokens ?? Math.Max(1, contextLength() - call.Prompt.Length);
+        int maxTokens = call.Options.MaxTokens ?? Math.Max(1, limit().Tokens - call.Prompt.Length);
         var builder = new AnswerBuilder(tokenizer, call.Options, endTokens, call.Layout);
         return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken);
     }
@@ -89,19 +93,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
     private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
         OptionChecks.Validate(options, vocabulary);
-        int limit = contextLength();
-        if (prompt.Length >= limit || options.MaxTokens > limit - prompt.Length)
-        {
-            string answer = options.MaxTokens is { } most ? $" and {most:N0} tokens of answer" : " and an answer";
-            throw new ContextLengthException(
-                $"A prompt of {prompt.Length:N0} tokens{answer} do not fit the {limit:N0} tokens that the context and the cache budget allow. "
-                + "Shorten the conversation, lower MaxTokens, or raise KimiModelOptions.ContextLength or KvCacheBytes.")
-            {
-                NeededTokens = (int)Math.Min(int.MaxValue, prompt.Length + (long)(options.MaxTokens ?? 1)),
-                AvailableTokens = limit,
-            };
-        }
-
+        limit().Check(prompt.Length, options.MaxTokens);
         var call = new PreparedCall(prompt, options, layout, ToolsOf(options, layout, cancellationToken));
 
         // What the tokenizer cannot enforce is refused now, not in the middle of an enumeration.

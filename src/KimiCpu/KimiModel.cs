@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using System.Globalization;
 using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
@@ -65,7 +66,7 @@ public sealed class KimiModel : IKimiModel
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
-            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), shape.VocabularySize, () => _engine.MaxJobTokens, problem => KimiLog.Warned(_logger, problem));
+            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions), problem => KimiLog.Warned(_logger, problem));
             _runner = new CallRunner(_engine, _calls, checkpoint.Name, _logger);
 
             // On the engine's thread, which ends before the weights are unmapped.
@@ -73,6 +74,11 @@ public sealed class KimiModel : IKimiModel
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             _devices.LogOpened();
             KimiTelemetry.Models.Add(this);
+            if (options.ContextLength > shape.MaxPositions)
+            {
+                KimiLog.Warned(_logger, string.Create(CultureInfo.InvariantCulture, $"ContextLength is {options.ContextLength:N0}, but the model has {shape.MaxPositions:N0} positions: the context has those."));
+            }
+
             if (Info.ContextLength < context)
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
@@ -139,6 +145,7 @@ public sealed class KimiModel : IKimiModel
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static Task<KimiModel> OpenAsync(string path, KimiModelOptions? options = null, CancellationToken cancellationToken = default)
     {
+        ArgumentException.ThrowIfNullOrEmpty(path);
         options ??= new KimiModelOptions();
         var progress = new CancellingProgress(options.Progress, cancellationToken);
         return Task.Run(() => Open(path, options with { Progress = progress }), cancellationToken);
@@ -167,8 +174,11 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <inheritdoc/>
-    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        Generate([KimiMessage.User(prompt)], options, cancellationToken);
+    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return Generate([KimiMessage.User(prompt)], options, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -179,8 +189,11 @@ public sealed class KimiModel : IKimiModel
         _runner.Run(Prepared(tokens, options, cancellationToken), session: null, cancellationToken);
 
     /// <inheritdoc/>
-    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        GenerateAsync([KimiMessage.User(prompt)], options, cancellationToken);
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return GenerateAsync([KimiMessage.User(prompt)], options, cancellationToken);
+    }
 
     /// <inheritdoc/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -207,8 +220,11 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <inheritdoc/>
-    public Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default) =>
-        Task.Run(() => LoadSession(path, progress, cancellationToken), cancellationToken);
+    public Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return Task.Run(() => LoadSession(path, progress, cancellationToken), cancellationToken);
+    }
 
     /// <summary>Ends running calls with an <see cref="ObjectDisposedException"/> and closes the checkpoint.</summary>
     public void Dispose()
@@ -254,13 +270,14 @@ public sealed class KimiModel : IKimiModel
     private static KimiModel Open(CheckpointFiles files, KimiModelOptions? options)
     {
         options ??= new KimiModelOptions();
-        Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
-        Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
-        Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
-        Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
-        Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
-        Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
-        options.Scheduling.Validate();
+        OptionRange.Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
+        OptionRange.Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
+        OptionRange.Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
+        OptionRange.Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
+        OptionRange.Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
+        OptionRange.Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
+        OptionRange.Require(options.Scheduling is not null, nameof(options.Scheduling), null, "SchedulingOptions; leave it out for the defaults");
+        options.Scheduling!.Validate();
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
             throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));
@@ -285,14 +302,6 @@ public sealed class KimiModel : IKimiModel
         MaxRunning = Math.Min(options.Scheduling.MaxRunning, Math.Max(1, _devices.DecodeRows)),
         MaxTokenGap = options.Scheduling.MaxTokenGap ?? (_devices.ReadsDrives ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
     };
-
-    private static void Require(bool condition, string option, object? found, string range)
-    {
-        if (!condition)
-        {
-            throw new ArgumentOutOfRangeException(option, found, $"{option} takes {range}.");
-        }
-    }
 
     private ChatRenderer MakeRenderer()
     {

@@ -121,8 +121,11 @@ public sealed class KimiSession : IDisposable
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
-    public Task SaveAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default) =>
-        Task.Run(() => Save(path, progress, cancellationToken), cancellationToken);
+    public Task SaveAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return Task.Run(() => Save(path, progress, cancellationToken), cancellationToken);
+    }
 
     /// <summary>Gives up the tokens: they stay cached like those of any call, until the cache needs room. Running calls of the session go on.</summary>
     public void Dispose() => _state.Dispose();

@@ -14,6 +14,9 @@ internal sealed class ModelMemory
     internal const int UsualChunk = 256;
     private const int LargestChunk = 4096;
 
+    /// <summary>Tokens of a step for each expert from which on multiplying takes longer than reading the weights, or nearly so, on most machines.</summary>
+    private const int TokensOfExpert = 20;
+
     /// <param name="checkpoint">Its headers.</param>
     /// <param name="shape">Of its model.</param>
     /// <param name="options">What the user asks for.</param>
@@ -31,7 +34,8 @@ internal sealed class ModelMemory
         LargePrefillChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
         var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + workspace.Bytes(LargePrefillChunk), available);
         Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
-        PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : LargePrefillChunk;
+        PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? ChunkInMemory(shape.ExpertCount, shape.ExpertsPerToken, LargePrefillChunk) : LargePrefillChunk;
+        GpuPrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : LargePrefillChunk;
         CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
     }
 
@@ -44,12 +48,22 @@ internal sealed class ModelMemory
     /// <summary>Budget of the cache.</summary>
     public long CacheBytes { get; }
 
-    /// <summary>Most prompt tokens of a step.</summary>
+    /// <summary>Most prompt tokens of a step on the CPU.</summary>
     public int PrefillChunk { get; }
+
+    /// <summary>The same on a GPU, of whose memory each token takes its part, before that is known.</summary>
+    public int GpuPrefillChunk { get; }
 
     /// <summary>The same where reading experts takes long however many tokens they have.</summary>
     public int LargePrefillChunk { get; }
 
     /// <summary>Most prompt tokens of a step where experts come from a drive, or pass through a GPU.</summary>
     internal static int LargeChunk(long available, StepWorkspace workspace) => Math.Clamp(workspace.MostTokens(available / 16), UsualChunk, LargestChunk);
+
+    /// <summary>Most prompt tokens of a step on the CPU where all experts are in memory: a step reads most of them however few tokens it takes in.</summary>
+    /// <param name="experts">Of a layer; 0 for none.</param>
+    /// <param name="expertsPerToken">That a token chooses.</param>
+    /// <param name="large">Most that memory allows.</param>
+    internal static int ChunkInMemory(int experts, int expertsPerToken, int large) =>
+        experts == 0 ? UsualChunk : Math.Clamp(TokensOfExpert * experts / expertsPerToken, UsualChunk, large);
 }

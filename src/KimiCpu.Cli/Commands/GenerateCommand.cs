@@ -28,12 +28,16 @@ internal static class GenerateCommand
         var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, conversation, raw, allowSpecial, system, reasoning, json, stats };
         model.AddTo(command);
         sampling.AddTo(command);
+        sampling.AddLogProbabilitiesTo(command);
         constraint.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            Refuse(parsed.GetValue(raw) && parsed.GetValue(system) is not null, "--system belongs to the chat template, which --raw leaves away; write it into the prompt.");
+            Refuse(parsed.GetValue(allowSpecial) && !parsed.GetValue(raw), "--allow-special is for --raw: messages are never read for control tokens.");
             GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
             Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
             options = given is null ? options : With(options, given);
+            Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
             string text = given is null ? parsed.GetValue(prompt) ?? streams.ReadText() : "";
             using KimiModel opened = model.Open(parsed, streams);
             if (parsed.GetValue(stats))
@@ -41,6 +45,8 @@ internal static class GenerateCommand
                 opened.MeasureMemoryBandwidth(cancellationToken);
             }
 
+            var prompts = new PromptLine(streams.IsTerminal ? streams.Error : TextWriter.Null);
+            options = options with { PromptProgress = prompts };
             IAsyncEnumerable<GenerationUpdate> updates = parsed.GetValue(raw)
                 ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial)).AsMemory(), options, cancellationToken)
                 : opened.GenerateAsync(given?.Messages ?? Messages(parsed.GetValue(system), text), options, cancellationToken);
@@ -48,6 +54,7 @@ internal static class GenerateCommand
             GenerationResult? result = null;
             await foreach (GenerationUpdate update in updates)
             {
+                prompts.End();
                 if (stream)
                 {
                     await streams.Output.WriteAsync(update.Text);
@@ -63,6 +70,11 @@ internal static class GenerateCommand
             }
 
             await streams.Output.WriteLineAsync(stream ? ToLines(result!) : ToJson(result!));
+            if (stream && CutNotice.Of(result!, options.MaxTokens, opened.Info.ContextLength) is { } notice)
+            {
+                await streams.Error.WriteLineAsync(notice);
+            }
+
             if (parsed.GetValue(reasoning))
             {
                 await streams.Error.WriteLineAsync();
@@ -76,6 +88,15 @@ internal static class GenerateCommand
             return KimiCommand.Ok;
         });
         return command;
+    }
+
+    /// <exception cref="ArgumentException">The options do nothing together.</exception>
+    private static void Refuse(bool condition, string problem)
+    {
+        if (condition)
+        {
+            throw new ArgumentException(problem);
+        }
     }
 
     private static Conversation ReadConversation(string file, string? prompt, string? system, bool raw) =>

@@ -28,16 +28,19 @@ internal sealed class SamplingOptions
     private readonly Option<bool> _preserve = new("--preserve-thinking") { Description = "Show the model its reasoning of earlier turns, where the template can." };
     private readonly Option<int?> _logProbabilities = new("--logprobs") { Description = "With --json: log-probabilities of each token and of the N most likely ones, 0 … 20.", HelpName = "N" };
 
+    /// <summary>Adds all of them but <c>--logprobs</c>, which only some commands can show.</summary>
     public void AddTo(Command command)
     {
         foreach (Option option in new Option[]
         {
-            _tokens, _temperature, _topK, _topP, _minP, _repetition, _presence, _frequency, _bias, _seed, _stop, _stopTokens, _ignoreEnd, _noThink, _reasoning, _preserve, _logProbabilities,
+            _tokens, _temperature, _topK, _topP, _minP, _repetition, _presence, _frequency, _bias, _seed, _stop, _stopTokens, _ignoreEnd, _noThink, _reasoning, _preserve,
         })
         {
             command.Add(option);
         }
     }
+
+    public void AddLogProbabilitiesTo(Command command) => command.Add(_logProbabilities);
 
     /// <exception cref="FormatException">A bias is not of the form ID=VALUE.</exception>
     public GenerationOptions Read(ParseResult parsed) => new()

@@ -51,8 +51,16 @@ internal static class ServeCommand
             Set("Model:Device", parsed.GetValue(model.Device));
             Set("Model:ExpertMemory", parsed.GetValue(model.ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null);
             Set("Model:PreloadExperts", parsed.GetValue(model.PreloadExperts));
-            await KimiServer.RunAsync(parsed.GetValue(config), settings, streams, cancellationToken);
-            return KimiCommand.Ok;
+            try
+            {
+                await KimiServer.RunAsync(parsed.GetValue(config), settings, streams, cancellationToken);
+                return KimiCommand.Ok;
+            }
+            catch (ServeConfigurationException e)
+            {
+                await streams.Error.WriteLineAsync(e.Message);
+                return KimiCommand.Usage;
+            }
 
             void SetAll(string key, string[]? values)
             {

@@ -3,10 +3,12 @@
 
 using System.Globalization;
 using System.Net;
+using System.Net.Sockets;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Configuration;
@@ -21,7 +23,6 @@ namespace KimiCpu.Cli.Serve;
 /// <summary>The program behind <c>kimi serve</c>: configuration, Kestrel, and the model's endpoints.</summary>
 internal static class KimiServer
 {
-    private const string EnvironmentPrefix = "KIMI_";
     private const int DefaultPort = 8080;
     private const int MostConnections = 1024;
     private const int MostHeaders = 64;
@@ -34,12 +35,16 @@ internal static class KimiServer
     public static async Task RunAsync(string? file, IReadOnlyDictionary<string, string?> settings, CliStreams streams, CancellationToken cancellationToken)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        Configure(builder.Configuration, file, settings);
-        IConfigurationSection server = builder.Configuration.GetSection("Server");
+        string? source = ServeConfiguration.Read(builder.Configuration, file, settings);
+        IConfigurationSection server = builder.Configuration.GetSection(ServeConfiguration.Server);
+        IConfigurationSection served = builder.Configuration.GetSection(ServeConfiguration.Model);
         string host = server["Host"] ?? "127.0.0.1";
         int port = PortOf(server["Port"]);
-        builder.Logging.AddConfiguration(builder.Configuration.GetSection("Logging"));
-        builder.Logging.AddFilter("Microsoft", LogLevel.Warning);
+        builder.Logging.AddConfiguration(builder.Configuration.GetSection(ServeConfiguration.Logging));
+
+        // Until the server listens, what fails is thrown too, and told by the command line.
+        bool listens = false;
+        builder.Logging.AddFilter("Microsoft", level => level == LogLevel.Warning || (level > LogLevel.Warning && Volatile.Read(ref listens)));
         builder.Logging.AddSimpleConsole(o => (o.SingleLine, o.TimestampFormat) = (true, "HH:mm:ss "));
 
         // Data goes to standard output, everything else beside it.
@@ -52,7 +57,8 @@ internal static class KimiServer
             kestrel.Limits.MaxRequestHeadersTotalSize = MostHeaderBytes;
             Listen(kestrel, host, port);
         });
-        builder.Services.AddKimi(builder.Configuration.GetSection("Model"), model => model.Embedded |= model.ModelPath is null);
+        bool isModelSet = served["ModelPath"] is not null || served["Embedded"] is not null;
+        builder.Services.AddKimi(served, model => model.Embedded |= !isModelSet);
         builder.Services.AddOpenTelemetry().WithMetrics(m => m.AddMeter(KimiTelemetry.MeterName, "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel", "System.Runtime").AddPrometheusExporter());
         builder.Services.AddKimiServer(options =>
         {
@@ -89,13 +95,20 @@ internal static class KimiServer
 
         app.MapKimi();
         app.MapKimiPage();
+        app.MapKimiFallback();
         app.MapPrometheusScrapingEndpoint("/metrics");
         if (!local && options.ApiKeys.Count == 0)
         {
             await streams.Error.WriteLineAsync($"Warning: whoever reaches {host} may use this server; --api-key-file asks for keys.");
         }
 
-        await app.StartAsync(cancellationToken);
+        if (source is not null && !isModelSet)
+        {
+            ServeLog.NoModelConfigured(app.Logger, source);
+        }
+
+        await StartAsync(app, host, port, cancellationToken);
+        Volatile.Write(ref listens, true);
         try
         {
             IKimiModel model = await Task.Run(() => app.Services.GetRequiredService<IKimiModel>(), cancellationToken);
@@ -109,22 +122,24 @@ internal static class KimiServer
         }
     }
 
-    private static void Configure(ConfigurationManager configuration, string? file, IReadOnlyDictionary<string, string?> settings)
+    /// <exception cref="IOException">The server cannot listen there.</exception>
+    private static async Task StartAsync(WebApplication app, string host, int port, CancellationToken cancellationToken)
     {
-        if (file is not null)
+        try
         {
-            try
-            {
-                configuration.AddJsonFile(Path.GetFullPath(file), optional: false);
-            }
-            catch (InvalidDataException e)
-            {
-                throw new FormatException($"'{file}' is no valid configuration: {e.InnerException?.Message ?? e.Message}", e);
-            }
+            await app.StartAsync(cancellationToken);
         }
-
-        configuration.AddEnvironmentVariables(EnvironmentPrefix);
-        configuration.AddInMemoryCollection(settings);
+        catch (Exception e) when (e is SocketException or IOException { InnerException: AddressInUseException or SocketException })
+        {
+            string address = $"http://{(host.Contains(':', StringComparison.Ordinal) ? $"[{host}]" : host)}:{port}";
+            throw new IOException((e is SocketException ? e : e.InnerException) switch
+            {
+                AddressInUseException => $"{address} is in use already, by another program or another kimi serve. --port takes another port, 0 for one that is free.",
+                SocketException { SocketErrorCode: SocketError.AccessDenied } => $"{address} is not for this user to listen at; ports below 1024 most often are not. --port takes another port.",
+                SocketException { SocketErrorCode: SocketError.AddressNotAvailable } => $"{address} is no address of this machine. --host takes one, 127.0.0.1 for this machine only, or 0.0.0.0 for all that it has.",
+                var other => $"The server cannot listen at {address}: {other?.Message}. --host and --port take another address.",
+            }, e);
+        }
     }
 
     private static int PortOf(string? text) => text is null ? DefaultPort

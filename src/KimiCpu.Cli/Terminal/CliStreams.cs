@@ -15,7 +15,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
 
     public static CliStreams OfConsole() => new(
         Console.OpenStandardInput(),
-        Console.Out,
+        StandardOutput.Open(),
         Console.Error,
         !Console.IsOutputRedirected && !Console.IsInputRedirected);
 

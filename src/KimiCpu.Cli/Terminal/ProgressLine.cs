@@ -32,6 +32,7 @@ internal sealed class ProgressLine(CliStreams streams, string what) : IProgress<
         if (_shown > 0)
         {
             streams.Error.Write("\r" + new string(' ', _shown) + "\r");
+            _shown = 0;
         }
     }
 }

@@ -20,8 +20,7 @@ internal static class RateLine
             ? string.Create(CultureInfo.InvariantCulture, $", {timings.DecodeDriveBytesPerToken / 1e6:F1} MB each from the drive at {driveRate / 1e9:F2} GB/s")
             : "";
         string cached = result.Usage.CachedTokens > 0 ? $", {result.Usage.CachedTokens} cached, the rest" : "";
-        string end = result.FinishReason == FinishReason.Length ? ", cut at the limit" : "";
-        return $"({result.Usage.CompletionTokens} tokens, {Rate(timings.DecodeTokensPerSecond)} tokens/s{memory}{drive}; prompt {result.Usage.PromptTokens}{cached} at {Rate(timings.PrefillTokensPerSecond)}/s{end})";
+        return $"({result.Usage.CompletionTokens} tokens, {Rate(timings.DecodeTokensPerSecond)} tokens/s{memory}{drive}; prompt {result.Usage.PromptTokens}{cached} at {Rate(timings.PrefillTokensPerSecond)}/s)";
     }
 
     /// <summary>Large models decode so slowly that the digit behind the point matters.</summary>

@@ -49,7 +49,7 @@ internal static class AdditionalOptions
             }
             catch (Exception e) when (e is FormatException or InvalidCastException or OverflowException or InvalidOperationException)
             {
-                throw new ArgumentException($"ChatOptions.AdditionalProperties: '{key}' cannot be {value} ({value.GetType()}).", nameof(properties), e);
+                throw RequestArgument.Options($"ChatOptions.AdditionalProperties: '{key}' cannot be {value} ({value.GetType()}).", e);
             }
         }
 

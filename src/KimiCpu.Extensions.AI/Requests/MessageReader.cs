@@ -16,7 +16,7 @@ internal static class MessageReader
     /// <param name="messages">In order.</param>
     /// <param name="instructions">A system message before all others; null for none.</param>
     /// <exception cref="NotSupportedException">A content is no text, or a role is not known.</exception>
-    /// <exception cref="ArgumentException">There is no message.</exception>
+    /// <exception cref="ArgumentException">There is no message, or a message or a content is null.</exception>
     public static IReadOnlyList<KimiMessage> Read(IEnumerable<ChatMessage> messages, string? instructions)
     {
         var conversation = new List<KimiMessage>();
@@ -27,8 +27,13 @@ internal static class MessageReader
 
         int before = conversation.Count;
         var ids = new ForeignIds();
-        foreach (ChatMessage message in messages)
+        foreach ((int i, ChatMessage message) in messages.Index())
         {
+            if (message is null || message.Contents.Contains(null!))
+            {
+                throw new ArgumentException(message is null ? $"messages[{i}] is null." : $"messages[{i}].Contents[{message.Contents.IndexOf(null!)}] is null.", nameof(messages));
+            }
+
             Read(message, ids, conversation);
         }
 

@@ -30,7 +30,7 @@ internal static class ToolResultText
         }
     }
 
-    private static string TextOf(AIContent part) => part is TextContent text
+    private static string TextOf(AIContent? part) => part is TextContent text
         ? text.Text
-        : throw new NotSupportedException($"it has {part.GetType().Name}, and the model reads text only.");
+        : throw new NotSupportedException(part is null ? "one of its contents is null." : $"it has {part.GetType().Name}, and the model reads text only.");
 }

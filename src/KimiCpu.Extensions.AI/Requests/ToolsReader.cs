@@ -26,7 +26,9 @@ internal static class ToolsReader
         };
     }
 
-    private static KimiTool Declare(AITool tool) => tool is AIFunctionDeclaration function
+    /// <exception cref="ArgumentException">A tool is null.</exception>
+    private static KimiTool Declare(AITool? tool, int index) => tool is AIFunctionDeclaration function
         ? new KimiTool(function.Name, string.IsNullOrEmpty(function.Description) ? null : function.Description, function.JsonSchema)
+        : tool is null ? throw RequestArgument.Options($"ChatOptions.Tools[{index}] is null.")
         : throw new NotSupportedException($"ChatOptions.Tools: '{tool.Name}' ({tool.GetType().Name}) is no function. The model runs in this process and there is no service that could host tools; declare an AIFunction.");
 }

@@ -17,6 +17,9 @@ internal sealed class AnthropicDialect : IDialect
 
     public static AnthropicDialect Instance { get; } = new();
 
+    /// <summary>Whether a request names a version of this interface, as its clients do at every path.</summary>
+    public static bool IsMeantBy(HttpRequest request) => request.Headers.ContainsKey("anthropic-version");
+
     public string RequestIdHeader => "request-id";
 
     public int StatusOf(RequestException error) => error.Status == StatusCodes.Status503ServiceUnavailable ? Overloaded : error.Status;

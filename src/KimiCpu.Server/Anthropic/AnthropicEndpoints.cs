@@ -5,20 +5,18 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.Anthropic;
 
 /// <summary><c>/v1/messages</c> and <c>/v1/messages/count_tokens</c>.</summary>
 internal static class AnthropicEndpoints
 {
-    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         AnthropicDialect dialect = AnthropicDialect.Instance;
         var reader = new MessagesRequestReader(new RequestParts(options));
-        group.MapPost("/v1/messages", gate.Guard(dialect, call => AnswerAsync(call, model, reader, options))).WithDisplayName("/v1/messages");
-        group.MapPost("/v1/messages/count_tokens", gate.Guard(dialect, call => CountAsync(call, model, reader, options))).WithDisplayName("/v1/messages/count_tokens");
+        routes.Post("/v1/messages", dialect, call => AnswerAsync(call, model, reader, options));
+        routes.Post("/v1/messages/count_tokens", dialect, call => CountAsync(call, model, reader, options));
     }
 
     private static async Task AnswerAsync(ServerCall call, ServedModel model, MessagesRequestReader reader, KimiServerOptions options)

@@ -34,13 +34,14 @@ internal sealed class RequestGate
     /// <param name="dialect">How errors are written.</param>
     /// <param name="handle">Answers; may throw.</param>
     /// <param name="counts">Whether it is one of the requests that there may be only so many of.</param>
-    public RequestDelegate Guard(IDialect dialect, Func<ServerCall, Task> handle, bool counts = true) => async context =>
+    public RequestDelegate Guard(Func<HttpRequest, IDialect> dialect, Func<ServerCall, Task> handle, bool counts = true) => async context =>
     {
+        IDialect spoken = dialect(context.Request);
         long start = Stopwatch.GetTimestamp();
         string id = $"req_{Guid.NewGuid():N}";
-        context.Response.Headers["x-request-id"] = context.Response.Headers[dialect.RequestIdHeader] = id;
+        context.Response.Headers["x-request-id"] = context.Response.Headers[spoken.RequestIdHeader] = id;
         using var ends = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, _end.EndOfAnswers);
-        var call = new ServerCall(context, dialect, id, _logger, ends.Token, _end.EndOfAnswers);
+        var call = new ServerCall(context, spoken, id, _logger, ends.Token, _end.EndOfAnswers, _options.StreamKeepAlive);
         bool counted = false;
         try
         {

@@ -4,19 +4,18 @@
 using System.Text.Json.Nodes;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server.Answers;
-using Microsoft.AspNetCore.Builder;
+using KimiCpu.Server.OpenAI;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.Http;
 
 /// <summary><c>/health</c>: the process answers. <c>/ready</c>: it answers requests. Neither asks for a key.</summary>
 internal static class StatusEndpoints
 {
-    public static void Map(RouteGroupBuilder group, ServedModel model, ServerEnd end)
+    public static void Map(RouteMap routes, ServedModel model, ServerEnd end)
     {
-        group.MapGet("/health", context => WriteAsync(context, StatusCodes.Status200OK, new JsonObject { ["status"] = "ok" })).WithDisplayName("/health");
-        group.MapGet("/ready", context =>
+        routes.Open("/health", OpenAIDialect.Instance, context => WriteAsync(context, StatusCodes.Status200OK, new JsonObject { ["status"] = "ok" }));
+        routes.Open("/ready", OpenAIDialect.Instance, context =>
         {
             bool ready = model.State == ModelState.Ready && !end.IsStopping;
             return WriteAsync(context, ready ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable, new JsonObject
@@ -24,7 +23,7 @@ internal static class StatusEndpoints
                 ["status"] = ready ? "ready" : end.IsStopping ? "stopping" : $"{model.State}".ToLowerInvariant(),
                 ["model"] = model.Name,
             });
-        }).WithDisplayName("/ready");
+        });
     }
 
     private static async Task WriteAsync(HttpContext context, int status, JsonObject body)

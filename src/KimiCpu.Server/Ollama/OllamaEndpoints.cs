@@ -7,25 +7,22 @@ using System.Text.Json.Nodes;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.Ollama;
 
 /// <summary><c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>, <c>/api/ps</c>, <c>/api/show</c> and <c>/api/version</c>.</summary>
 internal static class OllamaEndpoints
 {
-    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         OllamaDialect dialect = OllamaDialect.Instance;
         var reader = new OllamaRequestReader(new RequestParts(options));
-        group.MapPost("/api/chat", gate.Guard(dialect, call => AnswerAsync(call, model, options, (fields, _) => reader.ReadChat(fields), chat: true))).WithDisplayName("/api/chat");
-        group.MapPost("/api/generate", gate.Guard(dialect, call => AnswerAsync(call, model, options, (fields, opened) => reader.ReadGenerate(fields, opened.Tokenizer), chat: false))).WithDisplayName("/api/generate");
-        group.MapGet("/api/tags", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(Describe(model)) }), counts: false)).WithDisplayName("/api/tags");
-        group.MapGet("/api/ps", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.State == ModelState.Ready ? new JsonArray(Describe(model)) : [] }), counts: false)).WithDisplayName("/api/ps");
-        group.MapPost("/api/show", gate.Guard(dialect, call => ShowAsync(call, model, options), counts: false)).WithDisplayName("/api/show");
-        group.MapGet("/api/version", gate.Guard(dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = Version() }), counts: false)).WithDisplayName("/api/version");
+        routes.Post("/api/chat", dialect, call => AnswerAsync(call, model, options, (fields, _) => reader.ReadChat(fields), chat: true));
+        routes.Post("/api/generate", dialect, call => AnswerAsync(call, model, options, (fields, opened) => reader.ReadGenerate(fields, opened.Tokenizer), chat: false));
+        routes.Get("/api/tags", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(Describe(model)) }), counts: false);
+        routes.Get("/api/ps", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.State == ModelState.Ready ? new JsonArray(Describe(model)) : [] }), counts: false);
+        routes.Post("/api/show", dialect, call => ShowAsync(call, model, options), counts: false);
+        routes.Get("/api/version", dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = Version() }), counts: false);
     }
 
     private static string Version() => typeof(OllamaEndpoints).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
@@ -82,7 +79,7 @@ internal static class OllamaEndpoints
         if (request.Streams)
         {
             IAsyncEnumerable<JsonObject> lines = writer.LinesAsync(answers, call).EndingWith(e => [call.Dialect.Error(call.ErrorOf(e), call.Id)], () => call.IsGone);
-            await call.WriteLinesAsync(lines).ConfigureAwait(false);
+            await call.WriteLinesAsync(lines, writer.Nothing).ConfigureAwait(false);
         }
         else
         {

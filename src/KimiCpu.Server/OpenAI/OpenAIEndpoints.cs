@@ -4,21 +4,19 @@
 using System.Text.Json;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.OpenAI;
 
 /// <summary><c>/v1/chat/completions</c> and <c>/v1/completions</c>.</summary>
 internal static class OpenAIEndpoints
 {
-    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         OpenAIDialect dialect = OpenAIDialect.Instance;
         var chat = new ChatRequestReader(new RequestParts(options));
         var completions = new CompletionRequestReader(options);
-        group.MapPost("/v1/chat/completions", gate.Guard(dialect, call => ChatAsync(call, model, chat, options))).WithDisplayName("/v1/chat/completions");
-        group.MapPost("/v1/completions", gate.Guard(dialect, call => CompleteAsync(call, model, completions, options))).WithDisplayName("/v1/completions");
+        routes.Post("/v1/chat/completions", dialect, call => ChatAsync(call, model, chat, options));
+        routes.Post("/v1/completions", dialect, call => CompleteAsync(call, model, completions, options));
     }
 
     private static async Task ChatAsync(ServerCall call, ServedModel model, ChatRequestReader reader, KimiServerOptions options)

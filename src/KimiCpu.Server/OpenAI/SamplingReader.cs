@@ -63,7 +63,7 @@ internal static class SamplingReader
             }
 
             // Documented as a ban at this value, which a number added to a logit would not be.
-            float value = (float)given.Number(property.Name, -100, 100)!.Value;
+            float value = (float)(given.Number(property.Name, -100, 100) ?? throw JsonFields.Wrong(given.PathOf(property.Name), "a number -100 … 100", property.Value));
             bias[token] = value <= -100 ? float.NegativeInfinity : value;
         }
 

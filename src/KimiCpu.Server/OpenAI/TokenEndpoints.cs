@@ -5,9 +5,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
-using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.OpenAI;
 
@@ -17,11 +15,11 @@ internal static class TokenEndpoints
     private static readonly HashSet<string> s_text = ["model", "prompt", "content", "messages", "tools"];
     private static readonly HashSet<string> s_tokens = ["model", "tokens"];
 
-    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         var parts = new RequestParts(options);
-        group.MapPost("/tokenize", gate.Guard(OpenAIDialect.Instance, call => TokenizeAsync(call, model, parts))).WithDisplayName("/tokenize");
-        group.MapPost("/detokenize", gate.Guard(OpenAIDialect.Instance, call => DetokenizeAsync(call, model, options))).WithDisplayName("/detokenize");
+        routes.Post("/tokenize", OpenAIDialect.Instance, call => TokenizeAsync(call, model, parts));
+        routes.Post("/detokenize", OpenAIDialect.Instance, call => DetokenizeAsync(call, model, options));
     }
 
     /// <summary>Token ids; whether there are such tokens is seen later.</summary>

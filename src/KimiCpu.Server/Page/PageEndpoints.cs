@@ -4,22 +4,20 @@
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 using KimiCpu.Server.OpenAI;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.Page;
 
 /// <summary><c>/</c>: a chat in the browser, without a key since it says nothing; <c>/kimi/machine</c>: what the model is doing, behind the gate.</summary>
 internal static class PageEndpoints
 {
-    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model)
+    public static void Map(RouteMap routes, ServedModel model)
     {
-        group.MapGet("/", context => PageFiles.SendAsync(context, PageFiles.Index)).WithDisplayName("/");
+        routes.Open("/", OpenAIDialect.Instance, context => PageFiles.SendAsync(context, PageFiles.Index));
         foreach (string name in PageFiles.Assets)
         {
-            group.MapGet($"/kimi/{name}", context => PageFiles.SendAsync(context, name)).WithDisplayName($"/kimi/{name}");
+            routes.Open($"/kimi/{name}", OpenAIDialect.Instance, context => PageFiles.SendAsync(context, name), isPart: true);
         }
 
-        group.MapGet("/kimi/machine", gate.Guard(OpenAIDialect.Instance, call => MachineState.SendAsync(call, model), counts: false)).WithDisplayName("/kimi/machine");
+        routes.Get("/kimi/machine", OpenAIDialect.Instance, call => MachineState.SendAsync(call, model), counts: false);
     }
 }

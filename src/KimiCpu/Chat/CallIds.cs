@@ -35,7 +35,7 @@ internal sealed class CallIds
         int at = named is null ? Math.Min(0, _open.Count - 1) : _open.FindIndex(c => c.Given == named || c.Shown == named);
         if (at < 0)
         {
-            return named ?? throw new ArgumentException("A tool's message names no call in ToolCallId, and every call before it is answered.", nameof(message));
+            return named ?? throw CallArgument.Messages("A tool's message names no call in ToolCallId, and every call before it is answered.");
         }
 
         string shown = _open[at].Shown;

@@ -127,7 +127,7 @@ internal sealed class ChatRenderer
 
         if (tools.GroupBy(t => t.Name).FirstOrDefault(g => g.Count() > 1) is { } twice)
         {
-            throw new ArgumentException($"Two tools are called '{twice.Key}'.", nameof(tools));
+            throw CallArgument.Options($"Two tools are called '{twice.Key}'.");
         }
 
         RequireCalls();
@@ -138,7 +138,7 @@ internal sealed class ChatRenderer
     {
         if (message.Role != KimiRole.Assistant && message.ToolCalls.Count > 0)
         {
-            throw new ArgumentException($"Only the assistant calls tools; a message of role {message.Role} has calls.", nameof(message));
+            throw CallArgument.Messages($"Only the assistant calls tools; a message of role {message.Role} has calls.");
         }
 
         (int marker, string role) = message.Role switch

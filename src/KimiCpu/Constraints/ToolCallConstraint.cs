@@ -48,14 +48,14 @@ internal sealed class ToolCallConstraint
         bool named = choice.Kind == ToolChoiceKind.Named;
         if ((named && !tools.Any(t => t.Name == choice.Name)) || (choice.Kind == ToolChoiceKind.Required && tools.Count == 0))
         {
-            throw new ArgumentException(named ? $"A call of the tool '{choice.Name}' is demanded, which is not declared." : "A tool call is demanded, but no tool is declared.", nameof(choice));
+            throw CallArgument.Options(named ? $"A call of the tool '{choice.Name}' is demanded, which is not declared." : "A tool call is demanded, but no tool is declared.");
         }
 
         foreach ((string name, JsonElement parameters) in choice.Kind == ToolChoiceKind.None ? [] : tools.Where(t => !named || t.Name == choice.Name))
         {
             if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas ?? new ToolSchemas(), refused, cancellationToken) : null))
             {
-                throw new ArgumentException($"Two tools are called '{name}'.", nameof(tools));
+                throw CallArgument.Options($"Two tools are called '{name}'.");
             }
         }
     }

@@ -6,35 +6,47 @@ namespace KimiCpu.Generation;
 /// <summary>Checks options once, at the border, with the range in the message.</summary>
 internal static class OptionChecks
 {
+    /// <summary>Refuses null where there has to be something, before anybody looks into it.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">An option, or an element of one, is null.</exception>
+    public static void RequireAll(GenerationOptions options)
+    {
+        const string List = "a list, empty for none";
+        OptionRange.Require(options.StopSequences is not null, nameof(options.StopSequences), null, List);
+        OptionRange.Require(options.StopTokens is not null, nameof(options.StopTokens), null, List);
+        OptionRange.Require(options.Tools is not null, nameof(options.Tools), null, List);
+        OptionRange.Require(options.Tools!.All(t => t is not null), nameof(options.Tools), null, "a KimiTool each");
+        OptionRange.Require(options.ToolChoice is not null, nameof(options.ToolChoice), null, "Auto, None, Required or Named");
+    }
+
     /// <exception cref="ArgumentOutOfRangeException">A value is outside its range.</exception>
     /// <exception cref="ArgumentException">Options exclude each other.</exception>
     public static void Validate(GenerationOptions options, int vocabulary)
     {
-        Require(options.Temperature is >= 0 and <= 100, nameof(options.Temperature), options.Temperature, "0 … 100");
-        Require(options.TopK is null or >= 0, nameof(options.TopK), options.TopK, "0 or more, or null");
-        Require(options.TopP is > 0 and <= 1, nameof(options.TopP), options.TopP, "above 0, at most 1");
-        Require(options.MinP is >= 0 and < 1, nameof(options.MinP), options.MinP, "at least 0, below 1");
-        Require(options.RepetitionPenalty is > 0 and <= 10, nameof(options.RepetitionPenalty), options.RepetitionPenalty, "above 0, at most 10");
-        Require(options.PresencePenalty is >= -2 and <= 2, nameof(options.PresencePenalty), options.PresencePenalty, "-2 … 2");
-        Require(options.FrequencyPenalty is >= -2 and <= 2, nameof(options.FrequencyPenalty), options.FrequencyPenalty, "-2 … 2");
-        Require(options.MaxTokens is null or >= 1, nameof(options.MaxTokens), options.MaxTokens, "1 or more, or null");
-        Require(options.MaxReasoningTokens is null or >= 0, nameof(options.MaxReasoningTokens), options.MaxReasoningTokens, "0 or more, or null");
-        Require(options.TopLogProbabilities is >= 0 and <= 20, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "0 … 20");
+        OptionRange.Require(options.Temperature is >= 0 and <= 100, nameof(options.Temperature), options.Temperature, "0 … 100");
+        OptionRange.Require(options.TopK is null or >= 0, nameof(options.TopK), options.TopK, "0 or more, or null");
+        OptionRange.Require(options.TopP is > 0 and <= 1, nameof(options.TopP), options.TopP, "above 0, at most 1");
+        OptionRange.Require(options.MinP is >= 0 and < 1, nameof(options.MinP), options.MinP, "at least 0, below 1");
+        OptionRange.Require(options.RepetitionPenalty is > 0 and <= 10, nameof(options.RepetitionPenalty), options.RepetitionPenalty, "above 0, at most 10");
+        OptionRange.Require(options.PresencePenalty is >= -2 and <= 2, nameof(options.PresencePenalty), options.PresencePenalty, "-2 … 2");
+        OptionRange.Require(options.FrequencyPenalty is >= -2 and <= 2, nameof(options.FrequencyPenalty), options.FrequencyPenalty, "-2 … 2");
+        OptionRange.Require(options.MaxTokens is null or >= 1, nameof(options.MaxTokens), options.MaxTokens, "1 or more, or null");
+        OptionRange.Require(options.MaxReasoningTokens is null or >= 0, nameof(options.MaxReasoningTokens), options.MaxReasoningTokens, "0 or more, or null");
+        OptionRange.Require(options.TopLogProbabilities is >= 0 and <= 20, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "0 … 20");
         RequireEnd(options);
         foreach (string stop in options.StopSequences)
         {
-            Require(!string.IsNullOrEmpty(stop), nameof(options.StopSequences), "", "texts of at least one character");
+            OptionRange.Require(!string.IsNullOrEmpty(stop), nameof(options.StopSequences), stop is null ? null : "''", "texts of at least one character");
         }
 
         foreach (int token in options.StopTokens)
         {
-            Require(token >= 0 && token < vocabulary, nameof(options.StopTokens), token, $"token ids 0 … {vocabulary - 1}");
+            OptionRange.Require(token >= 0 && token < vocabulary, nameof(options.StopTokens), token, $"token ids 0 … {vocabulary - 1}");
         }
 
         foreach ((int token, float bias) in options.LogitBias ?? new Dictionary<int, float>())
         {
-            Require(token >= 0 && token < vocabulary, nameof(options.LogitBias), token, $"token ids 0 … {vocabulary - 1}");
-            Require(float.IsFinite(bias) || float.IsNegativeInfinity(bias), nameof(options.LogitBias), bias, "finite numbers or negative infinity");
+            OptionRange.Require(token >= 0 && token < vocabulary, nameof(options.LogitBias), token, $"token ids 0 … {vocabulary - 1}");
+            OptionRange.Require(float.IsFinite(bias) || float.IsNegativeInfinity(bias), nameof(options.LogitBias), bias, "finite numbers or negative infinity");
         }
     }
 
@@ -44,14 +56,6 @@ internal static class OptionChecks
         if (options.Constraint is not null && options.IgnoreEndOfText)
         {
             throw new ArgumentException("A Constraint ends its answer by an end-of-text token, so IgnoreEndOfText must be false with it.", nameof(options));
-        }
-    }
-
-    private static void Require(bool condition, string option, object? found, string range)
-    {
-        if (!condition)
-        {
-            throw new ArgumentOutOfRangeException(option, found, $"{option} takes {range}.");
         }
     }
 }

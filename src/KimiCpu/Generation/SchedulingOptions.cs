@@ -36,18 +36,10 @@ public sealed record SchedulingOptions
     /// <exception cref="ArgumentOutOfRangeException">A value is outside its range.</exception>
     internal void Validate()
     {
-        Require(MaxRunning >= 1, nameof(MaxRunning), MaxRunning, "1 or more");
-        Require(MaxWaiting >= 0, nameof(MaxWaiting), MaxWaiting, "0 or more");
-        Require(MaxQueueTime is null || MaxQueueTime > TimeSpan.Zero, nameof(MaxQueueTime), MaxQueueTime, "a time above zero, or null");
-        Require(MaxCallTime is null || MaxCallTime > TimeSpan.Zero, nameof(MaxCallTime), MaxCallTime, "a time above zero, or null");
-        Require(MaxTokenGap is null || MaxTokenGap > TimeSpan.Zero || MaxTokenGap == Timeout.InfiniteTimeSpan, nameof(MaxTokenGap), MaxTokenGap, "a time above zero, Timeout.InfiniteTimeSpan, or null");
-    }
-
-    private static void Require(bool condition, string option, object? found, string range)
-    {
-        if (!condition)
-        {
-            throw new ArgumentOutOfRangeException(option, found, $"{option} takes {range}.");
-        }
+        OptionRange.Require(MaxRunning >= 1, nameof(MaxRunning), MaxRunning, "1 or more");
+        OptionRange.Require(MaxWaiting >= 0, nameof(MaxWaiting), MaxWaiting, "0 or more");
+        OptionRange.Require(MaxQueueTime is null || MaxQueueTime > TimeSpan.Zero, nameof(MaxQueueTime), MaxQueueTime, "a time above zero, or null");
+        OptionRange.Require(MaxCallTime is null || MaxCallTime > TimeSpan.Zero, nameof(MaxCallTime), MaxCallTime, "a time above zero, or null");
+        OptionRange.Require(MaxTokenGap is null || MaxTokenGap > TimeSpan.Zero || MaxTokenGap == Timeout.InfiniteTimeSpan, nameof(MaxTokenGap), MaxTokenGap, "a time above zero, Timeout.InfiniteTimeSpan, or null");
     }
 }

@@ -33,7 +33,11 @@ public sealed class KimiTokenizer
     /// <summary>Reads the tokenizer of a checkpoint folder; its weights need not be there.</summary>
     /// <param name="folder">Holds <c>tiktoken.model</c> and <c>tokenizer_config.json</c>.</param>
     /// <exception cref="CheckpointException">A file is missing or damaged.</exception>
-    public static KimiTokenizer Open(string folder) => Open(new FolderCheckpointFiles(folder));
+    public static KimiTokenizer Open(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        return Open(new FolderCheckpointFiles(folder));
+    }
 
     /// <summary>Encodes text.</summary>
     /// <param name="text">Any text; unpaired surrogates become U+FFFD.</param>
@@ -107,6 +111,7 @@ public sealed class KimiTokenizer
     /// <param name="id">The id; -1 if there is none.</param>
     public bool TryGetSpecialToken(string name, out int id)
     {
+        ArgumentNullException.ThrowIfNull(name);
         if (_special.Ids.TryGetValue(name, out id))
         {
             return true;

@@ -96,16 +96,49 @@ internal sealed class CheckpointTests
     [TestCase("rms_norm_eps", "0", "above 0")]
     [TestCase("qk_rope_head_dim", "15", "even")]
     [TestCase("eos_token_id", "512", "vocabulary")]
+    [TestCase("linear_attn_config", "{}", "DeepseekV3ForCausalLM")]
+    [TestCase("index_topk", "2048", "DeepseekV3ForCausalLM")]
     [TestCase("rope_scaling", "{\"type\":\"linear\",\"factor\":2}", "yarn")]
     [TestCase("rope_scaling", "{\"type\":\"yarn\"}", "factor")]
     [TestCase("quantization_config", "{\"quant_method\":\"gptq\"}", "gptq")]
-    [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":128}}}}", "group_size")]
+    [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":128}}}}", "Expected 32, found 128. This model is not of the Kimi K2 family")]
     [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":32,\"symmetric\":false}}}}", "zero points")]
     public void Unsupported_or_absurd_configurations_are_refused_by_field(string field, string value, string expected)
     {
         CopyCheckpoint("tiny-int4");
         EditJson("config.json", c => c[field] = JsonNode.Parse(value));
         Assert.That(() => Checkpoint.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains(expected).And.Message.Contains("config.json"));
+    }
+
+    [Test]
+    public void Folder_of_another_model_is_not_called_a_damaged_download()
+    {
+        File.WriteAllText(Path.Combine(_folder, "config.json"), """{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":4096,"num_hidden_layers":32,"num_attention_heads":32,"vocab_size":32000}""");
+        string message = Assert.Throws<CheckpointException>(() => Checkpoint.Open(_folder))!.Message;
+        Assert.That(message, Does.Contain("LlamaForCausalLM (model_type llama)").And.Contain("Kimi K2"));
+        Assert.That(message, Does.Not.Contain("Fetch"));
+    }
+
+    [TestCase("config.json")]
+    [TestCase("tiktoken.model")]
+    [TestCase("model-00002-of-00003.safetensors")]
+    public void Pointer_of_git_lfs_is_told_from_a_damaged_file(string file)
+    {
+        CopyCheckpoint("tiny-int4");
+        File.WriteAllText(Path.Combine(_folder, file), $"version https://git-lfs.github.com/spec/v1\noid sha256:{new string('a', 64)}\nsize 4869235\n");
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains(file).And.Message.Contains("git lfs pull"));
+        if (!file.EndsWith(".model", StringComparison.Ordinal))
+        {
+            Assert.That(CheckpointVerifier.Verify(_folder).Problems, Has.Some.Property(nameof(VerificationProblem.Problem)).Contains("git-lfs"));
+        }
+    }
+
+    [Test]
+    public void File_in_place_of_a_folder_is_refused()
+    {
+        string file = Path.Combine(_folder, "model.gguf");
+        File.WriteAllBytes(file, [1]);
+        Assert.That(() => Checkpoint.Open(file), Throws.TypeOf<CheckpointException>().With.Message.Contains("found a file"));
     }
 
     [Test]

@@ -112,9 +112,10 @@ internal sealed class KimiCommandTests
 
         Assert.That(await Run([.. chat, "--system", "Be long."], ""), Is.EqualTo((KimiCommand.Usage, "", "The conversation has the instruction 'Be brief.'; leave --system out, or begin another session." + Environment.NewLine)));
 
-        // Other arithmetic computes the conversation again.
+        // Other arithmetic computes the conversation again, and says so.
         (code, output, error) = await Run([.. chat, "--exact"], "What is my name?\n");
-        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(code, Is.Zero);
+        Assert.That(error, Does.Match(@"^The session in \S*anna\.session was computed with fast arithmetic, and the model is open with exact arithmetic: [^\n]*\n$"));
         Assert.That(output, Does.Contain("Anna"));
         using (KimiModel model = KimiModel.OpenEmbedded())
         using (KimiSession session = model.CreateSession())
@@ -380,6 +381,63 @@ internal sealed class KimiCommandTests
         (int code, _, string error) = await Run(args);
         Assert.That(code, Is.EqualTo(expected), error);
         Assert.That(error, Is.Not.Empty.And.Not.Contain("   at ").And.Not.Contain("Exception"));
+    }
+
+    /// <summary>The library's messages name properties.</summary>
+    [TestCase("--temperature takes 0 … 100; found -1.", "--temperature", "-1")]
+    [TestCase("--top-p takes above 0, at most 1; found 2.", "--top-p", "2")]
+    [TestCase("--tokens takes 1 or more; found 0.", "-n", "0")]
+    [TestCase("--seed takes a whole number of 0 or more; found 'x'.", "--seed", "x")]
+    [TestCase("--temperature takes a number; found 'x'.", "--temperature", "x")]
+    [TestCase("--stop-token takes a whole number; found 'x'.", "--stop-token", "x")]
+    [TestCase("lower --tokens", "--tokens", "8191")]
+    [TestCase("--context raises the limit, up to 8,192.", "--context", "4")]
+    [TestCase("--logprobs takes 0 … 20; found 30.", "--json", "--logprobs", "30")]
+    [TestCase("--logprobs needs --json", "--logprobs", "3")]
+    [TestCase("--exact and --int8-hot-path exclude each other", "--exact", "--int8-hot-path")]
+    [TestCase("--system belongs to the chat template", "--raw", "--system", "x")]
+    [TestCase("--allow-special is for --raw", "--allow-special")]
+    public async Task Messages_name_options_as_they_are_typed(string expected, params string[] options)
+    {
+        (int code, string output, string error) = await Run(["generate", "Hello", .. options]);
+        Assert.That(code, Is.Not.Zero);
+        Assert.That(output, Is.Empty);
+        Assert.That(error.Split(Environment.NewLine)[0], Does.Contain(expected).And.Not.Match("[a-z][A-Z]"));
+    }
+
+    [Test]
+    public async Task Answers_that_were_cut_off_and_options_that_do_less_are_told()
+    {
+        (_, string output, string error) = await Run(["generate", "--temperature", "0", "--tokens", "3", "What is the capital of France?"]);
+        Assert.That(error, Does.StartWith("The answer is not whole: --tokens 3 cut it off. It is all reasoning").And.Not.Contain("  "), output);
+        (_, _, error) = await Run(["generate", "--temperature", "0", "--context", "20", "Hello"]);
+        Assert.That(error, Does.StartWith("The answer is not whole: the context of 20 tokens is full."));
+        (_, _, error) = await Run(["generate", "--temperature", "0", "--context", "99999", "Hello"]);
+        Assert.That(error, Is.EqualTo("--context is 99,999, but the model has 8,192 positions: the context has those." + Environment.NewLine));
+        (_, _, error) = await Run(["chat", "--temperature", "0", "--tokens", "3"], "Hello\n");
+        Assert.That(error, Does.StartWith("The answer is not whole: --tokens 3 cut it off."));
+    }
+
+    /// <summary>As in <c>kimi generate … | head -c 1</c>.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    [Platform(Exclude = "Win", Reason = "There the console's own stream is used, which does not tell.")]
+    public async Task Answer_ends_when_nobody_reads_it_any_more(CancellationToken cancellationToken)
+    {
+        string program = typeof(KimiCommand).Assembly.Location;
+        var start = new ProcessStartInfo("dotnet", [program, "generate", "--ignore-eos", "Tell me a story."]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process generate = Process.Start(start)!;
+        try
+        {
+            Assert.That(await generate.StandardOutput.ReadAsync(new char[1], cancellationToken), Is.Positive);
+            generate.StandardOutput.Close();
+            await generate.WaitForExitAsync(cancellationToken);
+            Assert.That((generate.ExitCode, await generate.StandardError.ReadToEndAsync(cancellationToken)), Is.EqualTo((KimiCommand.OutputClosed, "")));
+        }
+        finally
+        {
+            generate.Kill();
+        }
     }
 
     [Test]

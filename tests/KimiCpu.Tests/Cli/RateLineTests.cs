@@ -33,8 +33,5 @@ internal sealed class RateLineTests
         Assert.That(
             RateLine.Of(result with { Timings = unknown, Usage = new GenerationUsage(20, 41, 0, 15) }),
             Is.EqualTo("(41 tokens, 1512 tokens/s; prompt 20, 15 cached, the rest at 312/s)"));
-        Assert.That(
-            RateLine.Of(result with { Timings = unknown, FinishReason = FinishReason.Length }),
-            Is.EqualTo("(41 tokens, 1512 tokens/s; prompt 20 at 312/s, cut at the limit)"));
     }
 }

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Net;
+using System.Net.Sockets;
 using System.Text;
 using System.Text.RegularExpressions;
 using KimiCpu.Cli;
@@ -57,6 +59,37 @@ internal sealed partial class ServeCommandTests
         int code = await KimiCommand.RunAsync(["serve", .. options.Split(' ')], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
         Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Usage, error.ToString())));
         Assert.That(error.ToString(), Does.Contain(named));
+    }
+
+    [TestCase("""{"Model":{"ModlePath":"/models/x"}}""", "'ModlePath' in the configuration, at Model:ModlePath. Did you mean ModelPath?")]
+    [TestCase("""{"Server":{"ContextLength":9}}""", "at Server:ContextLength. Did you mean Model:ContextLength?")]
+    [TestCase("""{"Modle":{"ModelPath":"/models/x"}}""", "at Modle. Did you mean Model?")]
+    [TestCase("""{"ModelPath":"/models/x"}""", "at ModelPath. Did you mean Model:ModelPath?")]
+    [TestCase("""{"AllowedHosts":"*"}""", "at AllowedHosts. The sections are Server, Model, Logging.")]
+    [TestCase("""{"Server":{"ModelNames":"*"}}""", "a single value at Server:ModelNames, which takes a list")]
+    [TestCase("""{"Model":{"ModelPath":""}}""", "Set ModelPath")]
+    [TestCase("""{"Model":{"Embedded":false}}""", "Set ModelPath")]
+    [TestCase("""{"Model":""", "LineNumber")]
+    public async Task Says_what_nobody_would_read_of_its_configuration(string json, string message)
+    {
+        var error = new StringWriter();
+        using var cancellation = new CancellationTokenSource();
+        int code = await KimiCommand.RunAsync(["serve", "--port", "0", "--config", Write("kimi.json", json)], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
+        Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Usage, error.ToString())));
+        Assert.That(error.ToString(), Does.Contain(message));
+    }
+
+    [Test]
+    public async Task Says_in_one_line_that_its_port_is_in_use()
+    {
+        using var other = new TcpListener(IPAddress.Loopback, 0);
+        other.Start();
+        int port = ((IPEndPoint)other.LocalEndpoint).Port;
+        var error = new StringWriter();
+        using var cancellation = new CancellationTokenSource();
+        int code = await KimiCommand.RunAsync(["serve", "--port", $"{port}"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed), error.ToString());
+        Assert.That(error.ToString().Trim(), Does.StartWith($"http://127.0.0.1:{port} is in use").And.Contains("--port").And.Not.Contains("\n"));
     }
 
     private static StringContent Json(string text) => new(text, Encoding.UTF8, "application/json");

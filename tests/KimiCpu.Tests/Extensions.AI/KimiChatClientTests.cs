@@ -34,6 +34,23 @@ internal sealed class KimiChatClientTests
     }
 
     [Test]
+    public void Null_is_refused_before_anything_runs()
+    {
+        Expect("messages", "", () => _client.GetStreamingResponseAsync((IEnumerable<ChatMessage>)null!));
+        Expect("messages", "messages[0] is null", () => _client.GetStreamingResponseAsync([null!]));
+        Expect("options", "ChatOptions.Tools[0] is null", () => _client.GetStreamingResponseAsync([new(ChatRole.User, "a")], new ChatOptions { Tools = [null!] }));
+        Expect("options", "'min_p' cannot be x", () => _client.GetStreamingResponseAsync([new(ChatRole.User, "a")], new ChatOptions { AdditionalProperties = new() { ["min_p"] = "x" } }));
+        Expect("model", "", () => ((IKimiModel)null!).AsIChatClient());
+        Expect("serviceType", "", () => _client.GetService(null!));
+        Assert.That(
+            async () => await _client.GetResponseAsync([new(ChatRole.User, "a")], new ChatOptions { StopSequences = [null!] }),
+            Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains("StopSequences takes texts of at least one character; found null"));
+
+        static void Expect(string parameter, string problem, Func<object?> call) =>
+            Assert.That(call, Throws.InstanceOf<ArgumentException>().With.Property(nameof(ArgumentException.ParamName)).EqualTo(parameter).And.Message.Contains(problem));
+    }
+
+    [Test]
     public async Task An_answer_that_is_passed_back_keeps_the_tokens_that_the_model_wrote()
     {
         ChatResponse response = await _client.GetResponseAsync("What is the capital of France?", s_greedy);

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu;
 using KimiCpu.Chat;
 using KimiCpu.Extensions.AI;
@@ -28,11 +29,19 @@ internal static class ReadmeExamples
     {
         using KimiSession session = model.CreateSession();
         List<KimiMessage> messages = [KimiMessage.User("My name is Anna.")];
-        messages.Add(KimiMessage.Assistant(session.Generate(messages).Text));
+        messages.Add(session.Generate(messages).ToMessage());
+        using KimiSession branch = session.Branch();           // goes a way of its own from here
+        Console.WriteLine(branch.Generate([.. messages, KimiMessage.User("What is my name?")]).Text);
+
+        // A session knows tokens and not messages, so these are saved with it.
+        session.ApplicationData = JsonSerializer.SerializeToUtf8Bytes(messages);
+        session.Save("anna.session");
+
+        // Another day, in another process:
+        using KimiSession loaded = model.LoadSession("anna.session");
+        messages = JsonSerializer.Deserialize<List<KimiMessage>>(loaded.ApplicationData.Span)!;
         messages.Add(KimiMessage.User("What is my name?"));
-        using KimiSession branch = session.Branch();
-        Console.WriteLine(branch.Generate(messages).Text);
-        session.Save("anna.session");                          // model.LoadSession("anna.session") goes on with it
+        Console.WriteLine(loaded.Generate(messages).Text);
     }
 
     public static async Task ChatClient(IKimiModel model)

@@ -4,7 +4,6 @@
 using System.ClientModel;
 using Anthropic;
 using Anthropic.Models.Messages;
-using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.AI;
@@ -53,6 +52,7 @@ internal static class ServerExamples
         builder.Services.AddKimi(builder.Configuration.GetSection("Kimi"));
         builder.Services.AddKimiServer(o => o.MaxRequests = 16);
         app.MapKimi();
-        app.MapKimiPage();   // the page at /, if it is wanted
+        app.MapKimiPage();       // the page at /, if it is wanted
+        app.MapKimiFallback();   // answers paths that nobody else does, if the application serves nothing else
     }
 }

@@ -62,6 +62,7 @@ internal sealed class RunningServer : IAsyncDisposable
         WebApplication app = builder.Build();
         app.MapKimi();
         app.MapKimiPage();
+        app.MapKimiFallback();
         await app.StartAsync();
         return new RunningServer(app) { Log = log };
     }

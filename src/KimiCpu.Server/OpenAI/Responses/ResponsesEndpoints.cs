@@ -6,21 +6,20 @@ using System.Text.Json.Nodes;
 using KimiCpu.Generation;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
-using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Server.OpenAI.Responses;
 
 /// <summary><c>/v1/responses</c>.</summary>
 internal static class ResponsesEndpoints
 {
-    public static void Map(RouteGroupBuilder group, RequestGate gate, ServedModel model, KimiServerOptions options)
+    public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         ResponsesDialect dialect = ResponsesDialect.Instance;
         var reader = new ResponseRequestReader(new RequestParts(options));
-        group.MapPost("/v1/responses", gate.Guard(dialect, call => AnswerAsync(call, model, reader, options))).WithDisplayName("/v1/responses");
-        group.MapMethods("/v1/responses/{id}", [HttpMethods.Get, HttpMethods.Delete], gate.Guard(dialect, RefuseStored, counts: false)).WithDisplayName("/v1/responses/{id}");
+        routes.Post("/v1/responses", dialect, call => AnswerAsync(call, model, reader, options));
+        routes.Get("/v1/responses/{id}", dialect, RefuseStored, counts: false);
+        routes.Delete("/v1/responses/{id}", dialect, RefuseStored, counts: false);
     }
 
     private static async Task AnswerAsync(ServerCall call, ServedModel model, ResponseRequestReader reader, KimiServerOptions options)

@@ -6,6 +6,9 @@ namespace KimiCpu.Constraints.Grammars;
 /// <summary>Classes of bytes that nothing seen so far tells apart.</summary>
 internal sealed class BytePartition
 {
+    /// <summary>What <see cref="Refine"/> takes of a <see cref="CompileBudget"/>.</summary>
+    public const int Work = 2048;
+
     /// <summary>Class of each byte, numbered in the order of their first bytes.</summary>
     public byte[] ClassOf { get; private set; } = new byte[256];
 

@@ -6,6 +6,9 @@ namespace KimiCpu.Constraints.Grammars;
 /// <summary>The subset construction.</summary>
 internal sealed class DfaBuilder
 {
+    /// <summary>For each state of a set that is sorted, hashed and kept.</summary>
+    private const int WorkOfSorting = 8;
+
     private readonly Nfa _nfa;
     private readonly CompileBudget _budget;
     private readonly Dictionary<int[], int> _numbers = new(IntArrayComparer.Instance);
@@ -43,11 +46,15 @@ internal sealed class DfaBuilder
             Array.ForEach(targets, t => t.Clear());
             foreach (int member in _sets[state])
             {
+                int steps = 1;
                 foreach (Nfa.Edge edge in _nfa.EdgesOf(member))
                 {
+                    steps++;
                     if (edge.Label == Nfa.Byte)
                     {
-                        foreach (int c in classesOf[edge.Set])
+                        int[] classes = classesOf[edge.Set];
+                        steps += classes.Length;
+                        foreach (int c in classes)
                         {
                             targets[c].Add(edge.Target);
                         }
@@ -63,6 +70,8 @@ internal sealed class DfaBuilder
                         list.Add(edge.Target);
                     }
                 }
+
+                _budget.Spend(steps);
             }
 
             foreach (List<int> target in targets)
@@ -87,13 +96,13 @@ internal sealed class DfaBuilder
         }
 
         var closure = new List<int>();
-        int visited = 0;
         while (_open.TryPop(out int state))
         {
-            visited++;
+            int steps = 1;
             bool matters = state == Nfa.Accept;
             foreach (Nfa.Edge edge in _nfa.EdgesOf(state))
             {
+                steps++;
                 if (edge.Label == Nfa.Epsilon)
                 {
                     Open(edge.Target);
@@ -108,9 +117,11 @@ internal sealed class DfaBuilder
             {
                 closure.Add(state);
             }
+
+            _budget.Spend(steps);
         }
 
-        _budget.Check(visited / 16);
+        _budget.Spend((long)closure.Count * WorkOfSorting);
         closure.Sort();
         int[] key = [.. closure];
         if (!_numbers.TryGetValue(key, out int number))
@@ -141,7 +152,7 @@ internal sealed class DfaBuilder
         foreach (ByteSet set in sets)
         {
             partition.Refine(value => set.Contains(value) ? 1 : 0);
-            _budget.Check();
+            _budget.Spend(2 * BytePartition.Work);
         }
 
         return (partition.ClassOf, partition.Count, sets.ToDictionary(s => s, s => Enumerable.Range(0, 256).Where(v => s.Contains(v)).Select(v => (int)partition.ClassOf[v]).Distinct().ToArray()));

@@ -9,6 +9,9 @@ namespace KimiCpu.Constraints.Grammars;
 /// </summary>
 internal sealed class DfaProduct
 {
+    /// <summary>For each step of one of the automata, with the set of states that it becomes a part of.</summary>
+    private const int WorkOfPart = 8;
+
     private readonly List<(int From, Expr? Via, int To)> _edges = [];
     private readonly List<int[]> _states = [];
     private readonly Dfa[] _parts;
@@ -50,6 +53,7 @@ internal sealed class DfaProduct
             }
 
             budget.CountCells(sets.Count + parts.Length);
+            budget.Spend((long)bytes.Length * parts.Length * WorkOfPart);
             _edges.AddRange(sets.Select(s => (state, (Expr?)Expr.Bytes(s.Value), s.Key)));
         }
     }

@@ -18,6 +18,7 @@ internal sealed class Grammar
         foreach (DfaRule rule in rules.OfType<DfaRule>())
         {
             partition.Refine(value => rule.Dfa.ClassOf[value]);
+            budget.Spend(BytePartition.Work);
             rule.Plain = new PlainRuns(rule, budget);
         }
 
@@ -65,7 +66,7 @@ internal sealed class Grammar
         Dfa dfa = rule.Dfa;
         for (int state = dfa.StateCount - 1; state >= 0; state--)
         {
-            budget.Check();
+            budget.Spend(1 + dfa.ClassCount);
             int height = dfa.Accepts[state] ? 0 : Rule.Unreachable;
             foreach (int next in dfa.Next.AsSpan(state * dfa.ClassCount, dfa.ClassCount))
             {

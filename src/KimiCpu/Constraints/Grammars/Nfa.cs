@@ -42,6 +42,7 @@ internal sealed class Nfa
 
     private void Connect(int from, int to, int label = Epsilon, ByteSet set = default)
     {
+        _budget.Spend(1);
         _edges.Add(new Edge(label, set, to, _first[from]));
         _first[from] = _edges.Count - 1;
     }

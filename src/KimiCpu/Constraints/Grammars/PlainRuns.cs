@@ -118,13 +118,14 @@ internal sealed class PlainRuns
     {
         var values = new byte[result.Length * 8];
         values.AsSpan().Fill(initial);
+        int steps = _edges.Sum(e => e.Length) + _edges.Length;
         bool changed = true;
         for (int sweep = 0; changed; sweep++)
         {
             changed = false;
             for (int state = result.Length - 1; state >= 0; state--)
             {
-                _budget.Check();
+                _budget.Spend(steps);
                 for (int at = 7; at >= 0; at--)
                 {
                     ref byte known = ref values[(state * 8) + ((at + 1) & 7)];

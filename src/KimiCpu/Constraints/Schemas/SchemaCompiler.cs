@@ -17,6 +17,10 @@ internal sealed class SchemaCompiler
 {
     private const int MaxPatternLength = 4096;
 
+    /// <summary>For a listed value or a schema that is looked at, and for a byte of a value that is tried.</summary>
+    private const int WorkOfValue = 32;
+    private const int WorkOfReading = 128;
+
     private readonly SchemaDocument _document;
     private readonly GrammarBuilder _grammar;
     private readonly SchemaExpansion _expansion;
@@ -99,6 +103,7 @@ internal sealed class SchemaCompiler
         foreach (SchemaElement[] alternative in _expansion.Expand(schemas))
         {
             var facts = new SchemaFacts(alternative);
+            _grammar.Budget.Spend(WorkOfValue * (1L + alternative.Length + (facts.Values?.Count ?? 0)));
             if (facts.Values is not null)
             {
                 scalars.AddRange(ValidValues(facts).Select(JsonExpr.Value));
@@ -219,7 +224,14 @@ internal sealed class SchemaCompiler
         others.AddNesting(branches, (rest.Types & JsonTypes.Array) != 0 ? [ArrayCompiler.Compile(rest, others, others._grammar)] : []);
         others._grammar.Define(root, Expr.Choice([.. branches]));
         var automaton = new Automaton(others.Run(root));
-        return [.. values.Where(v => automaton.Read(automaton.Start, Encoding.UTF8.GetBytes(JsonExpr.Write(v))).Accepts)];
+        return [.. values.Where(Accepts)];
+
+        bool Accepts(JsonElement value)
+        {
+            byte[] text = Encoding.UTF8.GetBytes(JsonExpr.Write(value));
+            _grammar.Budget.Spend((long)text.Length * WorkOfReading);
+            return automaton.Read(automaton.Start, text).Accepts;
+        }
     }
 
     private int FreeString() => _freeString >= 0 ? _freeString : _freeString = _grammar.Add(Expr.Sequence(JsonExpr.Quote, Expr.Repeat(JsonExpr.FreeCharacter, 0, null), JsonExpr.Quote));

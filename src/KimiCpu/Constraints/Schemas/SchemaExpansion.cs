@@ -16,6 +16,7 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
 {
     private const int MaxAlternatives = 500;
     private const int MaxDepth = 200;
+    private const int WorkOfElement = 32;
 
     private readonly Dictionary<string, List<SchemaElement[]>> _known = [];
     private readonly HashSet<string> _open = [];
@@ -34,7 +35,7 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
 
     private List<SchemaElement[]> Expand(SchemaElement schema)
     {
-        budget.Check();
+        budget.Spend(WorkOfElement);
         if (_known.TryGetValue(schema.Path, out List<SchemaElement[]>? known))
         {
             return known;
@@ -96,13 +97,14 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
 
     private static KimiConstraintException TooMany(SchemaElement at) => at.Error($"'anyOf', 'oneOf' and 'allOf' make more than {MaxAlternatives} alternatives; use 'enum' for lists of values");
 
-    private static List<SchemaElement[]> Combine(SchemaElement at, List<SchemaElement[]> left, List<SchemaElement[]> right)
+    private List<SchemaElement[]> Combine(SchemaElement at, List<SchemaElement[]> left, List<SchemaElement[]> right)
     {
         if ((long)left.Count * right.Count > MaxAlternatives)
         {
             throw TooMany(at);
         }
 
+        budget.Spend(WorkOfElement * (1L + (left.Sum(l => (long)l.Length) * right.Count) + (right.Sum(r => (long)r.Length) * left.Count)));
         return [.. left.SelectMany(l => right.Select(r => l.Concat(r).DistinctBy(e => e.Path).ToArray()))];
     }
 }

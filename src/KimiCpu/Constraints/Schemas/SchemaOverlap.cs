@@ -10,6 +10,10 @@ internal sealed class SchemaOverlap(SchemaExpansion expansion, CompileBudget bud
 {
     private const int MaxDepth = 3;
 
+    /// <summary>For reading what two branches say, and for comparing one listed value.</summary>
+    private const int WorkOfPair = 2048;
+    private const int WorkOfValue = 32;
+
     /// <exception cref="KimiConstraintException">Two branches may overlap.</exception>
     public void Refuse(SchemaElement schema, IReadOnlyList<List<SchemaElement[]>> branches)
     {
@@ -30,7 +34,7 @@ internal sealed class SchemaOverlap(SchemaExpansion expansion, CompileBudget bud
 
     private bool AreDisjoint(SchemaFacts left, SchemaFacts right, int depth)
     {
-        budget.Check(1 + (((left.Values?.Count ?? 0) + (right.Values?.Count ?? 0)) / 16));
+        budget.Spend(WorkOfPair + (WorkOfValue * ((left.Values?.Count ?? 0L) + (right.Values?.Count ?? 0L))));
         if (left.Values is { } a && right.Values is { } b)
         {
             return !a.Exists(new HashSet<JsonElement>(b, JsonValueComparer.Instance).Contains);

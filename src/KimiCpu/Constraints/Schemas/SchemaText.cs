@@ -11,12 +11,14 @@ internal static class SchemaText
     /// <summary>More than any reader takes unless it is told to.</summary>
     private const int MaxDepth = 128;
 
+    private const int WorkOfElement = 64;
+
     /// <exception cref="KimiConstraintException">A text is not valid UTF-16, or values nest too deep.</exception>
     public static void Check(JsonElement schema, CompileBudget budget) => Check(new SchemaElement(schema, "#"), 0, budget);
 
     private static void Check(SchemaElement at, int depth, CompileBudget budget)
     {
-        budget.Check();
+        budget.Spend(WorkOfElement);
         if (depth > MaxDepth)
         {
             throw new KimiConstraintException($"The JSON Schema nests more than {MaxDepth} levels deep. Use '$ref' and '$defs'.");

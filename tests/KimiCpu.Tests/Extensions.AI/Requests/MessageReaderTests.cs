@@ -12,6 +12,16 @@ namespace KimiCpu.Tests.Extensions.AI.Requests;
 internal sealed class MessageReaderTests
 {
     [Test]
+    public void Null_is_refused_with_its_place()
+    {
+        Expect([new(ChatRole.User, "a"), null!], "messages[1] is null");
+        Expect([new(ChatRole.User, [new TextContent("a"), null!])], "messages[0].Contents[1] is null");
+
+        static void Expect(ChatMessage[] messages, string problem) =>
+            Assert.That(() => MessageReader.Read(messages, null), Throws.ArgumentException.With.Property(nameof(ArgumentException.ParamName)).EqualTo("messages").And.Message.Contains(problem));
+    }
+
+    [Test]
     public void Roles_names_and_contents_are_kept_in_order()
     {
         ChatMessage[] messages =

@@ -1,0 +1,57 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.CommandLine;
+using System.Text.RegularExpressions;
+
+namespace KimiCpu.Cli.Commands;
+
+/// <summary>The library's messages name its properties; a person at the command line knows them by other names.</summary>
+internal static partial class OptionWords
+{
+    private static readonly Dictionary<string, string> s_options = new()
+    {
+        ["MaxTokens"] = "--tokens",
+        ["Temperature"] = "--temperature",
+        ["TopK"] = "--top-k",
+        ["TopP"] = "--top-p",
+        ["MinP"] = "--min-p",
+        ["RepetitionPenalty"] = "--repetition-penalty",
+        ["PresencePenalty"] = "--presence-penalty",
+        ["FrequencyPenalty"] = "--frequency-penalty",
+        ["LogitBias"] = "--logit-bias",
+        ["StopSequences"] = "--stop",
+        ["StopTokens"] = "--stop-token",
+        ["IgnoreEndOfText"] = "--ignore-eos",
+        ["MaxReasoningTokens"] = "--max-reasoning-tokens",
+        ["TopLogProbabilities"] = "--logprobs",
+        ["Threads"] = "--threads",
+        ["ContextLength"] = "--context",
+        ["ExpertMemory"] = "--expert-memory",
+    };
+
+    /// <param name="message">Of the library.</param>
+    /// <param name="command">What was asked for; only its own options are named.</param>
+    public static string Translate(string message, Command command)
+    {
+        HashSet<string> own = [.. command.Options.Select(o => o.Name)];
+        return PropertyName().Replace(message, m => s_options.TryGetValue(m.Groups["name"].Value, out string? option) && own.Contains(option) ? option : m.Value)
+            .Replace(", or null;", ";", StringComparison.Ordinal);
+    }
+
+    /// <summary>What is wrong with an argument that is no number.</summary>
+    /// <param name="option">Its option.</param>
+    /// <param name="found">The argument.</param>
+    /// <returns>Null for options that do not take numbers.</returns>
+    public static string? NumberExpected(Option option, string found)
+    {
+        Type type = option.ValueType.GetElementType() ?? option.ValueType;
+        type = Nullable.GetUnderlyingType(type) ?? type;
+        string? expected = type == typeof(float) || type == typeof(double) ? "a number" : type == typeof(int) || type == typeof(long) ? "a whole number" : type == typeof(ulong) ? "a whole number of 0 or more" : null;
+        return expected is null ? null : $"{option.Name} takes {expected}; found '{found}'.";
+    }
+
+    /// <summary>Words that English has too are names only where a range follows.</summary>
+    [GeneratedRegex(@"\b(?:KimiModelOptions\.)?(?<name>(?:[A-Z][a-z0-9]*){2,}\b|(?:Temperature|Threads)(?= takes ))")]
+    private static partial Regex PropertyName();
+}

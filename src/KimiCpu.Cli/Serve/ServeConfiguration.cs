@@ -1,0 +1,93 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Extensions.AI;
+using KimiCpu.Extensions.AI.Hosting;
+using KimiCpu.Server;
+using Microsoft.Extensions.Configuration;
+
+namespace KimiCpu.Cli.Serve;
+
+/// <summary>
+/// What <c>kimi serve</c> is told: the command line goes over the environment, that over the file. Keys that nobody reads are refused, but
+/// for single values of the environment outside the sections, which other programs may have named <c>KIMI_…</c> as well.
+/// </summary>
+internal static class ServeConfiguration
+{
+    public const string Server = "Server";
+    public const string Model = "Model";
+    public const string Logging = "Logging";
+    private const string EnvironmentPrefix = "KIMI_";
+
+    /// <summary>What editors look up to complete keys.</summary>
+    private const string EditorSchema = "$schema";
+
+    private static readonly string[] s_sections = [Server, Model, Logging];
+
+    private static readonly Dictionary<string, ConfigurationKeys> s_keys = new()
+    {
+        [Server] = ConfigurationKeys.Of<KimiServerOptions>("Host", "Port", "ApiKeyFile"),
+        [Model] = ConfigurationKeys.Of<KimiOptions>(),
+    };
+
+    /// <param name="configuration">Gets everything.</param>
+    /// <param name="file">JSON; null for none.</param>
+    /// <param name="settings">Of the command line.</param>
+    /// <exception cref="ServeConfigurationException">The file is no JSON, or something is said that nobody would read.</exception>
+    /// <returns>Where else than at the command line something was said; null for nowhere.</returns>
+    public static string? Read(ConfigurationManager configuration, string? file, IReadOnlyDictionary<string, string?> settings)
+    {
+        List<string> problems = [];
+        if (file is not null)
+        {
+            problems.AddRange(Read(file).GetChildren().Where(c => c.Key != EditorSchema && !IsSection(c.Key)).Select(Unknown));
+            configuration.AddJsonFile(Path.GetFullPath(file), optional: false);
+        }
+
+        configuration.AddEnvironmentVariables(EnvironmentPrefix);
+        if (problems.Count == 0)
+        {
+            // A name of several parts is one of a section, and is nobody else's if it is nearly that of one here.
+            problems.AddRange(configuration.GetChildren().Where(c => !IsSection(c.Key) && c.GetChildren().Any() && SimilarNames.Of(c.Key, s_sections).Any()).Select(Unknown));
+        }
+
+        foreach ((string name, ConfigurationKeys keys) in s_keys)
+        {
+            problems.AddRange(keys.ProblemsOf(configuration.GetSection(name), PathsOutside(name)));
+        }
+
+        if (problems.Count > 0)
+        {
+            throw new ServeConfigurationException(string.Join(Environment.NewLine, problems));
+        }
+
+        string? source = file is not null ? $"'{file}'" : s_keys.Keys.Any(k => configuration.GetSection(k).Exists()) ? "the environment" : null;
+        configuration.AddInMemoryCollection(settings);
+        return source;
+    }
+
+    /// <summary>The file alone; the host has keys of its own.</summary>
+    private static IConfigurationRoot Read(string file)
+    {
+        try
+        {
+            return new ConfigurationBuilder().AddJsonFile(Path.GetFullPath(file), optional: false).Build();
+        }
+        catch (InvalidDataException e)
+        {
+            throw new ServeConfigurationException($"'{file}' is no valid configuration: {e.GetBaseException().Message}", e);
+        }
+    }
+
+    private static bool IsSection(string key) => s_sections.Contains(key, StringComparer.OrdinalIgnoreCase);
+
+    private static string Unknown(IConfigurationSection top)
+    {
+        string[] misplaced = [.. PathsOutside("").Where(p => SimilarNames.AreEqual(p[(p.LastIndexOf(':') + 1)..], top.Key))];
+        string[] meant = misplaced.Length > 0 ? misplaced : [.. SimilarNames.Of(top.Key, s_sections)];
+        string known = $"The sections are {string.Join(", ", s_sections)}.";
+        return $"Unknown key '{top.Key}' in the configuration, at {top.Path}. {(meant.Length > 0 ? $"Did you mean {string.Join(" or ", meant)}? " : "")}{known}";
+    }
+
+    private static string[] PathsOutside(string section) => [.. s_keys.Where(s => s.Key != section).SelectMany(s => s.Value.Names.Select(n => $"{s.Key}:{n}"))];
+}

@@ -1,0 +1,55 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Constraints;
+using KimiCpu.Constraints.Grammars;
+using KimiCpu.Constraints.RegularExpressions;
+using KimiCpu.Constraints.Schemas;
+
+namespace KimiCpu.Tests.Constraints;
+
+/// <summary>What a compilation may cost is counted, so that it is the same on every machine and at every load.</summary>
+[TestFixture]
+internal sealed class CompileBudgetTests
+{
+    /// <summary>The subsets of its states are few, but each is nearly as large as the pattern: quadratic, and short to write.</summary>
+    private const string Explosive = "((a|b|c|ab|bc|abc)?){800}";
+
+    [Test]
+    public void The_same_schema_takes_the_same_work_each_time()
+    {
+        using JsonDocument schema = JsonDocument.Parse("""{"type":"object","properties":{"at":{"format":"date-time"},"unit":{"enum":["c","f"]},"n":{"type":"number","minimum":-1.5}},"required":["at"]}""");
+        long[] works = [.. Enumerable.Range(0, 3).AsParallel().Select(_ => Measure(b => SchemaCompiler.Compile(schema.RootElement, objectOnly: false, b)))];
+        Assert.That(works, Is.All.EqualTo(works[0]).And.All.InRange(10_000, CompileBudget.MaxWork / 1000));
+    }
+
+    [Test]
+    public void What_grows_without_measure_is_refused()
+    {
+        var budget = new CompileBudget(CancellationToken.None);
+        budget.Spend(CompileBudget.MaxWork - 20_000_000);
+        Assert.That(() => Compile(Explosive, budget), Throws.InstanceOf<KimiConstraintException>().With.Message.Contains("2,000,000,000 steps"));
+        Assert.That(budget.Work, Is.LessThan(CompileBudget.MaxWork + 1_000_000), "it is noticed soon");
+    }
+
+    [Test]
+    public void It_can_be_cancelled_at_any_time()
+    {
+        using var cancellation = new CancellationTokenSource();
+        var budget = new CompileBudget(cancellation.Token);
+        Compile("a|b", budget);
+        cancellation.Cancel();
+        Assert.That(() => Compile(Explosive, budget), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => KimiConstraint.Regex(Explosive, cancellation.Token), Throws.InstanceOf<OperationCanceledException>());
+    }
+
+    private static long Measure(Action<CompileBudget> compile)
+    {
+        var budget = new CompileBudget(CancellationToken.None);
+        compile(budget);
+        return budget.Work;
+    }
+
+    private static void Compile(string pattern, CompileBudget budget) => DfaBuilder.Build(new RegexCompiler(Utf8Expr.Of, null).Whole(RegexParser.Parse(pattern)), budget);
+}
