@@ -45,6 +45,8 @@ internal static class GenerateCommand
                 opened.MeasureMemoryBandwidth(cancellationToken);
             }
 
+            var prompts = new PromptLine(streams.IsTerminal ? streams.Error : TextWriter.Null);
+            options = options with { PromptProgress = prompts };
             IAsyncEnumerable<GenerationUpdate> updates = parsed.GetValue(raw)
                 ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial)).AsMemory(), options, cancellationToken)
                 : opened.GenerateAsync(given?.Messages ?? Messages(parsed.GetValue(system), text), options, cancellationToken);
@@ -52,6 +54,7 @@ internal static class GenerateCommand
             GenerationResult? result = null;
             await foreach (GenerationUpdate update in updates)
             {
+                prompts.End();
                 if (stream)
                 {
                     await streams.Output.WriteAsync(update.Text);

@@ -154,10 +154,12 @@ internal sealed class TerminalChat : IDisposable
         bool reasoning = false;
         GenerationResult? result = null;
         using CancellationTokenSource source = cancellation.Begin();
+        var prompts = new PromptLine(_decorated ? _error : TextWriter.Null);
         try
         {
-            await foreach (GenerationUpdate update in Session.GenerateAsync(_messages, _options, source.Token))
+            await foreach (GenerationUpdate update in Session.GenerateAsync(_messages, _options with { PromptProgress = prompts }, source.Token))
             {
+                prompts.End();
                 tokens.AddRange(update.Tokens);
                 ShowReasoning(update.Reasoning, ref reasoning);
                 if (update.Text.Length > 0)
@@ -182,6 +184,7 @@ internal sealed class TerminalChat : IDisposable
         }
         catch (OperationCanceledException) when (source.IsCancellationRequested)
         {
+            prompts.End();
             EndReasoning(ref reasoning);
             _output.WriteLine();
             _error.WriteLine("(stopped)");

@@ -2,9 +2,12 @@
 // Licensed under the MIT License.
 
 using System.Net.ServerSentEvents;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using KimiCpu.Server.Answers;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Server.Http;
@@ -16,8 +19,12 @@ namespace KimiCpu.Server.Http;
 /// <param name="Logger">Of the server.</param>
 /// <param name="Cancelled">When the client has gone away, or answers have to end.</param>
 /// <param name="EndOfAnswers">When answers have to end since the server stops.</param>
-internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string Id, ILogger Logger, CancellationToken Cancelled, CancellationToken EndOfAnswers)
+/// <param name="KeepAlive">Longest silence of a stream.</param>
+internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string Id, ILogger Logger, CancellationToken Cancelled, CancellationToken EndOfAnswers, TimeSpan KeepAlive)
 {
+    /// <summary>Stands for a comment among events, which clients skip.</summary>
+    private static readonly SseItem<string> s_comment = new("still at work", ":");
+
     /// <summary>Whether nobody waits for the answer any more.</summary>
     public bool IsGone => Context.RequestAborted.IsCancellationRequested;
 
@@ -35,22 +42,38 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
     }
 
     /// <summary>Streams events as server-sent events; those without a type have <c>message</c>, which is not written.</summary>
-    public Task WriteEventsAsync(IAsyncEnumerable<SseItem<string>> events)
+    public async Task WriteEventsAsync(IAsyncEnumerable<SseItem<string>> events)
     {
+        IHeaderDictionary headers = Context.Response.Headers;
+        (headers.ContentType, headers.CacheControl) = ("text/event-stream", "no-cache,no-store");
+
         // Proxies in between would collect the stream otherwise.
-        Context.Response.Headers["X-Accel-Buffering"] = "no";
-        return TypedResults.ServerSentEvents(events).ExecuteAsync(Context);
+        headers["X-Accel-Buffering"] = "no";
+        Context.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
+        await foreach (SseItem<string> item in events.FillingPauses(KeepAlive, () => s_comment).ConfigureAwait(false))
+        {
+            string type = item.EventType is ":" or SseParser.EventTypeDefault ? "" : $"event: {item.EventType}\n";
+            string name = item.EventType == ":" ? ":" : "data:";
+            await WritePieceAsync(Encoding.UTF8.GetBytes($"{type}{name} {item.Data}\n\n")).ConfigureAwait(false);
+        }
     }
 
     /// <summary>Streams one JSON object a line.</summary>
-    public async Task WriteLinesAsync(IAsyncEnumerable<JsonObject> lines)
+    /// <param name="lines">The objects.</param>
+    /// <param name="makeFiller">Makes one that says nothing.</param>
+    public async Task WriteLinesAsync(IAsyncEnumerable<JsonObject> lines, Func<JsonObject> makeFiller)
     {
         Context.Response.ContentType = "application/x-ndjson";
-        await foreach (JsonObject line in lines.ConfigureAwait(false))
+        await foreach (JsonObject line in lines.FillingPauses(KeepAlive, makeFiller).ConfigureAwait(false))
         {
-            await Context.Response.Body.WriteAsync((byte[])[.. JsonText.Bytes(line), (byte)'\n'], Context.RequestAborted).ConfigureAwait(false);
-            await Context.Response.Body.FlushAsync(Context.RequestAborted).ConfigureAwait(false);
+            await WritePieceAsync([.. JsonText.Bytes(line), (byte)'\n']).ConfigureAwait(false);
         }
+    }
+
+    private async Task WritePieceAsync(byte[] bytes)
+    {
+        await Context.Response.Body.WriteAsync(bytes, Context.RequestAborted).ConfigureAwait(false);
+        await Context.Response.Body.FlushAsync(Context.RequestAborted).ConfigureAwait(false);
     }
 
     /// <summary>What the caller is told of a failure, and the log.</summary>

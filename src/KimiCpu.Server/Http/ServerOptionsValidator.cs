@@ -27,6 +27,7 @@ internal sealed class ServerOptionsValidator : IValidateOptions<KimiServerOption
         Require(options.MaxSchemaBytes is >= 1, nameof(options.MaxSchemaBytes), options.MaxSchemaBytes, "1 or more");
         Require(options.MaxChoices is >= 1, nameof(options.MaxChoices), options.MaxChoices, "1 or more");
         Require(options.MaxTokens is null or >= 1, nameof(options.MaxTokens), options.MaxTokens, "1 or more, or nothing");
+        Require(options.StreamKeepAlive > TimeSpan.Zero || options.StreamKeepAlive == Timeout.InfiniteTimeSpan, nameof(options.StreamKeepAlive), options.StreamKeepAlive, "a time above zero, or Timeout.InfiniteTimeSpan (-00:00:00.001)");
         Require(options.ShutdownGrace >= TimeSpan.Zero, nameof(options.ShutdownGrace), options.ShutdownGrace, "0 or more");
 
         // The key itself stays out of the message: it may end in a log.

@@ -79,7 +79,7 @@ internal static class OllamaEndpoints
         if (request.Streams)
         {
             IAsyncEnumerable<JsonObject> lines = writer.LinesAsync(answers, call).EndingWith(e => [call.Dialect.Error(call.ErrorOf(e), call.Id)], () => call.IsGone);
-            await call.WriteLinesAsync(lines).ConfigureAwait(false);
+            await call.WriteLinesAsync(lines, writer.Nothing).ConfigureAwait(false);
         }
         else
         {

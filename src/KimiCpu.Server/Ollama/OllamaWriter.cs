@@ -26,6 +26,9 @@ internal sealed class OllamaWriter(string model, bool chat)
         return loaded;
     }
 
+    /// <summary>A piece without text.</summary>
+    public JsonObject Nothing() => Piece("", "", []);
+
     public JsonObject Whole(AnswerRequest request, GenerationResult result, ServerCall call) =>
         End(Piece(result.Text, result.Reasoning ?? "", result.ToolCalls), request, result, call);
 

@@ -67,7 +67,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             Action<int, RoutedRows>? noteUses = null;
             UseCounts? counts = gpu ? _uses!.Copy() : null;
             HotExpertPlacement? placement = gpu ? new HotExpertPlacement(weights, counts!) : null;
-            _gpu = GpuOpening.Open(weights, options, context, memory.PrefillChunk, memory.LargePrefillChunk, placement, _weights.ExpertFiles, store is { LookAhead: true }, logger);
+            _gpu = GpuOpening.Open(weights, options, context, memory.GpuPrefillChunk, memory.LargePrefillChunk, placement, _weights.ExpertFiles, store is { LookAhead: true }, logger);
             PrefillChunk = _gpu is null ? memory.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows;
             if (_gpu?.HotPath.Experts is not null)
             {

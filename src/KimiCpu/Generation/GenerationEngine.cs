@@ -26,9 +26,11 @@ internal sealed class GenerationEngine : IDisposable
     private readonly Queue<GenerationJob> _submitted = new();
     private readonly RaggedBatch _batch = new();
     private volatile ModelRunner _runner;
+    private readonly Func<int, bool> _beforeLayer;
+    private GenerationJob[] _moving = [];
     private float[] _logits = [];
     private KimiException? _ended;
-    private bool _disposed;
+    private volatile bool _disposed;
 
     /// <param name="runner">The model, and the cache of all jobs.</param>
     /// <param name="scheduler">Decides what each step does; over the same cache.</param>
@@ -44,6 +46,7 @@ internal sealed class GenerationEngine : IDisposable
         _recovery = recovery;
         _cacheCalls = new CacheCalls(Recover);
         _model = model;
+        _beforeLayer = BeforeLayer;
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
         _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
@@ -253,7 +256,12 @@ internal sealed class GenerationEngine : IDisposable
 
         try
         {
-            forward.Run(_batch, _logits.AsSpan(0, size));
+            _moving = moving;
+            if (!forward.Run(_batch, _logits.AsSpan(0, size), _beforeLayer))
+            {
+                // All of its jobs end before the next step.
+                return;
+            }
         }
         catch (Exception e)
         {
@@ -281,10 +289,38 @@ internal sealed class GenerationEngine : IDisposable
 
             // Only now are the tokens in the cache for others too.
             job.Sequence!.Advance(job.StepTokens);
+            NotePrompt(job, ofStep: 0);
+            if (job.Reporter?.Error is { } thrown)
+            {
+                _scheduler.End(job, j => j.Fail(thrown));
+                continue;
+            }
+
             if (job.StepLogits >= 0)
             {
                 Continue(job, logits);
             }
+        }
+    }
+
+    /// <summary>Tells how far prompts are, and whether anyone in the running step does not end with it whatever it computes.</summary>
+    private bool BeforeLayer(int layer)
+    {
+        bool isWanted = false;
+        foreach (GenerationJob job in _disposed ? [] : _moving)
+        {
+            NotePrompt(job, (int)((long)job.StepRows * layer / _runner.Forward.Shape.LayerCount));
+            isWanted |= !_scheduler.IsOver(job);
+        }
+
+        return isWanted;
+    }
+
+    private static void NotePrompt(GenerationJob job, int ofStep)
+    {
+        if (!job.StepDecodes)
+        {
+            job.Reporter?.Note(job.Sequence!.Length + ofStep, job.CachedTokens);
         }
     }
 

@@ -33,6 +33,7 @@ internal sealed class GenerationJob : ScheduledCall
         Options = options;
         Answer = answer;
         Sampler = new Sampler(options, prompt, constraint);
+        Reporter = options.PromptProgress is { } progress ? new PromptReporter(progress, prompt.Length) : null;
 
         // Unbounded: a slow reader must not hold up the others, and an answer is small (MaxTokens bounds it).
         _updates = streamed ? Channel.CreateUnbounded<GenerationUpdate>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true }) : null;
@@ -43,6 +44,9 @@ internal sealed class GenerationJob : ScheduledCall
     public AnswerBuilder Answer { get; }
 
     public Sampler Sampler { get; }
+
+    /// <summary>Tells the caller how far the prompt is; null where he has not asked.</summary>
+    public PromptReporter? Reporter { get; }
 
     public Task<GenerationResult> Completion => _completion.Task;
 

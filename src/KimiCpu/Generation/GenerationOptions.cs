@@ -74,4 +74,10 @@ public sealed partial record GenerationOptions
 
     /// <summary>Functions that the model may call; no two of one name. They are declared before the first message, so they need messages and do not go with token ids.</summary>
     public IReadOnlyList<KimiTool> Tools { get; init; } = [];
+
+    /// <summary>
+    /// Told how far the prompt has been read: when that begins and when it is done, and between them after layers of the model, ten times a
+    /// second at most. Called on the thread that computes for all calls, so it should return at once; what it throws ends the call. Null, the default, for nobody.
+    /// </summary>
+    public IProgress<PromptProgress>? PromptProgress { get; init; }
 }

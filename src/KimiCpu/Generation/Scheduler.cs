@@ -195,6 +195,9 @@ internal sealed class Scheduler
         }
     }
 
+    /// <summary>Whether a call ends before the next step, whatever this one computes for it.</summary>
+    public bool IsOver(ScheduledCall call) => ReasonToEnd(call) is not null;
+
     private void EndEarly(ScheduledCall call, Exception reason) => Leave(call, c => c.End(_cache, reason));
 
     private Exception? ReasonToEnd(ScheduledCall call)

@@ -55,7 +55,9 @@ internal sealed class ForwardPass
     /// </summary>
     /// <param name="batch">Tokens of one or several sequences with room in their pages.</param>
     /// <param name="logits">(batch.LogitRows.Length, vocabulary).</param>
-    public void Run(RaggedBatch batch, Span<float> logits)
+    /// <param name="isWanted">Asked before every layer, which it is given: whether anybody still wants the pass. A layer may take seconds where experts come from a drive.</param>
+    /// <returns>False where nobody did: the logits say nothing, nor does the cache behind the tokens that were there before.</returns>
+    public bool Run(RaggedBatch batch, Span<float> logits, Func<int, bool>? isWanted = null)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, batch.LogitRows.Length * Shape.VocabularySize);
         foreach (int token in batch.Tokens)
@@ -78,6 +80,11 @@ internal sealed class ForwardPass
         _hotPath.Begin(batch);
         for (int layer = 0; layer < Shape.LayerCount; layer++)
         {
+            if (isWanted?.Invoke(layer) == false)
+            {
+                return false;
+            }
+
             RoutedRows rows = _hotPath.Attend(layer);
             if (rows.IsEmpty)
             {
@@ -109,6 +116,7 @@ internal sealed class ForwardPass
         DriveBytesRead = _experts.DriveBytesRead - before;
         Passes++;
         Verify?.Invoke();
+        return true;
     }
 
     /// <summary>The first layer after which the residual of a row of the last pass was not finite; -1 where none was.</summary>

@@ -57,6 +57,11 @@ internal static class PlacementPlanner
             }
         }
 
+        if (gpu is null && !fromDrives)
+        {
+            chunk = ModelMemory.ChunkInMemory(subject.Config.RoutedExpertCount, subject.Config.ExpertsPerToken, large);
+        }
+
         (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, parameters, parts);
         parts.AddRange(InMemory(subject, contextLength, int8HotPath, gpu is not null));
         double reserve = ExpertMemoryPlan.ReserveOf(memory);

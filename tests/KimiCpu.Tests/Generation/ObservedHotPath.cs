@@ -11,6 +11,9 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
     /// <summary>Called on the engine's thread.</summary>
     public Action? BeforePass { get; set; }
 
+    /// <summary>Called on the engine's thread before every layer.</summary>
+    public Action<int>? BeforeLayer { get; set; }
+
     public int MaxRows => inner?.MaxRows ?? int.MaxValue;
 
     public int EfficientRows => inner?.EfficientRows ?? 1;
@@ -33,7 +36,11 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
         inner!.Begin(batch);
     }
 
-    public RoutedRows Attend(int layer) => inner!.Attend(layer);
+    public RoutedRows Attend(int layer)
+    {
+        BeforeLayer?.Invoke(layer);
+        return inner!.Attend(layer);
+    }
 
     public void StartShared(int layer) => inner!.StartShared(layer);
 

@@ -108,6 +108,52 @@ internal sealed class SchedulingTests
         Assert.That(heard.First(), Is.False);
     }
 
+    /// <summary>A layer may take seconds where experts come from a drive, and a step has dozens.</summary>
+    [Test]
+    public void A_step_ends_between_layers_when_all_of_its_calls_are_cancelled([Values] bool both)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var hotPath = new ObservedHotPath(model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
+        var scheduler = new Scheduler(cache, 16, new SchedulingOptions(), TimeProvider.System);
+        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, ""), scheduler, new FakeMemory());
+        using var submitted = new ManualResetEventSlim();
+        using var first = new CancellationTokenSource();
+        using var second = new CancellationTokenSource();
+        var layers = new List<int>();
+        int pass = 0;
+        hotPath.BeforePass = () =>
+        {
+            submitted.Wait();
+            pass++;
+        };
+        hotPath.BeforeLayer = layer =>
+        {
+            if (pass != 2)
+            {
+                return;
+            }
+
+            layers.Add(layer);
+            first.Cancel();
+            if (both)
+            {
+                second.Cancel();
+            }
+        };
+        GenerationJob alone = Submit(engine, [1], 1, streamed: false, default);
+        GenerationJob a = Submit(engine, [2, 3], 20, streamed: false, first.Token);
+        GenerationJob b = Submit(engine, [4, 5], 3, streamed: false, second.Token);
+        submitted.Set();
+        Assert.That(async () => await alone.Completion, Throws.Nothing);
+        Assert.That(async () => await a.Completion, Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(async () => await b.Completion, both ? Throws.InstanceOf<OperationCanceledException>() : Throws.Nothing);
+        engine.Dispose();
+        Assert.That(layers, Has.Count.EqualTo(both ? 1 : model.Weights.Shape.LayerCount));
+        Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
+    }
+
     [Test]
     public void A_call_that_takes_too_long_fails_with_the_limit()
     {

@@ -15,6 +15,23 @@ internal sealed class PlacementTests
 {
     private const double GiB = 1 << 30;
 
+    /// <summary>Twenty tokens an expert, within what other models and the memory allow.</summary>
+    [TestCase(384, 8, 4096, 960)]
+    [TestCase(384, 8, 500, 500)]
+    [TestCase(256, 8, 4096, 640)]
+    [TestCase(64, 8, 4096, 256)]
+    [TestCase(0, 0, 4096, 256)]
+    public void Steps_of_prompts_give_each_expert_in_memory_some_tokens(int experts, int expertsPerToken, int large, int expected) =>
+        Assert.That(ModelMemory.ChunkInMemory(experts, expertsPerToken, large), Is.EqualTo(expected));
+
+    [Test]
+    public void Plan_has_the_steps_that_the_model_has()
+    {
+        PlanMachine large = Machines.Workstation(1000e9);
+        Assert.That(new MachinePlan(Machines.Thinking, large, 32_768).Placement.PrefillChunk, Is.EqualTo(960));
+        Assert.That(new MachinePlan(Machines.Thinking, Machines.Workstation(), 32_768).Placement.PrefillChunk, Is.EqualTo(4096), "from drives");
+    }
+
     [Test]
     public void Every_byte_has_one_place()
     {

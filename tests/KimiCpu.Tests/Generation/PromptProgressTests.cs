@@ -1,0 +1,72 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Generation;
+
+namespace KimiCpu.Tests.Generation;
+
+[TestFixture]
+internal sealed class PromptProgressTests
+{
+    private static readonly GenerationOptions s_short = new() { MaxTokens = 3, IgnoreEndOfText = true };
+
+    [Test]
+    public void A_prompt_is_told_from_what_is_cached_to_its_end_and_never_backwards([Values] bool streamed)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { PrefillChunk = 64 });
+        int[] prompt = [.. Enumerable.Range(0, 700).Select(i => 10 + (i * 7 % 200))];
+        IReadOnlyList<PromptProgress> first = Run(model, prompt, streamed);
+        Assert.That((first[0], first[^1]), Is.EqualTo((new PromptProgress(0, 0, 700), new PromptProgress(700, 0, 700))));
+        Assert.That(first.Select(p => p.Tokens), Is.Ordered);
+
+        // The last token of a prompt is always computed.
+        IReadOnlyList<PromptProgress> second = Run(model, prompt, streamed);
+        Assert.That(second[0].Tokens, Is.EqualTo(second[0].CachedTokens).And.InRange(600, 699));
+        Assert.That(second[^1].Tokens, Is.EqualTo(700));
+    }
+
+    [Test]
+    public void Nobody_is_told_of_the_answer()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        var told = new List<PromptProgress>();
+        model.Generate("Who are you?", new GenerationOptions { MaxTokens = 40, IgnoreEndOfText = true, PromptProgress = new Listener(told.Add) });
+        Assert.That(told.Count(p => p.Tokens == p.TotalTokens), Is.EqualTo(1));
+        Assert.That(told[^1].Tokens, Is.EqualTo(told[^1].TotalTokens));
+    }
+
+    [Test]
+    public async Task What_a_listener_throws_ends_its_call_alone()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        Task<GenerationResult> other = Task.Run(() => model.Generate("Tell me a story.", new GenerationOptions { MaxTokens = 200, IgnoreEndOfText = true }));
+        int told = 0;
+        Assert.That(
+            () => model.Generate("Who are you?", s_short with { PromptProgress = new Listener(_ => throw new InvalidOperationException($"heard {++told}")) }),
+            Throws.InvalidOperationException.With.Message.EqualTo("heard 1"));
+        Assert.That((await other).Tokens, Has.Count.EqualTo(200));
+        Assert.That(model.Generate("Who are you?", s_short).Tokens, Has.Count.EqualTo(3));
+    }
+
+    private static List<PromptProgress> Run(KimiModel model, int[] prompt, bool streamed)
+    {
+        var told = new List<PromptProgress>();
+        GenerationOptions options = s_short with { PromptProgress = new Listener(told.Add) };
+        if (streamed)
+        {
+            Assert.That(model.GenerateAsync(prompt, options).ToBlockingEnumerable().Last().Result!.Tokens, Has.Count.EqualTo(3));
+        }
+        else
+        {
+            model.Generate(prompt, options);
+        }
+
+        return told;
+    }
+
+    /// <summary>At once, where Progress would post to other threads.</summary>
+    private sealed class Listener(Action<PromptProgress> told) : IProgress<PromptProgress>
+    {
+        public void Report(PromptProgress value) => told(value);
+    }
+}
