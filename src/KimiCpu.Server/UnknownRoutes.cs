@@ -23,7 +23,7 @@ internal static class UnknownRoutes
     /// <summary>The interface that a request means.</summary>
     private static IDialect DialectOf(HttpRequest request)
     {
-        PathString path = $"/{request.RouteValues["path"]}";
+        PathString path = Relative(request);
         return path.StartsWithSegments("/api") ? OllamaDialect.Instance
             : path.StartsWithSegments("/v1/messages") || AnthropicDialect.IsMeantBy(request) ? AnthropicDialect.Instance
             : OpenAIDialect.Instance;
@@ -33,14 +33,19 @@ internal static class UnknownRoutes
     {
         HttpRequest request = call.Context.Request;
         string path = request.Path.Value ?? "/";
-        (string Methods, string Path, IDialect Dialect)[] routes = [.. RoutesOf(request)];
-        string[] meant = [.. routes.Select(r => r.Path).Where(p => p != "/" && (EndsWith(p, path) || EndsWith(path, p))).Distinct()];
-        IEnumerable<string> listed = routes.Where(r => IsAbout(r.Dialect, r.Path, call.Dialect, path)).Select(r => $"{r.Methods} {r.Path}").Distinct();
+        string asked = Relative(request);
+        string prefix = path.EndsWith(asked, StringComparison.Ordinal) ? path[..^asked.Length] : "";
+        (string Methods, string Path, IDialect Dialect)[] routes = [.. RoutesOf(request).Where(r => r.Path.StartsWith(prefix, StringComparison.OrdinalIgnoreCase)).Select(r => r with { Path = r.Path[prefix.Length..] })];
+        string[] meant = [.. routes.Select(r => r.Path).Where(p => EndsWith(p, asked) || EndsWith(asked, p)).Distinct().Select(p => prefix + p)];
+        IEnumerable<string> listed = routes.Where(r => IsAbout(r.Dialect, r.Path, call.Dialect, asked)).Select(r => $"{r.Methods} {prefix}{r.Path}").Distinct();
         throw new RequestException(
             StatusCodes.Status404NotFound,
             $"{request.Method} {(path.Length <= LongestShown ? path : path[..LongestShown] + "…")} is no route of this server.{(meant.Length > 0 ? $" Did you mean {string.Join(" or ", meant)}?" : "")} Its routes are {string.Join(", ", listed)}.",
             code: "unknown_url");
     }
+
+    /// <summary>The path below the prefix of the group.</summary>
+    private static string Relative(HttpRequest request) => $"/{request.RouteValues["path"]}";
 
     private static IEnumerable<(string Methods, string Path, IDialect Dialect)> RoutesOf(HttpRequest request) =>
         from endpoint in request.HttpContext.RequestServices.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>()

@@ -41,7 +41,7 @@ internal static class OllamaEndpoints
     {
         using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
-        model.Require(fields.Text("model") ?? fields.RequiredText("name"));
+        model.Require(fields.Text("model") ?? fields.Text("name") ?? throw fields.Missing("model"));
         KimiModelInfo info = (await model.OpenAsync(call.Cancelled).ConfigureAwait(false)).Info;
         await call.WriteJsonAsync(new JsonObject
         {

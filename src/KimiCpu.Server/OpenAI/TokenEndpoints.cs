@@ -37,7 +37,7 @@ internal static class TokenEndpoints
             ? model.EncodePrompt(
                 new ChatMessageReader(parts.Options.MaxMessages).Read(fields),
                 new Generation.GenerationOptions { Tools = [.. fields.Items("tools", parts.Options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] })
-            : model.Tokenizer.Encode(fields.Text("prompt") ?? fields.Text("content") ?? throw fields.Missing("prompt"));
+            : model.Tokenizer.Encode(fields.Text("prompt") ?? fields.Text("content") ?? throw new RequestException(StatusCodes.Status400BadRequest, "prompt or messages is required.", "prompt", "missing_required_parameter"));
         await call.WriteJsonAsync(new JsonObject
         {
             ["count"] = tokens.Length,

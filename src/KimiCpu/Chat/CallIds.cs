@@ -28,14 +28,16 @@ internal sealed class CallIds
     }
 
     /// <summary>The id of the call that a message answers: the one it names, else the first that is not answered.</summary>
+    /// <param name="message">Of a tool.</param>
+    /// <param name="place">Of the message, for the exception.</param>
     /// <exception cref="ArgumentException">It names none and all are answered.</exception>
-    public string Answered(KimiMessage message)
+    public string Answered(KimiMessage message, string place)
     {
         string? named = message.ToolCallId is { Length: > 0 } id ? id : null;
         int at = named is null ? Math.Min(0, _open.Count - 1) : _open.FindIndex(c => c.Given == named || c.Shown == named);
         if (at < 0)
         {
-            return named ?? throw CallArgument.Messages("A tool's message names no call in ToolCallId, and every call before it is answered.");
+            return named ?? throw CallArgument.Messages($"{place} is a tool's and names no call in ToolCallId, and every call before it is answered.");
         }
 
         string shown = _open[at].Shown;

@@ -75,7 +75,7 @@ internal sealed class ChatRenderer
         int history = HistoryLength(messages, options);
         for (int i = 0; i < messages.Count; i++)
         {
-            Append(tokens, messages[i], ids, showsReasoning: i >= history && ShowsReasoning(options));
+            Append(tokens, messages[i], $"messages[{i}]", ids, showsReasoning: i >= history && ShowsReasoning(options));
         }
 
         if (options.GenerationPrompt)
@@ -134,11 +134,11 @@ internal sealed class ChatRenderer
         Turn(tokens, _system, "tool_declare", ToolDeclarations.Write(tools, Format));
     }
 
-    private void Append(List<int> tokens, KimiMessage message, CallIds ids, bool showsReasoning)
+    private void Append(List<int> tokens, KimiMessage message, string place, CallIds ids, bool showsReasoning)
     {
         if (message.Role != KimiRole.Assistant && message.ToolCalls.Count > 0)
         {
-            throw CallArgument.Messages($"Only the assistant calls tools; a message of role {message.Role} has calls.");
+            throw CallArgument.Messages($"Only the assistant calls tools; {place} of role {message.Role} has calls.");
         }
 
         (int marker, string role) = message.Role switch
@@ -151,7 +151,7 @@ internal sealed class ChatRenderer
         string name = message.Name is { Length: > 0 } own ? own : role;
         if (message.Role != KimiRole.Assistant)
         {
-            Turn(tokens, marker, name, message.Role == KimiRole.Tool ? $"## Return of {ids.Answered(message)}\n{message.Content}" : message.Content);
+            Turn(tokens, marker, name, message.Role == KimiRole.Tool ? $"## Return of {ids.Answered(message, place)}\n{message.Content}" : message.Content);
             return;
         }
 

@@ -53,8 +53,8 @@ internal sealed class NullFieldTests
         RunningServer server = await SharedServers.Plain;
         int refused = 0;
 
-        // Without its limit an answer would be as long as the context.
-        string[] places = [.. PlacesIn(JsonNode.Parse(request)!, "").Where(p => p is not ("max_tokens" or "max_output_tokens" or "options" or "options.num_predict"))];
+        // Without its limit an answer would be as long as the context, and Ollama's streams where it is not told.
+        string[] places = [.. PlacesIn(JsonNode.Parse(request)!, "").Where(p => p is not ("max_tokens" or "max_output_tokens" or "options" or "options.num_predict" or "stream"))];
         foreach (string place in places)
         {
             JsonNode changed = JsonNode.Parse(request)!;
@@ -74,13 +74,11 @@ internal sealed class NullFieldTests
             if (status == 400)
             {
                 refused++;
-                JsonElement error = body.GetProperty("error");
-                string message = error.ValueKind == JsonValueKind.String ? error.GetString()! : error.GetProperty("message").GetString()!;
-                Assert.That(message, Does.Contain(place.Split('.')[0].Split('[')[0]), place);
+                Assert.That(body.GetProperty("error").GetRawText(), Does.Contain(place.Split('.', '[')[0]), place);
             }
         }
 
-        Assert.That(refused, Is.Positive.And.LessThan(places.Length));
+        Assert.That(refused, Is.Positive);
         Assert.That(server.Log.Lines, Has.None.StartsWith("Error"));
     }
 
