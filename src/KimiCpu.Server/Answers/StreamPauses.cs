@@ -15,27 +15,21 @@ internal static class StreamPauses
         await using IAsyncEnumerator<T> elements = source.GetAsyncEnumerator(CancellationToken.None);
         while (true)
         {
-            ValueTask<bool> moving = elements.MoveNextAsync();
-            if (!moving.IsCompleted)
+            Task<bool> next = elements.MoveNextAsync().AsTask();
+            try
             {
-                Task<bool> next = moving.AsTask();
-                try
+                while (!await HasEndedAsync(next, pause).ConfigureAwait(false))
                 {
-                    while (!await HasEndedAsync(next, pause).ConfigureAwait(false))
-                    {
-                        yield return makeFiller();
-                    }
+                    yield return makeFiller();
                 }
-                finally
-                {
-                    // Who stops reading between two fillers must not leave the source in the middle of a move. Its answer ends with the request.
-                    await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                }
-
-                moving = new ValueTask<bool>(next);
+            }
+            finally
+            {
+                // Who stops reading between two fillers must not leave the source in the middle of a move. Its answer ends with the request.
+                await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
 
-            if (!await moving.ConfigureAwait(false))
+            if (!await next.ConfigureAwait(false))
             {
                 yield break;
             }
@@ -46,6 +40,11 @@ internal static class StreamPauses
 
     private static async Task<bool> HasEndedAsync(Task task, TimeSpan pause)
     {
+        if (task.IsCompleted)
+        {
+            return true;
+        }
+
         using var timer = new CancellationTokenSource();
         bool ended = await Task.WhenAny(task, Task.Delay(pause, timer.Token)).ConfigureAwait(false) == task;
         await timer.CancelAsync().ConfigureAwait(false);

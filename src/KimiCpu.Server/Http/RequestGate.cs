@@ -41,7 +41,7 @@ internal sealed class RequestGate
         string id = $"req_{Guid.NewGuid():N}";
         context.Response.Headers["x-request-id"] = context.Response.Headers[spoken.RequestIdHeader] = id;
         using var ends = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, _end.EndOfAnswers);
-        var call = new ServerCall(context, spoken, id, _logger, ends.Token, _end.EndOfAnswers, _options.StreamKeepAlive);
+        var call = new ServerCall(context, spoken, id, _logger, _options.StreamKeepAlive, ends.Token, _end.EndOfAnswers);
         bool counted = false;
         try
         {

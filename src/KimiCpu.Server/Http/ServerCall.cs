@@ -17,10 +17,10 @@ namespace KimiCpu.Server.Http;
 /// <param name="Dialect">How errors are written.</param>
 /// <param name="Id">Of the request, in the log and in <c>x-request-id</c>.</param>
 /// <param name="Logger">Of the server.</param>
+/// <param name="KeepAlive">Longest silence of a stream.</param>
 /// <param name="Cancelled">When the client has gone away, or answers have to end.</param>
 /// <param name="EndOfAnswers">When answers have to end since the server stops.</param>
-/// <param name="KeepAlive">Longest silence of a stream.</param>
-internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string Id, ILogger Logger, CancellationToken Cancelled, CancellationToken EndOfAnswers, TimeSpan KeepAlive)
+internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string Id, ILogger Logger, TimeSpan KeepAlive, CancellationToken Cancelled, CancellationToken EndOfAnswers)
 {
     /// <summary>Stands for a comment among events, which clients skip.</summary>
     private static readonly SseItem<string> s_comment = new("still at work", ":");
