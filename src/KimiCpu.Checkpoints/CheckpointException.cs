@@ -18,6 +18,7 @@ public sealed class CheckpointException : Exception
         File = file;
         Tensor = tensor;
         Problem = problem;
+        Remedy = remedy;
     }
 
     /// <summary>The file at fault.</summary>
@@ -28,6 +29,12 @@ public sealed class CheckpointException : Exception
 
     /// <summary>What was expected and what was found.</summary>
     public string Problem { get; }
+
+    /// <summary>What to do about it; null for fetching the file again.</summary>
+    internal string? Remedy { get; }
+
+    /// <summary>Whether the file is what it was meant to be, or would be no other if it were fetched again.</summary>
+    internal bool IsIntact { get; init; }
 
     private static string Compose(string file, string? tensor, string problem, string? remedy)
     {

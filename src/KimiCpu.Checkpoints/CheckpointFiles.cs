@@ -25,6 +25,9 @@ internal abstract class CheckpointFiles
 
     public abstract MappedFile Map(string file);
 
+    /// <summary>What else lies there, and what to do then; null where nothing tells that this is no checkpoint.</summary>
+    public virtual string? OtherContents => null;
+
     /// <summary>Whether the files lie on a drive, so that they can be read without being mapped.</summary>
     public abstract bool AreOnDrive { get; }
 
@@ -38,7 +41,7 @@ internal abstract class CheckpointFiles
     {
         if (!Exists(file))
         {
-            throw new CheckpointException(PathOf(file), null, "The file is missing.", "Download the checkpoint folder completely.");
+            throw new CheckpointException(PathOf(file), null, "The file is missing.", OtherContents ?? "Download the checkpoint folder completely.");
         }
 
         long length = Length(file);
@@ -61,7 +64,10 @@ internal abstract class CheckpointFiles
         if (begin.StartsWith("version https://git-lfs."u8))
         {
             throw new CheckpointException(
-                PathOf(file), null, "Expected the file itself, found the text that git-lfs leaves in its place.", "Run `git lfs pull` in this folder, or download it with `hf download`.");
+                PathOf(file), null, "Expected the file itself, found the text that git-lfs leaves in its place.", "Run `git lfs pull` in this folder, or download it with `hf download`.")
+            {
+                IsIntact = true,
+            };
         }
     }
 
@@ -85,6 +91,10 @@ internal abstract class CheckpointFiles
 /// <summary>A folder as downloaded from a hub, or of links into a hub's cache.</summary>
 internal sealed class FolderCheckpointFiles : CheckpointFiles
 {
+    private const string Snapshots = "snapshots";
+
+    private static readonly HashSet<string> s_otherFormats = [".gguf", ".bin", ".pt", ".pth"];
+
     private readonly string _folder;
 
     public FolderCheckpointFiles(string folder)
@@ -103,6 +113,20 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
     }
 
     public override string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(_folder));
+
+    public override string? OtherContents
+    {
+        get
+        {
+            if (Directory.Exists(Path.Combine(_folder, Snapshots)))
+            {
+                return $"The folder is one of a hub's cache: give the one below '{Snapshots}' in it.";
+            }
+
+            string? other = Directory.EnumerateFiles(_folder).Select(f => Path.GetFileName(f)!).Order(StringComparer.Ordinal).FirstOrDefault(f => s_otherFormats.Contains(Path.GetExtension(f)));
+            return other is null ? null : $"The folder has '{other}', and other formats than safetensors are not read: give the model's folder as its makers publish it.";
+        }
+    }
 
     public override bool Exists(string file) => File.Exists(PathOf(file));
 

@@ -10,7 +10,11 @@ namespace KimiCpu.Checkpoints;
 /// <param name="File">Name of the file at fault.</param>
 /// <param name="Tensor">The tensor or field at fault; null where the whole file is.</param>
 /// <param name="Problem">What was expected and what was found.</param>
-internal sealed record VerificationProblem(string File, string? Tensor, string Problem);
+/// <param name="Remedy">What to do about it; null for fetching the file again.</param>
+internal sealed record VerificationProblem(string File, string? Tensor, string Problem, string? Remedy = null)
+{
+    public static VerificationProblem Of(CheckpointException e) => new(Path.GetFileName(e.File), e.Tensor, e.Problem, e.IsIntact ? e.Remedy : null);
+}
 
 /// <summary>What <see cref="CheckpointVerifier"/> found.</summary>
 /// <param name="Shards">Shards that the index lists.</param>
@@ -20,7 +24,7 @@ internal sealed record VerificationProblem(string File, string? Tensor, string P
 internal sealed record VerificationReport(int Shards, int Tensors, long Bytes, IReadOnlyList<VerificationProblem> Problems)
 {
     /// <summary>Files to fetch again.</summary>
-    public IReadOnlyList<string> FilesToFetch => [.. Problems.Select(p => Path.GetFileName(p.File)).Distinct().Order(StringComparer.Ordinal)];
+    public IReadOnlyList<string> FilesToFetch => [.. Problems.Where(p => p.Remedy is null).Select(p => Path.GetFileName(p.File)).Distinct().Order(StringComparer.Ordinal)];
 }
 
 /// <summary>
@@ -171,7 +175,7 @@ internal static partial class CheckpointVerifier
         }
         catch (CheckpointException e)
         {
-            problems.Add(new VerificationProblem(Path.GetFileName(e.File), e.Tensor, e.Problem));
+            problems.Add(VerificationProblem.Of(e));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -35,7 +35,7 @@ internal sealed class ShardIndex
             return new ShardIndex([SingleFile], null);
         }
 
-        throw new CheckpointException(files.PathOf(File), null, $"Neither {File} nor {SingleFile} exists.", "Give the folder that holds the model's weights as downloaded.");
+        throw new CheckpointException(files.PathOf(File), null, $"Neither {File} nor {SingleFile} exists.", files.OtherContents ?? "Give the folder that holds the model's weights as downloaded.");
     }
 
     public static ShardIndex Parse(ReadOnlySpan<byte> json, string path)

@@ -26,11 +26,12 @@ internal static class KimiCommand
     public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
     {
         ParseResult parsed = MakeRoot(streams).Parse(args);
-        if (parsed.Errors.Count > 0)
+        string[] mistakes = parsed.Errors.Count > 0 ? [.. parsed.Errors.Select(Explain)] : [.. OptionWords.WrongNumbers(parsed)];
+        if (mistakes.Length > 0)
         {
-            foreach (var error in parsed.Errors)
+            foreach (string mistake in mistakes)
             {
-                await streams.Error.WriteLineAsync(Explain(error));
+                await streams.Error.WriteLineAsync(mistake);
             }
 
             await streams.Error.WriteLineAsync("`kimi --help` lists the commands, `kimi COMMAND --help` their options.");
@@ -64,12 +65,12 @@ internal static class KimiCommand
         }
         catch (Exception e) when (e is ArgumentException or FormatException)
         {
-            await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed.CommandResult.Command));
+            await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed));
             return Usage;
         }
         catch (Exception e) when (e is CheckpointException or KimiException or IOException or UnauthorizedAccessException or NotSupportedException)
         {
-            await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed.CommandResult.Command));
+            await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed));
             return Failed;
         }
     }

@@ -41,10 +41,10 @@ public sealed class KimiServerOptions
 
     /// <summary>
     /// Longest silence of a streamed answer, which a long prompt or a queue may bring: then comes a comment, which clients of server-sent events skip, or
-    /// an empty piece from Ollama's interface. Above zero, or <see cref="Timeout.InfiniteTimeSpan"/> for none. Default 15 seconds.
+    /// an empty piece from Ollama's interface. Above zero, at most a day, or <see cref="Timeout.InfiniteTimeSpan"/> for none. Default 15 seconds.
     /// </summary>
     public TimeSpan StreamKeepAlive { get; set; } = TimeSpan.FromSeconds(15);
 
-    /// <summary>How long running answers may go on once the server is told to stop; then they end with an error in their own form. Default 10 seconds.</summary>
+    /// <summary>How long running answers may go on once the server is told to stop; then they end with an error in their own form. At most a day. Default 10 seconds.</summary>
     public TimeSpan ShutdownGrace { get; set; } = TimeSpan.FromSeconds(10);
 }

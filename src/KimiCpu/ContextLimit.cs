@@ -21,7 +21,7 @@ internal readonly record struct ContextLimit(int Tokens, int Context, int OfMode
 
         string answer = maxTokens is { } most ? $"{most:N0} tokens of answer" : "an answer";
         string holder = Tokens < Context ? "that the cache budget holds" : Tokens < OfModel ? "of the context" : "of the model's context";
-        string fewer = prompt < Tokens && maxTokens > 1 ? ", or lower MaxTokens" : "";
+        string fewer = prompt < Tokens && maxTokens > 1 ? ", or ask for fewer tokens (MaxTokens)" : "";
         string more = Tokens < Context ? " KimiModelOptions.KvCacheBytes raises the limit." : Tokens < OfModel ? $" KimiModelOptions.ContextLength raises the limit, up to {OfModel:N0}." : "";
         throw new ContextLengthException($"A prompt of {prompt:N0} tokens and {answer} do not fit the {Tokens:N0} tokens {holder}. Shorten the conversation{fewer}.{more}")
         {

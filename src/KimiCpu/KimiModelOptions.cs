@@ -116,7 +116,7 @@ public sealed record KimiModelOptions
     /// <summary>
     /// Most prompt tokens that one step of the model takes in, 1 … 65,536; smaller values let running answers move more often, larger ones read long prompts
     /// faster. From 512 new tokens of a sequence on attention takes fewer operations on the CPU (from 171 on on a GPU), with other last bits.
-    /// Null, the default, stands for 256 where all experts are in memory, or for as many as give each expert 20, which is 960 for Kimi K2. Where they come from a drive a step reads almost all
+    /// Null, the default, stands where all experts are in memory for 256 or for as many as give each expert 20, whichever is more: 960 for Kimi K2. Where they come from a drive a step reads almost all
     /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows; and where experts may
     /// pass through a GPU, for 256, or as many as a quarter of what is left over of its memory allows.
     /// </summary>

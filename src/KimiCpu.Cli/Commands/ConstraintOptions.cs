@@ -23,6 +23,7 @@ internal sealed class ConstraintOptions
     /// <summary>Null where none is given.</summary>
     /// <exception cref="ArgumentException">Several are given.</exception>
     /// <exception cref="KimiConstraintException">It cannot be a constraint.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
     public KimiConstraint? Read(ParseResult parsed, CancellationToken cancellationToken)
     {
         FileInfo? schema = parsed.GetValue(_schema);
@@ -35,9 +36,21 @@ internal sealed class ConstraintOptions
 
         if (schema is not null)
         {
-            return KimiConstraint.JsonSchema(File.ReadAllText(schema.FullName), cancellationToken);
+            return KimiConstraint.JsonSchema(TextOf(schema), cancellationToken);
         }
 
         return regex is not null ? KimiConstraint.Regex(regex, cancellationToken) : choices.Length > 0 ? KimiConstraint.Choice(choices) : null;
+    }
+
+    private string TextOf(FileInfo file)
+    {
+        try
+        {
+            return File.ReadAllText(file.FullName);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"{_schema.Name}: {(Directory.Exists(file.FullName) ? $"'{file}' is a folder." : e.Message)}", e);
+        }
     }
 }

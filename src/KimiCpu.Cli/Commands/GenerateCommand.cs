@@ -33,6 +33,7 @@ internal static class GenerateCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             Refuse(parsed.GetValue(raw) && parsed.GetValue(system) is not null, "--system belongs to the chat template, which --raw leaves away; write it into the prompt.");
+            Refuse(parsed.GetValue(raw) && (parsed.GetValue(reasoning) || sampling.ShapesReasoning(parsed)), "--show-reasoning, --no-think, --max-reasoning-tokens and --preserve-thinking belong to the chat template, which --raw leaves away.");
             Refuse(parsed.GetValue(allowSpecial) && !parsed.GetValue(raw), "--allow-special is for --raw: messages are never read for control tokens.");
             GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
             Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
@@ -52,25 +53,32 @@ internal static class GenerateCommand
                 : opened.GenerateAsync(given?.Messages ?? Messages(parsed.GetValue(system), text), options, cancellationToken);
             bool stream = !parsed.GetValue(json);
             GenerationResult? result = null;
-            await foreach (GenerationUpdate update in updates)
+            try
+            {
+                await foreach (GenerationUpdate update in updates)
+                {
+                    prompts.End();
+                    if (stream)
+                    {
+                        await streams.Output.WriteAsync(update.Text);
+                        await streams.Output.FlushAsync(CancellationToken.None);
+                    }
+
+                    if (parsed.GetValue(reasoning))
+                    {
+                        await streams.Error.WriteAsync(update.Reasoning);
+                    }
+
+                    result = update.Result;
+                }
+            }
+            finally
             {
                 prompts.End();
-                if (stream)
-                {
-                    await streams.Output.WriteAsync(update.Text);
-                    await streams.Output.FlushAsync(CancellationToken.None);
-                }
-
-                if (parsed.GetValue(reasoning))
-                {
-                    await streams.Error.WriteAsync(update.Reasoning);
-                }
-
-                result = update.Result;
             }
 
             await streams.Output.WriteLineAsync(stream ? ToLines(result!) : ToJson(result!));
-            if (stream && CutNotice.Of(result!, options.MaxTokens, opened.Info.ContextLength) is { } notice)
+            if (stream && CutNotice.Of(result!, options, opened.Info.ContextLength) is { } notice)
             {
                 await streams.Error.WriteLineAsync(notice);
             }

@@ -41,13 +41,18 @@ internal sealed class ModelOptions
     }
 
     /// <exception cref="ArgumentException">Options exclude each other.</exception>
-    public KimiModel Open(ParseResult parsed, CliStreams streams)
+    public void Check(ParseResult parsed)
     {
         if (parsed.GetValue(Exact) && parsed.GetValue(Int8HotPath))
         {
             throw new ArgumentException("--exact and --int8-hot-path exclude each other: give one of them.");
         }
+    }
 
+    /// <exception cref="ArgumentException">Options exclude each other.</exception>
+    public KimiModel Open(ParseResult parsed, CliStreams streams)
+    {
+        Check(parsed);
         using var progress = new ProgressLine(streams, "Opening");
         var options = new KimiModelOptions
         {
@@ -60,7 +65,7 @@ internal sealed class ModelOptions
             ExpertMemory = parsed.GetValue(ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null,
             PreloadExperts = parsed.GetValue(PreloadExperts),
             Progress = progress,
-            LoggerFactory = new WarningLines(streams, progress, message => OptionWords.Translate(message, parsed.CommandResult.Command)),
+            LoggerFactory = new WarningLines(streams, progress, message => OptionWords.Translate(message, parsed)),
         };
         return parsed.GetValue(Model) is { } folder ? KimiModel.Open(folder, options) : KimiModel.OpenEmbedded(options);
     }

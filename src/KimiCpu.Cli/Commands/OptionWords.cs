@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
 using System.Text.RegularExpressions;
 
 namespace KimiCpu.Cli.Commands;
@@ -31,10 +33,11 @@ internal static partial class OptionWords
     };
 
     /// <param name="message">Of the library.</param>
-    /// <param name="command">What was asked for; only its own options are named.</param>
-    public static string Translate(string message, Command command)
+    /// <param name="parsed">What was asked for; only options of its command are named, and of a server, which has a file too, only those that were typed.</param>
+    public static string Translate(string message, ParseResult parsed)
     {
-        HashSet<string> own = [.. command.Options.Select(o => o.Name)];
+        Command command = parsed.CommandResult.Command;
+        HashSet<string> own = [.. command.Options.Where(o => command.Name != ServeCommand.Name || parsed.GetResult(o) is { Implicit: false }).Select(o => o.Name)];
         return PropertyName().Replace(message, m => s_options.TryGetValue(m.Groups["name"].Value, out string? option) && own.Contains(option) ? option : m.Value)
             .Replace(", or null;", ";", StringComparison.Ordinal);
     }
@@ -45,11 +48,26 @@ internal static partial class OptionWords
     /// <returns>Null for options that do not take numbers.</returns>
     public static string? NumberExpected(Option option, string found)
     {
-        Type type = option.ValueType.GetElementType() ?? option.ValueType;
-        type = Nullable.GetUnderlyingType(type) ?? type;
-        string? expected = type == typeof(float) || type == typeof(double) ? "a number" : type == typeof(int) || type == typeof(long) ? "a whole number" : type == typeof(ulong) ? "a whole number of 0 or more" : null;
+        Type type = TypeOf(option);
+        string? expected = IsReal(type) ? "a number" : type == typeof(int) || type == typeof(long) ? "a whole number" : type == typeof(ulong) ? "a whole number of 0 or more" : null;
         return expected is null ? null : $"{option.Name} takes {expected}; found '{found}'.";
     }
+
+    /// <summary>What is wrong with arguments that the parser takes for numbers: it skips commas, so that 0,5 would be 5.</summary>
+    public static IEnumerable<string> WrongNumbers(ParseResult parsed) =>
+        from result in parsed.CommandResult.Children.OfType<OptionResult>()
+        where IsReal(TypeOf(result.Option))
+        from token in result.Tokens
+        where !double.TryParse(token.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out _)
+        select NumberExpected(result.Option, token.Value);
+
+    private static Type TypeOf(Option option)
+    {
+        Type type = option.ValueType.GetElementType() ?? option.ValueType;
+        return Nullable.GetUnderlyingType(type) ?? type;
+    }
+
+    private static bool IsReal(Type type) => type == typeof(float) || type == typeof(double);
 
     /// <summary>Words that English has too are names only where a range follows.</summary>
     [GeneratedRegex(@"\b(?:KimiModelOptions\.)?(?<name>(?:[A-Z][a-z0-9]*){2,}\b|(?:Temperature|Threads)(?= takes ))")]

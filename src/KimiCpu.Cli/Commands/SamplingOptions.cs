@@ -42,6 +42,9 @@ internal sealed class SamplingOptions
 
     public void AddLogProbabilitiesTo(Command command) => command.Add(_logProbabilities);
 
+    /// <summary>Whether an option is given that only answers with reasoning heed.</summary>
+    public bool ShapesReasoning(ParseResult parsed) => parsed.GetValue(_noThink) || parsed.GetValue(_reasoning) is not null || parsed.GetValue(_preserve);
+
     /// <exception cref="FormatException">A bias is not of the form ID=VALUE.</exception>
     public GenerationOptions Read(ParseResult parsed) => new()
     {

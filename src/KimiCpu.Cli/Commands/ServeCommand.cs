@@ -27,6 +27,7 @@ internal static class ServeCommand
         model.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            model.Check(parsed);
             var settings = new Dictionary<string, string?>();
             void Set(string key, object? value)
             {

@@ -51,7 +51,7 @@ internal static class VerifyCommand
         }
         catch (CheckpointException e)
         {
-            return [new VerificationProblem(Path.GetFileName(e.File), e.Tensor, e.Problem)];
+            return [VerificationProblem.Of(e)];
         }
     }
 
@@ -62,8 +62,9 @@ internal static class VerifyCommand
             return $"Whole: {report.Shards} shards, {report.Tensors} tensors, {InspectCommand.Bytes(report.Bytes)}.";
         }
 
-        IEnumerable<string> lines = report.Problems.Select(p => $"{p.File}{(p.Tensor is null ? "" : $", {p.Tensor}")}: {p.Problem}");
-        return string.Join('\n', [.. lines, "", repacked ? Repair(report) : $"Fetch again: {string.Join(", ", report.FilesToFetch)}"]);
+        IEnumerable<string> lines = report.Problems.Select(p => $"{p.File}{(p.Tensor is null ? "" : $", {p.Tensor}")}: {p.Problem}{(p.Remedy is null ? "" : $" {p.Remedy}")}");
+        string[] repair = report.FilesToFetch.Count == 0 ? [] : ["", repacked ? Repair(report) : $"Fetch again: {string.Join(", ", report.FilesToFetch)}"];
+        return string.Join('\n', [.. lines, .. repair]);
     }
 
     /// <summary>What helps a repacked checkpoint: files that are not there are written again.</summary>
@@ -86,6 +87,7 @@ internal static class VerifyCommand
             json.WriteString("file", problem.File);
             json.WriteString("tensor", problem.Tensor);
             json.WriteString("problem", problem.Problem);
+            json.WriteString("remedy", problem.Remedy);
             json.WriteEndObject();
         }
 

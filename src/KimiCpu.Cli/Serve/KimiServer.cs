@@ -144,11 +144,11 @@ internal static class KimiServer
 
     private static int PortOf(string? text) => text is null ? DefaultPort
         : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int port) && port <= IPEndPoint.MaxPort ? port
-        : throw new FormatException($"--port takes 0 … {IPEndPoint.MaxPort}; found '{text}'.");
+        : throw new FormatException($"--port, or Server:Port, takes 0 … {IPEndPoint.MaxPort}; found '{text}'.");
 
     private static IPAddress AddressOf(string host) => IPAddress.TryParse(host, out IPAddress? address)
         ? address
-        : throw new FormatException($"--host takes an IP address or localhost; found '{host}'.");
+        : throw new FormatException($"--host, or Server:Host, takes an IP address or localhost; found '{host}'.");
 
     private static void Listen(KestrelServerOptions kestrel, string host, int port)
     {

@@ -5,6 +5,7 @@ using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Cli.Serve;
 
@@ -21,6 +22,11 @@ internal static class ServeConfiguration
 
     /// <summary>What editors look up to complete keys.</summary>
     private const string EditorSchema = "$schema";
+
+    private const string LogLevels = "LogLevel";
+    private const string ConsoleLogger = "Console";
+
+    private static readonly string[] s_logging = [LogLevels, ConsoleLogger];
 
     private static readonly string[] s_sections = [Server, Model, Logging];
 
@@ -56,6 +62,8 @@ internal static class ServeConfiguration
             problems.AddRange(keys.ProblemsOf(configuration.GetSection(name), PathsOutside(name)));
         }
 
+        problems.AddRange(ProblemsOfLogging(configuration.GetSection(Logging)));
+
         if (problems.Count > 0)
         {
             throw new ServeConfigurationException(string.Join(Environment.NewLine, problems));
@@ -64,6 +72,22 @@ internal static class ServeConfiguration
         string? source = file is not null ? $"'{file}'" : s_keys.Keys.Any(k => configuration.GetSection(k).Exists()) ? "the environment" : null;
         configuration.AddInMemoryCollection(settings);
         return source;
+    }
+
+    private static IEnumerable<string> ProblemsOfLogging(IConfigurationSection logging)
+    {
+        foreach (IConfigurationSection unknown in logging.GetChildren().Where(c => !s_logging.Contains(c.Key, StringComparer.OrdinalIgnoreCase)))
+        {
+            yield return $"Unknown key '{unknown.Key}' in the configuration, at {unknown.Path}. Known keys: {string.Join(", ", s_logging)}.";
+        }
+
+        foreach (IConfigurationSection level in new[] { logging, logging.GetSection(ConsoleLogger) }.SelectMany(s => s.GetSection(LogLevels).GetChildren()))
+        {
+            if (level.Value is { } value && !Enum.TryParse(value, ignoreCase: true, out LogLevel _))
+            {
+                yield return $"The configuration has '{value}' at {level.Path}, which takes {string.Join(", ", Enum.GetNames<LogLevel>())}.";
+            }
+        }
     }
 
     /// <summary>The file alone; the host has keys of its own.</summary>

@@ -10,21 +10,21 @@ namespace KimiCpu.Cli.Terminal;
 internal static class CutNotice
 {
     /// <param name="result">The answer.</param>
-    /// <param name="maxTokens">Most tokens that it was given; null for what the context holds.</param>
+    /// <param name="options">With which it was asked for.</param>
     /// <param name="context">Tokens of the context.</param>
     /// <returns>Null where the answer is whole.</returns>
-    public static string? Of(GenerationResult result, int? maxTokens, int context)
+    public static string? Of(GenerationResult result, GenerationOptions options, int context)
     {
         if (result.FinishReason != FinishReason.Length)
         {
             return null;
         }
 
-        string where = result.Usage.CompletionTokens == maxTokens
-            ? $"--tokens {maxTokens} cut it off"
+        string where = result.Usage.CompletionTokens == options.MaxTokens
+            ? $"--tokens {options.MaxTokens} cut it off"
             : string.Create(CultureInfo.InvariantCulture, $"the context of {context:N0} tokens is full");
         string remedy = result.Text.Length == 0 && result.Usage.ReasoningTokens > 0
-            ? " It is all reasoning: --max-reasoning-tokens N leaves room for an answer, --no-think leaves it away where the model can."
+            ? $" It is all reasoning: --max-reasoning-tokens N leaves room for an answer{(options.Thinking ? ", --no-think leaves it away where the model can" : "")}."
             : "";
         return $"The answer is not whole: {where}.{remedy}";
     }

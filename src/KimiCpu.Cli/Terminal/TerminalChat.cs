@@ -238,7 +238,7 @@ internal sealed class TerminalChat : IDisposable
             _error.WriteLine(_coloured ? $"\u001b[2m{rate}\u001b[0m" : rate);
         }
 
-        if (CutNotice.Of(result, _options.MaxTokens, _model.Info.ContextLength) is { } notice)
+        if (CutNotice.Of(result, _options, _model.Info.ContextLength) is { } notice)
         {
             _error.WriteLine(notice);
         }

@@ -12,13 +12,20 @@ namespace KimiCpu.Extensions.AI.Hosting;
 /// </summary>
 internal sealed class ConfigurationKeys
 {
-    private readonly Dictionary<string, bool> _takesList = new(StringComparer.OrdinalIgnoreCase);
+    private readonly Dictionary<string, Kind> _kinds = new(StringComparer.OrdinalIgnoreCase);
 
     private ConfigurationKeys()
     {
     }
 
-    public IEnumerable<string> Names => _takesList.Keys;
+    private enum Kind
+    {
+        Single,
+        Time,
+        List,
+    }
+
+    public IEnumerable<string> Names => _kinds.Keys;
 
     /// <summary>The members of some options.</summary>
     /// <typeparam name="T">The options: numbers, texts, times, and lists of texts.</typeparam>
@@ -28,12 +35,12 @@ internal sealed class ConfigurationKeys
         var keys = new ConfigurationKeys();
         foreach (string other in others)
         {
-            keys._takesList.Add(other, false);
+            keys._kinds.Add(other, Kind.Single);
         }
 
         foreach (var property in typeof(T).GetProperties())
         {
-            keys._takesList.Add(property.Name, property.PropertyType != typeof(string) && !property.PropertyType.IsValueType);
+            keys._kinds.Add(property.Name, KindOf(property.PropertyType));
         }
 
         return keys;
@@ -51,24 +58,34 @@ internal sealed class ConfigurationKeys
 
         foreach (IConfigurationSection child in section.GetChildren())
         {
-            if (!_takesList.TryGetValue(child.Key, out bool list))
+            if (!_kinds.TryGetValue(child.Key, out Kind kind))
             {
                 yield return $"Unknown key '{child.Key}' in the configuration, at {child.Path}.{Hint(child, section.Path, elsewhere ?? [])}";
             }
-            else if (!list && child.GetChildren().Any())
+            else if (kind != Kind.List && child.GetChildren().Any())
             {
                 yield return $"The configuration has an object or a list at {child.Path}, which takes a single value.";
             }
-            else if (list && !string.IsNullOrEmpty(child.Value))
+            else if (kind == Kind.List && !string.IsNullOrEmpty(child.Value))
             {
                 yield return $"The configuration has a single value at {child.Path}, which takes a list.";
+            }
+            else if (kind == Kind.Time && child.Value is { Length: > 0 } time && !time.Contains(':', StringComparison.Ordinal))
+            {
+                // The binder would take a number for days.
+                yield return $"The configuration has '{time}' at {child.Path}, which takes a time as hours, minutes and seconds, such as 00:00:15 or 00:00:00.5.";
             }
         }
     }
 
+    private static Kind KindOf(Type type) =>
+        (Nullable.GetUnderlyingType(type) ?? type) == typeof(TimeSpan) ? Kind.Time
+        : type == typeof(string) || type.IsValueType ? Kind.Single
+        : Kind.List;
+
     private string Hint(IConfigurationSection unknown, string section, IReadOnlyCollection<string> elsewhere)
     {
-        string[] inside = [.. unknown.GetChildren().Select(c => c.Key).Where(_takesList.ContainsKey)];
+        string[] inside = [.. unknown.GetChildren().Select(c => c.Key).Where(_kinds.ContainsKey)];
         if (inside.Length > 0)
         {
             return $" {string.Join(", ", inside)} belong{(inside.Length == 1 ? "s" : "")} directly into {section}.";

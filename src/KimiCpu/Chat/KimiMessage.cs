@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
+
 namespace KimiCpu.Chat;
 
 /// <summary>One message of a conversation.</summary>
@@ -32,21 +34,31 @@ public sealed record KimiMessage(KimiRole Role, string Content)
 
     /// <summary>A message that instructs the model.</summary>
     /// <param name="content">The instruction.</param>
-    public static KimiMessage System(string content) => new(KimiRole.System, content);
+    /// <exception cref="ArgumentNullException">It is null.</exception>
+    public static KimiMessage System(string content) => new(KimiRole.System, Given(content));
 
     /// <summary>A message of the user.</summary>
     /// <param name="content">What the user says.</param>
-    public static KimiMessage User(string content) => new(KimiRole.User, content);
+    /// <exception cref="ArgumentNullException">It is null.</exception>
+    public static KimiMessage User(string content) => new(KimiRole.User, Given(content));
 
     /// <summary>An earlier answer of the model.</summary>
     /// <param name="content">The answer.</param>
     /// <param name="reasoning">The reasoning that led to it, if any.</param>
-    public static KimiMessage Assistant(string content, string? reasoning = null) => new(KimiRole.Assistant, content) { Reasoning = reasoning };
+    /// <exception cref="ArgumentNullException">The answer is null.</exception>
+    public static KimiMessage Assistant(string content, string? reasoning = null) => new(KimiRole.Assistant, Given(content)) { Reasoning = reasoning };
 
     /// <summary>What a tool returned.</summary>
     /// <param name="toolCallId"><see cref="KimiToolCall.Id"/> of the call.</param>
     /// <param name="content">The result, as text.</param>
-    public static KimiMessage Tool(string toolCallId, string content) => new(KimiRole.Tool, content) { ToolCallId = toolCallId };
+    /// <exception cref="ArgumentNullException">One of them is null.</exception>
+    public static KimiMessage Tool(string toolCallId, string content) => new(KimiRole.Tool, Given(content)) { ToolCallId = Given(toolCallId) };
+
+    private static string Given(string text, [CallerArgumentExpression(nameof(text))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(text, name);
+        return text;
+    }
 }
 
 /// <summary>Who speaks in a <see cref="KimiMessage"/>.</summary>

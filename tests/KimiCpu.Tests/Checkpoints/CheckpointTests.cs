@@ -117,6 +117,7 @@ internal sealed class CheckpointTests
         string message = Assert.Throws<CheckpointException>(() => Checkpoint.Open(_folder))!.Message;
         Assert.That(message, Does.Contain("LlamaForCausalLM (model_type llama)").And.Contain("Kimi K2"));
         Assert.That(message, Does.Not.Contain("Fetch"));
+        Assert.That(CheckpointVerifier.Verify(_folder).FilesToFetch, Does.Not.Contain("config.json"));
     }
 
     [TestCase("config.json")]
@@ -129,7 +130,9 @@ internal sealed class CheckpointTests
         Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains(file).And.Message.Contains("git lfs pull"));
         if (!file.EndsWith(".model", StringComparison.Ordinal))
         {
-            Assert.That(CheckpointVerifier.Verify(_folder).Problems, Has.Some.Property(nameof(VerificationProblem.Problem)).Contains("git-lfs"));
+            VerificationReport report = CheckpointVerifier.Verify(_folder);
+            Assert.That(report.Problems, Has.Some.Property(nameof(VerificationProblem.Remedy)).Contains("git lfs pull"));
+            Assert.That(report.FilesToFetch, Is.Empty);
         }
     }
 
@@ -139,6 +142,19 @@ internal sealed class CheckpointTests
         string file = Path.Combine(_folder, "model.gguf");
         File.WriteAllBytes(file, [1]);
         Assert.That(() => Checkpoint.Open(file), Throws.TypeOf<CheckpointException>().With.Message.Contains("found a file"));
+    }
+
+    [Test]
+    public void Folders_with_something_else_in_them_are_told_from_incomplete_downloads()
+    {
+        Directory.CreateDirectory(Path.Combine(_folder, "snapshots", "abc"));
+        Assert.That(() => Checkpoint.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("below 'snapshots'"));
+        Directory.Delete(Path.Combine(_folder, "snapshots"), recursive: true);
+        File.WriteAllBytes(Path.Combine(_folder, "k2-q4.gguf"), [1]);
+        Assert.That(() => Checkpoint.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("k2-q4.gguf"));
+        CopyCheckpoint("tiny-int4");
+        File.Delete(Path.Combine(_folder, ShardIndex.File));
+        Assert.That(() => Checkpoint.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("k2-q4.gguf"));
     }
 
     [Test]

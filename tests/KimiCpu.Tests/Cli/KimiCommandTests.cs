@@ -390,7 +390,11 @@ internal sealed class KimiCommandTests
     [TestCase("--seed takes a whole number of 0 or more; found 'x'.", "--seed", "x")]
     [TestCase("--temperature takes a number; found 'x'.", "--temperature", "x")]
     [TestCase("--stop-token takes a whole number; found 'x'.", "--stop-token", "x")]
-    [TestCase("lower --tokens", "--tokens", "8191")]
+    [TestCase("ask for fewer tokens (--tokens)", "--tokens", "8191")]
+    [TestCase("--temperature takes a number; found '0,5'.", "--temperature", "0,5")]
+    [TestCase("belong to the chat template, which --raw leaves away", "--raw", "--no-think")]
+    [TestCase("belong to the chat template, which --raw leaves away", "--raw", "--max-reasoning-tokens", "5")]
+    [TestCase("--schema: '/' is a folder.", "--schema", "/")]
     [TestCase("--context raises the limit, up to 8,192.", "--context", "4")]
     [TestCase("--logprobs takes 0 … 20; found 30.", "--json", "--logprobs", "30")]
     [TestCase("--logprobs needs --json", "--logprobs", "3")]
@@ -414,6 +418,8 @@ internal sealed class KimiCommandTests
         Assert.That(error, Does.StartWith("The answer is not whole: the context of 20 tokens is full."));
         (_, _, error) = await Run(["generate", "--temperature", "0", "--context", "99999", "Hello"]);
         Assert.That(error, Is.EqualTo("--context is 99,999, but the model has 8,192 positions: the context has those." + Environment.NewLine));
+        (_, _, error) = await Run(["generate", "--temperature", "0", "--tokens", "3", "--no-think", "--schema", Path.Combine(_folder, "none")], "Hello");
+        Assert.That(error, Does.StartWith("--schema: "));
         (_, _, error) = await Run(["chat", "--temperature", "0", "--tokens", "3"], "Hello\n");
         Assert.That(error, Does.StartWith("The answer is not whole: --tokens 3 cut it off."));
     }

@@ -52,6 +52,10 @@ internal sealed partial class ServeCommandTests
     [TestCase("--max-requests 0", "MaxRequests")]
     [TestCase("--model nowhere", "ModelPath")]
     [TestCase("--device gpu", "Device")]
+    [TestCase("--context -4", "--context takes 1 or more; found -4.")]
+    [TestCase("--exact --int8-hot-path", "exclude each other")]
+    [TestCase("--allow-origin foo", "AllowedOrigins")]
+    [TestCase("--allow-origin https://a.example/chat", "AllowedOrigins")]
     public async Task Says_what_is_wrong_with_an_option(string options, string named)
     {
         var error = new StringWriter();
@@ -67,6 +71,14 @@ internal sealed partial class ServeCommandTests
     [TestCase("""{"ModelPath":"/models/x"}""", "at ModelPath. Did you mean Model:ModelPath?")]
     [TestCase("""{"AllowedHosts":"*"}""", "at AllowedHosts. The sections are Server, Model, Logging.")]
     [TestCase("""{"Server":{"ModelNames":"*"}}""", "a single value at Server:ModelNames, which takes a list")]
+    [TestCase("""{"Server":{"StreamKeepAlive":60}}""", "'60' at Server:StreamKeepAlive, which takes a time as hours, minutes and seconds")]
+    [TestCase("""{"Server":{"ShutdownGrace":"0.5"}}""", "'0.5' at Server:ShutdownGrace")]
+    [TestCase("""{"Model":{"MaxTokenGap":1}}""", "'1' at Model:MaxTokenGap")]
+    [TestCase("""{"Server":{"StreamKeepAlive":"30:00:00"}}""", "StreamKeepAlive takes a time above zero up to a day")]
+    [TestCase("""{"Server":{"ModelNames":[""]}}""", "ModelNames takes names")]
+    [TestCase("""{"Logging":{"LogLevel":{"Default":"Debgu"}}}""", "'Debgu' at Logging:LogLevel:Default, which takes Trace, Debug")]
+    [TestCase("""{"Logging":{"LogLvl":{"Default":"Debug"}}}""", "at Logging:LogLvl. Known keys: LogLevel, Console.")]
+    [TestCase("""{"Model":{"ContextLength":-4}}""", "Kimi: ContextLength takes 1 or more; found -4.")]
     [TestCase("""{"Model":{"ModelPath":""}}""", "Set ModelPath")]
     [TestCase("""{"Model":{"Embedded":false}}""", "Set ModelPath")]
     [TestCase("""{"Model":""", "LineNumber")]
@@ -77,6 +89,16 @@ internal sealed partial class ServeCommandTests
         int code = await KimiCommand.RunAsync(["serve", "--port", "0", "--config", Write("kimi.json", json)], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
         Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Usage, error.ToString())));
         Assert.That(error.ToString(), Does.Contain(message));
+    }
+
+    [Test]
+    public async Task Says_where_a_port_that_is_none_was_given()
+    {
+        var error = new StringWriter();
+        using var cancellation = new CancellationTokenSource();
+        string config = Write("kimi.json", """{"Server":{"Port":"abc"}}""");
+        Assert.That(await KimiCommand.RunAsync(["serve", "--config", config], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation), Is.EqualTo(KimiCommand.Usage));
+        Assert.That(error.ToString(), Does.Contain("Server:Port, takes 0 … 65535; found 'abc'"));
     }
 
     [Test]

@@ -27,7 +27,7 @@ internal sealed class CallArgumentTests
     {
         yield return Wrong([], "at least one message");
         yield return Wrong([s_hello, null!], "messages[1] is null");
-        yield return Wrong([KimiMessage.User(null!)], "messages[0].Content is null");
+        yield return Wrong([new KimiMessage(KimiRole.User, null!)], "messages[0].Content is null");
         yield return Wrong([s_hello, KimiMessage.Assistant("a") with { ToolCalls = null! }], "messages[1].ToolCalls is null");
         yield return Wrong([s_hello, KimiMessage.Assistant("a") with { ToolCalls = [null!] }], "messages[1].ToolCalls[0] is null");
         yield return Wrong([s_hello, KimiMessage.Assistant("a") with { ToolCalls = [new(null!, "f", "{}")] }], "messages[1].ToolCalls[0].Id is null");
