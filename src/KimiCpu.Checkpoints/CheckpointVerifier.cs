@@ -56,6 +56,11 @@ internal static partial class CheckpointVerifier
         if (files.Exists(KimiConfigReader.File))
         {
             Try(problems, () => KimiConfigReader.Read(files));
+            if (problems.Find(p => p.Remedy is not null) is { } foreign)
+            {
+                // What another model lacks of this one's files is no damage.
+                return new VerificationReport(0, 0, 0, [foreign]);
+            }
         }
 
         ShardIndex? index = null;

@@ -39,7 +39,7 @@ internal static class VerifyCommand
 
     private static IEnumerable<VerificationProblem> TokenizerProblems(string folder, VerificationReport report)
     {
-        if (report.Problems.Any(p => p.File is KimiTokenizer.RanksFile or KimiTokenizer.ConfigFile))
+        if (report.Problems.Any(p => p.File is KimiTokenizer.RanksFile or KimiTokenizer.ConfigFile || (p.File == KimiConfigReader.File && p.Remedy is not null)))
         {
             return [];
         }

@@ -117,7 +117,8 @@ internal sealed class CheckpointTests
         string message = Assert.Throws<CheckpointException>(() => Checkpoint.Open(_folder))!.Message;
         Assert.That(message, Does.Contain("LlamaForCausalLM (model_type llama)").And.Contain("Kimi K2"));
         Assert.That(message, Does.Not.Contain("Fetch"));
-        Assert.That(CheckpointVerifier.Verify(_folder).FilesToFetch, Does.Not.Contain("config.json"));
+        VerificationReport report = CheckpointVerifier.Verify(_folder);
+        Assert.That((report.Problems.Count, report.FilesToFetch.Count), Is.EqualTo((1, 0)));
     }
 
     [TestCase("config.json")]
