@@ -21,6 +21,8 @@ namespace Microsoft.Extensions.DependencyInjection;
 /// </summary>
 public static class KimiServiceCollectionExtensions
 {
+    private static readonly ConfigurationKeys s_keys = ConfigurationKeys.Of<KimiOptions>();
+
     /// <summary>Registers a model.</summary>
     /// <param name="services">Where.</param>
     /// <param name="configure">Sets the options; <see cref="KimiOptions.ModelPath"/> or <see cref="KimiOptions.Embedded"/> at least.</param>
@@ -42,7 +44,7 @@ public static class KimiServiceCollectionExtensions
     {
         ArgumentNullException.ThrowIfNull(services);
         ArgumentNullException.ThrowIfNull(section);
-        return Add(services, key: null, options => options.Bind(section).Configure(configure ?? (_ => { })), section);
+        return Add(services, key: null, options => options.Check(s_keys, section, "Kimi").Bind(section).Configure(configure ?? (_ => { })), section);
     }
 
     /// <summary>Registers a model under a key, beside others.</summary>
@@ -67,7 +69,7 @@ public static class KimiServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(services);
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
         ArgumentNullException.ThrowIfNull(section);
-        return Add(services, serviceKey, options => options.Bind(section).Configure(configure ?? (_ => { })), section);
+        return Add(services, serviceKey, options => options.Check(s_keys, section, "Kimi").Bind(section).Configure(configure ?? (_ => { })), section);
     }
 
     /// <summary>
@@ -99,7 +101,7 @@ public static class KimiServiceCollectionExtensions
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiOptions>, KimiOptionsValidator>());
         if (configuration is IConfigurationSection section)
         {
-            services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiKeysValidator(name, section));
+            services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiSectionValidator(name, section));
         }
 
         services.AddKeyedSingleton(key, (s, _) => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), name, s.GetService<ILoggerFactory>()));

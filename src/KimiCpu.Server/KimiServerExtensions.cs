@@ -11,6 +11,7 @@ using KimiCpu.Server.OpenAI.Responses;
 using KimiCpu.Server.Page;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
@@ -22,22 +23,26 @@ namespace KimiCpu.Server;
 /// <summary>Serves the model of <c>AddKimi</c> over HTTP.</summary>
 public static class KimiServerExtensions
 {
+    private static readonly ConfigurationKeys s_keys = ConfigurationKeys.Of<KimiServerOptions>();
+
     /// <summary>Registers what <see cref="MapKimi"/> needs. The model is registered with <c>services.AddKimi(…)</c>.</summary>
     /// <param name="services">Where.</param>
     /// <param name="configure">Sets the options; null for the defaults.</param>
-    public static IServiceCollection AddKimiServer(this IServiceCollection services, Action<KimiServerOptions>? configure = null)
+    public static IServiceCollection AddKimiServer(this IServiceCollection services, Action<KimiServerOptions>? configure = null) =>
+        Add(services, options => options.Configure(configure ?? (_ => { })));
+
+    /// <summary>Registers what <see cref="MapKimi"/> needs, as configuration describes it. The model is registered with <c>services.AddKimi(…)</c>.</summary>
+    /// <param name="services">Where.</param>
+    /// <param name="section">
+    /// Has members of <see cref="KimiServerOptions"/>, by convention the section <c>KimiServer</c>; one that is missing means the defaults.
+    /// Other keys in it are refused when the host starts; where this is a whole configuration and no section of one, they may be somebody
+    /// else's, and are skipped.
+    /// </param>
+    /// <param name="configure">Changes what was configured; null for nothing.</param>
+    public static IServiceCollection AddKimiServer(this IServiceCollection services, IConfiguration section, Action<KimiServerOptions>? configure = null)
     {
-        ArgumentNullException.ThrowIfNull(services);
-        services.AddRouting();
-        services.AddOptions<KimiServerOptions>().Configure(configure ?? (_ => { })).ValidateOnStart();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiServerOptions>, ServerOptionsValidator>());
-        services.TryAddSingleton(s => new ServerEnd(s.GetRequiredService<IHostApplicationLifetime>(), s.GetRequiredService<IOptions<KimiServerOptions>>()));
-        services.TryAddSingleton(s => new ServedModel(
-            s.GetService<ModelHost>() ?? throw new InvalidOperationException("No model is registered. Call services.AddKimi(…) beside AddKimiServer."),
-            s.GetRequiredService<IOptions<KimiServerOptions>>()));
-        services.TryAddSingleton(s => new RequestGate(
-            s.GetRequiredService<IOptions<KimiServerOptions>>(), s.GetRequiredService<ServerEnd>(), s.GetRequiredService<ILoggerFactory>()));
-        return services;
+        ArgumentNullException.ThrowIfNull(section);
+        return Add(services, options => options.Check(s_keys, section, "Kimi server").Bind(section).Configure(configure ?? (_ => { })));
     }
 
     /// <summary>
@@ -98,5 +103,20 @@ public static class KimiServerExtensions
         ArgumentNullException.ThrowIfNull(endpoints);
         RequestGate gate = endpoints.ServiceProvider.GetService<RequestGate>() ?? throw new InvalidOperationException("Call services.AddKimiServer(…) before MapKimiFallback.");
         return UnknownRoutes.Map(endpoints, gate);
+    }
+
+    private static IServiceCollection Add(IServiceCollection services, Action<OptionsBuilder<KimiServerOptions>> configure)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        services.AddRouting();
+        configure(services.AddOptions<KimiServerOptions>().ValidateOnStart());
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiServerOptions>, ServerOptionsValidator>());
+        services.TryAddSingleton(s => new ServerEnd(s.GetRequiredService<IHostApplicationLifetime>(), s.GetRequiredService<IOptions<KimiServerOptions>>()));
+        services.TryAddSingleton(s => new ServedModel(
+            s.GetService<ModelHost>() ?? throw new InvalidOperationException("No model is registered. Call services.AddKimi(…) beside AddKimiServer."),
+            s.GetRequiredService<IOptions<KimiServerOptions>>()));
+        services.TryAddSingleton(s => new RequestGate(
+            s.GetRequiredService<IOptions<KimiServerOptions>>(), s.GetRequiredService<ServerEnd>(), s.GetRequiredService<ILoggerFactory>()));
+        return services;
     }
 }

@@ -12,80 +12,80 @@ namespace KimiCpu.Extensions.AI.Hosting;
 /// </summary>
 internal sealed class ConfigurationKeys
 {
-    private readonly Dictionary<string, Kind> _kinds = new(StringComparer.OrdinalIgnoreCase);
+    private readonly Dictionary<string, Type> _types = new(StringComparer.OrdinalIgnoreCase);
 
     private ConfigurationKeys()
     {
     }
 
-    private enum Kind
-    {
-        Single,
-        Time,
-        List,
-    }
-
-    public IEnumerable<string> Names => _kinds.Keys;
+    public IEnumerable<string> Names => _types.Keys;
 
     /// <summary>The members of some options.</summary>
     /// <typeparam name="T">The options: numbers, texts, times, and lists of texts.</typeparam>
-    /// <param name="others">Keys of single values that the section has besides.</param>
+    /// <param name="others">Keys of texts that the section has besides.</param>
     public static ConfigurationKeys Of<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicProperties)] T>(params string[] others)
     {
         var keys = new ConfigurationKeys();
         foreach (string other in others)
         {
-            keys._kinds.Add(other, Kind.Single);
+            keys._types.Add(other, typeof(string));
         }
 
         foreach (var property in typeof(T).GetProperties())
         {
-            keys._kinds.Add(property.Name, KindOf(property.PropertyType));
+            keys._types.Add(property.Name, Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType);
         }
 
         return keys;
     }
 
-    /// <summary>What of a section nobody would read; one sentence each, with the place of the key and what it may have been meant to be.</summary>
+    /// <summary>What of a section nobody would read, or could; one sentence each, with the place of the key and what it may have been meant to be.</summary>
     /// <param name="section">The section; one that does not exist has no problems.</param>
     /// <param name="elsewhere">Whole paths of keys in other sections, of which one may have come into this one.</param>
     public IEnumerable<string> ProblemsOf(IConfigurationSection section, IReadOnlyCollection<string>? elsewhere = null)
     {
-        if (!string.IsNullOrEmpty(section.Value))
+        if (section.Value is { } value)
         {
-            yield return $"The configuration has a single value at {section.Path}, which takes an object with the keys {string.Join(", ", Names)}.";
+            // An empty list looks like an empty text.
+            yield return $"The configuration has {(value.Length > 0 ? "a single value" : "an empty list or text")} at {section.Path}, which takes an object with the keys {string.Join(", ", Names)}.";
         }
 
         foreach (IConfigurationSection child in section.GetChildren())
         {
-            if (!_kinds.TryGetValue(child.Key, out Kind kind))
+            if (!_types.TryGetValue(child.Key, out Type? type))
             {
                 yield return $"Unknown key '{child.Key}' in the configuration, at {child.Path}.{Hint(child, section.Path, elsewhere ?? [])}";
             }
-            else if (kind != Kind.List && child.GetChildren().Any())
+            else if (!IsList(type) && child.GetChildren().Any())
             {
                 yield return $"The configuration has an object or a list at {child.Path}, which takes a single value.";
             }
-            else if (kind == Kind.List && !string.IsNullOrEmpty(child.Value))
+            else if (IsList(type) && !string.IsNullOrEmpty(child.Value))
             {
                 yield return $"The configuration has a single value at {child.Path}, which takes a list.";
             }
-            else if (kind == Kind.Time && child.Value is { Length: > 0 } time && !time.Contains(':', StringComparison.Ordinal))
-            {
-                // The binder would take a number for days.
-                yield return $"The configuration has '{time}' at {child.Path}, which takes a time as hours, minutes and seconds, such as 00:00:15 or 00:00:00.5.";
-            }
+        }
+
+        foreach (string wrong in WrongValuesOf(section))
+        {
+            yield return wrong;
         }
     }
 
-    private static Kind KindOf(Type type) =>
-        (Nullable.GetUnderlyingType(type) ?? type) == typeof(TimeSpan) ? Kind.Time
-        : type == typeof(string) || type.IsValueType ? Kind.Single
-        : Kind.List;
+    /// <summary>Which values are not what their keys take; the binder would name types of .NET.</summary>
+    /// <param name="configuration">A section, or a whole configuration, in which keys that are not known are somebody else's.</param>
+    public IEnumerable<string> WrongValuesOf(IConfiguration configuration) =>
+        from child in configuration.GetChildren()
+        where !string.IsNullOrEmpty(child.Value) && _types.ContainsKey(child.Key)
+        let expected = ConfigurationValue.ExpectedInPlaceOf(child.Value!, _types[child.Key])
+        where expected is not null
+        select $"The configuration has '{child.Value}' at {child.Path}, which takes {expected}.";
+
+    private static bool IsList(Type type) => type != typeof(string) && !type.IsValueType;
 
     private string Hint(IConfigurationSection unknown, string section, IReadOnlyCollection<string> elsewhere)
     {
-        string[] inside = [.. unknown.GetChildren().Select(c => c.Key).Where(_kinds.ContainsKey)];
+        string[] inside = [.. unknown.GetChildren().Select(c => c.Key).Where(_types.ContainsKey)];
         if (inside.Length > 0)
         {
             return $" {string.Join(", ", inside)} belong{(inside.Length == 1 ? "s" : "")} directly into {section}.";

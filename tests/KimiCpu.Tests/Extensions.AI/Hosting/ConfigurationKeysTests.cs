@@ -21,6 +21,8 @@ internal sealed class ConfigurationKeysTests
     [TestCase("""{"Embedded":true,"Scheduling":{"MaxRunning":1}}""", "at Kimi:Scheduling. MaxRunning belongs directly into Kimi.")]
     [TestCase("""{"Embedded":true,"Colour":"red"}""", "at Kimi:Colour. Known keys: ModelPath, Embedded, ")]
     [TestCase("""{"Embedded":true,"Threads":[1]}""", "an object or a list at Kimi:Threads, which takes a single value")]
+    [TestCase("""{"Embedded":true,"Threads":"many"}""", "Kimi: The configuration has 'many' at Kimi:Threads, which takes a whole number.")]
+    [TestCase("""{"Embedded":"yes"}""", "'yes' at Kimi:Embedded, which takes true or false.")]
     [TestCase("""{"ModlePath":"/models/x"}""", "Did you mean ModelPath?")]
     [TestCase("\"/models/x\"", "a single value at Kimi, which takes an object with the keys ModelPath, ")]
     public void A_key_that_is_unknown_stops_the_host(string section, string message)
@@ -52,6 +54,16 @@ internal sealed class ConfigurationKeysTests
         IConfigurationRoot configuration = Read("""{"Embedded":true,"Logging":{"LogLevel":{}},"PATH":"/bin"}""");
         using ServiceProvider services = new ServiceCollection().AddKimi(configuration).BuildServiceProvider();
         Assert.That(services.GetRequiredService<IOptions<KimiOptions>>().Value.Embedded);
+    }
+
+    [Test]
+    public void Of_a_whole_configuration_only_values_that_cannot_be_read_are_refused()
+    {
+        IConfigurationRoot configuration = Read("""{"Embedded":true,"Colour":"red","Threads":"many"}""");
+        using ServiceProvider services = new ServiceCollection().AddKimi(configuration).BuildServiceProvider();
+        Assert.That(
+            () => services.GetRequiredService<IOptions<KimiOptions>>().Value,
+            Throws.InstanceOf<OptionsValidationException>().With.Message.EqualTo("Kimi: The configuration has 'many' at Threads, which takes a whole number."));
     }
 
     [Test]

@@ -1,0 +1,64 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using KimiCpu.Server;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
+
+namespace KimiCpu.Tests.Server;
+
+/// <summary>A key that nobody reads stops the server: without, a limit would not hold that was written down.</summary>
+[TestFixture]
+internal sealed class ServerConfigurationTests
+{
+    [TestCase("""{"MaxRequest":5}""", "Kimi server: Unknown key 'MaxRequest' in the configuration, at KimiServer:MaxRequest. Did you mean MaxRequests?")]
+    [TestCase("""{"MaxRequests":"few"}""", "Kimi server: The configuration has 'few' at KimiServer:MaxRequests, which takes a whole number.")]
+    [TestCase("""{"ApiKeys":"secret"}""", "a single value at KimiServer:ApiKeys, which takes a list.")]
+    [TestCase("""{"ShutdownGrace":30}""", "'30' at KimiServer:ShutdownGrace, which takes a time")]
+    [TestCase("[]", "Kimi server: The configuration has an empty list or text at KimiServer, which takes an object with the keys ApiKeys, ")]
+    [TestCase("""{"MaxRequests":0}""", "Kimi server: MaxRequests takes 1 or more; found 0.")]
+    public async Task A_mistake_stops_the_server(string section, string message)
+    {
+        await using WebApplication app = Build(Read($$"""{"KimiServer":{{section}}}""").GetSection("KimiServer"));
+        Assert.That(() => app.StartAsync(), Throws.InstanceOf<OptionsValidationException>().With.Message.Contains(message));
+    }
+
+    [Test]
+    public async Task A_section_sets_the_options_and_code_goes_over_it()
+    {
+        IConfigurationRoot configuration = Read("""{"MaxRequests":1,"KimiServer":{"ApiKeys":["secret"],"maxrequests":5,"MaxTokens":null,"ShutdownGrace":"00:00:30"}}""");
+        await using WebApplication app = Build(configuration.GetSection("KimiServer"), o => o.MaxTools = 3);
+        KimiServerOptions options = app.Services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
+        Assert.That(options.ApiKeys, Is.EqualTo(new[] { "secret" }));
+        Assert.That((options.MaxRequests, options.MaxTools, options.MaxTokens, options.ShutdownGrace), Is.EqualTo((5, 3, (int?)null, TimeSpan.FromSeconds(30))));
+    }
+
+    [Test]
+    public async Task Where_there_is_no_section_the_defaults_stand()
+    {
+        await using WebApplication app = Build(Read("{}").GetSection("KimiServer"));
+        Assert.That(app.Services.GetRequiredService<IOptions<KimiServerOptions>>().Value.MaxRequests, Is.EqualTo(64));
+    }
+
+    [Test]
+    public async Task Of_a_whole_configuration_other_keys_are_somebody_elses()
+    {
+        await using WebApplication app = Build(Read("""{"MaxRequests":5,"Logging":{},"PATH":"/bin"}"""));
+        Assert.That(app.Services.GetRequiredService<IOptions<KimiServerOptions>>().Value.MaxRequests, Is.EqualTo(5));
+    }
+
+    private static WebApplication Build(IConfiguration configuration, Action<KimiServerOptions>? configure = null)
+    {
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
+        builder.Services.AddKimi(o => (o.Embedded, o.OpenAtStart) = (true, false));
+        builder.Services.AddKimiServer(configuration, configure);
+        return builder.Build();
+    }
+
+    private static IConfigurationRoot Read(string json) => new ConfigurationBuilder().AddJsonStream(new MemoryStream(Encoding.UTF8.GetBytes(json))).Build();
+}
