@@ -68,16 +68,23 @@ internal static class ChatFile
         string folder = Path.GetDirectoryName(full) ?? full;
         if (Directory.Exists(full))
         {
-            throw new IOException($"'{path}' is a folder; --session takes a file.");
+            throw new IOException($"--session takes a file; '{path}' is a folder.");
         }
 
         if (!Directory.Exists(folder))
         {
-            throw new DirectoryNotFoundException($"The conversation could not be saved in '{path}': there is no folder '{folder}'.");
+            throw new DirectoryNotFoundException($"--session: the conversation could not be saved in '{path}', since there is no folder '{folder}'.");
         }
 
         // Saving writes beside the file, so the folder must take a new one.
-        using var probe = new FileStream($"{full}.{Guid.NewGuid():N}.unfinished", FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+        try
+        {
+            using var probe = new FileStream($"{full}.{Guid.NewGuid():N}.unfinished", FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new UnauthorizedAccessException($"--session: the conversation could not be saved in '{path}', since this user may not write into '{folder}'.", e);
+        }
     }
 
     private static List<KimiMessage> Read(string path, ReadOnlyMemory<byte> data)

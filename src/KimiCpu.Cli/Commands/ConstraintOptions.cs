@@ -9,7 +9,7 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>The options that say what an answer may be.</summary>
 internal sealed class ConstraintOptions
 {
-    private readonly Option<FileInfo?> _schema = new("--schema") { Description = "The answer is JSON that is valid by the JSON Schema in this file.", HelpName = "FILE" };
+    private readonly Option<string?> _schema = new("--schema") { Description = "The answer is JSON that is valid by the JSON Schema in this file.", HelpName = "FILE" };
     private readonly Option<string?> _regex = new("--regex") { Description = "The answer is a text that this pattern matches as a whole.", HelpName = "PATTERN" };
     private readonly Option<string[]> _choice = new("--choice") { Description = "The answer is this text, or another one given so. May be given several times.", HelpName = "TEXT" };
 
@@ -21,12 +21,11 @@ internal sealed class ConstraintOptions
     }
 
     /// <summary>Null where none is given.</summary>
-    /// <exception cref="ArgumentException">Several are given.</exception>
+    /// <exception cref="ArgumentException">Several are given, or the file cannot be read.</exception>
     /// <exception cref="KimiConstraintException">It cannot be a constraint.</exception>
-    /// <exception cref="IOException">The file cannot be read.</exception>
     public KimiConstraint? Read(ParseResult parsed, CancellationToken cancellationToken)
     {
-        FileInfo? schema = parsed.GetValue(_schema);
+        string? schema = parsed.GetValue(_schema);
         string? regex = parsed.GetValue(_regex);
         string[] choices = parsed.GetValue(_choice) ?? [];
         if ((schema is null ? 0 : 1) + (regex is null ? 0 : 1) + (choices.Length == 0 ? 0 : 1) > 1)
@@ -36,21 +35,9 @@ internal sealed class ConstraintOptions
 
         if (schema is not null)
         {
-            return KimiConstraint.JsonSchema(TextOf(schema), cancellationToken);
+            return KimiConstraint.JsonSchema(InputFile.ReadText(_schema.Name, schema), cancellationToken);
         }
 
         return regex is not null ? KimiConstraint.Regex(regex, cancellationToken) : choices.Length > 0 ? KimiConstraint.Choice(choices) : null;
-    }
-
-    private string TextOf(FileInfo file)
-    {
-        try
-        {
-            return File.ReadAllText(file.FullName);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new IOException($"{_schema.Name}: {(Directory.Exists(file.FullName) ? $"'{file}' is a folder." : e.Message)}", e);
-        }
     }
 }

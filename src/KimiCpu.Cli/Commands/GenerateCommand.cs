@@ -35,8 +35,9 @@ internal static class GenerateCommand
             Refuse(parsed.GetValue(raw) && parsed.GetValue(system) is not null, "--system belongs to the chat template, which --raw leaves away; write it into the prompt.");
             Refuse(parsed.GetValue(raw) && (parsed.GetValue(reasoning) || sampling.ShapesReasoning(parsed)), "--show-reasoning, --no-think, --max-reasoning-tokens and --preserve-thinking belong to the chat template, which --raw leaves away.");
             Refuse(parsed.GetValue(allowSpecial) && !parsed.GetValue(raw), "--allow-special is for --raw: messages are never read for control tokens.");
+            Refuse(sampling.LimitsNoReasoning(parsed), "--no-think leaves no reasoning for --max-reasoning-tokens to limit: give one of them.");
             GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
-            Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
+            Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
             string text = given is null ? parsed.GetValue(prompt) ?? streams.ReadText() : "";
@@ -107,10 +108,10 @@ internal static class GenerateCommand
         }
     }
 
-    private static Conversation ReadConversation(string file, string? prompt, string? system, bool raw) =>
+    private static Conversation ReadConversation(string option, string file, string? prompt, string? system, bool raw) =>
         prompt is null && system is null && !raw
-            ? ConversationJson.Read(File.ReadAllBytes(file))
-            : throw new ArgumentException("--conversation stands in place of PROMPT, --system and --raw.");
+            ? ConversationFile.Read(option, file)
+            : throw new ArgumentException($"{option} stands in place of PROMPT, --system and --raw.");
 
     private static GenerationOptions With(GenerationOptions options, Conversation given) => options with
     {

@@ -45,6 +45,9 @@ internal sealed class SamplingOptions
     /// <summary>Whether an option is given that only answers with reasoning heed.</summary>
     public bool ShapesReasoning(ParseResult parsed) => parsed.GetValue(_noThink) || parsed.GetValue(_reasoning) is not null || parsed.GetValue(_preserve);
 
+    /// <summary>Whether reasoning is both switched off and limited, of which one does nothing unless reasoning can be switched on again.</summary>
+    public bool LimitsNoReasoning(ParseResult parsed) => parsed.GetValue(_noThink) && parsed.GetValue(_reasoning) is not null;
+
     /// <exception cref="FormatException">A bias is not of the form ID=VALUE.</exception>
     public GenerationOptions Read(ParseResult parsed) => new()
     {

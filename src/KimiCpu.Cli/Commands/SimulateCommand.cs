@@ -36,7 +36,7 @@ internal static class SimulateCommand
         command.SetAction((parsed, cancellationToken) =>
         {
             string[] policies = Split(parsed.GetValue(policy)!);
-            RoutingTrace trace = RoutingTrace.Read(parsed.GetValue(file)!);
+            RoutingTrace trace = InputFile.Read(file.Name, parsed.GetValue(file)!, RoutingTrace.Read);
             int[] sizes = Sizes(trace.Header, parsed.GetValue(slots), parsed.GetValue(memory));
             if (parsed.GetValue(lookAhead) && !trace.Header.HasPredictions)
             {

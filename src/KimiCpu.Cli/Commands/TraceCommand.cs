@@ -54,7 +54,7 @@ internal static class TraceCommand
             string text = (parsed.GetValue(prompt), parsed.GetValue(file)) switch
             {
                 ({ } given, null) => given,
-                (null, { } name) => File.ReadAllText(name),
+                (null, { } name) => InputFile.ReadText(file.Name, name),
                 (null, null) => streams.ReadText(),
                 _ => throw new ArgumentException("The text comes from --prompt or from --file, not from both."),
             };

@@ -4,6 +4,7 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
@@ -40,6 +41,7 @@ internal static class KimiServer
         IConfigurationSection served = builder.Configuration.GetSection(ServeConfiguration.Model);
         string host = server["Host"] ?? "127.0.0.1";
         int port = PortOf(server["Port"]);
+        string[] keys = KeysOf(server["ApiKeyFile"]);
         builder.Logging.AddConfiguration(builder.Configuration.GetSection(ServeConfiguration.Logging));
 
         // Until the server listens, what fails is thrown too, and told by the command line.
@@ -58,12 +60,18 @@ internal static class KimiServer
             Listen(kestrel, host, port);
         });
         bool isModelSet = served["ModelPath"] is not null || served["Embedded"] is not null;
-        builder.Services.AddKimi(served, model => model.Embedded |= !isModelSet);
+        builder.Services.AddKimi(served, model =>
+        {
+            model.Embedded |= !isModelSet;
+
+            // A port that is in use should be told before anybody waits for a model.
+            model.OpenAtStart = false;
+        });
         builder.Services.AddOpenTelemetry().WithMetrics(m => m.AddMeter(KimiTelemetry.MeterName, "Microsoft.AspNetCore.Hosting", "Microsoft.AspNetCore.Server.Kestrel", "System.Runtime").AddPrometheusExporter());
         builder.Services.AddKimiServer(options =>
         {
             server.Bind(options);
-            foreach (string key in KeysOf(server["ApiKeyFile"]))
+            foreach (string key in keys)
             {
                 options.ApiKeys.Add(key);
             }
@@ -162,9 +170,19 @@ internal static class KimiServer
         }
     }
 
-    private static IEnumerable<string> KeysOf(string? file) => file is null
-        ? []
-        : File.ReadLines(file).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'));
+    private static string[] KeysOf(string? file)
+    {
+        const string Option = "--api-key-file, or Server:ApiKeyFile,";
+        if (file is null)
+        {
+            return [];
+        }
+
+        string[] keys = [.. InputFile.Read(Option, file, File.ReadAllLines).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'))];
+
+        // Without keys everybody might ask.
+        return keys.Length > 0 ? keys : throw new ArgumentException($"{Option} takes a file with a key a line; '{file}' holds none.");
+    }
 
     /// <summary>What is wrong with a setting is a sentence of the command line.</summary>
     private static T Checked<T>(Func<T> make)

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
+using KimiCpu.Cli.Commands;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server;
@@ -39,6 +41,7 @@ internal static class ServeConfiguration
     /// <param name="configuration">Gets everything.</param>
     /// <param name="file">JSON; null for none.</param>
     /// <param name="settings">Of the command line.</param>
+    /// <exception cref="ArgumentException">The file cannot be read.</exception>
     /// <exception cref="ServeConfigurationException">The file is no JSON, or something is said that nobody would read.</exception>
     /// <returns>Where else than at the command line something was said; null for nowhere.</returns>
     public static string? Read(ConfigurationManager configuration, string? file, IReadOnlyDictionary<string, string?> settings)
@@ -46,8 +49,9 @@ internal static class ServeConfiguration
         List<string> problems = [];
         if (file is not null)
         {
-            problems.AddRange(Read(file).GetChildren().Where(c => c.Key != EditorSchema && !IsSection(c.Key)).Select(Unknown));
-            configuration.AddJsonFile(Path.GetFullPath(file), optional: false);
+            byte[] json = InputFile.ReadBytes("--config", file);
+            problems.AddRange(Read(json, file).GetChildren().Where(c => c.Key != EditorSchema && !IsSection(c.Key)).Select(Unknown));
+            configuration.AddJsonStream(new MemoryStream(json));
         }
 
         configuration.AddEnvironmentVariables(EnvironmentPrefix);
@@ -76,12 +80,21 @@ internal static class ServeConfiguration
 
     private static IEnumerable<string> ProblemsOfLogging(IConfigurationSection logging)
     {
+        IConfigurationSection console = logging.GetSection(ConsoleLogger);
+        foreach (IConfigurationSection section in new[] { logging, logging.GetSection(LogLevels), console, console.GetSection(LogLevels) })
+        {
+            if (section.Value is { } value)
+            {
+                yield return $"The configuration has {(value.Length > 0 ? $"'{value}'" : "an empty list or text")} at {section.Path}, which takes an object.";
+            }
+        }
+
         foreach (IConfigurationSection unknown in logging.GetChildren().Where(c => !s_logging.Contains(c.Key, StringComparer.OrdinalIgnoreCase)))
         {
             yield return $"Unknown key '{unknown.Key}' in the configuration, at {unknown.Path}. Known keys: {string.Join(", ", s_logging)}.";
         }
 
-        foreach (IConfigurationSection level in new[] { logging, logging.GetSection(ConsoleLogger) }.SelectMany(s => s.GetSection(LogLevels).GetChildren()))
+        foreach (IConfigurationSection level in new[] { logging, console }.SelectMany(s => s.GetSection(LogLevels).GetChildren()))
         {
             if (level.Value is { } value && !Enum.TryParse(value, ignoreCase: true, out LogLevel _))
             {
@@ -91,15 +104,15 @@ internal static class ServeConfiguration
     }
 
     /// <summary>The file alone; the host has keys of its own.</summary>
-    private static IConfigurationRoot Read(string file)
+    private static IConfigurationRoot Read(byte[] json, string file)
     {
         try
         {
-            return new ConfigurationBuilder().AddJsonFile(Path.GetFullPath(file), optional: false).Build();
+            return new ConfigurationBuilder().AddJsonStream(new MemoryStream(json)).Build();
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is JsonException or FormatException)
         {
-            throw new ServeConfigurationException($"'{file}' is no valid configuration: {e.GetBaseException().Message}", e);
+            throw new ServeConfigurationException($"'{file}' is no valid configuration: {e.Message}", e);
         }
     }
 

@@ -38,7 +38,7 @@ internal sealed class KimiCommandTests
         string[] options =
         [
             "--tokens", "8", "--temperature", "0.9", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--presence-penalty", "0.1",
-            "--frequency-penalty", "0.1", "--logit-bias", "65=-inf", "--logit-bias", "66=1.5", "--seed", "7", "--stop", "zzz", "--stop-token", "9", "--ignore-eos", "--no-think", "--max-reasoning-tokens", "9", "--preserve-thinking", "--system", "Be brief.",
+            "--frequency-penalty", "0.1", "--logit-bias", "65=-inf", "--logit-bias", "66=1.5", "--seed", "7", "--stop", "zzz", "--stop-token", "9", "--ignore-eos", "--max-reasoning-tokens", "9", "--preserve-thinking", "--system", "Be brief.",
         ];
         (int code, string first, _) = await Run(["generate", "Tell me a story.", .. options]);
         (_, string second, _) = await Run(["generate", "Tell me a story.", .. options]);
@@ -363,7 +363,14 @@ internal sealed class KimiCommandTests
     [TestCase(KimiCommand.Usage, "nonsense")]
     [TestCase(KimiCommand.Usage, "render")]
     [TestCase(KimiCommand.Usage, "render", "--template", "k9", "x.json")]
-    [TestCase(KimiCommand.Failed, "render", "/does/not/exist.json")]
+    [TestCase(KimiCommand.Usage, "render", "/does/not/exist.json")]
+    [TestCase(KimiCommand.Usage, "generate", "--conversation", "/does/not/exist.json")]
+    [TestCase(KimiCommand.Usage, "generate", "--schema", "/does/not/exist.json", "hi")]
+    [TestCase(KimiCommand.Usage, "simulate", "/does/not/exist.trace")]
+    [TestCase(KimiCommand.Usage, "trace", "--file", "/does/not/exist.txt", "--output", "kimicpu-never-written")]
+    [TestCase(KimiCommand.Usage, "serve", "--config", "/does/not/exist.json")]
+    [TestCase(KimiCommand.Usage, "serve", "--api-key-file", "/does/not/exist.txt")]
+    [TestCase(KimiCommand.Usage, "generate", "--no-think", "--max-reasoning-tokens", "9", "hi")]
     [TestCase(KimiCommand.Usage)]
     [TestCase(KimiCommand.Usage, "logits", "--tokens", "1,x", "--out", "f")]
     [TestCase(KimiCommand.Usage, "logits", "--tokens", "99999", "--out", "kimicpu-never-written")]
@@ -394,7 +401,10 @@ internal sealed class KimiCommandTests
     [TestCase("--temperature takes a number; found '0,5'.", "--temperature", "0,5")]
     [TestCase("belong to the chat template, which --raw leaves away", "--raw", "--no-think")]
     [TestCase("belong to the chat template, which --raw leaves away", "--raw", "--max-reasoning-tokens", "5")]
-    [TestCase("--schema: '/' is a folder.", "--schema", "/")]
+    [TestCase("--schema takes a file; '/' is a folder.", "--schema", "/")]
+    [TestCase("--schema takes a file; found ''.", "--schema", "")]
+    [TestCase("--schema takes a file; there is none at '/does/not/exist.json'.", "--schema", "/does/not/exist.json")]
+    [TestCase("--no-think leaves no reasoning for --max-reasoning-tokens to limit", "--no-think", "--max-reasoning-tokens", "5")]
     [TestCase("--context raises the limit, up to 8,192.", "--context", "4")]
     [TestCase("--logprobs takes 0 … 20; found 30.", "--json", "--logprobs", "30")]
     [TestCase("--logprobs needs --json", "--logprobs", "3")]
@@ -419,9 +429,30 @@ internal sealed class KimiCommandTests
         (_, _, error) = await Run(["generate", "--temperature", "0", "--context", "99999", "Hello"]);
         Assert.That(error, Is.EqualTo("--context is 99,999, but the model has 8,192 positions: the context has those." + Environment.NewLine));
         (_, _, error) = await Run(["generate", "--temperature", "0", "--tokens", "3", "--no-think", "--schema", Path.Combine(_folder, "none")], "Hello");
-        Assert.That(error, Does.StartWith("--schema: "));
+        Assert.That(error, Does.StartWith("--schema takes a file; there is none at "));
         (_, _, error) = await Run(["chat", "--temperature", "0", "--tokens", "3"], "Hello\n");
         Assert.That(error, Does.StartWith("The answer is not whole: --tokens 3 cut it off."));
+    }
+
+    [Test]
+    public async Task Files_that_cannot_be_read_are_told_with_what_names_them()
+    {
+        string none = Path.Combine(_folder, "none");
+        string wrong = Path.Combine(_folder, "wrong.json");
+        File.WriteAllText(wrong, """{"messages":5}""");
+        (string[] Args, string Message)[] expected =
+        [
+            (["generate", "--conversation", none], $"--conversation takes a file; there is none at '{none}'."),
+            (["generate", "--conversation", _folder], $"--conversation takes a file; '{_folder}' is a folder."),
+            (["generate", "--conversation", wrong], $"--conversation, '{wrong}': messages: expected an array, found number."),
+            (["render", none], $"CONVERSATION.json takes a file; there is none at '{none}'."),
+            (["simulate", _folder], $"TRACE takes a file; '{_folder}' is a folder."),
+            (["trace", "--file", none, "--output", Path.Combine(_folder, "trace")], $"--file takes a file; there is none at '{none}'."),
+        ];
+        foreach ((string[] args, string message) in expected)
+        {
+            Assert.That(await Run(args), Is.EqualTo((KimiCommand.Usage, "", message + Environment.NewLine)));
+        }
     }
 
     /// <summary>As in <c>kimi generate … | head -c 1</c>.</summary>

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -77,6 +78,20 @@ internal sealed partial class ServeCommandTests
     [TestCase("""{"Server":{"StreamKeepAlive":"30:00:00"}}""", "StreamKeepAlive takes a time above zero up to a day")]
     [TestCase("""{"Server":{"ModelNames":[""]}}""", "ModelNames takes names")]
     [TestCase("""{"Logging":{"LogLevel":{"Default":"Debgu"}}}""", "'Debgu' at Logging:LogLevel:Default, which takes Trace, Debug")]
+    [TestCase("""{"Model":{"Threads":"many"}}""", "The configuration has 'many' at Model:Threads, which takes a whole number.")]
+    [TestCase("""{"Model":{"Threads":1.5}}""", "'1.5' at Model:Threads, which takes a whole number.")]
+    [TestCase("""{"Model":{"ContextLength":99999999999}}""", "'99999999999' at Model:ContextLength, which takes a whole number of -2147483648 … 2147483647.")]
+    [TestCase("""{"Model":{"ExpertMemory":"180GB"}}""", "'180GB' at Model:ExpertMemory, which takes a whole number.")]
+    [TestCase("""{"Model":{"Exact":"yes"}}""", "'yes' at Model:Exact, which takes true or false.")]
+    [TestCase("""{"Model":{"MaxCallTime":"1:2:x"}}""", "'1:2:x' at Model:MaxCallTime, which takes a time as hours")]
+    [TestCase("""{"Server":{"MaxRequests":true}}""", "'True' at Server:MaxRequests, which takes a whole number.")]
+    [TestCase("""{"Server":[]}""", "an empty list or text at Server, which takes an object with the keys Host, ")]
+    [TestCase("""{"Server":""}""", "an empty list or text at Server")]
+    [TestCase("""{"Model":"/models/x"}""", "a single value at Model")]
+    [TestCase("""{"Logging":[]}""", "an empty list or text at Logging, which takes an object.")]
+    [TestCase("""{"Logging":{"LogLevel":"Debug"}}""", "'Debug' at Logging:LogLevel, which takes an object.")]
+    [TestCase("""{"Logging":{"Console":{"LogLevel":[]}}}""", "at Logging:Console:LogLevel, which takes an object.")]
+    [TestCase("""[]""", "is no valid configuration")]
     [TestCase("""{"Logging":{"LogLvl":{"Default":"Debug"}}}""", "at Logging:LogLvl. Known keys: LogLevel, Console.")]
     [TestCase("""{"Model":{"ContextLength":-4}}""", "Kimi: ContextLength takes 1 or more; found -4.")]
     [TestCase("""{"Model":{"ModelPath":""}}""", "Set ModelPath")]
@@ -88,7 +103,22 @@ internal sealed partial class ServeCommandTests
         using var cancellation = new CancellationTokenSource();
         int code = await KimiCommand.RunAsync(["serve", "--port", "0", "--config", Write("kimi.json", json)], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
         Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Usage, error.ToString())));
-        Assert.That(error.ToString(), Does.Contain(message));
+        Assert.That(error.ToString(), Does.Contain(message).And.Not.Contains("System."));
+    }
+
+    [TestCase("--config", "none.json", "--config takes a file; there is none at '")]
+    [TestCase("--config", "", "--config takes a file; '")]
+    [TestCase("--api-key-file", "none.txt", "--api-key-file, or Server:ApiKeyFile, takes a file; there is none at '")]
+    [TestCase("--api-key-file", "", "--api-key-file, or Server:ApiKeyFile, takes a file; '")]
+    [TestCase("--api-key-file", "empty.txt", "--api-key-file, or Server:ApiKeyFile, takes a file with a key a line; '")]
+    public async Task Says_which_option_names_a_file_that_cannot_be_read(string option, string file, string message)
+    {
+        Write("empty.txt", "# no key\n\n");
+        var error = new StringWriter();
+        using var cancellation = new CancellationTokenSource();
+        int code = await KimiCommand.RunAsync(["serve", "--port", "0", option, Path.Combine(_folder, file)], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
+        Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Usage, error.ToString())));
+        Assert.That(error.ToString(), Does.StartWith(message).And.Contains(_folder));
     }
 
     [Test]
@@ -112,6 +142,27 @@ internal sealed partial class ServeCommandTests
         int code = await KimiCommand.RunAsync(["serve", "--port", $"{port}"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed), error.ToString());
         Assert.That(error.ToString().Trim(), Does.StartWith($"http://127.0.0.1:{port} is in use").And.Contains("--port").And.Not.Contains("\n"));
+    }
+
+    /// <summary>A model whose opening waits for somebody to write into its configuration, for which nobody has to wait.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "There are no pipes in the file system.")]
+    [CancelAfter(60_000)]
+    public async Task A_port_in_use_is_told_before_a_model_is_opened(CancellationToken cancellationToken)
+    {
+        using (Process pipe = Process.Start("mkfifo", [Path.Combine(_folder, "config.json")]))
+        {
+            await pipe.WaitForExitAsync(cancellationToken);
+        }
+
+        using var other = new TcpListener(IPAddress.Loopback, 0);
+        other.Start();
+        int port = ((IPEndPoint)other.LocalEndpoint).Port;
+        var error = new StringWriter();
+        using var cancellation = new CancellationTokenSource();
+        int code = await KimiCommand.RunAsync(["serve", "--port", $"{port}", "--model", _folder], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), cancellation).WaitAsync(cancellationToken);
+        Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Failed, error.ToString())));
+        Assert.That(error.ToString(), Does.Contain("is in use"));
     }
 
     private static StringContent Json(string text) => new(text, Encoding.UTF8, "application/json");
