@@ -25,22 +25,35 @@ internal sealed class CancellationSwitch : IDisposable
 
     public void End() => Volatile.Write(ref _current, null);
 
+    /// <summary>Stops the running answer.</summary>
+    /// <returns>Whether one runs.</returns>
+    public bool TryStop()
+    {
+        if (Volatile.Read(ref _current) is not { } source)
+        {
+            return false;
+        }
+
+        try
+        {
+            source.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The answer ended in this moment.
+            Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
+        }
+
+        return true;
+    }
+
     public void Dispose() => Console.CancelKeyPress -= OnCancel;
 
     private void OnCancel(object? sender, ConsoleCancelEventArgs e)
     {
-        if (Volatile.Read(ref _current) is { } source)
+        if (TryStop())
         {
             e.Cancel = true;
-            try
-            {
-                source.Cancel();
-            }
-            catch (ObjectDisposedException)
-            {
-                // The answer ended in this moment.
-                Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
-            }
         }
         else
         {

@@ -187,20 +187,30 @@ internal sealed class TerminalChat : IDisposable
             prompts.End();
             EndReasoning(ref reasoning);
             _output.WriteLine();
-            _error.WriteLine("(stopped)");
+            _error.WriteLine(text.Length > 0 ? "(stopped)" : "(stopped before an answer came; the question is forgotten)");
         }
         catch (ContextLengthException e)
         {
-            _messages.RemoveAt(_messages.Count - 1);
             _error.WriteLine($"{e.Message} /reset begins anew.");
-            return;
         }
         finally
         {
             cancellation.End();
+            Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString()) with { GeneratedTokens = tokens });
         }
+    }
 
-        _messages.Add(KimiMessage.Assistant(text.ToString()) with { GeneratedTokens = tokens });
+    /// <summary>The question stays with its answer, if only a part of one, and goes with none.</summary>
+    private void Keep(KimiMessage? answer)
+    {
+        if (answer is not null)
+        {
+            _messages.Add(answer);
+        }
+        else
+        {
+            _messages.RemoveAt(_messages.Count - 1);
+        }
     }
 
     private void ShowReasoning(string text, ref bool reasoning)

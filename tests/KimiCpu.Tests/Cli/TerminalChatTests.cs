@@ -1,0 +1,77 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using KimiCpu.Chat;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Generation;
+
+namespace KimiCpu.Tests.Cli;
+
+/// <summary>What stays of a conversation when an answer is stopped.</summary>
+[TestFixture]
+internal sealed class TerminalChatTests
+{
+    private static readonly GenerationOptions s_greedy = new() { Temperature = 0, Thinking = false, MaxTokens = 200 };
+
+    /// <summary>The prompt is so long that it is stopped before it has been read.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task A_question_goes_with_an_answer_of_which_nothing_came(CancellationToken cancellationToken)
+    {
+        string question = string.Concat(Enumerable.Repeat("Tell me a story. ", 1000));
+        using var cancellation = new CancellationSwitch();
+        Task stopping = Task.Run(
+            async () =>
+            {
+                while (!cancellation.TryStop())
+                {
+                    await Task.Delay(1, cancellationToken);
+                }
+            },
+            cancellationToken);
+        (IReadOnlyList<KimiMessage> messages, string error) = await ChatAsync(s_greedy, question, cancellation, TextWriter.Null);
+        await stopping;
+        Assert.That(error, Does.StartWith("(stopped before an answer came; the question is forgotten)"));
+        Assert.That(messages.Select(m => m.Role), Is.EqualTo(new[] { KimiRole.System, KimiRole.User, KimiRole.Assistant }));
+        Assert.That(messages[1].Content, Is.EqualTo("Who are you?"));
+    }
+
+    [Test]
+    public async Task A_question_stays_with_the_part_of_an_answer_that_came()
+    {
+        using var cancellation = new CancellationSwitch();
+        using var output = new StoppingWriter(cancellation);
+        (IReadOnlyList<KimiMessage> messages, string error) = await ChatAsync(s_greedy with { MaxTokens = 7000, IgnoreEndOfText = true }, "Tell me a story.", cancellation, output);
+        Assert.That(output.HasStopped);
+        Assert.That(error, Does.StartWith("(stopped)"));
+        Assert.That(messages.Take(4).Select(m => m.Role), Is.EqualTo(new[] { KimiRole.System, KimiRole.User, KimiRole.Assistant, KimiRole.User }));
+        Assert.That((messages[1].Content, messages[3].Content), Is.EqualTo(("Tell me a story.", "Who are you?")));
+        Assert.That(messages[2].Content, Is.Not.Empty);
+    }
+
+    /// <summary>Asks a question whose answer is stopped, and another one.</summary>
+    private static async Task<(IReadOnlyList<KimiMessage> Messages, string Error)> ChatAsync(GenerationOptions options, string question, CancellationSwitch cancellation, TextWriter output)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        var error = new StringWriter();
+        using var input = new StringReader($"{question}\nWho are you?\n/exit\n");
+        using var chat = new TerminalChat(model, model.CreateSession(), options, "Be brief.", input, output, error, decorated: false, coloured: false);
+        await chat.RunAsync(cancellation);
+        return ([.. chat.Messages], error.ToString());
+    }
+
+    /// <summary>Does what Ctrl-C does at every piece of an answer.</summary>
+    private sealed class StoppingWriter(CancellationSwitch cancellation) : TextWriter
+    {
+        public bool HasStopped { get; private set; }
+
+        public override Encoding Encoding => Encoding.UTF8;
+
+        public override void Write(char value)
+        {
+        }
+
+        public override void Write(string? value) => HasStopped |= cancellation.TryStop();
+    }
+}
