@@ -23,6 +23,7 @@ internal static class MappedExperts
     {
         List<(int Shard, long Offset, long Length)> pieces = Pieces(checkpoint);
         long total = pieces.Sum(p => p.Length);
+        var counting = new Lock();
         long done = 0;
         int unlocked = 0;
         try
@@ -43,7 +44,12 @@ internal static class MappedExperts
                     }
                 }
 
-                progress?.Invoke((int)(Interlocked.Add(ref done, piece.Length) >> 20), (int)(total >> 20));
+                // Whoever is told sees it count up.
+                lock (counting)
+                {
+                    done += piece.Length;
+                    progress?.Invoke((int)(done >> 20), (int)(total >> 20));
+                }
             });
         }
         catch (AggregateException e)

@@ -128,7 +128,7 @@ public sealed record KimiModelOptions
     /// <summary>Receives what was opened, what runs where, and warnings; null for silence.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 
-    /// <summary>Told while the model opens; may be called from any thread.</summary>
+    /// <summary>Told while the model opens; may be called from any thread, but by one at a time, and counts up within a phase.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
 
     /// <summary>In place of the installed driver, for tests.</summary>

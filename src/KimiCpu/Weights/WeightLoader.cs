@@ -37,6 +37,7 @@ internal sealed class WeightLoader
         WeightMatrix embedding = Matrix("model.embed_tokens", shape.VocabularySize, shape.HiddenSize);
         bool tied = config.TieEmbeddings || !checkpoint.Contains("lm_head.weight");
         var layers = new LayerWeights[shape.LayerCount];
+        var counting = new Lock();
         int done = 0;
         try
         {
@@ -44,7 +45,12 @@ internal sealed class WeightLoader
             Parallel.For(0, layers.Length, layer =>
             {
                 layers[layer] = Layer(shape, layer);
-                progress?.Invoke(Interlocked.Increment(ref done), layers.Length);
+
+                // Whoever is told sees it count up.
+                lock (counting)
+                {
+                    progress?.Invoke(++done, layers.Length);
+                }
             });
         }
         catch (AggregateException e)

@@ -34,6 +34,26 @@ internal sealed class OpeningTests
         Assert.That(log.Events, Does.Not.Contain(6));
     }
 
+    /// <summary>Layers are read by several threads, of which one may be held up between counting and telling.</summary>
+    [Test]
+    public void Weights_count_up()
+    {
+        var counted = new List<int>();
+        var progress = new FakeProgress(p =>
+        {
+            if (p.Phase == "weights")
+            {
+                Thread.Sleep(p.Done % 2 * 50);
+                lock (counted)
+                {
+                    counted.Add(p.Done);
+                }
+            }
+        });
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Progress = progress });
+        Assert.That(counted, Is.EqualTo(Enumerable.Range(1, model.Info.LayerCount)));
+    }
+
     [Test]
     [Platform("Linux")]
     public void Cancelling_the_copies_leaves_no_thread()
