@@ -23,8 +23,9 @@ internal sealed class RouteMap(RouteGroupBuilder group, RequestGate gate)
     /// <inheritdoc cref="Post"/>
     public void Get(string path, IDialect dialect, Func<ServerCall, Task> handle, bool counts = true) => Get(path, _ => dialect, handle, counts);
 
+    /// <summary>Asked with HEAD, it answers without the body, which the server beneath leaves out.</summary>
     /// <inheritdoc cref="Post"/>
-    public void Get(string path, Func<HttpRequest, IDialect> dialect, Func<ServerCall, Task> handle, bool counts = true) => Map([HttpMethods.Get], path, dialect, gate.Guard(dialect, handle, counts));
+    public void Get(string path, Func<HttpRequest, IDialect> dialect, Func<ServerCall, Task> handle, bool counts = true) => Map([HttpMethods.Get, HttpMethods.Head], path, dialect, gate.Guard(dialect, handle, counts));
 
     /// <inheritdoc cref="Post"/>
     public void Delete(string path, IDialect dialect, Func<ServerCall, Task> handle, bool counts = true) => Map([HttpMethods.Delete], path, _ => dialect, gate.Guard(_ => dialect, handle, counts));

@@ -47,8 +47,8 @@ internal sealed class UnknownRouteTests
     }
 
     [TestCase("GET", "/v1/chat/completions", "POST")]
-    [TestCase("PUT", "/v1/responses/resp_1", "GET, DELETE")]
-    [TestCase("POST", "/v1/models", "GET")]
+    [TestCase("PUT", "/v1/responses/resp_1", "GET, HEAD, DELETE")]
+    [TestCase("POST", "/v1/models", "GET, HEAD")]
     [TestCase("DELETE", "/v1/messages", "POST")]
     [TestCase("GET", "/api/chat", "POST")]
     [TestCase("DELETE", "/health", "GET, HEAD")]
@@ -61,13 +61,19 @@ internal sealed class UnknownRouteTests
         Assert.That(error.ValueKind == JsonValueKind.String ? error.GetString() : error.GetProperty("message").GetString(), Is.EqualTo($"{path} takes {allowed.Replace(", ", " or ", StringComparison.Ordinal)}; found {method}."));
     }
 
-    /// <summary>With it Ollama's own client asks whether a server is there.</summary>
-    [Test]
-    public async Task The_page_has_a_head()
+    /// <summary>With that of the page Ollama's own client asks whether a server is there.</summary>
+    [TestCase("/", 200)]
+    [TestCase("/v1/models", 200)]
+    [TestCase("/v1/models/nobody", 404)]
+    [TestCase("/api/tags", 200)]
+    public async Task What_can_be_got_has_a_head_and_no_body(string path, int status)
     {
         RunningServer server = await SharedServers.Plain;
-        using HttpResponseMessage response = await server.Http.SendAsync(new HttpRequestMessage(HttpMethod.Head, "/"));
-        Assert.That((int)response.StatusCode, Is.EqualTo(200));
+        using HttpResponseMessage got = await server.Http.GetAsync(path);
+        using HttpResponseMessage head = await server.Http.SendAsync(new HttpRequestMessage(HttpMethod.Head, path));
+        Assert.That(((int)got.StatusCode, (int)head.StatusCode), Is.EqualTo((status, status)));
+        Assert.That(head.Content.Headers.ContentType, Is.EqualTo(got.Content.Headers.ContentType));
+        Assert.That(await head.Content.ReadAsByteArrayAsync(), Is.Empty);
     }
 
     [Test]
