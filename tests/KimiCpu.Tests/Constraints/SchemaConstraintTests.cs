@@ -227,6 +227,8 @@ internal sealed class SchemaConstraintTests
     [TestCase("false", "No text")]
     [TestCase("""{"type":"object","required":["a"],"properties":{"a":{"$ref":"#"}}}""", "No text")]
     [TestCase("""{"enum":[]}""", "No text")]
+    [TestCase("""{"type":"object","required":["a","b"],"properties":{"a":{"type":"string"},"b":{"type":"array","minItems":1,"items":{"type":"integer","minimum":5,"maximum":3}}}}""", "at #/properties/b/items: No text")]
+    [TestCase("""{"type":"object","required":["a"],"properties":{"a":{"$ref":"#/$defs/never"}},"$defs":{"never":{"enum":[]}}}""", "at #/properties/a: No text")]
     [TestCase("17", "expected a schema")]
     [TestCase("{", "not valid JSON")]
     [TestCase("""{"minLength":-1}""", "minLength")]

@@ -30,7 +30,7 @@ internal sealed class Grammar
     public int Root { get; }
 
     /// <summary>Whether there are texts at all.</summary>
-    public bool HasTexts => Rules[Root].Weight + Rules[Root].Height(0) <= MaxNesting;
+    public bool HasTexts => CanEnd(Root);
 
     /// <summary>Class of each byte; bytes of one class lead to the same state everywhere.</summary>
     public byte[] ClassOf { get; }
@@ -39,6 +39,9 @@ internal sealed class Grammar
 
     /// <summary>What the tables of the rules take, roughly.</summary>
     public long Bytes => Rules.OfType<DfaRule>().Sum(r => (r.Dfa.Next.LongLength * sizeof(int)) + (r.Dfa.StateCount * 32L));
+
+    /// <summary>Whether a rule alone has texts.</summary>
+    public bool CanEnd(int rule) => Rules[rule].Weight + Rules[rule].Height(0) <= MaxNesting;
 
     /// <summary>The least solution, by repeated sweeps. Called rules mostly have higher numbers, and states behind others too.</summary>
     private void FindHeights(CompileBudget budget)

@@ -17,6 +17,9 @@ internal sealed class SchemaCompiler
 {
     private const int MaxPatternLength = 4096;
 
+    /// <summary>In a message.</summary>
+    private const int MostPlaces = 3;
+
     /// <summary>For a listed value or a schema that is looked at, and for a byte of a value that is tried.</summary>
     private const int WorkOfValue = 32;
     private const int WorkOfReading = 128;
@@ -42,7 +45,7 @@ internal sealed class SchemaCompiler
     /// <param name="schema">An object, true or false.</param>
     /// <param name="objectOnly">Whether the value must be an object whatever the schema says.</param>
     /// <param name="budget">What it may cost.</param>
-    /// <exception cref="KimiConstraintException">The schema is malformed, not supported or too large.</exception>
+    /// <exception cref="KimiConstraintException">The schema is malformed, not supported, satisfied by no value, or too large.</exception>
     public static Grammar Compile(JsonElement schema, bool objectOnly, CompileBudget budget)
     {
         SchemaText.Check(schema, budget);
@@ -92,7 +95,16 @@ internal sealed class SchemaCompiler
             DefineValue(next.Rule, next.Schemas);
         }
 
-        return _grammar.Build(root);
+        Grammar grammar = _grammar.Build(root);
+        return grammar.HasTexts ? grammar : throw new KimiConstraintException(
+            $"JSON Schema, at {PlacesWithoutTexts(grammar)}: No text satisfies it, or only texts that are nested more than {Grammar.MaxNesting} levels deep. Look for required properties that can have no value, and for bounds that exclude each other.");
+    }
+
+    /// <summary>The innermost schemas that no value satisfies, of which it comes that none satisfies the whole.</summary>
+    private string PlacesWithoutTexts(Grammar grammar)
+    {
+        string[] places = [.. _values.Where(v => !grammar.CanEnd(v.Value)).SelectMany(v => v.Key.Split('\n')).Where(p => p.StartsWith('#')).Distinct()];
+        return string.Join(" and ", places.Where(p => !places.Any(q => q.StartsWith(p + "/", StringComparison.Ordinal))).Take(MostPlaces).DefaultIfEmpty("#"));
     }
 
     private void DefineValue(int rule, IReadOnlyList<SchemaElement> schemas)

@@ -21,7 +21,7 @@ internal static class SchemaText
         budget.Spend(WorkOfElement);
         if (depth > MaxDepth)
         {
-            throw new KimiConstraintException($"The JSON Schema nests more than {MaxDepth} levels deep. Use '$ref' and '$defs'.");
+            throw at.Error($"more than {MaxDepth} levels of nesting; use '$ref' and '$defs'");
         }
 
         switch (at.Json.ValueKind)
