@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Globalization;
+using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Cpu;
 
@@ -34,7 +35,7 @@ internal static class ConcurrencyReport
 
         if (chart is not null)
         {
-            File.WriteAllText(chart, ConcurrencyChart.Draw(subject, results));
+            OutputFile.WriteText("--chart", chart, ConcurrencyChart.Draw(subject, results));
         }
     }
 

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Globalization;
+using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Cpu;
 
@@ -31,9 +32,7 @@ internal static class RooflineReport
 
         if (chartFile is not null)
         {
-            string beside = chartFile + ".unfinished";
-            File.WriteAllText(beside, RooflineChart.Draw($"{bench.Threads} threads, {CpuFeatures.Description}", results));
-            File.Move(beside, chartFile, overwrite: true);
+            OutputFile.WriteText("--chart", chartFile, RooflineChart.Draw($"{bench.Threads} threads, {CpuFeatures.Description}", results));
         }
     }
 

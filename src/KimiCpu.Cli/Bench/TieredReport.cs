@@ -48,7 +48,7 @@ internal static class TieredReport
 
         if (timeline is not null && bench.Timeline is { } recorded)
         {
-            File.WriteAllText(timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(sizes[^1])}, the rest from the drive", recorded, seconds: 3));
+            OutputFile.WriteText("--timeline", timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(sizes[^1])}, the rest from the drive", recorded, seconds: 3));
         }
 
         double? plain = mapped ? results[^1].TokensPerSecond : null;

@@ -55,9 +55,10 @@ internal static class LogitsCommand
         using KvSequence sequence = cache.CreateSequence();
         var batch = new RaggedBatch();
         float[] logits = [];
+        FileStream stream = OutputFile.Write("--out", file, () => File.Create(unfinished));
         try
         {
-            using (FileStream stream = File.Create(unfinished))
+            using (stream)
             {
                 while (sequence.Length < prompt.Length)
                 {

@@ -47,7 +47,7 @@ internal static class PlanCommand
             var plan = new MachinePlan(model, machine, context, parsed.GetValue(options.Int8HotPath));
             if (parsed.GetValue(chart) is { } file)
             {
-                File.WriteAllText(file, PlanChart.Draw(plan));
+                OutputFile.WriteText(chart.Name, file, PlanChart.Draw(plan));
             }
 
             if (parsed.GetValue(json))

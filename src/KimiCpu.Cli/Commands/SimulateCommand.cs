@@ -63,9 +63,7 @@ internal static class SimulateCommand
 
             if (parsed.GetValue(chart) is { } chartFile)
             {
-                string beside = chartFile + ".unfinished";
-                File.WriteAllText(beside, HitRateChart.Draw($"{trace.Header.ModelName}: {accesses.Tokens} tokens, {accesses.Layers} layers x {trace.Header.ExpertCount} experts, {trace.Header.ExpertsPerToken} a token", results));
-                File.Move(beside, chartFile, overwrite: true);
+                OutputFile.WriteText(chart.Name, chartFile, HitRateChart.Draw($"{trace.Header.ModelName}: {accesses.Tokens} tokens, {accesses.Layers} layers x {trace.Header.ExpertCount} experts, {trace.Header.ExpertsPerToken} a token", results));
             }
 
             return Task.FromResult(KimiCommand.Ok);

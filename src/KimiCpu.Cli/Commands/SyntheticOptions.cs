@@ -60,7 +60,7 @@ internal sealed class SyntheticOptions
         var routing = new SyntheticRouting(
             header, exponent, InRange(parsed.GetValue(_locality), 0, 1, "--locality"), InRange(parsed.GetValue(_recall) ?? 0, 0, 1, "--recall"), drawn);
         int wanted = InRange(tokens, 1, int.MaxValue, "--tokens");
-        using var writer = new RoutingTraceWriter(path, header);
+        using var writer = OutputFile.Write("--output", path, () => new RoutingTraceWriter(path, header));
         for (int token = 0; token < wanted; token++)
         {
             cancellationToken.ThrowIfCancellationRequested();

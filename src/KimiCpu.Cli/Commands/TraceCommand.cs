@@ -80,7 +80,7 @@ internal static class TraceCommand
             int generated = 0;
             string source = parsed.GetValue(file) is { } textFile ? $"text of {Path.GetFileName(textFile)}" : "a prompt";
             RoutingTraceHeader header = TraceRecorder.HeaderOf(opened.Checkpoint, opened.Weights, source);
-            using (var writer = new RoutingTraceWriter(path, header))
+            using (var writer = OutputFile.Write(output.Name, path, () => new RoutingTraceWriter(path, header)))
             using (var progress = new ProgressLine(streams, "Tracing"))
             {
                 TracedGeneration.Run(opened, ids, options, parsed.GetValue(chunk), new TraceRecorder(opened.Forward, header), writer, _ => progress.Report("token", ++generated, most), cancellationToken);

@@ -455,6 +455,21 @@ internal sealed class KimiCommandTests
         }
     }
 
+    [Test]
+    public async Task Files_that_cannot_be_written_are_told_with_what_names_them()
+    {
+        string nowhere = Path.Combine(_folder, "none", "f");
+        string because = $": '{nowhere}' could not be written, since there is no folder '{Path.GetDirectoryName(nowhere)}'." + Environment.NewLine;
+        Assert.That(await Run(["logits", "--tokens", "1", "--out", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--out" + because)));
+        Assert.That(await Run(["trace", "--synthetic", "zipf:0.8", "--tokens", "1", "--output", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--output" + because)));
+        string trace = Path.Combine(_folder, "trace");
+        Assert.That((await Run(["trace", "--prompt", "Hello", "--tokens", "2", "--output", trace])).Code, Is.Zero);
+        (int code, _, string error) = await Run(["simulate", trace, "--slots", "4", "--policy", "lru", "--chart", nowhere]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, "--chart" + because)));
+        (code, _, error) = await Run(["simulate", trace, "--slots", "4", "--policy", "lru", "--chart", _folder]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, $"--chart takes a file; '{_folder}' is a folder." + Environment.NewLine)));
+    }
+
     /// <summary>As in <c>kimi generate … | head -c 1</c>.</summary>
     [Test]
     [CancelAfter(60_000)]

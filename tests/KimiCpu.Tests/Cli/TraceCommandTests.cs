@@ -107,7 +107,7 @@ internal sealed class TraceCommandTests
     {
         File.WriteAllText(TraceFile, "no trace");
         Assert.That(await Run("simulate", TraceFile), Is.EqualTo((1, "", $"'{TraceFile}': This is no routing trace: it does not begin like one. `kimi trace` records them.{Environment.NewLine}")));
-        Assert.That((await Run("simulate", TraceFile + "x")).Code, Is.EqualTo(1));
+        Assert.That((await Run("simulate", TraceFile + "x")).Code, Is.EqualTo(KimiCommand.Usage));
     }
 
     private static async Task<(int Code, string Output, string Error)> Run(params string[] args)
