@@ -3,6 +3,7 @@
 
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using KimiCpu.Cpu.Kernels;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace KimiCpu.Cpu.CodeGeneration;
@@ -45,7 +46,7 @@ internal static class BFloat16Code
         }
     }
 
-    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape)
+    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4], convention.Scratch[0], convention.Scratch[1]);
@@ -85,6 +86,7 @@ internal static class BFloat16Code
         code.jae(wholeDone);
 
         code.Label(ref step);
+        Ask(code, at.Next, shape, style);
         Step(code, at, shape, sums, x, weights, masked: false);
         code.add(at.Weights, VectorBytes);
         code.add(at.FifthRow, VectorBytes);
@@ -110,13 +112,23 @@ internal static class BFloat16Code
         code.ret();
     }
 
-    private static void Step(Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, bool masked)
+    private static void Ask(Assembler code, AssemblerRegister64 next, BFloat16Shape shape, PrefetchStyle style)
     {
-        for (int line = 0; !masked && line < LinesOfStep(shape); line++)
+        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
+        if (style == PrefetchStyle.EveryPage && shape.Tokens == 1)
         {
-            code.prefetcht1(__byte_ptr[at.Next + (VectorBytes * line)]);
+            PageCode.Ask(code, next, VectorBytes * LinesOfStep(shape), distance: 0);
+            return;
         }
 
+        for (int line = 0; line < LinesOfStep(shape); line++)
+        {
+            code.prefetcht1(__byte_ptr[next + (VectorBytes * line)]);
+        }
+    }
+
+    private static void Step(Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, bool masked)
+    {
         if (shape.Tokens == 1)
         {
             code.vmovdqu64(x, __zmmword_ptr[at.X]);

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using Iced.Intel;
+using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.CodeGeneration;
 
@@ -16,12 +17,12 @@ internal sealed record GeneratedCode(byte[] Bytes, IReadOnlyList<long> Tiles, lo
     private const int CacheLine = 64;
     private const byte Breakpoint = 0xCC;
 
-    public static GeneratedCode Assemble(CallingConvention convention)
+    public static GeneratedCode Assemble(CallingConvention convention, PrefetchStyle style)
     {
         using var stream = new MemoryStream();
-        long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens)))];
-        long int4Rows = Append(stream, code => Int4RowsCode.Write(code, convention));
-        var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape)));
+        long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens, style)))];
+        long int4Rows = Append(stream, code => Int4RowsCode.Write(code, convention, style));
+        var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
         return new GeneratedCode(stream.ToArray(), tiles, int4Rows, bfloat16, bfloat16Pairs);
     }

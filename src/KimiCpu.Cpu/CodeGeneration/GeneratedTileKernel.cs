@@ -11,7 +11,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <summary>Tile products and products of stored INT4 rows as machine code written at start.</summary>
 internal sealed unsafe class GeneratedTileKernel : TileKernel
 {
-    private static readonly Lazy<GeneratedTileKernel?> s_shared = new(TryCreate);
+    private static readonly Lazy<GeneratedTileKernel?> s_shared = new(() => TryCreate(CpuFeatures.PrefetchStyle));
 
     private readonly ExecutableMemory _code;
     private readonly delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[] _tiles;
@@ -61,14 +61,15 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
         }
     }
 
-    private static GeneratedTileKernel? TryCreate()
+    /// <summary>With a given way to ask for weights; null as <see cref="Shared"/>.</summary>
+    internal static GeneratedTileKernel? TryCreate(PrefetchStyle style)
     {
         if (RuntimeInformation.ProcessArchitecture != Architecture.X64 || !CpuFeatures.HasAvx512Vnni)
         {
             return null;
         }
 
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.Current);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.Current, style);
         return ExecutableMemory.TryCreate(functions.Bytes) is { } memory ? new GeneratedTileKernel(memory, functions) : null;
     }
 }

@@ -3,6 +3,7 @@
 
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using KimiCpu.Cpu.Kernels;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace KimiCpu.Cpu.CodeGeneration;
@@ -25,7 +26,7 @@ internal static class Int4RowsCode
     private const int PrefetchDistance = 6144;
     private const int ScalePrefetchDistance = 2048;
 
-    public static void Write(Assembler code, CallingConvention convention)
+    public static void Write(Assembler code, CallingConvention convention, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4], convention.Scratch[0], convention.Scratch[1]);
@@ -61,6 +62,7 @@ internal static class Int4RowsCode
         code.jae(wholeDone);
 
         code.Label(ref nextStep);
+        Ask(code, at, style);
         Step(code, at, vectors, masked: false);
         code.add(at.Data, StepBytes);
         code.add(at.Scales, StepScaleBytes);
@@ -101,13 +103,24 @@ internal static class Int4RowsCode
         code.vpmovzxbd(vectors.Order, order);
     }
 
-    private static void Step(Assembler code, Pointers at, Vectors v, bool masked)
+    private static void Ask(Assembler code, Pointers at, PrefetchStyle style)
     {
-        if (!masked)
+        if (style == PrefetchStyle.EveryPage)
         {
-            code.prefetcht1(__byte_ptr[at.Scales + ScalePrefetchDistance]);
+            PageCode.Ask(code, at.Data, StepBytes, Prefetch.PagesAhead);
+            PageCode.Ask(code, at.Scales, StepScaleBytes, Prefetch.PageBytes);
+            return;
         }
 
+        code.prefetcht1(__byte_ptr[at.Scales + ScalePrefetchDistance]);
+        for (int line = 0; line < StepBytes; line += 64)
+        {
+            code.prefetcht1(__byte_ptr[at.Data + (line + PrefetchDistance)]);
+        }
+    }
+
+    private static void Step(Assembler code, Pointers at, Vectors v, bool masked)
+    {
         for (int q = 0; q < 4; q++)
         {
             AssemblerRegisterZMM sums = v.Sums[q];
@@ -118,7 +131,6 @@ internal static class Int4RowsCode
             }
             else
             {
-                code.prefetcht1(__byte_ptr[at.Data + ((64 * q) + PrefetchDistance)]);
                 code.vmovdqu64(v.Weights, __zmmword_ptr[at.Data + (64 * q)]);
             }
 

@@ -34,7 +34,7 @@ internal static class TileCode
 
     public static int MaxTokens(CallingConvention convention) => (convention.Vectors.Count - FixedRegisters) / RegistersPerToken;
 
-    public static void Write(Assembler code, CallingConvention convention, int tokens)
+    public static void Write(Assembler code, CallingConvention convention, int tokens, PrefetchStyle style)
     {
         AssemblerRegister64 weights = convention.Arguments[0];
         AssemblerRegister64 activations = convention.Arguments[1];
@@ -82,7 +82,12 @@ internal static class TileCode
 
         if (tokens == 1)
         {
-            OneToken(code, weights, activations, integers, [.. registers], weight0, weight1);
+            if (style == PrefetchStyle.EveryPage)
+            {
+                PageCode.Ask(code, weights, WeightTile.RecordBytes, Prefetch.PagesAhead, prefetch);
+            }
+
+            OneToken(code, weights, activations, integers, [.. registers], weight0, weight1, style);
         }
         else
         {
@@ -127,7 +132,7 @@ internal static class TileCode
     /// turn; so the eight activations stay in registers.
     /// </summary>
     private static void OneToken(
-        Assembler code, AssemblerRegister64 weights, AssemblerRegister64 activations, AssemblerRegisterZMM[] integers, AssemblerRegisterZMM[] free, AssemblerRegisterZMM weight0, AssemblerRegisterZMM weight1)
+        Assembler code, AssemblerRegister64 weights, AssemblerRegister64 activations, AssemblerRegisterZMM[] integers, AssemblerRegisterZMM[] free, AssemblerRegisterZMM weight0, AssemblerRegisterZMM weight1, PrefetchStyle style)
     {
         for (int q = 0; q < QuadsOfGroup; q++)
         {
@@ -138,12 +143,19 @@ internal static class TileCode
         {
             int at = i * WeightTile.VectorBytes;
             AssemblerRegisterZMM weight = (i & 1) == 0 ? weight0 : weight1;
-            code.prefetcht1(__byte_ptr[weights + (at + PrefetchDistance)]);
+            if (style == PrefetchStyle.EveryLine)
+            {
+                code.prefetcht1(__byte_ptr[weights + (at + PrefetchDistance)]);
+            }
+
             code.vmovdqu64(weight, __zmmword_ptr[weights + at]);
             code.vpdpbusd(integers[i / QuadsOfGroup], weight, free[i % QuadsOfGroup]);
         }
 
-        code.prefetcht1(__byte_ptr[weights + (WeightTile.ScalesAt + PrefetchDistance)]);
+        if (style == PrefetchStyle.EveryLine)
+        {
+            code.prefetcht1(__byte_ptr[weights + (WeightTile.ScalesAt + PrefetchDistance)]);
+        }
     }
 
     private static void SeveralTokens(

@@ -25,7 +25,7 @@ internal static unsafe partial class BFloat16Gemm
         Vector256<float> even5 = Start<TTokens>(sums, 5, add), odd5 = Start<TTokens>(others, 5, add);
         for (; x < end; x += 2 * Width, data += 4 * Width)
         {
-            FloatGemv.Ask(data + rowBytes);
+            Prefetch.Line(data + rowBytes);
             Vector256<uint> bits = Vector256.Load((uint*)data);
             Vector256<float> w = Even(bits);
             Add<TTokens>(0, w, x, ref even0);
@@ -69,8 +69,8 @@ internal static unsafe partial class BFloat16Gemm
         byte* next = data + (2 * rowBytes);
         for (; x < end; x += 2 * Width, data += 4 * Width, next += 4 * Width)
         {
-            FloatGemv.Ask(next);
-            FloatGemv.Ask(next + rowBytes);
+            Prefetch.Line(next);
+            Prefetch.Line(next + rowBytes);
             Vector256<uint> bits = Vector256.Load((uint*)data);
             Vector256<float> w = Even(bits);
             Add<TTokens>(0, w, x, ref even0);
@@ -127,8 +127,8 @@ internal static unsafe partial class BFloat16Gemm
         {
             if (TColumns.AsksForNext)
             {
-                FloatGemv.Ask(data + (2 * rowBytes));
-                FloatGemv.Ask(data + (3 * rowBytes));
+                Prefetch.Line(data + (2 * rowBytes));
+                Prefetch.Line(data + (3 * rowBytes));
             }
 
             Vector256<float> a = TColumns.Widen(Vector256.Load((uint*)data));

@@ -76,8 +76,8 @@ internal sealed unsafe class BFloat16Pairs : IDisposable
     {
         for (int column = 0; column < columns; column += VectorColumns)
         {
-            FloatGemv.Ask(first + (2 * column) + ahead);
-            FloatGemv.Ask(second + (2 * column) + ahead);
+            Prefetch.Line(first + (2 * column) + ahead);
+            Prefetch.Line(second + (2 * column) + ahead);
             Interleave(Vector512.Load((ushort*)first + column), Vector512.Load((ushort*)second + column), Target(column, pair));
         }
     }

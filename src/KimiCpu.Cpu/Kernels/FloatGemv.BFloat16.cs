@@ -61,35 +61,36 @@ internal static unsafe partial class FloatGemv
             TLanes x0 = TLanes.Load(x + c), x1 = TLanes.Load(x + c + width);
             TLanes xEven = TLanes.EvenOf(x0, x1), xOdd = TLanes.OddOf(x0, x1);
             TLanes bits;
-            Ask(next);
+            Prefetch.NextPage(next, 32 * width);
+            Prefetch.NextLine(next);
             bits = TLanes.Load((float*)(data));
             even0 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even0);
             odd0 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd0);
-            Ask(next + (4 * width));
+            Prefetch.NextLine(next + (4 * width));
             bits = TLanes.Load((float*)(data + rowBytes));
             even1 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even1);
             odd1 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd1);
-            Ask(next + (8 * width));
+            Prefetch.NextLine(next + (8 * width));
             bits = TLanes.Load((float*)(data + (2 * rowBytes)));
             even2 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even2);
             odd2 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd2);
-            Ask(next + (12 * width));
+            Prefetch.NextLine(next + (12 * width));
             bits = TLanes.Load((float*)(data + (3 * rowBytes)));
             even3 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even3);
             odd3 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd3);
-            Ask(next + (16 * width));
+            Prefetch.NextLine(next + (16 * width));
             bits = TLanes.Load((float*)(data + (4 * rowBytes)));
             even4 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even4);
             odd4 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd4);
-            Ask(next + (20 * width));
+            Prefetch.NextLine(next + (20 * width));
             bits = TLanes.Load((float*)(data + (5 * rowBytes)));
             even5 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even5);
             odd5 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd5);
-            Ask(next + (24 * width));
+            Prefetch.NextLine(next + (24 * width));
             bits = TLanes.Load((float*)(data + (6 * rowBytes)));
             even6 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even6);
             odd6 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd6);
-            Ask(next + (28 * width));
+            Prefetch.NextLine(next + (28 * width));
             bits = TLanes.Load((float*)(data + (7 * rowBytes)));
             even7 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even7);
             odd7 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd7);
@@ -121,19 +122,20 @@ internal static unsafe partial class FloatGemv
             TLanes x0 = TLanes.Load(x + c), x1 = TLanes.Load(x + c + width);
             TLanes xEven = TLanes.EvenOf(x0, x1), xOdd = TLanes.OddOf(x0, x1);
             TLanes bits;
-            Ask(next);
+            Prefetch.NextPage(next, 16 * width);
+            Prefetch.NextLine(next);
             bits = TLanes.Load((float*)(data));
             even0 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even0);
             odd0 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd0);
-            Ask(next + (4 * width));
+            Prefetch.NextLine(next + (4 * width));
             bits = TLanes.Load((float*)(data + rowBytes));
             even1 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even1);
             odd1 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd1);
-            Ask(next + (8 * width));
+            Prefetch.NextLine(next + (8 * width));
             bits = TLanes.Load((float*)(data + (2 * rowBytes)));
             even2 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even2);
             odd2 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd2);
-            Ask(next + (12 * width));
+            Prefetch.NextLine(next + (12 * width));
             bits = TLanes.Load((float*)(data + (3 * rowBytes)));
             even3 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), xEven, even3);
             odd3 = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), xOdd, odd3);
@@ -155,7 +157,8 @@ internal static unsafe partial class FloatGemv
         {
             TLanes x0 = TLanes.Load(x + c), x1 = TLanes.Load(x + c + width);
             TLanes bits = TLanes.Load((float*)data);
-            Ask(data + rowBytes);
+            Prefetch.NextPage(data + rowBytes, 4 * width);
+            Prefetch.NextLine(data + rowBytes);
             even = TLanes.MultiplyAdd(TLanes.EvenBFloat16(bits), TLanes.EvenOf(x0, x1), even);
             odd = TLanes.MultiplyAdd(TLanes.OddBFloat16(bits), TLanes.OddOf(x0, x1), odd);
         }
@@ -173,18 +176,5 @@ internal static unsafe partial class FloatGemv
         }
 
         return rest;
-    }
-
-    /// <summary>
-    /// Asks for a line of the rows that come next, into the second-level cache: the first has too few miss buffers to wait for
-    /// memory. Asking behind a mapping does not fault.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void Ask(byte* line)
-    {
-        if (Sse.IsSupported)
-        {
-            Sse.Prefetch1(line);
-        }
     }
 }

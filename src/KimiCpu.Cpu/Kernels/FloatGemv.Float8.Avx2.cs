@@ -44,7 +44,7 @@ internal static unsafe partial class FloatGemv
         for (; x < end; x += 32, data += 32, next += 64)
         {
             Vector256<float> x0 = Vector256.Load(x), x1 = Vector256.Load(x + 8), x2 = Vector256.Load(x + 16), x3 = Vector256.Load(x + 24);
-            Ask(next);
+            Prefetch.Line(next);
             Vector256<byte> bits = Vector256.Load(data);
             largest = Avx2.Max(largest, bits | Vector256.Create((byte)0x80));
             Vector256<uint> halves = EvenHalves(bits);

@@ -94,7 +94,8 @@ internal static unsafe partial class FloatGemv
                 TLanes x0 = TLanes.Multiply(TLanes.EvenOf(xEven, yEven), scale), x1 = TLanes.Multiply(TLanes.EvenOf(xOdd, yOdd), scale);
                 TLanes x2 = TLanes.Multiply(TLanes.OddOf(xEven, yEven), scale), x3 = TLanes.Multiply(TLanes.OddOf(xOdd, yOdd), scale);
                 TLanes bits, halves;
-                Ask(next);
+                Prefetch.NextPage(next, 32 * width);
+                Prefetch.NextLine(next);
                 bits = TLanes.Load((float*)(data));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -103,7 +104,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd0 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd0);
                 odd0 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd0);
-                Ask(next + (4 * width));
+                Prefetch.NextLine(next + (4 * width));
                 bits = TLanes.Load((float*)(data + rowBytes));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -112,7 +113,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd1 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd1);
                 odd1 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd1);
-                Ask(next + (8 * width));
+                Prefetch.NextLine(next + (8 * width));
                 bits = TLanes.Load((float*)(data + (2 * rowBytes)));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -121,7 +122,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd2 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd2);
                 odd2 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd2);
-                Ask(next + (12 * width));
+                Prefetch.NextLine(next + (12 * width));
                 bits = TLanes.Load((float*)(data + (3 * rowBytes)));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -130,7 +131,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd3 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd3);
                 odd3 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd3);
-                Ask(next + (16 * width));
+                Prefetch.NextLine(next + (16 * width));
                 bits = TLanes.Load((float*)(data + (4 * rowBytes)));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -139,7 +140,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd4 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd4);
                 odd4 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd4);
-                Ask(next + (20 * width));
+                Prefetch.NextLine(next + (20 * width));
                 bits = TLanes.Load((float*)(data + (5 * rowBytes)));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -148,7 +149,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd5 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd5);
                 odd5 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd5);
-                Ask(next + (24 * width));
+                Prefetch.NextLine(next + (24 * width));
                 bits = TLanes.Load((float*)(data + (6 * rowBytes)));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -157,7 +158,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd6 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd6);
                 odd6 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd6);
-                Ask(next + (28 * width));
+                Prefetch.NextLine(next + (28 * width));
                 bits = TLanes.Load((float*)(data + (7 * rowBytes)));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -204,7 +205,8 @@ internal static unsafe partial class FloatGemv
                 TLanes x0 = TLanes.Multiply(TLanes.EvenOf(xEven, yEven), scale), x1 = TLanes.Multiply(TLanes.EvenOf(xOdd, yOdd), scale);
                 TLanes x2 = TLanes.Multiply(TLanes.OddOf(xEven, yEven), scale), x3 = TLanes.Multiply(TLanes.OddOf(xOdd, yOdd), scale);
                 TLanes bits, halves;
-                Ask(next);
+                Prefetch.NextPage(next, 8 * width);
+                Prefetch.NextLine(next);
                 bits = TLanes.Load((float*)(data));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);
@@ -213,7 +215,7 @@ internal static unsafe partial class FloatGemv
                 halves = TLanes.OddFloat8(bits);
                 odd0 = TLanes.MultiplyAdd(TLanes.EvenBFloat16(halves), x1, odd0);
                 odd0 = TLanes.MultiplyAdd(TLanes.OddBFloat16(halves), x3, odd0);
-                Ask(next + (4 * width));
+                Prefetch.NextLine(next + (4 * width));
                 bits = TLanes.Load((float*)(data + rowBytes));
                 largest = TLanes.LargestFloat8(largest, bits);
                 halves = TLanes.EvenFloat8(bits);

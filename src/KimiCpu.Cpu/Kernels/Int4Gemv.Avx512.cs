@@ -31,10 +31,11 @@ internal static unsafe partial class Int4Gemv
             Vector512<float> sum = Vector512<float>.Zero;
             for (int s = 0; s < steps.Whole; s++)
             {
-                Sse.Prefetch0(data + PrefetchDistance);
-                Sse.Prefetch0(data + PrefetchDistance + 64);
-                Sse.Prefetch0(data + PrefetchDistance + 128);
-                Sse.Prefetch0(data + PrefetchDistance + 192);
+                Prefetch.NextPage(data + Prefetch.PagesAhead, StepBytes);
+                Prefetch.NextLine(data + PrefetchDistance);
+                Prefetch.NextLine(data + PrefetchDistance + 64);
+                Prefetch.NextLine(data + PrefetchDistance + 128);
+                Prefetch.NextLine(data + PrefetchDistance + 192);
                 sum = StepAvx512(data, scales, even, odd, corrections, factors, sum);
                 data += StepBytes;
                 scales += LaneSum.Lanes;

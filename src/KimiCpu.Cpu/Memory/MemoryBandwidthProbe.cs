@@ -5,6 +5,7 @@ using System.Diagnostics;
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
+using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu;
 
@@ -19,7 +20,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     private const long LargeBytes = 1L << 30;
     private const int PassesOfAKind = 3;
 
-    private static readonly Pattern[] s_patterns = [new(1, 0), new(2, 0), new(1, 8192)];
+    private static readonly Pattern[] s_patterns = [new(1, 0), new(2, 0), new(1, 8192), new(1, Prefetch.PagesAhead, OncePerPage: true)];
 
     private readonly WorkerPool _pool;
     private readonly AlignedBuffer<byte> _buffer;
@@ -103,21 +104,23 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     private void ReadBlocks(int begin, int end, int worker)
     {
         long bytes = (end - begin) * (long)BlockBytes / _pattern.Streams;
-        long sum = _pattern.Streams == 1 ? Sum(Block(begin), bytes, 0, _pattern.PrefetchDistance) : Sum(Block(begin), bytes, bytes, _pattern.PrefetchDistance);
+        long sum = _pattern.Streams == 1 ? Sum(Block(begin), bytes, 0, _pattern) : Sum(Block(begin), bytes, bytes, _pattern);
         Interlocked.Add(ref _sink, sum);
     }
 
     /// <summary>Sums so many bytes and, where it is not 0, as many from <paramref name="second"/> bytes further on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static long Sum(byte* at, long bytes, long second, int distance)
+    private static long Sum(byte* at, long bytes, long second, Pattern pattern)
     {
+        int distance = pattern.PrefetchDistance;
+        nuint asked = pattern.OncePerPage ? (nuint)(4 * Vector<byte>.Count) : Prefetch.PageBytes;
         Vector<long> a = default, b = default, c = default, d = default;
         for (byte* end = at + bytes; at < end; at += 4 * Vector<byte>.Count)
         {
-            if (distance > 0 && Sse.IsSupported)
+            if (distance > 0 && Sse.IsSupported && ((nuint)at & (Prefetch.PageBytes - 1)) < asked)
             {
                 Sse.Prefetch0(at + distance);
-                if (Vector<byte>.Count > 16)
+                if (Vector<byte>.Count > 16 && !pattern.OncePerPage)
                 {
                     Sse.Prefetch0(at + distance + 64);
                 }
@@ -142,5 +145,6 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
 
     /// <param name="Streams">Places of a thread's share that are read in turn: 1 or 2.</param>
     /// <param name="PrefetchDistance">Bytes ahead that are asked for; 0 leaves it to the hardware.</param>
-    internal readonly record struct Pattern(int Streams, int PrefetchDistance);
+    /// <param name="OncePerPage">Whether one line of each page is asked for, not every line.</param>
+    internal readonly record struct Pattern(int Streams, int PrefetchDistance, bool OncePerPage = false);
 }

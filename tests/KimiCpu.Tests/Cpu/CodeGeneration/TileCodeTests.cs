@@ -20,9 +20,9 @@ internal sealed unsafe class TileCodeTests
 
     /// <summary>Without stack use and saved registers a function needs no unwind information on either system.</summary>
     [Test]
-    public void Code_writes_only_registers_that_belong_to_it_and_no_stack([ValueSource(nameof(s_conventions))] CallingConvention convention)
+    public void Code_writes_only_registers_that_belong_to_it_and_no_stack([ValueSource(nameof(s_conventions))] CallingConvention convention, [Values] PrefetchStyle style)
     {
-        GeneratedCode functions = GeneratedCode.Assemble(convention);
+        GeneratedCode functions = GeneratedCode.Assemble(convention, style);
         byte[] code = functions.Bytes;
         bool windows = convention == CallingConvention.WindowsX64;
         Register[] saved = windows
@@ -60,7 +60,7 @@ internal sealed unsafe class TileCodeTests
 
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
     [Test]
-    public void Code_for_windows_computes_the_same_bits()
+    public void Code_for_windows_computes_the_same_bits([Values] PrefetchStyle style)
     {
         if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
         {
@@ -68,7 +68,7 @@ internal sealed unsafe class TileCodeTests
         }
 
         const int Columns = 1000;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
         int mostTokens = functions.Tiles.Count;
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using var tile = new AlignedBuffer<byte>(WeightTile.Bytes(Columns));
@@ -102,7 +102,7 @@ internal sealed unsafe class TileCodeTests
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_rows([Values(31, 512, 1000, 1024)] int columns)
+    public void Code_for_windows_computes_the_same_rows([Values(31, 512, 1000, 1024)] int columns, [Values] PrefetchStyle style)
     {
         if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
         {
@@ -110,7 +110,7 @@ internal sealed unsafe class TileCodeTests
         }
 
         const int Rows = 5;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4Rows);
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
@@ -129,7 +129,7 @@ internal sealed unsafe class TileCodeTests
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_products_of_BF16([Values(1, 2, 3, 4)] int tokens, [Values(31, 100)] int columns)
+    public void Code_for_windows_computes_the_same_products_of_BF16([Values(1, 2, 3, 4)] int tokens, [Values(31, 100)] int columns, [Values] PrefetchStyle style)
     {
         if (GeneratedTileKernel.Shared?.BFloat16Products is not { } products || OperatingSystem.IsWindows())
         {
@@ -137,7 +137,7 @@ internal sealed unsafe class TileCodeTests
             return;
         }
 
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
         Assert.That(functions.BFloat16Pairs, Has.Count.EqualTo(4));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         foreach ((BFloat16Shape shape, long offset) in functions.BFloat16.Where(f => f.Key.Tokens == tokens))
@@ -182,7 +182,7 @@ internal sealed unsafe class TileCodeTests
 
         const int Rows = 40;
         const int Columns = BFloat16PairsCode.Columns;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, PrefetchStyle.EveryLine);
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using ExecutableMemory bridge = Bridge(windows.Pointer + functions.BFloat16Pairs[tokens - 1]);
         using var weight = new RandomMatrix(WeightFormat.BFloat16, Rows, Columns, 3);

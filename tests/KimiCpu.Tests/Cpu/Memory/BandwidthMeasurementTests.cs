@@ -23,7 +23,7 @@ internal sealed class BandwidthMeasurementTests
         }
 
         Assert.That(measurement.BytesPerSecond, Is.Positive.And.Not.EqualTo(double.PositiveInfinity));
-        Assert.That(slices, Is.InRange(7, 7 * blocks), "one writing and six reading passes");
+        Assert.That(slices, Is.InRange(9, 9 * blocks), "one writing and eight reading passes");
     }
 
     [TestCase(32, 100_000, 256)]

@@ -1,0 +1,51 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
+
+namespace KimiCpu.Cpu.Kernels;
+
+/// <summary>
+/// Asks for memory that comes next, into the second-level cache: the first has too few miss buffers to wait for memory. Asking
+/// behind a mapping does not fault.
+/// </summary>
+internal static unsafe class Prefetch
+{
+    /// <summary>Hardware prefetchers stop at pages of this size, also within larger ones.</summary>
+    public const int PageBytes = 4096;
+
+    /// <summary>Four pages ahead: one leaves memory's latency uncovered at times, 32 gained no more.</summary>
+    public const int PagesAhead = 4 * PageBytes;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Line(byte* at)
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.Prefetch1(at);
+        }
+    }
+
+    /// <summary>A line of a stream, where each of its lines is asked for.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void NextLine(byte* at)
+    {
+        if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryLine)
+        {
+            Line(at);
+        }
+    }
+
+    /// <summary>A line of a stream, where it is the first call in its page and one of each page is asked for.</summary>
+    /// <param name="at">Moves on by <paramref name="bytes"/> from call to call.</param>
+    /// <param name="bytes">Less than a page.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void NextPage(byte* at, int bytes)
+    {
+        if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryPage && ((nuint)at & (PageBytes - 1)) < (nuint)bytes)
+        {
+            Line(at);
+        }
+    }
+}

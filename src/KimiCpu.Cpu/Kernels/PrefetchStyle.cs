@@ -1,0 +1,17 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cpu.Kernels;
+
+/// <summary>How kernels that stream weights from memory ask for what comes next.</summary>
+internal enum PrefetchStyle
+{
+    /// <summary>Each cache line by itself, into the second-level cache.</summary>
+    EveryLine,
+
+    /// <summary>
+    /// One line of each page: the hardware follows the rest by itself, through buffers that software's requests do not
+    /// have. Asking for each line takes the first level's few miss buffers and stops the hardware.
+    /// </summary>
+    EveryPage,
+}

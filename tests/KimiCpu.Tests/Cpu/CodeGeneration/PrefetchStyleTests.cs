@@ -1,0 +1,86 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.CodeGeneration;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Tests.Cpu.CodeGeneration;
+
+/// <summary>Whichever way this machine asks for weights, the code of both computes the scalar kernel's bits.</summary>
+[TestFixture]
+[Category("Kernels")]
+internal sealed unsafe class PrefetchStyleTests
+{
+    [Test]
+    public void Stored_rows([Values] PrefetchStyle style, [Values(1, 31, 512, 1000, 7168)] int columns)
+    {
+        const int Rows = 5;
+        GeneratedTileKernel kernel = Kernel(style);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 7);
+        using QuantizedRows x = TileKernelTests.Rounded(1, columns, 8);
+        var expected = new float[Rows];
+        var actual = new float[Rows];
+        fixed (float* y = expected)
+        fixed (float* z = actual)
+        {
+            Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(0), y);
+            kernel.MultiplyStored(weight.Matrix, 0, Rows, x.Row(0), z);
+        }
+
+        Assert.That(actual, Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void A_tile_and_one_token([Values] PrefetchStyle style, [Values(31, 512, 1000)] int columns)
+    {
+        GeneratedTileKernel kernel = Kernel(style);
+        using var tile = new AlignedBuffer<byte>(WeightTile.Bytes(columns));
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, WeightTile.Rows, columns, 9);
+        TileUnpacker.Unpack(weight.Matrix, 0, tile.Pointer);
+        using QuantizedRows x = TileKernelTests.Rounded(1, columns, 10);
+        float[] expected = TileKernelTests.Multiply(TileKernel.Of(TileKernelKind.Scalar), tile.Pointer, false, columns, x, 1);
+        Assert.That(TileKernelTests.Multiply(kernel, tile.Pointer, false, columns, x, 1), Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Rows_of_BF16([Values(1, 8, 21)] int rows, [Values(1, 31, 1567)] int columns)
+    {
+        float[][] results = [.. Enum.GetValues<PrefetchStyle>().Select(style =>
+        {
+            if (Kernel(style).BFloat16Products is not { } products)
+            {
+                Assert.Ignore("Needs AVX512_BF16.");
+                return [];
+            }
+
+            using var weight = new RandomMatrix(WeightFormat.BFloat16, rows, columns, 11);
+            using var x = new BFloat16Tiles(products.Tiles);
+            float[] values = [.. Enumerable.Range(0, columns).Select(i => MathF.Cos(i))];
+            var result = new float[rows];
+            fixed (float* source = values)
+            fixed (float* y = result)
+            {
+                x.Set(source, columns, 1, columns);
+                products.Multiply(weight.Matrix, 0, rows, x, y, rows);
+            }
+
+            return result;
+        })];
+        Assert.That(results[1], Is.EqualTo(results[0]));
+        Assert.That(results[0], Is.Not.All.Zero);
+    }
+
+    private static GeneratedTileKernel Kernel(PrefetchStyle style)
+    {
+        GeneratedTileKernel? kernel = GeneratedTileKernel.TryCreate(style);
+        if (kernel is null)
+        {
+            Assert.Ignore("Needs AVX-512 VNNI, and executable memory.");
+        }
+
+        return kernel!;
+    }
+}
