@@ -163,17 +163,24 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 
     private void GateUp(int begin, int end, int worker)
     {
-        for (int place = begin; place < end; place++)
+        for (int place = begin, count; place < end; place += count)
         {
             int item = _slices[place];
-            if (item < _sharedItems)
+            bool shared = item < _sharedItems;
+            (int expert, int block) = shared ? (0, item) : Math.DivRem(item - _sharedItems, _passes.GateUpItems);
+            int most = Math.Min(Math.Min(end - place, ExpertRuns.MostItems), (shared ? _sharedItems : _passes.GateUpItems) - block);
+            for (count = 1; count < most && _slices[place + count] == item + count;)
             {
-                _shared!.GateUp(item, worker);
+                count++;
+            }
+
+            if (shared)
+            {
+                _shared!.GateUp(block, count, worker);
             }
             else
             {
-                (int expert, int block) = Math.DivRem(item - _sharedItems, _passes.GateUpItems);
-                _passes.GateUp(_ready[expert], block, worker);
+                _passes.GateUp(_ready[expert], block, count, worker);
             }
         }
     }
@@ -185,10 +192,10 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private void Down(int begin, int end, int worker)
     {
         int size = _shape.HiddenSize;
-        for (int item = begin; item < end; item++)
+        for (int item = begin; item < end; item += ExpertRuns.MostItems)
         {
             int first = item * WeightTile.Rows;
-            int rows = Math.Min(WeightTile.Rows, size - first);
+            int rows = Math.Min(Math.Min(item + ExpertRuns.MostItems, end) * WeightTile.Rows, size) - first;
             for (int t = 0; t < _rows.RowCount && _firstGroup == 0; t++)
             {
                 new Span<float>(_sum + ((long)t * size) + first, rows).Clear();

@@ -15,6 +15,7 @@ namespace KimiCpu.Cpu;
 internal sealed unsafe class FloatExperts : IExpertPasses
 {
     private const int BlockRows = WeightTile.Rows;
+    private const int MostRows = ExpertRuns.MostItems * BlockRows;
 
     private readonly ModelShape _shape;
     private readonly AlignedBuffer<float> _gathered = new();
@@ -50,18 +51,18 @@ internal sealed unsafe class FloatExperts : IExpertPasses
 
         foreach (AlignedBuffer<float> scratch in _scratch)
         {
-            scratch.EnsureCapacity((long)groups.LargestPairCount * BlockRows);
+            scratch.EnsureCapacity(Math.Max((long)groups.LargestPairCount * BlockRows, MostRows));
         }
     }
 
-    public void GateUp(int index, int block, int worker)
+    public void GateUp(int index, int firstItem, int items, int worker)
     {
         int size = _shape.HiddenSize;
         int inner = _shape.ExpertIntermediateSize;
         ExpertGroup group = _groups[index];
         MlpWeights expert = _weights[index];
-        int first = block * BlockRows;
-        int last = Math.Min(first + BlockRows, inner);
+        int first = firstItem * BlockRows;
+        int last = Math.Min(first + (items * BlockRows), inner);
         float* x = _gathered.Pointer + ((long)group.FirstPair * size);
         long at = (long)group.FirstPair * inner;
         FloatGemv.Multiply(expert.Gate, first, last, x, size, group.PairCount, _gate.Pointer + at, inner);
@@ -76,22 +77,10 @@ internal sealed unsafe class FloatExperts : IExpertPasses
 
     public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
     {
-        int size = _shape.HiddenSize;
-        int inner = _shape.ExpertIntermediateSize;
-        float* block = _scratch[worker].Pointer;
-        for (int g = firstGroup; g < endGroup; g++)
+        int together = _groups.LargestPairCount == 1 ? rows : BlockRows;
+        for (int end = firstRow + rows; firstRow < end; firstRow += together)
         {
-            ExpertGroup group = _groups[g];
-
-            // The kernel writes row r to y[r]; the block's first row belongs at its start.
-            FloatGemv.Multiply(
-                _weights[g].Down, firstRow, firstRow + rows, _gate.Pointer + ((long)group.FirstPair * inner), inner, group.PairCount, block - firstRow, BlockRows);
-            for (int i = 0; i < group.PairCount; i++)
-            {
-                int pair = group.FirstPair + i;
-                var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * size) + firstRow, rows);
-                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(block + (i * BlockRows), rows), _groups.WeightOf[pair], target, target);
-            }
+            DownRows(firstGroup, endGroup, firstRow, Math.Min(together, end - firstRow), sum, worker);
         }
     }
 
@@ -101,5 +90,26 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         _gate.Dispose();
         _up.Dispose();
         Array.ForEach(_scratch, s => s.Dispose());
+    }
+
+    private void DownRows(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
+    {
+        int size = _shape.HiddenSize;
+        int inner = _shape.ExpertIntermediateSize;
+        float* block = _scratch[worker].Pointer;
+        for (int g = firstGroup; g < endGroup; g++)
+        {
+            ExpertGroup group = _groups[g];
+
+            // The kernel writes row r to y[r]; the first row belongs at the start of the scratch memory.
+            FloatGemv.Multiply(
+                _weights[g].Down, firstRow, firstRow + rows, _gate.Pointer + ((long)group.FirstPair * inner), inner, group.PairCount, block - firstRow, rows);
+            for (int i = 0; i < group.PairCount; i++)
+            {
+                int pair = group.FirstPair + i;
+                var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * size) + firstRow, rows);
+                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(block + (i * rows), rows), _groups.WeightOf[pair], target, target);
+            }
+        }
     }
 }

@@ -21,16 +21,18 @@ internal unsafe interface IExpertPasses : IDisposable
     /// <param name="weights">By group; filled by the time that an item of it runs.</param>
     void Prepare(int layer, RoutedRows rows, ExpertGroups groups, MlpWeights[] weights);
 
+    /// <summary>Items of an expert one after another.</summary>
     /// <param name="group">Of which expert.</param>
-    /// <param name="item">0 … <see cref="GateUpItems"/> - 1.</param>
+    /// <param name="firstItem">0 … <see cref="GateUpItems"/> - 1.</param>
+    /// <param name="items">1 … <see cref="ExpertRuns.MostItems"/>, up to the last item at most.</param>
     /// <param name="worker">For scratch memory.</param>
-    void GateUp(int group, int item, int worker);
+    void GateUp(int group, int firstItem, int items, int worker);
 
     /// <summary>sum[t, firstRow … firstRow + rows - 1] += the outputs of the experts of some groups times their factors.</summary>
     /// <param name="firstGroup">Of the groups.</param>
     /// <param name="endGroup">Behind the last of them.</param>
     /// <param name="firstRow">A multiple of 32.</param>
-    /// <param name="rows">At most 32.</param>
+    /// <param name="rows">At most 32 for each of <see cref="ExpertRuns.MostItems"/>.</param>
     /// <param name="sum">(tokens, hidden).</param>
     /// <param name="worker">For scratch memory.</param>
     void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker);

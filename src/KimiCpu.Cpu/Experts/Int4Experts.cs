@@ -12,7 +12,7 @@ namespace KimiCpu.Cpu;
 /// The routed experts of a layer as INT4 times int8, for a batch grouped by expert. An expert with few tokens is multiplied
 /// from the stored layout, one with more is unpacked to tiles once for all of them; both give the same bits. Two passes
 /// over the weights: gate and up with activation and rounding in blocks of 32 inner rows, then down in blocks of 32 output
-/// rows, each adding up all experts of its rows.
+/// rows, each adding up all experts of its rows. Blocks that follow each other are read together where no tile is in between.
 /// </summary>
 internal sealed unsafe class Int4Experts : IExpertPasses
 {
@@ -72,26 +72,70 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    public void GateUp(int index, int block, int worker)
+    public void GateUp(int index, int firstItem, int items, int worker)
     {
         ExpertGroup group = _groups[index];
-        MlpWeights expert = _weights[index];
-        int firstRow = block * BlockRows;
-        Scratch scratch = _scratch[worker];
-        int count = group.PairCount * BlockRows;
-        Multiply(expert.Gate, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Gate, expert.Up, firstRow);
-        Multiply(expert.Up, firstRow, group, _hidden, _hiddenTiles, scratch, scratch.Up, expert.Gate, firstRow + BlockRows);
-        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
         if (!IsTiled(group.PairCount))
         {
-            for (int i = 0; i < group.PairCount; i++)
-            {
-                WriteInner(scratch.Gate + (i * BlockRows), _inner.Row(group.FirstPair + i), block);
-            }
-
+            GateUpStored(group, _weights[index], firstItem, items, worker);
             return;
         }
 
+        for (int block = firstItem; block < firstItem + items; block++)
+        {
+            GateUpTiled(group, _weights[index], block, worker);
+        }
+    }
+
+    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
+    {
+        if (!IsTiled(_groups.LargestPairCount))
+        {
+            DownRows(firstGroup, endGroup, firstRow, rows, sum, worker);
+            return;
+        }
+
+        for (int end = firstRow + rows; firstRow < end; firstRow += BlockRows)
+        {
+            DownRows(firstGroup, endGroup, firstRow, Math.Min(BlockRows, end - firstRow), sum, worker);
+        }
+    }
+
+    public void Dispose()
+    {
+        _hidden.Dispose();
+        _inner.Dispose();
+        _hiddenTiles.Dispose();
+        _innerTiles.Dispose();
+        Array.ForEach(_scratch, s => s.Dispose());
+    }
+
+    private void GateUpStored(ExpertGroup group, in MlpWeights expert, int firstBlock, int blocks, int worker)
+    {
+        Scratch scratch = _scratch[worker];
+        int firstRow = firstBlock * BlockRows;
+        int rows = blocks * BlockRows;
+        MultiplyStored(expert.Gate, firstRow, rows, group, _hidden, scratch.Gate);
+        MultiplyStored(expert.Up, firstRow, rows, group, _hidden, scratch.Up);
+        int count = group.PairCount * rows;
+        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
+        for (int i = 0; i < group.PairCount; i++)
+        {
+            for (int b = 0; b < blocks; b++)
+            {
+                WriteInner(scratch.Gate + (i * rows) + (b * BlockRows), _inner.Row(group.FirstPair + i), firstBlock + b);
+            }
+        }
+    }
+
+    private void GateUpTiled(ExpertGroup group, in MlpWeights expert, int block, int worker)
+    {
+        int firstRow = block * BlockRows;
+        Scratch scratch = _scratch[worker];
+        int count = group.PairCount * BlockRows;
+        MultiplyTiled(expert.Gate, firstRow, group, _hiddenTiles, scratch, scratch.Gate, expert.Up, firstRow);
+        MultiplyTiled(expert.Up, firstRow, group, _hiddenTiles, scratch, scratch.Up, expert.Gate, firstRow + BlockRows);
+        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
         var rounded = new QuantizedRow(scratch.Group, 1);
         for (int first = 0; first < group.PairCount;)
         {
@@ -106,31 +150,33 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
+    /// <summary>Rows of one block, or more where no expert is unpacked.</summary>
+    private void DownRows(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
     {
         int size = _shape.HiddenSize;
         Scratch scratch = _scratch[worker];
         for (int g = firstGroup; g < endGroup; g++)
         {
             ExpertGroup group = _groups[g];
-            WeightMatrix next = g + 1 < endGroup ? _weights[g + 1].Down : default;
-            Multiply(_weights[g].Down, firstRow, group, _inner, _innerTiles, scratch, scratch.Gate, next, firstRow);
+            int stride = rows;
+            if (IsTiled(group.PairCount))
+            {
+                stride = BlockRows;
+                WeightMatrix next = g + 1 < endGroup ? _weights[g + 1].Down : default;
+                MultiplyTiled(_weights[g].Down, firstRow, group, _innerTiles, scratch, scratch.Gate, next, firstRow);
+            }
+            else
+            {
+                MultiplyStored(_weights[g].Down, firstRow, rows, group, _inner, scratch.Gate);
+            }
+
             for (int i = 0; i < group.PairCount; i++)
             {
                 int pair = group.FirstPair + i;
                 var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * size) + firstRow, rows);
-                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(scratch.Gate + (i * BlockRows), rows), _groups.WeightOf[pair], target, target);
+                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(scratch.Gate + (i * stride), rows), _groups.WeightOf[pair], target, target);
             }
         }
-    }
-
-    public void Dispose()
-    {
-        _hidden.Dispose();
-        _inner.Dispose();
-        _hiddenTiles.Dispose();
-        _innerTiles.Dispose();
-        Array.ForEach(_scratch, s => s.Dispose());
     }
 
     /// <summary>Whether an expert with so many tokens is unpacked.</summary>
@@ -165,33 +211,31 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
+    /// <summary>y[i * rows + r] of the pairs i of a group; rows behind the last are zeros.</summary>
+    private void MultiplyStored(in WeightMatrix weight, int firstRow, int rows, ExpertGroup group, QuantizedRows activations, float* y)
+    {
+        bool hidden = ReferenceEquals(activations, _hidden);
+        Span<QuantizedRow> x = stackalloc QuantizedRow[group.PairCount];
+        for (int i = 0; i < x.Length; i++)
+        {
+            int pair = group.FirstPair + i;
+            x[i] = activations.Row(hidden ? _groups.TokenOf[pair] : pair);
+        }
+
+        int end = Math.Min(firstRow + rows, weight.Rows);
+        _kernel.MultiplyStored(weight, firstRow, end, x, y - firstRow, rows);
+        for (int i = 0; i < x.Length; i++)
+        {
+            new Span<float>(y + (i * rows) + (end - firstRow), rows - (end - firstRow)).Clear();
+        }
+    }
+
     /// <summary>
     /// y[i * 32 + r] of the pairs i of a group, for the rows of a block; rows behind the last are zeros. Meanwhile asks for
     /// the block that comes next.
     /// </summary>
-    private void Multiply(
-        in WeightMatrix weight, int firstRow, ExpertGroup group, QuantizedRows rows, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
+    private void MultiplyTiled(in WeightMatrix weight, int firstRow, ExpertGroup group, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
     {
-        if (!IsTiled(group.PairCount))
-        {
-            bool hidden = ReferenceEquals(rows, _hidden);
-            Span<QuantizedRow> x = stackalloc QuantizedRow[group.PairCount];
-            for (int i = 0; i < x.Length; i++)
-            {
-                int pair = group.FirstPair + i;
-                x[i] = rows.Row(hidden ? _groups.TokenOf[pair] : pair);
-            }
-
-            int end = Math.Min(firstRow + BlockRows, weight.Rows);
-            _kernel.MultiplyStored(weight, firstRow, end, x, y - firstRow, BlockRows);
-            for (int i = 0; i < x.Length; i++)
-            {
-                new Span<float>(y + (i * BlockRows) + (end - firstRow), BlockRows - (end - firstRow)).Clear();
-            }
-
-            return;
-        }
-
         // Products of the block before have asked for so many lines of this one.
         TileUnpacker.Touch(weight, firstRow, scratch.Prefetched == weight.Data + (firstRow * weight.RowBytes) ? scratch.PrefetchedLines : 0);
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
@@ -254,7 +298,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         public void Resize(ModelShape shape, int pairs, TileKernel kernel)
         {
             // Counted once it is there: memory that ran out for a large batch is not asked for again by a small one.
-            long values = Math.Max(_valueCount, (long)pairs * BlockRows);
+            long values = Math.Max(_valueCount, Math.Max((long)pairs * BlockRows, (long)kernel.MostStoredTokens * ExpertRuns.MostItems * BlockRows));
             _values.EnsureCapacity(3 * values);
             _valueCount = values;
             if (pairs > kernel.MostStoredTokens)

@@ -76,7 +76,7 @@ internal sealed unsafe class SharedExpert : IDisposable
         _up.EnsureCapacity((long)_tokens * inner);
         foreach (AlignedBuffer<float> scratch in _scratch)
         {
-            scratch.EnsureCapacity(3L * _tokens * WeightTile.Rows);
+            scratch.EnsureCapacity(3L * Math.Max(_tokens, ExpertRuns.MostItems) * WeightTile.Rows);
         }
 
         if (_weights.Gate.Is8Bit)
@@ -100,39 +100,22 @@ internal sealed unsafe class SharedExpert : IDisposable
         }
     }
 
-    public void GateUp(int item, int worker)
+    /// <summary>Items one after another.</summary>
+    /// <param name="firstItem">0 … <see cref="GateUpItems"/> - 1.</param>
+    /// <param name="items">1 … <see cref="ExpertRuns.MostItems"/>, up to the last item at most.</param>
+    /// <param name="worker">For scratch memory.</param>
+    public void GateUp(int firstItem, int items, int worker)
     {
-        HotMlp weights = _weights!;
-        int inner = weights.Gate.Rows;
-        int first = item * _blockRows;
-        int rows = Math.Min(_blockRows, inner - first);
-        float* gate = _scratch[worker].Pointer;
-        float* up = gate + (_tokens * _blockRows);
-        int count = _tokens * _blockRows;
-        Multiply(weights.Gate, first, rows, gate, worker);
-        Multiply(weights.Up, first, rows, up, worker);
-        SwiGlu.Apply(new Span<float>(gate, count), new ReadOnlySpan<float>(up, count), new Span<float>(up + count, count));
-        if (weights.Down.Is8Bit)
+        int together = _tokens == 1 ? items : 1;
+        for (int end = firstItem + items; firstItem < end; firstItem += together)
         {
-            _roundedInner.WriteGroup(gate, item);
-            return;
-        }
-
-        if (TakesBFloat16(weights.Down))
-        {
-            _bfloat16Inner!.WriteColumns(gate, _blockRows, first, rows);
-            return;
-        }
-
-        for (int t = 0; t < _tokens; t++)
-        {
-            new ReadOnlySpan<float>(gate + (t * _blockRows), rows).CopyTo(new Span<float>(_gate.Pointer + ((long)t * inner) + first, rows));
+            GateUpRun(firstItem, together, worker);
         }
     }
 
     /// <summary>sum[t, firstRow … firstRow + rows - 1] += the expert's output.</summary>
     /// <param name="firstRow">A multiple of 32.</param>
-    /// <param name="rows">At most 32.</param>
+    /// <param name="rows">At most 32 for each of <see cref="ExpertRuns.MostItems"/>.</param>
     /// <param name="sum">(tokens, hidden).</param>
     /// <param name="worker">For scratch memory.</param>
     public void Down(int firstRow, int rows, float* sum, int worker)
@@ -142,25 +125,10 @@ internal sealed unsafe class SharedExpert : IDisposable
             return;
         }
 
-        HotMatrix down = _weights.Down;
-        float* block = _scratch[worker].Pointer;
-        if (down.Is8Bit)
+        int together = _tokens == 1 ? rows : WeightTile.Rows;
+        for (int end = firstRow + rows; firstRow < end; firstRow += together)
         {
-            _roundedInner.Multiply(down.Tiles + (firstRow / WeightTile.Rows * WeightTile.Bytes(down.Columns)), block, WeightTile.Rows, worker);
-        }
-        else if (TakesBFloat16(down))
-        {
-            _bfloat16Inner!.Multiply(down, firstRow, firstRow + rows, block - firstRow, WeightTile.Rows);
-        }
-        else
-        {
-            FloatGemv.Multiply(down.Stored, firstRow, firstRow + rows, _gate.Pointer, down.Columns, _tokens, block - firstRow, WeightTile.Rows);
-        }
-
-        for (int t = 0; t < _tokens; t++)
-        {
-            var target = new Span<float>(sum + ((long)t * down.Rows) + firstRow, rows);
-            TensorPrimitives.Add(target, new ReadOnlySpan<float>(block + (t * WeightTile.Rows), rows), target);
+            DownRows(_weights.Down, firstRow, Math.Min(together, end - firstRow), sum, worker);
         }
     }
 
@@ -177,26 +145,98 @@ internal sealed unsafe class SharedExpert : IDisposable
 
     private bool TakesBFloat16(in HotMatrix weight) => _bfloat16Hidden is not null && weight.IsBFloat16;
 
-    /// <summary>y[t * blockRows + r]; rows behind the last are zeros.</summary>
-    private void Multiply(in HotMatrix weight, int first, int rows, float* y, int worker)
+    private void GateUpRun(int firstItem, int items, int worker)
     {
-        if (weight.Is8Bit)
+        HotMlp weights = _weights!;
+        int inner = weights.Gate.Rows;
+        int first = firstItem * _blockRows;
+        int stride = items * _blockRows;
+        int rows = Math.Min(stride, inner - first);
+        float* gate = _scratch[worker].Pointer;
+        int count = _tokens * stride;
+        float* up = gate + count;
+        Multiply(weights.Gate, first, rows, gate, stride, worker);
+        Multiply(weights.Up, first, rows, up, stride, worker);
+        SwiGlu.Apply(new Span<float>(gate, count), new ReadOnlySpan<float>(up, count), new Span<float>(up + count, count));
+        if (weights.Down.Is8Bit)
         {
-            _roundedHidden.Multiply(weight.Tiles + (first / WeightTile.Rows * WeightTile.Bytes(weight.Columns)), y, WeightTile.Rows, worker);
+            for (int i = 0; i < items; i++)
+            {
+                _roundedInner.WriteGroup(gate + (i * WeightTile.Rows), stride, firstItem + i);
+            }
+
             return;
         }
 
-        if (rows < _blockRows)
+        if (TakesBFloat16(weights.Down))
         {
-            new Span<float>(y, _tokens * _blockRows).Clear();
+            for (int row = 0; row < rows; row += _blockRows)
+            {
+                _bfloat16Inner!.WriteColumns(gate + row, stride, first + row, Math.Min(_blockRows, rows - row));
+            }
+
+            return;
+        }
+
+        for (int t = 0; t < _tokens; t++)
+        {
+            new ReadOnlySpan<float>(gate + (t * stride), rows).CopyTo(new Span<float>(_gate.Pointer + ((long)t * inner) + first, rows));
+        }
+    }
+
+    private void DownRows(in HotMatrix down, int firstRow, int rows, float* sum, int worker)
+    {
+        float* block = _scratch[worker].Pointer;
+        int stride = WeightTile.TilesOf(rows) * WeightTile.Rows;
+        if (down.Is8Bit)
+        {
+            MultiplyTiles(_roundedInner, down, firstRow, rows, block, stride, worker);
+        }
+        else if (TakesBFloat16(down))
+        {
+            _bfloat16Inner!.Multiply(down, firstRow, firstRow + rows, block - firstRow, stride);
+        }
+        else
+        {
+            FloatGemv.Multiply(down.Stored, firstRow, firstRow + rows, _gate.Pointer, down.Columns, _tokens, block - firstRow, stride);
+        }
+
+        for (int t = 0; t < _tokens; t++)
+        {
+            var target = new Span<float>(sum + ((long)t * down.Rows) + firstRow, rows);
+            TensorPrimitives.Add(target, new ReadOnlySpan<float>(block + (t * stride), rows), target);
+        }
+    }
+
+    /// <summary>y[t * stride + r]; rows behind the last are zeros.</summary>
+    private void Multiply(in HotMatrix weight, int first, int rows, float* y, int stride, int worker)
+    {
+        if (weight.Is8Bit)
+        {
+            MultiplyTiles(_roundedHidden, weight, first, rows, y, stride, worker);
+            return;
+        }
+
+        if (rows < stride)
+        {
+            new Span<float>(y, _tokens * stride).Clear();
         }
 
         if (TakesBFloat16(weight))
         {
-            _bfloat16Hidden!.Multiply(weight, first, first + rows, y - first, _blockRows);
+            _bfloat16Hidden!.Multiply(weight, first, first + rows, y - first, stride);
             return;
         }
 
-        FloatGemv.Multiply(weight.Stored, first, first + rows, _hidden, weight.Columns, _tokens, y - first, _blockRows);
+        FloatGemv.Multiply(weight.Stored, first, first + rows, _hidden, weight.Columns, _tokens, y - first, stride);
+    }
+
+    private static void MultiplyTiles(TiledRows rounded, in HotMatrix weight, int first, int rows, float* y, int stride, int worker)
+    {
+        long tileBytes = WeightTile.Bytes(weight.Columns);
+        for (int row = 0; row < rows; row += WeightTile.Rows)
+        {
+            rounded.Multiply(weight.Tiles + ((first + row) / WeightTile.Rows * tileBytes), y + row, stride, worker);
+        }
     }
 }

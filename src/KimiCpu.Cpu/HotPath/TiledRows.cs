@@ -51,9 +51,10 @@ internal sealed unsafe class TiledRows : IDisposable
     }
 
     /// <summary>Rounds values (tokens, 32) to a group of each token.</summary>
-    /// <param name="values">Dense.</param>
+    /// <param name="values">Rows <paramref name="stride"/> floats apart.</param>
+    /// <param name="stride">Floats.</param>
     /// <param name="group">Which group of 32 columns.</param>
-    public void WriteGroup(float* values, int group)
+    public void WriteGroup(float* values, int stride, int group)
     {
         byte* record = stackalloc byte[TileRecord.TokenBytes];
         var rounded = new QuantizedRow(record, 1);
@@ -62,7 +63,7 @@ internal sealed unsafe class TiledRows : IDisposable
             int count = _kernel.Tiles.Next(_tokens - first);
             for (int t = 0; t < count; t++)
             {
-                ActivationQuantizer.QuantizeGroup(values + ((first + t) * WeightTile.Rows), rounded, 0);
+                ActivationQuantizer.QuantizeGroup(values + ((first + t) * stride), rounded, 0);
                 _tiles.WriteGroup(rounded, 0, group, first, count, t, WeightTile.Int8Bias);
             }
 
