@@ -51,7 +51,7 @@ internal sealed unsafe class BFloat16Pairs : IDisposable
             byte* second = first + rowBytes;
             if (hasSecond)
             {
-                Interleave(first, second, next - rows, whole, pair);
+                Interleave(first, rowBytes, next - rows, whole, pair);
             }
 
             for (int column = hasSecond ? whole : 0; column < Columns; column += VectorColumns)
@@ -72,13 +72,16 @@ internal sealed unsafe class BFloat16Pairs : IDisposable
     public void Dispose() => _data.Dispose();
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Interleave(byte* first, byte* second, long ahead, int columns, int pair)
+    private void Interleave(byte* first, long rowBytes, long ahead, int columns, int pair)
     {
         for (int column = 0; column < columns; column += VectorColumns)
         {
-            Prefetch.Line(first + (2 * column) + ahead);
-            Prefetch.Line(second + (2 * column) + ahead);
-            Interleave(Vector512.Load((ushort*)first + column), Vector512.Load((ushort*)second + column), Target(column, pair));
+            byte* next = first + (2 * column) + ahead;
+            Prefetch.NextPage(next, VectorColumns * sizeof(ushort));
+            Prefetch.NextLine(next);
+            Prefetch.NextPage(next + rowBytes, VectorColumns * sizeof(ushort));
+            Prefetch.NextLine(next + rowBytes);
+            Interleave(Vector512.Load((ushort*)first + column), Vector512.Load((ushort*)(first + rowBytes) + column), Target(column, pair));
         }
     }
 
