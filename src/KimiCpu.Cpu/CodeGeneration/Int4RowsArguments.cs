@@ -9,12 +9,13 @@ namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
 /// What the function of <see cref="Int4RowsCode"/> reads, by offset: more than registers hold in either calling convention.
-/// It counts <see cref="Rows"/> down and moves <see cref="Y"/> on.
+/// It counts <see cref="Rows"/> down and moves <see cref="Data"/> and <see cref="Y"/> on.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct Int4RowsArguments
 {
     public byte* Data;
+    public long RowBytes;
     public byte* Scales;
     public sbyte* Even;
 
@@ -27,6 +28,9 @@ internal unsafe struct Int4RowsArguments
     public long CorrectionsAt;
     public float* Y;
     public long Rows;
+
+    /// <summary>Packed bytes of a row's whole steps.</summary>
+    public long WholeBytes;
 
     /// <summary>Packed bytes and bytes of scales of a row behind its whole steps.</summary>
     public long RestBytes;
@@ -48,6 +52,8 @@ internal unsafe struct Int4RowsArguments
         int whole = weight.Columns / (StepGroups * Int4Group32.GroupSize);
         long rowBytes = Int4Group32.RowBytes(weight.Columns);
         Data = weight.Data + (rowBegin * rowBytes);
+        RowBytes = rowBytes;
+        WholeBytes = whole * StepBytes;
         Scales = weight.Scales + (2L * rowBegin * groups);
         Even = x.Even;
         EvenEnd = x.Even + (whole * StepBytes);

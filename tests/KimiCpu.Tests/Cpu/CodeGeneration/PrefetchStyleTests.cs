@@ -33,6 +33,36 @@ internal sealed unsafe class PrefetchStyleTests
         Assert.That(actual, Is.EqualTo(expected));
     }
 
+    /// <summary>Rows that begin anywhere in a line; the byte behind the last one must not be read.</summary>
+    [Test]
+    public void Stored_rows_at_any_address([Values] PrefetchStyle style, [Values(512, 1024, 1056, 2000, 2048)] int columns)
+    {
+        const int Rows = 4;
+        GeneratedTileKernel kernel = Kernel(style);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 12);
+        using QuantizedRows x = TileKernelTests.Rounded(1, columns, 13);
+        var expected = new float[Rows];
+        fixed (float* y = expected)
+        {
+            Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(0), y);
+        }
+
+        for (int behind = 0; behind <= 64; behind++)
+        {
+            using var data = new GuardedBuffer(weight.Data.Length + behind);
+            using var scales = new GuardedBuffer(weight.Scales.Length + behind);
+            weight.Data.CopyTo(data.Span);
+            weight.Scales.CopyTo(scales.Span);
+            var actual = new float[Rows];
+            fixed (float* y = actual)
+            {
+                kernel.MultiplyStored(new WeightMatrix(WeightFormat.Int4Group32, Rows, columns, data.Pointer, scales.Pointer), 0, Rows, x.Row(0), y);
+            }
+
+            Assert.That(actual, Is.EqualTo(expected), $"{behind} bytes before the guard page");
+        }
+    }
+
     [Test]
     public void A_tile_and_one_token([Values] PrefetchStyle style, [Values(31, 512, 1000)] int columns)
     {
