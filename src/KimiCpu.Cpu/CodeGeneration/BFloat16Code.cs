@@ -84,6 +84,10 @@ internal static class BFloat16Code
         code.mov(at.Next, Field(arguments, nameof(BFloat16Arguments.Next)));
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jae(wholeDone);
+        if (shape == new BFloat16Shape(ManyRows, 1))
+        {
+            Lines(code, at, arguments, sums, x, registers, step, wholeDone, style);
+        }
 
         code.Label(ref step);
         Ask(code, at.Next, shape, style);
@@ -110,6 +114,81 @@ internal static class BFloat16Code
 
         code.vzeroupper();
         code.ret();
+    }
+
+    /// <summary>
+    /// The whole vectors of eight rows that do not begin with a cache line, put together from whole lines as
+    /// <see cref="Int4RowsCode"/> explains. Every line read holds a byte of its row.
+    /// </summary>
+    private static void Lines(
+        Assembler code,
+        Pointers at,
+        AssemblerRegister64 arguments,
+        AssemblerRegisterZMM[] sums,
+        AssemblerRegisterZMM x,
+        IEnumerable<AssemblerRegisterZMM> free,
+        Label asTheyLie,
+        Label done,
+        PrefetchStyle style)
+    {
+        const int ElementBytes = 4;
+        var registers = new Queue<AssemblerRegisterZMM>(free);
+        AssemblerRegisterZMM[] lines = [.. sums.Select(_ => registers.Dequeue())];
+        AssemblerRegisterZMM next = registers.Dequeue(), order = registers.Dequeue(), weights = registers.Dequeue();
+        Label step = code.CreateLabel();
+        code.test(at.Weights.Lower(), VectorBytes - 1);
+        code.je(asTheyLie);
+        code.test(at.Weights.Lower(), ElementBytes - 1);
+        code.jne(asTheyLie);
+        code.test(at.Row.Lower(), VectorBytes - 1);
+        code.jne(asTheyLie);
+
+        // Doubleword i of a vector is doubleword i + (address mod 64) / 4 of its two lines. Sums of one token never go on from others,
+        // so two of them, of the few registers that have short instructions in both conventions, can be cleared once more.
+        code.mov(at.X, 0x07060504_03020100UL);
+        code.vmovq(sums[0].Lowest(), at.X);
+        code.mov(at.X, 0x0F0E0D0C_0B0A0908UL);
+        code.vmovq(sums[1].Lowest(), at.X);
+        code.vpunpcklqdq(sums[0].Lowest(), sums[0].Lowest(), sums[1].Lowest());
+        code.vpmovzxbd(order, sums[0].Lowest());
+        code.vpxord(sums[0], sums[0], sums[0]);
+        code.vpxord(sums[1], sums[1], sums[1]);
+        code.mov(at.X, at.Weights);
+        code.and(at.X, VectorBytes - 1);
+        code.shr(at.X, 2);
+        code.vpbroadcastd(weights, at.X.Lower());
+        code.vpaddd(order, order, weights);
+        code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.X)));
+        code.and(at.Weights, -VectorBytes);
+        code.and(at.FifthRow, -VectorBytes);
+        for (int row = 0; row < lines.Length; row++)
+        {
+            code.vmovdqa64(lines[row], at.OfRow(row));
+        }
+
+        code.Label(ref step);
+        Ask(code, at.Next, new(lines.Length, 1), style);
+        code.vmovdqu64(x, __zmmword_ptr[at.X]);
+        for (int row = 0; row < lines.Length; row++)
+        {
+            code.vmovdqa64(next, at.OfRow(row) + VectorBytes);
+            code.vmovdqa64(weights, order);
+            code.vpermi2d(weights, lines[row], next);
+            code.vdpbf16ps(sums[row], x, weights);
+            code.vmovdqa64(lines[row], next);
+        }
+
+        code.add(at.Weights, VectorBytes);
+        code.add(at.FifthRow, VectorBytes);
+        code.add(at.X, VectorBytes);
+        code.add(at.Next, VectorBytes * lines.Length);
+        code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
+        code.jb(step);
+        code.mov(at.Weights, Field(arguments, nameof(BFloat16Arguments.Weights)));
+        code.add(at.Weights, Field(arguments, nameof(BFloat16Arguments.XEnd)));
+        code.sub(at.Weights, Field(arguments, nameof(BFloat16Arguments.X)));
+        code.lea(at.FifthRow, __qword_ptr[at.Weights + (at.Row * 4)]);
+        code.jmp(done);
     }
 
     private static void Ask(Assembler code, AssemblerRegister64 next, BFloat16Shape shape, PrefetchStyle style)

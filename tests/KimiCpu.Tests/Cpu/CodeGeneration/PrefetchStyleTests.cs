@@ -103,6 +103,39 @@ internal sealed unsafe class PrefetchStyleTests
         Assert.That(results[0], Is.Not.All.Zero);
     }
 
+    [Test]
+    public void Rows_of_BF16_at_any_address([Values] PrefetchStyle style, [Values(32, 64, 96, 100, 1024)] int columns)
+    {
+        const int Rows = 8;
+        if (Kernel(style).BFloat16Products is not { } products)
+        {
+            Assert.Ignore("Needs AVX512_BF16.");
+            return;
+        }
+
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, Rows, columns, 14);
+        using var x = new BFloat16Tiles(products.Tiles);
+        float[] values = [.. Enumerable.Range(0, columns).Select(i => MathF.Cos(i))];
+        float[]? first = null;
+        fixed (float* source = values)
+        {
+            x.Set(source, columns, 1, columns);
+        }
+
+        for (int behind = 0; behind <= 64; behind++)
+        {
+            using var data = new GuardedBuffer(weight.Data.Length + behind);
+            weight.Data.CopyTo(data.Span);
+            var actual = new float[Rows];
+            fixed (float* y = actual)
+            {
+                products.Multiply(new WeightMatrix(WeightFormat.BFloat16, Rows, columns, data.Pointer, null), 0, Rows, x, y, Rows);
+            }
+
+            Assert.That(actual, Is.EqualTo(first ??= actual), $"{behind} bytes before the guard page");
+        }
+    }
+
     private static GeneratedTileKernel Kernel(PrefetchStyle style)
     {
         GeneratedTileKernel? kernel = GeneratedTileKernel.TryCreate(style);
