@@ -28,13 +28,16 @@ internal sealed unsafe class RooflineBench : IDisposable
     /// <summary>Operations that products of BF16 do on the vector units for one in single precision.</summary>
     private const int BFloat16Factor = 2;
 
+    /// <summary>Tensors of a checkpoint lie behind a header of any multiple of eight bytes: seldom where a cache line begins.</summary>
+    private const int TensorOffset = 8;
+
     private static readonly long s_expertBytes = 3L * Inner * Hidden * 18 / 32;
 
     private readonly WorkerPool _pool;
     private readonly TileKernel _kernel;
     private readonly MemoryBandwidthProbe _bandwidth;
     private readonly ArithmeticProbe _arithmetic;
-    private readonly AlignedBuffer<byte> _weights = new(ExpertCount * s_expertBytes);
+    private readonly AlignedBuffer<byte> _memory = new(TensorOffset + (ExpertCount * s_expertBytes));
     private readonly AlignedBuffer<float> _input = new(MostTokens * Hidden);
     private readonly AlignedBuffer<float> _output = new(MostTokens * Hidden);
     private readonly Random _random = new(2);
@@ -52,6 +55,10 @@ internal sealed unsafe class RooflineBench : IDisposable
     }
 
     public int Threads => _pool.Threads;
+
+    private byte* Weights => _memory.Pointer + TensorOffset;
+
+    private long WeightBytes => _memory.Capacity - TensorOffset;
 
     public IEnumerable<RooflineResult> Measure(CancellationToken cancellationToken)
     {
@@ -111,7 +118,7 @@ internal sealed unsafe class RooflineBench : IDisposable
     {
         _output.Dispose();
         _input.Dispose();
-        _weights.Dispose();
+        _memory.Dispose();
         _bandwidth.Dispose();
         _pool.Dispose();
     }
@@ -145,11 +152,11 @@ internal sealed unsafe class RooflineBench : IDisposable
         bool halves = format == WeightFormat.BFloat16;
         long dataBytes = (halves ? 2L : 1L) * Inner * Hidden;
         long matrixBytes = dataBytes + (halves ? 0 : 4L * Inner / 128 * Hidden / 128);
-        int count = (int)(_weights.Capacity / matrixBytes);
+        int count = (int)(WeightBytes / matrixBytes);
         FillNumbers(halves);
         for (int i = 0; i < count && !halves; i++)
         {
-            new Span<float>(_weights.Pointer + (i * matrixBytes) + dataBytes, (int)(matrixBytes - dataBytes) / 4).Fill(0.01f);
+            new Span<float>(Weights + (i * matrixBytes) + dataBytes, (int)(matrixBytes - dataBytes) / 4).Fill(0.01f);
         }
 
         WeightMatrix weight = default;
@@ -176,7 +183,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             count,
             i =>
             {
-                byte* data = _weights.Pointer + (i * matrixBytes);
+                byte* data = Weights + (i * matrixBytes);
                 weight = halves ? new WeightMatrix(format, Inner, Hidden, data) : new WeightMatrix(format, Inner, Hidden, data, data + dataBytes, 128, 128);
                 _pool.Run(Inner / Block, work);
             },
@@ -187,12 +194,12 @@ internal sealed unsafe class RooflineBench : IDisposable
     {
         long tileBytes = WeightTile.Bytes(Hidden);
         int tiles = WeightTile.TilesOf(Inner);
-        int count = (int)(_weights.Capacity / (tileBytes * tiles));
+        int count = (int)(WeightBytes / (tileBytes * tiles));
 
         // A tile holds scales among its bytes: real copies, of random BF16.
         FillNumbers(halves: true);
         using var copies = new AlignedBuffer<byte>(count * tileBytes * tiles);
-        var first = new WeightMatrix(WeightFormat.BFloat16, Inner, Hidden, _weights.Pointer);
+        var first = new WeightMatrix(WeightFormat.BFloat16, Inner, Hidden, Weights);
         _pool.Run(tiles, new PoolAction((begin, end, _) =>
         {
             for (int tile = begin; tile < end; tile++)
@@ -240,9 +247,10 @@ internal sealed unsafe class RooflineBench : IDisposable
             Down = new WeightMatrix(WeightFormat.Int4Group32, Hidden, Inner, up[(3 * e) + 2].Data, up[(3 * e) + 2].Scales),
         })];
         const long SharedBytes = 2L * Inner * Hidden;
-        using var sharedWeights = new AlignedBuffer<ushort>(shared ? 3 * SharedBytes / sizeof(ushort) : 0);
+        using var sharedWeights = new AlignedBuffer<ushort>((TensorOffset + (shared ? 3 * SharedBytes : 0)) / sizeof(ushort));
         new Span<ushort>(sharedWeights.Pointer, (int)sharedWeights.Capacity).Fill(BFloat16.FromSingle(0.01f));
-        HotMatrix Stored(int index, int rows, int columns) => new(new WeightMatrix(WeightFormat.BFloat16, rows, columns, (byte*)sharedWeights.Pointer + (index * SharedBytes)));
+        HotMatrix Stored(int index, int rows, int columns) =>
+            new(new WeightMatrix(WeightFormat.BFloat16, rows, columns, (byte*)sharedWeights.Pointer + TensorOffset + (index * SharedBytes)));
         HotMlp? sharedMlp = shared ? new HotMlp(Stored(0, Inner, Hidden), Stored(1, Inner, Hidden), Stored(2, Hidden, Inner)) : null;
         using var sharedExpert = new SharedExpert([sharedMlp], _pool, _kernel, ComputePrecision.Fast);
         ModelWeights model = ModelOf(experts);
@@ -368,19 +376,19 @@ internal sealed unsafe class RooflineBench : IDisposable
     /// <summary>As many different matrices as there is memory for: random weights, scales that keep magnitudes.</summary>
     private WeightMatrix[] Int4Matrices(int rows, int columns)
     {
-        for (long at = 0; at < _weights.Capacity; at += 1 << 26)
+        for (long at = 0; at < WeightBytes; at += 1 << 26)
         {
-            _random.NextBytes(new Span<byte>(_weights.Pointer + at, (int)Math.Min(1 << 26, _weights.Capacity - at)));
+            _random.NextBytes(new Span<byte>(Weights + at, (int)Math.Min(1 << 26, WeightBytes - at)));
         }
 
         ushort scale = BFloat16.FromSingle(1 / MathF.Sqrt(21.25f * columns));
         long dataBytes = rows * Int4Group32.RowBytes(columns);
         int scales = rows * Int4Group32.GroupsPerRow(columns);
         long matrixBytes = dataBytes + (2L * scales);
-        var matrices = new WeightMatrix[_weights.Capacity / matrixBytes];
+        var matrices = new WeightMatrix[WeightBytes / matrixBytes];
         for (int i = 0; i < matrices.Length; i++)
         {
-            byte* data = _weights.Pointer + (i * matrixBytes);
+            byte* data = Weights + (i * matrixBytes);
             new Span<ushort>(data + dataBytes, scales).Fill(scale);
             matrices[i] = new WeightMatrix(WeightFormat.Int4Group32, rows, columns, data, data + dataBytes);
         }
@@ -406,10 +414,10 @@ internal sealed unsafe class RooflineBench : IDisposable
             }
         }
 
-        for (long at = 0; at < _weights.Capacity; at += pattern.Length)
+        for (long at = 0; at < WeightBytes; at += pattern.Length)
         {
-            int count = (int)Math.Min(pattern.Length, _weights.Capacity - at);
-            pattern.AsSpan(0, count).CopyTo(new Span<byte>(_weights.Pointer + at, count));
+            int count = (int)Math.Min(pattern.Length, WeightBytes - at);
+            pattern.AsSpan(0, count).CopyTo(new Span<byte>(Weights + at, count));
         }
     }
 
