@@ -49,7 +49,7 @@ internal static class BFloat16Code
     public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
-        var at = new Pointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4], convention.Scratch[0], convention.Scratch[1]);
+        var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4]), convention.Scratch[0], convention.Scratch[1]);
         var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
         AssemblerRegisterZMM[] sums = [.. Enumerable.Range(0, shape.Rows * shape.Tokens).Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM x = registers.Dequeue();
@@ -76,10 +76,9 @@ internal static class BFloat16Code
         }
 
         code.Label(ref begin);
-        code.mov(at.Weights, Field(arguments, nameof(BFloat16Arguments.Weights)));
-        code.mov(at.Row, Field(arguments, nameof(BFloat16Arguments.RowBytes)));
-        code.lea(at.ThreeRows, __qword_ptr[at.Row + (at.Row * 2)]);
-        code.lea(at.FifthRow, __qword_ptr[at.Weights + (at.Row * 4)]);
+        code.mov(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.Weights)));
+        code.mov(at.Rows.Stride, Field(arguments, nameof(BFloat16Arguments.RowBytes)));
+        at.Rows.Complete(code);
         code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.X)));
         code.mov(at.Next, Field(arguments, nameof(BFloat16Arguments.Next)));
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
@@ -92,8 +91,7 @@ internal static class BFloat16Code
         code.Label(ref step);
         Ask(code, at.Next, shape, style);
         Step(code, at, shape, sums, x, weights, masked: false);
-        code.add(at.Weights, VectorBytes);
-        code.add(at.FifthRow, VectorBytes);
+        at.Rows.Advance(code, VectorBytes);
         code.add(at.X, VectorBytes * shape.Tokens);
         code.add(at.Next, VectorBytes * LinesOfStep(shape));
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
@@ -116,6 +114,22 @@ internal static class BFloat16Code
         code.ret();
     }
 
+    /// <summary>Asks for the lines of a step, <see cref="LinesOfStep"/>.</summary>
+    public static void Ask(Assembler code, AssemblerRegister64 next, BFloat16Shape shape, PrefetchStyle style)
+    {
+        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
+        if (style == PrefetchStyle.EveryPage && shape.Tokens == 1)
+        {
+            PageCode.Ask(code, next, VectorBytes * LinesOfStep(shape), distance: 0);
+            return;
+        }
+
+        for (int line = 0; line < LinesOfStep(shape); line++)
+        {
+            code.prefetcht1(__byte_ptr[next + (VectorBytes * line)]);
+        }
+    }
+
     /// <summary>
     /// The whole vectors of eight rows that do not begin with a cache line, put together from whole lines as
     /// <see cref="Int4RowsCode"/> explains. Every line read holds a byte of its row.
@@ -136,11 +150,11 @@ internal static class BFloat16Code
         AssemblerRegisterZMM[] lines = [.. sums.Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM next = registers.Dequeue(), order = registers.Dequeue(), weights = registers.Dequeue();
         Label step = code.CreateLabel();
-        code.test(at.Weights.Lower(), VectorBytes - 1);
+        code.test(at.Rows.First.Lower(), VectorBytes - 1);
         code.je(asTheyLie);
-        code.test(at.Weights.Lower(), ElementBytes - 1);
+        code.test(at.Rows.First.Lower(), ElementBytes - 1);
         code.jne(asTheyLie);
-        code.test(at.Row.Lower(), VectorBytes - 1);
+        code.test(at.Rows.Stride.Lower(), VectorBytes - 1);
         code.jne(asTheyLie);
 
         // Doubleword i of a vector is doubleword i + (address mod 64) / 4 of its two lines. Sums of one token never go on from others,
@@ -153,17 +167,17 @@ internal static class BFloat16Code
         code.vpmovzxbd(order, sums[0].Lowest());
         code.vpxord(sums[0], sums[0], sums[0]);
         code.vpxord(sums[1], sums[1], sums[1]);
-        code.mov(at.X, at.Weights);
+        code.mov(at.X, at.Rows.First);
         code.and(at.X, VectorBytes - 1);
         code.shr(at.X, 2);
         code.vpbroadcastd(weights, at.X.Lower());
         code.vpaddd(order, order, weights);
         code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.X)));
-        code.and(at.Weights, -VectorBytes);
-        code.and(at.FifthRow, -VectorBytes);
+        code.and(at.Rows.First, -VectorBytes);
+        code.and(at.Rows.Fifth, -VectorBytes);
         for (int row = 0; row < lines.Length; row++)
         {
-            code.vmovdqa64(lines[row], at.OfRow(row));
+            code.vmovdqa64(lines[row], at.Rows[row]);
         }
 
         code.Label(ref step);
@@ -171,39 +185,23 @@ internal static class BFloat16Code
         code.vmovdqu64(x, __zmmword_ptr[at.X]);
         for (int row = 0; row < lines.Length; row++)
         {
-            code.vmovdqa64(next, at.OfRow(row) + VectorBytes);
+            code.vmovdqa64(next, at.Rows[row] + VectorBytes);
             code.vmovdqa64(weights, order);
             code.vpermi2d(weights, lines[row], next);
             code.vdpbf16ps(sums[row], x, weights);
             code.vmovdqa64(lines[row], next);
         }
 
-        code.add(at.Weights, VectorBytes);
-        code.add(at.FifthRow, VectorBytes);
+        at.Rows.Advance(code, VectorBytes);
         code.add(at.X, VectorBytes);
         code.add(at.Next, VectorBytes * lines.Length);
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jb(step);
-        code.mov(at.Weights, Field(arguments, nameof(BFloat16Arguments.Weights)));
-        code.add(at.Weights, Field(arguments, nameof(BFloat16Arguments.XEnd)));
-        code.sub(at.Weights, Field(arguments, nameof(BFloat16Arguments.X)));
-        code.lea(at.FifthRow, __qword_ptr[at.Weights + (at.Row * 4)]);
+        code.mov(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.Weights)));
+        code.add(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.XEnd)));
+        code.sub(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.X)));
+        at.Rows.CompleteFifth(code);
         code.jmp(done);
-    }
-
-    private static void Ask(Assembler code, AssemblerRegister64 next, BFloat16Shape shape, PrefetchStyle style)
-    {
-        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
-        if (style == PrefetchStyle.EveryPage && shape.Tokens == 1)
-        {
-            PageCode.Ask(code, next, VectorBytes * LinesOfStep(shape), distance: 0);
-            return;
-        }
-
-        for (int line = 0; line < LinesOfStep(shape); line++)
-        {
-            code.prefetcht1(__byte_ptr[next + (VectorBytes * line)]);
-        }
     }
 
     private static void Step(Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, bool masked)
@@ -215,12 +213,12 @@ internal static class BFloat16Code
             {
                 if (masked)
                 {
-                    code.vmovdqu16(weights[0].k1.z, at.OfRow(row));
+                    code.vmovdqu16(weights[0].k1.z, at.Rows[row]);
                     code.vdpbf16ps(sums[row], x, weights[0]);
                 }
                 else
                 {
-                    code.vdpbf16ps(sums[row], x, at.OfRow(row));
+                    code.vdpbf16ps(sums[row], x, at.Rows[row]);
                 }
             }
 
@@ -231,11 +229,11 @@ internal static class BFloat16Code
         {
             if (masked)
             {
-                code.vmovdqu16(weights[row].k1.z, at.OfRow(row));
+                code.vmovdqu16(weights[row].k1.z, at.Rows[row]);
             }
             else
             {
-                code.vmovdqu64(weights[row], at.OfRow(row));
+                code.vmovdqu64(weights[row], at.Rows[row]);
             }
         }
 
@@ -252,19 +250,5 @@ internal static class BFloat16Code
     private static AssemblerMemoryOperand Field(AssemblerRegister64 arguments, string name) =>
         __qword_ptr[arguments + (int)Marshal.OffsetOf<BFloat16Arguments>(name)];
 
-    private readonly record struct Pointers(
-        AssemblerRegister64 Weights, AssemblerRegister64 FifthRow, AssemblerRegister64 Row, AssemblerRegister64 ThreeRows, AssemblerRegister64 X, AssemblerRegister64 Next)
-    {
-        public AssemblerMemoryOperand OfRow(int row)
-        {
-            AssemblerRegister64 first = row < 4 ? Weights : FifthRow;
-            return (row % 4) switch
-            {
-                0 => __zmmword_ptr[first],
-                1 => __zmmword_ptr[first + Row],
-                2 => __zmmword_ptr[first + (Row * 2)],
-                _ => __zmmword_ptr[first + ThreeRows],
-            };
-        }
-    }
+    private readonly record struct Pointers(RowPointers Rows, AssemblerRegister64 X, AssemblerRegister64 Next);
 }

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
@@ -27,6 +28,7 @@ internal sealed unsafe class BFloat16Products
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _oneRow;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _rows;
     private readonly delegate* unmanaged<BFloat16PairsArguments*, void>[] _pairs;
+    private readonly delegate* unmanaged<BFloat16RowSumArguments*, void> _rowSum;
 
     public BFloat16Products(ExecutableMemory code, GeneratedCode functions)
     {
@@ -56,6 +58,8 @@ internal sealed unsafe class BFloat16Products
         {
             _pairs[tokens] = (delegate* unmanaged<BFloat16PairsArguments*, void>)(code.Pointer + functions.BFloat16Pairs[tokens - 1]);
         }
+
+        _rowSum = (delegate* unmanaged<BFloat16RowSumArguments*, void>)(code.Pointer + functions.BFloat16RowSum);
     }
 
     /// <summary>How tokens are cut into tiles.</summary>
@@ -119,6 +123,46 @@ internal sealed unsafe class BFloat16Products
         }
 
         GC.KeepAlive(_code);
+    }
+
+    /// <summary>Whether <see cref="SumRows"/> takes this matrix.</summary>
+    public static bool CanSumRows(in WeightMatrix weight) =>
+        weight.Format == WeightFormat.BFloat16 && weight.Rows % BFloat16RowSumCode.Rows == 0 && weight.RowBytes % VectorBytes == 0 && (nuint)weight.Data % sizeof(ushort) == 0;
+
+    /// <summary>y[c] = Σ factors[n] W[n, c] over the rows n of W; the bits of <see cref="Accumulate"/> from zeros.</summary>
+    /// <param name="weight">One that <see cref="CanSumRows"/>.</param>
+    /// <param name="factors">A BF16 number for each row.</param>
+    /// <param name="next">What is read next, which is asked for; never read.</param>
+    /// <param name="y">(columns).</param>
+    public void SumRows(in WeightMatrix weight, ushort* factors, byte* next, float* y)
+    {
+        int offset = (int)((nuint)weight.Data % VectorBytes);
+        int lines = (int)((weight.RowBytes + offset + VectorBytes - 1) / VectorBytes);
+        int count = lines * BFloat16RowSumCode.LineColumns;
+        float* sums = FloatGemm.Scratch(count);
+        new Span<float>(sums, count).Clear();
+        var arguments = new BFloat16RowSumArguments
+        {
+            Lines = weight.Data - offset,
+            RowBytes = weight.RowBytes,
+            Blocks = weight.Rows / BFloat16RowSumCode.Rows,
+            Factors = factors,
+            Sums = sums,
+            SumsEnd = sums + count,
+            Next = next,
+        };
+        _rowSum(&arguments);
+        GC.KeepAlive(_code);
+
+        // Pairing interleaves within quarters of a vector.
+        for (float* line = sums; line < sums + count; line += BFloat16RowSumCode.LineColumns)
+        {
+            Vector512<double> low = Vector512.Load((double*)line), high = Vector512.Load((double*)line + Vector512<double>.Count);
+            Avx512F.PermuteVar8x64x2(low, Vector512.Create(0, 1, 8, 9, 2, 3, 10, 11), high).Store((double*)line);
+            Avx512F.PermuteVar8x64x2(low, Vector512.Create(4, 5, 12, 13, 6, 7, 14, 15), high).Store((double*)line + Vector512<double>.Count);
+        }
+
+        new ReadOnlySpan<float>(sums + (offset / sizeof(ushort)), weight.Columns).CopyTo(new Span<float>(y, weight.Columns));
     }
 
     private void OneToken(in WeightMatrix weight, byte* data, int rows, BFloat16Tiles x, float* y)

@@ -231,6 +231,16 @@ internal sealed unsafe class CpuAttention : IDisposable
 
     private void AbsorbBFloat16(in WeightMatrix keys, float* query, long queryStride, int tokens, float* absorbed, long absorbedStride, ExpansionScratch scratch)
     {
+        // Behind a head's keys lie its values, and then the keys of the next head.
+        byte* nextHead = keys.Data + ((_shape.NopeHeadSize + _shape.ValueHeadSize) * keys.RowBytes);
+        if (tokens == 1 && BFloat16Products.CanSumRows(keys))
+        {
+            ushort* rounded = scratch.Factors.EnsureCapacity(keys.Rows);
+            BFloat16Rounding.Round(query, keys.Rows, rounded);
+            _products!.SumRows(keys, rounded, nextHead, absorbed);
+            return;
+        }
+
         ushort* factors = scratch.Factors.EnsureCapacity((long)tokens * BFloat16PairsCode.Rows);
         for (int first = 0; first < keys.Rows; first += BFloat16PairsCode.Rows)
         {
@@ -242,9 +252,8 @@ internal sealed unsafe class CpuAttention : IDisposable
                 new Span<ushort>(target + count, BFloat16PairsCode.Rows - count).Clear();
             }
 
-            // Behind a head's keys lie its values, and then the keys of the next head.
-            int nextRow = first + count < keys.Rows ? first + count : _shape.NopeHeadSize + _shape.ValueHeadSize;
-            scratch.Pairs.Set(keys.Data + (first * keys.RowBytes), keys.RowBytes, count, keys.Columns, keys.Data + (nextRow * keys.RowBytes));
+            byte* next = first + count < keys.Rows ? keys.Data + ((first + count) * keys.RowBytes) : nextHead;
+            scratch.Pairs.Set(keys.Data + (first * keys.RowBytes), keys.RowBytes, count, keys.Columns, next);
             _products!.Accumulate(scratch.Pairs, factors, tokens, absorbed, absorbedStride);
         }
     }

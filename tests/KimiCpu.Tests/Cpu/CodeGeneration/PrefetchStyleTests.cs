@@ -136,6 +136,59 @@ internal sealed unsafe class PrefetchStyleTests
         }
     }
 
+    /// <summary>Rows that begin with any element of a line, beside a guard page, where the pairs of several tokens are the definition.</summary>
+    [Test]
+    public void Sums_of_BF16_rows_of_one_token([Values] PrefetchStyle style, [Values(8, 24, 64)] int rows, [Values(32, 64, 512)] int columns)
+    {
+        if (Kernel(style).BFloat16Products is not { } products)
+        {
+            Assert.Ignore("Needs AVX512_BF16.");
+            return;
+        }
+
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, rows, columns, 15);
+        using var pairs = new BFloat16Pairs();
+        pairs.Set(weight.Matrix.Data, weight.Matrix.RowBytes, rows, columns, null);
+        var factors = new ushort[BFloat16PairsCode.Rows];
+        for (int i = 0; i < rows; i++)
+        {
+            factors[i] = BFloat16.FromSingle(MathF.Cos(i));
+        }
+
+        var expected = new float[pairs.Columns];
+        fixed (ushort* f = factors)
+        fixed (float* y = expected)
+        {
+            products.Accumulate(pairs, f, 1, y, 0);
+            for (int behind = 0; behind <= 64; behind += sizeof(ushort))
+            {
+                using var data = new GuardedBuffer(weight.Data.Length + behind);
+                weight.Data.CopyTo(data.Span);
+                var actual = new float[columns + 1];
+                fixed (float* z = actual)
+                {
+                    var matrix = new WeightMatrix(WeightFormat.BFloat16, rows, columns, data.Pointer, null);
+                    Assert.That(BFloat16Products.CanSumRows(matrix));
+                    products.SumRows(matrix, f, null, z);
+                }
+
+                Assert.That(actual.AsSpan(0, columns).SequenceEqual(expected.AsSpan(0, columns)), $"{behind} bytes before the guard page");
+                Assert.That(actual[columns], Is.Zero);
+            }
+        }
+    }
+
+    [Test]
+    public void Sums_of_rows_are_not_taken_where_lines_would_not_do()
+    {
+        using var memory = new AlignedBuffer<byte>(4096);
+        WeightMatrix Matrix(int rows, int columns, int offset) => new(WeightFormat.BFloat16, rows, columns, memory.Pointer + offset, null);
+        Assert.That(BFloat16Products.CanSumRows(Matrix(8, 64, 2)));
+        Assert.That(BFloat16Products.CanSumRows(Matrix(7, 64, 2)), Is.False, "rows come in eights");
+        Assert.That(BFloat16Products.CanSumRows(Matrix(8, 48, 2)), Is.False, "rows begin at different places of a line");
+        Assert.That(BFloat16Products.CanSumRows(Matrix(8, 64, 1)), Is.False, "elements lie across lines");
+    }
+
     private static GeneratedTileKernel Kernel(PrefetchStyle style)
     {
         GeneratedTileKernel? kernel = GeneratedTileKernel.TryCreate(style);

@@ -55,7 +55,7 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.BFloat16.Count + functions.BFloat16Pairs.Count));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1));
     }
 
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
@@ -201,6 +201,49 @@ internal sealed unsafe class TileCodeTests
         }
 
         Assert.That(actual, Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Code_for_windows_computes_the_same_sums_of_BF16_rows_of_one_token([Values] PrefetchStyle style)
+    {
+        if (GeneratedTileKernel.Shared?.BFloat16Products is not { } products || OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Needs AVX512_BF16 and a system with the System V convention.");
+            return;
+        }
+
+        const int Rows = 16;
+        const int Columns = BFloat16RowSumCode.LineColumns * 2;
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        using ExecutableMemory bridge = Bridge(windows.Pointer + functions.BFloat16RowSum);
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, Rows, Columns, 3);
+        using var data = new AlignedBuffer<byte>(weight.Data.Length);
+        using var sums = new AlignedBuffer<float>(Columns);
+        weight.Data.CopyTo(new Span<byte>(data.Pointer, weight.Data.Length));
+        ushort[] factors = [.. Enumerable.Range(0, Rows).Select(i => BFloat16.FromSingle((i % 17) - 8))];
+        var expected = new float[Columns];
+        var matrix = new WeightMatrix(WeightFormat.BFloat16, Rows, Columns, data.Pointer, null);
+        new Span<float>(sums.Pointer, Columns).Clear();
+        fixed (ushort* f = factors)
+        fixed (float* y = expected)
+        {
+            products.SumRows(matrix, f, null, y);
+            var arguments = new BFloat16RowSumArguments
+            {
+                Lines = data.Pointer,
+                RowBytes = matrix.RowBytes,
+                Blocks = Rows / BFloat16RowSumCode.Rows,
+                Factors = f,
+                Sums = sums.Pointer,
+                SumsEnd = sums.Pointer + Columns,
+            };
+            ((delegate* unmanaged<BFloat16RowSumArguments*, void>)bridge.Pointer)(&arguments);
+        }
+
+        // Four columns of the first half of a line's pairs, then four of the second.
+        int At(int column) => (column / 32 * 32) + (column / 4 % 2 * 16) + (column % 32 / 8 * 4) + (column % 4);
+        Assert.That(Enumerable.Range(0, Columns).Select(c => sums.Pointer[At(c)]), Is.EqualTo(expected));
     }
 
     [Test]
