@@ -159,12 +159,7 @@ internal static class BFloat16Code
 
         // Doubleword i of a vector is doubleword i + (address mod 64) / 4 of its two lines. Sums of one token never go on from others,
         // so two of them, of the few registers that have short instructions in both conventions, can be cleared once more.
-        code.mov(at.X, 0x07060504_03020100UL);
-        code.vmovq(sums[0].Lowest(), at.X);
-        code.mov(at.X, 0x0F0E0D0C_0B0A0908UL);
-        code.vmovq(sums[1].Lowest(), at.X);
-        code.vpunpcklqdq(sums[0].Lowest(), sums[0].Lowest(), sums[1].Lowest());
-        code.vpmovzxbd(order, sums[0].Lowest());
+        LaneNumbers.Rising(code, order, sums[0].Lowest(), sums[1].Lowest(), at.X);
         code.vpxord(sums[0], sums[0], sums[0]);
         code.vpxord(sums[1], sums[1], sums[1]);
         code.mov(at.X, at.Rows.First);

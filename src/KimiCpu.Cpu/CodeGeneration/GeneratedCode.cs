@@ -9,12 +9,19 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <summary>All functions for one calling convention, each from a cache line of its own, and where they begin.</summary>
 /// <param name="Bytes">Free of absolute addresses.</param>
 /// <param name="Tiles">Tile products of 1, 2, … tokens.</param>
-/// <param name="Int4Rows">Products of stored INT4 rows.</param>
+/// <param name="Int4Rows">Products of stored INT4 rows with one token.</param>
+/// <param name="Int4Tokens">The same with tiles of 1, 2, … tokens.</param>
 /// <param name="BFloat16">Products of BF16 rows, by rows and tokens.</param>
 /// <param name="BFloat16Pairs">Products of pairs of BF16 rows as summed dimension, of 1, 2, … tokens.</param>
 /// <param name="BFloat16RowSum">The same of one token from rows as stored.</param>
 internal sealed record GeneratedCode(
-    byte[] Bytes, IReadOnlyList<long> Tiles, long Int4Rows, IReadOnlyDictionary<BFloat16Shape, long> BFloat16, IReadOnlyList<long> BFloat16Pairs, long BFloat16RowSum)
+    byte[] Bytes,
+    IReadOnlyList<long> Tiles,
+    long Int4Rows,
+    IReadOnlyList<long> Int4Tokens,
+    IReadOnlyDictionary<BFloat16Shape, long> BFloat16,
+    IReadOnlyList<long> BFloat16Pairs,
+    long BFloat16RowSum)
 {
     private const int CacheLine = 64;
     private const byte Breakpoint = 0xCC;
@@ -24,10 +31,11 @@ internal sealed record GeneratedCode(
         using var stream = new MemoryStream();
         long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens, style)))];
         long int4Rows = Append(stream, code => Int4RowsCode.Write(code, convention, style));
+        long[] int4Tokens = [.. Enumerable.Range(1, Int4TokensCode.MostTokens).Select(tokens => Append(stream, code => Int4TokensCode.Write(code, convention, tokens, style)))];
         var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
-        return new GeneratedCode(stream.ToArray(), tiles, int4Rows, bfloat16, bfloat16Pairs, bfloat16RowSum);
+        return new GeneratedCode(stream.ToArray(), tiles, int4Rows, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum);
     }
 
     private static long Append(MemoryStream stream, Action<Assembler> write)

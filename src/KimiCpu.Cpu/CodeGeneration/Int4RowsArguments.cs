@@ -62,15 +62,13 @@ internal unsafe struct Int4RowsArguments
         CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
         Y = y + rowBegin;
         Rows = rowEnd - rowBegin;
-        RestBytes = rowBytes - (whole * StepBytes);
-        int restGroups = groups - (whole * StepGroups);
-        RestScaleBytes = 2L * restGroups;
-        RestMask0 = Lowest(RestBytes);
-        RestMask1 = Lowest(RestBytes - 64);
-        RestMask2 = Lowest(RestBytes - 128);
-        RestMask3 = Lowest(RestBytes - 192);
-        RestScaleMask = Lowest(restGroups);
+        var rest = new Int4RestMasks(weight.Columns, whole);
+        RestBytes = rest.TotalBytes;
+        RestScaleBytes = rest.ScaleBytes;
+        RestMask0 = rest.Bytes(0);
+        RestMask1 = rest.Bytes(1);
+        RestMask2 = rest.Bytes(2);
+        RestMask3 = rest.Bytes(3);
+        RestScaleMask = rest.Scales;
     }
-
-    private static ulong Lowest(long bits) => bits <= 0 ? 0 : bits >= 64 ? ulong.MaxValue : (1UL << (int)bits) - 1;
 }

@@ -17,17 +17,10 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// </summary>
 internal static class Int4RowsCode
 {
-    private const int StepBytes = 256;
-    private const int StepScaleBytes = 32;
-    private const int LineBytes = 64;
+    private const int StepBytes = Int4StepCode.Bytes;
+    private const int StepScaleBytes = Int4StepCode.ScaleBytes;
+    private const int LineBytes = Int4StepCode.LineBytes;
     private const int ElementBytes = 4;
-
-    /// <summary>
-    /// Bytes ahead that weights and scales are asked for, into the second-level cache: requests to the first level hold its
-    /// few miss buffers for as long as memory takes, and bind a core to half of its bandwidth.
-    /// </summary>
-    private const int PrefetchDistance = 6144;
-    private const int ScalePrefetchDistance = 2048;
 
     public static void Write(Assembler code, CallingConvention convention, PrefetchStyle style)
     {
@@ -47,8 +40,8 @@ internal static class Int4RowsCode
         code.vpbroadcastd(vectors.Nibbles, at.Data.Lower());
         code.mov(at.Data.Lower(), 0x00010001);
         code.vpbroadcastd(vectors.Ones, at.Data.Lower());
-        WriteOrder(code, vectors.Order, 0x0D090501_0C080400UL, 0x0F0B0703_0E0A0602UL, vectors, at.Data);
-        WriteOrder(code, vectors.Columns, 0x07060504_03020100UL, 0x0F0E0D0C_0B0A0908UL, vectors, at.Data);
+        LaneNumbers.Transposed(code, vectors.Order, vectors.Sum.Lowest(), vectors.Weights.Lowest(), at.Data);
+        LaneNumbers.Rising(code, vectors.Columns, vectors.Sum.Lowest(), vectors.Weights.Lowest(), at.Data);
         code.kmovq(k1, Field(arguments, nameof(Int4RowsArguments.RestMask0)));
         code.kmovq(k2, Field(arguments, nameof(Int4RowsArguments.RestMask1)));
         code.kmovq(k3, Field(arguments, nameof(Int4RowsArguments.RestMask2)));
@@ -80,7 +73,7 @@ internal static class Int4RowsCode
         code.and(at.Data, -LineBytes);
         code.vmovdqa64(vectors.Lines[0], __zmmword_ptr[at.Data]);
         code.Label(ref nextLines);
-        Ask(code, at, style);
+        Int4StepCode.Ask(code, at.Data, at.Scales, style);
         Step(code, at, vectors, Source.Lines);
         Advance(code, at);
         code.cmp(at.Even, Field(arguments, nameof(Int4RowsArguments.EvenEnd)));
@@ -88,7 +81,7 @@ internal static class Int4RowsCode
         code.jmp(wholeDone);
 
         code.Label(ref nextStep);
-        Ask(code, at, style);
+        Int4StepCode.Ask(code, at.Data, at.Scales, style);
         Step(code, at, vectors, Source.Row);
         Advance(code, at);
         code.cmp(at.Even, Field(arguments, nameof(Int4RowsArguments.EvenEnd)));
@@ -116,18 +109,6 @@ internal static class Int4RowsCode
         code.ret();
     }
 
-    /// <summary>Sixteen numbers, given as bytes.</summary>
-    private static void WriteOrder(Assembler code, AssemblerRegisterZMM target, ulong low, ulong high, Vectors vectors, AssemblerRegister64 scratch)
-    {
-        AssemblerRegisterXMM order = vectors.Sum.Lowest();
-        code.mov(scratch, low);
-        code.vmovq(order, scratch);
-        code.mov(scratch, high);
-        code.vmovq(vectors.Weights.Lowest(), scratch);
-        code.vpunpcklqdq(order, order, vectors.Weights.Lowest());
-        code.vpmovzxbd(target, order);
-    }
-
     private static void Advance(Assembler code, Pointers at)
     {
         code.add(at.Data, StepBytes);
@@ -135,22 +116,6 @@ internal static class Int4RowsCode
         code.add(at.Even, StepBytes);
         code.add(at.Odd, StepBytes);
         code.add(at.ActivationScales, LineBytes);
-    }
-
-    private static void Ask(Assembler code, Pointers at, PrefetchStyle style)
-    {
-        if (style == PrefetchStyle.EveryPage)
-        {
-            PageCode.Ask(code, at.Data, StepBytes, Prefetch.PagesAhead);
-            PageCode.Ask(code, at.Scales, StepScaleBytes, Prefetch.PageBytes);
-            return;
-        }
-
-        code.prefetcht1(__byte_ptr[at.Scales + ScalePrefetchDistance]);
-        for (int line = 0; line < StepBytes; line += 64)
-        {
-            code.prefetcht1(__byte_ptr[at.Data + (line + PrefetchDistance)]);
-        }
     }
 
     private static void Step(Assembler code, Pointers at, Vectors v, Source source)
@@ -162,7 +127,7 @@ internal static class Int4RowsCode
             switch (source)
             {
                 case Source.Rest:
-                    code.vmovdqu8(Masked(v.Weights, q), __zmmword_ptr[at.Data + (LineBytes * q)]);
+                    code.vmovdqu8(Int4StepCode.Masked(v.Weights, q), __zmmword_ptr[at.Data + (LineBytes * q)]);
                     break;
                 case Source.Lines:
                     AssemblerRegisterZMM next = v.Lines[(q + 1) & 1];
@@ -206,15 +171,6 @@ internal static class Int4RowsCode
         code.vmulps(dots, dots, v.Scale);
         code.vaddps(v.Sum, v.Sum, dots);
     }
-
-    /// <summary>Elements that are masked out are zero and are not read.</summary>
-    private static AssemblerRegisterZMM Masked(AssemblerRegisterZMM register, int quarter) => quarter switch
-    {
-        0 => register.k1.z,
-        1 => register.k2.z,
-        2 => register.k3.z,
-        _ => register.k4.z,
-    };
 
     /// <summary>By halves, as <see cref="Kernels.LaneSum"/> says.</summary>
     private static void Fold(Assembler code, Vectors v)

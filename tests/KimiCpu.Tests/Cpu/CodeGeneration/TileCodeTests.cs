@@ -55,7 +55,7 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.Int4Tokens.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1));
     }
 
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
@@ -126,6 +126,41 @@ internal sealed unsafe class TileCodeTests
         }
 
         Assert.That(actual, Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Code_for_windows_computes_the_same_rows_for_several_tokens([Values(31, 512, 1000, 1024)] int columns, [Values] PrefetchStyle style)
+    {
+        if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Needs AVX-512 VNNI and a system with the System V convention.");
+        }
+
+        const int Rows = 5;
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
+        Assert.That(functions.Int4Tokens, Has.Count.EqualTo(Int4TokensCode.MostTokens));
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
+        var expected = new float[Rows];
+        var actual = new float[Rows * Int4TokensCode.MostTokens];
+        for (int tokens = 1; tokens <= Int4TokensCode.MostTokens; tokens++)
+        {
+            using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4Tokens[tokens - 1]);
+            using QuantizedRows rows = TileKernelTests.Rounded(tokens, columns, 4);
+            using var tile = new AlignedBuffer<byte>(StepTiles.Bytes(tokens, columns));
+            StepTiles.Write([.. Enumerable.Range(0, tokens).Select(rows.Row)], tile.Pointer);
+            fixed (float* y = expected)
+            fixed (float* z = actual)
+            {
+                var arguments = new Int4TokensArguments(weight.Matrix, 0, Rows, tile.Pointer, tokens, z);
+                ((delegate* unmanaged<Int4TokensArguments*, void>)bridge.Pointer)(&arguments);
+                for (int t = 0; t < tokens; t++)
+                {
+                    Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, rows.Row(t), y);
+                    Assert.That(Enumerable.Range(0, Rows).Select(r => actual[(r * Int4TokensCode.MostTokens) + t]), Is.EqualTo(expected), $"token {t} of {tokens}");
+                }
+            }
+        }
     }
 
     [Test]
