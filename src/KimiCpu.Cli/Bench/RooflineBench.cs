@@ -68,6 +68,7 @@ internal sealed unsafe class RooflineBench : IDisposable
         yield return FloatGemv(WeightFormat.Float8Block, cancellationToken);
         yield return Int8Gemv(cancellationToken);
         yield return MoeLayer(1, shared: true, cancellationToken);
+        yield return MoeLayer(8, shared: false, cancellationToken);
         yield return MoeLayer(32, shared: false, cancellationToken);
         yield return MoeLayer(512, shared: false, cancellationToken);
         yield return Attention(4096, cancellationToken);

@@ -127,9 +127,10 @@ internal sealed unsafe class BFloat16Products
 
     /// <summary>Whether <see cref="SumRows"/> takes this matrix.</summary>
     public static bool CanSumRows(in WeightMatrix weight) =>
-        weight.Format == WeightFormat.BFloat16 && weight.Rows % BFloat16RowSumCode.Rows == 0 && weight.RowBytes % VectorBytes == 0 && (nuint)weight.Data % sizeof(ushort) == 0;
+        weight.Format == WeightFormat.BFloat16 && weight is { Rows: > 0, Columns: > 0 } && weight.Rows % BFloat16RowSumCode.Rows == 0 &&
+        weight.RowBytes % VectorBytes == 0 && (nuint)weight.Data % sizeof(ushort) == 0;
 
-    /// <summary>y[c] = Σ factors[n] W[n, c] over the rows n of W; the bits of <see cref="Accumulate"/> from zeros.</summary>
+    /// <summary>y[c] = Σ factors[n] W[n, c] over the rows n of W; the bits of <see cref="Accumulate"/> from zeros. Asks for <see cref="FloatGemm.Scratch"/>.</summary>
     /// <param name="weight">One that <see cref="CanSumRows"/>.</param>
     /// <param name="factors">A BF16 number for each row.</param>
     /// <param name="next">What is read next, which is asked for; never read.</param>

@@ -13,12 +13,12 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// Writes void(<see cref="Int4TokensArguments"/>*): rows of INT4 weights as stored times a fixed number of tokens. The weights
 /// of a step of 512 columns are split into nibbles once and stay in registers for all tokens; products are packed as
 /// <see cref="Int4RowsCode"/> explains. Here sums stay in the order that packing leaves, group 4 q + l of a step at 4 l + q,
-/// in which activations have their scales and corrections: a token and step cost 8 dot products and 11 other instructions.
+/// in which activations have their scales and corrections: a token and step cost 9 dot products and 14 other instructions.
 /// Tiles (<see cref="TileCode"/>) take fewer, but have to be unpacked first, which pays for many tokens only.
 /// </summary>
 internal static class Int4TokensCode
 {
-    /// <summary>Tokens of a tile, and floats of a row of results: the activations of more would leave the first-level cache.</summary>
+    /// <summary>Tokens of a tile, and floats of a row of results: those of five rows of 7168 columns would leave a first-level cache of 48 KB.</summary>
     public const int MostTokens = 4;
 
     private const int VectorsOfStep = Int4StepCode.Vectors;

@@ -6,7 +6,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace KimiCpu.Cpu.CodeGeneration;
 
-/// <summary>Eight rows a stride apart, by four registers.</summary>
+/// <summary>Up to eight rows a stride apart, by four registers.</summary>
 /// <param name="First">Address in the first row.</param>
 /// <param name="Fifth">The same in the fifth.</param>
 /// <param name="Stride">Bytes from row to row.</param>
@@ -29,7 +29,7 @@ internal readonly record struct RowPointers(AssemblerRegister64 First, Assembler
         }
     }
 
-    /// <summary>Sets the other registers by the first two of them, the first row's address and the stride.</summary>
+    /// <summary>Sets the other registers by <see cref="First"/> and <see cref="Stride"/>.</summary>
     public void Complete(Assembler code)
     {
         code.lea(ThreeStrides, __qword_ptr[Stride + (Stride * 2)]);

@@ -31,7 +31,7 @@ internal enum TileKernelKind
 
 /// <summary>
 /// Multiplies the 32 rows of a <see cref="WeightTile"/> with the tokens of an activation tile, and stored rows with one
-/// token. Stateless; usable by all threads at once. All kinds give the same bits.
+/// or a few tokens. Stateless; usable by all threads at once. All kinds give the same bits.
 /// </summary>
 internal abstract unsafe class TileKernel
 {
@@ -95,7 +95,7 @@ internal abstract unsafe class TileKernel
     /// <summary>Most tokens for which stored INT4 rows are multiplied by <see cref="MultiplyStored(in WeightMatrix, int, int, ReadOnlySpan{QuantizedRow}, float*, long)"/> rather than unpacked to tiles.</summary>
     public virtual int MostStoredTokens => 1;
 
-    /// <summary>The same for 1 … <see cref="MostStoredTokens"/> tokens: row r of token t is written to y[t * yStride + r].</summary>
+    /// <summary>The same for 1 … <see cref="MostStoredTokens"/> tokens: row r of token t is written to y[t * yStride + r]. May ask for <see cref="FloatGemm.Scratch"/>.</summary>
     public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride) =>
         MultiplyStored(weight, rowBegin, rowEnd, x[0], y);
 

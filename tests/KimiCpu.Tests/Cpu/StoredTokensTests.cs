@@ -67,7 +67,7 @@ internal sealed unsafe class StoredTokensTests
     [Test]
     public void Extreme_values([ValueSource(nameof(Kinds))] TileKernelKind kind)
     {
-        const int Columns = 1024;
+        const int Columns = 1024 + 96;
         const int Rows = 32;
         int tokens = TileKernel.Of(kind).MostStoredTokens;
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, Columns, 5);

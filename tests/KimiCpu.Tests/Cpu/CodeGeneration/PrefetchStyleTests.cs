@@ -33,6 +33,32 @@ internal sealed unsafe class PrefetchStyleTests
         Assert.That(actual, Is.EqualTo(expected));
     }
 
+    [Test]
+    public void Stored_rows_and_several_tokens([Values] PrefetchStyle style, [Values(31, 1000, 7168)] int columns)
+    {
+        const int Rows = 40;
+        GeneratedTileKernel kernel = Kernel(style);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 16);
+        for (int tokens = 2; tokens <= kernel.MostStoredTokens; tokens++)
+        {
+            using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 17);
+            var expected = new float[tokens * Rows];
+            var actual = new float[tokens * Rows];
+            fixed (float* y = expected)
+            fixed (float* z = actual)
+            {
+                for (int t = 0; t < tokens; t++)
+                {
+                    Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y + (t * Rows));
+                }
+
+                kernel.MultiplyStored(weight.Matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
+            }
+
+            Assert.That(actual, Is.EqualTo(expected), $"{tokens} tokens");
+        }
+    }
+
     /// <summary>Rows that begin anywhere in a line; the byte behind the last one must not be read.</summary>
     [Test]
     public void Stored_rows_at_any_address([Values] PrefetchStyle style, [Values(512, 1024, 1056, 2000, 2048)] int columns)
@@ -184,6 +210,7 @@ internal sealed unsafe class PrefetchStyleTests
         using var memory = new AlignedBuffer<byte>(4096);
         WeightMatrix Matrix(int rows, int columns, int offset) => new(WeightFormat.BFloat16, rows, columns, memory.Pointer + offset, null);
         Assert.That(BFloat16Products.CanSumRows(Matrix(8, 64, 2)));
+        Assert.That(BFloat16Products.CanSumRows(Matrix(0, 64, 2)), Is.False);
         Assert.That(BFloat16Products.CanSumRows(Matrix(7, 64, 2)), Is.False, "rows come in eights");
         Assert.That(BFloat16Products.CanSumRows(Matrix(8, 48, 2)), Is.False, "rows begin at different places of a line");
         Assert.That(BFloat16Products.CanSumRows(Matrix(8, 64, 1)), Is.False, "elements lie across lines");
