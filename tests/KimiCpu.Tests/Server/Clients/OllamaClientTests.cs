@@ -158,17 +158,24 @@ internal sealed class OllamaClientTests
         int gone = _server.Gone;
         ChatRequest endless = Ask(streamed: true, "Sing.");
         (endless.Think, endless.Format, endless.Options) = (false, JsonElement.Parse(RunningServer.EndlessSchema), new RequestOptions { NumPredict = 1900 });
-        using var cancellation = new CancellationTokenSource();
-        List<ChatResponseStream?> lines = [];
-        await foreach (ChatResponseStream? line in _client.ChatAsync(endless, cancellation.Token))
+        const int Attempts = 5;
+
+        // Where other work keeps the client from its turn, an answer can come to its end before it is cancelled.
+        for (int attempt = 0; attempt < Attempts && _server.Gone == gone; attempt++)
         {
-            lines.Add(line);
-            await cancellation.CancelAsync();
+            using var cancellation = new CancellationTokenSource();
+            List<ChatResponseStream?> lines = [];
+            await foreach (ChatResponseStream? line in _client.ChatAsync(endless, cancellation.Token))
+            {
+                lines.Add(line);
+                await cancellation.CancelAsync();
+            }
+
+            Assert.That(lines.Select(l => l!.Done), Is.All.False, "the client ends a cancelled stream without a word");
+            _server.ExpectIdle();
         }
 
-        Assert.That(lines.Select(l => l!.Done), Is.All.False, "the client ends a cancelled stream without a word");
-        Assert.That(() => _server.Gone, Is.EqualTo(gone + 1).After(20_000, 20));
-        _server.ExpectIdle();
+        Assert.That(() => _server.Gone, Is.GreaterThan(gone).After(20_000, 20));
     }
 
     private static ChatRequest Ask(bool streamed, string question) => new() { Model = "kimi-nano", Messages = [new Message(ChatRole.User, question)], Options = s_greedy, Stream = streamed };
