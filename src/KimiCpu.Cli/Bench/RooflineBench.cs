@@ -162,6 +162,7 @@ internal sealed unsafe class RooflineBench : IDisposable
 
         WeightMatrix weight = default;
         BFloat16Products? products = halves ? _kernel.BFloat16Products : null;
+        var stored = new StoredProducts(_kernel, ComputePrecision.Fast);
         using BFloat16Tiles? rounded = products is null ? null : new BFloat16Tiles(products.Tiles);
         rounded?.Resize(1, Hidden);
         rounded?.Write(0, _input.Pointer, Hidden);
@@ -169,7 +170,7 @@ internal sealed unsafe class RooflineBench : IDisposable
         {
             if (products is null)
             {
-                Cpu.Kernels.FloatGemv.Multiply(weight, begin * Block, end * Block, _input.Pointer, Hidden, 1, _output.Pointer, Inner);
+                stored.Multiply(weight, begin * Block, end * Block, _input.Pointer, Hidden, 1, _output.Pointer, Inner);
             }
             else
             {
@@ -180,7 +181,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"{(halves ? "BF16" : "FP8")} GEMV {Inner}x{Hidden}",
             matrixBytes,
             2.0 * Inner * Hidden,
-            products is null ? 1 : BFloat16Factor,
+            halves ? (products is null ? 1 : BFloat16Factor) : _kernel.Float8Products is null ? 1 : BFloat16Factor,
             count,
             i =>
             {

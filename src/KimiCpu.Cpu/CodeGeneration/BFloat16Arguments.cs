@@ -28,6 +28,6 @@ internal unsafe struct BFloat16Arguments
     /// <summary>Not 0 where the sums go on from what <see cref="Sums"/> holds.</summary>
     public long Continues;
 
-    /// <summary>What to ask for, <see cref="BFloat16Code.LinesOfStep"/> lines a step; never read.</summary>
+    /// <summary>What to ask for, <see cref="BFloat16Code.LinesOfStep"/> lines a step of several tokens; never read.</summary>
     public byte* Next;
 }

@@ -18,16 +18,13 @@ internal readonly record struct BFloat16Shape(int Rows, int Tokens);
 /// </summary>
 internal static class BFloat16Code
 {
-    /// <summary>Rows at once for one token, which memory binds: enough chains to hide the latency of each.</summary>
-    public const int ManyRows = 8;
+    /// <summary>Rows at once: <see cref="StreamCode"/> says why for one token; for several their activations are loaded once for all.</summary>
+    public const int Rows = StreamCode.Rows;
 
-    /// <summary>Rows at once for several tokens.</summary>
-    public const int Rows = 4;
+    /// <summary>Cache lines of other rows that are asked for with each step of several tokens.</summary>
+    public const int LinesOfStep = 2;
 
     private const int VectorBytes = 64;
-
-    /// <summary>Cache lines asked for with each step: all that come next while memory binds, else a part.</summary>
-    public static int LinesOfStep(BFloat16Shape shape) => shape.Tokens == 1 ? shape.Rows : 2;
 
     /// <summary>Sums of four rows, their weights, and one vector of activations.</summary>
     public static int MaxTokens(CallingConvention convention) => Math.Min(6, (convention.Vectors.Count - Rows - 1) / Rows);
@@ -35,14 +32,10 @@ internal static class BFloat16Code
     /// <summary>The functions that every product is made of: few rows only where a matrix ends.</summary>
     public static IEnumerable<BFloat16Shape> Shapes(CallingConvention convention)
     {
-        yield return new(ManyRows, 1);
         for (int tokens = 1; tokens <= MaxTokens(convention); tokens++)
         {
             yield return new(1, tokens);
-            if (tokens > 1)
-            {
-                yield return new(Rows, tokens);
-            }
+            yield return new(Rows, tokens);
         }
     }
 
@@ -83,17 +76,17 @@ internal static class BFloat16Code
         code.mov(at.Next, Field(arguments, nameof(BFloat16Arguments.Next)));
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jae(wholeDone);
-        if (shape == new BFloat16Shape(ManyRows, 1))
+        if (shape == new BFloat16Shape(Rows, 1))
         {
             Lines(code, at, arguments, sums, x, registers, step, wholeDone, style);
         }
 
         code.Label(ref step);
-        Ask(code, at.Next, shape, style);
+        Ask(code, at, shape, style);
         Step(code, at, shape, sums, x, weights, masked: false);
         at.Rows.Advance(code, VectorBytes);
         code.add(at.X, VectorBytes * shape.Tokens);
-        code.add(at.Next, VectorBytes * LinesOfStep(shape));
+        code.add(at.Next, VectorBytes * LinesOfStep);
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jb(step);
 
@@ -114,26 +107,22 @@ internal static class BFloat16Code
         code.ret();
     }
 
-    /// <summary>Asks for the lines of a step, <see cref="LinesOfStep"/>.</summary>
-    public static void Ask(Assembler code, AssemblerRegister64 next, BFloat16Shape shape, PrefetchStyle style)
+    private static void Ask(Assembler code, Pointers at, BFloat16Shape shape, PrefetchStyle style)
     {
-        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
-        if (style == PrefetchStyle.EveryPage && shape.Tokens == 1)
+        if (shape.Tokens == 1)
         {
-            PageCode.Ask(code, next, VectorBytes * LinesOfStep(shape), distance: 0);
+            StreamCode.Ask(code, at.Rows, shape.Rows, style);
             return;
         }
 
-        for (int line = 0; line < LinesOfStep(shape); line++)
+        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
+        for (int line = 0; line < LinesOfStep; line++)
         {
-            code.prefetcht1(__byte_ptr[next + (VectorBytes * line)]);
+            code.prefetcht1(__byte_ptr[at.Next + (VectorBytes * line)]);
         }
     }
 
-    /// <summary>
-    /// The whole vectors of eight rows that do not begin with a cache line, put together from whole lines as
-    /// <see cref="Int4RowsCode"/> explains. Every line read holds a byte of its row.
-    /// </summary>
+    /// <summary>The whole vectors of four rows that do not begin with a cache line, as <see cref="WholeLines"/> explains.</summary>
     private static void Lines(
         Assembler code,
         Pointers at,
@@ -145,38 +134,23 @@ internal static class BFloat16Code
         Label done,
         PrefetchStyle style)
     {
-        const int ElementBytes = 4;
         var registers = new Queue<AssemblerRegisterZMM>(free);
         AssemblerRegisterZMM[] lines = [.. sums.Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM next = registers.Dequeue(), order = registers.Dequeue(), weights = registers.Dequeue();
         Label step = code.CreateLabel();
-        code.test(at.Rows.First.Lower(), VectorBytes - 1);
-        code.je(asTheyLie);
-        code.test(at.Rows.First.Lower(), ElementBytes - 1);
-        code.jne(asTheyLie);
-        code.test(at.Rows.Stride.Lower(), VectorBytes - 1);
-        code.jne(asTheyLie);
+        WholeLines.Begin(code, at.Rows, order, weights, sums[0].Lowest(), sums[1].Lowest(), at.X, asTheyLie);
 
-        // Doubleword i of a vector is doubleword i + (address mod 64) / 4 of its two lines. Sums of one token never go on from others,
-        // so two of them, of the few registers that have short instructions in both conventions, can be cleared once more.
-        LaneNumbers.Rising(code, order, sums[0].Lowest(), sums[1].Lowest(), at.X);
+        // Sums of one token never go on from others, so two of them can be lent and cleared once more.
         code.vpxord(sums[0], sums[0], sums[0]);
         code.vpxord(sums[1], sums[1], sums[1]);
-        code.mov(at.X, at.Rows.First);
-        code.and(at.X, VectorBytes - 1);
-        code.shr(at.X, 2);
-        code.vpbroadcastd(weights, at.X.Lower());
-        code.vpaddd(order, order, weights);
         code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.X)));
-        code.and(at.Rows.First, -VectorBytes);
-        code.and(at.Rows.Fifth, -VectorBytes);
         for (int row = 0; row < lines.Length; row++)
         {
             code.vmovdqa64(lines[row], at.Rows[row]);
         }
 
         code.Label(ref step);
-        Ask(code, at.Next, new(lines.Length, 1), style);
+        StreamCode.Ask(code, at.Rows, lines.Length, style);
         code.vmovdqu64(x, __zmmword_ptr[at.X]);
         for (int row = 0; row < lines.Length; row++)
         {
@@ -189,7 +163,6 @@ internal static class BFloat16Code
 
         at.Rows.Advance(code, VectorBytes);
         code.add(at.X, VectorBytes);
-        code.add(at.Next, VectorBytes * lines.Length);
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jb(step);
         code.mov(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.Weights)));

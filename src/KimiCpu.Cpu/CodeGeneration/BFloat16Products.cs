@@ -24,7 +24,6 @@ internal sealed unsafe class BFloat16Products
     private const int PartVectors = 48;
 
     private readonly ExecutableMemory _code;
-    private readonly delegate* unmanaged<BFloat16Arguments*, void> _manyRows;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _oneRow;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _rows;
     private readonly delegate* unmanaged<BFloat16PairsArguments*, void>[] _pairs;
@@ -39,18 +38,7 @@ internal sealed unsafe class BFloat16Products
         foreach ((BFloat16Shape shape, long offset) in functions.BFloat16)
         {
             var function = (delegate* unmanaged<BFloat16Arguments*, void>)(code.Pointer + offset);
-            switch (shape.Rows)
-            {
-                case 1:
-                    _oneRow[shape.Tokens] = function;
-                    break;
-                case BFloat16Code.Rows:
-                    _rows[shape.Tokens] = function;
-                    break;
-                default:
-                    _manyRows = function;
-                    break;
-            }
+            (shape.Rows == 1 ? _oneRow : _rows)[shape.Tokens] = function;
         }
 
         _pairs = new delegate* unmanaged<BFloat16PairsArguments*, void>[functions.BFloat16Pairs.Count + 1];
@@ -75,16 +63,16 @@ internal sealed unsafe class BFloat16Products
     public void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, BFloat16Tiles x, float* y, long yStride)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(x.Columns, weight.Columns);
+        if (x.Tokens == 1)
+        {
+            OneToken(weight, rowBegin, rowEnd, x, y);
+            rowBegin = rowEnd;
+        }
+
         for (int row = rowBegin, rows; row < rowEnd; row += rows)
         {
             rows = Math.Min(BlockRows, rowEnd - row);
             byte* data = weight.Data + (row * weight.RowBytes);
-            if (x.Tokens == 1)
-            {
-                OneToken(weight, data, rows, x, y + row);
-                continue;
-            }
-
             // The rows that follow are asked for by and by, while these meet one tile of tokens after another.
             byte* next = data + (rows * weight.RowBytes);
             byte* end = next + (rows * weight.RowBytes);
@@ -166,30 +154,31 @@ internal sealed unsafe class BFloat16Products
         new ReadOnlySpan<float>(sums + (offset / sizeof(ushort)), weight.Columns).CopyTo(new Span<float>(y, weight.Columns));
     }
 
-    private void OneToken(in WeightMatrix weight, byte* data, int rows, BFloat16Tiles x, float* y)
+    private void OneToken(in WeightMatrix weight, int rowBegin, int rowEnd, BFloat16Tiles x, float* y)
     {
-        float* sums = FloatGemm.Scratch(BFloat16Code.ManyRows * LaneSum.Lanes);
+        const int Streams = BFloat16Code.Rows;
+        int quarter = (rowEnd - rowBegin) / Streams;
+        float* sums = stackalloc float[2 * Streams * LaneSum.Lanes];
         var arguments = new BFloat16Arguments
         {
-            RowBytes = weight.RowBytes,
+            Weights = weight.Data + (rowBegin * weight.RowBytes),
+            RowBytes = quarter * weight.RowBytes,
             X = x.Tile(0),
             XEnd = x.Tile(0) + (weight.Columns / VectorColumns * VectorBytes),
             RestMask = RestMask(weight.Columns),
-            Sums = sums,
         };
-        int row = 0;
-        for (; row + BFloat16Code.ManyRows <= rows; row += BFloat16Code.ManyRows)
+        for (int i = 0; i < quarter; i++)
         {
-            arguments.Weights = data + (row * weight.RowBytes);
-            arguments.Next = arguments.Weights + (BFloat16Code.ManyRows * weight.RowBytes);
-            _manyRows(&arguments);
-            Lanes512.Sum8(sums, y + row);
+            arguments.Sums = sums + (i % 2 * Streams * LaneSum.Lanes);
+            _rows[1](&arguments);
+            arguments.Weights += weight.RowBytes;
+            StreamSums.Fold(sums, i, quarter, y + rowBegin);
         }
 
-        for (; row < rows; row++)
+        arguments.Weights = weight.Data + ((rowBegin + (Streams * quarter)) * weight.RowBytes);
+        arguments.Sums = sums;
+        for (int row = rowBegin + (Streams * quarter); row < rowEnd; row++, arguments.Weights += weight.RowBytes)
         {
-            arguments.Weights = data + (row * weight.RowBytes);
-            arguments.Next = arguments.Weights + weight.RowBytes;
             _oneRow[1](&arguments);
             y[row] = Lanes512.Sum(Lanes512.Load(sums));
         }

@@ -17,7 +17,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 internal static class BFloat16RowSumCode
 {
     /// <summary>Rows of a block.</summary>
-    public const int Rows = BFloat16Code.ManyRows;
+    public const int Rows = 8;
 
     /// <summary>Elements, and sums, of a line.</summary>
     public const int LineColumns = LineBytes / sizeof(ushort);
@@ -58,7 +58,16 @@ internal static class BFloat16RowSumCode
         code.mov(sums, Field(arguments, nameof(BFloat16RowSumArguments.Sums)));
 
         code.Label(ref nextLine);
-        BFloat16Code.Ask(code, next, new BFloat16Shape(Rows, 1), style);
+        if (style == PrefetchStyle.EveryPage)
+        {
+            PageCode.Ask(code, next, LineBytes * Rows, distance: 0);
+        }
+
+        for (int line = 0; style == PrefetchStyle.EveryLine && line < Rows; line++)
+        {
+            code.prefetcht1(__byte_ptr[next + (LineBytes * line)]);
+        }
+
         code.vmovdqa64(low, __zmmword_ptr[sums]);
         code.vmovdqa64(high, __zmmword_ptr[sums + LineBytes]);
         for (int pair = 0; pair < factors.Length; pair++)

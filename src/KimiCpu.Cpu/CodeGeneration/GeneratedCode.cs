@@ -14,6 +14,9 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <param name="BFloat16">Products of BF16 rows, by rows and tokens.</param>
 /// <param name="BFloat16Pairs">Products of pairs of BF16 rows as summed dimension, of 1, 2, … tokens.</param>
 /// <param name="BFloat16RowSum">The same of one token from rows as stored.</param>
+/// <param name="Float8Rows">Products of FP8 rows as stored with one token.</param>
+/// <param name="Float8OneRow">The same of one row.</param>
+/// <param name="Float8Activations">What such a token is rounded by.</param>
 internal sealed record GeneratedCode(
     byte[] Bytes,
     IReadOnlyList<long> Tiles,
@@ -21,7 +24,10 @@ internal sealed record GeneratedCode(
     IReadOnlyList<long> Int4Tokens,
     IReadOnlyDictionary<BFloat16Shape, long> BFloat16,
     IReadOnlyList<long> BFloat16Pairs,
-    long BFloat16RowSum)
+    long BFloat16RowSum,
+    long Float8Rows,
+    long Float8OneRow,
+    long Float8Activations)
 {
     private const int CacheLine = 64;
     private const byte Breakpoint = 0xCC;
@@ -35,7 +41,10 @@ internal sealed record GeneratedCode(
         var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
-        return new GeneratedCode(stream.ToArray(), tiles, int4Rows, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum);
+        long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows, style));
+        long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1, style));
+        long float8Activations = Append(stream, code => Float8ActivationsCode.Write(code, convention));
+        return new GeneratedCode(stream.ToArray(), tiles, int4Rows, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, float8Rows, float8OneRow, float8Activations);
     }
 
     private static long Append(MemoryStream stream, Action<Assembler> write)

@@ -36,12 +36,7 @@ internal unsafe struct Int4RowsArguments
     public long RestBytes;
     public long RestScaleBytes;
 
-    /// <summary>Which bytes of the rest's four vectors there are, and which of its 16 scales.</summary>
-    public ulong RestMask0;
-    public ulong RestMask1;
-    public ulong RestMask2;
-    public ulong RestMask3;
-    public ulong RestScaleMask;
+    public Int4RestMasks Rest;
 
     /// <summary>At least one row.</summary>
     public Int4RowsArguments(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
@@ -62,13 +57,8 @@ internal unsafe struct Int4RowsArguments
         CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
         Y = y + rowBegin;
         Rows = rowEnd - rowBegin;
-        var rest = new Int4RestMasks(weight.Columns, whole);
-        RestBytes = rest.TotalBytes;
-        RestScaleBytes = rest.ScaleBytes;
-        RestMask0 = rest.Bytes(0);
-        RestMask1 = rest.Bytes(1);
-        RestMask2 = rest.Bytes(2);
-        RestMask3 = rest.Bytes(3);
-        RestScaleMask = rest.Scales;
+        Rest = new Int4RestMasks(weight.Columns, whole);
+        RestBytes = Rest.TotalBytes;
+        RestScaleBytes = Rest.ScaleBytes;
     }
 }

@@ -36,17 +36,10 @@ internal static class Int4RowsCode
         Label wholeDone = code.CreateLabel();
         Label rowDone = code.CreateLabel();
 
-        code.mov(at.Data.Lower(), 0x0F0F0F0F);
-        code.vpbroadcastd(vectors.Nibbles, at.Data.Lower());
-        code.mov(at.Data.Lower(), 0x00010001);
-        code.vpbroadcastd(vectors.Ones, at.Data.Lower());
+        Int4StepCode.SetConstants(code, vectors.Nibbles, vectors.Ones, at.Data);
         LaneNumbers.Transposed(code, vectors.Order, vectors.Sum.Lowest(), vectors.Weights.Lowest(), at.Data);
         LaneNumbers.Rising(code, vectors.Columns, vectors.Sum.Lowest(), vectors.Weights.Lowest(), at.Data);
-        code.kmovq(k1, Field(arguments, nameof(Int4RowsArguments.RestMask0)));
-        code.kmovq(k2, Field(arguments, nameof(Int4RowsArguments.RestMask1)));
-        code.kmovq(k3, Field(arguments, nameof(Int4RowsArguments.RestMask2)));
-        code.kmovq(k4, Field(arguments, nameof(Int4RowsArguments.RestMask3)));
-        code.kmovq(k5, Field(arguments, nameof(Int4RowsArguments.RestScaleMask)));
+        Int4RestMasks.Load(code, arguments, Marshal.OffsetOf<Int4RowsArguments>(nameof(Int4RowsArguments.Rest)));
         code.mov(at.Scales, Field(arguments, nameof(Int4RowsArguments.Scales)));
         code.mov(at.Corrections, Field(arguments, nameof(Int4RowsArguments.CorrectionsAt)));
 

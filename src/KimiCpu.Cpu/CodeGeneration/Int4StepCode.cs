@@ -27,6 +27,15 @@ internal static class Int4StepCode
     private const int PrefetchDistance = 6144;
     private const int ScalePrefetchDistance = 2048;
 
+    /// <summary>Masks of lower nibbles, and 16-bit ones.</summary>
+    public static void SetConstants(Assembler code, AssemblerRegisterZMM nibbles, AssemblerRegisterZMM ones, AssemblerRegister64 scratch)
+    {
+        code.mov(scratch.Lower(), 0x0F0F0F0F);
+        code.vpbroadcastd(nibbles, scratch.Lower());
+        code.mov(scratch.Lower(), 0x00010001);
+        code.vpbroadcastd(ones, scratch.Lower());
+    }
+
     /// <summary>Asks for what comes later, with each step.</summary>
     public static void Ask(Assembler code, AssemblerRegister64 data, AssemblerRegister64 scales, PrefetchStyle style)
     {
@@ -44,7 +53,7 @@ internal static class Int4StepCode
         }
     }
 
-    /// <summary>With the mask of a quarter of a row's rest, 1 … 4: elements that are masked out are zero and are not read.</summary>
+    /// <summary>With the mask of a quarter of a row's rest, as <see cref="Int4RestMasks.Load"/> leaves it: elements that are masked out are zero and are not read.</summary>
     public static AssemblerRegisterZMM Masked(AssemblerRegisterZMM register, int quarter) => quarter switch
     {
         0 => register.k1.z,

@@ -27,18 +27,12 @@ internal unsafe struct Int4TokensArguments
     /// <summary>Bytes of scales of a row behind its whole steps; not 0 where a step follows that the row fills in part.</summary>
     public long RestScaleBytes;
 
-    /// <summary>Which bytes of the rest's four vectors there are, and which of its 16 scales.</summary>
-    public ulong RestMask0;
-    public ulong RestMask1;
-    public ulong RestMask2;
-    public ulong RestMask3;
-    public ulong RestScaleMask;
+    public Int4RestMasks Rest;
 
     /// <summary>At least one row.</summary>
     public Int4TokensArguments(in WeightMatrix weight, int rowBegin, int rowEnd, byte* tile, int tokens, float* y)
     {
         int whole = weight.Columns / (LaneSum.Lanes * Int4Group32.GroupSize);
-        var rest = new Int4RestMasks(weight.Columns, whole);
         RowBytes = Int4Group32.RowBytes(weight.Columns);
         Data = weight.Data + (rowBegin * RowBytes);
         Scales = weight.Scales + (sizeof(ushort) * (long)rowBegin * Int4Group32.GroupsPerRow(weight.Columns));
@@ -46,11 +40,7 @@ internal unsafe struct Int4TokensArguments
         XEnd = tile + ((long)whole * tokens * StepTiles.TokenBytes);
         Y = y;
         Rows = rowEnd - rowBegin;
-        RestScaleBytes = rest.ScaleBytes;
-        RestMask0 = rest.Bytes(0);
-        RestMask1 = rest.Bytes(1);
-        RestMask2 = rest.Bytes(2);
-        RestMask3 = rest.Bytes(3);
-        RestScaleMask = rest.Scales;
+        Rest = new Int4RestMasks(weight.Columns, whole);
+        RestScaleBytes = Rest.ScaleBytes;
     }
 }

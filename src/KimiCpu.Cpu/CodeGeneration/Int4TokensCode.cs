@@ -38,17 +38,10 @@ internal static class Int4TokensCode
         Label wholeDone = code.CreateLabel();
         Label rowDone = code.CreateLabel();
 
-        code.mov(at.Data.Lower(), 0x0F0F0F0F);
-        code.vpbroadcastd(vectors.Nibbles, at.Data.Lower());
-        code.mov(at.Data.Lower(), 0x00010001);
-        code.vpbroadcastd(vectors.Ones, at.Data.Lower());
+        Int4StepCode.SetConstants(code, vectors.Nibbles, vectors.Ones, at.Data);
         code.vpxord(vectors.Zero, vectors.Zero, vectors.Zero);
         LaneNumbers.Transposed(code, vectors.Order, vectors.Scale.Lowest(), vectors.Products[0].Lowest(), at.Data);
-        code.kmovq(k1, Field(arguments, nameof(Int4TokensArguments.RestMask0)));
-        code.kmovq(k2, Field(arguments, nameof(Int4TokensArguments.RestMask1)));
-        code.kmovq(k3, Field(arguments, nameof(Int4TokensArguments.RestMask2)));
-        code.kmovq(k4, Field(arguments, nameof(Int4TokensArguments.RestMask3)));
-        code.kmovq(k5, Field(arguments, nameof(Int4TokensArguments.RestScaleMask)));
+        Int4RestMasks.Load(code, arguments, Marshal.OffsetOf<Int4TokensArguments>(nameof(Int4TokensArguments.Rest)));
         code.mov(at.Scales, Field(arguments, nameof(Int4TokensArguments.Scales)));
         code.mov(at.Y, Field(arguments, nameof(Int4TokensArguments.Y)));
 

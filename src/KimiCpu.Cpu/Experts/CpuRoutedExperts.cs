@@ -51,7 +51,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _groups = new ExpertGroups(_shape);
         _slices = new ExpertSlices(pool);
         _int4 = new Int4Experts(weights, pool, kernel);
-        _float = new FloatExperts(weights, pool);
+        _float = new FloatExperts(weights, pool, kernel, precision);
         _shared = shared;
         _store = store;
         _ids = new int[_shape.ExpertCount];

@@ -9,8 +9,8 @@ using KimiCpu.Cpu.Tiles;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// The routed experts of a layer with single-precision activations: for exact mode, and for checkpoints whose experts are
-/// not INT4.
+/// The routed experts of a layer with activations in single precision, rounded for FP8 weights at most: for exact mode, and for
+/// checkpoints whose experts are not INT4.
 /// </summary>
 internal sealed unsafe class FloatExperts : IExpertPasses
 {
@@ -18,6 +18,7 @@ internal sealed unsafe class FloatExperts : IExpertPasses
     private const int MostRows = ExpertRuns.MostItems * BlockRows;
 
     private readonly ModelShape _shape;
+    private readonly StoredProducts _stored;
     private readonly AlignedBuffer<float> _gathered = new();
     private readonly AlignedBuffer<float> _gate = new();
     private readonly AlignedBuffer<float> _up = new();
@@ -26,8 +27,13 @@ internal sealed unsafe class FloatExperts : IExpertPasses
     private ExpertGroups _groups = null!;
     private MlpWeights[] _weights = [];
 
-    public FloatExperts(ModelWeights weights, WorkerPool pool)
+    /// <param name="weights">Of the model.</param>
+    /// <param name="pool">Runs the passes.</param>
+    /// <param name="kernel">For FP8 weights, where it can.</param>
+    /// <param name="precision">Whether the input of FP8 weights may be rounded.</param>
+    public FloatExperts(ModelWeights weights, WorkerPool pool, TileKernel kernel, ComputePrecision precision)
     {
+        _stored = new StoredProducts(kernel, precision);
         _shape = weights.Shape;
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
@@ -65,8 +71,8 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         int last = Math.Min(first + (items * BlockRows), inner);
         float* x = _gathered.Pointer + ((long)group.FirstPair * size);
         long at = (long)group.FirstPair * inner;
-        FloatGemv.Multiply(expert.Gate, first, last, x, size, group.PairCount, _gate.Pointer + at, inner);
-        FloatGemv.Multiply(expert.Up, first, last, x, size, group.PairCount, _up.Pointer + at, inner);
+        _stored.Multiply(expert.Gate, first, last, x, size, group.PairCount, _gate.Pointer + at, inner);
+        _stored.Multiply(expert.Up, first, last, x, size, group.PairCount, _up.Pointer + at, inner);
         Span<float> scratch = new(_scratch[worker].Pointer, last - first);
         for (int i = 0; i < group.PairCount; i++)
         {
@@ -102,7 +108,7 @@ internal sealed unsafe class FloatExperts : IExpertPasses
             ExpertGroup group = _groups[g];
 
             // The kernel writes row r to y[r]; the first row belongs at the start of the scratch memory.
-            FloatGemv.Multiply(
+            _stored.Multiply(
                 _weights[g].Down, firstRow, firstRow + rows, _gate.Pointer + ((long)group.FirstPair * inner), inner, group.PairCount, block - firstRow, rows);
             for (int i = 0; i < group.PairCount; i++)
             {

@@ -11,8 +11,8 @@ namespace KimiCpu.Cpu;
 
 /// <summary>
 /// The shared expert of the layers, whose passes run beside those of the routed experts, so that a layer has two barriers
-/// for all of its experts. Weights as stored with single-precision activations (BF16 ones for BF16 weights where the CPU
-/// multiplies that), or 8-bit copies with rounded ones.
+/// for all of its experts. Weights as stored with single-precision activations (BF16 ones for BF16 and FP8 weights where the
+/// CPU multiplies that), or 8-bit copies with rounded ones.
 /// </summary>
 internal sealed unsafe class SharedExpert : IDisposable
 {
@@ -23,6 +23,7 @@ internal sealed unsafe class SharedExpert : IDisposable
     private const int FewRows = 8;
 
     private readonly IReadOnlyList<HotMlp?> _layers;
+    private readonly StoredProducts _stored;
     private readonly TiledRows _roundedHidden;
     private readonly TiledRows _roundedInner;
 
@@ -40,11 +41,12 @@ internal sealed unsafe class SharedExpert : IDisposable
 
     /// <param name="layers">Null for a layer without a shared expert.</param>
     /// <param name="pool">Runs both passes.</param>
-    /// <param name="kernel">For 8-bit weights, and BF16 ones where it can.</param>
-    /// <param name="precision">Whether the input of BF16 weights may be rounded to BF16.</param>
+    /// <param name="kernel">For 8-bit weights, and BF16 and FP8 ones where it can.</param>
+    /// <param name="precision">Whether the input of BF16 and FP8 weights may be rounded to BF16.</param>
     public SharedExpert(IReadOnlyList<HotMlp?> layers, WorkerPool pool, TileKernel kernel, ComputePrecision precision)
     {
         _layers = layers;
+        _stored = new StoredProducts(kernel, precision);
         if (precision == ComputePrecision.Fast && kernel.BFloat16Products is { } products)
         {
             _bfloat16Hidden = new BFloat16Rows(pool, products);
@@ -83,7 +85,6 @@ internal sealed unsafe class SharedExpert : IDisposable
         {
             _roundedHidden.Set(_hidden, _tokens, _weights.Gate.Columns);
         }
-
 
         if (TakesBFloat16(_weights.Gate) || TakesBFloat16(_weights.Up))
         {
@@ -198,7 +199,7 @@ internal sealed unsafe class SharedExpert : IDisposable
         }
         else
         {
-            FloatGemv.Multiply(down.Stored, firstRow, firstRow + rows, _gate.Pointer, down.Columns, _tokens, block - firstRow, stride);
+            _stored.Multiply(down.Stored, firstRow, firstRow + rows, _gate.Pointer, down.Columns, _tokens, block - firstRow, stride);
         }
 
         for (int t = 0; t < _tokens; t++)
@@ -228,7 +229,7 @@ internal sealed unsafe class SharedExpert : IDisposable
             return;
         }
 
-        FloatGemv.Multiply(weight.Stored, first, first + rows, _hidden, weight.Columns, _tokens, y - first, stride);
+        _stored.Multiply(weight.Stored, first, first + rows, _hidden, weight.Columns, _tokens, y - first, stride);
     }
 
     private static void MultiplyTiles(TiledRows rounded, in HotMatrix weight, int first, int rows, float* y, int stride, int worker)

@@ -17,6 +17,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     private const int FewRows = 8;
 
     private readonly WorkerPool _pool;
+    private readonly StoredProducts _stored;
     private readonly TiledRows[] _rounded;
 
     /// <summary>Empty where BF16 weights take single-precision input.</summary>
@@ -27,11 +28,12 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     private int _tokens;
 
     /// <param name="pool">Runs the layers.</param>
-    /// <param name="kernel">For 8-bit copies, and BF16 weights where it can.</param>
-    /// <param name="precision">Whether the input of BF16 weights may be rounded to BF16.</param>
+    /// <param name="kernel">For 8-bit copies, and BF16 and FP8 weights where it can.</param>
+    /// <param name="precision">Whether the input of BF16 and FP8 weights may be rounded to BF16.</param>
     public LinearWork(WorkerPool pool, TileKernel kernel, ComputePrecision precision)
     {
         _pool = pool;
+        _stored = new StoredProducts(kernel, precision);
         BFloat16Products? products = precision == ComputePrecision.Fast ? kernel.BFloat16Products : null;
         _roundedToBFloat16 = products is null ? [] : [.. Enumerable.Range(0, MaxLayers).Select(_ => new BFloat16Rows(pool, products))];
         _rounded = [.. Enumerable.Range(0, MaxLayers).Select(_ => new TiledRows(pool, kernel))];
@@ -50,6 +52,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
             Weight = weight,
             X = x,
             Y = y,
+            HasExactInput = exactInput,
             IsRoundedToBFloat16 = _roundedToBFloat16.Length > 0 && !exactInput && weight.IsBFloat16,
         };
         return this;
@@ -96,9 +99,13 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
                 {
                     layer.RoundedToBFloat16.Multiply(layer.Weight, firstRow, lastRow, layer.Y, rows);
                 }
-                else
+                else if (layer.HasExactInput)
                 {
                     FloatGemv.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
+                }
+                else
+                {
+                    _stored.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
                 }
             }
 
@@ -196,6 +203,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         public int FirstItem;
         public int BlockRows;
         public TiledRows Rounded;
+        public bool HasExactInput;
         public bool IsRoundedToBFloat16;
         public BFloat16Rows RoundedToBFloat16;
     }

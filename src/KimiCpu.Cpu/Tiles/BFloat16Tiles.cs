@@ -93,9 +93,14 @@ internal sealed unsafe class BFloat16Tiles(TokenTiles tiles) : IDisposable
         }
     }
 
-    public void Dispose() => _data.Dispose();
+    /// <summary>32 columns of a token.</summary>
+    /// <param name="first">The tile's first token.</param>
+    /// <param name="count">Its tokens, whose vectors of the same columns lie side by side.</param>
+    /// <param name="token">Within the tile.</param>
+    /// <param name="vector">Column / 32.</param>
+    public ushort* Vector(int first, int count, int token, int vector) => (ushort*)(Tile(first) + ((((long)vector * count) + token) * VectorBytes));
 
-    private ushort* Vector(int first, int count, int token, int vector) => (ushort*)(Tile(first) + ((((long)vector * count) + token) * VectorBytes));
+    public void Dispose() => _data.Dispose();
 
     private static void ClearFrom(ushort* vector, int column) => new Span<ushort>(vector + column, VectorColumns - column).Clear();
 }

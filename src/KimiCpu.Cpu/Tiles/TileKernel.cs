@@ -105,6 +105,9 @@ internal abstract unsafe class TileKernel
     /// <summary>Products of BF16 weights with rounded activations; null where the CPU has no instruction for them that can be used.</summary>
     public virtual BFloat16Products? BFloat16Products => null;
 
+    /// <summary>The same of FP8 weights.</summary>
+    public virtual Float8Products? Float8Products => null;
+
     /// <summary>Floats of scratch that <see cref="Multiply(byte*, bool, byte*, int, int, float*, byte*, float*, long)"/> needs.</summary>
     public int ScratchFloats => LaneSum.Lanes * MaxTokens * WeightTile.Rows;
 

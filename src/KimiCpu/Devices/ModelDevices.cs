@@ -283,7 +283,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
     private string Describe()
     {
-        string arithmetic = _options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{(_cpu.Kernel.BFloat16Products is null ? "" : ", BF16 activations for BF16 weights")}, {(HasSmallCache ? "8-bit" : "BF16")} cache";
+        string rounded = _cpu.Kernel.BFloat16Products is null ? "" : $", BF16 activations for BF16{(_cpu.Kernel.Float8Products is null ? "" : " and FP8")} weights";
+        string arithmetic = _options.Exact ? "single-precision activations, F32 cache" : $"int8 activations in INT4 experts{rounded}, {(HasSmallCache ? "8-bit" : "BF16")} cache";
         string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
         string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
         KvCache cache = Runner.Cache;

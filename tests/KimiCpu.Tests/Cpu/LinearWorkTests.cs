@@ -71,6 +71,30 @@ internal sealed unsafe class LinearWorkTests
         Assert.That(free, rounds ? Is.Not.EqualTo(exact) : Is.EqualTo(exact));
     }
 
+    [Test]
+    public void Input_of_FP8_weights_is_rounded_unless_it_must_stay_exact([Values(1, 9)] int tokens, [Values] ComputePrecision precision)
+    {
+        TileKernel kernel = TileKernel.Best();
+        using var pool = new WorkerPool(2);
+        using var linear = new LinearWork(pool, kernel, precision);
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, Size, Size, 1);
+        var random = new Random(2);
+        float[] x = [.. Enumerable.Range(0, tokens * Size).Select(_ => random.NextSingle() - 0.5f)];
+        var exact = new float[tokens * Size];
+        var free = new float[tokens * Size];
+        var expected = new float[tokens * Size];
+        fixed (float* source = x, y = exact, z = free, e = expected)
+        {
+            linear.Add(new HotMatrix(weight.Matrix), source, y, exactInput: true).Add(new HotMatrix(weight.Matrix), source, z).Run(tokens);
+            FloatGemv.Multiply(weight.Matrix, 0, Size, source, Size, tokens, e, Size);
+        }
+
+        Assert.That(exact, Is.EqualTo(expected));
+        bool rounds = precision == ComputePrecision.Fast && kernel.Float8Products is not null;
+        Assert.That(free, rounds ? Is.EqualTo(Float8ProductsTests.Multiply(kernel.Float8Products!, weight.Matrix, x, tokens, 0, Size)) : Is.EqualTo(expected));
+        Assert.That(free, rounds ? Is.Not.EqualTo(exact) : Is.EqualTo(exact));
+    }
+
     private static void RunAt(int item, LinearWork linear)
     {
         if (item == 0)

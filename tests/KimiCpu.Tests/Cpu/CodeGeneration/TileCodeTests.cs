@@ -55,7 +55,7 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.Int4Tokens.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.Int4Tokens.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1 + 3));
     }
 
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
@@ -279,6 +279,52 @@ internal sealed unsafe class TileCodeTests
         // Four columns of the first half of a line's pairs, then four of the second.
         int At(int column) => (column / 32 * 32) + (column / 4 % 2 * 16) + (column % 32 / 8 * 4) + (column % 4);
         Assert.That(Enumerable.Range(0, Columns).Select(c => sums.Pointer[At(c)]), Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Code_for_windows_computes_the_same_products_of_FP8([Values(63, 64, 200)] int columns, [Values(1, 4)] int rows, [Values] PrefetchStyle style)
+    {
+        if (GeneratedTileKernel.Shared?.Float8Products is null || OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Needs AVX512_VBMI, AVX512_BF16 and a system with the System V convention.");
+            return;
+        }
+
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        using ExecutableMemory bridge = Bridge(windows.Pointer + (rows == 1 ? functions.Float8OneRow : functions.Float8Rows));
+        using ExecutableMemory activations = Bridge(windows.Pointer + functions.Float8Activations);
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, rows, columns, 3, block: 256);
+        int steps = (columns + Float8Codes.StepColumns - 1) / Float8Codes.StepColumns;
+        float[] x = new float[steps * Float8Codes.StepColumns];
+        for (int c = 0; c < columns; c++)
+        {
+            x[c] = MathF.Cos(c);
+        }
+
+        using var rounded = new AlignedBuffer<ushort>(x.Length);
+        using var sums = new AlignedBuffer<float>(16 * rows);
+        fixed (float* source = x)
+        {
+            var toRound = new Float8ActivationsArguments { X = source, Scales = weight.Matrix.Scales, Blocks = 1, StepsOfBlock = steps, Target = (byte*)rounded.Pointer, TargetStride = 64 };
+            ((delegate* unmanaged<Float8ActivationsArguments*, void>)activations.Pointer)(&toRound);
+        }
+
+        var arguments = new Float8Arguments
+        {
+            Weights = weight.Matrix.Data,
+            RowBytes = columns,
+            X = (byte*)rounded.Pointer,
+            XEnd = (byte*)(rounded.Pointer + (columns / 64 * 64)),
+            RestMask = (1UL << (columns % 64)) - 1,
+            Sums = sums.Pointer,
+            Tables = Float8Codes.Tables,
+        };
+        ((delegate* unmanaged<Float8Arguments*, void>)bridge.Pointer)(&arguments);
+        for (int r = 0; r < rows; r++)
+        {
+            Assert.That(LaneSum.Fold(sums.Pointer + (16 * r)), Is.EqualTo(Float8ProductsTests.Definition(weight, r, x.AsSpan(0, columns))), $"row {r}");
+        }
     }
 
     [Test]
