@@ -29,7 +29,7 @@ internal static class BFloat16Code
     /// <summary>Sums of four rows, their weights, and one vector of activations.</summary>
     public static int MaxTokens(CallingConvention convention) => Math.Min(6, (convention.Vectors.Count - Rows - 1) / Rows);
 
-    /// <summary>The functions that every product is made of: few rows only where a matrix ends.</summary>
+    /// <summary>The functions that every product is made of: single rows only where a range ends.</summary>
     public static IEnumerable<BFloat16Shape> Shapes(CallingConvention convention)
     {
         for (int tokens = 1; tokens <= MaxTokens(convention); tokens++)
@@ -42,11 +42,11 @@ internal static class BFloat16Code
     public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
-        var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4]), convention.Scratch[0], convention.Scratch[1]);
+        var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]), convention.Scratch[0], convention.Scratch[1]);
         var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
         AssemblerRegisterZMM[] sums = [.. Enumerable.Range(0, shape.Rows * shape.Tokens).Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM x = registers.Dequeue();
-        AssemblerRegisterZMM[] weights = [.. registers.Take(Math.Min(shape.Rows, Rows))];
+        AssemblerRegisterZMM[] weights = [.. registers.Take(shape.Rows)];
         Label continues = code.CreateLabel();
         Label begin = code.CreateLabel();
         Label step = code.CreateLabel();
@@ -73,7 +73,11 @@ internal static class BFloat16Code
         code.mov(at.Rows.Stride, Field(arguments, nameof(BFloat16Arguments.RowBytes)));
         at.Rows.Complete(code);
         code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.X)));
-        code.mov(at.Next, Field(arguments, nameof(BFloat16Arguments.Next)));
+        if (shape.Tokens > 1)
+        {
+            code.mov(at.Next, Field(arguments, nameof(BFloat16Arguments.Next)));
+        }
+
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jae(wholeDone);
         if (shape == new BFloat16Shape(Rows, 1))
@@ -84,9 +88,13 @@ internal static class BFloat16Code
         code.Label(ref step);
         Ask(code, at, shape, style);
         Step(code, at, shape, sums, x, weights, masked: false);
-        at.Rows.Advance(code, VectorBytes);
+        code.add(at.Rows.First, VectorBytes);
         code.add(at.X, VectorBytes * shape.Tokens);
-        code.add(at.Next, VectorBytes * LinesOfStep);
+        if (shape.Tokens > 1)
+        {
+            code.add(at.Next, VectorBytes * LinesOfStep);
+        }
+
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jb(step);
 
@@ -161,14 +169,13 @@ internal static class BFloat16Code
             code.vmovdqa64(lines[row], next);
         }
 
-        at.Rows.Advance(code, VectorBytes);
+        code.add(at.Rows.First, VectorBytes);
         code.add(at.X, VectorBytes);
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jb(step);
         code.mov(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.Weights)));
         code.add(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.sub(at.Rows.First, Field(arguments, nameof(BFloat16Arguments.X)));
-        at.Rows.CompleteFifth(code);
         code.jmp(done);
     }
 

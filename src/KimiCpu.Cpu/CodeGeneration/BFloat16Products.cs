@@ -66,28 +66,26 @@ internal sealed unsafe class BFloat16Products
         if (x.Tokens == 1)
         {
             OneToken(weight, rowBegin, rowEnd, x, y);
-            rowBegin = rowEnd;
+            return;
         }
 
         for (int row = rowBegin, rows; row < rowEnd; row += rows)
         {
             rows = Math.Min(BlockRows, rowEnd - row);
             byte* data = weight.Data + (row * weight.RowBytes);
-            // The rows that follow are asked for by and by, while these meet one tile of tokens after another.
-            byte* next = data + (rows * weight.RowBytes);
-            byte* end = next + (rows * weight.RowBytes);
-            for (int first = 0; first < x.Tokens;)
-            {
-                int tokens = Tiles.Next(x.Tokens - first);
-                Tile(weight, data, rows, x.Tile(first), tokens, next < end ? next : data, y + (first * yStride) + row, yStride);
-                next += (rows + BFloat16Code.Rows - 1) / BFloat16Code.Rows * 2 * weight.RowBytes;
-                first += tokens;
-            }
+            Block(weight, data, rows, x, y + row, yStride, data + (rows * weight.RowBytes), rows * weight.RowBytes);
         }
-
-        // The pages live as long as the owner, which the running call keeps.
-        GC.KeepAlive(_code);
     }
+
+    /// <summary>The same of all rows, which lie in a cache, with several tokens.</summary>
+    /// <param name="weight">(rows, columns) in BF16.</param>
+    /// <param name="x">(tokens, columns).</param>
+    /// <param name="y">Row r of token t is written to y[t * yStride + r].</param>
+    /// <param name="yStride">Floats.</param>
+    /// <param name="next">What comes from memory next, which is asked for; never read.</param>
+    /// <param name="nextBytes">How much of it.</param>
+    public void MultiplyCached(in WeightMatrix weight, BFloat16Tiles x, float* y, long yStride, byte* next, long nextBytes) =>
+        Block(weight, weight.Data, weight.Rows, x, y, yStride, next, nextBytes);
 
     /// <summary>y[t, c] += Σ factors[t, n] W[n, c] over the rows n of W.</summary>
     /// <param name="weights">The rows in pairs.</param>
@@ -154,6 +152,22 @@ internal sealed unsafe class BFloat16Products
         new ReadOnlySpan<float>(sums + (offset / sizeof(ushort)), weight.Columns).CopyTo(new Span<float>(y, weight.Columns));
     }
 
+    /// <summary>What follows is asked for by and by, while rows meet one tile of tokens after another.</summary>
+    private void Block(in WeightMatrix weight, byte* data, int rows, BFloat16Tiles x, float* y, long yStride, byte* next, long nextBytes)
+    {
+        byte* end = next + nextBytes;
+        for (int first = 0; first < x.Tokens;)
+        {
+            int tokens = Tiles.Next(x.Tokens - first);
+            Tile(weight, data, rows, x.Tile(first), tokens, next < end ? next : data, y + (first * yStride), yStride);
+            next += (rows + BFloat16Code.Rows - 1) / BFloat16Code.Rows * 2 * weight.RowBytes;
+            first += tokens;
+        }
+
+        // The pages live as long as the owner, which the running call keeps.
+        GC.KeepAlive(_code);
+    }
+
     private void OneToken(in WeightMatrix weight, int rowBegin, int rowEnd, BFloat16Tiles x, float* y)
     {
         const int Streams = BFloat16Code.Rows;
@@ -182,6 +196,8 @@ internal sealed unsafe class BFloat16Products
             _oneRow[1](&arguments);
             y[row] = Lanes512.Sum(Lanes512.Load(sums));
         }
+
+        GC.KeepAlive(_code);
     }
 
     private void Tile(in WeightMatrix weight, byte* data, int rows, byte* x, int tokens, byte* next, float* y, long yStride)

@@ -27,7 +27,8 @@ internal static class BFloat16RowSumCode
     public static void Write(Assembler code, CallingConvention convention, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
-        var rows = new RowPointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4]);
+        var rows = new RowPointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]);
+        RowPointers upperRows = rows with { First = convention.Arguments[4] };
         AssemblerRegister64 sums = convention.Scratch[0];
         AssemblerRegister64 next = convention.Scratch[1];
         IReadOnlyList<AssemblerRegisterZMM> v = convention.Vectors;
@@ -41,6 +42,7 @@ internal static class BFloat16RowSumCode
         code.Label(ref nextBlock);
         code.mov(rows.First, Field(arguments, nameof(BFloat16RowSumArguments.Lines)));
         rows.Complete(code);
+        code.lea(upperRows.First, __qword_ptr[rows.First + (rows.Stride * 4)]);
         code.mov(sums, Field(arguments, nameof(BFloat16RowSumArguments.Factors)));
         for (int pair = 0; pair < factors.Length; pair++)
         {
@@ -62,18 +64,21 @@ internal static class BFloat16RowSumCode
         {
             PageCode.Ask(code, next, LineBytes * Rows, distance: 0);
         }
-
-        for (int line = 0; style == PrefetchStyle.EveryLine && line < Rows; line++)
+        else
         {
-            code.prefetcht1(__byte_ptr[next + (LineBytes * line)]);
+            for (int line = 0; line < Rows; line++)
+            {
+                code.prefetcht1(__byte_ptr[next + (LineBytes * line)]);
+            }
         }
 
         code.vmovdqa64(low, __zmmword_ptr[sums]);
         code.vmovdqa64(high, __zmmword_ptr[sums + LineBytes]);
         for (int pair = 0; pair < factors.Length; pair++)
         {
-            code.vmovdqa64(first, rows[2 * pair]);
-            code.vmovdqa64(second, rows[(2 * pair) + 1]);
+            RowPointers four = pair < 2 ? rows : upperRows;
+            code.vmovdqa64(first, four[pair % 2 * 2]);
+            code.vmovdqa64(second, four[(pair % 2 * 2) + 1]);
             code.vpunpcklwd(paired, first, second);
             code.vpunpckhwd(first, first, second);
             code.vdpbf16ps(low, factors[pair], paired);
@@ -82,7 +87,8 @@ internal static class BFloat16RowSumCode
 
         code.vmovdqa64(__zmmword_ptr[sums], low);
         code.vmovdqa64(__zmmword_ptr[sums + LineBytes], high);
-        rows.Advance(code, LineBytes);
+        code.add(rows.First, LineBytes);
+        code.add(upperRows.First, LineBytes);
         code.add(next, LineBytes * Rows);
         code.add(sums, 2 * LineBytes);
         code.cmp(sums, Field(arguments, nameof(BFloat16RowSumArguments.SumsEnd)));

@@ -9,7 +9,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
 /// Writes void(<see cref="Float8ActivationsArguments"/>*): activations times their blocks' scales, rounded to BF16 in the order
-/// of <see cref="Kernels.Float8Codes"/>. Subnormal numbers become zeros, as which the products count them anyway.
+/// of <see cref="Kernels.Float8Codes"/>. Subnormal numbers become zeros.
 /// </summary>
 internal static class Float8ActivationsCode
 {

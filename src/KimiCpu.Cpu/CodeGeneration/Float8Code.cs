@@ -26,7 +26,7 @@ internal static class Float8Code
     public static void Write(Assembler code, CallingConvention convention, int rows, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
-        var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4]), convention.Scratch[0]);
+        var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]), convention.Scratch[0]);
         var free = new Queue<AssemblerRegisterZMM>(convention.Vectors);
         AssemblerRegisterZMM[] Take(int count) => [.. Enumerable.Range(0, count).Select(_ => free.Dequeue())];
         var vectors = new Vectors(Take(rows), Take(rows), Take(Tables), free.Dequeue(), free.Dequeue(), free.Dequeue(), free.Dequeue(), free.Dequeue(), free.Dequeue(), free.Dequeue(), free.Dequeue());
@@ -101,7 +101,7 @@ internal static class Float8Code
 
     private static void Advance(Assembler code, Pointers at, AssemblerRegister64 arguments, Label again)
     {
-        at.Rows.Advance(code, VectorBytes);
+        code.add(at.Rows.First, VectorBytes);
         code.add(at.X, 2 * VectorBytes);
         code.cmp(at.X, Field(arguments, nameof(Float8Arguments.XEnd)));
         code.jb(again);

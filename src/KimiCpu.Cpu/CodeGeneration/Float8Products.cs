@@ -139,7 +139,8 @@ internal sealed unsafe class Float8Products
                 Float8Codes.Decode(data + (r * weight.RowBytes), weight.Columns, decoded + ((long)r * columns));
             }
 
-            _decoded.Multiply(new WeightMatrix(WeightFormat.BFloat16, rows, columns, (byte*)decoded), 0, rows, tiles, y + row, yStride);
+            var block = new WeightMatrix(WeightFormat.BFloat16, rows, columns, (byte*)decoded);
+            _decoded.MultiplyCached(block, tiles, y + row, yStride, data + (rows * weight.RowBytes), rows * weight.RowBytes);
         }
     }
 

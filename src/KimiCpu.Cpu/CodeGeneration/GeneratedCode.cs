@@ -9,19 +9,17 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <summary>All functions for one calling convention, each from a cache line of its own, and where they begin.</summary>
 /// <param name="Bytes">Free of absolute addresses.</param>
 /// <param name="Tiles">Tile products of 1, 2, … tokens.</param>
-/// <param name="Int4Rows">Products of stored INT4 rows with one token.</param>
-/// <param name="Int4Tokens">The same with tiles of 1, 2, … tokens.</param>
+/// <param name="Int4">Products of stored INT4 rows with 1, 2, … tokens.</param>
 /// <param name="BFloat16">Products of BF16 rows, by rows and tokens.</param>
 /// <param name="BFloat16Pairs">Products of pairs of BF16 rows as summed dimension, of 1, 2, … tokens.</param>
 /// <param name="BFloat16RowSum">The same of one token from rows as stored.</param>
 /// <param name="Float8Rows">Products of FP8 rows as stored with one token.</param>
 /// <param name="Float8OneRow">The same of one row.</param>
-/// <param name="Float8Activations">What such a token is rounded by.</param>
+/// <param name="Float8Activations">Rounds the activations of a token for FP8 rows.</param>
 internal sealed record GeneratedCode(
     byte[] Bytes,
     IReadOnlyList<long> Tiles,
-    long Int4Rows,
-    IReadOnlyList<long> Int4Tokens,
+    IReadOnlyList<long> Int4,
     IReadOnlyDictionary<BFloat16Shape, long> BFloat16,
     IReadOnlyList<long> BFloat16Pairs,
     long BFloat16RowSum,
@@ -32,19 +30,19 @@ internal sealed record GeneratedCode(
     private const int CacheLine = 64;
     private const byte Breakpoint = 0xCC;
 
-    public static GeneratedCode Assemble(CallingConvention convention, PrefetchStyle style)
+    public static GeneratedCode Assemble(CallingConvention convention, CodeTarget target)
     {
+        PrefetchStyle style = target.Style;
         using var stream = new MemoryStream();
         long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens, style)))];
-        long int4Rows = Append(stream, code => Int4RowsCode.Write(code, convention, style));
-        long[] int4Tokens = [.. Enumerable.Range(1, Int4TokensCode.MostTokens).Select(tokens => Append(stream, code => Int4TokensCode.Write(code, convention, tokens, style)))];
+        long[] int4 = [.. Enumerable.Range(1, Int4Code.MostTokens).Select(tokens => Append(stream, code => Int4Code.Write(code, convention, tokens, target)))];
         var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
         long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows, style));
         long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1, style));
         long float8Activations = Append(stream, code => Float8ActivationsCode.Write(code, convention));
-        return new GeneratedCode(stream.ToArray(), tiles, int4Rows, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, float8Rows, float8OneRow, float8Activations);
+        return new GeneratedCode(stream.ToArray(), tiles, int4, bfloat16, bfloat16Pairs, bfloat16RowSum, float8Rows, float8OneRow, float8Activations);
     }
 
     private static long Append(MemoryStream stream, Action<Assembler> write)

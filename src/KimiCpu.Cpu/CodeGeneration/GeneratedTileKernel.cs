@@ -11,7 +11,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <summary>Tile products, and those of weights as stored, as machine code written at start.</summary>
 internal sealed unsafe class GeneratedTileKernel : TileKernel
 {
-    private static readonly Lazy<GeneratedTileKernel?> s_shared = new(() => TryCreate(CpuFeatures.PrefetchStyle));
+    private static readonly Lazy<GeneratedTileKernel?> s_shared = new(() => TryCreate(CodeTarget.Current));
 
     private readonly ExecutableMemory _code;
     private readonly delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[] _tiles;
@@ -63,15 +63,15 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
     public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride) =>
         _int4Products.Multiply(weight, rowBegin, rowEnd, x, y, yStride);
 
-    /// <summary>With a given way to ask for weights; null as <see cref="Shared"/>.</summary>
-    internal static GeneratedTileKernel? TryCreate(PrefetchStyle style)
+    /// <summary>For another target, which this CPU must be able to run; null as <see cref="Shared"/>.</summary>
+    internal static GeneratedTileKernel? TryCreate(CodeTarget target)
     {
         if (RuntimeInformation.ProcessArchitecture != Architecture.X64 || !CpuFeatures.HasAvx512Vnni)
         {
             return null;
         }
 
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.Current, style);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.Current, target);
         return ExecutableMemory.TryCreate(functions.Bytes) is { } memory ? new GeneratedTileKernel(memory, functions) : null;
     }
 }

@@ -13,17 +13,15 @@ internal sealed unsafe class Int4Products
     private const int BlockRows = WeightTile.Rows;
 
     private readonly ExecutableMemory _code;
-    private readonly delegate* unmanaged<Int4RowsArguments*, void> _rows;
-    private readonly delegate* unmanaged<Int4TokensArguments*, void>[] _tokens;
+    private readonly delegate* unmanaged<Int4Arguments*, void>[] _tokens;
 
     public Int4Products(ExecutableMemory code, GeneratedCode functions)
     {
         _code = code;
-        _rows = (delegate* unmanaged<Int4RowsArguments*, void>)(code.Pointer + functions.Int4Rows);
-        _tokens = new delegate* unmanaged<Int4TokensArguments*, void>[functions.Int4Tokens.Count];
+        _tokens = new delegate* unmanaged<Int4Arguments*, void>[functions.Int4.Count];
         for (int i = 0; i < _tokens.Length; i++)
         {
-            _tokens[i] = (delegate* unmanaged<Int4TokensArguments*, void>)(code.Pointer + functions.Int4Tokens[i]);
+            _tokens[i] = (delegate* unmanaged<Int4Arguments*, void>)(code.Pointer + functions.Int4[i]);
         }
     }
 
@@ -32,8 +30,8 @@ internal sealed unsafe class Int4Products
     {
         if (rowBegin < rowEnd)
         {
-            var arguments = new Int4RowsArguments(weight, rowBegin, rowEnd, x, y);
-            _rows(&arguments);
+            var arguments = new Int4Arguments(weight, rowBegin, rowEnd, x, y + rowBegin);
+            _tokens[0](&arguments);
 
             // The pages live as long as the owner, which the running call keeps.
             GC.KeepAlive(_code);
@@ -50,8 +48,8 @@ internal sealed unsafe class Int4Products
         }
 
         byte* tiles = (byte*)FloatGemm.Scratch(StepTiles.Bytes(x.Length, weight.Columns) / sizeof(float));
-        float* results = stackalloc float[BlockRows * Int4TokensCode.MostTokens];
-        var cut = new TokenTiles(Int4TokensCode.MostTokens);
+        float* results = stackalloc float[BlockRows * Int4Code.MostTokens];
+        var cut = new TokenTiles(Int4Code.MostTokens);
         for (int first = 0, tokens; first < x.Length; first += tokens)
         {
             tokens = cut.Next(x.Length - first);
@@ -61,7 +59,7 @@ internal sealed unsafe class Int4Products
         for (int row = rowBegin; row < rowEnd; row += BlockRows)
         {
             int end = Math.Min(row + BlockRows, rowEnd);
-            if (x.Length > Int4TokensCode.MostTokens)
+            if (x.Length > Int4Code.MostTokens)
             {
                 // Then it stays in the second-level cache for all tiles.
                 TileUnpacker.Touch(weight, row, 0);
@@ -70,7 +68,7 @@ internal sealed unsafe class Int4Products
             for (int first = 0, tokens; first < x.Length; first += tokens)
             {
                 tokens = cut.Next(x.Length - first);
-                var arguments = new Int4TokensArguments(weight, row, end, tiles + StepTiles.Bytes(first, weight.Columns), tokens, results);
+                var arguments = new Int4Arguments(weight, row, end, tiles + StepTiles.Bytes(first, weight.Columns), tokens, results);
                 _tokens[tokens - 1](&arguments);
                 Write(results, end - row, tokens, y + (first * yStride) + row, yStride);
             }
@@ -87,7 +85,7 @@ internal sealed unsafe class Int4Products
             float* target = y + (t * yStride);
             for (int row = 0; row < rows; row++)
             {
-                target[row] = results[(row * Int4TokensCode.MostTokens) + t];
+                target[row] = results[(row * Int4Code.MostTokens) + t];
             }
         }
     }

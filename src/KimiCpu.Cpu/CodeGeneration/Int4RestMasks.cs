@@ -40,7 +40,7 @@ internal readonly struct Int4RestMasks
     /// <summary>Bytes of scales.</summary>
     public long ScaleBytes { get; }
 
-    /// <summary>Loads them into k1 … k4 and k5, from where <see cref="Int4StepCode.Masked"/> takes them.</summary>
+    /// <summary>Loads them into k1 … k4 and k5, from where <see cref="Int4Code"/> takes them.</summary>
     /// <param name="code">Receives the instructions.</param>
     /// <param name="arguments">Points to what holds them.</param>
     /// <param name="offset">Where they are in it.</param>

@@ -18,6 +18,8 @@ internal static class StreamCode
     public const int Rows = 4;
 
     private const int LineBytes = 64;
+
+    /// <summary>Bytes ahead in each stream; on Zen 5 1024 and 4096 were no better, other CPUs have not been measured.</summary>
     private const int LineDistance = 2048;
 
     /// <summary>Asks for what comes later in each stream, with each line that they move on by.</summary>

@@ -25,7 +25,7 @@ internal static class TileCode
 
     /// <summary>
     /// Bytes ahead of use that a single token's weights, which come from memory, are asked for, into the second-level cache
-    /// as <see cref="Int4RowsCode"/> explains.
+    /// as <see cref="Int4Code"/> explains.
     /// </summary>
     private const int PrefetchDistance = 4096;
 

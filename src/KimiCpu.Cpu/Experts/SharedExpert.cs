@@ -16,12 +16,6 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal sealed unsafe class SharedExpert : IDisposable
 {
-    /// <summary>
-    /// Rows of gate and up in an item of stored weights with one token: about the bytes of 32 rows of INT4. A weight of
-    /// 8 bits on either side takes tiles of 32: of its own rows, or of the columns that it is multiplied with.
-    /// </summary>
-    private const int FewRows = 8;
-
     private readonly IReadOnlyList<HotMlp?> _layers;
     private readonly StoredProducts _stored;
     private readonly TiledRows _roundedHidden;
@@ -73,7 +67,9 @@ internal sealed unsafe class SharedExpert : IDisposable
         }
 
         int inner = _weights.Gate.Rows;
-        _blockRows = _weights.Gate.Is8Bit || _weights.Down.Is8Bit || _tokens > 1 ? WeightTile.Rows : FewRows;
+
+        // Weights of 8 bits on either side take tiles of 32: of their own rows, or of the columns that they are multiplied with.
+        _blockRows = Math.Max(_weights.Gate.RowsOfItem(_tokens), _weights.Down.RowsOfItem(_tokens));
         _gate.EnsureCapacity((long)_tokens * inner);
         _up.EnsureCapacity((long)_tokens * inner);
         foreach (AlignedBuffer<float> scratch in _scratch)

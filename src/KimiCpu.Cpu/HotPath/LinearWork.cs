@@ -13,9 +13,6 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
 {
     private const int MaxLayers = 3;
 
-    /// <summary>Rows of a block of stored weights for one token, when a block is bound by memory.</summary>
-    private const int FewRows = 8;
-
     private readonly WorkerPool _pool;
     private readonly StoredProducts _stored;
     private readonly TiledRows[] _rounded;
@@ -127,7 +124,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         for (int i = 0; i < _count; i++)
         {
             ref Layer layer = ref _layers[i];
-            layer.BlockRows = layer.Weight.Is8Bit || tokens > 1 ? WeightTile.Rows : FewRows;
+            layer.BlockRows = layer.Weight.RowsOfItem(tokens);
             layer.FirstItem = items;
             items += (layer.Weight.Rows + layer.BlockRows - 1) / layer.BlockRows;
             Round(i);

@@ -8,8 +8,8 @@ using KimiCpu.Cpu.Tiles;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// Weights of any format as stored times activations in single precision, which those of FP8 weights are rounded from where that
-/// is allowed and the CPU has instructions for it; stateless.
+/// Weights of any format as stored. Activations stay in single precision, except for FP8 weights in fast mode where the CPU
+/// has instructions for BF16. Stateless.
 /// </summary>
 /// <param name="kernel">May multiply FP8 weights.</param>
 /// <param name="precision">Whether activations may be rounded.</param>

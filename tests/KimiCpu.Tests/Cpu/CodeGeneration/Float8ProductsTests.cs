@@ -91,28 +91,64 @@ internal sealed unsafe class Float8ProductsTests
     }
 
     [Test]
-    public void Extreme_scales_and_NaN_reach_their_own_sums_only([Values(1, 7)] int tokens, [Values(1e30f, 1e-30f, float.PositiveInfinity, 0f)] float scale)
+    public void Extreme_scales_and_NaN_reach_their_own_sums_only([Values(1, 7)] int tokens, [Values(1e30f, 1e-30f, float.PositiveInfinity, 0f)] float scale, [Values(16, 64)] int block)
     {
-        const int Rows = 40;
+        const int Rows = 140;
         const int Columns = 256;
-        using var weight = new RandomMatrix(WeightFormat.Float8Block, Rows, Columns, 1, block: 16);
-        MemoryMarshal.Cast<byte, float>(weight.Scales).Slice(Columns / 16, Columns / 16).Fill(scale);
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, Rows, Columns, 1, block);
+        MemoryMarshal.Cast<byte, float>(weight.Scales).Slice(Columns / block, Columns / block).Fill(scale);
         weight.Data[(5 * Columns) + 77] = 0xFF;
         float[] x = Random(tokens * Columns, 3);
+        x[^9] = float.NaN;
         float[] actual = Multiply(Products, weight.Matrix, x, tokens, 0, Rows);
-        for (int r = 0; r < Rows; r++)
+        for (int t = 0; t < tokens; t++)
         {
-            Assert.That(actual[r], Is.EqualTo(Definition(weight, r, x.AsSpan(0, Columns))), $"row {r}");
-            Assert.That(float.IsFinite(actual[r]), Is.EqualTo(r != 5 && (r / 16 != 1 || float.IsFinite(scale))), $"row {r}");
+            for (int r = 0; r < Rows; r++)
+            {
+                float sum = actual[(t * Rows) + r];
+                Assert.That(sum, Is.EqualTo(Definition(weight, r, x.AsSpan(t * Columns, Columns))), $"token {t}, row {r}");
+                Assert.That(float.IsFinite(sum), Is.EqualTo(t < tokens - 1 && r != 5 && (r / block != 1 || float.IsFinite(scale))), $"token {t}, row {r}");
+            }
+        }
+    }
+
+    /// <summary>Rows of tokens that lie further apart than their columns, results likewise, scales at odd addresses.</summary>
+    [Test]
+    public void Strides_and_odd_addresses_are_kept([Values(1, 5)] int tokens)
+    {
+        const int Rows = 33;
+        const int Columns = 150;
+        const int XStride = Columns + 7;
+        const int YStride = Rows + 5;
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, Rows, Columns, 5, block: 64);
+        using var scales = new GuardedBuffer(weight.Scales.Length + 1);
+        weight.Scales.CopyTo(scales.Span);
+        var matrix = new WeightMatrix(WeightFormat.Float8Block, Rows, Columns, weight.Matrix.Data, scales.Pointer, 64, 64);
+        float[] x = Random(tokens * XStride, 6);
+        var actual = new float[tokens * YStride];
+        fixed (float* source = x)
+        fixed (float* y = actual)
+        {
+            Products.Multiply(matrix, 3, Rows, source, XStride, tokens, y + 1, YStride);
+        }
+
+        for (int t = 0; t < tokens; t++)
+        {
+            for (int i = 0; i < YStride; i++)
+            {
+                int r = i - 1;
+                float expected = r is >= 3 and < Rows ? Definition(weight, r, x.AsSpan(t * XStride, Columns)) : 0;
+                Assert.That(actual[(t * YStride) + i], Is.EqualTo(expected), $"token {t}, row {r}");
+            }
         }
     }
 
     /// <summary>Rows that begin anywhere in a line; the byte behind the last one must not be read.</summary>
     [Test]
-    public void Rows_at_any_address([Values] PrefetchStyle style, [Values(64, 100, 192, 1024)] int columns)
+    public void Rows_at_any_address([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target, [Values(64, 96, 100, 192, 1024)] int columns)
     {
         const int Rows = 9;
-        Float8Products products = Of(GeneratedTileKernel.TryCreate(style));
+        Float8Products products = Of(GeneratedTileKernel.TryCreate(target));
         using var weight = new RandomMatrix(WeightFormat.Float8Block, Rows, columns, 14);
         float[] x = Random(columns, 15);
         float[] expected = [.. Enumerable.Range(0, Rows).Select(r => Definition(weight, r, x))];

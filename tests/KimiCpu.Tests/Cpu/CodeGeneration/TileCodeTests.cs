@@ -20,9 +20,9 @@ internal sealed unsafe class TileCodeTests
 
     /// <summary>Without stack use and saved registers a function needs no unwind information on either system.</summary>
     [Test]
-    public void Code_writes_only_registers_that_belong_to_it_and_no_stack([ValueSource(nameof(s_conventions))] CallingConvention convention, [Values] PrefetchStyle style)
+    public void Code_writes_only_registers_that_belong_to_it_and_no_stack([ValueSource(nameof(s_conventions))] CallingConvention convention, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.All))] CodeTarget target)
     {
-        GeneratedCode functions = GeneratedCode.Assemble(convention, style);
+        GeneratedCode functions = GeneratedCode.Assemble(convention, target);
         byte[] code = functions.Bytes;
         bool windows = convention == CallingConvention.WindowsX64;
         Register[] saved = windows
@@ -55,12 +55,12 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.Int4Tokens.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1 + 3));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + functions.Int4.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1 + 3));
     }
 
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
     [Test]
-    public void Code_for_windows_computes_the_same_bits([Values] PrefetchStyle style)
+    public void Code_for_windows_computes_the_same_bits([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
         if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
         {
@@ -68,7 +68,7 @@ internal sealed unsafe class TileCodeTests
         }
 
         const int Columns = 1000;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
         int mostTokens = functions.Tiles.Count;
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using var tile = new AlignedBuffer<byte>(WeightTile.Bytes(Columns));
@@ -102,7 +102,7 @@ internal sealed unsafe class TileCodeTests
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_rows([Values(31, 512, 1000, 1024)] int columns, [Values] PrefetchStyle style)
+    public void Code_for_windows_computes_the_same_rows([Values(31, 512, 1000, 1024, 1152, 1408)] int columns, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
         if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
         {
@@ -110,61 +110,35 @@ internal sealed unsafe class TileCodeTests
         }
 
         const int Rows = 5;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
-        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
-        using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4Rows);
-        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
-        using QuantizedRows rows = TileKernelTests.Rounded(1, columns, 4);
-        var expected = new float[Rows];
-        var actual = new float[Rows];
-        fixed (float* y = expected)
-        fixed (float* z = actual)
-        {
-            Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, rows.Row(0), y);
-            var arguments = new Int4RowsArguments(weight.Matrix, 0, Rows, rows.Row(0), z);
-            ((delegate* unmanaged<Int4RowsArguments*, void>)bridge.Pointer)(&arguments);
-        }
-
-        Assert.That(actual, Is.EqualTo(expected));
-    }
-
-    [Test]
-    public void Code_for_windows_computes_the_same_rows_for_several_tokens([Values(31, 512, 1000, 1024)] int columns, [Values] PrefetchStyle style)
-    {
-        if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
-        {
-            Assert.Ignore("Needs AVX-512 VNNI and a system with the System V convention.");
-        }
-
-        const int Rows = 5;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
-        Assert.That(functions.Int4Tokens, Has.Count.EqualTo(Int4TokensCode.MostTokens));
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
+        Assert.That(functions.Int4, Has.Count.EqualTo(Int4Code.MostTokens));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
         var expected = new float[Rows];
-        var actual = new float[Rows * Int4TokensCode.MostTokens];
-        for (int tokens = 1; tokens <= Int4TokensCode.MostTokens; tokens++)
+        var actual = new float[Rows * Int4Code.MostTokens];
+        for (int tokens = 1; tokens <= Int4Code.MostTokens; tokens++)
         {
-            using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4Tokens[tokens - 1]);
+            using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4[tokens - 1]);
             using QuantizedRows rows = TileKernelTests.Rounded(tokens, columns, 4);
             using var tile = new AlignedBuffer<byte>(StepTiles.Bytes(tokens, columns));
             StepTiles.Write([.. Enumerable.Range(0, tokens).Select(rows.Row)], tile.Pointer);
             fixed (float* y = expected)
             fixed (float* z = actual)
             {
-                var arguments = new Int4TokensArguments(weight.Matrix, 0, Rows, tile.Pointer, tokens, z);
-                ((delegate* unmanaged<Int4TokensArguments*, void>)bridge.Pointer)(&arguments);
+                Int4Arguments arguments = tokens == 1 ? new(weight.Matrix, 0, Rows, rows.Row(0), z) : new(weight.Matrix, 0, Rows, tile.Pointer, tokens, z);
+                ((delegate* unmanaged<Int4Arguments*, void>)bridge.Pointer)(&arguments);
                 for (int t = 0; t < tokens; t++)
                 {
                     Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, rows.Row(t), y);
-                    Assert.That(Enumerable.Range(0, Rows).Select(r => actual[(r * Int4TokensCode.MostTokens) + t]), Is.EqualTo(expected), $"token {t} of {tokens}");
+                    int stride = Int4Code.ResultBytes(tokens) / sizeof(float);
+                    Assert.That(Enumerable.Range(0, Rows).Select(r => actual[(r * stride) + t]), Is.EqualTo(expected), $"token {t} of {tokens}");
                 }
             }
         }
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_products_of_BF16([Values(1, 2, 3, 4)] int tokens, [Values(31, 100)] int columns, [Values] PrefetchStyle style)
+    public void Code_for_windows_computes_the_same_products_of_BF16([Values(1, 2, 3, 4)] int tokens, [Values(31, 100)] int columns, [Values(0, 2, 4)] int offset, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
         if (GeneratedTileKernel.Shared?.BFloat16Products is not { } products || OperatingSystem.IsWindows())
         {
@@ -172,17 +146,26 @@ internal sealed unsafe class TileCodeTests
             return;
         }
 
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
         Assert.That(functions.BFloat16Pairs, Has.Count.EqualTo(4));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
-        foreach ((BFloat16Shape shape, long offset) in functions.BFloat16.Where(f => f.Key.Tokens == tokens))
+        foreach ((BFloat16Shape shape, long function) in functions.BFloat16.Where(f => f.Key.Tokens == tokens))
         {
-            using ExecutableMemory bridge = Bridge(windows.Pointer + offset);
+            using ExecutableMemory bridge = Bridge(windows.Pointer + function);
             using var weight = new RandomMatrix(WeightFormat.BFloat16, shape.Rows, columns, 3);
             float[] x = [.. Enumerable.Range(0, tokens * columns).Select(i => (i % 13) - 6f)];
             using var rounded = new BFloat16Tiles(new TokenTiles(tokens));
             rounded.Resize(tokens, columns);
             using var sums = new AlignedBuffer<float>(16 * tokens * shape.Rows);
+
+            // Rows a whole number of lines apart, as those of a quarter of a range: beside their beginning they are put together from lines.
+            const int RowBytes = 256;
+            using var weights = new AlignedBuffer<byte>((shape.Rows + 1) * RowBytes);
+            for (int r = 0; r < shape.Rows; r++)
+            {
+                weight.Data.Slice(2 * r * columns, 2 * columns).CopyTo(new Span<byte>(weights.Pointer + offset + (r * RowBytes), 2 * columns));
+            }
+
             fixed (float* source = x)
             {
                 rounded.Write(0, source, columns);
@@ -190,8 +173,8 @@ internal sealed unsafe class TileCodeTests
 
             var arguments = new BFloat16Arguments
             {
-                Weights = weight.Matrix.Data,
-                RowBytes = weight.Matrix.RowBytes,
+                Weights = weights.Pointer + offset,
+                RowBytes = RowBytes,
                 X = rounded.Tile(0),
                 XEnd = rounded.Tile(0) + (columns / 32 * 64 * tokens),
                 RestMask = (1UL << (columns % 32)) - 1,
@@ -217,7 +200,7 @@ internal sealed unsafe class TileCodeTests
 
         const int Rows = 40;
         const int Columns = BFloat16PairsCode.Columns;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, PrefetchStyle.EveryLine);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, CodeTarget.Current);
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using ExecutableMemory bridge = Bridge(windows.Pointer + functions.BFloat16Pairs[tokens - 1]);
         using var weight = new RandomMatrix(WeightFormat.BFloat16, Rows, Columns, 3);
@@ -239,7 +222,7 @@ internal sealed unsafe class TileCodeTests
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_sums_of_BF16_rows_of_one_token([Values] PrefetchStyle style)
+    public void Code_for_windows_computes_the_same_sums_of_BF16_rows_of_one_token([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
         if (GeneratedTileKernel.Shared?.BFloat16Products is not { } products || OperatingSystem.IsWindows())
         {
@@ -249,7 +232,7 @@ internal sealed unsafe class TileCodeTests
 
         const int Rows = 16;
         const int Columns = BFloat16RowSumCode.LineColumns * 2;
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using ExecutableMemory bridge = Bridge(windows.Pointer + functions.BFloat16RowSum);
         using var weight = new RandomMatrix(WeightFormat.BFloat16, Rows, Columns, 3);
@@ -282,7 +265,7 @@ internal sealed unsafe class TileCodeTests
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_products_of_FP8([Values(63, 64, 200)] int columns, [Values(1, 4)] int rows, [Values] PrefetchStyle style)
+    public void Code_for_windows_computes_the_same_products_of_FP8([Values(63, 64, 200)] int columns, [Values(1, 4)] int rows, [Values(0, 1, 4, 8)] int offset, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
         if (GeneratedTileKernel.Shared?.Float8Products is null || OperatingSystem.IsWindows())
         {
@@ -290,7 +273,7 @@ internal sealed unsafe class TileCodeTests
             return;
         }
 
-        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, style);
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using ExecutableMemory bridge = Bridge(windows.Pointer + (rows == 1 ? functions.Float8OneRow : functions.Float8Rows));
         using ExecutableMemory activations = Bridge(windows.Pointer + functions.Float8Activations);
@@ -300,6 +283,14 @@ internal sealed unsafe class TileCodeTests
         for (int c = 0; c < columns; c++)
         {
             x[c] = MathF.Cos(c);
+        }
+
+        // Rows a whole number of lines apart: beside their beginning, or one odd, they are put together from lines.
+        const int RowBytes = 256;
+        using var weights = new AlignedBuffer<byte>((rows + 1) * RowBytes);
+        for (int r = 0; r < rows; r++)
+        {
+            weight.Data.Slice(r * columns, columns).CopyTo(new Span<byte>(weights.Pointer + offset + (r * RowBytes), columns));
         }
 
         using var rounded = new AlignedBuffer<ushort>(x.Length);
@@ -312,8 +303,8 @@ internal sealed unsafe class TileCodeTests
 
         var arguments = new Float8Arguments
         {
-            Weights = weight.Matrix.Data,
-            RowBytes = columns,
+            Weights = weights.Pointer + offset,
+            RowBytes = RowBytes,
             X = (byte*)rounded.Pointer,
             XEnd = (byte*)(rounded.Pointer + (columns / 64 * 64)),
             RestMask = (1UL << (columns % 64)) - 1,

@@ -1,0 +1,75 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+
+namespace KimiCpu.Cpu.CodeGeneration;
+
+/// <summary>What the functions of <see cref="Int4Code"/> read, by offset. They count <see cref="Rows"/> down and move <see cref="Y"/> on.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct Int4Arguments
+{
+    private const long StepBytes = LaneSum.Lanes * Int4Group32.GroupSize / 2;
+
+    public byte* Data;
+    public long RowBytes;
+    public byte* Scales;
+
+    /// <summary>Not 0 where all rows begin at the same place of a cache line, not with it, and with a doubleword.</summary>
+    public long TakesLines;
+
+    /// <summary>Even columns of one token, or <see cref="StepTiles"/> of several, and where those of the whole steps end.</summary>
+    public byte* X;
+    public byte* XEnd;
+
+    /// <summary>Scales of one token.</summary>
+    public float* XScales;
+
+    /// <summary>Bytes from its scales to its corrections; four times as many lie between even and odd columns.</summary>
+    public long CorrectionsAt;
+
+    /// <summary>Results of each row, <see cref="Int4Code.ResultBytes"/>.</summary>
+    public float* Y;
+    public long Rows;
+
+    /// <summary>Packed bytes of a row's whole steps.</summary>
+    public long WholeBytes;
+
+    /// <summary>Bytes of scales of a row behind its whole steps; not 0 where a step follows that the row fills in part.</summary>
+    public long RestScaleBytes;
+    public Int4RestMasks Rest;
+
+    /// <summary>For one token and at least one row.</summary>
+    public Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
+        : this(weight, rowBegin, rowEnd, (byte*)x.Even, StepBytes, y)
+    {
+        XScales = x.Scales;
+        CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
+        System.Diagnostics.Debug.Assert((byte*)x.Odd - (byte*)x.Even == 4 * CorrectionsAt, "Functions know one distance only.");
+    }
+
+    /// <summary>For several tokens and at least one row.</summary>
+    public Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, byte* tile, int tokens, float* y)
+        : this(weight, rowBegin, rowEnd, tile, (long)tokens * StepTiles.TokenBytes, y)
+    {
+    }
+
+    private Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, byte* x, long xStepBytes, float* y)
+    {
+        int whole = weight.Columns / (LaneSum.Lanes * Int4Group32.GroupSize);
+        RowBytes = Int4Group32.RowBytes(weight.Columns);
+        Data = weight.Data + (rowBegin * RowBytes);
+        Scales = weight.Scales + (sizeof(ushort) * (long)rowBegin * Int4Group32.GroupsPerRow(weight.Columns));
+        TakesLines = WholeLines.Pays(Data, RowBytes) ? 1 : 0;
+        X = x;
+        XEnd = x + (whole * xStepBytes);
+        Y = y;
+        Rows = rowEnd - rowBegin;
+        WholeBytes = whole * StepBytes;
+        Rest = new Int4RestMasks(weight.Columns, whole);
+        RestScaleBytes = Rest.ScaleBytes;
+    }
+}

@@ -1,0 +1,17 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.Intrinsics.X86;
+using KimiCpu.Cpu.CodeGeneration;
+using KimiCpu.Cpu.Kernels;
+
+namespace KimiCpu.Tests.Cpu.CodeGeneration;
+
+/// <summary>What code can be generated for.</summary>
+internal static class CodeTargets
+{
+    public static IEnumerable<CodeTarget> All => Enum.GetValues<PrefetchStyle>().SelectMany(style => new CodeTarget[] { new(style, false), new(style, true) });
+
+    /// <summary>Those whose code this CPU can run, if it can run any.</summary>
+    public static IEnumerable<CodeTarget> Runnable => All.Where(target => !target.HasGaloisField || Gfni.V512.IsSupported);
+}

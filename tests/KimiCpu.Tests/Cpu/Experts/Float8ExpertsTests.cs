@@ -1,0 +1,100 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Tiles;
+using KimiCpu.Tests.Model;
+
+namespace KimiCpu.Tests.Cpu.Experts;
+
+/// <summary>Experts in FP8 are multiplied by the CPU's instructions for BF16 where it has them, and exactly in exact mode.</summary>
+[TestFixture]
+internal sealed unsafe class Float8ExpertsTests
+{
+    private const int RoutedExpert = 1;
+
+    [Test]
+    public void Products_are_rounded_only_where_they_may_be([Values] bool shared, [Values] ComputePrecision precision, [Values(1, 3)] int tokens)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-fp8"), Backend.Reference);
+        (LayerWeights layer, int index) = model.Weights.Layers.Select((l, i) => (l, i)).First(l => l.l.Experts.Length > 0);
+        MlpWeights weights = shared ? layer.Shared! : layer.Experts[RoutedExpert];
+        Assert.That(weights.Gate.Format, Is.EqualTo(WeightFormat.Float8Block));
+        int hidden = weights.Gate.Columns;
+        var random = new Random(1);
+        float[] x = [.. Enumerable.Range(0, tokens * hidden).Select(_ => random.NextSingle() - 0.5f)];
+        float[] rounded = Mlp(Rounding, weights, x, tokens);
+        float[] exact = Mlp(FloatGemv.Multiply, weights, x, tokens);
+        bool rounds = precision == ComputePrecision.Fast && TileKernel.Best().Float8Products is not null;
+        float[] actual = shared ? Shared(weights, precision, x, tokens) : Routed(model.Weights, index, precision, x, tokens);
+        Assert.That(actual, Is.EqualTo(rounds ? rounded : exact));
+        Assert.That(TileKernel.Best().Float8Products is null || !rounded.SequenceEqual(exact));
+    }
+
+    private static float[] Routed(ModelWeights model, int layer, ComputePrecision precision, float[] x, int tokens)
+    {
+        using var pool = new WorkerPool(2);
+        using var store = new MappedExpertStore(model);
+        using var experts = new CpuRoutedExperts(model, pool, precision, TileKernel.Best(), shared: null, store);
+        int chosen = model.Shape.ExpertsPerToken;
+
+        // The others have no weight.
+        int[] ids = [.. Enumerable.Repeat(Enumerable.Range(RoutedExpert, chosen), tokens).SelectMany(i => i)];
+        float[] factors = [.. ids.Select(id => id == RoutedExpert ? 1f : 0)];
+        var sum = new float[x.Length];
+        fixed (float* hidden = x, weights = factors)
+        fixed (int* choice = ids)
+        {
+            experts.Run(layer, new RoutedRows(tokens, hidden, choice, weights), sum);
+        }
+
+        return sum;
+    }
+
+    private static float[] Shared(MlpWeights weights, ComputePrecision precision, float[] x, int tokens)
+    {
+        using var pool = new WorkerPool(1);
+        using var expert = new SharedExpert([new HotMlp(new HotMatrix(weights.Gate), new HotMatrix(weights.Up), new HotMatrix(weights.Down))], pool, TileKernel.Best(), precision);
+        var sum = new float[x.Length];
+        fixed (float* hidden = x, target = sum)
+        {
+            expert.Prepare(0, new RoutedRows(tokens, hidden, null, null));
+            for (int item = 0; item < expert.GateUpItems; item++)
+            {
+                expert.GateUp(item, 1, 0);
+            }
+
+            for (int row = 0; row < weights.Down.Rows; row += WeightTile.Rows)
+            {
+                expert.Down(row, Math.Min(WeightTile.Rows, weights.Down.Rows - row), target, 0);
+            }
+        }
+
+        return sum;
+    }
+
+    private static float[] Mlp(Product product, MlpWeights weights, float[] x, int tokens)
+    {
+        float[] gate = Multiply(product, weights.Gate, x, tokens);
+        SwiGlu.Apply(gate, Multiply(product, weights.Up, x, tokens), new float[gate.Length]);
+        return Multiply(product, weights.Down, gate, tokens);
+    }
+
+    private static float[] Multiply(Product product, in WeightMatrix weight, float[] x, int tokens)
+    {
+        var result = new float[tokens * weight.Rows];
+        fixed (float* source = x, target = result)
+        {
+            product(weight, 0, weight.Rows, source, weight.Columns, tokens, target, weight.Rows);
+        }
+
+        return result;
+    }
+
+    private static void Rounding(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, long xStride, int tokens, float* y, long yStride) =>
+        new StoredProducts(TileKernel.Best(), ComputePrecision.Fast).Multiply(weight, rowBegin, rowEnd, x, xStride, tokens, y, yStride);
+
+    private delegate void Product(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, long xStride, int tokens, float* y, long yStride);
+}
