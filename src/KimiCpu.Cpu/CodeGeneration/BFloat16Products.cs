@@ -79,13 +79,16 @@ internal sealed unsafe class BFloat16Products
 
     /// <summary>The same of all rows, which lie in a cache, with several tokens.</summary>
     /// <param name="weight">(rows, columns) in BF16.</param>
-    /// <param name="x">(tokens, columns).</param>
+    /// <param name="x">(tokens, columns), at least two tokens.</param>
     /// <param name="y">Row r of token t is written to y[t * yStride + r].</param>
     /// <param name="yStride">Floats.</param>
     /// <param name="next">What comes from memory next, which is asked for; never read.</param>
     /// <param name="nextBytes">How much of it.</param>
-    public void MultiplyCached(in WeightMatrix weight, BFloat16Tiles x, float* y, long yStride, byte* next, long nextBytes) =>
+    public void MultiplyCached(in WeightMatrix weight, BFloat16Tiles x, float* y, long yStride, byte* next, long nextBytes)
+    {
+        System.Diagnostics.Debug.Assert(x.Tokens > 1, "One token is multiplied by whole ranges.");
         Block(weight, weight.Data, weight.Rows, x, y, yStride, next, nextBytes);
+    }
 
     /// <summary>y[t, c] += Σ factors[t, n] W[n, c] over the rows n of W.</summary>
     /// <param name="weights">The rows in pairs.</param>

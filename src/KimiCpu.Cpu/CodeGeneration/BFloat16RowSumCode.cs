@@ -39,9 +39,9 @@ internal static class BFloat16RowSumCode
         Label nextKnown = code.CreateLabel();
 
         code.mov(rows.Stride, Field(arguments, nameof(BFloat16RowSumArguments.RowBytes)));
+        rows.Complete(code);
         code.Label(ref nextBlock);
         code.mov(rows.First, Field(arguments, nameof(BFloat16RowSumArguments.Lines)));
-        rows.Complete(code);
         code.lea(upperRows.First, __qword_ptr[rows.First + (rows.Stride * 4)]);
         code.mov(sums, Field(arguments, nameof(BFloat16RowSumArguments.Factors)));
         for (int pair = 0; pair < factors.Length; pair++)

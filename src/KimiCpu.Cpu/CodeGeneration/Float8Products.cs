@@ -69,7 +69,8 @@ internal sealed unsafe class Float8Products
 
             for (int first = 0, count; first < tokens; first += count)
             {
-                count = Math.Min(PartTokens, tokens - first);
+                // Even parts: one token alone has no use for decoded rows.
+                count = new TokenTiles(PartTokens).Next(tokens - first);
                 Part(weight, row, end, x + (first * xStride), xStride, count, scales, steps, y + (first * yStride), yStride);
             }
         }

@@ -44,7 +44,7 @@ internal unsafe struct Int4Arguments
 
     /// <summary>For one token and at least one row.</summary>
     public Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
-        : this(weight, rowBegin, rowEnd, (byte*)x.Even, StepBytes, y)
+        : this(weight, rowBegin, rowEnd, (byte*)x.Even, xStepBytes: StepBytes, y)
     {
         XScales = x.Scales;
         CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
@@ -53,9 +53,8 @@ internal unsafe struct Int4Arguments
 
     /// <summary>For several tokens and at least one row.</summary>
     public Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, byte* tile, int tokens, float* y)
-        : this(weight, rowBegin, rowEnd, tile, (long)tokens * StepTiles.TokenBytes, y)
-    {
-    }
+        : this(weight, rowBegin, rowEnd, tile, xStepBytes: (long)tokens * StepTiles.TokenBytes, y) =>
+        System.Diagnostics.Debug.Assert(tokens > 1, "The function of one token reads it elsewhere.");
 
     private Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, byte* x, long xStepBytes, float* y)
     {

@@ -21,7 +21,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// </summary>
 internal static class Int4Code
 {
-    /// <summary>Tokens of a tile, and floats of a row of results: those of five rows of 7168 columns would leave a first-level cache of 48 KB.</summary>
+    /// <summary>Tokens of a tile, and floats of a row of its results: five tokens of 7168 columns would leave a first-level cache of 48 KB.</summary>
     public const int MostTokens = 4;
 
     private const int VectorsOfStep = 4;
@@ -56,6 +56,7 @@ internal static class Int4Code
         AssemblerRegisterZMM[] Take(int count) => [.. Enumerable.Range(0, count).Select(_ => registers.Dequeue())];
 
         // Those whose lowest part is used by itself come first: both conventions have them among the 16 of short instructions.
+        // Four tokens leave none for GFNI on Windows.
         var vectors = new Vectors(registers.Dequeue(), Take(VectorsOfStep), Take(VectorsOfStep), Take(VectorsOfStep), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), Take(tokens), target.HasGaloisField && registers.TryDequeue(out AssemblerRegisterZMM upper) ? upper : null);
         Label[] rests = [.. Enumerable.Range(0, VectorsOfStep).Select(_ => code.CreateLabel())];
         Label nextRow = code.CreateLabel();

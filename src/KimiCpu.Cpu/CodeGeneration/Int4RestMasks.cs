@@ -24,18 +24,15 @@ internal readonly struct Int4RestMasks
 
     public Int4RestMasks(int columns, int wholeSteps)
     {
-        TotalBytes = Int4Group32.RowBytes(columns) - (wholeSteps * StepBytes);
+        long bytes = Int4Group32.RowBytes(columns) - (wholeSteps * StepBytes);
         int groups = Int4Group32.GroupsPerRow(columns) - (wholeSteps * LaneSum.Lanes);
         ScaleBytes = sizeof(ushort) * groups;
-        _vector0 = Lowest(TotalBytes);
-        _vector1 = Lowest(TotalBytes - VectorBytes);
-        _vector2 = Lowest(TotalBytes - (2 * VectorBytes));
-        _vector3 = Lowest(TotalBytes - (3 * VectorBytes));
+        _vector0 = Lowest(bytes);
+        _vector1 = Lowest(bytes - VectorBytes);
+        _vector2 = Lowest(bytes - (2 * VectorBytes));
+        _vector3 = Lowest(bytes - (3 * VectorBytes));
         _scales = Lowest(groups);
     }
-
-    /// <summary>Packed bytes.</summary>
-    public long TotalBytes { get; }
 
     /// <summary>Bytes of scales.</summary>
     public long ScaleBytes { get; }

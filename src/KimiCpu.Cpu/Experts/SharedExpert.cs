@@ -69,7 +69,7 @@ internal sealed unsafe class SharedExpert : IDisposable
         int inner = _weights.Gate.Rows;
 
         // Weights of 8 bits on either side take tiles of 32: of their own rows, or of the columns that they are multiplied with.
-        _blockRows = Math.Max(_weights.Gate.RowsOfItem(_tokens), _weights.Down.RowsOfItem(_tokens));
+        _blockRows = _weights.Gate.Is8Bit || _weights.Down.Is8Bit ? WeightTile.Rows : _stored.RowsOfItem(_weights.Gate.Stored, _tokens);
         _gate.EnsureCapacity((long)_tokens * inner);
         _up.EnsureCapacity((long)_tokens * inner);
         foreach (AlignedBuffer<float> scratch in _scratch)

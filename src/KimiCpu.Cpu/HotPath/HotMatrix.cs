@@ -12,8 +12,6 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal readonly unsafe struct HotMatrix(WeightMatrix stored, AlignedBuffer<byte>? copy = null, long offset = 0)
 {
-    private const int FewRows = 8;
-
     public readonly WeightMatrix Stored = stored;
     private readonly AlignedBuffer<byte>? _copy = copy;
     private readonly long _offset = offset;
@@ -31,12 +29,6 @@ internal readonly unsafe struct HotMatrix(WeightMatrix stored, AlignedBuffer<byt
     public bool IsBFloat16 => !Is8Bit && Stored.Format == WeightFormat.BFloat16;
 
     public bool IsEmpty => Stored.IsEmpty;
-
-    /// <summary>
-    /// Rows of an item of work: what a tile of 8 bits holds and what several tokens need; fewer of stored rows for one token, which
-    /// memory binds, but for FP8, whose activations are rounded for each item.
-    /// </summary>
-    public int RowsOfItem(int tokens) => tokens > 1 || Is8Bit || Stored.Format == WeightFormat.Float8Block ? WeightTile.Rows : FewRows;
 
     /// <summary>Bytes that a product reads.</summary>
     public long Bytes => Is8Bit ? WeightTile.Bytes(Columns) * WeightTile.TilesOf(Rows) : Stored.TotalBytes;

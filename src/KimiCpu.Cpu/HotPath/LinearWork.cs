@@ -124,7 +124,7 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         for (int i = 0; i < _count; i++)
         {
             ref Layer layer = ref _layers[i];
-            layer.BlockRows = layer.Weight.RowsOfItem(tokens);
+            layer.BlockRows = layer.Weight.Is8Bit ? WeightTile.Rows : _stored.RowsOfItem(layer.Weight.Stored, tokens);
             layer.FirstItem = items;
             items += (layer.Weight.Rows + layer.BlockRows - 1) / layer.BlockRows;
             Round(i);

@@ -59,6 +59,34 @@ internal sealed unsafe class CodeTargetTests
         }
     }
 
+    [Test]
+    public void Stored_rows_and_several_tokens_from_whole_lines([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target, [Values(1024, 1152, 1408)] int columns, [Values(2, 3, 4, 6)] int tokens)
+    {
+        const int Rows = 5;
+        const int Behind = 8;
+        GeneratedTileKernel kernel = Kernel(target);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 18);
+        using var data = new GuardedBuffer(weight.Data.Length + Behind);
+        weight.Data.CopyTo(data.Span);
+        Assert.That(WholeLines.Pays(data.Pointer, weight.Matrix.RowBytes));
+        using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 19);
+        var expected = new float[tokens * Rows];
+        var actual = new float[tokens * Rows];
+        fixed (float* y = expected)
+        fixed (float* z = actual)
+        {
+            for (int t = 0; t < tokens; t++)
+            {
+                Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y + (t * Rows));
+            }
+
+            var matrix = new WeightMatrix(WeightFormat.Int4Group32, Rows, columns, data.Pointer, weight.Matrix.Scales);
+            kernel.MultiplyStored(matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
+        }
+
+        Assert.That(actual, Is.EqualTo(expected));
+    }
+
     /// <summary>Rows that begin anywhere in a line; the byte behind the last one must not be read.</summary>
     [Test]
     public void Stored_rows_at_any_address([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target, [Values(512, 1024, 1056, 1152, 1280, 1408, 2000, 2048)] int columns)

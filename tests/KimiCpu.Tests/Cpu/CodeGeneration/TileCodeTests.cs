@@ -102,7 +102,7 @@ internal sealed unsafe class TileCodeTests
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_rows([Values(31, 512, 1000, 1024, 1152, 1408)] int columns, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
+    public void Code_for_windows_computes_the_same_rows([Values(31, 512, 1000, 1024, 1152, 1408)] int columns, [Values(0, 8)] int behind, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
         if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
         {
@@ -114,6 +114,9 @@ internal sealed unsafe class TileCodeTests
         Assert.That(functions.Int4, Has.Count.EqualTo(Int4Code.MostTokens));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
+        using var data = new GuardedBuffer(weight.Data.Length + behind);
+        weight.Data.CopyTo(data.Span);
+        var matrix = new WeightMatrix(WeightFormat.Int4Group32, Rows, columns, data.Pointer, weight.Matrix.Scales);
         var expected = new float[Rows];
         var actual = new float[Rows * Int4Code.MostTokens];
         for (int tokens = 1; tokens <= Int4Code.MostTokens; tokens++)
@@ -125,7 +128,7 @@ internal sealed unsafe class TileCodeTests
             fixed (float* y = expected)
             fixed (float* z = actual)
             {
-                Int4Arguments arguments = tokens == 1 ? new(weight.Matrix, 0, Rows, rows.Row(0), z) : new(weight.Matrix, 0, Rows, tile.Pointer, tokens, z);
+                Int4Arguments arguments = tokens == 1 ? new(matrix, 0, Rows, rows.Row(0), z) : new(matrix, 0, Rows, tile.Pointer, tokens, z);
                 ((delegate* unmanaged<Int4Arguments*, void>)bridge.Pointer)(&arguments);
                 for (int t = 0; t < tokens; t++)
                 {
