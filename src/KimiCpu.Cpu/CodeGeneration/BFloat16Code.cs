@@ -3,7 +3,6 @@
 
 using System.Runtime.InteropServices;
 using Iced.Intel;
-using KimiCpu.Cpu.Kernels;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace KimiCpu.Cpu.CodeGeneration;
@@ -39,7 +38,7 @@ internal static class BFloat16Code
         }
     }
 
-    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, PrefetchStyle style)
+    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]), convention.Scratch[0], convention.Scratch[1]);
@@ -82,11 +81,11 @@ internal static class BFloat16Code
         code.jae(wholeDone);
         if (shape == new BFloat16Shape(Rows, 1))
         {
-            Lines(code, at, arguments, sums, x, registers, step, wholeDone, style);
+            Lines(code, at, arguments, sums, x, registers, step, wholeDone);
         }
 
         code.Label(ref step);
-        Ask(code, at, shape, style);
+        Ask(code, at, shape);
         Step(code, at, shape, sums, x, weights, masked: false);
         code.add(at.Rows.First, VectorBytes);
         code.add(at.X, VectorBytes * shape.Tokens);
@@ -115,11 +114,11 @@ internal static class BFloat16Code
         code.ret();
     }
 
-    private static void Ask(Assembler code, Pointers at, BFloat16Shape shape, PrefetchStyle style)
+    private static void Ask(Assembler code, Pointers at, BFloat16Shape shape)
     {
         if (shape.Tokens == 1)
         {
-            StreamCode.Ask(code, at.Rows, shape.Rows, style);
+            StreamCode.Ask(code, at.Rows, shape.Rows);
             return;
         }
 
@@ -139,8 +138,7 @@ internal static class BFloat16Code
         AssemblerRegisterZMM x,
         IEnumerable<AssemblerRegisterZMM> free,
         Label asTheyLie,
-        Label done,
-        PrefetchStyle style)
+        Label done)
     {
         var registers = new Queue<AssemblerRegisterZMM>(free);
         AssemblerRegisterZMM[] lines = [.. sums.Select(_ => registers.Dequeue())];
@@ -158,7 +156,7 @@ internal static class BFloat16Code
         }
 
         code.Label(ref step);
-        StreamCode.Ask(code, at.Rows, lines.Length, style);
+        StreamCode.Ask(code, at.Rows, lines.Length);
         code.vmovdqu64(x, __zmmword_ptr[at.X]);
         for (int row = 0; row < lines.Length; row++)
         {

@@ -23,7 +23,7 @@ internal static class Float8Code
     private const int Tables = 4;
     private const byte WithMaskedBits = 0xF8;
 
-    public static void Write(Assembler code, CallingConvention convention, int rows, PrefetchStyle style)
+    public static void Write(Assembler code, CallingConvention convention, int rows)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]), convention.Scratch[0]);
@@ -61,7 +61,7 @@ internal static class Float8Code
             }
 
             code.Label(ref lines);
-            Step(code, at, vectors, style, Source.Lines);
+            Step(code, at, vectors, Source.Lines);
             Advance(code, at, arguments, lines);
             code.mov(at.Rows.First, Field(arguments, nameof(Float8Arguments.XEnd)));
             code.sub(at.Rows.First, Field(arguments, nameof(Float8Arguments.X)));
@@ -71,14 +71,14 @@ internal static class Float8Code
         }
 
         code.Label(ref step);
-        Step(code, at, vectors, style, Source.Rows);
+        Step(code, at, vectors, Source.Rows);
         Advance(code, at, arguments, step);
 
         code.Label(ref wholeDone);
         code.cmp(Field(arguments, nameof(Float8Arguments.RestMask)), 0);
         code.je(done);
         code.kmovq(k1, Field(arguments, nameof(Float8Arguments.RestMask)));
-        Step(code, at, vectors, style, Source.Rest);
+        Step(code, at, vectors, Source.Rest);
 
         code.Label(ref done);
         code.mov(at.X, Field(arguments, nameof(Float8Arguments.Sums)));
@@ -107,11 +107,11 @@ internal static class Float8Code
         code.jb(again);
     }
 
-    private static void Step(Assembler code, Pointers at, Vectors v, PrefetchStyle style, Source source)
+    private static void Step(Assembler code, Pointers at, Vectors v, Source source)
     {
         if (source != Source.Rest)
         {
-            StreamCode.Ask(code, at.Rows, v.Sums.Length, style);
+            StreamCode.Ask(code, at.Rows, v.Sums.Length);
         }
 
         code.vmovdqu64(v.FirstX, __zmmword_ptr[at.X]);

@@ -36,11 +36,11 @@ internal sealed record GeneratedCode(
         using var stream = new MemoryStream();
         long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens, style)))];
         long[] int4 = [.. Enumerable.Range(1, Int4Code.MostTokens).Select(tokens => Append(stream, code => Int4Code.Write(code, convention, tokens, target)))];
-        var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
+        var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
-        long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows, style));
-        long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1, style));
+        long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows));
+        long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1));
         long float8Activations = Append(stream, code => Float8ActivationsCode.Write(code, convention));
         return new GeneratedCode(stream.ToArray(), tiles, int4, bfloat16, bfloat16Pairs, bfloat16RowSum, float8Rows, float8OneRow, float8Activations);
     }
