@@ -5,6 +5,7 @@ using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
+using KimiCpu.Tests.Cpu.CodeGeneration;
 using KimiCpu.Tests.Model;
 
 namespace KimiCpu.Tests.Cpu.Experts;
@@ -31,6 +32,32 @@ internal sealed unsafe class Float8ExpertsTests
         float[] actual = shared ? Shared(weights, precision, x, tokens) : Routed(model.Weights, index, precision, x, tokens);
         Assert.That(actual, Is.EqualTo(rounds ? rounded : exact));
         Assert.That(TileKernel.Best().Float8Products is null || !rounded.SequenceEqual(exact));
+    }
+
+    [Test]
+    public void Formats_may_differ_within_a_shared_expert([Values] bool float8Down, [Values(1, 3)] int tokens)
+    {
+        const int Hidden = 128;
+        const int Inner = 80;
+        if (TileKernel.Best() is not { Float8Products: not null, BFloat16Products: { } products })
+        {
+            Assert.Ignore("Needs AVX512_VBMI and AVX512_BF16, and executable memory.");
+            return;
+        }
+
+        (WeightFormat first, WeightFormat last) = float8Down ? (WeightFormat.BFloat16, WeightFormat.Float8Block) : (WeightFormat.Float8Block, WeightFormat.BFloat16);
+        using var gate = new RandomMatrix(first, Inner, Hidden, 1);
+        using var up = new RandomMatrix(first, Inner, Hidden, 2);
+        using var down = new RandomMatrix(last, Hidden, Inner, 3);
+        float[] Product(RandomMatrix weight, float[] x) => weight.Matrix.Format == WeightFormat.BFloat16
+            ? BFloat16ProductsTests.Multiply(products, weight.Matrix, x, tokens, 0, weight.Matrix.Rows)
+            : Multiply(Rounding, weight.Matrix, x, tokens);
+        var random = new Random(4);
+        float[] x = [.. Enumerable.Range(0, tokens * Hidden).Select(_ => random.NextSingle() - 0.5f)];
+        float[] inner = Product(gate, x);
+        SwiGlu.Apply(inner, Product(up, x), new float[inner.Length]);
+        var weights = new MlpWeights { Gate = gate.Matrix, Up = up.Matrix, Down = down.Matrix };
+        Assert.That(Shared(weights, ComputePrecision.Fast, x, tokens), Is.EqualTo(Product(down, inner)));
     }
 
     private static float[] Routed(ModelWeights model, int layer, ComputePrecision precision, float[] x, int tokens)
