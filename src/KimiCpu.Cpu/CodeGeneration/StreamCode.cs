@@ -6,9 +6,9 @@ using Iced.Intel;
 namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
-/// Products of one token read a range of rows in four places at once, a quarter of the range each, row behind row. Zen 5's
-/// prefetchers follow such streams by themselves, and one core reads more from four of them than from one (37 GB/s beside 29);
-/// rows side by side break off and begin elsewhere after each row, where they have to be found anew (20 to 25 GB/s).
+/// Products of one token read a range of rows in four places at once, a quarter of the range each, row behind row: one core of
+/// Zen 5 reads more from four such streams than from one (loads alone: 37 GB/s beside 29). Rows side by side break off and begin
+/// elsewhere after each row, where prefetchers have to find them anew.
 /// </summary>
 internal static class StreamCode
 {
