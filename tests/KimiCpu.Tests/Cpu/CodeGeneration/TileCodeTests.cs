@@ -58,6 +58,20 @@ internal sealed unsafe class TileCodeTests
         Assert.That(returns, Is.EqualTo(functions.Tiles.Count + functions.Int4.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1 + 3));
     }
 
+    [Test]
+    public void Upper_nibbles_come_by_GFNI_where_it_may_be_used([ValueSource(nameof(s_conventions))] CallingConvention convention, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.All))] CodeTarget target)
+    {
+        byte[] code = GeneratedCode.Assemble(convention, target).Bytes;
+        var decoder = Decoder.Create(64, new ByteArrayCodeReader(code));
+        bool found = false;
+        while (decoder.IP < (ulong)code.Length)
+        {
+            found |= decoder.Decode().Mnemonic == Mnemonic.Vgf2p8affineqb;
+        }
+
+        Assert.That(found, Is.EqualTo(target.HasGaloisField));
+    }
+
     /// <summary>Runs the Windows functions here through a bridge between the conventions, and compares with the scalar kernel.</summary>
     [Test]
     public void Code_for_windows_computes_the_same_bits([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
