@@ -30,8 +30,8 @@ internal sealed unsafe class StepInputs : IDisposable
     /// <param name="context">The GPU.</param>
     /// <param name="shape">Of the model.</param>
     /// <param name="maxRows">Most tokens of a pass.</param>
-    /// <param name="maxPages">Most pages of one sequence.</param>
-    public StepInputs(CudaContext context, ModelShape shape, int maxRows, int maxPages)
+    /// <param name="cachePages">Pages of the cache. No sequence has more than its positions take, however many there are.</param>
+    public StepInputs(CudaContext context, ModelShape shape, int maxRows, int cachePages)
     {
         _shape = shape;
         _maxRows = maxRows;
@@ -43,7 +43,7 @@ internal sealed unsafe class StepInputs : IDisposable
         _notFiniteOffset = layout.Add((long)maxRows * sizeof(uint));
         _cosinesOffset = layout.AddFloats((long)maxRows * pairs);
         _sinesOffset = layout.AddFloats((long)maxRows * pairs);
-        _pagesCapacity = (long)maxRows * maxPages;
+        _pagesCapacity = (long)maxRows * Math.Min(cachePages, (shape.MaxPositions + KvPage.Tokens - 1) / KvPage.Tokens);
         _pagesOffset = layout.Add(_pagesCapacity * sizeof(uint));
         _host = new CudaPageLockedHostMemory<byte>(context, layout.Bytes);
         try

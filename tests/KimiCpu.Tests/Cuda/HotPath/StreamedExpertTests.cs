@@ -92,6 +92,23 @@ internal sealed class StreamedExpertTests
         }
     }
 
+    /// <summary>A cache of many contexts is no reason to lock page tables of that length: no sequence has more pages than the model has positions for.</summary>
+    [Test]
+    public void Page_locked_memory_does_not_grow_with_the_cache()
+    {
+        (long Locked, int Pages) Of(long bytes)
+        {
+            using var driver = new SimulatedDriver { TotalBytes = bytes };
+            using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint));
+            return (driver.MostHostBytes, model.Plan.Pages);
+        }
+
+        (long Locked, int Pages) large = Of(512 << 20);
+        (long Locked, int Pages) small = Of(300 << 20);
+        Assert.That(large.Pages, Is.GreaterThan(small.Pages * 3 / 2));
+        Assert.That(large.Locked, Is.EqualTo(small.Locked));
+    }
+
     /// <summary>The plan does not know how much main memory may be locked. What the hot path itself needs is nothing to do without.</summary>
     [Test]
     public void Page_locked_memory_that_is_refused_costs_the_ring_then_all_experts_and_the_opening_last()
