@@ -4,7 +4,8 @@
 #   eng/gpu-suite.sh assemble         anywhere with ptxas (PTXAS names one): registers and shared memory of each kernel on five targets
 #   eng/gpu-suite.sh run [FOLDER]     on the machine with the GPU, from a checkout: assembles the PTX for five targets where ptxas is there, runs the
 #                                     tests of the category Gpu on the GPU, once more under compute-sanitizer where it is there, measures, and
-#                                     writes docs/gpu/DATE-CARD.md (REPORT names another file)
+#                                     writes docs/gpu/DATE-CARD.md (REPORT names another file). SANITIZERS names the tools of compute-sanitizer that
+#                                     are used, all three by default; racecheck takes long
 set -uo pipefail
 cd "$(dirname "$0")/.."
 folder=${2:-artifacts/gpu-suite}
@@ -70,7 +71,7 @@ run() {
     fi
     part "Tests on the GPU" env KIMICPU_TEST_GPU=1 "$folder/KimiCpu.Tests" --filter TestCategory=Gpu
     if command -v compute-sanitizer >/dev/null; then
-        for tool in memcheck racecheck synccheck; do
+        for tool in ${SANITIZERS:-memcheck synccheck racecheck}; do
             part "compute-sanitizer $tool" env KIMICPU_TEST_GPU=1 compute-sanitizer --tool "$tool" --error-exitcode 9 "$folder/KimiCpu.Tests" --filter "TestCategory=Gpu&FullyQualifiedName~Cuda.Kernels"
         done
     else
@@ -85,5 +86,5 @@ case "${1:-}" in
     build) build ;;
     assemble) assemble ;;
     run) run ;;
-    *) sed -n '2,7p' "$0" | cut -c3- >&2; exit 2 ;;
+    *) sed -n '2,8p' "$0" | cut -c3- >&2; exit 2 ;;
 esac

@@ -15,11 +15,11 @@ internal sealed class GpuUnderTest : IDisposable
     /// <summary>Tests that a real GPU can run too; all others are about the simulated driver.</summary>
     public const string Category = "Gpu";
 
-    /// <param name="totalBytes">Memory of the simulated GPU; null for its default, and for the GPU that the test has already.</param>
+    /// <param name="totalBytes">Memory of the GPU; null for what a simulated one has, and for the GPU that the test has already.</param>
     public GpuUnderTest(long? totalBytes = null)
     {
         Simulated = IsReal ? null : totalBytes is { } bytes ? new SimulatedDriver { TotalBytes = bytes } : SimulatedDriver.Join() ?? new SimulatedDriver();
-        Table = Simulated?.Table ?? DriverTable.OfInstalledDriver();
+        Table = Simulated?.Table ?? SharedGpu.Table(totalBytes ?? SimulatedDriver.DefaultBytes);
     }
 
     private GpuUnderTest(SimulatedDriver simulated) => (Simulated, Table) = (simulated, simulated.Table);

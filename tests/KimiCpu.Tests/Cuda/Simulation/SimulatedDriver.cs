@@ -16,6 +16,9 @@ namespace KimiCpu.Tests.Cuda.Simulation;
 /// </summary>
 internal sealed unsafe partial class SimulatedDriver : IDisposable
 {
+    /// <summary>Memory of a GPU where a test asks for no other.</summary>
+    public const long DefaultBytes = 64 << 20;
+
     private static readonly ConcurrentDictionary<string, PtxModule> s_modules = [];
 
     /// <summary>Its functions are static, as those of a table are. Threads that a test starts, and those of what it opens, have the test's driver.</summary>
@@ -54,7 +57,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public (int Major, int Minor) ComputeCapability { get; init; } = (8, 6);
 
-    public long TotalBytes { get; init; } = 64 << 20;
+    public long TotalBytes { get; init; } = DefaultBytes;
 
     /// <summary>Main memory that may be page-locked.</summary>
     public long TotalHostBytes { get; init; } = long.MaxValue;
