@@ -29,7 +29,7 @@ internal sealed unsafe class CudaKernel
 
     public string Name { get; }
 
-    /// <summary>Of a block.</summary>
+    /// <summary>Of a block, at most.</summary>
     public int Threads { get; }
 
     /// <summary>Registers of a thread, as translated for this GPU.</summary>
@@ -40,13 +40,20 @@ internal sealed unsafe class CudaKernel
 
     /// <summary>Puts a run into the stream. The arguments are copied at once.</summary>
     /// <typeparam name="TArguments">The struct that is the entry's only parameter, laid out as the entry's.</typeparam>
-    public void Launch<TArguments>(CudaStream stream, int gridX, int gridY, int gridZ, in TArguments arguments, int dynamicBytes = 0)
+    /// <param name="stream">Where to.</param>
+    /// <param name="gridX">Blocks.</param>
+    /// <param name="gridY">Blocks.</param>
+    /// <param name="gridZ">Blocks.</param>
+    /// <param name="arguments">The parameter.</param>
+    /// <param name="dynamicBytes">Dynamic shared memory of a block.</param>
+    /// <param name="threads">Of a block, at most <see cref="Threads"/>; null for these.</param>
+    public void Launch<TArguments>(CudaStream stream, int gridX, int gridY, int gridZ, in TArguments arguments, int dynamicBytes = 0, int? threads = null)
         where TArguments : unmanaged
     {
         fixed (TArguments* pointer = &arguments)
         {
             void* parameter = pointer;
-            _context.Check(_context.Driver.LaunchKernel(_function, (uint)gridX, (uint)gridY, (uint)gridZ, (uint)Threads, 1, 1, (uint)dynamicBytes, stream.Handle, &parameter, null));
+            _context.Check(_context.Driver.LaunchKernel(_function, (uint)gridX, (uint)gridY, (uint)gridZ, (uint)(threads ?? Threads), 1, 1, (uint)dynamicBytes, stream.Handle, &parameter, null));
         }
     }
 

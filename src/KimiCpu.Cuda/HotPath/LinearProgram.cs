@@ -7,7 +7,7 @@ using KimiCpu.Cuda.Weights;
 
 namespace KimiCpu.Cuda.HotPath;
 
-/// <summary>Puts linear layers into the stream: on the vector units for a few rows, on the tensor cores for many.</summary>
+/// <summary>Puts linear layers into the stream, with kernels for a few rows or for many.</summary>
 /// <param name="kernels">Of the GPU.</param>
 /// <param name="memory">Where inputs are split.</param>
 /// <param name="stream">Where to.</param>

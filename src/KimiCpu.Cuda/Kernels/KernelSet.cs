@@ -27,7 +27,26 @@ internal sealed class KernelSet : IDisposable
     /// <summary>expanded::shared_bytes of Kernels/mla_expanded.cu.</summary>
     private const int ExpandedAttentionBytes = 86016;
 
+    /// <summary>Of the kernels that make one row ready by one block, all in the same order: what they form must have the same bits.</summary>
+    private const int RowThreads = 1024;
+
+    /// <summary>What a block of finish_layer adds, and pairs that a block of rope_store_* rotates.</summary>
+    private const int FinishedValues = 1024;
+    private const int RotatedPairs = 512;
+
     private const int RowsOfBlock = 8;
+
+    /// <summary>
+    /// Sizes of Kernels/linear.cu: rows of a weight and of the batch that a block takes, columns that a warp takes at once, bytes that its input of a row takes.
+    /// </summary>
+    private const int LinearRows = 16;
+    private const int LinearBatch = 8;
+    private const int LinearStep = 128;
+    private const int LinearStagedBytes = 576;
+    private const int MaxLinearWarps = 12;
+
+    /// <summary>Where there are as few, a block has to keep more bytes on their way.</summary>
+    private const int FewOutputs = 4224;
     private const int AbsorbedRows = 8;
     private const int TensorLatent = 512;
     private const int TensorRope = 64;
@@ -57,7 +76,9 @@ internal sealed class KernelSet : IDisposable
     private static readonly int[] s_batchRows = [1, 4, 8];
 
     private readonly CudaModule _module;
-    private readonly CudaKernel[,] _linear;
+    private readonly CudaKernel?[] _linear;
+    private readonly CudaKernel?[] _linearRows;
+    private readonly CudaKernel[,] _linearAny;
     private readonly CudaKernel?[] _gemm;
     private readonly CudaKernel?[] _gemmLatents;
     private readonly CudaKernel[] _absorb;
@@ -85,7 +106,9 @@ internal sealed class KernelSet : IDisposable
         try
         {
             string[] formats = ["f32", "bf16", "fp8", "int8"];
-            _linear = new CudaKernel[formats.Length, s_batchRows.Length];
+            _linear = new CudaKernel?[formats.Length];
+            _linearRows = new CudaKernel?[formats.Length];
+            _linearAny = new CudaKernel[formats.Length, s_batchRows.Length];
             _gemm = new CudaKernel?[formats.Length];
             _gemmLatents = new CudaKernel?[formats.Length];
             _absorb = new CudaKernel[formats.Length];
@@ -95,11 +118,13 @@ internal sealed class KernelSet : IDisposable
             {
                 for (int r = 0; r < s_batchRows.Length; r++)
                 {
-                    _linear[f, r] = _module.GetKernel($"linear_{formats[f]}_{s_batchRows[r]}", 256);
+                    _linearAny[f, r] = _module.GetKernel($"linear_any_{formats[f]}_{s_batchRows[r]}", 256);
                 }
 
                 if ((DeviceFormat)f != DeviceFormat.Float32)
                 {
+                    _linear[f] = _module.GetKernel($"linear_{formats[f]}_1", 32 * MaxLinearWarps);
+                    _linearRows[f] = _module.GetKernel($"linear_{formats[f]}_{LinearBatch}", 32 * MaxLinearWarps, MaxLinearWarps * LinearBatch * LinearStagedBytes);
                     _gemm[f] = _module.GetKernel($"gemm_{formats[f]}", 256, GemmBytes((DeviceFormat)f));
                     _gemmLatents[f] = _module.GetKernel($"gemm_latents_{formats[f]}", 256, GemmLatentsBytes((DeviceFormat)f));
                 }
@@ -117,12 +142,12 @@ internal sealed class KernelSet : IDisposable
             _attendExpanded = [.. caches.Select(c => _module.GetKernel($"mla_expanded_{c.Name}", 256, ExpandedAttentionBytes))];
             _gather = [.. caches.Select(c => _module.GetKernel($"gather_latents_{c.Name}", 256))];
             _split = _module.GetKernel("split_rows", 256);
-            _route = _module.GetKernel("route", 256);
+            _route = _module.GetKernel("route", RowThreads);
             _finish = _module.GetKernel("finish_layer", 256);
-            _expertRound = _module.GetKernel("expert_round", 256);
+            _expertRound = _module.GetKernel("expert_round", RowThreads);
             _expertGateUp = _module.GetKernel("expert_gate_up", ExpertThreads, MaxRoundedBytes);
             _expertDown = _module.GetKernel("expert_down", ExpertThreads, MaxRoundedBytes);
-            _expertGemmRound = _module.GetKernel("expert_gemm_round", 256);
+            _expertGemmRound = _module.GetKernel("expert_gemm_round", RowThreads);
             _expertGemmGateUp = _module.GetKernel("expert_gemm_gate_up", 256, ExpertGemmBytes);
             _expertGemmDown = _module.GetKernel("expert_gemm_down", 256, ExpertGemmBytes);
         }
@@ -151,9 +176,27 @@ internal sealed class KernelSet : IDisposable
     /// <summary>y = f(x) W of one or two weights of one format with the same input.</summary>
     public void Linear(CudaStream stream, DeviceFormat format, in LinearArguments arguments)
     {
-        int choice = arguments.Batch == 1 ? 0 : arguments.Batch <= 4 ? 1 : 2;
-        int rows = (int)(arguments.First.Rows + arguments.Second.Rows);
-        _linear[(int)format, choice].Launch(stream, Blocks(rows, RowsOfBlock), Blocks((int)arguments.Batch, s_batchRows[choice]), 1, arguments);
+        int batch = (int)arguments.Batch;
+        if (!SuitsLinear(format, arguments.First) || (arguments.Second.Rows > 0 && !SuitsLinear(format, arguments.Second)))
+        {
+            int choice = batch == 1 ? 0 : batch <= 4 ? 1 : 2;
+            int rows = (int)(arguments.First.Rows + arguments.Second.Rows);
+            _linearAny[(int)format, choice].Launch(stream, Blocks(rows, RowsOfBlock), Blocks(batch, s_batchRows[choice]), 1, arguments);
+            return;
+        }
+
+        CudaKernel kernel = (batch == 1 ? _linear : _linearRows)[(int)format]!;
+        int batchRows = batch == 1 ? 1 : LinearBatch;
+        int blocks = Blocks((int)arguments.First.Rows, LinearRows) + Blocks((int)arguments.Second.Rows, LinearRows);
+        int warps = LinearWarps((int)(arguments.First.Rows + arguments.Second.Rows), (int)arguments.First.Columns);
+        kernel.Launch(stream, blocks, Blocks(batch, batchRows), 1, arguments, warps * batchRows * LinearStagedBytes, 32 * warps);
+    }
+
+    /// <summary>Warps that share a block's columns. What is added in which order depends on it, so it depends on the weights alone.</summary>
+    internal static int LinearWarps(int outputs, int columns)
+    {
+        int steps = Blocks(columns, LinearStep);
+        return steps <= 16 ? 4 : outputs <= FewOutputs ? MaxLinearWarps : 8;
     }
 
     /// <summary>Whether the tensor cores multiply by a weight: one in single precision they do not, and factors must be those of whole tiles.</summary>
@@ -182,7 +225,7 @@ internal sealed class KernelSet : IDisposable
     }
 
     public void RopeStore(CudaStream stream, CacheFormat cache, int batch, in RopeArguments arguments) =>
-        _ropeStore[(int)cache].Launch(stream, batch, 1, 1, arguments);
+        _ropeStore[(int)cache].Launch(stream, batch, 1 + Blocks((int)(arguments.Heads * arguments.Cache.Rope / 2), RotatedPairs), 1, arguments);
 
     /// <summary>Each row reads the weight for itself, which keeps more of the GPU busy where rows are few.</summary>
     public void Absorb(CudaStream stream, DeviceFormat format, int heads, in AbsorbArguments arguments) =>
@@ -243,7 +286,7 @@ internal sealed class KernelSet : IDisposable
         _route.Launch(stream, batch, 1, 1, arguments);
 
     public void Finish(CudaStream stream, int batch, in FinishArguments arguments) =>
-        _finish.Launch(stream, batch, 1, 1, arguments);
+        _finish.Launch(stream, batch, Blocks((int)arguments.Size, FinishedValues), 1, arguments);
 
     /// <summary>Whether a rounded row of the model finds room in shared memory.</summary>
     public static bool SuitsExperts(Compute.ModelShape shape) => RoundedBytes(Math.Max(shape.HiddenSize, shape.ExpertIntermediateSize)) <= MaxRoundedBytes;
@@ -284,7 +327,7 @@ internal sealed class KernelSet : IDisposable
 
     internal static int AttendAnyBytes(int latent, int rope) => ((5 * latent) + rope) * sizeof(float);
 
-    internal static int ExpandBytes(int latent) => (latent + 15) / 16 * 16 * sizeof(float);
+    internal static int ExpandBytes(int latent) => (latent + 15) / 16 * 20 * sizeof(float);
 
     /// <summary>mla::shared_bytes of Kernels/mla_512.cu.</summary>
     private static int TensorAttentionBytes(CacheFormat cache) => cache == CacheFormat.BFloat16 ? 99520 : 71104;
@@ -297,6 +340,10 @@ internal sealed class KernelSet : IDisposable
 
     /// <summary>The same of one part.</summary>
     private static int GemmLatentsBytes(DeviceFormat format) => format == DeviceFormat.BFloat16 ? 46080 : 33792;
+
+    /// <summary>Rows of the input must be aligned, and factors those of whole steps.</summary>
+    private static bool SuitsLinear(DeviceFormat format, in DeviceMatrix weight) =>
+        weight.Columns % 4 == 0 && (format is DeviceFormat.BFloat16 or DeviceFormat.Int8 || (format == DeviceFormat.Float8 && weight.ScaleColumns % LinearStep == 0));
 
     private static int Blocks(int items, int each) => (items + each - 1) / each;
 }

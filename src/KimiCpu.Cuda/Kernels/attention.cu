@@ -5,7 +5,7 @@
 
 // Norms the latent, rotates the key and puts both into the cache; rotates the queries in place.
 //   query (batch, heads, nope + rope), latent (batch, latent + rope), gain (latent); cosines, sines (batch, rope / 2)
-//   grid (batch), 256 threads
+//   grid (batch, 1 + parts of the heads), 256 threads: the first block has the latent
 struct RopeArguments {
   Cache cache;
   float* query;
@@ -54,6 +54,16 @@ DEVICE void rope_store(const RopeArguments& a) {
   SHARED(float, scratch, 32);
   const Cache& cache = a.cache;
   const u32 row = block_x(), pairs = cache.rope / 2, token = cache.lengths[row] - 1;
+  if (block_y() > 0) {
+    _Pragma("unroll 4") for (u32 j = (block_y() - 1) * 256 + thread_id(); j < a.heads * pairs; j += (grid_y() - 1) * 256) {
+      const u32 head = j / pairs, i = j % pairs;
+      float* q = a.query + ((u64)row * a.heads + head) * (a.nope + cache.rope) + a.nope + 2 * i;
+      const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = q[0], odd = q[1];
+      q[0] = even * c - odd * s;
+      q[1] = odd * c + even * s;
+    }
+    return;
+  }
   const float* x = a.latent + (u64)row * (cache.latent + cache.rope);
   const Token slot = Token::at(cache, cache.pages + cache.tables[row], token);
   float squares = 0.f;
@@ -63,13 +73,6 @@ DEVICE void rope_store(const RopeArguments& a) {
     const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = x[cache.latent + 2 * i], odd = x[cache.latent + 2 * i + 1];
     slot.key[2 * i] = to_bf16(even * c - odd * s);
     slot.key[2 * i + 1] = to_bf16(odd * c + even * s);
-  }
-  for (u32 j = thread_id(); j < a.heads * pairs; j += 256) {
-    const u32 head = j / pairs, i = j % pairs;
-    float* q = a.query + ((u64)row * a.heads + head) * (a.nope + cache.rope) + a.nope + 2 * i;
-    const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = q[0], odd = q[1];
-    q[0] = even * c - odd * s;
-    q[1] = odd * c + even * s;
   }
 }
 KERNEL(256, 2) rope_store_bf16(RopeArguments a) { rope_store<BFloat16Token>(a); }
@@ -101,14 +104,21 @@ DEVICE void absorb(const AbsorbArguments& a) {
     float sums[Rows][4];
     UNROLL for (u32 r = 0; r < Rows; r++) { UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = 0.f; }
     if (column < latent) {
-      for (u32 n = begin; n < end; n++) {
-        const u32 weight_row = head * (nope + a.value) + n;
-        float w[4];
-        load4<Format>(a.expansion, weight_row, column, w);
-        const float scale = Format::scale(a.expansion, weight_row, column);
-        UNROLL for (u32 r = 0; r < Rows; r++) {
-          const float factor = q[q_at[r] + n] * scale;
-          UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = multiply_add(factor, w[i], sums[r][i]);
+      // Several rows are on their way at once, more where there are few sums.
+      constexpr u32 at_once = Rows == 1 ? 16 : 4;
+      for (u32 first_n = begin; first_n < end; first_n += at_once) {
+        float w[at_once][4], factors[at_once][Rows];
+        UNROLL for (u32 j = 0; j < at_once; j++) {
+          const bool inside = first_n + j < end;
+          const u32 n = inside ? first_n + j : begin, weight_row = head * (nope + a.value) + n;
+          load4<Format>(a.expansion, weight_row, column, w[j]);
+          const float scale = inside ? Format::scale(a.expansion, weight_row, column) : 0.f;
+          UNROLL for (u32 r = 0; r < Rows; r++) factors[j][r] = q[q_at[r] + n] * scale;
+        }
+        UNROLL for (u32 j = 0; j < at_once; j++) {
+          UNROLL for (u32 r = 0; r < Rows; r++) {
+            UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = multiply_add(factors[j][r], w[j][i], sums[r][i]);
+          }
         }
       }
     }
@@ -136,7 +146,7 @@ DEVICE void absorb(const AbsorbArguments& a) {
 
 // Merges the splits of a head by their log-sums and expands the values: W_UV times the attended latent.
 //   partial (batch, heads, max_splits, latent), log_sums (batch, heads, max_splits), base 2; values (batch, heads, value)
-//   grid (heads, batch), 256 threads; dynamic shared memory: latent floats, up to whole sixteens
+//   grid (heads, batch), 256 threads; dynamic shared memory: latent floats, up to whole sixteens, each of these padded by four
 struct ExpandArguments {
   Matrix expansion;
   const float* partial;
@@ -145,6 +155,9 @@ struct ExpandArguments {
   float* values;
   u32 nope, value;
 };
+// Neighbouring lanes read from sixteens that do not share banks.
+DEVICE u32 padded(u32 column) { return column + column / 16 * 4; }
+
 template <typename Format>
 DEVICE void expand(const ExpandArguments& a) {
   float* attended = (float*)dynamic_shared;
@@ -152,32 +165,50 @@ DEVICE void expand(const ExpandArguments& a) {
   const u64 place = (u64)row * grid_x() + head;
   const float* parts = a.partial + place * max_splits * latent;
   const float* logs = a.log_sums + place * max_splits;
-  float largest = logs[0];
-  for (u32 s = 1; s < splits; s++) largest = logs[s] > largest ? logs[s] : largest;
-  float total = 0.f;
-  for (u32 s = 0; s < splits; s++) total += exp2_approximate(logs[s] - largest);
-  const float norm = divide(1.f, total);
-  for (u32 c = thread_id(); c < (latent + 15) / 16 * 16; c += 256) {
+  // Each warp has the splits' weights, one a lane.
+  static_assert(max_splits == 32);
+  const float log = lane() < splits ? logs[lane()] : -__builtin_inff(), largest = warp_max(log);
+  const float weight = lane() < splits ? exp2_approximate(log - largest) : 0.f, norm = divide(1.f, warp_sum(weight));
+  for (u32 c = thread_id(); c < (latent + 255) / 256 * 256; c += 256) {
     float sum = 0.f;
-    if (c < latent) {
-      for (u32 s = 0; s < splits; s++) sum = multiply_add(exp2_approximate(logs[s] - largest), parts[(u64)s * latent + c], sum);
+    for (u32 first = 0; first < splits; first += 8) {
+      float part[8];
+      UNROLL for (u32 j = 0; j < 8; j++) part[j] = first + j < splits && c < latent ? parts[(u64)(first + j) * latent + c] : 0.f;
+      UNROLL for (u32 j = 0; j < 8; j++) sum = multiply_add(broadcast(weight, first + j), part[j], sum);
     }
-    attended[c] = sum * norm;
+    if (c < (latent + 15) / 16 * 16) attended[padded(c)] = sum * norm;
   }
   sync_block();
-  for (u32 v = warp(); v < value; v += 8) {
-    const u32 weight_row = head * (a.nope + value) + a.nope + v;
-    const u8* weights = a.expansion.data + (u64)weight_row * a.expansion.stride;
-    float sum = 0.f;
+  constexpr u32 at_once = 8;
+  for (u32 first = warp(); first < value; first += 8 * at_once) {
+    float sums[at_once];
+    UNROLL for (u32 j = 0; j < at_once; j++) sums[j] = 0.f;
     for (u32 c = lane() * Format::values; c < latent; c += 32 * Format::values) {
-      float w[Format::values];
-      decode4<Format>(load_stream(weights + c / Format::per_word * 4), w);
-      float dot = 0.f;
-      UNROLL for (u32 i = 0; i < Format::values; i++) dot = multiply_add(w[i], attended[c + i], dot);
-      sum = multiply_add(Format::scale(a.expansion, weight_row, c), dot, sum);
+      Words4 loaded[at_once];
+      float scale[at_once];
+      UNROLL for (u32 j = 0; j < at_once; j++) {
+        const u32 v = first + j * 8, weight_row = head * (a.nope + value) + a.nope + (v < value ? v : first);
+        loaded[j] = load_stream(a.expansion.data + (u64)weight_row * a.expansion.stride + c / Format::per_word * 4);
+        scale[j] = Format::scale(a.expansion, weight_row, c);
+      }
+      Floats4 x[Format::values / 4];
+      UNROLL for (u32 i = 0; i < Format::values / 4; i++) x[i] = *(const Floats4*)(attended + padded(c + i * 4));
+      UNROLL for (u32 j = 0; j < at_once; j++) {
+        float w[Format::values], dot = 0.f;
+        decode4<Format>(loaded[j], w);
+        UNROLL for (u32 i = 0; i < Format::values / 4; i++) {
+          dot = multiply_add(w[4 * i], x[i].x, dot);
+          dot = multiply_add(w[4 * i + 1], x[i].y, dot);
+          dot = multiply_add(w[4 * i + 2], x[i].z, dot);
+          dot = multiply_add(w[4 * i + 3], x[i].w, dot);
+        }
+        sums[j] = multiply_add(scale[j], dot, sums[j]);
+      }
     }
-    sum = warp_sum(sum);
-    if (lane() == 0) a.values[place * value + v] = sum;
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const float sum = warp_sum(sums[j]);
+      if (lane() == 0 && first + j * 8 < value) a.values[place * value + first + j * 8] = sum;
+    }
   }
 }
 

@@ -19,6 +19,7 @@ struct alignas(16) Floats4 { float x, y, z, w; };
 #define DEVICE __attribute__((device)) __attribute__((always_inline)) inline
 #define KERNEL(threads, blocks) extern "C" __attribute__((global)) __attribute__((launch_bounds(threads, blocks))) void
 #define SHARED(type, name, count) alignas(16) static __attribute__((shared)) type name[count]
+#define INLINE __attribute__((always_inline))   // of a lambda
 #define UNROLL _Pragma("unroll")
 
 // One symbol a module; its size is a launch parameter.
@@ -38,6 +39,7 @@ DEVICE void sync_block() { __syncthreads(); }
 DEVICE void sync_warp() { __nvvm_bar_warp_sync(0xffffffffu); }
 DEVICE u32 exchange(u32 value, int mask) { return (u32)__nvvm_shfl_sync_bfly_i32(0xffffffffu, (int)value, mask, 0x1f); }
 DEVICE float exchange(float value, int mask) { return __nvvm_shfl_sync_bfly_f32(0xffffffffu, value, mask, 0x1f); }
+DEVICE float broadcast(float value, u32 from) { return __nvvm_shfl_sync_idx_f32(0xffffffffu, value, (int)from, 0x1f); }
 DEVICE u32 lanes_where(bool condition) { return (u32)__nvvm_vote_ballot_sync(0xffffffffu, condition); }
 
 DEVICE float exp2_approximate(float x) { return __nvvm_ex2_approx_f(x); }

@@ -164,7 +164,7 @@ DEVICE void run(float (&products)[4], const Rows& rows, const Tokens& tokens, u3
 }
 
 // Every row normalized, as route does, and rounded.
-//   grid (batch), 256 threads
+//   grid (batch), 1024 threads
 struct ExpertGemmRoundArguments {
   const float* residual;   // (batch, size)
   const float* gain;       // (size)
@@ -172,7 +172,7 @@ struct ExpertGemmRoundArguments {
   u32 size;
   float epsilon;
 };
-KERNEL(256, 2) expert_gemm_round(ExpertGemmRoundArguments a) {
+KERNEL(1024, 1) expert_gemm_round(ExpertGemmRoundArguments a) {
   SHARED(float, scratch, 32);
   round_row(a.residual + (u64)block_x() * a.size, a.gain, a.size, a.epsilon, a.rounded + (u64)block_x() * rounded_bytes(a.size / group_columns), scratch);
 }

@@ -51,7 +51,7 @@ DEVICE void stage_row(const u8* row, u32 groups) {
 }
 
 // Which of a row's experts the GPU holds; a row with any is normalized, as route does, and rounded.
-//   grid (batch), 256 threads
+//   grid (batch), 1024 threads
 struct ExpertRoundArguments {
   const float* residual;   // (batch, size)
   const float* gain;       // (size)
@@ -64,7 +64,7 @@ struct ExpertRoundArguments {
   u32 size, chosen;
   float epsilon;
 };
-KERNEL(256, 2) expert_round(ExpertRoundArguments a) {
+KERNEL(1024, 1) expert_round(ExpertRoundArguments a) {
   SHARED(float, scratch, 32);
   const u32 row = block_x();
   float held = 0.f;

@@ -37,12 +37,21 @@ DEVICE void round_group(float x, u8* row, u32 groups, u32 group) {
   }
 }
 
-// A row normalized, as route does, and rounded, by a block of eight warps. Scratch as for block_sum.
+// A row normalized, as route does, and rounded, by a block of whole warps. Scratch as for block_sum.
 DEVICE void round_row(const float* x, const float* gain, u32 size, float epsilon, u8* rounded, float* scratch) {
   const float norm = inverse_norm(x, size, epsilon, scratch);
   const u32 groups = size / group_columns;
-  for (u32 g = warp(); g < groups; g += 8) {
-    const u32 column = g * group_columns + lane();
-    round_group(x[column] * norm * gain[column], rounded, groups, g);
+  // Several groups are on their way at once.
+  constexpr u32 at_once = 4;
+  const u32 warps = thread_count() >> 5;
+  for (u32 first = warp(); first < groups; first += at_once * warps) {
+    float values[at_once];
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const u32 g = first + j * warps, column = (g < groups ? g : first) * group_columns + lane();
+      values[j] = x[column] * norm * gain[column];
+    }
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      if (first + j * warps < groups) round_group(values[j], rounded, groups, first + j * warps);
+    }
   }
 }

@@ -14,6 +14,6 @@ DEVICE float prepare(u32 mode, float x, float aside, float norm) {
 // 1 / rms of a row, for every thread of a block of whole warps. Scratch as for block_sum.
 DEVICE float inverse_norm(const float* x, u32 columns, float epsilon, float* scratch) {
   float squares = 0.f;
-  for (u32 c = thread_id(); c < columns; c += thread_count()) squares = multiply_add(x[c], x[c], squares);
+  _Pragma("unroll 8") for (u32 c = thread_id(); c < columns; c += thread_count()) squares = multiply_add(x[c], x[c], squares);
   return inverse_root(divide(block_sum(squares, scratch), (float)columns) + epsilon);
 }

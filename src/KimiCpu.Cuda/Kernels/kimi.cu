@@ -8,6 +8,7 @@
 #include "gemm.cu"
 #include "latents.cu"
 #include "linear.cu"
+#include "linear_any.cu"
 #include "mla_512.cu"
 #include "mla_any.cu"
 #include "mla_expanded.cu"

@@ -1,30 +1,12 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
-#include "input.h"
-#include "weights.h"
+#include "linear.h"
 
-// y[r, o] (+)= sum over c of f(x)[r, c] W[o, c], for the rows of one or two weights with the same input, one warp a row of a weight, Rows rows
+// For weights that linear.cu does not take: y[r, o] (+)= sum over c of f(x)[r, c] W[o, c], for the rows of one or two weights with the same input, one warp a row of a weight, Rows rows
 // of the batch at a time. f: nothing; x / rms(x) * gain; or silu(x) * up. The input is staged in float, a tile of columns
 // after another; the sums of a batch row do not depend on the other rows.
 //   grid (ceil(weights' rows / 8), ceil(batch / Rows)), 256 threads
 constexpr u32 tile_columns = 1024;
-
-struct LinearArguments {
-  Matrix first, second;   // second.rows is 0 where there is one weight
-  float* first_output;    // (batch, first.rows)
-  float* second_output;
-  const float* input;     // (batch, columns)
-  const float* aside;     // gain (columns) or up (batch, columns)
-  const u32* row_map;     // which row of the input a row of the batch is; null for the same
-  u32 batch, mode, accumulate;
-  float epsilon;
-};
-
-// The row of the input that a row of the batch is; rows behind the last one repeat it, and their sums are not stored.
-DEVICE u32 source_row(const LinearArguments& a, u32 row) {
-  const u32 wanted = row < a.batch ? row : a.batch - 1;
-  return a.row_map ? a.row_map[wanted] : wanted;
-}
 
 // 1 / rms of each row, by a block of eight warps.
 template <u32 Rows>
@@ -56,7 +38,7 @@ DEVICE void load_tile(const u8* weights, u32 begin, u32 end, Words4 (&loaded)[Pe
 }
 
 template <typename Format, u32 Rows>
-DEVICE void linear(const LinearArguments& a) {
+DEVICE void linear_any(const LinearArguments& a) {
   constexpr u32 vectors = tile_columns / Format::values, per_lane = vectors / 32, planes = Format::values / 4;
   // A plane holds every planes-th group of four columns, so that neighbouring lanes read neighbouring 16 bytes.
   SHARED(Floats4, tile, Rows * tile_columns / 4);
@@ -133,8 +115,9 @@ DEVICE void linear(const LinearArguments& a) {
   }
 }
 
-#define LINEAR(name, format, rows) KERNEL(256, 2) linear_##name##_##rows(LinearArguments a) { linear<format, rows>(a); }
+#define LINEAR(name, format, rows) KERNEL(256, 2) linear_any_##name##_##rows(LinearArguments a) { linear_any<format, rows>(a); }
 LINEAR(f32, Float32, 1) LINEAR(f32, Float32, 4) LINEAR(f32, Float32, 8)
 LINEAR(bf16, BFloat16, 1) LINEAR(bf16, BFloat16, 4) LINEAR(bf16, BFloat16, 8)
 LINEAR(fp8, Float8, 1) LINEAR(fp8, Float8, 4) LINEAR(fp8, Float8, 8)
 LINEAR(int8, Int8, 1) LINEAR(int8, Int8, 4) LINEAR(int8, Int8, 8)
+#undef LINEAR

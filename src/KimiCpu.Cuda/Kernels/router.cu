@@ -91,8 +91,8 @@ DEVICE void choose(const RouteArguments& a, bool ahead, u32 row, float* score, f
 }
 
 // Hands the normalized rows and the choice of experts to the host, and the guess of the next layer's where it is asked for.
-//   grid (batch), 256 threads
-KERNEL(256, 2) route(RouteArguments a) {
+//   grid (batch), 1024 threads
+KERNEL(1024, 1) route(RouteArguments a) {
   SHARED(float, scratch, 32);
   SHARED(float, score, 2 * most_experts);
   SHARED(float, choice, 2 * most_experts);
@@ -100,7 +100,7 @@ KERNEL(256, 2) route(RouteArguments a) {
   const u32 row = block_x();
   const float* x = a.residual + (u64)row * a.size;
   const float norm = inverse_norm(x, a.size, a.epsilon, scratch);
-  for (u32 i = thread_id(); i < a.size; i += 256) a.hidden[(u64)row * a.size + i] = x[i] * norm * a.gain[i];
+  _Pragma("unroll 8") for (u32 i = thread_id(); i < a.size; i += 1024) a.hidden[(u64)row * a.size + i] = x[i] * norm * a.gain[i];
   if (warp() == 0 || (warp() == 1 && a.predicted)) {
     const u32 own = warp() * most_experts;
     choose(a, warp() == 1, row, score + own, choice + own, group_score + own);

@@ -15,20 +15,8 @@ struct Matrix {
   u32 scales_per_row;
 };
 
-// One scale in effect for 16 neighbouring columns.
-template <typename Scale>
-DEVICE float block_scale(const Matrix& w, u32 row, u32 column);
-template <>
-DEVICE float block_scale<float>(const Matrix& w, u32 row, u32 column) {
-  return ((const float*)w.scales)[(u64)(row / w.scale_rows) * w.scales_per_row + column / w.scale_columns];
-}
-template <>
-DEVICE float block_scale<u16>(const Matrix& w, u32 row, u32 column) {
-  return from_f16(((const u16*)w.scales)[(u64)(row / w.scale_rows) * w.scales_per_row + column / w.scale_columns]);
-}
-
 // A format says how many values 16 bytes hold, how a 32-bit word decodes, and what its values are multiplied by. Those of
-// 8 bits also say how a word becomes two pairs of BF16, which have all of their values, and the factor of these.
+// 8 bits also say how a word becomes two pairs of BF16, which have all of their values, and the factors of these.
 struct Float32 {
   static constexpr u32 values = 4, per_word = 1;
   DEVICE static void decode(u32 word, float* v) { v[0] = as_float(word); }
@@ -57,9 +45,11 @@ struct Float8 {
     pairs[0] = bf16_pair(pick_bytes(word, 0, 0x1404));
     pairs[1] = bf16_pair(pick_bytes(word, 0, 0x3424));
   }
-  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return block_scale<float>(w, row, column); }
+  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(factors(w, row), column / w.scale_columns); }
+  DEVICE static const u8* factors(const Matrix& w, u32 row) { return w.scales + (u64)(row / w.scale_rows) * w.scales_per_row * 4; }
+  DEVICE static float factor_at(const u8* of_row, u32 i) { return ((const float*)of_row)[i]; }
 };
-// Signed bytes. 2^23 + (value + 128) has the biased byte as its lowest one.
+// Signed bytes; a row's factors are its own. 2^23 + (value + 128) has the biased byte as its lowest one.
 struct Int8 {
   static constexpr u32 values = 16, per_word = 4;
   DEVICE static void decode(u32 word, float* v) {
@@ -76,7 +66,9 @@ struct Int8 {
     pairs[0] = bf16_pair(pick_bytes(word, 0, 0x4140));
     pairs[1] = bf16_pair(pick_bytes(word, 0, 0x4342));
   }
-  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return block_scale<u16>(w, row, column); }
+  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(factors(w, row), column / w.scale_columns); }
+  DEVICE static const u8* factors(const Matrix& w, u32 row) { return w.scales + (u64)row * w.scales_per_row * 2; }
+  DEVICE static float factor_at(const u8* of_row, u32 i) { return from_f16(((const u16*)of_row)[i]); }
 };
 
 template <typename Format>

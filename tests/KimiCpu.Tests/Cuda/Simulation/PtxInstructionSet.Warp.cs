@@ -23,6 +23,19 @@ internal static unsafe partial class PtxInstructionSet
         }
     }
 
+    private static void ShuffleIndex(PtxInstruction i, PtxWarp w, uint mask)
+    {
+        uint* a = (uint*)(w.Registers + i.Sources[0]);
+        uint* from = (uint*)(w.Registers + i.Sources[1]);
+        uint* d = (uint*)(w.Registers + i.Destination);
+        uint* values = stackalloc uint[32];
+        new ReadOnlySpan<uint>(a, 32).CopyTo(new Span<uint>(values, 32));
+        for (int l = 0; l < 32; l++)
+        {
+            d[l] = values[(int)from[l] & 31];
+        }
+    }
+
     private static void Ballot(PtxInstruction i, PtxWarp w, uint mask)
     {
         uint votes = Predicate(i, w, 0) & mask;

@@ -147,6 +147,7 @@ internal static unsafe partial class PtxInstructionSet
             ["setp.nan.f32"] = Compare<EitherNaN, float>(10),
 
             ["shfl.sync.bfly.b32"] = new(60, &ShuffleButterfly, BindShuffle, PtxFlow.WarpWide),
+            ["shfl.sync.idx.b32"] = new(60, &ShuffleIndex, BindShuffle, PtxFlow.WarpWide),
             ["vote.sync.ballot.b32"] = new(60, &Ballot, BindBallot, PtxFlow.WarpWide),
             ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"] = new(70, &MatrixMultiply, BindMatrixMultiply, PtxFlow.WarpWide),
             ["mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"] = new(70, &MatrixMultiplyBytes, BindMatrixMultiply, PtxFlow.WarpWide),
@@ -196,6 +197,7 @@ internal static unsafe partial class PtxInstructionSet
         known["st.shared.u64"] = new(10, &Store<ulong, ulong, Vector1, SharedSpace>, BindStore(8, 8));
         known["st.shared.v2.f32"] = new(10, &Store<uint, uint, Vector2, SharedSpace>, BindStore(4, 8));
         known["st.shared.v4.f32"] = new(10, &Store<uint, uint, Vector4, SharedSpace>, BindStore(4, 8));
+        known["st.shared.v4.u32"] = new(10, &Store<uint, uint, Vector4, SharedSpace>, BindStore(4, 8));
     }
 
     private static PtxForm Map1<TOperation, TA, TD>(int version)
