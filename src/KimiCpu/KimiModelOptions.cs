@@ -40,7 +40,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Where the hot path runs: attention with its cache, dense layers, shared experts, router and head. Default
-    /// <see cref="KimiDevice.Cpu"/>, since the GPU's kernels have so far run in an interpreter and on no GPU. On a GPU
+    /// <see cref="KimiDevice.Cpu"/>, since of all GPUs one NVIDIA H200 only has been tried so far. On a GPU
     /// <see cref="Exact"/> is not available, weights are reduced to 8 bits where they do
     /// not fit otherwise or <see cref="Int8HotPath"/> says so, the cache is too where <see cref="ContextLength"/> does not fit even then, or not into <see cref="KvCacheBytes"/>, and <see cref="KvCacheBytes"/> is of the GPU's memory, null for what is left over, less
     /// <see cref="GpuExpertBytes"/>. When the GPU

@@ -21,7 +21,7 @@ internal sealed class ModelOptions
 
     public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Copy the weights that every token needs to 8 bits: faster, for memory and time to open; on a GPU it leaves memory for experts and context. Not with --exact." };
 
-    public Option<string?> Device { get; } = new("--device") { Description = "Where attention and everything else that every token needs runs: cpu, auto, cuda or cuda:N. Default: cpu; GPU kernels have not run on hardware yet.", HelpName = "DEVICE" };
+    public Option<string?> Device { get; } = new("--device") { Description = "Where attention and everything else that every token needs runs: cpu, auto, cuda or cuda:N. Default: cpu; of GPUs only an NVIDIA H200 has been tried.", HelpName = "DEVICE" };
 
     public Option<string?> ExpertMemory { get; } = new("--expert-memory") { Description = "Memory for routed experts, such as 180GB; what does not fit is read from the drive. Default: what the machine allows.", HelpName = "SIZE" };
 

@@ -55,7 +55,7 @@ internal sealed class PlanCommandTests
         using JsonDocument document = JsonDocument.Parse(output);
         JsonElement json = document.RootElement;
         Assert.That(json.GetProperty("routed_expert_bytes").GetDouble() / 1e9, Is.EqualTo(570.8).Within(0.1));
-        Assert.That(json.GetProperty("machine").GetProperty("gpu").GetProperty("state").GetString(), Does.Contain("never measured"));
+        Assert.That(json.GetProperty("machine").GetProperty("gpu").GetProperty("state").GetString(), Does.Contain("estimated from the design"));
         JsonElement decode = json.GetProperty("decode")[0];
         double[] rates = [.. new[] { "low", "likely", "high" }.Select(n => decode.GetProperty(n).GetProperty("tokens_per_second").GetDouble())];
         Assert.That(rates, Is.Ordered);
