@@ -244,11 +244,12 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     /// <summary>Of the normalized residual.</summary>
     private void Mlp(DeviceMlp mlp, DeviceVector norm, ulong output, int rows, bool accumulate)
     {
-        Linear(mlp.Gate, memory.Residual, memory.Gate, rows, norm: norm, second: mlp.Up, secondOutput: memory.Up);
-        _linear.Put(new LinearLayer(mlp.Down, memory.Gate, output) { Mode = LinearInput.Gated, Aside = memory.Up, Accumulate = accumulate }, rows);
+        bool gates = _linear.CanGate(mlp.Gate, mlp.Up, rows);
+        Linear(mlp.Gate, memory.Residual, memory.Gate, rows, norm: norm, second: mlp.Up, secondOutput: memory.Up, gates: gates);
+        _linear.Put(new LinearLayer(mlp.Down, memory.Gate, output) { Mode = gates ? LinearInput.Plain : LinearInput.Gated, Aside = memory.Up, Accumulate = accumulate }, rows);
     }
 
-    private void Linear(DeviceWeight weight, ulong input, ulong output, int rows, DeviceVector? norm = null, float? epsilon = null, DeviceWeight? second = null, ulong secondOutput = 0, bool accumulate = false, ulong rowMap = 0) =>
+    private void Linear(DeviceWeight weight, ulong input, ulong output, int rows, DeviceVector? norm = null, float? epsilon = null, DeviceWeight? second = null, ulong secondOutput = 0, bool accumulate = false, ulong rowMap = 0, bool gates = false) =>
         _linear.Put(
             new LinearLayer(weight, input, output)
             {
@@ -259,6 +260,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
                 SecondOutput = secondOutput,
                 Accumulate = accumulate,
                 RowMap = rowMap,
+                Gates = gates,
             },
             rows);
 

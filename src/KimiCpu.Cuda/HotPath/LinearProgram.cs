@@ -24,6 +24,9 @@ internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStr
 
     public bool UsesTensorCores(int rows) => rows >= tensorRows;
 
+    /// <summary>Whether so many rows of gate and up give silu(gate) * up at once: <see cref="LinearLayer.Gates"/>.</summary>
+    public bool CanGate(DeviceWeight gate, DeviceWeight up, int rows) => !UsesTensorCores(rows) && KernelSet.SuitsGate(gate, up);
+
     public void Put(in LinearLayer layer, int rows)
     {
         DeviceWeight weight = layer.Weight;
@@ -49,7 +52,7 @@ internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStr
                 RowMap = layer.RowMap,
                 Batch = (uint)rows,
                 Mode = layer.Mode,
-                Accumulate = layer.Accumulate ? 1u : 0,
+                Output = layer.Gates ? LinearOutput.Gated : layer.Accumulate ? LinearOutput.Added : LinearOutput.Stored,
                 Epsilon = layer.Epsilon,
             });
         }
@@ -102,6 +105,9 @@ internal readonly record struct LinearLayer(DeviceWeight Weight, ulong Input, ul
 
     /// <summary>Adds to what the output holds.</summary>
     public bool Accumulate { get; init; }
+
+    /// <summary>Puts silu(first) * second into <see cref="Output"/>, where <see cref="LinearProgram.CanGate"/>.</summary>
+    public bool Gates { get; init; }
 
     /// <summary>Which row of the input each row is; 0 for the same.</summary>
     public ulong RowMap { get; init; }

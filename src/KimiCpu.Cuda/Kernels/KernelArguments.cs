@@ -19,7 +19,7 @@ internal struct LinearArguments
     public ulong RowMap;
     public uint Batch;
     public LinearInput Mode;
-    public uint Accumulate;
+    public LinearOutput Output;
     public float Epsilon;
 }
 
@@ -95,6 +95,18 @@ internal enum LinearInput : uint
     Normalized = 1,
 
     /// <summary>silu(x) * up.</summary>
+    Gated = 2,
+}
+
+/// <summary>What becomes of a linear layer's output.</summary>
+internal enum LinearOutput : uint
+{
+    Stored = 0,
+
+    /// <summary>Added to what is there.</summary>
+    Added = 1,
+
+    /// <summary>Of two weights, silu(first) * second in the first one's place; for weights that <see cref="KernelSet.SuitsGate"/>.</summary>
     Gated = 2,
 }
 

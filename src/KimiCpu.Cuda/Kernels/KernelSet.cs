@@ -45,9 +45,13 @@ internal sealed class KernelSet : IDisposable
     private const int LinearStagedBytes = 576;
     private const int MaxLinearWarps = 12;
 
-    /// <summary>Where there are as few, a block has to keep more bytes on their way.</summary>
+    /// <summary>
+    /// Where there are as few, a block has to keep more bytes on their way. That many, or twice as many with half of the warps, are as many blocks as 132
+    /// multiprocessors hold at once, and none is left over that would begin when all others end.
+    /// </summary>
     private const int FewOutputs = 4224;
     private const int AbsorbedRows = 8;
+    private const int AbsorbedColumns = 256;
     private const int TensorLatent = 512;
     private const int TensorRope = 64;
     private const int TensorHeads = 16;
@@ -187,7 +191,9 @@ internal sealed class KernelSet : IDisposable
 
         CudaKernel kernel = (batch == 1 ? _linear : _linearRows)[(int)format]!;
         int batchRows = batch == 1 ? 1 : LinearBatch;
-        int blocks = Blocks((int)arguments.First.Rows, LinearRows) + Blocks((int)arguments.Second.Rows, LinearRows);
+        int blocks = arguments.Output == LinearOutput.Gated
+            ? Blocks((int)arguments.First.Rows, LinearRows / 2)
+            : Blocks((int)arguments.First.Rows, LinearRows) + Blocks((int)arguments.Second.Rows, LinearRows);
         int warps = LinearWarps((int)(arguments.First.Rows + arguments.Second.Rows), (int)arguments.First.Columns);
         kernel.Launch(stream, blocks, Blocks(batch, batchRows), 1, arguments, warps * batchRows * LinearStagedBytes, 32 * warps);
     }
@@ -196,7 +202,7 @@ internal sealed class KernelSet : IDisposable
     internal static int LinearWarps(int outputs, int columns)
     {
         int steps = Blocks(columns, LinearStep);
-        return steps <= 16 ? 4 : outputs <= FewOutputs ? MaxLinearWarps : 8;
+        return steps <= 16 ? 4 : outputs <= FewOutputs ? MaxLinearWarps : outputs <= 2 * FewOutputs ? MaxLinearWarps / 2 : 8;
     }
 
     /// <summary>Whether the tensor cores multiply by a weight: one in single precision they do not, and factors must be those of whole tiles.</summary>
@@ -229,11 +235,11 @@ internal sealed class KernelSet : IDisposable
 
     /// <summary>Each row reads the weight for itself, which keeps more of the GPU busy where rows are few.</summary>
     public void Absorb(CudaStream stream, DeviceFormat format, int heads, in AbsorbArguments arguments) =>
-        _absorb[(int)format].Launch(stream, heads, (int)arguments.Batch, 1, arguments);
+        _absorb[(int)format].Launch(stream, heads, (int)arguments.Batch, Blocks((int)arguments.Expansion.Columns, AbsorbedColumns), arguments);
 
     /// <summary>The same for many rows, which share what they read; the same bits.</summary>
     public void AbsorbRows(CudaStream stream, DeviceFormat format, int heads, in AbsorbArguments arguments) =>
-        _absorbRows[(int)format].Launch(stream, heads, Blocks((int)arguments.Batch, AbsorbedRows), 1, arguments);
+        _absorbRows[(int)format].Launch(stream, heads, Blocks((int)arguments.Batch, AbsorbedRows), Blocks((int)arguments.Expansion.Columns, AbsorbedColumns), arguments);
 
     /// <summary>Whether <see cref="AttendRows"/> suits a model.</summary>
     public static bool SuitsAttendRows(Compute.ModelShape shape) =>
@@ -340,6 +346,15 @@ internal sealed class KernelSet : IDisposable
 
     /// <summary>The same of one part.</summary>
     private static int GemmLatentsBytes(DeviceFormat format) => format == DeviceFormat.BFloat16 ? 46080 : 33792;
+
+    /// <summary>Whether few rows of gate and up can be multiplied together: by kernels that have both at once, which lie alike.</summary>
+    public static bool SuitsGate(DeviceWeight gate, DeviceWeight up)
+    {
+        DeviceMatrix first = gate.Matrix;
+        DeviceMatrix second = up.Matrix;
+        return gate.Format == up.Format && SuitsLinear(gate.Format, first) && SuitsLinear(up.Format, second)
+            && (first.Rows, first.Columns, first.Stride, first.ScaleRows, first.ScaleColumns, first.ScalesPerRow) == (second.Rows, second.Columns, second.Stride, second.ScaleRows, second.ScaleColumns, second.ScalesPerRow);
+    }
 
     /// <summary>Rows of the input must be aligned, and factors those of whole steps.</summary>
     private static bool SuitsLinear(DeviceFormat format, in DeviceMatrix weight) =>

@@ -81,7 +81,7 @@ KERNEL(256, 2) rope_store_int8(RopeArguments a) { rope_store<Int8Token>(a); }
 // The query of a head in the space of the cached latents, q W_UK, beside its rotated part; both times the scale, rounded to BF16.
 // Rows of the batch share a reading of the weight; their sums do not depend on each other.
 //   expansion (heads (nope + value), latent), a head's rows: nope, then value; query as above; absorbed (batch, heads, latent + rope)
-//   grid (heads, ceil(batch / Rows)), 256 threads: 128 groups of four columns by two halves of the weight's rows
+//   grid (heads, ceil(batch / Rows), ceil(latent / 256)), 256 threads: 64 groups of four columns by four parts of the weight's rows
 struct AbsorbArguments {
   Matrix expansion;
   const float* query;
@@ -91,52 +91,51 @@ struct AbsorbArguments {
 };
 template <typename Format, u32 Rows>
 DEVICE void absorb(const AbsorbArguments& a) {
-  SHARED(Floats4, upper, Rows * 128);
-  const u32 head = block_x(), nope = a.nope, rope = a.rope, latent = a.expansion.columns, column_group = thread_id() & 127, half = thread_id() >> 7;
-  const u32 first_row = block_y() * Rows, rows = a.batch - first_row;
+  constexpr u32 parts = 4, groups = 64, at_once = Rows == 1 ? 16 : 4;
+  SHARED(Floats4, others, (parts - 1) * Rows * groups);
+  const u32 head = block_x(), nope = a.nope, rope = a.rope, latent = a.expansion.columns, column_group = thread_id() % groups, part = thread_id() / groups;
+  const u32 first_row = block_y() * Rows, rows = a.batch - first_row, column = (block_z() * groups + column_group) * 4;
   const float* q = a.query + ((u64)first_row * grid_x() + head) * (nope + rope);
   u16* out = a.absorbed + ((u64)first_row * grid_x() + head) * (latent + rope);
   u32 q_at[Rows];
   UNROLL for (u32 r = 0; r < Rows; r++) q_at[r] = (r < rows ? r : rows - 1) * grid_x() * (nope + rope);   // Rows behind the last one repeat it, and are not stored.
-  const u32 middle = (nope + 1) / 2, begin = half ? middle : 0, end = half ? nope : middle;
-  for (u32 first = 0; first < latent; first += 512) {
-    const u32 column = first + column_group * 4;
-    float sums[Rows][4];
-    UNROLL for (u32 r = 0; r < Rows; r++) { UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = 0.f; }
-    if (column < latent) {
-      // Several rows are on their way at once, more where there are few sums.
-      constexpr u32 at_once = Rows == 1 ? 16 : 4;
-      for (u32 first_n = begin; first_n < end; first_n += at_once) {
-        float w[at_once][4], factors[at_once][Rows];
-        UNROLL for (u32 j = 0; j < at_once; j++) {
-          const bool inside = first_n + j < end;
-          const u32 n = inside ? first_n + j : begin, weight_row = head * (nope + a.value) + n;
-          load4<Format>(a.expansion, weight_row, column, w[j]);
-          const float scale = inside ? Format::scale(a.expansion, weight_row, column) : 0.f;
-          UNROLL for (u32 r = 0; r < Rows; r++) factors[j][r] = q[q_at[r] + n] * scale;
-        }
-        UNROLL for (u32 j = 0; j < at_once; j++) {
-          UNROLL for (u32 r = 0; r < Rows; r++) {
-            UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = multiply_add(factors[j][r], w[j][i], sums[r][i]);
-          }
+  const u32 of_part = (nope + parts - 1) / parts, begin = part * of_part < nope ? part * of_part : nope, end = begin + of_part < nope ? begin + of_part : nope;
+  float sums[Rows][4];
+  UNROLL for (u32 r = 0; r < Rows; r++) { UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = 0.f; }
+  if (column < latent) {
+    // Several rows are on their way at once, more where there are few sums.
+    for (u32 first_n = begin; first_n < end; first_n += at_once) {
+      float w[at_once][4], factors[at_once][Rows];
+      UNROLL for (u32 j = 0; j < at_once; j++) {
+        const bool inside = first_n + j < end;
+        const u32 n = inside ? first_n + j : begin, weight_row = head * (nope + a.value) + n;
+        load4<Format>(a.expansion, weight_row, column, w[j]);
+        const float scale = inside ? Format::scale(a.expansion, weight_row, column) : 0.f;
+        UNROLL for (u32 r = 0; r < Rows; r++) factors[j][r] = q[q_at[r] + n] * scale;
+      }
+      UNROLL for (u32 j = 0; j < at_once; j++) {
+        UNROLL for (u32 r = 0; r < Rows; r++) {
+          UNROLL for (u32 i = 0; i < 4; i++) sums[r][i] = multiply_add(factors[j][r], w[j][i], sums[r][i]);
         }
       }
     }
-    if (half) {
-      UNROLL for (u32 r = 0; r < Rows; r++) upper[r * 128 + column_group] = Floats4{sums[r][0], sums[r][1], sums[r][2], sums[r][3]};
-    }
-    sync_block();
-    if (!half) {
-      UNROLL for (u32 r = 0; r < Rows; r++) {
-        const Floats4 other = upper[r * 128 + column_group];
-        const float total[4] = {sums[r][0] + other.x, sums[r][1] + other.y, sums[r][2] + other.z, sums[r][3] + other.w};
-        UNROLL for (u32 i = 0; i < 4; i++) {
-          if (r < rows && column + i < latent) out[(u64)r * grid_x() * (latent + rope) + column + i] = to_bf16(total[i] * a.scale);
-        }
-      }
-    }
-    sync_block();
   }
+  if (part > 0) {
+    UNROLL for (u32 r = 0; r < Rows; r++) others[((part - 1) * Rows + r) * groups + column_group] = Floats4{sums[r][0], sums[r][1], sums[r][2], sums[r][3]};
+  }
+  sync_block();
+  if (part == 0) {
+    UNROLL for (u32 r = 0; r < Rows; r++) {
+      UNROLL for (u32 p = 0; p < parts - 1; p++) {
+        const Floats4 other = others[(p * Rows + r) * groups + column_group];
+        sums[r][0] += other.x; sums[r][1] += other.y; sums[r][2] += other.z; sums[r][3] += other.w;
+      }
+      UNROLL for (u32 i = 0; i < 4; i++) {
+        if (r < rows && column + i < latent) out[(u64)r * grid_x() * (latent + rope) + column + i] = to_bf16(sums[r][i] * a.scale);
+      }
+    }
+  }
+  if (block_z() > 0) return;
   UNROLL for (u32 r = 0; r < Rows; r++) {
     if (r < rows) {
       for (u32 i = thread_id(); i < rope; i += 256) out[(u64)r * grid_x() * (latent + rope) + latent + i] = to_bf16(q[q_at[r] + nope + i] * a.scale);

@@ -82,6 +82,10 @@ DEVICE u32 multiply_add_bf16_pair(u32 a, u32 b, u32 c) { u32 r; asm("fma.rn.bf16
 DEVICE u16 to_f16(float value) { u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(value)); return r; }
 DEVICE float from_f16(u16 bits) { float r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(bits)); return r; }
 
+// Where the compiler cannot see that an address is one of global memory, after a choice of two.
+template <typename T>
+DEVICE T load_global(const void* p) { return *(const __attribute__((address_space(1))) T*)p; }
+
 // Inline PTX takes addresses of one memory, not generic ones.
 DEVICE u64 global_address(const void* p) { return (u64)(const __attribute__((address_space(1))) void*)p; }
 DEVICE u32 shared_address(const void* p) { return (u32)(u64)(const __attribute__((address_space(3))) void*)p; }

@@ -6,6 +6,9 @@
 // What a linear layer makes of its input before multiplying.
 constexpr u32 input_plain = 0, input_normalized = 1, input_gated = 2;
 
+// What becomes of its output: stored, added to what is there, or, of two weights, silu(first) * second in the first one's place.
+constexpr u32 output_stored = 0, output_added = 1, output_gated = 2;
+
 // A value of the input, made ready.
 DEVICE float prepare(u32 mode, float x, float aside, float norm) {
   return mode == input_normalized ? x * norm * aside : mode == input_gated ? x * sigmoid(x) * aside : x;

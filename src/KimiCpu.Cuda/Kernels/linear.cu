@@ -49,24 +49,25 @@ DEVICE void linear(const LinearArguments& a) {
   // The input of one row is on its way a turn ahead, too, where registers have room for it beside the weights.
   constexpr bool has_factors = Format::per_word == 4, ahead = Rows == 1 && has_factors;
   const u32 group = lane() >> 2, place = lane() & 3, warps = thread_count() >> 5, columns = a.first.columns;
-  const u32 first_blocks = (a.first.rows + rows_of_block - 1) / rows_of_block;
+  // Gate and up are multiplied together: a block has eight rows of either.
+  const bool gated = a.output == output_gated;
+  const u32 first_blocks = gated ? grid_x() : (a.first.rows + rows_of_block - 1) / rows_of_block;
   const bool in_first = block_x() < first_blocks;
   const Matrix& w = in_first ? a.first : a.second;
-  const u32 first_row = (in_first ? block_x() : block_x() - first_blocks) * rows_of_block, first_of_batch = block_y() * Rows;
+  const u32 first_row = (in_first ? block_x() : block_x() - first_blocks) * (gated ? rows_of_block / 2 : rows_of_block), first_of_batch = block_y() * Rows;
   const u32 steps = (columns + step_columns - 1) / step_columns, steps_of_factor = has_factors ? w.scale_columns / step_columns : 1;
   u8* staged = dynamic_shared + warp() * staged_bytes<Rows>;
   Words4* staged_mine = (Words4*)staged + (lane() / piece * piece + lane() % vectors * 4 + lane() % piece / vectors);
   const Words4* staged_of_group = (const Words4*)(staged + (Rows == 1 ? 0 : group) * staged_row) + place;
 
   // Rows behind the last one repeat it, of the weight and of the batch, and their sums are not stored.
-  const u8* weights = w.data + (u64)first_row * w.stride;
-  const u8* first_factors = w.scales;
-  if constexpr (has_factors) first_factors = Format::factors(w, first_row);
-  u32 weights_at[2], factors_at[2];
+  const u8* weights[2];
+  const u8* factors_of[2];
   UNROLL for (u32 h = 0; h < 2; h++) {
-    const u32 wanted = first_row + h * 8 + group, row = wanted < w.rows ? wanted : w.rows - 1;
-    weights_at[h] = (row - first_row) * w.stride;
-    if constexpr (has_factors) factors_at[h] = (u32)(Format::factors(w, row) - first_factors);
+    const bool is_up = gated && h == 1;
+    const u32 wanted = first_row + (gated ? 0 : h * 8) + group, row = wanted < w.rows ? wanted : w.rows - 1;
+    weights[h] = (is_up ? a.second.data : w.data) + (u64)row * w.stride;
+    if constexpr (has_factors) factors_of[h] = (is_up ? a.second.scales : w.scales) + Format::factors_at(w, row);
   }
   u32 source[Rows];
   UNROLL for (u32 r = 0; r < Rows; r++) {
@@ -79,11 +80,11 @@ DEVICE void linear(const LinearArguments& a) {
   // Behind the last column the input is zero, and whatever weights of the row stand in for those.
   const auto load_piece = [&](u32 step, u32 q) INLINE {
     const u32 at = (step * pieces + q) * 64 + place * 16;
-    UNROLL for (u32 h = 0; h < 2; h++) loaded[q][h] = load_stream(weights + (weights_at[h] + (at < w.stride ? at : 0)));
+    UNROLL for (u32 h = 0; h < 2; h++) loaded[q][h] = load_stream(weights[h] + (at < w.stride ? at : 0));
   };
   const auto load_factors = [&](u32 step) INLINE {
     if constexpr (has_factors) {
-      UNROLL for (u32 h = 0; h < 2; h++) factors[h] = Format::factor_at(first_factors + factors_at[h], step / steps_of_factor);
+      UNROLL for (u32 h = 0; h < 2; h++) factors[h] = Format::factor_at(factors_of[h], step / steps_of_factor);
     }
   };
   // Of either part; where there are factors, of a step, and the sums of all steps beside them.
@@ -163,18 +164,21 @@ DEVICE void linear(const LinearArguments& a) {
   }
   sync_block();
   float* target = in_first ? a.first_output : a.second_output;
-  for (u32 i = thread_id(); i < Rows * rows_of_block; i += thread_count()) {
-    const u32 in_batch = i / rows_of_block, batch_row = first_of_batch + in_batch, row = first_row + i % rows_of_block;
-    if (batch_row >= a.batch || row >= w.rows) continue;
+  const auto sum_of = [&](u32 i) INLINE {
     float sum = 0.f, square = 0.f;
     for (u32 n = 0; n < warps; n++) {
       const float* of_warp = (const float*)(dynamic_shared + n * staged_bytes<Rows>);
       sum += of_warp[Rows + i];
-      square += of_warp[in_batch];
+      square += of_warp[i / rows_of_block];
     }
-    if (a.mode == input_normalized) sum *= inverse_root(divide(square, (float)columns) + a.epsilon);
+    return a.mode == input_normalized ? sum * inverse_root(divide(square, (float)columns) + a.epsilon) : sum;
+  };
+  for (u32 i = thread_id(); i < Rows * rows_of_block; i += thread_count()) {
+    const u32 batch_row = first_of_batch + i / rows_of_block, in_block = i % rows_of_block, row = first_row + in_block;
+    if (batch_row >= a.batch || row >= w.rows || (gated && in_block >= rows_of_block / 2)) continue;
+    const float sum = sum_of(i);
     float* y = target + (u64)batch_row * w.rows + row;
-    *y = a.accumulate ? *y + sum : sum;
+    *y = gated ? prepare(input_gated, sum, sum_of(i + rows_of_block / 2), 1.f) : a.output == output_added ? *y + sum : sum;
   }
 }
 }

@@ -13,7 +13,7 @@ struct LinearArguments {
   const float* input;     // (batch, columns)
   const float* aside;     // gain (columns) or up (batch, columns)
   const u32* row_map;     // which row of the input a row of the batch is; null for the same
-  u32 batch, mode, accumulate;
+  u32 batch, mode, output;
   float epsilon;
 };
 

@@ -110,7 +110,7 @@ DEVICE void linear_any(const LinearArguments& a) {
     const float sum = warp_sum(sums[r]);
     if (lane() == 0 && active && first_row + r < a.batch) {
       float* y = target + (u64)(first_row + r) * w.rows + row;
-      *y = a.accumulate ? *y + sum : sum;
+      *y = a.output == output_added ? *y + sum : sum;
     }
   }
 }

@@ -71,14 +71,27 @@ DEVICE void attend(const AttendArguments& a) {
         const bool inside = first + l < end;
         float factors[Tile::groups];
         Tile::load_factors(factors, loaded, l, inside);
+        // Step by step for both, so that neither waits alone.
+        float score[2], top[2], total[2], old[2], keep[2];
         UNROLL for (u32 i = 0; i < 2; i++) {
           const u32 r = w * 2 + i;
-          const float score = inside ? scores[r * score_row + l] + scores[(heads_of_block + r) * score_row + l] : -1e30f;
-          const float old = row_top[r], best = warp_max(score), top = best > old ? best : old;
-          const float weight = inside ? exp2_approximate(score - top) : 0.f, keep = exp2_approximate(old - top), total = warp_sum(weight);
-          UNROLL for (u32 g = 0; g < Tile::groups; g++) weights[(g * heads_of_block + r) * weight_row + l] = to_bf16(weight * factors[g]);
-          sync_warp();
-          if (l == 0) { row_top[r] = top; row_total[r] = multiply_add(row_total[r], keep, total); row_keep[r] = keep; }
+          top[i] = score[i] = inside ? scores[r * score_row + l] + scores[(heads_of_block + r) * score_row + l] : -1e30f;
+          old[i] = row_top[r];
+        }
+        UNROLL for (int m = 16; m; m >>= 1) {
+          UNROLL for (u32 i = 0; i < 2; i++) { const float other = exchange(top[i], m); top[i] = other > top[i] ? other : top[i]; }
+        }
+        UNROLL for (u32 i = 0; i < 2; i++) {
+          top[i] = top[i] > old[i] ? top[i] : old[i];
+          total[i] = inside ? exp2_approximate(score[i] - top[i]) : 0.f;
+          keep[i] = exp2_approximate(old[i] - top[i]);
+          UNROLL for (u32 g = 0; g < Tile::groups; g++) weights[(g * heads_of_block + w * 2 + i) * weight_row + l] = to_bf16(total[i] * factors[g]);
+        }
+        UNROLL for (int m = 16; m; m >>= 1) { UNROLL for (u32 i = 0; i < 2; i++) total[i] += exchange(total[i], m); }
+        sync_warp();
+        UNROLL for (u32 i = 0; i < 2; i++) {
+          const u32 r = w * 2 + i;
+          if (l == i) { row_top[r] = top[i]; row_total[r] = multiply_add(row_total[r], keep[i], total[i]); row_keep[r] = keep[i]; }
         }
       }
       sync_block();

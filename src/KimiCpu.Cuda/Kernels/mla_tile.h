@@ -20,12 +20,15 @@ template <u32 Steps, u32 Octets>
 DEVICE void multiply_keys(float (&d)[Octets][4], const u32 (*query)[4], const u8* keys, u32 row) {
   const u32 l = lane();
   if constexpr (Octets == 1) {
+    // Even and odd steps have sums of their own: a product waits for the one before that adds to the same.
+    float odd[4] = {0.f, 0.f, 0.f, 0.f};
     UNROLL for (u32 k = 0; k < Steps; k += 2) {
       u32 b[4];
       load_matrices(b, keys + (l & 7) * row + k * 32 + (l >> 3) * 16);
       multiply_matrices(d[0], query[k], b[0], b[1]);
-      multiply_matrices(d[0], query[k + 1], b[2], b[3]);
+      multiply_matrices(odd, query[k + 1], b[2], b[3]);
     }
+    UNROLL for (u32 i = 0; i < 4; i++) d[0][i] += odd[i];
   } else {
     UNROLL for (u32 k = 0; k < Steps; k++) {
       UNROLL for (u32 n = 0; n < Octets; n += 2) {

@@ -45,9 +45,9 @@ struct Float8 {
     pairs[0] = bf16_pair(pick_bytes(word, 0, 0x1404));
     pairs[1] = bf16_pair(pick_bytes(word, 0, 0x3424));
   }
-  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(factors(w, row), column / w.scale_columns); }
-  DEVICE static const u8* factors(const Matrix& w, u32 row) { return w.scales + (u64)(row / w.scale_rows) * w.scales_per_row * 4; }
-  DEVICE static float factor_at(const u8* of_row, u32 i) { return ((const float*)of_row)[i]; }
+  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(w.scales + factors_at(w, row), column / w.scale_columns); }
+  DEVICE static u64 factors_at(const Matrix& w, u32 row) { return (u64)(row / w.scale_rows) * w.scales_per_row * 4; }
+  DEVICE static float factor_at(const u8* of_row, u32 i) { return load_global<float>(of_row + (u64)i * 4); }
 };
 // Signed bytes; a row's factors are its own. 2^23 + (value + 128) has the biased byte as its lowest one.
 struct Int8 {
@@ -66,9 +66,9 @@ struct Int8 {
     pairs[0] = bf16_pair(pick_bytes(word, 0, 0x4140));
     pairs[1] = bf16_pair(pick_bytes(word, 0, 0x4342));
   }
-  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(factors(w, row), column / w.scale_columns); }
-  DEVICE static const u8* factors(const Matrix& w, u32 row) { return w.scales + (u64)row * w.scales_per_row * 2; }
-  DEVICE static float factor_at(const u8* of_row, u32 i) { return from_f16(((const u16*)of_row)[i]); }
+  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(w.scales + factors_at(w, row), column / w.scale_columns); }
+  DEVICE static u64 factors_at(const Matrix& w, u32 row) { return (u64)row * w.scales_per_row * 2; }
+  DEVICE static float factor_at(const u8* of_row, u32 i) { return from_f16(load_global<u16>(of_row + (u64)i * 2)); }
 };
 
 template <typename Format>

@@ -68,12 +68,12 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
         yield return Absorb(format, rows);
         yield return Expand(format, rows);
         yield return Linear("o_proj", format, rows, [hidden], heads * _shape.ValueHeadSize, LinearInput.Plain, _memory.Values, _memory.Shared);
-        yield return Linear("shared gate + up", format, rows, [inner, inner], hidden, LinearInput.Normalized, _memory.Residual, _memory.Gate, _memory.Up);
-        yield return Linear("shared down", format, rows, [hidden], inner, LinearInput.Gated, _memory.Gate, _memory.Shared);
+        yield return Linear("shared gate + up", format, rows, [inner, inner], hidden, LinearInput.Normalized, _memory.Residual, _memory.Gate, gates: true);
+        yield return Linear("shared down", format, rows, [hidden], inner, LinearInput.Plain, _memory.Gate, _memory.Shared);
         yield return Linear("head", format, rows, [_shape.VocabularySize], hidden, LinearInput.Normalized, _memory.Residual, _memory.Logits);
     }
 
-    private GpuKernelResult Linear(string name, DeviceFormat format, int batch, int[] rows, int columns, LinearInput mode, ulong input, ulong output, ulong secondOutput = 0)
+    private GpuKernelResult Linear(string name, DeviceFormat format, int batch, int[] rows, int columns, LinearInput mode, ulong input, ulong output, ulong secondOutput = 0, bool gates = false)
     {
         DeviceWeight[][] weights = bed.Weights(format, rows, columns);
         return Time(
@@ -85,10 +85,11 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
                 new LinearLayer(weights[i][0], input, output)
                 {
                     Mode = mode,
-                    Aside = mode == LinearInput.Gated ? _memory.Up : bed.Pool,
+                    Aside = bed.Pool,
                     Epsilon = _shape.NormEpsilon,
                     Second = weights[i].Length > 1 ? weights[i][1] : null,
                     SecondOutput = secondOutput,
+                    Gates = gates,
                 },
                 batch));
     }

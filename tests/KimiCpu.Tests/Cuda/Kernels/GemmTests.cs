@@ -179,7 +179,7 @@ internal sealed class GemmTests
             Input = Split(harness, format, arguments.Input, arguments.Aside, (int)arguments.Batch, columns, arguments.Mode, arguments.Epsilon),
             Batch = arguments.Batch,
             Stride = (uint)KernelSet.PartStride(columns),
-            Accumulate = arguments.Accumulate,
+            Accumulate = arguments.Output == LinearOutput.Added ? 1u : 0,
             Heads = 1,
             HeadRows = arguments.First.Rows,
         });

@@ -64,6 +64,52 @@ internal sealed class LinearTests
         }
     }
 
+    /// <summary>silu(gate) * up in place of either, of rows that are no multiple of a block's.</summary>
+    [Test]
+    public void Gate_and_up_are_multiplied_together([ValueSource(nameof(s_formats))] (WeightFormat Stored, DeviceFormat Device) format, [Values(1, 3, 9)] int batch)
+    {
+        const int Rows = 21;
+        const int Columns = 260;
+        using var harness = new KernelHarness();
+        using var first = new RandomMatrix(format.Stored, Rows, Columns, seed: 1, 128);
+        using var second = new RandomMatrix(format.Stored, Rows, Columns, seed: 2, 128);
+        DeviceWeight gate = harness.Put(first.Matrix, format.Device);
+        DeviceWeight up = harness.Put(second.Matrix, format.Device);
+        Assert.That(KernelSet.SuitsGate(gate, up), Is.EqualTo(format.Device != DeviceFormat.Float32));
+        if (format.Device == DeviceFormat.Float32)
+        {
+            return;
+        }
+
+        float[] input = KernelHarness.Random(batch * Columns, seed: 3);
+        float[] gain = KernelHarness.Random(Columns, seed: 4);
+        var arguments = new LinearArguments
+        {
+            First = gate.Matrix,
+            Second = up.Matrix,
+            FirstOutput = harness.New<float>(batch * Rows),
+            SecondOutput = harness.New<float>(batch * Rows),
+            Input = harness.Put<float>(input),
+            Aside = harness.Put<float>(gain),
+            Batch = (uint)batch,
+            Mode = LinearInput.Normalized,
+            Epsilon = 1e-5f,
+        };
+        harness.Kernels.Linear(harness.Stream, format.Device, arguments);
+        float[] gates = harness.Get<float>(arguments.FirstOutput, batch * Rows);
+        float[] ups = harness.Get<float>(arguments.SecondOutput, batch * Rows);
+        arguments.FirstOutput = harness.New<float>(batch * Rows);
+        arguments.SecondOutput = 0;
+        arguments.Output = LinearOutput.Gated;
+        harness.Kernels.Linear(harness.Stream, format.Device, arguments);
+        float[] products = harness.Get<float>(arguments.FirstOutput, batch * Rows);
+        for (int i = 0; i < products.Length; i++)
+        {
+            double expected = gates[i] / (1 + Math.Exp(-gates[i])) * ups[i];
+            KernelHarness.AssertClose(expected, products[i], 1e-6 * Math.Abs(expected) + 1e-30, $"{format}, row {i % Rows} of {i / Rows}");
+        }
+    }
+
     [Test]
     public void A_rows_result_is_the_same_bits_whatever_the_batch()
     {
@@ -116,7 +162,7 @@ internal sealed class LinearTests
             RowMap = mapped ? harness.Put<uint>(map) : 0,
             Batch = (uint)batch,
             Mode = mode,
-            Accumulate = accumulate ? 1u : 0,
+            Output = accumulate ? LinearOutput.Added : LinearOutput.Stored,
             Epsilon = 1e-5f,
         };
         if (tensor)
