@@ -11,14 +11,14 @@ namespace KimiCpu.Cuda.HotPath;
 /// <param name="kernels">Of the GPU.</param>
 /// <param name="memory">Where inputs are split.</param>
 /// <param name="stream">Where to.</param>
-/// <param name="tensorRows">Fewest rows that the tensor cores take.</param>
+/// <param name="tensorRows">Fewest rows that go to the kernels for many.</param>
 internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStream stream, int tensorRows)
 {
     /// <summary>
     /// The kernel for few rows reads a weight anew for every eight. A block of the other one multiplies 64 rows twice, for either
     /// part, however many there are: 256 operations for a weight, 128 for each of its bytes in BF16. A GPU that does 76
     /// for a byte that it reads (GeForce RTX 3090: 71 TFLOP/s, 936 GB/s) needs as long as 1.7 readings for that, a few more where
-    /// a narrow weight leaves part of the GPU idle: 4 readings, which are 32 rows. Computed, not measured.
+    /// a narrow weight leaves part of the GPU idle: 4 readings, which are 32 rows. Computed for kernels that read at full speed, not measured.
     /// </summary>
     public const int DefaultTensorRows = 32;
 

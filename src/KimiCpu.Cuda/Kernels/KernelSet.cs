@@ -27,7 +27,7 @@ internal sealed class KernelSet : IDisposable
     /// <summary>expanded::shared_bytes of Kernels/mla_expanded.cu.</summary>
     private const int ExpandedAttentionBytes = 86016;
 
-    /// <summary>Of the kernels that make one row ready by one block, all in the same order: what they form must have the same bits.</summary>
+    /// <summary>Of route, expert_round and expert_gemm_round, which norm a row by one block, all in the same order: what they form must have the same bits.</summary>
     private const int RowThreads = 1024;
 
     /// <summary>What a block of finish_layer adds, and pairs that a block of rope_store_* rotates.</summary>
@@ -46,8 +46,8 @@ internal sealed class KernelSet : IDisposable
     private const int MaxLinearWarps = 12;
 
     /// <summary>
-    /// Where there are as few, a block has to keep more bytes on their way. That many, or twice as many with half of the warps, are as many blocks as 132
-    /// multiprocessors hold at once, and none is left over that would begin when all others end.
+    /// Where there are as few, a block has to keep more bytes on their way. Of one row and 8 bits, that many, or twice as many with half of the warps, are as many
+    /// blocks as 132 multiprocessors hold at once, and none is left over that would begin when all others end.
     /// </summary>
     private const int FewOutputs = 4224;
     private const int AbsorbedRows = 8;
@@ -76,7 +76,7 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Of a rounded row in shared memory, beside what a kernel declares itself.</summary>
     private const int MaxRoundedBytes = MaxSharedBytes - 1024;
 
-    /// <summary>Rows of a batch that one block multiplies; the code for few rows spends nothing on absent ones.</summary>
+    /// <summary>Rows of a batch that one block of linear_any_* multiplies; the code for few rows spends nothing on absent ones.</summary>
     private static readonly int[] s_batchRows = [1, 4, 8];
 
     private readonly CudaModule _module;
@@ -181,8 +181,14 @@ internal sealed class KernelSet : IDisposable
     public void Linear(CudaStream stream, DeviceFormat format, in LinearArguments arguments)
     {
         int batch = (int)arguments.Batch;
+        bool gates = arguments.Output == LinearOutput.Gated;
         if (!SuitsLinear(format, arguments.First) || (arguments.Second.Rows > 0 && !SuitsLinear(format, arguments.Second)))
         {
+            if (gates)
+            {
+                throw new ArgumentException("Gate and up do not suit the kernels that multiply them together.", nameof(arguments));
+            }
+
             int choice = batch == 1 ? 0 : batch <= 4 ? 1 : 2;
             int rows = (int)(arguments.First.Rows + arguments.Second.Rows);
             _linearAny[(int)format, choice].Launch(stream, Blocks(rows, RowsOfBlock), Blocks(batch, s_batchRows[choice]), 1, arguments);
@@ -191,7 +197,7 @@ internal sealed class KernelSet : IDisposable
 
         CudaKernel kernel = (batch == 1 ? _linear : _linearRows)[(int)format]!;
         int batchRows = batch == 1 ? 1 : LinearBatch;
-        int blocks = arguments.Output == LinearOutput.Gated
+        int blocks = gates
             ? Blocks((int)arguments.First.Rows, LinearRows / 2)
             : Blocks((int)arguments.First.Rows, LinearRows) + Blocks((int)arguments.Second.Rows, LinearRows);
         int warps = LinearWarps((int)(arguments.First.Rows + arguments.Second.Rows), (int)arguments.First.Columns);
@@ -199,13 +205,13 @@ internal sealed class KernelSet : IDisposable
     }
 
     /// <summary>Warps that share a block's columns. What is added in which order depends on it, so it depends on the weights alone.</summary>
-    internal static int LinearWarps(int outputs, int columns)
+    private static int LinearWarps(int outputs, int columns)
     {
         int steps = Blocks(columns, LinearStep);
         return steps <= 16 ? 4 : outputs <= FewOutputs ? MaxLinearWarps : outputs <= 2 * FewOutputs ? MaxLinearWarps / 2 : 8;
     }
 
-    /// <summary>Whether the tensor cores multiply by a weight: one in single precision they do not, and factors must be those of whole tiles.</summary>
+    /// <summary>Whether <see cref="Gemm"/> takes a weight: one in single precision it does not, and factors must be those of whole tiles.</summary>
     public static bool SuitsGemm(DeviceWeight weight) => weight.Format switch
     {
         DeviceFormat.Float32 => false,
@@ -357,7 +363,7 @@ internal sealed class KernelSet : IDisposable
     }
 
     /// <summary>Rows of the input must be aligned, and factors those of whole steps.</summary>
-    private static bool SuitsLinear(DeviceFormat format, in DeviceMatrix weight) =>
+    internal static bool SuitsLinear(DeviceFormat format, in DeviceMatrix weight) =>
         weight.Columns % 4 == 0 && (format is DeviceFormat.BFloat16 or DeviceFormat.Int8 || (format == DeviceFormat.Float8 && weight.ScaleColumns % LinearStep == 0));
 
     private static int Blocks(int items, int each) => (items + each - 1) / each;

@@ -19,6 +19,12 @@ namespace KimiCpu.Tests.Cuda.HotPath;
 [Parallelizable(ParallelScope.All)]
 internal sealed class HotExpertTests
 {
+    /// <summary>
+    /// Of the largest logit: one value of a row in 8 bits that is rounded the other way. On an H200 that has been three thousandths; the interpreter, whose
+    /// exponentials are the CPU's, has a thousandth of it.
+    /// </summary>
+    private const double MostDifference = 5e-3;
+
     private const string Tiny = "tiny-steady";
 
     private static readonly int[] s_tokens = [.. Enumerable.Range(3, 12)];
@@ -47,7 +53,7 @@ internal sealed class HotExpertTests
         float[] logits = gpu.Model.Logits(s_tokens, 7);
         Agreement agreement = Agreement.Of(_onCpu, logits, gpu.Model.Vocabulary);
         TestContext.Out.WriteLine($"{share:P0} of the experts on the GPU: {agreement}");
-        Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
+        Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(MostDifference));
         Assert.That(gpu.Left.Distinct().Count(), share switch { 0 => Is.InRange(20, 2 * 12), 1 => Is.Zero, _ => Is.InRange(5, 2 * 12 - 5) }, "experts left to the CPU");
         Assert.That(gpu.Left.Any(k => gpu.Model.HotPath.Experts!.Held[k]), Is.False);
         Assert.That(gpu.Model.Logits(s_tokens, 7), Is.EqualTo(logits));
@@ -74,7 +80,7 @@ internal sealed class HotExpertTests
             while (experts.Moves < moves)
             {
                 Agreement agreement = Agreement.Of(_onCpu, gpu.Model.Logits(s_tokens, 4), gpu.Model.Vocabulary);
-                Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3), $"move {i}");
+                Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(MostDifference), $"move {i}");
             }
 
             Assert.That((experts.Held[move.In], experts.Held[move.Out]), Is.EqualTo((true, false)));
@@ -107,7 +113,7 @@ internal sealed class HotExpertTests
             Assert.That(() => gpu.Model.Logits([1]), Throws.TypeOf<CudaException>());
             Assert.That(gpu.Model.HotPath.Settle());
             Assert.That(experts.Held[move.In], Is.False);
-            Assert.That(Agreement.Of(_onCpu, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
+            Assert.That(Agreement.Of(_onCpu, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(MostDifference));
             Assert.That((experts.Held[move.In], experts.Held[move.Out], experts.Moves), Is.EqualTo((true, false, failing + 1)));
         }
     }
@@ -144,7 +150,7 @@ internal sealed class HotExpertTests
         experts.Gathering.Wait();
         gpu.Model.Logits([1]);
         Assert.That((experts.Held[move.In], experts.Held[move.Out], experts.Moves), Is.EqualTo((true, false, 1)));
-        Assert.That(Agreement.Of(expected, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
+        Assert.That(Agreement.Of(expected, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(MostDifference));
     }
 
     private static int FirstKey(HotExperts experts, bool held)

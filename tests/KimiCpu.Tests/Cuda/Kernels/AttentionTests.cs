@@ -23,6 +23,7 @@ internal sealed class AttentionTests
         CheckStore(harness, format, 1, 7, 2, 30);
         CheckStore(harness, format, 2, 5, 6, 131);
         CheckStore(harness, format, 16, 128, 64, 512);
+        CheckStore(harness, format, 52, 7, 64, 131);
     }
 
     internal static void CheckStore(KernelHarness harness, CacheFormat format, int heads, int nope, int rope, int latent)
@@ -109,22 +110,31 @@ internal sealed class AttentionTests
         CheckExpansion(harness, format, latent);
     }
 
-    internal static void CheckExpansion(KernelHarness harness, DeviceFormat format, int latent)
+    /// <summary>More rows of a weight and more splits than are on their way at once.</summary>
+    [Test]
+    public void Long_heads_and_caches_are_absorbed_and_expanded_too([Values] DeviceFormat format)
+    {
+        using var harness = new KernelHarness();
+        CheckExpansion(harness, format, 280, nope: 70, value: 75, lengths: [1030, 2200, 4096, 9000, 1, 1025, 300, 129, 4097]);
+    }
+
+    internal static void CheckExpansion(KernelHarness harness, DeviceFormat format, int latent) =>
+        CheckExpansion(harness, format, latent, nope: 9, value: 7, lengths: [100, 300, 128, 129, 1, 256, 257, 384, 385, 2]);
+
+    private static void CheckExpansion(KernelHarness harness, DeviceFormat format, int latent, int nope, int value, int[] lengths)
     {
         const int Heads = 3;
-        const int Nope = 9;
         const int Rope = 4;
-        const int Value = 7;
-        const int Batch = 10;
+        int batch = lengths.Length;
         WeightFormat stored = format switch { DeviceFormat.Float8 => WeightFormat.Float8Block, DeviceFormat.Float32 => WeightFormat.Float32, _ => WeightFormat.BFloat16 };
-        using var matrix = new RandomMatrix(stored, Heads * (Nope + Value), latent, seed: latent, block: 16);
+        using var matrix = new RandomMatrix(stored, Heads * (nope + value), latent, seed: latent, block: 16);
         DeviceWeight weight = harness.Put(matrix.Matrix, format);
         double[][] w = KernelHarness.Decode(weight);
-        float[] query = KernelHarness.Random(Batch * Heads * (Nope + Rope), seed: 1);
-        ulong absorbedOnDevice = harness.New<ushort>(Batch * Heads * (latent + Rope));
-        var absorb = new AbsorbArguments { Expansion = weight.Matrix, Query = harness.Put<float>(query), Absorbed = absorbedOnDevice, Nope = Nope, Rope = Rope, Value = Value, Batch = Batch, Scale = 0.3f };
+        float[] query = KernelHarness.Random(batch * Heads * (nope + Rope), seed: 1);
+        ulong absorbedOnDevice = harness.New<ushort>(batch * Heads * (latent + Rope));
+        var absorb = new AbsorbArguments { Expansion = weight.Matrix, Query = harness.Put<float>(query), Absorbed = absorbedOnDevice, Nope = (uint)nope, Rope = Rope, Value = (uint)value, Batch = (uint)batch, Scale = 0.3f };
         harness.Kernels.Absorb(harness.Stream, format, Heads, absorb);
-        ushort[] absorbed = harness.Get<ushort>(absorbedOnDevice, Batch * Heads * (latent + Rope));
+        ushort[] absorbed = harness.Get<ushort>(absorbedOnDevice, batch * Heads * (latent + Rope));
         ulong togetherOnDevice = harness.New<ushort>(absorbed.Length);
         harness.Kernels.AbsorbRows(harness.Stream, format, Heads, absorb with { Absorbed = togetherOnDevice });
         ushort[] together = harness.Get<ushort>(togetherOnDevice, absorbed.Length);
@@ -133,22 +143,20 @@ internal sealed class AttentionTests
             KernelHarness.AssertClose(absorbed[i], together[i], 0, $"absorbed {i}, rows together");
         }
 
-
-        // Attended latents as if one to three splits had made them.
-        int[] lengths = [100, 300, 128, 129, 1, 256, 257, 384, 385, 2];
-        float[] partial = KernelHarness.Random(Batch * Heads * KernelSet.MaxSplits * latent, seed: 2);
-        float[] logs = KernelHarness.Random(Batch * Heads * KernelSet.MaxSplits, seed: 3);
-        ulong valuesOnDevice = harness.New<float>(Batch * Heads * Value);
-        harness.Kernels.Expand(harness.Stream, format, Heads, Batch, new ExpandArguments { Expansion = weight.Matrix, Partial = harness.Put<float>(partial), LogSums = harness.Put<float>(logs), Lengths = harness.Put<int>(lengths), Values = valuesOnDevice, Nope = Nope, Value = Value });
-        float[] values = harness.Get<float>(valuesOnDevice, Batch * Heads * Value);
-        for (int b = 0; b < Batch; b++)
+        // Attended latents as if splits had made them.
+        float[] partial = KernelHarness.Random(batch * Heads * KernelSet.MaxSplits * latent, seed: 2);
+        float[] logs = KernelHarness.Random(batch * Heads * KernelSet.MaxSplits, seed: 3);
+        ulong valuesOnDevice = harness.New<float>(batch * Heads * value);
+        harness.Kernels.Expand(harness.Stream, format, Heads, batch, new ExpandArguments { Expansion = weight.Matrix, Partial = harness.Put<float>(partial), LogSums = harness.Put<float>(logs), Lengths = harness.Put<int>(lengths), Values = valuesOnDevice, Nope = (uint)nope, Value = (uint)value });
+        float[] values = harness.Get<float>(valuesOnDevice, batch * Heads * value);
+        for (int b = 0; b < batch; b++)
         {
             for (int h = 0; h < Heads; h++)
             {
                 int place = (b * Heads) + h;
                 for (int c = 0; c < latent + Rope; c++)
                 {
-                    double expected = c >= latent ? query[(place * (Nope + Rope)) + Nope + c - latent] : Enumerable.Range(0, Nope).Sum(n => query[(place * (Nope + Rope)) + n] * w[(h * (Nope + Value)) + n][c]);
+                    double expected = c >= latent ? query[(place * (nope + Rope)) + nope + c - latent] : Enumerable.Range(0, nope).Sum(n => query[(place * (nope + Rope)) + n] * w[(h * (nope + value)) + n][c]);
                     KernelHarness.AssertClose(expected * 0.3f, BFloat16.ToSingle(absorbed[(place * (latent + Rope)) + c]), (Math.Abs(expected) * 0.3 / 200) + 1e-6, $"absorbed {c} of head {h}");
                 }
 
@@ -156,11 +164,11 @@ internal sealed class AttentionTests
                 double total = Enumerable.Range(0, splits).Sum(s => Math.Pow(2, logs[(place * KernelSet.MaxSplits) + s]));
                 double Attended(int c) => Enumerable.Range(0, splits).Sum(s => Math.Pow(2, logs[(place * KernelSet.MaxSplits) + s]) / total * partial[(((place * KernelSet.MaxSplits) + s) * latent) + c]);
                 double[] attended = [.. Enumerable.Range(0, latent).Select(Attended)];
-                for (int v = 0; v < Value; v++)
+                for (int v = 0; v < value; v++)
                 {
-                    double[] row = w[(h * (Nope + Value)) + Nope + v];
+                    double[] row = w[(h * (nope + value)) + nope + v];
                     double expected = Enumerable.Range(0, latent).Sum(c => row[c] * attended[c]);
-                    KernelHarness.AssertClose(expected, values[(place * Value) + v], 5e-6 * Enumerable.Range(0, latent).Sum(c => Math.Abs(row[c] * attended[c])), $"value {v} of head {h}");
+                    KernelHarness.AssertClose(expected, values[(place * value) + v], 5e-6 * Enumerable.Range(0, latent).Sum(c => Math.Abs(row[c] * attended[c])), $"value {v} of head {h}");
                 }
             }
         }

@@ -104,11 +104,11 @@ internal sealed class RouterAndModuleTests
 
     internal static void CheckFinish(KernelHarness harness)
     {
-        const int Size = 300;
+        const int Size = 2300;
         float[] residual = KernelHarness.Random(3 * Size, seed: 1);
         float[] routed = KernelHarness.Random(3 * Size, seed: 2);
         float[] shared = KernelHarness.Random(3 * Size, seed: 3);
-        routed[Size + 299] = float.PositiveInfinity;
+        routed[(2 * Size) - 1] = float.PositiveInfinity;
         routed[2 * Size] = float.NaN;
         ulong residualOnDevice = harness.Put<float>(residual);
         ulong notFinite = harness.Put<uint>([uint.MaxValue, uint.MaxValue, 1]);
