@@ -2,9 +2,8 @@
 // Licensed under the MIT License.
 #include "linear.h"
 
-// For weights that linear.cu does not take: y[r, o] (+)= sum over c of f(x)[r, c] W[o, c], for the rows of one or two weights with the same input, one warp a row of a weight, Rows rows
-// of the batch at a time. f: nothing; x / rms(x) * gain; or silu(x) * up. The input is staged in float, a tile of columns
-// after another; the sums of a batch row do not depend on the other rows.
+// For weights that linear.cu does not take, in single precision: one warp a row of a weight, Rows rows of the batch at a time. The input is
+// staged a tile of columns after another; the sums of a batch row do not depend on the other rows.
 //   grid (ceil(weights' rows / 8), ceil(batch / Rows)), 256 threads
 constexpr u32 tile_columns = 1024;
 

@@ -42,20 +42,7 @@ internal sealed unsafe class CodeTargetTests
         for (int tokens = 2; tokens <= kernel.MostStoredTokens; tokens++)
         {
             using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 17);
-            var expected = new float[tokens * Rows];
-            var actual = new float[tokens * Rows];
-            fixed (float* y = expected)
-            fixed (float* z = actual)
-            {
-                for (int t = 0; t < tokens; t++)
-                {
-                    Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y + (t * Rows));
-                }
-
-                kernel.MultiplyStored(weight.Matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
-            }
-
-            Assert.That(actual, Is.EqualTo(expected), $"{tokens} tokens");
+            CheckStored(kernel, weight.Matrix, weight.Matrix, x, tokens);
         }
     }
 
@@ -70,21 +57,7 @@ internal sealed unsafe class CodeTargetTests
         weight.Data.CopyTo(data.Span);
         Assert.That(WholeLines.Pays(data.Pointer, weight.Matrix.RowBytes));
         using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 19);
-        var expected = new float[tokens * Rows];
-        var actual = new float[tokens * Rows];
-        fixed (float* y = expected)
-        fixed (float* z = actual)
-        {
-            for (int t = 0; t < tokens; t++)
-            {
-                Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y + (t * Rows));
-            }
-
-            var matrix = new WeightMatrix(WeightFormat.Int4Group32, Rows, columns, data.Pointer, weight.Matrix.Scales);
-            kernel.MultiplyStored(matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
-        }
-
-        Assert.That(actual, Is.EqualTo(expected));
+        CheckStored(kernel, weight.Matrix, new WeightMatrix(WeightFormat.Int4Group32, Rows, columns, data.Pointer, weight.Matrix.Scales), x, tokens);
     }
 
     /// <summary>Rows that begin anywhere in a line; the byte behind the last one must not be read.</summary>
@@ -242,6 +215,26 @@ internal sealed unsafe class CodeTargetTests
         Assert.That(BFloat16Products.CanSumRows(Matrix(7, 64, 2)), Is.False, "rows come in eights");
         Assert.That(BFloat16Products.CanSumRows(Matrix(8, 48, 2)), Is.False, "rows begin at different places of a line");
         Assert.That(BFloat16Products.CanSumRows(Matrix(8, 64, 1)), Is.False, "elements lie across lines");
+    }
+
+    /// <summary>Products of all rows of a weight, wherever its copy lies, are those of the scalar kernel to the bit.</summary>
+    private static void CheckStored(GeneratedTileKernel kernel, in WeightMatrix weight, in WeightMatrix copy, QuantizedRows x, int tokens)
+    {
+        int rows = weight.Rows;
+        var expected = new float[tokens * rows];
+        var actual = new float[tokens * rows];
+        fixed (float* y = expected)
+        fixed (float* z = actual)
+        {
+            for (int t = 0; t < tokens; t++)
+            {
+                Int4Gemv.Multiply(InstructionSet.Scalar, weight, 0, rows, x.Row(t), y + (t * rows));
+            }
+
+            kernel.MultiplyStored(copy, 0, rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, rows);
+        }
+
+        Assert.That(actual, Is.EqualTo(expected), $"{tokens} tokens");
     }
 
     private static GeneratedTileKernel Kernel(CodeTarget target)

@@ -10,7 +10,12 @@ internal static unsafe partial class PtxInstructionSet
 {
     private static void BarWarp(PtxInstruction i, PtxWarp w, uint mask) => w.Epoch++;
 
-    private static void ShuffleButterfly(PtxInstruction i, PtxWarp w, uint mask)
+    private static void ShuffleButterfly(PtxInstruction i, PtxWarp w, uint mask) => Shuffle(i, w, ofLane: -1);
+
+    private static void ShuffleIndex(PtxInstruction i, PtxWarp w, uint mask) => Shuffle(i, w, ofLane: 0);
+
+    /// <summary>Each lane gets the value of the lane that its second operand names, crossed with those bits of its own number.</summary>
+    private static void Shuffle(PtxInstruction i, PtxWarp w, int ofLane)
     {
         uint* a = (uint*)(w.Registers + i.Sources[0]);
         uint* other = (uint*)(w.Registers + i.Sources[1]);
@@ -19,20 +24,7 @@ internal static unsafe partial class PtxInstructionSet
         new ReadOnlySpan<uint>(a, 32).CopyTo(new Span<uint>(values, 32));
         for (int l = 0; l < 32; l++)
         {
-            d[l] = values[(l ^ (int)other[l]) & 31];
-        }
-    }
-
-    private static void ShuffleIndex(PtxInstruction i, PtxWarp w, uint mask)
-    {
-        uint* a = (uint*)(w.Registers + i.Sources[0]);
-        uint* from = (uint*)(w.Registers + i.Sources[1]);
-        uint* d = (uint*)(w.Registers + i.Destination);
-        uint* values = stackalloc uint[32];
-        new ReadOnlySpan<uint>(a, 32).CopyTo(new Span<uint>(values, 32));
-        for (int l = 0; l < 32; l++)
-        {
-            d[l] = values[(int)from[l] & 31];
+            d[l] = values[((l & ofLane) ^ (int)other[l]) & 31];
         }
     }
 
