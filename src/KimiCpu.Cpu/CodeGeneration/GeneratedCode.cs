@@ -9,7 +9,8 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <summary>All functions for one calling convention, each from a cache line of its own, and where they begin.</summary>
 /// <param name="Bytes">Free of absolute addresses.</param>
 /// <param name="Tiles">Tile products of 1, 2, … tokens.</param>
-/// <param name="Int4">Products of stored INT4 rows with 1, 2, … tokens.</param>
+/// <param name="Int4">Products of stored INT4 rows with one token.</param>
+/// <param name="Int4Tokens">The same with 2, 3, … tokens.</param>
 /// <param name="BFloat16">Products of BF16 rows, by rows and tokens.</param>
 /// <param name="BFloat16Pairs">Products of pairs of BF16 rows as summed dimension, of 1, 2, … tokens.</param>
 /// <param name="BFloat16RowSum">The same of one token from rows as stored.</param>
@@ -19,7 +20,8 @@ namespace KimiCpu.Cpu.CodeGeneration;
 internal sealed record GeneratedCode(
     byte[] Bytes,
     IReadOnlyList<long> Tiles,
-    IReadOnlyList<long> Int4,
+    long Int4,
+    IReadOnlyList<long> Int4Tokens,
     IReadOnlyDictionary<BFloat16Shape, long> BFloat16,
     IReadOnlyList<long> BFloat16Pairs,
     long BFloat16RowSum,
@@ -35,14 +37,15 @@ internal sealed record GeneratedCode(
         PrefetchStyle style = target.Style;
         using var stream = new MemoryStream();
         long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens, style)))];
-        long[] int4 = [.. Enumerable.Range(1, Int4Code.MostTokens).Select(tokens => Append(stream, code => Int4Code.Write(code, convention, tokens, target)))];
+        long int4 = Append(stream, code => Int4Code.Write(code, convention, target));
+        long[] int4Tokens = [.. Enumerable.Range(Int4TokensCode.FewestTokens, Int4TokensCode.MostTokens - Int4TokensCode.FewestTokens + 1).Select(tokens => Append(stream, code => Int4TokensCode.Write(code, convention, tokens, target)))];
         var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
         long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows));
         long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1));
         long float8Activations = Append(stream, code => Float8ActivationsCode.Write(code, convention));
-        return new GeneratedCode(stream.ToArray(), tiles, int4, bfloat16, bfloat16Pairs, bfloat16RowSum, float8Rows, float8OneRow, float8Activations);
+        return new GeneratedCode(stream.ToArray(), tiles, int4, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, float8Rows, float8OneRow, float8Activations);
     }
 
     private static long Append(MemoryStream stream, Action<Assembler> write)

@@ -21,17 +21,17 @@ internal unsafe struct Int4Arguments
     /// <summary>Not 0 where all rows begin at the same place of a cache line, not with it, and with a doubleword.</summary>
     public long TakesLines;
 
-    /// <summary>Even columns of one token, or <see cref="StepTiles"/> of several, and where those of the whole steps end.</summary>
+    /// <summary>Even columns, and where those of the whole steps end.</summary>
     public byte* X;
     public byte* XEnd;
 
-    /// <summary>Scales of one token.</summary>
+    /// <summary>Scales of the activations.</summary>
     public float* XScales;
 
     /// <summary>Bytes from its scales to its corrections; four times as many lie between even and odd columns.</summary>
     public long CorrectionsAt;
 
-    /// <summary>Results of each row, <see cref="Int4Code.ResultBytes"/>.</summary>
+    /// <summary>Result of each row.</summary>
     public float* Y;
     public long Rows;
 
@@ -42,29 +42,19 @@ internal unsafe struct Int4Arguments
     public long RestScaleBytes;
     public Int4RestMasks Rest;
 
-    /// <summary>For one token and at least one row.</summary>
+    /// <summary>For at least one row.</summary>
     public Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y)
-        : this(weight, rowBegin, rowEnd, (byte*)x.Even, xStepBytes: StepBytes, y)
-    {
-        XScales = x.Scales;
-        CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
-        System.Diagnostics.Debug.Assert((byte*)x.Odd - (byte*)x.Even == 4 * CorrectionsAt, "Functions know one distance only.");
-    }
-
-    /// <summary>For several tokens and at least one row.</summary>
-    public Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, byte* tile, int tokens, float* y)
-        : this(weight, rowBegin, rowEnd, tile, xStepBytes: (long)tokens * StepTiles.TokenBytes, y) =>
-        System.Diagnostics.Debug.Assert(tokens > 1, "The function of one token reads it elsewhere.");
-
-    private Int4Arguments(in WeightMatrix weight, int rowBegin, int rowEnd, byte* x, long xStepBytes, float* y)
     {
         int whole = weight.Columns / (LaneSum.Lanes * Int4Group32.GroupSize);
         RowBytes = Int4Group32.RowBytes(weight.Columns);
         Data = weight.Data + (rowBegin * RowBytes);
         Scales = weight.Scales + (sizeof(ushort) * (long)rowBegin * Int4Group32.GroupsPerRow(weight.Columns));
         TakesLines = WholeLines.Pays(Data, RowBytes) ? 1 : 0;
-        X = x;
-        XEnd = x + (whole * xStepBytes);
+        X = (byte*)x.Even;
+        XEnd = X + (whole * StepBytes);
+        XScales = x.Scales;
+        CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
+        System.Diagnostics.Debug.Assert((byte*)x.Odd - (byte*)x.Even == 4 * CorrectionsAt, "Functions know one distance only.");
         Y = y;
         Rows = rowEnd - rowBegin;
         WholeBytes = whole * StepBytes;

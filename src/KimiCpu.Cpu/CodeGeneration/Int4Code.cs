@@ -10,20 +10,15 @@ using static Iced.Intel.AssemblerRegisters;
 namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
-/// Writes void(<see cref="Int4Arguments"/>*): rows of INT4 weights as stored times a fixed number of tokens. A step of 512
-/// columns is 256 packed bytes: four vectors of four groups, split into nibbles once for all tokens. Two dot products
+/// Writes void(<see cref="Int4Arguments"/>*): rows of INT4 weights as stored times one token. A step of 512
+/// columns is 256 packed bytes: four vectors of four groups, split into nibbles. Two dot products
 /// (vpdpbusd) of each leave four sums of at most 15240 for each group. Those fit into 16 bits, so saturating packs and
-/// multiply-adds with ones bring 16 groups into 16 lanes in six instructions. Packing leaves group 4 q + l of a step at 4 l + q.
-/// There the sums of several tokens stay, whose scales and corrections have the same order, so that each step brings only its
-/// weights' scales into order; those of one token are brought back. Tiles (<see cref="TileCode"/>) take fewer instructions, but
-/// have to be unpacked first, which pays for many tokens only. Rows that do not begin with a cache line are read as
-/// <see cref="WholeLines"/>, if all of them lie alike.
+/// multiply-adds with ones bring 16 groups into 16 lanes in six instructions. Packing leaves group 4 q + l of a step at 4 l + q,
+/// from where it is brought back. Rows that do not begin with a cache line are read as <see cref="WholeLines"/>, if all of
+/// them lie alike.
 /// </summary>
 internal static class Int4Code
 {
-    /// <summary>Tokens of a tile, and floats of a row of its results: five tokens of 7168 columns would leave a first-level cache of 48 KB.</summary>
-    public const int MostTokens = 4;
-
     private const int VectorsOfStep = 4;
     private const int LineBytes = 64;
     private const int StepBytes = VectorsOfStep * LineBytes;
@@ -45,10 +40,7 @@ internal static class Int4Code
     private const int PrefetchDistance = 6144;
     private const int ScalePrefetchDistance = 2048;
 
-    /// <summary>Bytes between results of rows: one token's lie side by side.</summary>
-    public static int ResultBytes(int tokens) => tokens == 1 ? sizeof(float) : MostTokens * sizeof(float);
-
-    public static void Write(Assembler code, CallingConvention convention, int tokens, CodeTarget target)
+    public static void Write(Assembler code, CallingConvention convention, CodeTarget target)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4], convention.Scratch[0], convention.Scratch[1]);
@@ -56,8 +48,7 @@ internal static class Int4Code
         AssemblerRegisterZMM[] Take(int count) => [.. Enumerable.Range(0, count).Select(_ => registers.Dequeue())];
 
         // Those whose lowest part is used by itself come first: both conventions have them among the 16 of short instructions.
-        // Four tokens leave none for GFNI on Windows.
-        var vectors = new Vectors(registers.Dequeue(), Take(VectorsOfStep), Take(VectorsOfStep), Take(VectorsOfStep), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), Take(tokens), target.HasGaloisField && registers.TryDequeue(out AssemblerRegisterZMM upper) ? upper : null);
+        var vectors = new Vectors(registers.Dequeue(), Take(VectorsOfStep), Take(VectorsOfStep), Take(VectorsOfStep), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), target.HasGaloisField ? registers.Dequeue() : null);
         Label[] rests = [.. Enumerable.Range(0, VectorsOfStep).Select(_ => code.CreateLabel())];
         Label nextRow = code.CreateLabel();
         Label nextStep = code.CreateLabel();
@@ -80,24 +71,12 @@ internal static class Int4Code
         WholeLines.SetOrder(code, at.Row, vectors.LineOrder, vectors.Order, vectors.Scale.Lowest(), vectors.Products[0].Lowest(), at.Data);
         LaneNumbers.Transposed(code, vectors.Order, vectors.Scale.Lowest(), vectors.Products[0].Lowest(), at.Data);
         code.mov(at.Scales, Field(arguments, nameof(Int4Arguments.Scales)));
-        if (tokens == 1)
-        {
-            code.mov(at.Parts, Field(arguments, nameof(Int4Arguments.CorrectionsAt)));
-        }
-
+        code.mov(at.Parts, Field(arguments, nameof(Int4Arguments.CorrectionsAt)));
         code.Label(ref nextRow);
         code.mov(at.Data, at.Row);
         code.mov(at.X, Field(arguments, nameof(Int4Arguments.X)));
-        if (tokens == 1)
-        {
-            code.mov(at.XScales, Field(arguments, nameof(Int4Arguments.XScales)));
-        }
-
-        foreach (AssemblerRegisterZMM sum in vectors.Sums)
-        {
-            code.vpxord(sum, sum, sum);
-        }
-
+        code.mov(at.XScales, Field(arguments, nameof(Int4Arguments.XScales)));
+        code.vpxord(vectors.Sum, vectors.Sum, vectors.Sum);
         code.cmp(at.X, Field(arguments, nameof(Int4Arguments.XEnd)));
         code.jae(wholeDone);
         code.cmp(Field(arguments, nameof(Int4Arguments.TakesLines)), 0);
@@ -107,14 +86,14 @@ internal static class Int4Code
         code.Label(ref nextLines);
         Ask(code, at, target.Style);
         Step(code, at, vectors, Source.Lines, VectorsOfStep);
-        Advance(code, at, arguments, tokens);
+        Advance(code, at, arguments);
         code.jb(nextLines);
         code.jmp(wholeDone);
 
         code.Label(ref nextStep);
         Ask(code, at, target.Style);
         Step(code, at, vectors, Source.Row, VectorsOfStep);
-        Advance(code, at, arguments, tokens);
+        Advance(code, at, arguments);
         code.jb(nextStep);
 
         code.Label(ref wholeDone);
@@ -142,16 +121,8 @@ internal static class Int4Code
 
         code.Label(ref rowDone);
         code.mov(at.X, Field(arguments, nameof(Int4Arguments.Y)));
-        if (tokens == 1)
-        {
-            code.vmovss(__dword_ptr[at.X], FoldOne(code, vectors));
-        }
-        else
-        {
-            code.vmovups(__xmmword_ptr[at.X], Fold(code, vectors));
-        }
-
-        code.add(at.X, ResultBytes(tokens));
+        code.vmovss(__dword_ptr[at.X], Fold(code, vectors));
+        code.add(at.X, sizeof(float));
         code.mov(Field(arguments, nameof(Int4Arguments.Y)), at.X);
         code.add(at.Row, Field(arguments, nameof(Int4Arguments.RowBytes)));
         code.dec(Field(arguments, nameof(Int4Arguments.Rows)));
@@ -160,20 +131,12 @@ internal static class Int4Code
         code.ret();
     }
 
-    private static void Advance(Assembler code, Pointers at, AssemblerRegister64 arguments, int tokens)
+    private static void Advance(Assembler code, Pointers at, AssemblerRegister64 arguments)
     {
         code.add(at.Data, StepBytes);
         code.add(at.Scales, ScaleBytes);
-        if (tokens == 1)
-        {
-            code.add(at.X, StepBytes);
-            code.add(at.XScales, LineBytes);
-        }
-        else
-        {
-            code.add(at.X, StepTiles.TokenBytes * tokens);
-        }
-
+        code.add(at.X, StepBytes);
+        code.add(at.XScales, LineBytes);
         code.cmp(at.X, Field(arguments, nameof(Int4Arguments.XEnd)));
     }
 
@@ -201,13 +164,12 @@ internal static class Int4Code
     /// <param name="count">Vectors that there are; what would be in the others is zero.</param>
     private static void Step(Assembler code, Pointers at, Vectors v, Source source, int count)
     {
-        TokenAt[] tokens = [.. Enumerable.Range(0, v.Sums.Length).Select(t => at.Token(t, v.Sums.Length))];
         if (source == Source.Lines)
         {
             code.vmovdqa64(v.Even[0], v.Line);
         }
 
-        // The first token's products come in between: loads of weights side by side cost a tenth of the speed from memory.
+        // Products come in between: loads of weights side by side cost a tenth of the speed from memory.
         for (int q = 0; q < VectorsOfStep; q++)
         {
             if (q < count)
@@ -215,25 +177,12 @@ internal static class Int4Code
                 Split(code, at, v, source, q, count);
             }
 
-            Multiply(code, tokens[0], v, q, count);
+            Multiply(code, at, v, q, count);
         }
 
         code.vpmovzxwd(source == Source.Rest ? v.Scale.k5.z : v.Scale, __ymmword_ptr[at.Scales]);
         code.vpslld(v.Scale, v.Scale, 16);
-        if (tokens.Length > 1)
-        {
-            code.vpermd(v.Scale, v.Order, v.Scale);
-        }
-
-        for (int t = 0; t < tokens.Length; t++)
-        {
-            for (int q = 0; t > 0 && q < VectorsOfStep; q++)
-            {
-                Multiply(code, tokens[t], v, q, count);
-            }
-
-            Add(code, tokens[t], v, v.Sums[t], isInOrder: tokens.Length > 1);
-        }
+        Add(code, at, v);
     }
 
     /// <summary>Loads a vector of weights and splits it into nibbles.</summary>
@@ -269,37 +218,33 @@ internal static class Int4Code
         code.vpandd(v.Even[q], v.Even[q], v.Nibbles);
     }
 
-    private static void Multiply(Assembler code, TokenAt x, Vectors v, int q, int count)
+    private static void Multiply(Assembler code, Pointers at, Vectors v, int q, int count)
     {
         AssemblerRegisterZMM product = v.Products[q];
         code.vpxord(product, product, product);
         if (q < count)
         {
-            code.vpdpbusd(product, v.Even[q], x.Even + (LineBytes * q));
-            code.vpdpbusd(product, v.Odd[q], x.Odd + (LineBytes * q));
+            code.vpdpbusd(product, v.Even[q], __zmmword_ptr[at.X + (LineBytes * q)]);
+            code.vpdpbusd(product, v.Odd[q], __zmmword_ptr[at.X + (at.Parts * OddOfCorrections) + (LineBytes * q)]);
         }
     }
 
-    /// <summary>Adds a token's products of a step to its sums.</summary>
-    private static void Add(Assembler code, TokenAt x, Vectors v, AssemblerRegisterZMM sum, bool isInOrder)
+    /// <summary>Adds the products of a step to the sums.</summary>
+    private static void Add(Assembler code, Pointers at, Vectors v)
     {
         AssemblerRegisterZMM[] p = v.Products;
         code.vpackssdw(p[0], p[0], p[1]);
         code.vpackssdw(p[2], p[2], p[3]);
         code.vpmaddwd(p[0], p[0], v.Ones);
         code.vpmaddwd(p[2], p[2], v.Ones);
-        code.vmovdqu64(p[1], x.Corrections);
+        code.vmovdqu64(p[1], __zmmword_ptr[at.XScales + at.Parts]);
         code.vpackssdw(p[0], p[0], p[2]);
-        if (!isInOrder)
-        {
-            code.vpermd(p[0], v.Order, p[0]);
-        }
-
-        code.vmulps(p[3], v.Scale, x.Scales);
+        code.vpermd(p[0], v.Order, p[0]);
+        code.vmulps(p[3], v.Scale, __zmmword_ptr[at.XScales]);
         code.vpdpwssd(p[1], p[0], v.Ones);
         code.vcvtdq2ps(p[1], p[1]);
         code.vmulps(p[1], p[1], p[3]);
-        code.vaddps(sum, sum, p[1]);
+        code.vaddps(v.Sum, v.Sum, p[1]);
     }
 
     /// <summary>With the mask of a quarter of a row's rest, as <see cref="Int4RestMasks.Load"/> leaves it: elements that are masked out are zero and are not read.</summary>
@@ -312,11 +257,11 @@ internal static class Int4Code
     };
 
     /// <summary>By halves, as <see cref="LaneSum"/> says.</summary>
-    private static AssemblerRegisterXMM FoldOne(Assembler code, Vectors v)
+    private static AssemblerRegisterXMM Fold(Assembler code, Vectors v)
     {
         AssemblerRegisterZMM sum = v.Products[0], other = v.Products[1];
-        code.vextractf64x4(other.LowerHalf(), v.Sums[0], 1);
-        code.vaddps(sum, v.Sums[0], other);
+        code.vextractf64x4(other.LowerHalf(), v.Sum, 1);
+        code.vaddps(sum, v.Sum, other);
         code.vextractf32x4(other.Lowest(), sum.LowerHalf(), 1);
         code.vaddps(sum.Lowest(), sum.Lowest(), other.Lowest());
         code.vpermilps(other.Lowest(), sum.Lowest(), 0b11_10_11_10);
@@ -326,53 +271,17 @@ internal static class Int4Code
         return sum.Lowest();
     }
 
-    /// <summary>
-    /// The same of four tokens: the upper half of 16 groups, and of eight, lies in the same 128 bits, the others in other
-    /// ones. What takes the place of tokens that are not there is not used.
-    /// </summary>
-    private static AssemblerRegisterXMM Fold(Assembler code, Vectors v)
-    {
-        AssemblerRegisterZMM Sums(int token) => v.Sums[Math.Min(token, v.Sums.Length - 1)];
-        AssemblerRegisterZMM first = v.Products[0], second = v.Products[1], other = v.Products[2];
-        code.vunpcklpd(first, Sums(0), Sums(1));
-        code.vunpckhpd(other, Sums(0), Sums(1));
-        code.vaddps(first, first, other);
-        code.vunpcklpd(second, Sums(2), Sums(3));
-        code.vunpckhpd(other, Sums(2), Sums(3));
-        code.vaddps(second, second, other);
-        code.vshufps(other, first, second, 0b10_00_10_00);
-        code.vshufps(first, first, second, 0b11_01_11_01);
-        code.vaddps(first, other, first);
-        code.vextractf64x4(other.LowerHalf(), first, 1);
-        code.vaddps(first.LowerHalf(), first.LowerHalf(), other.LowerHalf());
-        code.vextractf32x4(other.Lowest(), first.LowerHalf(), 1);
-        code.vaddps(first.Lowest(), first.Lowest(), other.Lowest());
-        return first.Lowest();
-    }
-
     private static AssemblerMemoryOperand Field(AssemblerRegister64 arguments, string name) =>
         __qword_ptr[arguments + (int)Marshal.OffsetOf<Int4Arguments>(name)];
 
     /// <param name="Data">Weights of the step.</param>
     /// <param name="Scales">Their scales.</param>
-    /// <param name="X">Even columns of one token; several tokens.</param>
+    /// <param name="X">Even columns.</param>
     /// <param name="Row">Where the row begins.</param>
-    /// <param name="XScales">Scales of one token.</param>
-    /// <param name="Parts">Bytes from its scales to its corrections, a quarter of those from even to odd columns.</param>
+    /// <param name="XScales">Scales of the activations.</param>
+    /// <param name="Parts">Bytes from those to the corrections, a quarter of those from even to odd columns.</param>
     private readonly record struct Pointers(
-        AssemblerRegister64 Data, AssemblerRegister64 Scales, AssemblerRegister64 X, AssemblerRegister64 Row, AssemblerRegister64 XScales, AssemblerRegister64 Parts)
-    {
-        public TokenAt Token(int token, int tokens)
-        {
-            AssemblerMemoryOperand x = __zmmword_ptr[X + (StepTiles.TokenBytes * token)];
-            return tokens == 1
-                ? new(x, __zmmword_ptr[X + (Parts * OddOfCorrections)], __zmmword_ptr[XScales], __zmmword_ptr[XScales + Parts])
-                : new(x, x + StepTiles.OddAt, x + StepTiles.ScalesAt, x + StepTiles.CorrectionsAt);
-        }
-    }
-
-    /// <summary>Where a token has what meets a step.</summary>
-    private readonly record struct TokenAt(AssemblerMemoryOperand Even, AssemblerMemoryOperand Odd, AssemblerMemoryOperand Scales, AssemblerMemoryOperand Corrections);
+        AssemblerRegister64 Data, AssemblerRegister64 Scales, AssemblerRegister64 X, AssemblerRegister64 Row, AssemblerRegister64 XScales, AssemblerRegister64 Parts);
 
     private readonly record struct Vectors(
         AssemblerRegisterZMM Scale,
@@ -384,7 +293,7 @@ internal static class Int4Code
         AssemblerRegisterZMM Order,
         AssemblerRegisterZMM LineOrder,
         AssemblerRegisterZMM Line,
-        AssemblerRegisterZMM[] Sums,
+        AssemblerRegisterZMM Sum,
         AssemblerRegisterZMM? UpperToLower);
 
     /// <summary>Where a step's weights come from.</summary>

@@ -237,7 +237,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     private void MultiplyTiled(in WeightMatrix weight, int firstRow, ExpertGroup group, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
     {
         // Products of the block before have asked for so many lines of this one.
-        TileUnpacker.Touch(weight, firstRow, scratch.Prefetched == weight.Data + (firstRow * weight.RowBytes) ? scratch.PrefetchedLines : 0);
+        TileUnpacker.Touch(weight, firstRow, Math.Min(firstRow + BlockRows, weight.Rows), scratch.Prefetched == weight.Data + (firstRow * weight.RowBytes) ? scratch.PrefetchedLines : 0);
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
         byte* prefetch = next.IsEmpty || nextRow >= next.Rows ? null : next.Data + (nextRow * next.RowBytes);
         int linesOfCall = tiles.Blocks * LaneSum.Lanes * _kernel.PrefetchedLines;

@@ -1,48 +1,57 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.Intrinsics;
+using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.Tiles;
 
 /// <summary>
-/// Rounded activations of a few tokens in the order in which stored INT4 rows meet them: for each step of 512 columns and
-/// each token 256 even columns, 256 odd ones, 16 scales and 16 corrections. Group 4 q + l of a step has its scale and its
-/// correction at 4 l + q.
+/// Rounded activations of a few tokens in the order in which stored INT4 rows meet them: for each step of four groups and
+/// each token 64 even columns, 64 odd ones, and for each group a correction, a scale and eight bytes of nothing.
 /// </summary>
 internal static unsafe class StepTiles
 {
-    public const int OddAt = LaneSum.Lanes * HalfGroup;
-    public const int ScalesAt = 2 * OddAt;
-    public const int CorrectionsAt = ScalesAt + (LaneSum.Lanes * sizeof(float));
+    /// <summary>Columns of a step.</summary>
+    public const int Columns = Groups * Int4Group32.GroupSize;
+
+    public const int OddAt = Groups * HalfGroup;
+
+    /// <summary>Where corrections and scales are; which doubleword of a group's 16 bytes they take.</summary>
+    public const int FactorsAt = 2 * OddAt;
+    public const int CorrectionWord = 0;
+    public const int ScaleWord = 1;
 
     /// <summary>A token's part of a step.</summary>
-    public const int TokenBytes = CorrectionsAt + (LaneSum.Lanes * sizeof(int));
+    public const int TokenBytes = FactorsAt + (Groups * HalfGroup);
 
+    private const int Groups = 4;
     private const int HalfGroup = 16;
 
     /// <summary>Bytes of a tile.</summary>
-    public static long Bytes(int tokens, int columns) => (long)tokens * LaneSum.BlocksOf(columns) * TokenBytes;
+    public static long Bytes(int tokens, int columns) => (long)tokens * ((columns + Columns - 1) / Columns) * TokenBytes;
 
     /// <summary>Copies rows of one width.</summary>
     /// <param name="rows">The tokens of the tile.</param>
+    /// <param name="columns">Of a row.</param>
     /// <param name="tile">Receives them.</param>
-    public static void Write(ReadOnlySpan<QuantizedRow> rows, byte* tile)
+    public static void Write(ReadOnlySpan<QuantizedRow> rows, int columns, byte* tile)
     {
-        for (int group = 0; group < rows[0].Groups; group += LaneSum.Lanes)
+        for (int group = 0; group * Int4Group32.GroupSize < columns; group += Groups)
         {
             foreach (QuantizedRow row in rows)
             {
                 Buffer.MemoryCopy(row.Even + (group * HalfGroup), tile, OddAt, OddAt);
                 Buffer.MemoryCopy(row.Odd + (group * HalfGroup), tile + OddAt, OddAt, OddAt);
-                Transpose(row.Scales + group).Store((float*)(tile + ScalesAt));
-                Transpose((float*)row.Corrections + group).Store((float*)(tile + CorrectionsAt));
+                for (int g = 0; g < Groups; g++)
+                {
+                    int* factors = (int*)(tile + FactorsAt + (g * HalfGroup));
+                    factors[CorrectionWord] = row.Corrections[group + g];
+                    ((float*)factors)[ScaleWord] = row.Scales[group + g];
+                }
+
                 tile += TokenBytes;
             }
         }
     }
-
-    private static Vector512<float> Transpose(float* groups) =>
-        Vector512.Shuffle(Vector512.Load(groups), Vector512.Create(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
 }

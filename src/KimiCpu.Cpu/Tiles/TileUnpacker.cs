@@ -18,7 +18,7 @@ internal static unsafe partial class TileUnpacker
 {
     private const int GroupBytes = Int4Group32.GroupSize / 2;
 
-    /// <summary>Keeps the reads of <see cref="Touch(in WeightMatrix, int, long)"/> from being left out.</summary>
+    /// <summary>Keeps the reads of <see cref="Touch(in WeightMatrix, int, int, long)"/> from being left out.</summary>
     [ThreadStatic]
     private static int t_touched;
 
@@ -66,9 +66,9 @@ internal static unsafe partial class TileUnpacker
     /// lie one behind the other, but are unpacked side by side, which no hardware prefetch follows; and software prefetches
     /// in a row are dropped once the miss buffers are full.
     /// </summary>
-    public static void Touch(in WeightMatrix weight, int firstRow, long firstLine)
+    public static void Touch(in WeightMatrix weight, int firstRow, int endRow, long firstLine)
     {
-        int rows = Math.Min(WeightTile.Rows, weight.Rows - firstRow);
+        int rows = endRow - firstRow;
         long rowBytes = Int4Group32.RowBytes(weight.Columns);
         long scaleBytes = 2L * Int4Group32.GroupsPerRow(weight.Columns);
         int sum = Touch(weight.Data + (firstRow * rowBytes), firstLine * 64, rows * rowBytes) + Touch(weight.Scales + (firstRow * scaleBytes), 0, rows * scaleBytes);

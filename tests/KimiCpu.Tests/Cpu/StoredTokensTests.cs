@@ -23,11 +23,12 @@ internal sealed unsafe class StoredTokensTests
     {
         foreach (int columns in new[] { 1, 16, 31, 32, 33, 127, 128, 129, 256, 300, 384, 480, 511, 512, 513, 544, 1000, 1024, 2048, 2080, 7168, 7200 })
         {
-            using var weight = new RandomMatrix(WeightFormat.Int4Group32, 5, columns, columns);
+            int rows = 3 + (columns % 9);
+            using var weight = new RandomMatrix(WeightFormat.Int4Group32, rows, columns, columns);
             for (int tokens = 1; tokens <= TileKernel.Of(kind).MostStoredTokens; tokens++)
             {
                 using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, columns + tokens);
-                Check(kind, weight.Matrix, 0, 5, x, $"{columns} columns, {tokens} tokens");
+                Check(kind, weight.Matrix, 0, rows, x, $"{columns} columns, {tokens} tokens");
             }
         }
     }
@@ -40,7 +41,7 @@ internal sealed unsafe class StoredTokensTests
         TileKernel kernel = TileKernel.Of(kind);
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, Columns, 2);
         using QuantizedRows x = TileKernelTests.Rounded(kernel.MostStoredTokens, Columns, 3);
-        foreach ((int begin, int end) in new[] { (0, 32), (32, Rows), (0, Rows), (7, 8), (31, 70) })
+        foreach ((int begin, int end) in new[] { (0, 32), (32, Rows), (0, Rows), (7, 8), (31, 70), (Rows - 1, Rows), (40, 40) })
         {
             Check(kind, weight.Matrix, begin, end, x, $"rows {begin} … {end}");
         }
@@ -50,7 +51,7 @@ internal sealed unsafe class StoredTokensTests
     [Test]
     public void Any_address([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(512, 700, 1056)] int columns)
     {
-        const int Rows = 3;
+        const int Rows = 11;
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
         using QuantizedRows x = TileKernelTests.Rounded(TileKernel.Of(kind).MostStoredTokens, columns, 4);
         for (int behind = 0; behind <= 64; behind++)

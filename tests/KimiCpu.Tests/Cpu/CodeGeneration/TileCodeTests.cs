@@ -55,7 +55,7 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + functions.Int4.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1 + 3));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.Int4Tokens.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1 + 3));
     }
 
     [Test]
@@ -125,33 +125,61 @@ internal sealed unsafe class TileCodeTests
 
         const int Rows = 5;
         GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
-        Assert.That(functions.Int4, Has.Count.EqualTo(Int4Code.MostTokens));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4);
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
         using var data = new GuardedBuffer(weight.Data.Length + behind);
         weight.Data.CopyTo(data.Span);
         var matrix = new WeightMatrix(WeightFormat.Int4Group32, Rows, columns, data.Pointer, weight.Matrix.Scales);
         var expected = new float[Rows];
-        var actual = new float[Rows * Int4Code.MostTokens];
-        for (int tokens = 1; tokens <= Int4Code.MostTokens; tokens++)
+        var actual = new float[Rows];
+        using QuantizedRows x = TileKernelTests.Rounded(1, columns, 4);
+        fixed (float* y = expected)
+        fixed (float* z = actual)
         {
-            using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4[tokens - 1]);
-            using QuantizedRows rows = TileKernelTests.Rounded(tokens, columns, 4);
-            using var tile = new AlignedBuffer<byte>(StepTiles.Bytes(tokens, columns));
-            StepTiles.Write([.. Enumerable.Range(0, tokens).Select(rows.Row)], tile.Pointer);
+            Int4Arguments arguments = new(matrix, 0, Rows, x.Row(0), z);
+            ((delegate* unmanaged<Int4Arguments*, void>)bridge.Pointer)(&arguments);
+            Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(0), y);
+        }
+
+        Assert.That(actual, Is.EqualTo(expected));
+    }
+
+    /// <summary>With rows by fours where System V has registers for eight.</summary>
+    [Test]
+    public void Code_for_windows_computes_the_same_rows_of_several_tokens([Values(31, 512, 1000, 1152)] int columns, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
+    {
+        if (GeneratedTileKernel.Shared is null || OperatingSystem.IsWindows())
+        {
+            Assert.Ignore("Needs AVX-512 VNNI and a system with the System V convention.");
+        }
+
+        const int Rows = 14;
+        GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
+        Assert.That(functions.Int4Tokens, Has.Count.EqualTo(Int4TokensCode.MostTokens - 1));
+        using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
+        ExecutableMemory[] bridges = [.. functions.Int4Tokens.Select(at => Bridge(windows.Pointer + at))];
+        GeneratedCode bridged = functions with { Int4Tokens = [.. bridges.Select(b => (long)b.Pointer - (long)windows.Pointer)] };
+        var products = new Int4TokensProducts(windows, bridged, CallingConvention.WindowsX64);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
+        for (int tokens = 2; tokens <= (2 * Int4TokensCode.MostTokens) + 1; tokens++)
+        {
+            using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 4);
+            var expected = new float[Rows];
+            var actual = new float[Rows * tokens];
             fixed (float* y = expected)
             fixed (float* z = actual)
             {
-                Int4Arguments arguments = tokens == 1 ? new(matrix, 0, Rows, rows.Row(0), z) : new(matrix, 0, Rows, tile.Pointer, tokens, z);
-                ((delegate* unmanaged<Int4Arguments*, void>)bridge.Pointer)(&arguments);
+                products.Multiply(weight.Matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
                 for (int t = 0; t < tokens; t++)
                 {
-                    Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, rows.Row(t), y);
-                    int stride = Int4Code.ResultBytes(tokens) / sizeof(float);
-                    Assert.That(Enumerable.Range(0, Rows).Select(r => actual[(r * stride) + t]), Is.EqualTo(expected), $"token {t} of {tokens}");
+                    Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y);
+                    Assert.That(actual.AsSpan(t * Rows, Rows).ToArray(), Is.EqualTo(expected), $"token {t} of {tokens}");
                 }
             }
         }
+
+        Array.ForEach(bridges, b => b.Dispose());
     }
 
     [Test]
