@@ -4,11 +4,10 @@
 using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
-using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.CodeGeneration;
 
-/// <summary>What the functions of <see cref="Int4Code"/> read, by offset. They count <see cref="Rows"/> down and move <see cref="Y"/> on.</summary>
+/// <summary>What the function of <see cref="Int4Code"/> reads, by offset. It counts <see cref="Rows"/> down and moves <see cref="Y"/> on.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct Int4Arguments
 {
@@ -28,7 +27,7 @@ internal unsafe struct Int4Arguments
     /// <summary>Scales of the activations.</summary>
     public float* XScales;
 
-    /// <summary>Bytes from its scales to its corrections; four times as many lie between even and odd columns.</summary>
+    /// <summary>Bytes from scales to corrections; four times as many lie between even and odd columns.</summary>
     public long CorrectionsAt;
 
     /// <summary>Result of each row.</summary>

@@ -4,7 +4,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using KimiCpu.Cpu.Kernels;
-using KimiCpu.Cpu.Tiles;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace KimiCpu.Cpu.CodeGeneration;
@@ -27,9 +26,6 @@ internal static class Int4Code
     /// <summary>Bytes from one token's even columns to its odd ones for each from its scales to its corrections: 16 and 4 a group.</summary>
     private const int OddOfCorrections = 4;
 
-    /// <summary>Matrix of bits by which vgf2p8affineqb moves bits 4 … 7 of each byte to 0 … 3, and nothing else.</summary>
-    private const ulong UpperToLowerNibbles = 0x10204080_00000000;
-
     /// <summary>Bytes of scales for each vector.</summary>
     private const int ScaleBytesOfVector = ScaleBytes / VectorsOfStep;
 
@@ -48,7 +44,7 @@ internal static class Int4Code
         AssemblerRegisterZMM[] Take(int count) => [.. Enumerable.Range(0, count).Select(_ => registers.Dequeue())];
 
         // Those whose lowest part is used by itself come first: both conventions have them among the 16 of short instructions.
-        var vectors = new Vectors(registers.Dequeue(), Take(VectorsOfStep), Take(VectorsOfStep), Take(VectorsOfStep), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), target.HasGaloisField ? registers.Dequeue() : null);
+        var vectors = new Vectors(registers.Dequeue(), Take(VectorsOfStep), Take(VectorsOfStep), Take(VectorsOfStep), NibbleCode.Take(registers, target), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue(), registers.Dequeue());
         Label[] rests = [.. Enumerable.Range(0, VectorsOfStep).Select(_ => code.CreateLabel())];
         Label nextRow = code.CreateLabel();
         Label nextStep = code.CreateLabel();
@@ -56,16 +52,9 @@ internal static class Int4Code
         Label wholeDone = code.CreateLabel();
         Label rowDone = code.CreateLabel();
 
-        code.mov(at.Data.Lower(), 0x0F0F0F0F);
-        code.vpbroadcastd(vectors.Nibbles, at.Data.Lower());
+        vectors.Nibbles.Load(code, at.Data);
         code.mov(at.Data.Lower(), 0x00010001);
         code.vpbroadcastd(vectors.Ones, at.Data.Lower());
-        if (vectors.UpperToLower is { } upperToLower)
-        {
-            code.mov(at.Data, UpperToLowerNibbles);
-            code.vpbroadcastq(upperToLower, at.Data);
-        }
-
         Int4RestMasks.Load(code, arguments, Marshal.OffsetOf<Int4Arguments>(nameof(Int4Arguments.Rest)));
         code.mov(at.Row, Field(arguments, nameof(Int4Arguments.Data)));
         WholeLines.SetOrder(code, at.Row, vectors.LineOrder, vectors.Order, vectors.Scale.Lowest(), vectors.Products[0].Lowest(), at.Data);
@@ -205,17 +194,8 @@ internal static class Int4Code
                 break;
         }
 
-        if (v.UpperToLower is { } upperToLower)
-        {
-            code.vgf2p8affineqb(v.Odd[q], v.Even[q], upperToLower, 0);
-        }
-        else
-        {
-            code.vpsrlw(v.Odd[q], v.Even[q], 4);
-            code.vpandd(v.Odd[q], v.Odd[q], v.Nibbles);
-        }
-
-        code.vpandd(v.Even[q], v.Even[q], v.Nibbles);
+        v.Nibbles.Upper(code, v.Odd[q], v.Even[q]);
+        v.Nibbles.Lower(code, v.Even[q]);
     }
 
     private static void Multiply(Assembler code, Pointers at, Vectors v, int q, int count)
@@ -288,13 +268,12 @@ internal static class Int4Code
         AssemblerRegisterZMM[] Products,
         AssemblerRegisterZMM[] Even,
         AssemblerRegisterZMM[] Odd,
-        AssemblerRegisterZMM Nibbles,
+        NibbleCode Nibbles,
         AssemblerRegisterZMM Ones,
         AssemblerRegisterZMM Order,
         AssemblerRegisterZMM LineOrder,
         AssemblerRegisterZMM Line,
-        AssemblerRegisterZMM Sum,
-        AssemblerRegisterZMM? UpperToLower);
+        AssemblerRegisterZMM Sum);
 
     /// <summary>Where a step's weights come from.</summary>
     private enum Source

@@ -34,7 +34,7 @@ internal unsafe struct Int4TokensArguments
     public byte* Sums;
     public byte* SumsEnd;
 
-    /// <summary>Where the lines begin that are asked for meanwhile: as many as are read.</summary>
+    /// <summary>Where the lines begin that are asked for meanwhile, as many for each step as a whole one reads. They need not be there.</summary>
     public byte* Next;
     public byte* NextScales;
 
@@ -44,16 +44,12 @@ internal unsafe struct Int4TokensArguments
     /// <summary>Bytes from token to token.</summary>
     public long YStride;
 
-    /// <summary>Of the function: steps of this row, bytes from scales to scales, and the rest that is to come.</summary>
-    private readonly long _stepsLeft;
-    private readonly long _scaleStride;
-    private readonly byte* _restLeft;
+    /// <summary>Of the function itself, as are the next two: steps of this row that are to come.</summary>
+    public long StepsLeft;
 
-    /// <summary>Where a function finds what is its own.</summary>
-    public static class Own
-    {
-        public const string StepsLeft = nameof(_stepsLeft);
-        public const string ScaleStride = nameof(_scaleStride);
-        public const string RestLeft = nameof(_restLeft);
-    }
+    /// <summary>Bytes from scales to scales where it reads them now.</summary>
+    public long ScaleStride;
+
+    /// <summary>Where the rest is that is to come; null behind it.</summary>
+    public byte* RestLeft;
 }

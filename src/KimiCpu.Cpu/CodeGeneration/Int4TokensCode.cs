@@ -45,9 +45,6 @@ internal static class Int4TokensCode
     /// <summary>Vectors of a half of a group: one for each doubleword of packed nibbles.</summary>
     private const int Words = 4;
 
-    /// <summary>Matrix of bits by which vgf2p8affineqb moves bits 4 … 7 of each byte to 0 … 3, and nothing else.</summary>
-    private const ulong UpperToLowerNibbles = 0x10204080_00000000;
-
     /// <summary>Rows of a block: two quads share a token's loads where there are registers for both.</summary>
     public static int BlockRows(CallingConvention convention) => QuadRows * Quads(convention);
 
@@ -67,31 +64,23 @@ internal static class Int4TokensCode
         var v = new Vectors(
             [.. sums.Select(s => new Quad(Take(Words), Take(Words), Take(1)[0], s))],
             spread,
-            Take(1)[0],
-            target.HasGaloisField ? Take(1)[0] : null);
+            NibbleCode.Take(registers, target));
         Label nextBlock = code.CreateLabel();
         Label nextStep = code.CreateLabel();
         Label wholeDone = code.CreateLabel();
         Label blockDone = code.CreateLabel();
 
-        code.mov(at.Temporary.Lower(), 0x0F0F0F0F);
-        code.vpbroadcastd(v.Nibbles, at.Temporary.Lower());
-        if (v.UpperToLower is { } upperToLower)
-        {
-            code.mov(at.Temporary, UpperToLowerNibbles);
-            code.vpbroadcastq(upperToLower, at.Temporary);
-        }
-
+        v.Nibbles.Load(code, at.Temporary);
         code.Label(ref nextBlock);
         code.mov(at.Data, at.Field(nameof(Int4TokensArguments.Data)));
         code.mov(at.Scales, at.Field(nameof(Int4TokensArguments.Scales)));
         code.mov(at.RowBytes, at.Field(nameof(Int4TokensArguments.RowBytes)));
         code.mov(at.X, at.Field(nameof(Int4TokensArguments.X)));
         code.mov(at.Sums, at.Field(nameof(Int4TokensArguments.Sums)));
-        Copy(code, at, nameof(Int4TokensArguments.ScaleRowBytes), Int4TokensArguments.Own.ScaleStride);
-        Copy(code, at, nameof(Int4TokensArguments.Rest), Int4TokensArguments.Own.RestLeft);
+        Copy(code, at, nameof(Int4TokensArguments.ScaleRowBytes), nameof(Int4TokensArguments.ScaleStride));
+        Copy(code, at, nameof(Int4TokensArguments.Rest), nameof(Int4TokensArguments.RestLeft));
         Clear(code, at, v, SumBytes(convention, tokens));
-        Copy(code, at, nameof(Int4TokensArguments.Steps), Int4TokensArguments.Own.StepsLeft);
+        Copy(code, at, nameof(Int4TokensArguments.Steps), nameof(Int4TokensArguments.StepsLeft));
         code.test(at.Temporary, at.Temporary);
         code.je(wholeDone);
 
@@ -104,16 +93,16 @@ internal static class Int4TokensCode
         code.mov(at.Temporary, at.Field(nameof(Int4TokensArguments.Sums)));
         code.cmp(at.Sums, at.Field(nameof(Int4TokensArguments.SumsEnd)));
         code.cmove(at.Sums, at.Temporary);
-        code.dec(at.Field(Int4TokensArguments.Own.StepsLeft));
+        code.dec(at.Field(nameof(Int4TokensArguments.StepsLeft)));
         code.jnz(nextStep);
 
         code.Label(ref wholeDone);
-        code.mov(at.Data, at.Field(Int4TokensArguments.Own.RestLeft));
+        code.mov(at.Data, at.Field(nameof(Int4TokensArguments.RestLeft)));
         code.test(at.Data, at.Data);
         code.je(blockDone);
-        code.mov(at.Field(Int4TokensArguments.Own.RestLeft), 0);
-        code.mov(at.Field(Int4TokensArguments.Own.StepsLeft), 1);
-        code.mov(at.Field(Int4TokensArguments.Own.ScaleStride), StepScaleBytes);
+        code.mov(at.Field(nameof(Int4TokensArguments.RestLeft)), 0);
+        code.mov(at.Field(nameof(Int4TokensArguments.StepsLeft)), 1);
+        code.mov(at.Field(nameof(Int4TokensArguments.ScaleStride)), StepScaleBytes);
         code.mov(at.Scales, at.Field(nameof(Int4TokensArguments.RestScales)));
         code.mov(at.RowBytes, StepBytes);
         code.add(at.Field(nameof(Int4TokensArguments.Rest)), quads * QuadRows * StepBytes);
@@ -257,7 +246,7 @@ internal static class Int4TokensCode
                 code.vmovq(rows[r], __qword_ptr[at.Temporary]);
                 if (r + 1 < QuadRows || q + 1 < v.Quads.Length)
                 {
-                    code.add(at.Temporary, at.Field(Int4TokensArguments.Own.ScaleStride));
+                    code.add(at.Temporary, at.Field(nameof(Int4TokensArguments.ScaleStride)));
                 }
             }
 
@@ -286,20 +275,12 @@ internal static class Int4TokensCode
         code.vpunpckhqdq(e[3], o[1], o[3]);
         for (int i = 0; i < Words; i++)
         {
-            if (v.UpperToLower is { } upperToLower)
-            {
-                code.vgf2p8affineqb(o[i], e[i], upperToLower, 0);
-            }
-            else
-            {
-                code.vpsrlw(o[i], e[i], 4);
-                code.vpandd(o[i], o[i], v.Nibbles);
-            }
+            v.Nibbles.Upper(code, o[i], e[i]);
         }
 
         for (int i = 0; i < Words; i++)
         {
-            code.vpandd(e[i], e[i], v.Nibbles);
+            v.Nibbles.Lower(code, e[i]);
         }
     }
 
@@ -420,5 +401,5 @@ internal static class Int4TokensCode
     /// <param name="Sums">Of tokens.</param>
     private readonly record struct Quad(AssemblerRegisterZMM[] Even, AssemblerRegisterZMM[] Odd, AssemblerRegisterZMM Scale, AssemblerRegisterZMM[] Sums);
 
-    private readonly record struct Vectors(Quad[] Quads, AssemblerRegisterZMM[] Spread, AssemblerRegisterZMM Nibbles, AssemblerRegisterZMM? UpperToLower);
+    private readonly record struct Vectors(Quad[] Quads, AssemblerRegisterZMM[] Spread, NibbleCode Nibbles);
 }

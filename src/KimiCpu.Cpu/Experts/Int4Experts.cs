@@ -12,7 +12,7 @@ namespace KimiCpu.Cpu;
 /// The routed experts of a layer as INT4 times int8, for a batch grouped by expert. An expert with few tokens is multiplied
 /// from the stored layout, one with more is unpacked to tiles once for all of them; both give the same bits. Two passes
 /// over the weights: gate and up with activation and rounding in blocks of 32 inner rows, then down in blocks of 32 output
-/// rows, each adding up all experts of its rows. Blocks that follow each other are read together where no tile is in between.
+/// rows, each adding up all experts of its rows. Blocks of an expert that follow each other are taken together.
 /// </summary>
 internal sealed unsafe class Int4Experts : IExpertPasses
 {
@@ -89,15 +89,24 @@ internal sealed unsafe class Int4Experts : IExpertPasses
 
     public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
     {
-        if (!IsTiled(_groups.LargestPairCount))
+        Scratch scratch = _scratch[worker];
+        for (int g = firstGroup; g < endGroup; g++)
         {
-            DownRows(firstGroup, endGroup, firstRow, rows, sum, worker);
-            return;
-        }
+            ExpertGroup group = _groups[g];
+            if (!IsTiled(group.PairCount))
+            {
+                MultiplyStored(_weights[g].Down, firstRow, rows, group, _inner, scratch.Gate);
+                AddWeighted(group, scratch.Gate, rows, firstRow, rows, sum);
+                continue;
+            }
 
-        for (int end = firstRow + rows; firstRow < end; firstRow += BlockRows)
-        {
-            DownRows(firstGroup, endGroup, firstRow, Math.Min(BlockRows, end - firstRow), sum, worker);
+            for (int row = firstRow, end = firstRow + rows; row < end; row += BlockRows)
+            {
+                bool isLast = row + BlockRows >= end;
+                WeightMatrix next = !isLast ? _weights[g].Down : g + 1 < endGroup ? _weights[g + 1].Down : default;
+                MultiplyTiled(_weights[g].Down, row, group, _innerTiles, scratch, scratch.Gate, next, isLast ? firstRow : row + BlockRows);
+                AddWeighted(group, scratch.Gate, BlockRows, row, Math.Min(BlockRows, end - row), sum);
+            }
         }
     }
 
@@ -150,32 +159,14 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    /// <summary>Rows of one block, or more where no expert is unpacked.</summary>
-    private void DownRows(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
+    /// <summary>Adds an expert's outputs, y[i * stride + r] of its pairs i, to the sums of its tokens.</summary>
+    private void AddWeighted(ExpertGroup group, float* y, int stride, int firstRow, int rows, float* sum)
     {
-        int size = _shape.HiddenSize;
-        Scratch scratch = _scratch[worker];
-        for (int g = firstGroup; g < endGroup; g++)
+        for (int i = 0; i < group.PairCount; i++)
         {
-            ExpertGroup group = _groups[g];
-            int stride = rows;
-            if (IsTiled(group.PairCount))
-            {
-                stride = BlockRows;
-                WeightMatrix next = g + 1 < endGroup ? _weights[g + 1].Down : default;
-                MultiplyTiled(_weights[g].Down, firstRow, group, _innerTiles, scratch, scratch.Gate, next, firstRow);
-            }
-            else
-            {
-                MultiplyStored(_weights[g].Down, firstRow, rows, group, _inner, scratch.Gate);
-            }
-
-            for (int i = 0; i < group.PairCount; i++)
-            {
-                int pair = group.FirstPair + i;
-                var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * size) + firstRow, rows);
-                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(scratch.Gate + (i * stride), rows), _groups.WeightOf[pair], target, target);
-            }
+            int pair = group.FirstPair + i;
+            var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * _shape.HiddenSize) + firstRow, rows);
+            TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(y + (i * stride), rows), _groups.WeightOf[pair], target, target);
         }
     }
 

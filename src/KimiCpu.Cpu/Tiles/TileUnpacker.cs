@@ -62,10 +62,13 @@ internal static unsafe partial class TileUnpacker
     }
 
     /// <summary>
-    /// Reads the bytes that <see cref="Unpack(in WeightMatrix, int, byte*)"/> will need, from a cache line on. Rows of a tile
-    /// lie one behind the other, but are unpacked side by side, which no hardware prefetch follows; and software prefetches
-    /// in a row are dropped once the miss buffers are full.
+    /// Reads rows that are needed next, and their scales. They lie one behind the other, but are unpacked or multiplied side by side,
+    /// which no hardware prefetch follows; and software prefetches in a row are dropped once the miss buffers are full.
     /// </summary>
+    /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>
+    /// <param name="firstRow">First row to read.</param>
+    /// <param name="endRow">Behind the last.</param>
+    /// <param name="firstLine">Cache lines of the first rows that are left out.</param>
     public static void Touch(in WeightMatrix weight, int firstRow, int endRow, long firstLine)
     {
         int rows = endRow - firstRow;

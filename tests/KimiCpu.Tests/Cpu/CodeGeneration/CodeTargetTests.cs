@@ -46,18 +46,18 @@ internal sealed unsafe class CodeTargetTests
         }
     }
 
+    /// <summary>Fewer rows than are multiplied together take the tokens one by one.</summary>
     [Test]
-    public void Stored_rows_and_several_tokens_from_whole_lines([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target, [Values(1024, 1152, 1408)] int columns, [Values(2, 3, 4, 6)] int tokens)
+    public void Stored_rows_and_several_tokens_off_a_cache_line([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target, [Values(3, 9)] int rows, [Values(1024, 1152, 1408)] int columns, [Values(2, 3, 4, 6)] int tokens)
     {
-        const int Rows = 5;
         const int Behind = 8;
         GeneratedTileKernel kernel = Kernel(target);
-        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 18);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, rows, columns, 18);
         using var data = new GuardedBuffer(weight.Data.Length + Behind);
         weight.Data.CopyTo(data.Span);
         Assert.That(WholeLines.Pays(data.Pointer, weight.Matrix.RowBytes));
         using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 19);
-        CheckStored(kernel, weight.Matrix, new WeightMatrix(WeightFormat.Int4Group32, Rows, columns, data.Pointer, weight.Matrix.Scales), x, tokens);
+        CheckStored(kernel, weight.Matrix, new WeightMatrix(WeightFormat.Int4Group32, rows, columns, data.Pointer, weight.Matrix.Scales), x, tokens);
     }
 
     /// <summary>Rows that begin anywhere in a line; the byte behind the last one must not be read.</summary>

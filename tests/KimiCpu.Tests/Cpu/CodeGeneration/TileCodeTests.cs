@@ -159,27 +159,32 @@ internal sealed unsafe class TileCodeTests
         Assert.That(functions.Int4Tokens, Has.Count.EqualTo(Int4TokensCode.MostTokens - 1));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         ExecutableMemory[] bridges = [.. functions.Int4Tokens.Select(at => Bridge(windows.Pointer + at))];
-        GeneratedCode bridged = functions with { Int4Tokens = [.. bridges.Select(b => (long)b.Pointer - (long)windows.Pointer)] };
-        var products = new Int4TokensProducts(windows, bridged, CallingConvention.WindowsX64);
-        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
-        for (int tokens = 2; tokens <= (2 * Int4TokensCode.MostTokens) + 1; tokens++)
+        try
         {
-            using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 4);
-            var expected = new float[Rows];
-            var actual = new float[Rows * tokens];
-            fixed (float* y = expected)
-            fixed (float* z = actual)
+            GeneratedCode bridged = functions with { Int4Tokens = [.. bridges.Select(b => (long)b.Pointer - (long)windows.Pointer)] };
+            var products = new Int4TokensProducts(windows, bridged, CallingConvention.WindowsX64);
+            using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
+            for (int tokens = 2; tokens <= (2 * Int4TokensCode.MostTokens) + 1; tokens++)
             {
-                products.Multiply(weight.Matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
-                for (int t = 0; t < tokens; t++)
+                using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, 4);
+                var expected = new float[Rows];
+                var actual = new float[Rows * tokens];
+                fixed (float* y = expected)
+                fixed (float* z = actual)
                 {
-                    Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y);
-                    Assert.That(actual.AsSpan(t * Rows, Rows).ToArray(), Is.EqualTo(expected), $"token {t} of {tokens}");
+                    products.Multiply(weight.Matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
+                    for (int t = 0; t < tokens; t++)
+                    {
+                        Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y);
+                        Assert.That(actual.AsSpan(t * Rows, Rows).ToArray(), Is.EqualTo(expected), $"token {t} of {tokens}");
+                    }
                 }
             }
         }
-
-        Array.ForEach(bridges, b => b.Dispose());
+        finally
+        {
+            Array.ForEach(bridges, b => b.Dispose());
+        }
     }
 
     [Test]
