@@ -15,10 +15,25 @@ internal unsafe struct BFloat16PairsArguments
     /// <summary>At least 1.</summary>
     public long PairCount;
 
-    /// <summary>(tokens, <see cref="BFloat16PairsCode.Rows"/>) factors in BF16.</summary>
+    /// <summary>The first token's factors of the first pair: two numbers in BF16. Moves on.</summary>
     public ushort* Factors;
 
-    /// <summary>First token's sums of the 64 columns, read and written.</summary>
+    /// <summary>From the factors of a pair to those of the next one.</summary>
+    public long PairFactorsBytes;
+
+    /// <summary>From a token's factors to those of the next one.</summary>
+    public long TokenFactorsBytes;
+
+    /// <summary>First token's sums of the 64 columns, read and written. Moves on.</summary>
     public float* Sums;
     public long SumsStrideBytes;
+
+    /// <summary>How often as many tokens as the function takes are taken, one after another: at least once. Counts down.</summary>
+    public long Tiles;
+
+    /// <summary>What to ask for, by and by; never read. Moves on.</summary>
+    public byte* Next;
+
+    /// <summary>How far that moves with each pair: mostly less than a line.</summary>
+    public long NextBytes;
 }

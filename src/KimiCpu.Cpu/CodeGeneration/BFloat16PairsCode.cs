@@ -14,7 +14,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// </summary>
 internal static class BFloat16PairsCode
 {
-    /// <summary>Most rows of a call, and factors of a token.</summary>
+    /// <summary>Most rows of a call.</summary>
     public const int Rows = KvPage.Tokens;
 
     /// <summary>Columns of a call.</summary>
@@ -22,6 +22,9 @@ internal static class BFloat16PairsCode
 
     private const int Vectors = 4;
     private const int VectorBytes = 64;
+
+    /// <summary>The first token whose factors a second register points to.</summary>
+    private const int LaterToken = 3;
 
     /// <summary>Bytes of a pair of rows in a block of columns.</summary>
     public const int PairBytes = Vectors * VectorBytes;
@@ -31,30 +34,38 @@ internal static class BFloat16PairsCode
         AssemblerRegister64 arguments = convention.Arguments[0];
         AssemblerRegister64 pairs = convention.Arguments[1];
         AssemblerRegister64 factors = convention.Arguments[2];
-        AssemblerRegister64 at = convention.Arguments[3];
-        AssemblerRegister64 stride = convention.Arguments[4];
+        AssemblerRegister64 later = convention.Arguments[3];
+        AssemblerRegister64 tokenBytes = convention.Arguments[4];
         AssemblerRegister64 count = convention.Scratch[0];
+        AssemblerRegister64 at = convention.Scratch[1];
         var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
         AssemblerRegisterZMM[] sums = [.. Enumerable.Range(0, tokens * Vectors).Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM[] weights = [.. Enumerable.Range(0, Vectors).Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM factor = registers.Dequeue();
+        Label tile = code.CreateLabel();
         Label next = code.CreateLabel();
 
-        code.mov(stride, Field(arguments, nameof(BFloat16PairsArguments.SumsStrideBytes)));
+        code.Label(ref tile);
         code.mov(at, Field(arguments, nameof(BFloat16PairsArguments.Sums)));
         for (int i = 0; i < sums.Length; i++)
         {
             code.vmovups(sums[i], __zmmword_ptr[at + (i % Vectors * VectorBytes)]);
             if (i % Vectors == Vectors - 1)
             {
-                code.add(at, stride);
+                code.add(at, Field(arguments, nameof(BFloat16PairsArguments.SumsStrideBytes)));
             }
         }
 
         code.mov(pairs, Field(arguments, nameof(BFloat16PairsArguments.Pairs)));
         code.mov(factors, Field(arguments, nameof(BFloat16PairsArguments.Factors)));
+        code.mov(tokenBytes, Field(arguments, nameof(BFloat16PairsArguments.TokenFactorsBytes)));
+        code.lea(later, __qword_ptr[tokenBytes + (tokenBytes * 2)]);
+        code.add(later, factors);
         code.mov(count, Field(arguments, nameof(BFloat16PairsArguments.PairCount)));
+        code.mov(at, Field(arguments, nameof(BFloat16PairsArguments.Next)));
         code.Label(ref next);
+        code.prefetcht0(__byte_ptr[at]);
+        code.add(at, Field(arguments, nameof(BFloat16PairsArguments.NextBytes)));
         for (int v = 0; v < Vectors; v++)
         {
             code.vmovdqu64(weights[v], __zmmword_ptr[pairs + (VectorBytes * v)]);
@@ -62,7 +73,8 @@ internal static class BFloat16PairsCode
 
         for (int token = 0; token < tokens; token++)
         {
-            code.vpbroadcastd(factor, __dword_ptr[factors + (token * Rows * sizeof(ushort))]);
+            AssemblerRegister64 first = token < LaterToken ? factors : later;
+            code.vpbroadcastd(factor, (token % LaterToken) switch { 0 => __dword_ptr[first], 1 => __dword_ptr[first + tokenBytes], _ => __dword_ptr[first + (tokenBytes * 2)] });
             for (int v = 0; v < Vectors; v++)
             {
                 code.vdpbf16ps(sums[(token * Vectors) + v], factor, weights[v]);
@@ -70,19 +82,27 @@ internal static class BFloat16PairsCode
         }
 
         code.add(pairs, PairBytes);
-        code.add(factors, 2 * sizeof(ushort));
+        code.add(factors, Field(arguments, nameof(BFloat16PairsArguments.PairFactorsBytes)));
+        code.add(later, Field(arguments, nameof(BFloat16PairsArguments.PairFactorsBytes)));
         code.dec(count);
         code.jnz(next);
+        code.mov(Field(arguments, nameof(BFloat16PairsArguments.Next)), at);
         code.mov(at, Field(arguments, nameof(BFloat16PairsArguments.Sums)));
+        code.mov(factors, Field(arguments, nameof(BFloat16PairsArguments.Factors)));
         for (int i = 0; i < sums.Length; i++)
         {
             code.vmovups(__zmmword_ptr[at + (i % Vectors * VectorBytes)], sums[i]);
             if (i % Vectors == Vectors - 1)
             {
-                code.add(at, stride);
+                code.add(at, Field(arguments, nameof(BFloat16PairsArguments.SumsStrideBytes)));
+                code.add(factors, tokenBytes);
             }
         }
 
+        code.mov(Field(arguments, nameof(BFloat16PairsArguments.Sums)), at);
+        code.mov(Field(arguments, nameof(BFloat16PairsArguments.Factors)), factors);
+        code.dec(Field(arguments, nameof(BFloat16PairsArguments.Tiles)));
+        code.jnz(tile);
         code.vzeroupper();
         code.ret();
     }

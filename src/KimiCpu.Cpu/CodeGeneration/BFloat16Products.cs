@@ -29,6 +29,10 @@ internal sealed unsafe class BFloat16Products
     private readonly delegate* unmanaged<BFloat16PairsArguments*, void>[] _pairs;
     private readonly delegate* unmanaged<BFloat16RowSumArguments*, void> _rowSum;
 
+    /// <summary>By vectors of queries: keys that a function takes at once, and where it lies.</summary>
+    private readonly (int Keys, long Function)[] _scores;
+    private readonly (int Keys, long Function)[] _scoresOfOne;
+
     public BFloat16Products(ExecutableMemory code, GeneratedCode functions)
     {
         _code = code;
@@ -48,6 +52,9 @@ internal sealed unsafe class BFloat16Products
         }
 
         _rowSum = (delegate* unmanaged<BFloat16RowSumArguments*, void>)(code.Pointer + functions.BFloat16RowSum);
+        var scores = functions.BFloat16Scores.ToLookup(f => f.Key.Keys == 1, f => (f.Key.Keys, (long)code.Pointer + f.Value));
+        _scores = [.. scores[false]];
+        _scoresOfOne = [.. scores[true]];
     }
 
     /// <summary>How tokens are cut into tiles.</summary>
@@ -90,29 +97,63 @@ internal sealed unsafe class BFloat16Products
         Block(weight, weight.Data, weight.Rows, x, y, yStride, next, nextBytes);
     }
 
+    /// <summary>Scores of queries that lie side by side in lanes: y[t, q] = Σ keys[t, c] queries[c, q].</summary>
+    /// <param name="keys">(keys, columns) in BF16, as stored; any alignment.</param>
+    /// <param name="queries">Rounded, in the arrangement of <see cref="BFloat16Queries"/>.</param>
+    /// <param name="scores">(keys, <see cref="BFloat16ScoresCode.Lanes"/>); lanes behind the last vector of queries are left alone.</param>
+    public void Score(in WeightMatrix keys, BFloat16Queries queries, float* scores)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(queries.Columns, keys.Columns);
+        (int most, long function) = _scores[queries.Vectors - 1];
+        var arguments = new BFloat16ScoresArguments
+        {
+            Keys = keys.Data,
+            KeyBytes = keys.RowBytes,
+            Queries = queries.Pair(0),
+            QueriesEnd = queries.Pair(keys.Columns / 2),
+            OddColumns = keys.Columns % 2,
+            Scores = scores,
+            Tiles = keys.Rows / most,
+        };
+        if (arguments.Tiles == 0)
+        {
+            arguments.Tiles = keys.Rows;
+            (_, function) = _scoresOfOne[queries.Vectors - 1];
+        }
+
+        var score = (delegate* unmanaged<BFloat16ScoresArguments*, void>)function;
+        score(&arguments);
+        if (keys.Rows > most && keys.Rows % most > 0)
+        {
+            // Some of the last ones were scored already; they come to the same bits.
+            arguments.Keys = keys.Data + ((keys.Rows - most) * keys.RowBytes);
+            arguments.Scores = scores + ((keys.Rows - most) * BFloat16ScoresCode.Lanes);
+            arguments.Tiles = 1;
+            score(&arguments);
+        }
+
+        GC.KeepAlive(_code);
+    }
+
     /// <summary>y[t, c] += Σ factors[t, n] W[n, c] over the rows n of W.</summary>
     /// <param name="weights">The rows in pairs.</param>
     /// <param name="factors">(tokens, <see cref="BFloat16PairsCode.Rows"/>); those of rows that do not exist are zeros.</param>
     /// <param name="tokens">At least 1.</param>
     /// <param name="y">(tokens, columns of the weights with their padding).</param>
     /// <param name="yStride">Floats.</param>
-    public void Accumulate(BFloat16Pairs weights, ushort* factors, int tokens, float* y, long yStride)
-    {
-        for (int block = 0; block < weights.Columns / BFloat16PairsCode.Columns; block++)
-        {
-            var arguments = new BFloat16PairsArguments { Pairs = weights.Block(block), PairCount = weights.PairCount, SumsStrideBytes = sizeof(float) * yStride };
-            for (int first = 0; first < tokens;)
-            {
-                int count = Tiles.Next(tokens - first);
-                arguments.Factors = factors + (first * BFloat16PairsCode.Rows);
-                arguments.Sums = y + (first * yStride) + (block * BFloat16PairsCode.Columns);
-                _pairs[count](&arguments);
-                first += count;
-            }
-        }
+    public void Accumulate(BFloat16Pairs weights, ushort* factors, int tokens, float* y, long yStride) =>
+        AccumulateTiles(weights, factors, 2 * sizeof(ushort), BFloat16PairsCode.Rows * sizeof(ushort), tokens, y, yStride, weights.Block(0), 0);
 
-        GC.KeepAlive(_code);
-    }
+    /// <summary>The same with the factors of a pair for all tokens side by side.</summary>
+    /// <param name="weights">The rows in pairs.</param>
+    /// <param name="factors">(pairs, <see cref="BFloat16ScoresCode.Lanes"/>, 2); those of rows that do not exist are zeros.</param>
+    /// <param name="tokens">At least 1.</param>
+    /// <param name="y">(tokens, columns of the weights with their padding).</param>
+    /// <param name="yStride">Floats.</param>
+    /// <param name="next">What comes from memory next, which is asked for; never read.</param>
+    /// <param name="nextBytes">How much of it.</param>
+    public void AccumulateLanes(BFloat16Pairs weights, ushort* factors, int tokens, float* y, long yStride, byte* next, long nextBytes) =>
+        AccumulateTiles(weights, factors, BFloat16ScoresCode.Lanes * 2 * sizeof(ushort), 2 * sizeof(ushort), tokens, y, yStride, next, nextBytes);
 
     /// <summary>Whether <see cref="SumRows"/> takes this matrix.</summary>
     public static bool CanSumRows(in WeightMatrix weight) =>
@@ -153,6 +194,39 @@ internal sealed unsafe class BFloat16Products
         }
 
         new ReadOnlySpan<float>(sums + (offset / sizeof(ushort)), weight.Columns).CopyTo(new Span<float>(y, weight.Columns));
+    }
+
+    private void AccumulateTiles(BFloat16Pairs weights, ushort* factors, long pairBytes, long tokenBytes, int tokens, float* y, long yStride, byte* next, long nextBytes)
+    {
+        int tiles = Tiles.Count(tokens);
+        int blocks = weights.Columns / BFloat16PairsCode.Columns;
+        long bytesOfPair = (nextBytes + ((long)blocks * tiles * weights.PairCount) - 1) / ((long)blocks * tiles * weights.PairCount);
+        (int size, int larger) = Math.DivRem(tokens, tiles);
+        for (int block = 0; block < blocks; block++, next += tiles * weights.PairCount * bytesOfPair)
+        {
+            var arguments = new BFloat16PairsArguments
+            {
+                Pairs = weights.Block(block),
+                PairCount = weights.PairCount,
+                Factors = factors,
+                PairFactorsBytes = pairBytes,
+                TokenFactorsBytes = tokenBytes,
+                Sums = y + (block * BFloat16PairsCode.Columns),
+                SumsStrideBytes = sizeof(float) * yStride,
+                Tiles = larger,
+                Next = next,
+                NextBytes = bytesOfPair,
+            };
+            if (larger > 0)
+            {
+                _pairs[size + 1](&arguments);
+            }
+
+            arguments.Tiles = tiles - larger;
+            _pairs[size](&arguments);
+        }
+
+        GC.KeepAlive(_code);
     }
 
     /// <summary>What follows is asked for by and by, while rows meet one tile of tokens after another.</summary>

@@ -14,6 +14,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <param name="BFloat16">Products of BF16 rows, by rows and tokens.</param>
 /// <param name="BFloat16Pairs">Products of pairs of BF16 rows as summed dimension, of 1, 2, … tokens.</param>
 /// <param name="BFloat16RowSum">The same of one token from rows as stored.</param>
+/// <param name="BFloat16Scores">Products of BF16 rows with tokens in lanes, by vectors of tokens and rows, by rising vectors.</param>
 /// <param name="Float8Rows">Products of FP8 rows as stored with one token.</param>
 /// <param name="Float8OneRow">The same of one row.</param>
 /// <param name="Float8Activations">Rounds the activations of a token for FP8 rows.</param>
@@ -25,6 +26,7 @@ internal sealed record GeneratedCode(
     IReadOnlyDictionary<BFloat16Shape, long> BFloat16,
     IReadOnlyList<long> BFloat16Pairs,
     long BFloat16RowSum,
+    IReadOnlyDictionary<BFloat16ScoresShape, long> BFloat16Scores,
     long Float8Rows,
     long Float8OneRow,
     long Float8Activations)
@@ -42,10 +44,11 @@ internal sealed record GeneratedCode(
         var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
+        var bfloat16Scores = BFloat16ScoresCode.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16ScoresCode.Write(code, convention, shape)));
         long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows));
         long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1));
         long float8Activations = Append(stream, code => Float8ActivationsCode.Write(code, convention));
-        return new GeneratedCode(stream.ToArray(), tiles, int4, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, float8Rows, float8OneRow, float8Activations);
+        return new GeneratedCode(stream.ToArray(), tiles, int4, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, bfloat16Scores, float8Rows, float8OneRow, float8Activations);
     }
 
     private static long Append(MemoryStream stream, Action<Assembler> write)

@@ -3,6 +3,7 @@
 
 using System.Runtime.InteropServices;
 using KimiCpu.Compute;
+using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu;
@@ -139,8 +140,12 @@ internal sealed class AttentionPlan(ModelShape shape)
         return HeadsTogether(group.Rows, ((_work + ofHead - 1) / ofHead) + LatentAttention.HeadGroup - 1);
     }
 
-    /// <summary>The same for several items a thread, if there can be so many.</summary>
-    private int HeadsOfSegment(int rows) => HeadsTogether(rows, _work / ((long)rows * LatentAttention.SegmentTokens * ItemsOfThread * _threads));
+    /// <summary>The same for several items a thread, if there can be so many; but no fewer than lie in a vector while each thread has one.</summary>
+    private int HeadsOfSegment(int rows)
+    {
+        long ofThread = _work / ((long)rows * LatentAttention.SegmentTokens * _threads);
+        return HeadsTogether(rows, Math.Max(ofThread / ItemsOfThread, Math.Min(ofThread, BFloat16ScoresCode.VectorLanes / rows)));
+    }
 
     private static int HeadsTogether(int rows, long most) =>
         (int)Math.Clamp(most / LatentAttention.HeadGroup * LatentAttention.HeadGroup, LatentAttention.HeadGroup, MostHeads(rows));

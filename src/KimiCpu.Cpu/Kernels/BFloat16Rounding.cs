@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
@@ -17,12 +18,7 @@ internal static unsafe class BFloat16Rounding
         {
             for (; i + Vector512<float>.Count <= count; i += Vector512<float>.Count)
             {
-                Vector512<float> value = Vector512.Load(source + i);
-                Vector512<uint> bits = value.AsUInt32();
-                Vector512<uint> rounded = bits + Vector512.Create(0x7FFFu) + ((bits >> 16) & Vector512<uint>.One);
-                Vector512<uint> isNumber = Vector512.Equals(value, value).AsUInt32();
-                rounded = Vector512.ConditionalSelect(isNumber, rounded, bits | Vector512.Create(0x40u << 16));
-                Avx512F.ConvertToVector256UInt16(rounded >> 16).Store(target + i);
+                Avx512F.ConvertToVector256UInt16(UpperHalves(Vector512.Load(source + i)) >> 16).Store(target + i);
             }
         }
 
@@ -39,6 +35,16 @@ internal static unsafe class BFloat16Rounding
         {
             target[i] = BFloat16.FromSingle(source[i]);
         }
+    }
+
+    /// <summary>Rounded floats in the upper halves; what is left in the lower ones does not belong to them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<uint> UpperHalves(Vector512<float> value)
+    {
+        Vector512<uint> bits = value.AsUInt32();
+        Vector512<uint> rounded = bits + Vector512.Create(0x7FFFu) + ((bits >> 16) & Vector512<uint>.One);
+        Vector512<uint> isNumber = Vector512.Equals(value, value).AsUInt32();
+        return Vector512.ConditionalSelect(isNumber, rounded, bits | Vector512.Create(0x40u << 16));
     }
 
     private static Vector256<int> Rounded(float* source)

@@ -20,7 +20,7 @@ internal sealed unsafe class FloatQueries : AttentionQueries
         : base(keyWidth, valueWidth)
     {
         _bfloat16 = bfloat16;
-        _softmax = new RunningSoftmax(ValueWidth, ValueWidth);
+        _softmax = new RunningSoftmax(ValueWidth);
         _queries = new AlignedBuffer<float>(LatentAttention.MostQueries * KeyWidth);
         _keys = new AlignedBuffer<float>(bfloat16 ? KvPage.Tokens * KeyWidth : 0);
     }
@@ -83,5 +83,5 @@ internal sealed unsafe class FloatQueries : AttentionQueries
     }
 
     private void Accumulate(in WeightMatrix values, int firstQuery, int queries) =>
-        TransposedGemm.Accumulate(values, ValueWidth, _softmax.Scores(firstQuery), KvPage.Tokens, queries, _softmax.Context(firstQuery), _softmax.ContextWidth);
+        TransposedGemm.Accumulate(values, ValueWidth, _softmax.Scores(firstQuery), KvPage.Tokens, queries, _softmax.Context(firstQuery), ValueWidth);
 }

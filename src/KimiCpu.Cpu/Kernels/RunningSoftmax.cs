@@ -8,24 +8,21 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>Scores of a page, and Σ e^(score - maximum) value of the pages before it with a running maximum, a query at a time.</summary>
 /// <param name="width">Columns of a context.</param>
-/// <param name="contextWidth">Floats from one query's context to the next.</param>
-internal sealed unsafe class RunningSoftmax(int width, int contextWidth) : IDisposable
+internal sealed unsafe class RunningSoftmax(int width) : IDisposable
 {
     private readonly AlignedBuffer<float> _scores = new(LatentAttention.MostQueries * KvPage.Tokens);
-    private readonly AlignedBuffer<float> _contexts = new((long)LatentAttention.MostQueries * contextWidth);
+    private readonly AlignedBuffer<float> _contexts = new((long)LatentAttention.MostQueries * width);
     private readonly float[] _maxima = new float[LatentAttention.MostQueries];
     private readonly float[] _sums = new float[LatentAttention.MostQueries];
-
-    public int ContextWidth => contextWidth;
 
     /// <summary>(queries, page's tokens).</summary>
     public float* Scores(int query) => _scores.Pointer + (query * KvPage.Tokens);
 
-    public float* Context(int query) => _contexts.Pointer + (query * contextWidth);
+    public float* Context(int query) => _contexts.Pointer + (query * width);
 
     public void Clear(int queries)
     {
-        new Span<float>(_contexts.Pointer, queries * contextWidth).Clear();
+        new Span<float>(_contexts.Pointer, queries * width).Clear();
         _maxima.AsSpan(0, queries).Fill(float.NegativeInfinity);
         _sums.AsSpan(0, queries).Clear();
     }

@@ -206,32 +206,14 @@ internal static unsafe partial class TileUnpacker
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Nibbles16x4(byte* data, long rowBytes, byte* record, long laneBytes)
     {
-        Quad(data, rowBytes, out Vector512<uint> a0, out Vector512<uint> b0, out Vector512<uint> c0, out Vector512<uint> d0);
-        Quad(data + (4 * rowBytes), rowBytes, out Vector512<uint> a1, out Vector512<uint> b1, out Vector512<uint> c1, out Vector512<uint> d1);
-        Quad(data + (8 * rowBytes), rowBytes, out Vector512<uint> a2, out Vector512<uint> b2, out Vector512<uint> c2, out Vector512<uint> d2);
-        Quad(data + (12 * rowBytes), rowBytes, out Vector512<uint> a3, out Vector512<uint> b3, out Vector512<uint> c3, out Vector512<uint> d3);
+        Transposition.Quad(data, rowBytes, out Vector512<uint> a0, out Vector512<uint> b0, out Vector512<uint> c0, out Vector512<uint> d0);
+        Transposition.Quad(data + (4 * rowBytes), rowBytes, out Vector512<uint> a1, out Vector512<uint> b1, out Vector512<uint> c1, out Vector512<uint> d1);
+        Transposition.Quad(data + (8 * rowBytes), rowBytes, out Vector512<uint> a2, out Vector512<uint> b2, out Vector512<uint> c2, out Vector512<uint> d2);
+        Transposition.Quad(data + (12 * rowBytes), rowBytes, out Vector512<uint> a3, out Vector512<uint> b3, out Vector512<uint> c3, out Vector512<uint> d3);
         StoreGroups(a0, a1, a2, a3, record, laneBytes);
         StoreGroups(b0, b1, b2, b3, record + WeightTile.VectorBytes, laneBytes);
         StoreGroups(c0, c1, c2, c3, record + (2 * WeightTile.VectorBytes), laneBytes);
         StoreGroups(d0, d1, d2, d3, record + (3 * WeightTile.VectorBytes), laneBytes);
-    }
-
-    /// <summary>Four rows of 64 bytes: vectors of dwords 0, 1, 2 and 3 of each group, a group a 128-bit lane, a row an element.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Quad(byte* data, long rowBytes, out Vector512<uint> first, out Vector512<uint> second, out Vector512<uint> third, out Vector512<uint> fourth)
-    {
-        Vector512<uint> a = Vector512.Load(data).AsUInt32();
-        Vector512<uint> b = Vector512.Load(data + rowBytes).AsUInt32();
-        Vector512<uint> c = Vector512.Load(data + (2 * rowBytes)).AsUInt32();
-        Vector512<uint> d = Vector512.Load(data + (3 * rowBytes)).AsUInt32();
-        Vector512<ulong> ab0 = Avx512F.UnpackLow(a, b).AsUInt64();
-        Vector512<ulong> ab1 = Avx512F.UnpackHigh(a, b).AsUInt64();
-        Vector512<ulong> cd0 = Avx512F.UnpackLow(c, d).AsUInt64();
-        Vector512<ulong> cd1 = Avx512F.UnpackHigh(c, d).AsUInt64();
-        first = Avx512F.UnpackLow(ab0, cd0).AsUInt32();
-        second = Avx512F.UnpackHigh(ab0, cd0).AsUInt32();
-        third = Avx512F.UnpackLow(ab1, cd1).AsUInt32();
-        fourth = Avx512F.UnpackHigh(ab1, cd1).AsUInt32();
     }
 
     /// <summary>One dword of four groups, from four times four rows, to the records of the groups.</summary>
@@ -239,14 +221,11 @@ internal static unsafe partial class TileUnpacker
     private static void StoreGroups(Vector512<uint> a, Vector512<uint> b, Vector512<uint> c, Vector512<uint> d, byte* target, long laneBytes)
     {
         Vector512<uint> mask = Vector512.Create(0x0F0F0F0Fu);
-        Vector512<uint> low01 = Avx512F.Shuffle4x128(a, b, 0b01_00_01_00);
-        Vector512<uint> low23 = Avx512F.Shuffle4x128(c, d, 0b01_00_01_00);
-        Store(Avx512F.Shuffle4x128(low01, low23, 0b10_00_10_00), target, mask);
-        Store(Avx512F.Shuffle4x128(low01, low23, 0b11_01_11_01), target + laneBytes, mask);
-        Vector512<uint> high01 = Avx512F.Shuffle4x128(a, b, 0b11_10_11_10);
-        Vector512<uint> high23 = Avx512F.Shuffle4x128(c, d, 0b11_10_11_10);
-        Store(Avx512F.Shuffle4x128(high01, high23, 0b10_00_10_00), target + (2 * laneBytes), mask);
-        Store(Avx512F.Shuffle4x128(high01, high23, 0b11_01_11_01), target + (3 * laneBytes), mask);
+        (Vector512<uint> first, Vector512<uint> second, Vector512<uint> third, Vector512<uint> fourth) = Transposition.Lanes(a, b, c, d);
+        Store(first, target, mask);
+        Store(second, target + laneBytes, mask);
+        Store(third, target + (2 * laneBytes), mask);
+        Store(fourth, target + (3 * laneBytes), mask);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

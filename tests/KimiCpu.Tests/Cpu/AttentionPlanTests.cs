@@ -35,7 +35,19 @@ internal sealed class AttentionPlanTests
         AttentionPlan plan = Plan(s_shape, threads, [.. Enumerable.Repeat((10_000, 1), answers)]);
         bool cut = threads > 1 && answers < 2 * threads;
         Assert.That(plan.Groups.ToArray().Select(g => g.IsCut), Is.All.EqualTo(cut));
-        Assert.That(plan.ItemCount, Is.GreaterThanOrEqualTo(cut ? 2 * threads : answers));
+        Assert.That(plan.ItemCount, Is.GreaterThanOrEqualTo(cut ? threads : answers));
+    }
+
+    /// <summary>A vector of heads takes a segment in not much more time than half of them.</summary>
+    [TestCase(1, 16, 16)]
+    [TestCase(1, 32, 16)]
+    [TestCase(1, 64, 8)]
+    [TestCase(2, 32, 8)]
+    public void Heads_of_a_segment_fill_a_vector_while_each_thread_has_one(int rows, int threads, int expected)
+    {
+        AttentionPlan plan = Plan(s_shape, threads, [(8 * Segment, rows)]);
+        Assert.That(plan.Groups[0].IsCut);
+        Assert.That(plan.Groups[0].Heads, Is.EqualTo(expected));
     }
 
     [Test]

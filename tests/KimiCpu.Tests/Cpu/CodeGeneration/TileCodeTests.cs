@@ -55,7 +55,7 @@ internal sealed unsafe class TileCodeTests
             }
         }
 
-        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.Int4Tokens.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + 1 + 3));
+        Assert.That(returns, Is.EqualTo(functions.Tiles.Count + 1 + functions.Int4Tokens.Count + functions.BFloat16.Count + functions.BFloat16Pairs.Count + functions.BFloat16Scores.Count + 1 + 3));
     }
 
     [Test]
@@ -264,7 +264,7 @@ internal sealed unsafe class TileCodeTests
         fixed (float* z = actual)
         {
             products.Accumulate(pairs, f, tokens, y, Columns);
-            var arguments = new BFloat16PairsArguments { Pairs = pairs.Block(0), PairCount = pairs.PairCount, Factors = f, Sums = z, SumsStrideBytes = 4 * Columns };
+            var arguments = new BFloat16PairsArguments { Pairs = pairs.Block(0), PairCount = pairs.PairCount, Factors = f, PairFactorsBytes = 4, TokenFactorsBytes = 2 * BFloat16PairsCode.Rows, Sums = z, SumsStrideBytes = 4 * Columns, Tiles = 1 };
             ((delegate* unmanaged<BFloat16PairsArguments*, void>)bridge.Pointer)(&arguments);
         }
 
@@ -372,7 +372,7 @@ internal sealed unsafe class TileCodeTests
     public void Generated_code_can_be_switched_off() =>
         Assert.That(TileKernel.Best(allowGeneratedCode: false).Kind, Is.Not.EqualTo(TileKernelKind.GeneratedAvx512Vnni));
 
-    private static ExecutableMemory Bridge(byte* target)
+    internal static ExecutableMemory Bridge(byte* target)
     {
         var assembler = new Assembler(64);
         assembler.sub(rsp, 56);
