@@ -3,6 +3,7 @@
 
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using KimiCpu.Cpu.Kernels;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace KimiCpu.Cpu.CodeGeneration;
@@ -38,7 +39,7 @@ internal static class BFloat16Code
         }
     }
 
-    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape)
+    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]), convention.Scratch[0], convention.Scratch[1]);
@@ -81,11 +82,11 @@ internal static class BFloat16Code
         code.jae(wholeDone);
         if (shape == new BFloat16Shape(Rows, 1))
         {
-            Lines(code, at, arguments, sums, x, registers, step, wholeDone);
+            Lines(code, at, arguments, sums, x, registers, style, step, wholeDone);
         }
 
         code.Label(ref step);
-        Ask(code, at, shape);
+        Ask(code, at, shape, style);
         Step(code, at, shape, sums, x, weights, masked: false);
         code.add(at.Rows.First, VectorBytes);
         code.add(at.X, VectorBytes * shape.Tokens);
@@ -114,11 +115,11 @@ internal static class BFloat16Code
         code.ret();
     }
 
-    private static void Ask(Assembler code, Pointers at, BFloat16Shape shape)
+    private static void Ask(Assembler code, Pointers at, BFloat16Shape shape, PrefetchStyle style)
     {
         if (shape.Tokens == 1)
         {
-            StreamCode.Ask(code, at.Rows, shape.Rows);
+            StreamCode.Ask(code, at.Rows, shape.Rows, style);
             return;
         }
 
@@ -137,6 +138,7 @@ internal static class BFloat16Code
         AssemblerRegisterZMM[] sums,
         AssemblerRegisterZMM x,
         IEnumerable<AssemblerRegisterZMM> free,
+        PrefetchStyle style,
         Label asTheyLie,
         Label done)
     {
@@ -156,7 +158,7 @@ internal static class BFloat16Code
         }
 
         code.Label(ref step);
-        StreamCode.Ask(code, at.Rows, lines.Length);
+        StreamCode.Ask(code, at.Rows, lines.Length, style);
         code.vmovdqu64(x, __zmmword_ptr[at.X]);
         for (int row = 0; row < lines.Length; row++)
         {

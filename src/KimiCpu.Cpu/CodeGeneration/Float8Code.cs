@@ -23,7 +23,7 @@ internal static class Float8Code
     private const int Tables = 4;
     private const byte WithMaskedBits = 0xF8;
 
-    public static void Write(Assembler code, CallingConvention convention, int rows)
+    public static void Write(Assembler code, CallingConvention convention, int rows, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]), convention.Scratch[0]);
@@ -61,6 +61,7 @@ internal static class Float8Code
             }
 
             code.Label(ref lines);
+            StreamCode.Ask(code, at.Rows, rows, style);
             Step(code, at, vectors, Source.Lines);
             Advance(code, at, arguments, lines);
             code.mov(at.Rows.First, Field(arguments, nameof(Float8Arguments.XEnd)));
@@ -71,6 +72,7 @@ internal static class Float8Code
         }
 
         code.Label(ref step);
+        StreamCode.Ask(code, at.Rows, rows, style);
         Step(code, at, vectors, Source.Rows);
         Advance(code, at, arguments, step);
 
@@ -109,11 +111,6 @@ internal static class Float8Code
 
     private static void Step(Assembler code, Pointers at, Vectors v, Source source)
     {
-        if (source != Source.Rest)
-        {
-            StreamCode.Ask(code, at.Rows, v.Sums.Length);
-        }
-
         code.vmovdqu64(v.FirstX, __zmmword_ptr[at.X]);
         code.vmovdqu64(v.SecondX, __zmmword_ptr[at.X + VectorBytes]);
         for (int row = 0; row < v.Sums.Length; row++)

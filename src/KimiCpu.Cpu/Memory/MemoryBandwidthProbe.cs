@@ -20,7 +20,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     private const long LargeBytes = 1L << 30;
     private const int PassesOfAKind = 3;
 
-    private static readonly Pattern[] s_patterns = [new(1, 0), new(2, 0), new(4, 0), new(1, 8192), new(1, Prefetch.PagesAhead, OncePerPage: true)];
+    private static readonly Pattern[] s_patterns = [new(1, 0), new(2, 0), new(4, 0), new(4, 1024), new(1, 8192), new(1, Prefetch.PagesAhead, OncePerPage: true)];
 
     private readonly WorkerPool _pool;
     private readonly AlignedBuffer<byte> _buffer;
@@ -117,13 +117,9 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
         Vector<long> a = default, b = default, c = default, d = default;
         for (byte* end = at + bytes; at < end; at += 4 * Vector<byte>.Count)
         {
-            if (distance > 0 && Sse.IsSupported && ((nuint)at & (Prefetch.PageBytes - 1)) < asked)
+            if (distance > 0 && ((nuint)at & (Prefetch.PageBytes - 1)) < asked)
             {
-                Sse.Prefetch0(at + distance);
-                if (Vector<byte>.Count > 16 && !pattern.OncePerPage)
-                {
-                    Sse.Prefetch0(at + distance + 64);
-                }
+                Ask(at + distance, pattern);
             }
 
             a += Vector.Load((long*)at);
@@ -134,6 +130,11 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
             for (int i = 0; i < others; i++)
             {
                 other += bytes;
+                if (distance > 0)
+                {
+                    Ask(other + distance, pattern);
+                }
+
                 a += Vector.Load((long*)other);
                 b += Vector.Load((long*)(other + Vector<byte>.Count));
                 c += Vector.Load((long*)(other + (2 * Vector<byte>.Count)));
@@ -142,6 +143,19 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
         }
 
         return Vector.Sum(a + b + c + d);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Ask(byte* at, Pattern pattern)
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.Prefetch0(at);
+            if (Vector<byte>.Count > 16 && !pattern.OncePerPage)
+            {
+                Sse.Prefetch0(at + 64);
+            }
+        }
     }
 
     /// <param name="Streams">Places of a thread's share that are read in turn: 1, 2 or 4.</param>
