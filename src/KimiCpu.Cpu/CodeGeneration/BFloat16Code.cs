@@ -9,7 +9,10 @@ using static Iced.Intel.AssemblerRegisters;
 namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>How many rows and tokens a function takes at once.</summary>
-internal readonly record struct BFloat16Shape(int Rows, int Tokens);
+/// <param name="Rows">One or four.</param>
+/// <param name="Tokens">At least one.</param>
+/// <param name="AreStreams">Whether rows come from memory, each from a stream of its own; one token's always do.</param>
+internal readonly record struct BFloat16Shape(int Rows, int Tokens, bool AreStreams);
 
 /// <summary>
 /// Writes void(<see cref="BFloat16Arguments"/>*): rows of BF16 weights as stored times tokens rounded to BF16, with
@@ -34,8 +37,12 @@ internal static class BFloat16Code
     {
         for (int tokens = 1; tokens <= MaxTokens(convention); tokens++)
         {
-            yield return new(1, tokens);
-            yield return new(Rows, tokens);
+            yield return new(1, tokens, AreStreams: false);
+            yield return new(Rows, tokens, AreStreams: true);
+            if (tokens > 1)
+            {
+                yield return new(Rows, tokens, AreStreams: false);
+            }
         }
     }
 
@@ -80,7 +87,7 @@ internal static class BFloat16Code
 
         code.cmp(at.X, Field(arguments, nameof(BFloat16Arguments.XEnd)));
         code.jae(wholeDone);
-        if (shape == new BFloat16Shape(Rows, 1))
+        if (shape is { Rows: Rows, Tokens: 1 })
         {
             Lines(code, at, arguments, sums, x, registers, style, step, wholeDone);
         }
@@ -117,16 +124,25 @@ internal static class BFloat16Code
 
     private static void Ask(Assembler code, Pointers at, BFloat16Shape shape, PrefetchStyle style)
     {
-        if (shape.Tokens == 1)
+        if (shape.Tokens == 1 || shape.AreStreams)
         {
             StreamCode.Ask(code, at.Rows, shape.Rows, style);
             return;
         }
 
-        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
+        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read. Requests into the
+        // second level are dropped on Zen 5 where many are on their way.
         for (int line = 0; line < LinesOfStep; line++)
         {
-            code.prefetcht1(__byte_ptr[at.Next + (VectorBytes * line)]);
+            AssemblerMemoryOperand next = __byte_ptr[at.Next + (VectorBytes * line)];
+            if (style == PrefetchStyle.EveryPage)
+            {
+                code.prefetcht0(next);
+            }
+            else
+            {
+                code.prefetcht1(next);
+            }
         }
     }
 

@@ -34,6 +34,6 @@ internal unsafe struct BFloat16PairsArguments
     /// <summary>What to ask for, by and by; never read. Moves on.</summary>
     public byte* Next;
 
-    /// <summary>How far that moves with each pair: mostly less than a line.</summary>
+    /// <summary>How far that moves with each pair; at most <see cref="BFloat16PairsCode.MostNextBytes"/>.</summary>
     public long NextBytes;
 }

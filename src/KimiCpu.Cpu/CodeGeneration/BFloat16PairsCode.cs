@@ -4,6 +4,7 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using KimiCpu.Compute;
+using KimiCpu.Cpu.Kernels;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace KimiCpu.Cpu.CodeGeneration;
@@ -23,13 +24,19 @@ internal static class BFloat16PairsCode
     private const int Vectors = 4;
     private const int VectorBytes = 64;
 
+    /// <summary>Cache lines that are asked for with each pair.</summary>
+    private const int LinesOfPair = 2;
+
+    /// <summary>Most bytes to move on by with each pair, so that no line is left out.</summary>
+    public const int MostNextBytes = LinesOfPair * VectorBytes;
+
     /// <summary>The first token whose factors a second register points to.</summary>
     private const int LaterToken = 3;
 
     /// <summary>Bytes of a pair of rows in a block of columns.</summary>
     public const int PairBytes = Vectors * VectorBytes;
 
-    public static void Write(Assembler code, CallingConvention convention, int tokens)
+    public static void Write(Assembler code, CallingConvention convention, int tokens, PrefetchStyle style)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
         AssemblerRegister64 pairs = convention.Arguments[1];
@@ -64,7 +71,19 @@ internal static class BFloat16PairsCode
         code.mov(count, Field(arguments, nameof(BFloat16PairsArguments.PairCount)));
         code.mov(at, Field(arguments, nameof(BFloat16PairsArguments.Next)));
         code.Label(ref next);
-        code.prefetcht0(__byte_ptr[at]);
+        for (int line = 0; line < LinesOfPair; line++)
+        {
+            AssemblerMemoryOperand asked = __byte_ptr[at + (VectorBytes * line)];
+            if (style == PrefetchStyle.EveryPage)
+            {
+                code.prefetcht0(asked);
+            }
+            else
+            {
+                code.prefetcht1(asked);
+            }
+        }
+
         code.add(at, Field(arguments, nameof(BFloat16PairsArguments.NextBytes)));
         for (int v = 0; v < Vectors; v++)
         {

@@ -11,7 +11,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
 /// BF16 weights as stored times activations rounded to BF16. The sum of a (row, token) pair never depends on how many tokens
-/// or rows a call has: see <see cref="BFloat16Code"/> for its chain; the 16 lanes are folded by halves. Stateless; usable
+/// or rows a call has: see <see cref="BFloat16Code"/> for its chain, whose 16 lanes are folded by halves, and <see cref="BFloat16ScoresCode"/> for that of scores. Stateless; usable
 /// by all threads at once.
 /// </summary>
 internal sealed unsafe class BFloat16Products
@@ -23,15 +23,24 @@ internal sealed unsafe class BFloat16Products
     /// <summary>Vectors of columns whose activations, for six tokens, stay in the first-level cache beside passing weights.</summary>
     private const int PartVectors = 48;
 
+    /// <summary>Activations of so few tokens stay in the second-level cache while weights stream past them.</summary>
+    public const long MostStreamedBytes = 768 << 10;
+
+    /// <summary>Vectors that are folded at once.</summary>
+    private const int Together = 8;
+
     private readonly ExecutableMemory _code;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _oneRow;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _rows;
+    private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _streams;
     private readonly delegate* unmanaged<BFloat16PairsArguments*, void>[] _pairs;
     private readonly delegate* unmanaged<BFloat16RowSumArguments*, void> _rowSum;
 
     /// <summary>By vectors of queries: keys that a function takes at once, and where it lies.</summary>
     private readonly (int Keys, long Function)[] _scores;
-    private readonly (int Keys, long Function)[] _scoresOfOne;
+
+    /// <summary>The same for a single key.</summary>
+    private readonly long[] _scoresOfOne;
 
     public BFloat16Products(ExecutableMemory code, GeneratedCode functions)
     {
@@ -39,10 +48,11 @@ internal sealed unsafe class BFloat16Products
         Tiles = new TokenTiles(functions.BFloat16.Keys.Max(shape => shape.Tokens));
         _oneRow = new delegate* unmanaged<BFloat16Arguments*, void>[Tiles.MaxTokens + 1];
         _rows = new delegate* unmanaged<BFloat16Arguments*, void>[Tiles.MaxTokens + 1];
+        _streams = new delegate* unmanaged<BFloat16Arguments*, void>[Tiles.MaxTokens + 1];
         foreach ((BFloat16Shape shape, long offset) in functions.BFloat16)
         {
             var function = (delegate* unmanaged<BFloat16Arguments*, void>)(code.Pointer + offset);
-            (shape.Rows == 1 ? _oneRow : _rows)[shape.Tokens] = function;
+            (shape.Rows == 1 ? _oneRow : shape.AreStreams ? _streams : _rows)[shape.Tokens] = function;
         }
 
         _pairs = new delegate* unmanaged<BFloat16PairsArguments*, void>[functions.BFloat16Pairs.Count + 1];
@@ -52,9 +62,19 @@ internal sealed unsafe class BFloat16Products
         }
 
         _rowSum = (delegate* unmanaged<BFloat16RowSumArguments*, void>)(code.Pointer + functions.BFloat16RowSum);
-        var scores = functions.BFloat16Scores.ToLookup(f => f.Key.Keys == 1, f => (f.Key.Keys, (long)code.Pointer + f.Value));
-        _scores = [.. scores[false]];
-        _scoresOfOne = [.. scores[true]];
+        _scores = new (int, long)[functions.BFloat16Scores.Keys.Max(shape => shape.Vectors) + 1];
+        _scoresOfOne = new long[_scores.Length];
+        foreach ((BFloat16ScoresShape shape, long offset) in functions.BFloat16Scores)
+        {
+            if (shape.Keys == 1)
+            {
+                _scoresOfOne[shape.Vectors] = (long)code.Pointer + offset;
+            }
+            else
+            {
+                _scores[shape.Vectors] = (shape.Keys, (long)code.Pointer + offset);
+            }
+        }
     }
 
     /// <summary>How tokens are cut into tiles.</summary>
@@ -74,6 +94,11 @@ internal sealed unsafe class BFloat16Products
         {
             OneToken(weight, rowBegin, rowEnd, x, y);
             return;
+        }
+
+        if ((long)x.Tokens * weight.RowBytes <= MostStreamedBytes)
+        {
+            rowBegin = FewTokens(weight, rowBegin, rowEnd, x, y, yStride);
         }
 
         for (int row = rowBegin, rows; row < rowEnd; row += rows)
@@ -98,13 +123,14 @@ internal sealed unsafe class BFloat16Products
     }
 
     /// <summary>Scores of queries that lie side by side in lanes: y[t, q] = Σ keys[t, c] queries[c, q].</summary>
-    /// <param name="keys">(keys, columns) in BF16, as stored; any alignment.</param>
+    /// <param name="keys">(keys, columns) in BF16, as stored; any alignment; at least one key.</param>
     /// <param name="queries">Rounded, in the arrangement of <see cref="BFloat16Queries"/>.</param>
     /// <param name="scores">(keys, <see cref="BFloat16ScoresCode.Lanes"/>); lanes behind the last vector of queries are left alone.</param>
     public void Score(in WeightMatrix keys, BFloat16Queries queries, float* scores)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(queries.Columns, keys.Columns);
-        (int most, long function) = _scores[queries.Vectors - 1];
+        System.Diagnostics.Debug.Assert(keys.Rows > 0, "Functions take at least one key.");
+        (int most, long function) = _scores[queries.Vectors];
         var arguments = new BFloat16ScoresArguments
         {
             Keys = keys.Data,
@@ -118,7 +144,7 @@ internal sealed unsafe class BFloat16Products
         if (arguments.Tiles == 0)
         {
             arguments.Tiles = keys.Rows;
-            (_, function) = _scoresOfOne[queries.Vectors - 1];
+            function = _scoresOfOne[queries.Vectors];
         }
 
         var score = (delegate* unmanaged<BFloat16ScoresArguments*, void>)function;
@@ -151,7 +177,7 @@ internal sealed unsafe class BFloat16Products
     /// <param name="y">(tokens, columns of the weights with their padding).</param>
     /// <param name="yStride">Floats.</param>
     /// <param name="next">What comes from memory next, which is asked for; never read.</param>
-    /// <param name="nextBytes">How much of it.</param>
+    /// <param name="nextBytes">How much of it; of more than there is time for, the beginning.</param>
     public void AccumulateLanes(BFloat16Pairs weights, ushort* factors, int tokens, float* y, long yStride, byte* next, long nextBytes) =>
         AccumulateTiles(weights, factors, BFloat16ScoresCode.Lanes * 2 * sizeof(ushort), 2 * sizeof(ushort), tokens, y, yStride, next, nextBytes);
 
@@ -200,7 +226,9 @@ internal sealed unsafe class BFloat16Products
     {
         int tiles = Tiles.Count(tokens);
         int blocks = weights.Columns / BFloat16PairsCode.Columns;
-        long bytesOfPair = (nextBytes + ((long)blocks * tiles * weights.PairCount) - 1) / ((long)blocks * tiles * weights.PairCount);
+        long pairs = (long)blocks * tiles * weights.PairCount;
+        System.Diagnostics.Debug.Assert(pairs > 0, "Functions take at least one token and one pair.");
+        long bytesOfPair = Math.Min(BFloat16PairsCode.MostNextBytes, (nextBytes + pairs - 1) / pairs);
         (int size, int larger) = Math.DivRem(tokens, tiles);
         for (int block = 0; block < blocks; block++, next += tiles * weights.PairCount * bytesOfPair)
         {
@@ -261,7 +289,7 @@ internal sealed unsafe class BFloat16Products
         for (int i = 0; i < quarter; i++)
         {
             arguments.Sums = sums + (i % 2 * Streams * LaneSum.Lanes);
-            _rows[1](&arguments);
+            _streams[1](&arguments);
             arguments.Weights += weight.RowBytes;
             StreamSums.Fold(sums, i, quarter, y + rowBegin);
         }
@@ -277,9 +305,46 @@ internal sealed unsafe class BFloat16Products
         GC.KeepAlive(_code);
     }
 
+    /// <summary>Four rows at a time, a quarter of the range apart, for all tokens, from memory to the first-level cache.</summary>
+    /// <returns>Behind the last row that was computed: up to three are left.</returns>
+    private int FewTokens(in WeightMatrix weight, int rowBegin, int rowEnd, BFloat16Tiles x, float* y, long yStride)
+    {
+        const int Streams = BFloat16Code.Rows;
+        int quarter = (rowEnd - rowBegin) / Streams;
+        float* sums = FloatGemm.Scratch(((Streams * Tiles.MaxTokens) + Together) * LaneSum.Lanes);
+        var arguments = new BFloat16Arguments
+        {
+            Weights = weight.Data + (rowBegin * weight.RowBytes),
+            RowBytes = quarter * weight.RowBytes,
+            RestMask = RestMask(weight.Columns),
+            Sums = sums,
+        };
+        for (int i = 0; i < quarter; i++, arguments.Weights += weight.RowBytes)
+        {
+            for (int first = 0, tokens; first < x.Tokens; first += tokens)
+            {
+                tokens = Tiles.Next(x.Tokens - first);
+                arguments.X = x.Tile(first);
+                arguments.XEnd = arguments.X + ((long)(weight.Columns / VectorColumns) * tokens * VectorBytes);
+                _streams[tokens](&arguments);
+                Fold(sums, Streams * tokens);
+                for (int t = 0; t < tokens; t++)
+                {
+                    float* target = y + ((first + t) * yStride) + rowBegin + i;
+                    for (int stream = 0; stream < Streams; stream++)
+                    {
+                        target[(long)stream * quarter] = sums[(t * Streams) + stream];
+                    }
+                }
+            }
+        }
+
+        GC.KeepAlive(_code);
+        return rowBegin + (Streams * quarter);
+    }
+
     private void Tile(in WeightMatrix weight, byte* data, int rows, byte* x, int tokens, byte* next, float* y, long yStride)
     {
-        const int Together = 8;
         int pairs = rows * tokens;
         float* sums = FloatGemm.Scratch((long)(pairs + Together) * LaneSum.Lanes);
         int vectors = weight.Columns / VectorColumns;
@@ -307,12 +372,7 @@ internal sealed unsafe class BFloat16Products
             }
         }
 
-        // The folded floats land on vectors that are folded already.
-        for (int i = 0; i < pairs; i += Together)
-        {
-            Lanes512.Sum8(sums + (i * LaneSum.Lanes), sums + i);
-        }
-
+        Fold(sums, pairs);
         for (int row = 0, taken; row < rows; row += taken)
         {
             taken = rows - row >= BFloat16Code.Rows ? BFloat16Code.Rows : 1;
@@ -329,6 +389,15 @@ internal sealed unsafe class BFloat16Products
                     *target = *folded;
                 }
             }
+        }
+    }
+
+    /// <summary>Vectors to floats, which land on vectors that are folded already.</summary>
+    private static void Fold(float* sums, int count)
+    {
+        for (int i = 0; i < count; i += Together)
+        {
+            Lanes512.Sum8(sums + (i * LaneSum.Lanes), sums + i);
         }
     }
 

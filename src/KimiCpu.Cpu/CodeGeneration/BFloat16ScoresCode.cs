@@ -140,7 +140,7 @@ internal static class BFloat16ScoresCode
         code.mov(keys[0].First, Field(arguments, nameof(BFloat16ScoresArguments.Keys)));
         for (int i = 1; i < keys.Length; i++)
         {
-            code.lea(keys[i].First, __qword_ptr[keys[i - 1].First + (keys[i - 1].Stride * 4)]);
+            code.lea(keys[i].First, __qword_ptr[keys[i - 1].First + (keys[i - 1].Stride * KeysOfPointer)]);
         }
     }
 

@@ -42,7 +42,7 @@ internal sealed record GeneratedCode(
         long int4 = Append(stream, code => Int4Code.Write(code, convention, target));
         long[] int4Tokens = [.. Enumerable.Range(Int4TokensCode.FewestTokens, Int4TokensCode.MostTokens - Int4TokensCode.FewestTokens + 1).Select(tokens => Append(stream, code => Int4TokensCode.Write(code, convention, tokens, target)))];
         var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
-        long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens)))];
+        long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens, style)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
         var bfloat16Scores = BFloat16ScoresCode.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16ScoresCode.Write(code, convention, shape)));
         long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows, style));

@@ -16,11 +16,11 @@ internal static class StreamCode
     /// <summary>Rows at once; one where a range ends.</summary>
     public const int Rows = 4;
 
-    /// <summary>Bytes ahead in each stream, into the second-level cache; on Zen 5 1024 and 4096 were no better, other CPUs have not been measured.</summary>
+    /// <summary>Bytes ahead in each stream, into the second-level cache; chosen on Zen 5, where 1024 and 4096 were no better, and not measured where it is used.</summary>
     private const int LineDistance = 2048;
 
     /// <summary>
-    /// Bytes ahead where hardware does most of the work (<see cref="PrefetchStyle.EveryPage"/>), into the first level: one core of Zen 5 reads a tenth more
+    /// Bytes ahead with <see cref="PrefetchStyle.EveryPage"/>, into the first level: one core of Zen 5 reads a tenth more
     /// than with the other distance (768 and 1536 are as good, 256 and 512 worse for long rows), since no line that was asked for is dropped.
     /// </summary>
     private const int NearDistance = 1024;

@@ -3,7 +3,6 @@
 
 using System.Runtime.InteropServices;
 using KimiCpu.Compute;
-using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu;
@@ -34,12 +33,14 @@ internal readonly record struct AttentionRows(int Row, int Rows, int Sequence, i
 /// where the whole of it would keep one thread busy when the others are done with everything else. So few long contexts occupy all
 /// threads, by themselves and beside prompts. How work is cut changes no result (see <see cref="LatentAttention"/>), so it may depend on the threads and on the company.
 /// </summary>
-internal sealed class AttentionPlan(ModelShape shape)
+/// <param name="shape">Sizes.</param>
+/// <param name="lanes">Queries that take not much longer together than half of them.</param>
+internal sealed class AttentionPlan(ModelShape shape, int lanes)
 {
     /// <summary>What parts may take. Where they would take more, there are many long contexts, and the longest of them are cut, or none where all are alike.</summary>
     public const long MostPartBytes = 64L << 20;
 
-    /// <summary>Items a thread, where contexts are cut: the last segment of each is a short one.</summary>
+    /// <summary>Items a thread, where contexts are cut and heads fill lanes: the last segment of each is a short one.</summary>
     private const int ItemsOfThread = 2;
 
     private readonly List<AttentionRows> _groups = [];
@@ -133,18 +134,18 @@ internal sealed class AttentionPlan(ModelShape shape)
     private bool IsTooLong(in AttentionRows group, long longest) =>
         group.Visible > LatentAttention.SegmentTokens && (long)group.Rows * Math.Min(shape.HeadCount, MostHeads(group.Rows)) * group.Visible > longest;
 
-    /// <summary>As many heads as leave each thread an item, since a page is read and widened once for all of them.</summary>
+    /// <summary>As many heads as leave each thread an item, since a page is read, and widened or paired, once for all of them.</summary>
     private int HeadsOfContext(in AttentionRows group)
     {
         long ofHead = (long)group.Rows * group.Visible * _threads;
         return HeadsTogether(group.Rows, ((_work + ofHead - 1) / ofHead) + LatentAttention.HeadGroup - 1);
     }
 
-    /// <summary>The same for several items a thread, if there can be so many; but no fewer than lie in a vector while each thread has one.</summary>
+    /// <summary>The same for several items a thread, if there can be so many; but as many as lanes, while each thread has an item.</summary>
     private int HeadsOfSegment(int rows)
     {
         long ofThread = _work / ((long)rows * LatentAttention.SegmentTokens * _threads);
-        return HeadsTogether(rows, Math.Max(ofThread / ItemsOfThread, Math.Min(ofThread, BFloat16ScoresCode.VectorLanes / rows)));
+        return HeadsTogether(rows, Math.Max(ofThread / ItemsOfThread, Math.Min(ofThread, lanes / rows)));
     }
 
     private static int HeadsTogether(int rows, long most) =>

@@ -65,16 +65,6 @@ internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : 
 
     protected abstract void Take(float* query, long stride);
 
-    /// <summary>Copies the queries, (rows, heads, key's columns), dense.</summary>
-    protected void Copy(float* query, long stride, float* target)
-    {
-        int columns = Heads * KeyWidth;
-        for (int first = 0; first < Count; first += Heads, query += stride, target += columns)
-        {
-            new ReadOnlySpan<float>(query, columns).CopyTo(new Span<float>(target, columns));
-        }
-    }
-
     /// <summary>Tokens of a page that a query sees.</summary>
     protected int SeenBy(int query, int count, int visible) => Math.Clamp(visible + (query / Heads), 0, count);
 }

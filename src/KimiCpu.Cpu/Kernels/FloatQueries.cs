@@ -64,7 +64,15 @@ internal sealed unsafe class FloatQueries : AttentionQueries
         _keys.Dispose();
     }
 
-    protected override void Take(float* query, long stride) => Copy(query, stride, _queries.Pointer);
+    protected override void Take(float* query, long stride)
+    {
+        int columns = Heads * KeyWidth;
+        float* target = _queries.Pointer;
+        for (int first = 0; first < Count; first += Heads, query += stride, target += columns)
+        {
+            new ReadOnlySpan<float>(query, columns).CopyTo(new Span<float>(target, columns));
+        }
+    }
 
     private WeightMatrix Keys(byte* stored, int count)
     {

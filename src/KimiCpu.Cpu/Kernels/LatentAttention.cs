@@ -51,6 +51,9 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <summary>Floats of a query's <see cref="AttentionPart"/>.</summary>
     public int PartWidth => AttentionPart.Width(_latentSize);
 
+    /// <summary>Queries that take not much longer together than half of them.</summary>
+    public static int LanesOf(bool bfloat16, BFloat16Products? products) => bfloat16 && products is not null ? BFloat16ScoresCode.VectorLanes : HeadGroup;
+
     /// <summary>Segments of a context of so many tokens.</summary>
     public static int SegmentsOf(int visible) => (visible + SegmentTokens - 1) / SegmentTokens;
 
@@ -73,7 +76,7 @@ internal sealed unsafe class LatentAttention : IDisposable
         int segments = SegmentsOf(visible + rows - 1);
         for (int segment = 0; segment < segments; segment++)
         {
-            Visit(segment, pages, layer, table, visible, visible + rows - 1);
+            Visit(segment, pages, layer, table, visible, visible + rows - 1, goesOn: true);
             for (int i = 0; i < queries; i++)
             {
                 _queries.AddTo(i, segment == 0, _part.Pointer, _totals.Pointer + (i * PartWidth));
@@ -102,7 +105,7 @@ internal sealed unsafe class LatentAttention : IDisposable
         float* query, long queryStride, int rows, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int segment, float* parts, long partStride)
     {
         _queries.Set(query, queryStride, rows, heads);
-        Visit(segment, pages, layer, table, visible, visible + rows - 1);
+        Visit(segment, pages, layer, table, visible, visible + rows - 1, goesOn: false);
         for (int i = 0; i < rows * heads; i++)
         {
             _queries.Write(i, parts + (i / heads * partStride) + (i % heads * (long)PartWidth));
@@ -122,17 +125,19 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <param name="table">The sequence's pages.</param>
     /// <param name="visible">Tokens that the first row sees.</param>
     /// <param name="end">Tokens that the last row sees.</param>
-    private void Visit(int segment, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int end)
+    /// <param name="goesOn">Whether the next segment is visited next.</param>
+    private void Visit(int segment, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int end, bool goesOn)
     {
         _queries.Clear();
         int begin = segment * SegmentTokens;
-        end = Math.Min(begin + SegmentTokens, end);
-        for (int first = begin; first < end; first += KvPage.Tokens)
+        int behind = Math.Min(begin + SegmentTokens, end);
+        int asked = goesOn ? end : behind;
+        for (int first = begin; first < behind; first += KvPage.Tokens)
         {
             int page = first / KvPage.Tokens;
-            byte* next = first + KvPage.Tokens < end ? pages.Slots(table[page + 1], layer) : null;
+            byte* next = first + KvPage.Tokens < asked ? pages.Slots(table[page + 1], layer) : null;
             byte* slots = pages.Slots(table[page], layer);
-            _queries.Visit(new KeyValuePage(slots, slots, pages.SlotBytes), Math.Min(KvPage.Tokens, end - first), visible - first, next);
+            _queries.Visit(new KeyValuePage(slots, slots, pages.SlotBytes), Math.Min(KvPage.Tokens, behind - first), visible - first, next);
         }
     }
 }

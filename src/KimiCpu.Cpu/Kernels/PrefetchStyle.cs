@@ -10,8 +10,9 @@ internal enum PrefetchStyle
     EveryLine,
 
     /// <summary>
-    /// One line of each page: the hardware follows the rest by itself, through buffers that software's requests do not
-    /// have. Asking for each line takes the first level's few miss buffers and stops the hardware.
+    /// One line of each page, of a single stream: the hardware follows the rest by itself, through buffers that software's requests do not
+    /// have; asking for each line takes the first level's few miss buffers and stops it. Of several streams each line, not far ahead, into
+    /// the first level, from where no request is dropped.
     /// </summary>
     EveryPage,
 }

@@ -40,6 +40,7 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
     public RoundedQueries(int keyWidth, int valueWidth, BFloat16Products products)
         : base(keyWidth, valueWidth)
     {
+        System.Diagnostics.Debug.Assert(Stride == LatentAttention.MostQueries, "Each query has a lane.");
         _products = products;
         _queries = new BFloat16Queries(keyWidth);
         _contextWidth = (valueWidth + BFloat16PairsCode.Columns - 1) / BFloat16PairsCode.Columns * BFloat16PairsCode.Columns;

@@ -111,6 +111,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static long Sum(byte* at, long bytes, Pattern pattern)
     {
+        Debug.Assert(!pattern.OncePerPage || pattern.Streams == 1, "Pages are counted in the first stream only.");
         int others = pattern.Streams - 1;
         int distance = pattern.PrefetchDistance;
         nuint asked = pattern.OncePerPage ? (nuint)(4 * Vector<byte>.Count) : Prefetch.PageBytes;

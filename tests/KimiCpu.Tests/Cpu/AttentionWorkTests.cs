@@ -50,7 +50,7 @@ internal sealed unsafe class AttentionWorkTests
         RaggedBatch batch = Fill(
             shape, pages, [(LatentAttention.SegmentTokens + 20, 1), (LatentAttention.SegmentTokens + 5, 11), (3, 1), ((4 * LatentAttention.SegmentTokens) + 1, 1)]);
         Assert.That(Run(shape, pool, pages, batch), Is.EqualTo(EachAlone(shape, pages, batch)));
-        var plan = new AttentionPlan(shape);
+        var plan = new AttentionPlan(shape, LatentAttention.HeadGroup);
         plan.Make(batch, int.MaxValue, threads);
         Assert.That(plan.Groups.ToArray().Select(g => g.Segments), Is.EqualTo(threads switch
         {

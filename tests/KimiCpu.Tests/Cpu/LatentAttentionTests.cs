@@ -80,6 +80,34 @@ internal sealed unsafe class LatentAttentionTests
         }
     }
 
+    /// <summary>
+    /// With queries that are rounded already only the weights' rounding is left, 2^-9 of each, which moves the mean by no more than that part of
+    /// what the largest values add. Large values make weights of pages that come later dwarf those before, and the other way round.
+    /// </summary>
+    [Test]
+    public void Weights_are_rounded_to_nearest_and_pages_come_to_a_common_maximum(
+        [Values(40, 187, 500)] int latent, [Values(1, 19, 64)] int heads, [Values(1f, 30f, 300f)] float size)
+    {
+        const int Visible = 200;
+        ModelShape shape = Shapes.Small() with { KeyValueLoraRank = latent };
+        using KvPages pages = PagesOf(shape, CacheKind.BFloat16Products);
+        using LatentAttention attention = AttentionOf(shape, CacheKind.BFloat16Products);
+        (float[] query, float[][] cache, int[] table) = Prepare(shape, pages, Visible, heads, size);
+        float[] rounded = [.. query.Select(v => BFloat16.ToSingle(BFloat16.FromSingle(v)))];
+        float[] actual = Run(shape, attention, pages, query, heads, table, Visible);
+        double bias = 0;
+        for (int h = 0; h < heads; h++)
+        {
+            double[] expected = Expected(shape, rounded.AsSpan(h * shape.CacheWidth, shape.CacheWidth), cache);
+            float[] head = actual[(h * latent)..((h + 1) * latent)];
+            Assert.That(head, Is.EqualTo(expected).Within(1.5 * size / 1024), $"head {h}");
+            bias += expected.Zip(head, (e, a) => (a - e) * e).Sum() / expected.Sum(e => e * e);
+        }
+
+        // Weights that were cut off would all be too small, by more than 2^-9 on average, and means with them.
+        Assert.That(bias / heads, Is.EqualTo(0).Within(0.0015));
+    }
+
     [Test]
     public void A_head_does_not_depend_on_the_heads_beside_it([Values(8, 19, LatentAttention.MostQueries)] int heads, [Values] CacheKind kind)
     {

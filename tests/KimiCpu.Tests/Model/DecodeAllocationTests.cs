@@ -86,7 +86,7 @@ internal sealed class DecodeAllocationTests
 
             var decoding = new RaggedBatch();
             decoding.Add([7], context - 1, sequence.Pages, LogitsWanted.None);
-            var plan = new AttentionPlan(model.Weights.Shape);
+            var plan = new AttentionPlan(model.Weights.Shape, lanes: 8);
             plan.Make(decoding, int.MaxValue, threads);
             Assert.That(plan.Groups[0].IsCut);
         }

@@ -30,20 +30,17 @@ internal sealed unsafe class BFloat16ProductsTests
 
     [Test]
     public void Products_are_the_bits_of_their_definition(
-        [Values(1, 31, 32, 33, 64, 100, 576, 1567, 3100)] int columns, [Values(1, 2, 5, 6, 7, 13)] int tokens, [Values(1, 3, 8, 45)] int rows)
+        [Values(1, 31, 32, 33, 64, 100, 576, 1567, 3100)] int columns, [Values(1, 2, 5, 6, 7, 13)] int tokens, [Values(1, 3, 8, 45)] int rows) =>
+        AreTheBitsOfTheirDefinition(columns, tokens, rows);
+
+    /// <summary>Activations that do not stay in the second-level cache meet a block of rows a tile at a time.</summary>
+    [TestCase(3100, 130, 45)]
+    [TestCase(3100, 131, 3)]
+    [TestCase(7200, 60, 33)]
+    public void Products_of_many_tokens_are_the_bits_of_their_definition(int columns, int tokens, int rows)
     {
-        BFloat16Products products = Products;
-        using var weight = new RandomMatrix(WeightFormat.BFloat16, rows, columns, columns + rows);
-        float[] x = Random(tokens * columns, tokens);
-        float[] actual = Multiply(products, weight.Matrix, x, tokens, 0, rows);
-        for (int t = 0; t < tokens; t++)
-        {
-            for (int r = 0; r < rows; r++)
-            {
-                float expected = Definition(Row(weight, r), x.AsSpan(t * columns, columns));
-                Assert.That(actual[(t * rows) + r], Is.EqualTo(expected), $"token {t}, row {r}");
-            }
-        }
+        Assert.That((long)sizeof(ushort) * columns * tokens, Is.GreaterThan(BFloat16Products.MostStreamedBytes));
+        AreTheBitsOfTheirDefinition(columns, tokens, rows);
     }
 
     [Test]
@@ -97,10 +94,15 @@ internal sealed unsafe class BFloat16ProductsTests
         int stride = width + 3;
         float[] start = Random(tokens * stride, 6);
         float[] actual = [.. start];
+        float[] fromLanes = [.. start];
         var factors = new ushort[tokens * BFloat16PairsCode.Rows];
+        var lanes = new ushort[BFloat16PairsCode.Rows * BFloat16ScoresCode.Lanes];
         for (int i = 0; i < x.Length; i++)
         {
-            factors[(i / rows * BFloat16PairsCode.Rows) + (i % rows)] = BFloat16.FromSingle(x[i]);
+            (int token, int row) = (i / rows, i % rows);
+            ushort factor = BFloat16.FromSingle(x[i]);
+            factors[(token * BFloat16PairsCode.Rows) + row] = factor;
+            lanes[(((row / 2 * BFloat16ScoresCode.Lanes) + token) * 2) + (row % 2)] = factor;
         }
 
         using var pairs = new BFloat16Pairs();
@@ -111,10 +113,15 @@ internal sealed unsafe class BFloat16ProductsTests
         pairs.Set(weight.Matrix.Data, weight.Matrix.RowBytes, rows, columns, weight.Matrix.Data);
         Assert.That(pairs.Columns, Is.EqualTo(width));
         fixed (ushort* f = factors)
+        fixed (ushort* g = lanes)
         fixed (float* y = actual)
+        fixed (float* z = fromLanes)
         {
             products.Accumulate(pairs, f, tokens, y, stride);
+            products.AccumulateLanes(pairs, g, tokens, z, stride, weight.Matrix.Data, 1 << 20);
         }
+
+        Assert.That(fromLanes, Is.EqualTo(actual));
 
         for (int t = 0; t < tokens; t++)
         {
@@ -222,6 +229,22 @@ internal sealed unsafe class BFloat16ProductsTests
     private static float Element(RandomMatrix weight, int row, int column) => BFloat16.ToSingle(Row(weight, row)[column]);
 
     private static ReadOnlySpan<ushort> Row(RandomMatrix weight, int row) => MemoryMarshal.Cast<byte, ushort>(weight.Data).Slice(row * weight.Matrix.Columns, weight.Matrix.Columns);
+
+    private static void AreTheBitsOfTheirDefinition(int columns, int tokens, int rows)
+    {
+        BFloat16Products products = Products;
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, rows, columns, columns + rows);
+        float[] x = Random(tokens * columns, tokens);
+        float[] actual = Multiply(products, weight.Matrix, x, tokens, 0, rows);
+        for (int t = 0; t < tokens; t++)
+        {
+            for (int r = 0; r < rows; r++)
+            {
+                float expected = Definition(Row(weight, r), x.AsSpan(t * columns, columns));
+                Assert.That(actual[(t * rows) + r], Is.EqualTo(expected), $"token {t}, row {r}");
+            }
+        }
+    }
 
     private static float[] Random(int count, int seed)
     {

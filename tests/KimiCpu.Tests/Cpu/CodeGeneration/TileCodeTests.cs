@@ -269,6 +269,21 @@ internal sealed unsafe class TileCodeTests
         }
 
         Assert.That(actual, Is.EqualTo(expected));
+
+        // Twice as many tokens, one tile after the other, whose factors lie side by side.
+        ushort[] lanes = [.. Enumerable.Range(0, BFloat16PairsCode.Rows * BFloat16ScoresCode.Lanes).Select(i => BFloat16.FromSingle((i % 19) - 9))];
+        expected = new float[2 * tokens * Columns];
+        actual = new float[2 * tokens * Columns];
+        fixed (ushort* f = lanes)
+        fixed (float* y = expected)
+        fixed (float* z = actual)
+        {
+            products.AccumulateLanes(pairs, f, 2 * tokens, y, Columns, null, 0);
+            var arguments = new BFloat16PairsArguments { Pairs = pairs.Block(0), PairCount = pairs.PairCount, Factors = f, PairFactorsBytes = 4 * BFloat16ScoresCode.Lanes, TokenFactorsBytes = 4, Sums = z, SumsStrideBytes = 4 * Columns, Tiles = 2 };
+            ((delegate* unmanaged<BFloat16PairsArguments*, void>)bridge.Pointer)(&arguments);
+        }
+
+        Assert.That(actual, Is.EqualTo(expected));
     }
 
     [Test]
