@@ -37,7 +37,7 @@ internal static class BFloat16Code
     {
         for (int tokens = 1; tokens <= MaxTokens(convention); tokens++)
         {
-            yield return new(1, tokens, AreStreams: false);
+            yield return new(1, tokens, AreStreams: tokens == 1);
             yield return new(Rows, tokens, AreStreams: true);
             if (tokens > 1)
             {
@@ -80,7 +80,7 @@ internal static class BFloat16Code
         code.mov(at.Rows.Stride, Field(arguments, nameof(BFloat16Arguments.RowBytes)));
         at.Rows.Complete(code);
         code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.X)));
-        if (shape.Tokens > 1)
+        if (!shape.AreStreams)
         {
             code.mov(at.Next, Field(arguments, nameof(BFloat16Arguments.Next)));
         }
@@ -97,7 +97,7 @@ internal static class BFloat16Code
         Step(code, at, shape, sums, x, weights, masked: false);
         code.add(at.Rows.First, VectorBytes);
         code.add(at.X, VectorBytes * shape.Tokens);
-        if (shape.Tokens > 1)
+        if (!shape.AreStreams)
         {
             code.add(at.Next, VectorBytes * LinesOfStep);
         }
@@ -124,25 +124,16 @@ internal static class BFloat16Code
 
     private static void Ask(Assembler code, Pointers at, BFloat16Shape shape, PrefetchStyle style)
     {
-        if (shape.Tokens == 1 || shape.AreStreams)
+        if (shape.AreStreams)
         {
             StreamCode.Ask(code, at.Rows, shape.Rows, style);
             return;
         }
 
-        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read. Requests into the
-        // second level are dropped on Zen 5 where many are on their way.
+        // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
         for (int line = 0; line < LinesOfStep; line++)
         {
-            AssemblerMemoryOperand next = __byte_ptr[at.Next + (VectorBytes * line)];
-            if (style == PrefetchStyle.EveryPage)
-            {
-                code.prefetcht0(next);
-            }
-            else
-            {
-                code.prefetcht1(next);
-            }
+            StreamCode.AskForLine(code, __byte_ptr[at.Next + (VectorBytes * line)], style);
         }
     }
 

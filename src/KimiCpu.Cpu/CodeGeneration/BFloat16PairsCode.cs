@@ -73,15 +73,7 @@ internal static class BFloat16PairsCode
         code.Label(ref next);
         for (int line = 0; line < LinesOfPair; line++)
         {
-            AssemblerMemoryOperand asked = __byte_ptr[at + (VectorBytes * line)];
-            if (style == PrefetchStyle.EveryPage)
-            {
-                code.prefetcht0(asked);
-            }
-            else
-            {
-                code.prefetcht1(asked);
-            }
+            StreamCode.AskForLine(code, __byte_ptr[at + (VectorBytes * line)], style);
         }
 
         code.add(at, Field(arguments, nameof(BFloat16PairsArguments.NextBytes)));

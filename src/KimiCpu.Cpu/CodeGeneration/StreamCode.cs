@@ -32,14 +32,20 @@ internal static class StreamCode
     {
         for (int i = 0; i < count; i++)
         {
-            if (style == PrefetchStyle.EveryPage)
-            {
-                code.prefetcht0(streams[i] + NearDistance);
-            }
-            else
-            {
-                code.prefetcht1(streams[i] + LineDistance);
-            }
+            AskForLine(code, streams[i] + (style == PrefetchStyle.EveryPage ? NearDistance : LineDistance), style);
+        }
+    }
+
+    /// <summary>Asks for a line by itself: into the first level where requests into the second are dropped, if many are on their way.</summary>
+    public static void AskForLine(Assembler code, AssemblerMemoryOperand line, PrefetchStyle style)
+    {
+        if (style == PrefetchStyle.EveryPage)
+        {
+            code.prefetcht0(line);
+        }
+        else
+        {
+            code.prefetcht1(line);
         }
     }
 }

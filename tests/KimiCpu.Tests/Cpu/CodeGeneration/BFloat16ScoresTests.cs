@@ -5,7 +5,6 @@ using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
-using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Tests.Cpu.CodeGeneration;
 
@@ -16,20 +15,6 @@ internal sealed unsafe class BFloat16ScoresTests
 {
     private const int Lanes = BFloat16ScoresCode.Lanes;
 
-    private static BFloat16Products Products
-    {
-        get
-        {
-            if (TileKernel.Best().BFloat16Products is { } products)
-            {
-                return products;
-            }
-
-            Assert.Ignore("Needs AVX512_BF16, and executable memory.");
-            throw new InvalidOperationException();
-        }
-    }
-
     /// <summary>The last key ends with a guard page, so that no byte behind it is read.</summary>
     [Test]
     public void Scores_are_the_bits_of_their_definition(
@@ -37,7 +22,7 @@ internal sealed unsafe class BFloat16ScoresTests
     {
         using var stored = new GuardedBuffer(sizeof(ushort) * keys * columns);
         float[] x = Fill(stored, queries, columns);
-        float[] actual = Score(Products, stored, keys, x, queries, columns);
+        float[] actual = Score(BFloat16ProductsTests.Products, stored, keys, x, queries, columns);
         for (int t = 0; t < keys; t++)
         {
             for (int q = 0; q < queries; q++)
@@ -53,11 +38,11 @@ internal sealed unsafe class BFloat16ScoresTests
     {
         using var stored = new GuardedBuffer(sizeof(ushort) * keys * columns);
         float[] x = Fill(stored, queries, columns);
-        float[] before = Score(Products, stored, keys, x, queries, columns);
+        float[] before = Score(BFloat16ProductsTests.Products, stored, keys, x, queries, columns);
         Span<ushort> second = Key(stored, 1, columns);
         second[0] = BFloat16.FromSingle(float.NaN);
         second[1] = BFloat16.FromSingle(float.PositiveInfinity);
-        float[] after = Score(Products, stored, keys, x, queries, columns);
+        float[] after = Score(BFloat16ProductsTests.Products, stored, keys, x, queries, columns);
         for (int t = 0; t < keys; t++)
         {
             float[] scores = after[(t * Lanes)..((t * Lanes) + queries)];
@@ -68,7 +53,7 @@ internal sealed unsafe class BFloat16ScoresTests
     [Test]
     public void Code_for_windows_computes_the_same_scores([Values(1, 33, 64)] int columns, [Values(1, 17, 40, 64)] int queries)
     {
-        BFloat16Products products = Products;
+        BFloat16Products products = BFloat16ProductsTests.Products;
         if (OperatingSystem.IsWindows())
         {
             Assert.Ignore("Needs a system with the System V convention.");
@@ -144,12 +129,10 @@ internal sealed unsafe class BFloat16ScoresTests
         float sum = 0;
         for (int c = 0; c < query.Length; c += 2)
         {
-            sum = c + 1 < query.Length ? MathF.FusedMultiplyAdd(Rounded(query[c + 1]), BFloat16.ToSingle(key[c + 1]), sum) : sum;
-            sum = MathF.FusedMultiplyAdd(Rounded(query[c]), BFloat16.ToSingle(key[c]), sum);
+            sum = c + 1 < query.Length ? MathF.FusedMultiplyAdd(BFloat16ProductsTests.Rounded(query[c + 1]), BFloat16.ToSingle(key[c + 1]), sum) : sum;
+            sum = MathF.FusedMultiplyAdd(BFloat16ProductsTests.Rounded(query[c]), BFloat16.ToSingle(key[c]), sum);
         }
 
         return sum;
     }
-
-    private static float Rounded(float value) => BFloat16.ToSingle(BFloat16.FromSingle(value));
 }
