@@ -26,7 +26,10 @@ internal static class PageCode
         code.Label(ref otherStep);
     }
 
-    /// <summary>The same for steps of any size.</summary>
+    /// <summary>
+    /// The same for steps of any size; asks for the page's first line, wherever in it the step begins. Where the hardware was sent to a line
+    /// further on, those before it had to be waited for: 8-bit tiles 39.4 → 41.0 GB/s on one core of Zen 5.
+    /// </summary>
     /// <param name="code">Receives the instructions.</param>
     /// <param name="pointer">Moves on by <paramref name="stepBytes"/> in each step.</param>
     /// <param name="stepBytes">Below <see cref="Prefetch.PageBytes"/>.</param>
@@ -39,7 +42,9 @@ internal static class PageCode
         code.and(scratch.Lower(), Prefetch.PageBytes - 1);
         code.cmp(scratch.Lower(), stepBytes);
         code.jae(otherStep);
-        code.prefetcht1(__byte_ptr[pointer + distance]);
+        code.mov(scratch, pointer);
+        code.and(scratch, -Prefetch.PageBytes);
+        code.prefetcht1(__byte_ptr[scratch + distance]);
         code.Label(ref otherStep);
     }
 }

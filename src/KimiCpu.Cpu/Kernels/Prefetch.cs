@@ -37,7 +37,10 @@ internal static unsafe class Prefetch
         }
     }
 
-    /// <summary>A line of a stream, where it is the first call in its page and one of each page is asked for.</summary>
+    /// <summary>
+    /// The first line of a stream's page, with the first call in it, where one of each page is asked for: the hardware goes on from there, and
+    /// lines before it would be waited for.
+    /// </summary>
     /// <param name="at">Moves on by <paramref name="bytes"/> from call to call.</param>
     /// <param name="bytes">Less than a page.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -45,7 +48,7 @@ internal static unsafe class Prefetch
     {
         if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryPage && ((nuint)at & (PageBytes - 1)) < (nuint)bytes)
         {
-            Line(at);
+            Line((byte*)((nuint)at & ~(nuint)(PageBytes - 1)));
         }
     }
 }

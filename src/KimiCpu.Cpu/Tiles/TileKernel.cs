@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.Intrinsics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
@@ -66,10 +67,10 @@ internal abstract unsafe class TileKernel
     public static TileKernel Of(TileKernelKind kind) => kind switch
     {
         TileKernelKind.Scalar => new ScalarTileKernel(),
-        TileKernelKind.Vector128 => new VectorTileKernel<TileLanes128>(kind),
-        TileKernelKind.Avx2 => new Vector256TileKernel<Avx2Products>(kind),
-        TileKernelKind.AvxVnni => new Vector256TileKernel<VnniProducts>(kind),
-        TileKernelKind.Avx512 => new VectorTileKernel<TileLanes512>(kind),
+        TileKernelKind.Vector128 => new Vector128TileKernel(),
+        TileKernelKind.Avx2 => new WideTileKernel<Vector256<int>, Avx2Products>(kind),
+        TileKernelKind.AvxVnni => new WideTileKernel<Vector256<int>, VnniProducts>(kind),
+        TileKernelKind.Avx512 => new WideTileKernel<Vector512<int>, Avx512Products>(kind),
         _ => CodeGeneration.GeneratedTileKernel.Shared ?? throw new PlatformNotSupportedException("This machine has no AVX-512 VNNI, or refuses executable memory."),
     };
 

@@ -10,12 +10,13 @@ using KimiCpu.Cpu.Kernels;
 namespace KimiCpu.Cpu.Tiles;
 
 /// <summary>
-/// A tile product with 256-bit vectors. The sums of a group, for the 16 rows of a half and up to five tokens, stay in
-/// registers, so that each vector of weights meets all tokens and each activation both vectors of rows once it is loaded;
-/// then they are scaled and added to the sums of the lane in the first-level cache.
+/// A tile product with vectors of 256 or 512 bits. The sums of a group, for two vectors of rows (a half, or both halves) and up
+/// to five tokens, stay in registers, so that each vector of weights meets all tokens and each activation both vectors of rows
+/// once it is loaded; then they are scaled and added to the sums of the lane in the first-level cache.
 /// </summary>
-internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind) : TileKernel(kind)
-    where TProducts : IProducts256
+internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind kind) : TileKernel(kind)
+    where TVector : unmanaged
+    where TProducts : ITileProducts<TVector>
 {
     /// <summary>Vectors of a half of a group, four columns each.</summary>
     private const int QuadsOfGroup = 8;
@@ -25,11 +26,11 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
 
     private const int MostTokens = 5;
 
-    /// <summary>Rows of a vector.</summary>
-    private const int VectorRows = 8;
-
     /// <summary>Bytes ahead of use that a single token's weights, which come from memory, are asked for.</summary>
     private const int PrefetchDistance = 4096;
+
+    /// <summary>Rows that are multiplied together.</summary>
+    private static int PairRows => 2 * TProducts.Rows;
 
     public override int MaxTokens => MostTokens;
 
@@ -37,8 +38,16 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
 
     public override int MostStoredTokens => Int4Gemv.MostTokens;
 
-    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride) =>
+    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride)
+    {
+        if (x.Length == 1)
+        {
+            MultiplyStored(weight, rowBegin, rowEnd, x[0], y);
+            return;
+        }
+
         Int4Gemv.MultiplyTokens(InstructionSet.Avx2, weight, rowBegin, rowEnd, x, y, yStride);
+    }
 
     public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
@@ -88,25 +97,25 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
             Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
-                Prefetch<TTokens>(weights, ref prefetch);
-                for (int half = 0; half < 2; half++)
+                Ask<TTokens>(weights, ref prefetch);
+                for (int row = 0; row < WeightTile.Rows; row += PairRows)
                 {
                     Group<TTokens>(
-                        weights + (half * WeightTile.HalfBytes),
+                        weights + (row / WeightTile.HalfRows * WeightTile.HalfBytes),
                         activations,
-                        out Vector256<int> a0,
-                        out Vector256<int> b0,
-                        out Vector256<int> a1,
-                        out Vector256<int> b1,
-                        out Vector256<int> a2,
-                        out Vector256<int> b2,
-                        out Vector256<int> a3,
-                        out Vector256<int> b3,
-                        out Vector256<int> a4,
-                        out Vector256<int> b4);
-                    ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + (half * WeightTile.HalfRows);
-                    float* sums = lanes + (half * WeightTile.HalfRows);
-                    Vector256<float> first = Scales(scales), second = Scales(scales + VectorRows);
+                        out TVector a0,
+                        out TVector b0,
+                        out TVector a1,
+                        out TVector b1,
+                        out TVector a2,
+                        out TVector b2,
+                        out TVector a3,
+                        out TVector b3,
+                        out TVector a4,
+                        out TVector b4);
+                    ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + row;
+                    float* sums = lanes + row;
+                    TVector first = TProducts.Scales(scales), second = TProducts.Scales(scales + TProducts.Rows);
                     Token<TTokens>(0, TProducts.Finish(a0), TProducts.Finish(b0), first, second, activations, sums);
                     Token<TTokens>(1, TProducts.Finish(a1), TProducts.Finish(b1), first, second, activations, sums);
                     Token<TTokens>(2, TProducts.Finish(a2), TProducts.Finish(b2), first, second, activations, sums);
@@ -132,26 +141,26 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
             Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
-                Prefetch<TTokens>(weights, ref prefetch);
+                Ask<TTokens>(weights, ref prefetch);
                 ActivationParts.Interleave<TTokens>(activations, parts);
-                for (int half = 0; half < 2; half++)
+                for (int row = 0; row < WeightTile.Rows; row += PairRows)
                 {
                     Group<TParts>(
-                        weights + (half * WeightTile.HalfBytes),
+                        weights + (row / WeightTile.HalfRows * WeightTile.HalfBytes),
                         parts,
-                        out Vector256<int> a0,
-                        out Vector256<int> b0,
-                        out Vector256<int> a1,
-                        out Vector256<int> b1,
-                        out Vector256<int> a2,
-                        out Vector256<int> b2,
-                        out Vector256<int> a3,
-                        out Vector256<int> b3,
-                        out Vector256<int> a4,
-                        out Vector256<int> b4);
-                    ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + (half * WeightTile.HalfRows);
-                    float* sums = lanes + (half * WeightTile.HalfRows);
-                    Vector256<float> first = Scales(scales), second = Scales(scales + VectorRows);
+                        out TVector a0,
+                        out TVector b0,
+                        out TVector a1,
+                        out TVector b1,
+                        out TVector a2,
+                        out TVector b2,
+                        out TVector a3,
+                        out TVector b3,
+                        out TVector a4,
+                        out TVector b4);
+                    ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + row;
+                    float* sums = lanes + row;
+                    TVector first = TProducts.Scales(scales), second = TProducts.Scales(scales + TProducts.Rows);
                     if (TTokens.Count == 1)
                     {
                         Token<TTokens>(0, Both(a0, a1), Both(b0, b1), first, second, activations, sums);
@@ -176,39 +185,39 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
     {
         byte* lowParts = stackalloc byte[2 * MostTokens * Vector256<byte>.Count];
         byte* highParts = lowParts + (MostTokens * Vector256<byte>.Count);
-        int* low = stackalloc int[2 * MostTokens * VectorRows];
+        int* low = stackalloc int[2 * MostTokens * TProducts.Rows];
         for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
         {
             Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
-                Prefetch<TTokens>(weights, ref prefetch);
+                Ask<TTokens>(weights, ref prefetch);
                 ActivationParts.Split<TTokens>(activations, lowParts, highParts);
-                for (int half = 0; half < 2; half++)
+                for (int row = 0; row < WeightTile.Rows; row += PairRows)
                 {
-                    byte* w = weights + (half * WeightTile.HalfBytes);
+                    byte* w = weights + (row / WeightTile.HalfRows * WeightTile.HalfBytes);
                     Group<TTokens>(
                         w,
                         lowParts,
-                        out Vector256<int> a0,
-                        out Vector256<int> b0,
-                        out Vector256<int> a1,
-                        out Vector256<int> b1,
-                        out Vector256<int> a2,
-                        out Vector256<int> b2,
-                        out Vector256<int> a3,
-                        out Vector256<int> b3,
-                        out Vector256<int> a4,
-                        out Vector256<int> b4);
+                        out TVector a0,
+                        out TVector b0,
+                        out TVector a1,
+                        out TVector b1,
+                        out TVector a2,
+                        out TVector b2,
+                        out TVector a3,
+                        out TVector b3,
+                        out TVector a4,
+                        out TVector b4);
                     Keep<TTokens>(0, a0, b0, low);
                     Keep<TTokens>(1, a1, b1, low);
                     Keep<TTokens>(2, a2, b2, low);
                     Keep<TTokens>(3, a3, b3, low);
                     Keep<TTokens>(4, a4, b4, low);
                     Group<TTokens>(w, highParts, out a0, out b0, out a1, out b1, out a2, out b2, out a3, out b3, out a4, out b4);
-                    ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + (half * WeightTile.HalfRows);
-                    float* sums = lanes + (half * WeightTile.HalfRows);
-                    Vector256<float> first = Scales(scales), second = Scales(scales + VectorRows);
+                    ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + row;
+                    float* sums = lanes + row;
+                    TVector first = TProducts.Scales(scales), second = TProducts.Scales(scales + TProducts.Rows);
                     Token<TTokens>(0, Both(low, 0, a0), Both(low, 1, b0), first, second, activations, sums);
                     Token<TTokens>(1, Both(low, 2, a1), Both(low, 3, b1), first, second, activations, sums);
                     Token<TTokens>(2, Both(low, 4, a2), Both(low, 5, b2), first, second, activations, sums);
@@ -227,20 +236,20 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
     private static void Group<TTokens>(
         byte* weights,
         byte* x,
-        out Vector256<int> a0,
-        out Vector256<int> b0,
-        out Vector256<int> a1,
-        out Vector256<int> b1,
-        out Vector256<int> a2,
-        out Vector256<int> b2,
-        out Vector256<int> a3,
-        out Vector256<int> b3,
-        out Vector256<int> a4,
-        out Vector256<int> b4)
+        out TVector a0,
+        out TVector b0,
+        out TVector a1,
+        out TVector b1,
+        out TVector a2,
+        out TVector b2,
+        out TVector a3,
+        out TVector b3,
+        out TVector a4,
+        out TVector b4)
         where TTokens : ITokenCount
     {
-        Vector256<byte> first = Vector256.Load(weights);
-        Vector256<byte> second = Vector256.Load(weights + Vector256<byte>.Count);
+        TVector first = *(TVector*)weights;
+        TVector second = *(TVector*)(weights + TProducts.SecondAt);
         Start<TTokens>(0, first, second, x, out a0, out b0);
         Start<TTokens>(1, first, second, x, out a1, out b1);
         Start<TTokens>(2, first, second, x, out a2, out b2);
@@ -261,22 +270,22 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
         int quad,
         byte* weights,
         byte* x,
-        ref Vector256<int> a0,
-        ref Vector256<int> b0,
-        ref Vector256<int> a1,
-        ref Vector256<int> b1,
-        ref Vector256<int> a2,
-        ref Vector256<int> b2,
-        ref Vector256<int> a3,
-        ref Vector256<int> b3,
-        ref Vector256<int> a4,
-        ref Vector256<int> b4)
+        ref TVector a0,
+        ref TVector b0,
+        ref TVector a1,
+        ref TVector b1,
+        ref TVector a2,
+        ref TVector b2,
+        ref TVector a3,
+        ref TVector b3,
+        ref TVector a4,
+        ref TVector b4)
         where TTokens : ITokenCount
     {
         weights += quad * WeightTile.VectorBytes;
         x += 4 * quad * TTokens.Count;
-        Vector256<byte> first = Vector256.Load(weights);
-        Vector256<byte> second = Vector256.Load(weights + Vector256<byte>.Count);
+        TVector first = *(TVector*)weights;
+        TVector second = *(TVector*)(weights + TProducts.SecondAt);
         Add<TTokens>(0, first, second, x, ref a0, ref b0);
         Add<TTokens>(1, first, second, x, ref a1, ref b1);
         Add<TTokens>(2, first, second, x, ref a2, ref b2);
@@ -285,7 +294,7 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Start<TTokens>(int token, Vector256<byte> first, Vector256<byte> second, byte* x, out Vector256<int> a, out Vector256<int> b)
+    private static void Start<TTokens>(int token, TVector first, TVector second, byte* x, out TVector a, out TVector b)
         where TTokens : ITokenCount
     {
         if (token >= TTokens.Count)
@@ -294,50 +303,42 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
             return;
         }
 
-        Vector256<sbyte> value = Avx2.BroadcastScalarToVector256((int*)x + token).AsSByte();
-        a = TProducts.Multiply(first, value);
-        b = TProducts.Multiply(second, value);
+        TProducts.Multiply(first, second, (int*)x + token, out a, out b);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Add<TTokens>(int token, Vector256<byte> first, Vector256<byte> second, byte* x, ref Vector256<int> a, ref Vector256<int> b)
+    private static void Add<TTokens>(int token, TVector first, TVector second, byte* x, ref TVector a, ref TVector b)
         where TTokens : ITokenCount
     {
         if (token < TTokens.Count)
         {
-            Vector256<sbyte> value = Avx2.BroadcastScalarToVector256((int*)x + token).AsSByte();
-            a = TProducts.Add(a, first, value);
-            b = TProducts.Add(b, second, value);
+            TProducts.Add(first, second, (int*)x + token, ref a, ref b);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Keep<TTokens>(int token, Vector256<int> a, Vector256<int> b, int* low)
+    private static void Keep<TTokens>(int token, TVector a, TVector b, int* low)
         where TTokens : ITokenCount
     {
         if (token < TTokens.Count)
         {
-            TProducts.Finish(a).Store(low + (2 * token * VectorRows));
-            TProducts.Finish(b).Store(low + (((2 * token) + 1) * VectorRows));
+            *(TVector*)(low + (2 * token * TProducts.Rows)) = TProducts.Finish(a);
+            *(TVector*)(low + (((2 * token) + 1) * TProducts.Rows)) = TProducts.Finish(b);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Both(Vector256<int> low, Vector256<int> high) => TProducts.Finish(low) + (TProducts.Finish(high) << ActivationParts.HighShift);
+    private static TVector Both(TVector low, TVector high) => TProducts.Both(TProducts.Finish(low), TProducts.Finish(high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Both(int* low, int index, Vector256<int> high) =>
-        Vector256.Load(low + (index * VectorRows)) + (TProducts.Finish(high) << ActivationParts.HighShift);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Scales(ushort* scales) => (Avx2.ConvertToVector256Int32(scales) << 16).AsSingle();
+    private static TVector Both(int* low, int index, TVector high) => TProducts.Both(*(TVector*)(low + (index * TProducts.Rows)), TProducts.Finish(high));
 
     /// <summary>A lane at a time, whose sums are in the first-level cache then.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Clear<TTokens>(float* sums)
         where TTokens : ITokenCount
     {
-        for (int i = 0; i < TTokens.Count * WeightTile.Rows; i += VectorRows)
+        for (int i = 0; i < TTokens.Count * WeightTile.Rows; i += Vector256<float>.Count)
         {
             Vector256<float>.Zero.Store(sums + i);
         }
@@ -345,7 +346,7 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
 
     /// <summary>Adds a token's group to its sums.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Token<TTokens>(int token, Vector256<int> a, Vector256<int> b, Vector256<float> first, Vector256<float> second, byte* x, float* sums)
+    private static void Token<TTokens>(int token, TVector a, TVector b, TVector first, TVector second, byte* x, float* sums)
         where TTokens : ITokenCount
     {
         if (token >= TTokens.Count)
@@ -354,19 +355,25 @@ internal sealed unsafe class Vector256TileKernel<TProducts>(TileKernelKind kind)
         }
 
         sums += token * WeightTile.Rows;
-        Vector256<float> scale = Avx.BroadcastScalarToVector256((float*)x + (QuadsOfGroup * TTokens.Count) + token);
-        Vector256<int> correction = Avx2.BroadcastScalarToVector256((int*)x + ((QuadsOfGroup + 1) * TTokens.Count) + token);
-        (Vector256.Load(sums) + (Vector256.ConvertToSingle(a + correction) * (first * scale))).Store(sums);
-        (Vector256.Load(sums + VectorRows) + (Vector256.ConvertToSingle(b + correction) * (second * scale))).Store(sums + VectorRows);
+        float* scale = (float*)x + (QuadsOfGroup * TTokens.Count) + token;
+        int* correction = (int*)x + ((QuadsOfGroup + 1) * TTokens.Count) + token;
+        TProducts.Accumulate(a, first, correction, scale, sums);
+        TProducts.Accumulate(b, second, correction, scale, sums + TProducts.Rows);
     }
 
     /// <summary>A single token's weights come from memory; several tokens leave time to ask for what comes next.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Prefetch<TTokens>(byte* weights, ref byte* prefetch)
+    private static void Ask<TTokens>(byte* weights, ref byte* prefetch)
         where TTokens : ITokenCount
     {
         if (TTokens.Count == 1)
         {
+            if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryPage)
+            {
+                Prefetch.NextPage(weights + Prefetch.PagesAhead, WeightTile.RecordBytes);
+                return;
+            }
+
             byte* next = weights + PrefetchDistance;
             Sse.Prefetch1(next);
             Sse.Prefetch1(next + 64);
