@@ -31,10 +31,11 @@ internal static unsafe partial class Int4Gemv
             Vector256<float> high = Vector256<float>.Zero;
             for (int s = 0; s < steps.Whole; s++)
             {
-                Sse.Prefetch1(data + PrefetchDistance);
-                Sse.Prefetch1(data + PrefetchDistance + 64);
-                Sse.Prefetch1(data + PrefetchDistance + 128);
-                Sse.Prefetch1(data + PrefetchDistance + 192);
+                Prefetch.NextPage(data + Prefetch.PagesAhead, StepBytes);
+                Prefetch.NextLine(data + PrefetchDistance);
+                Prefetch.NextLine(data + PrefetchDistance + 64);
+                Prefetch.NextLine(data + PrefetchDistance + 128);
+                Prefetch.NextLine(data + PrefetchDistance + 192);
                 low = HalfStepAvx2(data, scales, even, odd, corrections, factors, 0, low);
                 high = HalfStepAvx2(data, scales, even, odd, corrections, factors, 1, high);
                 data += StepBytes;

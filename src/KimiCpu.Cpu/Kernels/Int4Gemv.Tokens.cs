@@ -75,10 +75,11 @@ internal static unsafe partial class Int4Gemv
             new Span<float>(lanes, LaneSum.Lanes * TTokens.Count).Clear();
             for (int s = 0; s < count; s++)
             {
-                Sse.Prefetch1(data + PrefetchDistance);
-                Sse.Prefetch1(data + PrefetchDistance + 64);
-                Sse.Prefetch1(data + PrefetchDistance + 128);
-                Sse.Prefetch1(data + PrefetchDistance + 192);
+                Prefetch.NextPage(data + Prefetch.PagesAhead, StepBytes);
+                Prefetch.NextLine(data + PrefetchDistance);
+                Prefetch.NextLine(data + PrefetchDistance + 64);
+                Prefetch.NextLine(data + PrefetchDistance + 128);
+                Prefetch.NextLine(data + PrefetchDistance + 192);
                 if (s == steps.Whole)
                 {
                     steps.CopyRest(data, scales, rest);

@@ -23,7 +23,7 @@ internal enum TileKernelKind
     /// <summary>The dot product instruction of 256 bits.</summary>
     AvxVnni,
 
-    /// <summary>Multiply-adds of 512 bits.</summary>
+    /// <summary>Multiply-adds of 512 bits, ahead of <see cref="AvxVnni"/> with the 4 bits of routed experts, of which prompts multiply most, and behind it with 8 bits.</summary>
     Avx512,
 
     /// <summary>The dot product instruction of 512 bits, which .NET does not offer: machine code written at run time.</summary>
@@ -55,7 +55,7 @@ internal abstract unsafe class TileKernel
         TileKernelKind.Vector128 => CpuFeatures.IsSupported(InstructionSet.Vector128),
         TileKernelKind.Avx2 => CpuFeatures.IsSupported(InstructionSet.Avx2),
         TileKernelKind.AvxVnni => CpuFeatures.IsSupported(InstructionSet.Avx2) && System.Runtime.Intrinsics.X86.AvxVnni.IsSupported,
-        TileKernelKind.Avx512 => CpuFeatures.IsSupported(InstructionSet.Avx512),
+        TileKernelKind.Avx512 => CpuFeatures.IsSupported(InstructionSet.Avx2) && CpuFeatures.IsSupported(InstructionSet.Avx512),
         _ => CodeGeneration.GeneratedTileKernel.Shared is not null,
     };
 

@@ -8,7 +8,7 @@ using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.Tiles;
 
-/// <summary>A tile product with the vectors that .NET offers.</summary>
+/// <summary>A tile product with vectors of 128 bits.</summary>
 internal sealed unsafe class Vector128TileKernel() : TileKernel(TileKernelKind.Vector128)
 {
     public override int MaxTokens => 6;

@@ -18,7 +18,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
     where TVector : unmanaged
     where TProducts : ITileProducts<TVector>
 {
-    /// <summary>Vectors of a half of a group, four columns each.</summary>
+    /// <summary>Steps of four columns of a group.</summary>
     private const int QuadsOfGroup = 8;
 
     /// <summary>Cache lines that products of several tokens ask for with each group: a whole block while four are multiplied.</summary>
@@ -40,6 +40,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
 
     public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride)
     {
+        // One token alone has a product for vectors of 512 bits, too.
         if (x.Length == 1)
         {
             MultiplyStored(weight, rowBegin, rowEnd, x[0], y);
@@ -248,8 +249,8 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
         out TVector b4)
         where TTokens : ITokenCount
     {
-        TVector first = *(TVector*)weights;
-        TVector second = *(TVector*)(weights + TProducts.SecondAt);
+        TVector first = Unsafe.ReadUnaligned<TVector>(weights);
+        TVector second = Unsafe.ReadUnaligned<TVector>(weights + TProducts.SecondAt);
         Start<TTokens>(0, first, second, x, out a0, out b0);
         Start<TTokens>(1, first, second, x, out a1, out b1);
         Start<TTokens>(2, first, second, x, out a2, out b2);
@@ -284,8 +285,8 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
     {
         weights += quad * WeightTile.VectorBytes;
         x += 4 * quad * TTokens.Count;
-        TVector first = *(TVector*)weights;
-        TVector second = *(TVector*)(weights + TProducts.SecondAt);
+        TVector first = Unsafe.ReadUnaligned<TVector>(weights);
+        TVector second = Unsafe.ReadUnaligned<TVector>(weights + TProducts.SecondAt);
         Add<TTokens>(0, first, second, x, ref a0, ref b0);
         Add<TTokens>(1, first, second, x, ref a1, ref b1);
         Add<TTokens>(2, first, second, x, ref a2, ref b2);
@@ -322,8 +323,8 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
     {
         if (token < TTokens.Count)
         {
-            *(TVector*)(low + (2 * token * TProducts.Rows)) = TProducts.Finish(a);
-            *(TVector*)(low + (((2 * token) + 1) * TProducts.Rows)) = TProducts.Finish(b);
+            Unsafe.WriteUnaligned(low + (2 * token * TProducts.Rows), TProducts.Finish(a));
+            Unsafe.WriteUnaligned(low + (((2 * token) + 1) * TProducts.Rows), TProducts.Finish(b));
         }
     }
 
@@ -331,7 +332,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
     private static TVector Both(TVector low, TVector high) => TProducts.Both(TProducts.Finish(low), TProducts.Finish(high));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Both(int* low, int index, TVector high) => TProducts.Both(*(TVector*)(low + (index * TProducts.Rows)), TProducts.Finish(high));
+    private static TVector Both(int* low, int index, TVector high) => TProducts.Both(Unsafe.ReadUnaligned<TVector>(low + (index * TProducts.Rows)), TProducts.Finish(high));
 
     /// <summary>A lane at a time, whose sums are in the first-level cache then.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
