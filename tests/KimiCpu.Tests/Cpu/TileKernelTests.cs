@@ -123,6 +123,25 @@ internal sealed unsafe class TileKernelTests
         }
     }
 
+    /// <summary>Weights at odd addresses, and nothing behind a tile is read.</summary>
+    [Test]
+    public void Any_address([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values] bool bits8, [Values(0, 1, 8, 33)] int behind)
+    {
+        const int Columns = 544;
+        TileKernel kernel = TileKernel.Of(kind);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, WeightTile.Rows, Columns, 10);
+        using QuantizedRows rows = Rounded(kernel.MaxTokens, Columns, 11);
+        byte[] tile = Unpack(InstructionSet.Scalar, weight.Matrix, 0);
+        using var guarded = new GuardedBuffer(tile.Length + behind);
+        tile.CopyTo(guarded.Span);
+        TileKernel scalar = TileKernel.Of(TileKernelKind.Scalar);
+        for (int tokens = 1; tokens <= kernel.MaxTokens; tokens++)
+        {
+            float[] expected = [.. Enumerable.Range(0, tokens).SelectMany(t => Multiply(scalar, guarded.Pointer, bits8, Columns, rows, 1, t))];
+            Assert.That(Multiply(kernel, guarded.Pointer, bits8, Columns, rows, tokens), Is.EqualTo(expected), $"{tokens} tokens");
+        }
+    }
+
     /// <summary>Every activation there is, and those whose parts of 4 bits are the largest (120 = 8 x 16 - 8), against bytes 0 and 255.</summary>
     [Test]
     public void Extreme_bytes_and_activations_do_not_saturate([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(0, 255)] int weight, [Values(127, 120, -120, -127, 0)] int value)
