@@ -7,11 +7,15 @@ using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.CodeGeneration;
 
-/// <summary>What the function of <see cref="Int4Code"/> reads, by offset. It counts <see cref="Rows"/> down and moves <see cref="Y"/> on.</summary>
+/// <summary>What the function of <see cref="Int4Code"/> reads, by offset. It counts <see cref="Quads"/> and <see cref="Rows"/> down and moves <see cref="Y"/> on.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct Int4Arguments
 {
     private const long StepBytes = LaneSum.Lanes * Int4Group32.GroupSize / 2;
+
+    /// <summary>Fours of rows that whole steps fill; <see cref="Data"/> and <see cref="Rows"/> are those behind them.</summary>
+    public byte* QuadData;
+    public long Quads;
 
     public byte* Data;
     public long RowBytes;
@@ -46,18 +50,24 @@ internal unsafe struct Int4Arguments
     {
         int whole = weight.Columns / (LaneSum.Lanes * Int4Group32.GroupSize);
         RowBytes = Int4Group32.RowBytes(weight.Columns);
-        Data = weight.Data + (rowBegin * RowBytes);
+        QuadData = weight.Data + (rowBegin * RowBytes);
         Scales = weight.Scales + (sizeof(ushort) * (long)rowBegin * Int4Group32.GroupsPerRow(weight.Columns));
-        TakesLines = WholeLines.Pays(Data, RowBytes) ? 1 : 0;
+        TakesLines = WholeLines.Pays(QuadData, RowBytes) ? 1 : 0;
         X = (byte*)x.Even;
         XEnd = X + (whole * StepBytes);
         XScales = x.Scales;
         CorrectionsAt = (byte*)x.Corrections - (byte*)x.Scales;
         System.Diagnostics.Debug.Assert((byte*)x.Odd - (byte*)x.Even == 4 * CorrectionsAt, "Functions know one distance only.");
         Y = y;
-        Rows = rowEnd - rowBegin;
         WholeBytes = whole * StepBytes;
         Rest = new Int4RestMasks(weight.Columns, whole);
         RestScaleBytes = Rest.ScaleBytes;
+        Rows = rowEnd - rowBegin;
+        if (whole > 0 && RestScaleBytes == 0)
+        {
+            (Quads, Rows) = Math.DivRem(Rows, Int4Code.RowsOfQuad);
+        }
+
+        Data = QuadData + (Quads * Int4Code.RowsOfQuad * RowBytes);
     }
 }

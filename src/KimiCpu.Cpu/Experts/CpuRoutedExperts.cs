@@ -192,10 +192,11 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private void Down(int begin, int end, int worker)
     {
         int size = _shape.HiddenSize;
-        for (int item = begin; item < end; item += ExpertRuns.MostItems)
+        int most = ExpertRuns.MostDownItems(_rows.RowCount);
+        for (int item = begin; item < end; item += most)
         {
             int first = item * WeightTile.Rows;
-            int rows = Math.Min(Math.Min(item + ExpertRuns.MostItems, end) * WeightTile.Rows, size) - first;
+            int rows = Math.Min(Math.Min(item + most, end) * WeightTile.Rows, size) - first;
             for (int t = 0; t < _rows.RowCount && _firstGroup == 0; t++)
             {
                 new Span<float>(_sum + ((long)t * size) + first, rows).Clear();

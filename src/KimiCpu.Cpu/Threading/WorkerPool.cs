@@ -18,7 +18,7 @@ internal interface IPoolWork
 
 /// <summary>
 /// The threads of one model: the caller and one pinned thread per further physical core. Each worker begins with its own
-/// contiguous share of the items and takes ever smaller parts of it; a worker that is done takes items of the others. A run ends
+/// contiguous share of the items and takes three quarters of it, then of what is left; a worker that is done takes items of the others. A run ends
 /// when no item is left and nobody works on one: a thread that lost its core to another process delays it by the part
 /// it has taken, and not at all if it has not begun. Workers spin briefly after a run, because the next one of a forward pass
 /// follows within microseconds, and then sleep. Run is not reentrant and is called by one thread at a time.
@@ -28,8 +28,12 @@ internal interface IPoolWork
 /// </summary>
 internal sealed class WorkerPool : IDisposable
 {
-    /// <summary>A worker takes this part of what is left of its own share, so that the end is cut finely enough to even out.</summary>
-    private const int OwnPart = 4;
+    /// <summary>
+    /// A worker leaves this part of what is left of its own share to later, so that the end is cut finely enough to even out, also between cores
+    /// whose speeds are 3 to 5. Smaller parts cost bandwidth: memory is read fastest in long stretches (INT4 experts of 2048 · 1024 columns on two
+    /// cores of Zen 5: leaving three quarters 0.71 of the bandwidth, a half 0.74, a quarter 0.78, nothing 0.79).
+    /// </summary>
+    private const int PartLeft = 4;
 
     /// <summary>The last part of a share that workers of other nodes may take from.</summary>
     private const int TailPart = 8;
@@ -421,7 +425,7 @@ internal sealed class WorkerPool : IDisposable
                 return false;
             }
 
-            int taken = own ? (count + OwnPart - 1) / OwnPart : 1;
+            int taken = own ? count - (count / PartLeft) : 1;
             long rest = own ? Pack(begin + taken, end) : Pack(begin, end - taken);
             long found = Interlocked.CompareExchange(ref left, rest, seen);
             if (found == seen)

@@ -34,13 +34,12 @@ internal sealed unsafe class StoredTokensTests
     }
 
     [Test]
-    public void Any_part_of_the_rows([ValueSource(nameof(Kinds))] TileKernelKind kind)
+    public void Any_part_of_the_rows([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(576, 1024)] int columns)
     {
-        const int Columns = 576;
         const int Rows = 75;
         TileKernel kernel = TileKernel.Of(kind);
-        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, Columns, 2);
-        using QuantizedRows x = TileKernelTests.Rounded(kernel.MostStoredTokens, Columns, 3);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 2);
+        using QuantizedRows x = TileKernelTests.Rounded(kernel.MostStoredTokens, columns, 3);
         foreach ((int begin, int end) in new[] { (0, 32), (32, Rows), (0, Rows), (7, 8), (31, 70), (Rows - 1, Rows), (40, 40) })
         {
             Check(kind, weight.Matrix, begin, end, x, $"rows {begin} … {end}");
@@ -66,29 +65,28 @@ internal sealed unsafe class StoredTokensTests
 
     /// <summary>All nibbles against the largest activations of either sign, scales of any size, and a token that is not a number.</summary>
     [Test]
-    public void Extreme_values([ValueSource(nameof(Kinds))] TileKernelKind kind)
+    public void Extreme_values([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(1024, 1024 + 96)] int columns)
     {
-        const int Columns = 1024 + 96;
         const int Rows = 32;
         int tokens = TileKernel.Of(kind).MostStoredTokens;
-        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, Columns, 5);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 5);
         for (int row = 0; row < Rows; row++)
         {
-            weight.Data.Slice(row * Columns / 2, Columns / 2).Fill((byte)(row % 16 * 17));
+            weight.Data.Slice(row * columns / 2, columns / 2).Fill((byte)(row % 16 * 17));
             ushort scale = BFloat16.FromSingle(row switch { 1 => float.MaxValue / 1e4f, 2 => float.PositiveInfinity, 3 => float.NaN, 4 => 1e-40f, 5 => 0, _ => 0.01f });
-            MemoryMarshal.Cast<byte, ushort>(weight.Scales).Slice(row * Columns / 32, Columns / 32).Fill(scale);
+            MemoryMarshal.Cast<byte, ushort>(weight.Scales).Slice(row * columns / 32, columns / 32).Fill(scale);
         }
 
-        float[] values = [.. Enumerable.Range(0, tokens * Columns).Select(i => i / Columns % 2 == 0 ? 127f : -127f)];
+        float[] values = [.. Enumerable.Range(0, tokens * columns).Select(i => i / columns % 2 == 0 ? 127f : -127f)];
         values[^1] = 1e30f;
-        values[Columns - 1] = tokens > 2 ? float.NaN : 127;
+        values[columns - 1] = tokens > 2 ? float.NaN : 127;
         using var x = new QuantizedRows();
-        x.Resize(tokens, Columns);
+        x.Resize(tokens, columns);
         fixed (float* source = values)
         {
             for (int t = 0; t < tokens; t++)
             {
-                ActivationQuantizer.Quantize(source + (t * Columns), Columns, x.Row(t));
+                ActivationQuantizer.Quantize(source + (t * columns), columns, x.Row(t));
             }
         }
 
