@@ -132,7 +132,7 @@ internal sealed unsafe class RooflineBench : IDisposable
         ActivationQuantizer.Quantize(_input.Pointer, columns, x.Row(0));
         WeightMatrix weight = default;
         const int Block = 16;
-        var work = new PoolAction((begin, end, _) => _kernel.MultiplyStored(weight, begin * Block, Math.Min(end * Block, rows), x.Row(0), _output.Pointer));
+        var work = new PoolAction((begin, end, _) => _kernel.MultiplyStored(weight, begin * Block, Math.Min(end * Block, rows), x.Row(0), _output.Pointer)) { ReadsInStretches = true };
         return Time(
             $"INT4 GEMV {rows}x{columns}",
             matrices[0].TotalBytes,
@@ -176,7 +176,10 @@ internal sealed unsafe class RooflineBench : IDisposable
             {
                 products.Multiply(weight, begin * Block, end * Block, rounded!, _output.Pointer, Inner);
             }
-        });
+        })
+        {
+            ReadsInStretches = true,
+        };
         return Time(
             $"{(halves ? "BF16" : "FP8")} GEMV {Inner}x{Hidden}",
             matrixBytes,
@@ -223,7 +226,10 @@ internal sealed unsafe class RooflineBench : IDisposable
             {
                 x.Multiply(weight + (tile * tileBytes), _output.Pointer + (tile * WeightTile.Rows), Inner, worker);
             }
-        });
+        })
+        {
+            ReadsInStretches = true,
+        };
         return Time(
             $"8-bit copy GEMV {Inner}x{Hidden}",
             tileBytes * tiles,

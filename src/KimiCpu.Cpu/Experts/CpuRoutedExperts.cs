@@ -73,6 +73,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(sum.Length, rows.RowCount * _shape.HiddenSize);
         _rows = rows;
+        _gateUp.ReadsInStretches = _down.ReadsInStretches = rows.RowCount == 1;
         _groups.Build(rows);
         _passes = _integerLayers[layer] ? _int4 : _float;
         int count = _groups.Count;

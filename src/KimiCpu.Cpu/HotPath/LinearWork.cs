@@ -37,6 +37,9 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         _tileOutput = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
 
+    /// <inheritdoc/>
+    public bool ReadsInStretches => _tokens == 1;
+
     /// <summary>Adds a layer to the next run.</summary>
     /// <param name="weight">(rows, columns).</param>
     /// <param name="x">(tokens, columns), dense.</param>

@@ -6,5 +6,8 @@ namespace KimiCpu.Cpu;
 /// <summary>A method as pool work; made once and run often, so that nothing is allocated per run.</summary>
 internal sealed class PoolAction(Action<int, int, int> execute) : IPoolWork
 {
+    /// <inheritdoc/>
+    public bool ReadsInStretches { get; set; }
+
     public void Execute(int begin, int end, int worker) => execute(begin, end, worker);
 }

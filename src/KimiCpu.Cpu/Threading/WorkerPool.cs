@@ -14,11 +14,17 @@ internal interface IPoolWork
     /// <param name="end">Behind the last item.</param>
     /// <param name="worker">Index of the executing worker, 0 … Threads - 1, for scratch memory of its own.</param>
     void Execute(int begin, int end, int worker);
+
+    /// <summary>
+    /// Whether items take about equally long and read memory one behind another, so that workers take most of their share at once; else they take
+    /// less, to leave items to others that are done first. Stays the same during a run.
+    /// </summary>
+    bool ReadsInStretches => false;
 }
 
 /// <summary>
 /// The threads of one model: the caller and one pinned thread per further physical core. Each worker begins with its own
-/// contiguous share of the items and takes three quarters of it, then of what is left; a worker that is done takes items of the others. A run ends
+/// contiguous share of the items and takes ever smaller parts of it; a worker that is done takes items of the others. A run ends
 /// when no item is left and nobody works on one: a thread that lost its core to another process delays it by the part
 /// it has taken, and not at all if it has not begun. Workers spin briefly after a run, because the next one of a forward pass
 /// follows within microseconds, and then sleep. Run is not reentrant and is called by one thread at a time.
@@ -29,11 +35,11 @@ internal interface IPoolWork
 internal sealed class WorkerPool : IDisposable
 {
     /// <summary>
-    /// A worker leaves this part of what is left of its own share to later, so that the end is cut finely enough to even out, also between cores
-    /// whose speeds are 3 to 5. Smaller parts cost bandwidth: memory is read fastest in long stretches (INT4 experts of 2048 · 1024 columns on two
-    /// cores of Zen 5: leaving three quarters 0.71 of the bandwidth, a half 0.74, a quarter 0.78, nothing 0.79).
+    /// A worker takes this part of what is left of its own share, so that the end is cut finely enough to even out, or leaves this part to later where
+    /// work reads in stretches, which evens out cores whose speeds are as 3 to 5: memory is read fastest in long ones (INT4 experts of 2048 · 1024 columns
+    /// on two cores of Zen 5: taking a quarter 0.71 of the bandwidth, a half 0.74, three quarters 0.78, all 0.79).
     /// </summary>
-    private const int PartLeft = 4;
+    private const int OwnPart = 4;
 
     /// <summary>The last part of a share that workers of other nodes may take from.</summary>
     private const int TailPart = 8;
@@ -395,11 +401,13 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Executes items of a share until none is left, or more than <paramref name="most"/>; false when one failed.</summary>
     private bool TakeAll(int worker, ref long left, bool own, int most)
     {
-        while (TryTake(ref left, own, most, out int begin, out int end))
+        IPoolWork work = _work!;
+        bool inStretches = work.ReadsInStretches;
+        while (TryTake(ref left, own, inStretches, most, out int begin, out int end))
         {
             try
             {
-                _work!.Execute(begin, end, worker);
+                work.Execute(begin, end, worker);
             }
             catch (Exception e)
             {
@@ -412,7 +420,7 @@ internal sealed class WorkerPool : IDisposable
     }
 
     /// <summary>The owner takes from the front, where its memory continues; others take single items from the back.</summary>
-    private static bool TryTake(ref long left, bool own, int most, out int begin, out int end)
+    private static bool TryTake(ref long left, bool own, bool inStretches, int most, out int begin, out int end)
     {
         long seen = Volatile.Read(ref left);
         while (true)
@@ -425,7 +433,8 @@ internal sealed class WorkerPool : IDisposable
                 return false;
             }
 
-            int taken = own ? count - (count / PartLeft) : 1;
+            int part = (count + OwnPart - 1) / OwnPart;
+            int taken = !own ? 1 : inStretches ? Math.Max(1, count - part) : part;
             long rest = own ? Pack(begin + taken, end) : Pack(begin, end - taken);
             long found = Interlocked.CompareExchange(ref left, rest, seen);
             if (found == seen)

@@ -111,7 +111,18 @@ internal sealed unsafe class StoredTokensTests
         }
 
         Assert.That(Bits(actual), Is.EqualTo(Bits(expected)), what);
+
+        // One token by itself goes another way.
+        var alone = new float[Stride];
+        alone.AsSpan().Fill(-1);
+        fixed (float* y = alone)
+        {
+            TileKernel.Of(kind).MultiplyStored(weight, begin, end, rows.AsSpan(0, 1), y, Stride);
+        }
+
+        Assert.That(Bits(alone), Is.EqualTo(Bits(expected[..Stride])), $"{what}, one token");
     }
+
     /// <summary>So that zeros of either sign differ; one number that is not a number is as good as another.</summary>
     private static int[] Bits(float[] values) => [.. values.Select(v => BitConverter.SingleToInt32Bits(float.IsNaN(v) ? float.NaN : v))];
 }

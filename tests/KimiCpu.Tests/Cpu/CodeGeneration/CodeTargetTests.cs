@@ -64,7 +64,8 @@ internal sealed unsafe class CodeTargetTests
     [Test]
     public void Stored_rows_at_any_address([ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target, [Values(512, 1024, 1056, 1152, 1280, 1408, 2000, 2048)] int columns)
     {
-        const int Rows = 4;
+        // Two fours and three more.
+        const int Rows = 11;
         GeneratedTileKernel kernel = Kernel(target);
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 12);
         using QuantizedRows x = TileKernelTests.Rounded(1, columns, 13);

@@ -123,7 +123,8 @@ internal sealed unsafe class TileCodeTests
             Assert.Ignore("Needs AVX-512 VNNI and a system with the System V convention.");
         }
 
-        const int Rows = 5;
+        // Two fours and three more.
+        const int Rows = 11;
         GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
         using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Int4);
