@@ -14,9 +14,10 @@ internal static class ExpertRuns
     /// <summary>Blocks of 32 rows, or of fewer where a product takes fewer at a time.</summary>
     public const int MostItems = 32;
 
-    /// <summary>The sums of a run's rows stay in the second-level cache from expert to expert, up to so many blocks · tokens (256 KiB); beyond it, fewer blocks would cost more than that.</summary>
+    /// <summary>The sums of a run's rows stay in the second-level cache from expert to expert, up to so many blocks · tokens (256 KiB).</summary>
     private const int MostSums = 2048;
 
+    /// <summary>Also where sums exceed that.</summary>
     private const int FewestItems = 8;
 
     /// <summary>Blocks of 32 output rows that each expert takes in turn for so many tokens, 1 or more.</summary>
