@@ -11,12 +11,11 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// </summary>
 internal sealed class CallingConvention
 {
-    private CallingConvention(string name, AssemblerRegister64[] arguments, AssemblerRegister64[] scratch, int? fifthArgumentAt, AssemblerRegisterZMM[] vectors)
+    private CallingConvention(string name, AssemblerRegister64[] arguments, AssemblerRegister64[] scratch, AssemblerRegisterZMM[] vectors)
     {
         Name = name;
         Arguments = arguments;
         Scratch = scratch;
-        FifthArgumentAt = fifthArgumentAt;
         Vectors = vectors;
     }
 
@@ -24,7 +23,6 @@ internal sealed class CallingConvention
         "System V",
         [AssemblerRegisters.rdi, AssemblerRegisters.rsi, AssemblerRegisters.rdx, AssemblerRegisters.rcx, AssemblerRegisters.r8],
         [AssemblerRegisters.rax, AssemblerRegisters.r9],
-        fifthArgumentAt: null,
         [.. ZmmRange(0, 32)]);
 
     /// <summary>The lower 128 bits of vector registers 6 … 15 belong to the caller.</summary>
@@ -32,7 +30,6 @@ internal sealed class CallingConvention
         "Windows x64",
         [AssemblerRegisters.rcx, AssemblerRegisters.rdx, AssemblerRegisters.r8, AssemblerRegisters.r9, AssemblerRegisters.r11],
         [AssemblerRegisters.rax, AssemblerRegisters.r10],
-        fifthArgumentAt: 40,
         [.. ZmmRange(0, 6), .. ZmmRange(16, 32)]);
 
     public static CallingConvention Current => OperatingSystem.IsWindows() ? WindowsX64 : SystemV;
@@ -42,9 +39,6 @@ internal sealed class CallingConvention
     public IReadOnlyList<AssemblerRegister64> Arguments { get; }
 
     public IReadOnlyList<AssemblerRegister64> Scratch { get; }
-
-    /// <summary>Bytes above the stack pointer where the fifth argument lies; null where it comes in its register.</summary>
-    public int? FifthArgumentAt { get; }
 
     public IReadOnlyList<AssemblerRegisterZMM> Vectors { get; }
 

@@ -14,7 +14,7 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
     private static readonly Lazy<GeneratedTileKernel?> s_shared = new(() => TryCreate(CodeTarget.Current));
 
     private readonly ExecutableMemory _code;
-    private readonly delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[] _tiles;
+    private readonly delegate* unmanaged<TileArguments*, void>[] _tiles;
     private readonly Int4Products _int4Products;
     private readonly Int4TokensProducts _int4TokensProducts;
 
@@ -22,10 +22,10 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
         : base(TileKernelKind.GeneratedAvx512Vnni)
     {
         _code = code;
-        _tiles = new delegate* unmanaged<byte*, byte*, float*, long, byte*, void>[functions.Tiles.Count];
+        _tiles = new delegate* unmanaged<TileArguments*, void>[functions.Tiles.Count];
         for (int i = 0; i < _tiles.Length; i++)
         {
-            _tiles[i] = (delegate* unmanaged<byte*, byte*, float*, long, byte*, void>)(code.Pointer + functions.Tiles[i]);
+            _tiles[i] = (delegate* unmanaged<TileArguments*, void>)(code.Pointer + functions.Tiles[i]);
         }
 
         _int4Products = new Int4Products(code, functions);
@@ -48,9 +48,19 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
 
     public override int MaxTokens => _tiles.Length;
 
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
     {
-        _tiles[tokens - 1](weights, activations, lanes, blocks, prefetch is null ? weights : prefetch);
+        var arguments = new TileArguments
+        {
+            Weights = weights,
+            Activations = activations,
+            Lanes = scratch,
+            Blocks = blocks,
+            Next = prefetch is null ? weights : prefetch,
+            Y = y,
+            YStrideBytes = yStride * sizeof(float),
+        };
+        _tiles[tokens - 1](&arguments);
 
         // The pages live as long as this object, which the running call keeps.
         GC.KeepAlive(_code);

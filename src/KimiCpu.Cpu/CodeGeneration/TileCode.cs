@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using Iced.Intel;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
@@ -9,9 +10,10 @@ using static Iced.Intel.AssemblerRegisters;
 namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
-/// Writes the tile product for a fixed number of tokens with vpdpbusd on 512 bits: void(weights, activations, lanes,
-/// blocks, prefetch). Both halves of a tile for all tokens are kept in registers as int32 sums of a group and as float sums of a
-/// lane; a group costs 16 dot products a token, 8 broadcasts, and ten instructions to scale and add.
+/// Writes void(<see cref="TileArguments"/>*): the tile product for a fixed number of tokens with vpdpbusd on 512 bits. Both halves of a tile
+/// for all tokens are kept in registers as int32 sums of a group and as float sums of a
+/// lane; a group costs 16 dot products a token, 8 broadcasts, and ten instructions to scale and add. Lanes are folded without a branch: behind so many
+/// products a loop's end that is not foreseen costs 300 cycles.
 /// </summary>
 internal static class TileCode
 {
@@ -36,10 +38,10 @@ internal static class TileCode
 
     public static void Write(Assembler code, CallingConvention convention, int tokens, PrefetchStyle style)
     {
-        AssemblerRegister64 weights = convention.Arguments[0];
-        AssemblerRegister64 activations = convention.Arguments[1];
-        AssemblerRegister64 lanes = convention.Arguments[2];
-        AssemblerRegister64 blocks = convention.Arguments[3];
+        AssemblerRegister64 arguments = convention.Arguments[0];
+        AssemblerRegister64 weights = convention.Arguments[1];
+        AssemblerRegister64 activations = convention.Arguments[2];
+        AssemblerRegister64 lanes = convention.Arguments[3];
         AssemblerRegister64 prefetch = convention.Arguments[4];
         AssemblerRegister64 block = convention.Scratch[0];
         AssemblerRegister64 lane = convention.Scratch[1];
@@ -50,11 +52,10 @@ internal static class TileCode
 
         Label nextLane = code.CreateLabel();
         Label nextBlock = code.CreateLabel();
-        if (convention.FifthArgumentAt is { } at5)
-        {
-            code.mov(prefetch, __qword_ptr[rsp + at5]);
-        }
-
+        code.mov(weights, Field(arguments, nameof(TileArguments.Weights)));
+        code.mov(activations, Field(arguments, nameof(TileArguments.Activations)));
+        code.mov(lanes, Field(arguments, nameof(TileArguments.Lanes)));
+        code.mov(prefetch, Field(arguments, nameof(TileArguments.Next)));
         code.mov(lane.Lower(), LaneSum.Lanes);
         code.Label(ref nextLane);
         foreach (AssemblerRegisterZMM sum in floats)
@@ -62,7 +63,7 @@ internal static class TileCode
             code.vpxord(sum, sum, sum);
         }
 
-        code.mov(block, blocks);
+        code.mov(block, Field(arguments, nameof(TileArguments.Blocks)));
         code.Label(ref nextBlock);
         if (tokens > 1)
         {
@@ -117,15 +118,63 @@ internal static class TileCode
         code.jnz(nextBlock);
         for (int i = 0; i < floats.Length; i++)
         {
-            code.vmovups(__zmmword_ptr[lanes + (64 * i)], floats[i]);
+            code.vmovups(__zmmword_ptr[lanes + (WeightTile.VectorBytes * i)], floats[i]);
         }
 
-        code.add(lanes, 64 * floats.Length);
+        code.add(lanes, WeightTile.VectorBytes * floats.Length);
         code.dec(lane);
         code.jnz(nextLane);
+        Fold(code, arguments, lanes, activations, tokens, convention.Vectors);
         code.vzeroupper();
         code.ret();
     }
+
+    /// <summary>By halves, as <see cref="LaneSum"/> says.</summary>
+    /// <param name="code">Where to.</param>
+    /// <param name="arguments">Where results go; overwritten.</param>
+    /// <param name="lanesEnd">Behind the last lane.</param>
+    /// <param name="target">Overwritten.</param>
+    /// <param name="tokens">Of the function.</param>
+    /// <param name="vectors">All of them are free.</param>
+    private static void Fold(Assembler code, AssemblerRegister64 arguments, AssemblerRegister64 lanesEnd, AssemblerRegister64 target, int tokens, IReadOnlyList<AssemblerRegisterZMM> vectors)
+    {
+        code.mov(target, Field(arguments, nameof(TileArguments.Y)));
+        code.mov(arguments, Field(arguments, nameof(TileArguments.YStrideBytes)));
+
+        // Sixteen lanes are within the reach of short offsets from their middle.
+        int laneBytes = 2 * tokens * WeightTile.VectorBytes;
+        code.sub(lanesEnd, LaneSum.Lanes / 2 * laneBytes);
+        for (int t = 0; t < tokens; t++)
+        {
+            for (int half = 0; half < 2; half++)
+            {
+                int at = (((2 * t) + half) * WeightTile.VectorBytes) - (LaneSum.Lanes / 2 * laneBytes);
+                Sum(0, 1, vectors);
+                code.vmovups(__zmmword_ptr[target + (half * WeightTile.VectorBytes)], vectors[0]);
+
+                // Into the first of the registers: every so many lanes, from one on.
+                void Sum(int lane, int step, IEnumerable<AssemblerRegisterZMM> free)
+                {
+                    AssemblerRegisterZMM sum = free.First();
+                    if (step == LaneSum.Lanes / 2)
+                    {
+                        code.vmovups(sum, __zmmword_ptr[lanesEnd + (at + (lane * laneBytes))]);
+                        code.vaddps(sum, sum, __zmmword_ptr[lanesEnd + (at + ((lane + step) * laneBytes))]);
+                        return;
+                    }
+
+                    Sum(lane, 2 * step, free);
+                    Sum(lane + step, 2 * step, free.Skip(1));
+                    code.vaddps(sum, sum, free.ElementAt(1));
+                }
+            }
+
+            code.add(target, arguments);
+        }
+    }
+
+    private static AssemblerMemoryOperand Field(AssemblerRegister64 arguments, string name) =>
+        __qword_ptr[arguments + (int)Marshal.OffsetOf<TileArguments>(name)];
 
     /// <summary>
     /// Vectors are read in the order of memory, which the hardware follows at more than twice the rate of two halves in

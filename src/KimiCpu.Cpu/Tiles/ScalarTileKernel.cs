@@ -11,14 +11,14 @@ internal sealed unsafe class ScalarTileKernel() : TileKernel(TileKernelKind.Scal
 {
     public override int MaxTokens => 4;
 
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
     {
-        new Span<float>(lanes, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
+        new Span<float>(scratch, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
         for (int record = 0; record < LaneSum.Lanes * blocks; record++)
         {
             byte* w = weights + ((long)record * WeightTile.RecordBytes);
             byte* x = activations + (record * TileRecord.TokenBytes * tokens);
-            float* sums = lanes + (record / blocks * tokens * WeightTile.Rows);
+            float* sums = scratch + (record / blocks * tokens * WeightTile.Rows);
             for (int t = 0; t < tokens; t++)
             {
                 for (int r = 0; r < WeightTile.Rows; r++)
@@ -28,6 +28,8 @@ internal sealed unsafe class ScalarTileKernel() : TileKernel(TileKernelKind.Scal
                 }
             }
         }
+
+        TileFold.Fold(scratch, tokens, y, yStride);
     }
 
     private static int Dot(byte* record, byte* x, int tokens, int t, int r)

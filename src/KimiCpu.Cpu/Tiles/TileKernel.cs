@@ -74,15 +74,17 @@ internal abstract unsafe class TileKernel
         _ => CodeGeneration.GeneratedTileKernel.Shared ?? throw new PlatformNotSupportedException("This machine has no AVX-512 VNNI, or refuses executable memory."),
     };
 
-    /// <summary>Sums of a tile before they are folded: (16 lanes, tokens, 32 rows).</summary>
+    /// <summary>y[t * yStride + r] for the 32 rows of a tile.</summary>
     /// <param name="weights">A weight tile of <paramref name="blocks"/> x 16 groups.</param>
     /// <param name="bits8">Whether elements take all 8 bits; else at most 15.</param>
     /// <param name="activations">A tile of so many tokens.</param>
     /// <param name="tokens">1 … <see cref="MaxTokens"/>.</param>
     /// <param name="blocks">At least 1.</param>
-    /// <param name="lanes">Receives the sums.</param>
+    /// <param name="scratch"><see cref="ScratchFloats"/>.</param>
     /// <param name="prefetch">Cache lines to ask for, <see cref="PrefetchedLines"/> with each group, from here on; never read, so any address will do. Null for none.</param>
-    public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch);
+    /// <param name="y">Receives the sums.</param>
+    /// <param name="yStride">Floats.</param>
+    public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride);
 
     /// <summary>y[r] = Σ W[r, c] x[c] of one token, from INT4 weights as stored; the bits of a tile product.</summary>
     /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>
@@ -109,13 +111,6 @@ internal abstract unsafe class TileKernel
     /// <summary>The same of FP8 weights.</summary>
     public virtual Float8Products? Float8Products => null;
 
-    /// <summary>Floats of scratch that <see cref="Multiply(byte*, bool, byte*, int, int, float*, byte*, float*, long)"/> needs.</summary>
+    /// <summary>Floats of scratch that <see cref="Multiply"/> needs: (16 lanes, tokens, 32 rows).</summary>
     public int ScratchFloats => LaneSum.Lanes * MaxTokens * WeightTile.Rows;
-
-    /// <summary>y[t * yStride + r] for the 32 rows of a tile.</summary>
-    public void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
-    {
-        Multiply(weights, bits8, activations, tokens, blocks, scratch, prefetch);
-        TileFold.Fold(scratch, tokens, y, yStride);
-    }
 }

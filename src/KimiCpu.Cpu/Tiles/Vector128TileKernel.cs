@@ -14,12 +14,12 @@ internal sealed unsafe class Vector128TileKernel() : TileKernel(TileKernelKind.V
     public override int MaxTokens => 6;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
     {
-        new Span<float>(lanes, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
+        new Span<float>(scratch, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
         for (int lane = 0; lane < LaneSum.Lanes; lane++)
         {
-            float* sums = lanes + (lane * tokens * WeightTile.Rows);
+            float* sums = scratch + (lane * tokens * WeightTile.Rows);
             for (int b = 0; b < blocks; b++)
             {
                 int record = (lane * blocks) + b;
@@ -39,6 +39,8 @@ internal sealed unsafe class Vector128TileKernel() : TileKernel(TileKernelKind.V
                 }
             }
         }
+
+        TileFold.Fold(scratch, tokens, y, yStride);
     }
 
     /// <summary>

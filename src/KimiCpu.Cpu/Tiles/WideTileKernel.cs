@@ -50,7 +50,13 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
         Int4Gemv.MultiplyTokens(InstructionSet.Avx2, weight, rowBegin, rowEnd, x, y, yStride);
     }
 
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
+    {
+        Lanes(weights, bits8, activations, tokens, blocks, scratch, prefetch);
+        TileFold.Fold(scratch, tokens, y, yStride);
+    }
+
+    private static void Lanes(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
     {
         bool split = bits8 && TProducts.SplitsActivations;
         switch (tokens, split)

@@ -100,12 +100,21 @@ internal sealed unsafe class TileCodeTests
                 tiles.Write(rows.Row(t), 0, tokens, t, Int4Group32.Bias);
             }
 
-            var function = (delegate* unmanaged<byte*, byte*, float*, long, byte*, void>)bridge.Pointer;
-            function(tile.Pointer, tiles.Tile(0), lanes.Pointer, tiles.Blocks, tile.Pointer);
+            var function = (delegate* unmanaged<TileArguments*, void>)bridge.Pointer;
             var actual = new float[tokens * WeightTile.Rows];
             fixed (float* y = actual)
             {
-                TileFold.Fold(lanes.Pointer, tokens, y, WeightTile.Rows);
+                var arguments = new TileArguments
+                {
+                    Weights = tile.Pointer,
+                    Activations = tiles.Tile(0),
+                    Lanes = lanes.Pointer,
+                    Blocks = tiles.Blocks,
+                    Next = tile.Pointer,
+                    Y = y,
+                    YStrideBytes = WeightTile.Rows * sizeof(float),
+                };
+                function(&arguments);
             }
 
             float[] expected = tokens <= 4
