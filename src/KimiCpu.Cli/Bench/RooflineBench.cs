@@ -25,8 +25,8 @@ internal sealed unsafe class RooflineBench : IDisposable
     private const int MostTokens = 512;
     private const int Repetitions = 5;
 
-    /// <summary>Operations that products of BF16 do on the vector units for one in single precision.</summary>
-    private const int BFloat16Factor = 2;
+    /// <summary>Operations that products of BF16 do on the vector units for one in single precision, where they could be done in that, too.</summary>
+    private static readonly int s_bfloat16Factor = CpuFeatures.HasFastBFloat16 ? 2 : 1;
 
     /// <summary>Tensors of a checkpoint lie behind a header of any multiple of eight bytes: seldom where a cache line begins.</summary>
     private const int TensorOffset = 8;
@@ -184,7 +184,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"{(halves ? "BF16" : "FP8")} GEMV {Inner}x{Hidden}",
             matrixBytes,
             2.0 * Inner * Hidden,
-            halves ? (products is null ? 1 : BFloat16Factor) : _kernel.Float8Products is null ? 1 : BFloat16Factor,
+            halves ? (products is null ? 1 : s_bfloat16Factor) : _kernel.Float8Products is null ? 1 : s_bfloat16Factor,
             count,
             i =>
             {
@@ -325,7 +325,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"MLA decode, {Heads} heads, {context / 1024}K tokens of BF16 cache",
             (double)context * pages.SlotBytes,
             2.0 * context * Heads * (shape.CacheWidth + shape.KeyValueLoraRank),
-            _kernel.BFloat16Products is null ? 1 : BFloat16Factor,
+            _kernel.BFloat16Products is null ? 1 : s_bfloat16Factor,
             Layers,
             i =>
             {
