@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
@@ -327,20 +328,77 @@ internal sealed unsafe class BFloat16Products
                 arguments.X = x.Tile(first);
                 arguments.XEnd = arguments.X + ((long)(weight.Columns / VectorColumns) * tokens * VectorBytes);
                 _streams[tokens](&arguments);
-                Fold(sums, Streams * tokens);
-                for (int t = 0; t < tokens; t++)
-                {
-                    float* target = y + ((first + t) * yStride) + rowBegin + i;
-                    for (int stream = 0; stream < Streams; stream++)
-                    {
-                        target[(long)stream * quarter] = sums[(t * Streams) + stream];
-                    }
-                }
+                FoldStreams(tokens, sums, y + (first * yStride) + rowBegin + i, yStride, quarter);
             }
         }
 
         GC.KeepAlive(_code);
         return rowBegin + (Streams * quarter);
+    }
+
+    private static void FoldStreams(int tokens, float* sums, float* y, long yStride, long quarter)
+    {
+        switch (tokens)
+        {
+            case 1:
+                FoldStreams<OneToken>(sums, y, yStride, quarter);
+                break;
+            case 2:
+                FoldStreams<TwoTokens>(sums, y, yStride, quarter);
+                break;
+            case 3:
+                FoldStreams<ThreeTokens>(sums, y, yStride, quarter);
+                break;
+            case 4:
+                FoldStreams<FourTokens>(sums, y, yStride, quarter);
+                break;
+            case 5:
+                FoldStreams<FiveTokens>(sums, y, yStride, quarter);
+                break;
+            default:
+                FoldStreams<SixTokens>(sums, y, yStride, quarter);
+                break;
+        }
+    }
+
+    /// <summary>Four sums a token to its four rows, a <paramref name="quarter"/> apart; without a loop, whose end would wait for the products before it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void FoldStreams<TTokens>(float* sums, float* y, long yStride, long quarter)
+        where TTokens : ITokenCount
+    {
+        Lanes512.Sum8(sums, sums);
+        if (TTokens.Count > 2)
+        {
+            Lanes512.Sum8(sums + (Together * LaneSum.Lanes), sums + Together);
+        }
+
+        if (TTokens.Count > 4)
+        {
+            Lanes512.Sum8(sums + (2 * Together * LaneSum.Lanes), sums + (2 * Together));
+        }
+
+        Spread<TTokens>(0, sums, y, quarter);
+        Spread<TTokens>(1, sums, y + yStride, quarter);
+        Spread<TTokens>(2, sums, y + (2 * yStride), quarter);
+        Spread<TTokens>(3, sums, y + (3 * yStride), quarter);
+        Spread<TTokens>(4, sums, y + (4 * yStride), quarter);
+        Spread<TTokens>(5, sums, y + (5 * yStride), quarter);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Spread<TTokens>(int token, float* sums, float* y, long quarter)
+        where TTokens : ITokenCount
+    {
+        if (token >= TTokens.Count)
+        {
+            return;
+        }
+
+        sums += token * BFloat16Code.Rows;
+        y[0] = sums[0];
+        y[quarter] = sums[1];
+        y[2 * quarter] = sums[2];
+        y[3 * quarter] = sums[3];
     }
 
     private void Tile(in WeightMatrix weight, byte* data, int rows, byte* x, int tokens, byte* next, float* y, long yStride)
