@@ -310,7 +310,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             pages.Write(i / Layers / KvPage.Tokens, i % Layers, i / Layers % KvPage.Tokens, values);
         }
 
-        using var attention = new AttentionWork(shape, _pool, pages, _kernel.BFloat16Products);
+        using var attention = new AttentionWork(shape, _pool, pages, _kernel.FastBFloat16Products);
         var batch = new RaggedBatch();
         batch.Add([0], context - 1, table, LogitsWanted.None);
         attention.Plan(batch);
@@ -325,7 +325,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"MLA decode, {Heads} heads, {context / 1024}K tokens of BF16 cache",
             (double)context * pages.SlotBytes,
             2.0 * context * Heads * (shape.CacheWidth + shape.KeyValueLoraRank),
-            _kernel.BFloat16Products is null ? 1 : s_bfloat16Factor,
+            _kernel.FastBFloat16Products is null ? 1 : s_bfloat16Factor,
             Layers,
             i =>
             {

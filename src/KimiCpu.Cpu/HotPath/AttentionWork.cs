@@ -32,7 +32,7 @@ internal sealed unsafe class AttentionWork : IDisposable
         _pool = pool;
         _pages = pages;
         _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16, products))];
-        _plan = new AttentionPlan(shape, LatentAttention.LanesOf(pages.IsBFloat16, products));
+        _plan = new AttentionPlan(shape, _kernels[0].Lanes);
         _attend = new PoolAction(Attend);
     }
 

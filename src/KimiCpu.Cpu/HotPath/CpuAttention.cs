@@ -51,8 +51,8 @@ internal sealed unsafe class CpuAttention : IDisposable
         _pool = pool;
         _pages = pages;
         _linear = linear;
-        _attention = new AttentionWork(shape, pool, pages, kernel.BFloat16Products);
-        _promptAttention = new PromptAttention(shape, pool, pages, kernel.BFloat16Products);
+        _attention = new AttentionWork(shape, pool, pages, kernel.FastBFloat16Products);
+        _promptAttention = new PromptAttention(shape, pool, pages, kernel.BFloat16Products, kernel.FastBFloat16Products);
         _rotation = new RowRotation(shape.Rotary, shape.RopeHeadSize);
         _products = pages.IsBFloat16 ? kernel.BFloat16Products : null;
         _scratch = _products is null ? [] : [.. Enumerable.Range(0, pool.Threads).Select(_ => new ExpansionScratch(_products.Tiles))];

@@ -25,7 +25,8 @@ internal sealed unsafe class PromptAttention : IDisposable
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly KvPages _pages;
-    private readonly BFloat16Products? _products;
+    private readonly BFloat16Products? _expanding;
+    private readonly BFloat16Products? _attending;
     private readonly Scratch[] _scratch;
     private readonly PromptRanges _ranges;
     private readonly PoolAction _attend;
@@ -36,12 +37,18 @@ internal sealed unsafe class PromptAttention : IDisposable
     private float* _query;
     private float* _values;
 
-    public PromptAttention(ModelShape shape, WorkerPool pool, KvPages pages, BFloat16Products? products)
+    /// <param name="shape">Sizes.</param>
+    /// <param name="pool">Shares the work.</param>
+    /// <param name="pages">Storage of the cache.</param>
+    /// <param name="expanding">Multiplies a BF16 expansion with rounded latents; null to do so in single precision.</param>
+    /// <param name="attending">Multiplies expanded keys and values, rounded to BF16, with rounded queries and weights; null to do so in single precision.</param>
+    public PromptAttention(ModelShape shape, WorkerPool pool, KvPages pages, BFloat16Products? expanding, BFloat16Products? attending)
     {
         _shape = shape;
         _pool = pool;
         _pages = pages;
-        _products = products;
+        _expanding = expanding;
+        _attending = attending;
         FewestRows = pages.IsBFloat16 ? RowsThatPay(shape) : int.MaxValue;
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new Scratch(this))];
         _ranges = new PromptRanges(shape);
@@ -164,10 +171,10 @@ internal sealed unsafe class PromptAttention : IDisposable
 
         int firstRow = head * ExpandedWidth;
         float* expanded = scratch.Expanded.Pointer;
-        if (_products is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16)
+        if (_expanding is not null && _weights.KeyValueB.Format == WeightFormat.BFloat16)
         {
             scratch.RoundedLatents.Set(latents, rank, tokens, rank);
-            _products.Multiply(_weights.KeyValueB, firstRow, firstRow + ExpandedWidth, scratch.RoundedLatents, expanded - firstRow, ExpandedWidth);
+            _expanding.Multiply(_weights.KeyValueB, firstRow, firstRow + ExpandedWidth, scratch.RoundedLatents, expanded - firstRow, ExpandedWidth);
         }
         else
         {
@@ -209,11 +216,11 @@ internal sealed unsafe class PromptAttention : IDisposable
         /// <summary>Behind the last key, for kernels that read a little too far.</summary>
         private const int BytesBehind = 4;
 
+        private readonly bool _bfloat16 = owner._attending is not null;
         private readonly AlignedBuffer<byte> _keys = new();
         private readonly AlignedBuffer<byte> _values = new();
         private AttentionQueries? _queries;
         private BFloat16Tiles? _roundedLatents;
-        private bool _bfloat16;
 
         public AttentionQueries Queries => _queries!;
 
@@ -245,9 +252,7 @@ internal sealed unsafe class PromptAttention : IDisposable
             }
 
             int valueWidth = owner._shape.ValueHeadSize;
-            bool lanes = owner._products is null && CpuFeatures.Best == InstructionSet.Avx2;
-            _bfloat16 = lanes || owner._products is not null;
-            _roundedLatents ??= owner._products is null ? null : new BFloat16Tiles(owner._products.Tiles);
+            _roundedLatents ??= owner._expanding is null ? null : new BFloat16Tiles(owner._expanding.Tiles);
             Part.EnsureCapacity(owner.PartWidth);
             Latents.EnsureCapacity((long)SegmentTokens * owner._shape.KeyValueLoraRank);
             Expanded.EnsureCapacity((long)SegmentTokens * owner.ExpandedWidth);
@@ -255,9 +260,7 @@ internal sealed unsafe class PromptAttention : IDisposable
             _values.EnsureCapacity((long)SegmentTokens * valueWidth * ElementBytes);
 
             // Last, since it says that all is there.
-            _queries = owner._products is { } products ? new RoundedQueries(owner.KeyWidth, valueWidth, products)
-                : lanes ? new QueryLanes(owner.KeyWidth, valueWidth)
-                : new FloatQueries(owner.KeyWidth, valueWidth, bfloat16: false);
+            _queries = AttentionQueries.Best(owner.KeyWidth, valueWidth, _bfloat16, owner._attending);
         }
 
         /// <summary>Keeps a token's expanded key and value, and the rotated part of its key, which all heads share.</summary>

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Cpu.CodeGeneration;
 
 namespace KimiCpu.Cpu.Kernels;
 
@@ -13,6 +14,9 @@ namespace KimiCpu.Cpu.Kernels;
 /// <param name="valueWidth">Columns of a value.</param>
 internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : IDisposable
 {
+    /// <summary>Queries that take not much longer together than half of them.</summary>
+    public abstract int Lanes { get; }
+
     protected int KeyWidth { get; } = keyWidth;
 
     protected int ValueWidth { get; } = valueWidth;
@@ -21,6 +25,23 @@ internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : 
 
     /// <summary>Rows times heads.</summary>
     protected int Count { get; private set; }
+
+    /// <summary>The fastest of this machine.</summary>
+    /// <param name="keyWidth">Columns of a key.</param>
+    /// <param name="valueWidth">Columns of a value.</param>
+    /// <param name="bfloat16">Whether keys and values come in BF16; else in F32.</param>
+    /// <param name="products">Multiplies BF16 as it is, with queries and weights rounded to BF16; null to widen it to floats.</param>
+    public static AttentionQueries Best(int keyWidth, int valueWidth, bool bfloat16, BFloat16Products? products) =>
+        bfloat16 && products is not null ? new RoundedQueries(keyWidth, valueWidth, products) : Of(CpuFeatures.Best, keyWidth, valueWidth, bfloat16);
+
+    /// <summary>Those in single precision with a given instruction set, which must be supported.</summary>
+    public static AttentionQueries Of(InstructionSet set, int keyWidth, int valueWidth, bool bfloat16) => set switch
+    {
+        InstructionSet.Avx512 => new QueryLanes<Lanes512>(keyWidth, valueWidth, bfloat16),
+        InstructionSet.Avx2 => new QueryLanes<Lanes256>(keyWidth, valueWidth, bfloat16),
+        InstructionSet.Vector128 => new QueryLanes<Lanes128>(keyWidth, valueWidth, bfloat16),
+        _ => new QueryLanes<LanesScalar>(keyWidth, valueWidth, bfloat16),
+    };
 
     /// <summary>Takes queries.</summary>
     /// <param name="query">(rows, heads, key's columns).</param>

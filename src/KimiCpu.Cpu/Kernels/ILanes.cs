@@ -13,6 +13,9 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>Floats in a vector.</summary>
     static abstract int Count { get; }
 
+    /// <summary>Vectors that the CPU's registers hold.</summary>
+    static abstract int Registers { get; }
+
     static abstract TSelf Zero { get; }
 
     static abstract TSelf Broadcast(float value);
@@ -62,7 +65,15 @@ internal unsafe interface ILanes<TSelf>
 
     static abstract TSelf Add(TSelf a, TSelf b);
 
+    static abstract TSelf Subtract(TSelf a, TSelf b);
+
     static abstract TSelf Multiply(TSelf a, TSelf b);
+
+    /// <summary>The larger of each two elements; the second where one is a NaN.</summary>
+    static abstract TSelf Max(TSelf a, TSelf b);
+
+    /// <summary>e^x for x at most 0, minus infinity included, within 2 units in the last place; a NaN stays one.</summary>
+    static abstract TSelf ExpOfNegative(TSelf x);
 
     /// <summary>a * b + c.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);

@@ -19,6 +19,12 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
 
     public static int Count => 4;
 
+    public static int Registers
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => AdvSimd.IsSupported ? 32 : 16;
+    }
+
     public static Lanes128 Zero
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -100,7 +106,16 @@ internal readonly unsafe struct Lanes128 : ILanes<Lanes128>
     public static Lanes128 Add(Lanes128 a, Lanes128 b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Subtract(Lanes128 a, Lanes128 b) => new(a._value - b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 Multiply(Lanes128 a, Lanes128 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Max(Lanes128 a, Lanes128 b) => new(Sse.IsSupported ? Sse.Max(a._value, b._value) : Vector128.ConditionalSelect(Vector128.GreaterThan(a._value, b._value), a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 ExpOfNegative(Lanes128 x) => new(Vector128.Exp(x._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 MultiplyAdd(Lanes128 a, Lanes128 b, Lanes128 c) => new(Vector128.MultiplyAddEstimate(a._value, b._value, c._value));

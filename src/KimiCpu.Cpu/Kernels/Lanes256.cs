@@ -18,6 +18,8 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
 
     public static int Count => 8;
 
+    public static int Registers => 16;
+
     public static Lanes256 Zero
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -89,7 +91,16 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     public static Lanes256 Add(Lanes256 a, Lanes256 b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Subtract(Lanes256 a, Lanes256 b) => new(a._value - b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 Multiply(Lanes256 a, Lanes256 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Avx.Max(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 ExpOfNegative(Lanes256 x) => new(Vector256.Exp(x._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 MultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) => new(Fma.MultiplyAdd(a._value, b._value, c._value));

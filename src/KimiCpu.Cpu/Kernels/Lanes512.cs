@@ -18,6 +18,8 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
 
     public static int Count => 16;
 
+    public static int Registers => 32;
+
     public static Lanes512 Zero
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -87,7 +89,16 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     public static Lanes512 Add(Lanes512 a, Lanes512 b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Subtract(Lanes512 a, Lanes512 b) => new(a._value - b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Multiply(Lanes512 a, Lanes512 b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Max(Lanes512 a, Lanes512 b) => new(Avx512F.Max(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 ExpOfNegative(Lanes512 x) => new(Exponential.OfNegative(x._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 MultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Avx512F.FusedMultiplyAdd(a._value, b._value, c._value));

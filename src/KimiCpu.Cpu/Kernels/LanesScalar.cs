@@ -15,6 +15,8 @@ internal readonly unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static int Count => 1;
 
+    public static int Registers => 16;
+
     public static LanesScalar Zero => default;
 
     public static LanesScalar Broadcast(float value) => new(value);
@@ -62,7 +64,13 @@ internal readonly unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static LanesScalar Add(LanesScalar a, LanesScalar b) => new(a._value + b._value);
 
+    public static LanesScalar Subtract(LanesScalar a, LanesScalar b) => new(a._value - b._value);
+
     public static LanesScalar Multiply(LanesScalar a, LanesScalar b) => new(a._value * b._value);
+
+    public static LanesScalar Max(LanesScalar a, LanesScalar b) => a._value > b._value ? a : b;
+
+    public static LanesScalar ExpOfNegative(LanesScalar x) => new(MathF.Exp(x._value));
 
     public static LanesScalar MultiplyAdd(LanesScalar a, LanesScalar b, LanesScalar c) => new((a._value * b._value) + c._value);
 

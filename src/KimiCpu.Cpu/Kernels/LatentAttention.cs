@@ -38,12 +38,7 @@ internal sealed unsafe class LatentAttention : IDisposable
     public LatentAttention(ModelShape shape, bool bfloat16, BFloat16Products? products = null)
     {
         _latentSize = shape.KeyValueLoraRank;
-        _queries = (bfloat16, products, CpuFeatures.Best) switch
-        {
-            (true, not null, _) => new RoundedQueries(shape.CacheWidth, _latentSize, products),
-            (true, _, InstructionSet.Avx2) => new QueryLanes(shape.CacheWidth, _latentSize),
-            _ => new FloatQueries(shape.CacheWidth, _latentSize, bfloat16),
-        };
+        _queries = AttentionQueries.Best(shape.CacheWidth, _latentSize, bfloat16, products);
         _totals = new AlignedBuffer<float>(MostQueries * PartWidth);
         _part = new AlignedBuffer<float>(PartWidth);
     }
@@ -52,7 +47,7 @@ internal sealed unsafe class LatentAttention : IDisposable
     public int PartWidth => AttentionPart.Width(_latentSize);
 
     /// <summary>Queries that take not much longer together than half of them.</summary>
-    public static int LanesOf(bool bfloat16, BFloat16Products? products) => bfloat16 && products is not null ? BFloat16ScoresCode.VectorLanes : HeadGroup;
+    public int Lanes => _queries.Lanes;
 
     /// <summary>Segments of a context of so many tokens.</summary>
     public static int SegmentsOf(int visible) => (visible + SegmentTokens - 1) / SegmentTokens;

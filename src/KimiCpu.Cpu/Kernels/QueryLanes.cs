@@ -1,37 +1,36 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
+using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// Keys and values in BF16 with AVX2, queries side by side in the lanes of vectors: an element of a key, widened in a register, meets up
-/// to 32 queries, scores need no folding, and eight queries are exponentiated at a time. Every score and every element of a
-/// context is one chain of multiply-adds, by rising column and by rising token.
+/// Multiplies in single precision, queries side by side in the lanes of vectors: an element of a key meets many queries at once, scores need no
+/// folding, and a vector of queries is exponentiated at a time. Keys and values in BF16 are widened once for all queries and both products. Every
+/// score and every element of a context is one chain of multiply-adds, by rising column and by rising token.
 /// </summary>
-internal sealed unsafe partial class QueryLanes : AttentionQueries
+internal sealed unsafe class QueryLanes<TLanes> : AttentionQueries
+    where TLanes : unmanaged, ILanes<TLanes>
 {
-    private const int Lanes = 8;
-
-    /// <summary>Lanes of a vector block: four vectors, which with three keys take all registers.</summary>
-    private const int MostLanes = 4 * Lanes;
-
-    /// <summary>Columns of which a block's queries, 24 KB, stay in the first-level cache while a page's keys pass by.</summary>
-    private const int ColumnPart = 192;
-
-    /// <summary>Columns of values that are multiplied together: their even ones, then their odd ones, which is how contexts lie here.</summary>
-    private const int Pair = 2 * Lanes;
-
-    private const int MostContexts = 6;
+    /// <summary>Columns of which a block's queries, 24 KB with 512 bits, stay in the first-level cache while a page's keys pass by.</summary>
+    private const int ColumnPart = 96;
 
     private const int CacheLine = 64;
 
+    private readonly bool _bfloat16;
+
     /// <summary>(blocks, columns, lanes of the block).</summary>
     private readonly AlignedBuffer<float> _queries;
+
+    /// <summary>(page's tokens, columns) widened; none in F32.</summary>
+    private readonly AlignedBuffer<float> _keys;
+
+    /// <summary>The same of values that are no keys.</summary>
+    private readonly AlignedBuffer<float> _values = new();
 
     /// <summary>(page's tokens, lanes).</summary>
     private readonly AlignedBuffer<float> _scores = new(KvPage.Tokens * LatentAttention.MostQueries);
@@ -40,119 +39,152 @@ internal sealed unsafe partial class QueryLanes : AttentionQueries
     private readonly AlignedBuffer<float> _contexts;
     private readonly AlignedBuffer<float> _maxima = new(LatentAttention.MostQueries);
     private readonly AlignedBuffer<float> _sums = new(LatentAttention.MostQueries);
-    private readonly AlignedBuffer<int> _seen = new(LatentAttention.MostQueries);
 
-    /// <summary>Columns of whole pairs of vectors.</summary>
+    /// <summary>How vectors of columns, and of queries, are cut into tiles.</summary>
+    private readonly TokenTiles _vectorTiles = new(OuterProducts.MostVectors<TLanes>());
+
+    /// <summary>Columns of values in whole vectors.</summary>
     private readonly int _whole;
     private int _lanes;
 
-    public QueryLanes(int keyWidth, int valueWidth)
+    /// <param name="keyWidth">Columns of a key.</param>
+    /// <param name="valueWidth">Columns of a value.</param>
+    /// <param name="bfloat16">Whether keys and values come in BF16; else in F32.</param>
+    public QueryLanes(int keyWidth, int valueWidth, bool bfloat16)
         : base(keyWidth, valueWidth)
     {
+        _bfloat16 = bfloat16;
         _contexts = new AlignedBuffer<float>(LatentAttention.MostQueries * ValueWidth);
         _queries = new AlignedBuffer<float>(LatentAttention.MostQueries * KeyWidth);
-        _whole = ValueWidth / Pair * Pair;
+        _keys = new AlignedBuffer<float>(bfloat16 ? KvPage.Tokens * KeyWidth : 0);
+        _whole = ValueWidth / TLanes.Count * TLanes.Count;
     }
+
+    /// <summary>Those of a vector.</summary>
+    public override int Lanes => TLanes.Count;
 
     public override void Clear()
     {
         new Span<float>(_contexts.Pointer, Count * ValueWidth).Clear();
-        new Span<float>(_maxima.Pointer, _lanes).Fill(float.NegativeInfinity);
+        new Span<float>(_maxima.Pointer, _lanes).Fill(float.MinValue);
         new Span<float>(_sums.Pointer, _lanes).Clear();
     }
 
     public override void Visit(in KeyValuePage page, int count, int visible, byte* next)
     {
-        for (int query = 0; query < _lanes; query++)
+        KeyValuePage floats = _bfloat16 ? Widened(page, count) : page;
+        Score((float*)floats.Keys, count);
+        for (int query = 0; query < Count && visible < count; query++)
         {
-            _seen.Pointer[query] = query < Count ? SeenBy(query, count, visible) : count;
+            Hide(query, SeenBy(query, count, visible), count);
         }
 
-        Score(page.Keys, count);
-        for (int lane = 0; lane < _lanes; lane += Lanes)
+        for (int lane = 0; lane < _lanes; lane += TLanes.Count)
         {
             Rescale(lane, count);
         }
 
-        Accumulate(page, count, next);
+        Accumulate((float*)floats.Values, floats.ValueBytes / sizeof(float), count, next);
     }
 
     public override void Write(int query, float* part)
     {
-        float* context = _contexts.Pointer + (query * ValueWidth);
-        for (int c = 0; c < _whole; c += Pair)
-        {
-            Vector256<float> even = Vector256.Load(context + c), odd = Vector256.Load(context + c + Lanes);
-            Vector256<float> low = Avx.UnpackLow(even, odd), high = Avx.UnpackHigh(even, odd);
-            Avx.Permute2x128(low, high, 0x20).Store(part + c);
-            Avx.Permute2x128(low, high, 0x31).Store(part + c + Lanes);
-        }
-
-        new ReadOnlySpan<float>(context + _whole, ValueWidth - _whole).CopyTo(new Span<float>(part + _whole, ValueWidth - _whole));
+        new ReadOnlySpan<float>(_contexts.Pointer + (query * ValueWidth), ValueWidth).CopyTo(new Span<float>(part, ValueWidth));
         AttentionPart.SetSums(part, ValueWidth, _maxima.Pointer[query], _sums.Pointer[query]);
     }
 
     public override void Dispose()
     {
         _queries.Dispose();
+        _keys.Dispose();
+        _values.Dispose();
         _scores.Dispose();
         _contexts.Dispose();
         _maxima.Dispose();
         _sums.Dispose();
-        _seen.Dispose();
     }
 
-    /// <summary>Lanes behind the last query are zeros.</summary>
+    /// <summary>Lanes behind the last query repeat it.</summary>
     protected override void Take(float* query, long stride)
     {
-        _lanes = (Count + Lanes - 1) / Lanes * Lanes;
+        _lanes = (Count + TLanes.Count - 1) / TLanes.Count * TLanes.Count;
+        float** rows = stackalloc float*[LatentAttention.MostQueries];
+        for (int lane = 0; lane < _lanes; lane++)
+        {
+            int index = Math.Min(lane, Count - 1);
+            rows[lane] = query + (index / Heads * stride) + (index % Heads * KeyWidth);
+        }
+
         for (int lane = 0, block; lane < _lanes; lane += block)
         {
             block = BlockLanes(lane);
-            for (int i = 0; i < block; i += Lanes)
+            SideBySide(rows + lane, block, _queries.Pointer + (lane * KeyWidth));
+        }
+    }
+
+    /// <summary>(lanes, columns) to (columns, lanes), squares of four at a time where vectors are that wide.</summary>
+    private void SideBySide(float** rows, int lanes, float* target)
+    {
+        int whole = TLanes.Count < Lanes128.Count ? 0 : KeyWidth / Lanes128.Count * Lanes128.Count;
+        for (int lane = 0; lane < lanes && whole > 0; lane += Lanes128.Count)
+        {
+            for (int c = 0; c < whole; c += Lanes128.Count)
             {
-                TakeEight(query, stride, lane + i, _queries.Pointer + (lane * KeyWidth) + i, block);
+                Square(rows + lane, c, target + (c * lanes) + lane, lanes);
+            }
+        }
+
+        for (int lane = 0; lane < lanes; lane++)
+        {
+            for (int c = whole; c < KeyWidth; c++)
+            {
+                target[(c * lanes) + lane] = rows[lane][c];
             }
         }
     }
 
-    /// <summary>Eight queries, eight columns of which at a time are transposed in registers.</summary>
-    private void TakeEight(float* query, long stride, int lane, float* target, int block)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Square(float** rows, int column, float* target, int stride)
     {
-        float** rows = stackalloc float*[Lanes];
-        for (int i = 0; i < Lanes; i++)
-        {
-            int index = lane + i;
-            rows[i] = index < Count ? query + (index / Heads * stride) + (index % Heads * KeyWidth) : null;
-        }
-
-        int whole = rows[Lanes - 1] is null ? 0 : KeyWidth / Lanes * Lanes;
-        for (int c = 0; c < whole; c += Lanes)
-        {
-            Transpose(rows, c, target + (c * block), block);
-        }
-
-        for (int c = whole; c < KeyWidth; c++)
-        {
-            for (int i = 0; i < Lanes; i++)
-            {
-                target[(c * block) + i] = rows[i] is null ? 0 : rows[i][c];
-            }
-        }
+        Lanes128 a = Lanes128.Load(rows[0] + column), b = Lanes128.Load(rows[1] + column);
+        Lanes128 c = Lanes128.Load(rows[2] + column), d = Lanes128.Load(rows[3] + column);
+        Lanes128 ac = Lanes128.FirstZipped(a, c), bd = Lanes128.FirstZipped(b, d);
+        Lanes128.Store(Lanes128.FirstZipped(ac, bd), target);
+        Lanes128.Store(Lanes128.SecondZipped(ac, bd), target + stride);
+        ac = Lanes128.SecondZipped(a, c);
+        bd = Lanes128.SecondZipped(b, d);
+        Lanes128.Store(Lanes128.FirstZipped(ac, bd), target + (2 * stride));
+        Lanes128.Store(Lanes128.SecondZipped(ac, bd), target + (3 * stride));
     }
 
     /// <summary>Lanes of the block that begins with one.</summary>
-    private int BlockLanes(int lane) => (_lanes - lane) switch
+    private int BlockLanes(int lane) => _vectorTiles.Next((_lanes - lane) / TLanes.Count) * TLanes.Count;
+
+    private KeyValuePage Widened(in KeyValuePage page, int count)
     {
-        >= MostLanes => MostLanes,
-        >= 2 * Lanes => 2 * Lanes,
-        _ => Lanes,
-    };
+        Widen(page.Keys, sizeof(ushort) * KeyWidth, KeyWidth, count, _keys.Pointer);
+        if (page.Values == page.Keys)
+        {
+            return new KeyValuePage((byte*)_keys.Pointer, (byte*)_keys.Pointer, sizeof(float) * KeyWidth);
+        }
+
+        Widen(page.Values, page.ValueBytes, ValueWidth, count, _values.EnsureCapacity(KvPage.Tokens * ValueWidth));
+        return new KeyValuePage((byte*)_keys.Pointer, (byte*)_values.Pointer, sizeof(float) * ValueWidth);
+    }
+
+    private static void Widen(byte* rows, long rowBytes, int columns, int count, float* target)
+    {
+        for (int t = 0; t < count; t++)
+        {
+            WeightDecoder.DecodeBFloat16(rows + (t * rowBytes), new Span<float>(target + (t * columns), columns));
+        }
+    }
 
     /// <summary>Scores of all queries, visible or not.</summary>
-    private void Score(byte* allKeys, int count)
+    private void Score(float* allKeys, int count)
     {
-        long rowBytes = sizeof(ushort) * KeyWidth;
+        new Span<float>(_scores.Pointer, count * _lanes).Clear();
+        var tiles = new TokenTiles(OuterProducts.MostRows);
         for (int first = 0; first < KeyWidth; first += ColumnPart)
         {
             int columns = Math.Min(ColumnPart, KeyWidth - first);
@@ -160,115 +192,110 @@ internal sealed unsafe partial class QueryLanes : AttentionQueries
             {
                 block = BlockLanes(lane);
                 float* queries = _queries.Pointer + (lane * KeyWidth) + (first * block);
-                byte* keys = allKeys + (sizeof(ushort) * first);
                 for (int t = 0, taken; t < count; t += taken)
                 {
-                    taken = Score(block, keys + (t * rowBytes), rowBytes, columns, count - t, queries, first > 0, _scores.Pointer + (t * _lanes) + lane, _lanes);
+                    taken = tiles.Next(count - t);
+                    float* keys = allKeys + ((long)t * KeyWidth) + first;
+                    OuterProducts.Add<TLanes>(taken, block / TLanes.Count, keys, KeyWidth, 1, queries, block, columns, _scores.Pointer + (t * _lanes) + lane, _lanes);
                 }
             }
         }
     }
 
-    /// <summary>Turns scores of eight queries into e^(score - maximum), and what they gathered before to the new maximum.</summary>
+    /// <summary>Tokens that a query does not see weigh nothing, so that all queries take the page at once.</summary>
+    private void Hide(int query, int seen, int count)
+    {
+        for (int t = seen; t < count; t++)
+        {
+            _scores.Pointer[(t * _lanes) + query] = float.NegativeInfinity;
+        }
+    }
+
+    /// <summary>Turns scores of a vector of queries into e^(score - maximum), and what they gathered before to the new maximum.</summary>
     private void Rescale(int lane, int count)
     {
         float* scores = _scores.Pointer + lane;
-        Vector256<int> seen = Vector256.Load(_seen.Pointer + lane);
-        bool all = Vector256.EqualsAll(seen, Vector256.Create(count));
-        Vector256<float> before = Vector256.Load(_maxima.Pointer + lane);
-        Vector256<float> maximum = before;
+        TLanes maximum = TLanes.Load(_maxima.Pointer + lane);
         for (int t = 0; t < count; t++)
         {
-            Vector256<float> score = Vector256.Load(scores + (t * _lanes));
-            if (!all)
-            {
-                score = Vector256.ConditionalSelect(Vector256.LessThan(Vector256.Create(t), seen).AsSingle(), score, Vector256.Create(float.NegativeInfinity));
-            }
-
-            // A NaN may get lost here, but not below, where it is its own exponential and reaches the sum.
-            maximum = Avx.Max(score, maximum);
+            // A NaN gets lost here, but not below, where it is its own exponential and reaches the sum.
+            maximum = TLanes.Max(TLanes.Load(scores + (t * _lanes)), maximum);
         }
 
-        Vector256<float> sum = Vector256.Load(_sums.Pointer + lane);
-        if (!Vector256.EqualsAll(maximum, before))
-        {
-            Vector256<float> factor = Vector256.ConditionalSelect(Vector256.Equals(maximum, before), Vector256<float>.One, Vector256.Exp(before - maximum));
-            sum *= factor;
-            maximum.Store(_maxima.Pointer + lane);
-            for (int i = lane; i < Math.Min(lane + Lanes, Count); i++)
-            {
-                Scale(_contexts.Pointer + (i * ValueWidth), factor[i - lane]);
-            }
-        }
-
+        SetMaxima(lane, maximum);
+        TLanes sum = TLanes.Load(_sums.Pointer + lane);
         for (int t = 0; t < count; t++)
         {
-            Vector256<float> weight = Vector256.Exp(Vector256.Load(scores + (t * _lanes)) - maximum);
-            if (!all)
-            {
-                weight = Vector256.ConditionalSelect(Vector256.LessThan(Vector256.Create(t), seen).AsSingle(), weight, Vector256<float>.Zero);
-            }
-
-            weight.Store(scores + (t * _lanes));
-            sum += weight;
+            TLanes weight = TLanes.ExpOfNegative(TLanes.Subtract(TLanes.Load(scores + (t * _lanes)), maximum));
+            TLanes.Store(weight, scores + (t * _lanes));
+            sum = TLanes.Add(sum, weight);
         }
 
-        sum.Store(_sums.Pointer + lane);
+        TLanes.Store(sum, _sums.Pointer + lane);
     }
 
-    private void Scale(float* context, float factor)
+    private void SetMaxima(int lane, TLanes maxima)
     {
-        if (factor == 1)
+        float* before = stackalloc float[TLanes.Count];
+        TLanes.Store(TLanes.Load(_maxima.Pointer + lane), before);
+        TLanes.Store(maxima, _maxima.Pointer + lane);
+        for (int i = 0; i < TLanes.Count && lane + i < Count; i++)
         {
-            return;
-        }
-
-        for (int c = 0; c < _whole; c += Lanes)
-        {
-            (Vector256.Load(context + c) * factor).Store(context + c);
-        }
-
-        for (int c = _whole; c < ValueWidth; c++)
-        {
-            context[c] *= factor;
+            float maximum = _maxima.Pointer[lane + i];
+            if (before[i] != maximum)
+            {
+                float factor = MathF.Exp(before[i] - maximum);
+                _sums.Pointer[lane + i] *= factor;
+                var context = new Span<float>(_contexts.Pointer + ((lane + i) * ValueWidth), ValueWidth);
+                TensorPrimitives.Multiply(context, factor, context);
+            }
         }
     }
 
     /// <summary>Meanwhile asks for the next page, which comes from memory, in equal parts.</summary>
-    private void Accumulate(in KeyValuePage page, int count, byte* next)
+    private void Accumulate(float* values, long valueStride, int count, byte* next)
     {
-        long keyBytes = sizeof(ushort) * KeyWidth;
-        byte* end = next is null ? null : next + (KvPage.Tokens * keyBytes);
-        int tiles = Math.Max(1, new TokenTiles(MostContexts).Count(Count) * _whole / Pair);
-        long bytesOfTile = ((KvPage.Tokens * keyBytes / CacheLine) + tiles - 1) / tiles * CacheLine;
-        for (int query = 0, taken; query < Count; query += taken)
+        var queryTiles = new TokenTiles(OuterProducts.MostRows);
+        int vectors = _whole / TLanes.Count;
+        long pageBytes = KvPage.Tokens * (_bfloat16 ? sizeof(ushort) : sizeof(float)) * (long)KeyWidth;
+        byte* end = next is null ? null : next + pageBytes;
+        int tiles = Math.Max(1, queryTiles.Count(Count) * _vectorTiles.Count(vectors));
+        long bytesOfTile = ((pageBytes / CacheLine) + tiles - 1) / tiles * CacheLine;
+        for (int vector = 0, wide; vector < vectors; vector += wide)
         {
-            taken = new TokenTiles(MostContexts).Next(Count - query);
-            float* weights = _scores.Pointer + query;
-            float* contexts = _contexts.Pointer + (query * ValueWidth);
-            for (int c = 0; c < _whole; c += Pair)
+            wide = _vectorTiles.Next(vectors - vector);
+            int column = vector * TLanes.Count;
+            for (int query = 0, taken; query < Count; query += taken)
             {
+                taken = queryTiles.Next(Count - query);
                 for (byte* stop = next + bytesOfTile; next < end && next < stop; next += CacheLine)
                 {
-                    Sse.Prefetch1(next);
+                    Prefetch.Line(next);
                 }
 
-                Accumulate(taken, page.Values + (sizeof(ushort) * c), page.ValueBytes, count, weights, _lanes, contexts + c, ValueWidth);
+                float* contexts = _contexts.Pointer + ((long)query * ValueWidth) + column;
+                OuterProducts.Add<TLanes>(taken, wide, _scores.Pointer + query, 1, _lanes, values + column, valueStride, count, contexts, ValueWidth);
             }
+        }
 
-            for (int i = 0; i < taken; i++)
+        for (int query = 0; query < Count; query++)
+        {
+            AccumulateRest(query, values, valueStride, count);
+        }
+    }
+
+    /// <summary>The columns behind the last whole vector.</summary>
+    private void AccumulateRest(int query, float* values, long valueStride, int count)
+    {
+        for (int c = _whole; c < ValueWidth; c++)
+        {
+            float sum = _contexts.Pointer[(query * ValueWidth) + c];
+            for (int t = 0; t < count; t++)
             {
-                for (int c = _whole; c < ValueWidth; c++)
-                {
-                    float sum = contexts[(i * ValueWidth) + c];
-                    for (int t = 0; t < count; t++)
-                    {
-                        sum = MathF.FusedMultiplyAdd(weights[(t * _lanes) + i], BFloat16.ToSingle(((ushort*)(page.Values + (t * page.ValueBytes)))[c]), sum);
-                    }
-
-                    contexts[(i * ValueWidth) + c] = sum;
-                }
+                sum += _scores.Pointer[(t * _lanes) + query] * values[(t * valueStride) + c];
             }
+
+            _contexts.Pointer[(query * ValueWidth) + c] = sum;
         }
     }
 }

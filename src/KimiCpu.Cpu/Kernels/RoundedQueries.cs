@@ -15,7 +15,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// </summary>
 internal sealed unsafe class RoundedQueries : AttentionQueries
 {
-    private const int Lanes = BFloat16ScoresCode.VectorLanes;
+    private const int VectorLanes = BFloat16ScoresCode.VectorLanes;
 
     /// <summary>From the scores of a token to those of the next one.</summary>
     private const int Stride = BFloat16ScoresCode.Lanes;
@@ -47,6 +47,9 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
         _contexts = new AlignedBuffer<float>((long)LatentAttention.MostQueries * _contextWidth);
     }
 
+    /// <summary>Those of a vector.</summary>
+    public override int Lanes => VectorLanes;
+
     public override void Clear()
     {
         new Span<float>(_contexts.Pointer, Count * _contextWidth).Clear();
@@ -64,7 +67,7 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
             _seen.Pointer[query] = SeenBy(query, count, visible);
         }
 
-        for (int lane = 0; lane < _queries.Vectors * Lanes; lane += Lanes)
+        for (int lane = 0; lane < _queries.Vectors * VectorLanes; lane += VectorLanes)
         {
             if (all)
             {
@@ -130,7 +133,7 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
             Vector512<float> factor = Vector512.ConditionalSelect(Vector512.Equals(maximum, before), Vector512<float>.One, Exponential.OfNegative(before - maximum));
             sum *= factor;
             maximum.Store(_maxima.Pointer + lane);
-            for (int i = lane; i < Math.Min(lane + Lanes, Count); i++)
+            for (int i = lane; i < Math.Min(lane + VectorLanes, Count); i++)
             {
                 Scale(Context(i), factor[i - lane]);
             }
@@ -169,7 +172,7 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
         }
 
         Vector512<float> factors = Vector512.Create(factor);
-        for (int c = 0; c < _contextWidth; c += Lanes)
+        for (int c = 0; c < _contextWidth; c += VectorLanes)
         {
             (Vector512.Load(context + c) * factors).Store(context + c);
         }

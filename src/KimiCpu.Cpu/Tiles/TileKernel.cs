@@ -108,7 +108,10 @@ internal abstract unsafe class TileKernel
     /// <summary>Products of BF16 weights with rounded activations; null where the CPU has no instruction for them that can be used.</summary>
     public virtual BFloat16Products? BFloat16Products => null;
 
-    /// <summary>The same of FP8 weights.</summary>
+    /// <summary>The same where they do more than multiply-adds in single precision.</summary>
+    public BFloat16Products? FastBFloat16Products => CpuFeatures.HasFastBFloat16 ? BFloat16Products : null;
+
+    /// <summary><see cref="BFloat16Products"/> of FP8 weights.</summary>
     public virtual Float8Products? Float8Products => null;
 
     /// <summary>Floats of scratch that <see cref="Multiply"/> needs: (16 lanes, tokens, 32 rows).</summary>

@@ -40,7 +40,7 @@ internal sealed unsafe class LatentAttentionTests
         }
     }
 
-    /// <summary>With AVX2, 192 columns of keys are multiplied at a time, and the rest is added.</summary>
+    /// <summary>In single precision, 96 columns of keys are multiplied at a time, and the rest is added.</summary>
     [Test]
     public void All_columns_of_wide_keys_count(
         [Values(186, 187, 378, 500)] int latent, [Values(1, 5, 19)] int heads, [Values(CacheKind.Float32, CacheKind.WidenedBFloat16)] CacheKind kind)
