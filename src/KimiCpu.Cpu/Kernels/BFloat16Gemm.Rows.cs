@@ -2,208 +2,294 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.Kernels;
 
-/// <summary>The inner loops: one or two rows by the tokens of a tile, whose sums stay in registers.</summary>
+/// <summary>The inner loops: some rows by the tokens of a tile, whose sums stay in registers.</summary>
 internal static unsafe partial class BFloat16Gemm
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OneRow<TTokens>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums, long odd)
+    private const int MostRowsTogether = 4;
+
+    /// <summary>Rows that are multiplied together.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int RowsTogether<TLanes>()
+        where TLanes : unmanaged, ILanes<TLanes> => TLanes.Registers / 8;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void OneRow<TLanes, TTokens>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums, long odd)
+        where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
         float* end = x + columns;
         float* others = sums + odd;
-        Vector256<float> even0 = Start<TTokens>(sums, 0, add), odd0 = Start<TTokens>(others, 0, add);
-        Vector256<float> even1 = Start<TTokens>(sums, 1, add), odd1 = Start<TTokens>(others, 1, add);
-        Vector256<float> even2 = Start<TTokens>(sums, 2, add), odd2 = Start<TTokens>(others, 2, add);
-        Vector256<float> even3 = Start<TTokens>(sums, 3, add), odd3 = Start<TTokens>(others, 3, add);
-        Vector256<float> even4 = Start<TTokens>(sums, 4, add), odd4 = Start<TTokens>(others, 4, add);
-        Vector256<float> even5 = Start<TTokens>(sums, 5, add), odd5 = Start<TTokens>(others, 5, add);
-        for (; x < end; x += 2 * Width, data += 4 * Width)
+        TLanes even0 = Start<TLanes, TTokens>(sums, 0, add), odd0 = Start<TLanes, TTokens>(others, 0, add);
+        TLanes even1 = Start<TLanes, TTokens>(sums, 1, add), odd1 = Start<TLanes, TTokens>(others, 1, add);
+        TLanes even2 = Start<TLanes, TTokens>(sums, 2, add), odd2 = Start<TLanes, TTokens>(others, 2, add);
+        TLanes even3 = Start<TLanes, TTokens>(sums, 3, add), odd3 = Start<TLanes, TTokens>(others, 3, add);
+        TLanes even4 = Start<TLanes, TTokens>(sums, 4, add), odd4 = Start<TLanes, TTokens>(others, 4, add);
+        TLanes even5 = Start<TLanes, TTokens>(sums, 5, add), odd5 = Start<TLanes, TTokens>(others, 5, add);
+        for (; x < end; x += 2 * TLanes.Count, data += 4 * TLanes.Count)
         {
             Prefetch.Line(data + rowBytes);
-            Vector256<uint> bits = Vector256.Load((uint*)data);
-            Vector256<float> w = Even(bits);
-            Add<TTokens>(0, w, x, ref even0);
-            Add<TTokens>(1, w, x, ref even1);
-            Add<TTokens>(2, w, x, ref even2);
-            Add<TTokens>(3, w, x, ref even3);
-            Add<TTokens>(4, w, x, ref even4);
-            Add<TTokens>(5, w, x, ref even5);
-            w = Odd(bits);
-            Add<TTokens>(0, w, x + Width, ref odd0);
-            Add<TTokens>(1, w, x + Width, ref odd1);
-            Add<TTokens>(2, w, x + Width, ref odd2);
-            Add<TTokens>(3, w, x + Width, ref odd3);
-            Add<TTokens>(4, w, x + Width, ref odd4);
-            Add<TTokens>(5, w, x + Width, ref odd5);
+            TLanes bits = TLanes.Load((float*)data);
+            TLanes w = TLanes.EvenBFloat16(bits);
+            Add<TLanes, TTokens>(0, w, x, ref even0);
+            Add<TLanes, TTokens>(1, w, x, ref even1);
+            Add<TLanes, TTokens>(2, w, x, ref even2);
+            Add<TLanes, TTokens>(3, w, x, ref even3);
+            Add<TLanes, TTokens>(4, w, x, ref even4);
+            Add<TLanes, TTokens>(5, w, x, ref even5);
+            w = TLanes.OddBFloat16(bits);
+            Add<TLanes, TTokens>(0, w, x + TLanes.Count, ref odd0);
+            Add<TLanes, TTokens>(1, w, x + TLanes.Count, ref odd1);
+            Add<TLanes, TTokens>(2, w, x + TLanes.Count, ref odd2);
+            Add<TLanes, TTokens>(3, w, x + TLanes.Count, ref odd3);
+            Add<TLanes, TTokens>(4, w, x + TLanes.Count, ref odd4);
+            Add<TLanes, TTokens>(5, w, x + TLanes.Count, ref odd5);
         }
 
-        Store<TTokens>(sums, others, 0, even0, odd0);
-        Store<TTokens>(sums, others, 1, even1, odd1);
-        Store<TTokens>(sums, others, 2, even2, odd2);
-        Store<TTokens>(sums, others, 3, even3, odd3);
-        Store<TTokens>(sums, others, 4, even4, odd4);
-        Store<TTokens>(sums, others, 5, even5, odd5);
+        Store<TLanes, TTokens>(sums, others, 0, even0, odd0);
+        Store<TLanes, TTokens>(sums, others, 1, even1, odd1);
+        Store<TLanes, TTokens>(sums, others, 2, even2, odd2);
+        Store<TLanes, TTokens>(sums, others, 3, even3, odd3);
+        Store<TLanes, TTokens>(sums, others, 4, even4, odd4);
+        Store<TLanes, TTokens>(sums, others, 5, even5, odd5);
     }
 
     /// <summary>Up to three tokens: one row's sums would be too few to hide the latency of each.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void TwoRows<TTokens>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums, long odd)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void SomeRows<TLanes, TTokens>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums, long odd)
+        where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
         float* end = x + columns;
         float* others = sums + odd;
-        float* sumsB = sums + (TTokens.Count * Width);
-        float* othersB = others + (TTokens.Count * Width);
-        Vector256<float> even0 = Start<TTokens>(sums, 0, add), odd0 = Start<TTokens>(others, 0, add);
-        Vector256<float> even1 = Start<TTokens>(sums, 1, add), odd1 = Start<TTokens>(others, 1, add);
-        Vector256<float> even2 = Start<TTokens>(sums, 2, add), odd2 = Start<TTokens>(others, 2, add);
-        Vector256<float> evenB0 = Start<TTokens>(sumsB, 0, add), oddB0 = Start<TTokens>(othersB, 0, add);
-        Vector256<float> evenB1 = Start<TTokens>(sumsB, 1, add), oddB1 = Start<TTokens>(othersB, 1, add);
-        Vector256<float> evenB2 = Start<TTokens>(sumsB, 2, add), oddB2 = Start<TTokens>(othersB, 2, add);
-        byte* next = data + (2 * rowBytes);
-        for (; x < end; x += 2 * Width, data += 4 * Width, next += 4 * Width)
+        int rowSums = TTokens.Count * TLanes.Count;
+        TLanes evenA0 = default, oddA0 = default;
+        TLanes evenA1 = default, oddA1 = default;
+        TLanes evenA2 = default, oddA2 = default;
+        TLanes evenB0 = default, oddB0 = default;
+        TLanes evenB1 = default, oddB1 = default;
+        TLanes evenB2 = default, oddB2 = default;
+        TLanes evenC0 = default, oddC0 = default;
+        TLanes evenC1 = default, oddC1 = default;
+        TLanes evenC2 = default, oddC2 = default;
+        TLanes evenD0 = default, oddD0 = default;
+        TLanes evenD1 = default, oddD1 = default;
+        TLanes evenD2 = default, oddD2 = default;
+        if (add)
         {
-            Prefetch.Line(next);
-            Prefetch.Line(next + rowBytes);
-            Vector256<uint> bits = Vector256.Load((uint*)data);
-            Vector256<float> w = Even(bits);
-            Add<TTokens>(0, w, x, ref even0);
-            Add<TTokens>(1, w, x, ref even1);
-            Add<TTokens>(2, w, x, ref even2);
-            w = Odd(bits);
-            Add<TTokens>(0, w, x + Width, ref odd0);
-            Add<TTokens>(1, w, x + Width, ref odd1);
-            Add<TTokens>(2, w, x + Width, ref odd2);
-            bits = Vector256.Load((uint*)(data + rowBytes));
-            w = Even(bits);
-            Add<TTokens>(0, w, x, ref evenB0);
-            Add<TTokens>(1, w, x, ref evenB1);
-            Add<TTokens>(2, w, x, ref evenB2);
-            w = Odd(bits);
-            Add<TTokens>(0, w, x + Width, ref oddB0);
-            Add<TTokens>(1, w, x + Width, ref oddB1);
-            Add<TTokens>(2, w, x + Width, ref oddB2);
+            Load<TLanes, TTokens>(0, 0, sums, others, ref evenA0, ref oddA0);
+            Load<TLanes, TTokens>(0, 1, sums, others, ref evenA1, ref oddA1);
+            Load<TLanes, TTokens>(0, 2, sums, others, ref evenA2, ref oddA2);
+            Load<TLanes, TTokens>(1, 0, sums + (1 * rowSums), others + (1 * rowSums), ref evenB0, ref oddB0);
+            Load<TLanes, TTokens>(1, 1, sums + (1 * rowSums), others + (1 * rowSums), ref evenB1, ref oddB1);
+            Load<TLanes, TTokens>(1, 2, sums + (1 * rowSums), others + (1 * rowSums), ref evenB2, ref oddB2);
+            Load<TLanes, TTokens>(2, 0, sums + (2 * rowSums), others + (2 * rowSums), ref evenC0, ref oddC0);
+            Load<TLanes, TTokens>(2, 1, sums + (2 * rowSums), others + (2 * rowSums), ref evenC1, ref oddC1);
+            Load<TLanes, TTokens>(2, 2, sums + (2 * rowSums), others + (2 * rowSums), ref evenC2, ref oddC2);
+            Load<TLanes, TTokens>(3, 0, sums + (3 * rowSums), others + (3 * rowSums), ref evenD0, ref oddD0);
+            Load<TLanes, TTokens>(3, 1, sums + (3 * rowSums), others + (3 * rowSums), ref evenD1, ref oddD1);
+            Load<TLanes, TTokens>(3, 2, sums + (3 * rowSums), others + (3 * rowSums), ref evenD2, ref oddD2);
         }
 
-        Store<TTokens>(sums, others, 0, even0, odd0);
-        Store<TTokens>(sums, others, 1, even1, odd1);
-        Store<TTokens>(sums, others, 2, even2, odd2);
-        Store<TTokens>(sumsB, othersB, 0, evenB0, oddB0);
-        Store<TTokens>(sumsB, othersB, 1, evenB1, oddB1);
-        Store<TTokens>(sumsB, othersB, 2, evenB2, oddB2);
+        byte* next = data + (RowsTogether<TLanes>() * rowBytes);
+        for (; x < end; x += 2 * TLanes.Count, data += 4 * TLanes.Count, next += 4 * TLanes.Count)
+        {
+            Add<TLanes, TTokens>(0, data, next, x, ref evenA0, ref oddA0, ref evenA1, ref oddA1, ref evenA2, ref oddA2);
+            Add<TLanes, TTokens>(1, data + rowBytes, next + rowBytes, x, ref evenB0, ref oddB0, ref evenB1, ref oddB1, ref evenB2, ref oddB2);
+            Add<TLanes, TTokens>(2, data + (2 * rowBytes), next + (2 * rowBytes), x, ref evenC0, ref oddC0, ref evenC1, ref oddC1, ref evenC2, ref oddC2);
+            Add<TLanes, TTokens>(3, data + (3 * rowBytes), next + (3 * rowBytes), x, ref evenD0, ref oddD0, ref evenD1, ref oddD1, ref evenD2, ref oddD2);
+        }
+
+        Store<TLanes, TTokens>(0, 0, sums, others, evenA0, oddA0);
+        Store<TLanes, TTokens>(0, 1, sums, others, evenA1, oddA1);
+        Store<TLanes, TTokens>(0, 2, sums, others, evenA2, oddA2);
+        Store<TLanes, TTokens>(1, 0, sums + (1 * rowSums), others + (1 * rowSums), evenB0, oddB0);
+        Store<TLanes, TTokens>(1, 1, sums + (1 * rowSums), others + (1 * rowSums), evenB1, oddB1);
+        Store<TLanes, TTokens>(1, 2, sums + (1 * rowSums), others + (1 * rowSums), evenB2, oddB2);
+        Store<TLanes, TTokens>(2, 0, sums + (2 * rowSums), others + (2 * rowSums), evenC0, oddC0);
+        Store<TLanes, TTokens>(2, 1, sums + (2 * rowSums), others + (2 * rowSums), evenC1, oddC1);
+        Store<TLanes, TTokens>(2, 2, sums + (2 * rowSums), others + (2 * rowSums), evenC2, oddC2);
+        Store<TLanes, TTokens>(3, 0, sums + (3 * rowSums), others + (3 * rowSums), evenD0, oddD0);
+        Store<TLanes, TTokens>(3, 1, sums + (3 * rowSums), others + (3 * rowSums), evenD1, oddD1);
+        Store<TLanes, TTokens>(3, 2, sums + (3 * rowSums), others + (3 * rowSums), evenD2, oddD2);
     }
 
     /// <summary>
-    /// Every other column of two rows: each activation is loaded once for both, or loads, two in a cycle at most, would take
+    /// Every other column of some rows: each activation is loaded once for all of them, or loads, two in a cycle at most, would take
     /// longer than multiply-adds. Both halves of the columns at a time need more sums than there are registers.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void HalfOfTwoRows<TTokens, TColumns>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void HalfOfRows<TLanes, TTokens, TColumns>(byte* data, long rowBytes, int columns, float* x, bool add, float* sums)
+        where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
-        where TColumns : IHalfOfColumns
+        where TColumns : IHalfOfColumns<TLanes>
     {
         float* end = x + columns;
         x += TColumns.First;
-        float* sumsB = sums + (TTokens.Count * Width);
-        Vector256<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default;
-        Vector256<float> b0 = default, b1 = default, b2 = default, b3 = default, b4 = default, b5 = default;
+        int rowSums = TTokens.Count * TLanes.Count;
+        TLanes a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default;
+        TLanes b0 = default, b1 = default, b2 = default, b3 = default, b4 = default, b5 = default;
+        TLanes c0 = default, c1 = default, c2 = default, c3 = default, c4 = default, c5 = default;
+        TLanes d0 = default, d1 = default, d2 = default, d3 = default, d4 = default, d5 = default;
         if (add)
         {
-            Load<TTokens>(sums, sumsB, 0, ref a0, ref b0);
-            Load<TTokens>(sums, sumsB, 1, ref a1, ref b1);
-            Load<TTokens>(sums, sumsB, 2, ref a2, ref b2);
-            Load<TTokens>(sums, sumsB, 3, ref a3, ref b3);
-            Load<TTokens>(sums, sumsB, 4, ref a4, ref b4);
-            Load<TTokens>(sums, sumsB, 5, ref a5, ref b5);
+            Load<TLanes, TTokens>(0, sums, rowSums, ref a0, ref b0, ref c0, ref d0);
+            Load<TLanes, TTokens>(1, sums, rowSums, ref a1, ref b1, ref c1, ref d1);
+            Load<TLanes, TTokens>(2, sums, rowSums, ref a2, ref b2, ref c2, ref d2);
+            Load<TLanes, TTokens>(3, sums, rowSums, ref a3, ref b3, ref c3, ref d3);
+            Load<TLanes, TTokens>(4, sums, rowSums, ref a4, ref b4, ref c4, ref d4);
+            Load<TLanes, TTokens>(5, sums, rowSums, ref a5, ref b5, ref c5, ref d5);
         }
 
-        for (; x < end; x += 2 * Width, data += 4 * Width)
+        for (; x < end; x += 2 * TLanes.Count, data += 4 * TLanes.Count)
         {
-            if (TColumns.AsksForNext)
+            TLanes a = Row<TLanes, TColumns>(0, data, rowBytes), b = Row<TLanes, TColumns>(1, data, rowBytes);
+            TLanes c = Row<TLanes, TColumns>(2, data, rowBytes), d = Row<TLanes, TColumns>(3, data, rowBytes);
+            Add<TLanes, TTokens>(0, a, b, c, d, x, ref a0, ref b0, ref c0, ref d0);
+            Add<TLanes, TTokens>(1, a, b, c, d, x, ref a1, ref b1, ref c1, ref d1);
+            Add<TLanes, TTokens>(2, a, b, c, d, x, ref a2, ref b2, ref c2, ref d2);
+            Add<TLanes, TTokens>(3, a, b, c, d, x, ref a3, ref b3, ref c3, ref d3);
+            Add<TLanes, TTokens>(4, a, b, c, d, x, ref a4, ref b4, ref c4, ref d4);
+            Add<TLanes, TTokens>(5, a, b, c, d, x, ref a5, ref b5, ref c5, ref d5);
+        }
+
+        Store<TLanes, TTokens>(0, sums, rowSums, a0, b0, c0, d0);
+        Store<TLanes, TTokens>(1, sums, rowSums, a1, b1, c1, d1);
+        Store<TLanes, TTokens>(2, sums, rowSums, a2, b2, c2, d2);
+        Store<TLanes, TTokens>(3, sums, rowSums, a3, b3, c3, d3);
+        Store<TLanes, TTokens>(4, sums, rowSums, a4, b4, c4, d4);
+        Store<TLanes, TTokens>(5, sums, rowSums, a5, b5, c5, d5);
+    }
+
+    /// <summary>A half of a vector of columns of one of the rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Row<TLanes, TColumns>(int row, byte* data, long rowBytes)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TColumns : IHalfOfColumns<TLanes>
+    {
+        if (row >= RowsTogether<TLanes>())
+        {
+            return default;
+        }
+
+        data += row * rowBytes;
+        if (TColumns.AsksForNext)
+        {
+            Prefetch.Line(data + (RowsTogether<TLanes>() * rowBytes));
+        }
+
+        return TColumns.Widen(TLanes.Load((float*)data));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TLanes Start<TLanes, TTokens>(float* sums, int token, bool add)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TTokens : ITokenCount => token < TTokens.Count && add ? TLanes.Load(sums + (token * TLanes.Count)) : TLanes.Zero;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Add<TLanes, TTokens>(int token, TLanes w, float* x, ref TLanes sum)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TTokens : ITokenCount
+    {
+        if (token < TTokens.Count)
+        {
+            sum = TLanes.MultiplyAdd(w, TLanes.Load(x + (token * PackedStride)), sum);
+        }
+    }
+
+    /// <summary>Both halves of a vector of columns of one of the rows, for up to three tokens.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Add<TLanes, TTokens>(
+        int row, byte* data, byte* next, float* x, ref TLanes even0, ref TLanes odd0, ref TLanes even1, ref TLanes odd1, ref TLanes even2, ref TLanes odd2)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TTokens : ITokenCount
+    {
+        if (row < RowsTogether<TLanes>())
+        {
+            Prefetch.Line(next);
+            TLanes bits = TLanes.Load((float*)data);
+            TLanes w = TLanes.EvenBFloat16(bits);
+            Add<TLanes, TTokens>(0, w, x, ref even0);
+            Add<TLanes, TTokens>(1, w, x, ref even1);
+            Add<TLanes, TTokens>(2, w, x, ref even2);
+            w = TLanes.OddBFloat16(bits);
+            Add<TLanes, TTokens>(0, w, x + TLanes.Count, ref odd0);
+            Add<TLanes, TTokens>(1, w, x + TLanes.Count, ref odd1);
+            Add<TLanes, TTokens>(2, w, x + TLanes.Count, ref odd2);
+        }
+    }
+
+    /// <summary>A token with all rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Add<TLanes, TTokens>(int token, TLanes a, TLanes b, TLanes c, TLanes d, float* x, ref TLanes sumA, ref TLanes sumB, ref TLanes sumC, ref TLanes sumD)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TTokens : ITokenCount
+    {
+        if (token < TTokens.Count)
+        {
+            TLanes value = TLanes.Load(x + (token * PackedStride));
+            sumA = TLanes.MultiplyAdd(a, value, sumA);
+            sumB = TLanes.MultiplyAdd(b, value, sumB);
+            if (RowsTogether<TLanes>() == MostRowsTogether)
             {
-                Prefetch.Line(data + (2 * rowBytes));
-                Prefetch.Line(data + (3 * rowBytes));
+                sumC = TLanes.MultiplyAdd(c, value, sumC);
+                sumD = TLanes.MultiplyAdd(d, value, sumD);
             }
-
-            Vector256<float> a = TColumns.Widen(Vector256.Load((uint*)data));
-            Vector256<float> b = TColumns.Widen(Vector256.Load((uint*)(data + rowBytes)));
-            Add<TTokens>(0, a, b, x, ref a0, ref b0);
-            Add<TTokens>(1, a, b, x, ref a1, ref b1);
-            Add<TTokens>(2, a, b, x, ref a2, ref b2);
-            Add<TTokens>(3, a, b, x, ref a3, ref b3);
-            Add<TTokens>(4, a, b, x, ref a4, ref b4);
-            Add<TTokens>(5, a, b, x, ref a5, ref b5);
         }
-
-        Store<TTokens>(sums, sumsB, 0, a0, b0);
-        Store<TTokens>(sums, sumsB, 1, a1, b1);
-        Store<TTokens>(sums, sumsB, 2, a2, b2);
-        Store<TTokens>(sums, sumsB, 3, a3, b3);
-        Store<TTokens>(sums, sumsB, 4, a4, b4);
-        Store<TTokens>(sums, sumsB, 5, a5, b5);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Even(Vector256<uint> bits) => (bits << 16).AsSingle();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Odd(Vector256<uint> bits) => (bits & Vector256.Create(0xFFFF0000u)).AsSingle();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Start<TTokens>(float* sums, int token, bool add)
-        where TTokens : ITokenCount => token < TTokens.Count && add ? Vector256.Load(sums + (token * Width)) : Vector256<float>.Zero;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Add<TTokens>(int token, Vector256<float> w, float* x, ref Vector256<float> sum)
+    private static void Load<TLanes, TTokens>(int row, int token, float* sums, float* others, ref TLanes even, ref TLanes odd)
+        where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
-        if (token < TTokens.Count)
+        if (token < TTokens.Count && row < RowsTogether<TLanes>())
         {
-            sum = Fma.MultiplyAdd(w, Vector256.Load(x + (token * PackedStride)), sum);
+            even = TLanes.Load(sums + (token * TLanes.Count));
+            odd = TLanes.Load(others + (token * TLanes.Count));
+        }
+    }
+
+    /// <summary>A token's sums of all rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Load<TLanes, TTokens>(int token, float* sums, int rowSums, ref TLanes a, ref TLanes b, ref TLanes c, ref TLanes d)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TTokens : ITokenCount
+    {
+        Load<TLanes, TTokens>(0, token, sums, sums + rowSums, ref a, ref b);
+        Load<TLanes, TTokens>(2, token, sums + (2 * rowSums), sums + (3 * rowSums), ref c, ref d);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<TLanes, TTokens>(float* sums, float* others, int token, TLanes even, TLanes odd)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TTokens : ITokenCount => Store<TLanes, TTokens>(0, token, sums, others, even, odd);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<TLanes, TTokens>(int row, int token, float* sums, float* others, TLanes even, TLanes odd)
+        where TLanes : unmanaged, ILanes<TLanes>
+        where TTokens : ITokenCount
+    {
+        if (token < TTokens.Count && row < RowsTogether<TLanes>())
+        {
+            TLanes.Store(even, sums + (token * TLanes.Count));
+            TLanes.Store(odd, others + (token * TLanes.Count));
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Add<TTokens>(int token, Vector256<float> a, Vector256<float> b, float* x, ref Vector256<float> sumA, ref Vector256<float> sumB)
+    private static void Store<TLanes, TTokens>(int token, float* sums, int rowSums, TLanes a, TLanes b, TLanes c, TLanes d)
+        where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
-        if (token < TTokens.Count)
-        {
-            Vector256<float> value = Vector256.Load(x + (token * PackedStride));
-            sumA = Fma.MultiplyAdd(a, value, sumA);
-            sumB = Fma.MultiplyAdd(b, value, sumB);
-        }
+        Store<TLanes, TTokens>(0, token, sums, sums + rowSums, a, b);
+        Store<TLanes, TTokens>(2, token, sums + (2 * rowSums), sums + (3 * rowSums), c, d);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Load<TTokens>(float* sums, float* others, int token, ref Vector256<float> a, ref Vector256<float> b)
-        where TTokens : ITokenCount
-    {
-        if (token < TTokens.Count)
-        {
-            a = Vector256.Load(sums + (token * Width));
-            b = Vector256.Load(others + (token * Width));
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TTokens>(float* sums, float* others, int token, Vector256<float> even, Vector256<float> odd)
-        where TTokens : ITokenCount
-    {
-        if (token < TTokens.Count)
-        {
-            even.Store(sums + (token * Width));
-            odd.Store(others + (token * Width));
-        }
-    }
-
-    private interface IHalfOfColumns
+    private interface IHalfOfColumns<TLanes>
     {
         /// <summary>Of packed activations.</summary>
         static abstract int First { get; }
@@ -211,33 +297,39 @@ internal static unsafe partial class BFloat16Gemm
         /// <summary>Whether weights come from memory, so that those of the next rows are asked for: a third of the loop's loads.</summary>
         static abstract bool AsksForNext { get; }
 
-        static abstract Vector256<float> Widen(Vector256<uint> bits);
+        static abstract TLanes Widen(TLanes bits);
     }
 
-    private readonly struct EvenColumnsAsking : IHalfOfColumns
+    private readonly struct EvenColumnsAsking<TLanes> : IHalfOfColumns<TLanes>
+        where TLanes : unmanaged, ILanes<TLanes>
     {
         public static int First => 0;
 
         public static bool AsksForNext => true;
 
-        public static Vector256<float> Widen(Vector256<uint> bits) => Even(bits);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Widen(TLanes bits) => TLanes.EvenBFloat16(bits);
     }
 
-    private readonly struct EvenColumns : IHalfOfColumns
+    private readonly struct EvenColumns<TLanes> : IHalfOfColumns<TLanes>
+        where TLanes : unmanaged, ILanes<TLanes>
     {
         public static int First => 0;
 
         public static bool AsksForNext => false;
 
-        public static Vector256<float> Widen(Vector256<uint> bits) => Even(bits);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Widen(TLanes bits) => TLanes.EvenBFloat16(bits);
     }
 
-    private readonly struct OddColumns : IHalfOfColumns
+    private readonly struct OddColumns<TLanes> : IHalfOfColumns<TLanes>
+        where TLanes : unmanaged, ILanes<TLanes>
     {
-        public static int First => Width;
+        public static int First => TLanes.Count;
 
         public static bool AsksForNext => false;
 
-        public static Vector256<float> Widen(Vector256<uint> bits) => Odd(bits);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TLanes Widen(TLanes bits) => TLanes.OddBFloat16(bits);
     }
 }

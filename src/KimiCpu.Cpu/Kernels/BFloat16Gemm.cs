@@ -1,29 +1,22 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// BF16 weights times several tokens with AVX2: weights are widened in registers, a shift and a mask
+/// BF16 weights times several tokens: weights are widened in registers, a shift and a mask
 /// for 2 x 6 multiply-adds with activations from the first-level cache, so nothing is decoded to memory first. A part of
 /// the columns of up to 64 rows stays in the second-level cache while tokens pass by, six at a time. Each sum is formed in
 /// exactly the order of <see cref="FloatGemv"/>.
 /// </summary>
 internal static unsafe partial class BFloat16Gemm
 {
-    private const int Width = 8;
-
-    /// <summary>Columns of a vector of weights.</summary>
-    private const int Step = 2 * Width;
-
     private const int MostTokens = 6;
 
-    /// <summary>Most tokens for which two rows' sums fit into registers.</summary>
+    /// <summary>Most tokens for which all sums of rows that are multiplied together fit into registers.</summary>
     private const int FewTokens = 3;
 
     /// <summary>Columns of activations that stay in the first-level cache, 6 tokens x 3 KB, beside the rows that they meet.</summary>
@@ -34,15 +27,17 @@ internal static unsafe partial class BFloat16Gemm
 
     private const int BlockRows = 64;
 
-    /// <summary>Tokens whose sums for all rows of a block stay in the second-level cache: 192 KB.</summary>
+    /// <summary>Tokens whose sums for all rows of a block stay in the second-level cache: 192 KB, 384 KB with 512 bits.</summary>
     private const int BlockTokens = 48;
 
     /// <summary>As <see cref="FloatGemv.Multiply(in WeightMatrix, int, int, float*, long, int, float*, long)"/>.</summary>
-    public static void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, long xStride, int tokens, float* y, long yStride)
+    public static void Multiply<TLanes>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, long xStride, int tokens, float* y, long yStride)
+        where TLanes : unmanaged, ILanes<TLanes>
     {
-        int whole = weight.Columns / Step * Step;
+        int step = Arrangement.Step<TLanes>(WeightFormat.BFloat16);
+        int whole = weight.Columns / step * step;
         const int PackedFloats = MostTokens * PackedStride;
-        float* packed = FloatGemm.Scratch(PackedFloats + ((long)Step * BlockRows * BlockTokens));
+        float* packed = FloatGemm.Scratch(PackedFloats + ((long)step * BlockRows * BlockTokens));
         for (int row = rowBegin; row < rowEnd; row += BlockRows)
         {
             int rows = Math.Min(BlockRows, rowEnd - row);
@@ -52,16 +47,17 @@ internal static unsafe partial class BFloat16Gemm
                 int count = Math.Min(BlockTokens, tokens - t);
                 for (int first = 0; first == 0 || first < whole; first += ColumnPart)
                 {
-                    Part(block, first, Math.Min(ColumnPart, whole - first), x + (t * xStride), xStride, count);
+                    Part<TLanes>(block, first, Math.Min(ColumnPart, whole - first), x + (t * xStride), xStride, count);
                 }
 
-                Fold(block, x + (t * xStride), xStride, count, y + (t * yStride) + row, yStride);
+                Fold<TLanes>(block, x + (t * xStride), xStride, count, y + (t * yStride) + row, yStride);
             }
         }
     }
 
     /// <summary>Adds the products of some columns to the sums of all rows and tokens of a block.</summary>
-    private static void Part(in Block block, int first, int columns, float* x, long xStride, int tokens)
+    private static void Part<TLanes>(in Block block, int first, int columns, float* x, long xStride, int tokens)
+        where TLanes : unmanaged, ILanes<TLanes>
     {
         float* sums = block.Sums;
         byte* data = block.Data + (2L * first);
@@ -75,77 +71,83 @@ internal static unsafe partial class BFloat16Gemm
                 : new Ahead(x + first + columns, xStride, Math.Min(tokens, MostTokens), behind, block.Rows);
             for (int i = 0; i < count; i++)
             {
-                Arrangement.Apply<Lanes256>(x + ((t + i) * xStride) + first, block.Packed + (i * PackedStride), columns, 2);
+                Arrangement.Apply<TLanes>(x + ((t + i) * xStride) + first, block.Packed + (i * PackedStride), columns, 2);
             }
 
             bool cold = t == 0;
             switch (count)
             {
                 case 1:
-                    Rows<OneToken>(block, data, columns, first > 0, cold, sums, ahead);
+                    Rows<TLanes, OneToken>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 2:
-                    Rows<TwoTokens>(block, data, columns, first > 0, cold, sums, ahead);
+                    Rows<TLanes, TwoTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 3:
-                    Rows<ThreeTokens>(block, data, columns, first > 0, cold, sums, ahead);
+                    Rows<TLanes, ThreeTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 4:
-                    Rows<FourTokens>(block, data, columns, first > 0, cold, sums, ahead);
+                    Rows<TLanes, FourTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 case 5:
-                    Rows<FiveTokens>(block, data, columns, first > 0, cold, sums, ahead);
+                    Rows<TLanes, FiveTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
                 default:
-                    Rows<SixTokens>(block, data, columns, first > 0, cold, sums, ahead);
+                    Rows<TLanes, SixTokens>(block, data, columns, first > 0, cold, sums, ahead);
                     break;
             }
 
-            sums += 2 * block.Rows * count * Width;
+            sums += 2 * block.Rows * count * TLanes.Count;
             t += count;
         }
     }
 
     /// <summary>All rows with the tokens of a tile; sums (even or odd, rows, tokens).</summary>
-    private static void Rows<TTokens>(in Block block, byte* data, int columns, bool add, bool cold, float* sums, in Ahead ahead)
+    private static void Rows<TLanes, TTokens>(in Block block, byte* data, int columns, bool add, bool cold, float* sums, in Ahead ahead)
+        where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
         int row = 0;
-        int rowSums = TTokens.Count * Width;
+        int together = RowsTogether<TLanes>();
+        int rowSums = TTokens.Count * TLanes.Count;
         long odd = (long)block.Rows * rowSums;
-        for (; TTokens.Count <= FewTokens && row + 2 <= block.Rows; row += 2)
+        for (; row + together <= block.Rows; row += together)
         {
-            ahead.Ask(row);
-            ahead.Ask(row + 1);
-            TwoRows<TTokens>(data + (row * block.RowBytes), block.RowBytes, columns, block.Packed, add, sums + (row * rowSums), odd);
-        }
+            for (int i = row; i < row + together; i++)
+            {
+                ahead.Ask(i);
+            }
 
-        for (; TTokens.Count > FewTokens && row + 2 <= block.Rows; row += 2)
-        {
-            ahead.Ask(row);
-            ahead.Ask(row + 1);
             byte* rows = data + (row * block.RowBytes);
+            float* target = sums + (row * rowSums);
+            if (TTokens.Count <= FewTokens)
+            {
+                SomeRows<TLanes, TTokens>(rows, block.RowBytes, columns, block.Packed, add, target, odd);
+                continue;
+            }
+
             if (cold)
             {
-                HalfOfTwoRows<TTokens, EvenColumnsAsking>(rows, block.RowBytes, columns, block.Packed, add, sums + (row * rowSums));
+                HalfOfRows<TLanes, TTokens, EvenColumnsAsking<TLanes>>(rows, block.RowBytes, columns, block.Packed, add, target);
             }
             else
             {
-                HalfOfTwoRows<TTokens, EvenColumns>(rows, block.RowBytes, columns, block.Packed, add, sums + (row * rowSums));
+                HalfOfRows<TLanes, TTokens, EvenColumns<TLanes>>(rows, block.RowBytes, columns, block.Packed, add, target);
             }
 
-            HalfOfTwoRows<TTokens, OddColumns>(rows, block.RowBytes, columns, block.Packed, add, sums + (row * rowSums) + odd);
+            HalfOfRows<TLanes, TTokens, OddColumns<TLanes>>(rows, block.RowBytes, columns, block.Packed, add, target + odd);
         }
 
         for (; row < block.Rows; row++)
         {
             ahead.Ask(row);
-            OneRow<TTokens>(data + (row * block.RowBytes), block.RowBytes, columns, block.Packed, add, sums + (row * rowSums), odd);
+            OneRow<TLanes, TTokens>(data + (row * block.RowBytes), block.RowBytes, columns, block.Packed, add, sums + (row * rowSums), odd);
         }
     }
 
     /// <summary>Even plus odd sums, folded, and the columns behind the whole steps.</summary>
-    private static void Fold(in Block block, float* x, long xStride, int tokens, float* y, long yStride)
+    private static void Fold<TLanes>(in Block block, float* x, long xStride, int tokens, float* y, long yStride)
+        where TLanes : unmanaged, ILanes<TLanes>
     {
         const int Together = 8;
         float* sums = block.Sums;
@@ -157,12 +159,12 @@ internal static unsafe partial class BFloat16Gemm
             {
                 for (int k = i; k < Math.Min(i + Together, vectors); k++)
                 {
-                    float* even = sums + (k * Width);
-                    (Vector256.Load(even) + Vector256.Load(even + (vectors * Width))).Store(even);
+                    float* even = sums + (k * TLanes.Count);
+                    TLanes.Store(TLanes.Add(TLanes.Load(even), TLanes.Load(even + (vectors * TLanes.Count))), even);
                 }
 
                 // The floats land on vectors that are folded already.
-                Lanes256.Sum8(sums + (i * Width), sums + i);
+                TLanes.Sum8(sums + (i * TLanes.Count), sums + i);
             }
 
             for (int row = 0; row < block.Rows; row++)
@@ -173,7 +175,7 @@ internal static unsafe partial class BFloat16Gemm
                 }
             }
 
-            sums += 2 * vectors * Width;
+            sums += 2 * vectors * TLanes.Count;
             t += count;
         }
 
@@ -202,7 +204,7 @@ internal static unsafe partial class BFloat16Gemm
             {
                 for (int t = 0; t < tokens; t++)
                 {
-                    Sse.Prefetch1(x + (t * stride) + c);
+                    Prefetch.Line((byte*)(x + (t * stride) + c));
                 }
             }
         }

@@ -7,7 +7,7 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// Weights times several tokens, bound by the multiply-add units: a block of rows is decoded to floats once; then, for six
+/// Weights in other formats than BF16 times several tokens, bound by the multiply-add units: a block of rows is decoded to floats once; then, for six
 /// tokens at a time and a part of the columns whose activations stay in the first-level cache, four rows after four pass
 /// by, their 24 sums in registers. Each sum is formed in exactly the order of <see cref="FloatGemv"/>.
 /// </summary>

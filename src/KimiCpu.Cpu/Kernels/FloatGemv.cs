@@ -8,7 +8,7 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// Weights of any format, as stored, times single-precision activations. One token is bound by memory: a BF16 row is
-/// read once at 2 bytes a weight. Several tokens go to <see cref="FloatGemm"/>. The sum of a (row, token) pair never
+/// read once at 2 bytes a weight. Several tokens go to <see cref="BFloat16Gemm"/> and <see cref="FloatGemm"/>. The sum of a (row, token) pair never
 /// depends on how many tokens or rows a call has: even and odd vectors of a row are two chains of multiply-adds, their
 /// sum is folded, and the columns behind the last pair of vectors are added one by one.
 /// </summary>
@@ -51,9 +51,9 @@ internal static unsafe partial class FloatGemv
     {
         if (tokens > 1)
         {
-            if (weight.Format == WeightFormat.BFloat16 && typeof(TLanes) == typeof(Lanes256))
+            if (weight.Format == WeightFormat.BFloat16)
             {
-                BFloat16Gemm.Multiply(weight, rowBegin, rowEnd, x, xStride, tokens, y, yStride);
+                BFloat16Gemm.Multiply<TLanes>(weight, rowBegin, rowEnd, x, xStride, tokens, y, yStride);
                 return;
             }
 

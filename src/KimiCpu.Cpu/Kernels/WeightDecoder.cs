@@ -41,42 +41,21 @@ internal static unsafe class WeightDecoder
     }
 
     /// <summary>
-    /// All columns of a row, whole steps in the order of <see cref="Arrangement"/>; FP8 without its scales, which products
+    /// All columns of a row in another format than BF16, whole steps in the order of <see cref="Arrangement"/>; FP8 without its scales, which products
     /// multiply into the activations.
     /// </summary>
     public static void DecodeArranged<TLanes>(in WeightMatrix weight, int row, float* values)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        int weights = Arrangement.WeightsOfElement(weight.Format);
-        int step = Arrangement.Step<TLanes>(weight.Format);
-        int whole = weights == 1 ? 0 : weight.Columns / step * step;
-        if (weight.Format != WeightFormat.BFloat16)
+        if (weight.Format != WeightFormat.Float8Block)
         {
-            if (weight.Format == WeightFormat.Float8Block)
-            {
-                DecodeCodes<TLanes>(weight.Data + (row * weight.RowBytes), values, weight.Columns);
-            }
-            else
-            {
-                DecodeRow(weight, row, new Span<float>(values, weight.Columns));
-            }
-
-            Arrangement.Apply<TLanes>(values, values, whole, weights);
+            DecodeRow(weight, row, new Span<float>(values, weight.Columns));
             return;
         }
 
-        byte* data = weight.Data + (row * weight.RowBytes);
-        for (int c = 0; c < whole; c += step)
-        {
-            TLanes bits = TLanes.Load((float*)(data + (2L * c)));
-            TLanes.Store(TLanes.EvenBFloat16(bits), values + c);
-            TLanes.Store(TLanes.OddBFloat16(bits), values + c + TLanes.Count);
-        }
-
-        for (int c = whole; c < weight.Columns; c++)
-        {
-            values[c] = BFloat16.ToSingle(Unsafe.ReadUnaligned<ushort>(data + (2L * c)));
-        }
+        int step = Arrangement.Step<TLanes>(weight.Format);
+        DecodeCodes<TLanes>(weight.Data + (row * weight.RowBytes), values, weight.Columns);
+        Arrangement.Apply<TLanes>(values, values, weight.Columns / step * step, Arrangement.WeightsOfElement(weight.Format));
     }
 
     /// <summary>BF16 values in a row, as many as there is room for.</summary>
