@@ -123,6 +123,29 @@ internal sealed unsafe class TileKernelTests
         }
     }
 
+    [Test]
+    public void Results_of_tokens_lie_as_far_apart_as_asked([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values] bool bits8, [Values(33, 100, 2048)] int yStride)
+    {
+        const int Columns = 544;
+        TileKernel kernel = TileKernel.Of(kind);
+        using var weight = new RandomMatrix(WeightFormat.Int4Group32, WeightTile.Rows, Columns, 8);
+        using QuantizedRows rows = Rounded(kernel.MaxTokens, Columns, 9);
+        fixed (byte* tile = Unpack(CpuFeatures.Best, weight.Matrix, 0))
+        {
+            for (int tokens = 1; tokens <= kernel.MaxTokens; tokens++)
+            {
+                float[] dense = Multiply(kernel, tile, bits8, Columns, rows, tokens);
+                float[] apart = Multiply(kernel, tile, bits8, Columns, rows, tokens, yStride: yStride);
+                for (int i = 0; i < apart.Length; i++)
+                {
+                    (int token, int row) = Math.DivRem(i, yStride);
+                    float expected = row < WeightTile.Rows ? dense[(token * WeightTile.Rows) + row] : 0;
+                    Assert.That(apart[i], Is.EqualTo(expected), $"{tokens} tokens, token {token}, row {row}");
+                }
+            }
+        }
+    }
+
     /// <summary>Weights at odd addresses, and nothing behind a tile is read.</summary>
     [Test]
     public void Any_address([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values] bool bits8, [Values(0, 1, 8, 33)] int behind)
@@ -190,7 +213,7 @@ internal sealed unsafe class TileKernelTests
         return Rounded([.. Enumerable.Range(0, tokens * columns).Select(_ => (float)((random.NextDouble() - 0.5) * Math.Exp(3 * random.NextDouble())))], columns);
     }
 
-    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens, int firstToken = 0, bool prefetches = true)
+    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens, int firstToken = 0, bool prefetches = true, int yStride = WeightTile.Rows)
     {
         using var tiles = new ActivationTiles();
         tiles.Resize(tokens, columns);
@@ -200,10 +223,10 @@ internal sealed unsafe class TileKernelTests
         }
 
         using var scratch = new AlignedBuffer<float>(kernel.ScratchFloats);
-        var y = new float[tokens * WeightTile.Rows];
+        var y = new float[((tokens - 1) * yStride) + WeightTile.Rows];
         fixed (float* target = y)
         {
-            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, prefetches ? tile : null, target, WeightTile.Rows);
+            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, prefetches ? tile : null, target, yStride);
         }
 
         return y;
