@@ -24,7 +24,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Single-precision activations and cache instead of int8 activations in INT4 experts, a BF16 cache and, where the CPU
-    /// multiplies BF16 (AVX512_BF16), BF16 activations for BF16 weights and attention (with AVX512_VBMI for FP8 weights,
+    /// multiplies BF16 (AVX512_BF16), BF16 activations for BF16 weights and, on AMD's CPUs, attention (with AVX512_VBMI for FP8 weights,
     /// too, except kv_b_proj). For verification: slower, and twice the cache bytes. The router's input is never rounded.
     /// </summary>
     public bool Exact { get; init; }

@@ -325,7 +325,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"MLA decode, {Heads} heads, {context / 1024}K tokens of BF16 cache",
             (double)context * pages.SlotBytes,
             2.0 * context * Heads * (shape.CacheWidth + shape.KeyValueLoraRank),
-            _kernel.FastBFloat16Products is null ? 1 : s_bfloat16Factor,
+            _kernel.FastBFloat16Products is null ? 1 : 2,
             Layers,
             i =>
             {

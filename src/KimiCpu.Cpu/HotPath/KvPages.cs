@@ -11,9 +11,6 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal sealed unsafe class KvPages : IDisposable
 {
-    /// <summary>Bytes behind the last slot that kernels may read with it, and do not use.</summary>
-    private const int BytesBehind = 4;
-
     private readonly List<AlignedBuffer<byte>> _pages = [];
     private readonly long _layerBytes;
     private readonly int _layerCount;
@@ -38,7 +35,7 @@ internal sealed unsafe class KvPages : IDisposable
     {
         while (_pages.Count < count)
         {
-            _pages.Add(new AlignedBuffer<byte>(BytesPerPage + BytesBehind));
+            _pages.Add(new AlignedBuffer<byte>(BytesPerPage));
         }
     }
 

@@ -87,7 +87,9 @@ internal sealed unsafe class PromptAttention : IDisposable
         long expanded = shape.NopeHeadSize + shape.ValueHeadSize;
         long ofRow = shape.NopeHeadSize + shape.RopeHeadSize + AttentionPart.Width(shape.ValueHeadSize);
         long ofToken = shape.KeyValueLoraRank + expanded + expanded + shape.RopeHeadSize;
-        return sizeof(float) * ((rows * ofRow) + (LatentAttention.SegmentTokens * ofToken));
+        long ofQuery = shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize + KvPage.Tokens;
+        long rounded = sizeof(ushort) * LatentAttention.SegmentTokens * (long)shape.KeyValueLoraRank;
+        return rounded + (sizeof(float) * ((rows * ofRow) + (LatentAttention.SegmentTokens * ofToken) + (LatentAttention.MostQueries * ofQuery)));
     }
 
     /// <summary>Attends for all new tokens of a sequence.</summary>
@@ -213,9 +215,6 @@ internal sealed unsafe class PromptAttention : IDisposable
     {
         private const int SegmentTokens = LatentAttention.SegmentTokens;
 
-        /// <summary>Behind the last key, for kernels that read a little too far.</summary>
-        private const int BytesBehind = 4;
-
         private readonly bool _bfloat16 = owner._attending is not null;
         private readonly AlignedBuffer<byte> _keys = new();
         private readonly AlignedBuffer<byte> _values = new();
@@ -256,7 +255,7 @@ internal sealed unsafe class PromptAttention : IDisposable
             Part.EnsureCapacity(owner.PartWidth);
             Latents.EnsureCapacity((long)SegmentTokens * owner._shape.KeyValueLoraRank);
             Expanded.EnsureCapacity((long)SegmentTokens * owner.ExpandedWidth);
-            _keys.EnsureCapacity(((long)SegmentTokens * owner.KeyWidth * ElementBytes) + BytesBehind);
+            _keys.EnsureCapacity((long)SegmentTokens * owner.KeyWidth * ElementBytes);
             _values.EnsureCapacity((long)SegmentTokens * valueWidth * ElementBytes);
 
             // Last, since it says that all is there.

@@ -8,7 +8,7 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// A few queries that pass over pages of keys and values together, and what each has gathered so far. What becomes of a query
-/// never depends on those beside it, unless there is a NaN in a page that they pass over together.
+/// never depends on those beside it, unless there is a NaN or an infinity in a page that they pass over together: what one does not see weighs zero.
 /// </summary>
 /// <param name="keyWidth">Columns of a key.</param>
 /// <param name="valueWidth">Columns of a value.</param>

@@ -11,7 +11,7 @@ internal static unsafe partial class BFloat16Gemm
 {
     private const int MostRowsTogether = 4;
 
-    /// <summary>Rows that are multiplied together.</summary>
+    /// <summary>Rows that are multiplied together: 2 or <see cref="MostRowsTogether"/>, so that two at a time are there or not.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int RowsTogether<TLanes>()
         where TLanes : unmanaged, ILanes<TLanes> => TLanes.Registers / 8;
@@ -49,12 +49,12 @@ internal static unsafe partial class BFloat16Gemm
             Add<TLanes, TTokens>(5, w, x + TLanes.Count, ref odd5);
         }
 
-        Store<TLanes, TTokens>(sums, others, 0, even0, odd0);
-        Store<TLanes, TTokens>(sums, others, 1, even1, odd1);
-        Store<TLanes, TTokens>(sums, others, 2, even2, odd2);
-        Store<TLanes, TTokens>(sums, others, 3, even3, odd3);
-        Store<TLanes, TTokens>(sums, others, 4, even4, odd4);
-        Store<TLanes, TTokens>(sums, others, 5, even5, odd5);
+        Store<TLanes, TTokens>(0, 0, sums, others, even0, odd0);
+        Store<TLanes, TTokens>(0, 1, sums, others, even1, odd1);
+        Store<TLanes, TTokens>(0, 2, sums, others, even2, odd2);
+        Store<TLanes, TTokens>(0, 3, sums, others, even3, odd3);
+        Store<TLanes, TTokens>(0, 4, sums, others, even4, odd4);
+        Store<TLanes, TTokens>(0, 5, sums, others, even5, odd5);
     }
 
     /// <summary>Up to three tokens: one row's sums would be too few to hide the latency of each.</summary>
@@ -136,12 +136,12 @@ internal static unsafe partial class BFloat16Gemm
         TLanes d0 = default, d1 = default, d2 = default, d3 = default, d4 = default, d5 = default;
         if (add)
         {
-            Load<TLanes, TTokens>(0, sums, rowSums, ref a0, ref b0, ref c0, ref d0);
-            Load<TLanes, TTokens>(1, sums, rowSums, ref a1, ref b1, ref c1, ref d1);
-            Load<TLanes, TTokens>(2, sums, rowSums, ref a2, ref b2, ref c2, ref d2);
-            Load<TLanes, TTokens>(3, sums, rowSums, ref a3, ref b3, ref c3, ref d3);
-            Load<TLanes, TTokens>(4, sums, rowSums, ref a4, ref b4, ref c4, ref d4);
-            Load<TLanes, TTokens>(5, sums, rowSums, ref a5, ref b5, ref c5, ref d5);
+            LoadRows<TLanes, TTokens>(0, sums, rowSums, ref a0, ref b0, ref c0, ref d0);
+            LoadRows<TLanes, TTokens>(1, sums, rowSums, ref a1, ref b1, ref c1, ref d1);
+            LoadRows<TLanes, TTokens>(2, sums, rowSums, ref a2, ref b2, ref c2, ref d2);
+            LoadRows<TLanes, TTokens>(3, sums, rowSums, ref a3, ref b3, ref c3, ref d3);
+            LoadRows<TLanes, TTokens>(4, sums, rowSums, ref a4, ref b4, ref c4, ref d4);
+            LoadRows<TLanes, TTokens>(5, sums, rowSums, ref a5, ref b5, ref c5, ref d5);
         }
 
         for (; x < end; x += 2 * TLanes.Count, data += 4 * TLanes.Count)
@@ -156,12 +156,12 @@ internal static unsafe partial class BFloat16Gemm
             Add<TLanes, TTokens>(5, a, b, c, d, x, ref a5, ref b5, ref c5, ref d5);
         }
 
-        Store<TLanes, TTokens>(0, sums, rowSums, a0, b0, c0, d0);
-        Store<TLanes, TTokens>(1, sums, rowSums, a1, b1, c1, d1);
-        Store<TLanes, TTokens>(2, sums, rowSums, a2, b2, c2, d2);
-        Store<TLanes, TTokens>(3, sums, rowSums, a3, b3, c3, d3);
-        Store<TLanes, TTokens>(4, sums, rowSums, a4, b4, c4, d4);
-        Store<TLanes, TTokens>(5, sums, rowSums, a5, b5, c5, d5);
+        StoreRows<TLanes, TTokens>(0, sums, rowSums, a0, b0, c0, d0);
+        StoreRows<TLanes, TTokens>(1, sums, rowSums, a1, b1, c1, d1);
+        StoreRows<TLanes, TTokens>(2, sums, rowSums, a2, b2, c2, d2);
+        StoreRows<TLanes, TTokens>(3, sums, rowSums, a3, b3, c3, d3);
+        StoreRows<TLanes, TTokens>(4, sums, rowSums, a4, b4, c4, d4);
+        StoreRows<TLanes, TTokens>(5, sums, rowSums, a5, b5, c5, d5);
     }
 
     /// <summary>A half of a vector of columns of one of the rows.</summary>
@@ -241,21 +241,22 @@ internal static unsafe partial class BFloat16Gemm
         }
     }
 
+    /// <summary>Two sums of a token: both halves of a row's, or those of two rows from that one on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Load<TLanes, TTokens>(int row, int token, float* sums, float* others, ref TLanes even, ref TLanes odd)
+    private static void Load<TLanes, TTokens>(int row, int token, float* first, float* second, ref TLanes a, ref TLanes b)
         where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
         if (token < TTokens.Count && row < RowsTogether<TLanes>())
         {
-            even = TLanes.Load(sums + (token * TLanes.Count));
-            odd = TLanes.Load(others + (token * TLanes.Count));
+            a = TLanes.Load(first + (token * TLanes.Count));
+            b = TLanes.Load(second + (token * TLanes.Count));
         }
     }
 
     /// <summary>A token's sums of all rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Load<TLanes, TTokens>(int token, float* sums, int rowSums, ref TLanes a, ref TLanes b, ref TLanes c, ref TLanes d)
+    private static void LoadRows<TLanes, TTokens>(int token, float* sums, int rowSums, ref TLanes a, ref TLanes b, ref TLanes c, ref TLanes d)
         where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
@@ -264,24 +265,19 @@ internal static unsafe partial class BFloat16Gemm
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TLanes, TTokens>(float* sums, float* others, int token, TLanes even, TLanes odd)
-        where TLanes : unmanaged, ILanes<TLanes>
-        where TTokens : ITokenCount => Store<TLanes, TTokens>(0, token, sums, others, even, odd);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TLanes, TTokens>(int row, int token, float* sums, float* others, TLanes even, TLanes odd)
+    private static void Store<TLanes, TTokens>(int row, int token, float* first, float* second, TLanes a, TLanes b)
         where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {
         if (token < TTokens.Count && row < RowsTogether<TLanes>())
         {
-            TLanes.Store(even, sums + (token * TLanes.Count));
-            TLanes.Store(odd, others + (token * TLanes.Count));
+            TLanes.Store(a, first + (token * TLanes.Count));
+            TLanes.Store(b, second + (token * TLanes.Count));
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store<TLanes, TTokens>(int token, float* sums, int rowSums, TLanes a, TLanes b, TLanes c, TLanes d)
+    private static void StoreRows<TLanes, TTokens>(int token, float* sums, int rowSums, TLanes a, TLanes b, TLanes c, TLanes d)
         where TLanes : unmanaged, ILanes<TLanes>
         where TTokens : ITokenCount
     {

@@ -35,6 +35,7 @@ internal static unsafe class FloatGemm
     public static void Multiply<TLanes>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, long xStride, int tokens, float* y, long yStride)
         where TLanes : unmanaged, ILanes<TLanes>
     {
+        System.Diagnostics.Debug.Assert(weight.Format != WeightFormat.BFloat16, "BFloat16Gemm multiplies those.");
         int columns = weight.Columns;
         int blockRows = Math.Clamp(DecodedBytes / (4 * columns) / Rows * Rows, Rows, MaxBlockRows);
         long sumsAt = ((long)blockRows * columns + 15) / 16 * 16;
@@ -93,19 +94,13 @@ internal static unsafe class FloatGemm
             int count = Math.Min(ColumnPart, vectors - first);
             float* part = x + first;
             long partStride = xStride;
-            if (block.WeightsOfElement > 1)
+            if (block.Scales != null)
             {
                 for (int t = 0; t < tokens; t++)
                 {
-                    float* source = x + (t * xStride) + first;
                     float* target = block.Packed + (t * ColumnPart);
-                    if (block.Scales != null)
-                    {
-                        Arrangement.Scale(source, target, first, count, block.Scales, block.ScaleColumns);
-                        source = target;
-                    }
-
-                    Arrangement.Apply<TLanes>(source, target, count, block.WeightsOfElement);
+                    Arrangement.Scale(x + (t * xStride) + first, target, first, count, block.Scales, block.ScaleColumns);
+                    Arrangement.Apply<TLanes>(target, target, count, block.WeightsOfElement);
                 }
 
                 part = block.Packed;

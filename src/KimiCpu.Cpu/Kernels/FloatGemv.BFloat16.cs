@@ -2,7 +2,6 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
 
 namespace KimiCpu.Cpu.Kernels;

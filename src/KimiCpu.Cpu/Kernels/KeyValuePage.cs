@@ -3,7 +3,7 @@
 
 namespace KimiCpu.Cpu.Kernels;
 
-/// <summary>Keys and values of consecutive tokens, keys dense. Two bytes behind the last key can be read.</summary>
+/// <summary>Keys and values of consecutive tokens, keys dense.</summary>
 /// <param name="keys">The first key.</param>
 /// <param name="values">The first value; of cached latents, which are both, the first key.</param>
 /// <param name="valueBytes">From one value to the next.</param>

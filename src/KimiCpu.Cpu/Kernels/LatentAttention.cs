@@ -11,7 +11,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// (DeepSeek-V2, arXiv:2405.04434, section 2.1.2): the query lies in the latent space, a cached token is key (all of it)
 /// and value (its latent part) at once. Pages are visited in order with a running softmax, which begins anew with each
 /// segment of the context; segments are added in order (<see cref="AttentionPart"/>). So a result depends on the token's own
-/// history only, never on what else is in the batch or on who visits which segment. One instance a thread; it keeps scratch memory.
+/// history only, never on what else is in the batch or on who visits which segment (but see <see cref="AttentionQueries"/> on NaN). One instance a thread; it keeps scratch memory.
 /// </summary>
 internal sealed unsafe class LatentAttention : IDisposable
 {

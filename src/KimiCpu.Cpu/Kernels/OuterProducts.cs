@@ -8,7 +8,8 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// C += A B in small tiles whose sums stay in registers: a step takes an element of each row of A and some vectors of a row of B. Each
-/// element of C is one chain of multiply-adds by rising step, so it does not depend on what else is in the tile.
+/// element of C is one chain of multiply-adds by rising step, so it does not depend on what else is in the tile. Numbers of rows and of vectors are
+/// known to the compiler as <see cref="ITokenCount"/>.
 /// </summary>
 internal static unsafe class OuterProducts
 {
@@ -83,15 +84,15 @@ internal static unsafe class OuterProducts
         where TRows : ITokenCount
         where TVectors : ITokenCount
     {
-        TLanes a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
-        TLanes c0 = default, c1 = default, c2 = default, c3 = default, d0 = default, d1 = default, d2 = default, d3 = default;
-        TLanes e0 = default, e1 = default, e2 = default, e3 = default, f0 = default, f1 = default, f2 = default, f3 = default;
-        Load<TLanes, TRows, TVectors>(0, c, cStride, ref a0, ref a1, ref a2, ref a3);
-        Load<TLanes, TRows, TVectors>(1, c, cStride, ref b0, ref b1, ref b2, ref b3);
-        Load<TLanes, TRows, TVectors>(2, c, cStride, ref c0, ref c1, ref c2, ref c3);
-        Load<TLanes, TRows, TVectors>(3, c, cStride, ref d0, ref d1, ref d2, ref d3);
-        Load<TLanes, TRows, TVectors>(4, c, cStride, ref e0, ref e1, ref e2, ref e3);
-        Load<TLanes, TRows, TVectors>(5, c, cStride, ref f0, ref f1, ref f2, ref f3);
+        TLanes s00 = default, s01 = default, s02 = default, s03 = default, s10 = default, s11 = default, s12 = default, s13 = default;
+        TLanes s20 = default, s21 = default, s22 = default, s23 = default, s30 = default, s31 = default, s32 = default, s33 = default;
+        TLanes s40 = default, s41 = default, s42 = default, s43 = default, s50 = default, s51 = default, s52 = default, s53 = default;
+        Load<TLanes, TRows, TVectors>(0, c, cStride, ref s00, ref s01, ref s02, ref s03);
+        Load<TLanes, TRows, TVectors>(1, c, cStride, ref s10, ref s11, ref s12, ref s13);
+        Load<TLanes, TRows, TVectors>(2, c, cStride, ref s20, ref s21, ref s22, ref s23);
+        Load<TLanes, TRows, TVectors>(3, c, cStride, ref s30, ref s31, ref s32, ref s33);
+        Load<TLanes, TRows, TVectors>(4, c, cStride, ref s40, ref s41, ref s42, ref s43);
+        Load<TLanes, TRows, TVectors>(5, c, cStride, ref s50, ref s51, ref s52, ref s53);
         float* others = a + (3 * aRowStride);
         for (; steps > 0; steps--, a += aStep, others += aStep, b += bStride)
         {
@@ -99,20 +100,20 @@ internal static unsafe class OuterProducts
             TLanes second = TVectors.Count > 1 ? TLanes.Load(b + TLanes.Count) : default;
             TLanes third = TVectors.Count > 2 ? TLanes.Load(b + (2 * TLanes.Count)) : default;
             TLanes fourth = TVectors.Count > 3 ? TLanes.Load(b + (3 * TLanes.Count)) : default;
-            Add<TLanes, TRows, TVectors>(0, a, first, second, third, fourth, ref a0, ref a1, ref a2, ref a3);
-            Add<TLanes, TRows, TVectors>(1, a + aRowStride, first, second, third, fourth, ref b0, ref b1, ref b2, ref b3);
-            Add<TLanes, TRows, TVectors>(2, a + (2 * aRowStride), first, second, third, fourth, ref c0, ref c1, ref c2, ref c3);
-            Add<TLanes, TRows, TVectors>(3, others, first, second, third, fourth, ref d0, ref d1, ref d2, ref d3);
-            Add<TLanes, TRows, TVectors>(4, others + aRowStride, first, second, third, fourth, ref e0, ref e1, ref e2, ref e3);
-            Add<TLanes, TRows, TVectors>(5, others + (2 * aRowStride), first, second, third, fourth, ref f0, ref f1, ref f2, ref f3);
+            Add<TLanes, TRows, TVectors>(0, a, first, second, third, fourth, ref s00, ref s01, ref s02, ref s03);
+            Add<TLanes, TRows, TVectors>(1, a + aRowStride, first, second, third, fourth, ref s10, ref s11, ref s12, ref s13);
+            Add<TLanes, TRows, TVectors>(2, a + (2 * aRowStride), first, second, third, fourth, ref s20, ref s21, ref s22, ref s23);
+            Add<TLanes, TRows, TVectors>(3, others, first, second, third, fourth, ref s30, ref s31, ref s32, ref s33);
+            Add<TLanes, TRows, TVectors>(4, others + aRowStride, first, second, third, fourth, ref s40, ref s41, ref s42, ref s43);
+            Add<TLanes, TRows, TVectors>(5, others + (2 * aRowStride), first, second, third, fourth, ref s50, ref s51, ref s52, ref s53);
         }
 
-        Store<TLanes, TRows, TVectors>(0, c, cStride, a0, a1, a2, a3);
-        Store<TLanes, TRows, TVectors>(1, c, cStride, b0, b1, b2, b3);
-        Store<TLanes, TRows, TVectors>(2, c, cStride, c0, c1, c2, c3);
-        Store<TLanes, TRows, TVectors>(3, c, cStride, d0, d1, d2, d3);
-        Store<TLanes, TRows, TVectors>(4, c, cStride, e0, e1, e2, e3);
-        Store<TLanes, TRows, TVectors>(5, c, cStride, f0, f1, f2, f3);
+        Store<TLanes, TRows, TVectors>(0, c, cStride, s00, s01, s02, s03);
+        Store<TLanes, TRows, TVectors>(1, c, cStride, s10, s11, s12, s13);
+        Store<TLanes, TRows, TVectors>(2, c, cStride, s20, s21, s22, s23);
+        Store<TLanes, TRows, TVectors>(3, c, cStride, s30, s31, s32, s33);
+        Store<TLanes, TRows, TVectors>(4, c, cStride, s40, s41, s42, s43);
+        Store<TLanes, TRows, TVectors>(5, c, cStride, s50, s51, s52, s53);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -11,7 +11,8 @@ namespace KimiCpu.Cpu.Kernels;
 /// <summary>
 /// Multiplies in single precision, queries side by side in the lanes of vectors: an element of a key meets many queries at once, scores need no
 /// folding, and a vector of queries is exponentiated at a time. Keys and values in BF16 are widened once for all queries and both products. Every
-/// score and every element of a context is one chain of multiply-adds, by rising column and by rising token.
+/// score and every element of a context is one chain of multiply-adds, by rising column and by rising token; columns of values behind the last whole
+/// vector are multiplied and added one by one.
 /// </summary>
 internal sealed unsafe class QueryLanes<TLanes> : AttentionQueries
     where TLanes : unmanaged, ILanes<TLanes>

@@ -7,8 +7,7 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// y += x W, for weights whose rows are the summed dimension: the absorption of the key expansion, and the weighted sum of
-/// cached latents. Every y is one chain of multiply-adds by rising row, whatever else is computed.
+/// y += x W, for weights whose rows are the summed dimension: the absorption of the key expansion. Every y is one chain of multiply-adds by rising row, whatever else is computed.
 /// </summary>
 internal static unsafe partial class TransposedGemm
 {

@@ -57,7 +57,7 @@ internal static class MachineProbe
                 TileKernelKind.Scalar => 1,
                 _ => 2,
             },
-            BFloat16OperationsFactor = TileKernel.Best().BFloat16Products is null ? 1 : 2,
+            BFloat16OperationsFactor = TileKernel.Best().FastBFloat16Products is null ? 1 : 2,
             Drives = sketch.Drives ?? Drives(folder, progress, cancellationToken),
             Gpu = sketch.Gpu,
         };

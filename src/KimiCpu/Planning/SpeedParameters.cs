@@ -38,8 +38,8 @@ internal sealed record SpeedParameters
     /// <summary>Share of the integer or BF16 arithmetic that products of many tokens reach. docs/performance.md, MoE layer at 512 tokens.</summary>
     public double ArithmeticEfficiency { get; init; } = 0.50;
 
-    /// <summary>Share of the BF16 arithmetic that attention reaches. docs/performance.md.</summary>
-    public double AttentionEfficiency { get; init; } = 0.40;
+    /// <summary>Share of the arithmetic that attention reaches, of BF16 where that is faster. docs/performance.md: 0.58 to 0.72 on Zen 5 and Emerald Rapids, less with many cores.</summary>
+    public double AttentionEfficiency { get; init; } = 0.50;
 
     /// <summary>Seconds a layer for what grows with nothing: barriers, norms, routing, activations.</summary>
     public double SecondsPerLayer { get; init; } = 25e-6;

@@ -3,15 +3,18 @@
 
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Tests.Cpu;
 
-[TestFixture]
+/// <summary>Over a cache in BF16 with products of BF16 and in single precision, whichever this machine would take.</summary>
+[TestFixture(true)]
+[TestFixture(false)]
 [Parallelizable(ParallelScope.All)]
 [Category("Kernels")]
-internal sealed unsafe class AttentionWorkTests
+internal sealed unsafe class AttentionWorkTests(bool rounds)
 {
     private const int Layer = 1;
 
@@ -66,7 +69,7 @@ internal sealed unsafe class AttentionWorkTests
         ModelShape shape = Shapes.Small();
         using var pool = new WorkerPool(6);
         using var pages = new KvPages(shape, bfloat16: true);
-        using var work = new AttentionWork(shape, pool, pages, TileKernel.Best().BFloat16Products);
+        using var work = new AttentionWork(shape, pool, pages, Products(bfloat16: true));
         RaggedBatch batch = Fill(shape, pages, [((3 * LatentAttention.SegmentTokens) + 40, 1), (LatentAttention.SegmentTokens + 5, 11)]);
         float[] expected = EachAlone(shape, pages, batch);
         foreach (int threads in new[] { 6, 1, 4, 2, 6 })
@@ -90,9 +93,20 @@ internal sealed unsafe class AttentionWorkTests
         Assert.That(Run(shape, pool, work, batch), Is.EqualTo(first));
     }
 
-    private static float[] Run(ModelShape shape, WorkerPool pool, KvPages pages, RaggedBatch batch)
+    private BFloat16Products? Products(bool bfloat16)
     {
-        using var work = new AttentionWork(shape, pool, pages, pages.IsBFloat16 ? TileKernel.Best().BFloat16Products : null);
+        BFloat16Products? products = rounds ? TileKernel.Best().BFloat16Products : null;
+        if (rounds && products is null)
+        {
+            Assert.Ignore("Needs AVX512_BF16, and executable memory.");
+        }
+
+        return bfloat16 ? products : null;
+    }
+
+    private float[] Run(ModelShape shape, WorkerPool pool, KvPages pages, RaggedBatch batch)
+    {
+        using var work = new AttentionWork(shape, pool, pages, Products(pages.IsBFloat16));
         return Run(shape, pool, work, batch);
     }
 
@@ -117,9 +131,9 @@ internal sealed unsafe class AttentionWorkTests
         return contexts;
     }
 
-    private static float[] EachAlone(ModelShape shape, KvPages pages, RaggedBatch batch)
+    private float[] EachAlone(ModelShape shape, KvPages pages, RaggedBatch batch)
     {
-        using var attention = new LatentAttention(shape, pages.IsBFloat16, pages.IsBFloat16 ? TileKernel.Best().BFloat16Products : null);
+        using var attention = new LatentAttention(shape, pages.IsBFloat16, Products(pages.IsBFloat16));
         float[] queries = Queries(shape, batch.RowCount);
         int width = shape.HeadCount * shape.KeyValueLoraRank;
         var contexts = new float[batch.RowCount * width];

@@ -123,6 +123,14 @@ internal sealed unsafe class TileKernelTests
         }
     }
 
+    /// <summary>Attention takes those; where they are slow, it multiplies in single precision.</summary>
+    [Test]
+    public void Products_of_BF16_are_called_fast_only_where_they_are([ValueSource(nameof(Kinds))] TileKernelKind kind)
+    {
+        TileKernel kernel = TileKernel.Of(kind);
+        Assert.That(kernel.FastBFloat16Products, Is.SameAs(CpuFeatures.HasFastBFloat16 ? kernel.BFloat16Products : null));
+    }
+
     [Test]
     public void Results_of_tokens_lie_as_far_apart_as_asked([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values] bool bits8, [Values(33, 100, 2048)] int yStride)
     {

@@ -17,11 +17,11 @@ internal sealed class StepWorkspaceTests
     public void A_token_of_Kimi_K2_takes_what_its_rows_have() =>
         Assert.That(new StepWorkspace(s_kimi, 1).BytesPerToken, Is.EqualTo(4 * ((6 * 7168) + (64 * (192 + 128 + 576 + 512)) + (8 * (7168 + 4096)))));
 
-    /// <summary>A long prompt's queries, 192, and gathered values, 130, of all rows of a head, and what a segment of 512 tokens is expanded from and to.</summary>
+    /// <summary>A long prompt's queries, 192, and gathered values, 130, of all rows of a head, what a segment of 512 tokens is expanded from and to, and 64 queries with their contexts and scores.</summary>
     [Test]
     public void Long_prompts_take_memory_of_every_thread()
     {
-        const long Segment = 4 * 512 * (512 + 256 + 320);
+        const long Segment = (4 * 512 * (512 + 256 + 320)) + (2 * 512 * 512) + (4 * 64 * (192 + 128 + 64));
         Assert.That(Bytes(64, 4096) - Bytes(32, 4096), Is.EqualTo(32 * ((4096 * 4 * (192 + 130)) + Segment)));
         Assert.That(Bytes(64, 511), Is.EqualTo(Bytes(1, 511)), "shorter ones do not");
         Assert.That(new StepWorkspace(s_kimi, 64, Exact: true).Bytes(4096), Is.EqualTo(4096 * new StepWorkspace(s_kimi, 64).BytesPerToken), "nor exact ones");

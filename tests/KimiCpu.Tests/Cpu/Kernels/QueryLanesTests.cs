@@ -34,14 +34,16 @@ internal sealed unsafe class QueryLanesTests
         [ValueSource(nameof(Sets))] InstructionSet set, [Values] Source source, [Values(1, 7, 30, 64)] int rows, [Values(1, 31, 64)] int lastTokens, [Values(1f, 40f)] float size)
     {
         (int keyWidth, int valueWidth) = rows == 7 ? (197, 131) : (96, 80);
-        float[] queries = Numbers(rows * keyWidth, size, 1);
+        int stride = keyWidth + 3;
+        float[] queries = Numbers(((rows - 1) * stride) + keyWidth, size, 1);
         float[][] keys = Rows(source, KvPage.Tokens + lastTokens, keyWidth, 2);
         float[][] values = source == Source.Latents ? keys : Rows(source, keys.Length, valueWidth, 3);
         int seenByFirst = keys.Length - rows + 1;
         using AttentionQueries attention = AttentionQueries.Of(set, keyWidth, valueWidth, source != Source.Float32);
-        fixed (float* query = queries)
+        using (var guarded = new GuardedBuffer(sizeof(float) * queries.Length))
         {
-            attention.Set(query, keyWidth, rows, 1);
+            queries.CopyTo(new Span<float>(guarded.Pointer, queries.Length));
+            attention.Set((float*)guarded.Pointer, stride, rows, 1);
         }
 
         attention.Clear();
@@ -64,7 +66,7 @@ internal sealed unsafe class QueryLanesTests
                 AttentionPart.Mean(p, valueWidth, m);
             }
 
-            double[] expected = Expected(queries.AsSpan(row * keyWidth, keyWidth), keys, values, seenByFirst + row, valueWidth);
+            double[] expected = Expected(queries.AsSpan(row * stride, keyWidth), keys, values, seenByFirst + row, valueWidth);
             Assert.That(mean, Is.EqualTo(expected).Within(3e-6 * (1 + size)), $"row {row}");
         }
     }
@@ -95,6 +97,47 @@ internal sealed unsafe class QueryLanesTests
             Assert.That(part[..Width], Is.All.Zero);
             Assert.That(part[Width + 1], Is.Zero, "the sum of the weights");
             Assert.That(total[..Width], Is.EqualTo(keys[0]).Within(1e-7), "one token weighs all");
+        }
+    }
+
+    /// <summary>A NaN in a key alone, or an infinite value, reaches the rows that see it; a NaN in a key none of those before.</summary>
+    [Test]
+    public void A_key_or_a_value_that_is_no_number_reaches_the_rows_that_see_it([ValueSource(nameof(Sets))] InstructionSet set, [Values] bool isKey)
+    {
+        const int Width = 16;
+        const int Bad = 2;
+        float[][] keys = Rows(Source.Float32, 4, Width, 2), values = Rows(Source.Float32, 4, Width, 3);
+        if (isKey)
+        {
+            keys[Bad][5] = float.NaN;
+        }
+        else
+        {
+            values[Bad].AsSpan().Fill(float.PositiveInfinity);
+        }
+
+        using AttentionQueries attention = AttentionQueries.Of(set, Width, Width, bfloat16: false);
+        using GuardedBuffer keyBytes = Page(Source.Float32, keys), valueBytes = Page(Source.Float32, values);
+        float[] queries = Numbers(4 * Width, 1, 1);
+        var part = new float[AttentionPart.Width(Width)];
+        fixed (float* query = queries)
+        fixed (float* p = part)
+        {
+            attention.Set(query, Width, 4, 1);
+            attention.Clear();
+            attention.Visit(new KeyValuePage(keyBytes.Pointer, valueBytes.Pointer, sizeof(float) * Width), 4, 1, null);
+            for (int row = 0; row < 4; row++)
+            {
+                attention.Write(row, p);
+                if (row >= Bad)
+                {
+                    Assert.That(part[..Width].Any(float.IsFinite), Is.False, $"row {row}");
+                }
+                else
+                {
+                    Assert.That(float.IsFinite(part[Width + 1]), Is.True, $"sum of the weights of row {row}");
+                }
+            }
         }
     }
 
