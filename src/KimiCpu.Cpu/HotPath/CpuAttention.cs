@@ -219,7 +219,7 @@ internal sealed unsafe class CpuAttention : IDisposable
         }
         else
         {
-            TransposedGemm.Accumulate(KeyRows(head), rank, query, queryStride, rows, absorbed, absorbedStride);
+            TransposedGemm.Accumulate(KeyRows(head), query, queryStride, rows, absorbed, absorbedStride);
         }
 
         for (int row = firstRow; row < firstRow + rows; row++)

@@ -83,9 +83,9 @@ internal static unsafe partial class BFloat16Gemm
             Load<TLanes, TTokens>(0, 0, sums, others, ref evenA0, ref oddA0);
             Load<TLanes, TTokens>(0, 1, sums, others, ref evenA1, ref oddA1);
             Load<TLanes, TTokens>(0, 2, sums, others, ref evenA2, ref oddA2);
-            Load<TLanes, TTokens>(1, 0, sums + (1 * rowSums), others + (1 * rowSums), ref evenB0, ref oddB0);
-            Load<TLanes, TTokens>(1, 1, sums + (1 * rowSums), others + (1 * rowSums), ref evenB1, ref oddB1);
-            Load<TLanes, TTokens>(1, 2, sums + (1 * rowSums), others + (1 * rowSums), ref evenB2, ref oddB2);
+            Load<TLanes, TTokens>(1, 0, sums + rowSums, others + rowSums, ref evenB0, ref oddB0);
+            Load<TLanes, TTokens>(1, 1, sums + rowSums, others + rowSums, ref evenB1, ref oddB1);
+            Load<TLanes, TTokens>(1, 2, sums + rowSums, others + rowSums, ref evenB2, ref oddB2);
             Load<TLanes, TTokens>(2, 0, sums + (2 * rowSums), others + (2 * rowSums), ref evenC0, ref oddC0);
             Load<TLanes, TTokens>(2, 1, sums + (2 * rowSums), others + (2 * rowSums), ref evenC1, ref oddC1);
             Load<TLanes, TTokens>(2, 2, sums + (2 * rowSums), others + (2 * rowSums), ref evenC2, ref oddC2);
@@ -106,9 +106,9 @@ internal static unsafe partial class BFloat16Gemm
         Store<TLanes, TTokens>(0, 0, sums, others, evenA0, oddA0);
         Store<TLanes, TTokens>(0, 1, sums, others, evenA1, oddA1);
         Store<TLanes, TTokens>(0, 2, sums, others, evenA2, oddA2);
-        Store<TLanes, TTokens>(1, 0, sums + (1 * rowSums), others + (1 * rowSums), evenB0, oddB0);
-        Store<TLanes, TTokens>(1, 1, sums + (1 * rowSums), others + (1 * rowSums), evenB1, oddB1);
-        Store<TLanes, TTokens>(1, 2, sums + (1 * rowSums), others + (1 * rowSums), evenB2, oddB2);
+        Store<TLanes, TTokens>(1, 0, sums + rowSums, others + rowSums, evenB0, oddB0);
+        Store<TLanes, TTokens>(1, 1, sums + rowSums, others + rowSums, evenB1, oddB1);
+        Store<TLanes, TTokens>(1, 2, sums + rowSums, others + rowSums, evenB2, oddB2);
         Store<TLanes, TTokens>(2, 0, sums + (2 * rowSums), others + (2 * rowSums), evenC0, oddC0);
         Store<TLanes, TTokens>(2, 1, sums + (2 * rowSums), others + (2 * rowSums), evenC1, oddC1);
         Store<TLanes, TTokens>(2, 2, sums + (2 * rowSums), others + (2 * rowSums), evenC2, oddC2);

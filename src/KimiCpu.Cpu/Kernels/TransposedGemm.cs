@@ -7,55 +7,55 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
-/// y += x W, for weights whose rows are the summed dimension: the absorption of the key expansion. Every y is one chain of multiply-adds by rising row, whatever else is computed.
+/// y += x W, for weights whose rows are the summed dimension: the absorption of the key expansion. Every y is one chain of
+/// multiply-adds by rising row, whatever else is computed.
 /// </summary>
 internal static unsafe partial class TransposedGemm
 {
-    /// <summary>y[t * yStride + c] += Σ x[t * xStride + n] W[n, c], n = 0 … weight.Rows - 1, c = 0 … columns - 1.</summary>
-    /// <param name="weight">(rows, at least columns) in BF16 or F32.</param>
-    /// <param name="columns">Columns of the result.</param>
+    /// <summary>y[t * yStride + c] += Σ x[t * xStride + n] W[n, c], n = 0 … weight.Rows - 1.</summary>
+    /// <param name="weight">(rows, columns) in BF16 or F32.</param>
     /// <param name="x">(tokens, rows).</param>
     /// <param name="xStride">Floats.</param>
     /// <param name="tokens">At least 1.</param>
     /// <param name="y">(tokens, columns).</param>
     /// <param name="yStride">Floats.</param>
-    public static void Accumulate(in WeightMatrix weight, int columns, float* x, long xStride, int tokens, float* y, long yStride) =>
-        Accumulate(CpuFeatures.Best, weight, columns, x, xStride, tokens, y, yStride);
+    public static void Accumulate(in WeightMatrix weight, float* x, long xStride, int tokens, float* y, long yStride) =>
+        Accumulate(CpuFeatures.Best, weight, x, xStride, tokens, y, yStride);
 
     /// <summary>The same with a given instruction set, which must be supported.</summary>
-    public static void Accumulate(InstructionSet set, in WeightMatrix weight, int columns, float* x, long xStride, int tokens, float* y, long yStride)
+    public static void Accumulate(InstructionSet set, in WeightMatrix weight, float* x, long xStride, int tokens, float* y, long yStride)
     {
         switch (set)
         {
             case InstructionSet.Avx512:
-                Dispatch<Lanes512>(weight, columns, x, xStride, tokens, y, yStride);
+                Dispatch<Lanes512>(weight, x, xStride, tokens, y, yStride);
                 break;
             case InstructionSet.Avx2:
-                Dispatch<Lanes256>(weight, columns, x, xStride, tokens, y, yStride);
+                Dispatch<Lanes256>(weight, x, xStride, tokens, y, yStride);
                 break;
             case InstructionSet.Vector128:
-                Dispatch<Lanes128>(weight, columns, x, xStride, tokens, y, yStride);
+                Dispatch<Lanes128>(weight, x, xStride, tokens, y, yStride);
                 break;
             default:
-                Dispatch<LanesScalar>(weight, columns, x, xStride, tokens, y, yStride);
+                Dispatch<LanesScalar>(weight, x, xStride, tokens, y, yStride);
                 break;
         }
     }
 
-    private static void Dispatch<TLanes>(in WeightMatrix weight, int columns, float* x, long xStride, int tokens, float* y, long yStride)
+    private static void Dispatch<TLanes>(in WeightMatrix weight, float* x, long xStride, int tokens, float* y, long yStride)
         where TLanes : unmanaged, ILanes<TLanes>
     {
         if (weight.Format == WeightFormat.BFloat16 && tokens > 1 && typeof(TLanes) == typeof(Lanes256))
         {
-            ColumnPairs(weight.Data, weight.RowBytes, weight.Rows, columns, x, xStride, tokens, y, yStride);
+            ColumnPairs(weight.Data, weight.RowBytes, weight.Rows, weight.Columns, x, xStride, tokens, y, yStride);
         }
         else if (weight.Format == WeightFormat.BFloat16)
         {
-            Columns<TLanes, BFloat16Row<TLanes>>(weight.Data, weight.RowBytes, weight.Rows, columns, x, xStride, tokens, y, yStride);
+            Columns<TLanes, BFloat16Row<TLanes>>(weight.Data, weight.RowBytes, weight.Rows, weight.Columns, x, xStride, tokens, y, yStride);
         }
         else if (weight.Format == WeightFormat.Float32)
         {
-            Columns<TLanes, Float32Row<TLanes>>(weight.Data, weight.RowBytes, weight.Rows, columns, x, xStride, tokens, y, yStride);
+            Columns<TLanes, Float32Row<TLanes>>(weight.Data, weight.RowBytes, weight.Rows, weight.Columns, x, xStride, tokens, y, yStride);
         }
         else
         {

@@ -71,7 +71,7 @@ internal sealed unsafe class TransposedGemmTests
         fixed (float* source = x)
         fixed (float* y = result)
         {
-            TransposedGemm.Accumulate(set, weight, columns, source, weight.Rows, tokens, y, columns);
+            TransposedGemm.Accumulate(set, weight, source, weight.Rows, tokens, y, columns);
         }
 
         return result;
