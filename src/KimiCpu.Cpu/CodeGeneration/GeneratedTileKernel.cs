@@ -44,11 +44,11 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
 
     public override Float8Products? Float8Products { get; }
 
-    public override int PrefetchedLines => TileCode.LinesOfGroup;
+    public override bool AsksAhead => true;
 
     public override int MaxTokens => _tiles.Length;
 
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, in TileAhead ahead, float* y, long yStride)
     {
         var arguments = new TileArguments
         {
@@ -56,7 +56,8 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
             Activations = activations,
             Lanes = scratch,
             Blocks = blocks,
-            Next = prefetch is null ? weights : prefetch,
+            Next = ahead.Next is null ? weights : ahead.Next,
+            BytesOfGroup = TileAhead.LineBytes * ahead.Lines,
             Y = y,
             YStrideBytes = yStride * sizeof(float),
         };

@@ -22,8 +22,11 @@ internal unsafe struct TileArguments
     /// <summary>Groups of a lane; at least 1.</summary>
     public long Blocks;
 
-    /// <summary>What functions of several tokens ask for, <see cref="TileCode.LinesOfGroup"/> cache lines with each group; never read.</summary>
+    /// <summary>What functions of several tokens ask for; never read.</summary>
     public byte* Next;
+
+    /// <summary>So much of it with each group: <see cref="TileAhead.FewLines"/>, or else <see cref="TileAhead.ManyLines"/>.</summary>
+    public long BytesOfGroup;
 
     /// <summary>The first token's 32 sums.</summary>
     public float* Y;

@@ -31,9 +31,6 @@ internal static class TileCode
     /// </summary>
     private const int PrefetchDistance = 4096;
 
-    /// <summary>Cache lines that products of several tokens ask for with each group: a whole block while eight tokens are multiplied.</summary>
-    public const int LinesOfGroup = 8;
-
     public static int MaxTokens(CallingConvention convention) => (convention.Vectors.Count - FixedRegisters) / RegistersPerToken;
 
     public static void Write(Assembler code, CallingConvention convention, int tokens, PrefetchStyle style)
@@ -67,12 +64,14 @@ internal static class TileCode
         code.Label(ref nextBlock);
         if (tokens > 1)
         {
-            for (int line = 0; line < LinesOfGroup; line++)
-            {
-                code.prefetcht1(__byte_ptr[prefetch + (64 * line)]);
-            }
-
-            code.add(prefetch, 64 * LinesOfGroup);
+            Label asked = code.CreateLabel();
+            AssemblerMemoryOperand bytes = Field(arguments, nameof(TileArguments.BytesOfGroup));
+            Ask(code, prefetch, 0, TileAhead.FewLines);
+            code.cmp(bytes, TileAhead.FewLines * TileAhead.LineBytes);
+            code.je(asked);
+            Ask(code, prefetch, TileAhead.FewLines, TileAhead.ManyLines);
+            code.Label(ref asked);
+            code.add(prefetch, bytes);
         }
 
         for (int t = 0; t < tokens; t++)
@@ -170,6 +169,14 @@ internal static class TileCode
             }
 
             code.add(target, arguments);
+        }
+    }
+
+    private static void Ask(Assembler code, AssemblerRegister64 pointer, int line, int end)
+    {
+        for (; line < end; line++)
+        {
+            code.prefetcht1(__byte_ptr[pointer + (TileAhead.LineBytes * line)]);
         }
     }
 

@@ -227,23 +227,22 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     /// </summary>
     private void MultiplyTiled(in WeightMatrix weight, int firstRow, ExpertGroup group, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
     {
-        // Products of the block before have asked for so many lines of this one.
-        TileUnpacker.Touch(weight, firstRow, Math.Min(firstRow + BlockRows, weight.Rows), scratch.Prefetched == weight.Data + (firstRow * weight.RowBytes) ? scratch.PrefetchedLines : 0);
+        // Products of the block before have asked for the first bytes of this one.
+        TileUnpacker.Touch(weight, firstRow, Math.Min(firstRow + BlockRows, weight.Rows), scratch.Ahead == weight.Data + (firstRow * weight.RowBytes) ? scratch.AheadBytes : 0);
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
-        byte* prefetch = next.IsEmpty || nextRow >= next.Rows ? null : next.Data + (nextRow * next.RowBytes);
-        int linesOfCall = tiles.Blocks * LaneSum.Lanes * _kernel.PrefetchedLines;
-        long linesOfBlock = BlockRows * next.RowBytes / 64;
-        scratch.Prefetched = prefetch;
-        scratch.PrefetchedLines = 0;
+        byte* wanted = next.IsEmpty || nextRow >= next.Rows ? null : next.Data + (nextRow * next.RowBytes);
+        var ahead = new TileAhead(wanted, BlockRows * next.RowBytes, tiles.Blocks * LaneSum.Lanes, _kernel.Tiles.Count(group.PairCount));
         for (int first = 0; first < group.PairCount;)
         {
             int tokens = _kernel.Tiles.Next(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
-            byte* wanted = prefetch is not null && scratch.PrefetchedLines < linesOfBlock ? prefetch + (64 * scratch.PrefetchedLines) : null;
-            _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, wanted, y + (first * BlockRows), BlockRows);
-            scratch.PrefetchedLines += linesOfCall;
+            _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, ahead, y + (first * BlockRows), BlockRows);
+            ahead.MoveOn();
             first += tokens;
         }
+
+        scratch.Ahead = wanted;
+        scratch.AheadBytes = _kernel.AsksAhead ? ahead.Asked : 0;
     }
 
     /// <summary>Rounds a block of inner rows to its group; the last block also makes the padding zero.</summary>
@@ -268,11 +267,11 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         private readonly AlignedBuffer<float> _values = new();
         private long _valueCount;
 
-        /// <summary>Where the block begins that is asked for ahead.</summary>
-        public byte* Prefetched { get; set; }
+        /// <summary>Where the block begins that was asked for ahead.</summary>
+        public byte* Ahead { get; set; }
 
-        /// <summary>How many of its cache lines were.</summary>
-        public long PrefetchedLines { get; set; }
+        /// <summary>How much of it was.</summary>
+        public long AheadBytes { get; set; }
 
         public byte* Weights => _weights.Pointer;
 

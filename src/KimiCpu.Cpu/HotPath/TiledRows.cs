@@ -76,15 +76,12 @@ internal sealed unsafe class TiledRows : IDisposable
     {
         // The next tile is asked for while this one is multiplied.
         long tileBytes = (long)_tiles.Blocks * LaneSum.Lanes * WeightTile.RecordBytes;
-        byte* next = weightTile + tileBytes;
-        byte* end = next + tileBytes;
-        long bytesOfCall = 64L * _tiles.Blocks * LaneSum.Lanes * _kernel.PrefetchedLines;
+        var ahead = new TileAhead(weightTile + tileBytes, tileBytes, _tiles.Blocks * LaneSum.Lanes, _kernel.Tiles.Count(_tokens));
         for (int first = 0; first < _tokens;)
         {
             int count = _kernel.Tiles.Next(_tokens - first);
-            byte* wanted = next < end ? next : null;
-            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, wanted, y + (first * yStride), yStride);
-            next += bytesOfCall;
+            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, ahead, y + (first * yStride), yStride);
+            ahead.MoveOn();
             first += count;
         }
     }

@@ -11,7 +11,7 @@ internal sealed unsafe class ScalarTileKernel() : TileKernel(TileKernelKind.Scal
 {
     public override int MaxTokens => 4;
 
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, in TileAhead ahead, float* y, long yStride)
     {
         new Span<float>(scratch, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
         for (int record = 0; record < LaneSum.Lanes * blocks; record++)

@@ -43,8 +43,8 @@ internal abstract unsafe class TileKernel
     /// <summary>Most tokens of a tile.</summary>
     public abstract int MaxTokens { get; }
 
-    /// <summary>Cache lines that a product of several tokens asks for with each group; 0 if it does not.</summary>
-    public virtual int PrefetchedLines => 0;
+    /// <summary>Whether products of several tokens ask for what comes next.</summary>
+    public virtual bool AsksAhead => false;
 
     /// <summary>Kinds that this machine can run, the slowest first.</summary>
     public static IEnumerable<TileKernelKind> Supported => Enum.GetValues<TileKernelKind>().Where(IsSupported);
@@ -81,10 +81,10 @@ internal abstract unsafe class TileKernel
     /// <param name="tokens">1 … <see cref="MaxTokens"/>.</param>
     /// <param name="blocks">At least 1.</param>
     /// <param name="scratch"><see cref="ScratchFloats"/>.</param>
-    /// <param name="prefetch">Cache lines to ask for, <see cref="PrefetchedLines"/> with each group, from here on; never read, so any address will do. Null for none.</param>
+    /// <param name="ahead">What to ask for meanwhile.</param>
     /// <param name="y">Receives the sums.</param>
     /// <param name="yStride">Floats.</param>
-    public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride);
+    public abstract void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, in TileAhead ahead, float* y, long yStride);
 
     /// <summary>y[r] = Σ W[r, c] x[c] of one token, from INT4 weights as stored; the bits of a tile product.</summary>
     /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>

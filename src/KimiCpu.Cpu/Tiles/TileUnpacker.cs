@@ -68,13 +68,13 @@ internal static unsafe partial class TileUnpacker
     /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>
     /// <param name="firstRow">First row to read.</param>
     /// <param name="endRow">Behind the last.</param>
-    /// <param name="firstLine">Cache lines of the first rows that are left out.</param>
-    public static void Touch(in WeightMatrix weight, int firstRow, int endRow, long firstLine)
+    /// <param name="firstByte">Bytes of the first rows that are left out.</param>
+    public static void Touch(in WeightMatrix weight, int firstRow, int endRow, long firstByte)
     {
         int rows = endRow - firstRow;
         long rowBytes = Int4Group32.RowBytes(weight.Columns);
         long scaleBytes = 2L * Int4Group32.GroupsPerRow(weight.Columns);
-        int sum = Touch(weight.Data + (firstRow * rowBytes), firstLine * 64, rows * rowBytes) + Touch(weight.Scales + (firstRow * scaleBytes), 0, rows * scaleBytes);
+        int sum = Touch(weight.Data + (firstRow * rowBytes), firstByte, rows * rowBytes) + Touch(weight.Scales + (firstRow * scaleBytes), 0, rows * scaleBytes);
         System.Threading.Volatile.Write(ref t_touched, sum);
     }
 

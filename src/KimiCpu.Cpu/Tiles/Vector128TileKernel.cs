@@ -14,7 +14,7 @@ internal sealed unsafe class Vector128TileKernel() : TileKernel(TileKernelKind.V
     public override int MaxTokens => 6;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, in TileAhead ahead, float* y, long yStride)
     {
         new Span<float>(scratch, LaneSum.Lanes * tokens * WeightTile.Rows).Clear();
         for (int lane = 0; lane < LaneSum.Lanes; lane++)

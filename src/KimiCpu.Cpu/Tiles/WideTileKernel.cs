@@ -21,9 +21,6 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
     /// <summary>Steps of four columns of a group.</summary>
     private const int QuadsOfGroup = 8;
 
-    /// <summary>Cache lines that products of several tokens ask for with each group: a whole block while four are multiplied.</summary>
-    private const int LinesOfGroup = 8;
-
     private const int MostTokens = 5;
 
     /// <summary>Bytes ahead of use that a single token's weights, which come from memory, are asked for.</summary>
@@ -34,7 +31,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
 
     public override int MaxTokens => MostTokens;
 
-    public override int PrefetchedLines => LinesOfGroup;
+    public override bool AsksAhead => true;
 
     public override int MostStoredTokens => Int4Gemv.MostTokens;
 
@@ -50,53 +47,53 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
         Int4Gemv.MultiplyTokens(InstructionSet.Avx2, weight, rowBegin, rowEnd, x, y, yStride);
     }
 
-    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, byte* prefetch, float* y, long yStride)
+    public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, in TileAhead ahead, float* y, long yStride)
     {
-        Lanes(weights, bits8, activations, tokens, blocks, scratch, prefetch);
+        Lanes(weights, bits8, activations, tokens, blocks, scratch, ahead.Next, ahead.Lines);
         TileFold.Fold(scratch, tokens, y, yStride);
     }
 
-    private static void Lanes(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch)
+    private static void Lanes(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* lanes, byte* prefetch, int lines)
     {
         bool split = bits8 && TProducts.SplitsActivations;
         switch (tokens, split)
         {
             case (1, false):
-                Bytes<OneToken>(weights, activations, blocks, lanes, prefetch);
+                Bytes<OneToken>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (2, false):
-                Bytes<TwoTokens>(weights, activations, blocks, lanes, prefetch);
+                Bytes<TwoTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (3, false):
-                Bytes<ThreeTokens>(weights, activations, blocks, lanes, prefetch);
+                Bytes<ThreeTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (4, false):
-                Bytes<FourTokens>(weights, activations, blocks, lanes, prefetch);
+                Bytes<FourTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (_, false):
-                Bytes<FiveTokens>(weights, activations, blocks, lanes, prefetch);
+                Bytes<FiveTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (1, true):
-                PartsTogether<OneToken, TwoTokens>(weights, activations, blocks, lanes, prefetch);
+                PartsTogether<OneToken, TwoTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (2, true):
-                PartsTogether<TwoTokens, FourTokens>(weights, activations, blocks, lanes, prefetch);
+                PartsTogether<TwoTokens, FourTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (3, true):
-                PartsApart<ThreeTokens>(weights, activations, blocks, lanes, prefetch);
+                PartsApart<ThreeTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             case (4, true):
-                PartsApart<FourTokens>(weights, activations, blocks, lanes, prefetch);
+                PartsApart<FourTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
             default:
-                PartsApart<FiveTokens>(weights, activations, blocks, lanes, prefetch);
+                PartsApart<FiveTokens>(weights, activations, blocks, lanes, prefetch, lines);
                 break;
         }
     }
 
     /// <summary>Free of calls, or the compiler keeps the sums in memory.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Bytes<TTokens>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch)
+    private static void Bytes<TTokens>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch, int lines)
         where TTokens : ITokenCount
     {
         for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
@@ -104,7 +101,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
             Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
-                Ask<TTokens>(weights, ref prefetch);
+                Ask<TTokens>(weights, ref prefetch, lines);
                 for (int row = 0; row < WeightTile.Rows; row += PairRows)
                 {
                     Group<TTokens>(
@@ -138,7 +135,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
 
     /// <summary>As <see cref="Bytes"/>, each activation in its two parts, as if it were two tokens.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void PartsTogether<TTokens, TParts>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch)
+    private static void PartsTogether<TTokens, TParts>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch, int lines)
         where TTokens : ITokenCount
         where TParts : ITokenCount
     {
@@ -148,7 +145,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
             Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
-                Ask<TTokens>(weights, ref prefetch);
+                Ask<TTokens>(weights, ref prefetch, lines);
                 ActivationParts.Interleave<TTokens>(activations, parts);
                 for (int row = 0; row < WeightTile.Rows; row += PairRows)
                 {
@@ -187,7 +184,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
 
     /// <summary>As <see cref="Bytes"/>, the activations' low parts first, whose sums wait in memory for those of the high ones.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void PartsApart<TTokens>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch)
+    private static void PartsApart<TTokens>(byte* weights, byte* activations, int blocks, float* lanes, byte* prefetch, int lines)
         where TTokens : ITokenCount
     {
         byte* lowParts = stackalloc byte[2 * MostTokens * Vector256<byte>.Count];
@@ -198,7 +195,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
             Clear<TTokens>(lanes);
             for (int b = 0; b < blocks; b++)
             {
-                Ask<TTokens>(weights, ref prefetch);
+                Ask<TTokens>(weights, ref prefetch, lines);
                 ActivationParts.Split<TTokens>(activations, lowParts, highParts);
                 for (int row = 0; row < WeightTile.Rows; row += PairRows)
                 {
@@ -370,7 +367,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
 
     /// <summary>A single token's weights come from memory; several tokens leave time to ask for what comes next.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Ask<TTokens>(byte* weights, ref byte* prefetch)
+    private static void Ask<TTokens>(byte* weights, ref byte* prefetch, int lines)
         where TTokens : ITokenCount
     {
         if (TTokens.Count == 1)
@@ -410,12 +407,16 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
 
         Sse.Prefetch1(prefetch);
         Sse.Prefetch1(prefetch + 64);
-        Sse.Prefetch1(prefetch + (64 * 2));
-        Sse.Prefetch1(prefetch + (64 * 3));
-        Sse.Prefetch1(prefetch + (64 * 4));
-        Sse.Prefetch1(prefetch + (64 * 5));
-        Sse.Prefetch1(prefetch + (64 * 6));
-        Sse.Prefetch1(prefetch + (64 * 7));
-        prefetch += 64 * LinesOfGroup;
+        if (lines > TileAhead.FewLines)
+        {
+            Sse.Prefetch1(prefetch + (64 * 2));
+            Sse.Prefetch1(prefetch + (64 * 3));
+            Sse.Prefetch1(prefetch + (64 * 4));
+            Sse.Prefetch1(prefetch + (64 * 5));
+            Sse.Prefetch1(prefetch + (64 * 6));
+            Sse.Prefetch1(prefetch + (64 * 7));
+        }
+
+        prefetch += TileAhead.LineBytes * lines;
     }
 }

@@ -118,7 +118,8 @@ internal sealed unsafe class TileKernelTests
             for (int tokens = 1; tokens <= kernel.MaxTokens; tokens++)
             {
                 float[] expected = Multiply(kernel, tile, bits8, Columns, rows, tokens);
-                Assert.That(Multiply(kernel, tile, bits8, Columns, rows, tokens, prefetches: false), Is.EqualTo(expected), $"{tokens} tokens");
+                Assert.That(Multiply(kernel, tile, bits8, Columns, rows, tokens, aheadBytes: 1), Is.EqualTo(expected), $"{tokens} tokens, few lines");
+                Assert.That(Multiply(kernel, tile, bits8, Columns, rows, tokens, aheadBytes: 0), Is.EqualTo(expected), $"{tokens} tokens, none");
             }
         }
     }
@@ -221,7 +222,7 @@ internal sealed unsafe class TileKernelTests
         return Rounded([.. Enumerable.Range(0, tokens * columns).Select(_ => (float)((random.NextDouble() - 0.5) * Math.Exp(3 * random.NextDouble())))], columns);
     }
 
-    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens, int firstToken = 0, bool prefetches = true, int yStride = WeightTile.Rows)
+    internal static float[] Multiply(TileKernel kernel, byte* tile, bool bits8, int columns, QuantizedRows rows, int tokens, int firstToken = 0, long aheadBytes = 1 << 20, int yStride = WeightTile.Rows)
     {
         using var tiles = new ActivationTiles();
         tiles.Resize(tokens, columns);
@@ -234,7 +235,7 @@ internal sealed unsafe class TileKernelTests
         var y = new float[((tokens - 1) * yStride) + WeightTile.Rows];
         fixed (float* target = y)
         {
-            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, prefetches ? tile : null, target, yStride);
+            kernel.Multiply(tile, bits8, tiles.Tile(0), tokens, tiles.Blocks, scratch.Pointer, new TileAhead(aheadBytes == 0 ? null : tile, aheadBytes, LaneSum.Lanes * tiles.Blocks, 1), target, yStride);
         }
 
         return y;

@@ -111,6 +111,7 @@ internal sealed unsafe class TileCodeTests
                     Lanes = lanes.Pointer,
                     Blocks = tiles.Blocks,
                     Next = tile.Pointer,
+                    BytesOfGroup = TileAhead.ManyLines * TileAhead.LineBytes,
                     Y = y,
                     YStrideBytes = WeightTile.Rows * sizeof(float),
                 };
