@@ -280,8 +280,7 @@ internal static class Int4Code
         code.vmulps(p[3], v.Scale, __zmmword_ptr[at.XScales]);
         code.vpdpwssd(p[1], p[0], v.Ones);
         code.vcvtdq2ps(p[1], p[1]);
-        code.vmulps(p[1], p[1], p[3]);
-        code.vaddps(v.Sum, v.Sum, p[1]);
+        code.vfmadd231ps(v.Sum, p[1], p[3]);
     }
 
     /// <summary>With the mask of a quarter of a row's rest, as <see cref="Int4RestMasks.Load"/> leaves it: elements that are masked out are zero and are not read.</summary>

@@ -17,11 +17,13 @@ internal unsafe struct Int4TokensArguments
     public long RowBytes;
     public long ScaleRowBytes;
 
-    /// <summary>Of <see cref="Int4TokensCode.BlockRows"/> rows; at least one.</summary>
+    /// <summary>Of 32 rows; at least one.</summary>
     public long Blocks;
 
-    /// <summary>A tile of <see cref="Tiles.StepTiles"/>.</summary>
+    /// <summary>The first of several <see cref="Tiles.StepTiles"/>, each of as many tokens as the function takes; how many, at least one, and bytes from one to the next.</summary>
     public byte* X;
+    public long Tiles;
+    public long TileBytes;
 
     /// <summary>Whole steps of a row.</summary>
     public long Steps;
@@ -30,25 +32,36 @@ internal unsafe struct Int4TokensArguments
     public byte* Rest;
     public byte* RestScales;
 
-    /// <summary>(<see cref="Int4TokensCode.SumBytes"/>) scratch, from a cache line on.</summary>
+    /// <summary>(<see cref="Int4StepCode.Bytes"/>) scratch, from a cache line on.</summary>
+    public byte* Unpacked;
+
+    /// <summary>(tiles, <see cref="Int4TokensCode.SumBytes"/>) scratch, from a cache line on.</summary>
     public byte* Sums;
-    public byte* SumsEnd;
 
     /// <summary>Where the lines begin that are asked for meanwhile, as many for each step as a whole one reads. They need not be there.</summary>
     public byte* Next;
     public byte* NextScales;
 
-    /// <summary>Result of the first row and token.</summary>
-    public float* Y;
+    /// <summary>For each tile the result of its first row and token.</summary>
+    public float** Y;
 
     /// <summary>Bytes from token to token.</summary>
     public long YStride;
 
-    /// <summary>Of the function itself, as are the next two: steps of this row that are to come.</summary>
+    /// <summary>Of the function itself, as are those behind it: steps of this row that are to come.</summary>
     public long StepsLeft;
 
-    /// <summary>Bytes from scales to scales where it reads them now.</summary>
+    /// <summary>Tiles and groups of the step that are to come.</summary>
+    public long TilesLeft;
+    public long GroupsLeft;
+
+    /// <summary>Scales of the step, and bytes from row to row where they are read now.</summary>
+    public byte* ScalesOfStep;
     public long ScaleStride;
+
+    /// <summary>The first tile's activations and sums of the step.</summary>
+    public byte* XOfStep;
+    public byte* SumsOfStep;
 
     /// <summary>Where the rest is that is to come; null behind it.</summary>
     public byte* RestLeft;

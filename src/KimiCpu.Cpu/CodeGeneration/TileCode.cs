@@ -12,8 +12,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <summary>
 /// Writes void(<see cref="TileArguments"/>*): the tile product for a fixed number of tokens with vpdpbusd on 512 bits. Both halves of a tile
 /// for all tokens are kept in registers as int32 sums of a group and as float sums of a
-/// lane; a group costs 16 dot products a token, 8 broadcasts, and ten instructions to scale and add. Lanes are folded without a branch: behind so many
-/// products a loop costs 300 cycles on Emerald Rapids.
+/// lane; a group costs 16 dot products a token, 8 broadcasts, and eight instructions to scale and add.
 /// </summary>
 internal static class TileCode
 {
@@ -105,10 +104,8 @@ internal static class TileCode
             code.vmulps(other, weight1, scale);
             code.vcvtdq2ps(integers[2 * t], integers[2 * t]);
             code.vcvtdq2ps(integers[(2 * t) + 1], integers[(2 * t) + 1]);
-            code.vmulps(integers[2 * t], integers[2 * t], value);
-            code.vmulps(integers[(2 * t) + 1], integers[(2 * t) + 1], other);
-            code.vaddps(floats[2 * t], floats[2 * t], integers[2 * t]);
-            code.vaddps(floats[(2 * t) + 1], floats[(2 * t) + 1], integers[(2 * t) + 1]);
+            code.vfmadd231ps(floats[2 * t], integers[2 * t], value);
+            code.vfmadd231ps(floats[(2 * t) + 1], integers[(2 * t) + 1], other);
         }
 
         code.add(weights, WeightTile.RecordBytes);
@@ -123,53 +120,11 @@ internal static class TileCode
         code.add(lanes, WeightTile.VectorBytes * floats.Length);
         code.dec(lane);
         code.jnz(nextLane);
-        Fold(code, arguments, lanes, activations, tokens, convention.Vectors);
+        code.mov(activations, Field(arguments, nameof(TileArguments.Y)));
+        code.mov(arguments, Field(arguments, nameof(TileArguments.YStrideBytes)));
+        TileSumCode.Fold(code, lanes, activations, arguments, tokens, convention.Vectors);
         code.vzeroupper();
         code.ret();
-    }
-
-    /// <summary>By halves, as <see cref="LaneSum"/> says.</summary>
-    /// <param name="code">Where to.</param>
-    /// <param name="arguments">Where results go; overwritten.</param>
-    /// <param name="lanesEnd">Behind the last lane.</param>
-    /// <param name="target">Overwritten.</param>
-    /// <param name="tokens">Of the function.</param>
-    /// <param name="vectors">All of them are free.</param>
-    private static void Fold(Assembler code, AssemblerRegister64 arguments, AssemblerRegister64 lanesEnd, AssemblerRegister64 target, int tokens, IReadOnlyList<AssemblerRegisterZMM> vectors)
-    {
-        code.mov(target, Field(arguments, nameof(TileArguments.Y)));
-        code.mov(arguments, Field(arguments, nameof(TileArguments.YStrideBytes)));
-
-        // Sixteen lanes are within the reach of short offsets from their middle.
-        int laneBytes = 2 * tokens * WeightTile.VectorBytes;
-        code.sub(lanesEnd, LaneSum.Lanes / 2 * laneBytes);
-        for (int t = 0; t < tokens; t++)
-        {
-            for (int half = 0; half < 2; half++)
-            {
-                int at = (((2 * t) + half) * WeightTile.VectorBytes) - (LaneSum.Lanes / 2 * laneBytes);
-                Sum(0, 1, vectors);
-                code.vmovups(__zmmword_ptr[target + (half * WeightTile.VectorBytes)], vectors[0]);
-
-                // Into the first of the registers: every so many lanes, from one on.
-                void Sum(int lane, int step, IEnumerable<AssemblerRegisterZMM> free)
-                {
-                    AssemblerRegisterZMM sum = free.First();
-                    if (step == LaneSum.Lanes / 2)
-                    {
-                        code.vmovups(sum, __zmmword_ptr[lanesEnd + (at + (lane * laneBytes))]);
-                        code.vaddps(sum, sum, __zmmword_ptr[lanesEnd + (at + ((lane + step) * laneBytes))]);
-                        return;
-                    }
-
-                    Sum(lane, 2 * step, free);
-                    Sum(lane + step, 2 * step, free.Skip(1));
-                    code.vaddps(sum, sum, free.ElementAt(1));
-                }
-            }
-
-            code.add(target, arguments);
-        }
     }
 
     private static void Ask(Assembler code, AssemblerRegister64 pointer, int line, int end)

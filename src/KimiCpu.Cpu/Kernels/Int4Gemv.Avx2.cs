@@ -84,7 +84,7 @@ internal static unsafe partial class Int4Gemv
         int g = half * (LaneSum.Lanes / 2);
         dots += Vector256.Load(corrections + g);
         Vector256<float> scale = (Avx2.ConvertToVector256Int32(Vector128.Load(scales + g)) << 16).AsSingle() * Vector256.Load(factors + g);
-        return sum + (Vector256.ConvertToSingle(dots) * scale);
+        return Vector256.FusedMultiplyAdd(Vector256.ConvertToSingle(dots), scale, sum);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -71,7 +71,7 @@ internal static unsafe partial class Int4Gemv
         dots = Avx512F.PermuteVar16x32(dots, Vector512.Create(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
         dots += Vector512.Load(corrections);
         Vector512<float> scale = (Avx512F.ConvertToVector512Int32(Vector256.Load(scales)) << 16).AsSingle() * Vector512.Load(factors);
-        return sum + (Vector512.ConvertToSingle(dots) * scale);
+        return Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(dots), scale, sum);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -151,7 +151,7 @@ internal static unsafe partial class Int4Gemv
         }
 
         Vector256<int> dots = EightGroups(a, b, c, d) + Vector256.Load((int*)corrections);
-        (Vector256.Load(sums) + (Vector256.ConvertToSingle(dots) * (scale * Vector256.Load((float*)factors)))).Store(sums);
+        Vector256.FusedMultiplyAdd(Vector256.ConvertToSingle(dots), scale * Vector256.Load((float*)factors), Vector256.Load(sums)).Store(sums);
     }
 
     /// <summary>The even or the odd columns of eight groups of weights, two groups a vector.</summary>

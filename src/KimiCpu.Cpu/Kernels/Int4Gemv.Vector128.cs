@@ -69,7 +69,7 @@ internal static unsafe partial class Int4Gemv
         int g = quarter * (LaneSum.Lanes / 4);
         Vector128<int> dots = Dots64(data + (g * GroupBytes), even + (g * GroupBytes), odd + (g * GroupBytes)) + Vector128.Load(corrections + g);
         Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<double>(scales + g)).AsUInt16()) << 16).AsSingle() * Vector128.Load(factors + g);
-        return sum + (Vector128.ConvertToSingle(dots) * scale);
+        return FusedMultiplyAdd.Of(Vector128.ConvertToSingle(dots), scale, sum);
     }
 
     /// <summary>Lane i: the sum of group i.</summary>

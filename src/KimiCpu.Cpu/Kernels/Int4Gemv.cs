@@ -74,7 +74,8 @@ internal static unsafe partial class Int4Gemv
                     dot += (c & 1) == 0 ? (data[at] & 15) * x.Even[at] : (data[at] >> 4) * x.Odd[at];
                 }
 
-                lanes[g % LaneSum.Lanes] += dot * (BFloat16.ToSingle(Unsafe.ReadUnaligned<ushort>(scales + g)) * x.Scales[g]);
+                float scale = BFloat16.ToSingle(Unsafe.ReadUnaligned<ushort>(scales + g)) * x.Scales[g];
+                lanes[g % LaneSum.Lanes] = MathF.FusedMultiplyAdd(dot, scale, lanes[g % LaneSum.Lanes]);
             }
 
             y[r] = LaneSum.Fold(lanes);

@@ -9,8 +9,8 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// The one order in which all integer kernels add up a row: group g of 32 columns goes to lane g mod 16, lanes add their
-/// groups by rising g as sum + dot * (weight scale * activation scale), each operation rounded on its own (no fused
-/// multiply-add), and lanes are folded by halves: 16, 8, 4, 2. So every instruction set, tile size and batch gives the
+/// groups by rising g as sum + dot * (weight scale * activation scale), the scales' product rounded on its own and the rest as a fused
+/// multiply-add, and lanes are folded by halves: 16, 8, 4, 2. So every instruction set, tile size and batch gives the
 /// bits of the scalar definition.
 /// </summary>
 internal static unsafe class LaneSum

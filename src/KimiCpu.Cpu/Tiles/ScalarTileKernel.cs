@@ -24,7 +24,8 @@ internal sealed unsafe class ScalarTileKernel() : TileKernel(TileKernelKind.Scal
                 for (int r = 0; r < WeightTile.Rows; r++)
                 {
                     float weightScale = BFloat16.ToSingle(((ushort*)(w + WeightTile.ScalesAt))[r]);
-                    sums[(t * WeightTile.Rows) + r] += Dot(w, x, tokens, t, r) * (weightScale * TileRecord.Scale(x, tokens, t));
+                    ref float sum = ref sums[(t * WeightTile.Rows) + r];
+                    sum = MathF.FusedMultiplyAdd(Dot(w, x, tokens, t, r), weightScale * TileRecord.Scale(x, tokens, t), sum);
                 }
             }
         }

@@ -15,18 +15,20 @@ internal static unsafe class StepTiles
     /// <summary>Columns of a step.</summary>
     public const int Columns = Groups * Int4Group32.GroupSize;
 
-    public const int OddAt = Groups * HalfGroup;
+    public const int OddAt = Groups * GroupBytes;
 
     /// <summary>Where corrections and scales are; which doubleword of a group's 16 bytes they take.</summary>
     public const int FactorsAt = 2 * OddAt;
     public const int CorrectionWord = 0;
     public const int ScaleWord = 1;
 
+    /// <summary>From group to group, in each of the three.</summary>
+    public const int GroupBytes = Int4Group32.GroupSize / 2;
+
     /// <summary>A token's part of a step.</summary>
-    public const int TokenBytes = FactorsAt + (Groups * HalfGroup);
+    public const int TokenBytes = FactorsAt + (Groups * GroupBytes);
 
     private const int Groups = 4;
-    private const int HalfGroup = 16;
 
     /// <summary>Bytes of a tile.</summary>
     public static long Bytes(int tokens, int columns) => (long)tokens * ((columns + Columns - 1) / Columns) * TokenBytes;
@@ -41,11 +43,11 @@ internal static unsafe class StepTiles
         {
             foreach (QuantizedRow row in rows)
             {
-                Buffer.MemoryCopy(row.Even + (group * HalfGroup), tile, OddAt, OddAt);
-                Buffer.MemoryCopy(row.Odd + (group * HalfGroup), tile + OddAt, OddAt, OddAt);
+                Buffer.MemoryCopy(row.Even + (group * GroupBytes), tile, OddAt, OddAt);
+                Buffer.MemoryCopy(row.Odd + (group * GroupBytes), tile + OddAt, OddAt, OddAt);
                 for (int g = 0; g < Groups; g++)
                 {
-                    int* factors = (int*)(tile + FactorsAt + (g * HalfGroup));
+                    int* factors = (int*)(tile + FactorsAt + (g * GroupBytes));
                     factors[CorrectionWord] = row.Corrections[group + g];
                     ((float*)factors)[ScaleWord] = row.Scales[group + g];
                 }

@@ -79,7 +79,7 @@ internal readonly unsafe struct Avx2Products : ITileProducts<Vector256<int>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate(Vector256<int> dots, Vector256<int> scales, int* correction, float* scale, float* sums) =>
-        (Vector256.Load(sums) + (Vector256.ConvertToSingle(dots + Avx2.BroadcastScalarToVector256(correction)) * (scales.AsSingle() * Avx.BroadcastScalarToVector256(scale)))).Store(sums);
+        Vector256.FusedMultiplyAdd(Vector256.ConvertToSingle(dots + Avx2.BroadcastScalarToVector256(correction)), scales.AsSingle() * Avx.BroadcastScalarToVector256(scale), Vector256.Load(sums)).Store(sums);
 }
 
 /// <summary>The dot product instruction, which takes elements of all 8 bits and sums in int32.</summary>
@@ -157,5 +157,5 @@ internal readonly unsafe struct Avx512Products : ITileProducts<Vector512<int>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Accumulate(Vector512<int> dots, Vector512<int> scales, int* correction, float* scale, float* sums) =>
-        (Vector512.Load(sums) + (Vector512.ConvertToSingle(dots + Vector512.Create(*correction)) * (scales.AsSingle() * Vector512.Create(*scale)))).Store(sums);
+        Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(dots + Vector512.Create(*correction)), scales.AsSingle() * Vector512.Create(*scale), Vector512.Load(sums)).Store(sums);
 }

@@ -82,7 +82,7 @@ internal sealed unsafe class Vector128TileKernel() : TileKernel(TileKernelKind.V
 
         dot += sum << 7;
         Vector128<float> scale = (Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<double>(scales + row)).AsUInt16()) << 16).AsSingle() * ((float*)(x + (8 * xStride)))[0];
-        (Vector128.Load(sums) + (Vector128.ConvertToSingle(dot) * scale)).Store(sums);
+        FusedMultiplyAdd.Of(Vector128.ConvertToSingle(dot), scale, Vector128.Load(sums)).Store(sums);
     }
 
     /// <summary>Lane i: the sum of the four products of its bytes, each taken from its place in the 32 bits.</summary>

@@ -112,7 +112,7 @@ DEVICE void multiply_tile(float (&sums)[4][2][4], const u8* stage) {
     UNROLL for (u32 n = 0; n < 2; n++) {
       u32 d[4] = {begins[n][0], begins[n][1], begins[n][0], begins[n][1]};
       multiply_bytes(d, a, even[n], odd[n]);
-      UNROLL for (u32 i = 0; i < 4; i++) sums[m][n][i] = add(sums[m][n][i], multiply(add(as_float(d[i]), -magic_value), multiply(w[i >> 1], factors[n][i & 1])));
+      UNROLL for (u32 i = 0; i < 4; i++) sums[m][n][i] = multiply_add(add(as_float(d[i]), -magic_value), multiply(w[i >> 1], factors[n][i & 1]), sums[m][n][i]);
     }
   }
 }

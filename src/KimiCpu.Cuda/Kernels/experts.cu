@@ -4,8 +4,8 @@
 
 // The routed experts that the GPU holds, for few tokens.
 
-// A group of 32 columns of a weight with one of a rounded row in shared memory.
-DEVICE float multiply_group(const Words4& w, float factor, const u8* x, u32 groups, u32 group) {
+// sum plus a group of 32 columns of a weight times one of a rounded row in shared memory.
+DEVICE float multiply_group(const Words4& w, float factor, const u8* x, u32 groups, u32 group, float sum) {
   const Words4 even = *(const Words4*)(x + group * group_bytes), odd = *(const Words4*)(x + (groups + group) * group_bytes);
   i32 dot = ((const i32*)(x + groups * 36))[group];
   dot = dot_bytes(w.x & 0x0f0f0f0fu, even.x, dot);
@@ -16,7 +16,7 @@ DEVICE float multiply_group(const Words4& w, float factor, const u8* x, u32 grou
   dot = dot_bytes(w.z >> 4 & 0x0f0f0f0fu, odd.z, dot);
   dot = dot_bytes(w.w & 0x0f0f0f0fu, even.w, dot);
   dot = dot_bytes(w.w >> 4 & 0x0f0f0f0fu, odd.w, dot);
-  return multiply((float)dot, multiply(factor, ((const float*)(x + groups * 32))[group]));
+  return multiply_add((float)dot, multiply(factor, ((const float*)(x + groups * 32))[group]), sum);
 }
 
 // One row of a weight times a rounded row in shared memory, by half a warp; all of its lanes get the sum. Four groups a lane are on their way at once.
@@ -37,7 +37,7 @@ DEVICE float multiply_row(const u8* weights, const u8* scales, u32 row, const u8
     }
     UNROLL for (u32 i = 0; i < at_once; i++) {
       const u32 group = first + i * sum_lanes;
-      if (group < groups) sum = add(sum, multiply_group(loaded[i], factor[i], x, groups, group));
+      if (group < groups) sum = multiply_group(loaded[i], factor[i], x, groups, group, sum);
     }
   }
   UNROLL for (int m = sum_lanes / 2; m; m >>= 1) sum = add(sum, exchange(sum, m));

@@ -23,7 +23,7 @@ internal sealed unsafe class StoredTokensTests
     {
         foreach (int columns in new[] { 1, 16, 31, 32, 33, 127, 128, 129, 256, 300, 384, 480, 511, 512, 513, 544, 1000, 1024, 2048, 2080, 7168, 7200 })
         {
-            int rows = columns % 5 == 3 ? 5 : 8 + (columns % 9);
+            int rows = columns % 5 == 3 ? 5 : 32 + (columns % 9);
             using var weight = new RandomMatrix(WeightFormat.Int4Group32, rows, columns, columns);
             for (int tokens = 1; tokens <= TileKernel.Of(kind).MostStoredTokens; tokens++)
             {
@@ -50,7 +50,7 @@ internal sealed unsafe class StoredTokensTests
     [Test]
     public void Any_address([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(512, 700, 1056)] int columns)
     {
-        const int Rows = 11;
+        const int Rows = 43;
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
         using QuantizedRows x = TileKernelTests.Rounded(TileKernel.Of(kind).MostStoredTokens, columns, 4);
         for (int behind = 0; behind <= 64; behind++)

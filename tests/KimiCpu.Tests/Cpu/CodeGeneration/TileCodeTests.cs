@@ -156,7 +156,6 @@ internal sealed unsafe class TileCodeTests
         Assert.That(actual, Is.EqualTo(expected));
     }
 
-    /// <summary>With rows by fours where System V has registers for eight.</summary>
     [Test]
     public void Code_for_windows_computes_the_same_rows_of_several_tokens([Values(31, 512, 1000, 1152)] int columns, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
@@ -165,7 +164,7 @@ internal sealed unsafe class TileCodeTests
             Assert.Ignore("Needs AVX-512 VNNI and a system with the System V convention.");
         }
 
-        const int Rows = 14;
+        const int Rows = 35;
         GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
         Assert.That(functions.Int4Tokens, Has.Count.EqualTo(Int4TokensCode.MostTokens - 1));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
@@ -173,7 +172,7 @@ internal sealed unsafe class TileCodeTests
         try
         {
             GeneratedCode bridged = functions with { Int4Tokens = [.. bridges.Select(b => (long)b.Pointer - (long)windows.Pointer)] };
-            var products = new Int4TokensProducts(windows, bridged, CallingConvention.WindowsX64);
+            var products = new Int4TokensProducts(windows, bridged);
             using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
             for (int tokens = 2; tokens <= (2 * Int4TokensCode.MostTokens) + 1; tokens++)
             {
