@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 
@@ -37,14 +38,15 @@ internal static unsafe class StepTiles
     /// <param name="rows">The tokens of the tile.</param>
     /// <param name="columns">Of a row.</param>
     /// <param name="tile">Receives them.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Write(ReadOnlySpan<QuantizedRow> rows, int columns, byte* tile)
     {
         for (int group = 0; group * Int4Group32.GroupSize < columns; group += Groups)
         {
             foreach (QuantizedRow row in rows)
             {
-                Buffer.MemoryCopy(row.Even + (group * GroupBytes), tile, OddAt, OddAt);
-                Buffer.MemoryCopy(row.Odd + (group * GroupBytes), tile + OddAt, OddAt, OddAt);
+                Unsafe.CopyBlockUnaligned(tile, row.Even + (group * GroupBytes), OddAt);
+                Unsafe.CopyBlockUnaligned(tile + OddAt, row.Odd + (group * GroupBytes), OddAt);
                 for (int g = 0; g < Groups; g++)
                 {
                     int* factors = (int*)(tile + FactorsAt + (g * GroupBytes));
