@@ -73,11 +73,11 @@ internal sealed unsafe class GeneratedTileKernel : TileKernel
     /// <summary>Of 24 both take the same time on Emerald Rapids, of 32 tiles take a tenth less.</summary>
     public override int MostStoredTokens => 24;
 
-    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride)
+    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride, in WeightMatrix next, int nextRow)
     {
         if (x.Length >= Int4TokensCode.FewestTokens && Int4TokensProducts.CanMultiply(weight))
         {
-            _int4TokensProducts.Multiply(weight, rowBegin, rowEnd, x, y, yStride);
+            _int4TokensProducts.Multiply(weight, rowBegin, rowEnd, x, y, yStride, next, nextRow);
             return;
         }
 

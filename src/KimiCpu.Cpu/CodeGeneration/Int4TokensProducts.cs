@@ -28,16 +28,20 @@ internal sealed unsafe class Int4TokensProducts
     /// <summary>Whether a matrix has as many rows as are multiplied together.</summary>
     public static bool CanMultiply(in WeightMatrix weight) => weight.Rows >= BlockRows;
 
-    /// <inheritdoc cref="TileKernel.MultiplyStored(in WeightMatrix, int, int, ReadOnlySpan{QuantizedRow}, float*, long)"/>
-    public void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride)
+    /// <inheritdoc cref="TileKernel.MultiplyStored(in WeightMatrix, int, int, ReadOnlySpan{QuantizedRow}, float*, long, in WeightMatrix, int)"/>
+    public void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride, in WeightMatrix next, int nextRow)
     {
         var scratch = new Scratch(weight, x);
 
         int wholeEnd = rowBegin + ((rowEnd - rowBegin) / BlockRows * BlockRows);
         int chunk = scratch.HasRest ? BlockRows : weight.Rows;
-        for (int row = rowBegin; row < wholeEnd; row += chunk)
+        for (int row = rowBegin, end; row < wholeEnd; row = end)
         {
-            MultiplyBlocks(weight, row, Math.Min(row + chunk, wholeEnd), scratch, y + row, yStride);
+            // The last block by itself: what comes next is elsewhere.
+            int last = wholeEnd - BlockRows;
+            end = row == last ? wholeEnd : Math.Min(row + chunk, last);
+            (WeightMatrix after, int afterRow) = row == last ? (next, nextRow) : (weight, row + BlockRows);
+            MultiplyBlocks(weight, row, end, scratch, y + row, yStride, after, afterRow);
         }
 
         if (wholeEnd == rowEnd)
@@ -48,7 +52,7 @@ internal sealed unsafe class Int4TokensProducts
         // A whole block of which only the last rows, or some in the middle, are wanted.
         int begin = Math.Min(wholeEnd, weight.Rows - BlockRows);
         float* results = stackalloc float[BlockRows * x.Length];
-        MultiplyBlocks(weight, begin, begin + BlockRows, scratch, results, BlockRows);
+        MultiplyBlocks(weight, begin, begin + BlockRows, scratch, results, BlockRows, next, nextRow);
         for (int t = 0; t < x.Length; t++)
         {
             var wanted = new ReadOnlySpan<float>(results + (t * BlockRows) + (wholeEnd - begin), rowEnd - wholeEnd);
@@ -57,8 +61,11 @@ internal sealed unsafe class Int4TokensProducts
     }
 
     /// <summary>y[t * yStride + r - begin] of whole blocks of rows.</summary>
-    private void MultiplyBlocks(in WeightMatrix weight, int begin, int end, in Scratch scratch, float* y, long yStride)
+    private void MultiplyBlocks(in WeightMatrix weight, int begin, int end, in Scratch scratch, float* y, long yStride, in WeightMatrix next, int nextRow)
     {
+        // Where nothing comes next, what is in the cache anyway is asked for.
+        bool ends = next.IsEmpty || nextRow >= next.Rows;
+        (WeightMatrix after, int afterRow) = ends ? (weight, begin) : (next, nextRow);
         scratch.CopyRest(weight, begin);
         byte* data = weight.Data + (begin * weight.RowBytes);
         byte* scales = weight.Scales + (begin * scratch.ScaleRowBytes);
@@ -83,10 +90,8 @@ internal sealed unsafe class Int4TokensProducts
             RestScales = scratch.RestScales,
             Unpacked = scratch.Unpacked,
             Sums = scratch.Sums,
-
-            // The next block.
-            Next = data + (BlockRows * weight.RowBytes),
-            NextScales = scales + (BlockRows * scratch.ScaleRowBytes),
+            Next = after.Data + (afterRow * after.RowBytes),
+            NextScales = after.Scales + (afterRow * sizeof(ushort) * (long)Int4Group32.GroupsPerRow(after.Columns)),
             Y = results,
             YStride = yStride * sizeof(float),
         };

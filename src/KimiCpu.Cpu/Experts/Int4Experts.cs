@@ -95,7 +95,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
             ExpertGroup group = _groups[g];
             if (!IsTiled(group.PairCount))
             {
-                MultiplyStored(_weights[g].Down, firstRow, rows, group, _inner, scratch.Gate);
+                MultiplyStored(_weights[g].Down, firstRow, rows, group, _inner, scratch.Gate, g + 1 < endGroup ? _weights[g + 1].Down : default, firstRow);
                 AddWeighted(group, scratch.Gate, rows, firstRow, rows, sum);
                 continue;
             }
@@ -124,8 +124,8 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         Scratch scratch = _scratch[worker];
         int firstRow = firstBlock * BlockRows;
         int rows = blocks * BlockRows;
-        MultiplyStored(expert.Gate, firstRow, rows, group, _hidden, scratch.Gate);
-        MultiplyStored(expert.Up, firstRow, rows, group, _hidden, scratch.Up);
+        MultiplyStored(expert.Gate, firstRow, rows, group, _hidden, scratch.Gate, expert.Up, firstRow);
+        MultiplyStored(expert.Up, firstRow, rows, group, _hidden, scratch.Up, expert.Gate, firstRow + rows);
         int count = group.PairCount * rows;
         SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
         for (int i = 0; i < group.PairCount; i++)
@@ -202,8 +202,8 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    /// <summary>y[i * rows + r] of the pairs i of a group; rows behind the last are zeros.</summary>
-    private void MultiplyStored(in WeightMatrix weight, int firstRow, int rows, ExpertGroup group, QuantizedRows activations, float* y)
+    /// <summary>y[i * rows + r] of the pairs i of a group; rows behind the last are zeros. Meanwhile asks for what comes next.</summary>
+    private void MultiplyStored(in WeightMatrix weight, int firstRow, int rows, ExpertGroup group, QuantizedRows activations, float* y, in WeightMatrix next, int nextRow)
     {
         bool hidden = ReferenceEquals(activations, _hidden);
         Span<QuantizedRow> x = stackalloc QuantizedRow[group.PairCount];
@@ -214,7 +214,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
 
         int end = Math.Min(firstRow + rows, weight.Rows);
-        _kernel.MultiplyStored(weight, firstRow, end, x, y - firstRow, rows);
+        _kernel.MultiplyStored(weight, firstRow, end, x, y - firstRow, rows, next, nextRow);
         for (int i = 0; i < x.Length; i++)
         {
             new Span<float>(y + (i * rows) + (end - firstRow), rows - (end - firstRow)).Clear();

@@ -95,11 +95,19 @@ internal abstract unsafe class TileKernel
     public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, QuantizedRow x, float* y) =>
         Int4Gemv.Multiply(weight, rowBegin, rowEnd, x, y);
 
-    /// <summary>Most tokens for which stored INT4 rows are multiplied by <see cref="MultiplyStored(in WeightMatrix, int, int, ReadOnlySpan{QuantizedRow}, float*, long)"/> rather than unpacked to tiles.</summary>
+    /// <summary>Most tokens for which stored INT4 rows are multiplied by <see cref="MultiplyStored(in WeightMatrix, int, int, ReadOnlySpan{QuantizedRow}, float*, long, in WeightMatrix, int)"/> rather than unpacked to tiles.</summary>
     public virtual int MostStoredTokens => 1;
 
     /// <summary>The same for 1 … <see cref="MostStoredTokens"/> tokens: row r of token t is written to y[t * yStride + r]. May ask for <see cref="FloatGemm.Scratch"/>.</summary>
-    public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride) =>
+    /// <param name="weight">As above.</param>
+    /// <param name="rowBegin">First row to compute.</param>
+    /// <param name="rowEnd">Behind the last.</param>
+    /// <param name="x">Of tokens.</param>
+    /// <param name="y">Receives the sums.</param>
+    /// <param name="yStride">Floats.</param>
+    /// <param name="next">What is multiplied next, to be asked for meanwhile: rows of the same kind from <paramref name="nextRow"/> on. Empty, or the row behind its last one, for nothing.</param>
+    /// <param name="nextRow">In it.</param>
+    public virtual void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride, in WeightMatrix next, int nextRow) =>
         MultiplyStored(weight, rowBegin, rowEnd, x[0], y);
 
     /// <summary>How tokens are cut into tiles.</summary>

@@ -35,7 +35,7 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
 
     public override int MostStoredTokens => Int4Gemv.MostTokens;
 
-    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride)
+    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride, in WeightMatrix next, int nextRow)
     {
         // One token alone has a product for vectors of 512 bits, too.
         if (x.Length == 1)

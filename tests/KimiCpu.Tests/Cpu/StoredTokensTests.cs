@@ -103,7 +103,7 @@ internal sealed unsafe class StoredTokensTests
         fixed (float* y = actual)
         fixed (float* z = expected)
         {
-            TileKernel.Of(kind).MultiplyStored(weight, begin, end, rows, y, Stride);
+            TileKernel.Of(kind).MultiplyStored(weight, begin, end, rows, y, Stride, weight, end);
             for (int t = 0; t < rows.Length; t++)
             {
                 Int4Gemv.Multiply(InstructionSet.Scalar, weight, begin, end, rows[t], z + (t * Stride));
@@ -117,7 +117,7 @@ internal sealed unsafe class StoredTokensTests
         alone.AsSpan().Fill(-1);
         fixed (float* y = alone)
         {
-            TileKernel.Of(kind).MultiplyStored(weight, begin, end, rows.AsSpan(0, 1), y, Stride);
+            TileKernel.Of(kind).MultiplyStored(weight, begin, end, rows.AsSpan(0, 1), y, Stride, default, 0);
         }
 
         Assert.That(Bits(alone), Is.EqualTo(Bits(expected[..Stride])), $"{what}, one token");

@@ -232,7 +232,7 @@ internal sealed unsafe class CodeTargetTests
                 Int4Gemv.Multiply(InstructionSet.Scalar, weight, 0, rows, x.Row(t), y + (t * rows));
             }
 
-            kernel.MultiplyStored(copy, 0, rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, rows);
+            kernel.MultiplyStored(copy, 0, rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, rows, default, 0);
         }
 
         Assert.That(actual, Is.EqualTo(expected), $"{tokens} tokens");

@@ -182,7 +182,7 @@ internal sealed unsafe class TileCodeTests
                 fixed (float* y = expected)
                 fixed (float* z = actual)
                 {
-                    products.Multiply(weight.Matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows);
+                    products.Multiply(weight.Matrix, 0, Rows, [.. Enumerable.Range(0, tokens).Select(x.Row)], z, Rows, default, 0);
                     for (int t = 0; t < tokens; t++)
                     {
                         Int4Gemv.Multiply(InstructionSet.Scalar, weight.Matrix, 0, Rows, x.Row(t), y);
