@@ -164,7 +164,7 @@ internal sealed unsafe class TileCodeTests
             Assert.Ignore("Needs AVX-512 VNNI and a system with the System V convention.");
         }
 
-        const int Rows = 35;
+        const int Rows = 131;
         GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
         Assert.That(functions.Int4Tokens, Has.Count.EqualTo(Int4TokensCode.MostTokens - 1));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
