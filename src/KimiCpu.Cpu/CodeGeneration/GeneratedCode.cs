@@ -10,7 +10,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <param name="Bytes">Free of absolute addresses.</param>
 /// <param name="Tiles">Tile products of 1, 2, … tokens.</param>
 /// <param name="Int4">Products of stored INT4 rows with one token.</param>
-/// <param name="Int4Tokens">The same with 2, 3, … tokens.</param>
+/// <param name="Int4Tokens">The same with several tokens, by shape.</param>
 /// <param name="BFloat16">Products of BF16 rows, by rows and tokens.</param>
 /// <param name="BFloat16Pairs">Products of pairs of BF16 rows as summed dimension, of 1, 2, … tokens.</param>
 /// <param name="BFloat16RowSum">The same of one token from rows as stored.</param>
@@ -22,7 +22,7 @@ internal sealed record GeneratedCode(
     byte[] Bytes,
     IReadOnlyList<long> Tiles,
     long Int4,
-    IReadOnlyList<long> Int4Tokens,
+    IReadOnlyDictionary<Int4TokensShape, long> Int4Tokens,
     IReadOnlyDictionary<BFloat16Shape, long> BFloat16,
     IReadOnlyList<long> BFloat16Pairs,
     long BFloat16RowSum,
@@ -40,7 +40,7 @@ internal sealed record GeneratedCode(
         using var stream = new MemoryStream();
         long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens, style)))];
         long int4 = Append(stream, code => Int4Code.Write(code, convention, target));
-        long[] int4Tokens = [.. Enumerable.Range(Int4TokensCode.FewestTokens, Int4TokensCode.MostTokens - Int4TokensCode.FewestTokens + 1).Select(tokens => Append(stream, code => Int4TokensCode.Write(code, convention, tokens, target)))];
+        var int4Tokens = Int4TokensCode.Shapes.ToDictionary(shape => shape, shape => Append(stream, code => Int4TokensCode.Write(code, convention, shape, target)));
         var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens, style)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));

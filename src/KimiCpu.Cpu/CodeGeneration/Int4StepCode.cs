@@ -10,7 +10,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>
-/// Writes how a step of stored INT4 rows, four groups of 32 rows, is unpacked into the first-level cache: 204 vector instructions for 4096 weights.
+/// Writes how a step of stored INT4 rows, four groups of 32 rows, is unpacked into the first-level cache: 204 vector instructions for 4096 weights with GFNI, of which 132 are shuffles, and 236 without.
 /// Each group is left as in a <see cref="WeightTile"/>, with scales in single precision.
 /// </summary>
 internal static class Int4StepCode
@@ -48,6 +48,8 @@ internal static class Int4StepCode
     /// <summary>The upper of each two words.</summary>
     private static AssemblerRegisterK UpperWords => k1;
 
+    private static AssemblerRegisterZMM UpperWordsOf(AssemblerRegisterZMM register) => register.k1.z;
+
     /// <summary>Fills the registers that stay.</summary>
     public static void Load(Assembler code, Int4TokensPointers at, NibbleCode nibbles)
     {
@@ -70,8 +72,8 @@ internal static class Int4StepCode
         code.mov(at.Sums, at.Field(nameof(Int4TokensArguments.NextScales)));
         AssemblerMemoryOperand[] requests =
         [
-            .. Enumerable.Range(0, lines).Select(i => at.Temporary + (i * RowBytes)),
-            .. Enumerable.Range(0, Rows * RowScaleBytes / RowBytes).Select(i => at.Sums + (i * RowBytes)),
+            .. Enumerable.Range(0, lines).Select(i => at.Temporary + (i * TileAhead.LineBytes)),
+            .. Enumerable.Range(0, Rows * RowScaleBytes / TileAhead.LineBytes).Select(i => at.Sums + (i * TileAhead.LineBytes)),
         ];
         int place = 0;
         void Ask()
@@ -203,7 +205,7 @@ internal static class Int4StepCode
                 code.vshufps(pair, first, __zmmword_ptr[at.Unpacked + (stored + VectorBytes)], group == 0 ? EvenElements : OddElements);
                 code.vpslld(scale, pair, 16);
                 code.vmovdqa64(Scale(at, group, half), scale);
-                code.vmovdqu16(scale.k1.z, pair);
+                code.vmovdqu16(UpperWordsOf(scale), pair);
                 code.vmovdqa64(Scale(at, group + 1, half), scale);
             }
         }

@@ -17,7 +17,7 @@ internal unsafe struct Int4TokensArguments
     public long RowBytes;
     public long ScaleRowBytes;
 
-    /// <summary>Of 32 rows; at least one.</summary>
+    /// <summary>Of 32 rows; at least one, and one where there is a rest.</summary>
     public long Blocks;
 
     /// <summary>The first of several <see cref="Tiles.StepTiles"/>, each of as many tokens as the function takes; how many, at least one, and bytes from one to the next.</summary>

@@ -1,9 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.InteropServices;
+using System.Numerics;
 using Iced.Intel;
-using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
 using static Iced.Intel.AssemblerRegisters;
@@ -14,8 +13,8 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// Writes void(<see cref="Int4TokensArguments"/>*): blocks of 32 rows of INT4 weights as stored times tiles of a fixed number of tokens.
 /// A step is four groups, a cache line of each row. <see cref="Int4StepCode"/> unpacks it into the first-level cache, where a vector is 16 rows of four columns, so
 /// that a token's four columns are broadcast as they are loaded. Then each tile takes 64 dot products (vpdpbusd) and 24 instructions to scale and add them a token.
-/// Intel's two ports for all of these need 102 + 44 cycles a token for 4096 weights, 32 a token if there were dot products only. Sums lie in the first-level cache, a vector for
-/// each lane of <see cref="LaneSum"/>.
+/// Intel's two ports for all of these need 102 + 44 cycles a token for 4096 weights (unpacking by itself 132, since most of it are shuffles, which have one port only), 32 a token if
+/// there were dot products only. Sums lie in memory, a vector for each lane of <see cref="LaneSum"/>; a step takes a quarter of them.
 /// </summary>
 internal static class Int4TokensCode
 {
@@ -25,16 +24,26 @@ internal static class Int4TokensCode
     /// <summary>One alone has a function of its own (<see cref="Int4Code"/>).</summary>
     public const int FewestTokens = 2;
 
+    /// <summary>What there are functions for: any number of tokens by itself, and as many as tiles have that share a step.</summary>
+    public static IEnumerable<Int4TokensShape> Shapes =>
+    [
+        .. Enumerable.Range(FewestTokens, MostTokens - FewestTokens + 1).Select(tokens => new Int4TokensShape(tokens, false)),
+        .. Enumerable.Range((MostTokens / 2) + 1, MostTokens / 2).Select(tokens => new Int4TokensShape(tokens, true)),
+    ];
+
     public const int BlockRows = Int4StepCode.Rows;
 
+    private const int LineBytes = TileAhead.LineBytes;
+
     /// <summary>Lines of weights that a step asks for: as many as it reads.</summary>
-    private const int Lines = BlockRows;
+    private const int Lines = BlockRows * Int4StepCode.RowBytes / LineBytes;
 
     /// <summary>Scratch for the sums of a tile.</summary>
     public static int SumBytes(int tokens) => LaneSum.Lanes * LaneBytes(tokens);
 
-    public static void Write(Assembler code, CallingConvention convention, int tokens, CodeTarget target)
+    public static void Write(Assembler code, CallingConvention convention, Int4TokensShape shape, CodeTarget target)
     {
+        int tokens = shape.Tokens;
         var at = new Int4TokensPointers(convention.Arguments[0], convention.Arguments[1], convention.Arguments[2], convention.Arguments[3], convention.Arguments[4], convention.Scratch[0], convention.Scratch[1]);
         var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
         NibbleCode nibbles = NibbleCode.Take(registers, target);
@@ -59,8 +68,8 @@ internal static class Int4TokensCode
         code.je(wholeDone);
 
         code.Label(ref nextStep);
-        Int4StepCode.Write(code, at, nibbles, vectors, LinesOfUnpacking(tokens), target.Style);
-        MultiplyTiles(code, at, vectors, tokens, target.Style);
+        Int4StepCode.Write(code, at, nibbles, vectors, LinesOfUnpacking(shape), target.Style);
+        MultiplyTiles(code, at, vectors, shape, target.Style);
         MoveOn(code, at, tokens);
         code.dec(at.Field(nameof(Int4TokensArguments.StepsLeft)));
         code.jnz(nextStep);
@@ -74,12 +83,10 @@ internal static class Int4TokensCode
         code.mov(at.Field(nameof(Int4TokensArguments.ScaleStride)), Int4StepCode.RowScaleBytes);
         Copy(code, at, nameof(Int4TokensArguments.RestScales), nameof(Int4TokensArguments.ScalesOfStep));
         code.mov(at.RowBytes, Int4StepCode.RowBytes);
-        code.add(at.Field(nameof(Int4TokensArguments.Rest)), BlockRows * Int4StepCode.RowBytes);
-        code.add(at.Field(nameof(Int4TokensArguments.RestScales)), BlockRows * Int4StepCode.RowScaleBytes);
         code.jmp(nextStep);
 
         code.Label(ref blockDone);
-        Fold(code, at, vectors, tokens, target.Style);
+        Fold(code, at, vectors, shape, target.Style);
         Skip(code, at, nameof(Int4TokensArguments.RowBytes), nameof(Int4TokensArguments.Data));
         Skip(code, at, nameof(Int4TokensArguments.ScaleRowBytes), nameof(Int4TokensArguments.Scales));
         code.dec(at.Field(nameof(Int4TokensArguments.Blocks)));
@@ -93,11 +100,19 @@ internal static class Int4TokensCode
 
     /// <summary>
     /// Lines that are asked for with each groups together, and the rest while a step is unpacked: in about equal distances of time, or memory has
-    /// nothing to do in between.
+    /// nothing to do in between. Two tiles share a step's lines; a third one begins with those of the next step.
     /// </summary>
-    private static int LinesOfGroups(int tokens) => tokens switch { 2 => 8, 3 or 4 => 10, _ => 7 };
+    private static int LinesOfGroups(Int4TokensShape shape) => shape switch { { SeveralTiles: true } => 4, { Tokens: 2 } => 8, { Tokens: 3 or 4 } => 10, _ => 7 };
 
-    private static int LinesOfUnpacking(int tokens) => Lines - (Int4StepCode.Groups / GroupsTogether(tokens) * LinesOfGroups(tokens));
+    private static int LinesOfUnpacking(Int4TokensShape shape) =>
+        Lines - ((shape.SeveralTiles ? 2 : 1) * Int4StepCode.Groups / GroupsTogether(shape.Tokens) * LinesOfGroups(shape));
+
+    /// <summary>Lines of the next step's activations that are asked for with each groups together.</summary>
+    private static int XLinesOfGroups(int tokens)
+    {
+        int lines = StepTiles.TokenBytes / LineBytes * tokens, times = Int4StepCode.Groups / GroupsTogether(tokens);
+        return (lines + times - 1) / times;
+    }
 
     /// <summary>Sums of a lane: (tokens, 32 rows).</summary>
     private static int LaneBytes(int tokens) => BlockRows * sizeof(float) * tokens;
@@ -121,7 +136,7 @@ internal static class Int4TokensCode
         code.vpxord(zero, zero, zero);
         code.mov(at.Sums, at.Field(nameof(Int4TokensArguments.Sums)));
         code.mov(at.Temporary, at.Field(nameof(Int4TokensArguments.Tiles)));
-        code.shl(at.Temporary, 4);
+        code.shl(at.Temporary, (byte)BitOperations.Log2(LaneSum.Lanes));
         code.Label(ref nextLane);
         for (int i = 0; i < LaneBytes(tokens); i += WeightTile.VectorBytes)
         {
@@ -133,26 +148,30 @@ internal static class Int4TokensCode
         code.jnz(nextLane);
     }
 
-    private static void MultiplyTiles(Assembler code, Int4TokensPointers at, AssemblerRegisterZMM[] vectors, int tokens, PrefetchStyle style)
+    private static void MultiplyTiles(Assembler code, Int4TokensPointers at, AssemblerRegisterZMM[] vectors, Int4TokensShape shape, PrefetchStyle style)
     {
+        int tokens = shape.Tokens;
         Label nextTile = code.CreateLabel();
         Label nextGroup = code.CreateLabel();
         code.mov(at.X, at.Field(nameof(Int4TokensArguments.XOfStep)));
         code.mov(at.Sums, at.Field(nameof(Int4TokensArguments.SumsOfStep)));
         Copy(code, at, nameof(Int4TokensArguments.Tiles), nameof(Int4TokensArguments.TilesLeft));
 
-        code.Label(ref nextTile);
         code.mov(at.Temporary, at.Field(nameof(Int4TokensArguments.Next)));
-        code.add(at.Temporary, LinesOfUnpacking(tokens) * Int4StepCode.RowBytes);
+        code.add(at.Temporary, LinesOfUnpacking(shape) * LineBytes);
+
+        code.Label(ref nextTile);
+        code.lea(at.XAhead, __[at.X + (StepTiles.TokenBytes * tokens)]);
         code.mov(at.Field(nameof(Int4TokensArguments.GroupsLeft)), Int4StepCode.Groups / GroupsTogether(tokens));
 
         int together = GroupsTogether(tokens);
         code.Label(ref nextGroup);
-        MultiplyGroups(code, at, vectors, tokens, together, style);
+        MultiplyGroups(code, at, vectors, shape, style);
         code.add(at.X, together * StepTiles.GroupBytes);
         code.add(at.Unpacked, together * Int4StepCode.GroupBytes);
         code.add(at.Sums, together * LaneBytes(tokens));
-        code.add(at.Temporary, LinesOfGroups(tokens) * Int4StepCode.RowBytes);
+        code.add(at.Temporary, LinesOfGroups(shape) * LineBytes);
+        code.add(at.XAhead, XLinesOfGroups(tokens) * LineBytes);
         code.dec(at.Field(nameof(Int4TokensArguments.GroupsLeft)));
         code.jnz(nextGroup);
 
@@ -164,8 +183,9 @@ internal static class Int4TokensCode
         code.jnz(nextTile);
     }
 
-    private static void MultiplyGroups(Assembler code, Int4TokensPointers at, AssemblerRegisterZMM[] vectors, int tokens, int together, PrefetchStyle style)
+    private static void MultiplyGroups(Assembler code, Int4TokensPointers at, AssemblerRegisterZMM[] vectors, Int4TokensShape shape, PrefetchStyle style)
     {
+        int tokens = shape.Tokens, together = GroupsTogether(shape.Tokens);
         AssemblerRegisterZMM[] sums = vectors[..(2 * tokens * together)];
         AssemblerRegisterZMM[] free = vectors[sums.Length..];
         AssemblerRegisterZMM weight0 = free[0], weight1 = free[1], value = free[2], other = free[3];
@@ -176,12 +196,12 @@ internal static class Int4TokensCode
         }
 
         // The next step's activations come from the second level, and would wait there behind what comes from memory.
-        for (int line = 0; line < StepTiles.TokenBytes * tokens * together / (Int4StepCode.Groups * Int4StepCode.RowBytes); line++)
+        for (int line = 0; line < XLinesOfGroups(tokens); line++)
         {
-            code.prefetcht0(__byte_ptr[at.X + ((StepTiles.TokenBytes * tokens) + (line * Int4StepCode.RowBytes))]);
+            code.prefetcht0(__byte_ptr[at.XAhead + (line * LineBytes)]);
         }
 
-        int words = 2 * Int4StepCode.Words * together, lines = LinesOfGroups(tokens);
+        int words = 2 * Int4StepCode.Words * together, lines = LinesOfGroups(shape);
         for (int i = 0; i < words; i++)
         {
             (int word, int group) = Math.DivRem(i, together);
@@ -201,7 +221,7 @@ internal static class Int4TokensCode
             // One request after each few dot products: many in a row wait for each other, and let nothing else through.
             for (int line = i * lines / words; line < (i + 1) * lines / words; line++)
             {
-                StreamCode.AskForLine(code, __byte_ptr[at.Temporary + (line * Int4StepCode.RowBytes)], style);
+                StreamCode.AskForLine(code, __byte_ptr[at.Temporary + (line * LineBytes)], style);
             }
         }
 
@@ -227,6 +247,7 @@ internal static class Int4TokensCode
     private static void MoveOn(Assembler code, Int4TokensPointers at, int tokens)
     {
         code.add(at.Data, Int4StepCode.RowBytes);
+        code.mov(at.RowBytes, at.Field(nameof(Int4TokensArguments.RowBytes)));
         code.add(at.Field(nameof(Int4TokensArguments.ScalesOfStep)), Int4StepCode.RowScaleBytes);
         code.add(at.Field(nameof(Int4TokensArguments.XOfStep)), StepTiles.TokenBytes * tokens);
         code.add(at.Field(nameof(Int4TokensArguments.Next)), BlockRows * Int4StepCode.RowBytes);
@@ -243,8 +264,9 @@ internal static class Int4TokensCode
     }
 
     /// <summary>The results of all tiles, whose sums become zero for the next block.</summary>
-    private static void Fold(Assembler code, Int4TokensPointers at, AssemblerRegisterZMM[] vectors, int tokens, PrefetchStyle style)
+    private static void Fold(Assembler code, Int4TokensPointers at, AssemblerRegisterZMM[] vectors, Int4TokensShape shape, PrefetchStyle style)
     {
+        int tokens = shape.Tokens, lines = shape.SeveralTiles ? Lines / 2 : Lines;
         Label nextTile = code.CreateLabel();
         code.mov(at.Sums, at.Field(nameof(Int4TokensArguments.Sums)));
         code.mov(at.X, at.Field(nameof(Int4TokensArguments.Y)));
@@ -261,14 +283,15 @@ internal static class Int4TokensCode
         TileSumCode.Fold(code, at.Sums, at.Temporary, at.RowBytes, tokens, vectors[1..], vectors[0], () =>
         {
             // Memory has something to do meanwhile; the next step asks for the same once more.
-            for (int line = vector * Lines / (2 * tokens); line < (vector + 1) * Lines / (2 * tokens); line++)
+            for (int line = vector * lines / (2 * tokens); line < (vector + 1) * lines / (2 * tokens); line++)
             {
-                StreamCode.AskForLine(code, __byte_ptr[at.Data + (line * Int4StepCode.RowBytes)], style);
+                StreamCode.AskForLine(code, __byte_ptr[at.Data + (line * LineBytes)], style);
             }
 
             vector++;
         });
         code.add(at.Sums, SumBytes(tokens) / 2);
+        code.add(at.Data, lines * LineBytes);
         code.dec(at.Field(nameof(Int4TokensArguments.TilesLeft)));
         code.jnz(nextTile);
     }

@@ -18,5 +18,8 @@ namespace KimiCpu.Cpu.CodeGeneration;
 internal readonly record struct Int4TokensPointers(
     AssemblerRegister64 Arguments, AssemblerRegister64 Data, AssemblerRegister64 RowBytes, AssemblerRegister64 X, AssemblerRegister64 Unpacked, AssemblerRegister64 Temporary, AssemblerRegister64 Sums)
 {
+    /// <summary>Where activations are asked for, while tiles are multiplied.</summary>
+    public AssemblerRegister64 XAhead => RowBytes;
+
     public AssemblerMemoryOperand Field(string name) => __qword_ptr[Arguments + (int)Marshal.OffsetOf<Int4TokensArguments>(name)];
 }

@@ -13,16 +13,12 @@ internal sealed unsafe class Int4TokensProducts
     private const int BlockRows = Int4TokensCode.BlockRows;
 
     private readonly ExecutableMemory _code;
-    private readonly delegate* unmanaged<Int4TokensArguments*, void>[] _functions;
+    private readonly Dictionary<Int4TokensShape, long> _functions;
 
     public Int4TokensProducts(ExecutableMemory code, GeneratedCode functions)
     {
         _code = code;
-        _functions = new delegate* unmanaged<Int4TokensArguments*, void>[functions.Int4Tokens.Count];
-        for (int i = 0; i < _functions.Length; i++)
-        {
-            _functions[i] = (delegate* unmanaged<Int4TokensArguments*, void>)(code.Pointer + functions.Int4Tokens[i]);
-        }
+        _functions = functions.Int4Tokens.ToDictionary();
     }
 
     /// <summary>Whether a matrix has as many rows as are multiplied together.</summary>
@@ -37,10 +33,10 @@ internal sealed unsafe class Int4TokensProducts
         int chunk = scratch.HasRest ? BlockRows : weight.Rows;
         for (int row = rowBegin, end; row < wholeEnd; row = end)
         {
-            // The last block by itself: what comes next is elsewhere.
-            int last = wholeEnd - BlockRows;
+            // The last block by itself where what comes next is elsewhere.
+            int last = wholeEnd == rowEnd ? wholeEnd - BlockRows : wholeEnd;
             end = row == last ? wholeEnd : Math.Min(row + chunk, last);
-            (WeightMatrix after, int afterRow) = row == last ? (next, nextRow) : (weight, row + BlockRows);
+            (WeightMatrix after, int afterRow) = row == last ? (next, nextRow) : (weight, Math.Min(row + BlockRows, weight.Rows - BlockRows));
             MultiplyBlocks(weight, row, end, scratch, y + row, yStride, after, afterRow);
         }
 
@@ -95,7 +91,8 @@ internal sealed unsafe class Int4TokensProducts
             Y = results,
             YStride = yStride * sizeof(float),
         };
-        _functions[scratch.TileTokens - Int4TokensCode.FewestTokens](&arguments);
+        long function = _functions[new Int4TokensShape(scratch.TileTokens, scratch.Tiles > 1)];
+        ((delegate* unmanaged<Int4TokensArguments*, void>)(_code.Pointer + function))(&arguments);
         GC.KeepAlive(_code);
     }
 
@@ -123,6 +120,7 @@ internal sealed unsafe class Int4TokensProducts
             _tiles = (byte*)FloatGemm.Scratch(((TileBytes * Tiles) + sumBytes + Int4StepCode.Bytes + (BlockRows * (Int4StepCode.RowBytes + Int4StepCode.RowScaleBytes))) / sizeof(float));
             Sums = _tiles + (TileBytes * Tiles);
             Unpacked = Sums + sumBytes;
+            System.Diagnostics.Debug.Assert(((long)Sums | (long)Unpacked) % TileAhead.LineBytes == 0, "Whole lines are written.");
             Rest = Unpacked + Int4StepCode.Bytes;
             RestScales = Rest + (BlockRows * Int4StepCode.RowBytes);
             for (int tile = 0; tile < Tiles; tile++)

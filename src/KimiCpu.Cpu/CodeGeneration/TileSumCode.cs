@@ -19,7 +19,7 @@ internal static class TileSumCode
     /// <param name="target">Of the first token's sums; moved behind the last token.</param>
     /// <param name="stride">Bytes from token to token.</param>
     /// <param name="tokens">Of the tile.</param>
-    /// <param name="vectors">All of them are free; at least five.</param>
+    /// <param name="vectors">All of them are free; at least four.</param>
     /// <param name="zero">Zeros, which lanes are overwritten with; null to leave them.</param>
     /// <param name="between">Writes what is to be done behind each vector.</param>
     public static void Fold(Assembler code, AssemblerRegister64 lanesEnd, AssemblerRegister64 target, AssemblerRegister64 stride, int tokens, IReadOnlyList<AssemblerRegisterZMM> vectors, AssemblerRegisterZMM? zero = null, Action? between = null)

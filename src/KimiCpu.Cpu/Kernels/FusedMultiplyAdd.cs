@@ -22,6 +22,7 @@ internal static class FusedMultiplyAdd
     /// The product is exact in double precision. Their sum is rounded to odd: where anything is lost, the last bit is one, so that rounding to
     /// single precision sees it (S. Boldo and G. Melquiond, Emulation of FMA and correctly rounded sums, IEEE Transactions on Computers 57, 2008).
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector128<float> InDoublePrecision(Vector128<float> a, Vector128<float> b, Vector128<float> c)
     {
         (Vector128<double> aLow, Vector128<double> aHigh) = Vector128.Widen(a);

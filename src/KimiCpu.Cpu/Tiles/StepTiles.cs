@@ -34,7 +34,7 @@ internal static unsafe class StepTiles
     /// <summary>Bytes of a tile.</summary>
     public static long Bytes(int tokens, int columns) => (long)tokens * ((columns + Columns - 1) / Columns) * TokenBytes;
 
-    /// <summary>Copies rows of one width.</summary>
+    /// <summary>Copies rows of one width. Compiled well at once: else the first calls would take as long as the products.</summary>
     /// <param name="rows">The tokens of the tile.</param>
     /// <param name="columns">Of a row.</param>
     /// <param name="tile">Receives them.</param>

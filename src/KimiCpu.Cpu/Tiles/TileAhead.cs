@@ -4,8 +4,8 @@
 namespace KimiCpu.Cpu.Tiles;
 
 /// <summary>
-/// Memory that a kernel asks for while it multiplies tiles of tokens, because it comes next: a few cache lines with each
-/// group, no more than all tiles together need. What one tile asks for beyond what memory delivers meanwhile keeps its own reads waiting:
+/// Memory that a kernel asks for while it multiplies tiles of tokens, because it comes next: two cache lines with each
+/// group, or eight where the tiles are too few for that. What one tile asks for beyond what memory delivers meanwhile keeps its own reads waiting:
 /// 32, 64 and 128 tokens take 11, 8 and 4% longer on Emerald Rapids where the first tile asks for a whole block.
 /// </summary>
 /// <param name="next">Where it begins; never read, so any address will do. Null for nothing.</param>

@@ -62,7 +62,7 @@ internal static unsafe partial class TileUnpacker
     }
 
     /// <summary>
-    /// Reads rows that are needed next, and their scales. They lie one behind the other, but are unpacked or multiplied side by side,
+    /// Reads rows that are needed next, and their scales. They lie one behind the other, but are unpacked side by side,
     /// which no hardware prefetch follows; and software prefetches in a row are dropped once the miss buffers are full.
     /// </summary>
     /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>

@@ -23,24 +23,26 @@ internal sealed unsafe class StoredTokensTests
     {
         foreach (int columns in new[] { 1, 16, 31, 32, 33, 127, 128, 129, 256, 300, 384, 480, 511, 512, 513, 544, 1000, 1024, 2048, 2080, 7168, 7200 })
         {
-            int rows = columns % 5 == 3 ? 5 : 32 + (columns % 9);
+            int rows = 32 + (columns % 9);
+            using var few = new RandomMatrix(WeightFormat.Int4Group32, 5, columns, columns);
             using var weight = new RandomMatrix(WeightFormat.Int4Group32, rows, columns, columns);
             for (int tokens = 1; tokens <= TileKernel.Of(kind).MostStoredTokens; tokens++)
             {
                 using QuantizedRows x = TileKernelTests.Rounded(tokens, columns, columns + tokens);
                 Check(kind, weight.Matrix, 0, rows, x, $"{columns} columns, {tokens} tokens");
+                Check(kind, few.Matrix, 0, 5, x, $"{columns} columns, {tokens} tokens, 5 rows");
             }
         }
     }
 
     [Test]
-    public void Any_part_of_the_rows([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(576, 1024)] int columns)
+    public void Any_part_of_the_rows([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(576, 1024)] int columns, [Values(2, 9, 17, 24)] int tokens)
     {
         // Several blocks of 32 by themselves, one more, and some rows.
         const int Rows = 139;
         TileKernel kernel = TileKernel.Of(kind);
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 2);
-        using QuantizedRows x = TileKernelTests.Rounded(kernel.MostStoredTokens, columns, 3);
+        using QuantizedRows x = TileKernelTests.Rounded(Math.Min(tokens, kernel.MostStoredTokens), columns, 3);
         foreach ((int begin, int end) in new[] { (0, 32), (32, Rows), (0, Rows), (7, 8), (31, 70), (Rows - 1, Rows), (40, 40) })
         {
             Check(kind, weight.Matrix, begin, end, x, $"rows {begin} … {end}");

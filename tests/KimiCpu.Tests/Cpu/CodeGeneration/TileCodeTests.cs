@@ -166,12 +166,12 @@ internal sealed unsafe class TileCodeTests
 
         const int Rows = 131;
         GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.WindowsX64, target);
-        Assert.That(functions.Int4Tokens, Has.Count.EqualTo(Int4TokensCode.MostTokens - 1));
+        Assert.That(functions.Int4Tokens.Keys, Is.EquivalentTo(Int4TokensCode.Shapes));
         using ExecutableMemory windows = ExecutableMemory.TryCreate(functions.Bytes)!;
-        ExecutableMemory[] bridges = [.. functions.Int4Tokens.Select(at => Bridge(windows.Pointer + at))];
+        Dictionary<Int4TokensShape, ExecutableMemory> bridges = functions.Int4Tokens.ToDictionary(f => f.Key, f => Bridge(windows.Pointer + f.Value));
         try
         {
-            GeneratedCode bridged = functions with { Int4Tokens = [.. bridges.Select(b => (long)b.Pointer - (long)windows.Pointer)] };
+            GeneratedCode bridged = functions with { Int4Tokens = bridges.ToDictionary(b => b.Key, b => (long)b.Value.Pointer - (long)windows.Pointer) };
             var products = new Int4TokensProducts(windows, bridged);
             using var weight = new RandomMatrix(WeightFormat.Int4Group32, Rows, columns, 3);
             for (int tokens = 2; tokens <= (2 * Int4TokensCode.MostTokens) + 1; tokens++)
@@ -193,7 +193,7 @@ internal sealed unsafe class TileCodeTests
         }
         finally
         {
-            Array.ForEach(bridges, b => b.Dispose());
+            Array.ForEach([.. bridges.Values], b => b.Dispose());
         }
     }
 

@@ -28,19 +28,24 @@ internal sealed class FusedMultiplyAddTests
         Check(Enumerable.Range(0, 200_000).Select(_ => (Any(random), Any(random), Any(random))));
     }
 
-    /// <summary>Sums that lie within a last bit of the middle between two numbers of single precision: rounding twice would go wrong.</summary>
+    /// <summary>Sums that lie so near to the middle between two numbers of single precision that double precision rounds them to it: rounding twice goes wrong.</summary>
     [Test]
     public void Sums_beside_the_middle_of_two_numbers()
     {
         var random = new Random(2);
-        Check(Enumerable.Range(0, 200_000).Select(i =>
-        {
-            // c ± half of its last bit, and a little that double precision has no room for beside it.
-            float c = MathF.ScaleB(1 + ((random.Next() & 0x7FFFFF) * MathF.ScaleB(1, -23)), 20);
-            float a = MathF.ScaleB(1 + (random.Next(4) * MathF.ScaleB(1, -23)), -4);
-            float b = i % 2 == 0 ? 1 : 1 - MathF.ScaleB(1, -24);
-            return (i % 3 == 0 ? -a : a, b, i % 5 == 0 ? -c : c);
-        }));
+        (float A, float B, float C)[] values =
+        [
+            .. Enumerable.Range(0, 200_000).Select(i =>
+            {
+                // Half of c's last bit, less a part of it that double precision has no room for beside c.
+                float c = MathF.ScaleB(1 + ((random.Next() & 0x7FFFFF) * MathF.ScaleB(1, -23)), 20);
+                float little = MathF.ScaleB(1 + random.Next(3), -23);
+                float a = MathF.ScaleB(1 - little, -4);
+                return (i % 3 == 0 ? -a : a, 1 + little, i % 5 == 0 ? -c : c);
+            }),
+        ];
+        Check(values);
+        Assert.That(values.Count(v => (float)(((double)v.A * v.B) + v.C) != MathF.FusedMultiplyAdd(v.A, v.B, v.C)), Is.GreaterThan(values.Length / 4));
     }
 
     private static float Any(Random random) => BitConverter.Int32BitsToSingle((int)random.NextInt64());
