@@ -31,12 +31,10 @@ internal static class Int4TokensCode
         .. Enumerable.Range((MostTokens / 2) + 1, MostTokens / 2).Select(tokens => new Int4TokensShape(tokens, true)),
     ];
 
-    public const int BlockRows = Int4StepCode.Rows;
-
     private const int LineBytes = TileAhead.LineBytes;
 
     /// <summary>Lines of weights that a step asks for: as many as it reads.</summary>
-    private const int Lines = BlockRows * Int4StepCode.RowBytes / LineBytes;
+    private const int Lines = Int4StepCode.Rows * Int4StepCode.RowBytes / LineBytes;
 
     /// <summary>Scratch for the sums of a tile.</summary>
     public static int SumBytes(int tokens) => LaneSum.Lanes * LaneBytes(tokens);
@@ -115,7 +113,7 @@ internal static class Int4TokensCode
     }
 
     /// <summary>Sums of a lane: (tokens, 32 rows).</summary>
-    private static int LaneBytes(int tokens) => BlockRows * sizeof(float) * tokens;
+    private static int LaneBytes(int tokens) => Int4StepCode.Rows * sizeof(float) * tokens;
 
     private static void Copy(Assembler code, Int4TokensPointers at, string source, string target)
     {
@@ -126,7 +124,7 @@ internal static class Int4TokensCode
     /// <summary>Moves a pointer to the next block.</summary>
     private static void Skip(Assembler code, Int4TokensPointers at, string stride, string pointer)
     {
-        code.imul(at.Temporary, at.Field(stride), BlockRows);
+        code.imul(at.Temporary, at.Field(stride), Int4StepCode.Rows);
         code.add(at.Field(pointer), at.Temporary);
     }
 
@@ -250,8 +248,8 @@ internal static class Int4TokensCode
         code.mov(at.RowBytes, at.Field(nameof(Int4TokensArguments.RowBytes)));
         code.add(at.Field(nameof(Int4TokensArguments.ScalesOfStep)), Int4StepCode.RowScaleBytes);
         code.add(at.Field(nameof(Int4TokensArguments.XOfStep)), StepTiles.TokenBytes * tokens);
-        code.add(at.Field(nameof(Int4TokensArguments.Next)), BlockRows * Int4StepCode.RowBytes);
-        code.add(at.Field(nameof(Int4TokensArguments.NextScales)), BlockRows * Int4StepCode.RowScaleBytes);
+        code.add(at.Field(nameof(Int4TokensArguments.Next)), Int4StepCode.Rows * Int4StepCode.RowBytes);
+        code.add(at.Field(nameof(Int4TokensArguments.NextScales)), Int4StepCode.Rows * Int4StepCode.RowScaleBytes);
 
         // Each four steps come to all lanes once.
         code.mov(at.Sums, at.Field(nameof(Int4TokensArguments.SumsOfStep)));
@@ -276,7 +274,7 @@ internal static class Int4TokensCode
         Copy(code, at, nameof(Int4TokensArguments.Tiles), nameof(Int4TokensArguments.TilesLeft));
         code.Label(ref nextTile);
         code.mov(at.Temporary, __[at.X]);
-        code.add(__qword_ptr[at.X], BlockRows * sizeof(float));
+        code.add(__qword_ptr[at.X], Int4StepCode.Rows * sizeof(float));
         code.add(at.X, sizeof(long));
         code.add(at.Sums, SumBytes(tokens));
         int vector = 0;

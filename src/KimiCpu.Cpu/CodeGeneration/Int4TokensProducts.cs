@@ -10,7 +10,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <summary>INT4 weights as stored times rounded activations of several tokens; the bits of <see cref="Int4Gemv"/>. Stateless; usable by all threads at once.</summary>
 internal sealed unsafe class Int4TokensProducts
 {
-    private const int BlockRows = Int4TokensCode.BlockRows;
+    private const int BlockRows = Int4StepCode.Rows;
 
     private readonly ExecutableMemory _code;
     private readonly Dictionary<Int4TokensShape, long> _functions;
@@ -28,7 +28,6 @@ internal sealed unsafe class Int4TokensProducts
     public void Multiply(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride, in WeightMatrix next, int nextRow)
     {
         var scratch = new Scratch(weight, x);
-
         int wholeEnd = rowBegin + ((rowEnd - rowBegin) / BlockRows * BlockRows);
         int chunk = scratch.HasRest ? BlockRows : weight.Rows;
         for (int row = rowBegin, end; row < wholeEnd; row = end)

@@ -27,7 +27,7 @@ internal sealed unsafe class Int4TokensCodeTests
         }
 
         int blocks = hasRest ? 1 : 2, tiles = shape.SeveralTiles ? 2 : 1;
-        int rows = blocks * Int4TokensCode.BlockRows, columns = hasRest ? 600 : 640, tokens = tiles * shape.Tokens;
+        int rows = blocks * Int4StepCode.Rows, columns = hasRest ? 600 : 640, tokens = tiles * shape.Tokens;
         GeneratedCode functions = GeneratedCode.Assemble(CallingConvention.Current, target);
         using ExecutableMemory code = ExecutableMemory.TryCreate(functions.Bytes)!;
         using var weight = new RandomMatrix(WeightFormat.Int4Group32, rows, columns, 1);
@@ -39,8 +39,8 @@ internal sealed unsafe class Int4TokensCodeTests
         using var activations = new GuardedBuffer(tiles * tileBytes);
         using var unpacked = new GuardedBuffer(Int4StepCode.Bytes);
         using var sums = new GuardedBuffer(tiles * Int4TokensCode.SumBytes(shape.Tokens));
-        using var rest = new GuardedBuffer(Int4TokensCode.BlockRows * Int4StepCode.RowBytes);
-        using var restScales = new GuardedBuffer(Int4TokensCode.BlockRows * Int4StepCode.RowScaleBytes);
+        using var rest = new GuardedBuffer(Int4StepCode.Rows * Int4StepCode.RowBytes);
+        using var restScales = new GuardedBuffer(Int4StepCode.Rows * Int4StepCode.RowScaleBytes);
         using var y = new GuardedBuffer(tokens * rows * sizeof(float));
         weight.Data.CopyTo(data.Span);
         weight.Scales.CopyTo(scales.Span);
