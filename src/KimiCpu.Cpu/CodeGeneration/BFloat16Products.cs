@@ -451,6 +451,7 @@ internal sealed unsafe class BFloat16Products
     }
 
     /// <summary>Vectors to floats, which land on vectors that are folded already.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Fold(float* sums, int count)
     {
         for (int i = 0; i < count; i += Together)

@@ -26,6 +26,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly int[] _ready;
     private readonly MlpWeights[] _weights;
     private readonly NextExperts _next;
+    private readonly AlignedBuffer<float>[] _sums;
     private readonly PoolAction _gateUp;
     private readonly PoolAction _down;
 
@@ -58,6 +59,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _ready = new int[_shape.ExpertCount];
         _weights = new MlpWeights[_shape.ExpertCount];
         _next = new NextExperts(weights);
+        _sums = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
         _passes = _float;
         _gateUp = new PoolAction(GateUp);
         _down = new PoolAction(Down);
@@ -74,6 +76,11 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         ArgumentOutOfRangeException.ThrowIfNotEqual(sum.Length, rows.RowCount * _shape.HiddenSize);
         _rows = rows;
         _gateUp.ReadsInStretches = _down.ReadsInStretches = rows.RowCount == 1;
+        foreach (AlignedBuffer<float> sums in rows.RowCount > 1 ? _sums : [])
+        {
+            sums.EnsureCapacity((long)rows.RowCount * ExpertRuns.MostDownItems(rows.RowCount) * WeightTile.Rows);
+        }
+
         _groups.Build(rows);
         _passes = _integerLayers[layer] ? _int4 : _float;
         int count = _groups.Count;
@@ -119,6 +126,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _groups.Dispose();
         _int4.Dispose();
         _float.Dispose();
+        Array.ForEach(_sums, s => s.Dispose());
     }
 
     private static bool IsInt4(MlpWeights expert) =>
@@ -192,22 +200,50 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     /// </summary>
     private void Down(int begin, int end, int worker)
     {
-        int size = _shape.HiddenSize;
         int most = ExpertRuns.MostDownItems(_rows.RowCount);
         for (int item = begin; item < end; item += most)
         {
             int first = item * WeightTile.Rows;
-            int rows = Math.Min(Math.Min(item + most, end) * WeightTile.Rows, size) - first;
-            for (int t = 0; t < _rows.RowCount && _firstGroup == 0; t++)
-            {
-                new Span<float>(_sum + ((long)t * size) + first, rows).Clear();
-            }
+            DownRows(first, Math.Min(Math.Min(item + most, end) * WeightTile.Rows, _shape.HiddenSize) - first, worker);
+        }
+    }
 
-            _passes.Down(_firstGroup, _endGroup, first, rows, _sum, worker);
-            if (_endGroup == _groups.Count)
-            {
-                _shared?.Down(first, rows, _sum, worker);
-            }
+    /// <summary>
+    /// Several tokens' sums are gathered side by side and copied once: at the stride of whole rows they would meet few sets of the second-level cache, and
+    /// each expert would wait for memory again.
+    /// </summary>
+    private void DownRows(int first, int rows, int worker)
+    {
+        int tokens = _rows.RowCount;
+        long size = _shape.HiddenSize;
+        bool gathers = tokens > 1;
+        float* sum = gathers ? _sums[worker].Pointer : _sum + first;
+        if (_firstGroup == 0)
+        {
+            new Span<float>(sum, tokens * rows).Clear();
+        }
+        else if (gathers)
+        {
+            Copy(_sum + first, size, sum, rows, tokens, rows);
+        }
+
+        _passes.Down(_firstGroup, _endGroup, first, rows, sum, rows, worker);
+        if (_endGroup == _groups.Count)
+        {
+            _shared?.Down(first, rows, sum, rows, worker);
+        }
+
+        if (gathers)
+        {
+            Copy(sum, rows, _sum + first, size, tokens, rows);
+        }
+    }
+
+    private static void Copy(float* source, long sourceStride, float* target, long targetStride, int tokens, int columns)
+    {
+        for (long t = 0; t < tokens; t++)
+        {
+            new ReadOnlySpan<float>(source + (t * sourceStride), columns).CopyTo(new Span<float>(target + (t * targetStride), columns));
         }
     }
 }

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
@@ -73,20 +72,19 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         long at = (long)group.FirstPair * inner;
         _stored.Multiply(expert.Gate, first, last, x, size, group.PairCount, _gate.Pointer + at, inner);
         _stored.Multiply(expert.Up, first, last, x, size, group.PairCount, _up.Pointer + at, inner);
-        Span<float> scratch = new(_scratch[worker].Pointer, last - first);
         for (int i = 0; i < group.PairCount; i++)
         {
             long row = at + ((long)i * inner) + first;
-            SwiGlu.Apply(new Span<float>(_gate.Pointer + row, last - first), new ReadOnlySpan<float>(_up.Pointer + row, last - first), scratch);
+            SwiGlu.Apply(new Span<float>(_gate.Pointer + row, last - first), new ReadOnlySpan<float>(_up.Pointer + row, last - first));
         }
     }
 
-    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
+    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, long sumStride, int worker)
     {
         int together = _groups.LargestPairCount == 1 ? rows : BlockRows;
-        for (int end = firstRow + rows; firstRow < end; firstRow += together)
+        for (int row = 0; row < rows; row += together)
         {
-            DownRows(firstGroup, endGroup, firstRow, Math.Min(together, end - firstRow), sum, worker);
+            DownRows(firstGroup, endGroup, firstRow + row, Math.Min(together, rows - row), sum + row, sumStride, worker);
         }
     }
 
@@ -98,9 +96,8 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         Array.ForEach(_scratch, s => s.Dispose());
     }
 
-    private void DownRows(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
+    private void DownRows(int firstGroup, int endGroup, int firstRow, int rows, float* sum, long sumStride, int worker)
     {
-        int size = _shape.HiddenSize;
         int inner = _shape.ExpertIntermediateSize;
         float* block = _scratch[worker].Pointer;
         for (int g = firstGroup; g < endGroup; g++)
@@ -113,8 +110,8 @@ internal sealed unsafe class FloatExperts : IExpertPasses
             for (int i = 0; i < group.PairCount; i++)
             {
                 int pair = group.FirstPair + i;
-                var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * size) + firstRow, rows);
-                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(block + (i * rows), rows), _groups.WeightOf[pair], target, target);
+                var target = new Span<float>(sum + (_groups.TokenOf[pair] * sumStride), rows);
+                RowMath.AddScaled(target, new ReadOnlySpan<float>(block + (i * rows), rows), _groups.WeightOf[pair]);
             }
         }
     }

@@ -28,12 +28,13 @@ internal unsafe interface IExpertPasses : IDisposable
     /// <param name="worker">For scratch memory.</param>
     void GateUp(int group, int firstItem, int items, int worker);
 
-    /// <summary>sum[t, firstRow … firstRow + rows - 1] += the outputs of the experts of some groups times their factors.</summary>
+    /// <summary>sum[t * sumStride + r] += the outputs of the experts of some groups, row firstRow + r of token t, times their factors.</summary>
     /// <param name="firstGroup">Of the groups.</param>
     /// <param name="endGroup">Behind the last of them.</param>
     /// <param name="firstRow">A multiple of 32.</param>
     /// <param name="rows">At most 32 for each of <see cref="ExpertRuns.MostItems"/>.</param>
-    /// <param name="sum">(tokens, hidden).</param>
+    /// <param name="sum">(tokens, rows).</param>
+    /// <param name="sumStride">Floats from token to token.</param>
     /// <param name="worker">For scratch memory.</param>
-    void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker);
+    void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, long sumStride, int worker);
 }

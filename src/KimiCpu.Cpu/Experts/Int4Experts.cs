@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
@@ -87,7 +86,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         }
     }
 
-    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, int worker)
+    public void Down(int firstGroup, int endGroup, int firstRow, int rows, float* sum, long sumStride, int worker)
     {
         Scratch scratch = _scratch[worker];
         for (int g = firstGroup; g < endGroup; g++)
@@ -96,7 +95,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
             if (!IsTiled(group.PairCount))
             {
                 MultiplyStored(_weights[g].Down, firstRow, rows, group, _inner, scratch.Gate, g + 1 < endGroup ? _weights[g + 1].Down : default, firstRow);
-                AddWeighted(group, scratch.Gate, rows, firstRow, rows, sum);
+                AddWeighted(group, scratch.Gate, rows, rows, sum, sumStride);
                 continue;
             }
 
@@ -105,7 +104,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
                 bool isLast = row + BlockRows >= end;
                 WeightMatrix next = !isLast ? _weights[g].Down : g + 1 < endGroup ? _weights[g + 1].Down : default;
                 MultiplyTiled(_weights[g].Down, row, group, _innerTiles, scratch, scratch.Gate, next, isLast ? firstRow : row + BlockRows);
-                AddWeighted(group, scratch.Gate, BlockRows, row, Math.Min(BlockRows, end - row), sum);
+                AddWeighted(group, scratch.Gate, BlockRows, Math.Min(BlockRows, end - row), sum + (row - firstRow), sumStride);
             }
         }
     }
@@ -127,7 +126,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         MultiplyStored(expert.Gate, firstRow, rows, group, _hidden, scratch.Gate, expert.Up, firstRow);
         MultiplyStored(expert.Up, firstRow, rows, group, _hidden, scratch.Up, expert.Gate, firstRow + rows);
         int count = group.PairCount * rows;
-        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
+        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count));
         for (int i = 0; i < group.PairCount; i++)
         {
             for (int b = 0; b < blocks; b++)
@@ -144,7 +143,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         int count = group.PairCount * BlockRows;
         MultiplyTiled(expert.Gate, firstRow, group, _hiddenTiles, scratch, scratch.Gate, expert.Up, firstRow);
         MultiplyTiled(expert.Up, firstRow, group, _hiddenTiles, scratch, scratch.Up, expert.Gate, firstRow + BlockRows);
-        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count), new Span<float>(scratch.Third, count));
+        SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count));
         var rounded = new QuantizedRow(scratch.Group, 1);
         for (int first = 0; first < group.PairCount;)
         {
@@ -160,13 +159,13 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     }
 
     /// <summary>Adds an expert's outputs, y[i * stride + r] of its pairs i, to the sums of its tokens.</summary>
-    private void AddWeighted(ExpertGroup group, float* y, int stride, int firstRow, int rows, float* sum)
+    private void AddWeighted(ExpertGroup group, float* y, int stride, int rows, float* sum, long sumStride)
     {
         for (int i = 0; i < group.PairCount; i++)
         {
             int pair = group.FirstPair + i;
-            var target = new Span<float>(sum + ((long)_groups.TokenOf[pair] * _shape.HiddenSize) + firstRow, rows);
-            TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(y + (i * stride), rows), _groups.WeightOf[pair], target, target);
+            var target = new Span<float>(sum + (_groups.TokenOf[pair] * sumStride), rows);
+            RowMath.AddScaled(target, new ReadOnlySpan<float>(y + (i * stride), rows), _groups.WeightOf[pair]);
         }
     }
 
@@ -227,22 +226,35 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     /// </summary>
     private void MultiplyTiled(in WeightMatrix weight, int firstRow, ExpertGroup group, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
     {
-        // Products of the block before have asked for the first bytes of this one.
-        TileUnpacker.Touch(weight, firstRow, Math.Min(firstRow + BlockRows, weight.Rows), scratch.Ahead == weight.Data + (firstRow * weight.RowBytes) ? scratch.AheadBytes : 0);
+        // Products of the block before have asked for this one.
+        byte* data = weight.Data + (firstRow * weight.RowBytes);
+        bool wasAsked = scratch.Ahead == data;
+        TileUnpacker.Touch(weight, firstRow, Math.Min(firstRow + BlockRows, weight.Rows), wasAsked ? scratch.AheadBytes : 0, wasAsked ? scratch.AheadScaleBytes : 0);
         TileUnpacker.Unpack(weight, firstRow, scratch.Weights);
-        byte* wanted = next.IsEmpty || nextRow >= next.Rows ? null : next.Data + (nextRow * next.RowBytes);
-        var ahead = new TileAhead(wanted, BlockRows * next.RowBytes, tiles.Blocks * LaneSum.Lanes, _kernel.Tiles.Count(group.PairCount));
+        bool isLast = next.IsEmpty || nextRow >= next.Rows;
+        int groups = tiles.Blocks * LaneSum.Lanes;
+        int tileCount = _kernel.Tiles.Count(group.PairCount);
+        long scaleBytes = sizeof(ushort) * (long)Int4Group32.GroupsPerRow(next.Columns);
+        var ahead = new TileAhead(isLast ? null : next.Data + (nextRow * next.RowBytes), BlockRows * next.RowBytes, groups, tileCount);
+        var scalesAhead = new TileAhead(isLast ? null : next.Scales + (nextRow * scaleBytes), BlockRows * scaleBytes, groups, tileCount);
+        scratch.Ahead = ahead.Next;
         for (int first = 0; first < group.PairCount;)
         {
             int tokens = _kernel.Tiles.Next(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
-            _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, ahead, y + (first * BlockRows), BlockRows);
-            ahead.MoveOn();
+            ref TileAhead asks = ref ahead;
+            if (ahead.Next is null)
+            {
+                asks = ref scalesAhead;
+            }
+
+            _kernel.Multiply(scratch.Weights, bits8: false, x, tokens, tiles.Blocks, scratch.Lanes, asks, y + (first * BlockRows), BlockRows);
+            asks.MoveOn();
             first += tokens;
         }
 
-        scratch.Ahead = wanted;
         scratch.AheadBytes = _kernel.AsksAhead ? ahead.Asked : 0;
+        scratch.AheadScaleBytes = _kernel.AsksAhead ? scalesAhead.Asked : 0;
     }
 
     /// <summary>Rounds a block of inner rows to its group; the last block also makes the padding zero.</summary>
@@ -270,8 +282,10 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         /// <summary>Where the block begins that was asked for ahead.</summary>
         public byte* Ahead { get; set; }
 
-        /// <summary>How much of it was.</summary>
+        /// <summary>How much of it was, and of its scales.</summary>
         public long AheadBytes { get; set; }
+
+        public long AheadScaleBytes { get; set; }
 
         public byte* Weights => _weights.Pointer;
 
@@ -283,13 +297,11 @@ internal sealed unsafe class Int4Experts : IExpertPasses
 
         public float* Up => _values.Pointer + _valueCount;
 
-        public float* Third => _values.Pointer + (2 * _valueCount);
-
         public void Resize(ModelShape shape, int pairs, TileKernel kernel)
         {
             // Counted once it is there: memory that ran out for a large batch is not asked for again by a small one.
             long values = Math.Max(_valueCount, Math.Max((long)pairs * BlockRows, (long)kernel.MostStoredTokens * ExpertRuns.MostItems * BlockRows));
-            _values.EnsureCapacity(3 * values);
+            _values.EnsureCapacity(2 * values);
             _valueCount = values;
             if (pairs > kernel.MostStoredTokens)
             {

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
@@ -74,7 +73,7 @@ internal sealed unsafe class SharedExpert : IDisposable
         _up.EnsureCapacity((long)_tokens * inner);
         foreach (AlignedBuffer<float> scratch in _scratch)
         {
-            scratch.EnsureCapacity(3L * Math.Max(_tokens, ExpertRuns.MostItems) * WeightTile.Rows);
+            scratch.EnsureCapacity(2L * Math.Max(_tokens, ExpertRuns.MostItems) * WeightTile.Rows);
         }
 
         if (_weights.Gate.Is8Bit)
@@ -110,12 +109,13 @@ internal sealed unsafe class SharedExpert : IDisposable
         }
     }
 
-    /// <summary>sum[t, firstRow … firstRow + rows - 1] += the expert's output.</summary>
+    /// <summary>sum[t * sumStride + r] += the expert's output, row firstRow + r of token t.</summary>
     /// <param name="firstRow">A multiple of 32.</param>
     /// <param name="rows">At most 32 for each of <see cref="ExpertRuns.MostItems"/>.</param>
-    /// <param name="sum">(tokens, hidden).</param>
+    /// <param name="sum">(tokens, rows).</param>
+    /// <param name="sumStride">Floats from token to token.</param>
     /// <param name="worker">For scratch memory.</param>
-    public void Down(int firstRow, int rows, float* sum, int worker)
+    public void Down(int firstRow, int rows, float* sum, long sumStride, int worker)
     {
         if (_weights is null)
         {
@@ -123,9 +123,9 @@ internal sealed unsafe class SharedExpert : IDisposable
         }
 
         int together = _tokens == 1 ? rows : WeightTile.Rows;
-        for (int end = firstRow + rows; firstRow < end; firstRow += together)
+        for (int row = 0; row < rows; row += together)
         {
-            DownRows(_weights.Down, firstRow, Math.Min(together, end - firstRow), sum, worker);
+            DownRows(_weights.Down, firstRow + row, Math.Min(together, rows - row), sum + row, sumStride, worker);
         }
     }
 
@@ -154,7 +154,7 @@ internal sealed unsafe class SharedExpert : IDisposable
         float* up = gate + count;
         Multiply(weights.Gate, first, rows, gate, stride, worker);
         Multiply(weights.Up, first, rows, up, stride, worker);
-        SwiGlu.Apply(new Span<float>(gate, count), new ReadOnlySpan<float>(up, count), new Span<float>(up + count, count));
+        SwiGlu.Apply(new Span<float>(gate, count), new ReadOnlySpan<float>(up, count));
         if (weights.Down.Is8Bit)
         {
             for (int i = 0; i < items; i++)
@@ -181,7 +181,7 @@ internal sealed unsafe class SharedExpert : IDisposable
         }
     }
 
-    private void DownRows(in HotMatrix down, int firstRow, int rows, float* sum, int worker)
+    private void DownRows(in HotMatrix down, int firstRow, int rows, float* sum, long sumStride, int worker)
     {
         float* block = _scratch[worker].Pointer;
         int stride = WeightTile.TilesOf(rows) * WeightTile.Rows;
@@ -200,8 +200,8 @@ internal sealed unsafe class SharedExpert : IDisposable
 
         for (int t = 0; t < _tokens; t++)
         {
-            var target = new Span<float>(sum + ((long)t * down.Rows) + firstRow, rows);
-            TensorPrimitives.Add(target, new ReadOnlySpan<float>(block + (t * stride), rows), target);
+            var target = new Span<float>(sum + (t * sumStride), rows);
+            RowMath.Add(target, new ReadOnlySpan<float>(block + (t * stride), rows));
         }
     }
 

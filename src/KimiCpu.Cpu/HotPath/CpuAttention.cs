@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
@@ -225,7 +224,7 @@ internal sealed unsafe class CpuAttention : IDisposable
         for (int row = firstRow; row < firstRow + rows; row++)
         {
             Span<float> target = AbsorbedQuery(row, head);
-            TensorPrimitives.Multiply(target, _shape.SoftmaxScale, target);
+            RowMath.Scale(target, _shape.SoftmaxScale, target);
         }
     }
 

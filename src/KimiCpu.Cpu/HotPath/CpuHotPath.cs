@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 using KimiCpu.Cpu.Tiles;
@@ -37,7 +36,6 @@ internal sealed unsafe class CpuHotPath : IHotPath
     private readonly AlignedBuffer<float> _output = new();
     private readonly AlignedBuffer<float> _gate = new();
     private readonly AlignedBuffer<float> _up = new();
-    private readonly AlignedBuffer<float> _scratch = new();
     private readonly AlignedBuffer<float> _routerLogits = new();
     private readonly AlignedBuffer<int> _experts = new();
     private readonly AlignedBuffer<float> _expertWeights = new();
@@ -189,7 +187,6 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _output.Dispose();
         _gate.Dispose();
         _up.Dispose();
-        _scratch.Dispose();
         _routerLogits.Dispose();
         _experts.Dispose();
         _expertWeights.Dispose();
@@ -212,7 +209,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
         for (int row = begin; row < end; row++)
         {
             Span<float> residual = Row(_residual, row);
-            TensorPrimitives.Add(residual, Row(_output, row), residual);
+            RowMath.Add(residual, Row(_output, row));
         }
 
         Normalize(_layer.PostAttentionNorm, begin, end);
@@ -228,7 +225,6 @@ internal sealed unsafe class CpuHotPath : IHotPath
             .Add(weights.Gate, _normalized.Pointer, _gate.EnsureCapacity(size))
             .Add(weights.Up, _normalized.Pointer, _up.EnsureCapacity(size))
             .Run(rows);
-        _scratch.EnsureCapacity(size);
         _pool.Run(rows, _activate);
         _linear.Add(weights.Down, _gate.Pointer, _output.Pointer).Run(rows);
     }
@@ -238,10 +234,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
         for (int row = begin; row < end; row++)
         {
             long at = (long)row * _width;
-            SwiGlu.Apply(
-                new Span<float>(_gate.Pointer + at, _width),
-                new ReadOnlySpan<float>(_up.Pointer + at, _width),
-                new Span<float>(_scratch.Pointer + at, _width));
+            SwiGlu.Apply(new Span<float>(_gate.Pointer + at, _width), new ReadOnlySpan<float>(_up.Pointer + at, _width));
         }
     }
 
@@ -252,7 +245,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
         for (int row = begin; row < end; row++)
         {
             Span<float> residual = Row(_residual, row);
-            TensorPrimitives.Add(residual, new ReadOnlySpan<float>(_addend + ((long)row * size), size), residual);
+            RowMath.Add(residual, new ReadOnlySpan<float>(_addend + ((long)row * size), size));
             NoteIfNotFinite(row, residual);
         }
     }
@@ -277,8 +270,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
 
     private void NoteIfNotFinite(int row, ReadOnlySpan<float> residual)
     {
-        // MaxMagnitude returns a NaN or an infinity if there is one.
-        if (_nonFiniteLayer[row] < 0 && !float.IsFinite(TensorPrimitives.MaxMagnitude(residual)))
+        if (_nonFiniteLayer[row] < 0 && !RowMath.IsFinite(CpuFeatures.Best, residual))
         {
             _nonFiniteLayer[row] = _layerIndex;
         }

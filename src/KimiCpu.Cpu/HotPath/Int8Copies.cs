@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using System.Runtime.Intrinsics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
@@ -139,7 +138,14 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
         Vector256<float> zeros = (a - a) + (b - b) + (c - c) + (d - d);
         if (!Vector256.EqualsAll(zeros, Vector256<float>.Zero))
         {
-            return MathF.Abs(TensorPrimitives.MaxMagnitude(new ReadOnlySpan<float>(values, Group)));
+            float largest = 0;
+            for (int i = 0; i < Group; i++)
+            {
+                // MathF.Max returns a NaN if there is one.
+                largest = MathF.Max(largest, MathF.Abs(values[i]));
+            }
+
+            return largest;
         }
 
         Vector256<float> ab = Vector256.MaxNative(Vector256.Abs(a), Vector256.Abs(b));

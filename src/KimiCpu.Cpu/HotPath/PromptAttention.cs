@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.CodeGeneration;
 using KimiCpu.Cpu.Kernels;
@@ -157,7 +156,7 @@ internal sealed unsafe class PromptAttention : IDisposable
             var rotated = new Span<float>(target, KeyWidth);
             new ReadOnlySpan<float>(_query + ((((long)batchRow * _shape.HeadCount) + head) * KeyWidth), KeyWidth).CopyTo(rotated);
             _rotation.Apply(batchRow, rotated[_shape.NopeHeadSize..]);
-            TensorPrimitives.Multiply(rotated, _shape.SoftmaxScale, rotated);
+            RowMath.Scale(rotated, _shape.SoftmaxScale, rotated);
         }
     }
 

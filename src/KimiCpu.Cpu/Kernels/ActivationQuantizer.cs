@@ -98,6 +98,7 @@ internal static unsafe class ActivationQuantizer
     }
 
     /// <summary>32 floats to 32 bytes; then pairs of columns are narrowed to their lower and to their upper byte.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void GroupVector128(float* x, QuantizedRow row, int g)
     {
         Vector128<float> magnitude = Vector128<float>.Zero;
@@ -153,6 +154,7 @@ internal static unsafe class ActivationQuantizer
     }
 
     /// <summary>32 floats: four vectors of 8, packed to bytes, then even bytes to the lower and odd ones to the upper half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void GroupAvx2(float* x, QuantizedRow row, int g)
     {
         Vector256<float> a = Vector256.Load(x);

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using KimiCpu.Compute;
 
@@ -32,6 +31,7 @@ internal static unsafe class Arrangement
     /// <param name="target">May be the source.</param>
     /// <param name="count">A multiple of the step.</param>
     /// <param name="weights"><see cref="WeightsOfElement"/>: 2 or 4.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Apply<TLanes>(float* source, float* target, int count, int weights)
         where TLanes : unmanaged, ILanes<TLanes>
     {
@@ -61,7 +61,7 @@ internal static unsafe class Arrangement
         {
             int column = first + done;
             int taken = Math.Min(count - done, block - (column % block));
-            TensorPrimitives.Multiply(
+            RowMath.Scale(
                 new ReadOnlySpan<float>(source + done, taken), Unsafe.ReadUnaligned<float>(scales + (4L * (column / block))), new Span<float>(target + done, taken));
             done += taken;
         }

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 
 namespace KimiCpu.Cpu.Kernels;
 
@@ -36,12 +35,12 @@ internal static unsafe class AttentionPart
         float before = MathF.Exp(total[width] - common);
         float added = MathF.Exp(maximum - common);
         var sums = new Span<float>(total, width);
-        TensorPrimitives.Multiply(sums, before, sums);
-        TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(part, width), added, sums, sums);
+        RowMath.Scale(sums, before, sums);
+        RowMath.AddScaled(sums, new ReadOnlySpan<float>(part, width), added);
         SetSums(total, width, common, (total[width + 1] * before) + (part[width + 1] * added));
     }
 
     /// <summary>The weighted mean of the values.</summary>
     public static void Mean(float* total, int width, float* mean) =>
-        TensorPrimitives.Multiply(new ReadOnlySpan<float>(total, width), 1 / total[width + 1], new Span<float>(mean, width));
+        RowMath.Scale(new ReadOnlySpan<float>(total, width), 1 / total[width + 1], new Span<float>(mean, width));
 }

@@ -11,6 +11,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// <summary>Many floats to BF16 at once, as <see cref="BFloat16.FromSingle"/> rounds one.</summary>
 internal static unsafe class BFloat16Rounding
 {
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Round(float* source, int count, ushort* target)
     {
         int i = 0;

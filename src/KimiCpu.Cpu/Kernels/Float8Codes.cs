@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using KimiCpu.Compute;
@@ -29,6 +30,7 @@ internal static unsafe class Float8Codes
     /// <param name="codes">(columns); what lies behind is not read.</param>
     /// <param name="columns">At least 1.</param>
     /// <param name="target">Room for whole steps.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Decode(byte* codes, int columns, ushort* target)
     {
         int c = 0;

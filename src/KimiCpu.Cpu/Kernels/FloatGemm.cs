@@ -145,6 +145,7 @@ internal static unsafe class FloatGemm
     }
 
     /// <summary>Even plus odd sums of a quad of rows, folded to one float each; (4 rows, tokens) in place of the first vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Fold<TLanes>(float* sums, int width)
         where TLanes : unmanaged, ILanes<TLanes>
     {

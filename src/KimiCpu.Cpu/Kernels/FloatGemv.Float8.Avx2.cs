@@ -14,6 +14,7 @@ namespace KimiCpu.Cpu.Kernels;
 internal static unsafe partial class FloatGemv
 {
     /// <summary>Activations times their blocks' scales and 2^100, in the order of <see cref="Arrangement"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ScaleArranged(float* x, byte* scales, int vectors, int block, float* target)
     {
         int width = Lanes256.Count;

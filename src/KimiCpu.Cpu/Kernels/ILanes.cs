@@ -72,8 +72,15 @@ internal unsafe interface ILanes<TSelf>
     /// <summary>The larger of each two elements; the second where one is a NaN.</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
 
-    /// <summary>e^x for x at most 0, minus infinity included, within 2 units in the last place; a NaN stays one.</summary>
-    static abstract TSelf ExpOfNegative(TSelf x);
+    static abstract TSelf Divide(TSelf a, TSelf b);
+
+    /// <summary>To the nearest integer, ties to even.</summary>
+    static abstract TSelf Round(TSelf x);
+
+    /// <summary>value * 2^power, rounded once.</summary>
+    /// <param name="value">Of 0.5 to 2, or a NaN.</param>
+    /// <param name="power">Integers from -250 to 250, or NaNs where values are.</param>
+    static abstract TSelf ScaleByPowerOfTwo(TSelf value, TSelf power);
 
     /// <summary>a * b + c.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);

@@ -100,7 +100,19 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
     public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Avx.Max(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 ExpOfNegative(Lanes256 x) => new(Vector256.Exp(x._value));
+    public static Lanes256 Divide(Lanes256 a, Lanes256 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Round(Lanes256 x) => new(Avx.RoundToNearestInteger(x._value));
+
+    /// <summary>In two halves, since a power of a subnormal result is none of a number; the first multiplication is exact.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 ScaleByPowerOfTwo(Lanes256 value, Lanes256 power)
+    {
+        Vector256<int> whole = Avx.ConvertToVector256Int32(power._value);
+        Vector256<int> half = whole >> 1;
+        return new(value._value * PowerOfTwo(half) * PowerOfTwo(whole - half));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 MultiplyAdd(Lanes256 a, Lanes256 b, Lanes256 c) => new(Fma.MultiplyAdd(a._value, b._value, c._value));
@@ -124,6 +136,9 @@ internal readonly unsafe struct Lanes256 : ILanes<Lanes256>
         Vector256<float> cd = Avx.UnpackLow(c.AsDouble(), d.AsDouble()).AsSingle() + Avx.UnpackHigh(c.AsDouble(), d.AsDouble()).AsSingle();
         (Avx.Shuffle(ab, cd, 0b10_00_10_00) + Avx.Shuffle(ab, cd, 0b11_01_11_01)).Store(results);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> PowerOfTwo(Vector256<int> power) => ((power + Vector256.Create(127)) << 23).AsSingle();
 
     /// <summary>Four sums of vector i in the lower half, of vector i + 4 in the upper.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

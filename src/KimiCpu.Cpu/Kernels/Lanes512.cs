@@ -14,7 +14,9 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
 
     private readonly Vector512<float> _value;
 
-    private Lanes512(Vector512<float> value) => _value = value;
+    public Lanes512(Vector512<float> value) => _value = value;
+
+    public Vector512<float> Value => _value;
 
     public static int Count => 16;
 
@@ -98,7 +100,13 @@ internal readonly unsafe struct Lanes512 : ILanes<Lanes512>
     public static Lanes512 Max(Lanes512 a, Lanes512 b) => new(Avx512F.Max(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 ExpOfNegative(Lanes512 x) => new(Exponential.OfNegative(x._value));
+    public static Lanes512 Divide(Lanes512 a, Lanes512 b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Round(Lanes512 x) => new(Avx512F.RoundScale(x._value, 0));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 ScaleByPowerOfTwo(Lanes512 value, Lanes512 power) => new(Avx512F.Scale(value._value, power._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 MultiplyAdd(Lanes512 a, Lanes512 b, Lanes512 c) => new(Avx512F.FusedMultiplyAdd(a._value, b._value, c._value));

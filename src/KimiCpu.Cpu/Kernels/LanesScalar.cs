@@ -70,7 +70,11 @@ internal readonly unsafe struct LanesScalar : ILanes<LanesScalar>
 
     public static LanesScalar Max(LanesScalar a, LanesScalar b) => a._value > b._value ? a : b;
 
-    public static LanesScalar ExpOfNegative(LanesScalar x) => new(MathF.Exp(x._value));
+    public static LanesScalar Divide(LanesScalar a, LanesScalar b) => new(a._value / b._value);
+
+    public static LanesScalar Round(LanesScalar x) => new(MathF.Round(x._value));
+
+    public static LanesScalar ScaleByPowerOfTwo(LanesScalar value, LanesScalar power) => new(MathF.ScaleB(value._value, (int)power._value));
 
     public static LanesScalar MultiplyAdd(LanesScalar a, LanesScalar b, LanesScalar c) => new((a._value * b._value) + c._value);
 

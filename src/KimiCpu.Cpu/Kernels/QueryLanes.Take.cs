@@ -27,6 +27,7 @@ internal sealed unsafe partial class QueryLanes<TLanes>
     }
 
     /// <summary>(lanes, columns) to (columns, lanes), squares of four at a time where vectors are that wide.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void SideBySide(float** rows, int lanes, float* target)
     {
         int whole = TLanes.Count < Lanes128.Count ? 0 : KeyWidth / Lanes128.Count * Lanes128.Count;

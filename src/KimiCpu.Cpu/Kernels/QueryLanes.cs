@@ -1,7 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Tiles;
 
@@ -159,6 +159,7 @@ internal sealed unsafe partial class QueryLanes<TLanes> : AttentionQueries
     }
 
     /// <summary>Turns scores of a vector of queries into e^(score - maximum), and what they gathered before to the new maximum.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Rescale(int lane, int count)
     {
         float* scores = _scores.Pointer + lane;
@@ -173,7 +174,7 @@ internal sealed unsafe partial class QueryLanes<TLanes> : AttentionQueries
         TLanes sum = TLanes.Load(_sums.Pointer + lane);
         for (int t = 0; t < count; t++)
         {
-            TLanes weight = TLanes.ExpOfNegative(TLanes.Subtract(TLanes.Load(scores + (t * _lanes)), maximum));
+            TLanes weight = Exponential.Of(TLanes.Subtract(TLanes.Load(scores + (t * _lanes)), maximum));
             TLanes.Store(weight, scores + (t * _lanes));
             sum = TLanes.Add(sum, weight);
         }
@@ -194,7 +195,7 @@ internal sealed unsafe partial class QueryLanes<TLanes> : AttentionQueries
                 float factor = MathF.Exp(before[i] - maximum);
                 _sums.Pointer[lane + i] *= factor;
                 var context = new Span<float>(_contexts.Pointer + ((lane + i) * ValueWidth), ValueWidth);
-                TensorPrimitives.Multiply(context, factor, context);
+                RowMath.Scale(context, factor, context);
             }
         }
     }

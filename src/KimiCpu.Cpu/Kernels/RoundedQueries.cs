@@ -130,7 +130,7 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
         Vector512<float> sum = Vector512.Load(_sums.Pointer + lane);
         if (!Vector512.EqualsAll(maximum, before))
         {
-            Vector512<float> factor = Vector512.ConditionalSelect(Vector512.Equals(maximum, before), Vector512<float>.One, Exponential.OfNegative(before - maximum));
+            Vector512<float> factor = Vector512.ConditionalSelect(Vector512.Equals(maximum, before), Vector512<float>.One, Exponential.Of(before - maximum));
             sum *= factor;
             maximum.Store(_maxima.Pointer + lane);
             for (int i = lane; i < Math.Min(lane + VectorLanes, Count); i++)
@@ -154,7 +154,7 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
     private static Vector512<uint> Weight<TSeen>(float* scores, int token, Vector512<int> seen, Vector512<float> maximum, ref Vector512<float> sum)
         where TSeen : ISeen
     {
-        Vector512<float> weight = Exponential.OfNegative(Vector512.Load(scores + (token * Stride)) - maximum);
+        Vector512<float> weight = Exponential.Of(Vector512.Load(scores + (token * Stride)) - maximum);
         if (!TSeen.All)
         {
             weight = Vector512.ConditionalSelect(Vector512.LessThan(Vector512.Create(token), seen).AsSingle(), weight, Vector512<float>.Zero);

@@ -106,6 +106,7 @@ internal static unsafe partial class TransposedGemm
     /// Eight rows at a time over all columns, whose sums wait in y, so that weights are read almost in the order of memory and
     /// in whole lines.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void OneTokenBFloat16<TLanes>(byte* data, long rowBytes, int rows, int columns, float* x, float* y)
         where TLanes : unmanaged, ILanes<TLanes>
     {
@@ -250,6 +251,7 @@ internal static unsafe partial class TransposedGemm
     }
 
     /// <summary>The columns from c on, by single vectors, then one by one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rest<TLanes, TRow>(byte* data, long rowBytes, int rows, int c, int columns, float* x, float* y)
         where TLanes : unmanaged, ILanes<TLanes>
         where TRow : IWeightRow<TLanes>

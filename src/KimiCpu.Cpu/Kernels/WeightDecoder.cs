@@ -59,6 +59,7 @@ internal static unsafe class WeightDecoder
     }
 
     /// <summary>BF16 values in a row, as many as there is room for.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void DecodeBFloat16(byte* data, Span<float> values)
     {
         int c = 0;
@@ -122,6 +123,7 @@ internal static unsafe class WeightDecoder
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void DecodeCodes<TLanes>(byte* data, float* values, int count)
         where TLanes : unmanaged, ILanes<TLanes>
     {

@@ -13,6 +13,7 @@ internal static unsafe class TileFold
     /// <param name="tokens">At least 1.</param>
     /// <param name="y">Row r of token t is written to y[t * yStride + r].</param>
     /// <param name="yStride">Floats.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Fold(float* lanes, int tokens, float* y, long yStride)
     {
         long stride = (long)tokens * WeightTile.Rows;

@@ -15,6 +15,7 @@ namespace KimiCpu.Cpu.Tiles;
 /// </summary>
 internal static unsafe partial class TileUnpacker
 {
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static int WholeAvx2(in WeightMatrix weight, int firstRow, int whole, int blocks, byte* tile)
     {
         long rowBytes = Int4Group32.RowBytes(weight.Columns);

@@ -18,7 +18,7 @@ internal static unsafe partial class TileUnpacker
 {
     private const int GroupBytes = Int4Group32.GroupSize / 2;
 
-    /// <summary>Keeps the reads of <see cref="Touch(in WeightMatrix, int, int, long)"/> from being left out.</summary>
+    /// <summary>Keeps the reads of <see cref="Touch(in WeightMatrix, int, int, long, long)"/> from being left out.</summary>
     [ThreadStatic]
     private static int t_touched;
 
@@ -69,12 +69,13 @@ internal static unsafe partial class TileUnpacker
     /// <param name="firstRow">First row to read.</param>
     /// <param name="endRow">Behind the last.</param>
     /// <param name="firstByte">Bytes of the first rows that are left out.</param>
-    public static void Touch(in WeightMatrix weight, int firstRow, int endRow, long firstByte)
+    /// <param name="firstScaleByte">The same of the scales.</param>
+    public static void Touch(in WeightMatrix weight, int firstRow, int endRow, long firstByte, long firstScaleByte)
     {
         int rows = endRow - firstRow;
         long rowBytes = Int4Group32.RowBytes(weight.Columns);
         long scaleBytes = 2L * Int4Group32.GroupsPerRow(weight.Columns);
-        int sum = Touch(weight.Data + (firstRow * rowBytes), firstByte, rows * rowBytes) + Touch(weight.Scales + (firstRow * scaleBytes), 0, rows * scaleBytes);
+        int sum = Touch(weight.Data + (firstRow * rowBytes), firstByte, rows * rowBytes) + Touch(weight.Scales + (firstRow * scaleBytes), firstScaleByte, rows * scaleBytes);
         System.Threading.Volatile.Write(ref t_touched, sum);
     }
 
@@ -106,6 +107,7 @@ internal static unsafe partial class TileUnpacker
     }
 
     /// <summary>Four rows of 16 bytes at a time, transposed in units of four columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static int WholeVector128(in WeightMatrix weight, int firstRow, int whole, int blocks, byte* tile)
     {
         long rowBytes = Int4Group32.RowBytes(weight.Columns);
@@ -175,6 +177,7 @@ internal static unsafe partial class TileUnpacker
         (Vector128.Create(a.GetLower(), b.GetLower()), Vector128.Create(a.GetUpper(), b.GetUpper()));
 
     /// <summary>Sixteen rows of 64 bytes (four groups) at a time, transposed in units of four columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static int WholeAvx512(in WeightMatrix weight, int firstRow, int whole, int blocks, byte* tile)
     {
         long rowBytes = Int4Group32.RowBytes(weight.Columns);

@@ -1,7 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Generation;
 
@@ -11,7 +12,7 @@ internal static class LogProbabilities
     /// <summary>log Σ e^logit; subtracting it from a logit gives the log-probability.</summary>
     public static double LogSumExp(ReadOnlySpan<float> logits)
     {
-        float max = TensorPrimitives.Max(logits);
+        float max = RowMath.Max(CpuFeatures.Best, logits);
         double sum = 0;
         foreach (float logit in logits)
         {

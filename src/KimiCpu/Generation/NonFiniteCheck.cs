@@ -1,7 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
 using KimiCpu.Model;
 
 namespace KimiCpu.Generation;
@@ -16,7 +17,7 @@ internal static class NonFiniteCheck
     public static KimiException? Of(ForwardPass forward, GenerationJob job, ReadOnlySpan<float> logits)
     {
         string? place = FirstLayer(forward, job) is { } layer ? $"layer {layer}"
-            : !logits.IsEmpty && !float.IsFinite(TensorPrimitives.MaxMagnitude(logits)) ? "the output head"
+            : !logits.IsEmpty && !RowMath.IsFinite(CpuFeatures.Best, logits) ? "the output head"
             : null;
         return place is null
             ? null

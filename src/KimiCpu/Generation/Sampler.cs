@@ -1,8 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Numerics.Tensors;
 using KimiCpu.Constraints;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Generation;
 
@@ -38,7 +39,7 @@ internal sealed class Sampler
         ApplyBias(logits);
         ApplyPenalties(logits);
         _constraint?.Mask(logits);
-        int token = _options.Temperature == 0 ? TensorPrimitives.IndexOfMax(logits) : Draw(logits);
+        int token = _options.Temperature == 0 ? Best(logits) : Draw(logits);
         if (float.IsNegativeInfinity(logits[token]))
         {
             throw new KimiException("No token is left to sample: LogitBias forbids all that could come next. Forbid fewer tokens, or loosen the constraint.");
@@ -95,6 +96,19 @@ internal sealed class Sampler
 
     private void Repeat(ref float logit) => logit = logit > 0 ? logit / _options.RepetitionPenalty : logit * _options.RepetitionPenalty;
 
+    /// <summary>The lowest id of the largest.</summary>
+    private static int Best(ReadOnlySpan<float> logits)
+    {
+        float max = RowMath.Max(CpuFeatures.Best, logits);
+        int token = 0;
+        while (logits[token] != max)
+        {
+            token++;
+        }
+
+        return token;
+    }
+
     private int Draw(Span<float> logits)
     {
         if (_probabilities.Length < logits.Length)
@@ -104,16 +118,13 @@ internal sealed class Sampler
 
         // Relative to the most likely token: e^((logit - max) / T), at most 1, so nothing overflows.
         Span<float> relative = _probabilities.AsSpan(0, logits.Length);
-        float max = TensorPrimitives.Max(logits);
+        float max = RowMath.Max(CpuFeatures.Best, logits);
         if (float.IsNegativeInfinity(max))
         {
             return 0;
         }
 
-        TensorPrimitives.Subtract(logits, max, relative);
-        TensorPrimitives.Divide(relative, _options.Temperature, relative);
-        TensorPrimitives.Exp(relative, relative);
-
+        RowMath.Exponentials(CpuFeatures.Best, logits, max, _options.Temperature, relative);
         bool all = _options.TopK is null or 0 && _options.TopP == 1 && _options.MinP == 0;
         return all ? DrawFromAll(relative) : DrawFromCandidates(relative);
     }

@@ -31,7 +31,7 @@ internal sealed partial class DependencyTests
         ["Tokens"] = ["Checkpoints"],
         ["Constraints"] = ["Tokens"],
         ["Chat"] = ["Checkpoints", "Tokens"],
-        ["Generation"] = ["Chat", "Compute", "Constraints", "Model", "Tokens"],
+        ["Generation"] = ["Chat", "Compute", "Constraints", "Cpu", "Model", "Tokens"],
         ["Sessions"] = ["Checkpoints", "Compute", "Generation", "Model"],
         ["Devices"] = ["Checkpoints", "Compute", "Cpu", "Cuda", "Generation", "Model", "Sessions", "Weights"],
     };

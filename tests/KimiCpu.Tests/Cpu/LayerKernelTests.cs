@@ -33,7 +33,7 @@ internal sealed class LayerKernelTests
         float[] up = Values(gate.Length, 4, 3);
         var expected = new float[gate.Length];
         ReferenceOps.SwiGlu(gate, up, expected);
-        SwiGlu.Apply(gate, up, new float[gate.Length]);
+        SwiGlu.Apply(gate, up);
         for (int i = 0; i < gate.Length; i++)
         {
             Assert.That(gate[i], Is.EqualTo(expected[i]).Within(1e-6 * Math.Max(1e-6, Math.Abs(expected[i]))), $"{i}");

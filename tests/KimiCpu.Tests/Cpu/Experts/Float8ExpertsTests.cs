@@ -55,7 +55,7 @@ internal sealed unsafe class Float8ExpertsTests
         var random = new Random(4);
         float[] x = [.. Enumerable.Range(0, tokens * Hidden).Select(_ => random.NextSingle() - 0.5f)];
         float[] inner = Product(gate, x);
-        SwiGlu.Apply(inner, Product(up, x), new float[inner.Length]);
+        SwiGlu.Apply(inner, Product(up, x));
         var weights = new MlpWeights { Gate = gate.Matrix, Up = up.Matrix, Down = down.Matrix };
         Assert.That(Shared(weights, ComputePrecision.Fast, x, tokens), Is.EqualTo(Product(down, inner)));
     }
@@ -95,7 +95,7 @@ internal sealed unsafe class Float8ExpertsTests
 
             for (int row = 0; row < weights.Down.Rows; row += WeightTile.Rows)
             {
-                expert.Down(row, Math.Min(WeightTile.Rows, weights.Down.Rows - row), target, 0);
+                expert.Down(row, Math.Min(WeightTile.Rows, weights.Down.Rows - row), target + row, weights.Down.Rows, 0);
             }
         }
 
@@ -105,7 +105,7 @@ internal sealed unsafe class Float8ExpertsTests
     private static float[] Mlp(Product product, MlpWeights weights, float[] x, int tokens)
     {
         float[] gate = Multiply(product, weights.Gate, x, tokens);
-        SwiGlu.Apply(gate, Multiply(product, weights.Up, x, tokens), new float[gate.Length]);
+        SwiGlu.Apply(gate, Multiply(product, weights.Up, x, tokens));
         return Multiply(product, weights.Down, gate, tokens);
     }
 
