@@ -25,6 +25,9 @@ internal sealed class ModelBench : IDisposable
 {
     private const int Repetitions = 3;
 
+    /// <summary>The runtime compiles what runs often anew while it runs.</summary>
+    private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(1.5);
+
     private readonly OpenedModel _model;
     private readonly MemoryBandwidthProbe _probe;
     private readonly CheckpointSummary _summary;
@@ -42,7 +45,7 @@ internal sealed class ModelBench : IDisposable
     /// <summary>Reads a prompt of so many tokens in one pass.</summary>
     public BenchResult Prefill(int tokens, CancellationToken cancellationToken)
     {
-        Pass(tokens, 0);
+        WarmUp(() => Pass(tokens, 0), cancellationToken);
         (double seconds, double bandwidth) = Repeat(() => Pass(tokens, 0), cancellationToken);
         return new BenchResult($"prefill {tokens}", tokens / seconds, 0, 0, bandwidth);
     }
@@ -51,7 +54,7 @@ internal sealed class ModelBench : IDisposable
     public BenchResult Decode(int tokens, CancellationToken cancellationToken)
     {
         const int Prompt = 16;
-        Pass(Prompt, 8);
+        WarmUp(() => Pass(Prompt, 8), cancellationToken);
         double decodeSeconds = 0;
         (_, double bandwidth) = Repeat(() => decodeSeconds += Pass(Prompt, tokens), cancellationToken);
         double rate = tokens / (decodeSeconds / Repetitions);
@@ -64,6 +67,17 @@ internal sealed class ModelBench : IDisposable
     {
         _probe.Dispose();
         _model.Dispose();
+    }
+
+    private static void WarmUp(Action part, CancellationToken cancellationToken)
+    {
+        long start = Stopwatch.GetTimestamp();
+        do
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            part();
+        }
+        while (Stopwatch.GetElapsedTime(start) < s_warmUp);
     }
 
     private (double Seconds, double Bandwidth) Repeat(Action part, CancellationToken cancellationToken)
