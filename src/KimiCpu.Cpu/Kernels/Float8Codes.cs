@@ -33,10 +33,11 @@ internal static unsafe class Float8Codes
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Decode(byte* codes, int columns, ushort* target)
     {
+        byte* tables = Tables;
         int c = 0;
         for (; c + StepColumns <= columns; c += StepColumns)
         {
-            DecodeStep(Vector512.Load(codes + c), target + c);
+            DecodeStep(tables, Vector512.Load(codes + c), target + c);
         }
 
         if (c < columns)
@@ -44,7 +45,7 @@ internal static unsafe class Float8Codes
             byte* rest = stackalloc byte[StepColumns];
             new Span<byte>(rest, StepColumns).Clear();
             new ReadOnlySpan<byte>(codes + c, columns - c).CopyTo(new Span<byte>(rest, StepColumns));
-            DecodeStep(Vector512.Load(rest), target + c);
+            DecodeStep(tables, Vector512.Load(rest), target + c);
         }
     }
 
@@ -60,10 +61,11 @@ internal static unsafe class Float8Codes
         Avx512F.Shuffle4x128(a, b, 0b11_01_11_01).Store((long*)second);
     }
 
-    private static void DecodeStep(Vector512<byte> codes, ushort* target)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void DecodeStep(byte* tables, Vector512<byte> codes, ushort* target)
     {
-        Vector512<byte> low = Avx512Vbmi.PermuteVar64x8x2(Vector512.Load(Tables), codes, Vector512.Load(Tables + 64));
-        Vector512<byte> high = Avx512Vbmi.PermuteVar64x8x2(Vector512.Load(Tables + 128), codes, Vector512.Load(Tables + 192));
+        Vector512<byte> low = Avx512Vbmi.PermuteVar64x8x2(Vector512.Load(tables), codes, Vector512.Load(tables + 64));
+        Vector512<byte> high = Avx512Vbmi.PermuteVar64x8x2(Vector512.Load(tables + 128), codes, Vector512.Load(tables + 192));
         high |= codes & Vector512.Create((byte)0x80);
         Avx512BW.UnpackLow(low, high).Store((byte*)target);
         Avx512BW.UnpackHigh(low, high).Store((byte*)target + Vector512<byte>.Count);

@@ -182,6 +182,7 @@ internal sealed unsafe partial class QueryLanes<TLanes> : AttentionQueries
         TLanes.Store(sum, _sums.Pointer + lane);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void SetMaxima(int lane, TLanes maxima)
     {
         float* before = stackalloc float[TLanes.Count];

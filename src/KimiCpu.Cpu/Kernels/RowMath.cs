@@ -7,8 +7,8 @@ namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
 /// Elementwise arithmetic and sums of rows between the products. Compiled fully at once: in a young process a library's vectors, which tier up, take
-/// longer for a row than the products take for its matrix. Sums depend on the width of vectors in their last bits, the rest does not, but for
-/// <see cref="RowSwiGlu"/>.
+/// longer for a row than the products take for its matrix. Sums and exponentials, those of <see cref="RowSwiGlu"/> too, depend on the width of vectors in
+/// their last bits; an element's result never depends on its place.
 /// </summary>
 internal static unsafe class RowMath
 {
@@ -78,7 +78,7 @@ internal static unsafe class RowMath
         }
     }
 
-    /// <summary>The largest element; minus infinity of none. NaNs are passed over, or not.</summary>
+    /// <summary>The largest element; minus infinity of none. NaNs are passed over.</summary>
     public static float Max(InstructionSet set, ReadOnlySpan<float> x)
     {
         fixed (float* px = x)
@@ -165,10 +165,19 @@ internal static unsafe class RowMath
             TLanes.Store(Exponential.Of(TLanes.Divide(TLanes.Subtract(TLanes.Load(x + i), shifts), divisors)), target + i);
         }
 
-        for (; i < count; i++)
+        if (i < count)
         {
-            LanesScalar quotient = LanesScalar.Divide(LanesScalar.Subtract(LanesScalar.Load(x + i), LanesScalar.Broadcast(shift)), LanesScalar.Broadcast(divisor));
-            LanesScalar.Store(Exponential.Of(quotient), target + i);
+            float* padded = stackalloc float[TLanes.Count];
+            for (int lane = 0; lane < TLanes.Count; lane++)
+            {
+                padded[lane] = x[Math.Min(i + lane, count - 1)];
+            }
+
+            TLanes.Store(Exponential.Of(TLanes.Divide(TLanes.Subtract(TLanes.Load(padded), shifts), divisors)), padded);
+            for (int rest = i; rest < count; rest++)
+            {
+                target[rest] = padded[rest - i];
+            }
         }
     }
 

@@ -98,6 +98,7 @@ internal static unsafe class WeightDecoder
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void DecodeFloat8<TLanes>(in WeightMatrix weight, int row, byte* data, Span<float> values)
         where TLanes : unmanaged, ILanes<TLanes>
     {

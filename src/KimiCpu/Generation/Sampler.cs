@@ -101,7 +101,7 @@ internal sealed class Sampler
     {
         float max = RowMath.Max(CpuFeatures.Best, logits);
         int token = 0;
-        while (logits[token] != max)
+        while (logits[token] != max && token < logits.Length - 1)
         {
             token++;
         }

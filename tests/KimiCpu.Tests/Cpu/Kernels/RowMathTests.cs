@@ -54,6 +54,13 @@ internal sealed class RowMathTests(InstructionSet set)
             RowMath.Apply<RowSwiGlu>(set, x.AsSpan(i, 1), y.AsSpan(i, 1), 1, part);
             Assert.That(part[0], Is.EqualTo(whole[i]), $"{i}");
         }
+
+        RowMath.Exponentials(set, x, 5, 0.7f, whole);
+        for (int i = 0; i < x.Length; i++)
+        {
+            RowMath.Exponentials(set, x.AsSpan(i, 1), 5, 0.7f, part);
+            Assert.That(part[0], Is.EqualTo(whole[i]), $"{i}");
+        }
     }
 
     [Test]
@@ -87,6 +94,7 @@ internal sealed class RowMathTests(InstructionSet set)
             Assert.That(RowMath.Max(set, x), Is.EqualTo(4), $"{i}");
         }
 
+        Assert.That(RowMath.Max(set, [float.NaN, 1, float.NaN, .. Enumerable.Repeat(0f, size), 2, float.NaN]), Is.EqualTo(2));
         Assert.That(RowMath.Max(set, []), Is.EqualTo(float.NegativeInfinity));
         Assert.That(RowMath.Max(set, [.. Enumerable.Repeat(float.NegativeInfinity, size)]), Is.EqualTo(float.NegativeInfinity));
     }
