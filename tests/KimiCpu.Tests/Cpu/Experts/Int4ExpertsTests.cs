@@ -65,7 +65,9 @@ internal sealed unsafe class Int4ExpertsTests
         using var pool = new WorkerPool(threads);
         using var store = new MappedExpertStore(model);
         using var experts = new CpuRoutedExperts(model, pool, ComputePrecision.Fast, TileKernel.Of(kind), shared: null, store);
+        // What is in it does not matter.
         var sum = new float[x.Length];
+        Array.Fill(sum, float.NaN);
         fixed (float* hidden = x, weights = factors)
         fixed (int* chosen = choice)
         {
