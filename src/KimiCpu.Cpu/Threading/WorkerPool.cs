@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using KimiCpu.Cpu.Threading;
 
@@ -25,13 +24,17 @@ internal interface IPoolWork
 /// <summary>
 /// The threads of one model: the caller and one pinned thread per further physical core. Each worker begins with its own
 /// contiguous share of the items and takes ever smaller parts of it; a worker that is done takes items of the others. A run ends
-/// when no item is left and nobody works on one: a thread that lost its core to another process delays it by the part
-/// it has taken, and not at all if it has not begun. Workers spin briefly after a run, because the next one of a forward pass
-/// follows within microseconds, and then sleep. Run is not reentrant and is called by one thread at a time.
+/// when all items are done: a thread that lost its core to another process delays it by the part
+/// it has taken, and not at all if it has not begun. Workers spin for a while after a run, because the next one of a forward pass
+/// follows soon, and then sleep. Run is not reentrant and is called by one thread at a time.
 /// On a machine with several NUMA nodes items are cut among the nodes first, the same way in every run of so many items, so
 /// that memory which an item reads stays near the node that first touched it; workers help out on their own node, and on
 /// others only at the very end.
 /// </summary>
+/// <remarks>
+/// No word is written by all: with sixteen workers that enter and leave a run through one counter its cache line alone takes longer than a short run. A worker
+/// waits at a word of its own, which says at once that there is a run and which items are its share, and counts what it has done in another one. The caller adds these up.
+/// </remarks>
 internal sealed class WorkerPool : IDisposable
 {
     /// <summary>
@@ -44,11 +47,14 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>The last part of a share that workers of other nodes may take from.</summary>
     private const int TailPart = 8;
 
-    private const long ActiveMask = 0xFFFF;
-    private const long Open = 0x10000;
-    private const int RunShift = 17;
+    /// <summary>The caller looks so often for the others' end, some 20 µs, before it lets other threads have its core.</summary>
+    private const int EagerLooks = 256;
 
-    private static readonly long s_spinTicks = System.Diagnostics.Stopwatch.Frequency * 40 / 1_000_000;
+    /// <summary>A waiting worker looks at the clock once in so many looks at its share.</summary>
+    private const int LooksPerTime = 32;
+
+    /// <summary>For runs that follow one another.</summary>
+    public static readonly TimeSpan DefaultSpinTime = TimeSpan.FromMicroseconds(40);
 
     private static int s_poolsOnCores;
 
@@ -57,12 +63,12 @@ internal sealed class WorkerPool : IDisposable
     private readonly int[] _ends;
     private readonly Thread[] _threads;
     private readonly SemaphoreSlim[] _wakeups;
-    private readonly Share[] _shares;
-    private readonly int[] _sleeping;
+    private readonly WorkerState[] _states;
     private IPoolWork? _work;
+    private int _run;
 
-    /// <summary>Workers inside the run (lower 16 bits), whether more may enter (<see cref="Open"/>), and the run's number above.</summary>
-    private long _state;
+    /// <summary>Items of all runs so far.</summary>
+    private long _due;
     private Exception? _failure;
     private volatile bool _stopping;
 
@@ -82,8 +88,7 @@ internal sealed class WorkerPool : IDisposable
         _teamOf = [.. _teams.SelectMany((t, i) => Enumerable.Repeat(i, t.Threads))];
         _ends = new int[_teams.Length];
         ActiveThreads = Threads;
-        _shares = new Share[Threads];
-        _sleeping = new int[Threads];
+        _states = new WorkerState[Threads];
         _wakeups = [.. Enumerable.Range(0, Threads).Select(_ => new SemaphoreSlim(0))];
         _threads = new Thread[Threads - 1];
         for (int i = 0; i < _threads.Length; i++)
@@ -124,6 +129,26 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>NUMA nodes that workers are divided among; 1 on most machines.</summary>
     public int NodeCount => _teams.Length;
 
+    /// <summary>
+    /// How long a worker spins after a run before it sleeps; waking it takes some 40 µs. A worker notices a change when it next waits.
+    /// </summary>
+    public TimeSpan SpinTime { get; set; } = DefaultSpinTime;
+
+    /// <summary>Workers that sleep now; as seen by a thread that starts no run meanwhile.</summary>
+    public int Sleeping
+    {
+        get
+        {
+            int count = 0;
+            foreach (ref WorkerState state in _states.AsSpan())
+            {
+                count += Volatile.Read(ref state.Sleeping);
+            }
+
+            return count;
+        }
+    }
+
     /// <summary>Whether a worker takes the last items of other nodes when it finds none on its own.</summary>
     public bool HelpsOtherNodes { get; init; } = true;
 
@@ -142,7 +167,8 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Ties the calling thread, which is to call <see cref="Run(int, IPoolWork)"/> from now on, to the node of worker 0. Nothing happens on a machine with one node.</summary>
     public void TieCaller() => ThreadAffinity.TryTie(_teams[0].Processors);
 
-    /// <summary>Executes all items and returns when they are done. The first exception of an item is rethrown.</summary>
+    /// <summary>Executes all items and returns when they are done. The first exception of an item is rethrown; items that nobody had begun by then are left out.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">More than <see cref="ItemRange.MostItems"/>.</exception>
     public void Run(int itemCount, IPoolWork work)
     {
         Enter(itemCount, work);
@@ -181,7 +207,6 @@ internal sealed class WorkerPool : IDisposable
         }
 
         _stopping = true;
-        Interlocked.Add(ref _state, 1L << RunShift);
         Array.ForEach(_wakeups, w => w.Release());
         Array.ForEach(_threads, t => t.Join());
         Array.ForEach(_wakeups, w => w.Dispose());
@@ -194,6 +219,7 @@ internal sealed class WorkerPool : IDisposable
     private void Enter(int itemCount, IPoolWork work)
     {
         ObjectDisposedException.ThrowIf(_stopping, this);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(itemCount, ItemRange.MostItems);
         if (itemCount > 0 && Interlocked.CompareExchange(ref _work, work, null) is not null)
         {
             throw new InvalidOperationException("The pool is running already; one caller at a time, and no run inside a run.");
@@ -221,16 +247,10 @@ internal sealed class WorkerPool : IDisposable
             return;
         }
 
+        _due += itemCount;
         Start();
-        Work(0);
-        WaitForOtherNodes();
-        Interlocked.And(ref _state, ~Open);
-        var spinner = new SpinWait();
-        while ((Volatile.Read(ref _state) & ActiveMask) != 0)
-        {
-            spinner.SpinOnce(sleep1Threshold: -1);
-        }
-
+        Work(0, _run);
+        WaitForOthers(work);
         _work = null;
         if (_failure is { } failure)
         {
@@ -241,6 +261,7 @@ internal sealed class WorkerPool : IDisposable
 
     private void Start()
     {
+        _run = ItemRange.RunAfter(_run);
         int begin = 0;
         for (int n = 0; n < _teams.Length; n++)
         {
@@ -250,20 +271,22 @@ internal sealed class WorkerPool : IDisposable
             {
                 int first = begin + (int)((long)count * i / team.Active);
                 int end = begin + (int)((long)count * (i + 1) / team.Active);
-                ref Share share = ref _shares[team.First + i];
-                share.Left = Pack(first, end);
-                share.Tail = HelpsOtherNodes ? Math.Max(1, (end - first) / TailPart) : 0;
+                ref WorkerState state = ref _states[team.First + i];
+                state.Tail = HelpsOtherNodes ? Math.Max(1, (end - first) / TailPart) : 0;
+                Volatile.Write(ref state.Left, ItemRange.Pack(_run, first, end));
             }
 
             begin = _ends[n];
         }
 
-        Interlocked.Exchange(ref _state, (((_state >> RunShift) + 1) << RunShift) | Open);
+        // A worker announces its sleep and then looks at its share once more; here it is the other way round.
+        Interlocked.MemoryBarrier();
         foreach (Team team in _teams)
         {
-            for (int i = team.First; i < team.First + team.Active; i++)
+            for (int i = Math.Max(team.First, 1); i < team.First + team.Active; i++)
             {
-                if (i > 0 && Interlocked.Exchange(ref _sleeping[i], 0) == 1)
+                ref int sleeping = ref _states[i].Sleeping;
+                if (Volatile.Read(ref sleeping) == 1 && Interlocked.Exchange(ref sleeping, 0) == 1)
                 {
                     _wakeups[i].Release();
                 }
@@ -274,29 +297,16 @@ internal sealed class WorkerPool : IDisposable
     private void WorkerLoop(int worker, int[] processors)
     {
         ThreadAffinity.TryTie(processors);
-        long seen = 0;
+        int run = 0;
         while (true)
         {
-            WaitForNextRun(worker, seen);
+            run = WaitForNextRun(worker, run);
             if (_stopping)
             {
                 return;
             }
 
-            long state = Volatile.Read(ref _state);
-            seen = state >> RunShift;
-            while ((state & Open) != 0 && state >> RunShift == seen && IsActive(worker))
-            {
-                long found = Interlocked.CompareExchange(ref _state, state + 1, state);
-                if (found == state)
-                {
-                    Work(worker);
-                    Interlocked.Decrement(ref _state);
-                    break;
-                }
-
-                state = found;
-            }
+            Work(worker, run);
         }
     }
 
@@ -306,136 +316,144 @@ internal sealed class WorkerPool : IDisposable
         return worker - team.First < Volatile.Read(ref team.Active);
     }
 
-    private void WaitForNextRun(int worker, long seen)
+    /// <summary>The number of the run that the worker is part of and has not seen yet.</summary>
+    private int WaitForNextRun(int worker, int seen)
     {
+        ref WorkerState state = ref _states[worker];
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        long spinTicks = IsActive(worker) ? s_spinTicks : 0;
-        while (Volatile.Read(ref _state) >> RunShift == seen)
+        TimeSpan spinTime = IsActive(worker) ? SpinTime : TimeSpan.Zero;
+        for (int looks = 1; ; looks++)
         {
-            if (System.Diagnostics.Stopwatch.GetTimestamp() - start < spinTicks)
+            int run = ItemRange.Run(Volatile.Read(ref state.Left));
+            if (run != seen || _stopping)
             {
-                Thread.SpinWait(8);
+                return run;
+            }
+
+            if (looks % LooksPerTime != 0 || System.Diagnostics.Stopwatch.GetElapsedTime(start) < spinTime)
+            {
+                Thread.SpinWait(1);
                 continue;
             }
 
             // Announce the sleep first, then look again: a run that starts in between takes the announcement back.
-            Interlocked.Exchange(ref _sleeping[worker], 1);
-            if (Volatile.Read(ref _state) >> RunShift == seen || Interlocked.Exchange(ref _sleeping[worker], 0) == 0)
+            Interlocked.Exchange(ref state.Sleeping, 1);
+            if ((ItemRange.Run(Volatile.Read(ref state.Left)) == seen && !_stopping) || Interlocked.Exchange(ref state.Sleeping, 0) == 0)
             {
+                // Whoever is woken has a run, even if after very many of them it has the number of the last one seen.
                 _wakeups[worker].Wait();
+                return ItemRange.Run(Volatile.Read(ref state.Left));
             }
         }
     }
 
     /// <summary>Takes parts of the worker's own share first, then of the others' on its node, then the ends of other nodes' shares.</summary>
-    private void Work(int worker)
+    private void Work(int worker, int run)
     {
-        Team team = _teams[_teamOf[worker]];
-        int own = worker - team.First;
-        if (!TakeAll(worker, ref _shares[worker].Left, own: true, int.MaxValue))
+        // As long as items of a run are left its work is the pool's; a worker that comes too late takes none.
+        if (Volatile.Read(ref _work) is not { } work)
         {
             return;
         }
 
+        Team team = _teams[_teamOf[worker]];
+        int own = worker - team.First;
+        TakeAll(worker, run, work, ref _states[worker].Left, own: true, int.MaxValue);
         for (int i = 1; i < team.Active; i++)
         {
-            if (!TakeAll(worker, ref _shares[team.First + ((own + i) % team.Active)].Left, own: false, int.MaxValue))
-            {
-                return;
-            }
+            TakeAll(worker, run, work, ref _states[team.First + ((own + i) % team.Active)].Left, own: false, int.MaxValue);
         }
 
-        HelpOtherNodes(worker);
+        HelpOtherNodes(worker, run, work);
     }
 
-    /// <summary>False when an item failed.</summary>
-    private bool HelpOtherNodes(int worker)
+    private void HelpOtherNodes(int worker, int run, IPoolWork work)
     {
         for (int n = 1; n < _teams.Length; n++)
         {
             Team team = _teams[(_teamOf[worker] + n) % _teams.Length];
             for (int i = team.First; i < team.First + team.Active; i++)
             {
-                if (!TakeAll(worker, ref _shares[i].Left, own: false, _shares[i].Tail))
-                {
-                    return false;
-                }
+                TakeAll(worker, run, work, ref _states[i].Left, own: false, _states[i].Tail);
             }
         }
-
-        return true;
     }
 
-    /// <summary>The caller keeps the run open as long as another node has items that nobody else may take.</summary>
-    private void WaitForOtherNodes()
+    /// <summary>The caller goes on helping as long as another node has items that nobody else may take.</summary>
+    private void WaitForOthers(IPoolWork work)
     {
-        if (_teams.Length == 1)
-        {
-            return;
-        }
-
         var spinner = new SpinWait();
-        while (AnyLeft() && Volatile.Read(ref _failure) is null && HelpOtherNodes(0))
+        for (int looks = 0; Done() != _due; looks++)
         {
-            spinner.SpinOnce(sleep1Threshold: -1);
-        }
-    }
-
-    private bool AnyLeft()
-    {
-        foreach (Team team in _teams)
-        {
-            for (int i = team.First; i < team.First + team.Active; i++)
+            HelpOtherNodes(0, _run, work);
+            if (looks < EagerLooks)
             {
-                long left = Volatile.Read(ref _shares[i].Left);
-                if ((int)left < (int)(left >> 32))
-                {
-                    return true;
-                }
+                Thread.SpinWait(1);
+            }
+            else
+            {
+                spinner.SpinOnce(sleep1Threshold: -1);
             }
         }
-
-        return false;
     }
 
-    /// <summary>Executes items of a share until none is left, or more than <paramref name="most"/>; false when one failed.</summary>
-    private bool TakeAll(int worker, ref long left, bool own, int most)
+    /// <summary>Items of all runs that are done.</summary>
+    private long Done()
     {
-        IPoolWork work = _work!;
-        bool inStretches = work.ReadsInStretches;
-        while (TryTake(ref left, own, inStretches, most, out int begin, out int end))
+        long done = 0;
+        foreach (ref WorkerState state in _states.AsSpan())
+        {
+            done += Volatile.Read(ref state.Done);
+        }
+
+        return done;
+    }
+
+    /// <summary>Executes items of a share until none is left, or more than <paramref name="most"/>. Items behind a failure count as done.</summary>
+    private void TakeAll(int worker, int run, IPoolWork work, ref long left, bool own, int most)
+    {
+        int done = 0;
+        while (TryTake(ref left, run, own, own && work.ReadsInStretches, most, out int begin, out int end))
         {
             try
             {
-                work.Execute(begin, end, worker);
+                if (Volatile.Read(ref _failure) is null)
+                {
+                    work.Execute(begin, end, worker);
+                }
             }
             catch (Exception e)
             {
                 Interlocked.CompareExchange(ref _failure, e, null);
-                return false;
             }
+
+            done += end - begin;
         }
 
-        return true;
+        if (done > 0)
+        {
+            // Once for all of them: the caller may be looking.
+            ref long all = ref _states[worker].Done;
+            Volatile.Write(ref all, all + done);
+        }
     }
 
     /// <summary>The owner takes from the front, where its memory continues; others take single items from the back.</summary>
-    private static bool TryTake(ref long left, bool own, bool inStretches, int most, out int begin, out int end)
+    private static bool TryTake(ref long left, int run, bool own, bool inStretches, int most, out int begin, out int end)
     {
         long seen = Volatile.Read(ref left);
         while (true)
         {
-            begin = (int)seen;
-            end = (int)(seen >> 32);
+            (begin, end) = ItemRange.Items(seen);
             int count = end - begin;
-            if (count <= 0 || count > most)
+            if (count <= 0 || count > most || ItemRange.Run(seen) != run)
             {
                 return false;
             }
 
             int part = (count + OwnPart - 1) / OwnPart;
             int taken = !own ? 1 : inStretches ? Math.Max(1, count - part) : part;
-            long rest = own ? Pack(begin + taken, end) : Pack(begin, end - taken);
+            long rest = own ? ItemRange.Pack(run, begin + taken, end) : ItemRange.Pack(run, begin, end - taken);
             long found = Interlocked.CompareExchange(ref left, rest, seen);
             if (found == seen)
             {
@@ -447,19 +465,25 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
-    private static long Pack(int begin, int end) => ((long)end << 32) | (uint)begin;
-
-    /// <summary>The items of one worker that nobody has taken yet; a cache line of its own.</summary>
-    [StructLayout(LayoutKind.Explicit, Size = 128)]
-    private struct Share
+    /// <summary>What concerns one worker: a cache line that others write, and one that it writes itself; no other worker's beside them, nor the length of their array.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
+    private struct WorkerState
     {
-        /// <summary>First item in the lower half, behind the last in the upper.</summary>
-        [FieldOffset(0)]
+        /// <summary>The <see cref="ItemRange"/> of its share that nobody has taken yet.</summary>
+        [FieldOffset(64)]
         public long Left;
 
         /// <summary>So many of the last items may be taken by workers of other nodes.</summary>
-        [FieldOffset(8)]
+        [FieldOffset(72)]
         public int Tail;
+
+        /// <summary>Items that the worker has done in all runs.</summary>
+        [FieldOffset(192)]
+        public long Done;
+
+        /// <summary>1 when it sleeps, or is about to.</summary>
+        [FieldOffset(200)]
+        public int Sleeping;
     }
 
     /// <summary>The workers of a node.</summary>

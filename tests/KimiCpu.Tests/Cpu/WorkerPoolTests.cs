@@ -48,6 +48,59 @@ internal sealed class WorkerPoolTests
     }
 
     [Test]
+    public void After_a_million_runs_their_numbers_begin_anew()
+    {
+        // A worker that helps nobody and that nobody helps: it would be waited for if it missed a run.
+        var machine = new CpuTopology([new LogicalProcessor(0, 0, 0), new LogicalProcessor(1, 1, 1)]);
+        using var pool = new WorkerPool(2, machine, tie: false) { HelpsOtherNodes = false };
+        long sum = 0;
+        var work = new PoolAction((begin, end, _) => Interlocked.Add(ref sum, end - begin));
+        const int Runs = (1 << 20) + 10;
+        for (int run = 0; run < Runs; run++)
+        {
+            pool.Run(2, work);
+        }
+
+        Assert.That(sum, Is.EqualTo(2L * Runs));
+    }
+
+    [Test]
+    public void Workers_sleep_when_their_time_of_spinning_is_over_and_not_before()
+    {
+        using var pool = new WorkerPool(3) { SpinTime = TimeSpan.FromHours(1) };
+        var work = new PoolAction((_, _, _) => Thread.SpinWait(100));
+        RunUntil(() => pool.Sleeping == 0);
+        Thread.Sleep(100);
+        Assert.That(pool.Sleeping, Is.Zero);
+
+        pool.SpinTime = TimeSpan.Zero;
+        RunUntil(() => pool.Sleeping == 2);
+        Thread.Sleep(100);
+        Assert.That(pool.Sleeping, Is.EqualTo(2));
+
+        void RunUntil(Func<bool> reached)
+        {
+            for (int i = 0; !reached(); i++)
+            {
+                Assert.That(i, Is.LessThan(2000));
+                pool.Run(300, work);
+                Thread.Sleep(10);
+            }
+        }
+    }
+
+    [Test]
+    public void More_items_than_a_word_has_room_for_are_refused()
+    {
+        using var pool = new WorkerPool(2);
+        long sum = 0;
+        var work = new PoolAction((begin, end, _) => Interlocked.Add(ref sum, end - begin));
+        Assert.That(() => pool.Run(ItemRange.MostItems + 1, work), Throws.TypeOf<ArgumentOutOfRangeException>());
+        pool.Run(ItemRange.MostItems, work);
+        Assert.That(sum, Is.EqualTo(ItemRange.MostItems));
+    }
+
+    [Test]
     public void An_exception_reaches_the_caller_and_the_pool_goes_on([Values(1, 2, 4)] int threads)
     {
         using var pool = new WorkerPool(threads);
