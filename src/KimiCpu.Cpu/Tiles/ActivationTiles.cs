@@ -46,6 +46,23 @@ internal sealed unsafe class ActivationTiles : IDisposable
         }
     }
 
+    /// <summary>Copies all tokens of a tile, its groups by rising index and not by lane.</summary>
+    /// <param name="rows">The tokens.</param>
+    /// <param name="groups">Of a row.</param>
+    /// <param name="tile">Receives them.</param>
+    /// <param name="bias">As above.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void WriteInOrder(ReadOnlySpan<QuantizedRow> rows, int groups, byte* tile, int bias)
+    {
+        for (int t = 0; t < rows.Length; t++)
+        {
+            for (int g = 0; g < groups; g++)
+            {
+                WriteGroup(rows[t], g, tile + ((long)g * TileRecord.TokenBytes * rows.Length), rows.Length, t, bias);
+            }
+        }
+    }
+
     /// <summary>Copies one group of <paramref name="row"/> to the place of group <paramref name="group"/>.</summary>
     public void WriteGroup(QuantizedRow row, int source, int group, int firstToken, int tokens, int token, int bias) =>
         WriteGroup(row, source, Tile(firstToken) + ((long)WeightTile.RecordOf(group, Blocks) * TileRecord.TokenBytes * tokens), tokens, token, bias);

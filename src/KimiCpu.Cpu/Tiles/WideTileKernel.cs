@@ -4,7 +4,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
-using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Cpu.Tiles;
@@ -14,7 +13,7 @@ namespace KimiCpu.Cpu.Tiles;
 /// to five tokens, stay in registers, so that each vector of weights meets all tokens and each activation both vectors of rows
 /// once it is loaded; then they are scaled and added to the sums of the lane in the first-level cache.
 /// </summary>
-internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind kind) : TileKernel(kind)
+internal sealed unsafe partial class WideTileKernel<TVector, TProducts>(TileKernelKind kind) : TileKernel(kind)
     where TVector : unmanaged
     where TProducts : ITileProducts<TVector>
 {
@@ -32,20 +31,6 @@ internal sealed unsafe class WideTileKernel<TVector, TProducts>(TileKernelKind k
     public override int MaxTokens => MostTokens;
 
     public override bool AsksAhead => true;
-
-    public override int MostStoredTokens => Int4Gemv.MostTokens;
-
-    public override void MultiplyStored(in WeightMatrix weight, int rowBegin, int rowEnd, ReadOnlySpan<QuantizedRow> x, float* y, long yStride, in WeightMatrix next, int nextRow)
-    {
-        // One token alone has a product for vectors of 512 bits, too.
-        if (x.Length == 1)
-        {
-            MultiplyStored(weight, rowBegin, rowEnd, x[0], y);
-            return;
-        }
-
-        Int4Gemv.MultiplyTokens(InstructionSet.Avx2, weight, rowBegin, rowEnd, x, y, yStride);
-    }
 
     public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, in TileAhead ahead, float* y, long yStride)
     {
