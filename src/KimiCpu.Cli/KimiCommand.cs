@@ -26,7 +26,9 @@ internal static class KimiCommand
     public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
     {
         ParseResult parsed = MakeRoot(streams).Parse(args);
-        string[] mistakes = parsed.Errors.Count > 0 ? [.. parsed.Errors.Select(Explain)] : [.. OptionWords.WrongNumbers(parsed)];
+        string[] mistakes = OptionWords.UnknownOptions(parsed) is { Length: > 0 } unknown ? unknown
+            : parsed.Errors.Count > 0 ? [.. parsed.Errors.Select(Explain)]
+            : [.. OptionWords.WrongNumbers(parsed)];
         if (mistakes.Length > 0)
         {
             foreach (string mistake in mistakes)

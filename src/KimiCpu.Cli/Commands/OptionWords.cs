@@ -61,6 +61,19 @@ internal static partial class OptionWords
         where !double.TryParse(token.Value, NumberStyles.Float, CultureInfo.InvariantCulture, out _)
         select NumberExpected(result.Option, token.Value);
 
+    /// <summary>Words that look like options and are none of the command's: the parser takes the first for the prompt or a file, and complains about what follows.</summary>
+    public static string[] UnknownOptions(ParseResult parsed)
+    {
+        int texts = parsed.Tokens.TakeWhile(t => t.Type != TokenType.DoubleDash).Count();
+        HashSet<Token> behind = [.. parsed.Tokens.Skip(texts)];
+        IEnumerable<Token> taken = parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(a => a.Tokens).Where(t => !behind.Contains(t));
+        IEnumerable<string> unknown = taken.Select(t => t.Value).Concat(behind.Count == 0 ? parsed.UnmatchedTokens : []).Where(LooksLikeOption).Distinct();
+        string command = parsed.CommandResult.Command is RootCommand ? "kimi" : $"kimi {parsed.CommandResult.Command.Name}";
+        return [.. unknown.Select(o => $"'{o}' is no option of `{command}`; a text that begins like one is written behind `--`.")];
+    }
+
+    private static bool LooksLikeOption(string word) => word.Length > 2 && word.StartsWith("--", StringComparison.Ordinal) && char.IsAsciiLetter(word[2]);
+
     private static Type TypeOf(Option option)
     {
         Type type = option.ValueType.GetElementType() ?? option.ValueType;
