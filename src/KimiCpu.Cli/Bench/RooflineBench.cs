@@ -76,27 +76,21 @@ internal sealed unsafe class RooflineBench : IDisposable
     }
 
     /// <summary>
-    /// Seconds of a run of the pool that every thread takes part in and none works in, one after another: what each step of
+    /// Seconds that a run of the pool takes beyond its items, of which every thread has one, one run after another: what each step of
     /// a layer costs beside its work. The median of some series.
     /// </summary>
     public double Barrier()
     {
         const int Series = 51;
         const int Runs = 400;
-        int threads = _pool.Threads;
-        int arrived = 0;
 
-        // An item waits for all others: otherwise the caller would have done them before anybody else came.
+        // Long enough that each thread begins with its own item before another one could take it, and nothing is shared meanwhile.
+        long itemTicks = Stopwatch.Frequency / 100_000;
         var work = new PoolAction((begin, end, _) =>
         {
-            Interlocked.Increment(ref arrived);
-            for (int i = 1; Volatile.Read(ref arrived) < threads; i++)
+            for (long until = Stopwatch.GetTimestamp() + ((end - begin) * itemTicks); Stopwatch.GetTimestamp() < until;)
             {
                 Thread.SpinWait(1);
-                if (i % 10_000 == 0)
-                {
-                    Thread.Yield();
-                }
             }
         });
         var seconds = new double[Series];
@@ -105,11 +99,10 @@ internal sealed unsafe class RooflineBench : IDisposable
             long start = Stopwatch.GetTimestamp();
             for (int run = 0; run < Runs; run++)
             {
-                arrived = 0;
-                _pool.Run(threads, work);
+                _pool.Run(_pool.Threads, work);
             }
 
-            seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds / Runs;
+            seconds[i] = (Stopwatch.GetElapsedTime(start).TotalSeconds / Runs) - ((double)itemTicks / Stopwatch.Frequency);
         }
 
         return Median(seconds);

@@ -22,7 +22,7 @@ internal static class RooflineReport
         }
         else
         {
-            string together = bench.Threads > 1 ? $", {Number(barrier * 1e6, "F1")} us for a run that all threads take part in and none works in" : "";
+            string together = bench.Threads > 1 ? $", {Number(barrier * 1e6, "F1")} us for a run beside its work" : "";
             streams.Output.WriteLine($"kernels, {bench.Threads} threads, {CpuFeatures.Description}{together}");
             TextTable.Write(
                 streams,
