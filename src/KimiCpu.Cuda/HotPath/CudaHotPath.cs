@@ -13,7 +13,7 @@ namespace KimiCpu.Cuda.HotPath;
 /// <summary>
 /// The hot path on one GPU, sibling of the CPU's. The embedding stays in main memory. Passes of a few rows replay recorded
 /// segments, two a layer; nothing but their launches and a look at a flag happens per layer. A row's results do not depend
-/// on what else is in its batch, but for whether the batch is large enough for the tensor cores, which add in another order, and
+/// on what else is in its batch, but for whether the batch is large enough for the kernels of many rows, which add in another order, and
 /// whether so many tokens of its own sequence are in it that keys and values are expanded for them.
 /// </summary>
 internal sealed unsafe class CudaHotPath : IHotPath
@@ -84,7 +84,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             {
                 var work = new ExpertWork(_shape, plan.MaxRows);
                 work.Place(Own(new CudaDeviceVariable<byte>(context, work.Bytes)).DevicePointer);
-                _expertProgram = new ExpertProgram(_shape, device, kernels, _workspace, _handOver, _stream, options.TensorRows, work, _experts);
+                _expertProgram = new ExpertProgram(_shape, device, kernels, _workspace, _handOver, _stream, options.ManyRows, work, _experts);
                 IStreamSplit split = options.StreamSplit ?? new MeasuredSplit(ExpertSlotLayout.Of(weights)!.Bytes, Array.FindIndex(weights.Layers, l => l.IsMoe));
                 _prompt = Own(new PromptExperts(context, _stream, weights, plan, _expertProgram, _experts, split));
             }
@@ -98,7 +98,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
                 uploader.Finish();
             }
 
-            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.TensorRows, plan.ExpandedRows, _expertProgram);
+            _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.ManyRows, plan.ExpandedRows, _expertProgram);
         }
         catch
         {

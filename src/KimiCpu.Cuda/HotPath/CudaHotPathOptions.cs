@@ -13,8 +13,8 @@ internal sealed record CudaHotPathOptions
     /// <summary>Whether passes of a few rows replay recorded launches.</summary>
     public bool UseGraphs { get; init; } = true;
 
-    /// <summary>Fewest rows of a pass that runs on the tensor cores.</summary>
-    public int TensorRows { get; init; } = LinearProgram.DefaultTensorRows;
+    /// <summary>Fewest rows of a pass that go to the kernels for many.</summary>
+    public int ManyRows { get; init; } = LinearProgram.DefaultManyRows;
 
     /// <summary>How long the GPU may take for what is waited for, before it counts as lost.</summary>
     public TimeSpan Patience { get; init; } = CudaContext.DefaultPatience;

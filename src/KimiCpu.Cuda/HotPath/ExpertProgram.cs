@@ -10,12 +10,12 @@ using KimiCpu.Cuda.Weights;
 namespace KimiCpu.Cuda.HotPath;
 
 /// <summary>Puts the kernels of routed experts on the GPU into the stream: for few tokens those that look experts up themselves, for many the tensor cores, an expert at a time.</summary>
-internal sealed class ExpertProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, HandOver handOver, CudaStream stream, int tensorRows, ExpertWork work, HotExperts? held)
+internal sealed class ExpertProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, HandOver handOver, CudaStream stream, int manyRows, ExpertWork work, HotExperts? held)
 {
     public ExpertWork Work => work;
 
     /// <summary>Whether a pass of so many tokens has them on the tensor cores, by <see cref="PromptExperts"/>; never one that is recorded.</summary>
-    public bool TakesMany(int rows) => rows > CudaHotPath.GraphRows && rows >= tensorRows;
+    public bool TakesMany(int rows) => rows > CudaHotPath.GraphRows && rows >= manyRows;
 
     /// <summary>Whether a layer of a pass of so many tokens adds anything to what its shared expert gives.</summary>
     public bool Adds(int rows) => held is not null || TakesMany(rows);

@@ -12,7 +12,7 @@ namespace KimiCpu.Cuda.HotPath;
 /// Puts the kernels of a layer's blocks into the stream, in the model's order. Addresses depend on the layer only and grids on the
 /// number of rows and splits, so that what it puts can be recorded.
 /// </summary>
-internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int tensorRows, int expandedRows, ExpertProgram? experts)
+internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, KernelSet kernels, Workspace memory, StepInputs step, HandOver handOver, DevicePages pages, CudaStream stream, int manyRows, int expandedRows, ExpertProgram? experts)
 {
     private const float Log2E = 1.4426950408889634f;
 
@@ -20,8 +20,8 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     private readonly int?[] _nextMoe =
         [.. weights.Layers.Select((_, layer) => handOver.Predicted == 0 ? null : Enumerable.Range(0, weights.Layers.Count).Where(l => l > layer && weights.Layers[l].Router is not null).Select(l => (int?)l).FirstOrDefault())];
 
-    private readonly LinearProgram _linear = new(kernels, memory, stream, tensorRows);
-    private readonly int _fewestExpanded = Math.Max(expandedRows, tensorRows);
+    private readonly LinearProgram _linear = new(kernels, memory, stream, manyRows);
+    private readonly int _fewestExpanded = Math.Max(expandedRows, manyRows);
     private readonly ExpandedAttention _expanded = new(shape, kernels, memory, stream, pages.Format, expandedRows);
 
     /// <summary>Rows of a sequence from which on attention expands its keys and values; 1 where no layer does.</summary>
@@ -54,7 +54,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Nope = (uint)shape.NopeHeadSize,
             Epsilon = shape.LowRankNormEpsilon,
         });
-        bool many = _linear.UsesTensorCores(rows);
+        bool many = _linear.TakesMany(rows);
         int next = 0;
         foreach (ref readonly BatchSequence sequence in sequences)
         {

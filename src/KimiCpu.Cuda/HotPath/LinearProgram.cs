@@ -11,8 +11,8 @@ namespace KimiCpu.Cuda.HotPath;
 /// <param name="kernels">Of the GPU.</param>
 /// <param name="memory">Where inputs are split.</param>
 /// <param name="stream">Where to.</param>
-/// <param name="tensorRows">Fewest rows that go to the kernels for many.</param>
-internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStream stream, int tensorRows)
+/// <param name="manyRows">Fewest rows that go to the kernels for many.</param>
+internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStream stream, int manyRows)
 {
     /// <summary>
     /// The kernel for few rows reads a weight anew for every eight. A block of the other one multiplies 64 rows twice, for either
@@ -20,12 +20,12 @@ internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStr
     /// for a byte that it reads (GeForce RTX 3090: 71 TFLOP/s, 936 GB/s) needs as long as 1.7 readings for that, a few more where
     /// a narrow weight leaves part of the GPU idle: 4 readings, which are 32 rows. Computed for kernels that read at full speed, not measured.
     /// </summary>
-    public const int DefaultTensorRows = 32;
+    public const int DefaultManyRows = 32;
 
-    public bool UsesTensorCores(int rows) => rows >= tensorRows;
+    public bool TakesMany(int rows) => rows >= manyRows;
 
     /// <summary>Whether so many rows of gate and up give silu(gate) * up at once: <see cref="LinearLayer.Gates"/>.</summary>
-    public bool CanGate(DeviceWeight gate, DeviceWeight up, int rows) => !UsesTensorCores(rows) && KernelSet.SuitsGate(gate, up);
+    public bool CanGate(DeviceWeight gate, DeviceWeight up, int rows) => !TakesMany(rows) && KernelSet.SuitsGate(gate, up);
 
     public void Put(in LinearLayer layer, int rows)
     {
@@ -35,9 +35,9 @@ internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStr
             Put(layer with { Second = null }, rows);
             Put(layer with { Weight = other, Output = layer.SecondOutput, Second = null }, rows);
         }
-        else if (UsesTensorCores(rows) && layer.RowMap == 0 && KernelSet.SuitsGemm(weight))
+        else if (TakesMany(rows) && layer.RowMap == 0 && KernelSet.SuitsGemm(weight))
         {
-            PutOnTensorCores(layer, rows);
+            PutMany(layer, rows);
         }
         else
         {
@@ -58,7 +58,7 @@ internal sealed class LinearProgram(KernelSet kernels, Workspace memory, CudaStr
         }
     }
 
-    private void PutOnTensorCores(in LinearLayer layer, int rows)
+    private void PutMany(in LinearLayer layer, int rows)
     {
         DeviceMatrix weight = layer.Weight.Matrix;
         var stride = (uint)KernelSet.PartStride((int)weight.Columns);

@@ -179,7 +179,7 @@ internal sealed class ModelUnderTest : IDisposable
         0,
         weights.Model,
         new MemoryWish(256, 512, CacheBytes: 8 << 20, ExpertBytes: 8 << 20, LookAhead: lookAhead),
-        new CudaHotPathOptions { Placement = new EveryOtherExpert(weights.Model), ExpertFiles = weights.ExpertFiles, TensorRows = int.MaxValue });
+        new CudaHotPathOptions { Placement = new EveryOtherExpert(weights.Model), ExpertFiles = weights.ExpertFiles, ManyRows = int.MaxValue });
 
     /// <summary>Nothing moves, since that changes bits.</summary>
     private sealed class EveryOtherExpert(ModelWeights weights) : IExpertPlacement

@@ -75,7 +75,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             stream.Clear(firstRow, sizeof(uint));
             stream.Synchronize();
             _batch.Add([0], sizes.StepContext - 1, Enumerable.Range(0, pages).ToArray(), LogitsWanted.Last);
-            var program = new LayerProgram(shape, _device, kernels, workspace, _step, _handOver, cache, stream, LinearProgram.DefaultTensorRows, ExpandedAttention.FewestRows(shape), experts: null);
+            var program = new LayerProgram(shape, _device, kernels, workspace, _step, _handOver, cache, stream, LinearProgram.DefaultManyRows, ExpandedAttention.FewestRows(shape), experts: null);
             int splits = (int)BitOperations.RoundUpToPowerOf2((uint)KernelSet.Splits(sizes.StepContext));
             CudaGraphExec Record(Action put) => _owner.Own(CudaGraphExec.Capture(context, stream, put));
             _attend = [.. Enumerable.Range(0, layers).Select(l => Record(() => program.Attend(l, 1, splits, _batch.Sequences)))];

@@ -41,7 +41,7 @@ internal sealed class GpuTestBed : IDisposable
             GpuRandom.Fill(context, stream, workspace, Workspace.Bytes);
             Workspace.Place(workspace);
             stream.Clear(Workspace.Finished, sizeof(uint));
-            Linear = new LinearProgram(kernels, Workspace, stream, LinearProgram.DefaultTensorRows);
+            Linear = new LinearProgram(kernels, Workspace, stream, LinearProgram.DefaultManyRows);
         }
         catch
         {

@@ -34,7 +34,7 @@ internal sealed class CudaHotPathTests
     public void Logits_agree_with_the_goldens([ValueSource(typeof(Golden), nameof(Golden.Checkpoints))] string checkpoint, [Values] bool tensorCores)
     {
         using var driver = new GpuUnderTest();
-        using var model = new GpuModel(driver, Repository.Checkpoint(checkpoint), tensorRows: tensorCores ? 1 : int.MaxValue);
+        using var model = new GpuModel(driver, Repository.Checkpoint(checkpoint), manyRows: tensorCores ? 1 : int.MaxValue);
         foreach (Golden golden in Golden.Load(checkpoint).Where(g => g.Tokens.Length <= 40).Take(2))
         {
             float[] all = model.Logits(golden.Tokens);
@@ -59,7 +59,7 @@ internal sealed class CudaHotPathTests
         int[] tokens = [.. Enumerable.Range(3, 70)];
         using var driver = new GpuUnderTest();
         using var model = new GpuModel(driver, Repository.Checkpoint("tiny-steady"));
-        float[] few = model.Logits(tokens, LinearProgram.DefaultTensorRows - 1);
+        float[] few = model.Logits(tokens, LinearProgram.DefaultManyRows - 1);
         int? before = driver.Launches("gemm");
         float[] many = model.Logits(tokens);
         Agreement agreement = Agreement.Of(few, many, model.Vocabulary);
@@ -102,7 +102,7 @@ internal sealed class CudaHotPathTests
         // No plan has room for so long a context, so the last one is taken.
         using var model = new GpuModel(driver, checkpoint.Folder, contextTokens: 1 << 30);
         Assert.That(model.Plan.Weights, Is.EqualTo(WeightPlan.All[^1]));
-        float[] few = model.Logits(tokens, LinearProgram.DefaultTensorRows - 1);
+        float[] few = model.Logits(tokens, LinearProgram.DefaultManyRows - 1);
         Assert.That(Launches(driver, "gemm"), Is.Zero);
         float[] many = model.Logits(tokens);
         Agreement agreement = Agreement.Of(few, many, model.Vocabulary);
@@ -398,14 +398,14 @@ internal sealed class CudaHotPathTests
         private readonly GpuUnderTest _driver;
         private readonly CudaBackend _backend;
 
-        public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int tensorRows = LinearProgram.DefaultTensorRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false, ExpertFiles? expertFiles = null, IStreamSplit? split = null, bool smallCache = false, bool smallWeights = false, int expandedTokens = ExpandedAttention.BlockTokens, int? expandedRows = null)
+        public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int manyRows = LinearProgram.DefaultManyRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false, ExpertFiles? expertFiles = null, IStreamSplit? split = null, bool smallCache = false, bool smallWeights = false, int expandedTokens = ExpandedAttention.BlockTokens, int? expandedRows = null)
         {
             _driver = driver;
             _checkpoint = Checkpoint.Open(folder);
             Weights = WeightLoader.Load(_checkpoint);
             try
             {
-                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, smallCache, ExpertBytes: expertBytes, StreamExperts: split is not null, SmallWeights: smallWeights, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows), new CudaHotPathOptions { Warn = Warnings.Add, Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, TensorRows = tensorRows });
+                _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, smallCache, ExpertBytes: expertBytes, StreamExperts: split is not null, SmallWeights: smallWeights, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows), new CudaHotPathOptions { Warn = Warnings.Add, Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, ManyRows = manyRows });
             }
             catch
             {

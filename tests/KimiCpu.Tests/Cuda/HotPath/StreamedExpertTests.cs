@@ -21,7 +21,7 @@ internal sealed class StreamedExpertTests
     private const int MoeLayers = 2;
     private const int Experts = 12;
 
-    private static readonly int[] s_tokens = [.. Enumerable.Range(3, LinearProgram.DefaultTensorRows + 4)];
+    private static readonly int[] s_tokens = [.. Enumerable.Range(3, LinearProgram.DefaultManyRows + 4)];
 
     private float[] _onCpu = [];
 
@@ -66,7 +66,7 @@ internal sealed class StreamedExpertTests
     {
         using var driver = new GpuUnderTest();
         using var gpu = new Streaming(driver, new Forced(Experts), held: 0);
-        gpu.Model.Logits(s_tokens[..LinearProgram.DefaultTensorRows], LinearProgram.DefaultTensorRows - 1);
+        gpu.Model.Logits(s_tokens[..LinearProgram.DefaultManyRows], LinearProgram.DefaultManyRows - 1);
         Assert.That(gpu.Model.HotPath.Prompt!.Passed, Is.Zero);
         Assert.That(gpu.Split.Candidates, Is.Empty);
         Assert.That(driver.Launches("expert_gemm"), Is.Null.Or.Zero);
