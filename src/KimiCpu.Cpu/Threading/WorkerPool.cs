@@ -16,7 +16,7 @@ internal interface IPoolWork
 
     /// <summary>
     /// Whether items take about equally long and read memory one behind another, so that workers take most of their share at once; else they take
-    /// less, to leave items to others that are done first. Stays the same during a run.
+    /// less, to leave items to others that are done first. Stays the same during a run; workers that come too late may ask after it.
     /// </summary>
     bool ReadsInStretches => false;
 }
@@ -49,6 +49,9 @@ internal sealed class WorkerPool : IDisposable
 
     /// <summary>The caller looks so often for the others' end, some 20 µs, before it lets other threads have its core.</summary>
     private const int EagerLooks = 256;
+
+    /// <summary>And looks so often before it looks for other nodes' items.</summary>
+    private const int LooksPerHelp = 8;
 
     /// <summary>A waiting worker looks at the clock once in so many looks at its share.</summary>
     private const int LooksPerTime = 32;
@@ -103,7 +106,7 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Workers that there are: their indices are 0 … Threads - 1.</summary>
     public int Threads { get; }
 
-    /// <summary>How many of them take part in runs, in proportion on each node; the others sleep. Set between runs only.</summary>
+    /// <summary>How many of them take part in runs, in proportion on each node; the others sleep. Set between runs only; workers that are late for the last one may read it meanwhile.</summary>
     public int ActiveThreads
     {
         get;
@@ -186,9 +189,9 @@ internal sealed class WorkerPool : IDisposable
     public void Run(ReadOnlySpan<int> nodeEnds, IPoolWork work)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(nodeEnds.Length, NodeCount);
-        for (int n = 1; n < nodeEnds.Length; n++)
+        for (int n = 0, begin = 0; n < nodeEnds.Length; begin = nodeEnds[n], n++)
         {
-            if (nodeEnds[n] < nodeEnds[n - 1] || (nodeEnds[n] > nodeEnds[n - 1] && _teams[n].Active == 0))
+            if (nodeEnds[n] < begin || (nodeEnds[n] > begin && _teams[n].Active == 0))
             {
                 throw new ArgumentException("Ends rise, and a node without active threads has no items.", nameof(nodeEnds));
             }
@@ -250,7 +253,7 @@ internal sealed class WorkerPool : IDisposable
         _due += itemCount;
         Start();
         Work(0, _run);
-        WaitForOthers(work);
+        WaitForOthers();
         _work = null;
         if (_failure is { } failure)
         {
@@ -271,6 +274,7 @@ internal sealed class WorkerPool : IDisposable
             {
                 int first = begin + (int)((long)count * i / team.Active);
                 int end = begin + (int)((long)count * (i + 1) / team.Active);
+                // A worker that is so fast that it finds another's share not there yet leaves that one alone.
                 ref WorkerState state = ref _states[team.First + i];
                 state.Tail = HelpsOtherNodes ? Math.Max(1, (end - first) / TailPart) : 0;
                 Volatile.Write(ref state.Left, ItemRange.Pack(_run, first, end));
@@ -325,14 +329,25 @@ internal sealed class WorkerPool : IDisposable
         for (int looks = 1; ; looks++)
         {
             int run = ItemRange.Run(Volatile.Read(ref state.Left));
-            if (run != seen || _stopping)
+            if (run != seen)
             {
                 return run;
             }
 
-            if (looks % LooksPerTime != 0 || System.Diagnostics.Stopwatch.GetElapsedTime(start) < spinTime)
+            // What else it looks at lies beside words that the caller writes with each run.
+            if (looks % LooksPerTime != 0)
             {
                 Thread.SpinWait(1);
+                continue;
+            }
+
+            if (_stopping)
+            {
+                return run;
+            }
+
+            if (System.Diagnostics.Stopwatch.GetElapsedTime(start) < spinTime)
+            {
                 continue;
             }
 
@@ -350,42 +365,41 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Takes parts of the worker's own share first, then of the others' on its node, then the ends of other nodes' shares.</summary>
     private void Work(int worker, int run)
     {
-        // As long as items of a run are left its work is the pool's; a worker that comes too late takes none.
-        if (Volatile.Read(ref _work) is not { } work)
-        {
-            return;
-        }
-
         Team team = _teams[_teamOf[worker]];
         int own = worker - team.First;
-        TakeAll(worker, run, work, ref _states[worker].Left, own: true, int.MaxValue);
-        for (int i = 1; i < team.Active; i++)
+        TakeAll(worker, run, ref _states[worker], Volatile.Read(ref _work) is { ReadsInStretches: true } ? Portion.Most : Portion.Part);
+        int active = Volatile.Read(ref team.Active);
+        for (int i = 1; i < active; i++)
         {
-            TakeAll(worker, run, work, ref _states[team.First + ((own + i) % team.Active)].Left, own: false, int.MaxValue);
+            TakeAll(worker, run, ref _states[team.First + ((own + i) % active)], Portion.Item);
         }
 
-        HelpOtherNodes(worker, run, work);
+        HelpOtherNodes(worker, run);
     }
 
-    private void HelpOtherNodes(int worker, int run, IPoolWork work)
+    private void HelpOtherNodes(int worker, int run)
     {
-        for (int n = 1; n < _teams.Length; n++)
+        for (int n = 1; n < _teams.Length && HelpsOtherNodes; n++)
         {
             Team team = _teams[(_teamOf[worker] + n) % _teams.Length];
             for (int i = team.First; i < team.First + team.Active; i++)
             {
-                TakeAll(worker, run, work, ref _states[i].Left, own: false, _states[i].Tail);
+                TakeAll(worker, run, ref _states[i], Portion.TailItem);
             }
         }
     }
 
     /// <summary>The caller goes on helping as long as another node has items that nobody else may take.</summary>
-    private void WaitForOthers(IPoolWork work)
+    private void WaitForOthers()
     {
         var spinner = new SpinWait();
-        for (int looks = 0; Done() != _due; looks++)
+        for (int looks = 1; Done() != _due; looks++)
         {
-            HelpOtherNodes(0, _run, work);
+            if (looks % LooksPerHelp == 0)
+            {
+                HelpOtherNodes(0, _run);
+            }
+
             if (looks < EagerLooks)
             {
                 Thread.SpinWait(1);
@@ -409,17 +423,18 @@ internal sealed class WorkerPool : IDisposable
         return done;
     }
 
-    /// <summary>Executes items of a share until none is left, or more than <paramref name="most"/>. Items behind a failure count as done.</summary>
-    private void TakeAll(int worker, int run, IPoolWork work, ref long left, bool own, int most)
+    /// <summary>Executes items of a share until there is none to take. Items behind a failure count as done.</summary>
+    private void TakeAll(int worker, int run, ref WorkerState share, Portion portion)
     {
         int done = 0;
-        while (TryTake(ref left, run, own, own && work.ReadsInStretches, most, out int begin, out int end))
+        while (TryTake(ref share, run, portion, out int begin, out int end))
         {
             try
             {
                 if (Volatile.Read(ref _failure) is null)
                 {
-                    work.Execute(begin, end, worker);
+                    // Until the items that were taken are counted, the pool's work is theirs.
+                    Volatile.Read(ref _work)!.Execute(begin, end, worker);
                 }
             }
             catch (Exception e)
@@ -439,22 +454,23 @@ internal sealed class WorkerPool : IDisposable
     }
 
     /// <summary>The owner takes from the front, where its memory continues; others take single items from the back.</summary>
-    private static bool TryTake(ref long left, int run, bool own, bool inStretches, int most, out int begin, out int end)
+    private static bool TryTake(ref WorkerState share, int run, Portion portion, out int begin, out int end)
     {
-        long seen = Volatile.Read(ref left);
+        long seen = Volatile.Read(ref share.Left);
         while (true)
         {
             (begin, end) = ItemRange.Items(seen);
             int count = end - begin;
-            if (count <= 0 || count > most || ItemRange.Run(seen) != run)
+            if (count <= 0 || ItemRange.Run(seen) != run || (portion == Portion.TailItem && count > share.Tail))
             {
                 return false;
             }
 
+            bool own = portion is Portion.Part or Portion.Most;
             int part = (count + OwnPart - 1) / OwnPart;
-            int taken = !own ? 1 : inStretches ? Math.Max(1, count - part) : part;
+            int taken = !own ? 1 : portion == Portion.Most ? Math.Max(1, count - part) : part;
             long rest = own ? ItemRange.Pack(run, begin + taken, end) : ItemRange.Pack(run, begin, end - taken);
-            long found = Interlocked.CompareExchange(ref left, rest, seen);
+            long found = Interlocked.CompareExchange(ref share.Left, rest, seen);
             if (found == seen)
             {
                 (begin, end) = own ? (begin, begin + taken) : (end - taken, end);
@@ -463,6 +479,18 @@ internal sealed class WorkerPool : IDisposable
 
             seen = found;
         }
+    }
+
+    /// <summary>What is taken of a share at once.</summary>
+    private enum Portion
+    {
+        /// <summary>By its owner: a part, or all but a part.</summary>
+        Part,
+        Most,
+
+        /// <summary>By a worker of its node, and by one of another node, which takes from the tail alone.</summary>
+        Item,
+        TailItem,
     }
 
     /// <summary>What concerns one worker: a cache line that others write, and one that it writes itself; no other worker's beside them, nor the length of their array.</summary>

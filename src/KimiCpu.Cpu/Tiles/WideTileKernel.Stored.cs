@@ -80,9 +80,6 @@ internal sealed unsafe partial class WideTileKernel<TVector, TProducts>
         float* lanes = tokens.Sums + (first * TokenSums);
         switch (count)
         {
-            case 2:
-                MultiplyStep<TwoTokens>(tokens.Unpacked, activations, lanes, ref ahead);
-                break;
             case 3:
                 MultiplyStep<ThreeTokens>(tokens.Unpacked, activations, lanes, ref ahead);
                 break;
@@ -150,13 +147,16 @@ internal sealed unsafe partial class WideTileKernel<TVector, TProducts>
             Steps = LaneSum.BlocksOf(columns);
             Tiles = _cut.Count(_count);
             _tokenBytes = (long)Steps * StepGroups * TileRecord.TokenBytes;
-            Unpacked = (byte*)FloatGemm.Scratch((((_count * _tokenBytes) + UnpackedBytes) / sizeof(float)) + (_count * (TokenSums + WeightTile.Rows)));
+            long floats = (((_count * _tokenBytes) + UnpackedBytes) / sizeof(float)) + (_count * (TokenSums + WeightTile.Rows));
+            Unpacked = (byte*)FloatGemm.Scratch(floats);
             Sums = (float*)(Unpacked + UnpackedBytes);
             _results = Sums + (_count * TokenSums);
             _activations = (byte*)(_results + (_count * WeightTile.Rows));
+            System.Diagnostics.Debug.Assert(_activations + (_count * _tokenBytes) == Unpacked + (floats * sizeof(float)), "Nothing behind what was asked for.");
             for (int tile = 0; tile < Tiles; tile++)
             {
                 (int first, int count) = Tile(tile);
+                System.Diagnostics.Debug.Assert(count is >= 3 and <= MostTokens, "There are kernels for these.");
                 ActivationTiles.WriteInOrder(x.Slice(first, count), Steps * StepGroups, Activations(first, count, 0), Int4Group32.Bias);
             }
         }

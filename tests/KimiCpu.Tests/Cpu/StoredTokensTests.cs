@@ -36,7 +36,7 @@ internal sealed unsafe class StoredTokensTests
     }
 
     [Test]
-    public void Any_part_of_the_rows([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(576, 1024)] int columns, [Values(2, 9, 17, 24)] int tokens)
+    public void Any_part_of_the_rows([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(576, 1024)] int columns, [Values(2, 4, 6, 9, 11, 13, 17, 24)] int tokens)
     {
         // Several blocks of 32 by themselves, one more, and some rows.
         const int Rows = 139;
@@ -100,20 +100,28 @@ internal sealed unsafe class StoredTokensTests
     {
         var actual = new float[x.Rows * Stride];
         var expected = new float[actual.Length];
-        actual.AsSpan().Fill(-1);
         expected.AsSpan().Fill(-1);
         QuantizedRow[] rows = [.. Enumerable.Range(0, x.Rows).Select(x.Row)];
-        fixed (float* y = actual)
         fixed (float* z = expected)
         {
-            TileKernel.Of(kind).MultiplyStored(weight, begin, end, rows, y, Stride, weight, end);
             for (int t = 0; t < rows.Length; t++)
             {
                 Int4Gemv.Multiply(InstructionSet.Scalar, weight, begin, end, rows[t], z + (t * Stride));
             }
         }
 
-        Assert.That(Bits(actual), Is.EqualTo(Bits(expected)), what);
+        // Whatever comes next: the rows behind these, nothing, or a weight of another width.
+        using var other = new RandomMatrix(WeightFormat.Int4Group32, 40, 96, 1);
+        foreach ((WeightMatrix next, int nextRow) in new[] { (weight, end), (default, 0), (other.Matrix, 0) })
+        {
+            actual.AsSpan().Fill(-1);
+            fixed (float* y = actual)
+            {
+                TileKernel.Of(kind).MultiplyStored(weight, begin, end, rows, y, Stride, next, nextRow);
+            }
+
+            Assert.That(Bits(actual), Is.EqualTo(Bits(expected)), what);
+        }
 
         // One token by itself goes another way.
         var alone = new float[Stride];

@@ -69,6 +69,7 @@ internal sealed class WorkerPoolTests
     {
         using var pool = new WorkerPool(3) { SpinTime = TimeSpan.FromHours(1) };
         var work = new PoolAction((_, _, _) => Thread.SpinWait(100));
+        pool.Run(300, work);
         RunUntil(() => pool.Sleeping == 0);
         Thread.Sleep(100);
         Assert.That(pool.Sleeping, Is.Zero);
@@ -205,6 +206,21 @@ internal sealed class WorkerPoolTests
         pool.Dispose();
         Assert.That(() => pool.Run(1, new PoolAction((_, _, _) => { })), Throws.TypeOf<ObjectDisposedException>());
         Assert.That(() => new WorkerPool(0), Throws.TypeOf<ArgumentOutOfRangeException>());
+    }
+
+    /// <summary>Workers spin, are about to sleep, or sleep.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Disposal_ends_the_threads_at_any_moment(CancellationToken cancellation)
+    {
+        var work = new PoolAction((_, _, _) => { });
+        for (int round = 0; round < 500; round++)
+        {
+            var pool = new WorkerPool(3) { SpinTime = TimeSpan.FromMicroseconds(round % 7 * 20) };
+            pool.Run(round % 5, work);
+            Thread.SpinWait(round * 10);
+            Assert.That(Task.Run(pool.Dispose, cancellation).Wait(30_000, cancellation), $"round {round}");
+        }
     }
 
     [Test]

@@ -146,6 +146,24 @@ internal sealed class NodeTests
         }
     }
 
+    /// <summary>A worker that comes too late for a run still looks for its items when other threads take part in the next one.</summary>
+    [Test]
+    public void Nodes_may_lose_their_threads_between_runs()
+    {
+        using var pool = new WorkerPool(4, Machine(2, 2), tie: false);
+        long sum = 0;
+        var work = new PoolAction((begin, end, _) => Interlocked.Add(ref sum, end - begin));
+        const int Rounds = 1_000_000;
+        for (int round = 0; round < Rounds; round++)
+        {
+            pool.ActiveThreads = 4;
+            pool.Run(4, work);
+            pool.ActiveThreads = 1;
+        }
+
+        Assert.That(sum, Is.EqualTo(4L * Rounds));
+    }
+
     [Test]
     public void Items_for_a_node_without_threads_are_refused()
     {
@@ -154,6 +172,7 @@ internal sealed class NodeTests
         var work = new PoolAction((_, _, _) => { });
         Assert.That(() => pool.Run([3, 4], work), Throws.ArgumentException);
         Assert.That(() => pool.Run([3, 2], work), Throws.ArgumentException);
+        Assert.That(() => pool.Run([-1, 4], work), Throws.ArgumentException);
         Assert.That(() => pool.Run([3], work), Throws.TypeOf<ArgumentOutOfRangeException>());
         Assert.That(() => pool.Run([3, 3], work), Throws.Nothing);
     }
