@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.InteropServices;
 using KimiCpu.Cpu.Threading;
 
 namespace KimiCpu.Cpu;
@@ -37,13 +36,6 @@ internal interface IPoolWork
 /// </remarks>
 internal sealed class WorkerPool : IDisposable
 {
-    /// <summary>
-    /// A worker takes this part of what is left of its own share, so that the end is cut finely enough to even out, or leaves this part to later where
-    /// work reads in stretches, which evens out cores whose speeds are as 3 to 5: memory is read fastest in long ones (INT4 experts of 2048 · 1024 columns
-    /// on two cores of Zen 5: taking a quarter 0.71 of the bandwidth, a half 0.74, three quarters 0.78, all 0.79).
-    /// </summary>
-    private const int OwnPart = 4;
-
     /// <summary>The last part of a share that workers of other nodes may take from.</summary>
     private const int TailPart = 8;
 
@@ -66,7 +58,7 @@ internal sealed class WorkerPool : IDisposable
     private readonly int[] _ends;
     private readonly Thread[] _threads;
     private readonly SemaphoreSlim[] _wakeups;
-    private readonly WorkerState[] _states;
+    private readonly WorkerShare[] _shares;
     private IPoolWork? _work;
     private int _run;
 
@@ -91,7 +83,7 @@ internal sealed class WorkerPool : IDisposable
         _teamOf = [.. _teams.SelectMany((t, i) => Enumerable.Repeat(i, t.Threads))];
         _ends = new int[_teams.Length];
         ActiveThreads = Threads;
-        _states = new WorkerState[Threads];
+        _shares = new WorkerShare[Threads];
         _wakeups = [.. Enumerable.Range(0, Threads).Select(_ => new SemaphoreSlim(0))];
         _threads = new Thread[Threads - 1];
         for (int i = 0; i < _threads.Length; i++)
@@ -143,9 +135,9 @@ internal sealed class WorkerPool : IDisposable
         get
         {
             int count = 0;
-            foreach (ref WorkerState state in _states.AsSpan())
+            foreach (ref WorkerShare share in _shares.AsSpan())
             {
-                count += Volatile.Read(ref state.Sleeping);
+                count += Volatile.Read(ref share.Sleeping);
             }
 
             return count;
@@ -275,9 +267,9 @@ internal sealed class WorkerPool : IDisposable
                 int first = begin + (int)((long)count * i / team.Active);
                 int end = begin + (int)((long)count * (i + 1) / team.Active);
                 // A worker that is so fast that it finds another's share not there yet leaves that one alone.
-                ref WorkerState state = ref _states[team.First + i];
-                state.Tail = HelpsOtherNodes ? Math.Max(1, (end - first) / TailPart) : 0;
-                Volatile.Write(ref state.Left, ItemRange.Pack(_run, first, end));
+                ref WorkerShare share = ref _shares[team.First + i];
+                share.Tail = HelpsOtherNodes ? Math.Max(1, (end - first) / TailPart) : 0;
+                Volatile.Write(ref share.Left, ItemRange.Pack(_run, first, end));
             }
 
             begin = _ends[n];
@@ -289,7 +281,7 @@ internal sealed class WorkerPool : IDisposable
         {
             for (int i = Math.Max(team.First, 1); i < team.First + team.Active; i++)
             {
-                ref int sleeping = ref _states[i].Sleeping;
+                ref int sleeping = ref _shares[i].Sleeping;
                 if (Volatile.Read(ref sleeping) == 1 && Interlocked.Exchange(ref sleeping, 0) == 1)
                 {
                     _wakeups[i].Release();
@@ -323,12 +315,12 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>The number of the run that the worker is part of and has not seen yet.</summary>
     private int WaitForNextRun(int worker, int seen)
     {
-        ref WorkerState state = ref _states[worker];
+        ref WorkerShare share = ref _shares[worker];
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
         TimeSpan spinTime = IsActive(worker) ? SpinTime : TimeSpan.Zero;
         for (int looks = 1; ; looks++)
         {
-            int run = ItemRange.Run(Volatile.Read(ref state.Left));
+            int run = ItemRange.Run(Volatile.Read(ref share.Left));
             if (run != seen)
             {
                 return run;
@@ -352,12 +344,12 @@ internal sealed class WorkerPool : IDisposable
             }
 
             // Announce the sleep first, then look again: a run that starts in between takes the announcement back.
-            Interlocked.Exchange(ref state.Sleeping, 1);
-            if ((ItemRange.Run(Volatile.Read(ref state.Left)) == seen && !_stopping) || Interlocked.Exchange(ref state.Sleeping, 0) == 0)
+            Interlocked.Exchange(ref share.Sleeping, 1);
+            if ((ItemRange.Run(Volatile.Read(ref share.Left)) == seen && !_stopping) || Interlocked.Exchange(ref share.Sleeping, 0) == 0)
             {
                 // Whoever is woken has a run, even if after very many of them it has the number of the last one seen.
                 _wakeups[worker].Wait();
-                return ItemRange.Run(Volatile.Read(ref state.Left));
+                return ItemRange.Run(Volatile.Read(ref share.Left));
             }
         }
     }
@@ -367,11 +359,11 @@ internal sealed class WorkerPool : IDisposable
     {
         Team team = _teams[_teamOf[worker]];
         int own = worker - team.First;
-        TakeAll(worker, run, ref _states[worker], Volatile.Read(ref _work) is { ReadsInStretches: true } ? Portion.Most : Portion.Part);
+        TakeAll(worker, run, ref _shares[worker], Volatile.Read(ref _work) is { ReadsInStretches: true } ? SharePortion.Most : SharePortion.Part);
         int active = Volatile.Read(ref team.Active);
         for (int i = 1; i < active; i++)
         {
-            TakeAll(worker, run, ref _states[team.First + ((own + i) % active)], Portion.Item);
+            TakeAll(worker, run, ref _shares[team.First + ((own + i) % active)], SharePortion.Item);
         }
 
         HelpOtherNodes(worker, run);
@@ -384,7 +376,7 @@ internal sealed class WorkerPool : IDisposable
             Team team = _teams[(_teamOf[worker] + n) % _teams.Length];
             for (int i = team.First; i < team.First + team.Active; i++)
             {
-                TakeAll(worker, run, ref _states[i], Portion.TailItem);
+                TakeAll(worker, run, ref _shares[i], SharePortion.TailItem);
             }
         }
     }
@@ -415,19 +407,19 @@ internal sealed class WorkerPool : IDisposable
     private long Done()
     {
         long done = 0;
-        foreach (ref WorkerState state in _states.AsSpan())
+        foreach (ref WorkerShare share in _shares.AsSpan())
         {
-            done += Volatile.Read(ref state.Done);
+            done += Volatile.Read(ref share.Done);
         }
 
         return done;
     }
 
     /// <summary>Executes items of a share until there is none to take. Items behind a failure count as done.</summary>
-    private void TakeAll(int worker, int run, ref WorkerState share, Portion portion)
+    private void TakeAll(int worker, int run, ref WorkerShare share, SharePortion portion)
     {
         int done = 0;
-        while (TryTake(ref share, run, portion, out int begin, out int end))
+        while (share.TryTake(run, portion, out int begin, out int end))
         {
             try
             {
@@ -448,70 +440,9 @@ internal sealed class WorkerPool : IDisposable
         if (done > 0)
         {
             // Once for all of them: the caller may be looking.
-            ref long all = ref _states[worker].Done;
+            ref long all = ref _shares[worker].Done;
             Volatile.Write(ref all, all + done);
         }
-    }
-
-    /// <summary>The owner takes from the front, where its memory continues; others take single items from the back.</summary>
-    private static bool TryTake(ref WorkerState share, int run, Portion portion, out int begin, out int end)
-    {
-        long seen = Volatile.Read(ref share.Left);
-        while (true)
-        {
-            (begin, end) = ItemRange.Items(seen);
-            int count = end - begin;
-            if (count <= 0 || ItemRange.Run(seen) != run || (portion == Portion.TailItem && count > share.Tail))
-            {
-                return false;
-            }
-
-            bool own = portion is Portion.Part or Portion.Most;
-            int part = (count + OwnPart - 1) / OwnPart;
-            int taken = !own ? 1 : portion == Portion.Most ? Math.Max(1, count - part) : part;
-            long rest = own ? ItemRange.Pack(run, begin + taken, end) : ItemRange.Pack(run, begin, end - taken);
-            long found = Interlocked.CompareExchange(ref share.Left, rest, seen);
-            if (found == seen)
-            {
-                (begin, end) = own ? (begin, begin + taken) : (end - taken, end);
-                return true;
-            }
-
-            seen = found;
-        }
-    }
-
-    /// <summary>What is taken of a share at once.</summary>
-    private enum Portion
-    {
-        /// <summary>By its owner: a part, or all but a part.</summary>
-        Part,
-        Most,
-
-        /// <summary>By a worker of its node, and by one of another node, which takes from the tail alone.</summary>
-        Item,
-        TailItem,
-    }
-
-    /// <summary>What concerns one worker: a cache line that others write, and one that it writes itself; no other worker's beside them, nor the length of their array.</summary>
-    [StructLayout(LayoutKind.Explicit, Size = 256)]
-    private struct WorkerState
-    {
-        /// <summary>The <see cref="ItemRange"/> of its share that nobody has taken yet.</summary>
-        [FieldOffset(64)]
-        public long Left;
-
-        /// <summary>So many of the last items may be taken by workers of other nodes.</summary>
-        [FieldOffset(72)]
-        public int Tail;
-
-        /// <summary>Items that the worker has done in all runs.</summary>
-        [FieldOffset(192)]
-        public long Done;
-
-        /// <summary>1 when it sleeps, or is about to.</summary>
-        [FieldOffset(200)]
-        public int Sleeping;
     }
 
     /// <summary>The workers of a node.</summary>

@@ -100,31 +100,7 @@ internal sealed unsafe partial class WideTileKernel<TVector, TProducts>
         for (int lane = 0; lane < LaneSum.Lanes; lane++, lanes += TTokens.Count * WeightTile.Rows)
         {
             ahead.Ask(1);
-            for (int row = 0; row < WeightTile.Rows; row += PairRows)
-            {
-                Group<TTokens>(
-                    weights + (row / WeightTile.HalfRows * WeightTile.HalfBytes),
-                    activations,
-                    out TVector a0,
-                    out TVector b0,
-                    out TVector a1,
-                    out TVector b1,
-                    out TVector a2,
-                    out TVector b2,
-                    out TVector a3,
-                    out TVector b3,
-                    out TVector a4,
-                    out TVector b4);
-                ushort* scales = (ushort*)(weights + WeightTile.ScalesAt) + row;
-                float* sums = lanes + row;
-                TVector first = TProducts.Scales(scales), second = TProducts.Scales(scales + TProducts.Rows);
-                Token<TTokens>(0, TProducts.Finish(a0), TProducts.Finish(b0), first, second, activations, sums);
-                Token<TTokens>(1, TProducts.Finish(a1), TProducts.Finish(b1), first, second, activations, sums);
-                Token<TTokens>(2, TProducts.Finish(a2), TProducts.Finish(b2), first, second, activations, sums);
-                Token<TTokens>(3, TProducts.Finish(a3), TProducts.Finish(b3), first, second, activations, sums);
-                Token<TTokens>(4, TProducts.Finish(a4), TProducts.Finish(b4), first, second, activations, sums);
-            }
-
+            Record<TTokens>(weights, activations, lanes);
             weights += WeightTile.RecordBytes;
             activations += TileRecord.TokenBytes * TTokens.Count;
         }
