@@ -45,11 +45,19 @@ internal sealed class KernelSet : IDisposable
     private const int LinearStagedBytes = 576;
     private const int MaxLinearWarps = 12;
 
+    /// <summary>Of so many steps and fewer, 12 warps would have one or two each, and nothing to load a turn ahead; four have up to four.</summary>
+    private const int NarrowSteps = 16;
+    private const int NarrowLinearWarps = 4;
+
     /// <summary>
     /// Where there are as few, a block has to keep more bytes on their way. Of one row and 8 bits, that many, or twice as many with half of the warps, are as many
     /// blocks as 132 multiprocessors hold at once, and none is left over that would begin when all others end.
     /// </summary>
     private const int FewOutputs = 4224;
+
+    /// <summary>Of more outputs than twice that blocks follow each other anyway.</summary>
+    private const int ManyOutputsLinearWarps = 8;
+
     private const int AbsorbedRows = 8;
     private const int AbsorbedColumns = 256;
     private const int TensorLatent = 512;
@@ -205,11 +213,11 @@ internal sealed class KernelSet : IDisposable
     }
 
     /// <summary>Warps that share a block's columns. What is added in which order depends on it, so it depends on the weights alone.</summary>
-    private static int LinearWarps(int outputs, int columns)
-    {
-        int steps = Blocks(columns, LinearStep);
-        return steps <= 16 ? 4 : outputs <= FewOutputs ? MaxLinearWarps : outputs <= 2 * FewOutputs ? MaxLinearWarps / 2 : 8;
-    }
+    private static int LinearWarps(int outputs, int columns) =>
+        Blocks(columns, LinearStep) <= NarrowSteps ? NarrowLinearWarps
+        : outputs <= FewOutputs ? MaxLinearWarps
+        : outputs <= 2 * FewOutputs ? MaxLinearWarps / 2
+        : ManyOutputsLinearWarps;
 
     /// <summary>Whether <see cref="Gemm"/> takes a weight: one in single precision it does not, and factors must be those of whole tiles.</summary>
     public static bool SuitsGemm(DeviceWeight weight) => weight.Format switch

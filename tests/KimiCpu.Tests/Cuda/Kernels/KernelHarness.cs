@@ -15,7 +15,6 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 internal sealed unsafe class KernelHarness : IDisposable
 {
     private readonly Stack<IDisposable> _owned = [];
-    private readonly SimulatedDriver? _simulated;
 
     /// <param name="mutant">Stands in for the shipped kernel of its name, in the interpreter.</param>
     public KernelHarness(PtxKernel? mutant = null)
@@ -24,18 +23,21 @@ internal sealed unsafe class KernelHarness : IDisposable
         if (mutant is null)
         {
             GpuUnderTest gpu = Own(new GpuUnderTest());
-            (_simulated, table) = (gpu.Simulated, gpu.Table);
+            (Simulated, table) = (gpu.Simulated, gpu.Table);
         }
         else
         {
-            _simulated = Own(new SimulatedDriver { Replaced = mutant });
-            table = _simulated.Table;
+            Simulated = Own(new SimulatedDriver { Replaced = mutant });
+            table = Simulated.Table;
         }
 
         Context = Own(new CudaContext(table, 0));
         Stream = Own(new CudaStream(Context));
         Kernels = Own(new KernelSet(Context));
     }
+
+    /// <summary>Null where the GPU is a real one.</summary>
+    public SimulatedDriver? Simulated { get; }
 
     public CudaContext Context { get; }
 
@@ -101,7 +103,7 @@ internal sealed unsafe class KernelHarness : IDisposable
         }
         catch (GpuLostException)
         {
-            throw new PtxFault(_simulated?.Fault ?? "lost without a fault");
+            throw new PtxFault(Simulated?.Fault ?? "lost without a fault");
         }
     }
 

@@ -210,7 +210,8 @@ internal sealed class LinearTests
         }
     }
 
-    private static double[] Prepare(ReadOnlySpan<float> x, ReadOnlySpan<float> aside, LinearInput mode)
+    /// <summary>A row of the input as kernels make it ready; an epsilon of 1e-5.</summary>
+    internal static double[] Prepare(ReadOnlySpan<float> x, ReadOnlySpan<float> aside, LinearInput mode)
     {
         var result = new double[x.Length];
         double squares = 0;

@@ -329,6 +329,7 @@ internal sealed unsafe partial class SimulatedDriver
                 new ReadOnlySpan<byte>(parameters[i], parameter.Bytes).CopyTo(arguments.AsSpan(parameter.Offset));
             }
 
+            d.Launched?.Invoke(f.Kernel.Name, (int)blockX, arguments);
             return d.Put(stream, () => d._machine.Launch(f.Kernel, gridX, gridY, gridZ, (int)blockX, (int)dynamicBytes, arguments));
         },
         "cuLaunchKernel");

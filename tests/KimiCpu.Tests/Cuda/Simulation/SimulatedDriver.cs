@@ -101,6 +101,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>How often each kernel was put into a stream or a graph.</summary>
     public Dictionary<string, int> LaunchesOf { get; } = [];
 
+    /// <summary>Told of each of these: the kernel, threads of a block, and its arguments.</summary>
+    public Action<string, int, byte[]>? Launched { get; set; }
+
     /// <summary>What the interpreter found wrong; the driver only says that an address was illegal.</summary>
     public string? Fault { get; private set; }
 

@@ -1,0 +1,126 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Kernels;
+using KimiCpu.Cuda.Weights;
+using KimiCpu.Tests.Cpu;
+
+namespace KimiCpu.Tests.Cuda.Kernels;
+
+/// <summary>
+/// The kernels for few rows with every number of warps that a weight's sizes choose, against double precision: sums of all warps are added, and each has its
+/// shared memory. Of rows and columns that end inside a block and a step, and of warps that have one turn fewer than others.
+/// </summary>
+[TestFixture]
+[Category(GpuUnderTest.Category)]
+[Parallelizable(ParallelScope.All)]
+internal sealed class LinearWarpTests
+{
+    /// <summary>And the kernels of each.</summary>
+    private static readonly (WeightFormat Stored, DeviceFormat Device, string Kernels)[] s_formats =
+    [
+        (WeightFormat.BFloat16, DeviceFormat.BFloat16, "linear_bf16"), (WeightFormat.Float8Block, DeviceFormat.Float8, "linear_fp8"), (WeightFormat.BFloat16, DeviceFormat.Int8, "linear_int8"),
+    ];
+
+    /// <summary>Warps, and rows of either weight and columns for which these are chosen.</summary>
+    private static readonly (int Warps, int Rows, int Columns)[] s_sizes = [(4, 37, 1540), (12, 37, 3204), (6, 2117, 2052), (8, 4229, 2052)];
+
+    [Test]
+    public void All_warps_of_a_block_add_their_sums([ValueSource(nameof(s_formats))] (WeightFormat Stored, DeviceFormat Device, string Kernels) format, [ValueSource(nameof(s_sizes))] (int Warps, int Rows, int Columns) size)
+    {
+        using var harness = new KernelHarness();
+        using var first = new RandomMatrix(format.Stored, size.Rows, size.Columns, seed: 1);
+        using var second = new RandomMatrix(format.Stored, size.Rows, size.Columns, seed: 2);
+        DeviceWeight[] weights = [harness.Put(first.Matrix, format.Device), harness.Put(second.Matrix, format.Device)];
+        double[][][] values = [.. weights.Select(KernelHarness.Decode)];
+        List<(string Kernel, int Threads)> launches = [];
+        if (harness.Simulated is { } simulated)
+        {
+            simulated.Launched = (kernel, threads, _) => launches.Add((kernel, threads));
+        }
+
+        foreach (int batch in new[] { 1, 3 })
+        {
+            CheckTwo(harness, weights, values, batch);
+            CheckGated(harness, weights, values, batch);
+        }
+
+        (string, int) one = ($"{format.Kernels}_1", 32 * size.Warps);
+        (string, int) several = ($"{format.Kernels}_8", 32 * size.Warps);
+        Assert.That(launches, harness.Simulated is null ? Is.Empty : Is.EqualTo(new[] { one, one, several, several }));
+    }
+
+    /// <summary>Of a normalized input. The second weight lacks some of its rows.</summary>
+    private static void CheckTwo(KernelHarness harness, DeviceWeight[] weights, double[][][] values, int batch)
+    {
+        DeviceMatrix second = weights[1].Matrix;
+        second.Rows -= 5;
+        int[] rows = [(int)weights[0].Matrix.Rows, (int)second.Rows];
+        (double[][] prepared, LinearArguments arguments) = Input(harness, weights[0], batch, LinearInput.Normalized);
+        arguments.Second = second;
+        arguments.FirstOutput = harness.New<float>(batch * rows[0]);
+        arguments.SecondOutput = harness.New<float>(batch * rows[1]);
+        harness.Kernels.Linear(harness.Stream, weights[0].Format, arguments);
+        for (int w = 0; w < 2; w++)
+        {
+            float[] actual = harness.Get<float>(w == 0 ? arguments.FirstOutput : arguments.SecondOutput, batch * rows[w]);
+            for (int i = 0; i < actual.Length; i++)
+            {
+                (double sum, double error) = Product(values[w][i % rows[w]], prepared[i / rows[w]]);
+                KernelHarness.AssertClose(sum, actual[i], error, $"weight {w}, row {i % rows[w]} of {i / rows[w]}");
+            }
+        }
+    }
+
+    /// <summary>silu(first) * second of a plain input.</summary>
+    private static void CheckGated(KernelHarness harness, DeviceWeight[] weights, double[][][] values, int batch)
+    {
+        int rows = (int)weights[0].Matrix.Rows;
+        (double[][] prepared, LinearArguments arguments) = Input(harness, weights[0], batch, LinearInput.Plain);
+        arguments.Second = weights[1].Matrix;
+        arguments.FirstOutput = harness.New<float>(batch * rows);
+        arguments.Output = LinearOutput.Gated;
+        harness.Kernels.Linear(harness.Stream, weights[0].Format, arguments);
+        float[] actual = harness.Get<float>(arguments.FirstOutput, batch * rows);
+        for (int i = 0; i < actual.Length; i++)
+        {
+            (double gate, double gateError) = Product(values[0][i % rows], prepared[i / rows]);
+            (double up, double upError) = Product(values[1][i % rows], prepared[i / rows]);
+            double silu = gate / (1 + Math.Exp(-gate));
+
+            // Nowhere is silu steeper than 1.1; its exponent is rounded before the exponential.
+            double error = (1.1 * gateError * (Math.Abs(up) + upError)) + (Math.Abs(silu) * upError) + (1e-6 * (1 + Math.Abs(gate)) * Math.Abs(silu * up));
+            KernelHarness.AssertClose(silu * up, actual[i], error, $"row {i % rows} of {i / rows}");
+        }
+    }
+
+    private static (double[][] Prepared, LinearArguments Arguments) Input(KernelHarness harness, DeviceWeight weight, int batch, LinearInput mode)
+    {
+        int columns = (int)weight.Matrix.Columns;
+        float[] input = KernelHarness.Random(batch * columns, seed: batch);
+        float[] gain = KernelHarness.Random(columns, seed: 9);
+        var arguments = new LinearArguments
+        {
+            First = weight.Matrix,
+            Input = harness.Put<float>(input),
+            Aside = mode == LinearInput.Plain ? 0 : harness.Put<float>(gain),
+            Batch = (uint)batch,
+            Mode = mode,
+            Epsilon = 1e-5f,
+        };
+        return ([.. Enumerable.Range(0, batch).Select(b => LinearTests.Prepare(input.AsSpan(b * columns, columns), gain, mode))], arguments);
+    }
+
+    private static (double Sum, double Error) Product(double[] weight, double[] x)
+    {
+        (double sum, double magnitude) = (0, 1e-6);
+        for (int c = 0; c < x.Length; c++)
+        {
+            sum += weight[c] * x[c];
+            magnitude += Math.Abs(weight[c] * x[c]);
+        }
+
+        return (sum, LinearTests.TensorTolerance * (magnitude + Math.Abs(sum)));
+    }
+}
