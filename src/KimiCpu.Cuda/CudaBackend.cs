@@ -12,6 +12,10 @@ namespace KimiCpu.Cuda;
 /// <summary>A model's GPU side: the context and the hot path. Owns both.</summary>
 internal sealed class CudaBackend : IDisposable
 {
+    /// <summary>How often memory may be refused that was free when a plan was made, and which share of it the next plan does without.</summary>
+    private const int MostRefusals = 3;
+    private const int RefusedShare = 20;
+
     private readonly CudaContext _context;
 
     /// <param name="driver">The driver's functions.</param>
@@ -61,12 +65,18 @@ internal sealed class CudaBackend : IDisposable
         _context.Dispose();
     }
 
-    /// <summary>Page-locked memory is the system's to give, and no plan knows how much of it there is. Where it refuses some, before any weight is copied, what routed experts take is given up.</summary>
+    /// <summary>
+    /// What may be refused before any weight is copied, and what is done without then. Page-locked memory is the system's to give, and no plan knows how much of it
+    /// there is: what routed experts take is given up. And while kernels are translated, which takes seconds the first time, a display or another program may
+    /// take memory that was free: the plan is made again with less.
+    /// </summary>
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
     {
+        (int refusals, long most) = (0, long.MaxValue);
         while (true)
         {
-            MemoryPlan plan = MemoryPlan.Fit(weights, wish, _context.MemoryInfo().Free);
+            long free = Math.Min(_context.MemoryInfo().Free, most);
+            MemoryPlan plan = MemoryPlan.Fit(weights, wish, free);
             try
             {
                 return (plan, new CudaHotPath(_context, weights, plan, options));
@@ -77,6 +87,12 @@ internal sealed class CudaBackend : IDisposable
                     ? (wish with { StreamExperts = false }, "No routed experts pass through the GPU in prompts")
                     : (wish with { ExpertBytes = 0 }, "No routed experts are on the GPU");
                 options.Warn?.Invoke($"{less}: the system refused page-locked memory ({e.Call} failed with CUDA error {(int)e.Result}). More free main memory, or a higher limit of locked memory (ulimit -l), helps.");
+            }
+            catch (CudaException e) when (e is { Call: "cuMemAlloc", Result: CUResult.ErrorOutOfMemory } && refusals < MostRefusals)
+            {
+                refusals++;
+                most = free - (free / RefusedShare);
+                options.Warn?.Invoke($"The GPU refused memory of which {free >> 20:N0} MiB had been free. Its memory is divided again, as if there were {most >> 20:N0} MiB at most.");
             }
         }
     }

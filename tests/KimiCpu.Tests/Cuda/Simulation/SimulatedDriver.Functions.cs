@@ -119,7 +119,7 @@ internal sealed unsafe partial class SimulatedDriver
                 return CUResult.ErrorInvalidValue;
             }
 
-            if (d.DeviceBytes + (long)bytes > d.TotalBytes)
+            if (d.DeviceBytes + (long)bytes > d.TotalBytes - d.TakenBytes)
             {
                 return CUResult.ErrorOutOfMemory;
             }

@@ -59,6 +59,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public long TotalBytes { get; init; } = DefaultBytes;
 
+    /// <summary>Of it that the driver says is free and does not give: another program has taken it since.</summary>
+    public long TakenBytes { get; init; }
+
     /// <summary>Main memory that may be page-locked.</summary>
     public long TotalHostBytes { get; init; } = long.MaxValue;
 

@@ -1,0 +1,67 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Tests.Cuda.Simulation;
+using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
+
+namespace KimiCpu.Tests.Cuda.HotPath;
+
+/// <summary>Memory that was free when a plan was made and is refused when it is asked for, as on a card with a display.</summary>
+[TestFixture]
+[Parallelizable(ParallelScope.All)]
+internal sealed class RefusedMemoryTests
+{
+    private static readonly int[] s_tokens = [1, 2, 3];
+
+    /// <summary>Whichever allocation it is; what the model computes does not depend on it.</summary>
+    [Test]
+    public void A_refusal_makes_the_plan_anew_with_less()
+    {
+        int[] calls;
+        float[] expected;
+        long free;
+        using (var sound = new SimulatedDriver())
+        using (GpuModel model = Open(sound))
+        {
+            calls = [.. sound.Sequence.Index().Where(c => c.Item == "cuMemAlloc").Select(c => c.Index + 1)];
+            (expected, free) = (model.Logits(s_tokens), model.Plan.FreeBytes);
+        }
+
+        Assert.That(calls, Has.Length.EqualTo(5), "weights, activations, cache, inputs, rows of logits");
+        foreach (int call in calls)
+        {
+            using var driver = new SimulatedDriver { FailingCall = call, Failure = CUResult.ErrorOutOfMemory };
+            using (GpuModel model = Open(driver))
+            {
+                Assert.That(model.Plan.FreeBytes, Is.EqualTo(free - (free / 20)), $"call {call}");
+                Assert.That(model.Warnings, Has.Count.EqualTo(1).And.Some.Contains("60 MiB at most"));
+                Assert.That(model.Logits(s_tokens), Is.EqualTo(expected));
+            }
+
+            Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+        }
+    }
+
+    /// <summary>Of 64 MiB, of which a plan leaves a fortieth.</summary>
+    [TestCase(1, 0)]
+    [TestCase(4, 1)]
+    [TestCase(8, 3)]
+    public void Memory_that_is_gone_is_done_without(int goneMib, int refusals)
+    {
+        using var driver = new SimulatedDriver { TakenBytes = (long)goneMib << 20 };
+        using GpuModel model = Open(driver);
+        Assert.That(model.Warnings, Has.Count.EqualTo(refusals));
+        Assert.That(model.Logits(s_tokens), Has.None.NaN);
+    }
+
+    [Test]
+    public void Refusals_have_an_end()
+    {
+        using var driver = new SimulatedDriver { TakenBytes = 32 << 20 };
+        Assert.That(() => Open(driver), Throws.TypeOf<CudaException>().With.Message.Contains("cuMemAlloc failed with CUDA error 2"));
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
+    private static GpuModel Open(SimulatedDriver driver) => new(driver, Repository.Checkpoint("tiny-qproj"));
+}
