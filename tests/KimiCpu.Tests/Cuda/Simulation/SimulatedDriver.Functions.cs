@@ -286,13 +286,11 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult FuncSetAttribute(nint function, int attribute, int value) => Enter(
         d =>
         {
-            if (attribute != 8 || value > 99 * 1024)
-            {
-                return CUResult.ErrorInvalidValue;
-            }
-
-            d.Get<SimulatedFunction>(function).MaxDynamicBytes = value;
-            return CUResult.Success;
+            // What the function declares itself counts too.
+            SimulatedFunction f = d.Get<SimulatedFunction>(function);
+            bool fits = attribute == 8 && f.Kernel.SharedBytes + value <= 99 * 1024;
+            f.MaxDynamicBytes = fits ? value : f.MaxDynamicBytes;
+            return fits ? CUResult.Success : CUResult.ErrorInvalidValue;
         },
         "cuFuncSetAttribute");
 
