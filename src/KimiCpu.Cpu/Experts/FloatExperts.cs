@@ -107,12 +107,7 @@ internal sealed unsafe class FloatExperts : IExpertPasses
             // The kernel writes row r to y[r]; the first row belongs at the start of the scratch memory.
             _stored.Multiply(
                 _weights[g].Down, firstRow, firstRow + rows, _gate.Pointer + ((long)group.FirstPair * inner), inner, group.PairCount, block - firstRow, rows);
-            for (int i = 0; i < group.PairCount; i++)
-            {
-                int pair = group.FirstPair + i;
-                var target = new Span<float>(sum + (_groups.TokenOf[pair] * sumStride), rows);
-                RowMath.AddScaled(target, new ReadOnlySpan<float>(block + (i * rows), rows), _groups.WeightOf[pair]);
-            }
+            RowMath.AddScaledRows(CpuFeatures.Best, block, rows, rows, _groups.TokenOf + group.FirstPair, _groups.WeightOf + group.FirstPair, group.PairCount, sum, sumStride);
         }
     }
 }

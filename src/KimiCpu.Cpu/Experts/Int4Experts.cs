@@ -142,7 +142,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         Scratch scratch = _scratch[worker];
         int count = group.PairCount * BlockRows;
         MultiplyTiled(expert.Gate, firstRow, group, _hiddenTiles, scratch, scratch.Gate, expert.Up, firstRow);
-        MultiplyTiled(expert.Up, firstRow, group, _hiddenTiles, scratch, scratch.Up, expert.Gate, firstRow + BlockRows);
+        MultiplyTiled(expert.Up, firstRow, group, _hiddenTiles, scratch, scratch.Up, expert.Gate, firstRow + BlockRows, block);
         SwiGlu.Apply(new Span<float>(scratch.Gate, count), new ReadOnlySpan<float>(scratch.Up, count));
         var rounded = new QuantizedRow(scratch.Group, 1);
         for (int first = 0; first < group.PairCount;)
@@ -150,7 +150,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
             int tokens = _kernel.Tiles.Next(group.PairCount - first);
             for (int t = 0; t < tokens; t++)
             {
-                ActivationQuantizer.Quantize(scratch.Gate + ((first + t) * BlockRows), BlockRows, rounded);
+                ActivationQuantizer.QuantizeGroup(scratch.Gate + ((first + t) * BlockRows), rounded, 0);
                 _innerTiles.WriteGroup(rounded, 0, block, group.FirstPair + first, tokens, t, Int4Group32.Bias);
             }
 
@@ -159,15 +159,8 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     }
 
     /// <summary>Adds an expert's outputs, y[i * stride + r] of its pairs i, to the sums of its tokens.</summary>
-    private void AddWeighted(ExpertGroup group, float* y, int stride, int rows, float* sum, long sumStride)
-    {
-        for (int i = 0; i < group.PairCount; i++)
-        {
-            int pair = group.FirstPair + i;
-            var target = new Span<float>(sum + (_groups.TokenOf[pair] * sumStride), rows);
-            RowMath.AddScaled(target, new ReadOnlySpan<float>(y + (i * stride), rows), _groups.WeightOf[pair]);
-        }
-    }
+    private void AddWeighted(ExpertGroup group, float* y, int stride, int rows, float* sum, long sumStride) =>
+        RowMath.AddScaledRows(CpuFeatures.Best, y, stride, rows, _groups.TokenOf + group.FirstPair, _groups.WeightOf + group.FirstPair, group.PairCount, sum, sumStride);
 
     /// <summary>Whether an expert with so many tokens is unpacked.</summary>
     private bool IsTiled(int pairs) => pairs > _kernel.MostStoredTokens;
@@ -183,6 +176,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     /// <summary>Item: an expert; where it is to be unpacked, copies its tokens' rows into tiles, and makes the inner tiles' padding zero.</summary>
     private void Tile(int begin, int end, int worker)
     {
+        Span<QuantizedRow> rows = stackalloc QuantizedRow[_kernel.MaxTokens];
         for (int g = begin; g < end; g++)
         {
             ExpertGroup group = _groups[g];
@@ -192,9 +186,10 @@ internal sealed unsafe class Int4Experts : IExpertPasses
                 int tile = group.FirstPair + first;
                 for (int t = 0; t < tokens; t++)
                 {
-                    _hiddenTiles.Write(_hidden.Row(_groups.TokenOf[tile + t]), tile, tokens, t, Int4Group32.Bias);
+                    rows[t] = _hidden.Row(_groups.TokenOf[tile + t]);
                 }
 
+                _hiddenTiles.Write(rows[..tokens], tile, Int4Group32.Bias);
                 _innerTiles.ClearFrom(GateUpItems, tile, tokens);
                 first += tokens;
             }
@@ -224,7 +219,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
     /// y[i * 32 + r] of the pairs i of a group, for the rows of a block; rows behind the last are zeros. Meanwhile asks for
     /// the block that comes next.
     /// </summary>
-    private void MultiplyTiled(in WeightMatrix weight, int firstRow, ExpertGroup group, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow)
+    private void MultiplyTiled(in WeightMatrix weight, int firstRow, ExpertGroup group, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow, int innerGroup = -1)
     {
         // Products of the block before have asked for this one.
         byte* data = weight.Data + (firstRow * weight.RowBytes);
@@ -242,6 +237,11 @@ internal sealed unsafe class Int4Experts : IExpertPasses
         {
             int tokens = _kernel.Tiles.Next(group.PairCount - first);
             byte* x = tiles.Tile(group.FirstPair + first);
+            if (innerGroup >= 0)
+            {
+                _innerTiles.AskFor(innerGroup, group.FirstPair + first, tokens);
+            }
+
             ref TileAhead asks = ref ahead;
             if (ahead.Next is null)
             {

@@ -96,15 +96,17 @@ internal sealed unsafe class TiledRows : IDisposable
     /// <summary>Item: a tile.</summary>
     private void Fill(int begin, int end, int worker)
     {
+        Span<QuantizedRow> rows = stackalloc QuantizedRow[_kernel.MaxTokens];
         for (int item = begin; item < end; item++)
         {
             (int first, int count) = _kernel.Tiles.At(_tokens, item);
             for (int t = 0; t < count; t++)
             {
-                QuantizedRow row = _rounded.Row(first + t);
-                ActivationQuantizer.Quantize(_source + ((long)(first + t) * _rounded.Columns), _rounded.Columns, row);
-                _tiles.Write(row, first, count, t, WeightTile.Int8Bias);
+                rows[t] = _rounded.Row(first + t);
+                ActivationQuantizer.Quantize(_source + ((long)(first + t) * _rounded.Columns), _rounded.Columns, rows[t]);
             }
+
+            _tiles.Write(rows[..count], first, WeightTile.Int8Bias);
         }
     }
 }

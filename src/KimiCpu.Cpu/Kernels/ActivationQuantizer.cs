@@ -49,7 +49,10 @@ internal static unsafe class ActivationQuantizer
     {
         switch (set)
         {
-            case InstructionSet.Avx2 or InstructionSet.Avx512:
+            case InstructionSet.Avx512:
+                GroupAvx512(x, row, g);
+                break;
+            case InstructionSet.Avx2:
                 GroupAvx2(x, row, g);
                 break;
             case InstructionSet.Vector128:
@@ -85,6 +88,7 @@ internal static unsafe class ActivationQuantizer
         row.Corrections[g] = -Int4Group32.Bias * sum;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static (float Scale, float Inverse) Scales(float largest, bool finite) =>
         !finite ? (float.NaN, 0)
         : largest < Smallest ? (0, 0)
@@ -184,6 +188,37 @@ internal static unsafe class ActivationQuantizer
         // Packing works in 128-bit halves: the bytes come as a0 b0 c0 d0 | a1 b1 c1 d1, four columns each.
         Vector256<sbyte> packed = Avx2.PackSignedSaturate(Avx2.PackSignedSaturate(ia, ib), Avx2.PackSignedSaturate(ic, id));
         packed = Avx2.PermuteVar8x32(packed.AsInt32(), Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7)).AsSByte();
+        Split(packed, row, g);
+    }
+    /// <summary>32 floats: two vectors of 16, each narrowed to its bytes, then even bytes to the lower and odd ones to the upper half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void GroupAvx512(float* x, QuantizedRow row, int g)
+    {
+        Vector512<float> a = Vector512.Load(x);
+        Vector512<float> b = Vector512.Load(x + 16);
+        Vector512<float> magnitude = Vector512.Max(Vector512.Abs(a), Vector512.Abs(b));
+        bool finite = Vector512.EqualsAll((a - a) + (b - b), Vector512<float>.Zero);
+        Vector256<float> half = Vector256.Max(magnitude.GetLower(), magnitude.GetUpper());
+        (float scale, float inverse) = Scales(finite ? Largest(Vector128.Max(half.GetLower(), half.GetUpper())) : 0, finite);
+        row.Scales[g] = scale;
+        if (inverse == 0)
+        {
+            Clear(row, g);
+            return;
+        }
+
+        Vector512<float> factor = Vector512.Create(inverse);
+        Vector512<int> ia = Avx512F.ConvertToVector512Int32(a * factor);
+        Vector512<int> ib = Avx512F.ConvertToVector512Int32(b * factor);
+        row.Corrections[g] = -Int4Group32.Bias * Vector512.Sum(ia + ib);
+        var packed = Vector256.Create(Avx512F.ConvertToVector128SByte(ia), Avx512F.ConvertToVector128SByte(ib));
+        Split(packed, row, g);
+    }
+
+    /// <summary>The even ones of 32 bytes and the odd ones to their places.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Split(Vector256<sbyte> packed, QuantizedRow row, int g)
+    {
         Vector256<sbyte> split = Avx2.Shuffle(packed, Vector256.Create(
             0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,
             0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15).AsSByte());

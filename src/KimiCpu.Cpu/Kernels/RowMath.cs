@@ -21,6 +21,35 @@ internal static unsafe class RowMath
     /// <summary>target[i] += x[i] * factor.</summary>
     public static void AddScaled(Span<float> target, ReadOnlySpan<float> x, float factor) => Apply<RowScaleAdd>(CpuFeatures.Best, x, target, factor, target);
 
+    /// <summary>sum[tokenOf[i] * sumStride + r] += y[i * stride + r] * weightOf[i], of each i by itself: the bits of <see cref="AddScaled"/>.</summary>
+    /// <param name="set">Which path; must be supported.</param>
+    /// <param name="y">Rows <paramref name="stride"/> apart.</param>
+    /// <param name="stride">Floats.</param>
+    /// <param name="rows">Elements of a row.</param>
+    /// <param name="tokenOf">(count) which rows of the sums.</param>
+    /// <param name="weightOf">(count) factors.</param>
+    /// <param name="count">Rows.</param>
+    /// <param name="sum">Receives the sums.</param>
+    /// <param name="sumStride">Floats.</param>
+    public static void AddScaledRows(InstructionSet set, float* y, long stride, int rows, int* tokenOf, float* weightOf, int count, float* sum, long sumStride)
+    {
+        switch (set)
+        {
+            case InstructionSet.Avx512:
+                AddScaledRows<Lanes512>(y, stride, rows, tokenOf, weightOf, count, sum, sumStride);
+                break;
+            case InstructionSet.Avx2:
+                AddScaledRows<Lanes256>(y, stride, rows, tokenOf, weightOf, count, sum, sumStride);
+                break;
+            case InstructionSet.Vector128:
+                AddScaledRows<Lanes128>(y, stride, rows, tokenOf, weightOf, count, sum, sumStride);
+                break;
+            default:
+                AddScaledRows<LanesScalar>(y, stride, rows, tokenOf, weightOf, count, sum, sumStride);
+                break;
+        }
+    }
+
     /// <summary>target[i] = x[i] * factor; target may be x.</summary>
     public static void Scale(ReadOnlySpan<float> x, float factor, Span<float> target) => Apply<RowScale>(CpuFeatures.Best, x, x, factor, target);
 
@@ -120,6 +149,27 @@ internal static unsafe class RowMath
                 InstructionSet.Vector128 => IsFinite<Lanes128>(px, x.Length),
                 _ => IsFinite<LanesScalar>(px, x.Length),
             };
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void AddScaledRows<TLanes>(float* y, long stride, int rows, int* tokenOf, float* weightOf, int count, float* sum, long sumStride)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        for (int i = 0; i < count; i++, y += stride)
+        {
+            float* target = sum + (tokenOf[i] * sumStride);
+            if (rows % TLanes.Count != 0)
+            {
+                Apply<TLanes, RowScaleAdd>(y, target, weightOf[i], target, rows);
+                continue;
+            }
+
+            TLanes factors = TLanes.Broadcast(weightOf[i]);
+            for (int r = 0; r < rows; r += TLanes.Count)
+            {
+                TLanes.Store(RowScaleAdd.Apply(TLanes.Load(y + r), TLanes.Load(target + r), factors), target + r);
+            }
         }
     }
 

@@ -31,18 +31,23 @@ internal sealed unsafe class ActivationTiles : IDisposable
     /// <summary>The tile that begins with a token.</summary>
     public byte* Tile(int firstToken) => _records.Pointer + ((long)firstToken * _groups * TileRecord.TokenBytes);
 
-    /// <summary>Copies a row to its place in a tile.</summary>
-    /// <param name="row">A row of the same number of columns.</param>
+    /// <summary>Copies all tokens of a tile.</summary>
+    /// <param name="rows">The tokens, of the same number of columns.</param>
     /// <param name="firstToken">The tile.</param>
-    /// <param name="tokens">Tokens of the tile.</param>
-    /// <param name="token">Which of them.</param>
     /// <param name="bias">The weights' bias: 8, or <see cref="WeightTile.Int8Bias"/>.</param>
-    public void Write(QuantizedRow row, int firstToken, int tokens, int token, int bias)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void Write(ReadOnlySpan<QuantizedRow> rows, int firstToken, int bias)
     {
-        byte* tile = Tile(firstToken);
-        for (int g = 0; g < _groups; g++)
+        byte* record = Tile(firstToken);
+        for (int lane = 0; lane < LaneSum.Lanes; lane++)
         {
-            WriteGroup(row, g, tile + ((long)WeightTile.RecordOf(g, Blocks) * TileRecord.TokenBytes * tokens), tokens, token, bias);
+            for (int g = lane; g < _groups; g += LaneSum.Lanes, record += TileRecord.TokenBytes * rows.Length)
+            {
+                for (int t = 0; t < rows.Length; t++)
+                {
+                    WriteGroup(rows[t], g, record, rows.Length, t, bias);
+                }
+            }
         }
     }
 
@@ -66,6 +71,19 @@ internal sealed unsafe class ActivationTiles : IDisposable
     /// <summary>Copies one group of <paramref name="row"/> to the place of group <paramref name="group"/>.</summary>
     public void WriteGroup(QuantizedRow row, int source, int group, int firstToken, int tokens, int token, int bias) =>
         WriteGroup(row, source, Tile(firstToken) + ((long)WeightTile.RecordOf(group, Blocks) * TileRecord.TokenBytes * tokens), tokens, token, bias);
+
+    /// <summary>Asks for the lines of a tile that a group's values and factors are to be written to.</summary>
+    public void AskFor(int group, int firstToken, int tokens)
+    {
+        byte* record = Tile(firstToken) + ((long)WeightTile.RecordOf(group, Blocks) * TileRecord.TokenBytes * tokens);
+        byte* last = record + (TileRecord.TokenBytes * tokens) - 1;
+        for (; record < last; record += TileAhead.LineBytes)
+        {
+            Prefetch.Line(record);
+        }
+
+        Prefetch.Line(last);
+    }
 
     /// <summary>Fills the groups from <paramref name="firstGroup"/> on with zeros.</summary>
     public void ClearFrom(int firstGroup, int firstToken, int tokens)

@@ -226,10 +226,13 @@ internal sealed unsafe class TileKernelTests
     {
         using var tiles = new ActivationTiles();
         tiles.Resize(tokens, columns);
+        Span<QuantizedRow> ofTile = stackalloc QuantizedRow[tokens];
         for (int t = 0; t < tokens; t++)
         {
-            tiles.Write(rows.Row(firstToken + t), 0, tokens, t, bits8 ? WeightTile.Int8Bias : Int4Group32.Bias);
+            ofTile[t] = rows.Row(firstToken + t);
         }
+
+        tiles.Write(ofTile, 0, bits8 ? WeightTile.Int8Bias : Int4Group32.Bias);
 
         using var scratch = new AlignedBuffer<float>(kernel.ScratchFloats);
         var y = new float[((tokens - 1) * yStride) + WeightTile.Rows];

@@ -95,10 +95,7 @@ internal sealed unsafe class TileCodeTests
             using ExecutableMemory bridge = Bridge(windows.Pointer + functions.Tiles[tokens - 1]);
             using var tiles = new ActivationTiles();
             tiles.Resize(tokens, Columns);
-            for (int t = 0; t < tokens; t++)
-            {
-                tiles.Write(rows.Row(t), 0, tokens, t, Int4Group32.Bias);
-            }
+            tiles.Write([.. Enumerable.Range(0, tokens).Select(rows.Row)], 0, Int4Group32.Bias);
 
             var function = (delegate* unmanaged<TileArguments*, void>)bridge.Pointer;
             var actual = new float[tokens * WeightTile.Rows];

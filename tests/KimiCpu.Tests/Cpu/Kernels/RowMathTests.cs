@@ -28,6 +28,32 @@ internal sealed class RowMathTests(InstructionSet set)
     [Test]
     public void Products_are_exact() => Check<RowScaleMultiply>((x, y) => (float)(x * Factor) * y);
 
+    /// <summary>Rows that fill whole vectors and others, to rows of the sums in any order, one of them twice.</summary>
+    [Test]
+    public unsafe void Rows_are_added_where_they_belong([ValueSource(nameof(s_sizes))] int rows)
+    {
+        const int Stride = 5, Count = 4;
+        int[] tokenOf = [2, 0, 2, 1];
+        float[] weightOf = [0.3f, -1.7f, 1e-3f, 0], y = Values(Count * (rows + Stride), 1, 4), sum = Values(3 * (rows + 2), 2, 4), expected = [.. sum];
+        for (int i = 0; i < Count; i++)
+        {
+            for (int r = 0; r < rows; r++)
+            {
+                expected[(tokenOf[i] * (rows + 2)) + r] += (float)(y[(i * (rows + Stride)) + r] * weightOf[i]);
+            }
+        }
+
+        fixed (float* source = y, weights = weightOf, target = sum)
+        {
+            fixed (int* tokens = tokenOf)
+            {
+                RowMath.AddScaledRows(set, source, rows + Stride, rows, tokens, weights, Count, target, rows + 2);
+            }
+        }
+
+        Assert.That(sum, Is.EqualTo(expected));
+    }
+
     /// <summary>Also where e^-x overflows; infinities of the wrong sign become NaNs, as in the definition.</summary>
     [Test]
     public void Gated_values_are_those_of_the_definition()
