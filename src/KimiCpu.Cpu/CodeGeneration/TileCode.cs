@@ -30,6 +30,13 @@ internal static class TileCode
     /// </summary>
     private const int PrefetchDistance = 4096;
 
+    /// <summary>
+    /// Groups ahead of use that several tokens' weights and activations are asked for, from the second-level cache into the first: the dot products leave
+    /// no time to wait for a line.
+    /// </summary>
+    private const int WeightGroupsAhead = 2;
+    private const int ActivationGroupsAhead = 6;
+
     public static int MaxTokens(CallingConvention convention) => (convention.Vectors.Count - FixedRegisters) / RegistersPerToken;
 
     public static void Write(Assembler code, CallingConvention convention, int tokens, PrefetchStyle style)
@@ -185,6 +192,13 @@ internal static class TileCode
             int at = q * WeightTile.VectorBytes;
             code.vmovdqu64(weight0, __zmmword_ptr[weights + at]);
             code.vmovdqu64(weight1, __zmmword_ptr[weights + (at + WeightTile.HalfBytes)]);
+            code.prefetcht0(__byte_ptr[weights + ((WeightGroupsAhead * WeightTile.RecordBytes) + at)]);
+            code.prefetcht0(__byte_ptr[weights + ((WeightGroupsAhead * WeightTile.RecordBytes) + at + WeightTile.HalfBytes)]);
+            if (at < TileRecord.TokenBytes * tokens)
+            {
+                code.prefetcht0(__byte_ptr[activations + ((ActivationGroupsAhead * TileRecord.TokenBytes * tokens) + at)]);
+            }
+
             for (int t = 0; t < tokens; t++)
             {
                 AssemblerRegisterZMM x = (t & 1) == 0 ? value : other;
