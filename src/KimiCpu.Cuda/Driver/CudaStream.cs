@@ -43,6 +43,18 @@ internal sealed unsafe class CudaStream : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// Has what was put here begin by itself: a driver under Windows collects launches until somebody asks about them, so a host that computes meanwhile would find
+    /// them not begun.
+    /// </summary>
+    public void SendOff()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            IsDone();
+        }
+    }
+
     /// <summary>What is put here from now on runs when the work that an event marks by now is done; the host does not wait.</summary>
     public void Wait(CudaEvent mark) => _context.Check(_context.Driver.StreamWaitEvent(Handle, mark.Handle, 0));
 

@@ -209,6 +209,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         if (_weights.Layers[layer].Shared is not null || _experts is not null)
         {
             Run(new Segment(SegmentKind.Shared, layer, _batch.RowCount, 0));
+            _stream.SendOff();
         }
 
         if (TakesMany)
