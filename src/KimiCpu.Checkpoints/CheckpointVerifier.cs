@@ -188,6 +188,6 @@ internal static partial class CheckpointVerifier
         }
     }
 
-    [GeneratedRegex(@"-(?<number>\d{5})-of-(?<count>\d{5})\.safetensors$")]
+    [GeneratedRegex(@"-(?<number>[0-9]{5})-of-(?<count>[0-9]{5})\.safetensors$")]
     private static partial Regex NumberedShard();
 }

@@ -113,6 +113,7 @@ public interface IKimiModel : IDisposable
     /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
     /// <exception cref="SessionFileException">The file is damaged, of a newer format, or of another model.</exception>
     /// <exception cref="IOException">The file does not exist or cannot be read.</exception>
+    /// <exception cref="UnauthorizedAccessException">Reading it is not allowed, or it is a folder.</exception>
     /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>

@@ -66,14 +66,13 @@ public sealed class KimiModel : IKimiModel
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
-            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions), problem => KimiLog.Warned(_logger, problem));
+            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer, LazyThreadSafetyMode.PublicationOnly), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions), problem => KimiLog.Warned(_logger, problem));
             _runner = new CallRunner(_engine, _calls, checkpoint.Name, _logger);
 
-            // On the engine's thread, which ends before the weights are unmapped.
-            _sessions = new Lazy<SessionStore>(() => _engine.UseCache(_ => MakeSessionStore()).GetAwaiter().GetResult());
+            // On the engine's thread, which ends before the weights are unmapped. A file that cannot be read now may be there later, so no failure is kept.
+            _sessions = new Lazy<SessionStore>(() => _engine.UseCache(_ => MakeSessionStore()).GetAwaiter().GetResult(), LazyThreadSafetyMode.PublicationOnly);
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             _devices.LogOpened();
-            KimiTelemetry.Models.Add(this);
             if (options.ContextLength > shape.MaxPositions)
             {
                 KimiLog.Warned(_logger, string.Create(CultureInfo.InvariantCulture, $"ContextLength is {options.ContextLength:N0}, but the model has {shape.MaxPositions:N0} positions: the context has those."));
@@ -83,6 +82,9 @@ public sealed class KimiModel : IKimiModel
             {
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
             }
+
+            // Last, since who watches it would keep a model that is not opened: a logger may have thrown.
+            KimiTelemetry.Models.Add(this);
         }
         catch
         {
@@ -227,8 +229,14 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <summary>Ends running calls with an <see cref="ObjectDisposedException"/> and closes the checkpoint.</summary>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger; the model stays open.</exception>
     public void Dispose()
     {
+        if (_engine.IsCalling)
+        {
+            throw new InvalidOperationException("A model cannot be disposed of by what it calls while it computes, such as PromptProgress or a logger. Cancel the call there, and dispose of the model when the call has ended.");
+        }
+
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
         {
             return;

@@ -9,7 +9,7 @@ namespace KimiCpu;
 /// <summary>
 /// Keeps the cached tokens of a conversation. Every call of a model takes over what is cached of its prompt, but what no
 /// session keeps is given up when the cache needs room. A session's tokens, those of its last call that ended or was
-/// cancelled, prompt and answer, stay until the next one ends or it is disposed; they can be branched, saved, and loaded by
+/// cancelled while it ran, prompt and answer, stay until the next one ends or it is disposed; they can be branched, saved, and loaded by
 /// a process to come. A session knows tokens, not messages: each call passes its whole conversation, and only what differs
 /// from the cached text on is computed. Where the cache is lost with a GPU a session still knows its tokens; they are
 /// computed again, on the CPU, by its next call or when it is saved. All members are safe to call from several threads at once; of calls at the same
@@ -49,7 +49,7 @@ public sealed class KimiSession : IDisposable
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
-    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
@@ -62,7 +62,7 @@ public sealed class KimiSession : IDisposable
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
-    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
     public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
@@ -107,6 +107,7 @@ public sealed class KimiSession : IDisposable
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
     /// <exception cref="IOException">The file cannot be written; what was there before is untouched.</exception>
+    /// <exception cref="UnauthorizedAccessException">Writing there is not allowed; what was there before is untouched.</exception>
     /// <exception cref="KimiException">The GPU whose memory holds the cache was lost; what was there before is untouched.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>

@@ -386,7 +386,20 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
 
         if (_table.Capacity != before)
         {
+            TellCapacity();
+        }
+    }
+
+    /// <summary>Whoever listens may throw, a logger for one: neither a step nor, from the timer's thread, the process ends of that.</summary>
+    private void TellCapacity()
+    {
+        try
+        {
             _options.CapacityChanged?.Invoke(_table.Capacity, Slots);
+        }
+        catch (Exception)
+        {
+            // There is nobody else to tell.
         }
     }
 

@@ -26,8 +26,15 @@ internal sealed class MemoryCeiling(IMemoryMeter meter)
     private bool _wanted;
     private bool _tried;
 
+    /// <summary>Not a number until measured: threads that ask read one word.</summary>
+    private double _bytesPerSecond = double.NaN;
+
     /// <summary>Null until measured.</summary>
-    public double? BytesPerSecond { get; private set; }
+    public double? BytesPerSecond
+    {
+        get => Volatile.Read(ref _bytesPerSecond) is var bytes && double.IsNaN(bytes) ? null : bytes;
+        private set => Volatile.Write(ref _bytesPerSecond, value ?? double.NaN);
+    }
 
     /// <summary>Asks for a measurement, or for the outcome of the one under way; bytes per second, null where there is no memory for it.</summary>
     /// <exception cref="ObjectDisposedException">The engine has ended.</exception>

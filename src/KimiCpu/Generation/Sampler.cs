@@ -94,7 +94,8 @@ internal sealed class Sampler
         }
     }
 
-    private void Repeat(ref float logit) => logit = logit > 0 ? logit / _options.RepetitionPenalty : logit * _options.RepetitionPenalty;
+    /// <summary>A penalty below 1 must not make an infinity of a large bias.</summary>
+    private void Repeat(ref float logit) => logit = logit > 0 ? Math.Min(logit / _options.RepetitionPenalty, float.MaxValue) : logit * _options.RepetitionPenalty;
 
     /// <summary>The lowest id of the largest.</summary>
     private static int Best(ReadOnlySpan<float> logits)
@@ -186,7 +187,7 @@ internal sealed class Sampler
     /// <summary>The tokens that can be drawn at all before top-p, best first; equal ones by rising id.</summary>
     private Span<Candidate> Candidates(ReadOnlySpan<float> relative)
     {
-        int topK = _options.TopK is { } k and > 0 ? Math.Min(k, relative.Length) : relative.Length;
+        int topK = LimitsTopK(relative.Length) ? _options.TopK!.Value : relative.Length;
         double total = 0;
         foreach (float p in relative)
         {
@@ -194,11 +195,12 @@ internal sealed class Sampler
         }
 
         // Sorting a whole vocabulary costs more than all else here. A floor leaves few; it is lowered while it left out
-        // any that count.
-        for (float floor = Math.Max(_options.MinP, 1e-4f); ; floor = floor > 1e-30f ? floor * 1e-3f : 0)
+        // any that count. Those below min-p do where top-p is a share of what top-k left.
+        float least = _options.TopP < 1 && LimitsTopK(relative.Length) ? 0 : _options.MinP;
+        for (float floor = Math.Max(least, 1e-4f); ; floor = floor > 1e-30f ? floor * 1e-3f : 0)
         {
             (int count, double sum, bool all) = Collect(relative, floor);
-            bool enough = all || count >= topK || floor <= _options.MinP || floor == 0 || (_options.TopP < 1 && topK == relative.Length && sum >= _options.TopP * total);
+            bool enough = all || count >= topK || floor <= least || (_options.TopP < 1 && topK == relative.Length && sum >= _options.TopP * total);
             if (enough)
             {
                 Span<Candidate> found = _candidates.AsSpan(0, count);
@@ -236,7 +238,7 @@ internal sealed class Sampler
     private int CountForTopP(ReadOnlySpan<Candidate> sorted)
     {
         double total = 0;
-        if (_options.TopK is > 0)
+        if (LimitsTopK(_probabilities.Length))
         {
             foreach (Candidate candidate in sorted)
             {
@@ -260,6 +262,8 @@ internal sealed class Sampler
 
         return count;
     }
+
+    private bool LimitsTopK(int vocabulary) => _options.TopK is { } k && k > 0 && k < vocabulary;
 
     private readonly record struct Candidate(float Probability, int Token) : IComparable<Candidate>
     {

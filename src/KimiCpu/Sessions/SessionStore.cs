@@ -118,9 +118,9 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
             return new SessionState(engine);
         }
 
+        ThrowIfTooLong(reader.Tokens.Length);
         if (!reader.HasUsablePages)
         {
-            ThrowIfTooLong(reader.Tokens.Length);
             KimiLog.ComputesAgain(logger, path, reader.Tokens.Length, reader.Header.Arithmetic, runner.Arithmetic);
             progress?.Report(1);
             return new SessionState(engine, cache: null, KvPrefix.WithoutPages(reader.Tokens));

@@ -22,6 +22,11 @@ internal sealed class SessionWriter : IDisposable
     public SessionWriter(string path, SessionHeader header, ReadOnlySpan<int> tokens, ReadOnlySpan<byte> application)
     {
         _path = Path.GetFullPath(path);
+        if (Directory.Exists(_path))
+        {
+            throw new IOException($"{_path} is a folder; a session is saved to a file.");
+        }
+
         _unfinished = $"{_path}.{Guid.NewGuid():N}.unfinished";
 
         // Without a buffer: one that cannot be written to a full drive would fail again when the file is closed, and stay behind.

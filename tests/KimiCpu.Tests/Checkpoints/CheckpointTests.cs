@@ -174,6 +174,22 @@ internal sealed class CheckpointTests
         Check("vocabulary is not the tokenizer's", f => EditJson("config.json", c => { c["vocab_size"] = 400; c["eos_token_id"] = 1; c["pad_token_id"] = 2; }), "512", "400");
     }
 
+    /// <summary>A number of a shard is one of the digits 0 to 9, and no other name is one.</summary>
+    [Test]
+    public void Shards_with_other_digits_are_names_like_others()
+    {
+        CopyCheckpoint("tiny-int4");
+        const string Ascii = "model-00001-of-00003.safetensors", Arabic = "model-٠٠٠٠١-of-٠٠٠٠٣.safetensors";
+        File.Move(Path.Combine(_folder, Ascii), Path.Combine(_folder, Arabic));
+        string index = Path.Combine(_folder, ShardIndex.File);
+        File.WriteAllText(index, File.ReadAllText(index).Replace(Ascii, Arabic, StringComparison.Ordinal));
+        using (KimiModel.Open(_folder))
+        {
+        }
+
+        Assert.That(CheckpointVerifier.Verify(_folder).Problems.Select(p => p.Problem), Is.EqualTo(new[] { "Shard 1 of 3 is not listed." }));
+    }
+
     /// <summary>Hub caches keep files elsewhere and link to them.</summary>
     [Test]
     public void Folders_of_links_open()

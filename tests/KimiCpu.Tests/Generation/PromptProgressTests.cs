@@ -48,6 +48,18 @@ internal sealed class PromptProgressTests
         Assert.That(model.Generate("Who are you?", s_short).Tokens, Has.Count.EqualTo(3));
     }
 
+    /// <summary>The thread that reports is the one whose end a disposal waits for.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_model_is_not_disposed_of_by_what_it_calls()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        Assert.That(
+            () => model.Generate("Who are you?", s_short with { PromptProgress = new Listener(_ => model.Dispose()) }),
+            Throws.InvalidOperationException.With.Message.Contains("PromptProgress"));
+        Assert.That(model.Generate("Who are you?", s_short).Tokens, Has.Count.EqualTo(3));
+    }
+
     private static List<PromptProgress> Run(KimiModel model, int[] prompt, bool streamed)
     {
         var told = new List<PromptProgress>();

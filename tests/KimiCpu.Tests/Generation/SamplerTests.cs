@@ -26,6 +26,8 @@ internal sealed class SamplerTests
     [TestCase(1.5f, 5, 0.7f, 0f)]
     [TestCase(1f, null, 1f, 0.1f)]
     [TestCase(1f, 6, 0.95f, 0.2f)]
+    [TestCase(1f, 6, 0.7f, 0.5f)]
+    [TestCase(1f, 7, 0.8f, 0.3f)]
     public void Draws_follow_the_filtered_distribution(float temperature, int? topK, float topP, float minP)
     {
         const int Draws = 20_000;
@@ -89,6 +91,24 @@ internal sealed class SamplerTests
         Assert.That(Enumerable.Range(0, 500).Select(_ => forbid.Sample([.. s_logits])), Has.None.EqualTo(3));
         var force = new Sampler(new GenerationOptions { Temperature = 1, LogitBias = new Dictionary<int, float> { [5] = 1000 } }, []);
         Assert.That(force.Sample([.. s_logits]), Is.EqualTo(5));
+    }
+
+    /// <summary>Top-p is a share of what top-k left, not of what min-p leaves of that.</summary>
+    [Test]
+    public void Min_p_takes_nothing_from_what_top_p_is_a_share_of()
+    {
+        float[] logits = [.. new[] { 1, 0.1f }.Concat(Enumerable.Repeat(0.09f, 8)).Select(p => MathF.Log(p))];
+        var sampler = new Sampler(new GenerationOptions { Temperature = 1, TopK = 10, TopP = 0.6f, MinP = 0.095f, Seed = 1 }, []);
+        int second = Enumerable.Range(0, 2000).Count(_ => sampler.Sample([.. logits]) == 1);
+        Assert.That(second / 2000.0, Is.EqualTo(0.1 / 1.1).Within(0.03));
+    }
+
+    [Test]
+    public void The_largest_bias_stays_finite_under_penalties()
+    {
+        var options = new GenerationOptions { Temperature = 1, RepetitionPenalty = 0.5f, LogitBias = new Dictionary<int, float> { [2] = float.MaxValue } };
+        Assert.That(new Sampler(options, [2]).Sample([.. s_logits]), Is.EqualTo(2));
+        Assert.That(new Sampler(options with { Temperature = 0 }, [2]).Sample([.. s_logits]), Is.EqualTo(2));
     }
 
     [Test]

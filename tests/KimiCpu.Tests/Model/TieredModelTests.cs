@@ -236,6 +236,26 @@ internal sealed class TieredModelTests
         Assert.That(() => tiered.Store.RetiredSlots, Is.Zero.After(20_000, 50));
     }
 
+    /// <summary>What it throws on a timer's thread would end the process.</summary>
+    [Test]
+    public void Who_is_told_of_memory_given_back_may_throw()
+    {
+        long available = long.MaxValue;
+        int told = 0;
+        var options = new TieredStoreOptions
+        {
+            Bytes = 16 * SlotBytes,
+            Keeper = new MemoryKeeper(100 * SlotBytes, () => Volatile.Read(ref available)),
+            CapacityChanged = (_, _) => throw new IOException($"the log is full, told {Interlocked.Increment(ref told)} times"),
+        };
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
+        float[] before = tiered.Logits([5, 9, 100]);
+        Volatile.Write(ref available, 0);
+        Assert.That(() => tiered.Store.RetiredSlots, Is.EqualTo(15).After(20_000, 50));
+        Assert.That(tiered.Logits([5, 9, 100]), Is.EqualTo(before));
+        Assert.That(Volatile.Read(ref told), Is.Positive);
+    }
+
     [Test]
     public void Guesses_of_a_step_that_failed_hold_no_slot_of_the_next()
     {

@@ -99,6 +99,39 @@ internal sealed class KimiSessionTests
         Assert.That(younger.Generate(Enumerable.Repeat(8, 100).ToArray().AsMemory(), most).Tokens, Has.Count.EqualTo(300));
     }
 
+    /// <summary>Its pages are another call's by then, which must not fail for lack of them.</summary>
+    [Test]
+    public async Task A_call_that_is_cancelled_while_it_waits_for_pages_leaves_its_session_as_it_was()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 8 * PageBytes });
+        using KimiSession session = model.CreateSession();
+        session.Generate(new[] { 1, 2, 3 }.AsMemory(), s_greedy with { MaxTokens = 1 });
+        using var source = new CancellationTokenSource();
+        GenerationOptions most = s_greedy with { MaxTokens = 300, IgnoreEndOfText = true };
+        Task? second = null;
+        int answered = 0, waited = 0, tokens = 0;
+        await foreach (GenerationUpdate update in model.GenerateAsync(Enumerable.Repeat(7, 100).ToArray().AsMemory(), most))
+        {
+            second ??= Task.Run(async () =>
+            {
+                await foreach (GenerationUpdate part in session.GenerateAsync(Enumerable.Repeat(8, 100).ToArray().AsMemory(), most, source.Token))
+                {
+                    Interlocked.Increment(ref answered);
+                }
+            });
+            if (Volatile.Read(ref answered) > 0 && model.Activity is { RunningCalls: 1, WaitingCalls: 1 } && waited++ == 0)
+            {
+                await source.CancelAsync();
+            }
+
+            tokens = update.Result?.Tokens.Count ?? 0;
+        }
+
+        Assert.That(waited, Is.Positive, "the second call has given way");
+        Assert.That(async () => await second!, Throws.InstanceOf<OperationCanceledException>());
+        Assert.That((tokens, session.TokenCount), Is.EqualTo((300, 3)));
+    }
+
     [Test]
     public void Nothing_in_place_of_messages_is_refused_before_anything_begins()
     {

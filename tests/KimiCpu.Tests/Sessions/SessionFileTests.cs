@@ -104,13 +104,49 @@ internal sealed class SessionFileTests
     }
 
     [Test]
+    public void A_folder_in_place_of_a_file_is_refused_before_anything_is_written()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.CreateSession();
+        session.Generate(s_text.AsMemory(), s_options);
+        Assert.That(() => session.Save(_folder), Throws.TypeOf<IOException>().With.Message.Contains("folder"));
+        Assert.That(Directory.GetFiles(System.IO.Path.GetDirectoryName(_folder)!, $"{System.IO.Path.GetFileName(_folder)}.*"), Is.Empty);
+    }
+
+    /// <summary>A network drive that was away for a moment.</summary>
+    [Test]
+    public void A_file_that_cannot_be_read_once_is_read_again()
+    {
+        string checkpoint = Directory.CreateDirectory(System.IO.Path.Combine(_folder, "model")).FullName;
+        foreach (string file in Directory.GetFiles(Repository.NanoModel))
+        {
+            File.Copy(file, System.IO.Path.Combine(checkpoint, System.IO.Path.GetFileName(file)));
+        }
+
+        using KimiModel model = KimiModel.Open(checkpoint);
+        using KimiSession session = model.CreateSession();
+        session.Generate(s_text.AsMemory(), s_options);
+        FailsOnce(Directory.GetFiles(checkpoint, "*.safetensors")[0], () => session.Save(Path));
+        FailsOnce(System.IO.Path.Combine(checkpoint, "chat_template.jinja"), () => model.Generate("Who are you?", s_options));
+
+        static void FailsOnce(string file, Action use)
+        {
+            File.Move(file, file + ".away");
+            File.WriteAllBytes(file, new byte[1 << 18]);
+            Assert.That(() => use(), Throws.TypeOf<CheckpointException>(), file);
+            File.Move(file + ".away", file, overwrite: true);
+            use();
+        }
+    }
+
+    [Test]
     public void A_cache_without_room_refuses_with_numbers_and_a_full_one_makes_room()
     {
         using KimiModel model = KimiModel.OpenEmbedded();
         SaveFrom(model, s_text);
         long page = 64L * model.Info.CacheBytesPerToken;
         using KimiModel small = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 2 * page });
-        Assert.That(() => small.LoadSession(Path), Throws.TypeOf<ContextLengthException>().With.Message.Contains("3 pages"));
+        Assert.That(() => small.LoadSession(Path), Throws.TypeOf<ContextLengthException>().With.Message.Contains("150 tokens").And.Message.Contains("128").And.Message.Contains("KvCacheBytes"));
         using KimiModel shorter = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 100 });
         Assert.That(() => shorter.LoadSession(Path), Throws.TypeOf<ContextLengthException>().With.Message.Contains("100"));
         using KimiModel full = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 3 * page });
