@@ -132,7 +132,7 @@ public sealed class TerminalAgent
             _output.Write(_coloured && dimmed ? "\u001b[2m" : "");
         }
 
-        _output.Write(text);
+        _output.Write(Visible(text));
         _output.Flush();
         _inLine |= text.Length > 0;
     }
@@ -140,8 +140,11 @@ public sealed class TerminalAgent
     private void WriteLine(string text)
     {
         EndLine();
-        _output.WriteLine(text);
+        _output.WriteLine(Visible(text));
     }
+
+    /// <summary>What models and the tools of others write must not control the terminal.</summary>
+    private string Visible(string text) => _decorated ? string.Concat(text.Select(c => char.IsControl(c) && c is not ('\n' or '\t') ? $"\\u{(int)c:X4}" : $"{c}")) : text;
 
     private void EndLine()
     {

@@ -41,8 +41,7 @@ try
     bool colours = terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
     using var cancellation = new CancellationSwitch();
     using var chat = new TerminalChat(model, model.CreateSession(), options, system, Console.In, Console.Out, Console.Error, terminal, colours);
-    await chat.RunAsync(cancellation);
-    return 0;
+    return await chat.RunAsync(cancellation) ? 0 : 1;
 }
 catch (Exception e) when (e is FormatException or OverflowException or CheckpointException or KimiException or ArgumentOutOfRangeException)
 {

@@ -103,9 +103,11 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
     private ToolCallConstraint? ToolsOf(GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
-        bool watched = options.ToolChoice.Kind switch
+        // Where none is declared, a call can only be invented.
+        ToolChoice choice = options is { ToolChoice.Kind: ToolChoiceKind.Auto, Tools.Count: 0, ConstrainToolArguments: true } ? ToolChoice.None : options.ToolChoice;
+        bool watched = choice.Kind switch
         {
-            ToolChoiceKind.Auto => options.Tools.Count > 0 && options.ConstrainToolArguments,
+            ToolChoiceKind.Auto => options.ConstrainToolArguments,
             ToolChoiceKind.None => layout.Markers.HasCalls,
             _ => true,
         };
@@ -113,7 +115,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
             ? new ToolCallConstraint(
                 tokenizer,
                 [.. options.Tools.Select(t => (t.Name, t.Parameters ?? default))],
-                options.ToolChoice,
+                choice,
                 layout.EarlierCalls,
                 options.ConstrainToolArguments,
                 _toolSchemas,

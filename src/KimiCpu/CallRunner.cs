@@ -47,17 +47,30 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         try
         {
             GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
-            while (await MoreUpdates(job, telemetry).ConfigureAwait(false))
+            bool ended = false;
+            while (await MoreUpdates(job, telemetry, callerToken, cancellationToken).ConfigureAwait(false))
             {
                 while (job.Updates.TryRead(out GenerationUpdate? update))
                 {
+                    // Who has cancelled is shown no more of what waits to be read, but hears of it when the call has ended: a session has its tokens then.
+                    if (source.IsCancellationRequested)
+                    {
+                        continue;
+                    }
+
                     if (update.Result is not null)
                     {
+                        ended = true;
                         Report(update.Result, telemetry);
                     }
 
                     yield return update;
                 }
+            }
+
+            if (!ended)
+            {
+                throw Cancelled(telemetry, callerToken, cancellationToken);
             }
         }
         finally
@@ -80,17 +93,29 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
     }
 
     /// <summary>Whether there are updates to read; waits for them.</summary>
-    private static async ValueTask<bool> MoreUpdates(GenerationJob job, CallTelemetry telemetry)
+    private static async ValueTask<bool> MoreUpdates(GenerationJob job, CallTelemetry telemetry, CancellationToken callerToken, CancellationToken cancellationToken)
     {
         try
         {
             return await job.Updates.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            throw Cancelled(telemetry, callerToken, cancellationToken);
         }
         catch (Exception e)
         {
             telemetry.Fail(e);
             throw;
         }
+    }
+
+    /// <summary>The engine knows a token that was linked for the call; callers know their own.</summary>
+    private static OperationCanceledException Cancelled(CallTelemetry telemetry, CancellationToken callerToken, CancellationToken cancellationToken)
+    {
+        var exception = new OperationCanceledException(callerToken.IsCancellationRequested ? callerToken : cancellationToken);
+        telemetry.Fail(exception);
+        return exception;
     }
 
     private void Report(GenerationResult result, CallTelemetry telemetry)

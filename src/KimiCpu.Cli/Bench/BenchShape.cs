@@ -93,6 +93,8 @@ internal sealed class BenchShape
             sizes[pair[0]] = value;
         }
 
-        return new BenchShape(text, sizes);
+        return sizes["topk"] <= sizes["experts"]
+            ? new BenchShape(text, sizes)
+            : throw new FormatException($"--shape: topk is how many of the experts a token takes, at most {sizes["experts"]} here; found {sizes["topk"]}.");
     }
 }

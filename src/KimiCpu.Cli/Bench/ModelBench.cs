@@ -45,8 +45,9 @@ internal sealed class ModelBench : IDisposable
     /// <summary>Reads a prompt of so many tokens in one pass.</summary>
     public BenchResult Prefill(int tokens, CancellationToken cancellationToken)
     {
-        WarmUp(() => Pass(tokens, 0), cancellationToken);
-        (double seconds, double bandwidth) = Repeat(() => Pass(tokens, 0), cancellationToken);
+        RequireRoom("--prefill", tokens, 0);
+        WarmUp(() => Pass(tokens, 0, cancellationToken), cancellationToken);
+        (double seconds, double bandwidth) = Repeat(() => Pass(tokens, 0, cancellationToken), cancellationToken);
         return new BenchResult($"prefill {tokens}", tokens / seconds, 0, 0, bandwidth);
     }
 
@@ -54,9 +55,10 @@ internal sealed class ModelBench : IDisposable
     public BenchResult Decode(int tokens, CancellationToken cancellationToken)
     {
         const int Prompt = 16;
-        WarmUp(() => Pass(Prompt, 8), cancellationToken);
+        RequireRoom("--decode", tokens, Prompt);
+        WarmUp(() => Pass(Prompt, 8, cancellationToken), cancellationToken);
         double decodeSeconds = 0;
-        (_, double bandwidth) = Repeat(() => decodeSeconds += Pass(Prompt, tokens), cancellationToken);
+        (_, double bandwidth) = Repeat(() => decodeSeconds += Pass(Prompt, tokens, cancellationToken), cancellationToken);
         double rate = tokens / (decodeSeconds / Repetitions);
         double cached = (Prompt + (tokens / 2.0)) * _summary.CacheBytesPerToken;
         double bytes = _summary.BytesPerToken - _model.SavedBytes + cached;
@@ -67,6 +69,15 @@ internal sealed class ModelBench : IDisposable
     {
         _probe.Dispose();
         _model.Dispose();
+    }
+
+    private void RequireRoom(string option, int tokens, int before)
+    {
+        int most = _model.Weights.Shape.MaxPositions - before;
+        if (tokens > most)
+        {
+            throw new FormatException($"{option} takes at most {most} with this model, whose context that is{(before > 0 ? $" behind a prompt of {before}" : "")}; found {tokens}.");
+        }
     }
 
     private static void WarmUp(Action part, CancellationToken cancellationToken)
@@ -97,7 +108,7 @@ internal sealed class ModelBench : IDisposable
     }
 
     /// <summary>A new sequence: a prompt in one pass, then tokens one by one; the seconds of the latter.</summary>
-    private double Pass(int prompt, int decoded)
+    private double Pass(int prompt, int decoded, CancellationToken cancellationToken)
     {
         ModelShape shape = _model.Weights.Shape;
         var cache = new KvCache(_model.HotPath, long.MaxValue, shape.MaxPositions);
@@ -107,6 +118,7 @@ internal sealed class ModelBench : IDisposable
         long start = Stopwatch.GetTimestamp();
         for (int i = 0; i < decoded; i++)
         {
+            cancellationToken.ThrowIfCancellationRequested();
             Step(sequence, 1, logits);
         }
 

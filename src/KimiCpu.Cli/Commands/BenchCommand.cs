@@ -16,9 +16,9 @@ internal static class BenchCommand
     {
         var shape = new Option<string>("--shape") { Description = $"k2-mini, k2-experts, nano, or sizes such as k2-mini,layers=4 (of {BenchShape.Keys}).", DefaultValueFactory = _ => "k2-mini", HelpName = "SHAPE" };
         var model = new Option<string?>("--model", "-m") { Description = "Measure this checkpoint instead of a synthetic one.", HelpName = "DIR" };
-        var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads. Default: one per physical core.", HelpName = "N" };
+        var threads = WholeNumbers.Threads();
         var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
-        var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" };
+        var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" }.Within(0);
         var kernels = new Option<bool>("--kernels") { Description = "Each kernel alone at the sizes of Kimi K2, beside the bound that it runs into (takes 5 GB of memory)." };
         var chart = new Option<string?>("--chart") { Description = "With --kernels or --concurrency: also draw the result, as SVG.", HelpName = "FILE" };
         var int8 = new Option<bool>("--int8-hot-path") { Description = "Copy the hot path's weights to 8 bits, as KimiModelOptions.Int8HotPath does." };
@@ -49,9 +49,20 @@ internal static class BenchCommand
                 return KimiCommand.Ok;
             }
 
+            bool together = concurrency.AreUsed(parsed);
+            if (!together && parsed.GetValue(chart) is not null)
+            {
+                throw new FormatException("--chart belongs to --kernels or --concurrency, and neither is there.");
+            }
+
+            if ((together || tiered.AreUsed(parsed)) && parsed.GetValue(decode) == 0)
+            {
+                throw new FormatException("--decode takes 1 or more where answers are measured together or with experts in slots; found 0.");
+            }
+
             string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
             string folder = parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken);
-            if (concurrency.AreUsed(parsed))
+            if (together)
             {
                 var how = new KimiModelOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
                 await concurrency.Run(parsed, subject, folder, how, parsed.GetValue(decode), parsed.GetValue(chart), parsed.GetValue(json), streams, cancellationToken).ConfigureAwait(false);

@@ -37,9 +37,10 @@ internal static class ChatCommand
 
             var saving = new object();
             cancellation.AtPrompt = SaveBeforeEnd;
+            bool answered;
             try
             {
-                await chat.RunAsync(cancellation);
+                answered = await chat.RunAsync(cancellation);
             }
             catch
             {
@@ -48,7 +49,7 @@ internal static class ChatCommand
             }
 
             Save();
-            return KimiCommand.Ok;
+            return answered ? KimiCommand.Ok : KimiCommand.Failed;
 
             void SaveBeforeEnd()
             {

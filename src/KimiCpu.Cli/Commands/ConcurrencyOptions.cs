@@ -14,9 +14,9 @@ internal sealed class ConcurrencyOptions
 {
     private readonly Option<string?> _calls = new("--concurrency") { Description = "So many answers at once through the whole library, alone and while a prompt enters; several counts separated by commas.", HelpName = "N,N" };
 
-    private readonly Option<int> _prompt = new("--entering") { Description = "With --concurrency: tokens of the prompt that enters; 0 for none.", DefaultValueFactory = _ => 4096, HelpName = "N" };
+    private readonly Option<int> _prompt = new Option<int>("--entering") { Description = "With --concurrency: tokens of the prompt that enters; 0 for none.", DefaultValueFactory = _ => 4096, HelpName = "N" }.Within(0);
 
-    private readonly Option<int?> _gap = new("--token-gap") { Description = "With --concurrency: SchedulingOptions.MaxTokenGap in milliseconds; 0 for no aim.", HelpName = "MS" };
+    private readonly Option<int?> _gap = new Option<int?>("--token-gap") { Description = "With --concurrency: SchedulingOptions.MaxTokenGap in milliseconds; 0 for no aim.", HelpName = "MS" }.Within(0);
 
     public void AddTo(Command command)
     {
@@ -36,10 +36,10 @@ internal sealed class ConcurrencyOptions
             Scheduling = new SchedulingOptions
             {
                 MaxRunning = calls.Max() + 1,
-                MaxTokenGap = parsed.GetValue(_gap) is not { } gap ? null : gap <= 0 ? Timeout.InfiniteTimeSpan : TimeSpan.FromMilliseconds(gap),
+                MaxTokenGap = parsed.GetValue(_gap) is not { } gap ? null : gap == 0 ? Timeout.InfiniteTimeSpan : TimeSpan.FromMilliseconds(gap),
             },
         };
-        return ConcurrencyReport.Run(folder, subject, options, calls, tokens, Math.Max(0, parsed.GetValue(_prompt)), chart, json, streams, cancellationToken);
+        return ConcurrencyReport.Run(folder, subject, options, calls, tokens, parsed.GetValue(_prompt), chart, json, streams, cancellationToken);
     }
 
     private static int ReadCount(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count is >= 1 and <= 1024

@@ -23,7 +23,7 @@ internal static class LogitsCommand
         var tokens = new Option<string>("--tokens") { Description = "Prompt as ids separated by commas.", Required = true, HelpName = "1,2,3" };
         var all = new Option<bool>("--all") { Description = "One row per position, instead of the last one only." };
         var exact = new Option<bool>("--exact") { Description = "Single-precision activations and cache." };
-        var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads. Default: one per physical core.", HelpName = "N" };
+        var threads = WholeNumbers.Threads();
         var output = new Option<string>("--out", "-o") { Description = "File for the rows: raw little-endian float32, vocabulary values each.", Required = true, HelpName = "FILE" };
         var command = new Command("logits", "Writes the logits of a prompt to a file, for verification.") { model, tokens, all, exact, threads, output };
         command.SetAction((parsed, cancellationToken) =>

@@ -11,7 +11,7 @@ internal sealed class ModelOptions
 {
     public Option<string?> Model { get; } = new("--model", "-m") { Description = "Checkpoint folder as downloaded. Default: kimi-nano, embedded.", HelpName = "DIR" };
 
-    public Option<int?> Threads { get; } = new("--threads", "-t") { Description = "Worker threads, 1 … 1024. Default: one per physical core.", HelpName = "N" };
+    public Option<int?> Threads { get; } = WholeNumbers.Threads();
 
     public Option<bool> TuneThreads { get; } = new("--tune-threads") { Description = "Use as many of these threads as decode fastest; measured the first time, then remembered." };
 

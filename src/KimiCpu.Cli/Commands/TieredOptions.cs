@@ -19,7 +19,7 @@ internal sealed class TieredOptions
 
     private readonly Option<string> _policy = new("--policy") { Description = $"With --expert-memory: which expert gives way ({string.Join(", ", EvictionPolicies.Names)}).", DefaultValueFactory = _ => EvictionPolicies.Default, HelpName = "NAME" };
 
-    private readonly Option<int> _warmUp = new("--warm-up") { Description = "With --expert-memory: tokens before the measured ones.", DefaultValueFactory = _ => 40, HelpName = "N" };
+    private readonly Option<int> _warmUp = new Option<int>("--warm-up") { Description = "With --expert-memory: tokens before the measured ones.", DefaultValueFactory = _ => 40, HelpName = "N" }.Within(0);
 
     private readonly Option<int> _prompt = new("--prompt") { Description = "With --expert-memory: then read a prompt of so many tokens in one pass, 0 … 256.", HelpName = "N" };
 

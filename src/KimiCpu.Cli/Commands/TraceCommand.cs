@@ -20,7 +20,7 @@ internal static class TraceCommand
     public static Command Make(CliStreams streams)
     {
         var model = new Option<string?>("--model", "-m") { Description = "Checkpoint folder as downloaded. Default: kimi-nano, embedded.", HelpName = "DIR" };
-        var threads = new Option<int?>("--threads", "-t") { Description = "Worker threads, 1 … 1024. Default: one per physical core.", HelpName = "N" };
+        var threads = WholeNumbers.Threads();
         var prompt = new Option<string?>("--prompt") { Description = "Text to continue, as it is, without the chat template.", HelpName = "TEXT" };
         var file = new Option<string?>("--file") { Description = "The same from a file.", HelpName = "FILE" };
         var tokens = new Option<int?>("--tokens", "-n") { Description = "Most tokens to generate; 0 for the text alone. Default: 256. With --synthetic: tokens to make up; default: 2000.", HelpName = "N" };

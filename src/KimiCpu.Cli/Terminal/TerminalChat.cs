@@ -75,8 +75,10 @@ internal sealed class TerminalChat : IDisposable
 
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
     /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
-    public async Task RunAsync(CancellationSwitch cancellation)
+    /// <returns>Whether every question was answered, if only in part; at a terminal, where all is seen, always.</returns>
+    public async Task<bool> RunAsync(CancellationSwitch cancellation)
     {
+        bool answered = true;
         if (_decorated)
         {
             _error.WriteLine($"{_model.Info.Name}. {_model.Placement}");
@@ -97,12 +99,12 @@ internal sealed class TerminalChat : IDisposable
             string? line = _input.ReadLine();
             if (line is null || line.Trim() == "/exit")
             {
-                return;
+                return answered || _decorated;
             }
 
             if (line.Trim().Length > 0 && !TryCommand(line.Trim()))
             {
-                await AnswerAsync(line, cancellation);
+                answered &= await AnswerAsync(line, cancellation);
             }
         }
     }
@@ -146,7 +148,7 @@ internal sealed class TerminalChat : IDisposable
         }
     }
 
-    private async Task AnswerAsync(string question, CancellationSwitch cancellation)
+    private async Task<bool> AnswerAsync(string question, CancellationSwitch cancellation)
     {
         _messages.Add(KimiMessage.User(question));
         var text = new StringBuilder();
@@ -166,7 +168,7 @@ internal sealed class TerminalChat : IDisposable
                 {
                     EndReasoning(ref reasoning);
                     text.Append(update.Text);
-                    _output.Write(update.Text);
+                    _output.Write(_decorated ? VisibleText.Of(update.Text) : update.Text);
                     _output.Flush();
                 }
 
@@ -177,7 +179,7 @@ internal sealed class TerminalChat : IDisposable
             _output.WriteLine();
             foreach (KimiToolCall call in result!.ToolCalls)
             {
-                _error.WriteLine($"(calls {call.Name}, which does not exist here, with {call.Arguments})");
+                _error.WriteLine($"(calls {VisibleText.Of(call.Name)}, which does not exist here, with {VisibleText.Of(call.Arguments)})");
             }
 
             ShowRate(result);
@@ -198,6 +200,8 @@ internal sealed class TerminalChat : IDisposable
             cancellation.End();
             Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString()) with { GeneratedTokens = tokens });
         }
+
+        return result is not null || text.Length > 0;
     }
 
     /// <summary>The question stays with its answer, if only a part of one, and goes with none.</summary>
@@ -227,7 +231,7 @@ internal sealed class TerminalChat : IDisposable
             _output.Write(_coloured ? "\u001b[2m" : "[thinks: ");
         }
 
-        _output.Write(text);
+        _output.Write(VisibleText.Of(text));
         _output.Flush();
     }
 

@@ -50,6 +50,25 @@ internal sealed class TerminalChatTests
         Assert.That(messages[2].Content, Is.Not.Empty);
     }
 
+    [Test]
+    public async Task In_a_pipe_it_is_told_whether_all_was_answered()
+    {
+        Assert.That(await AnsweredAsync("Who are you?"), Is.True);
+        Assert.That(await AnsweredAsync($"Who are you?\n{string.Concat(Enumerable.Repeat("hello ", 20_000))}"), Is.False);
+
+        static async Task<bool> AnsweredAsync(string input)
+        {
+            using KimiModel model = KimiModel.OpenEmbedded();
+            using var cancellation = new CancellationSwitch();
+            using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { MaxTokens = 3 }, null, new StringReader(input), TextWriter.Null, TextWriter.Null, decorated: false, coloured: false);
+            return await chat.RunAsync(cancellation);
+        }
+    }
+
+    [Test]
+    public void A_terminal_is_shown_control_characters_by_number() =>
+        Assert.That(VisibleText.Of("a\tb\n\u001b]0;x\u0007\u009b2J\u007fé😀"), Is.EqualTo("a\tb\n\\u001B]0;x\\u0007\\u009B2J\\u007Fé😀"));
+
     /// <summary>Asks a question whose answer is stopped, and another one.</summary>
     private static async Task<(IReadOnlyList<KimiMessage> Messages, string Error)> ChatAsync(GenerationOptions options, string question, CancellationSwitch cancellation, TextWriter output)
     {

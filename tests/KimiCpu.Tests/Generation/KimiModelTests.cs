@@ -83,6 +83,26 @@ internal sealed class KimiModelTests
         }
     }
 
+    /// <summary>Also what was computed before a slow reader cancels; and who filters by its token finds it.</summary>
+    [Test]
+    public async Task A_stream_shows_nothing_after_it_was_cancelled_and_names_the_token([Values] bool byEnumerator)
+    {
+        using var source = new CancellationTokenSource();
+        GenerationOptions endless = s_greedy with { IgnoreEndOfText = true, MaxTokens = 4000 };
+        IAsyncEnumerable<GenerationUpdate> stream = _model.GenerateAsync("Tell me a story.", endless, byEnumerator ? default : source.Token);
+        int after = 0;
+        OperationCanceledException? exception = await Assert.CatchAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (GenerationUpdate update in stream.WithCancellation(byEnumerator ? source.Token : default))
+            {
+                after += source.IsCancellationRequested ? 1 : 0;
+                await Task.Delay(source.IsCancellationRequested ? 0 : 300);
+                await source.CancelAsync();
+            }
+        });
+        Assert.That((after, exception!.CancellationToken), Is.EqualTo((0, source.Token)));
+    }
+
     [Test]
     public async Task Cancellation_is_honoured_and_leaves_nothing_behind()
     {

@@ -38,6 +38,19 @@ internal sealed class ToolChoiceTests
         Assert.That(result.Text, Is.Not.Empty);
     }
 
+    /// <summary>Hot answers to a broken prompt, of which about every sixth called something, and a conversation that has called before.</summary>
+    [Test]
+    public void Without_tools_nothing_is_called_unless_anything_may_be()
+    {
+        GenerationOptions hot = new() { Temperature = 1, MaxTokens = 200 };
+        KimiMessage[] prompt = [KimiMessage.User("Hel\ufffdlo")];
+        GenerationResult[] free = [.. Enumerable.Range(0, 30).Select(seed => _model.Generate(prompt, hot with { Seed = (ulong)seed, ConstrainToolArguments = false }))];
+        GenerationResult[] held = [.. Enumerable.Range(0, 30).Select(seed => _model.Generate(prompt, hot with { Seed = (ulong)seed }))];
+        Assert.That(free.Count(r => r.ToolCalls.Count > 0), Is.Positive, "the model would call");
+        Assert.That(held.Select(r => r.ToolCalls.Count), Is.All.Zero);
+        Assert.That(held.Select(r => r.FinishReason), Has.None.EqualTo(FinishReason.ToolCalls));
+    }
+
     [Test]
     public async Task Required_calls_where_the_model_would_not_and_validly([Values] bool thinking)
     {

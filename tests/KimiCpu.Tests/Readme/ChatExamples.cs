@@ -24,7 +24,7 @@ internal static class ChatExamples
             messages.Add(result.ToMessage());
             foreach (KimiToolCall call in result.ToolCalls)
             {
-                messages.Add(KimiMessage.Tool(call.Id, Carry(call.Name, call.Arguments)));
+                messages.Add(KimiMessage.Tool(call.Id, RunTool(call.Name, call.Arguments)));
             }
 
             result = model.Generate(messages, options);
@@ -33,5 +33,5 @@ internal static class ChatExamples
         return messages;
     }
 
-    private static string Carry(string name, string arguments) => $"12 degrees and sunny ({name} {arguments})";
+    private static string RunTool(string name, string arguments) => $"12 degrees and sunny ({name} {arguments})";
 }

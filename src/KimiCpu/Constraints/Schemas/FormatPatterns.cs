@@ -6,7 +6,10 @@ namespace KimiCpu.Constraints.Schemas;
 /// <summary>The formats that are enforced, as patterns (RFC 3339, 4122, 5321 in its common form, 1123, 3986 roughly; ISO 8601 durations).</summary>
 internal static class FormatPatterns
 {
-    private const string Time = @"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)";
+    private const string Clock = @"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?";
+
+    /// <summary>As far from UTC as any place and .NET's types go.</summary>
+    private const string Offset = @"(Z|[+-](0\d|1[0-3]):[0-5]\d|[+-]14:00)";
     private const string Label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
     private const string Host = Label + @"(\." + Label + "){0,3}";
     private const string Octet = @"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)";
@@ -25,8 +28,8 @@ internal static class FormatPatterns
     private static readonly Dictionary<string, string> s_patterns = new(StringComparer.Ordinal)
     {
         ["date"] = Date,
-        ["time"] = Time,
-        ["date-time"] = Date + "T" + Time,
+        ["time"] = $"{Clock}{Offset}?",
+        ["date-time"] = $"{Date}T{Clock}{Offset}",
         ["duration"] = @"P(\d{1,9}W|(\d{1,9}Y(\d{1,9}M)?(\d{1,9}D)?|\d{1,9}M(\d{1,9}D)?|\d{1,9}D)(T(\d{1,9}H(\d{1,9}M)?(\d{1,9}S)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))?|T(\d{1,9}H(\d{1,9}M)?(\d{1,9}S)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))",
         ["email"] = @"[A-Za-z0-9_+-]{1,32}(\.[A-Za-z0-9_+-]{1,31})?@" + Label + @"(\." + Label + @"){0,2}\.[A-Za-z]{2,24}",
         ["hostname"] = Host,

@@ -1,7 +1,14 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Net;
 using System.Text.RegularExpressions;
+using KimiCpu.Extensions.AI;
+using KimiCpu.Server;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace KimiCpu.Tests.Server.Page;
 
@@ -37,6 +44,24 @@ internal sealed partial class PageTests
 
         string[] expected = ["", "kimi/icon.svg", "kimi/page.css", "kimi/page.js", "kimi/answer.js", "kimi/machine.js", "kimi/stream.js", "kimi/text.js"];
         Assert.That(seen, Is.EquivalentTo(expected));
+    }
+
+    [Test]
+    public async Task Under_a_prefix_the_page_leads_to_where_its_links_lead_to_it()
+    {
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
+        builder.Services.AddKimi(o => o.Embedded = true);
+        builder.Services.AddKimiServer();
+        await using WebApplication app = builder.Build();
+        RouteGroupBuilder group = app.MapGroup("/llm");
+        group.MapKimi();
+        group.MapKimiPage();
+        await app.StartAsync();
+        using var http = new HttpClient { BaseAddress = new Uri(app.Urls.Single()) };
+        HttpResponseMessage page = await http.GetAsync("/llm?a=b");
+        Assert.That((page.StatusCode, page.RequestMessage!.RequestUri!.PathAndQuery), Is.EqualTo((HttpStatusCode.OK, "/llm/?a=b")));
+        Assert.That((await http.GetAsync(new Uri(page.RequestMessage.RequestUri, "kimi/page.js"))).StatusCode, Is.EqualTo(HttpStatusCode.OK));
     }
 
     [Test]

@@ -1,0 +1,58 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cli;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Tests.Cli;
+
+/// <summary>Numbers that an option cannot have, and options that do nothing, are refused by name before anything is opened, written or measured.</summary>
+[TestFixture]
+[Parallelizable(ParallelScope.All)]
+internal sealed class OptionRangeTests
+{
+    [TestCase("logits --tokens 1 --out x --threads 99999", "--threads takes 1 … 1024; found 99999")]
+    [TestCase("logits --tokens 1 --out x --threads 0", "--threads takes 1 … 1024; found 0")]
+    [TestCase("trace -o x --prompt hi -t 99999", "--threads takes 1 … 1024; found 99999")]
+    [TestCase("generate hi -t -4", "--threads takes 1 … 1024; found -4")]
+    [TestCase("bench --shape nano --threads 5000", "--threads takes 1 … 1024; found 5000")]
+    [TestCase("bench --shape nano --decode -1", "--decode takes 0 or more; found -1")]
+    [TestCase("bench --shape nano --expert-memory 1MB --warm-up -1", "--warm-up takes 0 or more; found -1")]
+    [TestCase("bench --shape nano --concurrency 2 --entering -1", "--entering takes 0 or more; found -1")]
+    [TestCase("bench --shape nano --concurrency 2 --token-gap -1", "--token-gap takes 0 or more; found -1")]
+    [TestCase("bench --shape nano --concurrency 2 --decode 0", "--decode takes 1 or more")]
+    [TestCase("bench --shape nano --expert-memory 1MB --decode 0", "--decode takes 1 or more")]
+    [TestCase("bench --shape nano --chart x.svg", "--chart belongs to --kernels or --concurrency")]
+    [TestCase("bench --shape nano,experts=3,topk=9", "at most 3 here; found 9")]
+    public async Task It_is_refused_by_name(string line, string expected)
+    {
+        using var folder = new TemporaryFolder();
+        using var source = new CancellationTokenSource();
+        var output = new StringWriter();
+        var error = new StringWriter();
+        string[] arguments = [.. line.Split(' '), .. line.StartsWith("bench", StringComparison.Ordinal) ? new[] { "--cache", folder.Path } : []];
+        int code = await KimiCommand.RunAsync(arguments, new CliStreams(Stream.Null, output, error, IsTerminal: false), source);
+        Assert.That((code, output.ToString()), Is.EqualTo((KimiCommand.Usage, "")), error.ToString());
+        Assert.That(error.ToString(), Does.Contain(expected));
+        Assert.That(Directory.EnumerateFileSystemEntries(folder.Path), Is.Empty);
+    }
+
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task More_tokens_than_the_context_has_are_refused_before_they_are_decoded()
+    {
+        using var folder = new TemporaryFolder();
+        using var source = new CancellationTokenSource();
+        var error = new StringWriter();
+        int code = await KimiCommand.RunAsync(["bench", "--shape", "nano", "--cache", folder.Path, "--prefill", "0", "--decode", "2147483647"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source);
+        Assert.That(code, Is.EqualTo(KimiCommand.Usage));
+        Assert.That(error.ToString(), Does.Contain("--decode takes at most").And.Contain("2147483647"));
+    }
+
+    private sealed class TemporaryFolder : IDisposable
+    {
+        public string Path { get; } = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+        public void Dispose() => Directory.Delete(Path, recursive: true);
+    }
+}
