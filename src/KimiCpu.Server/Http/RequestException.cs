@@ -29,9 +29,9 @@ internal sealed class RequestException(int status, string message, string? param
         KimiBusyException busy => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = (int)busy.RetryAfter.TotalSeconds },
         TimeoutException => new RequestException(StatusCodes.Status504GatewayTimeout, e.Message, code: "timeout"),
         ContextLengthException { NeededTokens: null } => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = 5 },
-        ContextLengthException => new RequestException(StatusCodes.Status400BadRequest, e.Message, "messages", "context_length_exceeded"),
+        ContextLengthException => new RequestException(StatusCodes.Status400BadRequest, e.Message.Replace("(MaxTokens)", "(max_tokens)", StringComparison.Ordinal), "messages", "context_length_exceeded"),
         KimiConstraintException => new RequestException(StatusCodes.Status400BadRequest, e.Message, code: "unsupported_schema"),
-        ArgumentOutOfRangeException { ParamName: { } option } => new RequestException(StatusCodes.Status400BadRequest, Sentence(e), FieldOf(option)),
+        ArgumentOutOfRangeException { ParamName: { } option } => new RequestException(StatusCodes.Status400BadRequest, InFieldsWords(Sentence(e), option), FieldOf(option)),
         ArgumentException or NotSupportedException or FormatException => new RequestException(StatusCodes.Status400BadRequest, Sentence(e)),
         ObjectDisposedException => new RequestException(StatusCodes.Status503ServiceUnavailable, "The server is shutting down.", code: "shutting_down") { RetryAfter = 10 },
         BadHttpRequestException http => new RequestException(http.StatusCode, http.Message),
@@ -46,10 +46,14 @@ internal sealed class RequestException(int status, string message, string? param
         return parameter < 0 ? message : message[..parameter];
     }
 
+    /// <summary>A sentence that begins with an option's name, with the field's in its place.</summary>
+    private static string InFieldsWords(string sentence, string option) => sentence.StartsWith(option + " ", StringComparison.Ordinal) ? FieldOf(option) + sentence[option.Length..] : sentence;
+
     /// <summary>An option of the library by the name that requests have for it.</summary>
     private static string FieldOf(string option) => option switch
     {
         "StopSequences" => "stop",
+        "tokens" => "prompt",
         "TopLogProbabilities" => "top_logprobs",
         _ => string.Concat(option.Select((c, i) => char.IsUpper(c) ? (i == 0 ? "" : "_") + char.ToLowerInvariant(c) : $"{c}")),
     };

@@ -162,6 +162,17 @@ internal sealed class OpenAIHttpTests
         Assert.That(response.Headers.Contains("x-request-id"));
     }
 
+    /// <summary>Clients know fields, not the library's options.</summary>
+    [TestCase(Chat, """{"messages":[{"role":"user","content":"x"}],"logit_bias":{"99999999":1}}""", "logit_bias takes")]
+    [TestCase(Chat, """{"messages":[{"role":"user","content":"x"}],"max_tokens":8000}""", "(max_tokens)")]
+    [TestCase("/v1/completions", """{"prompt":[1,2,99999999]}""", "prompt takes token ids")]
+    public async Task Refusals_speak_of_fields(string path, string request, string expected)
+    {
+        (int status, JsonElement body, _) = await _server.PostAsync(path, request);
+        Assert.That(status, Is.EqualTo(400), body.GetRawText());
+        Assert.That(body.GetProperty("error").GetProperty("message").GetString(), Does.Contain(expected));
+    }
+
     [Test]
     public async Task Refuses_bodies_that_are_too_large_or_encoded_otherwise()
     {
