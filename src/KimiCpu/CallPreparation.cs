@@ -134,7 +134,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
         AnswerMarkers markers = call.Layout.Markers;
         HashSet<int> end = [.. endTokens, .. call.Options.StopTokens.Where(tokenizer.IsSpecial)];
-        var tokens = new AnswerTokens(end, markers.Think, markers.EndThink, call.Layout.Start == ReasoningStart.Opened, call.Layout.Start == ReasoningStart.ByModel);
+        var tokens = new AnswerTokens(end, markers.Think, markers.EndThink, call.Layout.Start == ReasoningStart.Opened, call.Layout.Start == ReasoningStart.ByModel, call.Options.IgnoreEndOfText);
         return new AnswerConstraint(tokenizer, tokens, call.Options.Constraint, call.Tools);
     }
 }

@@ -104,7 +104,7 @@ internal sealed class AnswerConstraint
     public void Advance(int token)
     {
         _position++;
-        if (_tokens.End.Contains(token))
+        if (_tokens.End.Contains(token) && !_tokens.GoesOn)
         {
             _part = Part.End;
         }
@@ -178,19 +178,22 @@ internal sealed class AnswerConstraint
     {
         if (_content is not null || _tools is { IsDemanded: true })
         {
-            Forbid(logits, _tokens.End);
+            foreach (int end in _tokens.End)
+            {
+                logits[end] = float.NegativeInfinity;
+            }
         }
 
         Forbid(logits, _toolMarkers);
         if (_tools is { MayCall: false })
         {
-            Forbid(logits, [_tools.SectionBegin]);
+            logits[_tools.SectionBegin] = float.NegativeInfinity;
         }
     }
 
     private void MaskContent(Span<float> logits)
     {
-        List<int> also = _position == 0 && _tokens.Think >= 0 && _tokens.MayThink ? [_tokens.Think] : [];
+        IReadOnlyCollection<int> also = _position == 0 && _tokens.Think >= 0 && _tokens.MayThink ? [_tokens.Think] : [];
         if (_tools is { IsDemanded: true })
         {
             KeepOnly(logits, [.. also, _tools.SectionBegin]);
@@ -204,7 +207,7 @@ internal sealed class AnswerConstraint
             Forbid(logits, _toolMarkers);
             if (!MayOpenSection && _tools is not null)
             {
-                Forbid(logits, [_tools.SectionBegin]);
+                logits[_tools.SectionBegin] = float.NegativeInfinity;
             }
         }
     }
@@ -256,7 +259,7 @@ internal sealed class AnswerConstraint
         }
     }
 
-    private static void Forbid(Span<float> logits, IReadOnlyCollection<int> tokens)
+    private static void Forbid(Span<float> logits, ReadOnlySpan<int> tokens)
     {
         foreach (int token in tokens)
         {

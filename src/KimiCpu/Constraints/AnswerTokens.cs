@@ -9,4 +9,5 @@ namespace KimiCpu.Constraints;
 /// <param name="EndThink">Ends the reasoning; -1 for none.</param>
 /// <param name="StartsThinking">Whether the prompt has opened the reasoning.</param>
 /// <param name="MayThink">Whether the answer may open the reasoning itself.</param>
-internal sealed record AnswerTokens(IReadOnlySet<int> End, int Think, int EndThink, bool StartsThinking, bool MayThink);
+/// <param name="GoesOn">Whether the answer goes on behind an end, with what the model pleases.</param>
+internal sealed record AnswerTokens(IReadOnlySet<int> End, int Think, int EndThink, bool StartsThinking, bool MayThink, bool GoesOn = false);

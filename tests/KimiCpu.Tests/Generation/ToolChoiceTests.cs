@@ -52,6 +52,16 @@ internal sealed class ToolChoiceTests
     }
 
     [Test]
+    public void An_answer_that_goes_on_behind_its_end_is_as_free_as_without_a_look_at_tools()
+    {
+        GenerationOptions on = new() { Temperature = 0, MaxTokens = 80, Thinking = false, IgnoreEndOfText = true };
+        IReadOnlyList<int> expected = _model.Generate("Who are you?", on with { ConstrainToolArguments = false }).Tokens;
+        int end = _model.Tokenizer.SpecialTokenIds["<|im_end|>"];
+        Assert.That(expected.SkipWhile(t => t != end).Distinct().Count(), Is.GreaterThan(1), "there is something behind the end");
+        Assert.That(_model.Generate("Who are you?", on).Tokens, Is.EqualTo(expected));
+    }
+
+    [Test]
     public async Task Required_calls_where_the_model_would_not_and_validly([Values] bool thinking)
     {
         NJsonSchema.JsonSchema oracle = await NJsonSchema.JsonSchema.FromJsonAsync(WeatherSchema);
