@@ -49,7 +49,7 @@ internal sealed class ChatRequestReader(RequestParts parts)
         {
             Messages = new ChatMessageReader(parts.Options.MaxMessages).Read(fields),
             Options = options,
-            Choices = fields.Integer("n", 1, 128) ?? 1,
+            Choices = fields.Integer("n", 1, parts.Options.MaxChoices) ?? 1,
             SingleToolCall = fields.Flag("parallel_tool_calls") == false,
             Streams = fields.Flag("stream") ?? false,
         };

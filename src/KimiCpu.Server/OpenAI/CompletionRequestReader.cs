@@ -28,7 +28,7 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
             throw fields.Unsupported("suffix", "the model does not fill in the middle.");
         }
 
-        int choices = fields.Integer("n", 1, 128) ?? 1;
+        int choices = fields.Integer("n", 1, limits.MaxChoices) ?? 1;
         if (fields.Integer("best_of", 1) is { } best && best != choices)
         {
             throw fields.Unsupported("best_of", "all answers are returned; leave it out.");
