@@ -3,6 +3,7 @@
 
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using KimiCpu.Cli.Terminal;
 using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
 
@@ -143,8 +144,7 @@ public sealed class TerminalAgent
         _output.WriteLine(Visible(text));
     }
 
-    /// <summary>What models and the tools of others write must not control the terminal.</summary>
-    private string Visible(string text) => _decorated ? string.Concat(text.Select(c => char.IsControl(c) && c is not ('\n' or '\t') ? $"\\u{(int)c:X4}" : $"{c}")) : text;
+    private string Visible(string text) => _decorated ? VisibleText.Of(text) : text;
 
     private void EndLine()
     {

@@ -40,7 +40,7 @@ try
     bool terminal = !Console.IsInputRedirected && !Console.IsOutputRedirected;
     bool colours = terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
     using var cancellation = new CancellationSwitch();
-    using var chat = new TerminalChat(model, model.CreateSession(), options, system, Console.In, Console.Out, Console.Error, terminal, colours);
+    using var chat = new TerminalChat(model, model.CreateSession(), options, system, Console.In, Console.Out, Console.Error, terminal, colours) { ShowsOnTerminal = !Console.IsOutputRedirected };
     return await chat.RunAsync(cancellation) ? 0 : 1;
 }
 catch (Exception e) when (e is FormatException or OverflowException or CheckpointException or KimiException or ArgumentOutOfRangeException)

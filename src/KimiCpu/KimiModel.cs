@@ -232,7 +232,7 @@ public sealed class KimiModel : IKimiModel
     /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger; the model stays open.</exception>
     public void Dispose()
     {
-        if (_engine.IsCalling)
+        if (_engine.IsOnOwnThread)
         {
             throw new InvalidOperationException("A model cannot be disposed of by what it calls while it computes, such as PromptProgress or a logger. Cancel the call there, and dispose of the model when the call has ended.");
         }

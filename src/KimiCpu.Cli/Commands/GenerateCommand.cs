@@ -61,13 +61,13 @@ internal static class GenerateCommand
                     prompts.End();
                     if (stream)
                     {
-                        await streams.Output.WriteAsync(streams.IsTerminal ? VisibleText.Of(update.Text) : update.Text);
+                        await streams.Output.WriteAsync(streams.ShowsOnTerminal ? VisibleText.Of(update.Text) : update.Text);
                         await streams.Output.FlushAsync(CancellationToken.None);
                     }
 
                     if (parsed.GetValue(reasoning))
                     {
-                        await streams.Error.WriteAsync(streams.IsTerminal ? VisibleText.Of(update.Reasoning) : update.Reasoning);
+                        await streams.Error.WriteAsync(VisibleText.Of(update.Reasoning));
                     }
 
                     result = update.Result;

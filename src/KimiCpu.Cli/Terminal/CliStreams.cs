@@ -10,6 +10,9 @@ namespace KimiCpu.Cli.Terminal;
 /// <param name="IsTerminal">Whether a person looks at the output and types the input.</param>
 internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Error, bool IsTerminal)
 {
+    /// <summary>Whether a terminal shows the output, wherever the input comes from.</summary>
+    public bool ShowsOnTerminal { get; init; } = IsTerminal;
+
     /// <summary>Whether colours and moving lines are welcome (https://no-color.org).</summary>
     public bool UsesColours => IsTerminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
 
@@ -17,7 +20,10 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         Console.OpenStandardInput(),
         StandardOutput.Open(),
         Console.Error,
-        !Console.IsOutputRedirected && !Console.IsInputRedirected);
+        !Console.IsOutputRedirected && !Console.IsInputRedirected)
+    {
+        ShowsOnTerminal = !Console.IsOutputRedirected,
+    };
 
     /// <summary>All of the input as text.</summary>
     public string ReadText() => new StreamReader(Input).ReadToEnd();

@@ -46,8 +46,12 @@ internal sealed class TerminalChat : IDisposable
         _error = error;
         _decorated = decorated;
         _coloured = coloured;
+        ShowsOnTerminal = decorated;
         Reset();
     }
+
+    /// <summary>Whether a terminal shows the answers, also where questions come from a pipe: no control characters are written then.</summary>
+    public bool ShowsOnTerminal { get; init; }
 
     /// <summary>Keeps the conversation's cache; another one from each /reset on.</summary>
     public KimiSession Session { get; private set; }
@@ -168,7 +172,7 @@ internal sealed class TerminalChat : IDisposable
                 {
                     EndReasoning(ref reasoning);
                     text.Append(update.Text);
-                    _output.Write(_decorated ? VisibleText.Of(update.Text) : update.Text);
+                    _output.Write(ShowsOnTerminal ? VisibleText.Of(update.Text) : update.Text);
                     _output.Flush();
                 }
 

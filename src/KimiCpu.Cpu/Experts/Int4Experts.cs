@@ -217,7 +217,7 @@ internal sealed unsafe class Int4Experts : IExpertPasses
 
     /// <summary>
     /// y[i * 32 + r] of the pairs i of a group, for the rows of a block; rows behind the last are zeros. Meanwhile asks for
-    /// the block that comes next.
+    /// the block that comes next and, where a group of inner rows is given, for the lines that it will be written to.
     /// </summary>
     private void MultiplyTiled(in WeightMatrix weight, int firstRow, ExpertGroup group, ActivationTiles tiles, Scratch scratch, float* y, in WeightMatrix next, int nextRow, int innerGroup = -1)
     {

@@ -190,6 +190,7 @@ internal static unsafe class ActivationQuantizer
         packed = Avx2.PermuteVar8x32(packed.AsInt32(), Vector256.Create(0, 4, 1, 5, 2, 6, 3, 7)).AsSByte();
         Split(packed, row, g);
     }
+
     /// <summary>32 floats: two vectors of 16, each narrowed to its bytes, then even bytes to the lower and odd ones to the upper half.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void GroupAvx512(float* x, QuantizedRow row, int g)

@@ -12,7 +12,7 @@ public sealed record ToolChoice
         Name = name;
     }
 
-    /// <summary>The model decides. Where it calls a tool, name and arguments are held to the declaration.</summary>
+    /// <summary>The model decides. Where it calls a tool, name and arguments are held to the declaration; where none is declared, it calls none.</summary>
     public static ToolChoice Auto { get; } = new(ToolChoiceKind.Auto);
 
     /// <summary>No tool is called.</summary>

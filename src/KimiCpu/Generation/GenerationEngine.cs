@@ -130,7 +130,7 @@ internal sealed class GenerationEngine : IDisposable
     }
 
     /// <summary>Whether it is the engine that calls, which could not wait for its own end.</summary>
-    public bool IsCalling => Thread.CurrentThread == _thread;
+    public bool IsOnOwnThread => Thread.CurrentThread == _thread;
 
     /// <summary>Ends all jobs with an <see cref="ObjectDisposedException"/> and returns when the thread has ended.</summary>
     public void Dispose()

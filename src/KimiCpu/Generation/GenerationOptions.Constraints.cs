@@ -14,10 +14,13 @@ public sealed partial record GenerationOptions
     /// </summary>
     public KimiConstraint? Constraint { get; init; }
 
-    /// <summary>Whether tools are called. Default: the model decides.</summary>
+    /// <summary>Whether tools are called. Default: the model decides, where there are any.</summary>
     public ToolChoice ToolChoice { get; init; } = ToolChoice.Auto;
 
-    /// <summary>Whether the arguments of tool calls are held to the schemas of the tools' parameters. Default true.</summary>
+    /// <summary>
+    /// Whether tool calls are held to the declarations: to the tools' names, none where no tool is declared, and to the schemas of their parameters. Default true. With false and
+    /// <see cref="ToolChoice.Auto"/> the model calls whatever it pleases.
+    /// </summary>
     public bool ConstrainToolArguments { get; init; } = true;
 
     /// <summary>

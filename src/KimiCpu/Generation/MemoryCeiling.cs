@@ -32,7 +32,12 @@ internal sealed class MemoryCeiling(IMemoryMeter meter)
     /// <summary>Null until measured.</summary>
     public double? BytesPerSecond
     {
-        get => Volatile.Read(ref _bytesPerSecond) is var bytes && double.IsNaN(bytes) ? null : bytes;
+        get
+        {
+            double bytes = Volatile.Read(ref _bytesPerSecond);
+            return double.IsNaN(bytes) ? null : bytes;
+        }
+
         private set => Volatile.Write(ref _bytesPerSecond, value ?? double.NaN);
     }
 

@@ -65,6 +65,20 @@ internal sealed class TerminalChatTests
         }
     }
 
+    /// <summary>The question comes from a pipe either way.</summary>
+    [Test]
+    public async Task Answers_of_control_characters_reach_files_as_they_are_and_no_terminal([Values] bool terminal)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        var output = new StringWriter();
+        int escape = model.Tokenizer.Encode("\u001b").Single();
+        GenerationOptions options = s_greedy with { MaxTokens = 2, LogitBias = new Dictionary<int, float> { [escape] = 1000 } };
+        using var chat = new TerminalChat(model, model.CreateSession(), options, null, new StringReader("Hi"), output, TextWriter.Null, decorated: false, coloured: false) { ShowsOnTerminal = terminal };
+        await chat.RunAsync(cancellation);
+        Assert.That(output.ToString().TrimEnd(), Is.EqualTo(terminal ? "\\u001B\\u001B" : "\u001b\u001b"));
+    }
+
     [Test]
     public void A_terminal_is_shown_control_characters_by_number() =>
         Assert.That(VisibleText.Of("a\tb\n\u001b]0;x\u0007\u009b2J\u007fé😀"), Is.EqualTo("a\tb\n\\u001B]0;x\\u0007\\u009B2J\\u007Fé😀"));
