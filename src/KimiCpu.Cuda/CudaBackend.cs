@@ -73,6 +73,7 @@ internal sealed class CudaBackend : IDisposable
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
     {
         (int refusals, long most) = (0, long.MaxValue);
+        wish = _context.SharesMemory ? wish.OfSharedMemory(weights.Shape) : wish;
         while (true)
         {
             long free = Math.Min(_context.MemoryInfo().Free, most);

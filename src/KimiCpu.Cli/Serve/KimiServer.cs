@@ -79,8 +79,7 @@ internal static class KimiServer
         bool local = host == "localhost" || IPAddress.IsLoopback(AddressOf(host));
         if (local)
         {
-            // A page of another name that a browser was led to believe to be at this address.
-            builder.Services.AddHostFiltering(o => o.AllowedHosts = ["localhost", "127.0.0.1", "[::1]", host]);
+            LocalNames.Filter(builder.Services, host);
         }
 
         builder.Services.AddCors();
@@ -93,7 +92,7 @@ internal static class KimiServer
         });
         if (local)
         {
-            app.UseHostFiltering();
+            LocalNames.Use(app);
         }
 
         if (options.AllowedOrigins.Count > 0)

@@ -18,6 +18,7 @@ internal sealed unsafe class CudaContext : IDisposable
     private const int ComputeCapabilityMajorAttribute = 75;
     private const int ComputeCapabilityMinorAttribute = 76;
     private const int MultiprocessorCountAttribute = 16;
+    private const int IntegratedAttribute = 18;
     private const int NameBytes = 256;
 
     private readonly DriverTable _driver;
@@ -65,6 +66,7 @@ internal sealed unsafe class CudaContext : IDisposable
         }
 
         MultiprocessorCount = Attribute(MultiprocessorCountAttribute);
+        SharesMemory = Attribute(IntegratedAttribute) != 0;
         nint context = 0;
         Check(Driver.DevicePrimaryCtxRetain(&context, device));
         _context = context;
@@ -95,6 +97,9 @@ internal sealed unsafe class CudaContext : IDisposable
     public (int Major, int Minor) ComputeCapability { get; }
 
     public int MultiprocessorCount { get; }
+
+    /// <summary>Whether its memory is the system's: a GPU within the processor.</summary>
+    public bool SharesMemory { get; }
 
     /// <summary>Whether an error has happened after which every call fails, or the GPU has stopped answering.</summary>
     public bool IsLost => _loss is not null;

@@ -24,7 +24,15 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
 /// <param name="ExpandedTokens">Tokens whose keys and values are expanded at once in prompts, whole pages, where memory to spare has room for them; 0 for none.</param>
 /// <param name="ExpandedRows">Fewest tokens of a sequence in a pass for which that happens; null for where it takes fewer operations.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null);
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null)
+{
+    /// <summary>Pages of the wanted context.</summary>
+    public int Pages => Math.Max(1, (ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
+
+    /// <summary>The same where the GPU has no memory of its own: what is spare there holds the routed experts already, so the cache gets no more than the wanted context, and experts no second place.</summary>
+    public MemoryWish OfSharedMemory(ModelShape shape) =>
+        this with { CacheBytes = CacheBytes ?? (Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16)), ExpertBytes = ExpertBytes ?? 0 };
+}
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
 internal sealed record MemoryPlan
@@ -86,7 +94,7 @@ internal sealed record MemoryPlan
             + "Free memory on the GPU (nvidia-smi shows who holds it), lower PrefillChunk, or run on the CPU.");
 
         // Neither weights nor context give way for larger passes.
-        int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, PagesOf(wish)) : plan.Pages;
+        int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, wish.Pages) : plan.Pages;
         long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat));
         for (int rows = wish.ManyRows; rows > wish.MaxRows && plan.RingSlots > 0; rows /= 2)
         {
@@ -119,7 +127,7 @@ internal sealed record MemoryPlan
     /// <param name="table">Gets a line for each plan.</param>
     private static MemoryPlan? FitRows(ModelWeights weights, MemoryWish wish, long freeBytes, StringBuilder table)
     {
-        int wantedPages = PagesOf(wish);
+        int wantedPages = wish.Pages;
         long spendable = freeBytes - (freeBytes / ReserveShare);
         List<(WeightPlan Weights, CacheFormat Cache)> steps = Steps(weights.Shape, wish);
         foreach ((WeightPlan plan, CacheFormat cache) in steps)
@@ -189,7 +197,7 @@ internal sealed record MemoryPlan
     /// <summary>What is tried in turn, the cache's format last. Where the cache's bytes are given and do not hold the wanted context in BF16, no reduced weight would help: then it is the first.</summary>
     private static List<(WeightPlan Weights, CacheFormat Cache)> Steps(ModelShape shape, MemoryWish wish)
     {
-        bool needsSmallCache = wish.SmallCache && wish.CacheBytes < PagesOf(wish) * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16);
+        bool needsSmallCache = wish.SmallCache && wish.CacheBytes < wish.Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16);
         CacheFormat first = needsSmallCache ? CacheFormat.Int8 : CacheFormat.BFloat16;
         List<(WeightPlan, CacheFormat)> steps = [.. WeightPlan.All.TakeLast(wish.SmallWeights ? 1 : WeightPlan.All.Count).Select(w => (w, first))];
         if (wish.SmallCache && !needsSmallCache)
@@ -225,8 +233,6 @@ internal sealed record MemoryPlan
 
     /// <summary>Bytes beside the experts themselves.</summary>
     internal static long ExpertWorkBytes(ModelShape shape, int maxRows) => new ExpertWork(shape, maxRows).Bytes + HotExperts.TableBytes(shape);
-
-    private static int PagesOf(MemoryWish wish) => Math.Max(1, (wish.ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
 
     private static string Mib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes >> 20:N0} MiB");
 

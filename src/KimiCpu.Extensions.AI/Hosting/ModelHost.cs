@@ -176,10 +176,14 @@ internal sealed class ModelHost : IHostedService, IDisposable
         }
         catch (Exception e) when (e is not OperationCanceledException && logger is not null)
         {
-            HostLog.NotOpened(logger, options.ModelPath ?? "kimi-nano", e);
+            HostLog.NotOpened(logger, options.ModelPath ?? "kimi-nano", e.Message, IsToldByMessage(e) ? null : e);
             throw;
         }
     }
+
+    /// <summary>Whether an exception is about files and options: all of the library's own are.</summary>
+    private static bool IsToldByMessage(Exception e) =>
+        e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException || e.GetType().Namespace!.StartsWith(nameof(KimiCpu), StringComparison.Ordinal);
 
     private sealed class Told(ModelHost host) : IProgress<LoadProgress>
     {

@@ -8,14 +8,17 @@ namespace KimiCpu.Server.Answers;
 
 /// <summary>
 /// Finds among the tokens of an answer those of its text: not those of the reasoning, of tool calls, and no control tokens.
-/// Whether an answer begins with reasoning shows only with its first text, so the tokens before that are kept back.
+/// Whether an answer begins with reasoning shows only with its first text, so the tokens before that are kept back. What a stop
+/// sequence cuts off is no text of the answer.
 /// </summary>
 /// <param name="tokenizer">Of the model.</param>
-internal sealed class ContentTokens(KimiTokenizer tokenizer)
+/// <param name="stops">Sequences that end the answer.</param>
+internal sealed class ContentTokens(KimiTokenizer tokenizer, IReadOnlyList<string> stops)
 {
     private readonly int _think = tokenizer.TryGetSpecialToken("<think>", out int think) ? think : -1;
     private readonly int _endThink = tokenizer.TryGetSpecialToken("</think>", out int end) ? end : -1;
     private readonly int _calls = tokenizer.TryGetSpecialToken("<|tool_calls_section_begin|>", out int calls) ? calls : -1;
+    private readonly ShownTokens _shown = new(tokenizer, stops);
     private readonly List<TokenLogProbability> _kept = [];
     private bool? _inContent;
 
@@ -53,10 +56,10 @@ internal sealed class ContentTokens(KimiTokenizer tokenizer)
         }
 
         _kept.Clear();
-        return content;
+        return _shown.Of(content, update.Text, update.Result);
     }
 
     /// <summary>The tokens of a whole answer's text.</summary>
-    public static IReadOnlyList<TokenLogProbability> Of(GenerationResult result, KimiTokenizer tokenizer) =>
-        new ContentTokens(tokenizer).Of(new GenerationUpdate { Reasoning = result.Reasoning ?? "", Text = result.Text, LogProbabilities = result.LogProbabilities, Result = result });
+    public static IReadOnlyList<TokenLogProbability> Of(GenerationResult result, KimiTokenizer tokenizer, IReadOnlyList<string> stops) =>
+        new ContentTokens(tokenizer, stops).Of(new GenerationUpdate { Reasoning = result.Reasoning ?? "", Text = result.Text, LogProbabilities = result.LogProbabilities, Result = result });
 }

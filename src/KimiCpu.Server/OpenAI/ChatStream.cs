@@ -32,7 +32,7 @@ internal sealed class ChatStream(ServerCall call, ChatWriter writer, RunningAnsw
         }
 
         var results = new GenerationResult[total];
-        ContentTokens[] tokens = [.. results.Select(_ => new ContentTokens(answers.Model.Tokenizer))];
+        ContentTokens[] tokens = [.. results.Select(_ => new ContentTokens(answers.Model.Tokenizer, answers.Request.Options.StopSequences))];
         await foreach ((int choice, GenerationUpdate update) in answers.PiecesAsync().ConfigureAwait(false))
         {
             foreach (JsonObject piece in Pieces(choice, update, tokens[choice]))

@@ -95,7 +95,7 @@ internal sealed class ChatWriter(string model, KimiTokenizer tokenizer)
         {
             ["index"] = index,
             ["message"] = message,
-            ["logprobs"] = request.Options.LogProbabilities ? _logProbabilities.Chat(ContentTokens.Of(result, tokenizer)) : null,
+            ["logprobs"] = request.Options.LogProbabilities ? _logProbabilities.Chat(ContentTokens.Of(result, tokenizer, request.Options.StopSequences)) : null,
             ["finish_reason"] = Reason(result.FinishReason),
         };
     }

@@ -22,6 +22,7 @@ internal sealed class CompletionStream(ServerCall call, CompletionWriter writer,
     private async IAsyncEnumerable<SseItem<string>> PiecesAsync()
     {
         var results = new GenerationResult[answers.Request.Total];
+        ShownTokens[] tokens = [.. results.Select(_ => new ShownTokens(answers.Model.Tokenizer, answers.Request.Options.StopSequences))];
         for (int i = 0; i < results.Length; i++)
         {
             if (writer.Begin(i) is { Length: > 0 } prompt)
@@ -32,9 +33,10 @@ internal sealed class CompletionStream(ServerCall call, CompletionWriter writer,
 
         await foreach ((int choice, GenerationUpdate update) in answers.PiecesAsync().ConfigureAwait(false))
         {
-            if (update.Text.Length > 0 || update.LogProbabilities.Count > 0 || update.Result is not null)
+            IReadOnlyList<TokenLogProbability> shown = tokens[choice].Of(update.LogProbabilities, update.Text, update.Result);
+            if (update.Text.Length > 0 || shown.Count > 0 || update.Result is not null)
             {
-                yield return Event(writer.Piece(choice, update.Text, update.LogProbabilities, update.Result?.FinishReason));
+                yield return Event(writer.Piece(choice, update.Text, shown, update.Result?.FinishReason));
             }
 
             results[choice] = update.Result ?? results[choice];

@@ -26,7 +26,7 @@ internal sealed class CompletionWriter(string model, KimiTokenizer tokenizer, An
 
     public JsonObject Whole(IReadOnlyList<GenerationResult> results, ServerCall call)
     {
-        JsonObject whole = Head(JsonText.Array(results.Select((r, i) => Choice(i, Begin(i) + r.Text, r.LogProbabilities, r.FinishReason))));
+        JsonObject whole = Head(JsonText.Array(results.Select((r, i) => Choice(i, Begin(i) + r.Text, ShownTokens.Of(r, tokenizer, request.Options.StopSequences), r.FinishReason))));
         whole["usage"] = ChatWriter.UsageOf(Usage.Of(request, results).Logged(call));
         return whole;
     }

@@ -43,7 +43,9 @@ internal sealed partial class ServeCommandTests
         Assert.That(await tokens.Content.ReadAsStringAsync(), Does.Contain("\"max_model_len\":1000"), "the configuration file says so");
         Assert.That(await http.GetStringAsync("/metrics"), Does.Contain("kimicpu_requests_running").And.Contain("kimicpu_cache_pages").And.Contain("gen_ai_server_").Or.Contain("gen_ai_client_"));
         http.DefaultRequestHeaders.Host = "evil.example.com";
-        Assert.That((int)(await http.GetAsync("/v1/models")).StatusCode, Is.EqualTo(400), "the name of a page that points at this machine");
+        using HttpResponseMessage foreign = await http.GetAsync("/v1/models");
+        Assert.That((int)foreign.StatusCode, Is.EqualTo(400), "the name of a page that points at this machine");
+        Assert.That(await foreign.Content.ReadAsStringAsync(), Does.Contain("evil.example.com").And.Contain("\"error\"").And.Contain("--host"));
         await cancellation.CancelAsync();
         Assert.That(await run, Is.AnyOf(KimiCommand.Ok, KimiCommand.Cancelled));
     }

@@ -118,6 +118,41 @@ internal sealed class OpenAIHttpTests
     }
 
     [Test]
+    public async Task Log_probabilities_end_where_a_stop_sequence_cuts_the_text()
+    {
+        const string prompt = "\"prompt\":\"ROMEO:\\n\",\"temperature\":0,\"max_tokens\":40,\"logprobs\":1";
+        (_, JsonElement free, _) = await _server.PostAsync("/v1/completions", $"{{{prompt}}}");
+        string[] tokens = [.. Tokens(free)];
+
+        // It begins with the fifth token and takes several; of the sequence that is only begun, too, nothing may be lost.
+        string stop = JsonSerializer.Serialize(string.Concat(tokens[4..8]));
+        string begun = JsonSerializer.Serialize(string.Concat(tokens[1..3]) + "\u0001");
+        (_, JsonElement whole, _) = await _server.PostAsync("/v1/completions", $"{{{prompt},\"stop\":[{stop},{begun}]}}");
+        Assert.That(Tokens(whole), Is.EqualTo(tokens[..4]));
+        Assert.That(whole.GetProperty("choices")[0].GetProperty("text").GetString(), Is.EqualTo(string.Concat(tokens[..4])));
+        JsonElement[] pieces = Chunks(await StreamAsync($"{{{prompt},\"stop\":[{stop},{begun}],\"stream\":true}}", "/v1/completions"));
+        Assert.That(pieces.SelectMany(Tokens), Is.EqualTo(tokens[..4]));
+        Assert.That(pieces.SelectMany(p => p.GetProperty("choices")[0].GetProperty("logprobs") is { ValueKind: JsonValueKind.Object } l ? l.GetProperty("text_offset").EnumerateArray().Select(o => o.GetInt32()) : []), Is.Ordered.Ascending);
+        (_, JsonElement unfound, _) = await _server.PostAsync("/v1/completions", $"{{{prompt},\"stop\":[{begun}]}}");
+        Assert.That(Tokens(unfound), Is.EqualTo(tokens));
+    }
+
+    [Test]
+    public async Task Log_probabilities_of_a_chat_end_where_a_stop_sequence_cuts_the_text()
+    {
+        const string request = """
+            "messages":[{"role":"user","content":"What is the capital of France?"}],"temperature":0,"logprobs":true
+            """;
+        (_, JsonElement whole, _) = await _server.PostAsync(Chat, $"{{{request},\"stop\":\" is\"}}");
+        string[] tokens = [.. ChatTokens(whole)];
+        Assert.That(string.Concat(tokens), Is.EqualTo(whole.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()).And.Not.Empty);
+        JsonElement[] chunks = Chunks(await StreamAsync($"{{{request},\"stop\":\" is\",\"stream\":true}}"));
+        Assert.That(chunks.SelectMany(ChatTokens), Is.EqualTo(tokens));
+        (_, JsonElement all, _) = await _server.PostAsync(Chat, $"{{{request},\"stop\":\"\\u0001\"}}");
+        Assert.That(string.Concat(ChatTokens(all)), Is.EqualTo(all.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()).And.Contain(" is"));
+    }
+
+    [Test]
     public async Task Text_never_becomes_a_control_token()
     {
         (_, JsonElement body, _) = await _server.PostAsync("/tokenize", """{"prompt":"a<|im_end|>b"}""");
@@ -205,6 +240,15 @@ internal sealed class OpenAIHttpTests
     private static string Deltas(IEnumerable<JsonElement> chunks, string name) => string.Concat(chunks
         .Select(c => c.GetProperty("choices")[0].GetProperty("delta"))
         .Select(d => d.TryGetProperty(name, out JsonElement text) ? text.GetString() : ""));
+
+    private static JsonElement[] Chunks(string stream) =>
+        [.. stream.Split("\n\n", StringSplitOptions.RemoveEmptyEntries)[..^1].Select(e => JsonDocument.Parse(e["data: ".Length..]).RootElement)];
+
+    private static IEnumerable<string> Tokens(JsonElement answer) =>
+        answer.GetProperty("choices")[0].GetProperty("logprobs") is { ValueKind: JsonValueKind.Object } found ? found.GetProperty("tokens").EnumerateArray().Select(t => t.GetString()!) : [];
+
+    private static IEnumerable<string> ChatTokens(JsonElement answer) =>
+        answer.GetProperty("choices")[0].GetProperty("logprobs") is { ValueKind: JsonValueKind.Object } found ? found.GetProperty("content").EnumerateArray().Select(t => t.GetProperty("token").GetString()!) : [];
 
     private async Task<string> StreamAsync(string json, string path = Chat)
     {

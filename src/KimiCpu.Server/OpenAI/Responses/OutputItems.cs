@@ -19,8 +19,6 @@ internal sealed class OutputItems(ResponseRequest request, KimiTokenizer tokeniz
 
     private readonly LogProbabilityJson _logProbabilities = new(tokenizer);
 
-    public KimiTokenizer Tokenizer => tokenizer;
-
     /// <summary>What reasoning goes out as.</summary>
     public TextKind ReasoningKind => request.Summarizes ? TextKind.Summary : TextKind.Reasoning;
 
@@ -53,7 +51,7 @@ internal sealed class OutputItems(ResponseRequest request, KimiTokenizer tokeniz
 
         if (result.Text.Length > 0)
         {
-            items.Add(Text(TextKind.Message, result.Text, request.Answer.Options.LogProbabilities ? ContentTokens.Of(result, tokenizer) : []));
+            items.Add(Text(TextKind.Message, result.Text, request.Answer.Options.LogProbabilities ? ContentTokens.Of(result, tokenizer, request.Answer.Options.StopSequences) : []));
         }
 
         items.AddRange(result.ToolCalls.Select(c => Call(NewId("fc"), c.Id, c.Name, c.Arguments, Completed)));

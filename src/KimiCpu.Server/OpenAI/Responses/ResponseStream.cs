@@ -18,7 +18,7 @@ namespace KimiCpu.Server.OpenAI.Responses;
 internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, OutputItems items, RunningAnswers answers)
 {
     private readonly List<JsonObject> _output = [];
-    private readonly ContentTokens _content = new(items.Tokenizer);
+    private readonly ContentTokens _content = new(answers.Model.Tokenizer, answers.Request.Options.StopSequences);
     private readonly List<TokenLogProbability> _tokens = [];
     private OpenItem? _open;
     private int _sequence;

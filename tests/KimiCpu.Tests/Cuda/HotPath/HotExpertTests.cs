@@ -211,7 +211,7 @@ internal sealed class HotExpertTests
     }
 
     /// <summary>Holds what it is told to.</summary>
-    private sealed class Fixed(Func<int, bool> wanted) : IExpertPlacement
+    internal sealed class Fixed(Func<int, bool> wanted) : IExpertPlacement
     {
         public Fixed(double share)
             : this(key => key * 7 % 12 < share * 12)

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Memory;
 using KimiCpu.Tests.Cuda.Simulation;
 using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
@@ -61,6 +62,25 @@ internal sealed class RefusedMemoryTests
         using var driver = new SimulatedDriver { TakenBytes = 32 << 20 };
         Assert.That(() => Open(driver), Throws.TypeOf<CudaException>().With.Message.Contains("cuMemAlloc failed with CUDA error 2"));
         Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
+    [Test]
+    public void Memory_that_is_the_systems_is_left_to_it()
+    {
+        MemoryPlan Plan(bool shares, long? expertBytes)
+        {
+            using var driver = new SimulatedDriver { SharesMemory = shares };
+            using var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), placement: new HotExpertTests.Fixed(share: 0), expertBytes: expertBytes);
+            Assert.That(model.Logits(s_tokens), Has.None.NaN);
+            return model.Plan;
+        }
+
+        (MemoryPlan own, MemoryPlan shared, MemoryPlan asked) = (Plan(false, null), Plan(true, null), Plan(true, 4 << 20));
+        Assert.That(own.CacheTokens, Is.GreaterThan(10 * 512));
+        Assert.That(own.ExpertSlots, Is.Positive);
+        Assert.That((shared.CacheTokens, shared.ExpertSlots, shared.ExpertBytes), Is.EqualTo((512, 0, 0)));
+        Assert.That((shared.CacheFormat, shared.Weights), Is.EqualTo((own.CacheFormat, own.Weights)));
+        Assert.That((asked.CacheTokens, asked.ExpertSlots > 0), Is.EqualTo((512, true)));
     }
 
     private static GpuModel Open(SimulatedDriver driver) => new(driver, Repository.Checkpoint("tiny-qproj"));

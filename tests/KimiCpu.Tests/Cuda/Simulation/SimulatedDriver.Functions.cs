@@ -68,6 +68,7 @@ internal sealed unsafe partial class SimulatedDriver
                 75 => d.ComputeCapability.Major,
                 76 => d.ComputeCapability.Minor,
                 16 => 82,
+                18 => d.SharesMemory ? 1 : 0,
                 _ => throw new PtxFault($"attribute {attribute} is not simulated"),
             };
             return CUResult.Success;

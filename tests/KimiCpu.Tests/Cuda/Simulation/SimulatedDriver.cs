@@ -57,6 +57,8 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public (int Major, int Minor) ComputeCapability { get; init; } = (8, 6);
 
+    public bool SharesMemory { get; init; }
+
     public long TotalBytes { get; init; } = DefaultBytes;
 
     /// <summary>Of it that the driver says is free and does not give: another program has taken it since.</summary>

@@ -5,11 +5,13 @@ using System.Reflection;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Generation;
+using KimiCpu.Tests.Server;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace KimiCpu.Tests.Extensions.AI.Hosting;
@@ -141,9 +143,11 @@ internal sealed class AddKimiTests
         string folder = Directory.CreateTempSubdirectory("kimi").FullName;
         try
         {
-            await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o => o.ModelPath = folder).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
+            using var lines = new LogLines();
+            await using ServiceProvider services = new ServiceCollection().AddLogging(l => l.AddProvider(lines)).AddKimi(o => o.ModelPath = folder).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
             var client = services.GetRequiredService<IChatClient>();
             Assert.That(async () => await client.GetResponseAsync("Who are you?"), Throws.Exception.With.Message.Contains(folder));
+            Assert.That(lines.Lines, Has.Exactly(1).Contains($"The model '{folder}' could not be opened: ").And.Exactly(1).Contains("The file is missing").And.None.Contains("CheckpointException"), "what is missing, and not where in the program");
             HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync();
             Assert.That(report.Status, Is.EqualTo(HealthStatus.Unhealthy));
             Assert.That(report.Entries["kimi"].Data["state"], Is.EqualTo("Failed"));
