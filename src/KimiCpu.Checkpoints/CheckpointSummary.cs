@@ -39,7 +39,6 @@ internal sealed class CheckpointSummary
     /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration.</exception>
     public static CheckpointSummary Of(Checkpoint checkpoint) => Of(
         checkpoint.Config,
-        !checkpoint.Config.TieEmbeddings && checkpoint.Contains("lm_head.weight"),
         tensor => Stored(checkpoint, tensor));
 
     /// <summary>What a checkpoint would hold: for models whose files are not here.</summary>
@@ -47,13 +46,12 @@ internal sealed class CheckpointSummary
     /// <param name="quantized">How its routed experts are stored; block FP8 applies to all linear layers but router, embedding and head.</param>
     public static CheckpointSummary Of(KimiConfig config, StoredFormat quantized) => Of(
         config,
-        head: !config.TieEmbeddings,
         tensor => Expected(config, quantized, tensor));
 
-    private static CheckpointSummary Of(KimiConfig config, bool head, Func<ModelTensor, (long Bytes, string Format)> stored)
+    private static CheckpointSummary Of(KimiConfig config, Func<ModelTensor, (long Bytes, string Format)> stored)
     {
         var sums = new SortedDictionary<Component, (long Parameters, long Bytes, SortedSet<string> Formats)>();
-        foreach (ModelTensor tensor in ModelTensors.Of(config, head))
+        foreach (ModelTensor tensor in ModelTensors.Of(config))
         {
             (long bytes, string format) = stored(tensor);
             (long Parameters, long Bytes, SortedSet<string> Formats) sum = sums.GetValueOrDefault(tensor.Component, (0, 0, []));
@@ -62,16 +60,16 @@ internal sealed class CheckpointSummary
         }
 
         return new CheckpointSummary(
-            [.. sums.Select(p => Summarize(config, head, p.Key, p.Value.Parameters, p.Value.Bytes, p.Value.Formats))],
+            [.. sums.Select(p => Summarize(config, p.Key, p.Value.Parameters, p.Value.Bytes, p.Value.Formats))],
             2L * config.LayerCount * (config.KeyValueLoraRank + config.RopeHeadSize));
     }
 
-    private static ComponentSummary Summarize(KimiConfig config, bool head, Component component, long parameters, long bytes, SortedSet<string> formats)
+    private static ComponentSummary Summarize(KimiConfig config, Component component, long parameters, long bytes, SortedSet<string> formats)
     {
         // One row of the embedding, the chosen experts of each layer, and all of everything else. A tied embedding is the head too.
         (long numerator, long denominator) = component switch
         {
-            Component.Embedding when head => (1L, config.VocabularySize),
+            Component.Embedding when !config.TieEmbeddings => (1L, config.VocabularySize),
             Component.RoutedExperts => (config.ExpertsPerToken, config.RoutedExpertCount),
             _ => (1L, 1L),
         };

@@ -149,8 +149,7 @@ internal static partial class CheckpointVerifier
         Try(problems, () =>
         {
             using Checkpoint checkpoint = Checkpoint.Open(folder);
-            bool head = !checkpoint.Config.TieEmbeddings && checkpoint.Contains("lm_head.weight");
-            foreach (ModelTensor tensor in ModelTensors.Of(checkpoint.Config, head))
+            foreach (ModelTensor tensor in ModelTensors.Of(checkpoint.Config))
             {
                 if (problems.Count >= MaxTensorProblems)
                 {

@@ -35,17 +35,17 @@ internal readonly struct ConfigObject
             : throw Error(field, $"Expected a whole number from {least} to {most}, found {Shown(value)}.");
     }
 
-    /// <summary>A number above a limit.</summary>
-    public double Number(string field, double above, double? missing = null)
+    /// <summary>A number within limits.</summary>
+    public double Number(string field, double above, double? missing = null, double most = double.MaxValue)
     {
         if (!TryGet(field, out JsonElement value))
         {
             return missing ?? throw Error(field, "The field is missing.");
         }
 
-        return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && double.IsFinite(number) && number > above
+        return value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && number > above && number <= most
             ? number
-            : throw Error(field, $"Expected a number above {above}, found {Shown(value)}.");
+            : throw Error(field, most < double.MaxValue ? $"Expected a number above {above}, and of at most {most}, found {Shown(value)}." : $"Expected a number above {above}, found {Shown(value)}.");
     }
 
     public bool Flag(string field, bool missing) => !TryGet(field, out JsonElement value)

@@ -70,8 +70,8 @@ internal static class KimiConfigReader
             FirstDenseLayers = c.Integer("first_k_dense_replace", 0, 10_000, 0),
             MoeLayerFrequency = c.Integer("moe_layer_freq", 1, 10_000, 1),
             NormalizeExpertWeights = c.Flag("norm_topk_prob", true),
-            RoutedScalingFactor = c.Number("routed_scaling_factor", 0, 1),
-            NormEpsilon = c.Number("rms_norm_eps", 0),
+            RoutedScalingFactor = c.Number("routed_scaling_factor", 0, 1, most: 1e9),
+            NormEpsilon = c.Number("rms_norm_eps", 1e-37, most: 1e9),
             RopeTheta = c.Number("rope_theta", 1, rotary?.Number("rope_theta", 1, 10000) ?? 10000),
             RopeScaling = c.Object("rope_scaling") is { } scaling ? ReadYarn(scaling, "yarn") : rotary is { } parameters ? ReadYarn(parameters, "default") : null,
             MaxPositions = c.Integer("max_position_embeddings", 1, 1 << 30),
@@ -113,6 +113,11 @@ internal static class KimiConfigReader
         if (c.Flag("attention_bias", false))
         {
             throw c.Unsupported("attention_bias", "Expected false: biases in attention are not supported.");
+        }
+
+        if (!c.Flag("rope_interleave", true))
+        {
+            throw c.Unsupported("rope_interleave", "Expected true: rotated pairs lie side by side.");
         }
     }
 
@@ -158,6 +163,12 @@ internal static class KimiConfigReader
                 if (!weights.Flag("symmetric", true))
                 {
                     throw weights.Unsupported("symmetric", "Expected true: zero points are not supported.");
+                }
+
+                // The others have columns in an order of their own, that of weight_g_idx.
+                if (weights.Text("actorder", "weight") is not ("weight" or "static") and string order)
+                {
+                    throw weights.Unsupported("actorder", $"Expected none, 'weight' or 'static', found '{order}': groups of columns in another order are not supported.");
                 }
             }
 

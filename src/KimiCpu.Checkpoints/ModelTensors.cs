@@ -29,7 +29,7 @@ internal readonly record struct ModelTensor(string Name, int Rows, int Columns, 
 /// <summary>Every tensor that a configuration calls for, in the model's order.</summary>
 internal static class ModelTensors
 {
-    public static IEnumerable<ModelTensor> Of(KimiConfig config, bool separateHead)
+    public static IEnumerable<ModelTensor> Of(KimiConfig config)
     {
         yield return new("model.embed_tokens", config.VocabularySize, config.HiddenSize, Component.Embedding);
         for (int layer = 0; layer < config.LayerCount; layer++)
@@ -44,7 +44,7 @@ internal static class ModelTensors
         }
 
         yield return new("model.norm.weight", config.HiddenSize, 0, Component.Norms);
-        if (separateHead)
+        if (!config.TieEmbeddings)
         {
             yield return new("lm_head", config.VocabularySize, config.HiddenSize, Component.Head);
         }

@@ -61,7 +61,7 @@ public sealed class KimiChatClient : IChatClient
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
-        Request request = Read(messages, options);
+        Request request = Read(messages, options, cancellationToken);
         var response = new ResponseWriter(ModelName, request.ShowsReasoning);
         await foreach (GenerationUpdate update in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
         {
@@ -81,7 +81,7 @@ public sealed class KimiChatClient : IChatClient
     /// <inheritdoc cref="GetResponseAsync"/>
     /// <returns>Updates; <see cref="ChatResponseUpdate.RawRepresentation"/> is the <see cref="GenerationUpdate"/>.</returns>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
-        StreamAsync(Read(messages, options), cancellationToken);
+        StreamAsync(Read(messages, options, cancellationToken), cancellationToken);
 
     /// <summary>
     /// Gives what is behind the client: <see cref="IKimiModel"/> (opened now where it is not open yet), its
@@ -117,10 +117,10 @@ public sealed class KimiChatClient : IChatClient
 
     private IKimiModel Model() => _open(CancellationToken.None).GetAwaiter().GetResult();
 
-    private Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    private Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(messages);
-        return _options.Read(messages, options, this);
+        return _options.Read(messages, options, this, cancellationToken);
     }
 
     private async IAsyncEnumerable<ChatResponseUpdate> StreamAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)

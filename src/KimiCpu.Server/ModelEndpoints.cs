@@ -24,7 +24,7 @@ internal static class ModelEndpoints
             ["first_id"] = model.Name,
             ["last_id"] = model.Name,
         });
-        Map(routes, "/v1/models/{name}", call => Named(call, model, ForOpenAI), call => Named(call, model, ForAnthropic));
+        Map(routes, "/v1/models/{**name}", call => Named(call, model, ForOpenAI), call => Named(call, model, ForAnthropic));
     }
 
     private static void Map(RouteMap routes, string path, Func<ServerCall, JsonObject> openAI, Func<ServerCall, JsonObject> anthropic)
@@ -38,7 +38,8 @@ internal static class ModelEndpoints
 
     private static JsonObject Named(ServerCall call, ServedModel model, Func<ServedModel, JsonObject> describe)
     {
-        model.Require(call.Context.GetRouteValue("name") as string);
+        // Names have slashes, which some clients escape, and routes leave escaped.
+        model.Require(call.Context.GetRouteValue("name") is string name ? Uri.UnescapeDataString(name) : null);
         return describe(model);
     }
 

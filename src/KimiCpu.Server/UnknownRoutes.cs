@@ -52,7 +52,7 @@ internal static class UnknownRoutes
         let route = endpoint.Metadata.GetMetadata<KimiRoute>()
         where route is { IsPart: false }
         let methods = endpoint.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods[0]
-        select (methods, $"/{endpoint.RoutePattern.RawText?.TrimStart('/')}", route.Dialect(request));
+        select (methods, $"/{endpoint.RoutePattern.RawText?.TrimStart('/').Replace("{**", "{", StringComparison.Ordinal)}", route.Dialect(request));
 
     /// <summary>Of what is told: all of the interface that was asked for, and of no interface in particular everything.</summary>
     private static bool IsAbout(IDialect dialect, string route, IDialect asked, string path) =>

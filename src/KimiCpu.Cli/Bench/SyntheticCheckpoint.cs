@@ -56,7 +56,7 @@ internal sealed class SyntheticCheckpoint
         File.WriteAllText(Path.Combine(folder, "config.json"), Config());
         SyntheticTokenizer.Prepare(folder, _shape["vocab"]);
         var checkpointFiles = new FolderCheckpointFiles(folder);
-        ModelTensor[] tensors = [.. ModelTensors.Of(KimiConfigReader.Read(checkpointFiles), separateHead: true)];
+        ModelTensor[] tensors = [.. ModelTensors.Of(KimiConfigReader.Read(checkpointFiles))];
         int shards = _shape["layers"] + 1;
         var shardOf = new Dictionary<string, string>();
         for (int shard = 0; shard < shards; shard++)

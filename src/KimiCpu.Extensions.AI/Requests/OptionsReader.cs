@@ -16,10 +16,14 @@ internal sealed class OptionsReader
     /// <param name="modelName">The one model that <see cref="ChatOptions.ModelId"/> may name.</param>
     public OptionsReader(string modelName) => _modelName = modelName;
 
+    /// <param name="messages">In order.</param>
+    /// <param name="options">Null for none.</param>
+    /// <param name="client">Whom they are given to.</param>
+    /// <param name="cancellationToken">Ends the compilation of a schema.</param>
     /// <exception cref="NotSupportedException">An option or a content has no equivalent.</exception>
     /// <exception cref="ArgumentException">Options contradict one another.</exception>
     /// <exception cref="Constraints.KimiConstraintException">The schema of the response format cannot be enforced.</exception>
-    public Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, IChatClient client)
+    public Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, IChatClient client, CancellationToken cancellationToken)
     {
         options ??= new ChatOptions();
         RefuseUnsupported(options);
@@ -37,7 +41,7 @@ internal sealed class OptionsReader
         };
         generation = ReasoningReader.Read(options.Reasoning, generation);
         generation = ToolsReader.Read(options, generation);
-        generation = _formats.Read(options.ResponseFormat, generation);
+        generation = _formats.Read(options.ResponseFormat, generation, cancellationToken);
         generation = AdditionalOptions.Read(options.AdditionalProperties, generation);
         bool showsReasoning = options.Reasoning?.Output is not ReasoningOutput.None;
         bool singleToolCall = options.AllowMultipleToolCalls == false && generation.Tools.Count > 0;

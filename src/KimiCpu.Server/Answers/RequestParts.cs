@@ -14,10 +14,10 @@ namespace KimiCpu.Server.Answers;
 
 /// <summary>Parts of requests that several dialects have.</summary>
 /// <param name="options">Limits.</param>
-internal sealed class RequestParts(KimiServerOptions options)
+/// <param name="formats">Keeps compiled schemas.</param>
+/// <param name="cancellationToken">Ends the compilation of one.</param>
+internal sealed class RequestParts(KimiServerOptions options, FormatReader formats, CancellationToken cancellationToken)
 {
-    private readonly FormatReader _formats = new();
-
     public KimiServerOptions Options => options;
 
     /// <summary>A function in the form <c>{"type":"function","function":{…}}</c>.</summary>
@@ -61,7 +61,7 @@ internal sealed class RequestParts(KimiServerOptions options)
         CheckSize(schema, path);
         try
         {
-            return _formats.Read(schema is { } given ? ChatResponseFormat.ForJsonSchema(given) : ChatResponseFormat.Json, generation);
+            return formats.Read(schema is { } given ? ChatResponseFormat.ForJsonSchema(given) : ChatResponseFormat.Json, generation, cancellationToken);
         }
         catch (KimiConstraintException e)
         {

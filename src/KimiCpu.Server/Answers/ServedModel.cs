@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu.Extensions.AI.Hosting;
+using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Server.Http;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Options;
@@ -11,8 +13,11 @@ namespace KimiCpu.Server.Answers;
 /// <summary>The model that is served, by its names.</summary>
 /// <param name="host">Opens it.</param>
 /// <param name="options">Its further names, and limits.</param>
-internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options)
+internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options) : IDisposable
 {
+    private readonly FormatReader _formats = new();
+    private readonly SchemaTurns _turns = new();
+
     public string Name => host.ModelName;
 
     public ModelState State => host.State;
@@ -48,6 +53,16 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
         }
     }
 
+    /// <summary>Reads a request, and compiles the schema that its answer is to be held to.</summary>
+    /// <param name="call">Whose.</param>
+    /// <param name="body">Of the request.</param>
+    /// <param name="read">Reads it.</param>
+    public Task<T> ReadAsync<T>(ServerCall call, JsonElement body, Func<RequestParts, T> read)
+    {
+        var parts = new RequestParts(options.Value, _formats, call.Cancelled);
+        return _turns.RunAsync(SchemaTurns.HasFormat(body), () => Task.FromResult(read(parts)), call.Cancelled);
+    }
+
     /// <summary>Begins the answers to a request. What is wrong with it is thrown here, before anything is sent.</summary>
     public async Task<RunningAnswers> BeginAsync(AnswerRequest request, CancellationToken cancellationToken)
     {
@@ -57,8 +72,19 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
             throw new RequestException(StatusCodes.Status400BadRequest, $"The request asks for {request.Total} answers; this server gives at most {limits.MaxChoices}.", "n", "invalid_value");
         }
 
-        return await RunningAnswers.BeginAsync(await OpenAsync(cancellationToken).ConfigureAwait(false), request, limits.MaxTokens, cancellationToken).ConfigureAwait(false);
+        if (request.Options is { Constraint: not null, IgnoreEndOfText: true })
+        {
+            throw new RequestException(StatusCodes.Status400BadRequest, "An answer with a format ends where the format does, so ignore_eos has to be false beside it.", "ignore_eos", "invalid_value");
+        }
+
+        IKimiModel model = await OpenAsync(cancellationToken).ConfigureAwait(false);
+
+        // The schemas of tools are compiled with the first answer that has them.
+        return await _turns.RunAsync(
+            request.Options.Tools.Count > 0, () => RunningAnswers.BeginAsync(model, request, limits.MaxTokens, cancellationToken), cancellationToken).ConfigureAwait(false);
     }
+
+    public void Dispose() => _turns.Dispose();
 
     private static string Shorten(string name) => name.Length <= 80 ? name : $"{name[..80]}…";
 

@@ -42,7 +42,7 @@ internal sealed class ShownTokens(KimiTokenizer tokenizer, IReadOnlyList<string>
         }
 
         _shown += text.Length;
-        bool all = result is not null && !IsCut(result);
+        bool all = result is { StopSequence: null };
         var shown = new List<TokenLogProbability>();
         while (_held.TryPeek(out (TokenLogProbability Token, long Start) next) && (all || next.Start < _shown))
         {
@@ -51,7 +51,4 @@ internal sealed class ShownTokens(KimiTokenizer tokenizer, IReadOnlyList<string>
 
         return shown;
     }
-
-    /// <summary>Whether a stop sequence has ended the answer: the model itself ends it by a control token.</summary>
-    private bool IsCut(GenerationResult result) => result.FinishReason == FinishReason.Stop && result.Tokens.Count > 0 && !tokenizer.IsSpecial(result.Tokens[^1]);
 }

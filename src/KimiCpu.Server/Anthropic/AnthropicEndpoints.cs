@@ -14,19 +14,18 @@ internal static class AnthropicEndpoints
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         AnthropicDialect dialect = AnthropicDialect.Instance;
-        var reader = new MessagesRequestReader(new RequestParts(options));
-        routes.Post("/v1/messages", dialect, call => AnswerAsync(call, model, reader, options));
-        routes.Post("/v1/messages/count_tokens", dialect, call => CountAsync(call, model, reader, options));
+        routes.Post("/v1/messages", dialect, call => AnswerAsync(call, model, options));
+        routes.Post("/v1/messages/count_tokens", dialect, call => CountAsync(call, model, options));
     }
 
-    private static async Task AnswerAsync(ServerCall call, ServedModel model, MessagesRequestReader reader, KimiServerOptions options)
+    private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
         using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.RequiredText("model"));
-        AnswerRequest request = reader.Read(fields);
+        AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new MessagesRequestReader(parts).Read(fields)).ConfigureAwait(false);
         await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
-        var writer = new MessageWriter(model.Name, answers.Model.Tokenizer, request);
+        var writer = new MessageWriter(model.Name, request);
         if (request.Streams)
         {
             // The first event says how long the prompt is.
@@ -39,12 +38,12 @@ internal static class AnthropicEndpoints
         }
     }
 
-    private static async Task CountAsync(ServerCall call, ServedModel model, MessagesRequestReader reader, KimiServerOptions options)
+    private static async Task CountAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
         using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.RequiredText("model"));
-        AnswerRequest request = reader.Read(fields, counts: true);
+        AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new MessagesRequestReader(parts).Read(fields, counts: true)).ConfigureAwait(false);
         IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
         await call.WriteJsonAsync(new JsonObject { ["input_tokens"] = opened.EncodePrompt(request.Messages!, request.Options).Length }).ConfigureAwait(false);
     }

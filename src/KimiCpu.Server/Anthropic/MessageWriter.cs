@@ -13,9 +13,8 @@ namespace KimiCpu.Server.Anthropic;
 
 /// <summary>Writes answers of <c>/v1/messages</c>.</summary>
 /// <param name="model">Its name.</param>
-/// <param name="tokenizer">Of the model.</param>
 /// <param name="request">What was asked.</param>
-internal sealed class MessageWriter(string model, KimiTokenizer tokenizer, AnswerRequest request)
+internal sealed class MessageWriter(string model, AnswerRequest request)
 {
     /// <summary>Clients demand one and pass it back; reasoning is not checked here, so it says nothing.</summary>
     public const string Signature = "kimicpu";
@@ -116,18 +115,6 @@ internal sealed class MessageWriter(string model, KimiTokenizer tokenizer, Answe
     {
         FinishReason.Length => ("max_tokens", null),
         FinishReason.ToolCalls => ("tool_use", null),
-        _ => SequenceOf(result) is { } sequence ? ("stop_sequence", sequence) : ("end_turn", null),
+        _ => result.StopSequence is { } sequence ? ("stop_sequence", sequence) : ("end_turn", null),
     };
-
-    /// <summary>The sequence that ended the answer: none where the model ended it, else the one that follows the text.</summary>
-    private string? SequenceOf(GenerationResult result)
-    {
-        if (request.Options.StopSequences.Count == 0 || result.Tokens.Count == 0 || tokenizer.IsSpecial(result.Tokens[^1]))
-        {
-            return null;
-        }
-
-        string written = tokenizer.Decode([.. result.Tokens]);
-        return request.Options.StopSequences.FirstOrDefault(s => written.Contains(result.Text + s, StringComparison.Ordinal));
-    }
 }

@@ -13,6 +13,9 @@ namespace KimiCpu.Server.Http;
 /// <summary>Reads the JSON of a request, of bounded size and in UTF-8.</summary>
 internal static class RequestBody
 {
+    private const long MostDrained = 256L << 20;
+    private static readonly TimeSpan s_drainTime = TimeSpan.FromSeconds(2);
+
     /// <exception cref="RequestException">It is too large, in another encoding, or no JSON.</exception>
     public static async Task<JsonDocument> ReadAsync(HttpContext context, int maxBytes)
     {
@@ -40,7 +43,7 @@ internal static class RequestBody
         }
         catch (JsonException e)
         {
-            throw new RequestException(StatusCodes.Status400BadRequest, $"The body is not valid JSON, at line {e.LineNumber + 1}, byte {e.BytePositionInLine}.");
+            throw new RequestException(StatusCodes.Status400BadRequest, e.Message.Contains("depth", StringComparison.Ordinal) ? "The body's JSON has more than 64 levels." : $"The body is not valid JSON, at line {e.LineNumber + 1}, byte {e.BytePositionInLine}.");
         }
     }
 
@@ -48,7 +51,8 @@ internal static class RequestBody
     {
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
         {
-            limit.MaxRequestBodySize = maxBytes;
+            // Counted here; the server itself would close the connection at once.
+            limit.MaxRequestBodySize = null;
         }
 
         if (context.Request.ContentLength > maxBytes)
@@ -70,6 +74,32 @@ internal static class RequestBody
         }
 
         return body.ToArray();
+    }
+
+    /// <summary>Reads what is still on its way of a body that has been refused, for a while: most clients look for an answer once they have sent everything.</summary>
+    public static async Task DrainAsync(HttpContext context)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        end.CancelAfter(s_drainTime);
+        byte[] piece = new byte[16384];
+        try
+        {
+            for (long drained = 0; drained < MostDrained;)
+            {
+                int read = await context.Request.Body.ReadAsync(piece, end.Token).ConfigureAwait(false);
+                if (read == 0)
+                {
+                    return;
+                }
+
+                drained += read;
+            }
+        }
+        catch (Exception e) when (e is OperationCanceledException or IOException or BadHttpRequestException)
+        {
+            // Nobody is there who would wait for it.
+            _ = e;
+        }
     }
 
     private static RequestException TooLarge(int maxBytes) =>

@@ -90,13 +90,17 @@ internal sealed class RequestGate
     private void CheckOrigin(HttpRequest request)
     {
         string? origin = request.Headers.Origin;
-        if (string.IsNullOrEmpty(origin) || string.Equals(origin, $"{request.Scheme}://{request.Host}", StringComparison.OrdinalIgnoreCase) || _options.AllowedOrigins.Contains(origin, StringComparer.OrdinalIgnoreCase))
+        if (string.IsNullOrEmpty(origin) || IsOwn(origin, request) || _options.AllowedOrigins.Contains(origin, StringComparer.OrdinalIgnoreCase))
         {
             return;
         }
 
         throw new RequestException(StatusCodes.Status403Forbidden, "Pages of this origin may not ask this server; KimiServerOptions.AllowedOrigins lists those that may.", code: "origin_not_allowed");
     }
+
+    /// <summary>Whether a page is of this server: behind a proxy its scheme is another, and no page of another server is at this host.</summary>
+    private static bool IsOwn(string origin, HttpRequest request) =>
+        origin.Equals($"http://{request.Host}", StringComparison.OrdinalIgnoreCase) || origin.Equals($"https://{request.Host}", StringComparison.OrdinalIgnoreCase);
 
     private static async Task FailAsync(ServerCall call, Exception failure)
     {
@@ -117,7 +121,7 @@ internal sealed class RequestGate
 
         if (error.Status == StatusCodes.Status413PayloadTooLarge)
         {
-            // The rest of the body is not read, so no other request can follow it.
+            // No other request can follow a body whose end may never be read.
             response.Headers.Connection = "close";
         }
 
@@ -127,5 +131,10 @@ internal sealed class RequestGate
         }
 
         await call.WriteJsonAsync(call.Dialect.Error(error, call.Id)).ConfigureAwait(false);
+        if (error.Status == StatusCodes.Status413PayloadTooLarge)
+        {
+            await response.Body.FlushAsync(call.Context.RequestAborted).ConfigureAwait(false);
+            await RequestBody.DrainAsync(call.Context).ConfigureAwait(false);
+        }
     }
 }

@@ -16,9 +16,8 @@ internal static class OllamaEndpoints
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         OllamaDialect dialect = OllamaDialect.Instance;
-        var reader = new OllamaRequestReader(new RequestParts(options));
-        routes.Post("/api/chat", dialect, call => AnswerAsync(call, model, options, (fields, _) => reader.ReadChat(fields), chat: true));
-        routes.Post("/api/generate", dialect, call => AnswerAsync(call, model, options, (fields, opened) => reader.ReadGenerate(fields, opened.Tokenizer), chat: false));
+        routes.Post("/api/chat", dialect, call => AnswerAsync(call, model, options, (fields, _, parts) => new OllamaRequestReader(parts).ReadChat(fields), chat: true));
+        routes.Post("/api/generate", dialect, call => AnswerAsync(call, model, options, (fields, opened, parts) => new OllamaRequestReader(parts).ReadGenerate(fields, opened.Tokenizer), chat: false));
         routes.Get("/api/tags", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(Describe(model)) }), counts: false);
         routes.Get("/api/ps", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.State == ModelState.Ready ? new JsonArray(Describe(model)) : [] }), counts: false);
         routes.Post("/api/show", dialect, call => ShowAsync(call, model, options), counts: false);
@@ -61,7 +60,7 @@ internal static class OllamaEndpoints
         }).ConfigureAwait(false);
     }
 
-    private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options, Func<JsonFields, IKimiModel, AnswerRequest?> read, bool chat)
+    private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options, Func<JsonFields, IKimiModel, RequestParts, AnswerRequest?> read, bool chat)
     {
         using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
@@ -69,7 +68,7 @@ internal static class OllamaEndpoints
         model.Require(name);
         IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
         var writer = new OllamaWriter(name, chat);
-        if (read(fields, opened) is not { } request)
+        if (await model.ReadAsync(call, body.RootElement, parts => read(fields, opened, parts)).ConfigureAwait(false) is not { } request)
         {
             await call.WriteJsonAsync(writer.Loaded()).ConfigureAwait(false);
             return;

@@ -19,7 +19,7 @@ internal sealed class ChatRequestReader(RequestParts parts)
         "functions", "function_call", "modalities", "audio", "web_search_options",
         "chat_template_kwargs", "thinking", "max_reasoning_tokens", "logprobs", "top_logprobs",
         .. SamplingReader.Fields,
-        "metadata", "prediction", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier", "store", "user", "verbosity",
+        "metadata", "moderation", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier", "store", "user", "verbosity",
     ];
 
     /// <summary>Whether the last piece of a stream is to say what it cost.</summary>
@@ -37,7 +37,7 @@ internal sealed class ChatRequestReader(RequestParts parts)
             TopLogProbabilities = fields.Integer("top_logprobs", 0, 20) ?? 0,
             Tools = RequestParts.Distinct([.. fields.Items("tools", parts.Options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))]),
         };
-        if (fields.Has("top_logprobs") && !options.LogProbabilities)
+        if (options.TopLogProbabilities > 0 && !options.LogProbabilities)
         {
             throw fields.Unsupported("top_logprobs", "set logprobs to true beside it.");
         }

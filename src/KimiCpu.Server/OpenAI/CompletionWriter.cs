@@ -19,7 +19,7 @@ internal sealed class CompletionWriter(string model, KimiTokenizer tokenizer, An
     private readonly string _id = $"cmpl-{Guid.NewGuid():N}";
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
     private readonly LogProbabilityJson _logProbabilities = new(tokenizer);
-    private readonly int[] _offsets = new int[request.Total];
+    private readonly TextOffset[] _offsets = [.. Enumerable.Range(0, request.Total).Select(_ => new TextOffset(tokenizer))];
 
     /// <summary>What an answer begins with.</summary>
     public string Begin(int choice) => echo ? tokenizer.Decode(request.Prompts[choice / request.Choices]) : "";
@@ -44,7 +44,7 @@ internal sealed class CompletionWriter(string model, KimiTokenizer tokenizer, An
     {
         ["index"] = choice,
         ["text"] = text,
-        ["logprobs"] = tokens.Count > 0 ? _logProbabilities.Completion(tokens, ref _offsets[choice]) : null,
+        ["logprobs"] = tokens.Count > 0 ? _logProbabilities.Completion(tokens, _offsets[choice]) : null,
         ["finish_reason"] = reason is { } why ? ChatWriter.Reason(why) : null,
     };
 

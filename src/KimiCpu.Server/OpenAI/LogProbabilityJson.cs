@@ -31,14 +31,13 @@ internal sealed class LogProbabilityJson(KimiTokenizer tokenizer)
     }));
 
     /// <param name="tokens">Of a piece of text.</param>
-    /// <param name="offset">Of the piece in the whole text, in characters.</param>
-    public JsonObject Completion(IReadOnlyList<TokenLogProbability> tokens, ref int offset)
+    /// <param name="offset">Of the piece in the whole text.</param>
+    public JsonObject Completion(IReadOnlyList<TokenLogProbability> tokens, TextOffset offset)
     {
         var offsets = new JsonArray();
         foreach (TokenLogProbability token in tokens)
         {
-            offsets.Add((JsonNode)offset);
-            offset += Text(token.Token).Length;
+            offsets.Add((JsonNode)offset.Next(token.Token));
         }
 
         return new JsonObject

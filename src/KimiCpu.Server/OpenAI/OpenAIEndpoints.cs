@@ -13,18 +13,17 @@ internal static class OpenAIEndpoints
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         OpenAIDialect dialect = OpenAIDialect.Instance;
-        var chat = new ChatRequestReader(new RequestParts(options));
         var completions = new CompletionRequestReader(options);
-        routes.Post("/v1/chat/completions", dialect, call => ChatAsync(call, model, chat, options));
+        routes.Post("/v1/chat/completions", dialect, call => ChatAsync(call, model, options));
         routes.Post("/v1/completions", dialect, call => CompleteAsync(call, model, completions, options));
     }
 
-    private static async Task ChatAsync(ServerCall call, ServedModel model, ChatRequestReader reader, KimiServerOptions options)
+    private static async Task ChatAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
         using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model"));
-        AnswerRequest request = reader.Read(fields);
+        AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new ChatRequestReader(parts).Read(fields)).ConfigureAwait(false);
         bool usage = ChatRequestReader.WantsUsage(fields);
         await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
         var writer = new ChatWriter(model.Name, answers.Model.Tokenizer);

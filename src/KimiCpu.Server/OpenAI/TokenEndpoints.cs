@@ -17,8 +17,7 @@ internal static class TokenEndpoints
 
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
-        var parts = new RequestParts(options);
-        routes.Post("/tokenize", OpenAIDialect.Instance, call => TokenizeAsync(call, model, parts));
+        routes.Post("/tokenize", OpenAIDialect.Instance, call => TokenizeAsync(call, model, options));
         routes.Post("/detokenize", OpenAIDialect.Instance, call => DetokenizeAsync(call, model, options));
     }
 
@@ -26,17 +25,17 @@ internal static class TokenEndpoints
     public static int[] Ids(JsonElement array, string path) =>
         [.. array.EnumerateArray().Select((e, i) => e.ValueKind == JsonValueKind.Number && e.TryGetInt32(out int id) && id >= 0 ? id : throw JsonFields.Wrong($"{path}[{i}]", "a token id", e))];
 
-    private static async Task TokenizeAsync(ServerCall call, ServedModel served, RequestParts parts)
+    private static async Task TokenizeAsync(ServerCall call, ServedModel served, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(parts.Options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         fields.RefuseOthers(s_text);
         served.Require(fields.Text("model"));
         IKimiModel model = await served.OpenAsync(call.Cancelled).ConfigureAwait(false);
         int[] tokens = fields.Has("messages")
-            ? model.EncodePrompt(
-                new ChatMessageReader(parts.Options.MaxMessages).Read(fields),
-                new Generation.GenerationOptions { Tools = [.. fields.Items("tools", parts.Options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] })
+            ? await served.ReadAsync(call, body.RootElement, parts => model.EncodePrompt(
+                new ChatMessageReader(options.MaxMessages).Read(fields),
+                new Generation.GenerationOptions { Tools = [.. fields.Items("tools", options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] })).ConfigureAwait(false)
             : model.Tokenizer.Encode(fields.Text("prompt") ?? fields.Text("content") ?? throw new RequestException(StatusCodes.Status400BadRequest, "prompt or messages is required.", "prompt", "missing_required_parameter"));
         await call.WriteJsonAsync(new JsonObject
         {

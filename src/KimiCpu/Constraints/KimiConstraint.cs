@@ -110,8 +110,8 @@ public sealed class KimiConstraint
     internal static KimiConstraint ToolArguments(JsonElement parameters, CancellationToken cancellationToken) =>
         Compile(parameters, objectOnly: true, cancellationToken);
 
-    /// <summary>What the constraint and all that it has found out takes, roughly.</summary>
-    internal long Bytes => _grammarBytes + _automata.Sum(a => a.Value.CachedBytes);
+    /// <summary>Bytes that the constraint takes with all that it has found out about tokens, roughly. They grow while it is used: whoever keeps many constraints limits their sum.</summary>
+    public long Bytes => _grammarBytes + _automata.Sum(a => a.Value.CachedBytes);
 
     /// <summary>The constraint for the tokens of one tokenizer.</summary>
     internal TokenAutomaton For(KimiTokenizer tokenizer) => _automata.GetValue(tokenizer, t => new TokenAutomaton(_grammar, t));

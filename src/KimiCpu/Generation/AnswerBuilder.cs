@@ -50,6 +50,9 @@ internal sealed class AnswerBuilder
 
     public int ReasoningTokens { get; private set; }
 
+    /// <summary>The one that appeared; null for none.</summary>
+    public string? StopSequence => _stops.Found;
+
     public string Text => _text.ToString();
 
     /// <summary>Null where the model did not reason.</summary>
@@ -133,7 +136,7 @@ internal sealed class AnswerBuilder
             }
         }
 
-        Ended |= _stops.Stopped;
+        Ended |= StopSequence is not null;
         _text.Append(text);
         _reasoning.Append(reasoning);
         return new GenerationUpdate { Text = text, Reasoning = reasoning, ToolCalls = pieces ?? (IReadOnlyList<ToolCallPiece>)[] };

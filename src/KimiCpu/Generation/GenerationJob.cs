@@ -113,6 +113,7 @@ internal sealed class GenerationJob : ScheduledCall
             Tokens = [.. Answer.Tokens],
             LogProbabilities = [.. Answer.LogProbabilities],
             FinishReason = reason,
+            StopSequence = Answer.StopSequence,
             Usage = new GenerationUsage(Prompt.Length, tokens, Answer.ReasoningTokens, CachedTokens),
             Timings = new GenerationTimings(Stopwatch.GetElapsedTime(_submitted, _begun), prefill, decode)
             {

@@ -32,6 +32,9 @@ public sealed record GenerationResult
     /// <summary>Why the answer ended.</summary>
     public required FinishReason FinishReason { get; init; }
 
+    /// <summary>The one of <see cref="GenerationOptions.StopSequences"/> that ended the answer, which is no part of <see cref="Text"/>; null where something else did.</summary>
+    public string? StopSequence { get; init; }
+
     /// <summary>Tokens in and out.</summary>
     public required GenerationUsage Usage { get; init; }
 

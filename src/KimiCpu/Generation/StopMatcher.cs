@@ -11,15 +11,15 @@ internal sealed class StopMatcher
 
     public StopMatcher(IReadOnlyList<string> stops) => _stops = stops;
 
-    /// <summary>Whether a stop sequence was found; nothing is released after it.</summary>
-    public bool Stopped { get; private set; }
+    /// <summary>The stop sequence that was found, after which nothing is released; null for none yet.</summary>
+    public string? Found { get; private set; }
 
     /// <summary>Takes more text and returns what can be shown.</summary>
     public string Append(string text)
     {
-        if (_stops.Count == 0 || Stopped)
+        if (_stops.Count == 0 || Found is not null)
         {
-            return Stopped ? "" : text;
+            return Found is not null ? "" : text;
         }
 
         string all = _held + text;
@@ -27,12 +27,14 @@ internal sealed class StopMatcher
         foreach (string stop in _stops)
         {
             int at = all.IndexOf(stop, StringComparison.Ordinal);
-            first = at >= 0 && (first < 0 || at < first) ? at : first;
+            if (at >= 0 && (first < 0 || at < first))
+            {
+                (first, Found) = (at, stop);
+            }
         }
 
         if (first >= 0)
         {
-            Stopped = true;
             _held = "";
             return all[..first];
         }

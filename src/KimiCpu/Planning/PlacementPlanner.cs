@@ -161,7 +161,7 @@ internal static class PlacementPlanner
         }
 
         double expansion = (double)config.HeadCount * (config.NopeHeadSize + config.ValueHeadSize) * config.KeyValueLoraRank;
-        double all = ModelTensors.Of(config, separateHead: true).Where(t => t.Component == Component.Attention).Sum(t => (double)t.Parameters);
+        double all = ModelTensors.Of(config).Where(t => t.Component == Component.Attention).Sum(t => (double)t.Parameters);
         return 1 - (expansion * config.LayerCount / all);
     }
 

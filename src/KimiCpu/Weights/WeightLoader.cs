@@ -35,7 +35,6 @@ internal sealed class WeightLoader
         KimiConfig config = checkpoint.Config;
         ModelShape shape = ShapeOf(config);
         WeightMatrix embedding = Matrix("model.embed_tokens", shape.VocabularySize, shape.HiddenSize);
-        bool tied = config.TieEmbeddings || !checkpoint.Contains("lm_head.weight");
         var layers = new LayerWeights[shape.LayerCount];
         var counting = new Lock();
         int done = 0;
@@ -64,7 +63,7 @@ internal sealed class WeightLoader
             Embedding = embedding,
             Layers = layers,
             FinalNorm = _checkpoint.ReadVector("model.norm.weight", shape.HiddenSize),
-            Head = tied ? embedding : Matrix("lm_head", shape.VocabularySize, shape.HiddenSize),
+            Head = config.TieEmbeddings ? embedding : Matrix("lm_head", shape.VocabularySize, shape.HiddenSize),
         };
     }
 

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using System.Text.Json.Nodes;
 using KimiCpu.Checkpoints;
 using KimiCpu.Tokens;
@@ -26,7 +27,7 @@ internal sealed class CheckpointTests
     {
         using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(name));
         var used = new HashSet<string>();
-        foreach (ModelTensor tensor in ModelTensors.Of(checkpoint.Config, separateHead: true))
+        foreach (ModelTensor tensor in ModelTensors.Of(checkpoint.Config))
         {
             if (tensor.Columns == 0)
             {
@@ -93,7 +94,10 @@ internal sealed class CheckpointTests
     [TestCase("topk_method", "\"greedy\"", "noaux_tc")]
     [TestCase("hidden_act", "\"gelu\"", "silu")]
     [TestCase("attention_bias", "true", "biases")]
-    [TestCase("rms_norm_eps", "0", "above 0")]
+    [TestCase("rope_interleave", "false", "side by side")]
+    [TestCase("rms_norm_eps", "0", "above 1E-37")]
+    [TestCase("rms_norm_eps", "1e-60", "above 1E-37")]
+    [TestCase("routed_scaling_factor", "1e300", "at most 1000000000")]
     [TestCase("qk_rope_head_dim", "15", "even")]
     [TestCase("eos_token_id", "512", "vocabulary")]
     [TestCase("linear_attn_config", "{}", "DeepseekV3ForCausalLM")]
@@ -103,6 +107,7 @@ internal sealed class CheckpointTests
     [TestCase("quantization_config", "{\"quant_method\":\"gptq\"}", "gptq")]
     [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":128}}}}", "Expected 32, found 128. This model is not of the Kimi K2 family")]
     [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":32,\"symmetric\":false}}}}", "zero points")]
+    [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":32,\"actorder\":\"group\"}}}}", "found 'group'")]
     public void Unsupported_or_absurd_configurations_are_refused_by_field(string field, string value, string expected)
     {
         CopyCheckpoint("tiny-int4");
@@ -171,6 +176,8 @@ internal sealed class CheckpointTests
         Check("index leads out of the folder", f => EditJson(ShardIndex.File, c => c["weight_map"]!["model.norm.weight"] = "../x.safetensors"), "index.json", "plain name");
         Check("index lists what is not there", f => EditJson(ShardIndex.File, c => c["weight_map"]!["model.extra"] = "model-00001-of-00003.safetensors"), "model.extra", "does not hold it");
         Check("shape is not the configuration's", f => EditJson("config.json", c => c["moe_intermediate_size"] = 128), "gate_proj", "config.json");
+        Check("the head is missing", f => Rename("lm_head.weight", "lm_heap.weight"), "lm_head.weight", "");
+        Check("a tensor is missing", f => Rename("model.layers.1.mlp.gate.weight", "model.layers.1.mlp.gaze.weight"), "model.layers.1.mlp.gate.weight", "");
         Check("vocabulary is not the tokenizer's", f => EditJson("config.json", c => { c["vocab_size"] = 400; c["eos_token_id"] = 1; c["pad_token_id"] = 2; }), "512", "400");
     }
 
@@ -299,6 +306,16 @@ internal sealed class CheckpointTests
         CopyCheckpoint("tiny-int4");
         damage(_folder);
         Assert.That(() => KimiModel.Open(_folder).Dispose(), Throws.TypeOf<CheckpointException>().With.Message.Contains(place).And.Message.Contains(problem), what);
+        Assert.That(CheckpointVerifier.Verify(_folder).Problems.Select(p => $"{p.File} {p.Tensor} {p.Problem}"), Has.Some.Contains(place), what);
+    }
+
+    /// <summary>A tensor, in the shards and in the index.</summary>
+    private void Rename(string name, string other)
+    {
+        foreach (string file in Directory.GetFiles(_folder, "*.safetensors*"))
+        {
+            File.WriteAllText(file, File.ReadAllText(file, Encoding.Latin1).Replace(name, other, StringComparison.Ordinal), Encoding.Latin1);
+        }
     }
 
     private string Shard(int number) => Path.Combine(_folder, $"model-{number:D5}-of-00003.safetensors");

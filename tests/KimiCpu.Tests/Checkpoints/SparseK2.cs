@@ -22,7 +22,7 @@ internal static class SparseK2
     public static void Write(string folder)
     {
         File.WriteAllText(Path.Combine(folder, "config.json"), Config);
-        ModelTensor[] tensors = [.. ModelTensors.Of(KimiConfigReader.Read(new FolderCheckpointFiles(folder)), separateHead: true)];
+        ModelTensor[] tensors = [.. ModelTensors.Of(KimiConfigReader.Read(new FolderCheckpointFiles(folder)))];
         var index = new System.Text.StringBuilder("{\"weight_map\":{");
         foreach (IGrouping<int, ModelTensor> shard in tensors.GroupBy(t => ShardOf(t.Name)))
         {

@@ -91,6 +91,11 @@ internal sealed class AnthropicHttpTests
         (_, JsonElement body, _) = await PostAsync("""{"model":"kimi-nano","max_tokens":300,"temperature":0,"stop_sequences":["zzz"," is"],"messages":[{"role":"user","content":"What is the capital of France?"}]}""");
         Assert.That((body.GetProperty("stop_reason").GetString(), body.GetProperty("stop_sequence").GetString()), Is.EqualTo(("stop_sequence", " is")));
         Assert.That(body.GetProperty("content")[0].GetProperty("text").GetString(), Does.Not.Contain(" is"));
+
+        // The first of them is in the thoughts alone.
+        (_, JsonElement thought, _) = await PostAsync("""{"model":"kimi-nano","max_tokens":1500,"temperature":0,"thinking":{"type":"enabled","budget_tokens":1024},"stop_sequences":["France","The capital"],"messages":[{"role":"user","content":"What is the capital of France?"}]}""");
+        Assert.That(thought.GetProperty("content")[0].GetProperty("thinking").GetString(), Does.Contain("France"));
+        Assert.That(thought.GetProperty("stop_sequence").GetString(), Is.EqualTo("The capital"));
     }
 
     [TestCase("""{"model":"kimi-nano","messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "max_tokens")]

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 
@@ -15,7 +16,11 @@ internal sealed class OpenAIHttpTests
     private RunningServer _server = null!;
 
     [OneTimeSetUp]
-    public async Task Start() => _server = await RunningServer.StartAsync(o => (o.MaxBodyBytes, o.MaxMessages, o.MaxSchemaBytes) = (100_000, 20, 2000));
+    public async Task Start() => _server = await RunningServer.StartAsync(o =>
+    {
+        (o.MaxBodyBytes, o.MaxMessages, o.MaxSchemaBytes) = (100_000, 20, 2000);
+        o.ModelNames.Add("moonshotai/Kimi-K2-Thinking");
+    });
 
     [OneTimeTearDown]
     public async Task Stop() => await _server.DisposeAsync();
@@ -60,12 +65,21 @@ internal sealed class OpenAIHttpTests
         Assert.That(second.GetProperty("choices").EnumerateArray().Select(c => c.GetProperty("message").GetRawText()), Is.EqualTo(texts));
         Assert.That(first.GetProperty("usage").GetProperty("completion_tokens").GetInt32(), Is.EqualTo(90));
         string stream = await StreamAsync(request + ""","stream":true}""");
-        JsonElement[] chunks = [.. stream.Split("\n\n", StringSplitOptions.RemoveEmptyEntries)[..^1].Select(e => JsonDocument.Parse(e["data: ".Length..]).RootElement)];
+        JsonElement[] chunks = Chunks(stream);
         for (int i = 0; i < 3; i++)
         {
             JsonElement[] own = [.. chunks.Where(c => c.GetProperty("choices")[0].GetProperty("index").GetInt32() == i)];
             string? reasoning = JsonDocument.Parse(texts[i]).RootElement.TryGetProperty("reasoning_content", out JsonElement thought) ? thought.GetString() : "";
             Assert.That(Deltas(own, "reasoning_content"), Is.EqualTo(reasoning));
+        }
+
+        const string unthought = """{"messages":[{"role":"user","content":"Tell me a story."}],"temperature":1.5,"seed":7,"n":2,"max_tokens":30,"ignore_eos":true,"reasoning_effort":"none""" + "\"";
+        (_, JsonElement told, _) = await _server.PostAsync(Chat, unthought + "}");
+        JsonElement[] pieces = Chunks(await StreamAsync(unthought + ""","stream":true}"""));
+        for (int i = 0; i < 2; i++)
+        {
+            JsonElement[] own = [.. pieces.Where(c => c.GetProperty("choices")[0].GetProperty("index").GetInt32() == i)];
+            Assert.That(Deltas(own, "content"), Is.EqualTo(told.GetProperty("choices")[i].GetProperty("message").GetProperty("content").GetString()).And.Not.Empty);
         }
     }
 
@@ -152,6 +166,29 @@ internal sealed class OpenAIHttpTests
         Assert.That(string.Concat(ChatTokens(all)), Is.EqualTo(all.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()).And.Contain(" is"));
     }
 
+    [TestCase("/v1/models/moonshotai/Kimi-K2-Thinking", 200)]
+    [TestCase("/v1/models/moonshotai%2FKimi-K2-Thinking", 200)]
+    [TestCase("/v1/models/kimi-nano", 200)]
+    [TestCase("/v1/models/moonshotai/Kimi-K9", 404)]
+    public async Task Models_are_found_by_names_with_slashes(string path, int expected)
+    {
+        using HttpResponseMessage response = await _server.Http.GetAsync(path);
+        Assert.That((int)response.StatusCode, Is.EqualTo(expected), await response.Content.ReadAsStringAsync());
+        Assert.That(await response.Content.ReadAsStringAsync(), Does.Contain(expected == 200 ? "\"kimi-nano\"" : "'moonshotai/Kimi-K9' does not exist"));
+    }
+
+    /// <summary>A character of four tokens begins where the first of them does.</summary>
+    [Test]
+    public async Task Offsets_of_tokens_are_those_of_the_text()
+    {
+        int[] tokens = _server.Model.Tokenizer.Encode("😀");
+        Assert.That(tokens, Has.Length.GreaterThan(1));
+        string bias = string.Join(',', tokens.Distinct().Select(t => $"\"{t}\":100"));
+        (_, JsonElement body, _) = await _server.PostAsync("/v1/completions", $"{{\"prompt\":[{string.Join(',', tokens)}],\"logit_bias\":{{{bias}}},\"seed\":7,\"max_tokens\":24,\"logprobs\":0}}");
+        JsonElement choice = body.GetProperty("choices")[0];
+        Assert.That(choice.GetProperty("logprobs").GetProperty("text_offset").EnumerateArray().Select(o => o.GetInt32()).Max(), Is.LessThan(choice.GetProperty("text").GetString()!.Length));
+    }
+
     [Test]
     public async Task Text_never_becomes_a_control_token()
     {
@@ -201,6 +238,7 @@ internal sealed class OpenAIHttpTests
     [TestCase(Chat, """{"messages":[{"role":"user","content":"x"}],"logit_bias":{"99999999":1}}""", "logit_bias takes")]
     [TestCase(Chat, """{"messages":[{"role":"user","content":"x"}],"max_tokens":8000}""", "(max_tokens)")]
     [TestCase("/v1/completions", """{"prompt":[1,2,99999999]}""", "prompt takes token ids")]
+    [TestCase(Chat, """{"messages":[{"role":"user","content":"x"}],"ignore_eos":true,"response_format":{"type":"json_object"}}""", "ignore_eos has to be false")]
     public async Task Refusals_speak_of_fields(string path, string request, string expected)
     {
         (int status, JsonElement body, _) = await _server.PostAsync(path, request);
@@ -220,8 +258,23 @@ internal sealed class OpenAIHttpTests
         Assert.That((await _server.PostAsync(Chat, packed)).Status, Is.EqualTo(415));
         string many = string.Join(',', Enumerable.Repeat("""{"role":"user","content":"x"}""", 21));
         Assert.That((await _server.PostAsync(Chat, $$"""{"messages":[{{many}}]}""")).Body.GetProperty("error").GetProperty("param").GetString(), Is.EqualTo("messages"));
+
+        // Who asks once all is sent is answered, too, and no broken connection.
+        var huge = new byte[20 << 20];
+        Array.Fill(huge, (byte)' ');
+        for (int i = 0; i < 3; i++)
+        {
+            using var socket = new TcpClient();
+            await socket.ConnectAsync(_server.Http.BaseAddress!.Host, _server.Http.BaseAddress.Port);
+            NetworkStream stream = socket.GetStream();
+            await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST {Chat} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {huge.Length}\r\n\r\n"));
+            await stream.WriteAsync(huge);
+            Assert.That(await new StreamReader(stream).ReadLineAsync(), Does.StartWith("HTTP/1.1 413"));
+        }
+
         string deep = new string('[', 5000) + new string(']', 5000);
-        Assert.That((await _server.PostAsync(Chat, $$"""{"messages":{{deep}}}""")).Status, Is.EqualTo(400));
+        (int tooDeep, JsonElement levels, _) = await _server.PostAsync(Chat, $$"""{"messages":{{deep}}}""");
+        Assert.That((tooDeep, levels.GetProperty("error").GetProperty("message").GetString()), Is.EqualTo((400, "The body's JSON has more than 64 levels.")));
         string schema = $$"""{"type":"object","description":"{{new string('x', 3000)}}"}""";
         (int status, JsonElement body, _) = await _server.PostAsync(Chat, $$$"""{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{{{schema}}}}}]}""");
         Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((400, "schema_too_large")));
@@ -234,7 +287,10 @@ internal sealed class OpenAIHttpTests
         await _server.PostAsync(Chat, """{"messages":[{"role":"user","content":"Schwertfisch"}],"temperature":"Schwertfisch"}""");
         Assert.That(_server.Log.Lines, Has.Some.Contains(response.Headers.GetValues("x-request-id").Single()));
         Assert.That(_server.Log.Lines, Has.None.Contains("Schwertfisch"));
-        Assert.That(body.GetProperty("choices").GetArrayLength(), Is.EqualTo(1));
+        JsonElement message = body.GetProperty("choices")[0].GetProperty("message");
+        string said = message.TryGetProperty("reasoning_content", out JsonElement thought) ? thought.GetString()! : message.GetProperty("content").GetString()!;
+        Assert.That(said.Trim(), Has.Length.GreaterThan(10));
+        Assert.That(_server.Log.Lines, Has.None.Contains(said.Trim()[..10]));
     }
 
     private static string Deltas(IEnumerable<JsonElement> chunks, string name) => string.Concat(chunks

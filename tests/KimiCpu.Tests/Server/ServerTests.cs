@@ -38,7 +38,7 @@ internal sealed class ServerTests
     public async Task Pages_of_other_origins_may_not_ask()
     {
         RunningServer server = await SharedServers.Guarded;
-        foreach ((string origin, int expected) in new[] { ("https://evil.example.com", 403), ("https://chat.example.com", 200), (server.Http.BaseAddress!.GetLeftPart(UriPartial.Authority), 200) })
+        foreach ((string origin, int expected) in new[] { ("https://evil.example.com", 403), ("https://chat.example.com", 200), (server.Http.BaseAddress!.GetLeftPart(UriPartial.Authority), 200), ($"https://{server.Http.BaseAddress.Authority}", 200), ($"https://{server.Http.BaseAddress.Authority}0", 403) })
         {
             (int status, _, HttpResponseMessage response) = await server.PostAsync(Chat, Short, ("Origin", origin), ("x-api-key", RunningServer.Key));
             Assert.That(status, Is.EqualTo(expected), origin);
@@ -134,6 +134,12 @@ internal sealed class ServerTests
         using HttpResponseMessage ready = await server.Http.GetAsync("/ready");
         Assert.That((int)ready.StatusCode, Is.EqualTo(200));
         Assert.That(JsonDocument.Parse(await ready.Content.ReadAsStringAsync()).RootElement.GetProperty("model").GetString(), Is.EqualTo("kimi-nano"));
+        await using RunningServer broken = await RunningServer.StartAsync(model: o => (o.Embedded, o.ModelPath) = (false, Repository.Checkpoint("..")));
+        Assert.That((await broken.PostAsync(Chat, Short)).Status, Is.EqualTo(503));
+        using HttpResponseMessage never = await broken.Http.GetAsync("/ready");
+        Assert.That((int)never.StatusCode, Is.EqualTo(503));
+        using HttpResponseMessage alive = await broken.Http.GetAsync("/health");
+        Assert.That((int)alive.StatusCode, Is.EqualTo(200));
     }
 
     private static async Task ExpectRefusalAsync(RunningServer server)

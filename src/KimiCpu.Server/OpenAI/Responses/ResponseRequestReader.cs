@@ -19,7 +19,7 @@ internal sealed class ResponseRequestReader(RequestParts parts)
         "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "max_output_tokens", "max_reasoning_tokens", "include", "top_logprobs",
         "background", "conversation", "previous_response_id", "prompt", "truncation",
         .. SamplingReader.Fields,
-        "client_metadata", "max_tool_calls", "metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier", "store", "user",
+        "client_metadata", "context_management", "max_tool_calls", "metadata", "moderation", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier", "store", "user",
     ];
 
     /// <summary>What a response can contain more of; all but the log-probabilities belongs to tools that are not there, or is in the response anyway.</summary>

@@ -16,18 +16,17 @@ internal static class ResponsesEndpoints
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         ResponsesDialect dialect = ResponsesDialect.Instance;
-        var reader = new ResponseRequestReader(new RequestParts(options));
-        routes.Post("/v1/responses", dialect, call => AnswerAsync(call, model, reader, options));
+        routes.Post("/v1/responses", dialect, call => AnswerAsync(call, model, options));
         routes.Get("/v1/responses/{id}", dialect, RefuseStored, counts: false);
         routes.Delete("/v1/responses/{id}", dialect, RefuseStored, counts: false);
     }
 
-    private static async Task AnswerAsync(ServerCall call, ServedModel model, ResponseRequestReader reader, KimiServerOptions options)
+    private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
         using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model"));
-        ResponseRequest request = reader.Read(fields);
+        ResponseRequest request = await model.ReadAsync(call, body.RootElement, parts => new ResponseRequestReader(parts).Read(fields)).ConfigureAwait(false);
         await using RunningAnswers answers = await model.BeginAsync(request.Answer, call.Cancelled).ConfigureAwait(false);
         var items = new OutputItems(request, answers.Model.Tokenizer);
         var writer = new ResponseWriter(model.Name, request);

@@ -115,7 +115,7 @@ internal sealed class OptionsReaderTests
     public void Formats_are_constraints_and_schemas_are_compiled_once()
     {
         var reader = new OptionsReader("kimi-nano");
-        KimiConstraint? Of(ChatResponseFormat? format) => reader.Read([new(ChatRole.User, "?")], new ChatOptions { ResponseFormat = format }, null!).Options.Constraint;
+        KimiConstraint? Of(ChatResponseFormat? format) => reader.Read([new(ChatRole.User, "?")], new ChatOptions { ResponseFormat = format }, null!, default).Options.Constraint;
         Assert.That(Of(null), Is.Null);
         Assert.That(Of(ChatResponseFormat.Text), Is.Null);
         Assert.That(Of(ChatResponseFormat.Json), Is.Not.Null);
@@ -144,5 +144,5 @@ internal sealed class OptionsReaderTests
         }
     }
 
-    private static GenerationOptions Read(ChatOptions? options) => new OptionsReader("kimi-nano").Read([new(ChatRole.User, "?")], options, null!).Options;
+    private static GenerationOptions Read(ChatOptions? options) => new OptionsReader("kimi-nano").Read([new(ChatRole.User, "?")], options, null!, default).Options;
 }

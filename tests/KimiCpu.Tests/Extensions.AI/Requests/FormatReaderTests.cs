@@ -1,0 +1,60 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Constraints;
+using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Generation;
+using Microsoft.Extensions.AI;
+
+namespace KimiCpu.Tests.Extensions.AI.Requests;
+
+[TestFixture]
+internal sealed class FormatReaderTests
+{
+    [Test]
+    public void Compiled_schemas_take_no_more_than_they_may()
+    {
+        long one = Compile(new FormatReader(), Words(0)).Bytes;
+        Assert.That(one, Is.Positive);
+        var reader = new FormatReader { MostBytes = (3 * one) + (one / 2) };
+        KimiConstraint first = Compile(reader, Words(0));
+        for (int i = 1; i < 4; i++)
+        {
+            Compile(reader, Words(i));
+        }
+
+        Assert.That(Compile(reader, Words(3)), Is.SameAs(Compile(reader, Words(3))), "the latest one stays");
+        Compile(reader, Words(4));
+        Assert.That(Compile(reader, Words(0)), Is.Not.SameAs(first));
+    }
+
+    [Test]
+    public void A_schema_larger_than_all_may_be_is_still_kept_until_the_next()
+    {
+        var reader = new FormatReader { MostBytes = 1 };
+        Assert.That(Compile(reader, Words(0)).Bytes, Is.GreaterThan(1));
+        Assert.That(Compile(reader, Words(1)), Is.SameAs(Compile(reader, Words(1))));
+    }
+
+    [Test]
+    public void What_is_cancelled_is_compiled_by_the_next_and_what_is_refused_is_refused_again()
+    {
+        var reader = new FormatReader();
+        using var gone = new CancellationTokenSource();
+        gone.Cancel();
+        ChatResponseFormat format = ChatResponseFormat.ForJsonSchema(JsonElement.Parse(Words(0)));
+        Assert.That(() => reader.Read(format, new GenerationOptions(), gone.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(Compile(reader, Words(0)), Is.Not.Null);
+        for (int i = 0; i < 2; i++)
+        {
+            Assert.That(() => Compile(reader, """{"not":{"type":"string"}}"""), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("not"));
+        }
+    }
+
+    private static KimiConstraint Compile(FormatReader reader, string schema) =>
+        reader.Read(ChatResponseFormat.ForJsonSchema(JsonElement.Parse(schema)), new GenerationOptions(), CancellationToken.None).Constraint!;
+
+    private static string Words(int seed) =>
+        $$"""{"enum":[{{string.Join(',', Enumerable.Range(0, 200).Select(i => $"\"{seed:D4} {(i * 7919) % 1000:D4}\""))}}]}""";
+}
