@@ -5,12 +5,13 @@ using System.Globalization;
 
 namespace KimiCpu.Cpu.Threading;
 
-/// <summary>Linux: the affinity mask, and what <c>/sys/devices/system</c> says about the processors in it.</summary>
+/// <summary>Linux: the process's affinity mask, and what <c>/sys/devices/system</c> says about the processors in it.</summary>
 internal static class LinuxTopology
 {
     private const string SystemFolder = "/sys/devices/system";
 
-    public static IEnumerable<LogicalProcessor> Read() => Read(SystemFolder, ThreadAffinity.OfCaller(), Environment.ProcessorCount);
+    /// <summary>For the whole process, whoever asks first.</summary>
+    public static IEnumerable<LogicalProcessor> Read() => Read(SystemFolder, ThreadAffinity.OfProcess(), Environment.ProcessorCount);
 
     /// <param name="folder">In place of <c>/sys/devices/system</c>.</param>
     /// <param name="allowed">Processors of the affinity mask; null where it is not known.</param>

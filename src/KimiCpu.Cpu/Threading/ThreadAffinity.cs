@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 
 namespace KimiCpu.Cpu.Threading;
 
-/// <summary>Which processors the calling thread may run on.</summary>
+/// <summary>Which processors threads may run on.</summary>
 internal static unsafe partial class ThreadAffinity
 {
     public const int MostProcessors = 8192;
@@ -30,14 +30,17 @@ internal static unsafe partial class ThreadAffinity
         }
     }
 
-    /// <summary>Linux: processors of the calling thread's mask; null where it cannot be read.</summary>
-    public static List<int>? OfCaller()
+    /// <summary>
+    /// Linux: processors of the main thread's mask, which .NET gives to new threads too; null where it cannot be read. The calling thread may be one that
+    /// its owner has tied to a few.
+    /// </summary>
+    public static List<int>? OfProcess()
     {
         byte* mask = stackalloc byte[MaskBytes];
         new Span<byte>(mask, MaskBytes).Clear();
         try
         {
-            if (GetAffinity(0, MaskBytes, mask) != 0)
+            if (GetAffinity(Environment.ProcessId, MaskBytes, mask) != 0)
             {
                 return null;
             }

@@ -56,7 +56,7 @@ internal sealed class WorkerPool : IDisposable
     private readonly Team[] _teams;
     private readonly int[] _teamOf;
     private readonly int[] _ends;
-    private readonly Thread[] _threads;
+    private readonly List<Thread> _threads = [];
     private readonly SemaphoreSlim[] _wakeups;
     private readonly WorkerShare[] _shares;
     private IPoolWork? _work;
@@ -70,7 +70,8 @@ internal sealed class WorkerPool : IDisposable
     /// <param name="threads">The caller included; null for one per physical core that this process may use.</param>
     /// <param name="topology">Null for that of this process.</param>
     /// <param name="tie">Whether threads may be tied to processors; not where the topology is made up.</param>
-    public WorkerPool(int? threads = null, CpuTopology? topology = null, bool tie = true)
+    /// <param name="start">Starts a thread, or throws where the system has none left; null for <see cref="Thread.Start()"/>.</param>
+    public WorkerPool(int? threads = null, CpuTopology? topology = null, bool tie = true, Action<Thread>? start = null)
     {
         topology ??= CpuTopology.OfThisProcess;
         Threads = threads ?? topology.DefaultThreads;
@@ -85,13 +86,23 @@ internal sealed class WorkerPool : IDisposable
         ActiveThreads = Threads;
         _shares = new WorkerShare[Threads];
         _wakeups = [.. Enumerable.Range(0, Threads).Select(_ => new SemaphoreSlim(0))];
-        _threads = new Thread[Threads - 1];
-        for (int i = 0; i < _threads.Length; i++)
+        start ??= thread => thread.Start();
+        try
         {
-            int worker = i + 1;
-            int[] processors = tie ? placement.ProcessorsOf(worker) : [];
-            _threads[i] = new Thread(() => WorkerLoop(worker, processors)) { IsBackground = true, Name = $"kimi-worker-{worker}" };
-            _threads[i].Start();
+            for (int i = 1; i < Threads; i++)
+            {
+                int worker = i;
+                int[] processors = tie ? placement.ProcessorsOf(worker) : [];
+                var thread = new Thread(() => WorkerLoop(worker, processors)) { IsBackground = true, Name = $"kimi-worker-{worker}" };
+                start(thread);
+                _threads.Add(thread);
+            }
+        }
+        catch
+        {
+            // Nobody else could end those that run already, or let the next pool have the cores.
+            Dispose();
+            throw;
         }
     }
 
@@ -203,7 +214,7 @@ internal sealed class WorkerPool : IDisposable
 
         _stopping = true;
         Array.ForEach(_wakeups, w => w.Release());
-        Array.ForEach(_threads, t => t.Join());
+        _threads.ForEach(t => t.Join());
         Array.ForEach(_wakeups, w => w.Dispose());
         if (OnCores)
         {

@@ -116,6 +116,25 @@ internal sealed class WorkerPoolTests
         }
     }
 
+    /// <summary>Two workers, of which neither takes the other's items: each fails once and then does no more.</summary>
+    [Test]
+    public void Items_behind_a_failure_are_left_out()
+    {
+        var machine = new CpuTopology([new LogicalProcessor(0, 0, 0), new LogicalProcessor(1, 1, 1)]);
+        using var pool = new WorkerPool(2, machine, tie: false) { HelpsOtherNodes = false };
+        for (int round = 0; round < 20; round++)
+        {
+            int executed = 0;
+            var work = new PoolAction((_, _, _) =>
+            {
+                Interlocked.Increment(ref executed);
+                throw new InvalidDataException("item");
+            });
+            Assert.That(() => pool.Run(1000, work), Throws.TypeOf<InvalidDataException>());
+            Assert.That(executed, Is.InRange(1, 2));
+        }
+    }
+
     [Test]
     public void A_worker_that_is_held_up_does_not_hold_up_the_others_items([Values] bool inStretches)
     {
@@ -195,6 +214,34 @@ internal sealed class WorkerPoolTests
         using var third = new WorkerPool();
         using var other = new WorkerPool(third.Threads + 1);
         Assert.That((third.OnCores, other.OnCores), Is.EqualTo((true, false)));
+    }
+
+    [Test]
+    public void A_thread_that_cannot_be_started_leaves_no_others_behind()
+    {
+        var machine = new CpuTopology([.. CpuTopology.Unknown(4)]);
+        var started = new List<Thread>();
+        void Start(Thread thread)
+        {
+            if (started.Count == 2)
+            {
+                throw new IOException("no thread is left");
+            }
+
+            thread.Start();
+            started.Add(thread);
+        }
+
+        // Tied, as far as this machine has such processors: a pool that failed must not keep the cores.
+        for (int round = 0; round < 2; round++)
+        {
+            Assert.That(() => new WorkerPool(4, machine, start: Start), Throws.TypeOf<IOException>());
+            Assert.That(started.Select(t => t.IsAlive), Is.EqualTo(new[] { false, false }));
+            started.Clear();
+        }
+
+        using var pool = new WorkerPool(4, machine);
+        Assert.That(pool.OnCores);
     }
 
     [Test]

@@ -136,6 +136,30 @@ internal sealed class CpuTopologyTests
         Assert.That(topology.Processors.Select(p => p.Id), Is.Unique);
     }
 
+    /// <summary>A model may be opened first by a thread that its owner has tied to a processor.</summary>
+    [Test]
+    [Platform("Linux")]
+    public void A_thread_that_is_tied_sees_the_processors_of_the_process()
+    {
+        int[] all = [.. LinuxTopology.Read().Select(p => p.Id)];
+        if (all.Length == 1)
+        {
+            Assert.Ignore("One processor is all of them.");
+        }
+
+        bool tied = false;
+        int[] seen = [];
+        var thread = new Thread(() =>
+        {
+            tied = ThreadAffinity.TryTie(all.AsSpan(^1..));
+            seen = [.. LinuxTopology.Read().Select(p => p.Id)];
+        });
+        thread.Start();
+        thread.Join();
+        Assert.That(tied);
+        Assert.That(seen, Is.EqualTo(all));
+    }
+
     private static byte[] Record(int kind, int number, int masks, params (int Group, ulong Mask)[] groups)
     {
         var record = new byte[32 + (16 * groups.Length)];
