@@ -10,7 +10,8 @@ namespace KimiCpu.Cpu.Kernels;
 /// Weights of any format, as stored, times single-precision activations. One token is bound by memory: a BF16 row is
 /// read once at 2 bytes a weight. Several tokens go to <see cref="BFloat16Gemm"/> and <see cref="FloatGemm"/>. The sum of a (row, token) pair never
 /// depends on how many tokens or rows a call has: even and odd vectors of a row are two chains of multiply-adds, their
-/// sum is folded, and the columns behind the last pair of vectors are added one by one.
+/// sum is folded, and the columns behind the last pair of vectors are added one by one. The only exception are FP8 sums below some 1e-28: one token's rows
+/// are multiplied with a factor that keeps their products from becoming subnormal, where there are enough rows for that way, and others lose bits of them.
 /// </summary>
 internal static unsafe partial class FloatGemv
 {

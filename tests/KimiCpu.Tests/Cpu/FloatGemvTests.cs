@@ -131,6 +131,19 @@ internal sealed unsafe class FloatGemvTests
         Assert.That(alone, Is.EqualTo(expected).Within(1e-6 * 448 * Columns * Math.ScaleB(1, exponent)));
     }
 
+    /// <summary>Below that, some ways lose bits to subnormal numbers and others do not.</summary>
+    [Test]
+    public void Fp8_sums_down_to_1e_27_are_the_same_for_several_tokens([ValueSource(nameof(Sets))] InstructionSet set)
+    {
+        const int Columns = 512;
+        using var weight = new RandomMatrix(WeightFormat.Float8Block, 64, Columns, 3);
+        var random = new Random(5);
+        float[] x = [.. Enumerable.Range(0, 3 * Columns).Select(_ => random.NextSingle() - 0.5f)];
+        float largest = Multiply(set, weight.Matrix, x, 1).Max(Math.Abs);
+        x = [.. x.Select(v => v / largest * 1e-27f)];
+        Assert.That(Multiply(set, weight.Matrix, x, 1), Is.EqualTo(Multiply(set, weight.Matrix, x, 3)[..64]).And.Some.Not.Zero);
+    }
+
     [Test]
     public void A_code_of_NaN_reaches_its_own_row_only([ValueSource(nameof(Sets))] InstructionSet set, [Values(0x7F, 0xFF)] int code, [Values(0, 5, 15)] int row)
     {
