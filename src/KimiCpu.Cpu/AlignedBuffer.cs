@@ -36,6 +36,7 @@ internal sealed unsafe class AlignedBuffer<T> : IDisposable
             nuint bytes = checked((nuint)length * (nuint)sizeof(T));
             _pointer = (T*)NativeMemory.AlignedAlloc(bytes, bytes >= HugePages.WorthwhileBytes ? HugePages.Bytes : CacheLine);
             HugePages.Advise((byte*)_pointer, bytes);
+            FreshMemory.Fill((byte*)_pointer, bytes);
             Capacity = length;
         }
 

@@ -17,6 +17,7 @@ internal sealed class OddShapeTests
     [TestCase("nano,hidden=1056,layers=2,experts=4,topk=1,moe=544,heads=2,vocab=257", 1)]
     [TestCase("nano,hidden=200,layers=2,experts=4,topk=1,moe=512,heads=3,vocab=131", 1)]
     [TestCase("nano,hidden=288,layers=2,experts=4,topk=1,moe=40,heads=3,vocab=131", 1)]
+    [TestCase("nano,hidden=64,layers=2,intermediate=32,experts=4,topk=1,moe=32,heads=2,qlora=16,kvlora=192,nope=7,rope=2,v=5,vocab=67", 1)]
     public void Fast_and_exact_agree_with_the_reference(string shape, int expertGroups)
     {
         using var checkpoint = new SyntheticModel(shape, json => SetGroups(json, expertGroups));
