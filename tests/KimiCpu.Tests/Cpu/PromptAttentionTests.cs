@@ -176,9 +176,10 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
         Assert.That(after[..group], Is.EqualTo(before[..group]), "rows that pass over other pages");
     }
 
-    /// <summary>The first token of a segment sees nothing of it but itself.</summary>
+    /// <summary>The first token of a segment sees nothing of it but itself, whatever its place among the rows that pass together.</summary>
     [Test]
-    public void A_NaN_that_is_all_of_a_segment_reaches_the_row_that_sees_it([Values(LatentAttention.SegmentTokens, 2 * LatentAttention.SegmentTokens)] int position)
+    public void A_NaN_that_is_all_of_a_segment_reaches_the_row_that_sees_it(
+        [Values(LatentAttention.SegmentTokens, 2 * LatentAttention.SegmentTokens)] int position, [Values(0, 1, LatentAttention.MostQueries - 1, LatentAttention.MostQueries)] int before)
     {
         ModelShape shape = Shapes.Small();
         using var pool = new WorkerPool(2);
@@ -186,7 +187,8 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
         using RandomMatrix expansion = Expansion(shape, WeightFormat.BFloat16);
         Fill(shape, pages, position + 1);
         pages.Write(position / KvPage.Tokens, Layer, position % KvPage.Tokens, [.. Enumerable.Repeat(float.NaN, shape.CacheWidth)]);
-        Assert.That(Run(shape, pool, pages, expansion.Matrix, Batch(position, 1), Query(shape, 1)), Is.All.NaN);
+        float[] values = Run(shape, pool, pages, expansion.Matrix, Batch(position - before, before + 1), Query(shape, before + 1));
+        Assert.That(values[(before * shape.HeadCount * shape.ValueHeadSize)..], Is.All.NaN);
     }
 
     private PromptAttention Attention(ModelShape shape, WorkerPool pool, KvPages pages)

@@ -228,6 +228,22 @@ internal sealed class SchedulerTests
         Assert.That(steps.Cache.FreePages, Is.EqualTo(7));
     }
 
+    /// <summary>Three pages are free, of which the answer needs the next one in a few steps.</summary>
+    [TestCase(128, true)]
+    [TestCase(129, false)]
+    public void A_call_enters_only_where_it_leaves_a_page_to_every_answer(int length, bool enters)
+    {
+        var steps = new Steps(pages: 4, prefillChunk: 60);
+        Call answering = steps.Add(Text(1, 60), 120);
+        steps.Run();
+        Call next = steps.Add(Text(2, length), 50);
+        steps.Run();
+        Assert.That(next.Sequence is not null, Is.EqualTo(enters));
+        steps.RunAll();
+        Assert.That((answering.Error, next.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        Assert.That((answering.Tokens.Count, next.Tokens.Count), Is.EqualTo((120, 50)));
+    }
+
     [Test]
     public void Pages_that_sessions_hold_end_the_only_call_clearly()
     {

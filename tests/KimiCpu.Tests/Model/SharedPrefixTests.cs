@@ -4,6 +4,7 @@
 using KimiCpu.Compute;
 using KimiCpu.Model;
 using KimiCpu.Tests.Cuda;
+using KimiCpu.Tests.Generation;
 
 namespace KimiCpu.Tests.Model;
 
@@ -68,6 +69,32 @@ internal sealed class SharedPrefixTests
         second.Dispose();
         Assert.That(model.Cache.FreePages, Is.EqualTo(model.Cache.PageCapacity));
         Assert.That(model.Cache.ReusablePages, Is.EqualTo(1));
+    }
+
+    /// <summary>What a sequence has of a page that it then takes from another is not the beginning of its next page.</summary>
+    [Test]
+    public void A_page_that_is_taken_in_place_of_an_own_one_is_cached_once()
+    {
+        var cache = new KvCache(new ObservedHotPath(), 100, 1000);
+        int[] text = Text(200);
+        KvSequence first = Advanced(20);
+        KvSequence second = Advanced(64);
+        Assert.That(first.Adopt(text), Is.EqualTo(44));
+        Assert.That(first.TryExtend(100));
+        first.Advance(text.AsSpan(64, 100));
+        cache.Release(first.Leave());
+        cache.Release(second.Leave());
+        Assert.That(Begin(cache, text).Length, Is.EqualTo(164));
+        int[] other = [.. text[..64], .. text[..20], .. text[64..]];
+        Assert.That(Begin(cache, other).Length, Is.EqualTo(64));
+
+        KvSequence Advanced(int tokens)
+        {
+            KvSequence sequence = cache.CreateSequence(shares: true);
+            Assert.That(sequence.TryExtend(tokens));
+            sequence.Advance(text.AsSpan(0, tokens));
+            return sequence;
+        }
     }
 
     [Test]

@@ -60,6 +60,25 @@ internal sealed unsafe class Int4ExpertsTests
         }
     }
 
+    /// <summary>The least that goes through tiles, and the most that does not, before anything larger has made room.</summary>
+    [Test]
+    public void The_first_batch_of_a_model_may_be_as_large_as_stored_rows_take_and_one_more([ValueSource(nameof(Kinds))] TileKernelKind kind, [Values(0, 1)] int more)
+    {
+        using var gate = new RandomMatrix(WeightFormat.Int4Group32, Inner, Hidden, 1);
+        using var up = new RandomMatrix(WeightFormat.Int4Group32, Inner, Hidden, 2);
+        using var down = new RandomMatrix(WeightFormat.Int4Group32, Hidden, Inner, 3);
+        var expert = new MlpWeights { Gate = gate.Matrix, Up = up.Matrix, Down = down.Matrix };
+        ModelWeights model = ModelOf([expert, expert]);
+        int tokens = TileKernel.Of(kind).MostStoredTokens + more;
+        var random = new Random(1);
+        float[] x = [.. Enumerable.Range(0, tokens * Hidden).Select(_ => random.NextSingle() - 0.5f)];
+        float[] together = Run(model, kind, 1, x, [.. Enumerable.Range(0, tokens * Chosen).Select(i => i % Chosen)], [.. Enumerable.Repeat(0.5f, tokens * Chosen)]);
+        for (int t = 0; t < tokens; t++)
+        {
+            Assert.That(together[(t * Hidden)..((t + 1) * Hidden)], Is.EqualTo(Run(model, TileKernelKind.Scalar, 1, x[(t * Hidden)..((t + 1) * Hidden)], [0, 1], [0.5f, 0.5f])), $"token {t}");
+        }
+    }
+
     private static float[] Run(ModelWeights model, TileKernelKind kind, int threads, float[] x, int[] choice, float[] factors)
     {
         using var pool = new WorkerPool(threads);
