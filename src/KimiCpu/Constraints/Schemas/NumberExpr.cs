@@ -7,17 +7,22 @@ using KimiCpu.Constraints.Grammars;
 namespace KimiCpu.Constraints.Schemas;
 
 /// <summary>A bound of a number.</summary>
-internal sealed record NumberBound(decimal Value, bool Exclusive);
+internal sealed record NumberBound(JsonNumber Value, bool Exclusive);
 
 /// <summary>
-/// Numbers within bounds. Their digits are bounded too, so that a number always ends: 18 before and 17 behind the point, and an
-/// exponent of two digits where there are no bounds.
+/// Numbers within bounds. Their digits are bounded too, so that a number always ends: 18 before the point, 19 on the side of a
+/// bound that has as many or more, 17 behind it, and an exponent of two digits where there are no bounds.
 /// </summary>
 internal static class NumberExpr
 {
     private const int MaxDigits = 18;
     private const int MaxFraction = 17;
-    private const decimal Limit = 1_000_000_000_000_000_000m;
+
+    /// <summary>Numbers are below where no bound is.</summary>
+    private static readonly NumberBound s_limit = new(JsonNumber.Of(1_000_000_000_000_000_000m), true);
+
+    /// <summary>No bound reaches further: this has all numbers of 64 bits with a sign.</summary>
+    private static readonly NumberBound s_farthest = new(JsonNumber.Of(10_000_000_000_000_000_000m), true);
 
     private static readonly Expr s_digit = Expr.Bytes("0123456789");
 
@@ -35,30 +40,48 @@ internal static class NumberExpr
                 Expr.Optional(Expr.Sequence(Expr.Bytes("eE"), Expr.Optional(Expr.Bytes("+-")), Expr.Repeat(s_digit, 1, 2))));
         }
 
-        return Signed(min ?? new NumberBound(-Limit, true), max ?? new NumberBound(Limit, true), fraction: true);
+        return Signed(Clamp(min) ?? Negative(s_limit), Clamp(max) ?? s_limit, fraction: true);
     }
 
     /// <summary>Whole numbers without point and exponent.</summary>
     public static Expr Integer(NumberBound? min, NumberBound? max)
     {
-        decimal low = min is null ? -Limit + 1 : decimal.Ceiling(min.Value) + (min.Exclusive && decimal.IsInteger(min.Value) ? 1 : 0);
-        decimal high = max is null ? Limit - 1 : decimal.Floor(max.Value) - (max.Exclusive && decimal.IsInteger(max.Value) ? 1 : 0);
-        return Signed(new NumberBound(low, false), new NumberBound(high, false), fraction: false);
+        decimal low = LeastWhole(Clamp(min) ?? Negative(s_limit));
+        decimal high = -LeastWhole(Negative(Clamp(max) ?? s_limit));
+        return Signed(new NumberBound(JsonNumber.Of(low), false), new NumberBound(JsonNumber.Of(high), false), fraction: false);
+    }
+
+    private static NumberBound? Clamp(NumberBound? bound) => bound switch
+    {
+        null => null,
+        _ when bound.Value > s_farthest.Value => s_farthest,
+        _ when bound.Value < -s_farthest.Value => Negative(s_farthest),
+        _ => bound,
+    };
+
+    private static NumberBound Negative(NumberBound bound) => bound with { Value = -bound.Value };
+
+    /// <summary>The least whole number above a bound that is within the farthest ones.</summary>
+    private static decimal LeastWhole(NumberBound min)
+    {
+        decimal towardsZero = decimal.Parse(min.Value.Split(0).Whole, CultureInfo.InvariantCulture) * (min.Value.Negative ? -1 : 1);
+        bool next = min.Value.IsInteger ? min.Exclusive : !min.Value.Negative;
+        return towardsZero + (next ? 1 : 0);
     }
 
     private static Expr Signed(NumberBound min, NumberBound max, bool fraction)
     {
         var branches = new List<Expr>();
-        if (max.Value >= 0)
+        if (max.Value >= JsonNumber.Zero)
         {
-            branches.Add(Magnitudes(min.Value < 0 ? new NumberBound(0, false) : min, max, fraction));
+            branches.Add(Magnitudes(min.Value < JsonNumber.Zero ? new NumberBound(JsonNumber.Zero, false) : min, max, fraction));
         }
 
-        if (min.Value < 0)
+        if (min.Value < JsonNumber.Zero)
         {
             // Zero has no sign.
-            NumberBound least = max.Value < 0 ? new NumberBound(-max.Value, max.Exclusive) : new NumberBound(0, true);
-            branches.Add(Expr.Sequence(Expr.Text("-"), Magnitudes(least, new NumberBound(-min.Value, min.Exclusive), fraction)));
+            NumberBound least = max.Value < JsonNumber.Zero ? Negative(max) : new NumberBound(JsonNumber.Zero, true);
+            branches.Add(Expr.Sequence(Expr.Text("-"), Magnitudes(least, Negative(min), fraction)));
         }
 
         return Expr.Choice([.. branches]);
@@ -72,8 +95,8 @@ internal static class NumberExpr
             return Expr.Never;
         }
 
-        (string lowWhole, string lowFraction) = Split(min.Value);
-        (string highWhole, string highFraction) = Split(max.Value);
+        (string lowWhole, string lowFraction) = min.Value.Split(MaxFraction);
+        (string highWhole, string highFraction) = max.Value.Split(MaxFraction);
         var branches = new List<Expr>();
         for (int digits = lowWhole.Length; digits <= Math.Min(highWhole.Length, MaxDigits + 1); digits++)
         {
@@ -127,12 +150,6 @@ internal static class NumberExpr
         }
 
         return Expr.Choice([.. branches]);
-    }
-
-    private static (string Whole, string Fraction) Split(decimal value)
-    {
-        string[] parts = value.ToString("0.############################", CultureInfo.InvariantCulture).Split('.');
-        return (parts[0], parts.Length > 1 ? parts[1] : "");
     }
 
     /// <summary>What comes after the digits before the point.</summary>

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Globalization;
 using System.Text.Json;
 
 namespace KimiCpu.Constraints.Schemas;
@@ -79,7 +78,7 @@ internal sealed class SchemaFacts
         JsonValueKind.Object => JsonTypes.Object,
         JsonValueKind.Array => JsonTypes.Array,
         JsonValueKind.String => JsonTypes.String,
-        _ => value.TryGetDecimal(out decimal number) && decimal.IsInteger(number) ? JsonTypes.Integer : JsonTypes.Fraction,
+        _ => JsonNumber.Of(value).IsInteger ? JsonTypes.Integer : JsonTypes.Fraction,
     };
 
     /// <summary>The same without the list of values.</summary>
@@ -167,25 +166,25 @@ internal sealed class SchemaFacts
         switch (format)
         {
             case "int32":
-                Tighten(new NumberBound(int.MinValue, false), new NumberBound(int.MaxValue, false));
+                Tighten(At(int.MinValue), At(int.MaxValue));
                 break;
             case "int8":
-                Tighten(new NumberBound(sbyte.MinValue, false), new NumberBound(sbyte.MaxValue, false));
+                Tighten(At(sbyte.MinValue), At(sbyte.MaxValue));
                 break;
             case "int16":
-                Tighten(new NumberBound(short.MinValue, false), new NumberBound(short.MaxValue, false));
+                Tighten(At(short.MinValue), At(short.MaxValue));
                 break;
             case "uint8":
-                Tighten(new NumberBound(0, false), new NumberBound(byte.MaxValue, false));
+                Tighten(At(0), At(byte.MaxValue));
                 break;
             case "uint16":
-                Tighten(new NumberBound(0, false), new NumberBound(ushort.MaxValue, false));
+                Tighten(At(0), At(ushort.MaxValue));
                 break;
             case "uint32":
-                Tighten(new NumberBound(0, false), new NumberBound(uint.MaxValue, false));
+                Tighten(At(0), At(uint.MaxValue));
                 break;
             case "uint64" or "uint":
-                Tighten(new NumberBound(0, false), null);
+                Tighten(At(0), null);
                 break;
             case var _ when FormatPatterns.Of(format) is { } pattern:
                 Formats.Add(pattern);
@@ -225,9 +224,10 @@ internal sealed class SchemaFacts
             return null;
         }
 
-        bool valid = value.ValueKind == JsonValueKind.Number && decimal.TryParse(value.GetRawText(), NumberStyles.Float, CultureInfo.InvariantCulture, out _);
-        return valid
-            ? new NumberBound(decimal.Parse(value.GetRawText(), NumberStyles.Float, CultureInfo.InvariantCulture), exclusive)
-            : throw schema.Error($"'{keyword}' takes a number of at most 28 digits; found {value.GetRawText()}");
+        return value.ValueKind == JsonValueKind.Number
+            ? new NumberBound(JsonNumber.Of(value), exclusive)
+            : throw schema.Error($"'{keyword}' takes a number; found {value.GetRawText()}");
     }
+
+    private static NumberBound At(decimal value) => new(JsonNumber.Of(value), false);
 }
