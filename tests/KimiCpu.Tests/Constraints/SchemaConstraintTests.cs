@@ -173,6 +173,30 @@ internal sealed class SchemaConstraintTests
         Assert.That(reader.AcceptsBytes(text), Is.EqualTo(accepted), "byte by byte");
     }
 
+    [TestCase("""{"type":"integer","enum":[1.0,2.0,1.5],"minimum":2}""", "2.0")]
+    [TestCase("""{"type":"number","enum":[1e-3,0.5,-1e-3],"minimum":0}""", "1e-3", "0.5")]
+    [TestCase("""{"enum":[1e20,1e-30,"a"],"exclusiveMinimum":1e-30}""", "1e20", "\"a\"")]
+    [TestCase("""{"enum":[-0.0,-2],"minimum":-1}""", "-0.0")]
+    [TestCase("""{"type":"integer","enum":[1e-30,1e30]}""", "1e30")]
+    [TestCase("""{"type":"string","format":"uri","const":"https://example.com/a%20b c"}""", "\"https://example.com/a%20b c\"")]
+    [TestCase("""{"type":"string","format":"email","enum":["ops@localhost","a@b.co"]}""", "\"ops@localhost\"", "\"a@b.co\"")]
+    [TestCase("""{"type":["string","integer"],"format":"int32","enum":[5000000000]}""", "5000000000")]
+    [TestCase("""{"enum":["","a","😀","ab","abc","ac\u001f"],"minLength":1,"maxLength":2,"pattern":"^.(b|$)"}""", "\"a\"", "\"😀\"", "\"ab\"")]
+    [TestCase("""{"enum":["ab","b"],"pattern":"^a.{0,90000}$"}""", "\"ab\"")]
+    [TestCase("""{"enum":[[1],[1.0,2],["x",1,2],[]],"minItems":1,"maxItems":2,"prefixItems":[{"type":"integer"}],"items":{"minimum":2}}""", "[1]", "[1.0,2]")]
+    [TestCase("""{"enum":[{"a":1.0},{"a":1.5},{"b":1},{"a":1,"x1":2},{"a":1,"x2":"y"},{"a":1,"z":0}],"required":["a"],"properties":{"a":{"type":"integer"}},"patternProperties":{"^x":{"type":"string"}}}""", "{\"a\":1.0}", "{\"a\":1,\"x2\":\"y\"}")]
+    [TestCase("""{"enum":[{"a":{"a":null}},{"a":{"a":2}},{"b":1}],"$ref":"#/$defs/n","$defs":{"n":{"anyOf":[{"type":"null"},{"properties":{"a":{"$ref":"#/$defs/n"}},"type":"object"}]}}}""", "{\"a\":{\"a\":null}}")]
+    [TestCase("""{"enum":[{"k":"c"},{"k":1e0},{"k":2}],"properties":{"k":{"anyOf":[{"const":"c"},{"enum":[1,3]}]}}}""", "{\"k\":\"c\"}", "{\"k\":1e0}")]
+    [TestCase("""{"type":"array","items":{"type":"number","enum":[5],"minimum":0.5,"exclusiveMinimum":123456,"exclusiveMaximum":9.99}}""", "[]")]
+    [TestCase("""{"anyOf":[{"enum":["a"],"maxLength":0},{"type":"null"}]}""", "null")]
+    public void Listed_values_are_judged_as_values(string schema, params string[] valid)
+    {
+        ConstraintReader reader = ConstraintReader.OfSchema(schema);
+        JsonElement root = JsonElement.Parse(schema);
+        string[] listed = root.TryGetProperty("enum", out JsonElement values) ? [.. values.EnumerateArray().Select(v => v.GetRawText())] : [];
+        Assert.That(listed.Union(valid).Where(v => reader.AcceptsBytes(v)), Is.EqualTo(valid));
+    }
+
     [Test]
     public void Integers_are_exactly_those_within_bounds([Values(-120, -10, 0, 7)] int min, [Values(-100, -3, 0, 9, 10, 105)] int max)
     {
@@ -237,6 +261,9 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"type":"text"}""", "text")]
     [TestCase("""{"type":"string","pattern":"(?=a)"}""", "look-around")]
     [TestCase("""{"type":"string","pattern":"a("}""", "')'")]
+    [TestCase("""{"properties":{"a":{"enum":["a"],"pattern":"a("}}}""", "at #/properties/a: The pattern")]
+    [TestCase("""{"type":"object","properties":{"a":{"enum":[1],"minimum":2}},"required":["a"]}""", "at #/properties/a: No text")]
+    [TestCase("""{"enum":["a"],"format":7}""", "'format' takes a text")]
     [TestCase("""{"$ref":"#/$defs/none"}""", "#/$defs/none")]
     [TestCase("""{"$ref":"other.json"}""", "inside the schema")]
     [TestCase("""{"$ref":"#"}""", "refers to itself")]

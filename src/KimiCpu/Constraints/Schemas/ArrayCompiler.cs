@@ -13,7 +13,7 @@ internal static class ArrayCompiler
 
     public static Expr Compile(SchemaFacts facts, SchemaCompiler schemas, GrammarBuilder grammar)
     {
-        int prefix = facts.Schemas.Select(s => s.Children("prefixItems").Count()).DefaultIfEmpty(0).Max();
+        int prefix = PrefixOf(facts);
         if (prefix > MaxPrefix)
         {
             throw facts.Place.Error($"'prefixItems' has more than {MaxPrefix} schemas");
@@ -71,16 +71,18 @@ internal static class ArrayCompiler
         }
     }
 
+    /// <summary>Items from this place on have the same schemas.</summary>
+    public static int PrefixOf(SchemaFacts facts) => facts.Schemas.Select(s => s.Children("prefixItems").Count()).DefaultIfEmpty(0).Max();
+
     /// <summary>The schemas that hold together for an item.</summary>
-    private static List<SchemaElement> ItemAt(SchemaFacts facts, int index)
+    public static List<SchemaElement> ItemAt(SchemaFacts facts, int index)
     {
         var result = new List<SchemaElement>();
         foreach (SchemaElement schema in facts.Schemas)
         {
-            SchemaElement[] own = [.. schema.Children("prefixItems")];
-            if (index < own.Length)
+            if (schema.Children("prefixItems").ElementAtOrDefault(index) is { } own)
             {
-                result.Add(own[index]);
+                result.Add(own);
             }
             else if (schema.TryGet("items", out JsonElement items))
             {

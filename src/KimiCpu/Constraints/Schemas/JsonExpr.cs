@@ -73,15 +73,6 @@ internal static class JsonExpr
         _ => Expr.Text(value.GetRawText()),
     };
 
-    /// <summary>A value in one of the ways that <see cref="Value"/> allows.</summary>
-    public static string Write(JsonElement value) => value.ValueKind switch
-    {
-        JsonValueKind.String => $"\"{Escape(value.GetString()!)}\"",
-        JsonValueKind.Array => $"[{string.Join(',', value.EnumerateArray().Select(Write))}]",
-        JsonValueKind.Object => $"{{{string.Join(',', value.EnumerateObject().Select(p => $"\"{Escape(p.Name)}\":{Write(p.Value)}"))}}}",
-        _ => value.GetRawText(),
-    };
-
     private static Expr Property(JsonProperty property) => Expr.Sequence(Expr.Text($"\"{Escape(property.Name)}\""), Colon, Value(property.Value));
 
     private static Expr Hexadecimal(int digits) => Expr.Repeat(Expr.Bytes(Hex), digits, digits);

@@ -1,9 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text;
 using System.Text.Json;
-using KimiCpu.Constraints.Automata;
 using KimiCpu.Constraints.Grammars;
 using KimiCpu.Constraints.RegularExpressions;
 
@@ -20,14 +18,14 @@ internal sealed class SchemaCompiler
     /// <summary>In a message.</summary>
     private const int MostPlaces = 3;
 
-    /// <summary>For a listed value or a schema that is looked at, and for a byte of a value that is tried.</summary>
+    /// <summary>For a listed value or a schema that is looked at.</summary>
     private const int WorkOfValue = 32;
-    private const int WorkOfReading = 128;
 
     private readonly SchemaDocument _document;
     private readonly GrammarBuilder _grammar;
     private readonly SchemaExpansion _expansion;
     private readonly ObjectCompiler _objects;
+    private readonly ValueCheck _listed;
     private readonly Dictionary<string, int> _values = [];
     private readonly Queue<(int Rule, IReadOnlyList<SchemaElement> Schemas)> _open = new();
     private readonly Dictionary<string, Dfa> _patterns = [];
@@ -40,6 +38,7 @@ internal sealed class SchemaCompiler
         _grammar = new GrammarBuilder(budget);
         _expansion = new SchemaExpansion(document, budget);
         _objects = new ObjectCompiler(this, _grammar);
+        _listed = new ValueCheck(_expansion, budget);
     }
 
     /// <param name="schema">An object, true or false.</param>
@@ -62,7 +61,7 @@ internal sealed class SchemaCompiler
     /// <summary>The rule of a value that obeys some schemas together.</summary>
     public int ValueRule(IReadOnlyList<SchemaElement> schemas)
     {
-        string key = string.Join('\n', schemas.Where(s => s.Json.ValueKind != JsonValueKind.True).Select(s => s.Path).Distinct().Order(StringComparer.Ordinal));
+        string key = SchemaElement.KeyOf(schemas);
         if (!_values.TryGetValue(key, out int rule))
         {
             rule = _grammar.Reserve();
@@ -118,7 +117,7 @@ internal sealed class SchemaCompiler
             _grammar.Budget.Spend(WorkOfValue * (1L + alternative.Length + (facts.Values?.Count ?? 0)));
             if (facts.Values is not null)
             {
-                scalars.AddRange(ValidValues(facts).Select(JsonExpr.Value));
+                scalars.AddRange(_listed.Valid(facts).Select(JsonExpr.Value));
                 continue;
             }
 
@@ -203,7 +202,7 @@ internal sealed class SchemaCompiler
         }
         catch (KimiConstraintException e)
         {
-            throw new KimiConstraintException($"JSON Schema, at {(facts.Patterns.Count > 0 ? facts.Patterns[0].Schema : facts.Place).Path}: {e.Message}", e);
+            throw (facts.Patterns.Count > 0 ? facts.Patterns[0].Schema : facts.Place).Error(e);
         }
     }
 
@@ -217,33 +216,6 @@ internal sealed class SchemaCompiler
         return facts.MaxLength < facts.MinLength
             ? DfaBuilder.Build(Expr.Never, _grammar.Budget)
             : DfaBuilder.Build(Expr.Repeat(JsonExpr.Character(CodePointSet.All), facts.MinLength, facts.MaxLength), _grammar.Budget);
-    }
-
-    /// <summary>The listed values that obey everything else.</summary>
-    private List<JsonElement> ValidValues(SchemaFacts facts)
-    {
-        List<JsonElement> values = [.. facts.Values!.Where(v => (SchemaFacts.TypeOf(v) & facts.Types) != 0)];
-        if (!facts.HasDetails || values.Count == 0)
-        {
-            return values;
-        }
-
-        var others = new SchemaCompiler(_document, _grammar.Budget);
-        int root = others._grammar.Reserve();
-        SchemaFacts rest = facts.WithoutValues();
-        List<Expr> branches = [.. others.Scalars(rest)];
-        others.AddNesting(branches, (rest.Types & JsonTypes.Object) != 0 ? [others._objects.Compile(new ObjectFacts(rest.Schemas), rest.Place)] : []);
-        others.AddNesting(branches, (rest.Types & JsonTypes.Array) != 0 ? [ArrayCompiler.Compile(rest, others, others._grammar)] : []);
-        others._grammar.Define(root, Expr.Choice([.. branches]));
-        var automaton = new Automaton(others.Run(root));
-        return [.. values.Where(Accepts)];
-
-        bool Accepts(JsonElement value)
-        {
-            byte[] text = Encoding.UTF8.GetBytes(JsonExpr.Write(value));
-            _grammar.Budget.Spend((long)text.Length * WorkOfReading);
-            return automaton.Read(automaton.Start, text).Accepts;
-        }
     }
 
     private int FreeString() => _freeString >= 0 ? _freeString : _freeString = _grammar.Add(Expr.Sequence(JsonExpr.Quote, Expr.Repeat(JsonExpr.FreeCharacter, 0, null), JsonExpr.Quote));

@@ -52,7 +52,14 @@ internal sealed record SchemaElement(JsonElement Json, string Path)
             : throw Error($"'{keyword}' takes an object of schemas");
     }
 
+    /// <summary>Tells schemas that hold together apart from others.</summary>
+    public static string KeyOf(IEnumerable<SchemaElement> schemas) =>
+        string.Join('\n', schemas.Where(s => s.Json.ValueKind != JsonValueKind.True).Select(s => s.Path).Distinct().Order(StringComparer.Ordinal));
+
     public KimiConstraintException Error(string problem) => new($"JSON Schema, at {Path}: {problem}.");
+
+    /// <summary>A problem that was found without knowing its place.</summary>
+    public KimiConstraintException Error(KimiConstraintException problem) => new($"JSON Schema, at {Path}: {problem.Message}", problem);
 }
 
 /// <summary>A JSON Schema with what it refers to.</summary>

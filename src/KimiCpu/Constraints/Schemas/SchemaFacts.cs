@@ -29,13 +29,25 @@ internal sealed class SchemaFacts
     public SchemaFacts(IReadOnlyList<SchemaElement> schemas)
     {
         Schemas = schemas;
+        var formats = new List<(SchemaElement Schema, string Name)>();
         foreach (SchemaElement schema in schemas)
         {
             Types &= TypesOf(schema);
             ReadValues(schema);
             ReadString(schema);
+            if (schema.TryGet("format", out JsonElement format))
+            {
+                formats.Add((schema, format.ValueKind == JsonValueKind.String ? format.GetString()! : throw schema.Error("'format' takes a text")));
+            }
+
             ReadNumber(schema);
             (MinItems, MaxItems) = ReadBounds(schema, "minItems", "maxItems", MinItems, MaxItems);
+        }
+
+        // Who lists values knows which; patterns of formats are narrower than the formats.
+        if (Values is null)
+        {
+            formats.ForEach(f => ReadFormat(f.Schema, f.Name));
         }
     }
 
@@ -52,7 +64,7 @@ internal sealed class SchemaFacts
 
     public List<(SchemaElement Schema, string Pattern)> Patterns { get; } = [];
 
-    /// <summary>Patterns of formats; they match whole texts.</summary>
+    /// <summary>Patterns of formats; they match whole texts. None beside listed values.</summary>
     public List<string> Formats { get; } = [];
 
     public NumberBound? Min { get; private set; }
@@ -66,10 +78,6 @@ internal sealed class SchemaFacts
     /// <summary>Where the facts come from, for messages.</summary>
     public SchemaElement Place => Schemas.Count > 0 ? Schemas[0] : new SchemaElement(default, "#");
 
-    /// <summary>Whether there is more to obey than types and values.</summary>
-    public bool HasDetails => MinLength > 0 || MaxLength is not null || Patterns.Count > 0 || Formats.Count > 0 || Min is not null || Max is not null || MinItems > 0 || MaxItems is not null
-        || Schemas.Any(s => s.TryGet("properties", out _) || s.TryGet("required", out _) || s.TryGet("patternProperties", out _) || s.TryGet("additionalProperties", out _) || s.TryGet("items", out _) || s.TryGet("prefixItems", out _));
-
     /// <summary>The kind of a value.</summary>
     public static JsonTypes TypeOf(JsonElement value) => value.ValueKind switch
     {
@@ -80,9 +88,6 @@ internal sealed class SchemaFacts
         JsonValueKind.String => JsonTypes.String,
         _ => JsonNumber.Of(value).IsInteger ? JsonTypes.Integer : JsonTypes.Fraction,
     };
-
-    /// <summary>The same without the list of values.</summary>
-    public SchemaFacts WithoutValues() => new(Schemas) { Values = null };
 
     /// <summary>A keyword that takes a count; null where it is not there.</summary>
     public static int? Count(SchemaElement schema, string keyword)
@@ -153,11 +158,6 @@ internal sealed class SchemaFacts
         if (schema.TryGet("pattern", out JsonElement pattern))
         {
             Patterns.Add((schema, pattern.ValueKind == JsonValueKind.String ? pattern.GetString()! : throw schema.Error("'pattern' takes a text")));
-        }
-
-        if (schema.TryGet("format", out JsonElement format))
-        {
-            ReadFormat(schema, format.ValueKind == JsonValueKind.String ? format.GetString()! : throw schema.Error("'format' takes a text"));
         }
     }
 

@@ -1,0 +1,146 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+using KimiCpu.Constraints.Automata;
+using KimiCpu.Constraints.Grammars;
+using KimiCpu.Constraints.RegularExpressions;
+
+namespace KimiCpu.Constraints.Schemas;
+
+/// <summary>
+/// Whether listed values obey schemas. They are judged as values: the texts that are made of a schema are fewer, without
+/// <c>1.0</c> and <c>1e3</c> among the bounded numbers for one.
+/// </summary>
+internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget)
+{
+    private const int WorkOfSchema = 32;
+    private const int WorkOfReading = 128;
+
+    private readonly Dictionary<string, Alternative[]> _alternatives = [];
+    private readonly Dictionary<string, Automaton> _patterns = [];
+
+    /// <summary>The values of a list that obey all that stands beside it.</summary>
+    public List<JsonElement> Valid(SchemaFacts facts)
+    {
+        var alternative = new Alternative(facts);
+        return [.. facts.Values!.Where(v => IsValid(v, alternative))];
+    }
+
+    private bool IsValid(JsonElement value, IReadOnlyList<SchemaElement> schemas)
+    {
+        string key = SchemaElement.KeyOf(schemas);
+        if (!_alternatives.TryGetValue(key, out Alternative[]? alternatives))
+        {
+            alternatives = [.. expansion.Expand(schemas).Select(a => new Alternative(new SchemaFacts(a)))];
+            _alternatives.Add(key, alternatives);
+        }
+
+        return Array.Exists(alternatives, a => (a.Values?.Contains(value) ?? true) && IsValid(value, a));
+    }
+
+    private bool IsValid(JsonElement value, Alternative alternative)
+    {
+        SchemaFacts facts = alternative.Facts;
+        budget.Spend(WorkOfSchema * (1L + facts.Schemas.Count));
+        return (SchemaFacts.TypeOf(value) & facts.Types) != 0 && value.ValueKind switch
+        {
+            JsonValueKind.Number => IsWithin(JsonNumber.Of(value), facts),
+            JsonValueKind.String => IsValid(value.GetString()!, facts),
+            JsonValueKind.Array => AreValidItems(value, alternative),
+            JsonValueKind.Object => AreValidMembers(value, alternative.Members),
+            _ => true,
+        };
+    }
+
+    private static bool IsWithin(JsonNumber value, SchemaFacts facts) =>
+        (facts.Min is not { } min || value > min.Value || (value == min.Value && !min.Exclusive))
+        && (facts.Max is not { } max || value < max.Value || (value == max.Value && !max.Exclusive));
+
+    private bool IsValid(string text, SchemaFacts facts)
+    {
+        int length = text.EnumerateRunes().Count();
+        return length >= facts.MinLength && !(length > facts.MaxLength) && facts.Patterns.TrueForAll(p => Matches(p.Schema, p.Pattern, text));
+    }
+
+    private bool AreValidItems(JsonElement array, Alternative alternative)
+    {
+        int length = array.GetArrayLength();
+        return length >= alternative.Facts.MinItems && !(length > alternative.Facts.MaxItems) && array.EnumerateArray().Select((item, i) => IsValid(item, alternative.Item(i, budget))).All(v => v);
+    }
+
+    private bool AreValidMembers(JsonElement value, ObjectFacts facts)
+    {
+        if (!facts.Required.All(n => value.TryGetProperty(n, out _)))
+        {
+            return false;
+        }
+
+        foreach (JsonProperty member in value.EnumerateObject())
+        {
+            budget.Spend(WorkOfSchema * (1L + facts.Names.Count + facts.Patterns.Count));
+            bool[] matches = [.. facts.Patterns.Select(p => Matches(p.Schema, p.Pattern, member.Name))];
+            bool named = facts.Names.Contains(member.Name) || Array.Exists(matches, m => m);
+            if ((facts.IsClosed && !named) || !IsValid(member.Value, facts.SchemasOf(member.Name, i => matches[i])))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private bool Matches(SchemaElement schema, string pattern, string text)
+    {
+        if (!_patterns.TryGetValue(pattern, out Automaton? automaton))
+        {
+            try
+            {
+                // A grammar and no automaton alone, so that large repetitions cost no states.
+                var grammar = new GrammarBuilder(budget);
+                int root = grammar.Reserve();
+                grammar.Define(root, new RegexCompiler(Utf8Expr.Of, grammar).Search(RegexParser.Parse(pattern)));
+                automaton = new Automaton(grammar.Build(root));
+            }
+            catch (KimiConstraintException e)
+            {
+                throw schema.Error(e);
+            }
+
+            _patterns.Add(pattern, automaton);
+        }
+
+        byte[] bytes = Encoding.UTF8.GetBytes(text);
+        budget.Spend((long)bytes.Length * WorkOfReading);
+        automaton.Trim(force: false);
+        return automaton.Read(automaton.Start, bytes).Accepts;
+    }
+
+    /// <summary>What schemas say together, and what more is made of it once it is asked for.</summary>
+    private sealed class Alternative(SchemaFacts facts)
+    {
+        private readonly Dictionary<int, List<SchemaElement>> _items = [];
+        private int _prefix = -1;
+
+        public SchemaFacts Facts => facts;
+
+        public HashSet<JsonElement>? Values { get; } = facts.Values is null ? null : new HashSet<JsonElement>(facts.Values, JsonValueComparer.Instance);
+
+        public ObjectFacts Members => field ??= new ObjectFacts(facts.Schemas);
+
+        public List<SchemaElement> Item(int index, CompileBudget budget)
+        {
+            _prefix = _prefix < 0 ? ArrayCompiler.PrefixOf(facts) : _prefix;
+            int place = Math.Min(index, _prefix);
+            if (!_items.TryGetValue(place, out List<SchemaElement>? item))
+            {
+                budget.Spend(WorkOfSchema * (1L + place));
+                item = ArrayCompiler.ItemAt(facts, place);
+                _items.Add(place, item);
+            }
+
+            return item;
+        }
+    }
+}
