@@ -263,6 +263,7 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"type":"string","pattern":"a("}""", "')'")]
     [TestCase("""{"properties":{"a":{"enum":["a"],"pattern":"a("}}}""", "at #/properties/a: The pattern")]
     [TestCase("""{"type":"object","properties":{"a":{"enum":[1],"minimum":2}},"required":["a"]}""", "at #/properties/a: No text")]
+    [TestCase("""{"type":"object","properties":{"a":{"type":"object","patternProperties":{"(":{}}}}}""", "at #/properties/a: The pattern '('")]
     [TestCase("""{"enum":["a"],"format":7}""", "'format' takes a text")]
     [TestCase("""{"$ref":"#/$defs/none"}""", "#/$defs/none")]
     [TestCase("""{"$ref":"other.json"}""", "inside the schema")]

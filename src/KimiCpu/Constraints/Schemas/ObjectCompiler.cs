@@ -15,7 +15,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
 {
     public Expr Compile(ObjectFacts facts, SchemaElement place)
     {
-        Dfa[] patterns = [.. facts.Patterns.Select(p => schemas.PatternOf(p.Pattern, whole: false))];
+        Dfa[] patterns = [.. facts.Patterns.Select(p => PatternOf(p.Schema, p.Pattern))];
         var named = new List<(int First, int Later, bool Required)>();
         foreach (string name in facts.Names)
         {
@@ -39,6 +39,18 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
         }
 
         return Expr.Sequence(Expr.Text("{"), grammar.Members(named, Others(facts, patterns)), Expr.Text("}"));
+    }
+
+    private Dfa PatternOf(SchemaElement schema, string pattern)
+    {
+        try
+        {
+            return schemas.PatternOf(pattern, whole: false);
+        }
+        catch (KimiConstraintException e)
+        {
+            throw schema.Error(e);
+        }
     }
 
     private (int First, int Later) Member(Expr name, IReadOnlyList<SchemaElement> value)
