@@ -165,6 +165,10 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"allOf":[{"enum":[1,"a",{"x":1,"y":[2]}]},{"enum":[{"y":[2.0],"x":1.0},1.0]}]}""", """{"x":1,"y":[2]}""", true)]
     [TestCase("""{"allOf":[{"enum":[1,"a",{"x":1,"y":[2]}]},{"enum":[{"y":[2.0],"x":1.0},1.0]}]}""", "\"a\"", false)]
     [TestCase("""{"properties":{"a":{"type":"integer"}},"minProperties":1,"required":["a"]}""", """{"a":1}""", true)]
+    [TestCase("""{"properties":{"a":{"type":"integer"},"a":{"type":"string"}},"required":["a"]}""", """{"a":"x"}""", true)]
+    [TestCase("""{"properties":{"a":{"type":"integer"},"a":{"type":"string"}},"required":["a"]}""", """{"a":1}""", false)]
+    [TestCase("""{"properties":{"a":{"$ref":"#/properties/b"},"b":{"type":"integer"},"b":{"type":"string"}}}""", """{"a":"x","b":"y"}""", true)]
+    [TestCase("""{"patternProperties":{"^a":{"type":"integer"},"^a":{"type":"string"}}}""", """{"a":"x"}""", true)]
     public void Documents_are_accepted_or_not(string schema, string document, bool accepted)
     {
         ConstraintReader reader = ConstraintReader.OfSchema(schema);

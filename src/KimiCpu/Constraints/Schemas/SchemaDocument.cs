@@ -39,7 +39,7 @@ internal sealed record SchemaElement(JsonElement Json, string Path)
             : throw Error($"'{keyword}' takes a list of schemas");
     }
 
-    /// <summary>The schemas of an object, by name and in order.</summary>
+    /// <summary>The schemas of an object, by name and in order. Of those with one name the last counts, as for readers of JSON.</summary>
     public IEnumerable<(string Name, SchemaElement Schema)> NamedChildren(string keyword)
     {
         if (!TryGet(keyword, out JsonElement names))
@@ -48,7 +48,7 @@ internal sealed record SchemaElement(JsonElement Json, string Path)
         }
 
         return names.ValueKind == JsonValueKind.Object
-            ? names.EnumerateObject().Select(p => (p.Name, Child(keyword, p.Name, p.Value)))
+            ? names.EnumerateObject().GroupBy(p => p.Name, StringComparer.Ordinal).Select(g => (g.Key, Child(keyword, g.Key, g.Last().Value)))
             : throw Error($"'{keyword}' takes an object of schemas");
     }
 
