@@ -169,6 +169,10 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"properties":{"a":{"type":"integer"},"a":{"type":"string"}},"required":["a"]}""", """{"a":1}""", false)]
     [TestCase("""{"properties":{"a":{"$ref":"#/properties/b"},"b":{"type":"integer"},"b":{"type":"string"}}}""", """{"a":"x","b":"y"}""", true)]
     [TestCase("""{"patternProperties":{"^a":{"type":"integer"},"^a":{"type":"string"}}}""", """{"a":"x"}""", true)]
+    [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"a\u001f":1}""", true)]
+    [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"a\u001f":"x"}""", false)]
+    [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"a\u001F":"x"}""", false)]
+    [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"b\u001f":"x"}""", true)]
     public void Documents_are_accepted_or_not(string schema, string document, bool accepted)
     {
         ConstraintReader reader = ConstraintReader.OfSchema(schema);

@@ -11,7 +11,7 @@ namespace KimiCpu.Constraints.Schemas;
 /// <summary>
 /// How JSON is written under a constraint: compact, with at most one blank after a colon and after a comma. Where a string is
 /// free, each character may be written in every way that JSON knows; where its text matters, in one: itself if it may
-/// stand there, else its short escape, else <c>\u00XX</c>.
+/// stand there, else its short escape, else <c>\u00xx</c> in lower case.
 /// </summary>
 internal static class JsonExpr
 {
@@ -44,7 +44,7 @@ internal static class JsonExpr
         {
             if (set.Contains(value) && !Array.Exists(s_shortEscapes, e => e.Character == value))
             {
-                branches.Add(Expr.Sequence(Expr.Text("\\u00"), Expr.Text($"{value >> 4}"), Expr.Bytes($"{value & 15:x}{value & 15:X}")));
+                branches.Add(Expr.Text(Escape(((char)value).ToString())));
             }
         }
 
