@@ -61,6 +61,18 @@ internal sealed class RegexConstraintTests
         }
     }
 
+    [Test]
+    public void A_point_is_no_line_break([Values("\n", "\r", "\u2028", "\u2029")] string breaks)
+    {
+        ConstraintReader reader = new(KimiConstraint.Regex("a.{0,20}"));
+        Assert.That(reader.AcceptsBytes($"a{breaks}"), Is.False);
+        Assert.That(reader.Accepts($"ab{breaks}"), Is.False);
+        Assert.That(reader.AcceptsBytes("a\u0085\u2027\u202a\u2068"), Is.True);
+        Assert.That(ConstraintReader.OfSchema("""{"type":"string","pattern":"a.b"}""").AcceptsBytes($"\"a{breaks.Replace("\n", "\\n").Replace("\r", "\\r")}b\""), Is.False);
+        reader.Sample(new Random(1), visit: (state, _) => Assert.That(!state.Accepts || state.Frames.Length == 0 || state.Frames.Any(f => f.Shortest > 0), "most tokens need no look"));
+        Assert.That(ConstraintReader.OfSchema("""{"type":"string"}""").AcceptsBytes("\"a\u2028b\u2029\""), Is.True);
+    }
+
     [TestCase("^b", "bx", true)]
     [TestCase("^b", "xb", false)]
     [TestCase("b$", "xb", true)]

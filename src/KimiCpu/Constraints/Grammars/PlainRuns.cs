@@ -5,8 +5,8 @@ namespace KimiCpu.Constraints.Grammars;
 
 /// <summary>
 /// How many plain characters in a row a rule reads from each state, whatever they are. Plain are all code points but
-/// controls, the quotation mark and the backslash; most tokens hold nothing else. So in a JSON string, or wherever any
-/// text may stand, most of a vocabulary need not be looked at token by token.
+/// controls, the quotation mark, the backslash and the line breaks U+2028 and U+2029; most tokens hold nothing else. So in
+/// a JSON string, or wherever any line may stand, most of a vocabulary need not be looked at token by token.
 /// </summary>
 internal sealed class PlainRuns
 {
@@ -22,7 +22,7 @@ internal sealed class PlainRuns
     /// </summary>
     private static readonly (int First, int Last, int Next)[][] s_utf8 =
     [
-        [(0x20, 0x21, 0), (0x23, 0x5B, 0), (0x5D, 0x7F, 0), (0xC2, 0xDF, 1), (0xE0, 0xE0, 4), (0xE1, 0xEC, 2), (0xED, 0xED, 5), (0xEE, 0xEF, 2), (0xF0, 0xF0, 6), (0xF1, 0xF3, 3), (0xF4, 0xF4, 7)],
+        [(0x20, 0x21, 0), (0x23, 0x5B, 0), (0x5D, 0x7F, 0), (0xC2, 0xDF, 1), (0xE0, 0xE0, 4), (0xE1, 0xE1, 2), (0xE2, 0xE2, 8), (0xE3, 0xEC, 2), (0xED, 0xED, 5), (0xEE, 0xEF, 2), (0xF0, 0xF0, 6), (0xF1, 0xF3, 3), (0xF4, 0xF4, 7)],
         [(0x80, 0xBF, 0)],
         [(0x80, 0xBF, 1)],
         [(0x80, 0xBF, 2)],
@@ -30,7 +30,11 @@ internal sealed class PlainRuns
         [(0x80, 0x9F, 1)],
         [(0x90, 0xBF, 2)],
         [(0x80, 0x8F, 2)],
+        [(0x80, 0x80, 9), (0x81, 0xBF, 1)],
+        [(0x80, 0xA7, 0), (0xAA, 0xBF, 0)],
     ];
+
+    private static readonly int s_places = s_utf8.Length;
 
     private readonly DfaRule _rule;
     private readonly CompileBudget _budget;
@@ -74,7 +78,7 @@ internal sealed class PlainRuns
         foreach ((int c, int next) in _edges[at])
         {
             int target = Target(state, c);
-            int value = target == Dfa.Dead || _rule.Heights[target] > 0 ? 0 : values[(target * 8) + next] + (next == 0 ? 1 : 0);
+            int value = target == Dfa.Dead || _rule.Heights[target] > 0 ? 0 : values[(target * s_places) + next] + (next == 0 ? 1 : 0);
             best = Math.Min(best, value);
         }
 
@@ -87,7 +91,7 @@ internal sealed class PlainRuns
         foreach ((int c, int next) in _edges[at])
         {
             int target = Target(state, c);
-            best = target == Dfa.Dead ? best : Math.Max(best, values[(target * 8) + next] + (next == 0 ? 1 : 0));
+            best = target == Dfa.Dead ? best : Math.Max(best, values[(target * s_places) + next] + (next == 0 ? 1 : 0));
         }
 
         return Math.Min(best, Many);
@@ -102,7 +106,7 @@ internal sealed class PlainRuns
             foreach ((int c, int next) in _edges[at])
             {
                 int target = Target(state, c);
-                found |= target != Dfa.Dead && values[(target * 8) + next] > 0;
+                found |= target != Dfa.Dead && values[(target * s_places) + next] > 0;
             }
 
             return found ? 1 : 0;
@@ -116,7 +120,7 @@ internal sealed class PlainRuns
     /// <summary>Sweeps until nothing changes. After too many sweeps, what still changes grows without end.</summary>
     private void Solve(byte[] result, byte initial, int exactSweeps, Func<int, int, byte[], int> value)
     {
-        var values = new byte[result.Length * 8];
+        var values = new byte[result.Length * s_places];
         values.AsSpan().Fill(initial);
         int steps = _edges.Sum(e => e.Length) + _edges.Length;
         bool changed = true;
@@ -126,10 +130,11 @@ internal sealed class PlainRuns
             for (int state = result.Length - 1; state >= 0; state--)
             {
                 _budget.Spend(steps);
-                for (int at = 7; at >= 0; at--)
+                for (int last = s_places; last > 0; last--)
                 {
-                    ref byte known = ref values[(state * 8) + ((at + 1) & 7)];
-                    byte found = (byte)value(state, (at + 1) & 7, values);
+                    int at = last % s_places;
+                    ref byte known = ref values[(state * s_places) + at];
+                    byte found = (byte)value(state, at, values);
                     if (found != known)
                     {
                         known = sweep >= exactSweeps ? Many : found;
@@ -141,7 +146,7 @@ internal sealed class PlainRuns
 
         for (int state = 0; state < result.Length; state++)
         {
-            result[state] = values[state * 8];
+            result[state] = values[state * s_places];
         }
     }
 

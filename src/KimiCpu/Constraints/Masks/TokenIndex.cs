@@ -84,7 +84,7 @@ internal sealed class TokenIndex
         int length = 0;
         while (bytes.Length > 0)
         {
-            bool plain = Rune.DecodeFromUtf8(bytes, out Rune rune, out int consumed) == OperationStatus.Done && rune.Value >= 0x20 && rune.Value != '"' && rune.Value != '\\';
+            bool plain = Rune.DecodeFromUtf8(bytes, out Rune rune, out int consumed) == OperationStatus.Done && rune.Value is >= 0x20 and not ('"' or '\\' or 0x2028 or 0x2029);
             if (!plain || ++length >= PlainRuns.Many)
             {
                 return 0;

@@ -17,7 +17,8 @@ internal static class CharacterSets
 
     public static CodePointSet Blanks { get; } = new([(0x9, 0xD), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF)]);
 
-    public static CodePointSet NoLineBreak { get; } = CodePointSet.Of('\n').Complement();
+    /// <summary>What <c>.</c> matches.</summary>
+    public static CodePointSet NoLineBreak { get; } = CodePointSet.Of('\n', '\r', 0x2028, 0x2029).Complement();
 
     /// <summary>Characters of a general category, such as <c>Lu</c> or <c>L</c>; null for another name.</summary>
     public static CodePointSet? OfCategory(string name)
