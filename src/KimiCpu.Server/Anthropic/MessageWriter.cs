@@ -111,7 +111,7 @@ internal sealed class MessageWriter(string model, AnswerRequest request)
         }
     }
 
-    private (JsonNode Reason, JsonNode? Sequence) StopOf(GenerationResult result) => result.FinishReason switch
+    private static (JsonNode Reason, JsonNode? Sequence) StopOf(GenerationResult result) => result.FinishReason switch
     {
         FinishReason.Length => ("max_tokens", null),
         FinishReason.ToolCalls => ("tool_use", null),
