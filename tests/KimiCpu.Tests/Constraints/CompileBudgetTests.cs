@@ -24,6 +24,16 @@ internal sealed class CompileBudgetTests
         Assert.That(works, Is.All.EqualTo(works[0]).And.All.InRange(10_000, CompileBudget.MaxWork / 1000));
     }
 
+    [TestCase("uri", 0, 5)]
+    [TestCase("uri-reference", 0, 10)]
+    [TestCase("uri", 1000, 200)]
+    [TestCase("uri-reference", 200, 200)]
+    public void Formats_are_cheap(string format, int maxLength, long millions)
+    {
+        JsonElement schema = JsonElement.Parse($$"""{"type":"string","format":"{{format}}"{{(maxLength > 0 ? $",\"maxLength\":{maxLength}" : "")}}}""");
+        Assert.That(Measure(b => SchemaCompiler.Compile(schema, objectOnly: false, b)), Is.LessThan(millions * 1_000_000));
+    }
+
     [Test]
     public void What_grows_without_measure_is_refused()
     {

@@ -51,7 +51,6 @@ internal sealed class SchemaConstraintTests
         """{"type":"string","format":"ipv6"}""",
         """{"type":"string","format":"email"}""",
         """{"type":"string","format":"hostname"}""",
-        """{"type":"string","format":"uri"}""",
         """{"enum":["a","b\"c","\u00e9\n","",1,2.5,null,true,[1,"x"],{"k":{"n":[]}}]}""",
         """{"type":"string","enum":["a",1,"abc","abcdef"],"minLength":2}""",
         """{"const":{"a":[1,2,{"b":null}]}}""",
@@ -203,6 +202,61 @@ internal sealed class SchemaConstraintTests
         JsonElement root = JsonElement.Parse(schema);
         string[] listed = root.TryGetProperty("enum", out JsonElement values) ? [.. values.EnumerateArray().Select(v => v.GetRawText())] : [];
         Assert.That(listed.Union(valid).Where(v => reader.AcceptsBytes(v)), Is.EqualTo(valid));
+    }
+
+    [TestCase("https://example.com/a%20b?q=%C3%A9&r=1#%41-b", true)]
+    [TestCase("http://localhost:49152/", true)]
+    [TestCase("http://localhost:65535", true)]
+    [TestCase("http://localhost:100000", false)]
+    [TestCase("http://my_host/x", true)]
+    [TestCase("ftp://user:p%40ss@a.example/x", true)]
+    [TestCase("http://[::1]:8080/a", true)]
+    [TestCase("http://[2001:db8::7]", true)]
+    [TestCase("http://[::1", false)]
+    [TestCase("https://ec2-1-2-3-4.eu-west-1.compute.cloud.example.com", true)]
+    [TestCase("mailto:a@b.c", true)]
+    [TestCase("urn:x:y", true)]
+    [TestCase("magnet:?xt=urn:btih:c12f", true)]
+    [TestCase("file:///etc/x", true)]
+    [TestCase("unix:/run/x.sock", true)]
+    [TestCase("https://a.b/%2", false)]
+    [TestCase("https://a.b/%zz", false)]
+    [TestCase("https://a.b/a b", false)]
+    [TestCase("https://", false)]
+    [TestCase("https://a..b/", false)]
+    [TestCase("https://a.b/\"x", false)]
+    [TestCase("//a.b:80/c", false)]
+    [TestCase("a/b", false)]
+    [TestCase("c:/x", false)]
+    [TestCase("", false)]
+    public void Addresses_are_what_rfc_3986_calls_so(string text, bool accepted)
+    {
+        Assert.That(ConstraintReader.OfSchema("""{"type":"string","format":"uri"}""").AcceptsBytes($"\"{text}\""), Is.EqualTo(accepted));
+        Assert.That(!accepted || ConstraintReader.OfSchema("""{"type":"string","format":"uri-reference"}""").AcceptsBytes($"\"{text}\""), Is.True, "as a reference");
+    }
+
+    [TestCase("", true)]
+    [TestCase("/", true)]
+    [TestCase("?a=%20", true)]
+    [TestCase("#x", true)]
+    [TestCase("a%20b/c:d", true)]
+    [TestCase("/a:b", true)]
+    [TestCase("//user@a.b:8443/c", true)]
+    [TestCase("1a:b", false)]
+    [TestCase("a%2", false)]
+    [TestCase("//", false)]
+    public void References_to_addresses_may_leave_out_what_comes_first(string text, bool accepted) =>
+        Assert.That(ConstraintReader.OfSchema("""{"type":"string","format":"uri-reference"}""").AcceptsBytes($"\"{text}\""), Is.EqualTo(accepted));
+
+    [Test]
+    public void Random_addresses_end_and_are_well_formed()
+    {
+        ConstraintReader reader = ConstraintReader.OfSchema("""{"type":"string","format":"uri"}""");
+        for (int seed = 0; seed < 60; seed++)
+        {
+            using JsonDocument document = JsonDocument.Parse(reader.Sample(new Random(seed)));
+            Assert.That(document.RootElement.GetString(), Does.Match(@"^[A-Za-z][A-Za-z0-9+.-]+:([A-Za-z0-9._~!$&'()*+,;=:@/?\[\]-]|%[0-9A-Fa-f]{2})*(#([A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$"));
+        }
     }
 
     [Test]

@@ -18,9 +18,11 @@ internal static class FormatPatterns
     /// <summary>Years 0001 … 9999, with the days that each month has.</summary>
     private const string Date = @"((\d{3}[1-9]|\d\d[1-9]0|\d[1-9]00|[1-9]000)-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))|(\d\d(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)-02-29)";
 
-    private const string PathCharacters = "A-Za-z0-9._~!$&'()*+,;=@-";
-    private const string Query = @"(\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?(#[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?";
-    private const string Uri = @"[A-Za-z][A-Za-z0-9+.-]{0,15}://" + Host + @"(:[1-9]\d{0,3})?(/[:" + PathCharacters + "]*)*" + Query;
+    private const string UriCharacters = "A-Za-z0-9._~!$&'()*+,;=";
+    private const string UriEscape = "%[0-9A-Fa-f]{2}";
+    private const string Segment = "([" + UriCharacters + ":@-]|" + UriEscape + ")";
+    private const string Query = @"(\?([" + UriCharacters + ":@/?-]|" + UriEscape + @")*)?(#([" + UriCharacters + ":@/?-]|" + UriEscape + ")*)?";
+    private const string UriLabel = "[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?";
 
     /// <summary>Formats of the specification (draft 2020-12, validation, 7.3) that are not among the patterns.</summary>
     private static readonly HashSet<string> s_notEnforced = new(StringComparer.Ordinal) { "idn-email", "idn-hostname", "iri", "iri-reference", "uri-template", "relative-json-pointer", "regex" };
@@ -35,8 +37,8 @@ internal static class FormatPatterns
         ["hostname"] = Host,
         ["ipv4"] = $@"{Octet}(\.{Octet}){{3}}",
         ["ipv6"] = Ipv6(),
-        ["uri"] = Uri,
-        ["uri-reference"] = "(" + Uri + "|/?[" + PathCharacters + "]+(/[:" + PathCharacters + "]*)*" + Query + "|/?" + Query + ")",
+        ["uri"] = Uri(),
+        ["uri-reference"] = $"{Uri()}|({Hierarchy()}|/({Segment}+(/{Segment}*)*)?|([{UriCharacters}@-]|{UriEscape})+(/{Segment}*)*)?{Query}",
         ["json-pointer"] = "(/([^/~]|~[01])*)*",
         ["uuid"] = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
     };
@@ -48,6 +50,16 @@ internal static class FormatPatterns
 
     /// <summary>Whether the specification knows a format that no pattern is here for.</summary>
     public static bool IsNotEnforced(string name) => s_notEnforced.Contains(name);
+
+    /// <summary>Schemes have two letters and more, as all that are registered: <c>C:</c> is a drive for many readers.</summary>
+    private static string Uri() => $"[A-Za-z][A-Za-z0-9+.-]{{1,15}}:({Hierarchy()}|/?{Segment}+(/{Segment}*)*)?{Query}";
+
+    /// <summary>
+    /// Host and path. A host, which RFC 3986 lets be any text, is a name, an address, or missing before a path. What comes before
+    /// a host is bounded, so that it ends, and labels are not counted, so that there are few states beside a length.
+    /// </summary>
+    private static string Hierarchy() =>
+        $@"//((([{UriCharacters}:-]|{UriEscape}){{1,32}}@)?{UriLabel}(\.{UriLabel})*|\[({Ipv6()})\])(:[1-9]\d{{0,4}})?(/{Segment}*)*|//(/{Segment}*)+";
 
     /// <summary>Eight groups, or fewer with one gap.</summary>
     private static string Ipv6()
