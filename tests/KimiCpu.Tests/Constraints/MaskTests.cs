@@ -99,9 +99,11 @@ internal sealed class MaskTests
     public void Tables_that_grow_too_large_are_begun_anew()
     {
         // More masks than are kept.
-        ConstraintReader reader = new(KimiConstraint.Regex("([a-c]{4},){400}"));
+        KimiConstraint constraint = KimiConstraint.Regex("([a-c]{4},){400}");
+        ConstraintReader reader = new(constraint);
         string text = string.Concat(Enumerable.Repeat("abca,", 400));
         Assert.That(reader.AcceptsBytes(text), Is.True);
+        Assert.That(constraint.Bytes, Is.LessThan(900_000), "all states together take 1,080,000");
         Assert.That(reader.AcceptsBytes(text[..^1]), Is.False);
         Assert.That(reader.AcceptsBytes(text), Is.True);
     }
