@@ -235,6 +235,20 @@ internal sealed class SchemaConstraintTests
         Assert.That(!accepted || ConstraintReader.OfSchema("""{"type":"string","format":"uri-reference"}""").AcceptsBytes($"\"{text}\""), Is.True, "as a reference");
     }
 
+    /// <summary>2,083 is what some generators write for every address.</summary>
+    [TestCase("uri", 2083)]
+    [TestCase("uri-reference", 1000)]
+    public void Addresses_may_be_as_long_as_their_length_says(string format, int maxLength)
+    {
+        ConstraintReader reader = ConstraintReader.OfSchema($$"""{"type":"string","format":"{{format}}","minLength":12,"maxLength":{{maxLength}}}""");
+        string longest = "https://example.com/%20?".PadRight(maxLength, 'x');
+        Assert.That(reader.AcceptsBytes($"\"{longest}\""), Is.True);
+        Assert.That(reader.AcceptsBytes($"\"{longest}x\""), Is.False);
+        Assert.That(reader.AcceptsBytes("\"http://a.de/\""), Is.True);
+        Assert.That(reader.AcceptsBytes("\"http://a.de\""), Is.False);
+        Assert.That(reader.AcceptsBytes("\"http://a.de/ä\""), Is.False);
+    }
+
     [TestCase("", true)]
     [TestCase("/", true)]
     [TestCase("?a=%20", true)]

@@ -48,6 +48,9 @@ internal static class FormatPatterns
     /// <summary>Null for a format that is not known.</summary>
     public static string? Of(string name) => s_patterns.GetValueOrDefault(name);
 
+    /// <summary>Whether the texts of a pattern here have ASCII alone, and nothing that JSON escapes: they do unless it says what a character is not.</summary>
+    public static bool IsAscii(string pattern) => !pattern.Contains("[^", StringComparison.Ordinal);
+
     /// <summary>Whether the specification knows a format that no pattern is here for.</summary>
     public static bool IsNotEnforced(string name) => s_notEnforced.Contains(name);
 

@@ -35,6 +35,9 @@ internal static class JsonExpr
         Expr.Sequence(Expr.Text("\\u"), Expr.Bytes("dD"), Expr.Bytes("01234567"), Hexadecimal(2)),
         Expr.Sequence(Expr.Text("\\u"), Expr.Bytes("dD"), Expr.Bytes("89abAB"), Hexadecimal(2), Expr.Text("\\u"), Expr.Bytes("dD"), Expr.Bytes("cdefCDEF"), Hexadecimal(2)));
 
+    /// <summary>A character of ASCII that stands for itself.</summary>
+    public static Expr PlainAscii { get; } = Expr.Bytes(string.Concat(Enumerable.Range(' ', '~' - ' ' + 1).Select(c => (char)c).Where(c => c is not ('"' or '\\'))));
+
     /// <summary>A character of a set in its one way.</summary>
     public static Expr Character(CodePointSet set)
     {

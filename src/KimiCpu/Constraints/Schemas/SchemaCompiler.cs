@@ -213,9 +213,11 @@ internal sealed class SchemaCompiler
             throw new KimiConstraintException($"Beside 'pattern' or 'format', 'minLength' and 'maxLength' are supported up to {MaxPatternLength:N0}.");
         }
 
+        // A count of all characters has a dozen states for each, of which a format in ASCII uses one.
+        Expr character = facts.Patterns.Count == 0 && facts.Formats.TrueForAll(FormatPatterns.IsAscii) ? JsonExpr.PlainAscii : JsonExpr.Character(CodePointSet.All);
         return facts.MaxLength < facts.MinLength
             ? DfaBuilder.Build(Expr.Never, _grammar.Budget)
-            : DfaBuilder.Build(Expr.Repeat(JsonExpr.Character(CodePointSet.All), facts.MinLength, facts.MaxLength), _grammar.Budget);
+            : DfaBuilder.Build(Expr.Repeat(character, facts.MinLength, facts.MaxLength), _grammar.Budget);
     }
 
     private int FreeString() => _freeString >= 0 ? _freeString : _freeString = _grammar.Add(Expr.Sequence(JsonExpr.Quote, Expr.Repeat(JsonExpr.FreeCharacter, 0, null), JsonExpr.Quote));
