@@ -37,16 +37,12 @@ internal sealed class CheckpointSummary
     public long CacheBytesPerToken { get; }
 
     /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration.</exception>
-    public static CheckpointSummary Of(Checkpoint checkpoint) => Of(
-        checkpoint.Config,
-        tensor => Stored(checkpoint, tensor));
+    public static CheckpointSummary Of(Checkpoint checkpoint) => Of(checkpoint.Config, tensor => Stored(checkpoint, tensor));
 
     /// <summary>What a checkpoint would hold: for models whose files are not here.</summary>
     /// <param name="config">Its shape.</param>
     /// <param name="quantized">How its routed experts are stored; block FP8 applies to all linear layers but router, embedding and head.</param>
-    public static CheckpointSummary Of(KimiConfig config, StoredFormat quantized) => Of(
-        config,
-        tensor => Expected(config, quantized, tensor));
+    public static CheckpointSummary Of(KimiConfig config, StoredFormat quantized) => Of(config, tensor => Expected(config, quantized, tensor));
 
     private static CheckpointSummary Of(KimiConfig config, Func<ModelTensor, (long Bytes, string Format)> stored)
     {

@@ -183,7 +183,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     /// <summary>Whether an exception is about files and options: all of the library's own are.</summary>
     private static bool IsToldByMessage(Exception e) =>
-        e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException || e.GetType().Namespace!.StartsWith(nameof(KimiCpu), StringComparison.Ordinal);
+        e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException || e.GetType().Namespace?.StartsWith(nameof(KimiCpu), StringComparison.Ordinal) == true;
 
     private sealed class Told(ModelHost host) : IProgress<LoadProgress>
     {

@@ -7,7 +7,6 @@ using KimiCpu.Chat;
 using KimiCpu.Generation;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
-using KimiCpu.Tokens;
 
 namespace KimiCpu.Server.Anthropic;
 
