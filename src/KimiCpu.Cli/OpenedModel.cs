@@ -26,7 +26,6 @@ internal sealed class OpenedModel : IDisposable
         {
             _loaded = new LoadedWeights(Checkpoint, new ExpertMemoryPlan(store?.Bytes, "as asked for"));
             _cpu = new CpuBackend(Weights, options with { ExpertFiles = _loaded.ExpertFiles, Store = store });
-            _loaded.GiveBack(_cpu.Replaced);
         }
         catch
         {

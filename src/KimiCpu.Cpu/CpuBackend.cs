@@ -22,8 +22,8 @@ internal sealed record CpuBackendOptions
     /// <summary>Whether the hot path is copied to 8-bit weights, which halves what a token reads of it.</summary>
     public bool Int8HotPath { get; init; }
 
-    /// <summary>Told while copies are made: parts done, parts in all. An exception from here stops the opening.</summary>
-    public Action<int, int>? CopyProgress { get; init; }
+    /// <summary>Told while the hot path's weights are read or copied: parts done, parts in all. An exception from here stops the opening.</summary>
+    public Action<int, int>? HotPathProgress { get; init; }
 
     /// <summary>Where the routed experts are read from when they are not used where the checkpoint is mapped; stays the caller's.</summary>
     public ExpertFiles? ExpertFiles { get; init; }
@@ -68,7 +68,7 @@ internal sealed unsafe class CpuBackend : IDisposable
             // Threads that float share their cores with others, or a quota.
             Pool.SpinTime = options.HotPathElsewhere && Pool.OnCores ? s_spinBesideDevice : WorkerPool.DefaultSpinTime;
             Memory = new CpuMemory(Pool);
-            SharedExpert? shared = options.HotPathElsewhere ? null : MakeHotPath(options.CopyProgress);
+            SharedExpert? shared = options.HotPathElsewhere ? null : MakeHotPath(options.HotPathProgress);
             Store = Own<IExpertStore>(options.ExpertFiles is { } files ? new TieredExpertStore(weights, files, options.Store!) : new MappedExpertStore(weights));
             Experts = Own(new CpuRoutedExperts(weights, Pool, options.Precision, Kernel, shared, Store));
         }
@@ -84,9 +84,6 @@ internal sealed unsafe class CpuBackend : IDisposable
 
     /// <summary>Stored bytes that the copies replace.</summary>
     public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
-
-    /// <summary>Where weights lie that nobody reads any more, since copies are used instead.</summary>
-    public IReadOnlySet<nint> Replaced { get; private set; } = new HashSet<nint>();
 
     /// <summary>What making the copies took.</summary>
     public TimeSpan CopyTime { get; private set; }
@@ -137,7 +134,6 @@ internal sealed unsafe class CpuBackend : IDisposable
         long start = Stopwatch.GetTimestamp();
         HotWeights hot = MakeHot(_weights, progress);
         CopyTime = Stopwatch.GetElapsedTime(start);
-        Replaced = _copies?.Replaced.Except([(nint)_weights.Embedding.Data, (nint)_weights.Embedding.Scales]).ToHashSet() ?? [];
         bool lookAhead = _options.LookAhead || (_options.Store is { LookAhead: true } && _options.ExpertFiles is not null);
         SharedExpert shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, _options.Precision));
         _hotPath = Own(new CpuHotPath(_weights, hot, Pool, _options.Precision, Kernel, lookAhead));

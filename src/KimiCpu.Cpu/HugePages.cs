@@ -34,12 +34,16 @@ internal static unsafe partial class HugePages
         }
     }
 
-    /// <summary>Gives whole pages back to the system; they are zeros when they are touched again. Elsewhere than on Linux they stay.</summary>
+    /// <summary>Gives the whole pages of a block back to the system; they are zeros when they are touched again. Elsewhere than on Linux they stay.</summary>
     public static void GiveBack(byte* block, nuint bytes)
     {
-        if (OperatingSystem.IsLinux())
+        // The system would round the end up, to what lies behind the block.
+        var page = (nuint)Environment.SystemPageSize;
+        nuint first = ((nuint)block + page - 1) / page * page;
+        nuint end = ((nuint)block + bytes) / page * page;
+        if (OperatingSystem.IsLinux() && end > first)
         {
-            _ = MemoryAdvise(block, bytes, AdviceDontNeed);
+            _ = MemoryAdvise((byte*)first, end - first, AdviceDontNeed);
         }
     }
 

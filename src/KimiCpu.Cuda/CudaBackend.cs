@@ -49,6 +49,9 @@ internal sealed class CudaBackend : IDisposable
 
     public int Ordinal => _context.Ordinal;
 
+    /// <summary>Whether its memory is the CPU's.</summary>
+    public bool SharesMemory => _context.SharesMemory;
+
     /// <summary>The GPU in few words.</summary>
     public string Name => $"GPU {_context.Ordinal} ({_context.Name})";
 

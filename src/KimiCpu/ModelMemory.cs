@@ -17,45 +17,53 @@ internal sealed class ModelMemory
     /// <summary>Tokens of a step for each expert from which on multiplying takes longer than reading the weights, or nearly so, on most machines.</summary>
     private const int TokensOfExpert = 20;
 
+    private readonly Checkpoint _checkpoint;
+    private readonly CheckpointSummary _summary;
+    private readonly ModelShape _shape;
+    private readonly KimiModelOptions _options;
+    private readonly int _context;
+    private readonly StepWorkspace _workspace;
+
     /// <param name="checkpoint">Its headers.</param>
     /// <param name="shape">Of its model.</param>
     /// <param name="options">What the user asks for.</param>
     /// <param name="context">Most tokens of a call.</param>
     /// <param name="available">Bytes that the process may still take.</param>
-    /// <exception cref="KimiException">The model does not fit.</exception>
+    /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration.</exception>
     public ModelMemory(Checkpoint checkpoint, ModelShape shape, KimiModelOptions options, int context, long available)
     {
+        (_checkpoint, _shape, _options, _context) = (checkpoint, shape, options, context);
         Available = available;
-        long experts = checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
-        long bytesPerToken = (long)shape.CacheWidth * shape.LayerCount * (options.Exact ? sizeof(float) : sizeof(ushort));
-        long quarter = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4;
-        long oneContext = Math.Min(available / 4, context * bytesPerToken);
-        var workspace = new StepWorkspace(shape, options.Threads ?? CpuTopology.OfThisProcess.DefaultThreads, options.Exact);
-        LargePrefillChunk = options.PrefillChunk ?? LargeChunk(available, workspace);
-        var needs = new MemoryNeeds(experts, checkpoint.TensorBytes - experts, (options.KvCacheBytes ?? oneContext) + workspace.Bytes(LargePrefillChunk), available);
-        Experts = checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
-        PrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? ChunkInMemory(shape.ExpertCount, shape.ExpertsPerToken, LargePrefillChunk) : LargePrefillChunk;
-        GpuPrefillChunk = Experts.SlotBytes is null ? options.PrefillChunk ?? UsualChunk : LargePrefillChunk;
-        CacheBytes = options.KvCacheBytes ?? (Experts.SlotBytes is null ? quarter : oneContext);
+        _summary = CheckpointSummary.Of(checkpoint);
+        _workspace = new StepWorkspace(shape, options.Threads ?? CpuTopology.OfThisProcess.DefaultThreads, options.Exact);
+        LargePrefillChunk = options.PrefillChunk ?? LargeChunk(available, _workspace);
     }
 
     /// <summary>Bytes that the process could take when the model was opened.</summary>
     public long Available { get; }
 
-    /// <summary>Where the routed experts go.</summary>
-    public ExpertMemoryPlan Experts { get; }
-
-    /// <summary>Budget of the cache.</summary>
-    public long CacheBytes { get; }
-
-    /// <summary>Most prompt tokens of a step on the CPU.</summary>
-    public int PrefillChunk { get; }
-
-    /// <summary>The same on a GPU, of whose memory each token takes its part, before that is known.</summary>
-    public int GpuPrefillChunk { get; }
-
-    /// <summary>The same where reading experts takes long however many tokens they have.</summary>
+    /// <summary>Most prompt tokens of a step where reading experts takes long however many tokens they have.</summary>
     public int LargePrefillChunk { get; }
+
+    /// <param name="onGpu">Whether a GPU has the cache and what every token needs, all but the embedding.</param>
+    /// <exception cref="KimiException">The model does not fit.</exception>
+    public MemoryShares Divide(bool onGpu)
+    {
+        long hot = (long)HotPathMemory.Parts(_summary, _checkpoint.Config, _options.Int8HotPath && !_options.Exact, onGpu).Sum(p => p.Bytes);
+        long experts = _summary.Components.Where(c => c.Component == Component.RoutedExperts).Sum(c => c.Bytes);
+        long bytesPerToken = (long)_shape.CacheWidth * _shape.LayerCount * (_options.Exact ? sizeof(float) : sizeof(ushort));
+        long oneContext = Math.Min(Available / 4, _context * bytesPerToken);
+        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : _options.KvCacheBytes ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available);
+        ExpertMemoryPlan plan = _checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, _options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(_options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
+        bool mapped = plan.SlotBytes is null;
+        return new MemoryShares
+        {
+            Experts = plan,
+            CacheBytes = _options.KvCacheBytes ?? (mapped ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 : oneContext),
+            PrefillChunk = mapped ? _options.PrefillChunk ?? ChunkInMemory(_shape.ExpertCount, _shape.ExpertsPerToken, LargePrefillChunk) : LargePrefillChunk,
+            GpuPrefillChunk = mapped ? _options.PrefillChunk ?? UsualChunk : LargePrefillChunk,
+        };
+    }
 
     /// <summary>Most prompt tokens of a step where experts come from a drive, or pass through a GPU.</summary>
     internal static int LargeChunk(long available, StepWorkspace workspace) => Math.Clamp(workspace.MostTokens(available / 16), UsualChunk, LargestChunk);

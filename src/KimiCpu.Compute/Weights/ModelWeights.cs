@@ -19,6 +19,12 @@ internal sealed class ModelWeights
     /// <summary>(vocabulary, hidden); the embedding where the checkpoint ties them.</summary>
     public required WeightMatrix Head { get; init; }
 
+    /// <summary>Who reads all but the routed experts when they are needed; null where they are there.</summary>
+    public IWeightResidence? Residence { get; init; }
+
+    /// <summary>All matrices that every token needs whole, in order: those of the layers and the head.</summary>
+    public IEnumerable<WeightMatrix> HotMatrices => Layers.SelectMany(l => l.HotMatrices).Append(Head);
+
     /// <summary>The first MoE layer behind a layer; null where none follows.</summary>
     public LayerWeights? NextMoeLayer(int layer)
     {
@@ -58,6 +64,22 @@ internal sealed class LayerWeights
     public MlpWeights[] Experts { get; init; } = [];
 
     public bool IsMoe => Router is not null;
+
+    /// <summary>All matrices but those of the routed experts.</summary>
+    public IEnumerable<WeightMatrix> HotMatrices
+    {
+        get
+        {
+            WeightMatrix[] all =
+            [
+                Attention.QueryA, Attention.QueryB, Attention.KeyValueA, Attention.KeyValueB, Attention.Output,
+                .. Dense is null ? [] : (ReadOnlySpan<WeightMatrix>)[Dense.Gate, Dense.Up, Dense.Down],
+                .. Router is null ? [] : (ReadOnlySpan<WeightMatrix>)[Router.Gate],
+                .. Shared is null ? [] : (ReadOnlySpan<WeightMatrix>)[Shared.Gate, Shared.Up, Shared.Down],
+            ];
+            return all.Where(w => !w.IsEmpty);
+        }
+    }
 
     /// <summary>Stored bytes of all but the routed experts: what every token reads.</summary>
     public long HotBytes =>

@@ -42,6 +42,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     private int _requestedFrom;
     private int _requestedEnd;
     private int _layer = -1;
+    private int _mostSlots;
     private long _step;
     private Exception? _fillError;
     private bool _disposed;
@@ -62,6 +63,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             throw new ArgumentOutOfRangeException(nameof(options), options.Bytes, $"One expert takes {SlotBytes:N0} bytes of memory, so that at least as many are needed for experts (KimiModelOptions.ExpertMemory); found {options.Bytes:N0}.");
         }
 
+        _mostSlots = Slots;
         _table = new SlotTable(Slots, weights.Layers.Length, experts, options.Policy(weights.Layers.Length, experts));
         _reads = new ExpertRead?[Slots];
         _contents = new MlpWeights?[Slots];
@@ -263,6 +265,16 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         }
     }
 
+    /// <summary>Gives up all memory beyond so many bytes for good; one expert at least stays. Between two passes, by the thread that runs them.</summary>
+    public void Limit(long bytes)
+    {
+        lock (_gate)
+        {
+            _mostSlots = (int)Math.Clamp(bytes / SlotBytes, 1, _mostSlots);
+            KeepMemory();
+        }
+    }
+
     /// <summary>Fills all slots, and returns when the experts are there.</summary>
     /// <param name="progress">Told while they come in: mebibytes done, mebibytes in all. May throw to stop.</param>
     /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails.</exception>
@@ -366,11 +378,12 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     {
         int before = _table.Capacity;
         long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
-        if (slots > 0)
+        long tooMany = Math.Max(slots > 0 ? slots + 1 : 0, before - _mostSlots);
+        if (tooMany > 0)
         {
             // Guesses give way first: held ones could leave a step without any slot.
             DropExpected();
-            Span<int> retired = new int[Math.Min(slots + 1, _table.Capacity)];
+            Span<int> retired = new int[Math.Min(tooMany, before)];
             foreach (int slot in retired[.._table.Shrink(retired)])
             {
                 _contents[slot] = null;
@@ -379,7 +392,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             }
         }
 
-        for (; slots < 0 && _retired.TryPop(out int slot); slots++)
+        for (; slots < 0 && _table.Capacity < _mostSlots && _retired.TryPop(out int slot); slots++)
         {
             _table.Restore(slot);
         }

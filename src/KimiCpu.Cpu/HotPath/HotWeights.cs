@@ -10,15 +10,26 @@ internal sealed unsafe class HotWeights
 {
     /// <param name="weights">Of the model.</param>
     /// <param name="copies">Makes and owns the copies; null for none.</param>
-    /// <param name="progress">Told after every part that is copied, the layers and then the head: parts done, parts in all. May throw to stop.</param>
+    /// <param name="progress">Told after every part that is read or copied, the layers and then the head: parts done, parts in all. May throw to stop.</param>
     public HotWeights(ModelWeights weights, Int8Copies? copies, Action<int, int>? progress = null)
     {
         int parts = weights.Layers.Length + 1;
-        HotMatrix Matrix(WeightMatrix weight) => copies is null ? new HotMatrix(weight) : copies.Copy(weight);
+        using var turn = new WeightsInTurn(weights.Residence, weights.HotMatrices);
+        HotMatrix Matrix(WeightMatrix weight)
+        {
+            HotMatrix hot = copies is null ? new HotMatrix(weight) : copies.Copy(weight);
+            if (hot.Is8Bit)
+            {
+                turn.LetGo(weight);
+            }
+
+            return hot;
+        }
+
         HotMlp? Mlp(MlpWeights? mlp) => mlp is null ? null : new HotMlp(Matrix(mlp.Gate), Matrix(mlp.Up), Matrix(mlp.Down));
         void Report(int done)
         {
-            if (copies is not null)
+            if (copies is not null || weights.Residence is not null)
             {
                 progress?.Invoke(done, parts);
             }
@@ -27,6 +38,11 @@ internal sealed unsafe class HotWeights
         var layers = new List<HotLayer>(weights.Layers.Length);
         foreach (LayerWeights layer in weights.Layers)
         {
+            foreach (WeightMatrix _ in layer.HotMatrices)
+            {
+                turn.Take();
+            }
+
             layers.Add(new HotLayer
             {
                 QueryA = Matrix(layer.Attention.QueryA),
@@ -40,6 +56,7 @@ internal sealed unsafe class HotWeights
         }
 
         Layers = layers;
+        turn.Take();
         Head = Matrix(weights.Head);
         Report(parts);
     }

@@ -22,7 +22,6 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
     private const float SmallestScale = 1e-36f;
 
     private readonly List<AlignedBuffer<byte>> _buffers = [];
-    private readonly HashSet<nint> _replaced = [];
     private long _used;
 
     /// <summary>Bytes of all copies.</summary>
@@ -30,9 +29,6 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
 
     /// <summary>Stored bytes that they replace.</summary>
     public long ReplacedBytes { get; private set; }
-
-    /// <summary>Where the weights and scales lie that the copies replace.</summary>
-    public IReadOnlySet<nint> Replaced => _replaced;
 
     /// <summary>Whether a copy pays: narrow weights would be mostly padding, and an empty one has none.</summary>
     public static bool Suits(in WeightMatrix weight) => !weight.IsEmpty && weight.Columns >= LaneSum.Lanes * Group / 2;
@@ -49,8 +45,6 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
         int tileCount = WeightTile.TilesOf(weight.Rows);
         TotalBytes += tileBytes * tileCount;
         ReplacedBytes += weight.TotalBytes;
-        _replaced.Add((nint)weight.Data);
-        _replaced.Add((nint)weight.Scales);
         long offset = Room(tileBytes * tileCount);
         byte* target = _buffers[^1].Pointer + offset;
         pool.Run(tileCount, new PoolAction((begin, end, _) =>

@@ -25,6 +25,7 @@ internal sealed class DeviceWeights
 {
     private readonly List<DeviceWeight> _matrices = [];
     private readonly List<DeviceVector> _vectors = [];
+    private readonly IWeightResidence? _residence;
 
     public DeviceWeights(ModelWeights weights, WeightPlan plan)
     {
@@ -48,6 +49,7 @@ internal sealed class DeviceWeights
             : new DeviceMlp(Matrix(source.Gate, plan.SmallMlps), Matrix(source.Up, plan.SmallMlps), Matrix(source.Down, plan.SmallMlps));
 
         Plan = plan;
+        _residence = weights.Residence;
         Layers =
         [
             .. weights.Layers.Select(l => new DeviceLayer
@@ -100,9 +102,19 @@ internal sealed class DeviceWeights
         Place(address);
         _vectors.ForEach(uploader.Copy);
 
+        using var turn = new WeightsInTurn(_residence, _matrices.Select(m => m.Source));
         for (int i = 0; i < _matrices.Count; i++)
         {
-            uploader.Copy(_matrices[i]);
+            turn.Take();
+            try
+            {
+                uploader.Copy(_matrices[i]);
+            }
+            finally
+            {
+                turn.LetGo(_matrices[i].Source);
+            }
+
             progress?.Invoke(i + 1, _matrices.Count);
         }
     }

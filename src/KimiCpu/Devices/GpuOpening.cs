@@ -20,6 +20,9 @@ internal static class GpuOpening
     /// <summary>Tokens that the weights leave room for where nobody asks for more.</summary>
     private const int Context = 32768;
 
+    /// <summary>Whether there is to be a GPU, if one can be used.</summary>
+    public static bool IsWanted(KimiModelOptions options) => !options.Device.IsCpu && !(options.Device.IsAuto && options.Exact);
+
     /// <param name="weights">Of the model.</param>
     /// <param name="options">What the user asks for.</param>
     /// <param name="context">Most tokens of a call.</param>
@@ -33,7 +36,7 @@ internal static class GpuOpening
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
     public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, int largeChunk, IExpertPlacement? placement, ExpertFiles? files, bool lookAhead, ILogger logger)
     {
-        if (options.Device.IsCpu || (options.Device.IsAuto && options.Exact))
+        if (!IsWanted(options))
         {
             return null;
         }

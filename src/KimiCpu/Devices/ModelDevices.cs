@@ -27,7 +27,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     private readonly KimiModelOptions _options;
     private readonly int _context;
     private readonly ILogger _logger;
-    private readonly LoadedWeights _weights;
+    private LoadedWeights _weights;
+    private MemoryShares _shares;
     private ExpertUses? _uses;
     private readonly CpuBackend _cpu;
     private readonly string _tuned = "";
@@ -50,25 +51,24 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         _options = options;
         _context = context;
         _logger = logger;
-        _weights = new LoadedWeights(checkpoint, memory.Experts, Progress("weights"), guard: options.RuntimeCodeGeneration);
-        ModelWeights weights = _weights.Model;
+        bool wantsGpu = GpuOpening.IsWanted(options);
+        _shares = memory.Divide(onGpu: wantsGpu);
+        _weights = Load();
         try
         {
             // Telling models apart takes a look at their files, so only where it is needed.
-            bool gpu = !options.Device.IsCpu && options.GpuExpertBytes != 0;
-            _uses = _weights.ExpertFiles is null && !gpu ? null : new ExpertUses(weights.Shape, options.RememberExperts ? UsesFile() : null, logger);
-            TieredStoreOptions? store = _weights.ExpertFiles is null ? null : new TieredStoreOptions
-            {
-                Policy = _uses!.Policy,
-                Bytes = memory.Experts.SlotBytes ?? 0,
-                Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
-                CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
-            };
+            bool gpuExperts = wantsGpu && options.GpuExpertBytes != 0;
+            _uses = _weights.ExpertFiles is null && !gpuExperts ? null : MakeUses();
             Action<int, RoutedRows>? noteUses = null;
-            UseCounts? counts = gpu ? _uses!.Copy() : null;
-            HotExpertPlacement? placement = gpu ? new HotExpertPlacement(weights, counts!) : null;
-            _gpu = GpuOpening.Open(weights, options, context, memory.GpuPrefillChunk, memory.LargePrefillChunk, placement, _weights.ExpertFiles, store is { LookAhead: true }, logger);
-            PrefillChunk = _gpu is null ? memory.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows;
+            UseCounts? counts = gpuExperts ? _uses!.Copy() : null;
+            HotExpertPlacement? placement = gpuExperts ? new HotExpertPlacement(_weights.Model, counts!) : null;
+            _gpu = GpuOpening.Open(_weights.Model, options, context, _shares.GpuPrefillChunk, memory.LargePrefillChunk, placement, _weights.ExpertFiles, _weights.ExpertFiles is not null, logger);
+            if (wantsGpu && _gpu is not { SharesMemory: false })
+            {
+                DivideForCpu();
+            }
+
+            PrefillChunk = _gpu is null ? _shares.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows;
             if (_gpu?.HotPath.Experts is not null)
             {
                 _uses!.LeaveBehind(counts!);
@@ -79,19 +79,26 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
                 _uses = null;
             }
 
+            ModelWeights weights = _weights.Model;
+            TieredStoreOptions? store = _weights.ExpertFiles is null ? null : new TieredStoreOptions
+            {
+                Policy = (_uses ??= MakeUses()).Policy,
+                Bytes = _shares.Experts.SlotBytes ?? 0,
+                Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
+            };
             _cpu = new CpuBackend(weights, new CpuBackendOptions
             {
                 Precision = options.Exact ? ComputePrecision.Exact : ComputePrecision.Fast,
                 Threads = options.Threads,
                 Int8HotPath = options.Int8HotPath && !options.Exact,
-                CopyProgress = Progress("copies"),
+                HotPathProgress = Progress(options.Int8HotPath && !options.Exact ? "copies" : "weights"),
                 HotPathElsewhere = _gpu is not null,
                 AllowGeneratedCode = options.RuntimeCodeGeneration,
                 ExpertFiles = _weights.ExpertFiles,
                 Store = store,
             });
             _weights.ThrowIfFaulted();
-            _weights.GiveBack(_cpu.Replaced);
             if (_cpu.Store is TieredExpertStore tiered)
             {
                 _uses!.Warm(tiered);
@@ -132,6 +139,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
     /// <summary>Whether experts come from drives: a step of few prompt tokens takes nearly as long as one of many then.</summary>
     public bool ReadsDrives => _cpu.Store is TieredExpertStore;
+
+    /// <summary>Weights in memory of their own; for tests.</summary>
+    internal long ResidentBytes => _weights.ResidentBytes;
 
     /// <summary>What runs where now, for a user. Safe for all threads.</summary>
     public string Placement => _placement;
@@ -183,7 +193,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         }
 
         KimiLog.Placed(_logger, Placement);
-        KimiLog.Planned(_logger, _memory.Experts.Reason);
+        KimiLog.Planned(_logger, _shares.Experts.Reason);
     }
 
     /// <summary>What the GPU held is gone: its weights are read where the CPU would have read them from the first, and its cache begins anew.</summary>
@@ -194,9 +204,14 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             gpu.Dispose();
             Volatile.Write(ref _gpu, null);
             _lost = $" {gpu.Name} was lost.";
+            _shares = _memory.Divide(onGpu: false);
+            if (_cpu.Store is TieredExpertStore store && _shares.Experts.SlotBytes is { } bytes)
+            {
+                store.Limit(bytes);
+            }
+
             _cpu.TakeOverHotPath();
             _weights.ThrowIfFaulted();
-            _weights.GiveBack(_cpu.Replaced);
             Runner = MakeRunner();
             Runner.Forward.Routed = Choices.Note;
             _placement = Describe();
@@ -221,7 +236,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     private ModelRunner MakeRunner()
     {
         IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
-        var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _memory.CacheBytes, _context, _options.PrefixCaching);
+        var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _shares.CacheBytes, _context, _options.PrefixCaching);
         var forward = new ForwardPass(_weights.Model, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
         string arithmetic = _options.Exact ? "exact arithmetic"
             : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(HasSmallCache ? ", 8-bit cache" : "")}"
@@ -245,6 +260,22 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             return outcome is { Next: { } next } ? ThreadTuning.Apply(subject, next) : throw outcome?.Error ?? new KimiException(e.Message, e);
         }
     }
+
+    private LoadedWeights Load() => new(_checkpoint, _shares.Experts, Progress("weights"), guard: _options.RuntimeCodeGeneration);
+
+    /// <summary>What a GPU was to have, or has in the same memory, is main memory's after all: it may be too much for experts that all were to be there.</summary>
+    private void DivideForCpu()
+    {
+        bool mapped = _shares.Experts.SlotBytes is null;
+        _shares = _memory.Divide(onGpu: false);
+        if (_gpu is null && mapped && _shares.Experts.SlotBytes is not null)
+        {
+            _weights.Dispose();
+            _weights = Load();
+        }
+    }
+
+    private ExpertUses MakeUses() => new(_weights.Model.Shape, _options.RememberExperts ? UsesFile() : null, _logger);
 
     private ExpertStatistics? UsesFile()
     {

@@ -10,9 +10,6 @@ namespace KimiCpu.Planning;
 /// <summary>Divides a model among a machine's memories: what every token needs first, then the context, then as many experts as fit.</summary>
 internal static class PlacementPlanner
 {
-    /// <summary>Bytes of a weight and its part of a scale in 8-bit copies (<see cref="KimiModelOptions.Int8HotPath"/>), in bits.</summary>
-    private const double CopyBits = 8.5;
-
     /// <summary>Fewest experts in memory, in those that a layer uses for a token: the ones at work and the next ones.</summary>
     private const int LeastLayers = 2;
 
@@ -137,32 +134,15 @@ internal static class PlacementPlanner
 
     private static IEnumerable<PlacedPart> InMemory(PlanSubject subject, int contextLength, bool int8HotPath, bool onlyEmbedding)
     {
-        foreach (ComponentSummary component in subject.Summary.Components.Where(c => c.Component != Component.RoutedExperts && (!onlyEmbedding || c.Component == Component.Embedding)))
+        foreach (HotPathPart part in HotPathMemory.Parts(subject.Summary, subject.Config, int8HotPath, onlyEmbedding))
         {
-            double copied = int8HotPath ? component.Parameters * CopiedShare(subject.Config, component.Component) : 0;
-            double stored = component.Bytes * (1 - (copied / component.Parameters));
-            double bytes = stored + (copied * CopyBits / 8);
-            string format = string.Join(", ", component.Formats);
-            yield return new PlacedPart(NameOf(component.Component), PlanPlace.Memory, bytes, copied > 0 ? "8 bits" : format, component.Component);
+            yield return new PlacedPart(NameOf(part.Component.Component), PlanPlace.Memory, part.Bytes, part.IsCopied ? "8 bits" : string.Join(", ", part.Component.Formats), part.Component.Component);
         }
 
         if (!onlyEmbedding)
         {
             yield return new PlacedPart("KV cache", PlanPlace.Memory, (double)contextLength * subject.Summary.CacheBytesPerToken, "BF16", null);
         }
-    }
-
-    /// <summary>What is copied to 8 bits: the head and all linear layers but the router and the expansion of keys and values.</summary>
-    private static double CopiedShare(KimiConfig config, Component component)
-    {
-        if (component != Component.Attention)
-        {
-            return component is Component.Head or Component.DenseMlp or Component.SharedExperts ? 1 : 0;
-        }
-
-        double expansion = (double)config.HeadCount * (config.NopeHeadSize + config.ValueHeadSize) * config.KeyValueLoraRank;
-        double all = ModelTensors.Of(config).Where(t => t.Component == Component.Attention).Sum(t => (double)t.Parameters);
-        return 1 - (expansion * config.LayerCount / all);
     }
 
     private static void AddExperts(List<PlacedPart> parts, PlanSubject subject, double resident, double missing)

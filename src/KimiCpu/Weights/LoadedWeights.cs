@@ -9,7 +9,7 @@ namespace KimiCpu.Weights;
 
 /// <summary>
 /// A checkpoint's weights, where the plan puts them: all in the mapping; or the routed experts in files that a store reads
-/// from, and everything else in memory of its own. Owns that memory and those files; the checkpoint stays the caller's.
+/// from, and everything else in memory of its own, the embedding from the beginning and the rest while somebody holds it. Owns that memory and those files; the checkpoint stays the caller's.
 /// </summary>
 internal sealed class LoadedWeights : IDisposable
 {
@@ -19,7 +19,7 @@ internal sealed class LoadedWeights : IDisposable
 
     /// <param name="checkpoint">Stays open as long as the weights are used.</param>
     /// <param name="plan">Where the experts go.</param>
-    /// <param name="progress">Told after every layer: layers done, layers in all.</param>
+    /// <param name="progress">Told after every layer: layers done, layers in all. Not where they are read later, by who holds them.</param>
     /// <param name="guard">Whether pages of the mapping that cannot be read are to be noticed by <see cref="ThrowIfFaulted"/> instead of ending the process.</param>
     /// <param name="wrap">Puts something between the readers and the files; for tests.</param>
     /// <exception cref="CheckpointException">A tensor is missing, does not match the configuration, or cannot be read.</exception>
@@ -36,7 +36,8 @@ internal sealed class LoadedWeights : IDisposable
         _watch = _files is null && guard ? new MappingWatch(checkpoint) : null;
         try
         {
-            Model = WeightLoader.Load(checkpoint, progress, _resident);
+            Model = WeightLoader.Load(checkpoint, _resident is null ? progress : null, _resident);
+            _resident?.Hold(Model.Embedding);
             ExpertFiles = _files is null ? null : ExpertPlaces.Of(checkpoint, Model.Shape, _files);
         }
         catch
@@ -60,14 +61,8 @@ internal sealed class LoadedWeights : IDisposable
     /// <exception cref="CheckpointException">A page of the mapping could not be read since it was opened.</exception>
     public void ThrowIfFaulted() => _watch?.ThrowIfFaulted();
 
-    /// <summary>Gives back the memory of weights that copies have replaced.</summary>
-    public void GiveBack(IReadOnlySet<nint> replaced)
-    {
-        if (replaced.Count > 0)
-        {
-            _resident?.GiveBack(replaced.Contains);
-        }
-    }
+    /// <summary>Bytes of weights in memory of their own; 0 where all are mapped.</summary>
+    public long ResidentBytes => _resident?.Bytes ?? 0;
 
     public void Dispose()
     {

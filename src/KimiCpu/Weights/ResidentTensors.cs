@@ -3,105 +3,95 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
-using KimiCpu.Cpu;
 
 namespace KimiCpu.Weights;
 
 /// <summary>
-/// Tensors read into memory of their own, in huge pages: where the page cache is not to be relied on, because the system
+/// Tensors in memory of their own, in huge pages, while somebody holds them: where the page cache is not to be relied on, because the system
 /// would take pages back for experts, or because a failing drive must cost an exception and not the process. Owns the memory.
 /// </summary>
-internal sealed unsafe class ResidentTensors(IWeightFiles files) : IDisposable
+internal sealed unsafe class ResidentTensors(IWeightFiles files) : IWeightResidence, IDisposable
 {
-    /// <summary>Of one read: cancelling and other readers wait no longer.</summary>
-    private const int PieceBytes = 16 << 20;
+    private readonly Dictionary<string, ResidentTensor> _byName = [];
+    private readonly Dictionary<nint, ResidentTensor> _byAddress = [];
 
-    private readonly Dictionary<string, (AlignedBuffer<byte> Memory, long Offset)> _tensors = [];
-
-    /// <summary>Bytes of memory in use.</summary>
+    /// <summary>Bytes of the tensors that are there.</summary>
     public long Bytes
     {
         get
         {
-            lock (_tensors)
+            lock (_byName)
             {
-                return _tensors.Values.Sum(t => t.Memory.Capacity);
+                return _byName.Values.Sum(t => t.Bytes);
             }
         }
     }
 
-    /// <summary>Reads a tensor, once; safe for several threads. Valid until it is given back or all are disposed.</summary>
-    /// <exception cref="CheckpointException">The drive fails, or the file was changed.</exception>
-    public byte* Load(TensorEntry entry)
+    /// <summary>Where a tensor will be while it is held; takes address space and no memory. Valid until all are disposed. Safe for several threads.</summary>
+    public byte* Place(TensorEntry entry)
     {
-        lock (_tensors)
+        lock (_byName)
         {
-            if (_tensors.TryGetValue(entry.Name, out (AlignedBuffer<byte> Memory, long Offset) known))
+            if (!_byName.TryGetValue(entry.Name, out ResidentTensor? tensor))
             {
-                return known.Memory.Pointer + known.Offset;
+                tensor = new ResidentTensor(files, entry);
+                _byName.Add(entry.Name, tensor);
+                _byAddress.Add((nint)tensor.Pointer, tensor);
             }
+
+            return tensor.Pointer;
+        }
+    }
+
+    /// <exception cref="CheckpointException">The drive fails, or the file was changed.</exception>
+    public void Hold(WeightMatrix weight)
+    {
+        ResidentTensor data = Of(weight.Data);
+        data.Hold();
+        if (weight.Scales == null)
+        {
+            return;
         }
 
-        // Reads begin and end at multiples of the alignment, in the file and in memory.
-        long first = entry.Offset / IWeightFiles.Alignment * IWeightFiles.Alignment;
-        long length = (entry.Offset + entry.Length - first + IWeightFiles.Alignment - 1) / IWeightFiles.Alignment * IWeightFiles.Alignment;
-        var memory = new AlignedBuffer<byte>(length + IWeightFiles.Alignment);
-        byte* target = (byte*)(((nuint)memory.Pointer + IWeightFiles.Alignment - 1) / IWeightFiles.Alignment * IWeightFiles.Alignment);
         try
         {
-            for (long at = 0; at < length; at += PieceBytes)
-            {
-                Read(entry, first + at, target + at, (int)Math.Min(PieceBytes, length - at));
-            }
+            Of(weight.Scales).Hold();
         }
         catch
         {
-            memory.Dispose();
+            data.LetGo();
             throw;
         }
-
-        long offset = target - memory.Pointer + entry.Offset - first;
-        lock (_tensors)
-        {
-            if (!_tensors.TryAdd(entry.Name, (memory, offset)))
-            {
-                memory.Dispose();
-            }
-
-            (memory, offset) = _tensors[entry.Name];
-        }
-
-        return memory.Pointer + offset;
     }
 
-    /// <summary>Gives back the memory of tensors that are not used any more.</summary>
-    /// <param name="isUnused">Whether the tensor at an address is.</param>
-    public void GiveBack(Func<nint, bool> isUnused)
+    public void LetGo(WeightMatrix weight)
     {
-        lock (_tensors)
+        Of(weight.Data).LetGo();
+        if (weight.Scales != null)
         {
-            foreach ((string name, (AlignedBuffer<byte> memory, long offset)) in _tensors.ToArray())
-            {
-                if (isUnused((nint)(memory.Pointer + offset)))
-                {
-                    memory.Dispose();
-                    _tensors.Remove(name);
-                }
-            }
+            Of(weight.Scales).LetGo();
         }
     }
 
-    public void Dispose() => GiveBack(_ => true);
-
-    private void Read(TensorEntry entry, long offset, byte* target, int count)
+    public void Dispose()
     {
-        try
+        lock (_byName)
         {
-            files.Read(entry.Shard, offset, target, count);
+            foreach (ResidentTensor tensor in _byName.Values)
+            {
+                tensor.Dispose();
+            }
+
+            _byName.Clear();
+            _byAddress.Clear();
         }
-        catch (IOException e)
+    }
+
+    private ResidentTensor Of(byte* address)
+    {
+        lock (_byName)
         {
-            throw files.Failure(entry.Shard, entry.Name, Math.Max(offset, entry.Offset), e.Message, e);
+            return _byAddress[(nint)address];
         }
     }
 }

@@ -8,7 +8,7 @@ namespace KimiCpu.Weights;
 
 /// <summary>
 /// Turns an open checkpoint into <see cref="ModelWeights"/>: views of the mapping, no copies but of the norms and the
-/// router's bias, and of all but the routed experts where they are to be in memory of their own. Every shape is checked
+/// router's bias; or of memory that all but the routed experts are read into when they are held. Every shape is checked
 /// against the configuration on the way.
 /// </summary>
 internal sealed class WeightLoader
@@ -24,7 +24,7 @@ internal sealed class WeightLoader
 
     /// <param name="checkpoint">Stays open as long as the weights are used.</param>
     /// <param name="progress">Told after every layer: layers done, layers in all.</param>
-    /// <param name="resident">Where to read all but the routed experts to; null for views of the mapping.</param>
+    /// <param name="resident">Where all but the routed experts are to be when they are held; null for views of the mapping.</param>
     /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration, or cannot be read.</exception>
     public static ModelWeights Load(Checkpoint checkpoint, Action<int, int>? progress = null, ResidentTensors? resident = null) =>
         new WeightLoader(checkpoint, resident).Load(progress);
@@ -60,6 +60,7 @@ internal sealed class WeightLoader
         return new ModelWeights
         {
             Shape = shape,
+            Residence = _resident,
             Embedding = embedding,
             Layers = layers,
             FinalNorm = _checkpoint.ReadVector("model.norm.weight", shape.HiddenSize),
@@ -166,6 +167,6 @@ internal sealed class WeightLoader
         ResidentTensors? resident = routed ? null : _resident;
         return new WeightMatrix(format, rows, columns, Bytes(stored.Data), stored.Scales is { } entry ? Bytes(entry) : null, stored.BlockRows, stored.BlockColumns);
 
-        byte* Bytes(TensorEntry tensor) => resident is null ? _checkpoint.Pointer(tensor) : resident.Load(tensor);
+        byte* Bytes(TensorEntry tensor) => resident is null ? _checkpoint.Pointer(tensor) : resident.Place(tensor);
     }
 }

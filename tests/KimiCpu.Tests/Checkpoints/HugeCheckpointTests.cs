@@ -3,6 +3,8 @@
 
 using System.Diagnostics;
 using KimiCpu.Checkpoints;
+using KimiCpu.Planning;
+using KimiCpu.Tests.Planning;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Tests.Checkpoints;
@@ -33,6 +35,12 @@ internal sealed class HugeCheckpointTests
             long held = GC.GetTotalMemory(forceFullCollection: true) - managed;
             TestContext.Out.WriteLine($"{held / 1e6:F0} MB managed");
             Assert.That(held, Is.LessThan(200_000_000), "a copy of even one layer would be 9.5 GB");
+            foreach (double memory in new[] { 64e9, 256e9, 384e9 })
+            {
+                AssertDividedAsPlanned(checkpoint, memory, onGpu: false, int8HotPath: false);
+                AssertDividedAsPlanned(checkpoint, memory, onGpu: false, int8HotPath: true);
+                AssertDividedAsPlanned(checkpoint, memory, onGpu: true, int8HotPath: false);
+            }
         }
         catch (IOException e) when (e is not FileNotFoundException)
         {
@@ -42,5 +50,17 @@ internal sealed class HugeCheckpointTests
         {
             Directory.Delete(folder, recursive: true);
         }
+    }
+
+    /// <summary>`kimi plan` and the opening give experts the same memory.</summary>
+    private static void AssertDividedAsPlanned(Checkpoint checkpoint, double memory, bool onGpu, bool int8HotPath)
+    {
+        const int Context = 32_768;
+        PlanMachine machine = Machines.Workstation(memory) with { Gpu = onGpu ? Machines.Card(24) : null };
+        Placement planned = new MachinePlan(Machines.Thinking, machine, Context, int8HotPath).Placement;
+        double inMemory = planned.Parts.Where(p => p is { Component: Component.RoutedExperts, Place: PlanPlace.Memory }).Sum(p => p.Bytes);
+        var options = new KimiModelOptions { Threads = (int)machine.Cores.Value, Int8HotPath = int8HotPath };
+        long divided = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, Context, (long)memory).Divide(onGpu).Experts.SlotBytes!.Value;
+        Assert.That(divided, Is.EqualTo(inMemory).Within(0.1).Percent, $"{memory / 1e9} GB, {onGpu}, {int8HotPath}");
     }
 }

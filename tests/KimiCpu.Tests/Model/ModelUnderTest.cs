@@ -58,6 +58,11 @@ internal sealed class ModelUnderTest : IDisposable
         Weights = _loaded.Model;
         if (backend == Backend.Reference)
         {
+            foreach (WeightMatrix weight in Weights.Residence is null ? [] : Weights.HotMatrices)
+            {
+                Weights.Residence!.Hold(weight);
+            }
+
             _hotPath = new ReferenceHotPath(Weights, lookAhead);
             _experts = new ReferenceExperts(Weights);
         }
@@ -75,7 +80,6 @@ internal sealed class ModelUnderTest : IDisposable
                 LookAhead = lookAhead,
                 HotPathElsewhere = backend == Backend.Gpu,
             });
-            _loaded.GiveBack(_cpu.Replaced);
             if (backend == Backend.Gpu)
             {
                 _gpu = new GpuUnderTest();

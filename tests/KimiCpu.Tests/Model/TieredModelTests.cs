@@ -223,6 +223,25 @@ internal sealed class TieredModelTests
     }
 
     [Test]
+    public void Memory_beyond_a_limit_is_given_back_at_once_and_never_taken_again()
+    {
+        int[] tokens = Tokens(20);
+        var options = new TieredStoreOptions { Bytes = 40 * SlotBytes, Keeper = new MemoryKeeper(100, () => long.MaxValue) };
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
+        float[] expected = tiered.Logits(tokens, 1);
+        tiered.Store.Limit(10 * SlotBytes);
+        Assert.That(tiered.Store.RetiredSlots, Is.EqualTo(30));
+        Thread.Sleep(300);
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+        Assert.That(tiered.Store.RetiredSlots, Is.EqualTo(30), "the keeper has plenty");
+        tiered.Store.Limit(20 * SlotBytes);
+        Assert.That(tiered.Store.RetiredSlots, Is.EqualTo(30));
+        tiered.Store.Limit(0);
+        Assert.That(tiered.Store.RetiredSlots, Is.EqualTo(39), "one always stays");
+        Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
+    }
+
+    [Test]
     public void Memory_is_given_back_and_taken_again_while_nothing_runs()
     {
         long available = long.MaxValue;

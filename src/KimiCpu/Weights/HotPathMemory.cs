@@ -1,0 +1,46 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Weights;
+
+/// <summary>What a part of the weights that every token needs takes of main memory.</summary>
+/// <param name="Component">Which part.</param>
+/// <param name="Bytes">Copies in 8 bits included.</param>
+/// <param name="IsCopied">Whether there are copies in place of what is stored.</param>
+internal readonly record struct HotPathPart(ComponentSummary Component, double Bytes, bool IsCopied);
+
+/// <summary>What the weights that every token needs take of main memory, from headers alone.</summary>
+internal static class HotPathMemory
+{
+    /// <summary>Bits of a weight and its part of a scale in 8-bit copies (<see cref="KimiModelOptions.Int8HotPath"/>).</summary>
+    private const double CopyBits = 8.5;
+
+    /// <param name="summary">Of the checkpoint.</param>
+    /// <param name="config">Its shape.</param>
+    /// <param name="int8HotPath">Whether weights are copied to 8 bits.</param>
+    /// <param name="onGpu">Whether all but the embedding is on a GPU.</param>
+    public static IEnumerable<HotPathPart> Parts(CheckpointSummary summary, KimiConfig config, bool int8HotPath, bool onGpu)
+    {
+        foreach (ComponentSummary component in summary.Components.Where(c => c.Component != Component.RoutedExperts && (!onGpu || c.Component == Component.Embedding)))
+        {
+            double copied = int8HotPath ? component.Parameters * CopiedShare(config, component.Component) : 0;
+            double stored = component.Bytes * (1 - (copied / component.Parameters));
+            yield return new HotPathPart(component, stored + (copied * CopyBits / 8), copied > 0);
+        }
+    }
+
+    /// <summary>What is copied to 8 bits: the head and all linear layers but the router and the expansion of keys and values.</summary>
+    private static double CopiedShare(KimiConfig config, Component component)
+    {
+        if (component != Component.Attention)
+        {
+            return component is Component.Head or Component.DenseMlp or Component.SharedExperts ? 1 : 0;
+        }
+
+        double expansion = (double)config.HeadCount * (config.NopeHeadSize + config.ValueHeadSize) * config.KeyValueLoraRank;
+        double all = ModelTensors.Of(config).Where(t => t.Component == Component.Attention).Sum(t => (double)t.Parameters);
+        return 1 - (expansion * config.LayerCount / all);
+    }
+}

@@ -1,0 +1,161 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Text.RegularExpressions;
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Devices;
+using KimiCpu.Model;
+using KimiCpu.Tests.Cuda.Simulation;
+using KimiCpu.Tests.Server;
+using KimiCpu.Weights;
+using Microsoft.Extensions.Logging;
+
+namespace KimiCpu.Tests.Devices;
+
+/// <summary>What a GPU has takes no main memory, until the CPU has to take its place.</summary>
+[TestFixture]
+internal sealed class MemoryBesideGpuTests
+{
+    private const int Context = 256;
+    private const long Available = 4_000_000_000;
+    private static readonly int[] s_tokens = [5, 9, 100, 17];
+
+    private SimulatedDriver _driver = null!;
+    private Checkpoint _checkpoint = null!;
+    private LogLines _log = null!;
+
+    [SetUp]
+    public void Open()
+    {
+        _driver = new SimulatedDriver { TotalBytes = 256 << 20 };
+        _checkpoint = Checkpoint.Open(Repository.NanoModel);
+        _log = new LogLines();
+    }
+
+    [TearDown]
+    public void Close()
+    {
+        _checkpoint.Dispose();
+        _driver.Dispose();
+        _log.Dispose();
+    }
+
+    [Test]
+    public void Weights_that_a_GPU_has_leave_main_memory_and_come_back_when_it_is_lost([Values] bool int8HotPath)
+    {
+        KimiModelOptions options = Options() with { ExpertMemory = 4_000_000, Int8HotPath = int8HotPath };
+        using ModelDevices cpu = Devices(options with { Device = KimiDevice.Cpu });
+        using ModelDevices devices = Devices(options);
+        long embedding = InBlocks(_checkpoint.Get("model.embed_tokens.weight"));
+        Assert.That(devices.Device, Is.EqualTo(KimiDevice.Cuda(0)));
+        Assert.That(devices.ResidentBytes, Is.EqualTo(embedding));
+        Lose(devices);
+        Assert.That(devices.ResidentBytes, Is.EqualTo(cpu.ResidentBytes).And.GreaterThan(embedding));
+        Assert.That(Logits(devices.Runner), Is.EqualTo(Logits(cpu.Runner)), "to the bit");
+    }
+
+    [Test]
+    public void Weights_that_are_copied_to_8_bits_leave_main_memory()
+    {
+        using ModelDevices stored = Devices(Options() with { Device = KimiDevice.Cpu, ExpertMemory = 4_000_000 });
+        using ModelDevices copied = Devices(Options() with { Device = KimiDevice.Cpu, ExpertMemory = 4_000_000, Int8HotPath = true });
+        Assert.That(copied.ResidentBytes, Is.LessThan(stored.ResidentBytes / 2));
+    }
+
+    [Test]
+    public void A_CPU_that_takes_the_place_of_a_GPU_takes_memory_from_experts()
+    {
+        KimiModelOptions options = Options() with { KvCacheBytes = 200_000, Int8HotPath = true };
+        long experts = _checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
+        long available = Bisect(a => Slots(Memory(options, a), onGpu: true), experts * 9 / 10);
+        long beside = Slots(Memory(options, available), onGpu: true);
+        long alone = Slots(Memory(options, available), onGpu: false);
+        Assert.That(alone, Is.InRange(1, beside - 1_000_000));
+        using ModelDevices devices = Devices(options, available);
+        int[] slots = NumbersIn(devices.Placement, "([0-9,]+) of [0-9,]+ experts in");
+        Assert.That(_log.Lines, Has.None.Contains("slots hold"));
+        Lose(devices);
+        int left = NumbersIn(string.Join('\n', _log.Lines), "([0-9,]+) of [0-9,]+ slots hold experts now")[^1];
+        Assert.That((double)left / slots[0], Is.EqualTo((double)alone / beside).Within(0.02));
+        Assert.That(Logits(devices.Runner), Has.All.Matches<float>(float.IsFinite));
+    }
+
+    [Test]
+    public void Experts_that_fit_beside_a_GPU_alone_are_read_from_drives_where_there_is_none()
+    {
+        KimiModelOptions WithCache(long bytes) => Options() with { KvCacheBytes = bytes };
+        long experts = _checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
+        long cache = Available - Bisect(x => Slots(Memory(WithCache(Available - x), Available), onGpu: false), experts / 2);
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorNoDevice, "cuInit");
+        using ModelDevices devices = Devices(WithCache(cache));
+        Assert.That(Memory(WithCache(cache), Available).Divide(onGpu: true).Experts.SlotBytes, Is.Null);
+        Assert.That((devices.Device, devices.ReadsDrives), Is.EqualTo((KimiDevice.Cpu, true)));
+        using ModelDevices mapped = Devices(Options() with { Device = KimiDevice.Cpu });
+        Assert.That(mapped.ReadsDrives, Is.False);
+        Assert.That(Logits(devices.Runner), Is.EqualTo(Logits(mapped.Runner)));
+    }
+
+    /// <summary>Bytes for slots; all where experts need none, -1 where nothing fits.</summary>
+    private static long Slots(ModelMemory memory, bool onGpu)
+    {
+        try
+        {
+            return memory.Divide(onGpu).Experts.SlotBytes ?? long.MaxValue;
+        }
+        catch (KimiException)
+        {
+            return -1;
+        }
+    }
+
+    /// <summary>What gives so many bytes, or a little more, of what grows.</summary>
+    private static long Bisect(Func<long, long> growing, long wanted)
+    {
+        (long low, long high) = (0, Available);
+        while (high - low > 1)
+        {
+            long middle = (low + high) / 2;
+            (low, high) = growing(middle) < wanted ? (middle, high) : (low, middle);
+        }
+
+        return high;
+    }
+
+    private static int[] NumbersIn(string text, string pattern) =>
+        [.. Regex.Matches(text, pattern).Select(m => int.Parse(m.Groups[1].Value, NumberStyles.AllowThousands, CultureInfo.InvariantCulture))];
+
+    /// <summary>A cut that takes part of the bytes at either end is rounded up to whole blocks of a read.</summary>
+    private static long InBlocks(TensorEntry entry)
+    {
+        const long Block = IWeightFiles.Alignment;
+        return ((entry.Offset + entry.Length + Block - 1) / Block * Block) - (entry.Offset / Block * Block);
+    }
+
+    private float[] Logits(ModelRunner runner)
+    {
+        using KvSequence sequence = runner.Cache.CreateSequence();
+        Assert.That(sequence.TryExtend(s_tokens.Length));
+        var batch = new RaggedBatch();
+        batch.Add(s_tokens, 0, sequence.Pages, LogitsWanted.All);
+        var logits = new float[s_tokens.Length * _checkpoint.Config.VocabularySize];
+        runner.Forward.Run(batch, logits);
+        return logits;
+    }
+
+    private void Lose(ModelDevices devices)
+    {
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorLaunchFailed, "cuLaunchKernel");
+        DeviceException failure = Assert.Catch<DeviceException>(() => Logits(devices.Runner))!;
+        Assert.That(devices.Recover(failure).Next, Is.SameAs(devices.Runner), failure.Message);
+        Assert.That(devices.Device, Is.EqualTo(KimiDevice.Cpu));
+    }
+
+    private KimiModelOptions Options() => new() { Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, GpuExpertBytes = 0, Threads = 2 };
+
+    private ModelMemory Memory(KimiModelOptions options, long available) => new(_checkpoint, WeightLoader.ShapeOf(_checkpoint.Config), options, Context, available);
+
+    private ModelDevices Devices(KimiModelOptions options, long available = Available) => new(_checkpoint, Memory(options, available), Context, options, _log);
+}

@@ -1,0 +1,143 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Tests.Cpu.ExpertStore;
+using KimiCpu.Weights;
+
+namespace KimiCpu.Tests.Weights;
+
+/// <summary>Weights in memory of their own: there while somebody holds them, and at the same address.</summary>
+[TestFixture]
+internal sealed unsafe class ResidentTensorsTests
+{
+    private Checkpoint _checkpoint = null!;
+    private FaultyFiles _files = null!;
+    private ResidentTensors _resident = null!;
+    private ModelWeights _weights = null!;
+    private ModelWeights _mapped = null!;
+
+    [SetUp]
+    public void Open()
+    {
+        _checkpoint = Checkpoint.Open(Repository.Checkpoint("tiny-fp8"));
+        _files = new FaultyFiles(CheckpointWeightFiles.Open(_checkpoint));
+        _resident = new ResidentTensors(_files);
+        _weights = WeightLoader.Load(_checkpoint, resident: _resident);
+        _mapped = WeightLoader.Load(_checkpoint);
+    }
+
+    [TearDown]
+    public void Close()
+    {
+        _resident.Dispose();
+        _files.Dispose();
+        _checkpoint.Dispose();
+    }
+
+    [Test]
+    public void Nothing_is_read_before_it_is_held_and_nothing_twice()
+    {
+        Assert.That((_files.Reads, _resident.Bytes), Is.EqualTo((0, 0L)));
+        WeightMatrix[] all = [.. _weights.HotMatrices];
+        foreach ((WeightMatrix weight, WeightMatrix stored) in all.Zip(_mapped.HotMatrices))
+        {
+            _resident.Hold(weight);
+            Assert.That(BytesOf(weight).SequenceEqual(BytesOf(stored)));
+            Assert.That(ScalesOf(weight).SequenceEqual(ScalesOf(stored)));
+        }
+
+        int reads = _files.Reads;
+        long bytes = _resident.Bytes;
+        Assert.That(all.Any(w => w.Scales != null) && all.Any(w => w.Scales == null));
+        Assert.That(bytes, Is.GreaterThanOrEqualTo(all.Sum(w => w.TotalBytes)));
+        foreach (WeightMatrix weight in all)
+        {
+            _resident.Hold(weight);
+            _resident.LetGo(weight);
+        }
+
+        Assert.That((_files.Reads, _resident.Bytes), Is.EqualTo((reads, bytes)));
+        foreach (WeightMatrix weight in all)
+        {
+            _resident.LetGo(weight);
+        }
+
+        Assert.That(_resident.Bytes, Is.Zero);
+    }
+
+    [Test]
+    public void What_was_let_go_is_read_again_to_where_it_was()
+    {
+        WeightMatrix head = _weights.Head;
+        _resident.Hold(head);
+        _resident.LetGo(head);
+        int reads = _files.Reads;
+        _resident.Hold(head);
+        Assert.That(_files.Reads, Is.EqualTo(2 * reads));
+        Assert.That(BytesOf(head).SequenceEqual(BytesOf(_mapped.Head)));
+    }
+
+    [Test]
+    public void Who_comes_while_a_weight_is_read_waits_for_it()
+    {
+        _files.Stall();
+        Task[] holders = [.. Enumerable.Range(0, 4).Select(_ => Task.Factory.StartNew(() => _resident.Hold(_weights.Head), TaskCreationOptions.LongRunning))];
+        Assert.That(Task.WhenAny(holders).Wait(200), Is.False);
+        _files.Resume();
+        Assert.That(Task.WaitAll(holders, TimeSpan.FromSeconds(30)));
+        Assert.That(BytesOf(_weights.Head).SequenceEqual(BytesOf(_mapped.Head)));
+        for (int i = 0; i < holders.Length; i++)
+        {
+            Assert.That(_resident.Bytes, Is.Positive);
+            _resident.LetGo(_weights.Head);
+        }
+
+        Assert.That(_resident.Bytes, Is.Zero);
+        Assert.That(() => _resident.LetGo(_weights.Head), Throws.InvalidOperationException);
+    }
+
+    [Test]
+    public void A_weight_that_cannot_be_read_is_not_held_and_may_be_tried_again()
+    {
+        WeightMatrix weight = _weights.HotMatrices.First(w => w.Scales != null);
+        _files.Error = new IOException("the drive is gone");
+        Assert.That(() => _resident.Hold(weight), Throws.TypeOf<CheckpointException>().With.Message.Contains("the drive is gone"));
+        Assert.That(_resident.Bytes, Is.Zero);
+        _files.Error = null;
+        _resident.Hold(weight);
+        Assert.That(_resident.Bytes, Is.Positive);
+    }
+
+    [Test]
+    public void In_turn_the_next_ones_are_read_and_what_nobody_takes_is_let_go()
+    {
+        using (var turn = new WeightsInTurn(_resident, _weights.HotMatrices))
+        {
+            turn.Take();
+            Assert.That(() => _files.Reads, Is.EqualTo(_weights.HotMatrices.Take(9).Sum(w => w.Scales == null ? 1 : 2)).After(20_000, 20), "eight of them ahead");
+        }
+
+        WeightMatrix first = _weights.HotMatrices.First();
+        Assert.That(BytesOf(first).SequenceEqual(BytesOf(_mapped.HotMatrices.First())));
+        _resident.LetGo(first);
+        Assert.That(_resident.Bytes, Is.Zero);
+    }
+
+    [Test]
+    public void In_turn_a_read_that_fails_is_told_to_who_takes_it()
+    {
+        using (var turn = new WeightsInTurn(_resident, _weights.HotMatrices))
+        {
+            _files.Error = new IOException("the drive is gone");
+            Assert.That(turn.Take, Throws.TypeOf<CheckpointException>().With.Message.Contains("the drive is gone"));
+        }
+
+        Assert.That(_resident.Bytes, Is.Zero);
+    }
+
+    private static ReadOnlySpan<byte> BytesOf(WeightMatrix weight) => new(weight.Data, (int)(weight.Rows * weight.RowBytes));
+
+    private static ReadOnlySpan<byte> ScalesOf(WeightMatrix weight) => new(weight.Scales, (int)(weight.TotalBytes - (weight.Rows * weight.RowBytes)));
+}
