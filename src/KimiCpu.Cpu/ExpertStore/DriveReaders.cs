@@ -21,7 +21,7 @@ internal sealed unsafe class DriveReaders : IDisposable
     private readonly List<Thread> _threads = [];
     private bool _stopped;
     private long _bytesRead;
-    private long _progress = Stopwatch.GetTimestamp();
+    private readonly long[] _progress;
 
     /// <param name="experts">What is read; the files stay the caller's.</param>
     /// <param name="threadsOfDrive">Reads in flight on a drive; 1 or more.</param>
@@ -32,6 +32,8 @@ internal sealed unsafe class DriveReaders : IDisposable
         _finished = finished;
         int drives = 1 + Enumerable.Range(0, experts.Files.Count).Max(experts.Files.DriveOf);
         _queues = [.. Enumerable.Range(0, drives).Select(_ => Enum.GetValues<ReadUrgency>().Select(_ => new Queue<(ExpertRead, int)>()).ToArray())];
+        _progress = new long[drives];
+        Array.Fill(_progress, Stopwatch.GetTimestamp());
         for (int i = 0; i < drives * threadsOfDrive; i++)
         {
             int drive = i % drives;
@@ -44,8 +46,6 @@ internal sealed unsafe class DriveReaders : IDisposable
     /// <summary>Bytes that came from the drives.</summary>
     public long BytesRead => Interlocked.Read(ref _bytesRead);
 
-    /// <summary>Since the last piece came in.</summary>
-    public TimeSpan SinceProgress => Stopwatch.GetElapsedTime(Interlocked.Read(ref _progress));
 
     /// <summary>Told of every piece on a reading thread: the read, the drive, when it began and ended (<see cref="Stopwatch"/> ticks). For timelines.</summary>
     public Action<ExpertRead, int, long, long>? PieceDone { get; set; }
@@ -87,6 +87,15 @@ internal sealed unsafe class DriveReaders : IDisposable
 
             read.Abandon();
             return !read.IsInFlight;
+        }
+    }
+
+    /// <summary>Since the last piece came in from the drive that a read waits for.</summary>
+    public TimeSpan SinceProgress(ExpertRead read)
+    {
+        lock (_gate)
+        {
+            return Stopwatch.GetElapsedTime(Interlocked.Read(ref _progress[_experts.Files.DriveOf(read.Pending.File)]));
         }
     }
 
@@ -145,7 +154,7 @@ internal sealed unsafe class DriveReaders : IDisposable
             }
 
             long end = Stopwatch.GetTimestamp();
-            Interlocked.Exchange(ref _progress, end);
+            Interlocked.Exchange(ref _progress[drive], end);
             PieceDone?.Invoke(next.Read, drive, start, end);
             bool last;
             lock (_gate)

@@ -132,8 +132,8 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             Debug.Assert(first == _requestedEnd, "Waves are requested one after another.");
             _requestedEnd = end;
 
-            // What is there is held before anything else takes its slot.
-            for (int place = first; place < end; place++)
+            // What is there is held before anything else takes its slot, but not before those that come first have theirs: they may need it.
+            for (int place = first; place < end && _requestedFrom == first; place++)
             {
                 Hold(place);
             }
@@ -378,6 +378,9 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     {
         int before = _table.Capacity;
         long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
+
+        // Those that are free have been promised their memory and not taken it.
+        slots = slots < 0 ? Math.Min(0, slots + _table.FreeSlots) : slots;
         long tooMany = Math.Max(slots > 0 ? slots + 1 : 0, before - _mostSlots);
         if (tooMany > 0)
         {
@@ -554,7 +557,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         }
 
         // Without a slot of its own a place waits for those that other reads hold.
-        ThrowIfSilent(awaited ?? Array.Find(_reads, r => r is not null)!, start);
+        ThrowIfSilent(awaited ?? Array.Find(_reads, r => r is not null) ?? throw new InvalidOperationException("Experts wait for slots that nobody will give up."), start);
         Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
     }
 
@@ -562,7 +565,8 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     private void ThrowIfSilent(ExpertRead awaited, long start)
     {
         TimeSpan waited = Stopwatch.GetElapsedTime(start);
-        TimeSpan silent = _readers.SinceProgress < waited ? _readers.SinceProgress : waited;
+        TimeSpan idle = _readers.SinceProgress(awaited);
+        TimeSpan silent = idle < waited ? idle : waited;
         if (silent > _options.Patience)
         {
             throw _readers.Stalled(awaited, silent);

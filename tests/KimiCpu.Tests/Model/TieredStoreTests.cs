@@ -1,0 +1,236 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Tests.Cpu.ExpertStore;
+
+namespace KimiCpu.Tests.Model;
+
+/// <summary>The store's calls in the order in which layers make them, with drives that answer late: which slots are held for whom.</summary>
+[TestFixture]
+internal sealed unsafe class TieredStoreTests
+{
+    private static readonly string s_nano = Path.Combine(Repository.Root, "models", "kimi-nano");
+    private static readonly Lazy<long> s_slotBytes = new(() =>
+    {
+        using var model = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: long.MaxValue);
+        return model.Store.SlotBytes;
+    });
+
+    private FaultyFiles _files = null!;
+
+    [Test]
+    public void The_last_slot_is_for_the_first_wave_even_where_the_second_one_s_expert_is_on_its_way_to_it()
+    {
+        using ModelUnderTest tiered = Open(1);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        _files.Stall();
+        store.Warm([experts + 1]);
+        store.Begin(1, [0, 1]);
+        int end = store.WaveEnd(0);
+        store.Request(0, end);
+        store.Request(end, store.WaveEnd(end));
+        _files.Resume();
+        Assert.That(ReceiveAll(store, 0, end, experts), Is.EqualTo(end));
+        store.End();
+    }
+
+    [Test]
+    public void The_second_wave_holds_nothing_while_the_first_one_waits_for_slots()
+    {
+        using ModelUnderTest tiered = Open(8);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        int[] moe = [.. Enumerable.Range(0, tiered.Weights.Layers.Length).Where(l => tiered.Weights.Layers[l].IsMoe)];
+        store.Warm(Enumerable.Range(moe[0] * experts, 4));
+        Assert.That(() => store.DriveBytesRead, Is.GreaterThanOrEqualTo(4 * ExpertBytes(tiered)).After(20_000, 20));
+        _files.Stall();
+        store.Warm(Enumerable.Range((moe[1] * experts) + 4, 4));
+        store.Begin(moe[0], [0, 1, 2]);
+        store.Request(0, store.WaveEnd(0));
+        store.Expect(moe[1], [20, 21]);
+        Assert.That(ReceiveAll(store, 0, 3, experts), Is.EqualTo(3));
+        store.Release(0, 3);
+        store.End();
+        store.Begin(moe[1], [.. Enumerable.Range(0, 12)]);
+        int end = store.WaveEnd(0);
+        store.Request(0, end);
+        store.Request(end, store.WaveEnd(end));
+        _files.Resume();
+        Assert.That(ReceiveAll(store, 0, end, experts), Is.EqualTo(end));
+        store.End();
+    }
+
+    /// <summary>A slot that is free takes no memory until it is filled, so what there is may be promised once only.</summary>
+    [Test]
+    public void Memory_that_came_free_is_promised_to_as_many_slots_as_it_holds()
+    {
+        long available = long.MaxValue;
+        long reserve = 100 * s_slotBytes.Value;
+        using ModelUnderTest tiered = Open(40, new MemoryKeeper(reserve, () => Volatile.Read(ref available)));
+        tiered.Logits([.. Enumerable.Range(0, 13).Select(i => i * 37)]);
+        Volatile.Write(ref available, 0);
+        Assert.That(() => tiered.Store.RetiredSlots, Is.EqualTo(39).After(20_000, 50));
+        Volatile.Write(ref available, (2 * reserve) + (2 * s_slotBytes.Value));
+        Assert.That(() => tiered.Store.RetiredSlots, Is.EqualTo(37).After(20_000, 50));
+        Thread.Sleep(3000);
+        Assert.That(tiered.Store.RetiredSlots, Is.EqualTo(37));
+    }
+
+    [Test]
+    public void Slots_that_are_given_up_leave_their_memory_to_the_system()
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            Assert.Ignore("Memory is given back on Linux only.");
+        }
+
+        using ModelUnderTest tiered = Open(6);
+        TieredExpertStore store = tiered.Store;
+        store.Begin(1, [0, 1, 2, 3, 4, 5]);
+        store.Request(0, 6);
+        Assert.That(ReceiveAll(store, 0, 6, tiered.Weights.Shape.ExpertCount), Is.EqualTo(6));
+        nint[] data = [.. Enumerable.Range(0, 6).Select(place => (nint)store[place].Gate.Data)];
+        store.Release(0, 6);
+        store.End();
+        Assert.That(data.Count(d => new ReadOnlySpan<byte>((void*)d, 1024).IndexOfAnyExcept((byte)0) >= 0), Is.EqualTo(6));
+        store.Limit(2 * s_slotBytes.Value);
+        Assert.That(data.Count(d => new ReadOnlySpan<byte>((void*)d, 1024).IndexOfAnyExcept((byte)0) >= 0), Is.EqualTo(2));
+    }
+
+    [Test]
+    public void Warming_puts_nothing_in_the_place_of_what_is_there()
+    {
+        using ModelUnderTest tiered = Open(4);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        store.Begin(1, [0, 1, 2, 3]);
+        store.Request(0, 4);
+        Assert.That(ReceiveAll(store, 0, 4, experts), Is.EqualTo(4));
+        store.Release(0, 4);
+        store.End();
+        int reads = _files.Reads;
+        store.Warm(Enumerable.Range(2 * experts, 4));
+        store.Begin(1, [0, 1, 2, 3]);
+        store.Request(0, 4);
+        Assert.That(ReceiveAll(store, 0, 4, experts), Is.EqualTo(4));
+        store.End();
+        Assert.That(_files.Reads, Is.EqualTo(reads));
+    }
+
+    /// <summary>Few slots, drives that answer late or fail, guesses, right and wrong, and experts that are brought in ahead: the mapping's bits, or the drive's error.</summary>
+    [Test]
+    public void Whatever_drives_and_guesses_do_a_step_ends_as_it_should([Range(1, 24)] int seed)
+    {
+        var random = new Random(seed);
+        int[] tokens = [.. Enumerable.Range(0, 24).Select(_ => random.Next(500))];
+        using var mapped = new ModelUnderTest(s_nano, Backend.CpuFast, threads: 1);
+        float[] expected = mapped.Logits(tokens, 7, 1);
+        MoodyFiles? files = null;
+        var options = new TieredStoreOptions
+        {
+            Bytes = random.Next(1, 12) * s_slotBytes.Value,
+            PieceBytes = IWeightFiles.Alignment * random.Next(1, 4),
+            ReadsOfDrive = random.Next(1, 9),
+            Patience = TimeSpan.FromSeconds(10),
+        };
+        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, threads: 1, slotBytes: options.Bytes, store: options, wrap: inner => files = new MoodyFiles(inner, seed) { SlowShare = random.NextDouble() * 0.02 });
+        int experts = tiered.Weights.Shape.ExpertCount;
+        int layers = tiered.Weights.Layers.Length;
+        tiered.Forward.Routed = (_, _) =>
+        {
+            if (random.Next(2) == 0 && random.Next(1, layers) is int later && tiered.Weights.Layers[later].IsMoe)
+            {
+                tiered.Store.Expect(later, [.. Enumerable.Range(0, random.Next(1, 12)).Select(_ => random.Next(experts))]);
+            }
+
+            if (random.Next(20) == 0)
+            {
+                tiered.Store.Warm(Enumerable.Range(0, 30).Select(_ => random.Next(experts, layers * experts)));
+            }
+
+            files!.FailShare = random.Next(4) == 0 ? random.NextDouble() * 0.0004 : 0;
+        };
+        for (int i = 0; i < 3; i++)
+        {
+            try
+            {
+                Assert.That(tiered.Logits(tokens, 7, 1), Is.EqualTo(expected));
+            }
+            catch (CheckpointException e)
+            {
+                Assert.That(e.Message, Does.Contain(MoodyFiles.Problem));
+            }
+        }
+
+        tiered.Forward.Routed = null;
+        files!.FailShare = 0;
+        Assert.That(tiered.Logits(tokens, 7, 1), Is.EqualTo(expected));
+    }
+
+    private static int ReceiveAll(TieredExpertStore store, int first, int end, int experts)
+    {
+        var ready = new int[experts];
+        int received = 0;
+        while (received < end - first)
+        {
+            received += store.Receive(first, end, ready);
+        }
+
+        return received;
+    }
+
+    private static long ExpertBytes(ModelUnderTest model) => model.Weights.Layers[^1].Experts[0].TotalBytes;
+
+    private ModelUnderTest Open(int slots, MemoryKeeper? keeper = null)
+    {
+        var options = new TieredStoreOptions { Bytes = slots * s_slotBytes.Value, Patience = TimeSpan.FromSeconds(5), Keeper = keeper };
+        return new ModelUnderTest(s_nano, Backend.CpuFast, threads: 1, slotBytes: options.Bytes, store: options, wrap: inner => _files = new FaultyFiles(inner));
+    }
+
+    /// <summary>Drives that fail and take their time at random.</summary>
+    private sealed class MoodyFiles(IWeightFiles inner, int seed) : IWeightFiles
+    {
+        public const string Problem = "the drive is in a mood";
+
+        private readonly Random _random = new(seed);
+
+        public double FailShare { get; set; }
+
+        public double SlowShare { get; set; }
+
+        public int Count => inner.Count;
+
+        public int DriveOf(int file) => seed % 2 == 0 ? 0 : file % 2;
+
+        public void Read(int file, long offset, byte* target, int count)
+        {
+            double fails;
+            double waits;
+            lock (_random)
+            {
+                (fails, waits) = (_random.NextDouble(), _random.NextDouble());
+            }
+
+            new Span<byte>(target, count).Fill(0xFF);
+            if (waits < SlowShare)
+            {
+                Thread.Sleep(1);
+            }
+
+            if (fails < FailShare)
+            {
+                throw new IOException(Problem);
+            }
+
+            inner.Read(file, offset, target, count);
+        }
+
+        public Exception Failure(int file, string tensor, long offset, string problem, Exception? cause) => inner.Failure(file, tensor, offset, problem, cause);
+
+        public void Dispose() => inner.Dispose();
+    }
+}
