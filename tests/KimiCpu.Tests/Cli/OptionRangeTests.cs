@@ -39,10 +39,10 @@ internal sealed class OptionRangeTests
 
     [Test]
     [CancelAfter(120_000)]
-    public async Task More_tokens_than_the_context_has_are_refused_before_they_are_decoded()
+    public async Task More_tokens_than_the_context_has_are_refused_before_they_are_decoded(CancellationToken cancellationToken)
     {
         using var folder = new TemporaryFolder();
-        using var source = new CancellationTokenSource();
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var error = new StringWriter();
         int code = await KimiCommand.RunAsync(["bench", "--shape", "nano", "--cache", folder.Path, "--prefill", "0", "--decode", "2147483647"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source);
         Assert.That(code, Is.EqualTo(KimiCommand.Usage));

@@ -158,7 +158,7 @@ internal sealed class PrefixCachingTests
     /// <summary>Conversations that branch, end early and begin anew, eight at a time in a budget that is much too small for all.</summary>
     [Test]
     [CancelAfter(120_000)]
-    public async Task Many_conversations_that_branch_and_break_off_get_the_answers_of_a_model_without_a_cache([Values(1, 2)] int threads)
+    public async Task Many_conversations_that_branch_and_break_off_get_the_answers_of_a_model_without_a_cache([Values(1, 2)] int threads, CancellationToken cancellationToken)
     {
         string[] questions = ["Who are you?", "What is 7 + 8?", "What is the capital of France?", "My name is Anna.", "What is my name?", "Count to five."];
         var expected = new System.Collections.Concurrent.ConcurrentDictionary<string, GenerationResult>();
@@ -217,7 +217,7 @@ internal sealed class PrefixCachingTests
             }
 
             session.Dispose();
-        })));
+        }))).WaitAsync(cancellationToken);
         Assert.That(finished, Is.GreaterThan(60));
         Assert.That(cached, Is.GreaterThan(1000));
         Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 5));

@@ -51,13 +51,13 @@ internal sealed class PromptProgressTests
     /// <summary>The thread that reports is the one whose end a disposal waits for.</summary>
     [Test]
     [CancelAfter(60_000)]
-    public void A_model_is_not_disposed_of_by_what_it_calls()
+    public void A_model_is_not_disposed_of_by_what_it_calls(CancellationToken cancellationToken)
     {
         using KimiModel model = KimiModel.OpenEmbedded();
         Assert.That(
-            () => model.Generate("Who are you?", s_short with { PromptProgress = new Listener(_ => model.Dispose()) }),
+            () => Task.Run(() => model.Generate("Who are you?", s_short with { PromptProgress = new Listener(_ => model.Dispose()) }), cancellationToken).WaitAsync(cancellationToken),
             Throws.InvalidOperationException.With.Message.Contains("PromptProgress"));
-        Assert.That(model.Generate("Who are you?", s_short).Tokens, Has.Count.EqualTo(3));
+        Assert.That(model.Generate("Who are you?", s_short, cancellationToken).Tokens, Has.Count.EqualTo(3));
     }
 
     private static List<PromptProgress> Run(KimiModel model, int[] prompt, bool streamed)

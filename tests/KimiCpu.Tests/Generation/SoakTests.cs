@@ -18,7 +18,7 @@ internal sealed class SoakTests
 
     [Test]
     [CancelAfter(300_000)]
-    public async Task Random_calls_streams_and_sessions_leave_nothing_behind()
+    public async Task Random_calls_streams_and_sessions_leave_nothing_behind(CancellationToken cancellationToken)
     {
         var options = new KimiModelOptions
         {
@@ -57,7 +57,7 @@ internal sealed class SoakTests
             }
 
             session.Dispose();
-        })));
+        }))).WaitAsync(cancellationToken);
 
         async Task<string> OneCall(Random random, KimiSession session)
         {
@@ -100,7 +100,7 @@ internal sealed class SoakTests
             }
             catch (KimiBusyException)
             {
-                await Task.Delay(random.Next(5));
+                await Task.Delay(random.Next(5), cancellationToken);
                 return "refused";
             }
         }
@@ -108,7 +108,7 @@ internal sealed class SoakTests
 
     [Test]
     [CancelAfter(300_000)]
-    public void Steps_that_fail_at_random_leave_nothing_behind()
+    public async Task Steps_that_fail_at_random_leave_nothing_behind(CancellationToken cancellationToken)
     {
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
         var random = new Random(3);
@@ -126,7 +126,7 @@ internal sealed class SoakTests
             {
                 try
                 {
-                    Assert.That(job.Completion.GetAwaiter().GetResult().Tokens, Has.Count.EqualTo(job.MaxTokens));
+                    Assert.That((await job.Completion.WaitAsync(cancellationToken)).Tokens, Has.Count.EqualTo(job.MaxTokens));
                     answered++;
                 }
                 catch (IOException)

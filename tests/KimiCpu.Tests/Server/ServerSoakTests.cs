@@ -18,7 +18,7 @@ internal sealed class ServerSoakTests
 
     [Test]
     [CancelAfter(300_000)]
-    public async Task Requests_of_all_kinds_leave_nothing_behind()
+    public async Task Requests_of_all_kinds_leave_nothing_behind(CancellationToken cancellationToken)
     {
         await using RunningServer server = await RunningServer.StartAsync(o => (o.MaxRequests, o.MaxBodyBytes) = (6, 100_000));
         string before = Answer(await server.PostAsync(Chat, Question));
@@ -42,7 +42,7 @@ internal sealed class ServerSoakTests
                 {
                     statuses.AddOrUpdate(await OneRequest(server, random), 1, (_, n) => n + 1);
                 }
-            })));
+            }))).WaitAsync(cancellationToken);
 
             // What was logged is the test's.
             Assert.That(server.Log.Lines, Has.None.StartsWith("Error"));
