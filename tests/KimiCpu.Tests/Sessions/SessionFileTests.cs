@@ -262,17 +262,30 @@ internal sealed class SessionFileTests
         using KimiModel model = KimiModel.Open(Repository.Checkpoint("tiny-int4"));
         byte[] sound = SaveFrom(model);
         int header = BinaryPrimitives.ReadInt32LittleEndian(sound.AsSpan(12));
-        foreach (int field in Enumerable.Range(0, 4).Select(i => 16 + 16 + (i * 4)))
+        string[] fields = ["bytes per token", "tokens per page", "tokens", "bytes of the application"];
+        for (int field = 0; field < fields.Length; field++)
         {
             foreach (int value in new[] { -1, 0, int.MinValue, int.MaxValue, 1 << 28, 65 })
             {
                 byte[] lie = [.. sound];
-                BinaryPrimitives.WriteInt32LittleEndian(lie.AsSpan(field), value);
+                BinaryPrimitives.WriteInt32LittleEndian(lie.AsSpan(16 + 16 + (field * 4)), value);
                 BinaryPrimitives.WriteUInt64LittleEndian(lie.AsSpan(16 + header), KimiCpu.Sessions.SessionFormat.Hash(lie.AsSpan(0, 16 + header), 0, 0));
                 if (!lie.AsSpan().SequenceEqual(sound))
                 {
                     File.WriteAllBytes(Path, lie);
-                    Assert.That(() => model.LoadSession(Path), Throws.TypeOf<SessionFileException>(), $"{value} at {field}");
+                    bool isPossible = field >= 2 && value is >= 0 and <= 1 << 28;
+                    string reason = isPossible ? "The file has" : "The header says";
+                    string seen = (fields[field], isPossible) switch
+                    {
+                        ("bytes per token", _) => $"tokens of {value} bytes",
+                        ("tokens per page", _) => $"in pages of {value};",
+                        ("tokens", false) => $"{value} tokens",
+                        ("tokens", true) => $"{value:N0} tokens make",
+                        _ => "",
+                    };
+                    long before = GC.GetAllocatedBytesForCurrentThread();
+                    Assert.That(() => model.LoadSession(Path), Refused(reason, seen), $"{value} {fields[field]}");
+                    Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(200_000), $"{value} {fields[field]}");
                 }
             }
         }
