@@ -26,6 +26,7 @@ internal sealed class CancellationNodeTests
         Assert.That(whole.GetProperty("aborted").GetBoolean(), Is.True);
         Assert.That((whole.Number("during"), whole.Number("after")), Is.EqualTo((1, 0)));
         Assert.That(seen["next"].Text("text"), Does.Contain("Paris"));
+        Assert.That(server.Log.Lines.Count(l => l.Contains("Answered:", StringComparison.Ordinal)), Is.EqualTo(1), "the model's answers to the others came to no end, however soon it would have been");
         Assert.That((server.Model.Activity.RunningCalls, server.Model.Activity.WaitingCalls), Is.EqualTo((0, 0)));
         server.ExpectNoLeak();
         Assert.That(server.Log.Lines, Has.None.StartsWith("Error"));
