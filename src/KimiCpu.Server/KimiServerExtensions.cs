@@ -112,9 +112,11 @@ public static class KimiServerExtensions
         configure(services.AddOptions<KimiServerOptions>().ValidateOnStart());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiServerOptions>, ServerOptionsValidator>());
         services.TryAddSingleton(s => new ServerEnd(s.GetRequiredService<IHostApplicationLifetime>(), s.GetRequiredService<IOptions<KimiServerOptions>>()));
+        services.TryAddSingleton(_ => new SchemaTurns());
         services.TryAddSingleton(s => new ServedModel(
             s.GetService<ModelHost>() ?? throw new InvalidOperationException("No model is registered. Call services.AddKimi(…) beside AddKimiServer."),
-            s.GetRequiredService<IOptions<KimiServerOptions>>()));
+            s.GetRequiredService<IOptions<KimiServerOptions>>(),
+            s.GetRequiredService<SchemaTurns>()));
         services.TryAddSingleton(s => new RequestGate(
             s.GetRequiredService<IOptions<KimiServerOptions>>(), s.GetRequiredService<ServerEnd>(), s.GetRequiredService<ILoggerFactory>()));
         return services;

@@ -13,10 +13,10 @@ namespace KimiCpu.Server.Answers;
 /// <summary>The model that is served, by its names.</summary>
 /// <param name="host">Opens it.</param>
 /// <param name="options">Its further names, and limits.</param>
-internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options) : IDisposable
+/// <param name="turns">In which schemas are compiled.</param>
+internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options, SchemaTurns turns)
 {
     private readonly FormatReader _formats = new();
-    private readonly SchemaTurns _turns = new();
 
     public string Name => host.ModelName;
 
@@ -60,7 +60,7 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
     public Task<T> ReadAsync<T>(ServerCall call, JsonElement body, Func<RequestParts, T> read)
     {
         var parts = new RequestParts(options.Value, _formats, call.Cancelled);
-        return _turns.RunAsync(SchemaTurns.HasFormat(body), () => Task.FromResult(read(parts)), call.Cancelled);
+        return turns.RunAsync(SchemaTurns.HasFormat(body), () => Task.FromResult(read(parts)), call.Cancelled);
     }
 
     /// <summary>Begins the answers to a request. What is wrong with it is thrown here, before anything is sent.</summary>
@@ -80,11 +80,9 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
         IKimiModel model = await OpenAsync(cancellationToken).ConfigureAwait(false);
 
         // The schemas of tools are compiled with the first answer that has them.
-        return await _turns.RunAsync(
+        return await turns.RunAsync(
             request.Options.Tools.Count > 0, () => RunningAnswers.BeginAsync(model, request, limits.MaxTokens, cancellationToken), cancellationToken).ConfigureAwait(false);
     }
-
-    public void Dispose() => _turns.Dispose();
 
     private static string Shorten(string name) => name.Length <= 80 ? name : $"{name[..80]}…";
 

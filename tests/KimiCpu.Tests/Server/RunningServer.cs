@@ -8,6 +8,7 @@ using System.Text.Json;
 using Anthropic;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
+using KimiCpu.Server.Answers;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
@@ -39,6 +40,8 @@ internal sealed class RunningServer : IAsyncDisposable
     public LogLines Log { get; private init; } = null!;
 
     public KimiModel Model => (KimiModel)_app.Services.GetRequiredService<IKimiModel>();
+
+    public SchemaTurns Turns => _app.Services.GetRequiredService<SchemaTurns>();
 
     /// <summary>Requests whose clients went away before they were answered.</summary>
     public int Gone => Log.Lines.Count(l => l.Contains("the client has gone away", StringComparison.Ordinal));

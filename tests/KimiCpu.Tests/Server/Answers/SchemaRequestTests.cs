@@ -1,0 +1,93 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Net;
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+
+namespace KimiCpu.Tests.Server.Answers;
+
+/// <summary>Requests while all turns to compile schemas are taken.</summary>
+[TestFixture]
+internal sealed class SchemaRequestTests
+{
+    private const string Schema = """{"type":"object","properties":{"ok":{"type":"boolean"}},"required":["ok"],"additionalProperties":false}""";
+    private const string Chat = "/v1/chat/completions";
+
+    /// <summary>Where each dialect has the schema of an answer or of a call.</summary>
+    private static readonly (string Path, string Field, string Value)[] s_withSchema =
+    [
+        (Chat, "response_format", """{"type":"json_schema","json_schema":{"name":"a","schema":SCHEMA}}"""),
+        (Chat, "tools", """[{"type":"function","function":{"name":"a","parameters":SCHEMA}}]"""),
+        ("/v1/responses", "text", """{"format":{"type":"json_schema","name":"a","schema":SCHEMA}}"""),
+        ("/v1/messages", "output_config", """{"format":{"type":"json_schema","schema":SCHEMA}}"""),
+        ("/api/chat", "format", "SCHEMA"),
+    ];
+
+    private static TimeSpan Patience { get; } = TimeSpan.FromMinutes(1);
+
+    [Test]
+    public async Task They_wait_for_a_turn_and_others_do_not([ValueSource(nameof(s_withSchema))] (string Path, string Field, string Value) request)
+    {
+        await using RunningServer server = await RunningServer.StartAsync();
+        using var turns = new TakenTurns(server);
+        Task<HttpResponseMessage> waiting = SendAsync(server, request, CancellationToken.None);
+        using HttpResponseMessage plain = await SendAsync(server, (Chat, "n", "1"), CancellationToken.None).WaitAsync(Patience);
+        using HttpResponseMessage health = await server.GetAsync("/health").WaitAsync(Patience);
+        Assert.That((plain.StatusCode, health.StatusCode), Is.EqualTo((HttpStatusCode.OK, HttpStatusCode.OK)));
+        await Task.Delay(300);
+        Assert.That(waiting.IsCompleted, Is.False);
+        turns.GiveBack();
+        using HttpResponseMessage answer = await waiting.WaitAsync(Patience);
+        Assert.That(answer.StatusCode, Is.EqualTo(HttpStatusCode.OK), await answer.Content.ReadAsStringAsync());
+    }
+
+    [Test]
+    public async Task Who_goes_away_leaves_the_queue([ValueSource(nameof(s_withSchema))] (string Path, string Field, string Value) request)
+    {
+        await using RunningServer server = await RunningServer.StartAsync();
+        using var turns = new TakenTurns(server);
+        using var gone = new CancellationTokenSource();
+        Task<HttpResponseMessage> leaving = SendAsync(server, request, gone.Token);
+        await Task.Delay(300);
+        await gone.CancelAsync();
+        Assert.That(async () => await leaving, Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => server.Gone, Is.EqualTo(1).After((int)Patience.TotalMilliseconds, 10), "while all turns are taken");
+    }
+
+    private static Task<HttpResponseMessage> SendAsync(RunningServer server, (string Path, string Field, string Value) request, CancellationToken cancellationToken)
+    {
+        var body = new JsonObject
+        {
+            ["model"] = "kimi-nano",
+            [request.Path == "/v1/responses" ? "input" : "messages"] = new JsonArray(new JsonObject { ["role"] = "user", ["content"] = "Hi" }),
+            ["max_tokens"] = 40,
+            ["max_output_tokens"] = 40,
+            ["stream"] = false,
+            [request.Field] = JsonNode.Parse(request.Value.Replace("SCHEMA", Schema, StringComparison.Ordinal)),
+        };
+        body.Remove(request.Path == "/v1/responses" ? "max_tokens" : "max_output_tokens");
+        return server.Http.PostAsJsonAsync(request.Path, body, cancellationToken);
+    }
+
+    private sealed class TakenTurns : IDisposable
+    {
+        private readonly TaskCompletionSource _end = new();
+
+        public TakenTurns(RunningServer server)
+        {
+            for (int i = 0; i < Math.Max(1, Environment.ProcessorCount / 2); i++)
+            {
+                _ = server.Turns.RunAsync(needed: true, async () =>
+                {
+                    await _end.Task;
+                    return 0;
+                }, CancellationToken.None);
+            }
+        }
+
+        public void GiveBack() => _end.TrySetResult();
+
+        public void Dispose() => GiveBack();
+    }
+}
