@@ -16,8 +16,11 @@ internal sealed class SpecialTokens
 
     private readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
     private readonly byte[][] _bytes = new byte[Count][];
-    private readonly (byte[] Name, int Id)[] _longestFirst;
     private readonly SearchValues<byte> _beginnings;
+
+    /// <summary>The names as a tree: where a byte leads from each of the nodes, of which the first is before any.</summary>
+    private readonly Dictionary<(int Node, byte Value), int> _next = [];
+    private readonly List<int?> _idOfNode = [null];
     private readonly int _first;
 
     /// <param name="config">The object in <c>tokenizer_config.json</c>.</param>
@@ -37,9 +40,9 @@ internal sealed class SpecialTokens
             }
 
             _bytes[i] = Encoding.UTF8.GetBytes(name);
+            AddToTree(_bytes[i], first + i);
         }
 
-        _longestFirst = [.. _bytes.Select((name, i) => (name, first + i)).OrderByDescending(t => t.name.Length)];
         _beginnings = SearchValues.Create(_bytes.Select(b => b[0]).Distinct().ToArray());
     }
 
@@ -52,13 +55,9 @@ internal sealed class SpecialTokens
     {
         for (start = text.IndexOfAny(_beginnings); start >= 0;)
         {
-            foreach ((byte[] name, int known) in _longestFirst)
+            if (TryMatch(text[start..], out length, out id))
             {
-                if (text[start..].StartsWith(name))
-                {
-                    (length, id) = (name.Length, known);
-                    return true;
-                }
+                return true;
             }
 
             int next = text[(start + 1)..].IndexOfAny(_beginnings);
@@ -67,6 +66,40 @@ internal sealed class SpecialTokens
 
         (length, id) = (0, -1);
         return false;
+    }
+
+    private void AddToTree(byte[] name, int id)
+    {
+        int node = 0;
+        foreach (byte value in name)
+        {
+            if (!_next.TryGetValue((node, value), out int next))
+            {
+                next = _idOfNode.Count;
+                _next.Add((node, value), next);
+                _idOfNode.Add(null);
+            }
+
+            node = next;
+        }
+
+        _idOfNode[node] = id;
+    }
+
+    /// <summary>The longest name that a text begins with.</summary>
+    private bool TryMatch(ReadOnlySpan<byte> text, out int length, out int id)
+    {
+        (length, id) = (0, -1);
+        int node = 0;
+        for (int i = 0; i < text.Length && _next.TryGetValue((node, text[i]), out node); i++)
+        {
+            if (_idOfNode[node] is { } found)
+            {
+                (length, id) = (i + 1, found);
+            }
+        }
+
+        return length > 0;
     }
 
     private static void ReadNames(JsonElement root, string?[] names, int first, string source)
