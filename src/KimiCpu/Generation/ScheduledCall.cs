@@ -86,13 +86,15 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     protected abstract IReadOnlyList<int> Answered { get; }
 
     /// <summary>Takes what the cache has of the text and room for the rest.</summary>
-    /// <returns>False, with nothing held, where there is no room.</returns>
-    public bool TryPrepare(KvCache cache)
+    /// <param name="cache">Of all calls.</param>
+    /// <param name="reserve">Pages that stay free for others.</param>
+    /// <returns>False, with nothing held and nothing given up that others could have used again, where there is no room.</returns>
+    public bool TryPrepare(KvCache cache, int reserve)
     {
         Sequence = cache.CreateSequence(shares: cache.KeepsPrefixes || Session is not null);
         CachedTokens = IsPaused ? CachedTokens : 0;
         AdoptFirst();
-        if (!Sequence.TryExtend(Missing))
+        if (!Sequence.TryExtend(Missing, reserve))
         {
             Release();
             return false;

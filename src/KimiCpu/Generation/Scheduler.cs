@@ -301,14 +301,9 @@ internal sealed class Scheduler
             return false;
         }
 
-        if (call.TryPrepare(_cache))
+        if (call.TryPrepare(_cache, reserve))
         {
-            if (_running.Count == 0 || _cache.FreePages >= reserve)
-            {
-                return true;
-            }
-
-            call.Release();
+            return true;
         }
 
         call.RefusedAt = Math.Max(free, 0);

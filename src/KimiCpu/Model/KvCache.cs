@@ -77,9 +77,9 @@ internal sealed class KvCache
 
     internal void CopyPage(int source, int target) => _hotPath.CopyPage(source, target);
 
-    internal bool TryTake(int count, List<int> pages)
+    internal bool TryTake(int count, List<int> pages, int reserve)
     {
-        if (count > FreePages)
+        if (count > FreePages - reserve)
         {
             return false;
         }

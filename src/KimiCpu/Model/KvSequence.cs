@@ -90,9 +90,11 @@ internal sealed class KvSequence : IDisposable
     }
 
     /// <summary>Makes room for <paramref name="tokens"/> more tokens.</summary>
+    /// <param name="tokens">At least 0.</param>
+    /// <param name="reserve">Pages that stay free for others.</param>
     /// <returns>False, with nothing changed, when the budget has no page left.</returns>
     /// <exception cref="ContextLengthException">The sequence would be longer than the context.</exception>
-    public bool TryExtend(int tokens)
+    public bool TryExtend(int tokens, int reserve = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(tokens);
         if (Length + (long)tokens > _cache.ContextLength)
@@ -106,7 +108,7 @@ internal sealed class KvSequence : IDisposable
             return true;
         }
 
-        if (!_cache.TryTake(missing, _pages))
+        if (!_cache.TryTake(missing, _pages, reserve))
         {
             return false;
         }

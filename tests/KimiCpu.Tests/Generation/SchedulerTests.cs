@@ -244,6 +244,21 @@ internal sealed class SchedulerTests
         Assert.That((answering.Tokens.Count, next.Tokens.Count), Is.EqualTo((120, 50)));
     }
 
+    /// <summary>It fits the free pages, but not beside the one that the answer needs soon.</summary>
+    [Test]
+    public void A_call_that_does_not_enter_takes_nothing_from_what_is_kept()
+    {
+        var steps = new Steps(pages: 4, prefillChunk: 200);
+        steps.Add(Text(1, 180), 1);
+        steps.RunAll();
+        steps.Add(Text(2, 60), 120);
+        steps.Run();
+        int kept = steps.Cache.ReusablePages;
+        Call next = steps.Add(Text(3, 190), 1);
+        steps.Run();
+        Assert.That((kept, steps.Cache.ReusablePages, next.Sequence), Is.EqualTo((3, 3, (KvSequence?)null)));
+    }
+
     [Test]
     public void Pages_that_sessions_hold_end_the_only_call_clearly()
     {
