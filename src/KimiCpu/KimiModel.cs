@@ -53,7 +53,7 @@ public sealed class KimiModel : IKimiModel
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);
         try
         {
-            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.PrefillChunk, SchedulingOf(options), TimeProvider.System, _devices.Runner.Forward.EfficientRows);
+            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.PrefillChunk, options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives), TimeProvider.System, _devices.Runner.Forward.EfficientRows);
             _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name);
             _info = new KimiModelInfo
             {
@@ -302,14 +302,6 @@ public sealed class KimiModel : IKimiModel
             throw;
         }
     }
-
-    /// <summary>Where experts come from drives a step of few prompt tokens takes nearly as long as one of many.</summary>
-    /// <param name="options">What the user asks for.</param>
-    private SchedulingOptions SchedulingOf(KimiModelOptions options) => options.Scheduling with
-    {
-        MaxRunning = Math.Min(options.Scheduling.MaxRunning, Math.Max(1, _devices.DecodeRows)),
-        MaxTokenGap = options.Scheduling.MaxTokenGap ?? (_devices.ReadsDrives ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
-    };
 
     private ChatRenderer MakeRenderer()
     {

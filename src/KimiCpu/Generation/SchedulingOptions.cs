@@ -33,6 +33,16 @@ public sealed record SchedulingOptions
     /// </summary>
     public TimeSpan? MaxTokenGap { get; init; }
 
+    /// <summary>What a model can keep of them: the logits of a step are one array, and where experts come from drives a step of few prompt tokens takes nearly as long as one of many.</summary>
+    /// <param name="decodeRows">Tokens of running answers that fit into a step beside a prompt's.</param>
+    /// <param name="vocabulary">Logits of a token.</param>
+    /// <param name="readsDrives">Whether experts come from drives.</param>
+    internal SchedulingOptions For(int decodeRows, int vocabulary, bool readsDrives) => this with
+    {
+        MaxRunning = Math.Min(MaxRunning, Math.Clamp(decodeRows, 1, Array.MaxLength / vocabulary)),
+        MaxTokenGap = MaxTokenGap ?? (readsDrives ? Timeout.InfiniteTimeSpan : TimeSpan.FromSeconds(0.5)),
+    };
+
     /// <exception cref="ArgumentOutOfRangeException">A value is outside its range.</exception>
     internal void Validate()
     {

@@ -59,7 +59,7 @@ internal sealed class ForwardPass
     /// <returns>False where nobody did: the logits say nothing, nor does the cache behind the tokens that were there before.</returns>
     public bool Run(RaggedBatch batch, Span<float> logits, Func<int, bool>? isWanted = null)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, batch.LogitRows.Length * Shape.VocabularySize);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, (long)batch.LogitRows.Length * Shape.VocabularySize);
         foreach (int token in batch.Tokens)
         {
             if ((uint)token >= (uint)Shape.VocabularySize)

@@ -298,6 +298,14 @@ internal sealed class SchedulerTests
         Assert.That((large.Error, large.Tokens.Count), Is.EqualTo(((Exception?)null, 1)));
     }
 
+    /// <summary>13,108 rows of 163,840 logits are more than an array holds.</summary>
+    [TestCase(int.MaxValue, 163_840, 13_107)]
+    [TestCase(64, 163_840, 64)]
+    [TestCase(0, 163_840, 1)]
+    [TestCase(int.MaxValue, 500, 100_000)]
+    public void No_more_calls_run_than_a_step_has_room_for(int decodeRows, int vocabulary, int expected) =>
+        Assert.That(new SchedulingOptions { MaxRunning = 100_000 }.For(decodeRows, vocabulary, readsDrives: false).MaxRunning, Is.EqualTo(expected));
+
     [Test]
     public void More_calls_than_may_run_and_wait_are_refused_with_a_time()
     {
