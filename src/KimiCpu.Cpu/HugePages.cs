@@ -18,34 +18,54 @@ internal static unsafe partial class HugePages
 
     private const int AdviceHugePage = 14;
     private const int AdviceDontNeed = 4;
+    private const int AdviceFreeOnMac = 5;
 
     public static void Advise(byte* block, nuint bytes)
     {
         if (OperatingSystem.IsLinux() && bytes >= WorthwhileBytes)
         {
-            try
-            {
-                _ = MemoryAdvise(block, bytes / Bytes * Bytes, AdviceHugePage);
-            }
-            catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
-            {
-                // Nobody takes the advice; as where it is refused, the memory is as good without.
-            }
+            Tell(block, bytes / Bytes * Bytes, AdviceHugePage);
         }
     }
 
-    /// <summary>Gives the whole pages of a block back to the system; they are zeros when they are touched again. Elsewhere than on Linux they stay.</summary>
+    /// <summary>
+    /// Gives the whole pages of a block back to the system. What they hold when they are touched again is zeros on Linux, and elsewhere anything.
+    /// </summary>
     public static void GiveBack(byte* block, nuint bytes)
     {
         // The system would round the end up, to what lies behind the block.
         var page = (nuint)Environment.SystemPageSize;
         nuint first = ((nuint)block + page - 1) / page * page;
         nuint end = ((nuint)block + bytes) / page * page;
-        if (OperatingSystem.IsLinux() && end > first)
+        if (end <= first)
         {
-            _ = MemoryAdvise((byte*)first, end - first, AdviceDontNeed);
+            return;
+        }
+
+        if (OperatingSystem.IsWindows())
+        {
+            _ = DiscardVirtualMemory((byte*)first, end - first);
+        }
+        else
+        {
+            Tell((byte*)first, end - first, OperatingSystem.IsMacOS() ? AdviceFreeOnMac : AdviceDontNeed);
         }
     }
+
+    private static void Tell(byte* address, nuint length, int advice)
+    {
+        try
+        {
+            _ = MemoryAdvise(address, length, advice);
+        }
+        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
+        {
+            // Nobody takes the advice; as where it is refused, the memory is as good without.
+        }
+    }
+
+    [LibraryImport("kernel32")]
+    private static partial int DiscardVirtualMemory(byte* address, nuint length);
 
     [LibraryImport("libc", EntryPoint = "madvise")]
     private static partial int MemoryAdvise(byte* address, nuint length, int advice);

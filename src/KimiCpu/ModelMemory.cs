@@ -53,7 +53,7 @@ internal sealed class ModelMemory
         long experts = _summary.Components.Where(c => c.Component == Component.RoutedExperts).Sum(c => c.Bytes);
         long bytesPerToken = (long)_shape.CacheWidth * _shape.LayerCount * (_options.Exact ? sizeof(float) : sizeof(ushort));
         long oneContext = Math.Min(Available / 4, _context * bytesPerToken);
-        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : _options.KvCacheBytes ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available);
+        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : _options.KvCacheBytes ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, CanBeReduced: !onGpu && !_options.Int8HotPath && !_options.Exact);
         ExpertMemoryPlan plan = _checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, _options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(_options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
         bool mapped = plan.SlotBytes is null;
         return new MemoryShares

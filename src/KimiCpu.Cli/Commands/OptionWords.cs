@@ -30,6 +30,7 @@ internal static partial class OptionWords
         ["Threads"] = "--threads",
         ["ContextLength"] = "--context",
         ["ExpertMemory"] = "--expert-memory",
+        ["Int8HotPath"] = "--int8-hot-path",
     };
 
     /// <param name="message">Of the library.</param>

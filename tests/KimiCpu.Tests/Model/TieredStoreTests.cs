@@ -85,7 +85,7 @@ internal sealed unsafe class TieredStoreTests
     {
         if (!OperatingSystem.IsLinux())
         {
-            Assert.Ignore("Memory is given back on Linux only.");
+            Assert.Ignore("Only Linux says what is in pages that were given back.");
         }
 
         using ModelUnderTest tiered = Open(6);

@@ -36,7 +36,9 @@ internal sealed class ExpertMemoryPlanTests
     public void A_model_whose_hot_path_does_not_fit_is_refused_with_numbers()
     {
         KimiException error = Assert.Throws<KimiException>(() => ExpertMemoryPlan.Choose(new MemoryNeeds(571 * Gigabyte, 21 * Gigabyte, 9 * Gigabyte, 24 * Gigabyte), null))!;
-        Assert.That(error.Message, Does.Contain("24.0 GB of memory available").And.Contain("KvCacheBytes").And.Contain("ExpertMemory"));
+        Assert.That(error.Message, Does.Contain("24.0 GB of memory available").And.Contain("KvCacheBytes").And.Contain("ExpertMemory").And.Not.Contain("Int8HotPath"));
+        error = Assert.Throws<KimiException>(() => ExpertMemoryPlan.Choose(new MemoryNeeds(571 * Gigabyte, 21 * Gigabyte, 9 * Gigabyte, 24 * Gigabyte, CanBeReduced: true), null))!;
+        Assert.That(error.Message, Does.Contain("Int8HotPath"));
     }
 
     [TestCase(1L << 30, 128L << 20)]

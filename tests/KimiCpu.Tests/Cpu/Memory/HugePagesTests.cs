@@ -18,7 +18,7 @@ internal sealed unsafe class HugePagesTests
     {
         if (!OperatingSystem.IsLinux())
         {
-            Assert.Ignore("Memory is given back on Linux only.");
+            Assert.Ignore("Only Linux says what is in pages that were given back.");
         }
 
         int page = Environment.SystemPageSize;
