@@ -85,7 +85,7 @@ internal sealed unsafe class CpuBackend : IDisposable
     /// <summary>Stored bytes that the copies replace.</summary>
     public long ReplacedBytes => _copies?.ReplacedBytes ?? 0;
 
-    /// <summary>What making the copies took.</summary>
+    /// <summary>What making the copies took, and reading what they are made of.</summary>
     public TimeSpan CopyTime { get; private set; }
 
     public WorkerPool Pool { get; }
@@ -132,7 +132,18 @@ internal sealed unsafe class CpuBackend : IDisposable
     {
         _copies = _options.Int8HotPath ? Own(new Int8Copies(Pool)) : null;
         long start = Stopwatch.GetTimestamp();
-        HotWeights hot = MakeHot(_weights, progress);
+        HotWeights hot;
+        try
+        {
+            hot = MakeHot(_weights, progress);
+        }
+        catch
+        {
+            // After a device's failure the backend lives on.
+            _copies?.Dispose();
+            throw;
+        }
+
         CopyTime = Stopwatch.GetElapsedTime(start);
         bool lookAhead = _options.LookAhead || (_options.Store is { LookAhead: true } && _options.ExpertFiles is not null);
         SharedExpert shared = Own(new SharedExpert([.. hot.Layers.Select(l => l.Shared)], Pool, Kernel, _options.Precision));

@@ -26,7 +26,7 @@ internal static partial class KimiLog
     [LoggerMessage(7, LogLevel.Information, "Memory for experts: {Reason}.")]
     public static partial void Planned(ILogger logger, string reason);
 
-    [LoggerMessage(8, LogLevel.Information, "Memory became scarce or free again: {InUse} of {All} slots hold experts now.")]
+    [LoggerMessage(8, LogLevel.Information, "Memory for experts changed: {InUse} of {All} slots hold experts now.")]
     public static partial void Resized(ILogger logger, int inUse, int all);
 
     [LoggerMessage(9, LogLevel.Information, "{Problem}")]

@@ -3,7 +3,7 @@
 
 namespace KimiCpu.Compute;
 
-/// <summary>All weights of a model as views of the checkpoint; immutable, valid while the checkpoint is open.</summary>
+/// <summary>All weights of a model as views of the checkpoint, or of memory that they are read into while they are held; immutable, valid while the checkpoint is open.</summary>
 internal sealed class ModelWeights
 {
     public required ModelShape Shape { get; init; }

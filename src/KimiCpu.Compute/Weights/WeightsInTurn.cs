@@ -11,6 +11,7 @@ internal sealed class WeightsInTurn : IDisposable
     private readonly IWeightResidence? _residence;
     private readonly WeightMatrix[] _weights;
     private readonly Task[] _reads;
+    private readonly List<WeightMatrix> _held = [];
     private int _taken;
     private int _begun;
 
@@ -38,24 +39,40 @@ internal sealed class WeightsInTurn : IDisposable
             _reads[_begun] = Task.Run(() => _residence.Hold(weight));
         }
 
-        _reads[_taken++].GetAwaiter().GetResult();
+        _reads[_taken].GetAwaiter().GetResult();
+        _held.Add(_weights[_taken++]);
     }
 
     /// <summary>For a weight that was taken and that nobody reads any more.</summary>
-    public void LetGo(WeightMatrix weight) => _residence?.LetGo(weight);
+    public unsafe void LetGo(WeightMatrix weight)
+    {
+        if (_residence is not null && _held.FindIndex(w => w.Data == weight.Data) is >= 0 and int place)
+        {
+            _held.RemoveAt(place);
+            _residence.LetGo(weight);
+        }
+    }
 
-    /// <summary>Lets go what was read and not taken.</summary>
+    /// <summary>Leaves what was taken and not let go to whoever uses it from here on.</summary>
+    public void Keep() => _held.Clear();
+
+    /// <summary>Lets go what was read and not taken, and what was taken and neither let go nor kept.</summary>
     public void Dispose()
     {
         for (; _taken < _begun; _taken++)
         {
-            // Whoever stopped taking knows why.
             Task read = _reads[_taken];
             ((IAsyncResult)read).AsyncWaitHandle.WaitOne();
+
+            // Whoever stopped taking knows why it failed.
+            _ = read.Exception;
             if (read.IsCompletedSuccessfully)
             {
-                _residence!.LetGo(_weights[_taken]);
+                _held.Add(_weights[_taken]);
             }
         }
+
+        _held.ForEach(w => _residence!.LetGo(w));
+        _held.Clear();
     }
 }

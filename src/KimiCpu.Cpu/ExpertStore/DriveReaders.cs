@@ -46,7 +46,6 @@ internal sealed unsafe class DriveReaders : IDisposable
     /// <summary>Bytes that came from the drives.</summary>
     public long BytesRead => Interlocked.Read(ref _bytesRead);
 
-
     /// <summary>Told of every piece on a reading thread: the read, the drive, when it began and ended (<see cref="Stopwatch"/> ticks). For timelines.</summary>
     public Action<ExpertRead, int, long, long>? PieceDone { get; set; }
 

@@ -77,8 +77,11 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         _idle = options.Keeper is null ? null : new Timer(_ => KeepMemoryWhileIdle(), null, s_idlePause, s_idlePause);
     }
 
-    /// <summary>Experts that there is room for.</summary>
+    /// <summary>Experts that there was room for when the store was made.</summary>
     public int Slots { get; }
+
+    /// <summary>The same since <see cref="Limit"/>.</summary>
+    public int MostSlots => Volatile.Read(ref _mostSlots);
 
     /// <summary>Bytes of a slot.</summary>
     public long SlotBytes { get; }
@@ -411,7 +414,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     {
         try
         {
-            _options.CapacityChanged?.Invoke(_table.Capacity, Slots);
+            _options.CapacityChanged?.Invoke(_table.Capacity, _mostSlots);
         }
         catch (Exception)
         {

@@ -59,6 +59,7 @@ internal sealed unsafe class HotWeights
         turn.Take();
         Head = Matrix(weights.Head);
         Report(parts);
+        turn.Keep();
     }
 
     public IReadOnlyList<HotLayer> Layers { get; }

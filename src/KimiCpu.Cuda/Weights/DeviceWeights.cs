@@ -106,15 +106,8 @@ internal sealed class DeviceWeights
         for (int i = 0; i < _matrices.Count; i++)
         {
             turn.Take();
-            try
-            {
-                uploader.Copy(_matrices[i]);
-            }
-            finally
-            {
-                turn.LetGo(_matrices[i].Source);
-            }
-
+            uploader.Copy(_matrices[i]);
+            turn.LetGo(_matrices[i].Source);
             progress?.Invoke(i + 1, _matrices.Count);
         }
     }

@@ -10,7 +10,7 @@ using KimiCpu.Cuda.Driver;
 namespace KimiCpu.Cuda.Weights;
 
 /// <summary>
-/// Brings weights from the checkpoint's mapping to the device through two page-locked buffers: one is filled while the
+/// Brings weights from main memory to the device through two page-locked buffers: one is filled while the
 /// other one's copy runs. Pads rows, and rounds to 8 bits where a plan says so.
 /// </summary>
 internal sealed unsafe class WeightUploader : IDisposable

@@ -53,7 +53,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         _logger = logger;
         bool wantsGpu = GpuOpening.IsWanted(options);
         _shares = memory.Divide(onGpu: wantsGpu);
-        _weights = Load();
+        _weights = Load(report: !wantsGpu);
         try
         {
             // Telling models apart takes a look at their files, so only where it is needed.
@@ -61,11 +61,10 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             _uses = _weights.ExpertFiles is null && !gpuExperts ? null : MakeUses();
             Action<int, RoutedRows>? noteUses = null;
             UseCounts? counts = gpuExperts ? _uses!.Copy() : null;
-            HotExpertPlacement? placement = gpuExperts ? new HotExpertPlacement(_weights.Model, counts!) : null;
-            _gpu = GpuOpening.Open(_weights.Model, options, context, _shares.GpuPrefillChunk, memory.LargePrefillChunk, placement, _weights.ExpertFiles, _weights.ExpertFiles is not null, logger);
-            if (wantsGpu && _gpu is not { SharesMemory: false })
+            HotExpertPlacement? placement = OpenGpu(counts);
+            if (wantsGpu && _gpu is not { SharesMemory: false } && DivideForCpu())
             {
-                DivideForCpu();
+                placement = OpenGpu(counts);
             }
 
             PrefillChunk = _gpu is null ? _shares.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows;
@@ -204,10 +203,10 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             gpu.Dispose();
             Volatile.Write(ref _gpu, null);
             _lost = $" {gpu.Name} was lost.";
-            _shares = _memory.Divide(onGpu: false);
-            if (_cpu.Store is TieredExpertStore store && _shares.Experts.SlotBytes is { } bytes)
+            if (_cpu.Store is TieredExpertStore store)
             {
-                store.Limit(bytes);
+                _shares = _memory.Divide(onGpu: false);
+                store.Limit(_shares.Experts.SlotBytes!.Value);
             }
 
             _cpu.TakeOverHotPath();
@@ -261,18 +260,33 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         }
     }
 
-    private LoadedWeights Load() => new(_checkpoint, _shares.Experts, Progress("weights"), guard: _options.RuntimeCodeGeneration);
+    private LoadedWeights Load(bool report) => new(_checkpoint, _shares.Experts, report ? Progress("weights") : null, guard: _options.RuntimeCodeGeneration);
+
+    /// <returns>Which experts are on the GPU; null where none are to be.</returns>
+    private HotExpertPlacement? OpenGpu(UseCounts? counts)
+    {
+        HotExpertPlacement? placement = counts is null ? null : new HotExpertPlacement(_weights.Model, counts);
+        _gpu = GpuOpening.Open(_weights.Model, _options, _context, _shares.GpuPrefillChunk, _memory.LargePrefillChunk, placement, _weights.ExpertFiles, _weights.ExpertFiles is not null, _logger);
+        return placement;
+    }
 
     /// <summary>What a GPU was to have, or has in the same memory, is main memory's after all: it may be too much for experts that all were to be there.</summary>
-    private void DivideForCpu()
+    /// <returns>Whether the GPU is to be opened again, since the weights are other ones now.</returns>
+    private bool DivideForCpu()
     {
         bool mapped = _shares.Experts.SlotBytes is null;
         _shares = _memory.Divide(onGpu: false);
-        if (_gpu is null && mapped && _shares.Experts.SlotBytes is not null)
+        if (!mapped || _shares.Experts.SlotBytes is null)
         {
-            _weights.Dispose();
-            _weights = Load();
+            return false;
         }
+
+        bool again = _gpu is not null;
+        _gpu?.Dispose();
+        _gpu = null;
+        _weights.Dispose();
+        _weights = Load(report: true);
+        return again;
     }
 
     private ExpertUses MakeUses() => new(_weights.Model.Shape, _options.RememberExperts ? UsesFile() : null, _logger);
@@ -331,6 +345,6 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
         long all = _weights.Model.Layers.Sum(l => (long)l.Experts.Length);
         string drives = _weights.DriveCount == 1 ? "the drive" : $"{_weights.DriveCount} drives";
-        return FormattableString.Invariant($"{store.Slots:N0} of {all:N0} experts in {store.Slots * store.SlotBytes / 1e9:F1} GB of memory, the others read from {drives}{(_weights.IsDirect ? "" : " through the page cache, since the file system refuses direct reads")}");
+        return FormattableString.Invariant($"{store.MostSlots:N0} of {all:N0} experts in {store.MostSlots * store.SlotBytes / 1e9:F1} GB of memory, the others read from {drives}{(_weights.IsDirect ? "" : " through the page cache, since the file system refuses direct reads")}");
     }
 }

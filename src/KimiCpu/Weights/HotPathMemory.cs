@@ -27,7 +27,8 @@ internal static class HotPathMemory
         {
             double copied = int8HotPath ? component.Parameters * CopiedShare(config, component.Component) : 0;
             double stored = component.Bytes * (1 - (copied / component.Parameters));
-            yield return new HotPathPart(component, stored + (copied * CopyBits / 8), copied > 0);
+            double head = component.Component == Component.Embedding && config.TieEmbeddings && int8HotPath && !onGpu ? component.Parameters : 0;
+            yield return new HotPathPart(component, stored + ((copied + head) * CopyBits / 8), copied > 0);
         }
     }
 

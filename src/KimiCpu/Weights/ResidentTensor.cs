@@ -10,7 +10,7 @@ namespace KimiCpu.Weights;
 /// <summary>Memory for one tensor, filled while somebody holds it. The only owner of it. Safe for several threads.</summary>
 internal sealed unsafe class ResidentTensor : IDisposable
 {
-    /// <summary>Of one read: cancelling and other readers wait no longer.</summary>
+    /// <summary>Of one read.</summary>
     private const int PieceBytes = 16 << 20;
 
     private readonly IWeightFiles _files;

@@ -27,7 +27,7 @@ internal sealed unsafe class ResidentTensors(IWeightFiles files) : IWeightReside
         }
     }
 
-    /// <summary>Where a tensor will be while it is held; takes address space and no memory. Valid until all are disposed. Safe for several threads.</summary>
+    /// <summary>Where a tensor will be while it is held; on Linux it takes address space and no memory, on Windows what the system promises. Valid until all are disposed. Safe for several threads.</summary>
     public byte* Place(TensorEntry entry)
     {
         lock (_byName)

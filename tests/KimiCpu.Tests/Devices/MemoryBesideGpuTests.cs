@@ -80,22 +80,44 @@ internal sealed class MemoryBesideGpuTests
         Lose(devices);
         int left = NumbersIn(string.Join('\n', _log.Lines), "([0-9,]+) of [0-9,]+ slots hold experts now")[^1];
         Assert.That((double)left / slots[0], Is.EqualTo((double)alone / beside).Within(0.02));
+        Assert.That(NumbersIn(devices.Placement, "([0-9,]+) of [0-9,]+ experts in"), Is.EqualTo(new[] { left }));
         Assert.That(Logits(devices.Runner), Has.All.Matches<float>(float.IsFinite));
     }
 
     [Test]
-    public void Experts_that_fit_beside_a_GPU_alone_are_read_from_drives_where_there_is_none()
+    public void Experts_that_fit_beside_a_GPU_alone_are_read_from_drives_where_there_is_none_or_it_shares_memory([Values] bool sharesMemory)
     {
-        KimiModelOptions WithCache(long bytes) => Options() with { KvCacheBytes = bytes };
-        long experts = _checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
-        long cache = Available - Bisect(x => Slots(Memory(WithCache(Available - x), Available), onGpu: false), experts / 2);
-        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorNoDevice, "cuInit");
-        using ModelDevices devices = Devices(WithCache(cache));
-        Assert.That(Memory(WithCache(cache), Available).Divide(onGpu: true).Experts.SlotBytes, Is.Null);
-        Assert.That((devices.Device, devices.ReadsDrives), Is.EqualTo((KimiDevice.Cpu, true)));
-        using ModelDevices mapped = Devices(Options() with { Device = KimiDevice.Cpu });
+        long cache = CacheThatLeavesSlotsOnTheCpu();
+        if (sharesMemory)
+        {
+            _driver.Dispose();
+            _driver = new SimulatedDriver { TotalBytes = 256 << 20, SharesMemory = true };
+        }
+        else
+        {
+            (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorNoDevice, "cuInit");
+        }
+
+        List<(int Done, int Total)> parts = [];
+        var progress = new Reports(p => parts.Add((p.Done, p.Total)), "weights");
+        KimiModelOptions options = Options() with { KvCacheBytes = cache, Progress = progress };
+        Assert.That(Memory(options, Available).Divide(onGpu: true).Experts.SlotBytes, Is.Null);
+        using ModelDevices devices = Devices(options);
+        Assert.That((devices.Device, devices.ReadsDrives), Is.EqualTo((sharesMemory ? KimiDevice.Cuda(0) : KimiDevice.Cpu, true)));
+        Assert.That(parts.Select(p => p.Done), Is.Ordered);
+        using ModelDevices mapped = Devices(Options() with { Device = sharesMemory ? KimiDevice.Auto : KimiDevice.Cpu });
         Assert.That(mapped.ReadsDrives, Is.False);
         Assert.That(Logits(devices.Runner), Is.EqualTo(Logits(mapped.Runner)));
+    }
+
+    /// <summary>There is nothing to divide where the system brings weights in and takes them out again.</summary>
+    [Test]
+    public void Mapped_weights_are_used_by_the_CPU_however_large_the_GPU_s_cache_was_to_be()
+    {
+        using ModelDevices devices = Devices(Options() with { KvCacheBytes = Available - 1 });
+        Assert.That(devices.ReadsDrives, Is.False);
+        Lose(devices);
+        Assert.That(Logits(devices.Runner), Has.All.Matches<float>(float.IsFinite));
     }
 
     /// <summary>Bytes for slots; all where experts need none, -1 where nothing fits.</summary>
@@ -145,6 +167,12 @@ internal sealed class MemoryBesideGpuTests
         return logits;
     }
 
+    private long CacheThatLeavesSlotsOnTheCpu()
+    {
+        long experts = _checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
+        return Available - Bisect(x => Slots(Memory(Options() with { KvCacheBytes = Available - x }, Available), onGpu: false), experts / 2);
+    }
+
     private void Lose(ModelDevices devices)
     {
         (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorLaunchFailed, "cuLaunchKernel");
@@ -158,4 +186,15 @@ internal sealed class MemoryBesideGpuTests
     private ModelMemory Memory(KimiModelOptions options, long available) => new(_checkpoint, WeightLoader.ShapeOf(_checkpoint.Config), options, Context, available);
 
     private ModelDevices Devices(KimiModelOptions options, long available = Available) => new(_checkpoint, Memory(options, available), Context, options, _log);
+
+    private sealed class Reports(Action<LoadProgress> hear, string phase) : IProgress<LoadProgress>
+    {
+        public void Report(LoadProgress value)
+        {
+            if (value.Phase == phase)
+            {
+                hear(value);
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Tests.Cpu.ExpertStore;
 using KimiCpu.Weights;
 
@@ -111,6 +112,51 @@ internal sealed unsafe class ResidentTensorsTests
     }
 
     [Test]
+    public void Weights_without_their_scales_are_not_held()
+    {
+        _files.GoodReads = 1;
+        _files.Error = new IOException("the drive is gone");
+        WeightMatrix weight = _weights.HotMatrices.First(w => w.Scales != null);
+        Assert.That(() => _resident.Hold(weight), Throws.TypeOf<CheckpointException>());
+        Assert.That((_files.Reads, _resident.Bytes), Is.EqualTo((2, 0L)));
+    }
+
+    [Test]
+    public void Memory_of_what_nobody_holds_is_the_system_s([Values] bool fails)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            Assert.Ignore("Only Linux says what is in pages that were given back.");
+        }
+
+        WeightMatrix head = _weights.Head;
+        if (fails)
+        {
+            _files.Error = new IOException("the drive is gone");
+            Assert.That(() => _resident.Hold(head), Throws.TypeOf<CheckpointException>());
+        }
+        else
+        {
+            _resident.Hold(head);
+            Assert.That(BytesOf(head).IndexOfAnyExcept((byte)0), Is.Not.Negative);
+            _resident.LetGo(head);
+        }
+
+        Assert.That(_files.Reads, Is.Positive);
+        Assert.That(BytesOf(head).IndexOfAnyExcept((byte)0), Is.Negative);
+    }
+
+    [Test]
+    public void A_CPU_whose_weights_cannot_be_read_to_the_end_holds_none([Values] bool int8HotPath)
+    {
+        _files.GoodReads = 20;
+        _files.Error = new IOException("the drive is gone");
+        Assert.That(() => new CpuBackend(_weights, new CpuBackendOptions { Threads = 1, Int8HotPath = int8HotPath }), Throws.TypeOf<CheckpointException>());
+        Assert.That(_files.Reads, Is.GreaterThan(20));
+        Assert.That(_resident.Bytes, Is.Zero);
+    }
+
+    [Test]
     public void In_turn_the_next_ones_are_read_and_what_nobody_takes_is_let_go()
     {
         using (var turn = new WeightsInTurn(_resident, _weights.HotMatrices))
@@ -119,7 +165,21 @@ internal sealed unsafe class ResidentTensorsTests
             Assert.That(() => _files.Reads, Is.EqualTo(_weights.HotMatrices.Take(9).Sum(w => w.Scales == null ? 1 : 2)).After(20_000, 20), "eight of them ahead");
         }
 
+        Assert.That(_resident.Bytes, Is.Zero);
+    }
+
+    [Test]
+    public void In_turn_what_is_kept_stays()
+    {
         WeightMatrix first = _weights.HotMatrices.First();
+        using (var turn = new WeightsInTurn(_resident, _weights.HotMatrices))
+        {
+            turn.Take();
+            turn.Take();
+            turn.LetGo(_weights.HotMatrices.ElementAt(1));
+            turn.Keep();
+        }
+
         Assert.That(BytesOf(first).SequenceEqual(BytesOf(_mapped.HotMatrices.First())));
         _resident.LetGo(first);
         Assert.That(_resident.Bytes, Is.Zero);

@@ -14,6 +14,9 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
     /// <summary>Thrown by every read while it is set.</summary>
     public IOException? Error { get; set; }
 
+    /// <summary>Reads that are as they should be before any throws.</summary>
+    public int GoodReads { get; set; }
+
     public int Reads => Volatile.Read(ref _reads);
 
     public int Count => inner.Count;
@@ -27,9 +30,9 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
 
     public void Read(int file, long offset, byte* target, int count)
     {
-        Interlocked.Increment(ref _reads);
+        int number = Interlocked.Increment(ref _reads);
         _open.Wait();
-        if (Error is { } error)
+        if (Error is { } error && number > GoodReads)
         {
             // What a failed read leaves behind is nobody's business.
             new Span<byte>(target, count).Fill(0xFF);
