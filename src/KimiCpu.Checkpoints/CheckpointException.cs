@@ -36,6 +36,14 @@ public sealed class CheckpointException : Exception
     /// <summary>Whether the file is what it was meant to be, or would be no other if it were fetched again.</summary>
     internal bool IsIntact { get; init; }
 
+    /// <summary>Whether the file is there and was not looked into, so that nobody knows what is wrong with it.</summary>
+    internal bool IsUnreadable { get; private init; }
+
+    /// <summary>For a file or folder that the system does not let be read, or that is not there after all.</summary>
+    internal static CheckpointException Unreadable(string path, Exception cause) => cause is FileNotFoundException or DirectoryNotFoundException
+        ? new(path, null, "The file is missing.", innerException: cause)
+        : new(path, null, $"The {(Directory.Exists(path) ? "folder" : "file")} cannot be read: {cause.Message}", "Check the drive and the permissions.", cause) { IsUnreadable = cause is not ArgumentException };
+
     private static string Compose(string file, string? tensor, string problem, string? remedy)
     {
         string place = tensor is null ? $"'{file}'" : $"'{file}', '{tensor}'";

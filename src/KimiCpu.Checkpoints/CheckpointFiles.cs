@@ -140,7 +140,7 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(file, e);
+            throw CheckpointException.Unreadable(PathOf(file), e);
         }
     }
 
@@ -167,7 +167,7 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(file, e);
+            throw CheckpointException.Unreadable(PathOf(file), e);
         }
     }
 
@@ -179,7 +179,7 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            throw Unreadable(file, e);
+            throw CheckpointException.Unreadable(PathOf(file), e);
         }
     }
 
@@ -193,12 +193,9 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw Unreadable(file, e);
+            throw CheckpointException.Unreadable(PathOf(file), e);
         }
     }
-
-    private CheckpointException Unreadable(string file, Exception cause) =>
-        new(PathOf(file), null, $"The file cannot be read: {cause.Message}", "Check the drive and the permissions.", cause);
 }
 
 /// <summary>A checkpoint that an assembly carries as manifest resources.</summary>

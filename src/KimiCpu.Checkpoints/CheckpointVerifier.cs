@@ -13,7 +13,14 @@ namespace KimiCpu.Checkpoints;
 /// <param name="Remedy">What to do about it; null for fetching the file again.</param>
 internal sealed record VerificationProblem(string File, string? Tensor, string Problem, string? Remedy = null)
 {
-    public static VerificationProblem Of(CheckpointException e) => new(Path.GetFileName(e.File), e.Tensor, e.Problem, e.IsIntact ? e.Remedy : null);
+    /// <summary>Whether the file may be whole: it could not be looked into.</summary>
+    public bool IsUnreadable { get; init; }
+
+    /// <summary>Whether the file belongs to something else than a download of this family.</summary>
+    public bool IsForeign => Remedy is not null && !IsUnreadable;
+
+    public static VerificationProblem Of(CheckpointException e) =>
+        new(Path.GetFileName(e.File), e.Tensor, e.Problem, e.IsIntact || e.IsUnreadable ? e.Remedy : null) { IsUnreadable = e.IsUnreadable };
 }
 
 /// <summary>What <see cref="CheckpointVerifier"/> found.</summary>
@@ -41,10 +48,12 @@ internal static partial class CheckpointVerifier
     /// <param name="folder">The checkpoint.</param>
     /// <param name="progress">Told after each shard: shards done, shards in all.</param>
     /// <param name="cancellationToken">Honoured between shards.</param>
+    /// <exception cref="CheckpointException">There is no folder, or it may not be listed.</exception>
     public static VerificationReport Verify(string folder, Action<int, int>? progress = null, CancellationToken cancellationToken = default)
     {
         var problems = new List<VerificationProblem>();
         var files = new FolderCheckpointFiles(folder);
+        RefuseUnlistable(folder);
         foreach (string file in s_required)
         {
             if (!files.Exists(file))
@@ -56,7 +65,7 @@ internal static partial class CheckpointVerifier
         if (files.Exists(KimiConfigReader.File))
         {
             Try(problems, () => KimiConfigReader.Read(files));
-            if (problems.Find(p => p.Remedy is not null) is { } foreign)
+            if (problems.Find(p => p.IsForeign) is { } foreign)
             {
                 // What another model lacks of this one's files is no damage.
                 return new VerificationReport(0, 0, 0, [foreign]);
@@ -78,6 +87,19 @@ internal static partial class CheckpointVerifier
         }
 
         return new VerificationReport(index.Shards.Count, tensors, bytes, problems);
+    }
+
+    /// <summary>Files in a folder that is closed to this user look as if they were missing, and would be downloaded again.</summary>
+    private static void RefuseUnlistable(string folder)
+    {
+        try
+        {
+            _ = Directory.EnumerateFileSystemEntries(folder).Any();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw CheckpointException.Unreadable(folder, e);
+        }
     }
 
     private static (int Tensors, long Bytes) CheckShards(
@@ -183,7 +205,7 @@ internal static partial class CheckpointVerifier
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            problems.Add(new VerificationProblem("", null, e.Message));
+            problems.Add(VerificationProblem.Of(CheckpointException.Unreadable("", e)));
         }
     }
 

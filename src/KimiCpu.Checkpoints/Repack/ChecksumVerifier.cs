@@ -39,11 +39,11 @@ internal static class ChecksumVerifier
             }
             catch (CheckpointException e)
             {
-                problems.Add(new VerificationProblem(file.Name, e.Tensor, e.Problem));
+                problems.Add(VerificationProblem.Of(e) with { File = file.Name });
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                problems.Add(new VerificationProblem(file.Name, null, e.Message));
+                problems.Add(VerificationProblem.Of(CheckpointException.Unreadable(file.Name, e)));
             }
 
             before += file.Bytes;

@@ -21,7 +21,7 @@ internal sealed record SourceFile(string Name, long Bytes, DateTime Written)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException(path, null, $"The file cannot be read: {e.Message}", "Check the drive and the permissions.", e);
+            throw CheckpointException.Unreadable(path, e);
         }
     }
 

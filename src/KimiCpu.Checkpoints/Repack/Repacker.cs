@@ -223,7 +223,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                throw new CheckpointException(path, null, $"The file cannot be read: {e.Message}", "Check the drive and the permissions.", e);
+                throw CheckpointException.Unreadable(path, e);
             }
 
             _open.Add(range.File, file);

@@ -39,7 +39,7 @@ internal static class VerifyCommand
 
     private static IEnumerable<VerificationProblem> TokenizerProblems(string folder, VerificationReport report)
     {
-        if (report.Problems.Any(p => p.File is KimiTokenizer.RanksFile or KimiTokenizer.ConfigFile || (p.File == KimiConfigReader.File && p.Remedy is not null)))
+        if (report.Problems.Any(p => p.File is KimiTokenizer.RanksFile or KimiTokenizer.ConfigFile || (p.File == KimiConfigReader.File && p.IsForeign)))
         {
             return [];
         }
@@ -88,6 +88,7 @@ internal static class VerifyCommand
             json.WriteString("tensor", problem.Tensor);
             json.WriteString("problem", problem.Problem);
             json.WriteString("remedy", problem.Remedy);
+            json.WriteBoolean("unreadable", problem.IsUnreadable);
             json.WriteEndObject();
         }
 

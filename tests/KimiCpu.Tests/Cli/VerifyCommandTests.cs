@@ -1,0 +1,93 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Cli;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Tests.Cli;
+
+/// <summary>A checkpoint is a download of hundreds of gigabytes: nobody should fetch again what only could not be read.</summary>
+[TestFixture]
+[Platform(Exclude = "Win", Reason = "Links need a privilege there.")]
+internal sealed class VerifyCommandTests
+{
+    private const string First = "model-00001-of-00003.safetensors";
+    private const string Second = "model-00002-of-00003.safetensors";
+
+    private string _folder = "";
+
+    [SetUp]
+    public void CopyCheckpoint()
+    {
+        _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        foreach (string file in Directory.GetFiles(Repository.Checkpoint("tiny-bf16")))
+        {
+            File.Copy(file, Path.Combine(_folder, Path.GetFileName(file)));
+        }
+    }
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public async Task What_cannot_be_read_is_not_to_be_fetched_again([Values(First, "config.json", "tiktoken.model")] string file)
+    {
+        // Links in a circle are refused by the system even to who may read everything.
+        LinkTo(file, file);
+        (int code, string output) = await Run("verify", _folder);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.StartWith($"{file}: The file cannot be read: ").And.Contain("Check the drive and the permissions.").And.Not.Contain("Fetch again"));
+        using var json = JsonDocument.Parse((await Run("verify", _folder, "--json")).Output);
+        JsonElement problem = json.RootElement.GetProperty("problems").EnumerateArray().Single();
+        Assert.That((problem.GetProperty("file").GetString(), problem.GetProperty("unreadable").GetBoolean()), Is.EqualTo((file, true)));
+        Assert.That(json.RootElement.GetProperty("fetch_again").GetArrayLength(), Is.Zero);
+    }
+
+    /// <summary>As where a hub's cache has lost a file.</summary>
+    [Test]
+    public async Task Links_that_lead_nowhere_are_files_to_fetch_again()
+    {
+        LinkTo(First, "nowhere");
+        LinkTo(Second, Second);
+        (int code, string output) = await Run("verify", _folder);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.EndWith($"Fetch again: {First}{Environment.NewLine}"));
+    }
+
+    [Test]
+    public async Task A_folder_that_may_not_be_listed_is_no_folder_without_files()
+    {
+        if (OperatingSystem.IsWindows() || Environment.IsPrivilegedProcess)
+        {
+            Assert.Ignore("This user may list every folder.");
+            return;
+        }
+
+        UnixFileMode mode = File.GetUnixFileMode(_folder);
+        File.SetUnixFileMode(_folder, UnixFileMode.None);
+        try
+        {
+            Assert.That(await Run("verify", _folder), Is.EqualTo((KimiCommand.Failed, "")));
+        }
+        finally
+        {
+            File.SetUnixFileMode(_folder, mode);
+        }
+    }
+
+    private void LinkTo(string file, string target)
+    {
+        string path = Path.Combine(_folder, file);
+        File.Delete(path);
+        File.CreateSymbolicLink(path, target);
+    }
+
+    private static async Task<(int Code, string Output)> Run(params string[] args)
+    {
+        using var source = new CancellationTokenSource();
+        var output = new StringWriter();
+        int code = await KimiCommand.RunAsync(args, new CliStreams(Stream.Null, output, TextWriter.Null, IsTerminal: false), source);
+        return (code, output.ToString());
+    }
+}
