@@ -1,14 +1,13 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Globalization;
-
 namespace KimiCpu.Samples.Agent;
 
 /// <summary>What the command line says.</summary>
 public sealed record AgentArguments
 {
-    private const string Usage = "There are --model DIR, --system TEXT, --temperature T, --seed N, --mcp-demo, and --mcp COMMAND ARGUMENTS…, which comes last.";
+    /// <summary>The options in a sentence.</summary>
+    public const string Usage = "There are --model DIR, --system TEXT, --temperature T, --seed N, --help, --mcp-demo, and --mcp COMMAND ARGUMENTS…, which comes last.";
 
     /// <summary>Folder of a checkpoint; null for the embedded model.</summary>
     public string? Model { get; private init; }
@@ -23,10 +22,13 @@ public sealed record AgentArguments
     /// <summary>Command and arguments that start an MCP server on its standard streams; null for none.</summary>
     public IReadOnlyList<string>? Server { get; private init; }
 
+    /// <summary>Whether the options are to be listed, and nothing else done.</summary>
+    public bool AsksForHelp { get; private init; }
+
     /// <summary>Whether this process is the MCP server that <c>--mcp-demo</c> starts.</summary>
     public bool ServesDemo { get; private init; }
 
-    /// <exception cref="FormatException">An option is not known or lacks its value.</exception>
+    /// <exception cref="FormatException">An option is not known, lacks its value or does not take it.</exception>
     public static AgentArguments Parse(string[] args)
     {
         var parsed = new AgentArguments();
@@ -41,10 +43,10 @@ public sealed record AgentArguments
                     parsed = parsed with { System = Value(args, ref i) };
                     break;
                 case "--temperature":
-                    parsed = parsed with { Temperature = float.Parse(Value(args, ref i), CultureInfo.InvariantCulture) };
+                    parsed = parsed with { Temperature = OptionNumbers.Temperature("--temperature", Value(args, ref i)) };
                     break;
                 case "--seed":
-                    parsed = parsed with { Seed = long.Parse(Value(args, ref i), CultureInfo.InvariantCulture) };
+                    parsed = parsed with { Seed = OptionNumbers.Whole<long>("--seed", Value(args, ref i)) };
                     break;
                 case "--mcp":
                     parsed = parsed with { Server = [Value(args, ref i), .. args[(i + 1)..]] };
@@ -52,6 +54,9 @@ public sealed record AgentArguments
                     break;
                 case "--mcp-demo":
                     parsed = parsed with { Server = DemoServer.Command };
+                    break;
+                case "--help" or "-h":
+                    parsed = parsed with { AsksForHelp = true };
                     break;
                 case DemoServer.Option:
                     parsed = parsed with { ServesDemo = true };

@@ -14,6 +14,12 @@ using ModelContextProtocol;
 try
 {
     AgentArguments arguments = AgentArguments.Parse(args);
+    if (arguments.AsksForHelp)
+    {
+        Console.WriteLine($"An agent in the terminal, with kimi-nano where no --model is named. {AgentArguments.Usage}");
+        return 0;
+    }
+
     if (arguments.ServesDemo)
     {
         await DemoServer.RunAsync();
@@ -49,7 +55,7 @@ try
     await agent.RunAsync(cancellation.Begin, cancellation.End);
     return 0;
 }
-catch (Exception e) when (e is FormatException or OverflowException or CheckpointException or KimiException or ArgumentException or McpException or IOException)
+catch (Exception e) when (e is FormatException or CheckpointException or KimiException or ArgumentException or McpException or IOException or UnauthorizedAccessException)
 {
     Console.Error.WriteLine(e.Message);
     return 1;

@@ -40,11 +40,12 @@ internal sealed class AgentSampleTests
         string after = WorldClock.TimeIn("Paris");
         Assert.That(output, Does.Contain("-> get_time {\"city\":\"Paris\"}"));
         Assert.That(output, Does.Contain($"<- {before}\nIt is {before} in Paris.").Or.Contain($"<- {after}\nIt is {after} in Paris."));
-        Assert.That(output, Does.Contain("No time zone is named after").And.Contain("Atlantis"), "the server's error reaches the model");
+        Assert.That(output, Does.Match("<- [^{}\n]*No time zone is named after 'Atlantis'").And.Not.Contain("isError"), "the server's words reach the model");
     }
 
     [TestCase("this-program-does-not-exist")]
     [TestCase("dotnet", "--version")]
+    [TestCase("cat", ExcludePlatform = "Win")]
     public void A_program_that_is_no_server_is_named(params string[] command) =>
         Assert.That(async () => await McpTools.ConnectAsync(command), Throws.InstanceOf<IOException>().With.Message.Contains($"'{string.Join(' ', command)}'"));
 
