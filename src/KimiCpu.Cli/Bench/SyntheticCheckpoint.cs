@@ -33,12 +33,16 @@ internal sealed class SyntheticCheckpoint
         }
 
         string unfinished = $"{folder}.unfinished-{Environment.ProcessId}";
-        Directory.CreateDirectory(unfinished);
         try
         {
+            Directory.CreateDirectory(unfinished);
             using var progress = new ProgressLine(streams, $"Writing {folder}");
             new SyntheticCheckpoint(shape).Write(unfinished, progress, cancellationToken);
             Directory.Move(unfinished, folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"The synthetic checkpoint could not be written into '{cacheFolder}': {e.Message} `--cache DIR` names another folder.", e);
         }
         finally
         {

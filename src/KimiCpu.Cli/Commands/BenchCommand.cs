@@ -37,6 +37,11 @@ internal static class BenchCommand
         gpu.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            if (parsed.GetValue(chart) is { } place)
+            {
+                OutputFile.CheckPlace(chart.Name, place);
+            }
+
             if (parsed.GetValue(kernels))
             {
                 RooflineReport.Run(parsed.GetValue(threads), parsed.GetValue(json), parsed.GetValue(chart), streams, cancellationToken);

@@ -22,7 +22,7 @@ internal static class ChatFile
             return model.CreateSession();
         }
 
-        CheckPlace(path);
+        OutputFile.CheckPlace("--session", path);
         if (!File.Exists(path))
         {
             return model.CreateSession();
@@ -59,32 +59,6 @@ internal static class ChatFile
             json.WriteEndArray();
         }));
         session.Save(path, progress);
-    }
-
-    /// <summary>Whether the conversation can be saved should be known before it begins.</summary>
-    private static void CheckPlace(string path)
-    {
-        string full = Path.GetFullPath(path);
-        string folder = Path.GetDirectoryName(full) ?? full;
-        if (Directory.Exists(full))
-        {
-            throw new IOException($"--session takes a file; '{path}' is a folder.");
-        }
-
-        if (!Directory.Exists(folder))
-        {
-            throw new DirectoryNotFoundException($"--session: the conversation could not be saved in '{path}', since there is no folder '{folder}'.");
-        }
-
-        // Saving writes beside the file, so the folder must take a new one.
-        try
-        {
-            using var probe = new FileStream($"{full}.{Guid.NewGuid():N}.unfinished", FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
-        }
-        catch (UnauthorizedAccessException e)
-        {
-            throw new UnauthorizedAccessException($"--session: the conversation could not be saved in '{path}', since this user may not write into '{folder}'.", e);
-        }
     }
 
     private static List<KimiMessage> Read(string path, ReadOnlyMemory<byte> data)

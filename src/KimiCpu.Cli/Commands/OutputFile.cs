@@ -16,6 +16,17 @@ internal static class OutputFile
         return path;
     });
 
+    /// <summary>Whether the file can be written should be known before what goes into it is worked out.</summary>
+    /// <param name="option">The option that names the file.</param>
+    /// <param name="path">The file.</param>
+    /// <exception cref="IOException">It cannot be written.</exception>
+    public static void CheckPlace(string option, string path) => Write(option, path, () =>
+    {
+        // Writing goes on beside the file, so the folder must take a new one.
+        using var probe = new FileStream($"{path}.{Guid.NewGuid():N}.unfinished", FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+        return path;
+    });
+
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>
     /// <param name="write">Writes it, or begins to.</param>
@@ -31,13 +42,24 @@ internal static class OutputFile
         {
             return write();
         }
-        catch (DirectoryNotFoundException e)
-        {
-            throw new IOException($"{option}: '{path}' could not be written, since there is no folder '{Path.GetDirectoryName(Path.GetFullPath(path))}'.", e);
-        }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new IOException($"{option}: '{path}' could not be written: {e.Message}", e);
+            throw new IOException($"{option}: '{path}' could not be written{Because(e, FolderOf(path))}", e);
         }
+    }
+
+    /// <summary>The system's own messages would name the file that is written beside the one that was asked for.</summary>
+    private static string Because(Exception e, string folder) => e switch
+    {
+        DirectoryNotFoundException => $", since there is no folder '{folder}'.",
+        UnauthorizedAccessException => $", since this user may not write into '{folder}'.",
+        FileNotFoundException => $", since '{folder}' takes no new files.",
+        _ => $": {e.Message.Split(" : '")[0].TrimEnd('.')}.",
+    };
+
+    private static string FolderOf(string path)
+    {
+        string full = Path.GetFullPath(path);
+        return Path.GetDirectoryName(full) ?? full;
     }
 }

@@ -36,6 +36,11 @@ internal static class SimulateCommand
         command.SetAction((parsed, cancellationToken) =>
         {
             string[] policies = Split(parsed.GetValue(policy)!);
+            if (parsed.GetValue(chart) is { } place)
+            {
+                OutputFile.CheckPlace(chart.Name, place);
+            }
+
             RoutingTrace trace = InputFile.Read(file.Name, parsed.GetValue(file)!, RoutingTrace.Read);
             int[] sizes = Sizes(trace.Header, parsed.GetValue(slots), parsed.GetValue(memory));
             if (parsed.GetValue(lookAhead) && !trace.Header.HasPredictions)

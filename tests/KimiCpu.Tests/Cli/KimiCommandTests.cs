@@ -466,8 +466,23 @@ internal sealed class KimiCommandTests
         Assert.That((await Run(["trace", "--prompt", "Hello", "--tokens", "2", "--output", trace])).Code, Is.Zero);
         (int code, _, string error) = await Run(["simulate", trace, "--slots", "4", "--policy", "lru", "--chart", nowhere]);
         Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, "--chart" + because)));
+        (code, string output, error) = await Run(["bench", "--kernels", "--chart", nowhere]);
+        Assert.That((code, output, error), Is.EqualTo((KimiCommand.Failed, "", "--chart" + because)));
         (code, _, error) = await Run(["simulate", trace, "--slots", "4", "--policy", "lru", "--chart", _folder]);
         Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, $"--chart takes a file; '{_folder}' is a folder." + Environment.NewLine)));
+    }
+
+    /// <summary>Even who may write everywhere may not make files there.</summary>
+    [Test]
+    [Platform("Linux", Reason = "The folder is Linux's.")]
+    public async Task Folders_that_take_no_files_are_told_with_the_option()
+    {
+        const string Because = " could not be written, since '/proc' takes no new files.";
+        Assert.That(await Run(["chat", "--session", "/proc/x.session"]), Is.EqualTo((KimiCommand.Failed, "", $"--session: '/proc/x.session'{Because}{Environment.NewLine}")));
+        Assert.That(await Run(["trace", "--synthetic", "flat", "--output", "/proc/x.trace"]), Is.EqualTo((KimiCommand.Failed, "", $"--output: '/proc/x.trace'{Because}{Environment.NewLine}")));
+        (int code, _, string error) = await Run(["bench", "--shape", "nano", "--cache", "/proc/x"]);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(error, Does.StartWith("The synthetic checkpoint could not be written into '/proc/x': ").And.Contain("--cache DIR"));
     }
 
     /// <summary>As in <c>kimi generate … | head -c 1</c>.</summary>
