@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using System.Globalization;
 using KimiCpu.Cli.Plan;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Planning;
@@ -24,7 +25,7 @@ internal static class PlanCommand
         var command = new Command(
             "plan",
             "Says before anything is downloaded or loaded what would live where, how fast it would be, what decides that, and which upgrade would help most. "
-            + "Measures this machine, or takes another one from the options; reads headers and some seconds of the files' data, writes nothing.")
+            + "Measures this machine, or takes another one from the options; reads headers and some seconds of the files' data, writes nothing. Exit code 1 where the model does not fit.")
         {
             subject,
         };
@@ -35,7 +36,12 @@ internal static class PlanCommand
         {
             MachineSketch sketch = options.Machine(parsed);
             RunningCost? cost = options.Cost(parsed);
-            int context = options.ContextLength(parsed);
+            int? asked = options.ContextLength(parsed);
+            if (parsed.GetValue(chart) is { } place)
+            {
+                OutputFile.CheckPlace(chart.Name, place);
+            }
+
             PlanSubject model = PlanSubject.Open(parsed.GetValue(subject)!);
             PlanMachine machine;
             using (var progress = new ProgressLine(streams, "Measuring"))
@@ -44,7 +50,12 @@ internal static class PlanCommand
                 machine = MachineProbe.Complete(sketch, model.Folder, what => progress.Report(what, ++step, step), cancellationToken);
             }
 
-            var plan = new MachinePlan(model, machine, context, parsed.GetValue(options.Int8HotPath));
+            var plan = new MachinePlan(model, machine, asked ?? MachinePlan.DefaultContext, parsed.GetValue(options.Int8HotPath));
+            if (asked > plan.ContextLength)
+            {
+                streams.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"--context is {asked:N0}, but the model has {plan.ContextLength:N0} positions: the context has those."));
+            }
+
             if (parsed.GetValue(chart) is { } file)
             {
                 OutputFile.WriteText(chart.Name, file, PlanChart.Draw(plan));
@@ -52,14 +63,14 @@ internal static class PlanCommand
 
             if (parsed.GetValue(json))
             {
-                streams.Output.WriteLine(PlanJson.Write(plan, cost));
+                streams.Output.WriteLine(PlanJson.Write(plan, asked, cost));
             }
             else
             {
                 new PlanReport(streams, plan).Write(cost);
             }
 
-            return Task.FromResult(KimiCommand.Ok);
+            return Task.FromResult(plan.Fits ? KimiCommand.Ok : KimiCommand.Failed);
         });
         return command;
     }

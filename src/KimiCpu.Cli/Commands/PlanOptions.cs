@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using System.Globalization;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Planning;
 
@@ -13,6 +14,10 @@ internal sealed class PlanOptions
     private const double UsualGpuBytesPerSecond = 1e12;
     private const double UsualLinkBytesPerSecond = 25e9;
     private const int MostCores = 1024;
+
+    /// <summary>Watts, prices and rates below or beyond are mistakes, and what is made of them no numbers.</summary>
+    private const double Least = 1e-9;
+    private const double Most = 1e9;
 
     public Option<string?> Ram { get; } = new("--ram") { Description = "Memory that the process may use. GB is 10^9 bytes; modules sold as 256 GB have 256GiB. Default: what is available here.", HelpName = "SIZE" };
 
@@ -66,7 +71,9 @@ internal sealed class PlanOptions
         Gpu = Card(parsed),
     };
 
-    public int ContextLength(ParseResult parsed) => parsed.GetValue(Context) is { } text ? Quantity.Tokens("--context", text) : MachinePlan.DefaultContext;
+    /// <summary>Null where it is not asked for.</summary>
+    /// <exception cref="FormatException">It is no number of tokens.</exception>
+    public int? ContextLength(ParseResult parsed) => parsed.GetValue(Context) is { } text ? Quantity.Tokens("--context", text) : null;
 
     /// <summary>Null without prices.</summary>
     /// <exception cref="FormatException">One stands without the other it needs.</exception>
@@ -90,10 +97,8 @@ internal sealed class PlanOptions
                 : throw new FormatException("--gpu-bandwidth and --pcie need --gpu, the memory of the GPU.");
         }
 
-        // Cards are sold by powers of two and called GB.
-        double bytes = Quantity.Bytes("--gpu", text.Replace("GB", "GiB", StringComparison.OrdinalIgnoreCase));
         return new PlanGpu(
-            (long)bytes,
+            (long)Quantity.CardBytes("--gpu", text),
             Read(parsed, GpuBandwidth, Quantity.BytesPerSecond) is { } bandwidth ? Fact.Given(bandwidth) : Fact.Assumed(UsualGpuBytesPerSecond),
             Read(parsed, Pcie, Quantity.BytesPerSecond) is { } link ? Fact.Given(link) : Fact.Assumed(UsualLinkBytesPerSecond));
     }
@@ -104,7 +109,7 @@ internal sealed class PlanOptions
     private static double? Positive(ParseResult parsed, Option<double?> option) => parsed.GetValue(option) switch
     {
         null => null,
-        { } value when value > 0 && double.IsFinite(value) => value,
-        { } value => throw new FormatException($"{option.Name} takes a number above 0; found {value}."),
+        { } value when value is >= Least and <= Most => value,
+        { } value => throw new FormatException(string.Create(CultureInfo.InvariantCulture, $"{option.Name} takes a number above 0, 1e-9 … 1e9; found {value}.")),
     };
 }

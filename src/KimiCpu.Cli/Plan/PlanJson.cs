@@ -11,14 +11,20 @@ namespace KimiCpu.Cli.Plan;
 internal static class PlanJson
 {
     /// <param name="plan">To write.</param>
+    /// <param name="askedContext">What the context was to be; null where nothing was said.</param>
     /// <param name="cost">Null without prices.</param>
-    public static string Write(MachinePlan plan, RunningCost? cost) => JsonText.Write(json =>
+    public static string Write(MachinePlan plan, int? askedContext, RunningCost? cost) => JsonText.Write(json =>
     {
         json.WriteString("model", plan.Subject.Name);
         json.WriteNumber("bytes", plan.Subject.Summary.Bytes);
         json.WriteNumber("routed_expert_bytes", plan.Subject.RoutedBytes);
         json.WriteNumber("routed_expert_bytes_per_token", plan.Subject.RoutedBytesPerToken);
         json.WriteNumber("context_length", plan.ContextLength);
+        if (askedContext is { } asked)
+        {
+            json.WriteNumber("context_length_asked_for", asked);
+        }
+
         json.WriteBoolean("fits", plan.Fits);
         json.WriteString("problem", plan.Placement.Problem);
         WriteMachine(json, plan.Machine);

@@ -18,6 +18,11 @@ internal static class Quantity
     public static double Bytes(string option, string text) =>
         TryBytes(text) ?? throw new FormatException($"{option} takes a size in MB, GB, TB, MiB, GiB or TiB, such as 256GB or 240GiB; found '{text}'.");
 
+    /// <summary>Bytes of a card's memory: sold by powers of two and called GB.</summary>
+    /// <exception cref="FormatException">The text is no size above zero.</exception>
+    public static double CardBytes(string option, string text) =>
+        TryBytes(text.Replace("GB", "GiB", StringComparison.OrdinalIgnoreCase)) ?? Bytes(option, text);
+
     /// <summary>Bytes per second: 90GB/s, 1.2TB/s.</summary>
     /// <exception cref="FormatException">The text is no rate above zero.</exception>
     public static double BytesPerSecond(string option, string text) =>

@@ -87,10 +87,10 @@ internal sealed class PlanCommandTests
     }
 
     [Test]
-    public async Task What_does_not_fit_is_said_and_is_no_failure()
+    public async Task What_does_not_fit_is_said_and_has_a_code_for_scripts()
     {
         (int code, string output, _) = await Run("plan", "k2-thinking", "--ram", "16GB", "--ram-bandwidth", "50GB/s", "--nvme", "3GB/s", "--cores", "8", "--core-gops", "100", "--chart", Path.Combine(_folder, "x.svg"));
-        Assert.That(code, Is.Zero);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
         Assert.That(output, Does.Contain("It does not fit").And.Contain("makes it fit"));
         Assert.That(XDocument.Load(Path.Combine(_folder, "x.svg")).Root, Is.Not.Null);
     }
@@ -106,6 +106,9 @@ internal sealed class PlanCommandTests
     [TestCase("need --gpu", "--pcie", "25GB/s")]
     [TestCase("needs both --watts and --price-per-kwh", "--watts", "450")]
     [TestCase("a number above 0", "--core-gops", "-3")]
+    [TestCase("a number above 0", "--watts", "1e308", "--price-per-kwh", "1e308")]
+    [TestCase("a number above 0", "--api-price", "1e-300", "--watts", "5", "--price-per-kwh", "5")]
+    [TestCase("found '-5GB'", "--gpu", "-5GB")]
     public async Task Mistakes_say_what_is_allowed(string expected, params string[] options)
     {
         (int code, string output, string error) = await Run(["plan", "kimi-nano", .. options]);
@@ -119,6 +122,30 @@ internal sealed class PlanCommandTests
         (int code, _, string error) = await Run("plan", "llama");
         Assert.That((code, error), Is.EqualTo((KimiCommand.Usage, error)));
         Assert.That(error, Does.Contain("Kimi-K2-Thinking").And.Contain("kimi-nano"));
+    }
+
+    [Test]
+    public async Task A_context_beyond_the_model_is_told()
+    {
+        const string Notice = "--context is 999,999,999, but the model has 262,144 positions: the context has those.";
+        string[] machine = [.. s_machine[..^1], "999999999"];
+        (_, string output, string error) = await Run(["plan", "k2-thinking", .. machine]);
+        Assert.That((error, output), Is.EqualTo((Notice + Environment.NewLine, output)));
+        Assert.That(output, Does.Contain("room for 256K tokens"));
+        (_, output, _) = await Run(["plan", "k2-thinking", .. machine, "--json"]);
+        using JsonDocument json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("context_length").GetInt32(), Is.EqualTo(262_144));
+        Assert.That(json.RootElement.GetProperty("context_length_asked_for").GetInt32(), Is.EqualTo(999_999_999));
+    }
+
+    /// <summary>The machine is not described, and there is no such model: neither is looked at.</summary>
+    [Test]
+    public async Task A_chart_that_cannot_be_written_is_told_before_anything_is_measured()
+    {
+        string nowhere = Path.Combine(_folder, "none", "x.svg");
+        (int code, string output, string error) = await Run("plan", "llama", "--chart", nowhere);
+        Assert.That((code, output), Is.EqualTo((KimiCommand.Failed, "")));
+        Assert.That(error, Is.EqualTo($"--chart: '{nowhere}' could not be written, since there is no folder '{Path.Combine(_folder, "none")}'.{Environment.NewLine}"));
     }
 
     [TestCase("1.5 TB", 1.5e12)]
