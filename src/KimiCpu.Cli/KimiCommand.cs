@@ -25,9 +25,9 @@ internal static class KimiCommand
     /// <param name="cancellation">Cancelled by Ctrl-C.</param>
     public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
     {
-        ParseResult parsed = MakeRoot(streams).Parse(args);
+        ParseResult parsed = MakeRoot(streams).Parse(OptionWords.WithAliases(args));
         string[] mistakes = OptionWords.UnknownOptions(parsed) is { Length: > 0 } unknown ? unknown
-            : parsed.Errors.Count > 0 ? [.. parsed.Errors.Select(Explain)]
+            : parsed.Errors.Count > 0 ? [.. Relevant(parsed).Select(Explain)]
             : [.. OptionWords.WrongNumbers(parsed)];
         if (mistakes.Length > 0)
         {
@@ -95,6 +95,13 @@ internal static class KimiCommand
         SimulateCommand.Make(streams),
         BenchCommand.Make(streams),
     };
+
+    /// <summary>Where a word is no command, that a command is missing says nothing more.</summary>
+    private static IEnumerable<ParseError> Relevant(ParseResult parsed)
+    {
+        ParseError[] named = [.. parsed.Errors.Where(e => parsed.UnmatchedTokens.Any(t => e.Message.Contains($"'{t}'", StringComparison.Ordinal)))];
+        return parsed.CommandResult.Command is RootCommand && named.Length > 0 ? named : parsed.Errors;
+    }
 
     /// <summary>The parser's message, or a better one where it names types of .NET.</summary>
     private static string Explain(ParseError error) =>

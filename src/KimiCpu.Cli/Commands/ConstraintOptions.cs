@@ -21,8 +21,7 @@ internal sealed class ConstraintOptions
     }
 
     /// <summary>Null where none is given.</summary>
-    /// <exception cref="ArgumentException">Several are given, or the file cannot be read.</exception>
-    /// <exception cref="KimiConstraintException">It cannot be a constraint.</exception>
+    /// <exception cref="ArgumentException">Several are given, the file cannot be read, or it cannot be a constraint.</exception>
     public KimiConstraint? Read(ParseResult parsed, CancellationToken cancellationToken)
     {
         string? schema = parsed.GetValue(_schema);
@@ -35,9 +34,25 @@ internal sealed class ConstraintOptions
 
         if (schema is not null)
         {
-            return KimiConstraint.JsonSchema(InputFile.ReadText(_schema.Name, schema), cancellationToken);
+            string text = InputFile.ReadText(_schema.Name, schema);
+            return Make($"{_schema.Name}, '{schema}'", () => KimiConstraint.JsonSchema(text, cancellationToken));
         }
 
-        return regex is not null ? KimiConstraint.Regex(regex, cancellationToken) : choices.Length > 0 ? KimiConstraint.Choice(choices) : null;
+        return regex is not null ? Make(_regex.Name, () => KimiConstraint.Regex(regex, cancellationToken))
+            : choices.Length > 0 ? Make(_choice.Name, () => KimiConstraint.Choice(choices))
+            : null;
+    }
+
+    /// <summary>A constraint that there cannot be is wrong usage, as any other argument that an option does not take.</summary>
+    private static KimiConstraint Make(string place, Func<KimiConstraint> make)
+    {
+        try
+        {
+            return make();
+        }
+        catch (KimiConstraintException e)
+        {
+            throw new ArgumentException($"{place}: {e.Message}", e);
+        }
     }
 }

@@ -43,6 +43,14 @@ internal static partial class OptionWords
             .Replace(", or null;", ";", StringComparison.Ordinal);
     }
 
+    /// <summary><c>kimi help [COMMAND]</c> and <c>kimi version</c> are what other tools have beside the options of these names.</summary>
+    public static string[] WithAliases(string[] args) => args switch
+    {
+        ["help", .. var command] => [.. command, "--help"],
+        ["version"] => ["--version"],
+        _ => args,
+    };
+
     /// <summary>What is wrong with an argument that is no number.</summary>
     /// <param name="option">Its option.</param>
     /// <param name="found">The argument.</param>

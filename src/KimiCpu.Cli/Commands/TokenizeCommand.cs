@@ -14,13 +14,13 @@ internal static class TokenizeCommand
 {
     public static Command Make(CliStreams streams)
     {
-        var model = new Option<string>("--model", "-m") { Description = "Folder with tiktoken.model and tokenizer_config.json.", Required = true, HelpName = "DIR" };
+        var model = new Option<string?>("--model", "-m") { Description = "Folder with tiktoken.model and tokenizer_config.json. Default: kimi-nano, embedded.", HelpName = "DIR" };
         var ids = new Option<bool>("--ids") { Description = "One line of ids separated by blanks, instead of a table." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "Read names of control tokens as those tokens." };
         var command = new Command("tokenize", "Shows the tokens of standard input, read as it is.") { model, ids, allowSpecial };
         command.SetAction(parsed =>
         {
-            KimiTokenizer tokenizer = KimiTokenizer.Open(parsed.GetValue(model)!);
+            KimiTokenizer tokenizer = parsed.GetValue(model) is { } folder ? KimiTokenizer.Open(folder) : KimiTokenizer.Open(KimiModel.EmbeddedFiles);
             int[] tokens = tokenizer.Encode(streams.ReadBytes(), parsed.GetValue(allowSpecial));
             if (parsed.GetValue(ids))
             {

@@ -72,8 +72,15 @@ internal sealed class KimiCommandTests
         Assert.That(output, Does.Match("^\\{\"n\": ?[1-9][0-9]\\}\\s*$"));
         Assert.That(await Run(["generate", "Hello", "--choice", "maybe so", "--no-think"]), Is.EqualTo((0, "maybe so" + Environment.NewLine, "")));
         Assert.That((await Run(["generate", "Hello", "--regex", "[x-z]{3}", "--no-think"])).Output, Does.Match("^[x-z]{3}\\s*$"));
-        Assert.That(await Run(["generate", "Hello", "--regex", "(?=a)"]), Is.EqualTo((1, "", "The pattern '(?=a)' has look-around, an option or another special group, which constraints do not support at character 3." + Environment.NewLine)));
+        Assert.That(await Run(["generate", "Hello", "--regex", "(?=a)"]), Is.EqualTo((2, "", "--regex: The pattern '(?=a)' has look-around, an option or another special group, which constraints do not support at character 3." + Environment.NewLine)));
         Assert.That((await Run(["generate", "Hello", "--regex", "a", "--choice", "b"])).Code, Is.EqualTo(2));
+        foreach (string wrong in new[] { "{", """{"not":{}}""" })
+        {
+            File.WriteAllText(schema, wrong);
+            (code, output, error) = await Run(["generate", "Hello", "--schema", schema]);
+            Assert.That((code, output), Is.EqualTo((2, "")));
+            Assert.That(error, Does.StartWith($"--schema, '{schema}': "));
+        }
     }
 
     [Test]
@@ -223,6 +230,24 @@ internal sealed class KimiCommandTests
     }
 
     [Test]
+    public async Task Tokenize_has_a_model_by_itself()
+    {
+        (int code, string output, string error) = await Run(["tokenize", "--ids"], "Hello");
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(output, Is.EqualTo((await Run(["tokenize", "--ids", "--model", Repository.NanoModel], "Hello")).Output));
+    }
+
+    [Test]
+    public async Task Render_refuses_what_generate_does()
+    {
+        string file = Path.Combine(_folder, "conversation.json");
+        File.WriteAllText(file, "[]");
+        (int code, string output, string error) = await Run(["render", file]);
+        Assert.That((code, output), Is.EqualTo((KimiCommand.Usage, "")));
+        Assert.That(error, Is.Not.Empty.And.EqualTo((await Run(["generate", "--conversation", file])).Error));
+    }
+
+    [Test]
     public async Task Render_shows_what_the_model_sees()
     {
         string file = Path.Combine(_folder, "conversation.json");
@@ -359,9 +384,11 @@ internal sealed class KimiCommandTests
     [TestCase(KimiCommand.Usage, "generate", "--temperature", "warm", "hi")]
     [TestCase(KimiCommand.Usage, "generate", "--logit-bias", "x", "hi")]
     [TestCase(KimiCommand.Usage, "generate", "--threads", "0", "hi")]
-    [TestCase(KimiCommand.Usage, "tokenize")]
     [TestCase(KimiCommand.Usage, "nonsense")]
     [TestCase(KimiCommand.Usage, "render")]
+    [TestCase(KimiCommand.Usage, "generate")]
+    [TestCase(KimiCommand.Usage, "generate", "")]
+    [TestCase(KimiCommand.Usage, "generate", "--raw", "")]
     [TestCase(KimiCommand.Usage, "render", "--template", "k9", "x.json")]
     [TestCase(KimiCommand.Usage, "render", "/does/not/exist.json")]
     [TestCase(KimiCommand.Usage, "generate", "--conversation", "/does/not/exist.json")]
