@@ -24,7 +24,7 @@ internal static class GenerateCommand
         var system = new Option<string?>("--system") { Description = "An instruction for the model.", HelpName = "TEXT" };
         var reasoning = new Option<bool>("--show-reasoning") { Description = "Write the reasoning to standard error." };
         var json = new Option<bool>("--json") { Description = "One JSON object with text, reasoning, tokens, usage and timings, at the end." };
-        var stats = new Option<bool>("--stats") { Description = "Write rates to standard error at the end; the memory's bandwidth, to compare decoding with, is measured first." };
+        var stats = new Option<bool>("--stats") { Description = "Write rates to standard error at the end; the memory's bandwidth, to compare decoding with, is measured first. Its share is not shown of models that fit the CPU's caches." };
         var command = new Command("generate", "Answers one prompt. Only the answer goes to standard output.") { prompt, conversation, raw, allowSpecial, system, reasoning, json, stats };
         model.AddTo(command);
         sampling.AddTo(command);
@@ -41,11 +41,9 @@ internal static class GenerateCommand
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
             string text = given is null ? parsed.GetValue(prompt) ?? streams.ReadText() : "";
+            Refuse(given is null && text.Length == 0, "There is nothing to answer: PROMPT, or standard input without it, is empty.");
             using KimiModel opened = model.Open(parsed, streams);
-            if (parsed.GetValue(stats))
-            {
-                opened.MeasureMemoryBandwidth(cancellationToken);
-            }
+            double? bandwidth = parsed.GetValue(stats) ? opened.MeasureMemoryBandwidth(cancellationToken) : null;
 
             var prompts = new PromptLine(streams.IsTerminal ? streams.Error : TextWriter.Null);
             options = options with { PromptProgress = prompts };
@@ -92,6 +90,10 @@ internal static class GenerateCommand
             if (parsed.GetValue(stats))
             {
                 await streams.Error.WriteLineAsync(RateLine.Of(result!));
+                if (RateLine.WhyNoShare(result!, bandwidth) is { } reason)
+                {
+                    await streams.Error.WriteLineAsync(reason);
+                }
             }
 
             return KimiCommand.Ok;

@@ -27,6 +27,7 @@ internal static class RenderCommand
         command.SetAction(parsed =>
         {
             Conversation conversation = parsed.GetValue(file) is { } path ? ConversationFile.Read(file.Name, path) : ConversationJson.Read(streams.ReadBytes());
+            ConversationChecks.Validate(conversation.Messages);
             CheckpointFiles files = parsed.GetValue(model) is { } folder ? new FolderCheckpointFiles(folder) : KimiModel.EmbeddedFiles;
             KimiTokenizer tokenizer = KimiTokenizer.Open(files);
             var renderer = new ChatRenderer(tokenizer, Format(parsed.GetValue(template), files, streams));

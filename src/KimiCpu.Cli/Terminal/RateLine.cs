@@ -23,6 +23,14 @@ internal static class RateLine
         return $"({result.Usage.CompletionTokens} tokens, {Rate(timings.DecodeTokensPerSecond)} tokens/s{memory}{drive}; prompt {result.Usage.PromptTokens}{cached} at {Rate(timings.PrefillTokensPerSecond)}/s)";
     }
 
+    /// <summary>Why <see cref="Of"/> says nothing of the memory; null where it does, or where nothing was decoded.</summary>
+    /// <param name="result">The answer.</param>
+    /// <param name="bandwidth">Of the memory; null where it could not be measured.</param>
+    public static string? WhyNoShare(GenerationResult result, double? bandwidth) =>
+        result.Timings.MemoryBandwidthShare is not null || result.Timings.DecodeBytesPerSecond == 0 ? null
+        : bandwidth is null ? "(The memory's share is not shown: there was too little free memory to measure its bandwidth.)"
+        : "(The memory's share is not shown: what a token reads fits the CPU's caches.)";
+
     /// <summary>Large models decode so slowly that the digit behind the point matters.</summary>
     private static string Rate(double perSecond) => perSecond.ToString(perSecond < 20 ? "F1" : "F0", CultureInfo.InvariantCulture);
 }

@@ -29,9 +29,13 @@ internal sealed class RateLineTests
             },
         };
         Assert.That(RateLine.Of(result), Is.EqualTo("(41 tokens, 0.4 tokens/s, 12.3 GB/s, 0.87 of memory; prompt 20 at 312/s)"));
+        Assert.That(RateLine.WhyNoShare(result, 100e9), Is.Null);
         GenerationTimings unknown = result.Timings with { MemoryBandwidthShare = null, DecodeTokensPerSecond = 1512 };
         Assert.That(
             RateLine.Of(result with { Timings = unknown, Usage = new GenerationUsage(20, 41, 0, 15) }),
             Is.EqualTo("(41 tokens, 1512 tokens/s; prompt 20, 15 cached, the rest at 312/s)"));
+        Assert.That(RateLine.WhyNoShare(result with { Timings = unknown }, 100e9), Does.Contain("caches"));
+        Assert.That(RateLine.WhyNoShare(result with { Timings = unknown }, bandwidth: null), Does.Contain("too little free memory"));
+        Assert.That(RateLine.WhyNoShare(result with { Timings = unknown with { DecodeBytesPerSecond = 0 } }, 100e9), Is.Null);
     }
 }
