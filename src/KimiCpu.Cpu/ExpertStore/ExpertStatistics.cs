@@ -95,7 +95,7 @@ internal sealed class ExpertStatistics(string path, UInt128 model)
         }
     }
 
-    private string Ignored(string problem) => $"The counts of earlier runs in '{path}' are ignored: {problem}.";
+    private string Ignored(string problem) => $"The counts of earlier runs in '{path}' are ignored: {problem.TrimEnd('.')}.";
 
     private byte[] Write(UseCounts counts)
     {
