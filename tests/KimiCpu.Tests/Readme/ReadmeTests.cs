@@ -17,6 +17,8 @@ internal sealed partial class ReadmeTests
     [TestCase("README.md", "ReadmeExamples.cs")]
     [TestCase("docs/extensions-ai.md", "ExtensionsAIExamples.cs")]
     [TestCase("docs/server.md", "ServerExamples.cs")]
+    [TestCase("src/KimiCpu.Extensions.AI/PackageReadme.md", "ExtensionsAIExamples.cs")]
+    [TestCase("src/KimiCpu.Server/PackageReadme.md", "ServerExamples.cs")]
     [TestCase("docs/structured-output.md", "StructuredOutputExamples.cs")]
     [TestCase("docs/chat.md", "ChatExamples.cs")]
     [TestCase("docs/gpu.md", "OpeningExamples.cs")]
