@@ -284,8 +284,8 @@ public sealed class KimiModel : IKimiModel
         OptionRange.Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
         OptionRange.Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
         OptionRange.Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
-        OptionRange.Require(options.Scheduling is not null, nameof(options.Scheduling), null, "SchedulingOptions; leave it out for the defaults");
-        options.Scheduling!.Validate();
+        OptionRange.RequireGiven(options.Scheduling, nameof(options.Scheduling), "SchedulingOptions; leave it out for the defaults");
+        options.Scheduling.Validate();
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
             throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));

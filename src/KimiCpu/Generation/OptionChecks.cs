@@ -7,15 +7,16 @@ namespace KimiCpu.Generation;
 internal static class OptionChecks
 {
     /// <summary>Refuses null where there has to be something, before anybody looks into it.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">An option, or an element of one, is null.</exception>
+    /// <exception cref="ArgumentNullException">An option is null.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An element of one is null.</exception>
     public static void RequireAll(GenerationOptions options)
     {
         const string List = "a list, empty for none";
-        OptionRange.Require(options.StopSequences is not null, nameof(options.StopSequences), null, List);
-        OptionRange.Require(options.StopTokens is not null, nameof(options.StopTokens), null, List);
-        OptionRange.Require(options.Tools is not null, nameof(options.Tools), null, List);
-        OptionRange.Require(options.Tools!.All(t => t is not null), nameof(options.Tools), null, "a KimiTool each");
-        OptionRange.Require(options.ToolChoice is not null, nameof(options.ToolChoice), null, "Auto, None, Required or Named");
+        OptionRange.RequireGiven(options.StopSequences, nameof(options.StopSequences), List);
+        OptionRange.RequireGiven(options.StopTokens, nameof(options.StopTokens), List);
+        OptionRange.RequireGiven(options.Tools, nameof(options.Tools), List);
+        OptionRange.Require(options.Tools.All(t => t is not null), nameof(options.Tools), null, "a KimiTool each");
+        OptionRange.RequireGiven(options.ToolChoice, nameof(options.ToolChoice), "Auto, None, Required or Named");
     }
 
     /// <exception cref="ArgumentOutOfRangeException">A value is outside its range.</exception>

@@ -28,7 +28,6 @@ internal sealed class CallArgumentTests
         yield return Wrong([], "at least one message");
         yield return Wrong([s_hello, null!], "messages[1] is null");
         yield return Wrong([new KimiMessage(KimiRole.User, null!)], "messages[0].Content is null");
-        yield return Wrong([s_hello, KimiMessage.Assistant("a") with { ToolCalls = null! }], "messages[1].ToolCalls is null");
         yield return Wrong([s_hello, KimiMessage.Assistant("a") with { ToolCalls = [null!] }], "messages[1].ToolCalls[0] is null");
         yield return Wrong([s_hello, KimiMessage.Assistant("a") with { ToolCalls = [new(null!, "f", "{}")] }], "messages[1].ToolCalls[0].Id is null");
         yield return Wrong([s_hello, KimiMessage.Assistant("a") with { ToolCalls = [new("", null!, "{}")] }], "messages[1].ToolCalls[0].Name is null");
@@ -72,6 +71,12 @@ internal sealed class CallArgumentTests
         Expect(parameter, problem, () => _model.Generate("Hello", options));
         Expect(parameter, problem, () => _model.GenerateAsync([s_hello], options));
     }
+
+    private static IEnumerable<GenerationOptions> NullOptions() =>
+        [new() { StopSequences = null! }, new() { StopTokens = null! }, new() { Tools = null! }, new() { ToolChoice = null! }];
+
+    [TestCaseSource(nameof(NullOptions))]
+    public void An_option_that_is_null_is_told_as_null(GenerationOptions options) => Assert.That(() => _model.Generate("Hello", options), Throws.ArgumentNullException);
 
     [Test]
     public void Null_is_refused_under_the_name_of_its_parameter()
