@@ -87,7 +87,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     {
         lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(_disposed, typeof(IKimiModel));
+            ObjectDisposedException.ThrowIf(_disposed, typeof(KimiModel));
             if (_opening is null or { IsFaulted: true } or { IsCanceled: true })
             {
                 KimiOptions options = _options();

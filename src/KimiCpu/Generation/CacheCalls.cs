@@ -33,7 +33,7 @@ internal sealed class CacheCalls(Func<DeviceException, KimiException> recover)
         {
             try
             {
-                ObjectDisposedException.ThrowIf(cache is null, typeof(IKimiModel));
+                ObjectDisposedException.ThrowIf(cache is null, typeof(KimiModel));
                 outcome.SetResult(use(cache));
             }
             catch (Exception e)
@@ -44,7 +44,7 @@ internal sealed class CacheCalls(Func<DeviceException, KimiException> recover)
                 _ = outcome.Task.Exception;
             }
         });
-        ObjectDisposedException.ThrowIf(!added, typeof(IKimiModel));
+        ObjectDisposedException.ThrowIf(!added, typeof(KimiModel));
         return outcome.Task;
     }
 

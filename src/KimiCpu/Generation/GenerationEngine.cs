@@ -90,7 +90,7 @@ internal sealed class GenerationEngine : IDisposable
     {
         lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(_disposed, typeof(IKimiModel));
+            ObjectDisposedException.ThrowIf(_disposed, typeof(KimiModel));
             if (_ended is not null)
             {
                 throw new KimiException(_ended.Message, _ended.InnerException);
@@ -185,7 +185,7 @@ internal sealed class GenerationEngine : IDisposable
             }
         }
 
-        var disposed = new ObjectDisposedException(nameof(IKimiModel), "The model was disposed during the call.");
+        var disposed = new ObjectDisposedException(typeof(KimiModel).FullName, "The model was disposed during the call.");
         _ceiling.End(disposed);
         FailAll(disposed);
         _cacheCalls.End();

@@ -47,7 +47,7 @@ internal sealed class MemoryCeiling(IMemoryMeter meter)
     {
         lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(_ended, typeof(IKimiModel));
+            ObjectDisposedException.ThrowIf(_ended, typeof(KimiModel));
             _request ??= new TaskCompletionSource<double?>(TaskCreationOptions.RunContinuationsAsynchronously);
             return _request.Task;
         }

@@ -6,6 +6,7 @@ using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Generation;
 using Microsoft.Extensions.Logging;
+using NUnit.Framework.Constraints;
 
 namespace KimiCpu.Tests.Generation;
 
@@ -148,15 +149,20 @@ internal sealed class KimiModelTests
         Task[] calls = [.. Enumerable.Range(0, 4).Select(_ => Task.Factory.StartNew(
             () => model.Generate("Tell me a story.", s_greedy with { IgnoreEndOfText = true, MaxTokens = 8000 }), TaskCreationOptions.LongRunning))];
         Thread.Sleep(200);
+        KimiSession session = model.CreateSession();
         model.Dispose();
         model.Dispose();
         foreach (Task call in calls)
         {
-            Assert.That(async () => await call, Throws.TypeOf<ObjectDisposedException>());
+            Assert.That(async () => await call, Refused());
         }
 
-        Assert.That(() => model.Generate("hi"), Throws.TypeOf<ObjectDisposedException>());
-        Assert.That(() => model.GenerateAsync("hi"), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => model.Generate("hi"), Refused());
+        Assert.That(() => model.GenerateAsync("hi"), Refused());
+        Assert.That(() => model.MeasureMemoryBandwidth(), Refused());
+        Assert.That(() => session.Save("never-written"), Refused());
+
+        static IResolveConstraint Refused() => Throws.TypeOf<ObjectDisposedException>().With.Property(nameof(ObjectDisposedException.ObjectName)).EqualTo("KimiCpu.KimiModel");
     }
 
     [Test]
