@@ -50,6 +50,9 @@ public sealed class KimiTool
     /// <summary>The object <c>{"type":"function","function":{…}}</c> that templates show, with any further members that it came with.</summary>
     internal JsonElement Declaration { get; }
 
+    /// <summary>Its name.</summary>
+    public override string ToString() => Name;
+
     /// <summary>Takes a tool as OpenAI's interface writes it.</summary>
     /// <param name="declaration">An object with type <c>function</c>.</param>
     /// <exception cref="FormatException">It is none, or the function has no name.</exception>

@@ -8,7 +8,8 @@ namespace KimiCpu.Generation;
 /// <summary>
 /// How an answer is sampled and when it ends. Every value is checked when generation starts; an
 /// <see cref="ArgumentOutOfRangeException"/> names the option and its range. Order: logit bias, penalties, temperature,
-/// top-k, top-p, min-p. A constraint takes effect between the penalties and the temperature.
+/// top-k, top-p, min-p. A constraint takes effect between the penalties and the temperature. Lists are copied; two records of options are equal
+/// where their values are, lists by their elements, and their tools, constraint and progress are the same objects.
 /// </summary>
 public sealed partial record GenerationOptions
 {
@@ -34,7 +35,7 @@ public sealed partial record GenerationOptions
     public float FrequencyPenalty { get; init; }
 
     /// <summary>Added to the logits of single tokens, by id; negative infinity forbids one.</summary>
-    public IReadOnlyDictionary<int, float>? LogitBias { get; init; }
+    public IReadOnlyDictionary<int, float>? LogitBias { get; init => field = ValueDictionary<int, float>.Of(value); }
 
     /// <summary>Same seed, prompt, options and model settings: same text. Null for a random one.</summary>
     public ulong? Seed { get; init; }
@@ -43,10 +44,10 @@ public sealed partial record GenerationOptions
     public int? MaxTokens { get; init; }
 
     /// <summary>Texts that end the answer where they first appear in its text (not in the reasoning, nor in tool calls); none is ever part of it. None may be empty.</summary>
-    public IReadOnlyList<string> StopSequences { get; init; } = [];
+    public IReadOnlyList<string> StopSequences { get; init => field = ValueList<string>.Of(value); } = ValueList<string>.Empty;
 
     /// <summary>Token ids that end the answer, besides those of the checkpoint.</summary>
-    public IReadOnlyList<int> StopTokens { get; init; } = [];
+    public IReadOnlyList<int> StopTokens { get; init => field = ValueList<int>.Of(value); } = ValueList<int>.Empty;
 
     /// <summary>Whether the tokens that the checkpoint calls end of text or end of turn are ignored. Default false.</summary>
     public bool IgnoreEndOfText { get; init; }
@@ -73,7 +74,7 @@ public sealed partial record GenerationOptions
     public bool PreserveThinking { get; init; }
 
     /// <summary>Functions that the model may call; no two of one name. They are declared before the first message, so they need messages and do not go with token ids.</summary>
-    public IReadOnlyList<KimiTool> Tools { get; init; } = [];
+    public IReadOnlyList<KimiTool> Tools { get; init => field = ValueList<KimiTool>.Of(value); } = ValueList<KimiTool>.Empty;
 
     /// <summary>
     /// Told how far the prompt has been read: when that begins and when it is done, and between them after layers of the model, ten times a

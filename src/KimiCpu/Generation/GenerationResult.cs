@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json.Serialization;
 using KimiCpu.Chat;
 
 namespace KimiCpu.Generation;
@@ -18,16 +19,16 @@ public sealed record GenerationResult
     /// The tools that the model called, in order; normally none unless some were declared. Their arguments are what the model
     /// wrote, and may not be JSON or not fit the tool's schema.
     /// </summary>
-    public IReadOnlyList<KimiToolCall> ToolCalls { get; init; } = [];
+    public IReadOnlyList<KimiToolCall> ToolCalls { get; init => field = ValueList<KimiToolCall>.Of(value); } = ValueList<KimiToolCall>.Empty;
 
     /// <summary>A call that the answer's end has cut off within its arguments; it must not be carried out. Null for none.</summary>
     public KimiToolCall? IncompleteToolCall { get; init; }
 
     /// <summary>All generated token ids, a stop token included.</summary>
-    public required IReadOnlyList<int> Tokens { get; init; }
+    public required IReadOnlyList<int> Tokens { get; init => field = ValueList<int>.Of(value); }
 
     /// <summary>Per token its log-probability, if asked for; else empty.</summary>
-    public required IReadOnlyList<TokenLogProbability> LogProbabilities { get; init; }
+    public required IReadOnlyList<TokenLogProbability> LogProbabilities { get; init => field = ValueList<TokenLogProbability>.Of(value); }
 
     /// <summary>Why the answer ended.</summary>
     public required FinishReason FinishReason { get; init; }
@@ -48,7 +49,8 @@ public sealed record GenerationResult
     public KimiMessage ToMessage() => KimiMessage.Assistant(Text, Reasoning) with { ToolCalls = ToolCalls, GeneratedTokens = Tokens };
 }
 
-/// <summary>Why an answer ended.</summary>
+/// <summary>Why an answer ended. JSON has the name, and may have the number.</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<FinishReason>))]
 public enum FinishReason
 {
     /// <summary>The model ended its turn, or a stop token or stop sequence appeared.</summary>
@@ -115,4 +117,8 @@ public sealed record GenerationTimings(TimeSpan Queued, TimeSpan Prefill, TimeSp
 /// <param name="Token">The id.</param>
 /// <param name="LogProbability">Natural logarithm of its probability.</param>
 /// <param name="Top">The most likely tokens at this position, best first, as many as were asked for.</param>
-public sealed record TokenLogProbability(int Token, float LogProbability, IReadOnlyList<(int Token, float LogProbability)> Top);
+public sealed record TokenLogProbability(int Token, float LogProbability, IReadOnlyList<(int Token, float LogProbability)> Top)
+{
+    /// <summary>The most likely tokens at this position, best first, as many as were asked for.</summary>
+    public IReadOnlyList<(int Token, float LogProbability)> Top { get; init => field = ValueList<(int Token, float LogProbability)>.Of(value); } = ValueList<(int Token, float LogProbability)>.Of(Top);
+}

@@ -18,13 +18,13 @@ public sealed record GenerationUpdate
     public string Reasoning { get; init; } = "";
 
     /// <summary>New pieces of tool calls, in order; empty where the update has none.</summary>
-    public IReadOnlyList<ToolCallPiece> ToolCalls { get; init; } = [];
+    public IReadOnlyList<ToolCallPiece> ToolCalls { get; init => field = ValueList<ToolCallPiece>.Of(value); } = ValueList<ToolCallPiece>.Empty;
 
     /// <summary>The tokens that this update accounts for; text may lag behind them by an unfinished character or a possible stop sequence.</summary>
-    public IReadOnlyList<int> Tokens { get; init; } = [];
+    public IReadOnlyList<int> Tokens { get; init => field = ValueList<int>.Of(value); } = ValueList<int>.Empty;
 
     /// <summary>Per token its log-probability, if asked for; else empty.</summary>
-    public IReadOnlyList<TokenLogProbability> LogProbabilities { get; init; } = [];
+    public IReadOnlyList<TokenLogProbability> LogProbabilities { get; init => field = ValueList<TokenLogProbability>.Of(value); } = ValueList<TokenLogProbability>.Empty;
 
     /// <summary>The whole answer; set in the last update only.</summary>
     public GenerationResult? Result { get; init; }
