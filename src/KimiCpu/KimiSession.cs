@@ -11,7 +11,8 @@ namespace KimiCpu;
 /// session keeps is given up when the cache needs room. A session's tokens, those of its last call that ended or was
 /// cancelled while it ran, prompt and answer, stay until the next one ends or it is disposed; they can be branched, saved, and loaded by
 /// a process to come. A session knows tokens, not messages: each call passes its whole conversation, and only what differs
-/// from the cached text on is computed. Where the cache is lost with a GPU a session still knows its tokens; they are
+/// from the cached text on is computed. So no call takes a single text, as those of <see cref="IKimiModel"/> do: add it to the messages as <see cref="KimiMessage.User"/>,
+/// and the answer as <see cref="GenerationResult.ToMessage"/>. Where the cache is lost with a GPU a session still knows its tokens; they are
 /// computed again, on the CPU, by its next call or when it is saved. All members are safe to call from several threads at once; of calls at the same
 /// time the last one that ends is kept.
 /// </summary>

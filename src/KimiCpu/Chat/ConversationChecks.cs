@@ -24,7 +24,6 @@ internal static class ConversationChecks
                 throw CallArgument.Messages($"{place}.Role is {message.Role}, which is none of {string.Join(", ", Enum.GetNames<KimiRole>())}.");
             }
 
-            Present(message.ToolCalls, $"{place}.ToolCalls", "A message without calls has an empty list");
             for (int k = 0; k < message.ToolCalls.Count; k++)
             {
                 string call = $"{place}.ToolCalls[{k}]";

@@ -1,11 +1,13 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
+using System.Text.Json.Serialization;
 
 namespace KimiCpu.Chat;
 
-/// <summary>One message of a conversation.</summary>
+/// <summary>One message of a conversation. Equal to another by all that it says, lists by their elements.</summary>
 /// <param name="Role">Who speaks.</param>
 /// <param name="Content">The text; it can never become a control token.</param>
 public sealed record KimiMessage(KimiRole Role, string Content)
@@ -19,8 +21,9 @@ public sealed record KimiMessage(KimiRole Role, string Content)
     /// <summary>A name shown to the model in place of the role; null for none.</summary>
     public string? Name { get; init; }
 
-    /// <summary>The tools that the assistant called, in order; of no other role.</summary>
-    public IReadOnlyList<KimiToolCall> ToolCalls { get; init; } = [];
+    /// <summary>The tools that the assistant called, in order; of no other role. Null is taken for none, since generated readers of JSON set what is missing there to null.</summary>
+    [AllowNull]
+    public IReadOnlyList<KimiToolCall> ToolCalls { get; init => field = ValueList<KimiToolCall>.Of(value ?? []); } = ValueList<KimiToolCall>.Empty;
 
     /// <summary>Of a tool's message: <see cref="KimiToolCall.Id"/> of the call that it answers. Null for the first call that is not answered yet.</summary>
     public string? ToolCallId { get; init; }
@@ -30,7 +33,7 @@ public sealed record KimiMessage(KimiRole Role, string Content)
     /// ways, and models do not always write the one that encoding it gives. Texts of the message that some of these tokens spell to the byte are shown
     /// to the model as those tokens, so that they are found in the cache; all others are encoded. So they never change what the conversation says.
     /// </summary>
-    public IReadOnlyList<int>? GeneratedTokens { get; init; }
+    public IReadOnlyList<int>? GeneratedTokens { get; init => field = ValueList<int>.Of(value); }
 
     /// <summary>A message that instructs the model.</summary>
     /// <param name="content">The instruction.</param>
@@ -61,7 +64,8 @@ public sealed record KimiMessage(KimiRole Role, string Content)
     }
 }
 
-/// <summary>Who speaks in a <see cref="KimiMessage"/>.</summary>
+/// <summary>Who speaks in a <see cref="KimiMessage"/>. JSON has the name, and may have the number.</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<KimiRole>))]
 public enum KimiRole
 {
     /// <summary>Instructions for the model.</summary>

@@ -34,12 +34,12 @@ internal static class ReadmeExamples
         Console.WriteLine(branch.Generate([.. messages, KimiMessage.User("What is my name?")]).Text);
 
         // A session knows tokens and not messages, so these are saved with it.
-        session.ApplicationData = JsonSerializer.SerializeToUtf8Bytes(messages);
+        session.ApplicationData = JsonSerializer.SerializeToUtf8Bytes(messages, KimiJsonContext.Default.ListKimiMessage);
         session.Save("anna.session");
 
         // Another day, in another process:
         using KimiSession loaded = model.LoadSession("anna.session");
-        messages = JsonSerializer.Deserialize<List<KimiMessage>>(loaded.ApplicationData.Span)!;
+        messages = JsonSerializer.Deserialize(loaded.ApplicationData.Span, KimiJsonContext.Default.ListKimiMessage)!;
         messages.Add(KimiMessage.User("What is my name?"));
         Console.WriteLine(loaded.Generate(messages).Text);
     }
