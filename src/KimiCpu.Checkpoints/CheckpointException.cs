@@ -4,7 +4,7 @@
 namespace KimiCpu.Checkpoints;
 
 /// <summary>A checkpoint folder is incomplete, damaged, or of a kind that is not supported.</summary>
-public sealed class CheckpointException : Exception
+public sealed class CheckpointException : KimiException
 {
     /// <summary>Creates the exception.</summary>
     /// <param name="file">The file at fault, as a path or a name inside the checkpoint.</param>

@@ -142,6 +142,11 @@ internal sealed class CheckpointTests
         }
     }
 
+    /// <summary>Who catches what the library throws need not know of checkpoints.</summary>
+    [Test]
+    public void A_folder_that_is_not_there_is_an_error_of_the_library() =>
+        Assert.That(() => KimiModel.Open(Path.Combine(_folder, "none")), Throws.InstanceOf<KimiException>().And.TypeOf<CheckpointException>());
+
     [Test]
     public void File_in_place_of_a_folder_is_refused()
     {
