@@ -21,12 +21,18 @@ internal sealed class OptionsReader
     /// <param name="client">Whom they are given to.</param>
     /// <param name="cancellationToken">Ends the compilation of a schema.</param>
     /// <exception cref="NotSupportedException">An option or a content has no equivalent.</exception>
-    /// <exception cref="ArgumentException">Options contradict one another.</exception>
+    /// <exception cref="ArgumentException">Options contradict one another, or one is outside its range.</exception>
     /// <exception cref="Constraints.KimiConstraintException">The schema of the response format cannot be enforced.</exception>
     public Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, IChatClient client, CancellationToken cancellationToken)
     {
         options ??= new ChatOptions();
         RefuseUnsupported(options);
+        if (options.MaxOutputTokens < 1)
+        {
+            // The model would name its own option, MaxTokens.
+            throw RequestArgument.OutOfRange(nameof(options.MaxOutputTokens), options.MaxOutputTokens, "1 or more, or null");
+        }
+
         GenerationOptions generation = Base(options, client);
         generation = generation with
         {

@@ -48,8 +48,12 @@ internal sealed class OptionsReaderTests
         Assert.That(read.StopSequences, Is.EqualTo(new[] { "a", "b" }));
         Assert.That((read.Tools.Single().Name, read.Tools.Single().Description), Is.EqualTo(("get_weather", "Weather.")));
         Assert.That(read.Tools.Single().Parameters!.Value.GetProperty("properties").GetProperty("city").GetProperty("type").GetString(), Is.EqualTo("string"));
-        Assert.That(Read(null) with { StopSequences = [], Tools = [] }, Is.EqualTo(new GenerationOptions { StopSequences = [], Tools = [], StopTokens = Read(null).StopTokens }));
+        Assert.That(Read(null), Is.EqualTo(new GenerationOptions()));
     }
+
+    [Test]
+    public void No_tokens_are_refused_under_the_name_that_callers_know() =>
+        Assert.That(() => Read(new ChatOptions { MaxOutputTokens = 0 }), Throws.InstanceOf<ArgumentOutOfRangeException>().With.Property("ParamName").EqualTo("MaxOutputTokens").And.Message.Contains("found 0"));
 
     [Test]
     public void Own_options_are_the_base_and_members_that_are_set_win()
