@@ -68,7 +68,7 @@ public sealed record KimiModelOptions
     /// Most bytes of the cache: that of running calls, of open sessions, and of earlier calls, which is kept for prompts
     /// that begin alike and given up when there is no other room, the least recently used first. Null for a quarter of the
     /// memory available when the model opens; it is taken as it is needed. Where the experts do not all fit into memory, null
-    /// stands for at most one whole context. On a GPU (<see cref="Device"/>) it is a limit and asks for nothing: no weights are reduced to 8 bits for more than
+    /// stands for at most one whole context, and so does whatever is more than the memory available. On a GPU (<see cref="Device"/>) it is a limit and asks for nothing: no weights are reduced to 8 bits for more than
     /// these bytes, nor for their sake, and the cache is reduced where <see cref="ContextLength"/> is given and these bytes do not hold it otherwise.
     /// </summary>
     public long? KvCacheBytes { get; init; }

@@ -53,17 +53,26 @@ internal sealed class ModelMemory
         long experts = _summary.Components.Where(c => c.Component == Component.RoutedExperts).Sum(c => c.Bytes);
         long bytesPerToken = (long)_shape.CacheWidth * _shape.LayerCount * (_options.Exact ? sizeof(float) : sizeof(ushort));
         long oneContext = Math.Min(Available / 4, _context * bytesPerToken);
-        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : _options.KvCacheBytes ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, CanBeReduced: !onGpu && !_options.Int8HotPath && !_options.Exact);
-        ExpertMemoryPlan plan = _checkpoint.Files.AreOnDrive ? ExpertMemoryPlan.Choose(needs, _options.ExpertMemory) : new ExpertMemoryPlan(null, $"the checkpoint is part of an assembly{(_options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing")}");
+
+        // As much as there is, or more, asks for no share of it: it is no limit.
+        long? cache = _options.KvCacheBytes < Available ? _options.KvCacheBytes : null;
+        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, CanBeReduced: !onGpu && !_options.Int8HotPath && !_options.Exact);
+        ExpertMemoryPlan plan = WhyMapped(experts) is { } reason
+            ? new ExpertMemoryPlan(null, reason + (_options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing"))
+            : ExpertMemoryPlan.Choose(needs, _options.ExpertMemory);
         bool mapped = plan.SlotBytes is null;
         return new MemoryShares
         {
             Experts = plan,
-            CacheBytes = _options.KvCacheBytes ?? (mapped ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 : oneContext),
+            CacheBytes = mapped ? _options.KvCacheBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 : cache ?? oneContext,
             PrefillChunk = mapped ? _options.PrefillChunk ?? ChunkInMemory(_shape.ExpertCount, _shape.ExpertsPerToken, LargePrefillChunk) : LargePrefillChunk,
             GpuPrefillChunk = mapped ? _options.PrefillChunk ?? UsualChunk : LargePrefillChunk,
         };
     }
+
+    /// <summary>Why nothing is read into slots, whatever fits; null where it may be.</summary>
+    /// <param name="experts">Bytes of all.</param>
+    private string? WhyMapped(long experts) => !_checkpoint.Files.AreOnDrive ? "the checkpoint is part of an assembly" : experts == 0 ? "the model has no routed experts" : null;
 
     /// <summary>Most prompt tokens of a step where experts come from a drive, or pass through a GPU.</summary>
     internal static int LargeChunk(long available, StepWorkspace workspace) => Math.Clamp(workspace.MostTokens(available / 16), UsualChunk, LargestChunk);

@@ -3,6 +3,9 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Generation;
+using KimiCpu.Tests.Model;
+using KimiCpu.Tests.Server;
+using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Tests.Generation;
 
@@ -63,6 +66,25 @@ internal sealed class ExpertMemoryTests
     {
         using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { ExpertMemory = 1_000_000, PreloadExperts = true });
         Assert.That(model.Placement, Does.Contain("weights mapped"));
+    }
+
+    [Test]
+    public void A_cache_without_limit_takes_no_memory_from_experts()
+    {
+        using var log = new LogLines();
+        using var loggers = new LoggerFactory([log]);
+        using KimiModel model = KimiModel.Open(s_nano, new KimiModelOptions { KvCacheBytes = long.MaxValue, LoggerFactory = loggers });
+        Assert.That(model.Generate("What is the capital of France?", s_greedy).Text, Does.Contain("Paris"));
+        Assert.That(log.Lines.Single(l => l.Contains("Memory for experts", StringComparison.Ordinal)), Does.Contain("experts fit").And.Not.Contains("-"));
+    }
+
+    [Test]
+    public void A_model_without_experts_needs_no_memory_for_them()
+    {
+        using var dense = new SyntheticModel(SyntheticModel.Smallest.Replace("layers=3", "layers=3,dense=3", StringComparison.Ordinal));
+        using KimiModel model = KimiModel.Open(dense.Folder, new KimiModelOptions { ExpertMemory = 1_000_000 });
+        Assert.That(model.Placement, Does.Contain("weights mapped"));
+        Assert.That(model.Generate(new[] { 1, 2, 3 }, s_greedy).Tokens, Is.Not.Empty);
     }
 
     /// <summary>Without slots the experts are used where the file is mapped, and the kernel reports what is missing by a signal.</summary>
