@@ -86,6 +86,8 @@ internal sealed partial class ReadmeTests
         var streams = new KimiCpu.Cli.Terminal.CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false);
         IEnumerable<string> commands = KimiCpu.Cli.KimiCommand.MakeRoot(streams).Subcommands.Select(c => c.Name);
         Assert.That(CommandRow().Matches(Readme).Select(m => m.Groups[1].Value), Is.EquivalentTo(commands));
+        string package = File.ReadAllText(Path.Combine(Repository.Root, "src", "PackageReadme.md"));
+        Assert.That(CommandLine().Matches(Readme + package).Select(m => m.Groups[1].Value).Distinct(), Is.Not.Empty.And.SubsetOf(commands));
     }
 
     [GeneratedRegex("```csharp\n(.*?)```", RegexOptions.Singleline)]
@@ -96,4 +98,7 @@ internal sealed partial class ReadmeTests
 
     [GeneratedRegex(@"^\| `kimi (\w+)", RegexOptions.Multiline)]
     private static partial Regex CommandRow();
+
+    [GeneratedRegex("^kimi ([a-z]+)", RegexOptions.Multiline)]
+    private static partial Regex CommandLine();
 }
