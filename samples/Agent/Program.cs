@@ -4,7 +4,6 @@
 // An agent in the terminal: the model calls C# functions, and the tools of a Model Context Protocol server.
 // Usage: dotnet run --project samples/Agent [-- OPTIONS]; see AgentArguments.
 using KimiCpu;
-using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Samples.Agent;
@@ -55,7 +54,7 @@ try
     await agent.RunAsync(cancellation.Begin, cancellation.End);
     return 0;
 }
-catch (Exception e) when (e is FormatException or CheckpointException or KimiException or ArgumentException or McpException or IOException or UnauthorizedAccessException)
+catch (Exception e) when (e is FormatException or KimiException or ArgumentException or McpException or IOException or UnauthorizedAccessException)
 {
     Console.Error.WriteLine(e.Message);
     return 1;

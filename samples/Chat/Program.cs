@@ -3,7 +3,6 @@
 
 // A terminal chat on the library's public face. Usage: dotnet run --project samples/Chat [-- OPTIONS]; see ChatArguments.
 using KimiCpu;
-using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Samples.Chat;
 
@@ -24,7 +23,7 @@ try
     using var chat = new TerminalChat(model, model.CreateSession(), arguments.Options, arguments.System, Console.In, Console.Out, Console.Error, terminal, colours) { ShowsOnTerminal = !Console.IsOutputRedirected };
     return await chat.RunAsync(cancellation) ? 0 : 1;
 }
-catch (Exception e) when (e is FormatException or CheckpointException or KimiException or ArgumentException or IOException or UnauthorizedAccessException)
+catch (Exception e) when (e is FormatException or KimiException or ArgumentException or IOException or UnauthorizedAccessException)
 {
     Console.Error.WriteLine(e.Message);
     return 1;

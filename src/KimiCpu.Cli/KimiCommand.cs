@@ -3,7 +3,6 @@
 
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 
@@ -70,7 +69,7 @@ internal static class KimiCommand
             await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed));
             return Usage;
         }
-        catch (Exception e) when (e is CheckpointException or KimiException or IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception e) when (e is KimiException or IOException or UnauthorizedAccessException or NotSupportedException)
         {
             await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed));
             return Failed;

@@ -56,7 +56,7 @@ internal sealed class ModelMemory
 
         // As much as there is, or more, asks for no share of it: it is no limit.
         long? cache = _options.KvCacheBytes < Available ? _options.KvCacheBytes : null;
-        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, CanBeReduced: !onGpu && !_options.Int8HotPath && !_options.Exact);
+        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, Remedies(onGpu));
         ExpertMemoryPlan plan = WhyMapped(experts) is { } reason
             ? new ExpertMemoryPlan(null, reason + (_options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing"))
             : ExpertMemoryPlan.Choose(needs, _options.ExpertMemory);
@@ -69,6 +69,11 @@ internal sealed class ModelMemory
             GpuPrefillChunk = mapped ? _options.PrefillChunk ?? UsualChunk : LargePrefillChunk,
         };
     }
+
+    private string Remedies(bool onGpu) =>
+        onGpu ? "A smaller KimiModelOptions.PrefillChunk"
+        : _options.Int8HotPath || _options.Exact ? "A smaller KimiModelOptions.KvCacheBytes or ContextLength"
+        : "A smaller KimiModelOptions.KvCacheBytes or ContextLength, or KimiModelOptions.Int8HotPath,";
 
     /// <summary>Why nothing is read into slots, whatever fits; null where it may be.</summary>
     /// <param name="experts">Bytes of all.</param>

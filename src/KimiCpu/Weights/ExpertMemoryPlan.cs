@@ -8,8 +8,8 @@ namespace KimiCpu.Weights;
 /// <param name="EveryToken">Weights that every token needs.</param>
 /// <param name="Cache">Keys and values as far as they are planned for, and activations.</param>
 /// <param name="Available">What the process may still take.</param>
-/// <param name="CanBeReduced">Whether 8-bit copies would take less for what every token needs.</param>
-internal readonly record struct MemoryNeeds(long Experts, long EveryToken, long Cache, long Available, bool CanBeReduced = false);
+/// <param name="Remedies">Options that would reduce these needs, for people.</param>
+internal readonly record struct MemoryNeeds(long Experts, long EveryToken, long Cache, long Available, string Remedies);
 
 /// <summary>Whether the routed experts are used where the checkpoint is mapped, or read into slots, and into how many bytes of them.</summary>
 /// <param name="SlotBytes">For slots; null where all experts fit and stay mapped.</param>
@@ -41,7 +41,7 @@ internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
 
         return room > 0
             ? new ExpertMemoryPlan(room, $"{Gigabytes(room)} for {Gigabytes(needs.Experts)} of experts; {numbers}")
-            : throw new KimiException($"The model does not fit: {numbers}, so nothing is left for experts. A smaller KimiModelOptions.KvCacheBytes or ContextLength helps,{(needs.CanBeReduced ? " KimiModelOptions.Int8HotPath," : "")} or KimiModelOptions.ExpertMemory, which takes its bytes without asking.");
+            : throw new KimiException($"The model does not fit: {numbers}, so nothing is left for experts. {needs.Remedies} helps, or KimiModelOptions.ExpertMemory, which takes its bytes without asking.");
     }
 
     private static string Gigabytes(long bytes) => FormattableString.Invariant($"{bytes / 1e9:F1} GB");

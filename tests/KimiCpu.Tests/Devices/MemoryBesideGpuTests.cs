@@ -110,6 +110,16 @@ internal sealed class MemoryBesideGpuTests
         Assert.That(Logits(devices.Runner), Is.EqualTo(Logits(mapped.Runner)));
     }
 
+    [Test]
+    public void A_model_that_does_not_fit_is_told_what_would_take_less([Values] bool onGpu, [Values] bool int8HotPath)
+    {
+        ModelMemory memory = Memory(Options() with { Int8HotPath = int8HotPath }, 1_000_000);
+        KimiException error = Assert.Throws<KimiException>(() => memory.Divide(onGpu))!;
+        Assert.That(error.Message.Contains("PrefillChunk", StringComparison.Ordinal), Is.EqualTo(onGpu));
+        Assert.That(error.Message.Contains("ContextLength", StringComparison.Ordinal), Is.EqualTo(!onGpu));
+        Assert.That(error.Message.Contains("Int8HotPath", StringComparison.Ordinal), Is.EqualTo(!onGpu && !int8HotPath));
+    }
+
     /// <summary>There is nothing to divide where the system brings weights in and takes them out again.</summary>
     [Test]
     public void Mapped_weights_are_used_by_the_CPU_however_large_the_GPU_s_cache_was_to_be()
