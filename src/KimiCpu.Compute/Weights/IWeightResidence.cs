@@ -10,8 +10,11 @@ namespace KimiCpu.Compute;
 internal interface IWeightResidence
 {
     /// <summary>Reads a weight that is not there.</summary>
-    /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails. The weight is then not held.</exception>
-    void Hold(WeightMatrix weight);
+    /// <param name="weight">It is not held where this throws.</param>
+    /// <param name="cancellationToken">Ends a read before its end.</param>
+    /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails.</exception>
+    /// <exception cref="OperationCanceledException">Nobody wants it any more.</exception>
+    void Hold(WeightMatrix weight, CancellationToken cancellationToken = default);
 
     /// <summary>Once for every time that the weight was held; its memory is the system's after the last one.</summary>
     void LetGo(WeightMatrix weight);

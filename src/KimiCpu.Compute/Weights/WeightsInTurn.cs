@@ -12,6 +12,7 @@ internal sealed class WeightsInTurn : IDisposable
     private readonly WeightMatrix[] _weights;
     private readonly Task[] _reads;
     private readonly List<WeightMatrix> _held = [];
+    private readonly CancellationTokenSource _ended = new();
     private int _taken;
     private int _begun;
 
@@ -36,7 +37,8 @@ internal sealed class WeightsInTurn : IDisposable
         for (; _begun < Math.Min(_weights.Length, _taken + 1 + Ahead); _begun++)
         {
             WeightMatrix weight = _weights[_begun];
-            _reads[_begun] = Task.Run(() => _residence.Hold(weight));
+            CancellationToken ended = _ended.Token;
+            _reads[_begun] = Task.Run(() => _residence.Hold(weight, ended), CancellationToken.None);
         }
 
         _reads[_taken].GetAwaiter().GetResult();
@@ -59,6 +61,7 @@ internal sealed class WeightsInTurn : IDisposable
     /// <summary>Lets go what was read and not taken, and what was taken and neither let go nor kept.</summary>
     public void Dispose()
     {
+        _ended.Cancel();
         for (; _taken < _begun; _taken++)
         {
             Task read = _reads[_taken];
@@ -74,5 +77,6 @@ internal sealed class WeightsInTurn : IDisposable
 
         _held.ForEach(w => _residence!.LetGo(w));
         _held.Clear();
+        _ended.Dispose();
     }
 }

@@ -10,7 +10,7 @@ namespace KimiCpu.Weights;
 /// <summary>Memory for one tensor, filled while somebody holds it. The only owner of it. Safe for several threads.</summary>
 internal sealed unsafe class ResidentTensor : IDisposable
 {
-    /// <summary>Of one read.</summary>
+    /// <summary>Of one read; who ends it waits no longer.</summary>
     private const int PieceBytes = 16 << 20;
 
     private readonly IWeightFiles _files;
@@ -43,13 +43,14 @@ internal sealed unsafe class ResidentTensor : IDisposable
 
     /// <summary>Reads the tensor where nobody has held it; others wait meanwhile.</summary>
     /// <exception cref="CheckpointException">The drive fails, or the file was changed.</exception>
-    public void Hold()
+    /// <exception cref="OperationCanceledException">It is not wanted any more.</exception>
+    public void Hold(CancellationToken cancellationToken)
     {
         lock (_reading)
         {
             if (_holders == 0)
             {
-                Read();
+                Read(cancellationToken);
             }
 
             _holders++;
@@ -74,19 +75,26 @@ internal sealed unsafe class ResidentTensor : IDisposable
 
     public void Dispose() => _memory.Dispose();
 
-    private void Read()
+    private void Read(CancellationToken cancellationToken)
     {
-        for (long at = 0; at < _length; at += PieceBytes)
+        long at = 0;
+        try
         {
-            try
+            for (; at < _length; at += PieceBytes)
             {
+                cancellationToken.ThrowIfCancellationRequested();
                 _files.Read(_entry.Shard, _first + at, Begin + at, (int)Math.Min(PieceBytes, _length - at));
             }
-            catch (IOException e)
+        }
+        catch (Exception e)
+        {
+            HugePages.GiveBack(Begin, (nuint)_length);
+            if (e is IOException)
             {
-                HugePages.GiveBack(Begin, (nuint)_length);
                 throw _files.Failure(_entry.Shard, _entry.Name, Math.Max(_first + at, _entry.Offset), e.Message, e);
             }
+
+            throw;
         }
     }
 }

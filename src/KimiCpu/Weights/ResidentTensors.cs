@@ -44,10 +44,10 @@ internal sealed unsafe class ResidentTensors(IWeightFiles files) : IWeightReside
     }
 
     /// <exception cref="CheckpointException">The drive fails, or the file was changed.</exception>
-    public void Hold(WeightMatrix weight)
+    public void Hold(WeightMatrix weight, CancellationToken cancellationToken = default)
     {
         ResidentTensor data = Of(weight.Data);
-        data.Hold();
+        data.Hold(cancellationToken);
         if (weight.Scales == null)
         {
             return;
@@ -55,7 +55,7 @@ internal sealed unsafe class ResidentTensors(IWeightFiles files) : IWeightReside
 
         try
         {
-            Of(weight.Scales).Hold();
+            Of(weight.Scales).Hold(cancellationToken);
         }
         catch
         {

@@ -169,6 +169,15 @@ internal sealed unsafe class ResidentTensorsTests
     }
 
     [Test]
+    public void A_weight_that_nobody_wants_any_more_is_read_no_further()
+    {
+        using var ended = new CancellationTokenSource();
+        ended.Cancel();
+        Assert.That(() => _resident.Hold(_weights.Head, ended.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That((_files.Reads, _resident.Bytes), Is.EqualTo((0, 0L)));
+    }
+
+    [Test]
     public void In_turn_what_is_kept_stays()
     {
         WeightMatrix first = _weights.HotMatrices.First();
