@@ -7,7 +7,7 @@ namespace KimiCpu.Cpu;
 
 /// <summary>
 /// Asks for pages of 2 MiB, which spare most address translations when weights and caches stream by. Linux gives them on
-/// advice (transparent huge pages); elsewhere memory stays as it is.
+/// advice (transparent huge pages); elsewhere memory stays as it is. And gives pages back while their block lives on.
 /// </summary>
 internal static unsafe partial class HugePages
 {

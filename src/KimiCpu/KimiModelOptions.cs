@@ -77,7 +77,7 @@ public sealed record KimiModelOptions
     /// Bytes of memory for routed experts. Null, the default, measures when the model opens what this process may take
     /// (limits of control groups included): where all experts fit they are used in the files' mapping; else, or where a value
     /// is given, they are read into slots of so many bytes past the system's page cache, the missing ones from the drives
-    /// during each step, and what every token needs is read into memory of its own. At least one expert; more than all of
+    /// during each step, and what every token needs is read into memory of its own where no GPU has it. At least one expert; more than all of
     /// them is as good as all. Changes no bit of an answer, unless by longer steps of prompts (<see cref="PrefillChunk"/>). Only for checkpoints on a drive.
     /// </summary>
     public long? ExpertMemory { get; init; }
@@ -145,7 +145,7 @@ public sealed record KimiModelOptions
 }
 
 /// <summary>How far opening a model has come.</summary>
-/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c>, <c>gpu</c> where <see cref="KimiModelOptions.Device"/> asks for one, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
+/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c> but where copies are made of weights from drives or a GPU takes them, <c>gpu</c> where <see cref="KimiModelOptions.Device"/> asks for one, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
 /// <param name="Done">Steps done in this phase.</param>
 /// <param name="Total">Steps of this phase.</param>
 public readonly record struct LoadProgress(string Phase, int Done, int Total);
