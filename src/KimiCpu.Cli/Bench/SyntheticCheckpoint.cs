@@ -38,6 +38,9 @@ internal sealed class SyntheticCheckpoint
             Directory.CreateDirectory(unfinished);
             using var progress = new ProgressLine(streams, $"Writing {folder}");
             new SyntheticCheckpoint(shape).Write(unfinished, progress, cancellationToken);
+
+            // Written pages stay small; read anew they are as large as those of a model after a restart.
+            FileCache.TryDrop(unfinished);
             Directory.Move(unfinished, folder);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
