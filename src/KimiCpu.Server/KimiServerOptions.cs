@@ -45,6 +45,9 @@ public sealed class KimiServerOptions
     /// </summary>
     public TimeSpan StreamKeepAlive { get; set; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>How long the body of a request may take to arrive: it has its place among <see cref="MaxRequests"/> meanwhile.</summary>
+    internal TimeSpan BodyTime { get; set; } = TimeSpan.FromMinutes(1);
+
     /// <summary>How long running answers may go on once the server is told to stop; then they end with an error in their own form. At most a day. Default 10 seconds.</summary>
     public TimeSpan ShutdownGrace { get; set; } = TimeSpan.FromSeconds(10);
 }

@@ -20,7 +20,7 @@ internal static class AnthropicEndpoints
 
     private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.RequiredText("model"));
         AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new MessagesRequestReader(parts).Read(fields)).ConfigureAwait(false);
@@ -40,7 +40,7 @@ internal static class AnthropicEndpoints
 
     private static async Task CountAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.RequiredText("model"));
         AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new MessagesRequestReader(parts).Read(fields, counts: true)).ConfigureAwait(false);

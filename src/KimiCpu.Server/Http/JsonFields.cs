@@ -27,7 +27,8 @@ internal readonly struct JsonFields
 
     public JsonElement Element => _object;
 
-    public string PathOf(string name) => _path.Length == 0 ? name : $"{_path}.{name}";
+    /// <summary>The place of a field, to show.</summary>
+    public string PathOf(string name) => _path.Length == 0 ? ShownName.Of(name) : $"{_path}.{ShownName.Of(name)}";
 
     /// <summary>The field; null where it is left out.</summary>
     public JsonElement? Get(string name) =>
@@ -45,11 +46,7 @@ internal readonly struct JsonFields
         ? value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(PathOf(name), "true or false", value)
         : null;
 
-    public double? Number(string name, double least = double.MinValue, double most = double.MaxValue) => Get(name) is { } value
-        ? value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && number >= least && number <= most
-            ? number
-            : throw Wrong(PathOf(name), least == double.MinValue ? "a number" : FormattableString.Invariant($"a number {least} … {most}"), value)
-        : null;
+    public double? Number(string name, double least, double most) => Get(name) is { } value ? Number(value, PathOf(name), least, most) : null;
 
     public int? Integer(string name, int least, int most = int.MaxValue) => Get(name) is { } value
         ? value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number >= least && number <= most
@@ -64,6 +61,20 @@ internal readonly struct JsonFields
     public JsonFields? Fields(string name) => Get(name) is { } value ? new JsonFields(value, PathOf(name)) : null;
 
     public JsonFields RequiredFields(string name) => Fields(name) ?? throw Missing(name);
+
+    /// <summary>
+    /// The fields of an object whose names are the client's, in order. To look each of them up by its name would take the square of their number.
+    /// </summary>
+    /// <param name="most">Most of them.</param>
+    /// <param name="what">What they are, in the plural.</param>
+    /// <exception cref="RequestException">There are more.</exception>
+    public IEnumerable<JsonProperty> All(int most, string what)
+    {
+        int count = _object.GetPropertyCount();
+        return count <= most
+            ? _object.EnumerateObject()
+            : throw new RequestException(StatusCodes.Status400BadRequest, $"{_path} takes at most {most} {what}; found {count}.", _path, "invalid_value");
+    }
 
     /// <summary>The elements of an array with their places; none where it is left out.</summary>
     public IReadOnlyList<(JsonElement Element, string Path)> Items(string name, int most)
@@ -101,6 +112,15 @@ internal readonly struct JsonFields
             }
         }
     }
+
+    /// <param name="value">Of a field.</param>
+    /// <param name="path">Its place.</param>
+    /// <param name="least">Of numbers that it takes.</param>
+    /// <param name="most">Of numbers that it takes.</param>
+    public static double Number(JsonElement value, string path, double least, double most) =>
+        value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && number >= least && number <= most
+            ? number
+            : throw Wrong(path, FormattableString.Invariant($"a number {least} … {most}"), value);
 
     public RequestException Missing(string name) =>
         new(StatusCodes.Status400BadRequest, $"{PathOf(name)} is required.", PathOf(name), "missing_required_parameter");

@@ -16,8 +16,11 @@ internal static class RequestBody
     private const long MostDrained = 256L << 20;
     private static readonly TimeSpan s_drainTime = TimeSpan.FromSeconds(2);
 
-    /// <exception cref="RequestException">It is too large, in another encoding, or no JSON.</exception>
-    public static async Task<JsonDocument> ReadAsync(HttpContext context, int maxBytes)
+    /// <param name="context">Of the request.</param>
+    /// <param name="maxBytes">Most bytes of it.</param>
+    /// <param name="maxTime">How long it may take to arrive.</param>
+    /// <exception cref="RequestException">It is too large or too slow, in another encoding, or no JSON.</exception>
+    public static async Task<JsonDocument> ReadAsync(HttpContext context, int maxBytes, TimeSpan maxTime)
     {
         HttpRequest request = context.Request;
         if (!string.IsNullOrEmpty(request.Headers.ContentEncoding) && request.Headers.ContentEncoding != "identity")
@@ -30,7 +33,7 @@ internal static class RequestBody
             throw new RequestException(StatusCodes.Status415UnsupportedMediaType, $"The body has to be in UTF-8; its Content-Type says {type.Charset}.");
         }
 
-        byte[] bytes = await ReadBytesAsync(context, maxBytes).ConfigureAwait(false);
+        byte[] bytes = await ReadBytesAsync(context, maxBytes, maxTime).ConfigureAwait(false);
         ReadOnlyMemory<byte> text = bytes.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? bytes.AsMemory(Encoding.UTF8.Preamble.Length) : bytes;
         if (!Utf8.IsValid(text.Span))
         {
@@ -47,7 +50,7 @@ internal static class RequestBody
         }
     }
 
-    private static async Task<byte[]> ReadBytesAsync(HttpContext context, int maxBytes)
+    private static async Task<byte[]> ReadBytesAsync(HttpContext context, int maxBytes, TimeSpan maxTime)
     {
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
         {
@@ -60,17 +63,26 @@ internal static class RequestBody
             throw TooLarge(maxBytes);
         }
 
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        end.CancelAfter(maxTime);
         using var body = new MemoryStream();
         byte[] piece = new byte[16384];
-        int read;
-        while ((read = await context.Request.Body.ReadAsync(piece, context.RequestAborted).ConfigureAwait(false)) > 0)
+        try
         {
-            if (body.Length + read > maxBytes)
+            int read;
+            while ((read = await context.Request.Body.ReadAsync(piece, end.Token).ConfigureAwait(false)) > 0)
             {
-                throw TooLarge(maxBytes);
-            }
+                if (body.Length + read > maxBytes)
+                {
+                    throw TooLarge(maxBytes);
+                }
 
-            body.Write(piece, 0, read);
+                body.Write(piece, 0, read);
+            }
+        }
+        catch (OperationCanceledException) when (!context.RequestAborted.IsCancellationRequested)
+        {
+            throw new RequestException(StatusCodes.Status408RequestTimeout, FormattableString.Invariant($"The body had not arrived after {maxTime.TotalSeconds:0.###} seconds, with {body.Length:N0} bytes until then."));
         }
 
         return body.ToArray();

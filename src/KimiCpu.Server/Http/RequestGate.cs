@@ -119,7 +119,7 @@ internal sealed class RequestGate
             response.Headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
         }
 
-        if (error.Status == StatusCodes.Status413PayloadTooLarge)
+        if (error.Status is StatusCodes.Status413PayloadTooLarge or StatusCodes.Status408RequestTimeout)
         {
             // No other request can follow a body whose end may never be read.
             response.Headers.Connection = "close";

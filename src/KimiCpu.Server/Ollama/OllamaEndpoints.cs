@@ -38,7 +38,7 @@ internal static class OllamaEndpoints
 
     private static async Task ShowAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model") ?? fields.Text("name") ?? throw fields.Missing("model"));
         KimiModelInfo info = (await model.OpenAsync(call.Cancelled).ConfigureAwait(false)).Info;
@@ -62,7 +62,7 @@ internal static class OllamaEndpoints
 
     private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options, Func<JsonFields, IKimiModel, RequestParts, AnswerRequest?> read, bool chat)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         string name = fields.RequiredText("model");
         model.Require(name);

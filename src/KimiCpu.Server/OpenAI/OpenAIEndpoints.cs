@@ -20,7 +20,7 @@ internal static class OpenAIEndpoints
 
     private static async Task ChatAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model"));
         AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new ChatRequestReader(parts).Read(fields)).ConfigureAwait(false);
@@ -39,7 +39,7 @@ internal static class OpenAIEndpoints
 
     private static async Task CompleteAsync(ServerCall call, ServedModel model, CompletionRequestReader reader, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model"));
         IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);

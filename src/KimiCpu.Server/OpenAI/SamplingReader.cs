@@ -55,7 +55,7 @@ internal static class SamplingReader
         }
 
         var bias = new Dictionary<int, float>();
-        foreach (JsonProperty property in given.Element.EnumerateObject())
+        foreach (JsonProperty property in given.All(MostBiases, "tokens"))
         {
             if (!int.TryParse(property.Name, NumberStyles.None, CultureInfo.InvariantCulture, out int token))
             {
@@ -63,10 +63,10 @@ internal static class SamplingReader
             }
 
             // Documented as a ban at this value, which a number added to a logit would not be.
-            float value = (float)(given.Number(property.Name, -100, 100) ?? throw JsonFields.Wrong(given.PathOf(property.Name), "a number -100 … 100", property.Value));
+            float value = (float)JsonFields.Number(property.Value, given.PathOf(property.Name), -100, 100);
             bias[token] = value <= -100 ? float.NegativeInfinity : value;
         }
 
-        return bias.Count <= MostBiases ? bias : throw new RequestException(StatusCodes.Status400BadRequest, $"logit_bias takes at most {MostBiases} tokens; found {bias.Count}.", "logit_bias", "invalid_value");
+        return bias;
     }
 }

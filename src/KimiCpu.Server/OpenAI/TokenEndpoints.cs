@@ -27,7 +27,7 @@ internal static class TokenEndpoints
 
     private static async Task TokenizeAsync(ServerCall call, ServedModel served, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         fields.RefuseOthers(s_text);
         served.Require(fields.Text("model"));
@@ -47,7 +47,7 @@ internal static class TokenEndpoints
 
     private static async Task DetokenizeAsync(ServerCall call, ServedModel served, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         fields.RefuseOthers(s_tokens);
         served.Require(fields.Text("model"));

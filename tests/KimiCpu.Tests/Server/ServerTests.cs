@@ -4,6 +4,8 @@
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace KimiCpu.Tests.Server;
 
@@ -140,6 +142,60 @@ internal sealed class ServerTests
         Assert.That((int)never.StatusCode, Is.EqualTo(503));
         using HttpResponseMessage alive = await broken.Http.GetAsync("/health");
         Assert.That((int)alive.StatusCode, Is.EqualTo(200));
+    }
+
+    /// <summary>To look up each field of many by its name would take a core for minutes.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Objects_of_too_many_fields_are_refused_before_they_are_read(CancellationToken cancellationToken)
+    {
+        const int Fields = 200_000;
+        RunningServer server = await SharedServers.Plain;
+        string fields = string.Join(',', Enumerable.Range(0, Fields).Select(i => $"\"{i}\":1"));
+        foreach ((string path, string begin, string name, string limit) in new[]
+        {
+            (Chat, """{"messages":[{"role":"user","content":"Hi"}]""", "logit_bias", "1024 tokens"),
+            ("/v1/responses", "{\"input\":\"Hi\"", "metadata", "16 fields"),
+        })
+        {
+            var content = new StringContent($"{begin},\"{name}\":{{{fields}}}}}", Encoding.UTF8, "application/json");
+            using HttpResponseMessage response = await server.Http.PostAsync(path, content, cancellationToken);
+            JsonElement error = JsonDocument.Parse(await response.Content.ReadAsStringAsync(cancellationToken)).RootElement.GetProperty("error");
+            Assert.That(((int)response.StatusCode, error.GetProperty("param").GetString()), Is.EqualTo((400, name)));
+            Assert.That(error.GetProperty("message").GetString(), Does.Contain($"takes at most {limit}; found {Fields}."));
+        }
+    }
+
+    [Test]
+    public async Task Names_that_clients_make_up_are_cut_and_cannot_move_a_terminals_cursor()
+    {
+        RunningServer server = await SharedServers.Plain;
+        string name = "\u001b[2J\n\u202e" + new string('\u00e6', 5000);
+        (int status, JsonElement body, _) = await server.PostAsync(Chat, JsonSerializer.Serialize(new Dictionary<string, object> { ["messages"] = Array.Empty<string>(), [name] = 1 }));
+        Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((400, "unknown_parameter")));
+        Assert.That(body.GetProperty("error").GetProperty("param").GetString(), Has.Length.LessThan(200));
+        string[] refused = [.. server.Log.Lines.Where(l => l.Contains('\u00e6', StringComparison.Ordinal))];
+        Assert.That(refused, Has.Length.EqualTo(1));
+        Assert.That(refused.Single(), Has.Length.LessThan(300));
+        Assert.That(refused.Single(), Does.Contain("\\u001B[2J\\u000A\\u202E").And.Contain("…").And.Not.Contain("\u001b"));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_body_that_does_not_arrive_gives_its_place_back(CancellationToken cancellationToken)
+    {
+        // Kestrel has a limit of its own, of a rate, at which a body of some megabytes may take hours.
+        await using RunningServer server = await RunningServer.StartAsync(
+            o => (o.MaxRequests, o.BodyTime) = (1, TimeSpan.FromMilliseconds(200)),
+            host: b => b.Services.Configure<KestrelServerOptions>(o => o.Limits.MinRequestBodyDataRate = null));
+        using var slow = new TcpClient();
+        await slow.ConnectAsync(server.Http.BaseAddress!.Host, server.Http.BaseAddress.Port, cancellationToken);
+        await using NetworkStream stream = slow.GetStream();
+        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST {Chat} HTTP/1.1\r\nHost: {server.Http.BaseAddress.Authority}\r\nContent-Length: 500\r\n\r\n{{\"mess"), cancellationToken);
+        using var reader = new StreamReader(stream);
+        string answer = await reader.ReadToEndAsync(cancellationToken);
+        Assert.That(answer, Does.StartWith("HTTP/1.1 408 ").And.Contain("Connection: close").And.Contain("had not arrived after 0.2 seconds, with 6 bytes until then"));
+        await ExpectRoomAsync(server);
     }
 
     private static async Task ExpectRefusalAsync(RunningServer server)

@@ -24,6 +24,9 @@ internal sealed class InputReader(int maxItems)
     /// <summary>What the model said, while more of it may follow; not in the conversation yet.</summary>
     private KimiMessage? _answer;
 
+    /// <summary>What it thought before; there may be thousands of items of it.</summary>
+    private readonly StringBuilder _reasoning = new();
+
     public IReadOnlyList<KimiMessage> Read(JsonFields request)
     {
         if (request.Text("instructions") is { Length: > 0 } instructions)
@@ -105,8 +108,8 @@ internal sealed class InputReader(int maxItems)
         thought = thought.Length == 0 && item.Has("summary") ? Content(item, "summary") : thought;
         if (thought.Length > 0)
         {
-            KimiMessage answer = _answer is { Content.Length: 0, ToolCalls.Count: 0 } ? _answer : BeginAnswer();
-            _answer = answer with { Reasoning = answer.Reasoning + thought };
+            _answer = _answer is { Content.Length: 0, ToolCalls.Count: 0 } ? _answer : BeginAnswer();
+            _reasoning.Append(thought);
         }
     }
 
@@ -128,7 +131,8 @@ internal sealed class InputReader(int maxItems)
     {
         if (_answer is { } answer)
         {
-            _conversation.Add(answer);
+            _conversation.Add(_reasoning.Length > 0 ? answer with { Reasoning = _reasoning.ToString() } : answer);
+            _reasoning.Clear();
             _answer = null;
         }
     }

@@ -14,6 +14,9 @@ internal sealed class ResponseRequestReader(RequestParts parts)
 {
     private const string LogProbabilities = "message.output_text.logprobs";
 
+    /// <summary>As OpenAI's interface has it.</summary>
+    private const int MostMetadata = 16;
+
     private static readonly HashSet<string> s_known =
     [
         "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "max_output_tokens", "max_reasoning_tokens", "include", "top_logprobs",
@@ -89,9 +92,12 @@ internal sealed class ResponseRequestReader(RequestParts parts)
         _ = fields.Flag("store");
         if (fields.Fields("metadata") is { } metadata)
         {
-            foreach (JsonProperty property in metadata.Element.EnumerateObject())
+            foreach (JsonProperty property in metadata.All(MostMetadata, "fields"))
             {
-                _ = metadata.Text(property.Name);
+                if (property.Value.ValueKind is not (JsonValueKind.String or JsonValueKind.Null))
+                {
+                    throw JsonFields.Wrong(metadata.PathOf(property.Name), "a text", property.Value);
+                }
             }
         }
     }

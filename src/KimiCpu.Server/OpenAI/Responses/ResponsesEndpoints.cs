@@ -23,7 +23,7 @@ internal static class ResponsesEndpoints
 
     private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options.MaxBodyBytes).ConfigureAwait(false);
+        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model"));
         ResponseRequest request = await model.ReadAsync(call, body.RootElement, parts => new ResponseRequestReader(parts).Read(fields)).ConfigureAwait(false);
