@@ -2,13 +2,12 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
-using System.Globalization;
 using KimiCpu.Cli.Serve;
 using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Cli.Commands;
 
-/// <summary><c>kimi serve</c>: what the command line says goes over the environment, that over the file.</summary>
+/// <summary><c>kimi serve</c>: what the command line says goes over the environment, that over the file; lists are added to.</summary>
 internal static class ServeCommand
 {
     public const string Name = "serve";
@@ -19,8 +18,8 @@ internal static class ServeCommand
         var host = new Option<string?>("--host") { Description = "IP address to listen at, or localhost. Default: 127.0.0.1, this machine only.", HelpName = "ADDRESS" };
         var port = new Option<int?>("--port") { Description = "Port to listen at; 0 for a free one. Default: 8080.", HelpName = "N" };
         var keys = new Option<string?>("--api-key-file") { Description = "File with a key a line; each request then has to bring one of them.", HelpName = "FILE" };
-        var names = new Option<string[]>("--model-name") { Description = "Another name that requests may give the model; * for any. May be given several times.", HelpName = "NAME" };
-        var origins = new Option<string[]>("--allow-origin") { Description = "Origin whose pages may ask, as https://chat.example.com. May be given several times.", HelpName = "ORIGIN" };
+        var names = new Option<string[]>("--model-name") { Description = "Another name that requests may give the model, beside those of --config; * for any. May be given several times.", HelpName = "NAME" };
+        var origins = new Option<string[]>("--allow-origin") { Description = "Origin whose pages may ask, beside those of --config, as https://chat.example.com. May be given several times.", HelpName = "ORIGIN" };
         var requests = new Option<int?>("--max-requests") { Description = "Most requests at once; others get status 429. Default: 64.", HelpName = "N" };
         var config = new Option<string?>("--config") { Description = "JSON file with the sections Server, Model and Logging.", HelpName = "FILE" };
         var command = new Command(Name, "Serves the model over HTTP: the interfaces of OpenAI, Anthropic and Ollama, with streaming, tools and structured output. Ctrl-C stops it.") { host, port, keys, names, origins, requests, config };
@@ -28,30 +27,22 @@ internal static class ServeCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             model.Check(parsed);
-            var settings = new Dictionary<string, string?>();
-            void Set(string key, object? value)
-            {
-                if (value is not null and not false)
-                {
-                    settings[key] = Convert.ToString(value, CultureInfo.InvariantCulture);
-                }
-            }
-
-            Set("Server:Host", parsed.GetValue(host));
-            Set("Server:Port", parsed.GetValue(port));
-            Set("Server:ApiKeyFile", parsed.GetValue(keys));
-            Set("Server:MaxRequests", parsed.GetValue(requests));
-            SetAll("Server:ModelNames", parsed.GetValue(names));
-            SetAll("Server:AllowedOrigins", parsed.GetValue(origins));
-            Set("Model:ModelPath", parsed.GetValue(model.Model));
-            Set("Model:Threads", parsed.GetValue(model.Threads));
-            Set("Model:TuneThreads", parsed.GetValue(model.TuneThreads));
-            Set("Model:ContextLength", parsed.GetValue(model.Context));
-            Set("Model:Exact", parsed.GetValue(model.Exact));
-            Set("Model:Int8HotPath", parsed.GetValue(model.Int8HotPath));
-            Set("Model:Device", parsed.GetValue(model.Device));
-            Set("Model:ExpertMemory", parsed.GetValue(model.ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null);
-            Set("Model:PreloadExperts", parsed.GetValue(model.PreloadExperts));
+            var settings = new ServeSettings();
+            settings.Set("Server:Host", parsed.GetValue(host));
+            settings.Set("Server:Port", parsed.GetValue(port));
+            settings.Set("Server:ApiKeyFile", parsed.GetValue(keys));
+            settings.Set("Server:MaxRequests", parsed.GetValue(requests));
+            settings.Add("Server:ModelNames", parsed.GetValue(names));
+            settings.Add("Server:AllowedOrigins", parsed.GetValue(origins));
+            settings.Set("Model:ModelPath", parsed.GetValue(model.Model));
+            settings.Set("Model:Threads", parsed.GetValue(model.Threads));
+            settings.Set("Model:TuneThreads", parsed.GetValue(model.TuneThreads));
+            settings.Set("Model:ContextLength", parsed.GetValue(model.Context));
+            settings.Set("Model:Exact", parsed.GetValue(model.Exact));
+            settings.Set("Model:Int8HotPath", parsed.GetValue(model.Int8HotPath));
+            settings.Set("Model:Device", parsed.GetValue(model.Device));
+            settings.Set("Model:ExpertMemory", parsed.GetValue(model.ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null);
+            settings.Set("Model:PreloadExperts", parsed.GetValue(model.PreloadExperts));
             try
             {
                 await KimiServer.RunAsync(parsed.GetValue(config), settings, streams, cancellationToken);
@@ -61,14 +52,6 @@ internal static class ServeCommand
             {
                 await streams.Error.WriteLineAsync(e.Message);
                 return KimiCommand.Usage;
-            }
-
-            void SetAll(string key, string[]? values)
-            {
-                foreach ((int i, string value) in (values ?? []).Index())
-                {
-                    Set($"{key}:{i}", value);
-                }
             }
         });
         return command;

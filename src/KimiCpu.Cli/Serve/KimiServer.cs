@@ -30,10 +30,10 @@ internal static class KimiServer
     private const int MostHeaderBytes = 16 << 10;
 
     /// <param name="file">Configuration; null for none.</param>
-    /// <param name="settings">Of the command line; they go over everything else.</param>
+    /// <param name="settings">Of the command line.</param>
     /// <param name="streams">Told the address.</param>
     /// <param name="cancellationToken">Stops the server.</param>
-    public static async Task RunAsync(string? file, IReadOnlyDictionary<string, string?> settings, CliStreams streams, CancellationToken cancellationToken)
+    public static async Task RunAsync(string? file, ServeSettings settings, CliStreams streams, CancellationToken cancellationToken)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         string? source = ServeConfiguration.Read(builder.Configuration, file, settings);

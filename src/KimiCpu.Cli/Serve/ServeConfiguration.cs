@@ -44,7 +44,7 @@ internal static class ServeConfiguration
     /// <exception cref="ArgumentException">The file cannot be read.</exception>
     /// <exception cref="ServeConfigurationException">The file is no JSON, or something is said that nobody would read.</exception>
     /// <returns>Where else than at the command line something was said; null for nowhere.</returns>
-    public static string? Read(ConfigurationManager configuration, string? file, IReadOnlyDictionary<string, string?> settings)
+    public static string? Read(ConfigurationManager configuration, string? file, ServeSettings settings)
     {
         List<string> problems = [];
         if (file is not null)
@@ -74,7 +74,7 @@ internal static class ServeConfiguration
         }
 
         string? source = file is not null ? $"'{file}'" : s_keys.Keys.Any(k => configuration.GetSection(k).Exists()) ? "the environment" : null;
-        configuration.AddInMemoryCollection(settings);
+        settings.AddTo(configuration);
         return source;
     }
 
