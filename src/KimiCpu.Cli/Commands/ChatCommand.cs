@@ -29,7 +29,7 @@ internal static class ChatCommand
             KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage> messages);
             using var cancellation = new CancellationSwitch();
             using var input = new StreamReader(streams.Input);
-            using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours) { ShowsOnTerminal = streams.ShowsOnTerminal };
+            using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours) { ShowsOnTerminal = streams.ShowsOnTerminal, ShowsProgress = streams.ShowsProgress };
             if (messages.Count > 0)
             {
                 chat.GoOn(messages);

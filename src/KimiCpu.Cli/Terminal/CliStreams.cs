@@ -13,6 +13,9 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>Whether a terminal shows the output, wherever the input comes from.</summary>
     public bool ShowsOnTerminal { get; init; } = IsTerminal;
 
+    /// <summary>Whether a terminal shows what is written beside the output, wherever input and output go: a line there may move.</summary>
+    public bool ShowsProgress { get; init; } = IsTerminal;
+
     /// <summary>Whether colours and moving lines are welcome (https://no-color.org).</summary>
     public bool UsesColours => IsTerminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
 
@@ -23,6 +26,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         !Console.IsOutputRedirected && !Console.IsInputRedirected)
     {
         ShowsOnTerminal = !Console.IsOutputRedirected,
+        ShowsProgress = !Console.IsErrorRedirected,
     };
 
     /// <summary>All of the input as text.</summary>

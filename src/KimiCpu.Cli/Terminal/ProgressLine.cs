@@ -18,7 +18,7 @@ internal sealed class ProgressLine(CliStreams streams, string what) : IProgress<
     /// <param name="now">Takes the place of what stood there before.</param>
     public void Report(string now)
     {
-        if (streams.IsTerminal)
+        if (streams.ShowsProgress)
         {
             string line = $"{what}: {now}";
             streams.Error.Write("\r" + line.PadRight(_shown));

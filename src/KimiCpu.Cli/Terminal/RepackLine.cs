@@ -30,7 +30,7 @@ internal sealed class RepackLine(CliStreams streams) : IProgress<RepackProgress>
             _phaseStart = now;
         }
 
-        if (!streams.IsTerminal)
+        if (!streams.ShowsProgress)
         {
             if (value.IsChecking && value.FileDone == value.FileBytes)
             {

@@ -47,11 +47,15 @@ internal sealed class TerminalChat : IDisposable
         _decorated = decorated;
         _coloured = coloured;
         ShowsOnTerminal = decorated;
+        ShowsProgress = decorated;
         Reset();
     }
 
     /// <summary>Whether a terminal shows the answers, also where questions come from a pipe: no control characters are written then.</summary>
     public bool ShowsOnTerminal { get; init; }
+
+    /// <summary>Whether a terminal shows the errors, so that a line among them may move.</summary>
+    public bool ShowsProgress { get; init; }
 
     /// <summary>Keeps the conversation's cache; another one from each /reset on.</summary>
     public KimiSession Session { get; private set; }
@@ -160,7 +164,7 @@ internal sealed class TerminalChat : IDisposable
         bool reasoning = false;
         GenerationResult? result = null;
         using CancellationTokenSource source = cancellation.Begin();
-        var prompts = new PromptLine(_decorated ? _error : TextWriter.Null);
+        var prompts = new PromptLine(ShowsProgress ? _error : TextWriter.Null);
         try
         {
             await foreach (GenerationUpdate update in Session.GenerateAsync(_messages, _options with { PromptProgress = prompts }, source.Token))
