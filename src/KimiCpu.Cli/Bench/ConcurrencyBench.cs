@@ -22,8 +22,14 @@ internal sealed class ConcurrencyBench(IKimiModel model, int tokens, int promptT
 
     private readonly Random _random = new(1);
 
+    /// <exception cref="FormatException">The answers would reach the end of the context first.</exception>
     public async Task<ConcurrencyResult> Run(int calls, CancellationToken cancellationToken)
     {
+        if (tokens > model.Info.ContextLength - ShortPrompt)
+        {
+            throw TooMany();
+        }
+
         // Answers that outlast what is measured; all of it happens after the last of them has begun.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var answers = new List<Answer>();
@@ -32,17 +38,23 @@ internal sealed class ConcurrencyBench(IKimiModel model, int tokens, int promptT
             answers.Add(new Answer(model, Tokens(ShortPrompt), source.Token));
         }
 
-        await Task.WhenAll(answers.Select(a => a.Begun)).ConfigureAwait(false);
-        (double decode, TimeSpan gap) = await Measure(answers, () => Grown(answers, tokens, cancellationToken)).ConfigureAwait(false);
-        double prompt = 0;
-        (double mixed, TimeSpan mixedGap) = promptTokens == 0 ? default : await Measure(answers, async () =>
+        try
         {
-            GenerationResult entered = await Task.Run(() => model.Generate(Tokens(promptTokens), Options(1), cancellationToken), cancellationToken).ConfigureAwait(false);
-            prompt = entered.Timings.PrefillTokensPerSecond;
-        }).ConfigureAwait(false);
-        await source.CancelAsync().ConfigureAwait(false);
-        await Task.WhenAll(answers.Select(a => a.Ended)).ConfigureAwait(false);
-        return new ConcurrencyResult(calls, decode, gap, mixed, mixedGap, prompt);
+            await Task.WhenAll(answers.Select(a => a.Begun)).ConfigureAwait(false);
+            (double decode, TimeSpan gap) = await Measure(answers, () => Grown(answers, cancellationToken)).ConfigureAwait(false);
+            double prompt = 0;
+            (double mixed, TimeSpan mixedGap) = promptTokens == 0 ? default : await Measure(answers, async () =>
+            {
+                GenerationResult entered = await Task.Run(() => model.Generate(Tokens(promptTokens), Options(1), cancellationToken), cancellationToken).ConfigureAwait(false);
+                prompt = entered.Timings.PrefillTokensPerSecond;
+            }).ConfigureAwait(false);
+            return new ConcurrencyResult(calls, decode, gap, mixed, mixedGap, prompt);
+        }
+        finally
+        {
+            await source.CancelAsync().ConfigureAwait(false);
+            await Task.WhenAll(answers.Select(a => a.Ended)).ConfigureAwait(false);
+        }
     }
 
     private static GenerationOptions Options(int? tokens) => new() { Temperature = 0, MaxTokens = tokens, IgnoreEndOfText = true };
@@ -57,18 +69,25 @@ internal sealed class ConcurrencyBench(IKimiModel model, int tokens, int promptT
         return ((answers.Sum(a => a.Count) - before) / seconds, answers.Max(a => a.Longest));
     }
 
-    private static async Task Grown(List<Answer> answers, int tokens, CancellationToken cancellationToken)
+    private async Task Grown(List<Answer> answers, CancellationToken cancellationToken)
     {
         int[] ends = [.. answers.Select(a => a.Count + tokens)];
         while (answers.Where((a, i) => a.Count < ends[i]).Any())
         {
-            await Task.WhenAny(answers.Select(a => a.Ended).Append(Task.Delay(5, cancellationToken))).ConfigureAwait(false);
-            if (answers.Find(a => a.Ended.IsFaulted) is { } failed)
+            // Of one that has ended the count is the last.
+            if (answers.Where((a, i) => a.Ended.IsCompleted && a.Count < ends[i]).FirstOrDefault() is { } ended)
             {
-                await failed.Ended.ConfigureAwait(false);
+                await ended.Ended.ConfigureAwait(false);
+                cancellationToken.ThrowIfCancellationRequested();
+                throw TooMany();
             }
+
+            await Task.Delay(5, cancellationToken).ConfigureAwait(false);
         }
     }
+
+    private FormatException TooMany() => new(FormattableString.Invariant(
+        $"--decode {tokens}: an answer comes to the end of the model's context of {model.Info.ContextLength:N0} tokens before it is measured. It begins behind a prompt of {ShortPrompt} and goes on while the others begin; take fewer tokens."));
 
     private ReadOnlyMemory<int> Tokens(int count) => Enumerable.Range(0, count).Select(_ => _random.Next(model.Info.VocabularySize)).ToArray();
 
