@@ -7,7 +7,7 @@ using System.Text.RegularExpressions;
 namespace KimiCpu.Checkpoints;
 
 /// <summary>Something wrong with a downloaded checkpoint.</summary>
-/// <param name="File">Name of the file at fault.</param>
+/// <param name="File">The file at fault, relative to the folder.</param>
 /// <param name="Tensor">The tensor or field at fault; null where the whole file is.</param>
 /// <param name="Problem">What was expected and what was found.</param>
 /// <param name="Remedy">What to do about it; null for fetching the file again.</param>
@@ -31,7 +31,7 @@ internal sealed record VerificationProblem(string File, string? Tensor, string P
 internal sealed record VerificationReport(int Shards, int Tensors, long Bytes, IReadOnlyList<VerificationProblem> Problems)
 {
     /// <summary>Files to fetch again.</summary>
-    public IReadOnlyList<string> FilesToFetch => [.. Problems.Where(p => p.Remedy is null).Select(p => Path.GetFileName(p.File)).Distinct().Order(StringComparer.Ordinal)];
+    public IReadOnlyList<string> FilesToFetch => [.. Problems.Where(p => p.Remedy is null).Select(p => p.File).Distinct().Order(StringComparer.Ordinal)];
 }
 
 /// <summary>

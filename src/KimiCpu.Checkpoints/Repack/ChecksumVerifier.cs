@@ -14,8 +14,7 @@ internal static class ChecksumVerifier
     /// <exception cref="ArgumentException">The folder holds no checksums.</exception>
     public static IReadOnlyList<VerificationProblem> Verify(string folder, Action<long, long>? progress = null, CancellationToken cancellationToken = default)
     {
-        RepackManifest manifest = RepackManifest.TryRead(folder)
-            ?? throw new ArgumentException($"'{folder}' holds no {RepackManifest.File}: only checkpoints that `kimi repack` wrote come with checksums.");
+        RepackManifest manifest = ManifestOf(folder);
         var files = new FolderCheckpointFiles(folder);
         var problems = new List<VerificationProblem>();
         if (!manifest.IsComplete)
@@ -43,7 +42,7 @@ internal static class ChecksumVerifier
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                problems.Add(VerificationProblem.Of(CheckpointException.Unreadable(file.Name, e)));
+                problems.Add(VerificationProblem.Of(CheckpointException.Unreadable(file.Name, e)) with { File = file.Name });
             }
 
             before += file.Bytes;
@@ -51,6 +50,12 @@ internal static class ChecksumVerifier
 
         return problems;
     }
+
+    /// <summary>The checksums that lie in a folder.</summary>
+    /// <exception cref="ArgumentException">It holds none.</exception>
+    /// <exception cref="CheckpointException">There is no folder, or they are damaged.</exception>
+    public static RepackManifest ManifestOf(string folder) => RepackManifest.TryRead(folder)
+        ?? throw new ArgumentException($"'{folder}' holds no {RepackManifest.File}: only checkpoints that `kimi repack` wrote come with checksums.");
 
     /// <summary>Reads a file past the page cache, where the system allows, and says how it differs from what was written.</summary>
     /// <param name="path">Of the file.</param>

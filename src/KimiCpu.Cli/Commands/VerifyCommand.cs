@@ -21,6 +21,12 @@ internal static class VerifyCommand
         {
             using var progress = new ProgressLine(streams, "Verifying");
             string path = parsed.GetValue(folder)!;
+            if (parsed.GetValue(checksums))
+            {
+                // Without any that is wrong usage, and better told before a checkpoint has been looked through.
+                _ = ChecksumVerifier.ManifestOf(path);
+            }
+
             VerificationReport report = CheckpointVerifier.Verify(path, (done, total) => progress.Report("shard", done, total), cancellationToken);
             report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report)] };
             if (parsed.GetValue(checksums))

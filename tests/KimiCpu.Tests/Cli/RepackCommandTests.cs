@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cli;
 using KimiCpu.Cli.Terminal;
@@ -91,6 +92,21 @@ internal sealed class RepackCommandTests
         (int without, _, string message) = await Run("verify", s_fixture, "--checksums");
         Assert.That(without, Is.EqualTo(2));
         Assert.That(message, Does.Contain(RepackManifest.File));
+    }
+
+    [Test]
+    public async Task Damaged_files_are_named_with_their_folders()
+    {
+        string source = RepackFolders.Copy(s_fixture, Path.Combine(_folder, "source"));
+        File.WriteAllText(Path.Combine(Directory.CreateDirectory(Path.Combine(source, "docs")).FullName, "notes.txt"), "notes");
+        Assert.That((await Run("repack", source, Target, "--force")).Code, Is.Zero);
+        RepackFolders.FlipByte(Path.Combine(Target, "docs", "notes.txt"), 0);
+        (int code, string output, _) = await Run("verify", Target, "--checksums");
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.StartWith("docs/notes.txt: ").And.Contain("run `kimi repack` again: docs/notes.txt"));
+        (_, output, _) = await Run("verify", Target, "--checksums", "--json");
+        using var json = JsonDocument.Parse(output);
+        Assert.That(json.RootElement.GetProperty("fetch_again").EnumerateArray().Select(f => f.GetString()), Is.EqualTo(new[] { "docs/notes.txt" }));
     }
 
     [Test]

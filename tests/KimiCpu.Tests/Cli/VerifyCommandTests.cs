@@ -44,6 +44,18 @@ internal sealed class VerifyCommandTests
         Assert.That(json.RootElement.GetProperty("fetch_again").GetArrayLength(), Is.Zero);
     }
 
+    /// <summary>Those headers are of hundreds of gigabytes.</summary>
+    [Test]
+    public async Task A_folder_without_checksums_is_told_before_it_is_looked_through()
+    {
+        var error = new StringWriter();
+        using var source = new CancellationTokenSource();
+        int code = await KimiCommand.RunAsync(["verify", _folder, "--checksums"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: true), source);
+        Assert.That(code, Is.EqualTo(KimiCommand.Usage));
+        Assert.That(error.ToString(), Does.StartWith($"'{_folder}' holds no kimi-repack.json").And.Not.Contain("Verifying"));
+        Assert.That((await Run("verify", Path.Combine(_folder, "none"), "--checksums")).Code, Is.EqualTo(KimiCommand.Failed));
+    }
+
     /// <summary>As where a hub's cache has lost a file.</summary>
     [Test]
     public async Task Links_that_lead_nowhere_are_files_to_fetch_again()
