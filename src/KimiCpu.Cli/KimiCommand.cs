@@ -53,6 +53,12 @@ internal static class KimiCommand
                 configuration.ProcessTerminationTimeout = TimeSpan.FromMinutes(1);
             }
 
+            else if (parsed.CommandResult.Command.Name is TraceCommand.Name or LogitsCommand.Name or BenchCommand.Name)
+            {
+                // They notice between two steps of the model, and take away then what they have begun to write.
+                configuration.ProcessTerminationTimeout = TimeSpan.FromSeconds(15);
+            }
+
             return await parsed.InvokeAsync(configuration, cancellation.Token);
         }
         catch (OperationCanceledException)

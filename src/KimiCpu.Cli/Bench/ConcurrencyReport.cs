@@ -13,7 +13,7 @@ internal static class ConcurrencyReport
 {
     public static async Task Run(string folder, string subject, KimiModelOptions options, int[] calls, int tokens, int promptTokens, string? chart, bool json, CliStreams streams, CancellationToken cancellationToken)
     {
-        using KimiModel model = KimiModel.Open(folder, options);
+        using KimiModel model = await KimiModel.OpenAsync(folder, options, cancellationToken).ConfigureAwait(false);
         var bench = new ConcurrencyBench(model, tokens, promptTokens);
         await bench.Run(1, cancellationToken).ConfigureAwait(false);
         var results = new List<ConcurrencyResult>();

@@ -46,21 +46,23 @@ internal static class TieredReport
             }
         }
 
-        if (timeline is not null && bench.Timeline is { } recorded)
-        {
-            OutputFile.WriteText("--timeline", timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(sizes[^1])}, the rest from the drive", recorded, seconds: 3));
-        }
-
         double? plain = mapped ? results[^1].TokensPerSecond : null;
         if (json)
         {
             streams.Output.WriteLine(ToJson(subject, memory, plain, results));
-            return;
+        }
+        else
+        {
+            string drive = results.TrueForAll(r => double.IsFinite(r.Drive)) ? "drive measured around each run" : "files too small to measure the drive";
+            streams.Output.WriteLine($"{subject}: {memory}; {drive}");
+            TextTable.Write(streams, ["experts in", ">resident", ">tokens/s", ">hits", ">missed/token", ">read/token", ">prompt", ">drive", ">of bound", ">x mapping"], results.Select(r => Row(r, plain)));
         }
 
-        string drive = results.TrueForAll(r => double.IsFinite(r.Drive)) ? "drive measured around each run" : "files too small to measure the drive";
-        streams.Output.WriteLine($"{subject}: {memory}; {drive}");
-        TextTable.Write(streams, ["experts in", ">resident", ">tokens/s", ">hits", ">missed/token", ">read/token", ">prompt", ">drive", ">of bound", ">x mapping"], results.Select(r => Row(r, plain)));
+        // Last: where it cannot be written after all, what was measured is there.
+        if (timeline is not null && bench.Timeline is { } recorded)
+        {
+            OutputFile.WriteText("--timeline", timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(sizes[^1])}, the rest from the drive", recorded, seconds: 3));
+        }
     }
 
     private static string[] Row(TieredResult r, double? plain) =>

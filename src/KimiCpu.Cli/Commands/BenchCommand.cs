@@ -12,6 +12,8 @@ namespace KimiCpu.Cli.Commands;
 /// <summary><c>kimi bench</c>.</summary>
 internal static class BenchCommand
 {
+    public const string Name = "bench";
+
     public static Command Make(CliStreams streams)
     {
         var shape = new Option<string>("--shape") { Description = $"k2-mini, k2-experts, nano, or sizes such as k2-mini,layers=4 (of {BenchShape.Keys}).", DefaultValueFactory = _ => "k2-mini", HelpName = "SHAPE" };
@@ -25,7 +27,7 @@ internal static class BenchCommand
         var tune = new Option<bool>("--tune") { Description = "Decode with several thread counts instead, and show which one KimiModelOptions.TuneThreads would choose." };
         var json = new Option<bool>("--json") { Description = "JSON instead of a table." };
         var cache = new Option<string>("--cache") { Description = "Folder for synthetic checkpoints.", DefaultValueFactory = _ => DefaultCache(), HelpName = "DIR" };
-        var command = new Command("bench", "Measures prefill and decode, and what share of the memory's read bandwidth (measured around each part) decoding reaches. A synthetic checkpoint is written once.")
+        var command = new Command(Name, "Measures prefill and decode, and what share of the memory's read bandwidth (measured around each part) decoding reaches. A synthetic checkpoint is written once.")
         {
             shape, model, threads, int8, prefill, decode, kernels, chart, tune, json, cache,
         };
@@ -35,12 +37,14 @@ internal static class BenchCommand
         concurrency.AddTo(command);
         var gpu = new GpuBenchOptions();
         gpu.AddTo(command);
-        command.SetAction(async (parsed, cancellationToken) =>
+        command.SetLongAction(async (parsed, cancellationToken) =>
         {
             if (parsed.GetValue(chart) is { } place)
             {
                 OutputFile.CheckPlace(chart.Name, place);
             }
+
+            tiered.CheckPlace(parsed);
 
             if (parsed.GetValue(kernels))
             {
@@ -48,16 +52,17 @@ internal static class BenchCommand
                 return KimiCommand.Ok;
             }
 
-            if (gpu.AreUsed(parsed))
+            bool onGpu = gpu.AreUsed(parsed);
+            bool together = concurrency.AreUsed(parsed);
+            if ((onGpu || !together) && parsed.GetValue(chart) is not null)
+            {
+                throw new FormatException($"--chart belongs to --kernels or --concurrency, {(onGpu ? "not to --gpu" : "and neither is there")}.");
+            }
+
+            if (onGpu)
             {
                 gpu.Run(parsed, parsed.GetValue(json), streams, cancellationToken);
                 return KimiCommand.Ok;
-            }
-
-            bool together = concurrency.AreUsed(parsed);
-            if (!together && parsed.GetValue(chart) is not null)
-            {
-                throw new FormatException("--chart belongs to --kernels or --concurrency, and neither is there.");
             }
 
             if ((together || tiered.AreUsed(parsed)) && parsed.GetValue(decode) == 0)

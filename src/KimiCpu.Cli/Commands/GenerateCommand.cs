@@ -30,7 +30,7 @@ internal static class GenerateCommand
         sampling.AddTo(command);
         sampling.AddLogProbabilitiesTo(command);
         constraint.AddTo(command);
-        command.SetAction(async (parsed, cancellationToken) =>
+        command.SetLongAction(async (parsed, cancellationToken) =>
         {
             Refuse(parsed.GetValue(raw) && parsed.GetValue(system) is not null, "--system belongs to the chat template, which --raw leaves away; write it into the prompt.");
             Refuse(parsed.GetValue(raw) && (parsed.GetValue(reasoning) || sampling.ShapesReasoning(parsed)), "--show-reasoning, --no-think, --max-reasoning-tokens and --preserve-thinking belong to the chat template, which --raw leaves away.");
@@ -40,7 +40,7 @@ internal static class GenerateCommand
             Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
-            string text = given is null ? parsed.GetValue(prompt) ?? streams.ReadText() : "";
+            string text = given is null ? parsed.GetValue(prompt) ?? await streams.ReadTextAsync(cancellationToken) : "";
             Refuse(given is null && text.Length == 0, "There is nothing to answer: PROMPT, or standard input without it, is empty.");
             using KimiModel opened = model.Open(parsed, streams);
             double? bandwidth = parsed.GetValue(stats) ? opened.MeasureMemoryBandwidth(cancellationToken) : null;

@@ -14,6 +14,8 @@ namespace KimiCpu.Cli.Commands;
 /// <summary><c>kimi logits</c>.</summary>
 internal static class LogitsCommand
 {
+    public const string Name = "logits";
+
     private const int Chunk = 256;
     private const int ShownTokens = 5;
 
@@ -25,19 +27,20 @@ internal static class LogitsCommand
         var exact = new Option<bool>("--exact") { Description = "Single-precision activations and cache." };
         var threads = WholeNumbers.Threads();
         var output = new Option<string>("--out", "-o") { Description = "File for the rows: raw little-endian float32, vocabulary values each.", Required = true, HelpName = "FILE" };
-        var command = new Command("logits", "Writes the logits of a prompt to a file, for verification.") { model, tokens, all, exact, threads, output };
-        command.SetAction((parsed, cancellationToken) =>
+        var command = new Command(Name, "Writes the logits of a prompt to a file, for verification.") { model, tokens, all, exact, threads, output };
+        command.SetLongAction((parsed, cancellationToken) =>
         {
             int[] prompt = [.. parsed.GetValue(tokens)!.Split(',').Select(ReadToken)];
+            string file = parsed.GetValue(output)!;
+            OutputFile.CheckPlace(output.Name, file);
             ComputePrecision precision = parsed.GetValue(exact) ? ComputePrecision.Exact : ComputePrecision.Fast;
             using var opened = new OpenedModel(parsed.GetValue(model), new CpuBackendOptions { Precision = precision, Threads = parsed.GetValue(threads) });
             int rows = parsed.GetValue(all) ? prompt.Length : 1;
-            string file = parsed.GetValue(output)!;
             float[] last = Write(opened, prompt, parsed.GetValue(all), file, cancellationToken);
             streams.Output.WriteLine($"{rows} x {last.Length} float32 in {file}");
             string best = string.Join(", ", Enumerable.Range(0, last.Length).OrderByDescending(i => last[i]).Take(ShownTokens).Select(i => string.Create(CultureInfo.InvariantCulture, $"{i}: {last[i]:F4}")));
             streams.Output.WriteLine($"last position: {best}");
-            return Task.FromResult(KimiCommand.Ok);
+            return KimiCommand.Ok;
         });
         return command;
     }

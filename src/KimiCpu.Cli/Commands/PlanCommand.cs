@@ -32,7 +32,7 @@ internal static class PlanCommand
         options.AddTo(command);
         command.Add(chart);
         command.Add(json);
-        command.SetAction((parsed, cancellationToken) =>
+        command.SetLongAction((parsed, cancellationToken) =>
         {
             MachineSketch sketch = options.Machine(parsed);
             RunningCost? cost = options.Cost(parsed);
@@ -70,7 +70,7 @@ internal static class PlanCommand
                 new PlanReport(streams, plan).Write(cost);
             }
 
-            return Task.FromResult(plan.Fits ? KimiCommand.Ok : KimiCommand.Failed);
+            return plan.Fits ? KimiCommand.Ok : KimiCommand.Failed;
         });
         return command;
     }

@@ -26,15 +26,11 @@ internal static class RepackCommand
         {
             source, target, force,
         };
-        command.SetAction((parsed, cancellationToken) =>
-        {
-            Run(streams, parsed.GetValue(source)!, parsed.GetValue(target), parsed.GetValue(force), cancellationToken);
-            return Task.FromResult(KimiCommand.Ok);
-        });
+        command.SetLongAction((parsed, cancellationToken) => Run(streams, parsed.GetValue(source)!, parsed.GetValue(target), parsed.GetValue(force), cancellationToken));
         return command;
     }
 
-    private static void Run(CliStreams streams, string from, string? to, bool force, CancellationToken cancellationToken)
+    private static int Run(CliStreams streams, string from, string? to, bool force, CancellationToken cancellationToken)
     {
         if (to is not null)
         {
@@ -42,32 +38,41 @@ internal static class RepackCommand
         }
 
         using var reading = new ProgressLine(streams, "Reading");
-        RepackSource source = RepackSource.Open(from, (done, total) => reading.Report("shard", done, total));
-        cancellationToken.ThrowIfCancellationRequested();
+        RepackSource source = RepackSource.Open(from, (done, total) =>
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            reading.Report("shard", done, total);
+        });
         RepackPlan plan = RepackPlan.Of(source);
         RepackGain gain = RepackGain.Of(from, plan);
         reading.Dispose();
         if (gain.Now.Experts == 0)
         {
-            streams.Output.WriteLine("This model has no routed experts: there is nothing to repack.");
-            return;
+            return End(streams, to, "This model has no routed experts: there is nothing to repack.");
         }
 
         Show(streams, gain);
         if (to is null)
         {
             streams.Output.WriteLine($"Repacking takes {InspectCommand.Bytes(plan.Bytes)} in another folder: kimi repack SOURCE TARGET{(gain.IsWorthwhile ? "" : " --force")}");
-            return;
+            return KimiCommand.Ok;
         }
 
         // Whoever has begun has decided.
         if (!gain.IsWorthwhile && !force && !File.Exists(Path.Combine(to, RepackManifest.File)))
         {
-            streams.Output.WriteLine("Nothing is written: it would gain little. --force writes it all the same.");
-            return;
+            return End(streams, to, "Nothing is written: it would gain little. --force writes it all the same.");
         }
 
         Write(streams, source, plan, to, cancellationToken);
+        return KimiCommand.Ok;
+    }
+
+    /// <summary>Nothing is written. Who has named a target has asked for a checkpoint there, and a script goes on with it.</summary>
+    private static int End(CliStreams streams, string? to, string reason)
+    {
+        (to is null ? streams.Output : streams.Error).WriteLine(reason);
+        return to is null ? KimiCommand.Ok : KimiCommand.Failed;
     }
 
     private static void Write(CliStreams streams, RepackSource source, RepackPlan plan, string to, CancellationToken cancellationToken)

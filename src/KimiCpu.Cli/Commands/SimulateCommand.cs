@@ -33,7 +33,7 @@ internal static class SimulateCommand
         {
             file, slots, memory, policy, lookAhead, warmup, json, chart,
         };
-        command.SetAction((parsed, cancellationToken) =>
+        command.SetLongAction((parsed, cancellationToken) =>
         {
             string[] policies = Split(parsed.GetValue(policy)!);
             if (parsed.GetValue(chart) is { } place)
@@ -71,7 +71,7 @@ internal static class SimulateCommand
                 OutputFile.WriteText(chart.Name, chartFile, HitRateChart.Draw($"{trace.Header.ModelName}: {accesses.Tokens} tokens, {accesses.Layers} layers x {trace.Header.ExpertCount} experts, {trace.Header.ExpertsPerToken} a token", results));
             }
 
-            return Task.FromResult(KimiCommand.Ok);
+            return KimiCommand.Ok;
         });
         return command;
     }

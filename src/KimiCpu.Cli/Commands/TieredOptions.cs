@@ -44,6 +44,15 @@ internal sealed class TieredOptions
         }
     }
 
+    /// <exception cref="IOException">The timeline cannot be written.</exception>
+    public void CheckPlace(ParseResult parsed)
+    {
+        if (parsed.GetValue(_timeline) is { } place)
+        {
+            OutputFile.CheckPlace(_timeline.Name, place);
+        }
+    }
+
     /// <exception cref="FormatException">Some of them are given without the one that they belong to.</exception>
     public bool AreUsed(ParseResult parsed)
     {

@@ -14,6 +14,8 @@ namespace KimiCpu.Cli.Commands;
 /// <summary><c>kimi trace</c>.</summary>
 internal static class TraceCommand
 {
+    public const string Name = "trace";
+
     private const int DefaultTokens = 256;
     private const int DefaultSyntheticTokens = 2000;
 
@@ -31,14 +33,15 @@ internal static class TraceCommand
         var ignoreEnd = new Option<bool>("--ignore-eos") { Description = "Go on past end-of-text tokens." };
         var output = new Option<string>("--output", "-o") { Description = "The trace.", Required = true, HelpName = "FILE" };
         var synthetic = new SyntheticOptions();
-        var command = new Command("trace", "Generates text and records which experts each layer chooses and look-ahead predicts, for `kimi simulate`.")
+        var command = new Command(Name, "Generates text and records which experts each layer chooses and look-ahead predicts, for `kimi simulate`.")
         {
             model, threads, prompt, file, tokens, chunk, temperature, topP, seed, ignoreEnd, output,
         };
         synthetic.AddTo(command);
-        command.SetAction((parsed, cancellationToken) =>
+        command.SetLongAction(async (parsed, cancellationToken) =>
         {
             string path = parsed.GetValue(output)!;
+            OutputFile.CheckPlace(output.Name, path);
             if (synthetic.IsAskedFor(parsed))
             {
                 if ((parsed.GetValue(prompt) ?? parsed.GetValue(file) ?? parsed.GetValue(model)) is not null)
@@ -48,14 +51,14 @@ internal static class TraceCommand
 
                 int made = synthetic.Write(parsed, path, parsed.GetValue(tokens) ?? DefaultSyntheticTokens, parsed.GetValue(seed), cancellationToken);
                 streams.Output.WriteLine(Summary(made, 0, path));
-                return Task.FromResult(KimiCommand.Ok);
+                return KimiCommand.Ok;
             }
 
             string text = (parsed.GetValue(prompt), parsed.GetValue(file)) switch
             {
                 ({ } given, null) => given,
                 (null, { } name) => InputFile.ReadText(file.Name, name),
-                (null, null) => streams.ReadText(),
+                (null, null) => await streams.ReadTextAsync(cancellationToken),
                 _ => throw new ArgumentException("The text comes from --prompt or from --file, not from both."),
             };
             int most = parsed.GetValue(tokens) ?? DefaultTokens;
@@ -83,12 +86,24 @@ internal static class TraceCommand
             using (var writer = OutputFile.Write(output.Name, path, () => new RoutingTraceWriter(path, header)))
             using (var progress = new ProgressLine(streams, "Tracing"))
             {
-                TracedGeneration.Run(opened, ids, options, parsed.GetValue(chunk), new TraceRecorder(opened.Forward, header), writer, _ => progress.Report("token", ++generated, most), cancellationToken);
+                try
+                {
+                    TracedGeneration.Run(opened, ids, options, parsed.GetValue(chunk), new TraceRecorder(opened.Forward, header), writer, _ => progress.Report("token", ++generated, most), cancellationToken);
+                }
+                catch (OperationCanceledException) when (writer.Passes > 0)
+                {
+                    // They are a shorter trace, and may have taken hours.
+                    progress.Dispose();
+                    writer.Finish();
+                    streams.Error.WriteLine($"What was recorded until then is in {path} ({writer.Passes} forward passes).");
+                    throw;
+                }
+
                 writer.Finish();
             }
 
             streams.Output.WriteLine(Summary(generated, ids.Length, path));
-            return Task.FromResult(KimiCommand.Ok);
+            return KimiCommand.Ok;
         });
         return command;
     }

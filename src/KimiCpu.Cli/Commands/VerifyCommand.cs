@@ -17,7 +17,7 @@ internal static class VerifyCommand
         var json = new Option<bool>("--json") { Description = "JSON instead of text." };
         var checksums = new Option<bool>("--checksums") { Description = "Also reads every byte and compares checksums; for folders that `kimi repack` wrote." };
         var command = new Command("verify", "Checks whether a download is whole: every file, size, header, offset, name and shape. Flipped bits inside weights are seen with --checksums only.") { folder, json, checksums };
-        command.SetAction((parsed, cancellationToken) =>
+        command.SetLongAction((parsed, cancellationToken) =>
         {
             using var progress = new ProgressLine(streams, "Verifying");
             string path = parsed.GetValue(folder)!;
@@ -38,7 +38,7 @@ internal static class VerifyCommand
             progress.Dispose();
             bool repacked = File.Exists(Path.Combine(path, RepackManifest.File));
             streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report, repacked));
-            return Task.FromResult(report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed);
+            return report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed;
         });
         return command;
     }

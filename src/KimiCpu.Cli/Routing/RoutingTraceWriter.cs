@@ -38,6 +38,9 @@ internal sealed class RoutingTraceWriter : IDisposable
         }
     }
 
+    /// <summary>Forward passes that have been written.</summary>
+    public long Passes { get; private set; }
+
     public void Write(RoutingStep step)
     {
         Span<byte> experts = MemoryMarshal.AsBytes(step.Experts);
@@ -52,6 +55,7 @@ internal sealed class RoutingTraceWriter : IDisposable
         experts.CopyTo(_block.AsSpan(sizeof(int)));
         predicted.CopyTo(_block.AsSpan(sizeof(int) + experts.Length));
         WriteBlock(_block.AsSpan(0, length));
+        Passes++;
     }
 
     /// <summary>Ends the file and moves it to its place.</summary>
@@ -59,7 +63,7 @@ internal sealed class RoutingTraceWriter : IDisposable
     {
         Span<byte> end = stackalloc byte[sizeof(int) + sizeof(long)];
         end.Clear();
-        BinaryPrimitives.WriteInt64LittleEndian(end[sizeof(int)..], _blocks - 1);
+        BinaryPrimitives.WriteInt64LittleEndian(end[sizeof(int)..], Passes);
         WriteBlock(end);
         _file.Dispose();
         File.Move(_unfinished, _path, overwrite: true);

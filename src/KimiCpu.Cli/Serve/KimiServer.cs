@@ -7,6 +7,7 @@ using System.Net.Sockets;
 using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
+using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
@@ -116,12 +117,17 @@ internal static class KimiServer
 
         await StartAsync(app, host, port, cancellationToken);
         Volatile.Write(ref listens, true);
+        using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, app.Lifetime.ApplicationStopping);
         try
         {
-            IKimiModel model = await Task.Run(() => app.Services.GetRequiredService<IKimiModel>(), cancellationToken);
+            IKimiModel model = await app.Services.GetRequiredService<ModelHost>().OpenAsync(stopping.Token);
             await streams.Output.WriteLineAsync($"Serving {model.Info.Name} at {app.Urls.First()} (a page for browsers; OpenAI: {app.Urls.First()}/v1). Ctrl-C stops.");
             await streams.Output.FlushAsync(cancellationToken);
             await app.WaitForShutdownAsync(cancellationToken);
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            // It is told to stop while the model is still being opened, and that ends with the services.
         }
         finally
         {

@@ -29,8 +29,8 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         ShowsProgress = !Console.IsErrorRedirected,
     };
 
-    /// <summary>All of the input as text.</summary>
-    public string ReadText() => new StreamReader(Input).ReadToEnd();
+    /// <summary>All of the input as text; somebody may type it, and think better of it.</summary>
+    public Task<string> ReadTextAsync(CancellationToken cancellationToken) => Task.Run(() => new StreamReader(Input).ReadToEnd(), CancellationToken.None).WaitAsync(cancellationToken);
 
     /// <summary>All of the input as it is.</summary>
     public byte[] ReadBytes()

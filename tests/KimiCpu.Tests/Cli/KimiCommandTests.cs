@@ -405,6 +405,7 @@ internal sealed class KimiCommandTests
     [TestCase(KimiCommand.Usage, "bench", "--prefill", "x")]
     [TestCase(KimiCommand.Usage, "bench", "--gpu", "--device", "cpu")]
     [TestCase(KimiCommand.Usage, "bench", "--device", "cuda")]
+    [TestCase(KimiCommand.Usage, "bench", "--gpu", "--chart", "kimicpu-never-written")]
     [TestCase(KimiCommand.Failed, "inspect", "/does/not/exist")]
     [TestCase(KimiCommand.Failed, "verify", "/does/not/exist")]
     [TestCase(KimiCommand.Failed, "generate", "--model", "/does/not/exist", "hi")]
@@ -497,6 +498,12 @@ internal sealed class KimiCommandTests
         Assert.That((code, output, error), Is.EqualTo((KimiCommand.Failed, "", "--chart" + because)));
         (code, _, error) = await Run(["simulate", trace, "--slots", "4", "--policy", "lru", "--chart", _folder]);
         Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, $"--chart takes a file; '{_folder}' is a folder." + Environment.NewLine)));
+
+        // Before anything is opened, read or measured.
+        const string NoModel = "/does/not/exist";
+        Assert.That(await Run(["trace", "--model", NoModel, "--output", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--output" + because)));
+        Assert.That(await Run(["logits", "--model", NoModel, "--tokens", "1", "--out", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--out" + because)));
+        Assert.That(await Run(["bench", "--model", NoModel, "--expert-memory", "1MB", "--timeline", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--timeline" + because)));
     }
 
     /// <summary>Even who may write everywhere may not make files there.</summary>

@@ -73,10 +73,12 @@ internal sealed class RepackCommandTests
     {
         Assert.That((await Run("repack", s_fixture, Target, "--force")).Code, Is.Zero);
         string again = Path.Combine(_folder, "again");
-        (int code, string output, _) = await Run("repack", Target, again);
-        Assert.That(code, Is.Zero);
-        Assert.That(output, Does.Contain("Nothing is written").And.Contain("--force"));
+        (int code, string output, string error) = await Run("repack", Target, again);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed), "who asked for a checkpoint there goes on without one");
+        Assert.That(output, Does.Contain("reads (least / mean / most)"));
+        Assert.That(error, Does.StartWith("Nothing is written").And.Contain("--force"));
         Assert.That(Directory.Exists(again), Is.False);
+        Assert.That((await Run("repack", Target)).Code, Is.Zero, "nothing was asked for");
     }
 
     [Test]

@@ -1,0 +1,162 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using KimiCpu.Checkpoints;
+using KimiCpu.Cli;
+using KimiCpu.Cli.Bench;
+using KimiCpu.Cli.Routing;
+using KimiCpu.Cli.Terminal;
+
+namespace KimiCpu.Tests.Cli;
+
+/// <summary>What Ctrl-C does to commands that work for long: they take away what they have begun, keep what is finished, and say so.</summary>
+[TestFixture]
+[Platform(Exclude = "Win", Reason = "There is no signal to send.")]
+internal sealed class InterruptionTests
+{
+    private string _folder = "";
+
+    [SetUp]
+    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    [CancelAfter(180_000)]
+    public async Task A_repack_keeps_what_is_finished_and_leaves_nothing_else(CancellationToken cancellationToken)
+    {
+        // Many files, so that the run is far from its end when the first of them is told.
+        var silent = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, IsTerminal: false);
+        string source = SyntheticCheckpoint.Prepare(BenchShape.Parse("nano,layers=48,experts=64"), _folder, silent, cancellationToken);
+        string target = Path.Combine(_folder, "target");
+        using (var kimi = new KimiProcess("repack", source, target, "--force"))
+        {
+            Assert.That(await kimi.Error.ReadLineAsync(cancellationToken), Does.Contain(" (1 of "));
+            kimi.Interrupt();
+            string said = await kimi.Error.ReadToEndAsync(cancellationToken);
+            Assert.That((await kimi.WaitAsync(cancellationToken), said), Is.EqualTo((KimiCommand.Cancelled, said)));
+            Assert.That(said, Does.EndWith($"Finished files stay; the same command goes on with the others.{Environment.NewLine}Cancelled.{Environment.NewLine}"));
+        }
+
+        string[] left = [.. Directory.GetFiles(target).Select(f => Path.GetFileName(f))];
+        Assert.That(left, Has.Some.EndsWith(".safetensors"));
+        Assert.That(left, Has.None.EndsWith(".unfinished"));
+        Assert.That(left, Has.None.EndsWith(".lock"));
+        Assert.That(left, Has.None.EqualTo(ShardIndex.File), "the index is written last");
+    }
+
+    /// <summary>It reads from a pipe into which nobody writes.</summary>
+    [TestCase("simulate")]
+    [TestCase("generate", "--conversation")]
+    [CancelAfter(60_000)]
+    public async Task A_step_that_cannot_be_cancelled_ends_with_the_program(string command, string? option = null, CancellationToken cancellationToken = default)
+    {
+        string pipe = await MakePipeAsync("pipe", cancellationToken);
+        using var kimi = new KimiProcess([command, .. option is null ? Array.Empty<string>() : [option], pipe]);
+
+        // The system opens it once there is a reader.
+        await using FileStream writer = await Task.Run(() => new FileStream(pipe, FileMode.Open, FileAccess.Write), CancellationToken.None).WaitAsync(cancellationToken);
+        kimi.Interrupt();
+        Assert.That(await kimi.WaitAsync(cancellationToken), Is.EqualTo(KimiCommand.Cancelled));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_text_that_is_not_typed_to_its_end_is_not_waited_for([Values("generate", "trace")] string command, CancellationToken cancellationToken)
+    {
+        using var kimi = new KimiProcess([command, .. command == "trace" ? new[] { "--output", Path.Combine(_folder, "a.trace") } : []]);
+
+        // More than a pipe holds, so that it is being read.
+        await kimi.Input.WriteAsync(new string('x', 1 << 20).AsMemory(), cancellationToken);
+        kimi.Interrupt();
+        Assert.That((await kimi.WaitAsync(cancellationToken), await kimi.Error.ReadToEndAsync(cancellationToken)), Is.EqualTo((KimiCommand.Cancelled, "Cancelled." + Environment.NewLine)));
+    }
+
+    [Test]
+    [CancelAfter(180_000)]
+    public async Task A_trace_keeps_what_was_recorded(CancellationToken cancellationToken)
+    {
+        string file = Path.Combine(_folder, "a.trace");
+        var output = new StringWriter();
+        using var cancel = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var error = new CancellingWriter(cancel, "token 7 of");
+        int code = await KimiCommand.RunAsync(["trace", "--prompt", "ROMEO:\n", "-n", "5000", "--ignore-eos", "-o", file], new CliStreams(Stream.Null, output, error, IsTerminal: true), cancel);
+        Assert.That((code, output.ToString()), Is.EqualTo((KimiCommand.Cancelled, "")));
+        Assert.That(error.ToString(), Does.Contain($"What was recorded until then is in {file} (7 forward passes)."));
+        Assert.That(RoutingTrace.Read(file).Steps, Has.Count.EqualTo(7), "the prompt and six tokens");
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1), "nothing unfinished is left");
+    }
+
+    /// <summary>The opening waits until somebody writes into the model's configuration.</summary>
+    [Test]
+    [CancelAfter(180_000)]
+    public async Task A_server_stops_while_its_model_is_being_opened(CancellationToken cancellationToken)
+    {
+        string pipe = await MakePipeAsync("config.json", cancellationToken);
+        int port = FreePort();
+        using var kimi = new KimiProcess("serve", "--port", $"{port}", "--model", _folder);
+        Task<string> said = kimi.Error.ReadToEndAsync(cancellationToken);
+        await WaitUntilAsync(() => Listens(port), cancellationToken);
+        kimi.Interrupt();
+        await WaitUntilAsync(() => !Listens(port), cancellationToken);
+
+        // What cannot be interrupted is waited for.
+        using Process write = Process.Start("sh", ["-c", $"echo >'{pipe}'"]);
+        await write.WaitForExitAsync(cancellationToken);
+        Assert.That((await kimi.WaitAsync(cancellationToken), await said), Is.EqualTo((KimiCommand.Ok, await said)));
+    }
+
+    private async Task<string> MakePipeAsync(string name, CancellationToken cancellationToken)
+    {
+        string pipe = Path.Combine(_folder, name);
+        using Process make = Process.Start("mkfifo", [pipe]);
+        await make.WaitForExitAsync(cancellationToken);
+        return pipe;
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    private static bool Listens(int port)
+    {
+        using var client = new TcpClient();
+        try
+        {
+            client.Connect(IPAddress.Loopback, port);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
+
+    private static async Task WaitUntilAsync(Func<bool> condition, CancellationToken cancellationToken)
+    {
+        while (!condition())
+        {
+            await Task.Delay(20, cancellationToken);
+        }
+    }
+
+    /// <summary>Cancels when it is told something.</summary>
+    private sealed class CancellingWriter(CancellationTokenSource cancel, string at) : StringWriter
+    {
+        public override void Write(string? value)
+        {
+            base.Write(value);
+            if (value?.Contains(at, StringComparison.Ordinal) == true)
+            {
+                cancel.Cancel();
+            }
+        }
+    }
+}

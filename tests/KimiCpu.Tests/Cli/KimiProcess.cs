@@ -1,0 +1,51 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace KimiCpu.Tests.Cli;
+
+/// <summary>The program itself in a process of its own, since a signal reaches all of it. Not on Windows.</summary>
+internal sealed partial class KimiProcess : IDisposable
+{
+    private const int Interruption = 2;
+
+    private readonly Process _process;
+
+    public KimiProcess(params string[] args)
+    {
+        string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
+        _process = Process.Start(new ProcessStartInfo("dotnet", [program, .. args]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
+    }
+
+    public StreamWriter Input => _process.StandardInput;
+
+    public StreamReader Error => _process.StandardError;
+
+    /// <summary>As Ctrl-C does.</summary>
+    public void Interrupt()
+    {
+        if (Kill(_process.Id, Interruption) != 0)
+        {
+            throw new Win32Exception(Marshal.GetLastPInvokeError());
+        }
+    }
+
+    /// <returns>The exit code.</returns>
+    public async Task<int> WaitAsync(CancellationToken cancellationToken)
+    {
+        await _process.WaitForExitAsync(cancellationToken);
+        return _process.ExitCode;
+    }
+
+    public void Dispose()
+    {
+        _process.Kill();
+        _process.Dispose();
+    }
+
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    private static partial int Kill(int process, int signal);
+}
