@@ -53,6 +53,7 @@ internal static class ChatFile
                 json.WriteStartObject();
                 json.WriteString("role", message.Role.ToString());
                 json.WriteString("content", message.Content);
+                WriteTokens(json, message);
                 json.WriteEndObject();
             }
 
@@ -61,20 +62,38 @@ internal static class ChatFile
         session.Save(path, progress);
     }
 
+    /// <summary>Without them an answer's text would be encoded anew, and where that gives other tokens, all behind it would be computed again.</summary>
+    private static void WriteTokens(Utf8JsonWriter json, KimiMessage message)
+    {
+        if (message.GeneratedTokens is { } tokens)
+        {
+            json.WriteStartArray("tokens");
+            foreach (int token in tokens)
+            {
+                json.WriteNumberValue(token);
+            }
+
+            json.WriteEndArray();
+        }
+    }
+
     private static List<KimiMessage> Read(string path, ReadOnlyMemory<byte> data)
     {
         try
         {
             using JsonDocument json = JsonDocument.Parse(data);
-            return
-            [
-                .. json.RootElement.GetProperty("messages").EnumerateArray().Select(m =>
-                    new KimiMessage(Enum.Parse<KimiRole>(m.GetProperty("role").GetString()!), m.GetProperty("content").GetString()!)),
-            ];
+            return [.. json.RootElement.GetProperty("messages").EnumerateArray().Select(Read)];
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or ArgumentException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or ArgumentException or FormatException)
         {
             throw new SessionFileException(path, "The session holds no conversation of `kimi chat`: another program has saved it, and it has to go on with it.");
         }
     }
+
+    /// <summary>Files of earlier versions have no tokens.</summary>
+    private static KimiMessage Read(JsonElement message) =>
+        new(Enum.Parse<KimiRole>(message.GetProperty("role").GetString()!), message.GetProperty("content").GetString()!)
+        {
+            GeneratedTokens = message.TryGetProperty("tokens", out JsonElement tokens) ? [.. tokens.EnumerateArray().Select(t => t.GetInt32())] : null,
+        };
 }
