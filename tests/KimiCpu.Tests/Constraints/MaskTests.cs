@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using KimiCpu.Constraints;
 using KimiCpu.Constraints.Masks;
 
@@ -85,6 +86,8 @@ internal sealed class MaskTests
         const string Pattern = "([a-c]{4},){300}";
         string[] alone = [.. Enumerable.Range(0, 8).Select(seed => new ConstraintReader(KimiConstraint.Regex(Pattern)).Sample(new Random(seed)))];
         KimiConstraint shared = KimiConstraint.Regex(Pattern);
+        TokenAutomaton automaton = shared.For(ConstraintReader.Tokenizer);
+        object first = automaton.Start.Owner;
         var together = new string[alone.Length * 2];
         await Task.WhenAll(Enumerable.Range(0, together.Length).Select(i => Task.Factory.StartNew(
             () => together[i] = new ConstraintReader(shared).Sample(new Random(i / 2)),
@@ -92,8 +95,32 @@ internal sealed class MaskTests
             TaskCreationOptions.LongRunning,
             TaskScheduler.Default)));
         Assert.That(together, Is.EqualTo(alone.SelectMany(t => new[] { t, t })));
-        TokenAutomaton automaton = shared.For(ConstraintReader.Tokenizer);
-        Assert.That(automaton.Read(automaton.Start, "a"u8).Owner, Is.Not.SameAs(automaton.Start.Owner), "other tables than the first");
+        Assert.That(automaton.Read(automaton.Start, "a"u8).Owner, Is.Not.SameAs(first), "other tables than the first");
+    }
+
+    /// <summary>They are counted no more, so whoever limits what constraints take would not know of them.</summary>
+    [Test]
+    public void Tables_that_no_reader_needs_any_more_are_free()
+    {
+        KimiConstraint constraint = KimiConstraint.Regex("([a-c]{4},){400}");
+        WeakReference first = FirstTables(constraint);
+        ReadAll(constraint);
+        GC.Collect();
+        Assert.That(first.IsAlive, Is.False);
+        GC.KeepAlive(constraint);
+
+        // In methods of their own, so that nothing is left of them here.
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static WeakReference FirstTables(KimiConstraint constraint)
+        {
+            TokenAutomaton automaton = constraint.For(ConstraintReader.Tokenizer);
+            automaton.MaskOf(automaton.Start);
+            return new WeakReference(automaton.Start.Owner);
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static void ReadAll(KimiConstraint constraint) =>
+            Assert.That(new ConstraintReader(constraint).AcceptsBytes(string.Concat(Enumerable.Repeat("abca,", 400))), Is.True);
     }
 
     [Test]

@@ -55,12 +55,16 @@ internal sealed class Automaton
 
     /// <summary>Makes room in the tables if they are full. States from before stay valid for <see cref="Adopt(AutomatonState)"/>.</summary>
     /// <param name="force">Whether to forget in any case.</param>
-    public void Trim(bool force)
+    /// <returns>Whether the tables were begun anew.</returns>
+    public bool Trim(bool force)
     {
-        if (force || _tables.Bytes > MaxCachedBytes)
+        if (!force && _tables.Bytes <= MaxCachedBytes)
         {
-            _tables = new Tables(_grammar.ClassCount);
+            return false;
         }
+
+        _tables = new Tables(_grammar.ClassCount);
+        return true;
     }
 
     /// <summary>The state of the current tables that means the same.</summary>

@@ -19,6 +19,7 @@ internal sealed class TokenAutomaton
     private readonly object _gate = new();
     private readonly TokenIndex _tokens;
     private readonly Automaton _automaton;
+    private volatile AutomatonState _start;
     private int _masks;
     private long _cachedBytes;
 
@@ -26,11 +27,11 @@ internal sealed class TokenAutomaton
     {
         _tokens = TokenIndex.Of(tokenizer);
         _automaton = new Automaton(grammar);
-        Start = _automaton.Start;
+        _start = _automaton.Start;
     }
 
-    /// <summary>Before the first token.</summary>
-    public AutomatonState Start { get; }
+    /// <summary>Before the first token. Another state, which means the same, each time that the tables are begun anew.</summary>
+    public AutomatonState Start => _start;
 
     /// <summary>What is kept of states and masks, roughly.</summary>
     public long CachedBytes => Volatile.Read(ref _cachedBytes);
@@ -40,7 +41,7 @@ internal sealed class TokenAutomaton
     {
         lock (_gate)
         {
-            _automaton.Trim(force: false);
+            Trim(force: false);
             AutomatonState next = _automaton.Read(_automaton.Adopt(state), text);
             Measure();
             return next;
@@ -58,8 +59,7 @@ internal sealed class TokenAutomaton
 
         lock (_gate)
         {
-            _automaton.Trim(force: _masks >= MaxCachedMasks);
-            _masks = _masks >= MaxCachedMasks ? 0 : _masks;
+            Trim(force: _masks >= MaxCachedMasks);
             AutomatonState current = _automaton.Canonical(_automaton.Adopt(state), _tokens.All.Depth);
             if (current.Mask is null)
             {
@@ -69,6 +69,16 @@ internal sealed class TokenAutomaton
             }
 
             return state.Mask = current.Mask;
+        }
+    }
+
+    private void Trim(bool force)
+    {
+        if (_automaton.Trim(force))
+        {
+            // The old one would keep its tables, which nobody counts any more.
+            _start = _automaton.Start;
+            _masks = 0;
         }
     }
 
