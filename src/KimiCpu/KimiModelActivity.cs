@@ -3,7 +3,10 @@
 
 namespace KimiCpu;
 
-/// <summary>What a model is doing at one moment; rates are those of the last five seconds. Cheap to ask for, and waits for nothing.</summary>
+/// <summary>
+/// What a model is doing at one moment. Rates are those of the last five seconds; while calls run whose steps take longer, those since the last step began that
+/// has ended. Cheap to ask for, and waits for nothing.
+/// </summary>
 public sealed record KimiModelActivity
 {
     /// <summary>Where the hot path runs: <see cref="KimiDevice.Cpu"/> or a GPU. It changes when a GPU is lost and the CPU takes its place.</summary>

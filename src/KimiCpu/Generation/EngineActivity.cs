@@ -27,6 +27,8 @@ internal sealed class EngineActivity(TimeProvider time)
     {
         lock (_gate)
         {
+            // Before calls begin again: they are not to keep a step of long ago.
+            DropOld();
             _state = _state with
             {
                 RunningCalls = running,
@@ -62,7 +64,7 @@ internal sealed class EngineActivity(TimeProvider time)
                 return _state with { MemoryBandwidth = bandwidth };
             }
 
-            // From the beginning of the first step in the window.
+            // From the beginning of the first step that is kept.
             double seconds = Math.Max((time.GetElapsedTime(_steps.Peek().Time) + _steps.Peek().Took).TotalSeconds, 1e-6);
             return _state with
             {
@@ -74,9 +76,10 @@ internal sealed class EngineActivity(TimeProvider time)
         }
     }
 
+    /// <summary>While calls run the last step stays: the next one may take longer than the window, and rates of zero would say that nothing goes on.</summary>
     private void DropOld()
     {
-        while (_steps.Count > 0 && time.GetElapsedTime(_steps.Peek().Time) > s_window)
+        while (_steps.Count > (_state.RunningCalls > 0 ? 1 : 0) && time.GetElapsedTime(_steps.Peek().Time) > s_window)
         {
             _steps.Dequeue();
         }
