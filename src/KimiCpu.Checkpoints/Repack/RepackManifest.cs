@@ -108,7 +108,7 @@ internal sealed class RepackManifest
             stream.Flush(flushToDisk: true);
         }
 
-        System.IO.File.Move(path + ".unfinished", path, overwrite: true);
+        LastingMove.Move(path + ".unfinished", path);
     }
 
     private static void Write(Utf8JsonWriter json, WrittenFile file)

@@ -167,7 +167,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
                 throw new CheckpointException(path, problem.Tensor, $"It was written, but read back it is not the same: {problem.Problem}", "Check drive and memory, and run again: what is finished stays.");
             }
 
-            File.Move(unfinished, path, overwrite: true);
+            LastingMove.Move(unfinished, path);
             return written;
         }
         catch (IOException e)

@@ -4,6 +4,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
@@ -53,38 +54,26 @@ internal static class LogitsCommand
     private static float[] Write(OpenedModel opened, int[] prompt, bool all, string file, CancellationToken cancellationToken)
     {
         int vocabulary = opened.Weights.Shape.VocabularySize;
-        string unfinished = file + ".unfinished";
         var cache = new KvCache(opened.HotPath, long.MaxValue, Math.Min(opened.Weights.Shape.MaxPositions, int.MaxValue - Chunk));
         using KvSequence sequence = cache.CreateSequence();
         var batch = new RaggedBatch();
         float[] logits = [];
-        FileStream stream = OutputFile.Write("--out", file, () => File.Create(unfinished));
-        try
+        using UnfinishedFile output = OutputFile.Write("--out", file, () => new UnfinishedFile(file));
+        while (sequence.Length < prompt.Length)
         {
-            using (stream)
-            {
-                while (sequence.Length < prompt.Length)
-                {
-                    cancellationToken.ThrowIfCancellationRequested();
-                    int count = Math.Min(Chunk, prompt.Length - sequence.Length);
-                    bool last = sequence.Length + count == prompt.Length;
-                    sequence.TryExtend(count);
-                    batch.Clear();
-                    batch.Add(prompt.AsSpan(sequence.Length, count), sequence.Length, sequence.Pages, all ? LogitsWanted.All : last ? LogitsWanted.Last : LogitsWanted.None);
-                    logits = new float[batch.LogitRows.Length * vocabulary];
-                    opened.Forward.Run(batch, logits);
-                    sequence.Advance(count);
-                    stream.Write(MemoryMarshal.AsBytes(logits.AsSpan()));
-                }
-            }
-
-            File.Move(unfinished, file, overwrite: true);
-        }
-        finally
-        {
-            File.Delete(unfinished);
+            cancellationToken.ThrowIfCancellationRequested();
+            int count = Math.Min(Chunk, prompt.Length - sequence.Length);
+            bool last = sequence.Length + count == prompt.Length;
+            sequence.TryExtend(count);
+            batch.Clear();
+            batch.Add(prompt.AsSpan(sequence.Length, count), sequence.Length, sequence.Pages, all ? LogitsWanted.All : last ? LogitsWanted.Last : LogitsWanted.None);
+            logits = new float[batch.LogitRows.Length * vocabulary];
+            opened.Forward.Run(batch, logits);
+            sequence.Advance(count);
+            output.Stream.Write(MemoryMarshal.AsBytes(logits.AsSpan()));
         }
 
+        output.Finish();
         return logits[^vocabulary..];
     }
 }

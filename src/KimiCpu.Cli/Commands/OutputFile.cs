@@ -1,6 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
+using KimiCpu.Checkpoints;
+
 namespace KimiCpu.Cli.Commands;
 
 /// <summary>Files that options name for writing: one that cannot be written is told with the option's name.</summary>
@@ -10,9 +13,9 @@ internal static class OutputFile
     /// <inheritdoc cref="Write{T}"/>
     public static void WriteText(string option, string path, string text) => Write(option, path, () =>
     {
-        string beside = path + ".unfinished";
-        File.WriteAllText(beside, text);
-        File.Move(beside, path, overwrite: true);
+        using var file = new UnfinishedFile(path);
+        file.Stream.Write(Encoding.UTF8.GetBytes(text));
+        file.Finish();
         return path;
     });
 
@@ -23,7 +26,7 @@ internal static class OutputFile
     public static void CheckPlace(string option, string path) => Write(option, path, () =>
     {
         // Writing goes on beside the file, so the folder must take a new one.
-        using var probe = new FileStream($"{path}.{Guid.NewGuid():N}.unfinished", FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+        using var probe = new UnfinishedFile(path);
         return path;
     });
 
@@ -44,7 +47,7 @@ internal static class OutputFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new IOException($"{option}: '{path}' could not be written{Because(e, FolderOf(path))}", e);
+            throw new IOException($"{option}: '{path}' could not be written{Because(e, Path.GetDirectoryName(UnfinishedFile.PlaceOf(path))!)}", e);
         }
     }
 
@@ -56,10 +59,4 @@ internal static class OutputFile
         FileNotFoundException => $", since '{folder}' takes no new files.",
         _ => $": {e.Message.Split(" : '")[0].TrimEnd('.')}.",
     };
-
-    private static string FolderOf(string path)
-    {
-        string full = Path.GetFullPath(path);
-        return Path.GetDirectoryName(full) ?? full;
-    }
 }

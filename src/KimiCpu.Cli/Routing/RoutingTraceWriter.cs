@@ -3,24 +3,20 @@
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using KimiCpu.Checkpoints;
 
 namespace KimiCpu.Cli.Routing;
 
 /// <summary>Writes a trace beside its place, a forward pass at a time, and moves it there in the end. See <see cref="RoutingTraceFormat"/>.</summary>
 internal sealed class RoutingTraceWriter : IDisposable
 {
-    private readonly string _path;
-    private readonly string _unfinished;
-    private readonly FileStream _file;
+    private readonly UnfinishedFile _file;
     private byte[] _block = [];
     private long _blocks;
-    private bool _finished;
 
     public RoutingTraceWriter(string path, RoutingTraceHeader header)
     {
-        _path = path;
-        _unfinished = $"{path}.{Guid.NewGuid():N}.unfinished";
-        _file = new FileStream(_unfinished, FileMode.CreateNew, FileAccess.Write, FileShare.None);
+        _file = new UnfinishedFile(path);
         try
         {
             byte[] headerBytes = header.ToBytes();
@@ -65,26 +61,17 @@ internal sealed class RoutingTraceWriter : IDisposable
         end.Clear();
         BinaryPrimitives.WriteInt64LittleEndian(end[sizeof(int)..], Passes);
         WriteBlock(end);
-        _file.Dispose();
-        File.Move(_unfinished, _path, overwrite: true);
-        _finished = true;
+        _file.Finish();
     }
 
     /// <summary>Deletes what was not finished.</summary>
-    public void Dispose()
-    {
-        _file.Dispose();
-        if (!_finished)
-        {
-            File.Delete(_unfinished);
-        }
-    }
+    public void Dispose() => _file.Dispose();
 
     private void WriteBlock(ReadOnlySpan<byte> block)
     {
         Span<byte> hash = stackalloc byte[RoutingTraceFormat.HashBytes];
         BinaryPrimitives.WriteUInt64LittleEndian(hash, RoutingTraceFormat.Hash(block, _blocks++));
-        _file.Write(block);
-        _file.Write(hash);
+        _file.Stream.Write(block);
+        _file.Stream.Write(hash);
     }
 }

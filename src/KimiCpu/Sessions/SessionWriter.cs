@@ -3,15 +3,14 @@
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using KimiCpu.Checkpoints;
 
 namespace KimiCpu.Sessions;
 
 /// <summary>Writes a session's file beside its place and moves it there when it is whole. See <see cref="SessionFormat"/>.</summary>
 internal sealed class SessionWriter : IDisposable
 {
-    private readonly string _path;
-    private readonly string _unfinished;
-    private readonly FileStream _file;
+    private readonly UnfinishedFile _file;
     private ulong _seed;
     private int _blocks;
 
@@ -21,23 +20,13 @@ internal sealed class SessionWriter : IDisposable
     /// <param name="application">As many as the header says.</param>
     public SessionWriter(string path, SessionHeader header, ReadOnlySpan<int> tokens, ReadOnlySpan<byte> application)
     {
-        _path = Path.GetFullPath(path);
-        if (Directory.Exists(_path))
+        if (Directory.Exists(path))
         {
-            throw new IOException($"{_path} is a folder; a session is saved to a file.");
+            throw new IOException($"{Path.GetFullPath(path)} is a folder; a session is saved to a file.");
         }
 
-        _unfinished = $"{_path}.{Guid.NewGuid():N}.unfinished";
-
-        // Without a buffer: one that cannot be written to a full drive would fail again when the file is closed, and stay behind.
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 0 };
-        if (!OperatingSystem.IsWindows())
-        {
-            // A conversation is nobody else's business.
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        }
-
-        _file = new FileStream(_unfinished, options);
+        // A conversation is nobody else's business.
+        _file = new UnfinishedFile(path, ownersOnly: true);
         try
         {
             byte[] headerBytes = header.ToBytes();
@@ -60,27 +49,18 @@ internal sealed class SessionWriter : IDisposable
     public void WritePage(ReadOnlySpan<byte> page) => WriteBlock(page);
 
     /// <summary>Moves the file to its place, once its bytes have reached the drive.</summary>
-    public void Finish()
-    {
-        _file.Flush(flushToDisk: true);
-        _file.Dispose();
-        File.Move(_unfinished, _path, overwrite: true);
-    }
+    public void Finish() => _file.Finish();
 
     /// <summary>Deletes what was not finished.</summary>
-    public void Dispose()
-    {
-        _file.Dispose();
-        File.Delete(_unfinished);
-    }
+    public void Dispose() => _file.Dispose();
 
     private ulong WriteBlock(ReadOnlySpan<byte> block)
     {
         ulong hash = SessionFormat.Hash(block, _seed, _blocks++);
-        _file.Write(block);
+        _file.Stream.Write(block);
         Span<byte> bytes = stackalloc byte[SessionFormat.HashBytes];
         BinaryPrimitives.WriteUInt64LittleEndian(bytes, hash);
-        _file.Write(bytes);
+        _file.Stream.Write(bytes);
         return hash;
     }
 }

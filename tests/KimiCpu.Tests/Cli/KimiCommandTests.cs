@@ -143,6 +143,14 @@ internal sealed class KimiCommandTests
         Assert.That((code, output), Is.EqualTo((KimiCommand.Failed, "")));
         Assert.That(error, Does.Contain("is a folder"));
         Assert.That(Directory.GetFileSystemEntries(_folder), Is.Empty);
+        if (!OperatingSystem.IsWindows())
+        {
+            string link = Path.Combine(_folder, "link");
+            File.CreateSymbolicLink(link, Path.Combine(_folder, "none", "x"));
+            (code, output, error) = await Run(["chat", "--session", link], "hi\n");
+            Assert.That((code, output), Is.EqualTo((KimiCommand.Failed, "")));
+            Assert.That(error, Does.Contain($"'{link}'").And.Contain($"there is no folder '{Path.Combine(_folder, "none")}'"));
+        }
     }
 
     [Test]

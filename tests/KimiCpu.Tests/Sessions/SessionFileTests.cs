@@ -88,6 +88,33 @@ internal sealed class SessionFileTests
         Assert.That(File.ReadAllBytes(Path), Has.Length.LessThan(before.Length));
     }
 
+    /// <summary>The names are those of the files that it writes to itself.</summary>
+    [Test]
+    public void Saving_deletes_what_a_killed_process_has_left()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        string left = $"{Path}.{Guid.NewGuid():N}.unfinished";
+        File.WriteAllText(left, "half");
+        File.SetLastWriteTimeUtc(left, DateTime.UtcNow.AddHours(-1));
+        SaveFrom(model, s_text);
+        Assert.That(Directory.GetFiles(_folder), Is.EqualTo(new[] { Path }));
+    }
+
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Links need rights there.")]
+    public void Saving_to_a_link_replaces_the_file_that_it_leads_to()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        string target = System.IO.Path.Combine(Directory.CreateDirectory(System.IO.Path.Combine(_folder, "drive")).FullName, "anna.kimi");
+        File.CreateSymbolicLink(Path, target);
+        SaveFrom(model, s_text);
+        SaveFrom(model, s_text);
+        Assert.That(File.ResolveLinkTarget(Path, returnFinalTarget: true)!.FullName, Is.EqualTo(target));
+        Assert.That(Directory.GetFiles(_folder, "*", SearchOption.AllDirectories), Is.EquivalentTo(new[] { Path, target }));
+        using KimiSession loaded = model.LoadSession(Path);
+        Assert.That(loaded.TokenCount, Is.Positive);
+    }
+
     [Test]
     public void Loading_can_be_cancelled_and_gives_everything_back()
     {

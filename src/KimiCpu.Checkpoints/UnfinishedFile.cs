@@ -1,0 +1,106 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Checkpoints;
+
+/// <summary>
+/// A file that is written beside its place and moved there when it is whole. A failure leaves what was there before, and a power cut that or the new one. What a
+/// process that was killed has left of its file is deleted by who writes to the same place a minute later.
+/// </summary>
+internal sealed class UnfinishedFile : IDisposable
+{
+    private const string Ending = ".unfinished";
+
+    /// <summary>One that was made this moment, or closed to be moved, is held by nobody either.</summary>
+    private static readonly TimeSpan s_rest = TimeSpan.FromMinutes(1);
+
+    private readonly string _place;
+    private readonly string _beside;
+
+    /// <param name="path">The file; replaced if it exists, and where it is a link, what that leads to.</param>
+    /// <param name="ownersOnly">Whether nobody but the user may read it. On Windows that is the folder's to say.</param>
+    public UnfinishedFile(string path, bool ownersOnly = false)
+    {
+        _place = PlaceOf(path);
+        DeleteAbandoned();
+        _beside = $"{_place}.{Guid.NewGuid():N}{Ending}";
+
+        // Without a buffer: one that cannot be written to a full drive would fail again when the file is closed, and stay behind.
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 0 };
+        if (ownersOnly && !OperatingSystem.IsWindows())
+        {
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        }
+
+        Stream = new FileStream(_beside, options);
+    }
+
+    /// <summary>Takes the bytes, without a buffer.</summary>
+    public FileStream Stream { get; }
+
+    /// <summary>Where a file of this path is written to: itself, or where it leads as a link, whether there is a file or not. A link that leads round in a circle is replaced.</summary>
+    public static string PlaceOf(string path)
+    {
+        var file = new FileInfo(Path.GetFullPath(path));
+        try
+        {
+            return file.LinkTarget is null ? file.FullName : file.ResolveLinkTarget(returnFinalTarget: true)!.FullName;
+        }
+        catch (IOException)
+        {
+            return file.FullName;
+        }
+    }
+
+    /// <summary>Moves the file to its place, once its bytes have reached the drive.</summary>
+    public void Finish()
+    {
+        Stream.Flush(flushToDisk: true);
+        Stream.Dispose();
+        LastingMove.Move(_beside, _place);
+    }
+
+    /// <summary>Deletes what was not finished.</summary>
+    public void Dispose()
+    {
+        Stream.Dispose();
+        File.Delete(_beside);
+    }
+
+    private static void DeleteUnlessHeld(string file)
+    {
+        try
+        {
+            if (DateTime.UtcNow - File.GetLastWriteTimeUtc(file) > s_rest)
+            {
+                new FileStream(file, FileMode.Open, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose).Dispose();
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Somebody writes it, or it is another user's.
+        }
+    }
+
+    private void DeleteAbandoned()
+    {
+        try
+        {
+            foreach (string file in Directory.GetFiles(Path.GetDirectoryName(_place)!).Where(IsBeside))
+            {
+                DeleteUnlessHeld(file);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A folder that cannot be looked through may take a file all the same.
+        }
+    }
+
+    private bool IsBeside(string file)
+    {
+        string start = _place + ".";
+        return file.StartsWith(start, StringComparison.Ordinal) && file.EndsWith(Ending, StringComparison.Ordinal)
+            && file.Length == start.Length + 32 + Ending.Length && Guid.TryParseExact(file.AsSpan(start.Length, 32), "N", out _);
+    }
+}

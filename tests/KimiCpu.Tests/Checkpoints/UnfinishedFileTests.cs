@@ -1,0 +1,129 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Tests.Checkpoints;
+
+/// <summary>Files that are written beside their place.</summary>
+[TestFixture]
+internal sealed class UnfinishedFileTests
+{
+    private string _folder = "";
+
+    private string FilePath => Path.Combine(_folder, "a[1].bin");
+
+    [SetUp]
+    public void CreateFolder() => _folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_folder, recursive: true);
+
+    [Test]
+    public void What_is_not_finished_leaves_the_file_as_it_was()
+    {
+        Write(FilePath, [1]);
+        using (var file = new UnfinishedFile(FilePath))
+        {
+            file.Stream.WriteByte(2);
+            Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 1 }));
+        }
+
+        Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 1 }));
+        Write(FilePath, [3, 4]);
+        Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 3, 4 }));
+        Assert.That(Directory.GetFiles(_folder), Is.EqualTo(new[] { FilePath }));
+    }
+
+    [Test]
+    public void What_is_left_of_a_killed_process_goes_and_what_is_being_written_and_what_is_anothers_stays()
+    {
+        string abandoned = Beside(FilePath);
+        Abandon(abandoned);
+        string[] others =
+        [
+            Beside(FilePath + "x"),
+            Beside(Path.Combine(_folder, "b.bin")),
+            FilePath + ".unfinished",
+            FilePath + ".0123.unfinished",
+            $"{FilePath}.{Guid.NewGuid():N}",
+            $"{FilePath}.{new string('x', 32)}.unfinished",
+        ];
+        Array.ForEach(others, Abandon);
+        using var running = new UnfinishedFile(FilePath);
+        Assert.That(abandoned, Does.Not.Exist);
+        running.Stream.WriteByte(1);
+        File.SetLastWriteTimeUtc(running.Stream.SafeFileHandle, DateTime.UtcNow.AddHours(-1));
+        Write(FilePath, [2]);
+        Assert.That(others, Is.All.Exist);
+
+        // The other one comes to its end as if nothing had been.
+        running.Finish();
+        Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 1 }));
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(others.Length + 1));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void Many_that_write_to_one_place_leave_each_other_alone(CancellationToken cancellationToken)
+    {
+        Parallel.For(0, 200, new ParallelOptions { MaxDegreeOfParallelism = 4, CancellationToken = cancellationToken }, i => Write(FilePath, [(byte)i]));
+        Assert.That(new FileInfo(FilePath).Length, Is.EqualTo(1));
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
+    }
+
+    /// <summary>Made and not yet locked, or about to be moved.</summary>
+    [Test]
+    public void One_that_was_written_a_moment_ago_stays()
+    {
+        string made = Beside(FilePath);
+        File.WriteAllText(made, "whole");
+        Write(FilePath, [1]);
+        Assert.That(made, Does.Exist);
+    }
+
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Links need rights there.")]
+    public void Links_stay_and_what_they_lead_to_is_written([Values] bool exists)
+    {
+        string drive = Directory.CreateDirectory(Path.Combine(_folder, "drive")).FullName;
+        string target = Path.Combine(drive, "target.bin");
+        if (exists)
+        {
+            Write(target, [1]);
+        }
+
+        string between = Path.Combine(_folder, "between");
+        File.CreateSymbolicLink(between, Path.Combine("drive", "target.bin"));
+        File.CreateSymbolicLink(FilePath, between);
+        Write(FilePath, [2]);
+        Assert.That(File.ReadAllBytes(target), Is.EqualTo(new byte[] { 2 }));
+        Assert.That(new FileInfo(FilePath).LinkTarget, Is.EqualTo(between));
+        Assert.That(new FileInfo(between).LinkTarget, Is.Not.Null);
+        Assert.That(Directory.GetFiles(drive), Is.EqualTo(new[] { target }));
+    }
+
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Links need rights there.")]
+    public void A_link_to_itself_is_replaced()
+    {
+        File.CreateSymbolicLink(FilePath, FilePath);
+        Write(FilePath, [1]);
+        Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 1 }));
+    }
+
+    private static string Beside(string path) => $"{path}.{Guid.NewGuid():N}.unfinished";
+
+    private static void Abandon(string path)
+    {
+        File.WriteAllText(path, "half");
+        File.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddHours(-1));
+    }
+
+    private static void Write(string path, byte[] bytes)
+    {
+        using var file = new UnfinishedFile(path);
+        file.Stream.Write(bytes);
+        file.Finish();
+    }
+}
