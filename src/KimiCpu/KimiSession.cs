@@ -102,7 +102,7 @@ public sealed class KimiSession : IDisposable
     /// <summary>
     /// Writes the session's tokens, their cache and the application's data to a file: beside its place first, then moved
     /// there. It takes <see cref="KimiModelInfo.CacheBytesPerToken"/> for each token. Running calls go on meanwhile. Where
-    /// the cache was lost with a GPU, or not read since it was computed otherwise, it is computed again first, as a call of the model. The file holds the conversation in the clear; on Unix only its owner may read it.
+    /// the cache was lost with a GPU, or not read since it was computed otherwise, it is computed again first, as a call of the model, and that is most of the progress then. The file holds the conversation in the clear; on Unix only its owner may read it.
     /// </summary>
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>

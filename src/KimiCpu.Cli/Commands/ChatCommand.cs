@@ -26,16 +26,16 @@ internal static class ChatCommand
             var options = sampling.Read(parsed);
             using KimiModel opened = model.Open(parsed, streams);
             string? path = parsed.GetValue(file);
-            KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage> messages);
+            KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage>? messages);
             using var cancellation = new CancellationSwitch();
             using var input = new StreamReader(streams.Input);
             using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours) { ShowsOnTerminal = streams.ShowsOnTerminal, ShowsProgress = streams.ShowsProgress };
-            if (messages.Count > 0)
+            if (messages is { Count: > 0 })
             {
                 chat.GoOn(messages);
             }
 
-            var saving = new object();
+            ChatSaver? saver = path is null ? null : new ChatSaver(path, chat, messages, cancellation, streams);
             cancellation.AtPrompt = SaveBeforeEnd;
             bool answered;
             try
@@ -48,33 +48,23 @@ internal static class ChatCommand
                 throw;
             }
 
-            Save();
+            if (saver?.Save() == false)
+            {
+                return KimiCommand.Cancelled;
+            }
+
             return answered ? KimiCommand.Ok : KimiCommand.Failed;
 
             void SaveBeforeEnd()
             {
                 try
                 {
-                    Save();
+                    saver?.Save();
                 }
                 catch (Exception e)
                 {
                     // On the terminal's own thread nobody else would catch it, and an error that ends the chat is told by itself.
                     streams.Error.WriteLine(e.Message);
-                }
-            }
-
-            void Save()
-            {
-                if (path is null)
-                {
-                    return;
-                }
-
-                // A Ctrl-C while the end is saved waits for it.
-                lock (saving)
-                {
-                    ChatFile.Save(path, chat.Session, chat.Messages, streams);
                 }
             }
         });

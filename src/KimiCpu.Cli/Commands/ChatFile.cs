@@ -12,11 +12,15 @@ namespace KimiCpu.Cli.Commands;
 internal static class ChatFile
 {
     /// <summary>Goes on with the file, or begins a session where there is none.</summary>
+    /// <param name="model">Of the session.</param>
+    /// <param name="path">The file; null for none.</param>
+    /// <param name="streams">Where progress is shown.</param>
+    /// <param name="messages">The file's; null where there is none.</param>
     /// <exception cref="SessionFileException">It is no conversation, or not this model's.</exception>
     /// <exception cref="IOException">Nothing could be saved there.</exception>
-    public static KimiSession Open(IKimiModel model, string? path, CliStreams streams, out IReadOnlyList<KimiMessage> messages)
+    public static KimiSession Open(IKimiModel model, string? path, CliStreams streams, out IReadOnlyList<KimiMessage>? messages)
     {
-        messages = [];
+        messages = null;
         if (path is null)
         {
             return model.CreateSession();
@@ -42,9 +46,10 @@ internal static class ChatFile
         }
     }
 
-    public static void Save(string path, KimiSession session, IReadOnlyList<KimiMessage> messages, CliStreams streams)
+    /// <exception cref="OperationCanceledException">The token was cancelled; the file is as it was.</exception>
+    public static void Save(string path, KimiSession session, IReadOnlyList<KimiMessage> messages, CliStreams streams, CancellationToken cancellationToken)
     {
-        using var progress = new ProgressLine(streams, "Saving the session");
+        using var progress = new ProgressLine(streams, "Saving the session (Ctrl-C leaves it)");
         session.ApplicationData = Encoding.UTF8.GetBytes(JsonText.Write(json =>
         {
             json.WriteStartArray("messages");
@@ -59,7 +64,7 @@ internal static class ChatFile
 
             json.WriteEndArray();
         }));
-        session.Save(path, progress);
+        session.Save(path, progress, cancellationToken);
     }
 
     /// <summary>Without them an answer's text would be encoded anew, and where that gives other tokens, all behind it would be computed again.</summary>

@@ -5,7 +5,7 @@ using System.Diagnostics;
 
 namespace KimiCpu.Cli.Terminal;
 
-/// <summary>Lets Ctrl-C stop the running answer; at the prompt it ends the program as usual.</summary>
+/// <summary>Lets Ctrl-C stop what runs, an answer or a save; at the prompt it ends the program as usual.</summary>
 internal sealed class CancellationSwitch : IDisposable
 {
     private CancellationTokenSource? _current;
@@ -25,8 +25,8 @@ internal sealed class CancellationSwitch : IDisposable
 
     public void End() => Volatile.Write(ref _current, null);
 
-    /// <summary>Stops the running answer.</summary>
-    /// <returns>Whether one runs.</returns>
+    /// <summary>Stops what runs.</summary>
+    /// <returns>Whether anything does.</returns>
     public bool TryStop()
     {
         if (Volatile.Read(ref _current) is not { } source)
@@ -40,8 +40,8 @@ internal sealed class CancellationSwitch : IDisposable
         }
         catch (ObjectDisposedException)
         {
-            // The answer ended in this moment.
-            Debug.Assert(Volatile.Read(ref _current) != source, "A running answer's source is alive.");
+            // It ended in this moment.
+            Debug.Assert(Volatile.Read(ref _current) != source, "The source of what runs is alive.");
         }
 
         return true;

@@ -16,9 +16,9 @@ namespace KimiCpu.Sessions;
 /// <param name="engine">Whose thread owns the cache.</param>
 /// <param name="header">Of this model, without counts and what its pages are, which changes with the device.</param>
 /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
-/// <param name="compute">Computes tokens in a call of a session, which keeps them then.</param>
+/// <param name="compute">Computes tokens in a call of a session, which keeps them then, and tells how far it is.</param>
 /// <param name="logger">Told of what has to be computed again.</param>
-internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, CancellationToken, Task> compute, ILogger logger)
+internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, IProgress<PromptProgress>?, CancellationToken, Task> compute, ILogger logger)
 {
     /// <summary>Copying so many bytes between two steps takes a few milliseconds.</summary>
     private const int BatchBytes = 1 << 24;
@@ -26,8 +26,8 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="session">What it keeps is saved.</param>
     /// <param name="application">Bytes of the application.</param>
-    /// <param name="progress">Told the part that is done, 0 … 1.</param>
-    /// <param name="cancellationToken">Honoured between batches of pages; the unfinished file is deleted.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1, computing included.</param>
+    /// <param name="cancellationToken">Honoured while it computes and between batches of pages; the unfinished file is deleted.</param>
     /// <exception cref="KimiException">The device of the cache was lost meanwhile.</exception>
     public void Save(string path, SessionState session, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
@@ -38,9 +38,10 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
             ModelRunner runner = engine.Runner;
             if (held is not null && !held.IsIn(runner.Cache))
             {
-                HeldPrefix computed = ComputeAgain(session, held, cancellationToken);
+                ComputingSaveProgress? computing = progress is null ? null : new ComputingSaveProgress(progress);
+                HeldPrefix computed = ComputeAgain(session, held, computing, cancellationToken);
                 held.Release();
-                held = computed;
+                (held, progress) = (computed, computing);
             }
 
             Save(path, held?.Prefix, runner, application, progress, cancellationToken);
@@ -52,10 +53,10 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     }
 
     /// <returns>The same tokens in the engine's cache; the caller is an owner.</returns>
-    private HeldPrefix ComputeAgain(SessionState session, HeldPrefix lost, CancellationToken cancellationToken)
+    private HeldPrefix ComputeAgain(SessionState session, HeldPrefix lost, IProgress<PromptProgress>? progress, CancellationToken cancellationToken)
     {
         using var fresh = new SessionState(engine);
-        compute(lost.Prefix.Tokens(), fresh, cancellationToken).GetAwaiter().GetResult();
+        compute(lost.Prefix.Tokens(), fresh, progress, cancellationToken).GetAwaiter().GetResult();
         HeldPrefix computed = fresh.Share()!;
         session.Replace(lost, computed);
         return computed;

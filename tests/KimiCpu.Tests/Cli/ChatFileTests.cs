@@ -43,13 +43,13 @@ internal sealed class ChatFileTests
             Assert.That(model.Tokenizer.Encode(answer.Text), Is.Not.EqualTo(answer.Tokens));
             messages.Add(answer.ToMessage());
             known = session.TokenCount;
-            ChatFile.Save(FilePath, session, messages, s_streams);
+            ChatFile.Save(FilePath, session, messages, s_streams, cancellationToken);
         }
 
         using KimiModel next = KimiModel.OpenEmbedded();
-        using KimiSession loaded = ChatFile.Open(next, FilePath, s_streams, out IReadOnlyList<KimiMessage> read);
+        using KimiSession loaded = ChatFile.Open(next, FilePath, s_streams, out IReadOnlyList<KimiMessage>? read);
         Assert.That(read, Is.EqualTo(messages));
-        GenerationResult result = loaded.Generate([.. read, KimiMessage.User("And now?")], options, cancellationToken);
+        GenerationResult result = loaded.Generate([.. read!, KimiMessage.User("And now?")], options, cancellationToken);
         Assert.That(result.Usage.CachedTokens, Is.EqualTo(known));
     }
 
@@ -58,7 +58,7 @@ internal sealed class ChatFileTests
     {
         using KimiModel model = KimiModel.OpenEmbedded();
         Save(model, """{"messages":[{"role":"User","content":"Hi"},{"role":"Assistant","content":"Hello!"}]}""");
-        using KimiSession loaded = ChatFile.Open(model, FilePath, s_streams, out IReadOnlyList<KimiMessage> read);
+        using KimiSession loaded = ChatFile.Open(model, FilePath, s_streams, out IReadOnlyList<KimiMessage>? read);
         Assert.That(read, Is.EqualTo(new[] { KimiMessage.User("Hi"), KimiMessage.Assistant("Hello!") }));
     }
 

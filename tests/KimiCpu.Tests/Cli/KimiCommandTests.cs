@@ -153,6 +153,21 @@ internal sealed class KimiCommandTests
         }
     }
 
+    /// <summary>With other arithmetic all of it would be computed again for that.</summary>
+    [Test]
+    public async Task A_conversation_to_which_nothing_is_added_is_not_saved_again([Values("", "--exact")] string arithmetic, [Values("/exit\n", "/help\n", "/think off\n")] string input)
+    {
+        string file = Path.Combine(_folder, "anna.session");
+        string[] chat = ["chat", "--no-think", "--session", file];
+        Assert.That((await Run(chat, "My name is Anna.\n")).Code, Is.Zero);
+        byte[] before = File.ReadAllBytes(file);
+        var time = new DateTime(2020, 1, 2, 3, 4, 5, DateTimeKind.Utc);
+        File.SetLastWriteTimeUtc(file, time);
+        Assert.That((await Run([.. chat, .. arithmetic.Split(' ', StringSplitOptions.RemoveEmptyEntries)], input)).Code, Is.Zero);
+        Assert.That(File.GetLastWriteTimeUtc(file), Is.EqualTo(time));
+        Assert.That(File.ReadAllBytes(file), Is.EqualTo(before));
+    }
+
     [Test]
     public async Task A_conversation_that_was_reset_is_not_in_its_file()
     {

@@ -70,11 +70,16 @@ internal sealed class OtherArithmeticTests
     public void Saving_computes_first_and_the_file_is_one_of_the_model_that_saved_it_last()
     {
         int tokens = Save(s_exact);
+        var parts = new List<double>();
         using (KimiModel model = KimiModel.OpenEmbedded())
         using (KimiSession loaded = model.LoadSession(Path))
         {
-            loaded.Save(Path);
+            loaded.Save(Path, new Immediate(parts.Add));
         }
+
+        Assert.That(parts, Is.Ordered.And.All.InRange(0, 1));
+        Assert.That((parts[0], parts[^1]), Is.EqualTo((0.0, 1.0)));
+        Assert.That(parts, Has.Some.EqualTo(0.9).Within(1e-9), "computed, and nothing written yet");
 
         using KimiModel next = KimiModel.OpenEmbedded();
         using KimiSession again = next.LoadSession(Path);
@@ -100,6 +105,28 @@ internal sealed class OtherArithmeticTests
         Assert.That(loaded.TokenCount, Is.EqualTo(tokens));
         Assert.That(File.ReadAllBytes(Path), Is.EqualTo(before));
         Assert.That(loaded.Generate(s_longer.AsMemory(), s_options).Tokens, Has.Count.EqualTo(s_options.MaxTokens));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_save_that_computes_can_be_cancelled_where_its_progress_is_shown(CancellationToken cancellationToken)
+    {
+        int tokens = Save(s_exact);
+        byte[] before = File.ReadAllBytes(Path);
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession loaded = model.LoadSession(Path, cancellationToken: cancellationToken);
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        double last = -1;
+        Assert.That(() => loaded.Save(Path, new Immediate(StopAtOnce), source.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(last, Is.InRange(0, 0.9), "while it computed");
+        Assert.That(File.ReadAllBytes(Path), Is.EqualTo(before));
+        Assert.That(loaded.TokenCount, Is.EqualTo(tokens));
+
+        void StopAtOnce(double part)
+        {
+            last = part;
+            source.Cancel();
+        }
     }
 
     [Test]
