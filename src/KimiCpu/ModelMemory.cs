@@ -49,7 +49,7 @@ internal sealed class ModelMemory
     /// <exception cref="KimiException">The model does not fit.</exception>
     public MemoryShares Divide(bool onGpu)
     {
-        long hot = (long)HotPathMemory.Parts(_summary, _checkpoint.Config, _options.Int8HotPath && !_options.Exact, onGpu).Sum(p => p.Bytes);
+        long hot = HotPathBytes(onGpu);
         long experts = _summary.Components.Where(c => c.Component == Component.RoutedExperts).Sum(c => c.Bytes);
         long bytesPerToken = (long)_shape.CacheWidth * _shape.LayerCount * (_options.Exact ? sizeof(float) : sizeof(ushort));
         long oneContext = Math.Min(Available / 4, _context * bytesPerToken);
@@ -64,11 +64,23 @@ internal sealed class ModelMemory
         return new MemoryShares
         {
             Experts = plan,
-            CacheBytes = mapped ? _options.KvCacheBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 : cache ?? oneContext,
+            CacheBytes = mapped ? _options.KvCacheBytes ?? CacheBesideAll(experts, oneContext) : cache ?? oneContext,
             PrefillChunk = mapped ? _options.PrefillChunk ?? ChunkInMemory(_shape.ExpertCount, _shape.ExpertsPerToken, LargePrefillChunk) : LargePrefillChunk,
             GpuPrefillChunk = mapped ? _options.PrefillChunk ?? UsualChunk : LargePrefillChunk,
         };
     }
+
+    /// <summary>
+    /// Cache of a CPU beside experts that all stay in memory: what they leave, no more than a quarter of all. Mapped weights are what the
+    /// system drops first, so that any more would send the experts back to the drive, one page at a time.
+    /// </summary>
+    private long CacheBesideAll(long experts, long oneContext)
+    {
+        long left = Available - experts - HotPathBytes(onGpu: false) - _workspace.Bytes(LargePrefillChunk) - ExpertMemoryPlan.ReserveOf(Available);
+        return Math.Max(oneContext, Math.Min(left, Available / 4));
+    }
+
+    private long HotPathBytes(bool onGpu) => (long)HotPathMemory.Parts(_summary, _checkpoint.Config, _options.Int8HotPath && !_options.Exact, onGpu).Sum(p => p.Bytes);
 
     private string Remedies(bool onGpu) =>
         onGpu ? "A smaller KimiModelOptions.PrefillChunk"

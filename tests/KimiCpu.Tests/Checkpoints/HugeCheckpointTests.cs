@@ -41,6 +41,10 @@ internal sealed class HugeCheckpointTests
                 AssertDividedAsPlanned(checkpoint, memory, onGpu: false, int8HotPath: true);
                 AssertDividedAsPlanned(checkpoint, memory, onGpu: true, int8HotPath: false);
             }
+
+            AssertCacheLeavesTheExperts(checkpoint, 640e9, takes: 1);
+            AssertCacheLeavesTheExperts(checkpoint, 640L << 30, takes: 3);
+            AssertCacheLeavesTheExperts(checkpoint, 1L << 40, takes: 14);
         }
         catch (IOException e) when (e is not FileNotFoundException)
         {
@@ -62,5 +66,24 @@ internal sealed class HugeCheckpointTests
         var options = new KimiModelOptions { Threads = (int)machine.Cores.Value, Int8HotPath = int8HotPath };
         long divided = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, Context, (long)memory).Divide(onGpu).Experts.SlotBytes!.Value;
         Assert.That(divided, Is.EqualTo(inMemory).Within(0.1).Percent, $"{memory / 1e9} GB, {onGpu}, {int8HotPath}");
+    }
+
+    /// <summary>What is left over is the cache's, but not what the choice to map the experts has counted on.</summary>
+    /// <param name="checkpoint">Of Kimi K2's size.</param>
+    /// <param name="memory">All of its experts fit.</param>
+    /// <param name="takes">Whole contexts that the cache holds at least.</param>
+    private static void AssertCacheLeavesTheExperts(Checkpoint checkpoint, double memory, int takes)
+    {
+        int context = checkpoint.Config.MaxPositions;
+        PlanMachine machine = Machines.Workstation(memory);
+        Placement planned = new MachinePlan(Machines.Thinking, machine, context).Placement;
+        double others = planned.ReserveBytes + planned.Parts.Where(p => p.Place == PlanPlace.Memory && p.Name != "KV cache").Sum(p => p.Bytes);
+        var options = new KimiModelOptions { Threads = (int)machine.Cores.Value };
+        MemoryShares shares = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, context, (long)memory).Divide(onGpu: false);
+        Assert.That(shares.Experts.SlotBytes, Is.Null, $"{memory / 1e9} GB");
+        Assert.That(planned.Parts, Has.None.Matches<PlacedPart>(p => p!.Place == PlanPlace.Drive), "the plan has them in memory, too");
+        double oneContext = (double)context * Machines.Thinking.Summary.CacheBytesPerToken;
+        Assert.That(shares.CacheBytes, Is.InRange(takes * oneContext, memory - others), $"{memory / 1e9} GB");
+        Assert.That(shares.CacheBytes, Is.LessThanOrEqualTo(memory / 4));
     }
 }
