@@ -6,14 +6,22 @@ using KimiCpu.Compute;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// Owner of the latent cache's memory: one native block a page, (layers, <see cref="KvPage.Tokens"/>, kv_lora + rope),
-/// as BF16 or F32.
+/// Owner of the latent cache's memory: pages of (layers, <see cref="KvPage.Tokens"/>, kv_lora + rope), as BF16 or F32, a number of
+/// them in each native block. The system gives a page its memory when it is first written to, so that what a block has beyond the
+/// pages in use takes none.
 /// </summary>
 internal sealed unsafe class KvPages : IDisposable
 {
-    private readonly List<AlignedBuffer<byte>> _pages = [];
+    /// <summary>
+    /// A block of its own for each page would make two mappings of it, one in huge pages and the rest, of which Linux allows a process
+    /// 65,530 (vm.max_map_count): 147 GB of Kimi K2's cache would leave none for anybody.
+    /// </summary>
+    private const int PagesOfBlock = 32;
+
+    private readonly List<AlignedBuffer<byte>> _blocks = [];
     private readonly long _layerBytes;
     private readonly int _layerCount;
+    private int _count;
 
     public KvPages(ModelShape shape, bool bfloat16)
     {
@@ -31,16 +39,24 @@ internal sealed unsafe class KvPages : IDisposable
 
     public long BytesPerPage { get; }
 
+    /// <summary>Makes the first pages usable; contents of those that are stay.</summary>
+    /// <exception cref="OutOfMemoryException">The system has no room for so many; those that could be made are.</exception>
     public void Reserve(int count)
     {
-        while (_pages.Count < count)
+        for (; _count < count; _count++)
         {
-            _pages.Add(new AlignedBuffer<byte>(BytesPerPage));
+            if (_count == _blocks.Count * PagesOfBlock)
+            {
+                _blocks.Add(new AlignedBuffer<byte>(PagesOfBlock * BytesPerPage));
+            }
+
+            // Page by page, since a block may be too large for it.
+            FreshMemory.Fill(Page(_count), (nuint)BytesPerPage);
         }
     }
 
     /// <summary>The first slot of a layer in a page; the others follow <see cref="SlotBytes"/> apart.</summary>
-    public byte* Slots(int page, int layer) => _pages[page].Pointer + (layer * _layerBytes);
+    public byte* Slots(int page, int layer) => Page(page) + (layer * _layerBytes);
 
     /// <summary>Writes one token's latent and rotary key.</summary>
     /// <param name="page">Which page.</param>
@@ -63,7 +79,7 @@ internal sealed unsafe class KvPages : IDisposable
     }
 
     /// <summary>Overwrites a page with another one's contents.</summary>
-    public void Copy(int source, int target) => Buffer.MemoryCopy(_pages[source].Pointer, _pages[target].Pointer, BytesPerPage, BytesPerPage);
+    public void Copy(int source, int target) => Buffer.MemoryCopy(Page(source), Page(target), BytesPerPage, BytesPerPage);
 
     /// <summary>Copies the first tokens of a page out, (layers, tokens, kv_lora + rope).</summary>
     public void Read(int page, int tokens, Span<byte> bytes)
@@ -87,9 +103,12 @@ internal sealed unsafe class KvPages : IDisposable
 
     public void Dispose()
     {
-        _pages.ForEach(p => p.Dispose());
-        _pages.Clear();
+        _blocks.ForEach(b => b.Dispose());
+        _blocks.Clear();
+        _count = 0;
     }
+
+    private byte* Page(int page) => _blocks[page / PagesOfBlock].Pointer + (page % PagesOfBlock * BytesPerPage);
 
     private int CheckedLayerBytes(int tokens, int length)
     {
