@@ -295,8 +295,7 @@ internal sealed class Scheduler
     private bool HasRoom(ScheduledCall call)
     {
         int reserve = _running.Count(c => c.MayGrow);
-        int free = _cache.FreePages - reserve;
-        if (_running.Count > 0 && free <= call.RefusedAt)
+        if (_running.Count > 0 && _cache.FreePages - reserve <= call.RefusedAt)
         {
             return false;
         }
@@ -306,7 +305,8 @@ internal sealed class Scheduler
             return true;
         }
 
-        call.RefusedAt = Math.Max(free, 0);
+        // Counted only now: there are fewer pages than there were to be where memory has ended.
+        call.RefusedAt = Math.Max(_cache.FreePages - reserve, 0);
         return false;
     }
 

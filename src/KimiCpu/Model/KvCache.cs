@@ -7,22 +7,25 @@ namespace KimiCpu.Model;
 
 /// <summary>
 /// Hands out the pages of the latent cache within a byte budget. Pages are made on demand and reused; their contents
-/// live in the hot path. Pages that sequences leave stay known by their text until another sequence needs the room. Used by
-/// one thread at a time.
+/// live in the hot path. Pages that sequences leave stay known by their text until another sequence needs the room. Where the
+/// system has no memory for another page, those that were made are all there are from then on. Used by one thread at a time.
 /// </summary>
 internal sealed class KvCache
 {
     private readonly IHotPath _hotPath;
     private readonly Stack<int> _free = new();
+    private readonly Action<int, int>? _ranOut;
     private int _made;
 
     /// <param name="hotPath">Owner of the pages' contents.</param>
     /// <param name="byteBudget">Most bytes of all pages together; at least one page is always allowed.</param>
     /// <param name="contextLength">Most tokens of one sequence.</param>
     /// <param name="keepsPrefixes">Whether pages that nobody holds any more stay known.</param>
-    public KvCache(IHotPath hotPath, long byteBudget, int contextLength, bool keepsPrefixes = true)
+    /// <param name="ranOut">Told once, where memory ends before the budget does: pages that there are, and that the budget has.</param>
+    public KvCache(IHotPath hotPath, long byteBudget, int contextLength, bool keepsPrefixes = true, Action<int, int>? ranOut = null)
     {
         _hotPath = hotPath;
+        _ranOut = ranOut;
         ContextLength = contextLength;
         KeepsPrefixes = keepsPrefixes;
         PageCapacity = (int)Math.Clamp(byteBudget / hotPath.BytesPerPage, 1, int.MaxValue);
@@ -35,8 +38,8 @@ internal sealed class KvCache
     /// <summary>Whether pages that nobody holds any more stay known.</summary>
     public bool KeepsPrefixes { get; }
 
-    /// <summary>Pages that fit the budget.</summary>
-    public int PageCapacity { get; }
+    /// <summary>Pages that fit the budget, or those that could be made where memory has ended before.</summary>
+    public int PageCapacity { get; private set; }
 
     /// <summary>Pages that nobody holds: not yet made, empty, or known by their text and given up when needed.</summary>
     public int FreePages => PageCapacity - _made + _free.Count + Prefixes.Count - Prefixes.HeldCount;
@@ -84,16 +87,10 @@ internal sealed class KvCache
             return false;
         }
 
-        int fresh = Math.Min(count - _free.Count, PageCapacity - _made);
-        if (fresh > 0)
+        Make(Math.Min(count - _free.Count, PageCapacity - _made));
+        if (count > FreePages - reserve)
         {
-            _hotPath.ReservePages(_made + fresh);
-            for (int page = _made + fresh - 1; page >= _made; page--)
-            {
-                _free.Push(page);
-            }
-
-            _made += fresh;
+            return false;
         }
 
         while (_free.Count < count && Prefixes.TryEvict())
@@ -109,4 +106,31 @@ internal sealed class KvCache
     }
 
     internal void Return(int page) => _free.Push(page);
+
+    /// <summary>Makes pages. Where memory ends the cache is as large as it is: pages can be given up for others, and calls fail for want of room alone.</summary>
+    private void Make(int count)
+    {
+        int before = _made;
+        try
+        {
+            while (_made - before < count)
+            {
+                _hotPath.ReservePages(_made + 1);
+                _made++;
+            }
+        }
+        catch (OutOfMemoryException) when (_made > 0)
+        {
+            int wanted = PageCapacity;
+            PageCapacity = _made;
+            _ranOut?.Invoke(_made, wanted);
+        }
+        finally
+        {
+            for (int page = _made - 1; page >= before; page--)
+            {
+                _free.Push(page);
+            }
+        }
+    }
 }

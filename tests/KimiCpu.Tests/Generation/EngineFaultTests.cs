@@ -70,6 +70,39 @@ internal sealed class EngineFaultTests
         Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
     }
 
+    /// <summary>Three pages can be made, of many. Two are known by an earlier text, and a running call has the third.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Memory_that_runs_out_later_takes_pages_of_earlier_texts_and_no_call_away(CancellationToken cancellationToken)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = new InsufficientMemoryException("no memory"), ReservablePages = 3 };
+        using var experts = new ReferenceExperts(model.Weights);
+        var told = new List<(int Made, int Wanted)>();
+        var cache = new KvCache(faulty, 1 << 26, 200, ranOut: (made, wanted) => told.Add((made, wanted)));
+        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), cache, 16, new FakeMemory());
+        int wanted = engine.PageCapacity;
+        Assert.That(wanted, Is.GreaterThan(3));
+        Run(engine, [.. Enumerable.Range(1, 100)]);
+        Assert.That(engine.ReusablePages, Is.EqualTo(2));
+
+        // The first pass of the one waits until the other has come, which finds room for its first page alone without an eviction.
+        using var other = new ManualResetEventSlim();
+        faulty.BeforePass = () => other.Wait(cancellationToken);
+        GenerationJob running = Submit(engine, [1, 2, 3], 40);
+        GenerationJob late = Submit(engine, [.. Enumerable.Range(200, 100)], 3);
+        other.Set();
+        Assert.That(late.Completion.WaitAsync(cancellationToken).GetAwaiter().GetResult().Tokens, Has.Count.EqualTo(3));
+        Assert.That(running.Completion.WaitAsync(cancellationToken).GetAwaiter().GetResult().Tokens, Has.Count.EqualTo(40));
+        Assert.That((engine.PageCapacity, engine.FreePages, engine.MaxJobTokens), Is.EqualTo((3, 3, 3 * KvPage.Tokens)));
+        Assert.That(told, Is.EqualTo(new[] { (3, wanted) }), "once");
+
+        // There is never room for this one, which the others do not notice.
+        running = Submit(engine, [4, 5, 6], 40);
+        Assert.That(() => Run(engine, [.. Enumerable.Range(1, 195)]), Throws.TypeOf<ContextLengthException>());
+        Assert.That(running.Completion.WaitAsync(cancellationToken).GetAwaiter().GetResult().Tokens, Has.Count.EqualTo(40));
+    }
+
     /// <summary>The first chunk of 100 tokens is good, the second one fails; the good one stays, and nothing of the other.</summary>
     [TestCase("exception")]
     [TestCase("NaN")]
@@ -103,14 +136,16 @@ internal sealed class EngineFaultTests
         Assert.That(again.Usage.CachedTokens, Is.EqualTo(64));
     }
 
-    private static GenerationResult Run(GenerationEngine engine, int[]? prompt = null)
+    private static GenerationResult Run(GenerationEngine engine, int[]? prompt = null) => Submit(engine, prompt ?? [1, 2, 3], 3).Completion.GetAwaiter().GetResult();
+
+    private static GenerationJob Submit(GenerationEngine engine, int[] prompt, int maxTokens)
     {
         KimiTokenizer tokenizer = TokenizerCases.Tokenizer;
-        var options = new GenerationOptions { Temperature = 0, MaxTokens = 3 };
+        var options = new GenerationOptions { Temperature = 0, MaxTokens = maxTokens };
         var answer = new AnswerBuilder(tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
-        var job = new GenerationJob(prompt ?? [1, 2, 3], 3, options, answer, streamed: false, constraint: null, CancellationToken.None);
+        var job = new GenerationJob(prompt, maxTokens, options, answer, streamed: false, constraint: null, CancellationToken.None);
         engine.Submit(job);
-        return job.Completion.GetAwaiter().GetResult();
+        return job;
     }
 
     /// <summary>A hot path that can be told to fail, or to put a NaN into a layer's output.</summary>
@@ -121,6 +156,9 @@ internal sealed class EngineFaultTests
         public Exception? Failure { get; set; }
 
         public Exception? ReserveFailure { get; set; }
+
+        /// <summary>Pages that are made in spite of <see cref="ReserveFailure"/>.</summary>
+        public int ReservablePages { get; init; }
 
         public bool PoisonLogits { get; set; }
 
@@ -136,7 +174,7 @@ internal sealed class EngineFaultTests
 
         public void ReservePages(int count)
         {
-            if (ReserveFailure is not null)
+            if (ReserveFailure is not null && count > ReservablePages)
             {
                 throw ReserveFailure;
             }
