@@ -1,40 +1,42 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Model;
 
 namespace KimiCpu.Generation;
 
 /// <summary>What other threads want done with the cache, in order; the engine's thread does it between steps. Safe for all threads.</summary>
+/// <param name="cache">Gives the one to be used now; a call at which its device fails may be followed by another one.</param>
 /// <param name="recover">Called on the engine's thread when the cache's device fails; gives what to tell the caller.</param>
-internal sealed class CacheCalls(Func<DeviceException, KimiException> recover)
+internal sealed class CacheCalls(Func<KvCache> cache, Func<DeviceException, KimiException> recover)
 {
+    /// <summary>Between steps, calls that come one after the other may take this part of a step's time.</summary>
+    private const int PartOfStep = 10;
+
+    /// <summary>Somebody who has had his turn, and has meanwhile read or written a file, comes again within this time or not before the next step.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromMilliseconds(20);
+
     private readonly object _gate = new();
-    private readonly Queue<Action<KvCache?>> _calls = new();
+    private readonly Queue<(Action<KvCache?> Use, bool IsAwaited)> _calls = new();
     private bool _ended;
 
-    public bool Any
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _calls.Count > 0;
-            }
-        }
-    }
+    public bool Any => Count() > 0;
 
     /// <exception cref="ObjectDisposedException">The engine has ended.</exception>
     public Task<T> Add<T>(Func<KvCache, T> use)
     {
         var outcome = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
-        bool added = TryAdd(cache =>
+        ObjectDisposedException.ThrowIf(!TryAdd(Use, isAwaited: true), typeof(KimiModel));
+        return outcome.Task;
+
+        void Use(KvCache? current)
         {
             try
             {
-                ObjectDisposedException.ThrowIf(cache is null, typeof(KimiModel));
-                outcome.SetResult(use(cache));
+                ObjectDisposedException.ThrowIf(current is null, typeof(KimiModel));
+                outcome.SetResult(use(current));
             }
             catch (Exception e)
             {
@@ -43,26 +45,53 @@ internal sealed class CacheCalls(Func<DeviceException, KimiException> recover)
                 // Who asked may have gone away.
                 _ = outcome.Task.Exception;
             }
-        });
-        ObjectDisposedException.ThrowIf(!added, typeof(KimiModel));
-        return outcome.Task;
+        }
     }
 
     /// <summary>Adds what needs no answer; once the engine has ended there is nothing to be done.</summary>
-    public void Post(Action<KvCache> use) => TryAdd(cache =>
+    public void Post(Action<KvCache> use)
     {
-        if (cache is not null)
-        {
-            use(cache);
-        }
-    });
+        TryAdd(Use, isAwaited: false);
 
-    /// <param name="cache">The one to be used now; a call at which its device fails may be followed by another one.</param>
-    public void Run(Func<KvCache> cache)
-    {
-        while (Next() is { } call)
+        void Use(KvCache? current)
         {
-            call(cache());
+            if (current is not null)
+            {
+                use(current);
+            }
+        }
+    }
+
+    /// <summary>Does what has come until now.</summary>
+    public void Run()
+    {
+        // No more, or those who come again as fast as they are served would keep the calls waiting.
+        for (int count = Count(); count > 0 && Next() is { } call; count--)
+        {
+            call.Use(cache());
+        }
+    }
+
+    /// <summary>
+    /// Goes on behind a step with what has come meanwhile, and with what follows on it: one call a step would take as long for a
+    /// session's pages as thousands of steps.
+    /// </summary>
+    /// <param name="step">How long the step has taken.</param>
+    public void Serve(TimeSpan step)
+    {
+        long start = Stopwatch.GetTimestamp();
+        bool comesAgain = false;
+        for (TimeSpan left = step / PartOfStep; left > TimeSpan.Zero; left = (step / PartOfStep) - Stopwatch.GetElapsedTime(start))
+        {
+            if (Next() is { } call)
+            {
+                call.Use(cache());
+                comesAgain |= call.IsAwaited;
+            }
+            else if (!comesAgain || !WaitForNext(left < s_patience ? left : s_patience))
+            {
+                return;
+            }
         }
     }
 
@@ -76,28 +105,45 @@ internal sealed class CacheCalls(Func<DeviceException, KimiException> recover)
 
         while (Next() is { } call)
         {
-            call(null);
+            call.Use(null);
         }
     }
 
-    private bool TryAdd(Action<KvCache?> call)
+    private bool TryAdd(Action<KvCache?> use, bool isAwaited)
     {
         lock (_gate)
         {
             if (!_ended)
             {
-                _calls.Enqueue(call);
+                _calls.Enqueue((use, isAwaited));
+                Monitor.Pulse(_gate);
             }
 
             return !_ended;
         }
     }
 
-    private Action<KvCache?>? Next()
+    private int Count()
     {
         lock (_gate)
         {
-            return _calls.TryDequeue(out Action<KvCache?>? call) ? call : null;
+            return _calls.Count;
+        }
+    }
+
+    private (Action<KvCache?> Use, bool IsAwaited)? Next()
+    {
+        lock (_gate)
+        {
+            return _calls.TryDequeue(out (Action<KvCache?> Use, bool IsAwaited) call) ? call : null;
+        }
+    }
+
+    private bool WaitForNext(TimeSpan time)
+    {
+        lock (_gate)
+        {
+            return _calls.Count > 0 || Monitor.Wait(_gate, time);
         }
     }
 }

@@ -11,7 +11,7 @@ namespace KimiCpu.Generation;
 /// The one thread that runs the model. Calls join and leave between steps; each step is one forward pass over the rows that
 /// the <see cref="Scheduler"/> has chosen. What calls have computed stays in the cache for those that begin with the same
 /// tokens. When the device of the cache is lost, every call that has begun ends, and another device may take its place.
-/// Measures the memory's bandwidth in slices between. Sleeps when there is nothing to do.
+/// Measures the memory's bandwidth in slices between, and lets others at the cache. Sleeps when there is nothing to do.
 /// </summary>
 internal sealed class GenerationEngine : IDisposable
 {
@@ -44,7 +44,7 @@ internal sealed class GenerationEngine : IDisposable
         _runner = runner;
         _scheduler = scheduler;
         _recovery = recovery;
-        _cacheCalls = new CacheCalls(Recover);
+        _cacheCalls = new CacheCalls(() => _runner.Cache, Recover);
         _model = model;
         _beforeLayer = BeforeLayer;
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
@@ -159,7 +159,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             try
             {
-                _cacheCalls.Run(() => _runner.Cache);
+                _cacheCalls.Run();
                 long start = Stopwatch.GetTimestamp();
                 IReadOnlyList<ScheduledCall> moving = _scheduler.Plan();
                 NoteState();
@@ -170,7 +170,9 @@ internal sealed class GenerationEngine : IDisposable
                 }
 
                 NoteState();
-                _ceiling.Advance(_scheduler.IsIdle, Stopwatch.GetElapsedTime(start));
+                TimeSpan step = Stopwatch.GetElapsedTime(start);
+                _ceiling.Advance(_scheduler.IsIdle, step);
+                _cacheCalls.Serve(step);
             }
             catch (DeviceException e)
             {

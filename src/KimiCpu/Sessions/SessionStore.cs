@@ -10,7 +10,8 @@ namespace KimiCpu.Sessions;
 
 /// <summary>
 /// Saves and loads what sessions keep in the cache. Pages pass through the engine's thread a few at a time, so that running
-/// calls go on meanwhile; files are read and written on the caller's. What was lost with a device, or saved by a model with
+/// calls go on meanwhile; files are read and written on the caller's. Who cancels waits for no step: what the engine was asked for is done
+/// when it comes to it, in memory of its own, before what is given back is. What was lost with a device, or saved by a model with
 /// other arithmetic, is computed again by the next call that needs it.
 /// </summary>
 /// <param name="engine">Whose thread owns the cache.</param>
@@ -18,11 +19,10 @@ namespace KimiCpu.Sessions;
 /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
 /// <param name="compute">Computes tokens in a call of a session, which keeps them then, and tells how far it is.</param>
 /// <param name="logger">Told of what has to be computed again.</param>
-internal sealed class SessionStore(GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, IProgress<PromptProgress>?, CancellationToken, Task> compute, ILogger logger)
+/// <param name="batchBytes">What the engine's thread copies at a time, in a few milliseconds.</param>
+internal sealed class SessionStore(
+    GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, IProgress<PromptProgress>?, CancellationToken, Task> compute, ILogger logger, int batchBytes = 1 << 24)
 {
-    /// <summary>Copying so many bytes between two steps takes a few milliseconds.</summary>
-    private const int BatchBytes = 1 << 24;
-
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="session">What it keeps is saved.</param>
     /// <param name="application">Bytes of the application.</param>
@@ -56,7 +56,7 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
     private HeldPrefix ComputeAgain(SessionState session, HeldPrefix lost, IProgress<PromptProgress>? progress, CancellationToken cancellationToken)
     {
         using var fresh = new SessionState(engine);
-        compute(lost.Prefix.Tokens(), fresh, progress, cancellationToken).GetAwaiter().GetResult();
+        compute(lost.Prefix.Tokens(), fresh, progress, cancellationToken).WaitAsync(cancellationToken).GetAwaiter().GetResult();
         HeldPrefix computed = fresh.Share()!;
         session.Replace(lost, computed);
         return computed;
@@ -68,34 +68,39 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
         int[] tokens = held?.Tokens() ?? [];
         SessionHeader whole = HeaderOf(runner) with { TokenCount = tokens.Length, ApplicationBytes = application.Length };
         using var writer = new SessionWriter(path, whole, tokens, application.Span);
-        int pagesPerBatch = PagesPerBatch(whole);
-        var buffer = new byte[whole.PageBytes * Math.Min(pagesPerBatch, pages.Length)];
-        for (int first = 0; first < pages.Length; first += pagesPerBatch)
+        var batches = new PageBatches(whole, batchBytes);
+        var asked = new Queue<Task<int>>();
+        for (int batch = 0, next = 0; batch < batches.Count; batch++)
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            int begin = first;
-            int count = Math.Min(pagesPerBatch, pages.Length - begin);
-            engine.UseCache(cache =>
+            for (; next < Math.Min(batches.Count, batch + PageBatches.InFlight); next++)
             {
-                ThrowIfLost(cache == runner.Cache, "saved; nothing was written. Save it again");
-                for (int i = 0; i < count; i++)
-                {
-                    int length = whole.TokensOf(begin + i);
-                    cache.ReadPage(pages[begin + i], length, Slot(buffer, whole, i, length));
-                }
-
-                return count;
-            }).GetAwaiter().GetResult();
-            for (int i = 0; i < count; i++)
-            {
-                writer.WritePage(Slot(buffer, whole, i, whole.TokensOf(begin + i)));
+                asked.Enqueue(Read(next));
             }
 
-            progress?.Report((double)(begin + count) / pages.Length);
+            Wait(asked.Dequeue(), cancellationToken);
+            foreach (int page in batches.PagesOf(batch))
+            {
+                writer.WritePage(batches[page]);
+            }
+
+            progress?.Report(batches.PartWith(batch));
         }
 
         cancellationToken.ThrowIfCancellationRequested();
         writer.Finish();
+
+        Task<int> Read(int batch) => Pass(
+            batches,
+            batch,
+            cache =>
+            {
+                ThrowIfLost(cache == runner.Cache, "saved; nothing was written. Save it again");
+                foreach (int page in batches.PagesOf(batch))
+                {
+                    cache.ReadPage(pages[page], whole.TokensOf(page), batches[page]);
+                }
+            },
+            cancellationToken);
     }
 
     /// <summary>
@@ -127,27 +132,37 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
             return new SessionState(engine, cache: null, KvPrefix.WithoutPages(reader.Tokens));
         }
 
-        KvSequence sequence = engine.UseCache(cache =>
-        {
-            ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
-            return MakeRoom(cache, reader.Tokens.Length);
-        }).GetAwaiter().GetResult();
+        KvSequence? sequence = null;
+        KvPrefix? prefix = null;
         try
         {
-            LoadPages(reader, runner, sequence, progress, cancellationToken);
-
-            // Only now, when all of the file has proved sound, do others see its pages.
-            KvPrefix prefix = engine.UseCache(cache =>
+            Wait(engine.UseCache(cache =>
             {
                 ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
-                sequence.Advance(reader.Tokens);
-                return sequence.Leave();
-            }).GetAwaiter().GetResult();
-            return new SessionState(engine, runner.Cache, prefix);
+                return sequence = MakeRoom(cache, reader.Tokens.Length);
+            }), cancellationToken);
+            LoadPages(reader, runner, sequence!, progress, cancellationToken);
+
+            // Only now, when all of the file has proved sound, do others see its pages.
+            Wait(engine.UseCache(cache =>
+            {
+                ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
+                sequence!.Advance(reader.Tokens);
+                return prefix = sequence.Leave();
+            }), cancellationToken);
+            return new SessionState(engine, runner.Cache, prefix!.Value);
         }
         catch
         {
-            engine.PostToCache(_ => sequence.Dispose());
+            // The engine comes to this when it has done what it was asked for before.
+            engine.PostToCache(_ =>
+            {
+                sequence?.Dispose();
+                if (prefix is { } unused)
+                {
+                    runner.Cache.Release(unused);
+                }
+            });
             throw;
         }
     }
@@ -183,38 +198,67 @@ internal sealed class SessionStore(GenerationEngine engine, SessionHeader header
 
     private void LoadPages(SessionReader reader, ModelRunner runner, KvSequence sequence, IProgress<double>? progress, CancellationToken cancellationToken)
     {
-        int pages = (int)reader.Header.PageCount;
-        int pagesPerBatch = PagesPerBatch(reader.Header);
-        var buffer = new byte[reader.Header.PageBytes * Math.Min(pagesPerBatch, pages)];
-        for (int first = 0; first < pages; first += pagesPerBatch)
+        var batches = new PageBatches(reader.Header, batchBytes);
+        var asked = new Queue<Task<int>>();
+        for (int batch = 0; batch < batches.Count; batch++)
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            int begin = first;
-            int count = Math.Min(pagesPerBatch, pages - begin);
-            for (int i = 0; i < count; i++)
+            if (asked.Count == PageBatches.InFlight)
             {
-                reader.ReadPage(begin + i, Slot(buffer, reader.Header, i, reader.Header.TokensOf(begin + i)));
+                End(asked.Dequeue());
             }
 
-            engine.UseCache(cache =>
+            foreach (int page in batches.PagesOf(batch))
+            {
+                reader.ReadPage(page, batches[page]);
+            }
+
+            asked.Enqueue(Write(batch));
+        }
+
+        while (asked.TryDequeue(out Task<int>? last))
+        {
+            End(last);
+        }
+
+        void End(Task<int> write)
+        {
+            int batch = Wait(write, cancellationToken);
+            progress?.Report(batches.PartWith(batch));
+        }
+
+        Task<int> Write(int batch) => Pass(
+            batches,
+            batch,
+            cache =>
             {
                 ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
-                for (int i = 0; i < count; i++)
+                foreach (int page in batches.PagesOf(batch))
                 {
-                    int length = reader.Header.TokensOf(begin + i);
-                    sequence.Write(begin + i, length, Slot(buffer, reader.Header, i, length));
+                    sequence.Write(page, reader.Header.TokensOf(page), batches[page]);
                 }
-
-                return count;
-            }).GetAwaiter().GetResult();
-            progress?.Report((double)(begin + count) / pages);
-        }
+            },
+            cancellationToken);
     }
+
+    /// <summary>Passes a batch through the engine's thread, but not behind one that has failed: a device that fails is not tried again for nobody.</summary>
+    private Task<int> Pass(PageBatches batches, int batch, Action<KvCache> pass, CancellationToken cancellationToken) => engine.UseCache(cache =>
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (batches.Passed != batch)
+        {
+            throw new OperationCanceledException("The batch before has failed.");
+        }
+
+        pass(cache);
+        batches.Passed++;
+        return batch;
+    });
 
     private SessionHeader HeaderOf(ModelRunner runner) => header with { Arithmetic = runner.Arithmetic, BytesPerToken = runner.Cache.BytesPerToken };
 
-    private static int PagesPerBatch(SessionHeader header) => (int)Math.Max(1, BatchBytes / header.PageBytes);
-
-    /// <summary>Room for one page of a batch.</summary>
-    private static Span<byte> Slot(byte[] buffer, SessionHeader header, int index, int tokens) => buffer.AsSpan((int)(index * header.PageBytes), tokens * header.BytesPerToken);
+    private static T Wait<T>(Task<T> outcome, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        return outcome.WaitAsync(cancellationToken).GetAwaiter().GetResult();
+    }
 }

@@ -1,0 +1,223 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Compute;
+using KimiCpu.Generation;
+using KimiCpu.Model;
+using KimiCpu.Sessions;
+using KimiCpu.Tests.Generation;
+using KimiCpu.Tests.Model;
+using KimiCpu.Tests.Tokens;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace KimiCpu.Tests.Sessions;
+
+/// <summary>Sessions that are saved and loaded beside a call, whose steps the test holds. A batch is a page.</summary>
+[TestFixture]
+internal sealed class SessionPaceTests
+{
+    private const int Batches = 40;
+    private const int Tokens = Batches * KvPage.Tokens;
+    private const int Pages = 5 * Batches;
+
+    /// <summary>Of which the engine leaves a tenth to others.</summary>
+    private static readonly TimeSpan s_step = TimeSpan.FromMilliseconds(200);
+
+    private readonly ManualResetEventSlim _held = new();
+    private readonly ManualResetEventSlim _free = new(true);
+    private ModelUnderTest _model = null!;
+    private KvCache _cache = null!;
+    private GenerationEngine _engine = null!;
+    private SessionStore _store = null!;
+    private string _path = "";
+    private volatile int _steps;
+    private TimeSpan _stepTime;
+
+    [SetUp]
+    public void Open()
+    {
+        _model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.CpuFast, threads: 1);
+        _cache = new KvCache(_model.HotPath, Pages * _model.HotPath.BytesPerPage, Pages * KvPage.Tokens);
+        int last = _model.Weights.Shape.LayerCount - 1;
+        _model.Forward.Routed = (layer, _) =>
+        {
+            if (layer == last)
+            {
+                _steps++;
+                Thread.Sleep(_stepTime);
+                _held.Set();
+                _free.Wait();
+            }
+        };
+        _engine = Engines.Make(_model.Forward, _cache, 16, new FakeMemory());
+        var header = new SessionHeader(1, "tiny-int4", "", 0, KvPage.Tokens, 0, 0);
+        _store = new SessionStore(_engine, header, _model.Vocabulary, (_, _, _) => throw new InvalidOperationException("nothing is lost"), NullLogger.Instance, batchBytes: 1);
+        _path = Path.Combine(Path.GetTempPath(), $"kimicpu-{Guid.NewGuid():N}");
+        (_stepTime, _steps) = (TimeSpan.Zero, 0);
+    }
+
+    [TearDown]
+    public void Close()
+    {
+        _free.Set();
+        _engine.Dispose();
+        _model.Dispose();
+        File.Delete(_path);
+        _held.Reset();
+    }
+
+    [OneTimeTearDown]
+    public void DisposeEvents()
+    {
+        _held.Dispose();
+        _free.Dispose();
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_session_passes_beside_a_call_in_fewer_steps_than_it_has_batches([Values] bool load, CancellationToken cancellationToken)
+    {
+        using SessionState session = await Session();
+        if (load)
+        {
+            _store.Save(_path, session, default, null, cancellationToken);
+        }
+
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        _stepTime = s_step;
+        GenerationJob call = Submit(source.Token);
+        _held.Wait(cancellationToken);
+        int before = _steps;
+        var parts = new List<double>();
+        await Task.Run(
+            () =>
+            {
+                if (load)
+                {
+                    using SessionState loaded = _store.Load(_path, out byte[] _, new Immediate(parts.Add), cancellationToken);
+                    Assert.That(loaded.Length, Is.EqualTo(Tokens));
+                }
+                else
+                {
+                    _store.Save(_path, session, default, new Immediate(parts.Add), cancellationToken);
+                }
+            },
+            cancellationToken);
+        int steps = _steps - before;
+        Assert.That(call.Completion.IsCompleted, Is.False);
+        TestContext.Out.WriteLine($"{steps} steps");
+
+        // Two that lie ready for each step would make 20 of them.
+        Assert.That(steps, Is.LessThan(Batches / 2));
+        Assert.That(parts, Has.Count.EqualTo(Batches).And.Ordered);
+        Assert.That(parts[^1], Is.EqualTo(1));
+        await source.CancelAsync();
+    }
+
+    /// <summary>What it has asked of the engine is done later, and nothing is left of it then.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Who_cancels_waits_for_no_step([Values] bool load, CancellationToken cancellationToken)
+    {
+        using SessionState session = await Session();
+        if (load)
+        {
+            _store.Save(_path, session, default, null, cancellationToken);
+        }
+
+        int free = _engine.FreePages;
+        _free.Reset();
+        GenerationJob call = Submit(CancellationToken.None, tokens: 3);
+        _held.Wait(cancellationToken);
+        using var source = new CancellationTokenSource();
+        Task waiting = Task.Run(
+            () =>
+            {
+                if (load)
+                {
+                    _store.Load(_path, out byte[] _, null, source.Token);
+                }
+                else
+                {
+                    _store.Save(_path, session, default, null, source.Token);
+                }
+            },
+            CancellationToken.None);
+        source.CancelAfter(50);
+        Assert.That(async () => await waiting.WaitAsync(cancellationToken), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(cancellationToken.IsCancellationRequested, Is.False);
+        Assert.That(call.Completion.IsCompleted, Is.False, "the step is still held");
+        Assert.That(File.Exists(_path), Is.EqualTo(load));
+        _free.Set();
+        await call.Completion.WaitAsync(cancellationToken);
+        await _engine.UseCache(_ => 0).WaitAsync(cancellationToken);
+        Assert.That(_engine.FreePages, Is.EqualTo(free));
+    }
+
+    /// <summary>More batches than have memory at the same time, and nobody who hears of them.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Batches_come_back_as_they_were(CancellationToken cancellationToken)
+    {
+        using (SessionState session = await Session())
+        {
+            _store.Save(_path, session, default, null, cancellationToken);
+        }
+
+        await _engine.UseCache(cache =>
+        {
+            using KvSequence all = cache.CreateSequence();
+            Assert.That(all.TryExtend(cache.PageCapacity * KvPage.Tokens));
+            for (int page = 0; page < cache.PageCapacity; page++)
+            {
+                all.Write(page, KvPage.Tokens, PageOf(0));
+            }
+
+            return 0;
+        });
+        using SessionState loaded = _store.Load(_path, out byte[] _, null, cancellationToken);
+        byte[] first = await File.ReadAllBytesAsync(_path, cancellationToken);
+        _store.Save(_path, loaded, default, null, cancellationToken);
+        Assert.That(await File.ReadAllBytesAsync(_path, cancellationToken), Is.EqualTo(first));
+    }
+
+    private byte[] PageOf(int content)
+    {
+        var bytes = new byte[_model.HotPath.BytesPerPage];
+        Array.Fill(bytes, (byte)content);
+        return bytes;
+    }
+
+    /// <summary>Pages whose contents nobody has computed, but each other ones.</summary>
+    private async Task<SessionState> Session()
+    {
+        KvPrefix prefix = await _engine.UseCache(cache =>
+        {
+            KvSequence sequence = cache.CreateSequence(shares: true);
+            Assert.That(sequence.TryExtend(Tokens));
+            for (int page = 0; page < Batches; page++)
+            {
+                sequence.Write(page, KvPage.Tokens, PageOf(page + 1));
+            }
+
+            sequence.Advance(Enumerable.Range(0, Tokens).Select(t => t % 500).ToArray());
+            return sequence.Leave();
+        });
+        return new SessionState(_engine, _cache, prefix);
+    }
+
+    private GenerationJob Submit(CancellationToken cancellationToken, int tokens = 2000)
+    {
+        var options = new GenerationOptions { Temperature = 0, MaxTokens = tokens, IgnoreEndOfText = true };
+        var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), AnswerLayout.Plain);
+        var job = new GenerationJob([501, 502, 503], tokens, options, answer, streamed: false, constraint: null, cancellationToken);
+        _engine.Submit(job);
+        return job;
+    }
+
+    private sealed class Immediate(Action<double> told) : IProgress<double>
+    {
+        public void Report(double value) => told(value);
+    }
+}
