@@ -24,6 +24,7 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
 
     public GenerationResult Run(PreparedCall call, SessionState? session, CancellationToken cancellationToken)
     {
+        engine.ThrowIfOnOwnThread();
         using var telemetry = new CallTelemetry(model, call.Operation);
         try
         {

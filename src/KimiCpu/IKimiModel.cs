@@ -41,6 +41,7 @@ public interface IKimiModel : IDisposable
     /// <returns>Bytes per second; null where there is too little memory to measure it.</returns>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     double? MeasureMemoryBandwidth(CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -60,6 +61,7 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Continues a conversation and returns when the answer is complete.</summary>
@@ -70,6 +72,7 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Continues token ids as they are, without the chat template.</summary>
@@ -80,6 +83,7 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>The streaming form of <see cref="Generate(string, GenerationOptions?, CancellationToken)"/>.</summary>
@@ -117,6 +121,7 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 
     /// <summary>Loads on another thread; see <see cref="LoadSession"/>.</summary>

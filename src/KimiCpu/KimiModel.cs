@@ -125,7 +125,15 @@ public sealed class KimiModel : IKimiModel
     internal (int Free, int Reusable, int Capacity) CachePages => (_engine.FreePages, _engine.ReusablePages, _engine.PageCapacity);
 
     /// <summary>Made when first needed, since the model's identity takes a look at its weights.</summary>
-    internal SessionStore Sessions => _sessions.Value;
+    /// <exception cref="InvalidOperationException">The engine's own thread asks, which all of it waits for.</exception>
+    internal SessionStore Sessions
+    {
+        get
+        {
+            _engine.ThrowIfOnOwnThread();
+            return _sessions.Value;
+        }
+    }
 
     /// <summary>Opens a checkpoint folder.</summary>
     /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
@@ -163,6 +171,7 @@ public sealed class KimiModel : IKimiModel
     public double? MeasureMemoryBandwidth(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        _engine.ThrowIfOnOwnThread();
         cancellationToken.ThrowIfCancellationRequested();
         return _engine.MeasureBandwidth().WaitAsync(cancellationToken).GetAwaiter().GetResult();
     }

@@ -53,6 +53,7 @@ public sealed class KimiSession : IDisposable
     /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         _state.ThrowIfDisposed();
@@ -66,6 +67,7 @@ public sealed class KimiSession : IDisposable
     /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         _state.ThrowIfDisposed();
@@ -112,6 +114,7 @@ public sealed class KimiSession : IDisposable
     /// <exception cref="KimiException">The GPU whose memory holds the cache was lost; what was there before is untouched.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     public void Save(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);

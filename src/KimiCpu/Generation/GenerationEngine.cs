@@ -133,6 +133,16 @@ internal sealed class GenerationEngine : IDisposable
     public bool IsOnOwnThread => Thread.CurrentThread == _thread;
 
     /// <summary>Ends all jobs with an <see cref="ObjectDisposedException"/> and returns when the thread has ended.</summary>
+    /// <summary>For what waits until the engine has done something.</summary>
+    /// <exception cref="InvalidOperationException">It is the engine that would wait, for itself and for ever.</exception>
+    public void ThrowIfOnOwnThread()
+    {
+        if (IsOnOwnThread)
+        {
+            throw new InvalidOperationException("What a model calls while it computes, such as PromptProgress or a logger, was about to wait for that model, which would wait for it. Make the call from another thread, and do not wait for it there.");
+        }
+    }
+
     public void Dispose()
     {
         lock (_gate)

@@ -60,6 +60,34 @@ internal sealed class PromptProgressTests
         Assert.That(model.Generate("Who are you?", s_short, cancellationToken).Tokens, Has.Count.EqualTo(3));
     }
 
+    /// <summary>It is the thread that would do what they wait for.</summary>
+    [TestCase("Generate")]
+    [TestCase("Generate of a session")]
+    [TestCase("Save")]
+    [TestCase("LoadSession")]
+    [TestCase("MeasureMemoryBandwidth")]
+    [CancelAfter(60_000)]
+    public async Task A_model_is_not_waited_for_by_what_it_calls(string what, CancellationToken cancellationToken)
+    {
+        // Not disposed of where this fails, since its thread would not end then.
+        KimiModel model = KimiModel.OpenEmbedded();
+        KimiSession session = model.CreateSession();
+        string path = Path.Combine(Path.GetTempPath(), $"kimicpu-{Guid.NewGuid():N}");
+        Action wait = what switch
+        {
+            "Generate" => () => model.Generate("Who are you?", s_short),
+            "Generate of a session" => () => session.Generate(new[] { 1, 2, 3 }, s_short),
+            "Save" => () => session.Save(path),
+            "LoadSession" => () => model.LoadSession(path),
+            _ => () => model.MeasureMemoryBandwidth(),
+        };
+        Task<GenerationResult> call = Task.Run(() => model.Generate("Who are you?", s_short with { PromptProgress = new Listener(_ => wait()) }), cancellationToken);
+        Assert.That(async () => await call.WaitAsync(cancellationToken), Throws.InvalidOperationException.With.Message.Contains("PromptProgress"));
+        Assert.That(model.Generate("Who are you?", s_short, cancellationToken).Tokens, Has.Count.EqualTo(3));
+        Assert.That(() => model.Activity.RunningCalls + model.Activity.WaitingCalls, Is.Zero.After(2000, 10), "nothing was left behind");
+        await Task.Run(model.Dispose, cancellationToken);
+    }
+
     private static List<PromptProgress> Run(KimiModel model, int[] prompt, bool streamed)
     {
         var told = new List<PromptProgress>();
