@@ -24,8 +24,8 @@ internal sealed class CallTelemetry : IDisposable
             { "gen_ai.provider.name", "kimicpu" },
             { "gen_ai.request.model", model },
         };
-        KimiTelemetry.Active.Add(1, _tags);
-        _activity = KimiTelemetry.Source.StartActivity(ActivityKind.Internal, tags: _tags, name: $"generate {model}");
+        Listeners.Tell(KimiTelemetry.Active, 1, _tags);
+        _activity = Listeners.Start(KimiTelemetry.Source, $"generate {model}", _tags);
     }
 
     /// <summary>The call has its answer.</summary>
@@ -33,18 +33,18 @@ internal sealed class CallTelemetry : IDisposable
     {
         (GenerationUsage usage, GenerationTimings timings) = (result.Usage, result.Timings);
         TimeSpan first = timings.Queued + timings.Prefill;
-        KimiTelemetry.TimeToFirstToken.Record(first.TotalSeconds, _tags);
-        KimiTelemetry.QueueTime.Record(timings.Queued.TotalSeconds, _tags);
-        KimiTelemetry.PromptTokens.Add(usage.PromptTokens - usage.CachedTokens, With("kimicpu.cached", false));
-        KimiTelemetry.PromptTokens.Add(usage.CachedTokens, With("kimicpu.cached", true));
-        KimiTelemetry.CompletionTokens.Add(usage.CompletionTokens - usage.ReasoningTokens, With("kimicpu.reasoning", false));
-        KimiTelemetry.CompletionTokens.Add(usage.ReasoningTokens, With("kimicpu.reasoning", true));
-        KimiTelemetry.PrefillRate.Record(timings.PrefillTokensPerSecond, _tags);
+        Listeners.Tell(KimiTelemetry.TimeToFirstToken, first.TotalSeconds, _tags);
+        Listeners.Tell(KimiTelemetry.QueueTime, timings.Queued.TotalSeconds, _tags);
+        Listeners.Tell(KimiTelemetry.PromptTokens, usage.PromptTokens - usage.CachedTokens, With("kimicpu.cached", false));
+        Listeners.Tell(KimiTelemetry.PromptTokens, usage.CachedTokens, With("kimicpu.cached", true));
+        Listeners.Tell(KimiTelemetry.CompletionTokens, usage.CompletionTokens - usage.ReasoningTokens, With("kimicpu.reasoning", false));
+        Listeners.Tell(KimiTelemetry.CompletionTokens, usage.ReasoningTokens, With("kimicpu.reasoning", true));
+        Listeners.Tell(KimiTelemetry.PrefillRate, timings.PrefillTokensPerSecond, _tags);
         if (timings.DecodeTokensPerSecond > 0)
         {
-            KimiTelemetry.TimePerOutputToken.Record(1 / timings.DecodeTokensPerSecond, _tags);
-            KimiTelemetry.DecodeRate.Record(timings.DecodeTokensPerSecond, _tags);
-            KimiTelemetry.DecodeBandwidth.Record(timings.DecodeBytesPerSecond / 1e9, _tags);
+            Listeners.Tell(KimiTelemetry.TimePerOutputToken, 1 / timings.DecodeTokensPerSecond, _tags);
+            Listeners.Tell(KimiTelemetry.DecodeRate, timings.DecodeTokensPerSecond, _tags);
+            Listeners.Tell(KimiTelemetry.DecodeBandwidth, timings.DecodeBytesPerSecond / 1e9, _tags);
         }
 
         if (_activity is not null)
@@ -71,7 +71,7 @@ internal sealed class CallTelemetry : IDisposable
             Fail(new OperationCanceledException("The stream of the answer was left before its end."));
         }
 
-        _activity?.Dispose();
+        Listeners.Stop(_activity);
     }
 
     private static void Describe(Activity activity, GenerationResult result, TimeSpan first)
@@ -97,8 +97,8 @@ internal sealed class CallTelemetry : IDisposable
         }
 
         _ended = true;
-        KimiTelemetry.Active.Add(-1, _tags);
-        KimiTelemetry.Duration.Record(Stopwatch.GetElapsedTime(_start).TotalSeconds, errorType is null ? _tags : With("error.type", errorType));
+        Listeners.Tell(KimiTelemetry.Active, -1, _tags);
+        Listeners.Tell(KimiTelemetry.Duration, Stopwatch.GetElapsedTime(_start).TotalSeconds, errorType is null ? _tags : With("error.type", errorType));
     }
 
     private TagList With(string key, object value)

@@ -39,7 +39,7 @@ public sealed class KimiModel : IKimiModel
     {
         long start = Stopwatch.GetTimestamp();
         _checkpoint = checkpoint;
-        _logger = options.LoggerFactory?.CreateLogger<KimiModel>() ?? NullLogger<KimiModel>.Instance;
+        _logger = options.LoggerFactory is { } loggers ? new GuardedLogger(loggers.CreateLogger<KimiModel>()) : NullLogger.Instance;
         Tokenizer = KimiTokenizer.Open(checkpoint.Files);
         ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
         if (Tokenizer.VocabularySize > shape.VocabularySize)
@@ -83,7 +83,7 @@ public sealed class KimiModel : IKimiModel
                 KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
             }
 
-            // Last, since who watches it would keep a model that is not opened: a logger may have thrown.
+            // Last, since who watches it would keep a model that is not opened.
             KimiTelemetry.Models.Add(this);
         }
         catch

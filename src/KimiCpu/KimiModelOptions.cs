@@ -126,7 +126,7 @@ public sealed record KimiModelOptions
     /// <summary>How calls share the model: limits of their number and time, and how steadily answers move while prompts enter.</summary>
     public SchedulingOptions Scheduling { get; init; } = new();
 
-    /// <summary>Receives what was opened, what runs where, and warnings; null for silence.</summary>
+    /// <summary>Receives what was opened, what runs where, and warnings; null for silence. What a logger throws is ignored.</summary>
     public ILoggerFactory? LoggerFactory { get; init; }
 
     /// <summary>Told while the model opens; may be called from any thread, but by one at a time, and counts up within a phase.</summary>

@@ -29,7 +29,7 @@ namespace KimiCpu;
 /// </list>
 /// The last three lines have the attribute <c>gen_ai.request.model</c> alone.
 /// The activity source has one activity for each call, <c>generate MODEL</c>, with the same numbers as tags and an event
-/// <c>first_token</c>. No text of prompts or answers is in any of them.
+/// <c>first_token</c>. No text of prompts or answers is in any of them. What a listener throws is ignored.
 /// </remarks>
 public static class KimiTelemetry
 {

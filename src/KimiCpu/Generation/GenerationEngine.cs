@@ -350,7 +350,7 @@ internal sealed class GenerationEngine : IDisposable
         }
         catch (Exception e)
         {
-            // A logger that throws, for one. Callers must hear of it, and the process must go on.
+            // Callers must hear of it, whatever it is, and the process must go on.
             outcome = new DeviceOutcome(new KimiException($"{failure.Message} What was to be done about it failed too: {e.Message}", e), IsEnd: true);
         }
 
@@ -379,10 +379,19 @@ internal sealed class GenerationEngine : IDisposable
         int answers = moving.Count(j => j.StepAnswers);
         int prompts = moving.Where(j => !j.StepDecodes).Sum(j => j.StepRows);
         Activity.NoteStep(time, answers, prompts, forward.BytesRead);
-        KimiTelemetry.StepDuration.Record(
-            time.TotalSeconds,
-            new KeyValuePair<string, object?>("gen_ai.request.model", _model),
-            new KeyValuePair<string, object?>("kimicpu.step.prompts", prompts > 0));
+        Listeners.Tell(KimiTelemetry.StepDuration, time.TotalSeconds, new TagList { { "gen_ai.request.model", _model }, { "kimicpu.step.prompts", prompts > 0 } });
+    }
+
+    /// <summary>Logits as they were before sampling overwrites them, until the next call's are kept.</summary>
+    private ReadOnlySpan<float> Keep(ReadOnlySpan<float> logits)
+    {
+        if (_kept.Length < logits.Length)
+        {
+            _kept = new float[logits.Length];
+        }
+
+        logits.CopyTo(_kept);
+        return _kept.AsSpan(0, logits.Length);
     }
 
     /// <summary>Samples a job's next token, hands it out, and ends the job where it ends.</summary>

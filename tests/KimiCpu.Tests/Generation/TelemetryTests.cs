@@ -93,6 +93,55 @@ internal sealed class TelemetryTests
         Assert.That(ended[^1].Status, Is.EqualTo(ActivityStatusCode.Error));
     }
 
+    /// <summary>The step's time is told by the thread that runs all calls, the rest by a call that has its answer.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task What_listeners_throw_ends_no_call(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        HashSet<string> heard = [];
+        using var meters = new MeterListener { InstrumentPublished = (instrument, l) => Enable(instrument, l) };
+        meters.SetMeasurementEventCallback<double>((instrument, _, _, _) => Throw(instrument.Name));
+        meters.SetMeasurementEventCallback<long>((instrument, _, _, _) => Throw(instrument.Name));
+        meters.Start();
+        using var activities = new ActivityListener
+        {
+            ShouldListenTo = s => s.Name == KimiTelemetry.ActivitySourceName,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+            ActivityStopped = _ => Throw("activity"),
+        };
+        ActivitySource.AddActivityListener(activities);
+        var options = new GenerationOptions { MaxTokens = 20, IgnoreEndOfText = true };
+        Task<GenerationResult> other = Task.Run(() => model.Generate("Tell me a story.", options, cancellationToken), cancellationToken);
+        GenerationResult? streamed = null;
+        await foreach (GenerationUpdate update in model.GenerateAsync("Who are you?", options, cancellationToken))
+        {
+            streamed = update.Result ?? streamed;
+        }
+
+        Assert.That(streamed!.Tokens, Has.Count.EqualTo(20));
+        Assert.That((await other).Tokens, Has.Count.EqualTo(20));
+        Assert.That(heard, Is.SupersetOf(new[] { "kimicpu.step.duration", "kimicpu.requests.active", "kimicpu.decode.rate", "kimicpu.prompt.tokens", "gen_ai.server.request.duration", "activity" }));
+
+        static void Enable(Instrument instrument, MeterListener listener)
+        {
+            if (instrument.Meter.Name == KimiTelemetry.MeterName)
+            {
+                listener.EnableMeasurementEvents(instrument);
+            }
+        }
+
+        void Throw(string name)
+        {
+            lock (heard)
+            {
+                heard.Add(name);
+            }
+
+            throw new InvalidOperationException($"{name} is not wanted");
+        }
+    }
+
     /// <summary>All measurements of the library's meter.</summary>
     private sealed class Measurements : IDisposable
     {
