@@ -29,6 +29,7 @@ internal sealed class GenerationEngine : IDisposable
     private readonly Func<int, bool> _beforeLayer;
     private GenerationJob[] _moving = [];
     private float[] _logits = [];
+    private float[] _kept = [];
     private KimiException? _ended;
     private volatile bool _disposed;
 
@@ -132,7 +133,6 @@ internal sealed class GenerationEngine : IDisposable
     /// <summary>Whether it is the engine that calls, which could not wait for its own end.</summary>
     public bool IsOnOwnThread => Thread.CurrentThread == _thread;
 
-    /// <summary>Ends all jobs with an <see cref="ObjectDisposedException"/> and returns when the thread has ended.</summary>
     /// <summary>For what waits until the engine has done something.</summary>
     /// <exception cref="InvalidOperationException">It is the engine that would wait, for itself and for ever.</exception>
     public void ThrowIfOnOwnThread()
@@ -143,6 +143,7 @@ internal sealed class GenerationEngine : IDisposable
         }
     }
 
+    /// <summary>Ends all jobs with an <see cref="ObjectDisposedException"/> and returns when the thread has ended.</summary>
     public void Dispose()
     {
         lock (_gate)
@@ -399,12 +400,9 @@ internal sealed class GenerationEngine : IDisposable
     {
         try
         {
-            double logSumExp = job.Options.LogProbabilities ? LogProbabilities.LogSumExp(logits) : 0;
-            float[]? before = job.Options.LogProbabilities ? logits.ToArray() : null;
+            ReadOnlySpan<float> before = job.Options.LogProbabilities ? Keep(logits) : [];
             int token = job.Answer.ForcedToken is { } forced ? job.Sampler.Take(forced) : job.Sampler.Sample(logits);
-            TokenLogProbability? logProbability = before is null
-                ? null
-                : new TokenLogProbability(token, (float)(before[token] - logSumExp), LogProbabilities.Top(before, logSumExp, job.Options.TopLogProbabilities));
+            TokenLogProbability? logProbability = before.IsEmpty ? null : LogProbabilities.Of(token, before, job.Options.TopLogProbabilities);
             job.NextToken = token;
             job.Publish(job.Answer.Append(token, logProbability));
         }

@@ -169,6 +169,21 @@ internal sealed class SamplerTests
         Assert.That(LogProbabilities.Top([1, 2], 0, 5), Has.Length.EqualTo(2));
     }
 
+    [TestCase(1)]
+    [TestCase(5)]
+    [TestCase(20)]
+    public void The_most_likely_tokens_are_those_of_a_sorted_vocabulary(int count)
+    {
+        var random = new Random(count);
+        for (int round = 0; round < 20; round++)
+        {
+            // Many are equal.
+            float[] logits = [.. Enumerable.Range(0, 1000).Select(_ => (float)random.Next(-40, 40))];
+            int[] expected = [.. Enumerable.Range(0, logits.Length).OrderByDescending(t => logits[t]).ThenBy(t => t).Take(count)];
+            Assert.That(LogProbabilities.Top(logits, 0, count).Select(t => t.Token), Is.EqualTo(expected));
+        }
+    }
+
     private static double[] Expected(GenerationOptions options)
     {
         double[] p = [.. s_logits.Select(l => Math.Exp(l / options.Temperature))];
