@@ -47,6 +47,9 @@ internal static partial class KimiLog
     [LoggerMessage(14, LogLevel.Warning, "The system has no more memory for the cache: it holds {Made} of {Wanted} pages from here on, and earlier texts make room for others. Lower KimiModelOptions.KvCacheBytes, or free memory and open the model again; on Linux a limit of the process (ulimit -v) or vm.max_map_count may be what is used up.")]
     public static partial void CacheCut(ILogger logger, int made, int wanted);
 
+    [LoggerMessage(15, LogLevel.Information, "{Device} is used, since no GPU before it can be. {Reasons}")]
+    public static partial void PassedOver(ILogger logger, string device, string reasons);
+
     [LoggerMessage(6, LogLevel.Information, "Copied {Stored} bytes of the hot path to {Copied} bytes of 8-bit weights, in {Seconds:F1} s.")]
     public static partial void Copied(ILogger logger, long stored, long copied, double seconds);
 }

@@ -34,31 +34,19 @@ internal sealed unsafe class CudaContext : IDisposable
     {
         _driver = driver;
         Patience = patience ?? DefaultPatience;
-        int version = 0;
-        Check(Driver.Init(0));
-        Check(Driver.DriverGetVersion(&version));
-        if (version < MinimumDriverVersion)
-        {
-            throw new CudaException($"The NVIDIA driver supports CUDA {VersionText(version)}; {VersionText(MinimumDriverVersion)} is needed. Install driver 525 (CUDA 12.0) or newer.");
-        }
-
-        int count = 0;
-        int device = 0;
-        Check(Driver.DeviceGetCount(&count));
+        (DriverVersion, int count) = Start(driver);
         if (ordinal < 0 || ordinal >= count)
         {
-            throw new CudaException(count == 0
-                ? "No usable NVIDIA GPU: the driver sees none. See nvidia-smi and CUDA_VISIBLE_DEVICES."
-                : $"GPU {ordinal} does not exist; there are {count}, numbered from 0.");
+            throw new CudaException($"GPU {ordinal} does not exist; there are {count}, numbered from 0.");
         }
 
+        int device = 0;
         Check(Driver.DeviceGet(&device, ordinal));
         _device = device;
         byte* name = stackalloc byte[NameBytes];
         Check(Driver.DeviceGetName(name, NameBytes, device));
         Name = Marshal.PtrToStringUTF8((nint)name) ?? "";
         Ordinal = ordinal;
-        DriverVersion = version;
         ComputeCapability = (Attribute(ComputeCapabilityMajorAttribute), Attribute(ComputeCapabilityMinorAttribute));
         if (ComputeCapability.Major < 8)
         {
@@ -112,6 +100,11 @@ internal sealed unsafe class CudaContext : IDisposable
 
     /// <summary>Functions to call; their results go to <see cref="Check"/>.</summary>
     public ref readonly DriverTable Driver => ref _driver;
+
+    /// <summary>How many GPUs there are, at least 1.</summary>
+    /// <param name="driver">The driver's functions.</param>
+    /// <exception cref="CudaException">There is none, or the driver is too old or does not work.</exception>
+    public static int Count(in DriverTable driver) => Start(driver).Count;
 
     public static string VersionText(int version) => $"{version / 1000}.{version % 1000 / 10}";
 
@@ -206,10 +199,36 @@ internal sealed unsafe class CudaContext : IDisposable
         return "cu" + path[(path.LastIndexOf('.') + 1)..];
     }
 
-    internal string NameOf(CUResult result)
+    internal string NameOf(CUResult result) => NameOf(Driver, result);
+
+    private static string NameOf(in DriverTable driver, CUResult result)
     {
         byte* name = null;
-        return Driver.GetErrorName(result, &name) == CUResult.Success && name != null ? Marshal.PtrToStringUTF8((nint)name)! : $"error {(int)result}";
+        return driver.GetErrorName(result, &name) == CUResult.Success && name != null ? Marshal.PtrToStringUTF8((nint)name)! : $"error {(int)result}";
+    }
+
+    /// <summary>What comes before any GPU: no other call of the driver works until then.</summary>
+    private static (int Version, int Count) Start(in DriverTable driver)
+    {
+        int version = 0;
+        int count = 0;
+        Require(driver, driver.Init(0));
+        Require(driver, driver.DriverGetVersion(&version));
+        if (version < MinimumDriverVersion)
+        {
+            throw new CudaException($"The NVIDIA driver supports CUDA {VersionText(version)}; {VersionText(MinimumDriverVersion)} is needed. Install driver 525 (CUDA 12.0) or newer.");
+        }
+
+        Require(driver, driver.DeviceGetCount(&count));
+        return count > 0 ? (version, count) : throw new CudaException("No usable NVIDIA GPU: the driver sees none. See nvidia-smi and CUDA_VISIBLE_DEVICES.");
+    }
+
+    private static void Require(in DriverTable driver, CUResult result, [CallerArgumentExpression(nameof(result))] string call = "")
+    {
+        if (result != CUResult.Success)
+        {
+            throw new CudaException(result, FunctionOf(call), NameOf(driver, result));
+        }
     }
 
     private GpuLostException Lost(CUResult result, string call)

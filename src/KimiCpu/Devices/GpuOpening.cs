@@ -31,7 +31,7 @@ internal static class GpuOpening
     /// <param name="placement">Decides which experts fill spare memory; null where none are to.</param>
     /// <param name="files">Where a store reads the experts from; null where they are used in the mapping, from where prompts may have some pass through the GPU.</param>
     /// <param name="lookAhead">Whether layers guess the experts of the next one, for a store that reads ahead.</param>
-    /// <param name="logger">Told why the CPU takes the GPU's place.</param>
+    /// <param name="logger">Told why a GPU is passed over, or the CPU takes its place.</param>
     /// <returns>Null for the CPU.</returns>
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
     public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, int largeChunk, IExpertPlacement? placement, ExpertFiles? files, bool lookAhead, ILogger logger)
@@ -41,20 +41,23 @@ internal static class GpuOpening
             return null;
         }
 
+        // Nobody gets a cache in 8 bits who has not asked for a context that needs it.
+        bool asked = options.ContextLength is not null;
+        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead);
+        var how = new CudaHotPathOptions
+        {
+            Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
+            Placement = placement,
+            ExpertFiles = files,
+            Warn = problem => KimiLog.Warned(logger, problem),
+            Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
+            ExpertProgress = (done, total) => options.Progress?.Report(new LoadProgress("gpu experts", done, total)),
+        };
         try
         {
-            // Nobody gets a cache in 8 bits who has not asked for a context that needs it.
-            bool asked = options.ContextLength is not null;
-            var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead);
-            return new CudaBackend(options.CudaDriver ?? DriverTable.OfInstalledDriver(), options.Device.Ordinal, weights, wish, new CudaHotPathOptions
-            {
-                Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
-                Placement = placement,
-                ExpertFiles = files,
-                Warn = problem => KimiLog.Warned(logger, problem),
-                Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
-                ExpertProgress = (done, total) => options.Progress?.Report(new LoadProgress("gpu experts", done, total)),
-            });
+            DriverTable driver = options.CudaDriver ?? DriverTable.OfInstalledDriver();
+            CudaBackend On(int ordinal) => new(driver, ordinal, weights, wish, how);
+            return options.Device.IsAuto ? First(CudaContext.Count(driver), On, logger) : On(options.Device.Ordinal);
         }
         catch (DeviceException e) when (options.Device.IsAuto)
         {
@@ -64,6 +67,34 @@ internal static class GpuOpening
         catch (DeviceException e)
         {
             throw new KimiException(e.Message, e);
+        }
+    }
+
+    /// <summary>The first GPU that the model suits and fits.</summary>
+    /// <exception cref="DeviceException">There is none; the message says of each why.</exception>
+    private static CudaBackend First(int count, Func<int, CudaBackend> open, ILogger logger)
+    {
+        List<string> reasons = [];
+        for (int ordinal = 0; ; ordinal++)
+        {
+            try
+            {
+                CudaBackend gpu = open(ordinal);
+                if (reasons.Count > 0)
+                {
+                    KimiLog.PassedOver(logger, gpu.Name, string.Join(' ', reasons));
+                }
+
+                return gpu;
+            }
+            catch (DeviceException e) when (count > 1)
+            {
+                reasons.Add($"GPU {ordinal}: {e.Message}");
+                if (reasons.Count == count)
+                {
+                    throw new CudaException(string.Join(' ', reasons));
+                }
+            }
         }
     }
 }

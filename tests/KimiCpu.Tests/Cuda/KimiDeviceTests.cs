@@ -3,6 +3,8 @@
 
 using KimiCpu.Generation;
 using KimiCpu.Tests.Cuda.Simulation;
+using KimiCpu.Tests.Server;
+using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Tests.Cuda;
 
@@ -80,6 +82,59 @@ internal sealed class KimiDeviceTests
         Assert.That(driver.LiveObjects, Is.Zero);
     }
 
+    /// <summary>As where a display has a card of its own: an older one, or one with little memory.</summary>
+    [Test]
+    public void Auto_takes_the_first_GPU_that_suits_and_has_the_memory([Values] bool old)
+    {
+        using var driver = new SimulatedDriver { DeviceCount = 3 };
+        if (old)
+        {
+            driver.ComputeCapabilityOf[0] = (7, 5);
+        }
+        else
+        {
+            driver.TotalBytesOf[0] = 64 << 10;
+        }
+
+        using var log = new LogLines();
+        using ILoggerFactory factory = LoggerFactory.Create(b => b.AddProvider(log));
+        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false, LoggerFactory = factory };
+        using (KimiModel model = KimiModel.OpenEmbedded(options))
+        {
+            Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(1)));
+            Assert.That(model.Placement, Does.StartWith("GPU 1: Simulated GPU"));
+            Assert.That(model.Generate((int[])[1, 2, 3], s_options).Tokens, Has.Count.EqualTo(3));
+            Assert.That(log.Lines, Has.Some.Match("GPU 1 .*is used, since no GPU before it can be. GPU 0: ").And.Some.Contains(old ? "7.5; 8.0" : "does not fit the GPU"));
+            Assert.That(log.Lines, Has.None.Contains("runs on the CPU"));
+        }
+
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+        Assert.That(() => KimiModel.OpenEmbedded(options with { Device = KimiDevice.Cuda(0) }), Throws.TypeOf<KimiException>(), "asked for by number");
+    }
+
+    [Test]
+    public void Where_no_GPU_will_do_the_log_says_of_each_why()
+    {
+        using var driver = new SimulatedDriver { DeviceCount = 2, ComputeCapabilityOf = { [0] = (7, 5) }, TotalBytesOf = { [1] = 64 << 10 } };
+        using var log = new LogLines();
+        using ILoggerFactory factory = LoggerFactory.Create(b => b.AddProvider(log));
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false, LoggerFactory = factory });
+        Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cpu));
+        string line = log.Lines.Single(l => l.Contains("The model runs on the CPU.", StringComparison.Ordinal));
+        Assert.That(line, Does.Contain("GPU 0: Simulated GPU has compute capability 7.5").And.Contain("GPU 1: The model does not fit"));
+        Assert.That(driver.LiveObjects, Is.Zero);
+    }
+
+    /// <summary>Whoever has enough of the opening does not want the next card.</summary>
+    [Test]
+    public void An_opening_that_is_cancelled_tries_no_other_GPU()
+    {
+        using var driver = new SimulatedDriver { DeviceCount = 2 };
+        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false, Progress = new Ending() };
+        Assert.That(() => KimiModel.OpenEmbedded(options), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That((driver.CallsOf["cuDevicePrimaryCtxRetain"], driver.LiveObjects), Is.EqualTo((1, 0)));
+    }
+
     [Test]
     public void Devices_are_read_and_written_alike()
     {
@@ -90,5 +145,16 @@ internal sealed class KimiDeviceTests
 
         Assert.That(KimiDevice.Parse("cuda"), Is.EqualTo(KimiDevice.Cuda(0)));
         Assert.That(() => KimiDevice.Parse("cuda:-1"), Throws.TypeOf<FormatException>().With.Message.Contains("cuda:N"));
+    }
+
+    private sealed class Ending : IProgress<LoadProgress>
+    {
+        public void Report(LoadProgress value)
+        {
+            if (value.Phase == "gpu")
+            {
+                throw new OperationCanceledException();
+            }
+        }
     }
 }

@@ -65,8 +65,8 @@ internal sealed unsafe partial class SimulatedDriver
         {
             *value = attribute switch
             {
-                75 => d.ComputeCapability.Major,
-                76 => d.ComputeCapability.Minor,
+                75 => d.CapabilityOf(device).Major,
+                76 => d.CapabilityOf(device).Minor,
                 16 => 82,
                 18 => d.SharesMemory ? 1 : 0,
                 _ => throw new PtxFault($"attribute {attribute} is not simulated"),
@@ -80,7 +80,7 @@ internal sealed unsafe partial class SimulatedDriver
         d =>
         {
             d._retained++;
-            *context = 1;
+            *context = 1 + device;
             return CUResult.Success;
         },
         "cuDevicePrimaryCtxRetain", needsContext: false);
@@ -96,8 +96,9 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult CtxSetCurrent(nint context) => Enter(
         d =>
         {
-            s_currentOfThread = context == 1 ? d : null;
-            return context == 1 ? CUResult.Success : CUResult.ErrorInvalidHandle;
+            bool known = context >= 1 && context <= d.DeviceCount;
+            (s_currentOfThread, s_ordinalOfThread) = known ? (d, (int)context - 1) : (null, 0);
+            return known ? CUResult.Success : CUResult.ErrorInvalidHandle;
         },
         "cuCtxSetCurrent",
         needsContext: false);
@@ -106,7 +107,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult MemGetInfo(nuint* free, nuint* total) => Enter(
         d =>
         {
-            (*free, *total) = ((nuint)(d.TotalBytes - d.DeviceBytes), (nuint)d.TotalBytes);
+            (*free, *total) = ((nuint)(d.BytesOfGpu - d.DeviceBytes), (nuint)d.BytesOfGpu);
             return CUResult.Success;
         },
         "cuMemGetInfo");
@@ -120,7 +121,7 @@ internal sealed unsafe partial class SimulatedDriver
                 return CUResult.ErrorInvalidValue;
             }
 
-            if (d.DeviceBytes + (long)bytes > d.TotalBytes - d.TakenBytes)
+            if (d.DeviceBytes + (long)bytes > d.BytesOfGpu - d.TakenBytes)
             {
                 return CUResult.ErrorOutOfMemory;
             }

@@ -10,7 +10,7 @@ using KimiCpu.Cuda.Driver;
 namespace KimiCpu.Tests.Cuda.Simulation;
 
 /// <summary>
-/// A CUDA driver with one GPU, behind the same table of functions as NVIDIA's, that runs kernels in the interpreter. Its
+/// A CUDA driver with one GPU, or several of which one is in use at a time, behind the same table of functions as NVIDIA's, that runs kernels in the interpreter. Its
 /// streams are lazy: work runs only when somebody waits for it or asks about it, one piece for each question, so that a missing wait is seen.
 /// Every call can be made to fail, and everything handed out is counted. One at a time in each test, for all threads and models of the test.
 /// </summary>
@@ -27,6 +27,10 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>Whose context is the thread's.</summary>
     [ThreadStatic]
     private static SimulatedDriver? s_currentOfThread;
+
+    /// <summary>The GPU of that context.</summary>
+    [ThreadStatic]
+    private static int s_ordinalOfThread;
 
     private readonly DeviceMemory _memory = new();
     private readonly HashSet<ulong> _deviceAllocations = [];
@@ -57,9 +61,15 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public (int Major, int Minor) ComputeCapability { get; init; } = (8, 6);
 
+    /// <summary>Of GPUs that differ from <see cref="ComputeCapability"/>.</summary>
+    public Dictionary<int, (int Major, int Minor)> ComputeCapabilityOf { get; } = [];
+
     public bool SharesMemory { get; init; }
 
     public long TotalBytes { get; init; } = DefaultBytes;
+
+    /// <summary>Of GPUs that differ from <see cref="TotalBytes"/>.</summary>
+    public Dictionary<int, long> TotalBytesOf { get; } = [];
 
     /// <summary>Of it that the driver says is free and does not give: another program has taken it since.</summary>
     public long TakenBytes { get; init; }
@@ -232,6 +242,11 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
             return driver._sticky = CUResult.ErrorIllegalAddress;
         }
     }
+
+    private (int Major, int Minor) CapabilityOf(int device) => ComputeCapabilityOf.GetValueOrDefault(device, ComputeCapability);
+
+    /// <summary>Memory of the thread's GPU.</summary>
+    private long BytesOfGpu => TotalBytesOf.GetValueOrDefault(s_ordinalOfThread, TotalBytes);
 
     private nint Add(object value)
     {
