@@ -24,10 +24,26 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
 /// <param name="ExpandedTokens">Tokens whose keys and values are expanded at once in prompts, whole pages, where memory to spare has room for them; 0 for none.</param>
 /// <param name="ExpandedRows">Fewest tokens of a sequence in a pass for which that happens; null for where it takes fewer operations.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null)
+/// <param name="FewestRows">What <paramref name="MaxRows"/> gives way to, by halves, before the cache is reduced or the context has less room; null where it does not.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null)
 {
     /// <summary>Pages of the wanted context.</summary>
     public int Pages => Math.Max(1, (ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
+
+    /// <summary>Those of them that the cache may have.</summary>
+    public long KeptPages(long bytesOfPage) => CacheBytes is { } most ? Math.Clamp(most / bytesOfPage, 1, Pages) : Pages;
+
+    /// <summary>Most tokens of a pass, as they are tried in turn.</summary>
+    public IEnumerable<int> RowsInTurn()
+    {
+        int fewest = FewestRows ?? MaxRows;
+        for (int rows = MaxRows; rows > fewest; rows /= 2)
+        {
+            yield return rows;
+        }
+
+        yield return fewest;
+    }
 
     /// <summary>The same where the GPU has no memory of its own: what is spare there holds the routed experts already, so the cache gets no more than the wanted context, and experts no second place.</summary>
     public MemoryWish OfSharedMemory(ModelShape shape) =>
@@ -88,8 +104,8 @@ internal sealed record MemoryPlan
     /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
     {
-        var table = new StringBuilder();
-        MemoryPlan plan = FitRows(weights, wish, freeBytes, table) ?? throw new CudaException(
+        (MemoryPlan? fitting, string table) = FitFewerRows(weights, wish, freeBytes);
+        MemoryPlan plan = fitting ?? throw new CudaException(
             $"The model does not fit the GPU: {Mib(freeBytes)} are free, {Mib(freeBytes / ReserveShare)} of which stay so.{table}\n"
             + "Free memory on the GPU (nvidia-smi shows who holds it), lower PrefillChunk, or run on the CPU.");
 
@@ -120,6 +136,29 @@ internal sealed record MemoryPlan
     public override string ToString() =>
         $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, {(CacheFormat == CacheFormat.Int8 ? "8-bit" : "BF16")} cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
 
+    /// <summary>
+    /// The same with as many rows as leave the wanted context its memory, of those that may be: where experts are read from drives large passes are worth weights in 8 bits,
+    /// but neither the context nor a cache in 8 bits. Null where not even a page fits; the table is that of the last try.
+    /// </summary>
+    private static (MemoryPlan? Plan, string Table) FitFewerRows(ModelWeights weights, MemoryWish wish, long freeBytes)
+    {
+        bool[] smallCaches = wish.SmallCache && !NeedsSmallCache(weights.Shape, wish) ? [false, true] : [wish.SmallCache];
+        (MemoryPlan? plan, StringBuilder table) = (null, new StringBuilder());
+        foreach (bool smallCache in smallCaches)
+        {
+            foreach (int rows in wish.RowsInTurn())
+            {
+                plan = FitRows(weights, wish with { MaxRows = rows, SmallCache = smallCache }, freeBytes, table.Clear());
+                if (plan is not null && plan.Pages >= wish.KeptPages(DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat)))
+                {
+                    return (plan, table.ToString());
+                }
+            }
+        }
+
+        return (plan, table.ToString());
+    }
+
     /// <summary>The same for one number of rows; null where not even a page fits.</summary>
     /// <param name="weights">Of the model.</param>
     /// <param name="wish">What is wanted.</param>
@@ -143,7 +182,7 @@ internal sealed record MemoryPlan
             long left = spendable - weightBytes - workspace;
             long pages = Math.Clamp(left / costOfPage, 0, int.MaxValue);
             table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}{(cache == CacheFormat.Int8 ? ", 8-bit cache" : "")}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
-            long keptPages = wish.CacheBytes is { } most ? Math.Clamp(most / pageBytes, 1, wantedPages) : wantedPages;
+            long keptPages = wish.KeptPages(pageBytes);
             bool last = (plan, cache) == steps[^1];
             if (pages == 0 || (pages < keptPages && !last))
             {
@@ -197,7 +236,7 @@ internal sealed record MemoryPlan
     /// <summary>What is tried in turn, the cache's format last. Where the cache's bytes are given and do not hold the wanted context in BF16, no reduced weight would help: then it is the first.</summary>
     private static List<(WeightPlan Weights, CacheFormat Cache)> Steps(ModelShape shape, MemoryWish wish)
     {
-        bool needsSmallCache = wish.SmallCache && wish.CacheBytes < wish.Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16);
+        bool needsSmallCache = NeedsSmallCache(shape, wish);
         CacheFormat first = needsSmallCache ? CacheFormat.Int8 : CacheFormat.BFloat16;
         List<(WeightPlan, CacheFormat)> steps = [.. WeightPlan.All.TakeLast(wish.SmallWeights ? 1 : WeightPlan.All.Count).Select(w => (w, first))];
         if (wish.SmallCache && !needsSmallCache)
@@ -207,6 +246,9 @@ internal sealed record MemoryPlan
 
         return steps;
     }
+
+    private static bool NeedsSmallCache(ModelShape shape, MemoryWish wish) =>
+        wish.SmallCache && wish.CacheBytes < wish.Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16);
 
     /// <summary>How many tokens are expanded at once where memory has room: no more than a sequence can have.</summary>
     private static int ExpandedTokensOf(ModelShape shape, MemoryWish wish, int expandedRows) =>

@@ -43,7 +43,7 @@ internal static class GpuOpening
 
         // Nobody gets a cache in 8 bits who has not asked for a context that needs it.
         bool asked = options.ContextLength is not null;
-        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead);
+        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead, FewestRows: (options.PrefillChunk ?? ModelMemory.UsualChunk) + DecodeRows);
         var how = new CudaHotPathOptions
         {
             Patience = options.GpuPatience ?? CudaContext.DefaultPatience,

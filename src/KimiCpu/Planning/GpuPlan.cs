@@ -39,8 +39,35 @@ internal sealed class GpuPlan
     /// <param name="int8HotPath">Whether all weights but the router's are wanted in 8 bits, even where more fits.</param>
     /// <param name="bytes">To fill.</param>
     /// <param name="chunk">Most prompt tokens of a step.</param>
-    public static GpuPlan? Fit(PlanSubject subject, int contextLength, bool int8HotPath, double bytes, int chunk = ModelMemory.UsualChunk) =>
-        All(subject, contextLength, chunk).Skip(int8HotPath ? s_reductions.Length - 1 : 0).FirstOrDefault(p => p.Bytes <= bytes);
+    /// <param name="smallCache">Whether the cache may be reduced.</param>
+    public static GpuPlan? Fit(PlanSubject subject, int contextLength, bool int8HotPath, double bytes, int chunk = ModelMemory.UsualChunk, bool smallCache = true) =>
+        All(subject, contextLength, chunk).SkipLast(smallCache ? 0 : 1).Skip(int8HotPath ? s_reductions.Length - 1 : 0).FirstOrDefault(p => p.Bytes <= bytes);
+
+    /// <summary>The same with steps that are halved, down to <see cref="ModelMemory.UsualChunk"/>, before the cache is reduced or there is none, as MemoryPlan of KimiCpu.Cuda decides.</summary>
+    /// <returns>Null with the smallest steps where there is none.</returns>
+    public static (GpuPlan? Plan, int Chunk) FitSteps(PlanSubject subject, int contextLength, bool int8HotPath, double bytes, int most)
+    {
+        foreach (bool smallCache in new[] { false, true })
+        {
+            int chunk = most;
+            while (true)
+            {
+                if (Fit(subject, contextLength, int8HotPath, bytes, chunk, smallCache) is { } plan)
+                {
+                    return (plan, chunk);
+                }
+
+                if (chunk == ModelMemory.UsualChunk)
+                {
+                    break;
+                }
+
+                chunk = Math.Max(chunk / 2, ModelMemory.UsualChunk);
+            }
+        }
+
+        return (null, ModelMemory.UsualChunk);
+    }
 
     /// <summary>The smallest one, for saying what is missing.</summary>
     public static GpuPlan Smallest(PlanSubject subject, int contextLength, int chunk = ModelMemory.UsualChunk) => All(subject, contextLength, chunk).MinBy(p => p.Bytes)!;

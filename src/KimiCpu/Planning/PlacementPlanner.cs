@@ -36,7 +36,7 @@ internal static class PlacementPlanner
         if (machine.Gpu is { } card)
         {
             gpuLeft = (card.Bytes * parameters.GpuReportedShare) - parameters.GpuReserveBytes;
-            gpu = GpuPlan.Fit(subject, contextLength, int8HotPath, gpuLeft, chunk);
+            (gpu, chunk) = GpuPlan.FitSteps(subject, contextLength, int8HotPath, gpuLeft, chunk);
             if (gpu is not null && !fromDrives && HasRing(subject, gpuLeft - gpu.Bytes, parameters))
             {
                 chunk = ChunkThatStreams(subject, gpuLeft - gpu.Bytes, large);
@@ -54,9 +54,9 @@ internal static class PlacementPlanner
             }
         }
 
-        if (gpu is null && !fromDrives)
+        if (gpu is null)
         {
-            chunk = ModelMemory.ChunkInMemory(subject.Config.RoutedExpertCount, subject.Config.ExpertsPerToken, large);
+            chunk = fromDrives ? large : ModelMemory.ChunkInMemory(subject.Config.RoutedExpertCount, subject.Config.ExpertsPerToken, large);
         }
 
         (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, parameters, parts);

@@ -6,6 +6,7 @@ using System.Text.RegularExpressions;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Memory;
 using KimiCpu.Devices;
 using KimiCpu.Model;
 using KimiCpu.Tests.Cuda.Simulation;
@@ -120,6 +121,30 @@ internal sealed class MemoryBesideGpuTests
         Assert.That(error.Message.Contains("Int8HotPath", StringComparison.Ordinal), Is.EqualTo(!onGpu && !int8HotPath));
     }
 
+    /// <summary>As on a card of 12 GB: large steps suit drives, but nobody has asked for them.</summary>
+    [Test]
+    public void Steps_that_nobody_has_asked_for_give_way_where_the_GPU_has_little_memory()
+    {
+        KimiModelOptions options = Options() with { ExpertMemory = 4_000_000 };
+        int large = Memory(options, Available).LargePrefillChunk;
+        (long most, long least) = (LeastOnGpu(large), LeastOnGpu(ModelMemory.UsualChunk));
+        TestContext.Out.WriteLine($"{large} tokens in {most}, {ModelMemory.UsualChunk} in {least} bytes");
+        foreach ((long bytes, int lowest, int highest) in new[] { (most, large, large), (most - 1, large / 3, large / 2), (least, ModelMemory.UsualChunk, ModelMemory.UsualChunk) })
+        {
+            OnGpuOf(bytes);
+            using ModelDevices devices = Devices(options with { CudaDriver = _driver.Table });
+            Assert.That((devices.Device, devices.ReadsDrives, devices.DecodeRows), Is.EqualTo((KimiDevice.Cuda(0), true, GpuOpening.DecodeRows)));
+            Assert.That(devices.PrefillChunk, Is.InRange(lowest, highest));
+            Assert.That(devices.Runner.Cache.PageCapacity * KvPage.Tokens, Is.GreaterThanOrEqualTo(Context));
+            Assert.That(Logits(devices.Runner), Has.All.Matches<float>(float.IsFinite));
+        }
+
+        OnGpuOf(least);
+        using ModelDevices asked = Devices(options with { CudaDriver = _driver.Table, PrefillChunk = large });
+        Assert.That(asked.Device, Is.EqualTo(KimiDevice.Cpu));
+        Assert.That(_log.Lines, Has.Some.Contains("The model does not fit the GPU").And.Some.Contains("lower PrefillChunk"));
+    }
+
     /// <summary>There is nothing to divide where the system brings weights in and takes them out again.</summary>
     [Test]
     public void Mapped_weights_are_used_by_the_CPU_however_large_the_GPU_s_cache_was_to_be()
@@ -181,6 +206,32 @@ internal sealed class MemoryBesideGpuTests
     {
         long experts = _checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
         return Available - Bisect(x => Slots(Memory(Options() with { KvCacheBytes = Available - x }, Available), onGpu: false), experts / 2);
+    }
+
+    /// <summary>Bytes of a GPU that hold the context beside steps of so many tokens.</summary>
+    private long LeastOnGpu(int chunk)
+    {
+        ModelWeights weights = WeightLoader.Load(_checkpoint);
+        var wish = new MemoryWish(chunk + GpuOpening.DecodeRows, Context, LookAhead: true);
+        return Bisect(Tokens, Context);
+
+        long Tokens(long bytes)
+        {
+            try
+            {
+                return MemoryPlan.Fit(weights, wish, bytes).CacheTokens;
+            }
+            catch (CudaException)
+            {
+                return 0;
+            }
+        }
+    }
+
+    private void OnGpuOf(long bytes)
+    {
+        _driver.Dispose();
+        _driver = new SimulatedDriver { TotalBytes = bytes };
     }
 
     private void Lose(ModelDevices devices)

@@ -101,6 +101,20 @@ internal sealed class PlacementTests
         Assert.That(p.GpuNote, Does.Contain("A shorter context or a larger card helps"));
     }
 
+    /// <summary>Steps of 4,096 tokens, which suit drives, take 1.3 GiB more than usual ones: they give way to a GPU and to the context, but not to exact weights.</summary>
+    [TestCase(12, 4, 512)]
+    [TestCase(14, 32, 1024)]
+    [TestCase(16, 32, 4096)]
+    [TestCase(8, 32, 4096, false)]
+    public void Steps_from_drives_are_halved_where_a_card_has_no_room_for_them(int card, int context, int chunk, bool used = true)
+    {
+        PlanMachine machine = Machines.Workstation() with { Gpu = Machines.Card(card) };
+        Placement p = new MachinePlan(Machines.Thinking, machine, context * 1024).Placement;
+        TestContext.Out.WriteLine($"{p.PrefillChunk} tokens, {p.GpuLeft / 1e9:F2} GB left");
+        Assert.That((p.UsesGpu, p.PrefillChunk), Is.EqualTo((used, chunk)));
+        Assert.That(p.Parts.Where(x => x is { Place: PlanPlace.Gpu, Name: "KV cache" }).Select(x => x.Format), Is.All.EqualTo("BF16"));
+    }
+
     /// <summary>Of 4,096 tokens and the 64 answers beside them, as the plan of the GPU's memory counts it; what attention of prompts expands is there in any case.</summary>
     [Test]
     public void Larger_steps_take_what_the_Gpu_takes_for_them([Values(512, 4096)] int chunk)
