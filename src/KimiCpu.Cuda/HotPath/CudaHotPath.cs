@@ -41,9 +41,8 @@ internal sealed unsafe class CudaHotPath : IHotPath
     private readonly CudaPageLockedHostMemory<uint> _logitRows;
     private readonly CudaDeviceVariable<uint> _logitRowsOnDevice;
     private readonly CudaPageLockedHostMemory<uint> _notFinite;
-    private readonly Dictionary<Segment, CudaGraphExec> _graphs = [];
+    private readonly Recordings? _recordings;
 
-    private bool _recording;
     private RaggedBatch _batch = new();
     private uint _flagBase;
     private int _splits;
@@ -59,7 +58,6 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _weights = weights;
         _shape = weights.Shape;
         _maxRows = plan.MaxRows;
-        _recording = options.UseGraphs;
         try
         {
             context.SetCurrent();
@@ -99,6 +97,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             }
 
             _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.ManyRows, plan.ExpandedRows, _expertProgram);
+            _recordings = options.UseGraphs ? Own(new Recordings(context, _stream, Put, options.Warn)) : null;
         }
         catch
         {
@@ -119,8 +118,8 @@ internal sealed unsafe class CudaHotPath : IHotPath
     /// <summary>What the GPU does of the routed experts in passes of many tokens; null where it does nothing.</summary>
     public PromptExperts? Prompt => _prompt;
 
-    /// <summary>Segments recorded so far.</summary>
-    public int GraphCount => _graphs.Count;
+    /// <summary>Segments recorded now.</summary>
+    public int GraphCount => _recordings?.Count ?? 0;
 
     /// <summary>Of main memory: the embedding's rows, and nothing else.</summary>
     public long BytesRead(RaggedBatch batch) => batch.RowCount * _weights.Embedding.RowBytes;
@@ -165,7 +164,8 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
         // Every layer of every pass raises the flag to another value.
         _flagBase += (uint)_shape.LayerCount;
-        _splits = LargestSplits(batch);
+        _splits = SplitsOf(batch);
+        _recordings?.BeginPass();
         _experts?.Advance();
         _step.Send(batch, _flagBase, _stream);
         _embeddingsCopied.Synchronize();
@@ -313,12 +313,6 @@ internal sealed unsafe class CudaHotPath : IHotPath
             // Everything is given back all the same.
         }
 
-        foreach (CudaGraphExec graph in _graphs.Values)
-        {
-            graph.Dispose();
-        }
-
-        _graphs.Clear();
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();
@@ -334,7 +328,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _context.SetCurrent();
     }
 
-    private static int LargestSplits(RaggedBatch batch)
+    private static int SplitsOf(RaggedBatch batch)
     {
         int longest = 1;
         foreach (BatchSequence sequence in batch.Sequences)
@@ -342,51 +336,16 @@ internal sealed unsafe class CudaHotPath : IHotPath
             longest = Math.Max(longest, sequence.Start + sequence.RowCount);
         }
 
-        // Few different grids, so that segments need to be recorded anew only now and then.
-        return (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)KernelSet.Splits(longest));
+        return KernelSet.GridSplits(longest);
     }
 
     private void Run(Segment segment)
     {
-        if (segment.Rows > GraphRows || !TryReplay(segment))
+        if (segment.Rows > GraphRows || _recordings?.TryReplay(segment) != true)
         {
             Put(segment);
         }
     }
-
-    /// <summary>Recordings are all that takes memory of the GPU while the model runs: where that is scarce there will be no more of them, and no call fails.</summary>
-    private bool TryReplay(Segment segment)
-    {
-        try
-        {
-            if (!_graphs.TryGetValue(segment, out CudaGraphExec? graph))
-            {
-                if (!_recording)
-                {
-                    return false;
-                }
-
-                graph = Record(segment);
-                _graphs.Add(segment, graph);
-            }
-
-            graph.Launch(_stream);
-            return true;
-        }
-        catch (CudaException e) when (e.Result == CUResult.ErrorOutOfMemory)
-        {
-            _recording = false;
-            if (_graphs.Remove(segment, out CudaGraphExec? refused))
-            {
-                refused.Dispose();
-            }
-
-            return false;
-        }
-    }
-
-    /// <summary>By itself, since what it captures would be allocated by every replay.</summary>
-    private CudaGraphExec Record(Segment segment) => CudaGraphExec.Capture(_context, _stream, () => Put(segment));
 
     /// <summary>Asks for the rows' marks; they are there when the stream is done.</summary>
     private void FetchNotFinite() => _stream.CopyToHost(_notFinite.Pointer, _step.NotFinite, (long)_batch.RowCount * sizeof(uint));
@@ -413,14 +372,4 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _owned.Push(part);
         return part;
     }
-
-    private enum SegmentKind
-    {
-        Attend,
-        Shared,
-        Finish,
-    }
-
-    /// <summary>What is recorded together.</summary>
-    private readonly record struct Segment(SegmentKind Kind, int Layer, int Rows, int Splits);
 }

@@ -18,6 +18,9 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Experts of a token that route can choose: one a lane.</summary>
     public const int MaxExpertsPerToken = 32;
 
+    /// <summary>Splits of short caches: of up to 512 tokens.</summary>
+    private const int FewSplits = 4;
+
     /// <summary>Tokens of a split while there are fewer than <see cref="MaxSplits"/>: split_tokens of Kernels/cache.h.</summary>
     private const int SplitTokens = 128;
 
@@ -184,6 +187,12 @@ internal sealed class KernelSet : IDisposable
 
     /// <summary>How many splits a cache of so many tokens has: splits_of of Kernels/cache.h.</summary>
     public static int Splits(int tokens) => Math.Clamp((tokens + SplitTokens - 1) / SplitTokens, 1, MaxSplits);
+
+    /// <summary>
+    /// Splits of a grid for caches of up to so many tokens: no fewer than the longest has, and one of two numbers, so that launches are recorded twice
+    /// at most, however long a cache becomes. Blocks of a split that a row does not have end at once, so no bit depends on it.
+    /// </summary>
+    public static int GridSplits(int tokens) => Splits(tokens) <= FewSplits ? FewSplits : MaxSplits;
 
     /// <summary>y = f(x) W of one or two weights of one format with the same input.</summary>
     public void Linear(CudaStream stream, DeviceFormat format, in LinearArguments arguments)

@@ -8,6 +8,7 @@ using KimiCpu.Cuda;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
+using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Cuda.Weights;
 using KimiCpu.Model;
@@ -158,6 +159,7 @@ internal sealed class CudaHotPathTests
         Assert.That((calls["cuLaunchKernel"], calls["cuMemcpyHtoDAsync"], calls["cuMemcpyDtoHAsync"]), Is.EqualTo((3, 9, 6)), "of three passes: the head; inputs, embeddings and logit rows; logits and marks");
     }
 
+    /// <summary>And recorded later, when there may be memory again.</summary>
     [Test]
     public void Recordings_for_which_there_is_no_memory_are_done_without([Values("cuGraphInstantiateWithFlags", "cuGraphLaunch")] string function)
     {
@@ -174,9 +176,28 @@ internal sealed class CudaHotPathTests
             (driver.FailingFunction, driver.Failure) = (function, CUResult.ErrorOutOfMemory);
             Assert.That(model.Logits(tokens, 2), Is.EqualTo(expected));
             Assert.That((driver.FailingFunction, model.HotPath.GraphCount), Is.EqualTo(((string?)null, 0)));
+            Assert.That(model.Warnings, Has.Count.EqualTo(1).And.Some.Contains($"no memory left to record launches ({function} failed with CUDA error 2)"));
+            using KvSequence sequence = model.Cache.CreateSequence();
+            for (int token = 0; token < 64; token++)
+            {
+                model.Step(sequence, [token]);
+            }
+
+            Assert.That(model.HotPath.GraphCount, Is.Positive);
+            Assert.That(model.Logits(tokens, 2), Is.EqualTo(expected));
+            Assert.That(model.Warnings, Has.Count.EqualTo(1));
         }
 
         Assert.That(driver.LiveObjects, Is.Zero);
+    }
+
+    /// <summary>Of passes of up to eight tokens there are two kinds, however long the cache.</summary>
+    [Test]
+    public void Launches_are_recorded_anew_once_as_a_cache_grows()
+    {
+        int[] grids = [.. Enumerable.Range(1, 300_000).Select(KernelSet.GridSplits).Distinct()];
+        Assert.That(grids, Is.EqualTo(new[] { 4, KernelSet.MaxSplits }));
+        Assert.That(Enumerable.Range(1, 300_000).Where(tokens => KernelSet.GridSplits(tokens) < KernelSet.Splits(tokens)), Is.Empty);
     }
 
     /// <summary>A copy that an earlier failure left in the stream would land in the buffer that a later one fills.</summary>

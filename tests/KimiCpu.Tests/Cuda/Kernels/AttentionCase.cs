@@ -21,6 +21,26 @@ internal static class AttentionCase
         KernelHarness.AssertClose(0, error, tolerance, $"{format}, lengths {string.Join(", ", lengths)}, latent {latent}, {heads} heads");
     }
 
+    /// <summary>The grid of recorded launches has more splits than the caches: what the kernels write must be the same, to the bit.</summary>
+    public static void CheckGrid(KernelHarness harness, CacheFormat format, int[] lengths, int latent, int rope, int heads)
+    {
+        var cache = new PagedCache(harness, format, lengths, latent, rope);
+        ulong query = harness.Put<ushort>(Query(lengths.Length * heads * (latent + rope)));
+        int places = lengths.Length * heads * KernelSet.MaxSplits;
+        int least = lengths.Max(KernelSet.Splits);
+        int grid = KernelSet.GridSplits(lengths.Max());
+        Assert.That(grid, Is.GreaterThan(least));
+        Assert.That(Attended(grid), Is.EqualTo(Attended(least)));
+
+        int[] Attended(int splits)
+        {
+            ulong partial = harness.Put<float>(new float[places * latent]);
+            ulong logs = harness.Put<float>(new float[places]);
+            harness.Kernels.Attend(harness.Stream, format, splits, lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = query, Partial = partial, LogSums = logs, Heads = (uint)heads });
+            return [.. harness.Get<int>(partial, places * latent).ToArray(), .. harness.Get<int>(logs, places).ToArray()];
+        }
+    }
+
     /// <summary>Small enough that scores spread over a few powers of two.</summary>
     private static ushort[] Query(int count) => [.. KernelHarness.Random(count, seed: 9).Select(v => BFloat16.FromSingle(v / 4))];
 

@@ -197,6 +197,18 @@ internal sealed class AttentionTests
     }
 
     [Test]
+    [Category(GpuUnderTest.Category)]
+    public void Splits_that_a_row_does_not_have_change_nothing([Values] CacheFormat format)
+    {
+        using var harness = new KernelHarness();
+        foreach (int[] lengths in new[] { [1], [31, 200], new[] { 520 } })
+        {
+            AttentionCase.CheckGrid(harness, format, lengths, 512, 64, 16);
+            AttentionCase.CheckGrid(harness, format, lengths, 30, 2, 3);
+        }
+    }
+
+    [Test]
     public void Long_caches_use_all_splits([Values] CacheFormat format)
     {
         using var harness = new KernelHarness();

@@ -458,7 +458,13 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult GraphInstantiateWithFlags(nint* exec, nint graph, ulong flags) => Enter(
         d =>
         {
-            *exec = d.Add(new SimulatedGraphExec(d.Get<SimulatedGraph>(graph).Work));
+            if (d.DeviceBytes + d.GraphBytes > d.BytesOfGpu - d.TakenBytes)
+            {
+                return CUResult.ErrorOutOfMemory;
+            }
+
+            *exec = d.Add(new SimulatedGraphExec(d.Get<SimulatedGraph>(graph).Work, d.GraphBytes));
+            d.DeviceBytes += d.GraphBytes;
             return CUResult.Success;
         },
         "cuGraphInstantiateWithFlags");
@@ -477,7 +483,11 @@ internal sealed unsafe partial class SimulatedDriver
         "cuGraphLaunch");
 
     [UnmanagedCallersOnly]
-    private static CUResult GraphExecDestroy(nint exec) => Release(d => d.Remove<SimulatedGraphExec>(exec));
+    private static CUResult GraphExecDestroy(nint exec) => Release(d =>
+    {
+        d.DeviceBytes -= d._handles.GetValueOrDefault(exec) is SimulatedGraphExec found ? found.Bytes : 0;
+        return d.Remove<SimulatedGraphExec>(exec);
+    });
 
     [UnmanagedCallersOnly]
     private static CUResult GraphDestroy(nint graph) => Release(d => d.Remove<SimulatedGraph>(graph), waits: false);

@@ -74,6 +74,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>Of it that the driver says is free and does not give: another program has taken it since.</summary>
     public long TakenBytes { get; init; }
 
+    /// <summary>Memory that each recording takes that can be launched.</summary>
+    public long GraphBytes { get; set; }
+
     /// <summary>Main memory that may be page-locked.</summary>
     public long TotalHostBytes { get; init; } = long.MaxValue;
 
@@ -342,7 +345,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     private sealed record SimulatedGraph(Action[] Work);
 
-    private sealed record SimulatedGraphExec(Action[] Work);
+    private sealed record SimulatedGraphExec(Action[] Work, long Bytes);
 
     private sealed class SimulatedFunction(PtxKernel kernel)
     {
