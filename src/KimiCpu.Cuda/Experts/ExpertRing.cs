@@ -10,8 +10,7 @@ namespace KimiCpu.Cuda.Experts;
 /// <summary>
 /// A few places that experts pass through on their way to the GPU's kernels: while one is gathered in page-locked memory, the one before is
 /// copied and the one before that is multiplied. A stream of its own copies; two marks a place say when its buffer and its slot may be
-/// written again. The bytes are gathered by the thread that asks and a few of the pool's, which the system finds a core for: the workers that
-/// compute the CPU's experts meanwhile are tied to theirs, and would make their whole pass wait for the one that copies.
+/// written again. The bytes are gathered by the thread that asks and <see cref="CopyThreads"/>.
 /// </summary>
 internal sealed unsafe class ExpertRing : IDisposable
 {
@@ -21,15 +20,14 @@ internal sealed unsafe class ExpertRing : IDisposable
     /// <summary>What a thread gathers at a time.</summary>
     private const long PieceBytes = 1 << 20;
 
-    /// <summary>A core copies some 10 GB/s, a link takes 12 to 50.</summary>
+    /// <summary>A core copies some 10 GB/s, a link takes 12 to 50. With the one that asks.</summary>
     private const int MostThreads = 4;
-
-    private static readonly ParallelOptions s_threads = new() { MaxDegreeOfParallelism = Math.Clamp(Environment.ProcessorCount / 4, 1, MostThreads) };
 
     private readonly ExpertSlotLayout _layout;
     private readonly CudaStream _compute;
     private readonly Stack<IDisposable> _owned = [];
     private readonly CudaStream _copies;
+    private readonly CopyThreads _threads;
     private readonly CudaDeviceVariable<byte> _slots;
     private readonly CudaPageLockedHostMemory<byte>[] _buffers = new CudaPageLockedHostMemory<byte>[Slots];
     private readonly CudaEvent[] _copied = new CudaEvent[Slots];
@@ -45,6 +43,7 @@ internal sealed unsafe class ExpertRing : IDisposable
         _compute = compute;
         try
         {
+            _threads = Own(new CopyThreads(Math.Clamp(Environment.ProcessorCount / 4, 1, MostThreads) - 1));
             _copies = Own(new CudaStream(context));
             _slots = Own(new CudaDeviceVariable<byte>(context, Slots * layout.Bytes));
             for (int i = 0; i < Slots; i++)
@@ -102,7 +101,7 @@ internal sealed unsafe class ExpertRing : IDisposable
         }
 
         SlotPart[] pieces = [.. _layout.Parts(expert).SelectMany(part => Cut(part))];
-        Parallel.For(0, pieces.Length, s_threads, i => Buffer.MemoryCopy((void*)pieces[i].Source, target + pieces[i].Offset, pieces[i].Bytes, pieces[i].Bytes));
+        _threads.Run(pieces.Length, i => Buffer.MemoryCopy((void*)pieces[i].Source, target + pieces[i].Offset, pieces[i].Bytes, pieces[i].Bytes));
     }
 
     private static IEnumerable<SlotPart> Cut(SlotPart part)

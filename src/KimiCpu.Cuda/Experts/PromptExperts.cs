@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.HotPath;
@@ -10,7 +11,7 @@ namespace KimiCpu.Cuda.Experts;
 
 /// <summary>
 /// What the GPU does of the routed experts in a pass of many tokens: those that it holds, and those of the others that are worth the way to it.
-/// Of each layer the host, which has the router's choice by then, sorts the tokens by experts; while the CPU computes its own ones, a thread
+/// Of each layer the host, which has the router's choice by then, sorts the tokens by experts; while the CPU computes its own ones, a thread of its own
 /// sends the others through the ring. Between <see cref="Start"/> and <see cref="Join"/> the GPU belongs to that thread.
 /// </summary>
 internal sealed unsafe class PromptExperts : IDisposable
@@ -23,6 +24,7 @@ internal sealed unsafe class PromptExperts : IDisposable
     private readonly ExpertProgram _program;
     private readonly IStreamSplit _split;
     private readonly ExpertRing? _ring;
+    private readonly WorkThread? _thread;
     private readonly CudaPageLockedHostMemory<uint> _tokens;
     private readonly CudaPageLockedHostMemory<float> _factors;
     private readonly bool[] _here;
@@ -35,7 +37,6 @@ internal sealed unsafe class PromptExperts : IDisposable
     private long _leftTokens;
     private long _started;
     private double _gpuSeconds;
-    private Task? _passing;
     private volatile bool _stop;
 
     /// <param name="context">The GPU.</param>
@@ -63,9 +64,11 @@ internal sealed unsafe class PromptExperts : IDisposable
         {
             _factors = new CudaPageLockedHostMemory<float>(context, pairs);
             _ring = plan.RingSlots > 0 ? new ExpertRing(context, stream, ExpertSlotLayout.Of(weights)!) : null;
+            _thread = _ring is null ? null : new WorkThread("kimi-gpu-experts");
         }
         catch
         {
+            _ring?.Dispose();
             _factors?.Dispose();
             _tokens.Dispose();
             throw;
@@ -140,8 +143,12 @@ internal sealed unsafe class PromptExperts : IDisposable
             }
         }
 
-        _stop = false;
-        _passing = _streamed > 0 ? Task.Run(() => PassAll(layer)) : null;
+        if (_streamed > 0)
+        {
+            _stop = false;
+            _thread!.Start(() => PassAll(layer));
+        }
+
         _started = Stopwatch.GetTimestamp();
     }
 
@@ -150,10 +157,9 @@ internal sealed unsafe class PromptExperts : IDisposable
     public void Join()
     {
         double cpu = Stopwatch.GetElapsedTime(_started).TotalSeconds;
-        if (_passing is { } passing)
+        if (_thread is { IsBusy: true } && _thread.Wait() is { } failure)
         {
-            _passing = null;
-            passing.GetAwaiter().GetResult();
+            ExceptionDispatchInfo.Throw(failure);
         }
 
         _split.Note(new StreamedLayer(_streamed, _gpuSeconds, _left, _leftTokens, cpu));
@@ -162,17 +168,10 @@ internal sealed unsafe class PromptExperts : IDisposable
     /// <summary>Ends what a pass that was given up has begun. Its errors have been told, or show at the next call.</summary>
     public void Stop()
     {
-        if (_passing is { } passing)
+        if (_thread is { IsBusy: true })
         {
             _stop = true;
-            _passing = null;
-            try
-            {
-                passing.Wait();
-            }
-            catch (AggregateException)
-            {
-            }
+            _thread.Wait();
         }
     }
 
@@ -181,6 +180,8 @@ internal sealed unsafe class PromptExperts : IDisposable
 
     public void Dispose()
     {
+        Stop();
+        _thread?.Dispose();
         _ring?.Dispose();
         _factors.Dispose();
         _tokens.Dispose();

@@ -72,6 +72,25 @@ internal sealed class StreamedExpertTests
         Assert.That(driver.Launches("expert_gemm"), Is.Null.Or.Zero);
     }
 
+    /// <summary>Calls that wait for answers may hold all threads of .NET's pool.</summary>
+    [Test]
+    public void Streaming_has_a_thread_of_its_own_that_ends_with_the_model()
+    {
+        using var driver = new SimulatedDriver();
+        var threads = new HashSet<Thread>();
+        using (var gpu = new Streaming(driver, new Forced(Experts), held: 0))
+        {
+            // Those that pass are the only ones here.
+            driver.Launched = (kernel, _, _) => threads.UnionWith(kernel.StartsWith("expert_gemm_down", StringComparison.Ordinal) ? [Thread.CurrentThread] : []);
+            gpu.Model.Logits(s_tokens);
+            gpu.Model.Logits(s_tokens);
+            Assert.That(threads.Select(t => (t.IsThreadPoolThread, t.IsBackground, t.Name)), Is.EqualTo(new[] { (false, true, "kimi-gpu-experts") }));
+            Assert.That(threads.Single(), Is.Not.SameAs(Thread.CurrentThread));
+        }
+
+        Assert.That(threads.Single().IsAlive, Is.False);
+    }
+
     /// <summary>Calls of the opening that make things; page-locked memory aside, which can be done without. Refused memory would be planned again.</summary>
     [Test]
     public void A_ring_that_cannot_be_made_leaves_nothing_behind()

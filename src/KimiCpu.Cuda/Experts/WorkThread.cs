@@ -1,0 +1,82 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cuda.Experts;
+
+/// <summary>
+/// A thread that does one piece of work at a time for the one that owns it. Not one of .NET's pool: an application's calls that wait for answers may hold all of these, and
+/// answers must not wait for them.
+/// </summary>
+internal sealed class WorkThread : IDisposable
+{
+    private readonly Thread _thread;
+    private readonly SemaphoreSlim _begun = new(0);
+    private readonly SemaphoreSlim _done = new(0);
+    private Action? _work;
+    private Exception? _failure;
+
+    /// <param name="name">For debuggers.</param>
+    public WorkThread(string name)
+    {
+        _thread = new Thread(Loop) { IsBackground = true, Name = name };
+        _thread.Start();
+    }
+
+    /// <summary>Whether there is work that nobody has waited for.</summary>
+    public bool IsBusy { get; private set; }
+
+    /// <summary>Begins a piece of work; the one before has been waited for.</summary>
+    public void Start(Action work)
+    {
+        IsBusy = true;
+        _work = work;
+        _begun.Release();
+    }
+
+    /// <summary>Waits for the work that was begun.</summary>
+    /// <returns>What it threw; null for nothing.</returns>
+    public Exception? Wait()
+    {
+        _done.Wait();
+        IsBusy = false;
+        return _failure;
+    }
+
+    public void Dispose()
+    {
+        if (IsBusy)
+        {
+            Wait();
+        }
+
+        _work = null;
+        _begun.Release();
+        _thread.Join();
+        _begun.Dispose();
+        _done.Dispose();
+    }
+
+    private void Loop()
+    {
+        while (true)
+        {
+            _begun.Wait();
+            if (_work is not { } work)
+            {
+                return;
+            }
+
+            try
+            {
+                _failure = null;
+                work();
+            }
+            catch (Exception e)
+            {
+                _failure = e;
+            }
+
+            _done.Release();
+        }
+    }
+}
