@@ -10,6 +10,7 @@ internal enum CUResult
     ErrorInvalidValue = 1,
     ErrorOutOfMemory = 2,
     ErrorNotInitialized = 3,
+    ErrorStubLibrary = 34,
     ErrorDeviceUnavailable = 46,
     ErrorNoDevice = 100,
     ErrorInvalidDevice = 101,
@@ -35,6 +36,9 @@ internal enum CUResult
     ErrorInvalidAddressSpace = 717,
     ErrorInvalidPc = 718,
     ErrorLaunchFailed = 719,
+    ErrorSystemNotReady = 802,
+    ErrorSystemDriverMismatch = 803,
+    ErrorCompatNotSupportedOnDevice = 804,
     ErrorMpsRpcFailure = 806,
     ErrorMpsClientTerminated = 810,
     ErrorUnknown = 999,
@@ -44,16 +48,24 @@ internal static class CUResults
 {
     /// <summary>Whether every later call of the process fails too.</summary>
     public static bool IsSticky(this CUResult result) =>
-        result is CUResult.ErrorDeviceUnavailable or CUResult.ErrorEccUncorrectable or CUResult.ErrorNvlinkUncorrectable or CUResult.ErrorContained
+        result is CUResult.ErrorEccUncorrectable or CUResult.ErrorNvlinkUncorrectable or CUResult.ErrorContained
         or CUResult.ErrorIllegalAddress or CUResult.ErrorLaunchTimeout or CUResult.ErrorContextIsDestroyed or CUResult.ErrorAssert
         or (>= CUResult.ErrorHardwareStackError and <= CUResult.ErrorLaunchFailed)
         or CUResult.ErrorMpsRpcFailure or CUResult.ErrorMpsClientTerminated;
 
     /// <summary>What a user can do about it.</summary>
-    public static string Advice(this CUResult result) => result switch
+    /// <param name="result">Of a call.</param>
+    /// <param name="call">The driver's function: which memory there was none of depends on it.</param>
+    public static string Advice(this CUResult result, string call) => result switch
     {
+        CUResult.ErrorOutOfMemory when call == "cuMemHostAlloc" => "It is main memory that the system did not give, page-locked for the GPU: free some, raise the limit of locked memory (ulimit -l), lower PrefillChunk, or run on the CPU.",
         CUResult.ErrorOutOfMemory => "Another program may hold GPU memory: see nvidia-smi, lower KvCacheBytes, or run on the CPU.",
         CUResult.ErrorNoDevice or CUResult.ErrorInvalidDevice => "No NVIDIA GPU is visible to this process: see nvidia-smi and CUDA_VISIBLE_DEVICES.",
+        CUResult.ErrorStubLibrary => "The libcuda that was found is a stub to link programs with: take its folder (often one named stubs) out of LD_LIBRARY_PATH, so that the driver's own is found.",
+        CUResult.ErrorDeviceUnavailable => "Another process has the GPU for itself, or its compute mode lets none have it: nvidia-smi -q -d COMPUTE tells which, and nvidia-smi -c DEFAULT (as root) lets processes share it.",
+        CUResult.ErrorSystemNotReady => "The system is not ready for CUDA yet: where GPUs are joined by NVSwitch the service nvidia-fabricmanager must run, in the driver's version (systemctl status nvidia-fabricmanager).",
+        CUResult.ErrorSystemDriverMismatch => "The driver in the kernel and its library libcuda are of two versions, as after an update: restart the machine; in a container, restart that too, so that it gets the machine's library.",
+        CUResult.ErrorCompatNotSupportedOnDevice => "The libcuda that was found is one for forward compatibility (cuda-compat), which is for data center GPUs only: take its folder out of LD_LIBRARY_PATH or remove that package, so that the driver's own is found.",
         CUResult.ErrorNotInitialized or CUResult.ErrorUnknown => "The driver does not work: nvidia-smi tells more; a restart after a driver update often helps.",
         CUResult.ErrorInvalidPtx or CUResult.ErrorUnsupportedPtxVersion or CUResult.ErrorNoBinaryForGpu or CUResult.ErrorInvalidImage => "The driver does not accept the kernels: install driver 525 or newer.",
         CUResult.ErrorJitCompilerNotFound => "libnvidia-ptxjitcompiler.so.1, a part of the driver, is missing; lean containers need NVIDIA_DRIVER_CAPABILITIES=compute,utility.",

@@ -1,0 +1,49 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cuda.Driver;
+using KimiCpu.Tests.Cuda.Simulation;
+
+namespace KimiCpu.Tests.Cuda.Driver;
+
+/// <summary>What an error advises, where the driver's call fails that has it on real machines.</summary>
+[TestFixture]
+internal sealed class CudaExceptionTests
+{
+    [TestCase("cuInit", 34, "stub")]
+    [TestCase("cuDevicePrimaryCtxRetain", 46, "compute mode")]
+    [TestCase("cuInit", 100, "CUDA_VISIBLE_DEVICES")]
+    [TestCase("cuInit", 802, "nvidia-fabricmanager")]
+    [TestCase("cuInit", 803, "restart the machine")]
+    [TestCase("cuInit", 804, "cuda-compat")]
+    [TestCase("cuInit", 999, "nvidia-smi")]
+    [TestCase("cuMemAlloc", 2, "lower KvCacheBytes")]
+    [TestCase("cuMemHostAlloc", 2, "main memory")]
+    public void An_error_of_the_setting_up_says_what_to_do(string function, int code, string advice)
+    {
+        using var driver = new SimulatedDriver { FailingFunction = function, Failure = (CUResult)code };
+        CudaException error = Assert.Throws<CudaException>(() => Open(driver))!;
+        Assert.That(error.Message, Does.StartWith($"{function} failed with CUDA error {code} (").And.Contain(advice));
+        Assert.That(error.Message, Does.Not.Contain("report it").And.Not.Contain("any more"));
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
+    /// <summary>Which memory it is, GPU or main, decides what helps.</summary>
+    [Test]
+    public void Memory_of_one_kind_is_not_taken_for_that_of_the_other()
+    {
+        Assert.That(new CudaException(CUResult.ErrorOutOfMemory, "cuMemHostAlloc", "").Message, Does.Contain("ulimit -l").And.Not.Contain("KvCacheBytes"));
+        Assert.That(new CudaException(CUResult.ErrorOutOfMemory, "cuMemAlloc", "").Message, Does.Contain("GPU memory").And.Not.Contain("main memory"));
+    }
+
+    [Test]
+    public void Other_errors_are_the_librarys() =>
+        Assert.That(new CudaException(CUResult.ErrorInvalidValue, "cuMemAlloc", "").Message, Does.Contain("please report it"));
+
+    private static void Open(SimulatedDriver driver)
+    {
+        using var context = new CudaContext(driver.Table, 0);
+        using var device = new CudaDeviceVariable<int>(context, 1);
+        using var host = new CudaPageLockedHostMemory<int>(context, 1);
+    }
+}
