@@ -24,6 +24,15 @@ internal sealed unsafe class CudaStream : IDisposable
         _handle = handle;
     }
 
+    /// <summary>
+    /// Whether the driver keeps what is put here until somebody asks about it: under Windows, where its way to the GPU is the display's. That is so in the
+    /// Windows Subsystem for Linux too, whose GPU is this device.
+    /// </summary>
+    public static bool DriverCollects { get; } = OperatingSystem.IsWindows() || File.Exists("/dev/dxg");
+
+    /// <summary>Whether it does here.</summary>
+    public bool Collects { get; init; } = DriverCollects;
+
     public nint Handle => _handle != 0 ? _handle : throw new ObjectDisposedException(nameof(CudaStream));
 
     /// <summary>Waits until all work is done. The driver's own wait has no end where a GPU has stopped answering.</summary>
@@ -43,13 +52,10 @@ internal sealed unsafe class CudaStream : IDisposable
         return true;
     }
 
-    /// <summary>
-    /// Has what was put here begin by itself: a driver under Windows collects launches until somebody asks about them, so a host that computes meanwhile would find
-    /// them not begun.
-    /// </summary>
+    /// <summary>Has what was put here begin by itself: where the driver collects launches, a host that computes meanwhile would find them not begun.</summary>
     public void SendOff()
     {
-        if (OperatingSystem.IsWindows())
+        if (Collects)
         {
             IsDone();
         }

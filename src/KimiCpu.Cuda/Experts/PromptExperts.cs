@@ -123,7 +123,7 @@ internal sealed unsafe class PromptExperts : IDisposable
         }
     }
 
-    /// <summary>Puts what the GPU does of the layer into the stream, behind its shared expert; goes on with streamed experts on another thread.</summary>
+    /// <summary>Puts what the GPU does of the layer into the stream, behind its shared expert, and sends both off; goes on with streamed experts on another thread.</summary>
     public void Start(int layer)
     {
         Sort(layer);
@@ -143,6 +143,8 @@ internal sealed unsafe class PromptExperts : IDisposable
             }
         }
 
+        // The other thread waits for buffers first, and is not there where none are streamed.
+        _stream.SendOff();
         if (_streamed > 0)
         {
             _stop = false;

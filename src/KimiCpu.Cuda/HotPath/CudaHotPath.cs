@@ -61,7 +61,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         try
         {
             context.SetCurrent();
-            _stream = Own(new CudaStream(context));
+            _stream = Own(new CudaStream(context) { Collects = options.DriverCollects });
             KernelSet kernels = Own(new KernelSet(context));
             var device = new DeviceWeights(weights, plan.Weights);
             var weightMemory = Own(new CudaDeviceVariable<byte>(context, device.Bytes));
@@ -206,15 +206,19 @@ internal sealed unsafe class CudaHotPath : IHotPath
     /// <summary>Behind the router in the stream, so that it runs while the CPU computes the routed experts.</summary>
     public void StartShared(int layer)
     {
-        if (_weights.Layers[layer].Shared is not null || _experts is not null)
+        bool has = _weights.Layers[layer].Shared is not null || _experts is not null;
+        if (has)
         {
             Run(new Segment(SegmentKind.Shared, layer, _batch.RowCount, 0));
-            _stream.SendOff();
         }
 
         if (TakesMany)
         {
             _prompt!.Start(layer);
+        }
+        else if (has)
+        {
+            _stream.SendOff();
         }
     }
 

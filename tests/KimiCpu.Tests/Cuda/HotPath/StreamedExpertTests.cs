@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Compute.Reference;
 using KimiCpu.Cpu;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
@@ -89,6 +90,19 @@ internal sealed class StreamedExpertTests
         }
 
         Assert.That(threads.Single().IsAlive, Is.False);
+    }
+
+    /// <summary>A driver under Windows begins with nothing by itself, so the GPU would wait while the CPU computes its experts.</summary>
+    [Test]
+    public void Launches_are_sent_off_before_the_CPU_computes([Values(1, 40)] int rows, [Values(0.0, 0.4)] double held)
+    {
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint), placement: new Some(held), expertBytes: null, split: new Forced(0), driverCollects: true);
+        using var experts = new ReferenceExperts(model.Weights);
+        List<string> last = [];
+        model.Experts = new Observed(experts, () => last.Add(driver.Sequence.Last(c => c is "cuStreamQuery" or "cuLaunchKernel" or "cuGraphLaunch" || c.StartsWith("cuMem", StringComparison.Ordinal))));
+        model.Logits(s_tokens[..Math.Min(rows, s_tokens.Length)]);
+        Assert.That(last, Has.Count.EqualTo(MoeLayers).And.All.EqualTo("cuStreamQuery"));
     }
 
     /// <summary>Calls of the opening that make things; page-locked memory aside, which can be done without. Refused memory would be planned again.</summary>
@@ -300,6 +314,22 @@ internal sealed class StreamedExpertTests
         public IReadOnlyList<int> First(int count) => [.. Enumerable.Range(Experts, MoeLayers * Experts).Where(key => key * 7 % Experts < share * Experts)];
 
         public ExpertMove? Next(ReadOnlySpan<bool> held) => null;
+    }
+
+    /// <summary>Tells when the CPU is asked for its experts. What it gives counts for nothing where the GPU holds some.</summary>
+    private sealed class Observed(ReferenceExperts experts, Action asked) : IRoutedExperts
+    {
+        public long DriveBytesRead => experts.DriveBytesRead;
+
+        public void Run(int layer, RoutedRows rows, Span<float> sum)
+        {
+            asked();
+            experts.Run(layer, rows, sum);
+        }
+
+        public void Dispose()
+        {
+        }
     }
 
     private sealed class Broken : IRoutedExperts
