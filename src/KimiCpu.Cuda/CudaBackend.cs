@@ -31,6 +31,7 @@ internal sealed class CudaBackend : IDisposable
             throw new CudaException($"The GPU's kernels do not suit this model: {objection}. Run it on the CPU.");
         }
 
+        using var callers = new CallersContext(driver);
         _context = new CudaContext(driver, ordinal, options.Patience);
         try
         {
@@ -62,9 +63,16 @@ internal sealed class CudaBackend : IDisposable
     /// <summary>After a call that failed; see <see cref="CudaHotPath.Settle"/>.</summary>
     public bool Settle() => HotPath.Settle();
 
+    /// <summary>For passes on a thread of the application, which has its own context again when this is disposed of. May outlive the GPU.</summary>
+    public CallersContext KeepCallersContext() => new(_context.Driver);
+
     public void Dispose()
     {
-        HotPath.Dispose();
+        using (KeepCallersContext())
+        {
+            HotPath.Dispose();
+        }
+
         _context.Dispose();
     }
 

@@ -21,6 +21,7 @@ internal unsafe struct DriverTable
     public delegate* unmanaged<int*, int, int, CUResult> DeviceGetAttribute;
     public delegate* unmanaged<nint*, int, CUResult> DevicePrimaryCtxRetain;
     public delegate* unmanaged<int, CUResult> DevicePrimaryCtxRelease;
+    public delegate* unmanaged<nint*, CUResult> CtxGetCurrent;
     public delegate* unmanaged<nint, CUResult> CtxSetCurrent;
     public delegate* unmanaged<nuint*, nuint*, CUResult> MemGetInfo;
     public delegate* unmanaged<ulong*, nuint, CUResult> MemAlloc;
@@ -88,6 +89,7 @@ internal unsafe struct DriverTable
             DeviceGetAttribute = (delegate* unmanaged<int*, int, int, CUResult>)Need("cuDeviceGetAttribute"),
             DevicePrimaryCtxRetain = (delegate* unmanaged<nint*, int, CUResult>)Need("cuDevicePrimaryCtxRetain"),
             DevicePrimaryCtxRelease = (delegate* unmanaged<int, CUResult>)Need("cuDevicePrimaryCtxRelease_v2"),
+            CtxGetCurrent = (delegate* unmanaged<nint*, CUResult>)Need("cuCtxGetCurrent"),
             CtxSetCurrent = (delegate* unmanaged<nint, CUResult>)Need("cuCtxSetCurrent"),
             MemGetInfo = (delegate* unmanaged<nuint*, nuint*, CUResult>)Need("cuMemGetInfo_v2"),
             MemAlloc = (delegate* unmanaged<ulong*, nuint, CUResult>)Need("cuMemAlloc_v2"),

@@ -6,6 +6,7 @@ using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Cuda;
+using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Generation;
 using KimiCpu.Model;
@@ -247,6 +248,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     /// <summary>These are the first steps of all. As at every step of the opening, the CPU takes over where the GPU fails and it may.</summary>
     private string TuneThreads()
     {
+        using CallersContext? callers = _gpu?.KeepCallersContext();
         var subject = new ThreadTuning.Subject(_checkpoint, Shape, _options, _cpu);
         try
         {

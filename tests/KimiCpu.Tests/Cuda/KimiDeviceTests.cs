@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cuda.Driver;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Server;
@@ -133,6 +134,33 @@ internal sealed class KimiDeviceTests
         var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false, Progress = new Ending() };
         Assert.That(() => KimiModel.OpenEmbedded(options), Throws.InstanceOf<OperationCanceledException>());
         Assert.That((driver.CallsOf["cuDevicePrimaryCtxRetain"], driver.LiveObjects), Is.EqualTo((1, 0)));
+    }
+
+    /// <summary>An application may use CUDA too, with another GPU that it has made its thread's.</summary>
+    [Test]
+    public void The_application_keeps_its_own_context([Values(0, 77)] int own, [Values] bool tunes)
+    {
+        string file = Path.Combine(TestContext.CurrentContext.WorkDirectory, $"{Guid.NewGuid():N}.json");
+        using var driver = new SimulatedDriver { ContextOfThread = own };
+        try
+        {
+            var options = new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, TuneThreads = tunes, Threads = 2, ThreadsFile = file };
+            using (KimiModel model = KimiModel.OpenEmbedded(options))
+            {
+                Assert.That(driver.ContextOfThread, Is.EqualTo((nint)own));
+                Assert.That(model.Generate((int[])[1, 2, 3], s_options).Tokens, Has.Count.EqualTo(3));
+            }
+
+            Assert.That((driver.ContextOfThread, driver.LiveObjects), Is.EqualTo(((nint)own, 0)));
+            (driver.FailingFunction, driver.Failure) = ("cuStreamCreateWithPriority", CUResult.ErrorUnknown);
+            Assert.That(() => KimiModel.OpenEmbedded(options), Throws.TypeOf<KimiException>());
+            Assert.That((driver.ContextOfThread, driver.LiveObjects, driver.Fault), Is.EqualTo(((nint)own, 0, (string?)null)));
+        }
+        finally
+        {
+            driver.ContextOfThread = 0;
+            File.Delete(file);
+        }
     }
 
     [Test]

@@ -278,14 +278,19 @@ internal sealed class CudaHotPathTests
     public void Every_call_that_fails_fails_clearly_and_leaks_nothing()
     {
         string[] called;
+        int opened = 0;
         using (SimulatedDriver sound = Driver(0, default))
         {
-            called = [.. sound.Sequence.Take(Run(sound))];
+            called = [.. sound.Sequence.Take(Run(sound, () => opened = sound.Calls))];
             Assert.That(sound.LiveObjects, Is.Zero);
         }
 
+        // The application's context is asked for first and set again behind the opening. That fails in silence.
+        Assert.That((called[0], called[opened - 1]), Is.EqualTo(("cuCtxGetCurrent", "cuCtxSetCurrent")));
+
         // Copies of weights and launches of layers are many and alike: those between the same two others fail where they are first and last.
         int[] calls = [.. Enumerable.Range(1, called.Length)
+            .Where(c => c > 1 && c != opened)
             .GroupBy(c => (c > 1 ? called[c - 2] : "", called[c - 1], c < called.Length ? called[c] : ""))
             .SelectMany(g => g.Take(2).Union(g.TakeLast(2))).Order()];
         TestContext.Out.WriteLine($"{calls.Length} of {called.Length} calls fail");
@@ -305,9 +310,10 @@ internal sealed class CudaHotPathTests
         static SimulatedDriver Driver(int failingCall, CUResult failure) => new() { FailingCall = failingCall, Failure = failure, TotalBytes = 8 << 20 };
 
         // What is given back at the end may fail in silence.
-        static int Run(SimulatedDriver driver)
+        static int Run(SimulatedDriver driver, Action? opened = null)
         {
             using var model = new GpuModel(driver, Repository.Checkpoint("tiny-qproj"));
+            opened?.Invoke();
             model.Logits([1, 2, 3], 2);
             return driver.Calls;
         }

@@ -93,12 +93,21 @@ internal sealed unsafe partial class SimulatedDriver
     });
 
     [UnmanagedCallersOnly]
+    private static CUResult CtxGetCurrent(nint* context) => Enter(
+        d =>
+        {
+            *context = d.ContextOfThread;
+            return CUResult.Success;
+        },
+        "cuCtxGetCurrent",
+        needsContext: false);
+
+    [UnmanagedCallersOnly]
     private static CUResult CtxSetCurrent(nint context) => Enter(
         d =>
         {
-            bool known = context >= 1 && context <= d.DeviceCount;
-            (s_currentOfThread, s_ordinalOfThread) = known ? (d, (int)context - 1) : (null, 0);
-            return known ? CUResult.Success : CUResult.ErrorInvalidHandle;
+            (s_currentOfThread, s_contextOfThread) = (context >= 1 && context <= d.DeviceCount ? d : null, context);
+            return CUResult.Success;
         },
         "cuCtxSetCurrent",
         needsContext: false);

@@ -28,9 +28,12 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     [ThreadStatic]
     private static SimulatedDriver? s_currentOfThread;
 
-    /// <summary>The GPU of that context.</summary>
+    /// <summary>Contexts from here on are an application's own.</summary>
+    private const nint FirstOfApplications = 64;
+
+    /// <summary>That context: 1 for the first GPU's, 2 for the second's; or an application's.</summary>
     [ThreadStatic]
-    private static int s_ordinalOfThread;
+    private static nint s_contextOfThread;
 
     private readonly DeviceMemory _memory = new();
     private readonly HashSet<ulong> _deviceAllocations = [];
@@ -116,6 +119,15 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>The functions called, in order.</summary>
     public List<string> Sequence { get; } = [];
 
+    /// <summary>
+    /// What the calling thread has as its context; 0 for none. To set it, to 64 or more, is to be an application that uses CUDA by itself.
+    /// </summary>
+    public nint ContextOfThread
+    {
+        get => s_currentOfThread == this || s_contextOfThread >= FirstOfApplications ? s_contextOfThread : 0;
+        set => (s_currentOfThread, s_contextOfThread) = (null, value);
+    }
+
     /// <summary>How often each kernel was put into a stream or a graph.</summary>
     public Dictionary<string, int> LaunchesOf { get; } = [];
 
@@ -153,6 +165,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         DeviceGetAttribute = &DeviceGetAttribute,
         DevicePrimaryCtxRetain = &DevicePrimaryCtxRetain,
         DevicePrimaryCtxRelease = &DevicePrimaryCtxRelease,
+        CtxGetCurrent = &CtxGetCurrent,
         CtxSetCurrent = &CtxSetCurrent,
         MemGetInfo = &MemGetInfo,
         MemAlloc = &MemAlloc,
@@ -249,7 +262,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     private (int Major, int Minor) CapabilityOf(int device) => ComputeCapabilityOf.GetValueOrDefault(device, ComputeCapability);
 
     /// <summary>Memory of the thread's GPU.</summary>
-    private long BytesOfGpu => TotalBytesOf.GetValueOrDefault(s_ordinalOfThread, TotalBytes);
+    private long BytesOfGpu => TotalBytesOf.GetValueOrDefault((int)s_contextOfThread - 1, TotalBytes);
 
     private nint Add(object value)
     {

@@ -1,0 +1,25 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cuda.Driver;
+
+/// <summary>
+/// The context that a thread of the application has, which it has again in the end. An application may use CUDA too, and what it allocates goes to the GPU that is current on its
+/// thread: that must not become a model's, nor one that is gone when the model is.
+/// </summary>
+internal readonly unsafe struct CallersContext : IDisposable
+{
+    private readonly delegate* unmanaged<nint, CUResult> _setCurrent;
+    private readonly nint _context;
+
+    /// <param name="driver">Where it has not been initialized there is no context.</param>
+    public CallersContext(in DriverTable driver)
+    {
+        nint context = 0;
+        _context = driver.CtxGetCurrent(&context) == CUResult.Success ? context : 0;
+        _setCurrent = driver.CtxSetCurrent;
+    }
+
+    /// <summary>What fails here fails nobody's call: the application's next one has it.</summary>
+    public void Dispose() => _setCurrent(_context);
+}
