@@ -123,6 +123,15 @@ internal sealed unsafe class CudaContext : IDisposable
         Check(Driver.CtxSetCurrent(_context));
     }
 
+    /// <summary>The same for clean-up, on a GPU that is lost too: without it the driver would give nothing back, and where another one has the context too nothing would ever be.</summary>
+    public void SetCurrentToRelease()
+    {
+        if (MayRelease)
+        {
+            Release(Driver.CtxSetCurrent(_context));
+        }
+    }
+
     /// <summary>Bytes free and in all.</summary>
     public (long Free, long Total) MemoryInfo()
     {

@@ -301,14 +301,14 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
     public void Dispose()
     {
-        // What still runs must end before its memory goes; a GPU that is lost runs nothing.
+        _prompt?.Stop();
         try
         {
-            _prompt?.Stop();
-            if (_stream is not null && !_context.IsLost)
+            // What still runs must end before its memory goes. A GPU that is lost may run too, and gives back only to a thread that has it.
+            _context.SetCurrentToRelease();
+            if (_context.MayRelease)
             {
-                _context.SetCurrent();
-                _stream.Synchronize();
+                _stream?.Synchronize();
                 _prompt?.Synchronize();
             }
         }

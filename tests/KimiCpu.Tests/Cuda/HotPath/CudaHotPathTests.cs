@@ -223,6 +223,26 @@ internal sealed class CudaHotPathTests
         Assert.That(() => model.HotPath.ReadPage(1, 3, bytes), Throws.TypeOf<GpuLostException>());
     }
 
+    /// <summary>As the application's thread that disposes of a model which the engine's thread has run. The driver takes things back only from a thread that has the GPU.</summary>
+    [Test]
+    public void Another_thread_may_give_back_a_GPU_that_is_lost_without_an_error_that_stays([Values] bool isLost)
+    {
+        using var driver = new SimulatedDriver();
+        var model = new GpuModel(driver, Repository.Checkpoint("tiny-qproj"));
+        model.Logits([1, 2, 3]);
+        if (isLost)
+        {
+            (driver.FailingFunction, driver.Failure) = ("cuStreamQuery", CUResult.ErrorUnknown);
+            Assert.That(model.HotPath.Settle(), Is.False);
+            Assert.That(() => model.Logits([1]), Throws.TypeOf<GpuLostException>());
+        }
+
+        var other = new Thread(model.Dispose);
+        other.Start();
+        other.Join();
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
     [Test]
     [Category(GpuUnderTest.Category)]
     public void Pages_are_read_written_and_copied_as_on_the_CPU()

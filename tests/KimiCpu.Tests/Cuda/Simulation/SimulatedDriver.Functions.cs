@@ -86,11 +86,13 @@ internal sealed unsafe partial class SimulatedDriver
         "cuDevicePrimaryCtxRetain", needsContext: false);
 
     [UnmanagedCallersOnly]
-    private static CUResult DevicePrimaryCtxRelease(int device) => Release(d =>
-    {
-        d._retained--;
-        return CUResult.Success;
-    });
+    private static CUResult DevicePrimaryCtxRelease(int device) => Release(
+        d =>
+        {
+            d._retained--;
+            return CUResult.Success;
+        },
+        needsContext: false);
 
     [UnmanagedCallersOnly]
     private static CUResult CtxGetCurrent(nint* context) => Enter(
@@ -499,16 +501,21 @@ internal sealed unsafe partial class SimulatedDriver
     });
 
     [UnmanagedCallersOnly]
-    private static CUResult GraphDestroy(nint graph) => Release(d => d.Remove<SimulatedGraph>(graph), waits: false);
+    private static CUResult GraphDestroy(nint graph) => Release(d => d.Remove<SimulatedGraph>(graph), waits: false, needsContext: false);
 
-    /// <summary>Gives something back. That works on a lost GPU too, and its failure would say nothing about leaks.</summary>
-    private static CUResult Release(Func<SimulatedDriver, CUResult> call, bool waits = true)
+    /// <summary>Gives something back. That works on a lost GPU too, and its failure would say nothing about leaks; after an error that stays the context is of no use to anyone.</summary>
+    private static CUResult Release(Func<SimulatedDriver, CUResult> call, bool waits = true, bool needsContext = true)
     {
         SimulatedDriver driver = s_current.Value!;
         using Lock.Scope entered = driver._gate.EnterScope();
         if (waits && driver.Hangs)
         {
             driver.Fault ??= "something is given back while the GPU does not answer: the driver would wait for ever";
+        }
+
+        if (needsContext && driver._sticky == CUResult.Success && s_currentOfThread != driver)
+        {
+            driver.Fault ??= "something is given back by a thread without a context: the driver would keep it";
         }
 
         CUResult result = call(driver);
