@@ -52,7 +52,7 @@ internal sealed class SessionPaceTests
         };
         _engine = Engines.Make(_model.Forward, _cache, 16, new FakeMemory());
         var header = new SessionHeader(1, "tiny-int4", "", 0, KvPage.Tokens, 0, 0);
-        _store = new SessionStore(_engine, header, _model.Vocabulary, (_, _, _) => throw new InvalidOperationException("nothing is lost"), NullLogger.Instance, batchBytes: 1);
+        _store = new SessionStore(_engine, header, _model.Vocabulary, (_, _, _, _) => throw new InvalidOperationException("nothing is lost"), NullLogger.Instance, batchBytes: 1);
         _path = Path.Combine(Path.GetTempPath(), $"kimicpu-{Guid.NewGuid():N}");
         (_stepTime, _steps) = (TimeSpan.Zero, 0);
     }
