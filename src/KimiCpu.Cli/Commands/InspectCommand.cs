@@ -5,6 +5,7 @@ using System.CommandLine;
 using System.Globalization;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Terminal;
+using KimiCpu.Cpu;
 
 namespace KimiCpu.Cli.Commands;
 
@@ -55,8 +56,20 @@ internal static class InspectCommand
         streams.Output.WriteLine($"Memory: the weights stay in the files' mappings; all in memory they take {Bytes(summary.Bytes)}, {Bytes(summary.Bytes - experts)} of it for what every token needs.");
         streams.Output.WriteLine($"The cache takes {Bytes(1024 * summary.CacheBytesPerToken)} for 1,024 tokens (BF16), {Bytes(c.MaxPositions * summary.CacheBytesPerToken)} for the whole context.");
         streams.Output.WriteLine($"Bound of decoding on the CPU: {Bytes(summary.BytesPerToken)} a token; at 50 GB/s of memory bandwidth {50e9 / summary.BytesPerToken:F1} tokens/s, at 400 GB/s {400e9 / summary.BytesPerToken:F1}.");
-        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        streams.Output.WriteLine($"This machine has {Bytes(available)} of memory: {(available > summary.Bytes ? "everything fits." : "not everything fits, so pages will come from the drive again and again.")}");
+        streams.Output.WriteLine(Fit(ProcessMemory.Now(), summary.Bytes, experts));
+    }
+
+    /// <summary>Whether weights fit into memory, as a first answer; how fast they are where they do not takes a plan.</summary>
+    /// <param name="memory">What there is.</param>
+    /// <param name="bytes">Of all weights.</param>
+    /// <param name="experts">Of the routed experts among them.</param>
+    internal static string Fit(ProcessMemory memory, long bytes, long experts)
+    {
+        string place = memory.Limit is { } limit ? $"Within the limit of {limit}" : "On this machine";
+        string verdict = memory.AvailableBytes > bytes ? "all weights fit."
+            : memory.AvailableBytes > bytes - experts ? "the experts do not all fit, so those that are missing come from the drive in every step; `kimi plan` says how fast that is."
+            : "what every token needs does not fit; `kimi plan` says what helps.";
+        return $"{place} {Bytes(memory.AvailableBytes)} of {Bytes(memory.TotalBytes)} of memory are available: {verdict}";
     }
 
     private static string ToJson(Checkpoint checkpoint, CheckpointSummary summary) => JsonText.Write(json =>

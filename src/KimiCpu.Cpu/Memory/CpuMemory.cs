@@ -12,8 +12,7 @@ internal sealed class CpuMemory(WorkerPool pool) : IMemoryMeter
 
     public IBandwidthMeasurement? Start()
     {
-        GCMemoryInfo memory = GC.GetGCMemoryInfo();
-        if (BandwidthMeasurement.BufferBytes(CacheBytes, memory.TotalAvailableMemoryBytes - memory.MemoryLoadBytes) is not { } bytes)
+        if (BandwidthMeasurement.BufferBytes(CacheBytes, ProcessMemory.Now().AvailableBytes) is not { } bytes)
         {
             return null;
         }

@@ -84,7 +84,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             {
                 Policy = (_uses ??= MakeUses()).Policy,
                 Bytes = _shares.Experts.SlotBytes ?? 0,
-                Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), () => ProcessMemory.Now().AvailableBytes),
+                Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.Available), ProcessMemory.Now),
                 CapacityChanged = (inUse, all) => KimiLog.Resized(logger, inUse, all),
             };
             _cpu = new CpuBackend(weights, new CpuBackendOptions

@@ -5,6 +5,7 @@ using KimiCpu.Checkpoints;
 using KimiCpu.Cpu;
 using KimiCpu.Model;
 using KimiCpu.Tests.Cpu.ExpertStore;
+using KimiCpu.Tests.Cpu.Memory;
 using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Model;
@@ -204,7 +205,7 @@ internal sealed class TieredModelTests
         int[] tokens = Tokens(20);
         using var mapped = new ModelUnderTest(s_nano, Backend.CpuFast);
         float[] expected = mapped.Logits(tokens, 1);
-        var options = new TieredStoreOptions { Bytes = 40 * SlotBytes, Keeper = new MemoryKeeper(10_000, () => available) };
+        var options = new TieredStoreOptions { Bytes = 40 * SlotBytes, Keeper = MadeUpMemory.Keeper(10_000, () => available) };
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
         Assert.That(tiered.Logits(tokens, 1), Is.EqualTo(expected));
         Assert.That(tiered.Store.RetiredSlots, Is.Zero);
@@ -226,7 +227,7 @@ internal sealed class TieredModelTests
     public void Memory_beyond_a_limit_is_given_back_at_once_and_never_taken_again()
     {
         int[] tokens = Tokens(20);
-        var options = new TieredStoreOptions { Bytes = 40 * SlotBytes, Keeper = new MemoryKeeper(100, () => long.MaxValue) };
+        var options = new TieredStoreOptions { Bytes = 40 * SlotBytes, Keeper = MadeUpMemory.Keeper(100, () => long.MaxValue) };
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
         float[] expected = tiered.Logits(tokens, 1);
         tiered.Store.Limit(10 * SlotBytes);
@@ -245,7 +246,7 @@ internal sealed class TieredModelTests
     public void Memory_is_given_back_and_taken_again_while_nothing_runs()
     {
         long available = long.MaxValue;
-        var options = new TieredStoreOptions { Bytes = 16 * SlotBytes, Keeper = new MemoryKeeper(100 * SlotBytes, () => Volatile.Read(ref available)) };
+        var options = new TieredStoreOptions { Bytes = 16 * SlotBytes, Keeper = MadeUpMemory.Keeper(100 * SlotBytes, () => Volatile.Read(ref available)) };
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
         float[] before = tiered.Logits([5, 9, 100]);
         Volatile.Write(ref available, 0);
@@ -264,7 +265,7 @@ internal sealed class TieredModelTests
         var options = new TieredStoreOptions
         {
             Bytes = 16 * SlotBytes,
-            Keeper = new MemoryKeeper(100 * SlotBytes, () => Volatile.Read(ref available)),
+            Keeper = MadeUpMemory.Keeper(100 * SlotBytes, () => Volatile.Read(ref available)),
             CapacityChanged = (_, _) => throw new IOException($"the log is full, told {Interlocked.Increment(ref told)} times"),
         };
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
@@ -279,7 +280,7 @@ internal sealed class TieredModelTests
     public void Guesses_of_a_step_that_failed_hold_no_slot_of_the_next()
     {
         long available = long.MaxValue;
-        var options = new TieredStoreOptions { Bytes = 16 * SlotBytes, Keeper = new MemoryKeeper(100 * SlotBytes, () => available), Patience = TimeSpan.FromSeconds(5) };
+        var options = new TieredStoreOptions { Bytes = 16 * SlotBytes, Keeper = MadeUpMemory.Keeper(100 * SlotBytes, () => available), Patience = TimeSpan.FromSeconds(5) };
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: options.Bytes, store: options);
         TieredExpertStore store = tiered.Store;
         int[] moe = [.. Enumerable.Range(0, tiered.Weights.Layers.Length).Where(l => tiered.Weights.Layers[l].IsMoe)];

@@ -5,6 +5,7 @@ using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Tests.Cpu.ExpertStore;
+using KimiCpu.Tests.Cpu.Memory;
 
 namespace KimiCpu.Tests.Model;
 
@@ -58,7 +59,7 @@ internal sealed unsafe class TieredStoreTests
     {
         long available = long.MaxValue;
         long reserve = 100 * s_slotBytes.Value;
-        using ModelUnderTest tiered = Open(40, new MemoryKeeper(reserve, () => Volatile.Read(ref available)));
+        using ModelUnderTest tiered = Open(40, MadeUpMemory.Keeper(reserve, () => Volatile.Read(ref available)));
         tiered.Logits([.. Enumerable.Range(0, 13).Select(i => i * 37)]);
         Volatile.Write(ref available, 0);
         Assert.That(() => tiered.Store.RetiredSlots, Is.EqualTo(39).After(20_000, 50));

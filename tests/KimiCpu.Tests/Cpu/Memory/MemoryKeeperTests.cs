@@ -15,13 +15,27 @@ internal sealed class MemoryKeeperTests
     [TestCase(2000, 0)]
     [TestCase(2500, -500, Description = "more than twice: the rest may be taken")]
     public void Gives_back_when_little_is_left_and_takes_when_much_is(long available, long expected) =>
-        Assert.That(new MemoryKeeper(1000, () => available).Excess(), Is.EqualTo(expected));
+        Assert.That(MadeUpMemory.Keeper(1000, () => available).Excess(), Is.EqualTo(expected));
+
+    /// <summary>As where only the runtime knows, and last looked when much was used.</summary>
+    [Test]
+    public void A_reading_that_is_no_newer_than_the_last_one_asks_for_nothing()
+    {
+        long collection = 7;
+        MemoryKeeper keeper = MadeUpMemory.Keeper(1000, () => (Free: 100, collection));
+        Assert.That(keeper.Excess(), Is.EqualTo(900));
+        Thread.Sleep(300);
+        Assert.That(keeper.Excess(), Is.Zero);
+        collection++;
+        Thread.Sleep(300);
+        Assert.That(keeper.Excess(), Is.EqualTo(900));
+    }
 
     [Test]
     public void Does_not_ask_all_the_time()
     {
         int asked = 0;
-        var keeper = new MemoryKeeper(1000, () => asked++);
+        var keeper = MadeUpMemory.Keeper(1000, () => asked++);
         for (int i = 0; i < 1000; i++)
         {
             keeper.Excess();

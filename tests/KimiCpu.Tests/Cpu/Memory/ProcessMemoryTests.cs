@@ -25,15 +25,15 @@ internal sealed class ProcessMemoryTests
     public void Without_control_groups_it_is_what_the_kernel_says() => Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(32_000_000L << 10));
 
     [Test]
-    public void A_group_of_version_2_counts_with_all_around_it_and_old_file_pages_as_free()
+    public void A_group_of_version_2_counts_with_all_around_it_and_file_pages_as_free()
     {
         Write("proc/self/cgroup", "0::/work/job\n");
         Write("sys/fs/cgroup/work/job/memory.max", "max\n");
         Write("sys/fs/cgroup/work/job/memory.current", "1000\n");
         Write("sys/fs/cgroup/work/memory.max", "8000000\n");
         Write("sys/fs/cgroup/work/memory.current", "5000000\n");
-        Write("sys/fs/cgroup/work/memory.stat", "anon 1\ninactive_file 250000\nactive_file 9\n");
-        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(3_250_000));
+        Write("sys/fs/cgroup/work/memory.stat", "anon 1\ninactive_file 250000\nactive_file 2000009\nunevictable 400000\n");
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(5_250_009));
     }
 
     [Test]
@@ -44,8 +44,25 @@ internal sealed class ProcessMemoryTests
         Write("sys/fs/cgroup/memory/memory.usage_in_bytes", "77\n");
         Write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "4000000\n");
         Write("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "4500000\n");
-        Write("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 3\ntotal_inactive_file 700000\n");
-        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(200_000));
+        Write("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 3\ntotal_inactive_file 700000\ntotal_active_file 1500000\ntotal_unevictable 9\n");
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(1_700_000));
+    }
+
+    /// <summary>As systemd's MemoryHigh sets it: whoever uses more is slowed down until next to nothing goes on.</summary>
+    [TestCase("max", "6000000", 5_000_000)]
+    [TestCase("8000000", "6000000", 5_000_000)]
+    [TestCase("6000000", "8000000", 5_000_000)]
+    [TestCase("6000000", "max", 5_000_000)]
+    [TestCase("max", "max", 32_000_000L << 10)]
+    public void The_limit_that_slows_a_group_down_counts_as_the_one_that_ends_it(string max, string high, long available)
+    {
+        Write("proc/self/cgroup", "0::/job\n");
+        Write("sys/fs/cgroup/job/memory.max", max + "\n");
+        Write("sys/fs/cgroup/job/memory.high", high + "\n");
+        Write("sys/fs/cgroup/job/memory.current", "1000000\n");
+        ProcessMemory memory = LinuxMemory.Read(_root)!;
+        Assert.That(memory.AvailableBytes, Is.EqualTo(available));
+        Assert.That((memory.TotalBytes, memory.Limit), Is.EqualTo(available == 5_000_000 ? (6_000_000L, "/sys/fs/cgroup/job") : (65_536_000L << 10, (string?)null)));
     }
 
     [Test]
@@ -72,6 +89,20 @@ internal sealed class ProcessMemoryTests
         Assert.That(bytes, Is.GreaterThan(50L << 20));
         Assert.That(bytes, Is.LessThanOrEqualTo(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes * 2));
     }
+
+    [Test]
+    public void What_the_runtime_knows_is_as_old_as_its_last_collection()
+    {
+        GC.Collect();
+        long before = ProcessMemory.OfLastCollection().Collection!.Value;
+        GC.Collect();
+        ProcessMemory memory = ProcessMemory.OfLastCollection();
+        Assert.That(memory.Collection, Is.GreaterThan(before));
+        Assert.That(memory.AvailableBytes, Is.InRange(1, memory.TotalBytes));
+    }
+
+    [Test]
+    public void The_system_tells_of_now() => Assert.That(ProcessMemory.Now().Collection, Is.Null);
 
     private void Write(string file, string text)
     {

@@ -1,0 +1,123 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+
+namespace KimiCpu.Cpu;
+
+/// <summary>Linux: <c>/proc/meminfo</c> and the limits of the process's control groups, versions 1 and 2.</summary>
+internal static class LinuxMemory
+{
+    private static readonly GroupFiles s_version1 = new(["memory.limit_in_bytes"], "memory.usage_in_bytes", ["total_inactive_file", "total_active_file"]);
+
+    // Beyond the second limit nobody is killed, but slowed down until hardly anything goes on.
+    private static readonly GroupFiles s_version2 = new(["memory.max", "memory.high"], "memory.current", ["inactive_file", "active_file"]);
+
+    /// <param name="root">In place of <c>/</c>.</param>
+    /// <returns>Null where the system does not tell.</returns>
+    public static ProcessMemory? Read(string root)
+    {
+        if (Lines(Path.Combine(root, "proc/meminfo")) is not { } lines || Kilobytes(lines, "MemTotal:") is not { } total)
+        {
+            return null;
+        }
+
+        long available = Kilobytes(lines, "MemAvailable:") ?? total;
+        var memory = new ProcessMemory(available, total, null);
+        foreach ((string folder, GroupFiles files) in Groups(root))
+        {
+            if (files.Limits.Min(name => Number(Path.Combine(folder, name))) is not { } limit || limit >= total)
+            {
+                continue;
+            }
+
+            // Pages of files count as used, but are given up before anyone is refused, those in use too: another model's mapped experts, say. Locked ones are in neither list.
+            long used = Number(Path.Combine(folder, files.Usage)) ?? 0;
+            string[] statistics = Lines(Path.Combine(folder, "memory.stat")) ?? [];
+            long cache = files.Cache.Sum(key => Bytes(statistics, key));
+            long left = Math.Min(memory.AvailableBytes, Math.Max(0, limit - Math.Max(0, used - cache)));
+            if (left < memory.AvailableBytes || limit < memory.TotalBytes)
+            {
+                memory = new ProcessMemory(left, Math.Min(memory.TotalBytes, limit), "/" + Path.GetRelativePath(root, folder));
+            }
+        }
+
+        return memory;
+    }
+
+    /// <summary>Every group from the process's own up to the root, since each of them limits.</summary>
+    private static IEnumerable<(string Folder, GroupFiles Files)> Groups(string root)
+    {
+        foreach (string line in Lines(Path.Combine(root, "proc/self/cgroup")) ?? [])
+        {
+            // hierarchy:controllers:path
+            string[] parts = line.Split(':', 3);
+            if (parts.Length != 3)
+            {
+                continue;
+            }
+
+            bool unified = parts[0] == "0" && parts[1].Length == 0;
+            if (!unified && !parts[1].Split(',').Contains("memory"))
+            {
+                continue;
+            }
+
+            foreach (string mount in unified ? new[] { "sys/fs/cgroup", "sys/fs/cgroup/unified" } : ["sys/fs/cgroup/memory"])
+            {
+                foreach (string folder in Upwards(Path.Combine(root, mount), parts[2]))
+                {
+                    yield return (folder, unified ? s_version2 : s_version1);
+                }
+            }
+        }
+    }
+
+    /// <summary>In a container the path may be that of the host and not be there; its mount's root is then the group.</summary>
+    private static IEnumerable<string> Upwards(string mount, string path)
+    {
+        for (string at = path.Trim('/'); at.Length > 0; at = Path.GetDirectoryName(at) ?? "")
+        {
+            if (!at.Contains("..", StringComparison.Ordinal))
+            {
+                yield return Path.Combine(mount, at);
+            }
+        }
+
+        yield return mount;
+    }
+
+    private static long? Kilobytes(string[] lines, string key)
+    {
+        string? line = lines.FirstOrDefault(l => l.StartsWith(key, StringComparison.Ordinal));
+        string? number = line?[key.Length..].Trim().Split(' ')[0];
+        return long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long value) && value <= long.MaxValue / 1024 ? value * 1024 : null;
+    }
+
+    /// <summary>Null for a file that is missing or says <c>max</c>.</summary>
+    private static long? Number(string path) =>
+        Lines(path) is [{ } first, ..] && long.TryParse(first.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out long value) ? value : null;
+
+    private static long Bytes(string[] lines, string key)
+    {
+        string? line = lines.FirstOrDefault(l => l.StartsWith(key + " ", StringComparison.Ordinal));
+        return long.TryParse(line?[(key.Length + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out long value) ? value : 0;
+    }
+
+    private static string[]? Lines(string path)
+    {
+        try
+        {
+            return File.ReadAllLines(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    /// <param name="Limits">Each says how much a group may use; the lowest counts.</param>
+    /// <param name="Usage">What it uses.</param>
+    /// <param name="Cache">In <c>memory.stat</c>: what of that the system takes back on demand.</param>
+    private sealed record GroupFiles(string[] Limits, string Usage, string[] Cache);
+}
