@@ -384,7 +384,9 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
 
         // Those that are free have been promised their memory and not taken it.
         slots = slots < 0 ? Math.Min(0, slots + _table.FreeSlots) : slots;
-        long tooMany = Math.Max(slots > 0 ? slots + 1 : 0, before - _mostSlots);
+
+        // For the same reason giving those up gives nothing back: the memory has to come from others.
+        long tooMany = Math.Max(slots > 0 ? slots + 1 + _table.FreeSlots : 0, before - _mostSlots);
         if (tooMany > 0)
         {
             // Guesses give way first: held ones could leave a step without any slot.

@@ -79,15 +79,40 @@ internal sealed unsafe class TieredStoreTests
 
         using ModelUnderTest tiered = Open(6);
         TieredExpertStore store = tiered.Store;
-        store.Begin(1, [0, 1, 2, 3, 4, 5]);
-        store.Request(0, 6);
-        Assert.That(ReceiveAll(store, 0, 6, tiered.Weights.Shape.ExpertCount), Is.EqualTo(6));
-        nint[] data = [.. Enumerable.Range(0, 6).Select(place => (nint)store[place].Gate.Data)];
-        store.Release(0, 6);
-        store.End();
-        Assert.That(data.Count(d => new ReadOnlySpan<byte>((void*)d, 1024).IndexOfAnyExcept((byte)0) >= 0), Is.EqualTo(6));
+        nint[] data = Fill(store, 6, tiered.Weights.Shape.ExpertCount);
+        Assert.That(data.Count(IsFilled), Is.EqualTo(6));
         store.Limit(2 * s_slotBytes.Value);
-        Assert.That(data.Count(d => new ReadOnlySpan<byte>((void*)d, 1024).IndexOfAnyExcept((byte)0) >= 0), Is.EqualTo(2));
+        Assert.That(data.Count(IsFilled), Is.EqualTo(2));
+    }
+
+    /// <summary>Free slots have no memory to give, so the memory of those that are filled has to go at once, before the system ends somebody.</summary>
+    [Test]
+    public void What_the_system_needs_comes_from_slots_that_are_filled()
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            Assert.Ignore("Only Linux says what is in pages that were given back.");
+        }
+
+        // The reading stays the same until the test says otherwise, so that it counts once.
+        long slot = s_slotBytes.Value;
+        long free = 1000 * slot;
+        long collection = 1;
+        using ModelUnderTest tiered = Open(40, MadeUpMemory.Keeper(8 * slot, () => (Volatile.Read(ref free), Volatile.Read(ref collection))));
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        nint[] data = Fill(store, 10, experts);
+        Assert.That(data.Count(IsFilled), Is.EqualTo(10));
+        Volatile.Write(ref free, 3 * slot);
+        Volatile.Write(ref collection, 2);
+        Assert.That(() => store.RetiredSlots, Is.Positive.After(20_000, 50));
+        Assert.That(data.Count(IsFilled), Is.LessThanOrEqualTo(5));
+        Assert.That(store.RetiredSlots, Is.EqualTo(36), "the free ones, too, which would take memory that is not there");
+        Thread.Sleep(1500);
+        Assert.That(store.RetiredSlots, Is.EqualTo(36), "once");
+        Volatile.Write(ref free, 1000 * slot);
+        Volatile.Write(ref collection, 3);
+        Assert.That(() => store.RetiredSlots, Is.Zero.After(20_000, 50));
     }
 
     [Test]
@@ -159,6 +184,20 @@ internal sealed unsafe class TieredStoreTests
         files!.FailShare = 0;
         Assert.That(tiered.Logits(tokens, 7, 1), Is.EqualTo(expected));
     }
+
+    /// <returns>Where the first experts of layer 1 lie now.</returns>
+    private static nint[] Fill(TieredExpertStore store, int count, int experts)
+    {
+        store.Begin(1, [.. Enumerable.Range(0, count)]);
+        store.Request(0, count);
+        Assert.That(ReceiveAll(store, 0, count, experts), Is.EqualTo(count));
+        nint[] data = [.. Enumerable.Range(0, count).Select(place => (nint)store[place].Gate.Data)];
+        store.Release(0, count);
+        store.End();
+        return data;
+    }
+
+    private static bool IsFilled(nint data) => new ReadOnlySpan<byte>((void*)data, 1024).IndexOfAnyExcept((byte)0) >= 0;
 
     private static int ReceiveAll(TieredExpertStore store, int first, int end, int experts)
     {
