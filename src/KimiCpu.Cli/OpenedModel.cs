@@ -27,10 +27,15 @@ internal sealed class OpenedModel : IDisposable
             _loaded = new LoadedWeights(Checkpoint, new ExpertMemoryPlan(store?.Bytes, "as asked for"));
             _cpu = new CpuBackend(Weights, options with { ExpertFiles = _loaded.ExpertFiles, Store = store });
         }
-        catch
+        catch (Exception e)
         {
             _loaded?.Dispose();
             Checkpoint.Dispose();
+            if (e is InsufficientMemoryException)
+            {
+                throw new KimiException(e.Message, e);
+            }
+
             throw;
         }
 

@@ -139,6 +139,7 @@ public sealed class KimiModel : IKimiModel
     /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
     /// <param name="options">Null for the defaults.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, or of a model that is not supported.</exception>
+    /// <exception cref="KimiException">The model does not fit into memory, or the GPU that was asked for cannot be used.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     public static KimiModel Open(string path, KimiModelOptions? options = null)
     {
@@ -151,6 +152,7 @@ public sealed class KimiModel : IKimiModel
     /// <param name="options">Null for the defaults.</param>
     /// <param name="cancellationToken">Honoured between shards and layers; everything opened so far is closed.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, or of a model that is not supported.</exception>
+    /// <exception cref="KimiException">The model does not fit into memory, or the GPU that was asked for cannot be used.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static Task<KimiModel> OpenAsync(string path, KimiModelOptions? options = null, CancellationToken cancellationToken = default)

@@ -26,7 +26,8 @@ internal sealed unsafe class DriveReaders : IDisposable
     /// <param name="experts">What is read; the files stay the caller's.</param>
     /// <param name="threadsOfDrive">Reads in flight on a drive; 1 or more.</param>
     /// <param name="finished">Called on a reading thread, outside of locks, when an expert is there or has failed.</param>
-    public DriveReaders(ExpertFiles experts, int threadsOfDrive, Action<ExpertRead> finished)
+    /// <param name="start">Starts a thread, or throws where the system has none left; null for <see cref="Thread.Start()"/>.</param>
+    public DriveReaders(ExpertFiles experts, int threadsOfDrive, Action<ExpertRead> finished, Action<Thread>? start = null)
     {
         _experts = experts;
         _finished = finished;
@@ -34,12 +35,22 @@ internal sealed unsafe class DriveReaders : IDisposable
         _queues = [.. Enumerable.Range(0, drives).Select(_ => Enum.GetValues<ReadUrgency>().Select(_ => new Queue<(ExpertRead, int)>()).ToArray())];
         _progress = new long[drives];
         Array.Fill(_progress, Stopwatch.GetTimestamp());
-        for (int i = 0; i < drives * threadsOfDrive; i++)
+        start ??= thread => thread.Start();
+        try
         {
-            int drive = i % drives;
-            var thread = new Thread(() => Loop(drive)) { IsBackground = true, Name = $"kimi-drive-{drive}" };
-            _threads.Add(thread);
-            thread.Start();
+            for (int i = 0; i < drives * threadsOfDrive; i++)
+            {
+                int drive = i % drives;
+                var thread = new Thread(() => Loop(drive)) { IsBackground = true, Name = $"kimi-drive-{drive}" };
+                start(thread);
+                _threads.Add(thread);
+            }
+        }
+        catch
+        {
+            // Nobody else could end those that run already.
+            Stop();
+            throw;
         }
     }
 

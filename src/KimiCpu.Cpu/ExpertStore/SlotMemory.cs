@@ -17,10 +17,21 @@ internal sealed unsafe class SlotMemory : IDisposable
 
     /// <param name="slots">1 or more.</param>
     /// <param name="expertBytes">Of the largest expert with its alignment.</param>
+    /// <exception cref="InsufficientMemoryException">The system does not promise so much.</exception>
     public SlotMemory(int slots, long expertBytes)
     {
         SlotBytes = BytesOfSlot(expertBytes);
-        _block = new AlignedBuffer<byte>(checked((slots * SlotBytes) + IWeightFiles.Alignment));
+        long bytes = checked((slots * SlotBytes) + IWeightFiles.Alignment);
+        try
+        {
+            _block = new AlignedBuffer<byte>(bytes);
+        }
+        catch (OutOfMemoryException e)
+        {
+            ProcessMemory memory = ProcessMemory.Now();
+            throw new InsufficientMemoryException(
+                FormattableString.Invariant($"The system refuses {bytes / 1e9:F1} GB of memory for {slots:N0} experts: there are {memory.TotalBytes / 1e9:F1} GB, {memory.AvailableBytes / 1e9:F1} of them available. Ask for less (KimiModelOptions.ExpertMemory)."), e);
+        }
     }
 
     public long SlotBytes { get; }

@@ -50,6 +50,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     /// <param name="weights">Formats and shapes; the experts' pointers are not followed.</param>
     /// <param name="files">Where the experts lie; stays the caller's.</param>
     /// <param name="options">How large, and what it does.</param>
+    /// <exception cref="InsufficientMemoryException">The system does not promise so much.</exception>
     public TieredExpertStore(ModelWeights weights, ExpertFiles files, TieredStoreOptions options)
     {
         _weights = weights;
@@ -73,7 +74,16 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         _received = new bool[experts];
         _errors = new Exception?[experts];
         _memory = new SlotMemory(Slots, SlotBytes);
-        _readers = new DriveReaders(files, options.ReadsOfDrive, Finished);
+        try
+        {
+            _readers = new DriveReaders(files, options.ReadsOfDrive, Finished);
+        }
+        catch
+        {
+            _memory.Dispose();
+            throw;
+        }
+
         _idle = options.Keeper is null ? null : new Timer(_ => KeepMemoryWhileIdle(), null, s_idlePause, s_idlePause);
     }
 

@@ -133,6 +133,26 @@ internal sealed unsafe class DriveReadersTests
         Assert.That(files.Order.Count(o => o < ExpertBytes), Is.EqualTo(2));
     }
 
+    [Test]
+    public void A_thread_that_cannot_be_started_leaves_no_others_behind()
+    {
+        using var files = new Files(2);
+        var started = new List<Thread>();
+        void Start(Thread thread)
+        {
+            if (started.Count == 3)
+            {
+                throw new IOException("no thread is left");
+            }
+
+            thread.Start();
+            started.Add(thread);
+        }
+
+        Assert.That(() => new DriveReaders(files.Places, 2, _finished.Enqueue, Start), Throws.TypeOf<IOException>());
+        Assert.That(started.Select(t => t.IsAlive), Is.EqualTo(new[] { false, false, false }));
+    }
+
     private static ExpertRead Read(Files files, int expert, AlignedBuffer<byte> memory, ReadUrgency urgency) =>
         new(0, expert, expert, memory.Pointer + (expert * ExpertBytes), new ExpertLayout(files.Places.Of(0, expert)), Piece, urgency);
 
