@@ -26,7 +26,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     private readonly AlignedBuffer<byte> _buffer;
     private readonly PoolAction _write;
     private readonly PoolAction _read;
-    private int _firstBlock;
+    private readonly BlockSlices _slices;
     private Pattern _pattern;
     private long _sink;
 
@@ -36,6 +36,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     {
         _pool = pool;
         Blocks = checked((int)(bytes / BlockBytes));
+        _slices = new BlockSlices(pool, Blocks);
         _buffer = new AlignedBuffer<byte>((long)Blocks * BlockBytes);
         _write = new PoolAction(WriteBlocks);
         _read = new PoolAction(ReadBlocks);
@@ -54,19 +55,19 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
         return probe;
     }
 
-    /// <summary>Writes blocks, so that their pages are there and are pages of their own.</summary>
+    /// <summary>Writes a slice of the blocks, so that their pages are there, are pages of their own, and lie near the node that reads them.</summary>
     public void Write(int first, int count)
     {
-        _firstBlock = first;
-        _pool.Run(count, _write);
+        _slices.Cut(first, count);
+        _pool.Run(_slices.NodeEnds, _write);
     }
 
-    /// <summary>Reads every byte of written blocks.</summary>
+    /// <summary>Reads every byte of a slice of written blocks.</summary>
     public void Read(int first, int count, Pattern pattern)
     {
-        _firstBlock = first;
         _pattern = pattern;
-        _pool.Run(count, _read);
+        _slices.Cut(first, count);
+        _pool.Run(_slices.NodeEnds, _read);
     }
 
     /// <summary>Bytes per second over the whole buffer: the best of several passes, since anything slower was disturbed.</summary>
@@ -91,20 +92,25 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
 
     public void Dispose() => _buffer.Dispose();
 
-    private byte* Block(int index) => _buffer.Pointer + ((long)(_firstBlock + index) * BlockBytes);
+    private byte* Block(int index) => _buffer.Pointer + ((long)index * BlockBytes);
 
     private void WriteBlocks(int begin, int end, int worker)
     {
-        for (int block = begin; block < end; block++)
+        for (int item = begin; item < end; item++)
         {
-            new Span<byte>(Block(block), BlockBytes).Fill(1);
+            new Span<byte>(Block(_slices.Stretch(item, end).Block), BlockBytes).Fill(1);
         }
     }
 
     private void ReadBlocks(int begin, int end, int worker)
     {
-        long bytes = (end - begin) * (long)BlockBytes / _pattern.Streams;
-        Interlocked.Add(ref _sink, Sum(Block(begin), bytes, _pattern));
+        // One stretch, but where the caller alone does what belongs to several nodes.
+        while (begin < end)
+        {
+            (int block, int count) = _slices.Stretch(begin, end);
+            Interlocked.Add(ref _sink, Sum(Block(block), count * (long)BlockBytes / _pattern.Streams, _pattern));
+            begin += count;
+        }
     }
 
     /// <summary>Sums as many streams of so many bytes, one behind another, as the pattern has.</summary>
