@@ -14,6 +14,7 @@ internal sealed class DecodeAllocationTests
 {
     private const int Rounds = 3;
     private const int StepsOfRound = 12;
+    private const long MostBytesOfRead = 1500;
 
     /// <summary>
     /// A worker that first meets some work late makes its scratch memory then, so a round without any allocation must come,
@@ -29,10 +30,57 @@ internal sealed class DecodeAllocationTests
     public void A_token_whose_context_is_cut_allocates_nothing([Values(Backend.CpuFast, Backend.CpuInt8)] Backend backend, [Values(2, 3)] int threads) =>
         AllocatesNothing(backend, threads, lookAhead: false, context: (9 * KvPage.Tokens) + 1);
 
-    private static void AllocatesNothing(Backend backend, int threads, bool lookAhead, int context)
+    [Test]
+    public void A_token_whose_experts_are_all_in_slots_allocates_nothing([Values(1, 2)] int threads, [Values] bool lookAhead) =>
+        AllocatesNothing(Backend.CpuFast, threads, lookAhead, context: 0, slotBytes: long.MaxValue);
+
+    /// <summary>A read is an object, and so are the lists of what it consists of.</summary>
+    [Test]
+    public void An_expert_that_is_read_costs_little_garbage()
+    {
+        var options = new TieredStoreOptions { Bytes = SlotBytes(), LookAhead = false };
+        using var model = new ModelUnderTest(Repository.NanoModel, Backend.CpuFast, threads: 1, slotBytes: options.Bytes, store: options);
+        var logits = new float[model.Vocabulary];
+        using KvSequence sequence = model.Cache.CreateSequence();
+        var rounds = new List<long>();
+        for (int round = 0; round < Rounds; round++)
+        {
+            long misses = model.Store.Counters.Misses;
+            long bytes = 0;
+            for (int i = 0; i < StepsOfRound; i++)
+            {
+                Assert.That(sequence.TryExtend(1));
+                var batch = new RaggedBatch();
+                batch.Add([7 + i], sequence.Length, sequence.Pages, LogitsWanted.Last);
+                long before = GC.GetAllocatedBytesForCurrentThread();
+                model.Forward.Run(batch, logits);
+                bytes += GC.GetAllocatedBytesForCurrentThread() - before;
+                sequence.Advance(1);
+            }
+
+            misses = model.Store.Counters.Misses - misses;
+            Assert.That(misses, Is.GreaterThanOrEqualTo(StepsOfRound));
+            rounds.Add(bytes / misses);
+        }
+
+        Assert.That(rounds.Min(), Is.LessThanOrEqualTo(MostBytesOfRead), string.Join(", ", rounds));
+    }
+
+    private static long SlotBytes()
+    {
+        using var model = new ModelUnderTest(Repository.NanoModel, Backend.CpuFast, threads: 1, slotBytes: long.MaxValue);
+        return model.Store.SlotBytes;
+    }
+
+    private static void AllocatesNothing(Backend backend, int threads, bool lookAhead, int context, long? slotBytes = null)
     {
         using SyntheticModel? small = backend == Backend.Gpu ? new SyntheticModel() : null;
-        using var model = new ModelUnderTest(small?.Folder ?? Repository.Checkpoint("tiny-k25"), backend, threads, lookAhead: lookAhead);
+        using var model = new ModelUnderTest(small?.Folder ?? Repository.Checkpoint("tiny-k25"), backend, threads, lookAhead: lookAhead, slotBytes: slotBytes);
+        if (slotBytes is not null)
+        {
+            model.Store.Fill(progress: null);
+        }
+
         using KvSequence sequence = model.Cache.CreateSequence();
         var logits = new float[model.Vocabulary];
         var allocated = new long[threads];
