@@ -36,13 +36,17 @@ public sealed class CheckpointException : KimiException
     /// <summary>Whether the file is what it was meant to be, or would be no other if it were fetched again.</summary>
     internal bool IsIntact { get; init; }
 
-    /// <summary>Whether the file is there and was not looked into, so that nobody knows what is wrong with it.</summary>
+    /// <summary>Whether the file is there and could not be looked into, or not to its end, so that nobody knows what is wrong with it.</summary>
     internal bool IsUnreadable { get; private init; }
 
     /// <summary>For a file or folder that the system does not let be read, or that is not there after all.</summary>
     internal static CheckpointException Unreadable(string path, Exception cause) => cause is FileNotFoundException or DirectoryNotFoundException
         ? new(path, null, "The file is missing.", innerException: cause)
         : new(path, null, $"The {(Directory.Exists(path) ? "folder" : "file")} cannot be read: {cause.Message}", "Check the drive and the permissions.", cause) { IsUnreadable = cause is not ArgumentException };
+
+    /// <summary>For a file that was opened and then could not be read to its end: the drive fails, or the file was changed meanwhile. Neither tells what the file holds.</summary>
+    internal static CheckpointException ReadFailed(string path, long offset, string remedy, Exception cause) =>
+        new(path, null, $"Reading at byte {offset:N0} failed: {cause.Message}", remedy, cause) { IsUnreadable = true };
 
     private static string Compose(string file, string? tensor, string problem, string? remedy)
     {

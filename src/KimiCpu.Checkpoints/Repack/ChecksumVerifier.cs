@@ -6,6 +6,8 @@ namespace KimiCpu.Checkpoints;
 /// <summary>Reads files back from the drive and compares every byte, by checksums, with what was written.</summary>
 internal static class ChecksumVerifier
 {
+    private const string Again = "Check the drive, and verify again while nothing writes to the file.";
+
     /// <summary>Compares a repacked checkpoint with the checksums that lie in it.</summary>
     /// <param name="folder">The checkpoint.</param>
     /// <param name="progress">Told after every piece: bytes read, bytes in all.</param>
@@ -31,7 +33,7 @@ internal static class ChecksumVerifier
                 IReadOnlyList<TensorEntry> tensors = file.Tensors.Count == 0
                     ? []
                     : [.. SafetensorsHeader.Read(files, file.Name, 0).OrderBy(t => t.Offset).ThenBy(t => t.Length)];
-                if (Difference(files.PathOf(file.Name), tensors, file, done => progress?.Invoke(before + done, total), cancellationToken) is { } problem)
+                if (Difference(files.PathOf(file.Name), tensors, file, Again, done => progress?.Invoke(before + done, total), cancellationToken) is { } problem)
                 {
                     problems.Add(problem);
                 }
@@ -61,11 +63,13 @@ internal static class ChecksumVerifier
     /// <param name="path">Of the file.</param>
     /// <param name="tensors">In order of their data.</param>
     /// <param name="written">What is expected.</param>
+    /// <param name="remedy">What the user is told to do where a read fails.</param>
     /// <param name="progress">Told after every piece: bytes read.</param>
     /// <param name="cancellationToken">Honoured between pieces.</param>
     /// <returns>Null where it is the same.</returns>
+    /// <exception cref="CheckpointException">It cannot be read to its end, which says nothing of what it holds.</exception>
     public static VerificationProblem? Difference(
-        string path, IReadOnlyList<TensorEntry> tensors, WrittenFile written, Action<long> progress, CancellationToken cancellationToken)
+        string path, IReadOnlyList<TensorEntry> tensors, WrittenFile written, string remedy, Action<long> progress, CancellationToken cancellationToken)
     {
         using DirectFile file = DirectFile.Open(path);
         if (file.Length != written.Bytes)
@@ -78,7 +82,7 @@ internal static class ChecksumVerifier
         {
             checksums.Append(bytes);
             progress(checksums.Bytes);
-        }, cancellationToken);
+        }, remedy, cancellationToken);
         WrittenFile found = checksums.Result(written.Name);
         string[] damaged = [.. tensors.Select(t => t.Name).Where(n => found.Tensors.GetValueOrDefault(n) != written.Tensors.GetValueOrDefault(n))];
         if (damaged.Length > 0)

@@ -18,9 +18,10 @@ internal static class ReadAhead
 
     /// <param name="ranges">In order.</param>
     /// <param name="use">Called with consecutive bytes of the ranges, by the calling thread.</param>
+    /// <param name="remedy">What the user is told to do where a read fails.</param>
     /// <param name="cancellationToken">Honoured between pieces.</param>
     /// <exception cref="CheckpointException">A drive fails, or a file was changed.</exception>
-    public static void Run(IEnumerable<FileRange> ranges, Action<ReadOnlySpan<byte>> use, CancellationToken cancellationToken)
+    public static void Run(IEnumerable<FileRange> ranges, Action<ReadOnlySpan<byte>> use, string remedy, CancellationToken cancellationToken)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var free = new BlockingCollection<ReadPieceBuffer>();
@@ -30,7 +31,7 @@ internal static class ReadAhead
             free.Add(new ReadPieceBuffer(), CancellationToken.None);
         }
 
-        Task reader = Task.Factory.StartNew(() => Fill(ranges, free, full, stop.Token), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        Task reader = Task.Factory.StartNew(() => Fill(ranges, remedy, free, full, stop.Token), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         bool done = false;
         try
         {
@@ -54,7 +55,7 @@ internal static class ReadAhead
         reader.GetAwaiter().GetResult();
     }
 
-    private static void Fill(IEnumerable<FileRange> ranges, BlockingCollection<ReadPieceBuffer> free, BlockingCollection<ReadPieceBuffer> full, CancellationToken stop)
+    private static void Fill(IEnumerable<FileRange> ranges, string remedy, BlockingCollection<ReadPieceBuffer> free, BlockingCollection<ReadPieceBuffer> full, CancellationToken stop)
     {
         try
         {
@@ -63,7 +64,7 @@ internal static class ReadAhead
                 for (long done = 0; done < range.Length;)
                 {
                     ReadPieceBuffer piece = free.Take(stop);
-                    done += piece.Read(range, done);
+                    done += piece.Read(range, done, remedy);
                     full.Add(piece, stop);
                 }
             }
@@ -94,7 +95,7 @@ internal static class ReadAhead
 
         /// <summary>Reads what follows the first <paramref name="done"/> bytes of a range, as much as fits.</summary>
         /// <returns>Bytes of the range.</returns>
-        public int Read(in FileRange range, long done)
+        public int Read(in FileRange range, long done, string remedy)
         {
             long offset = range.Offset + done;
             int before = (int)(offset % DirectFile.Alignment);
@@ -108,9 +109,9 @@ internal static class ReadAhead
                     range.File.Read(offset - before, memory + _aligned, whole);
                 }
             }
-            catch (IOException e)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                throw new CheckpointException(range.Path, null, $"Reading at byte {offset:N0} failed: {e.Message}", "Check the drive; what has been written so far stays.", e);
+                throw CheckpointException.ReadFailed(range.Path, offset, remedy, e);
             }
 
             return _count;

@@ -30,6 +30,8 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
     /// <summary>What is written goes to the drive in such steps, so that neither the memory fills with it nor the end takes long.</summary>
     private const long SettleBytes = 256L << 20;
 
+    private const string Again = "Check the drive, and run again: what is finished stays.";
+
     private readonly ITargetDrive _drive = targetDrive ?? new FileSystemDrive();
     private readonly string _target = Path.GetFullPath(target);
     private readonly Dictionary<string, DirectFile> _open = new(StringComparer.Ordinal);
@@ -162,7 +164,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
             }
 
             WrittenFile written = checksums.Result(file.Name);
-            if (ChecksumVerifier.Difference(unfinished, file.Tensors, written, report.Checked, cancellationToken) is { } problem)
+            if (ChecksumVerifier.Difference(unfinished, file.Tensors, written, Again, report.Checked, cancellationToken) is { } problem)
             {
                 throw new CheckpointException(path, problem.Tensor, $"It was written, but read back it is not the same: {problem.Problem}", "Check drive and memory, and run again: what is finished stays.");
             }
@@ -184,7 +186,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
     {
         long settled = 0;
         Append(file.Head);
-        ReadAhead.Run(file.Ranges.Select(Open), Append, cancellationToken);
+        ReadAhead.Run(file.Ranges.Select(Open), Append, Again, cancellationToken);
         Settle(stream);
 
         void Append(ReadOnlySpan<byte> bytes)
