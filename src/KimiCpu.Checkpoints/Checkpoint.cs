@@ -178,6 +178,30 @@ internal sealed class Checkpoint : IDisposable
         return values;
     }
 
+    /// <summary>The tensor that holds an INT4 matrix's shape as numbers.</summary>
+    /// <param name="stem">As of <see cref="ResolveMatrix"/>.</param>
+    public TensorEntry WeightShapeOf(string stem) => Get(stem + ".weight_shape");
+
+    /// <summary>Compares the numbers in a <c>weight_shape</c>.</summary>
+    /// <param name="entry">The tensor.</param>
+    /// <param name="bytes">Its data.</param>
+    /// <param name="rows">Output features by the configuration.</param>
+    /// <param name="columns">Input features by the configuration.</param>
+    /// <exception cref="CheckpointException">They differ.</exception>
+    public void CheckWeightShape(TensorEntry entry, ReadOnlySpan<byte> bytes, int rows, int columns)
+    {
+        (long storedRows, long storedColumns) = entry.Type switch
+        {
+            ElementType.Int64 => (BinaryPrimitives.ReadInt64LittleEndian(bytes), BinaryPrimitives.ReadInt64LittleEndian(bytes[8..])),
+            ElementType.Int32 => (BinaryPrimitives.ReadInt32LittleEndian(bytes), BinaryPrimitives.ReadInt32LittleEndian(bytes[4..])),
+            _ => throw Mismatch(entry, $"Expected I32 or I64, found {entry}."),
+        };
+        if (storedRows != rows || storedColumns != columns)
+        {
+            throw Mismatch(entry, $"Expected the shape ({rows}, {columns}), found ({storedRows}, {storedColumns}).");
+        }
+    }
+
     public void Dispose() => Array.ForEach(_mappings, m => m.Dispose());
 
     internal static int Blocks(int size, int block) => (size + block - 1) / block;
@@ -222,29 +246,14 @@ internal sealed class Checkpoint : IDisposable
         TensorEntry scales = Get(stem + ".weight_scale");
         CheckType(scales, ElementType.BFloat16);
         CheckShape(scales, rows, Blocks(columns, GroupSize));
-        TensorEntry shape = Get(stem + ".weight_shape");
+        TensorEntry shape = WeightShapeOf(stem);
         CheckShape(shape, 2);
         if (readWeightShape)
         {
-            CheckWeightShape(shape, rows, columns);
+            CheckWeightShape(shape, ReadSmall(shape), rows, columns);
         }
 
         return new StoredMatrix(StoredFormat.Int4Group32, rows, columns, packed, scales, 0, 0);
-    }
-
-    private void CheckWeightShape(TensorEntry entry, int rows, int columns)
-    {
-        ReadOnlySpan<byte> bytes = ReadSmall(entry);
-        (long storedRows, long storedColumns) = entry.Type switch
-        {
-            ElementType.Int64 => (BinaryPrimitives.ReadInt64LittleEndian(bytes), BinaryPrimitives.ReadInt64LittleEndian(bytes[8..])),
-            ElementType.Int32 => (BinaryPrimitives.ReadInt32LittleEndian(bytes), BinaryPrimitives.ReadInt32LittleEndian(bytes[4..])),
-            _ => throw Mismatch(entry, $"Expected I32 or I64, found {entry}."),
-        };
-        if (storedRows != rows || storedColumns != columns)
-        {
-            throw Mismatch(entry, $"Expected the shape ({rows}, {columns}), found ({storedRows}, {storedColumns}).");
-        }
     }
 
     /// <summary>A small tensor by an ordinary read: a fault in the mapping would bring in megabytes around it.</summary>

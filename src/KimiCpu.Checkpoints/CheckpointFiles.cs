@@ -3,6 +3,7 @@
 
 using System.Reflection;
 using System.Text.Json;
+using Microsoft.Win32.SafeHandles;
 
 namespace KimiCpu.Checkpoints;
 
@@ -148,26 +149,17 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
 
     public override byte[] Read(string file, long offset, int count)
     {
-        try
-        {
-            using var handle = File.OpenHandle(PathOf(file));
-            var bytes = new byte[count];
-            for (int done = 0; done < count;)
-            {
-                int got = RandomAccess.Read(handle, bytes.AsSpan(done), offset + done);
-                if (got == 0)
-                {
-                    throw new CheckpointException(PathOf(file), null, $"The file ends at byte {offset + done:N0}, expected {offset + count:N0}.");
-                }
+        using SafeFileHandle handle = Open(file);
+        return Read(handle, file, offset, count);
+    }
 
-                done += got;
-            }
-
-            return bytes;
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+    /// <summary>The same for many ranges of a file, which is opened once. Each is read when it is asked for.</summary>
+    public IEnumerable<byte[]> ReadEach(string file, IEnumerable<(long Offset, int Count)> ranges)
+    {
+        using SafeFileHandle handle = Open(file);
+        foreach ((long offset, int count) in ranges)
         {
-            throw CheckpointException.Unreadable(PathOf(file), e);
+            yield return Read(handle, file, offset, count);
         }
     }
 
@@ -190,6 +182,42 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         try
         {
             return DirectFile.Open(PathOf(file));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw CheckpointException.Unreadable(PathOf(file), e);
+        }
+    }
+
+    private SafeFileHandle Open(string file)
+    {
+        try
+        {
+            return File.OpenHandle(PathOf(file));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw CheckpointException.Unreadable(PathOf(file), e);
+        }
+    }
+
+    private byte[] Read(SafeFileHandle handle, string file, long offset, int count)
+    {
+        try
+        {
+            var bytes = new byte[count];
+            for (int done = 0; done < count;)
+            {
+                int got = RandomAccess.Read(handle, bytes.AsSpan(done), offset + done);
+                if (got == 0)
+                {
+                    throw new CheckpointException(PathOf(file), null, $"The file ends at byte {offset + done:N0}, expected {offset + count:N0}.");
+                }
+
+                done += got;
+            }
+
+            return bytes;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

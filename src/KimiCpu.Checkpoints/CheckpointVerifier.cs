@@ -40,16 +40,16 @@ internal sealed record VerificationReport(int Shards, int Tensors, long Bytes, I
 /// </summary>
 internal static partial class CheckpointVerifier
 {
-    /// <summary>Problems of single tensors beyond so many say nothing new.</summary>
-    private const int MaxTensorProblems = 100;
+    /// <summary>Problems of one kind beyond so many say nothing new.</summary>
+    private const int MaxAlike = 100;
 
     private static readonly string[] s_required = [KimiConfigReader.File, "tiktoken.model", "tokenizer_config.json"];
 
     /// <param name="folder">The checkpoint.</param>
-    /// <param name="progress">Told after each shard: shards done, shards in all.</param>
-    /// <param name="cancellationToken">Honoured between shards.</param>
+    /// <param name="progress">Told after each shard: what is being looked at, shards done, shards in all.</param>
+    /// <param name="cancellationToken">Honoured between shards and tensors.</param>
     /// <exception cref="CheckpointException">There is no folder, or it may not be listed.</exception>
-    public static VerificationReport Verify(string folder, Action<int, int>? progress = null, CancellationToken cancellationToken = default)
+    public static VerificationReport Verify(string folder, Action<string, int, int>? progress = null, CancellationToken cancellationToken = default)
     {
         var problems = new List<VerificationProblem>();
         var files = new FolderCheckpointFiles(folder);
@@ -83,7 +83,7 @@ internal static partial class CheckpointVerifier
         CheckNumbering(index, problems);
         if (problems.Count == 0)
         {
-            CheckModel(folder, problems);
+            CheckModel(files, problems, progress, cancellationToken);
         }
 
         return new VerificationReport(index.Shards.Count, tensors, bytes, problems);
@@ -103,7 +103,7 @@ internal static partial class CheckpointVerifier
     }
 
     private static (int Tensors, long Bytes) CheckShards(
-        FolderCheckpointFiles files, ShardIndex index, List<VerificationProblem> problems, Action<int, int>? progress, CancellationToken cancellationToken)
+        FolderCheckpointFiles files, ShardIndex index, List<VerificationProblem> problems, Action<string, int, int>? progress, CancellationToken cancellationToken)
     {
         int tensors = 0;
         long bytes = 0;
@@ -135,7 +135,7 @@ internal static partial class CheckpointVerifier
                 });
             }
 
-            progress?.Invoke(shard + 1, index.Shards.Count);
+            progress?.Invoke("shard", shard + 1, index.Shards.Count);
         }
 
         return (tensors, bytes);
@@ -146,51 +146,67 @@ internal static partial class CheckpointVerifier
         HashSet<string> found = [.. entries.Select(e => e.Name)];
         IEnumerable<VerificationProblem> missing = expected.Except(found).Select(n => new VerificationProblem(file, n, "The index lists this tensor here, but the shard does not hold it."));
         IEnumerable<VerificationProblem> surplus = found.Except(expected).Select(n => new VerificationProblem(file, n, "The shard holds this tensor, but the index does not list it here."));
-        problems.AddRange(missing.Concat(surplus).Take(MaxTensorProblems));
+        problems.AddRange(missing.Concat(surplus).Take(MaxAlike));
     }
 
-    /// <summary>Shards named 00001 … of-000NN must all be listed.</summary>
+    /// <summary>Shards whose names say of how many they are must all be listed, in whatever width: <c>00001-of-00003</c>, and the releases' <c>1-of-61</c> and <c>00001-of-000062</c>.</summary>
     private static void CheckNumbering(ShardIndex index, List<VerificationProblem> problems)
     {
-        foreach (IGrouping<string, Match> set in index.Shards.Select(s => NumberedShard().Match(s)).Where(m => m.Success).GroupBy(m => m.Groups["count"].Value))
-        {
-            HashSet<int> present = [.. set.Select(m => int.Parse(m.Groups["number"].ValueSpan, CultureInfo.InvariantCulture))];
-            int count = int.Parse(set.Key, CultureInfo.InvariantCulture);
-            for (int number = 1; number <= count; number++)
-            {
-                if (!present.Contains(number))
-                {
-                    problems.Add(new VerificationProblem(ShardIndex.File, null, $"Shard {number} of {count} is not listed."));
-                }
-            }
-        }
+        IEnumerable<IGrouping<int, int>> sets = index.Shards.Select(s => NumberedShard().Match(s)).Where(m => m.Success).GroupBy(m => Number(m, "count"), m => Number(m, "number"));
+        IEnumerable<VerificationProblem> missing = sets.SelectMany(set => Enumerable.Range(1, set.Key).Except(set).Select(n => new VerificationProblem(ShardIndex.File, null, $"Shard {n} of {set.Key} is not listed.")));
+        problems.AddRange(missing.Take(MaxAlike));
+
+        static int Number(Match match, string group) => int.Parse(match.Groups[group].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture);
     }
 
-    private static void CheckModel(string folder, List<VerificationProblem> problems)
+    private static void CheckModel(FolderCheckpointFiles files, List<VerificationProblem> problems, Action<string, int, int>? progress, CancellationToken cancellationToken)
     {
         Try(problems, () =>
         {
-            using Checkpoint checkpoint = Checkpoint.Open(folder);
+            using Checkpoint checkpoint = Checkpoint.Open(files, (_, _) => cancellationToken.ThrowIfCancellationRequested());
+            var shapes = new List<WrittenShape>();
             foreach (ModelTensor tensor in ModelTensors.Of(checkpoint.Config))
             {
-                if (problems.Count >= MaxTensorProblems)
-                {
-                    break;
-                }
-
+                cancellationToken.ThrowIfCancellationRequested();
                 Try(problems, () =>
                 {
                     if (tensor.Columns == 0)
                     {
                         checkpoint.ReadVector(tensor.Name, tensor.Rows);
                     }
-                    else
+                    else if (checkpoint.ResolveMatrix(tensor.Name, tensor.Rows, tensor.Columns, readWeightShape: false).Format == StoredFormat.Int4Group32)
                     {
-                        checkpoint.ResolveMatrix(tensor.Name, tensor.Rows, tensor.Columns);
+                        shapes.Add(new WrittenShape(checkpoint.WeightShapeOf(tensor.Name), tensor.Rows, tensor.Columns));
                     }
                 });
+                if (problems.Count >= MaxAlike)
+                {
+                    return;
+                }
+            }
+
+            foreach (IGrouping<int, WrittenShape> shard in shapes.GroupBy(s => s.Entry.Shard).OrderBy(g => g.Key))
+            {
+                Try(problems, () => CheckShapes(files, checkpoint, shard, problems, cancellationToken));
+                progress?.Invoke("shapes of shard", shard.Key + 1, checkpoint.Shards.Count);
             }
         });
+    }
+
+    /// <summary>Kimi K2 has 69,000 of these, scattered over all shards, which takes minutes on a hard disk: they are read in the order in which they lie.</summary>
+    private static void CheckShapes(FolderCheckpointFiles files, Checkpoint checkpoint, IGrouping<int, WrittenShape> shard, List<VerificationProblem> problems, CancellationToken cancellationToken)
+    {
+        WrittenShape[] shapes = [.. shard.OrderBy(s => s.Entry.Offset)];
+        IEnumerable<byte[]> read = files.ReadEach(checkpoint.Shards[shard.Key], shapes.Select(s => (s.Entry.Offset, (int)s.Entry.Length)));
+        foreach ((WrittenShape shape, byte[] bytes) in shapes.Zip(read))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Try(problems, () => checkpoint.CheckWeightShape(shape.Entry, bytes, shape.Rows, shape.Columns));
+            if (problems.Count >= MaxAlike)
+            {
+                return;
+            }
+        }
     }
 
     private static void Try(List<VerificationProblem> problems, Action check)
@@ -209,6 +225,9 @@ internal static partial class CheckpointVerifier
         }
     }
 
-    [GeneratedRegex(@"-(?<number>[0-9]{5})-of-(?<count>[0-9]{5})\.safetensors$")]
+    /// <summary>A tensor that holds the shape of a matrix, and that shape by the configuration.</summary>
+    private readonly record struct WrittenShape(TensorEntry Entry, int Rows, int Columns);
+
+    [GeneratedRegex(@"-(?<number>[0-9]{1,9})-of-(?<count>[0-9]{1,9})\.safetensors$")]
     private static partial Regex NumberedShard();
 }

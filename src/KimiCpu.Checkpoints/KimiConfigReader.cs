@@ -191,17 +191,17 @@ internal static class KimiConfigReader
 
     private static List<int> EndOfText(CheckpointFiles files, ConfigObject root, ConfigObject config, int vocabulary)
     {
-        List<int> ids = [.. config.Integers("eos_token_id"), .. root.Integers("eos_token_id")];
-        if (files.Exists(GenerationFile))
-        {
-            ids.AddRange(files.ReadJson(GenerationFile, e => new ConfigObject(e, files.PathOf(GenerationFile)).Integers("eos_token_id")));
-        }
+        IReadOnlyList<int> generation = files.Exists(GenerationFile)
+            ? files.ReadJson(GenerationFile, e => EndOfText(new ConfigObject(e, files.PathOf(GenerationFile)), vocabulary))
+            : [];
+        return [.. EndOfText(config, vocabulary).Concat(EndOfText(root, vocabulary)).Concat(generation).Distinct().Order()];
+    }
 
-        if (ids.FirstOrDefault(id => id >= vocabulary, -1) is var wrong and >= 0)
-        {
-            throw config.Error("eos_token_id", $"Id {wrong} is outside the vocabulary of {vocabulary}.");
-        }
-
-        return [.. ids.Distinct().Order()];
+    private static IReadOnlyList<int> EndOfText(ConfigObject source, int vocabulary)
+    {
+        IReadOnlyList<int> ids = source.Integers("eos_token_id");
+        return ids.FirstOrDefault(id => id >= vocabulary, -1) is var wrong and >= 0
+            ? throw source.Error("eos_token_id", $"Id {wrong} is outside the vocabulary of {vocabulary}.")
+            : ids;
     }
 }

@@ -27,7 +27,7 @@ internal static class VerifyCommand
                 _ = ChecksumVerifier.ManifestOf(path);
             }
 
-            VerificationReport report = CheckpointVerifier.Verify(path, (done, total) => progress.Report("shard", done, total), cancellationToken);
+            VerificationReport report = CheckpointVerifier.Verify(path, progress.Report, cancellationToken);
             report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report)] };
             if (parsed.GetValue(checksums))
             {

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
 using System.Text;
 using System.Text.Json.Nodes;
 using KimiCpu.Checkpoints;
@@ -99,7 +100,7 @@ internal sealed class CheckpointTests
     [TestCase("rms_norm_eps", "1e-60", "above 1E-37")]
     [TestCase("routed_scaling_factor", "1e300", "at most 1000000000")]
     [TestCase("qk_rope_head_dim", "15", "even")]
-    [TestCase("eos_token_id", "512", "vocabulary")]
+    [TestCase("eos_token_id", "512", "outside the vocabulary")]
     [TestCase("linear_attn_config", "{}", "DeepseekV3ForCausalLM")]
     [TestCase("index_topk", "2048", "DeepseekV3ForCausalLM")]
     [TestCase("rope_scaling", "{\"type\":\"linear\",\"factor\":2}", "yarn")]
@@ -191,10 +192,7 @@ internal sealed class CheckpointTests
     public void Shards_with_other_digits_are_names_like_others()
     {
         CopyCheckpoint("tiny-int4");
-        const string Ascii = "model-00001-of-00003.safetensors", Arabic = "model-٠٠٠٠١-of-٠٠٠٠٣.safetensors";
-        File.Move(Path.Combine(_folder, Ascii), Path.Combine(_folder, Arabic));
-        string index = Path.Combine(_folder, ShardIndex.File);
-        File.WriteAllText(index, File.ReadAllText(index).Replace(Ascii, Arabic, StringComparison.Ordinal));
+        RenameShard(1, "model-٠٠٠٠١-of-٠٠٠٠٣.safetensors");
         using (KimiModel.Open(_folder))
         {
         }
@@ -238,6 +236,103 @@ internal sealed class CheckpointTests
         File.Delete(Path.Combine(_folder, "tiktoken.model"));
         VerificationReport report = CheckpointVerifier.Verify(_folder);
         Assert.That(report.FilesToFetch, Is.EquivalentTo(new[] { "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors", "tiktoken.model" }));
+    }
+
+    /// <summary>The releases write numbers in three ways.</summary>
+    [TestCase("model-{0}-of-3.safetensors")]
+    [TestCase("model-{0:D5}-of-00003.safetensors")]
+    [TestCase("model-{0:D5}-of-000003.safetensors")]
+    public void A_shard_that_the_index_does_not_list_is_named_by_its_number(string style)
+    {
+        CopyCheckpoint("tiny-int4");
+        for (int shard = 1; shard <= 3; shard++)
+        {
+            RenameShard(shard, string.Format(CultureInfo.InvariantCulture, style, shard));
+        }
+
+        Assert.That(CheckpointVerifier.Verify(_folder).Problems, Is.Empty);
+        string last = string.Format(CultureInfo.InvariantCulture, style, 3);
+        EditJson(ShardIndex.File, index =>
+        {
+            JsonObject map = index["weight_map"]!.AsObject();
+            foreach (string tensor in map.Where(p => p.Value!.GetValue<string>() == last).Select(p => p.Key).ToArray())
+            {
+                map.Remove(tensor);
+            }
+        });
+        Assert.That(CheckpointVerifier.Verify(_folder).Problems.Select(p => (p.File, p.Problem)), Is.EqualTo(new[] { (ShardIndex.File, "Shard 3 of 3 is not listed.") }));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_shard_of_absurdly_many_is_no_list_without_end([Values("99999", "999999999")] string count, CancellationToken cancellationToken)
+    {
+        CopyCheckpoint("tiny-int4");
+        RenameShard(1, $"model-00001-of-{count}.safetensors");
+        Assert.That(CheckpointVerifier.Verify(_folder, null, cancellationToken).Problems, Has.Count.EqualTo(100));
+    }
+
+    [Test]
+    public void Every_shape_that_is_written_out_is_compared_and_told_of()
+    {
+        CopyCheckpoint("tiny-int4");
+        const string Tensor = "model.layers.1.mlp.experts.3.up_proj.weight_shape";
+        using (Checkpoint checkpoint = Checkpoint.Open(_folder))
+        {
+            TensorEntry entry = checkpoint.Get(Tensor);
+            using var stream = new FileStream(Path.Combine(_folder, checkpoint.Shards[entry.Shard]), FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+            stream.Position = entry.Offset;
+            stream.WriteByte(77);
+        }
+
+        var steps = new List<(string Phase, int Done, int Total)>();
+        VerificationProblem problem = CheckpointVerifier.Verify(_folder, (phase, done, total) => steps.Add((phase, done, total))).Problems.Single();
+        Assert.That(problem.Tensor, Is.EqualTo(Tensor));
+        Assert.That(problem.Problem, Does.StartWith("Expected the shape (").And.Contain("found (77, "));
+        Assert.That(steps.Where(s => s.Phase == "shard"), Is.EqualTo(Enumerable.Range(1, 3).Select(i => ("shard", i, 3))));
+        Assert.That(steps.Where(s => s.Phase != "shard").Select(s => (s.Done, s.Total)), Is.EqualTo(new[] { (2, 3), (3, 3) }), "the first has none");
+    }
+
+    [Test]
+    public void Verifying_can_be_cancelled_after_the_last_header()
+    {
+        using var source = new CancellationTokenSource();
+        string last = "";
+        Assert.That(
+            () => CheckpointVerifier.Verify(Repository.Checkpoint("tiny-int4"), Cancel, source.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(last, Is.EqualTo("shard"));
+
+        using var later = new CancellationTokenSource();
+        Assert.That(
+            () => CheckpointVerifier.Verify(Repository.Checkpoint("tiny-int4"), (phase, _, _) => CancelAt(phase != "shard", later), later.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+
+        void Cancel(string phase, int done, int total)
+        {
+            last = phase;
+            CancelAt(done == total, source);
+        }
+
+        static void CancelAt(bool now, CancellationTokenSource source)
+        {
+            if (now)
+            {
+                source.Cancel();
+            }
+        }
+    }
+
+    /// <summary>Fetching another file again would change nothing.</summary>
+    [TestCase("tiny-int4")]
+    [TestCase("tiny-k25")]
+    public void An_end_of_text_beyond_the_vocabulary_is_of_the_file_that_names_it(string name)
+    {
+        CopyCheckpoint(name);
+        EditJson("generation_config.json", c => c["eos_token_id"] = new JsonArray(1, 512));
+        VerificationReport report = CheckpointVerifier.Verify(_folder);
+        Assert.That(report.FilesToFetch, Is.EqualTo(new[] { "generation_config.json" }));
+        Assert.That(report.Problems.Single().Tensor, Is.EqualTo("eos_token_id"));
     }
 
     [Test]
@@ -326,6 +421,14 @@ internal sealed class CheckpointTests
         {
             File.WriteAllText(file, File.ReadAllText(file, Encoding.Latin1).Replace(name, other, StringComparison.Ordinal), Encoding.Latin1);
         }
+    }
+
+    /// <summary>A shard, in the folder and in the index.</summary>
+    private void RenameShard(int number, string name)
+    {
+        File.Move(Shard(number), Path.Combine(_folder, name), overwrite: true);
+        string index = Path.Combine(_folder, ShardIndex.File);
+        File.WriteAllText(index, File.ReadAllText(index).Replace(Path.GetFileName(Shard(number)), name, StringComparison.Ordinal));
     }
 
     private string Shard(int number) => Path.Combine(_folder, $"model-{number:D5}-of-00003.safetensors");

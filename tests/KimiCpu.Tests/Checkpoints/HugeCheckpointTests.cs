@@ -20,7 +20,7 @@ internal sealed class HugeCheckpointTests
         string folder = Directory.CreateTempSubdirectory("kimicpu-huge").FullName;
         try
         {
-            SparseK2.Write(folder);
+            WriteOrIgnore(folder);
             long apparent = Directory.GetFiles(folder, "*.safetensors").Sum(f => new FileInfo(f).Length);
             Assert.That(apparent, Is.GreaterThan(550_000_000_000));
             GC.Collect();
@@ -46,13 +46,21 @@ internal sealed class HugeCheckpointTests
             AssertCacheLeavesTheExperts(checkpoint, 640L << 30, takes: 3);
             AssertCacheLeavesTheExperts(checkpoint, 1L << 40, takes: 14);
         }
-        catch (IOException e) when (e is not FileNotFoundException)
-        {
-            Assert.Ignore($"This file system has no sparse files of hundreds of GB: {e.Message}");
-        }
         finally
         {
             Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static void WriteOrIgnore(string folder)
+    {
+        try
+        {
+            SparseK2.Write(folder);
+        }
+        catch (IOException e)
+        {
+            Assert.Ignore($"This file system has no sparse files of hundreds of GB: {e.Message}");
         }
     }
 

@@ -6,7 +6,7 @@ using KimiCpu.Checkpoints;
 
 namespace KimiCpu.Tests.Checkpoints;
 
-/// <summary>Writes Kimi K2 Thinking's headers, with holes for data that take no space on disk.</summary>
+/// <summary>Writes Kimi K2 Thinking's headers, in files of its names, with holes for data that take no space on disk.</summary>
 internal static class SparseK2
 {
     private const string Config = """
@@ -26,7 +26,7 @@ internal static class SparseK2
         var index = new System.Text.StringBuilder("{\"weight_map\":{");
         foreach (IGrouping<int, ModelTensor> shard in tensors.GroupBy(t => ShardOf(t.Name)))
         {
-            string file = $"model-{shard.Key:D5}-of-00062.safetensors";
+            string file = $"model-{shard.Key:D5}-of-000062.safetensors";
             TensorToWrite[] content = [.. shard.SelectMany(Stored)];
             SafetensorsWriter.Write(Path.Combine(folder, file), content);
             foreach (TensorToWrite tensor in content)
