@@ -28,7 +28,8 @@ internal static class RepackFolder
             throw new ArgumentException($"'{target}' is a file; give a folder.");
         }
 
-        if (Directory.Exists(to) && Directory.EnumerateFileSystemEntries(to).Any() && !File.Exists(Path.Combine(to, RepackManifest.File)))
+        // What a run that was killed has left of its first journal is nobody's.
+        if (Directory.Exists(to) && !File.Exists(Path.Combine(to, RepackManifest.File)) && Directory.EnumerateFileSystemEntries(to).Any(e => !Path.GetFileName(e).StartsWith(RepackManifest.File + ".", StringComparison.Ordinal)))
         {
             throw new ArgumentException($"'{target}' is not empty and holds no {RepackManifest.File} of an earlier run; give an empty or a new folder.");
         }

@@ -43,6 +43,7 @@ internal sealed class RepackManifest
             return null;
         }
 
+        string inside = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + Path.DirectorySeparatorChar;
         try
         {
             using JsonDocument document = JsonDocument.Parse(files.ReadAll(File));
@@ -53,18 +54,27 @@ internal sealed class RepackManifest
                 throw new CheckpointException(files.PathOf(File), null, $"The file has format {format}; this version writes format {Format}.", "Go on with the version that wrote it, or delete what the folder holds and repack again.");
             }
 
-            var manifest = new RepackManifest([.. root.GetProperty("source").EnumerateArray().Select(ReadSource)]) { IsComplete = root.GetProperty("complete").GetBoolean() };
+            SourceFile[] source = [.. root.GetProperty("source").EnumerateArray().Select(ReadSource)];
+            if (source.DistinctBy(f => f.Name).Count() != source.Length)
+            {
+                throw new FormatException("A file of the source is listed twice.");
+            }
+
+            var manifest = new RepackManifest(source) { IsComplete = root.GetProperty("complete").GetBoolean() };
             foreach (JsonElement file in root.GetProperty("files").EnumerateArray())
             {
                 WrittenFile written = ReadWritten(file);
-                string path = Path.GetFullPath(files.PathOf(written.Name));
-                SafetensorsHeader.Expect(path.StartsWith(Path.GetFullPath(folder), StringComparison.Ordinal), files.PathOf(File), written.Name, "Expected the name of a file in this folder.");
+                if (!Path.GetFullPath(files.PathOf(written.Name)).StartsWith(inside, StringComparison.Ordinal))
+                {
+                    throw new FormatException($"Expected names of files in this folder, found '{written.Name}'.");
+                }
+
                 manifest.Written[written.Name] = written;
             }
 
             return manifest;
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or FormatException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or FormatException or ArgumentException)
         {
             throw new CheckpointException(files.PathOf(File), null, $"The file is damaged: {e.Message}", "Delete what the folder holds and repack again.", e);
         }
@@ -101,14 +111,9 @@ internal sealed class RepackManifest
             json.WriteEndObject();
         }
 
-        string path = Path.Combine(folder, File);
-        using (var stream = new FileStream(path + ".unfinished", FileMode.Create, FileAccess.Write))
-        {
-            stream.Write(buffer.WrittenSpan);
-            stream.Flush(flushToDisk: true);
-        }
-
-        LastingMove.Move(path + ".unfinished", path);
+        using var unfinished = new UnfinishedFile(Path.Combine(folder, File));
+        unfinished.Stream.Write(buffer.WrittenSpan);
+        unfinished.Finish();
     }
 
     private static void Write(Utf8JsonWriter json, WrittenFile file)
@@ -132,15 +137,17 @@ internal sealed class RepackManifest
     }
 
     private static SourceFile ReadSource(JsonElement file) => new(
-        file.GetProperty("name").GetString()!,
+        TextOf(file.GetProperty("name")),
         file.GetProperty("bytes").GetInt64(),
-        DateTime.Parse(file.GetProperty("written").GetString()!, CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind));
+        DateTime.Parse(TextOf(file.GetProperty("written")), CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind));
 
     private static WrittenFile ReadWritten(JsonElement file) => new(
-        file.GetProperty("name").GetString()!,
+        TextOf(file.GetProperty("name")),
         file.GetProperty("bytes").GetInt64(),
-        file.GetProperty("checksum").GetString()!,
+        TextOf(file.GetProperty("checksum")),
         file.TryGetProperty("tensors", out JsonElement tensors)
-            ? tensors.EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString()!, StringComparer.Ordinal)
+            ? tensors.EnumerateObject().ToDictionary(p => p.Name, p => TextOf(p.Value), StringComparer.Ordinal)
             : new Dictionary<string, string>());
+
+    private static string TextOf(JsonElement value) => value.GetString() ?? throw new FormatException("Expected a text, found null.");
 }

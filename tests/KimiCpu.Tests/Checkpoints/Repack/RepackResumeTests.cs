@@ -243,11 +243,40 @@ internal sealed class RepackResumeTests
     [TestCase("""{"format":2}""")]
     [TestCase("""{"format":1,"complete":true,"source":[{"name":"a","bytes":1,"written":"yesterday"}],"files":[]}""")]
     [TestCase("""{"format":1,"complete":true,"source":[],"files":[{"name":"../../etc/passwd","bytes":1,"checksum":"00"}]}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[],"files":[{"name":"../target-private/x","bytes":1,"checksum":"00"}]}""", Description = "begins like the folder")]
+    [TestCase("""{"format":1,"complete":true,"source":[],"files":[{"name":".","bytes":1,"checksum":"00"}]}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[],"files":[{"name":null,"bytes":1,"checksum":"00"}]}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[],"files":[{"name":"a\u0000","bytes":1,"checksum":"00"}]}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[],"files":[{"name":"a","bytes":1,"checksum":"00","tensors":{"t":"00","t":"01"}}]}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[{"name":null,"bytes":1,"written":"2026-01-01"}],"files":[]}""")]
+    [TestCase("""{"format":1,"complete":true,"source":[{"name":"a","bytes":1,"written":"2026-01-01"},{"name":"a","bytes":1,"written":"2026-01-01"}],"files":[]}""")]
     public void A_damaged_journal_is_an_error_that_says_so(string text)
     {
         Directory.CreateDirectory(Target);
         File.WriteAllText(Path.Combine(Target, RepackManifest.File), text);
-        Assert.That(() => RepackFolders.Repack(Source, Target), Throws.TypeOf<CheckpointException>().With.Message.Contains(RepackManifest.File));
+        Assert.That(() => RepackFolders.Repack(Source, Target), Throws.TypeOf<CheckpointException>().With.Message.Contains(RepackManifest.File).And.Message.Contains("repack again").Or.Message.Contains("The file has format"));
+        Assert.That(() => ChecksumVerifier.Verify(Target), Throws.TypeOf<CheckpointException>());
+    }
+
+    [Test]
+    public void A_journal_that_cannot_be_written_leaves_nothing_behind()
+    {
+        Directory.CreateDirectory(Path.Combine(Target, RepackManifest.File));
+        Assert.That(() => new RepackManifest([]).Save(Target), Throws.InstanceOf<IOException>().Or.InstanceOf<UnauthorizedAccessException>());
+        Assert.That(Directory.GetFiles(Target), Is.Empty);
+    }
+
+    /// <summary>As of a run that was killed while it wrote its first journal.</summary>
+    [Test]
+    public void Half_a_journal_is_no_reason_to_refuse_a_folder()
+    {
+        Directory.CreateDirectory(Target);
+        string half = Path.Combine(Target, $"{RepackManifest.File}.{Guid.NewGuid():N}.unfinished");
+        File.WriteAllText(half, "{");
+        File.SetLastWriteTimeUtc(half, DateTime.UtcNow.AddHours(-1));
+        RepackFolders.Repack(Source, Target);
+        Assert.That(half, Does.Not.Exist);
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
     }
 
     /// <summary>Ends a run when it begins a file.</summary>
