@@ -28,6 +28,11 @@ internal sealed record SourceFile(string Name, long Bytes, DateTime Written)
     public override string ToString() => FormattableString.Invariant($"{Bytes:N0} bytes of {Written:u}");
 }
 
+/// <summary>What lies in the source and is not repacked, though somebody may think so.</summary>
+/// <param name="Name">Relative to the folder, with slashes.</param>
+/// <param name="Reason">For the user, a sentence without its beginning.</param>
+internal sealed record LeftOut(string Name, string Reason);
+
 /// <summary>A checkpoint folder that is to be repacked: all tensors, of vision too, by their names in the files, and the files beside them. Nothing is mapped.</summary>
 internal sealed class RepackSource
 {
@@ -38,10 +43,12 @@ internal sealed class RepackSource
         Tensors = tensors;
         Metadata = metadata;
         var others = new List<string>();
-        Collect(new DirectoryInfo(folder), "", others);
+        var links = new List<string>();
+        Collect(new DirectoryInfo(folder), "", others, links);
         HashSet<string> replaced = [.. Shards, ShardIndex.File, RepackManifest.File];
         Others = [.. others.Where(f => !replaced.Contains(f) && !IsWeights(f)).Order(StringComparer.Ordinal)];
-        LeftOut = [.. others.Where(f => !replaced.Contains(f) && IsWeights(f)).Order(StringComparer.Ordinal)];
+        IEnumerable<LeftOut> unlisted = others.Where(f => !replaced.Contains(f) && IsWeights(f)).Select(f => new LeftOut(f, "the index does not list it"));
+        LeftOut = [.. unlisted.Concat(links.Select(f => new LeftOut(f, "it is a link to a folder"))).OrderBy(f => f.Name, StringComparer.Ordinal)];
         Files = CurrentFiles();
     }
 
@@ -55,11 +62,11 @@ internal sealed class RepackSource
     /// <summary>Of the shards' headers; readers want to know from it for which framework the tensors are.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
-    /// <summary>Files that are copied as they are, relative to the folder; hidden folders are no part of a checkpoint.</summary>
+    /// <summary>Files that are copied as they are, relative to the folder. Hidden ones are no part of a checkpoint: systems and tools put them there, and change them at any time.</summary>
     public IReadOnlyList<string> Others { get; }
 
-    /// <summary>Safetensors files that the index does not list.</summary>
-    public IReadOnlyList<string> LeftOut { get; }
+    /// <summary>Safetensors files that the index does not list, and links to folders.</summary>
+    public IReadOnlyList<LeftOut> LeftOut { get; }
 
     /// <summary>All files that the result depends on, as they were when this was made.</summary>
     public IReadOnlyList<SourceFile> Files { get; }
@@ -143,15 +150,19 @@ internal sealed class RepackSource
 
     private static bool IsWeights(string file) => file.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
 
-    private static void Collect(DirectoryInfo folder, string prefix, List<string> files)
+    private static void Collect(DirectoryInfo folder, string prefix, List<string> files, List<string> links)
     {
-        files.AddRange(folder.EnumerateFiles().Where(f => !f.Name.StartsWith(".git", StringComparison.Ordinal)).Select(f => prefix + f.Name));
-        foreach (DirectoryInfo inner in folder.EnumerateDirectories())
+        files.AddRange(folder.EnumerateFiles().Where(f => !f.Name.StartsWith('.')).Select(f => prefix + f.Name));
+        foreach (DirectoryInfo inner in folder.EnumerateDirectories().Where(d => !d.Name.StartsWith('.')))
         {
-            // A link to a folder may lead in a circle.
-            if (!inner.Name.StartsWith('.') && inner.LinkTarget is null)
+            if (inner.LinkTarget is null)
             {
-                Collect(inner, prefix + inner.Name + "/", files);
+                Collect(inner, prefix + inner.Name + "/", files, links);
+            }
+            else
+            {
+                // It may lead in a circle.
+                links.Add(prefix + inner.Name);
             }
         }
     }

@@ -79,9 +79,9 @@ internal static class RepackCommand
     {
         var repacker = new Repacker(source, plan, to);
         long bytes = repacker.BytesToWrite();
-        foreach (string file in source.LeftOut)
+        foreach (LeftOut file in source.LeftOut)
         {
-            streams.Error.WriteLine($"{file} is left out: the index does not list it.");
+            streams.Error.WriteLine($"{file.Name} is left out: {file.Reason}.");
         }
 
         string there = bytes < plan.Bytes ? $"; {InspectCommand.Bytes(plan.Bytes - bytes)} are there from an earlier run" : "";

@@ -75,7 +75,7 @@ internal sealed class RepackerTests
     public void Folders_inside_are_copied_and_hidden_ones_and_unlisted_weights_are_not()
     {
         string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
-        foreach (string name in new[] { "docs/deploy.md", ".cache/download.json", "empty.txt", "other.safetensors", ".gitattributes" })
+        foreach (string name in new[] { "docs/deploy.md", ".cache/download.json", "empty.txt", "other.safetensors", ".gitattributes", ".DS_Store", "docs/._deploy.md", "._model.safetensors" })
         {
             string path = Path.Combine(source, name);
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
@@ -85,9 +85,26 @@ internal sealed class RepackerTests
         RepackFolders.Repack(source, Target);
         string[] files = [.. RepackFolders.Files(Target).Keys.Select(f => f.Replace('\\', '/'))];
         Assert.That(files, Does.Contain("docs/deploy.md").And.Contain("empty.txt"));
-        Assert.That(files.Where(f => f.StartsWith('.') || f == "other.safetensors"), Is.Empty);
-        Assert.That(RepackSource.Open(source).LeftOut, Is.EqualTo(new[] { "other.safetensors" }));
+        Assert.That(files.Where(f => Path.GetFileName(f).StartsWith('.') || f.StartsWith('.') || f == "other.safetensors"), Is.Empty);
+        Assert.That(RepackSource.Open(source).LeftOut.Select(f => f.Name), Is.EqualTo(new[] { "other.safetensors" }));
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+
+        // Whoever looks into the folder changes it.
+        File.AppendAllText(Path.Combine(source, ".DS_Store"), "opened");
+        Assert.That(RepackFolders.Repack(source, Target).Written, Is.Zero);
+    }
+
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Links need rights there.")]
+    public void Links_to_folders_are_left_out_and_named()
+    {
+        string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
+        File.CreateSymbolicLink(Path.Combine(source, "docs"), source);
+        File.CreateSymbolicLink(Path.Combine(source, ".cache"), source);
+        File.WriteAllText(Path.Combine(source, "a.safetensors"), "");
+        Assert.That(RepackSource.Open(source).LeftOut, Is.EqualTo(new LeftOut[] { new("a.safetensors", "the index does not list it"), new("docs", "it is a link to a folder") }));
+        RepackFolders.Repack(source, Target);
+        Assert.That(Directory.Exists(Path.Combine(Target, "docs")), Is.False);
     }
 
     [Test]
