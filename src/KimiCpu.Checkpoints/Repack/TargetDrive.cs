@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
+
 namespace KimiCpu.Checkpoints;
 
 /// <summary>What a repack asks of the drive that it writes to.</summary>
@@ -16,10 +18,26 @@ internal interface ITargetDrive
 }
 
 /// <summary>A folder of the file system.</summary>
-internal sealed class FileSystemDrive : ITargetDrive
+internal sealed partial class FileSystemDrive : ITargetDrive
 {
-    public long FreeBytes(string folder) => new DriveInfo(folder).AvailableFreeSpace;
+    public long FreeBytes(string folder)
+    {
+        if (!OperatingSystem.IsWindows())
+        {
+            return new DriveInfo(folder).AvailableFreeSpace;
+        }
+
+        // DriveInfo knows letters only there: it refuses shares, and takes a volume that lies in a folder for the one around it.
+        string path = Path.EndsInDirectorySeparator(folder) ? folder : folder + Path.DirectorySeparatorChar;
+        return GetDiskFreeSpace(path, out long available, 0, 0)
+            ? available
+            : throw new IOException($"The free space at '{folder}' could not be found out: {Marshal.GetLastPInvokeErrorMessage()} Check the drive and the permissions.");
+    }
 
     public Stream Create(string path, long bytes) => new FileStream(
         path, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, Share = FileShare.None, BufferSize = 0, PreallocationSize = bytes });
+
+    [LibraryImport("kernel32", EntryPoint = "GetDiskFreeSpaceExW", StringMarshalling = StringMarshalling.Utf16, SetLastError = true)]
+    [return: MarshalAs(UnmanagedType.Bool)]
+    private static partial bool GetDiskFreeSpace(string folder, out long available, nint total, nint free);
 }
