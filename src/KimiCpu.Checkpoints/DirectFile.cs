@@ -122,8 +122,12 @@ internal sealed unsafe partial class DirectFile : IDisposable
             if (OperatingSystem.IsMacOS())
             {
                 SafeFileHandle handle = OpenBuffered(path);
-                _ = Control((int)handle.DangerousGetHandle(), ControlNoCache, 1);
-                return handle;
+                if (TryPassCache((int)handle.DangerousGetHandle()))
+                {
+                    return handle;
+                }
+
+                handle.Dispose();
             }
         }
         catch (Exception e) when (e is IOException or DllNotFoundException or EntryPointNotFoundException)
@@ -135,6 +139,10 @@ internal sealed unsafe partial class DirectFile : IDisposable
     }
 
     private static SafeFileHandle OpenBuffered(string path) => File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read, FileOptions.RandomAccess);
+
+    /// <summary>On macOS.</summary>
+    private static bool TryPassCache(int file) =>
+        (RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? ControlOnStack(file, ControlNoCache, 0, 0, 0, 0, 0, 0, 1) : Control(file, ControlNoCache, 1)) != -1;
 
     private int ReadOnce(long offset, Span<byte> target)
     {
@@ -169,5 +177,9 @@ internal sealed unsafe partial class DirectFile : IDisposable
     private static partial nint Open(string path, int flags);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
-    private static partial int Control(int file, int command, int argument);
+    private static partial int Control(int file, int command, nint argument);
+
+    /// <summary>The same where a function takes what follows "…" in its declaration from the stack, as on Apple's Arm64: the six between fill the registers.</summary>
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int ControlOnStack(int file, int command, nint r2, nint r3, nint r4, nint r5, nint r6, nint r7, nint argument);
 }
