@@ -20,8 +20,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace KimiCpu;
 
 /// <summary>
-/// A Kimi K2 model, opened from a checkpoint folder as downloaded. Weights stay in the files' mappings; opening reads
-/// headers only.
+/// A Kimi K2 model, opened from a checkpoint folder as downloaded. Opening reads headers, and weights stay in the files' mappings.
+/// Where the routed experts do not fit into memory, opening also reads what every token needs into memory of its own, and experts come from the drive
+/// as they are needed. Opening reads weights for <see cref="KimiModelOptions.Int8HotPath"/>, <see cref="KimiModelOptions.PreloadExperts"/> and a GPU (<see cref="KimiModelOptions.Device"/>), too.
 /// </summary>
 public sealed class KimiModel : IKimiModel
 {
@@ -139,7 +140,8 @@ public sealed class KimiModel : IKimiModel
     /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
     /// <param name="options">Null for the defaults.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, or of a model that is not supported.</exception>
-    /// <exception cref="KimiException">The model does not fit into memory, or the GPU that was asked for cannot be used.</exception>
+    /// <exception cref="KimiException">The model does not fit into the memory available, or the GPU that <see cref="KimiModelOptions.Device"/> asks for cannot be used.</exception>
+    /// <exception cref="ArgumentException">The path is empty, or two options exclude each other.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     public static KimiModel Open(string path, KimiModelOptions? options = null)
     {
@@ -152,7 +154,8 @@ public sealed class KimiModel : IKimiModel
     /// <param name="options">Null for the defaults.</param>
     /// <param name="cancellationToken">Honoured between shards and layers; everything opened so far is closed.</param>
     /// <exception cref="CheckpointException">A file is missing, damaged, or of a model that is not supported.</exception>
-    /// <exception cref="KimiException">The model does not fit into memory, or the GPU that was asked for cannot be used.</exception>
+    /// <exception cref="KimiException">The model does not fit into the memory available, or the GPU that <see cref="KimiModelOptions.Device"/> asks for cannot be used.</exception>
+    /// <exception cref="ArgumentException">The path is empty, or two options exclude each other.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static Task<KimiModel> OpenAsync(string path, KimiModelOptions? options = null, CancellationToken cancellationToken = default)
@@ -165,6 +168,8 @@ public sealed class KimiModel : IKimiModel
 
     /// <summary>Opens kimi-nano, a very small model of the same architecture that comes with the library.</summary>
     /// <param name="options">Null for the defaults.</param>
+    /// <exception cref="KimiException">The model does not fit into the memory available, or the GPU that <see cref="KimiModelOptions.Device"/> asks for cannot be used.</exception>
+    /// <exception cref="ArgumentException">Two options exclude each other.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     public static KimiModel OpenEmbedded(KimiModelOptions? options = null) =>
         Open(EmbeddedFiles, options);

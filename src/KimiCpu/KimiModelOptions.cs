@@ -147,7 +147,7 @@ public sealed record KimiModelOptions
 }
 
 /// <summary>How far opening a model has come.</summary>
-/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c> but where copies are made of weights from drives or a GPU takes them, <c>gpu</c> where <see cref="KimiModelOptions.Device"/> asks for one, <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
+/// <param name="Phase">What is being done: <c>shards</c>, <c>weights</c> but where copies are made of weights from drives or a GPU takes them, <c>gpu</c> where <see cref="KimiModelOptions.Device"/> asks for one, <c>gpu experts</c> where it is to hold some of them (<see cref="KimiModelOptions.GpuExpertBytes"/>), <c>copies</c> where <see cref="KimiModelOptions.Int8HotPath"/> asks for them, <c>threads</c> where <see cref="KimiModelOptions.TuneThreads"/> does, <c>experts</c> (in MiB) where <see cref="KimiModelOptions.PreloadExperts"/> does.</param>
 /// <param name="Done">Steps done in this phase.</param>
 /// <param name="Total">Steps of this phase.</param>
 public readonly record struct LoadProgress(string Phase, int Done, int Total);

@@ -1,7 +1,10 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Collections.Concurrent;
+using System.Xml.Linq;
 using KimiCpu.Generation;
+using KimiCpu.Tests.Cuda.Simulation;
 using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Tests.Generation;
@@ -53,6 +56,38 @@ internal sealed class OpeningTests
         });
         using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Progress = progress });
         Assert.That(counted, Is.EqualTo(Enumerable.Range(1, model.Info.LayerCount)));
+    }
+
+    /// <summary>Who shows progress has texts for the phases that are documented.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task Phases_are_those_that_are_documented(CancellationToken cancellationToken)
+    {
+        var phases = new ConcurrentDictionary<string, bool>();
+        var options = new KimiModelOptions { Threads = 2, RememberExperts = false, Progress = new FakeProgress(p => phases[p.Phase] = true) };
+        KimiModelOptions tiered = options with { ExpertMemory = 4_000_000 };
+        string threads = Path.Combine(TestContext.CurrentContext.WorkDirectory, $"{Guid.NewGuid():N}.json");
+        using var driver = new SimulatedDriver();
+        try
+        {
+            foreach (KimiModelOptions o in new[]
+            {
+                tiered,
+                tiered with { Int8HotPath = true, PreloadExperts = true, TuneThreads = true, ThreadsFile = threads },
+                options with { Device = KimiDevice.Cuda(), CudaDriver = driver.Table },
+            })
+            {
+                (await KimiModel.OpenAsync(Repository.NanoModel, o, cancellationToken)).Dispose();
+            }
+        }
+        finally
+        {
+            File.Delete(threads);
+        }
+
+        XElement documented = XDocument.Load(Path.Combine(AppContext.BaseDirectory, "KimiCpu.xml")).Descendants("member").Single(m => m.Attribute("name")!.Value == "T:KimiCpu.LoadProgress");
+        IEnumerable<string> named = documented.Elements("param").Single(p => p.Attribute("name")!.Value == nameof(LoadProgress.Phase)).Elements("c").Select(c => c.Value);
+        Assert.That(phases.Keys, Is.EquivalentTo(named));
     }
 
     [Test]
