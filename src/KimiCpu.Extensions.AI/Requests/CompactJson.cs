@@ -7,7 +7,7 @@ using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Extensions.AI.Requests;
 
-/// <summary>The ecosystem's JSON, on one line: every blank would be read by the model.</summary>
+/// <summary>The ecosystem's JSON, on one line and with characters as they are: every blank and every escape would be read by the model.</summary>
 internal static class CompactJson
 {
     private static readonly JsonSerializerOptions s_options = MakeOptions();
@@ -20,7 +20,7 @@ internal static class CompactJson
 
     private static JsonSerializerOptions MakeOptions()
     {
-        var options = new JsonSerializerOptions(AIJsonUtilities.DefaultOptions) { WriteIndented = false };
+        var options = new JsonSerializerOptions(AIJsonUtilities.DefaultOptions) { WriteIndented = false, Encoder = new PlainJsonEncoder() };
         options.MakeReadOnly();
         return options;
     }

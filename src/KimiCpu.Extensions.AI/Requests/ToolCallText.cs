@@ -15,19 +15,32 @@ internal static class ToolCallText
 {
     public static KimiToolCall Of(FunctionCallContent call)
     {
-        string arguments = call.Arguments is null ? "{}" : JsonSerializer.Serialize(call.Arguments, CompactJson.Arguments);
-        if (call.RawRepresentation is KimiToolCall own && own.Name == call.Name && (call.Exception is not null || Same(own.Arguments, arguments)))
-        {
-            arguments = own.Arguments;
-        }
-
-        return new KimiToolCall(call.CallId, call.Name, arguments);
+        JsonElement arguments = JsonSerializer.SerializeToElement(call.Arguments ?? new Dictionary<string, object?>(), CompactJson.Arguments);
+        return call.RawRepresentation is KimiToolCall own && own.Name == call.Name && (call.Exception is not null || Same(own.Arguments, arguments))
+            ? own with { Id = call.CallId }
+            : new KimiToolCall(call.CallId, call.Name, Arguments(arguments));
     }
 
-    private static bool Same(string own, string now)
+    /// <summary>
+    /// Arguments that come as JSON, in the form that the models are trained on and write themselves. How a client has escaped and spaced
+    /// them says nothing, and would be read.
+    /// </summary>
+    public static string Arguments(JsonElement json)
+    {
+        try
+        {
+            return PythonJson.Write(json);
+        }
+        catch (InvalidOperationException)
+        {
+            // Half of a surrogate pair is no text, and can only be shown as it was escaped.
+            return json.GetRawText();
+        }
+    }
+
+    private static bool Same(string own, JsonElement now)
     {
         using JsonDocument before = JsonDocument.Parse(own);
-        using JsonDocument after = JsonDocument.Parse(now);
-        return JsonElement.DeepEquals(before.RootElement, after.RootElement);
+        return JsonElement.DeepEquals(before.RootElement, now);
     }
 }

@@ -107,7 +107,7 @@ internal sealed class MessagesReader(int maxMessages)
                     // Of another provider; nobody here can read it.
                     break;
                 case "tool_use":
-                    calls.Add(_ids.Called(new KimiToolCall(block.RequiredText("id"), block.RequiredText("name"), block.Fields("input")?.Element.GetRawText() ?? "{}")));
+                    calls.Add(_ids.Called(new KimiToolCall(block.RequiredText("id"), block.RequiredText("name"), block.Fields("input") is { } input ? ToolCallText.Arguments(input.Element) : "{}")));
                     break;
                 default:
                     said.Append(PlainText(block));

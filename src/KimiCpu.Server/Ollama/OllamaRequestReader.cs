@@ -102,11 +102,12 @@ internal sealed class OllamaRequestReader(RequestParts parts)
         {
             using JsonDocument wrapped = JsonDocument.Parse(content);
             return wrapped.RootElement.GetPropertyCount() == 2 && wrapped.RootElement.TryGetProperty("Result", out JsonElement result)
-                ? result.ValueKind == JsonValueKind.String ? result.GetString()! : result.GetRawText()
+                ? result.ValueKind == JsonValueKind.String ? result.GetString()! : CompactJson.Write(result)
                 : content;
         }
-        catch (JsonException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
+            // InvalidOperationException: half of a surrogate pair in a text.
             return content;
         }
     }
@@ -114,7 +115,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
     private static KimiToolCall ReadCall(JsonFields call, ForeignIds ids)
     {
         JsonFields function = call.RequiredFields("function");
-        return ids.Called(new KimiToolCall(call.Text("id") ?? "", function.RequiredText("name"), function.Fields("arguments")?.Element.GetRawText() ?? "{}"));
+        return ids.Called(new KimiToolCall(call.Text("id") ?? "", function.RequiredText("name"), function.Fields("arguments") is { } arguments ? ToolCallText.Arguments(arguments.Element) : "{}"));
     }
 
     private GenerationOptions ReadOptions(JsonFields fields)

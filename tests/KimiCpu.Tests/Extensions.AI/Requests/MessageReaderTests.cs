@@ -72,6 +72,10 @@ internal sealed class MessageReaderTests
             (12.5, "12.5"),
             (null, ""),
             (new Dictionary<string, object?> { ["city"] = "東京", ["days"] = new[] { 1, 2 } }, """{"city":"東京","days":[1,2]}"""),
+            ("a \"quoted\" 😀", "a \"quoted\" 😀"),
+            (new[] { "<é😀\u00a0\u3000>", "\"\\\n\u0001" }, "[\"<é😀\u00a0\u3000>\",\"\\\"\\\\\\n\\u0001\"]"),
+            (new[] { "half \ud83d" }, "[\"half \ufffd\"]"),
+            (JsonElement.Parse("""{"a": "\u003c\ud83d\ude00", "b": 1.10}"""), """{"a":"<😀","b":1.10}"""),
             (new TextContent("part"), "part"),
             (new AIContent[] { new TextContent("p1"), new TextContent("p2") }, "p1\np2"),
             (DayOfWeek.Monday, "\"Monday\""),
@@ -94,7 +98,9 @@ internal sealed class MessageReaderTests
         content.RawRepresentation = own;
         Assert.That(ToolCallText.Of(content), Is.EqualTo(own));
         content.Arguments!["a"] = "y";
-        Assert.That(ToolCallText.Of(content).Arguments, Is.EqualTo("""{"b":1,"a":"y"}"""));
+        Assert.That(ToolCallText.Of(content).Arguments, Is.EqualTo("""{"b": 1, "a": "y"}"""), "as the model would write them");
+        content.Arguments["a"] = "<é😀>";
+        Assert.That(ToolCallText.Of(content).Arguments, Is.EqualTo("""{"b": 1, "a": "<é😀>"}"""));
         var broken = new FunctionCallContent(own.Id, "f") { Exception = new JsonException(), RawRepresentation = own with { Arguments = "{oops" } };
         Assert.That(ToolCallText.Of(broken).Arguments, Is.EqualTo("{oops"));
         Assert.That(ToolCallText.Of(new FunctionCallContent("", "f")).Arguments, Is.EqualTo("{}"));
