@@ -37,8 +37,11 @@ internal sealed class ChatMessageReader(int maxMessages)
     {
         KimiToolCall[] calls = [.. message.Items("tool_calls", MostParts).Select(c => Call(new JsonFields(c.Element, c.Path)))];
         string content = message.Has("content") ? Content(message) : calls.Length > 0 || message.Has("refusal") ? message.Text("refusal") ?? "" : throw message.Missing("content");
-        return KimiMessage.Assistant(content, message.Text("reasoning_content") ?? message.Text("reasoning")) with { ToolCalls = calls };
+        return KimiMessage.Assistant(content, Reasoning(message)) with { ToolCalls = calls };
     }
+
+    /// <summary>Clients know it by two names and some send both, one of them empty; templates read this one first.</summary>
+    private static string? Reasoning(JsonFields message) => message.Text("reasoning") is { Length: > 0 } reasoning ? reasoning : message.Text("reasoning_content");
 
     private KimiToolCall Call(JsonFields call)
     {
