@@ -35,6 +35,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private readonly Func<KimiOptions> _options;
     private readonly ILoggerFactory? _loggers;
     private Task<IKimiModel>? _opening;
+    private string? _openingName;
     private bool _disposed;
 
     /// <param name="options">All sets of options.</param>
@@ -46,9 +47,18 @@ internal sealed class ModelHost : IHostedService, IDisposable
         _loggers = loggers;
     }
 
-    /// <summary>Of the model, known before it is open.</summary>
-    /// <exception cref="OptionsValidationException">The options are not valid.</exception>
-    public string ModelName => _options() is { ModelPath: { } path } ? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))) : "kimi-nano";
+    /// <summary>Of the model, known before it is open. It keeps its name, whatever becomes of the configuration.</summary>
+    /// <exception cref="OptionsValidationException">It is not open, and the options are not valid.</exception>
+    public string ModelName
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return HasToOpen ? NameOf(_options()) : _openingName!;
+            }
+        }
+    }
 
     /// <summary>How far the last opening has come; null where none has begun.</summary>
     public LoadProgress? Progress { get; private set; }
@@ -88,13 +98,14 @@ internal sealed class ModelHost : IHostedService, IDisposable
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, typeof(KimiModel));
-            if (_opening is null or { IsFaulted: true } or { IsCanceled: true })
+            if (HasToOpen)
             {
                 KimiOptions options = _options();
+                _openingName = NameOf(options);
                 _opening = Task.Run(() => OpenAsync(options));
             }
 
-            return _opening.WaitAsync(cancellationToken);
+            return _opening!.WaitAsync(cancellationToken);
         }
     }
 
@@ -165,6 +176,11 @@ internal sealed class ModelHost : IHostedService, IDisposable
             MaxTokenGap = options.MaxTokenGap,
         },
     };
+
+    private bool HasToOpen => _opening is null or { IsFaulted: true } or { IsCanceled: true };
+
+    private static string NameOf(KimiOptions options) =>
+        options.ModelPath is { } path ? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))) : "kimi-nano";
 
     private async Task<IKimiModel> OpenAsync(KimiOptions options)
     {

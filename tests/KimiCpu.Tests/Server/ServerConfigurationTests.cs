@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Text;
+using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -49,6 +50,21 @@ internal sealed class ServerConfigurationTests
     {
         await using WebApplication app = Build(Read("""{"MaxRequests":5,"Logging":{},"PATH":"/bin"}"""));
         Assert.That(app.Services.GetRequiredService<IOptions<KimiServerOptions>>().Value.MaxRequests, Is.EqualTo(5));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_model_that_is_open_answers_on_when_its_configuration_becomes_invalid(CancellationToken cancellationToken)
+    {
+        IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["Threads"] = "1" }).Build();
+        await using RunningServer server = await RunningServer.StartAsync(host: builder => builder.Services.AddOptions<KimiOptions>().Bind(configuration));
+        const string Request = """{"model":"kimi-nano","messages":[{"role":"user","content":"Hi"}],"max_tokens":2}""";
+        Assert.That((await server.PostAsync("/v1/chat/completions", Request)).Status, Is.EqualTo(200));
+        configuration["Threads"] = "0";
+        Assert.That(configuration.Reload, Throws.Exception.With.Message.Contains("Threads"));
+        Assert.That((await server.PostAsync("/v1/chat/completions", Request)).Status, Is.EqualTo(200));
+        using HttpResponseMessage ready = await server.Http.GetAsync("/ready", cancellationToken);
+        Assert.That(await ready.Content.ReadAsStringAsync(cancellationToken), Does.Contain("\"kimi-nano\"").And.Contain("\"ready\""));
     }
 
     private static WebApplication Build(IConfiguration configuration, Action<KimiServerOptions>? configure = null)

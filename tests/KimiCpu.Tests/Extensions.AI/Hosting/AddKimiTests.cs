@@ -102,6 +102,56 @@ internal sealed class AddKimiTests
         Assert.That((await health.CheckHealthAsync()).Entries["kimi"].Data["state"], Is.EqualTo("Ready"));
     }
 
+    /// <summary>The model stays the one that was opened, so its name does too; who says the configuration is wrong is its reload.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task An_open_model_keeps_its_name_when_the_configuration_is_reloaded(CancellationToken cancellationToken)
+    {
+        string other = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["ModelPath"] = Repository.NanoModel }).Build();
+            await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(configuration).BuildServiceProvider();
+            var host = services.GetRequiredService<ModelHost>();
+            await host.OpenAsync(cancellationToken);
+            configuration["ModelPath"] = other;
+            configuration.Reload();
+            Assert.That(host.ModelName, Is.EqualTo("kimi-nano"));
+            configuration["ModelPath"] = Path.Combine(other, "missing");
+            Assert.That(configuration.Reload, Throws.Exception);
+            Assert.That(host.ModelName, Is.EqualTo("kimi-nano"));
+        }
+        finally
+        {
+            Directory.Delete(other);
+        }
+    }
+
+    /// <summary>A model that could not be opened is the next one's to name: requests that ask for it have to reach its opening.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task After_a_failed_opening_the_name_is_that_of_the_next_one(CancellationToken cancellationToken)
+    {
+        string broken = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["ModelPath"] = broken }).Build();
+            await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(configuration).BuildServiceProvider();
+            var host = services.GetRequiredService<ModelHost>();
+            Assert.That(async () => await host.OpenAsync(cancellationToken), Throws.Exception);
+            Assert.That(host.ModelName, Is.EqualTo(Path.GetFileName(broken)));
+            configuration["ModelPath"] = Repository.NanoModel;
+            configuration.Reload();
+            Assert.That(host.ModelName, Is.EqualTo("kimi-nano"));
+            await host.OpenAsync(cancellationToken);
+            Assert.That(host.ModelName, Is.EqualTo("kimi-nano"));
+        }
+        finally
+        {
+            Directory.Delete(broken);
+        }
+    }
+
     [Test]
     public async Task Models_under_keys_live_beside_one_another()
     {
