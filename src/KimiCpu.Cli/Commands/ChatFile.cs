@@ -58,6 +58,7 @@ internal static class ChatFile
                 json.WriteStartObject();
                 json.WriteString("role", message.Role.ToString());
                 json.WriteString("content", message.Content);
+                WriteReasoning(json, message);
                 WriteTokens(json, message);
                 json.WriteEndObject();
             }
@@ -65,6 +66,15 @@ internal static class ChatFile
             json.WriteEndArray();
         }));
         session.Save(path, progress, cancellationToken);
+    }
+
+    /// <summary>It is shown to the model again where that is asked for.</summary>
+    private static void WriteReasoning(Utf8JsonWriter json, KimiMessage message)
+    {
+        if (message.Reasoning is { } reasoning)
+        {
+            json.WriteString("reasoning", reasoning);
+        }
     }
 
     /// <summary>Without them an answer's text would be encoded anew, and where that gives other tokens, all behind it would be computed again.</summary>
@@ -95,10 +105,11 @@ internal static class ChatFile
         }
     }
 
-    /// <summary>Files of earlier versions have no tokens.</summary>
+    /// <summary>Files of earlier versions have neither reasoning nor tokens.</summary>
     private static KimiMessage Read(JsonElement message) =>
         new(Enum.Parse<KimiRole>(message.GetProperty("role").GetString()!), message.GetProperty("content").GetString()!)
         {
+            Reasoning = message.TryGetProperty("reasoning", out JsonElement reasoning) ? reasoning.GetString() : null,
             GeneratedTokens = message.TryGetProperty("tokens", out JsonElement tokens) ? [.. tokens.EnumerateArray().Select(t => t.GetInt32())] : null,
         };
 }

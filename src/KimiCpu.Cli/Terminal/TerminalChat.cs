@@ -160,6 +160,7 @@ internal sealed class TerminalChat : IDisposable
     {
         _messages.Add(KimiMessage.User(question));
         var text = new StringBuilder();
+        var thought = new StringBuilder();
         List<int> tokens = [];
         bool reasoning = false;
         GenerationResult? result = null;
@@ -171,6 +172,7 @@ internal sealed class TerminalChat : IDisposable
             {
                 prompts.End();
                 tokens.AddRange(update.Tokens);
+                thought.Append(update.Reasoning);
                 ShowReasoning(update.Reasoning, ref reasoning);
                 if (update.Text.Length > 0)
                 {
@@ -206,7 +208,7 @@ internal sealed class TerminalChat : IDisposable
         finally
         {
             cancellation.End();
-            Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString()) with { GeneratedTokens = tokens });
+            Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString(), thought.Length > 0 ? thought.ToString() : null) with { GeneratedTokens = tokens });
         }
 
         return result is not null || text.Length > 0;

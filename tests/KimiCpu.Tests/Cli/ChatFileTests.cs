@@ -62,6 +62,29 @@ internal sealed class ChatFileTests
         Assert.That(read, Is.EqualTo(new[] { KimiMessage.User("Hi"), KimiMessage.Assistant("Hello!") }));
     }
 
+    [Test]
+    [CancelAfter(60_000)]
+    public void Reasoning_is_kept(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        KimiMessage[] messages = [KimiMessage.User("Hi"), KimiMessage.Assistant("Hello!", "They greet \u001b <me> 😀.\n"), KimiMessage.User("Bye"), KimiMessage.Assistant("Bye.")];
+        using (KimiSession session = model.CreateSession())
+        {
+            ChatFile.Save(FilePath, session, messages, s_streams, cancellationToken);
+        }
+
+        using KimiSession loaded = ChatFile.Open(model, FilePath, s_streams, out IReadOnlyList<KimiMessage>? read);
+        Assert.That(read, Is.EqualTo(messages));
+    }
+
+    [Test]
+    public void A_reasoning_that_is_no_text_is_no_conversation()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        Save(model, """{"messages":[{"role":"Assistant","content":"Hello!","reasoning":7}]}""");
+        Assert.That(() => ChatFile.Open(model, FilePath, s_streams, out _), Throws.TypeOf<SessionFileException>().With.Message.Contains("no conversation"));
+    }
+
     [TestCase("7")]
     [TestCase("""["a"]""")]
     [TestCase("[1.5]")]

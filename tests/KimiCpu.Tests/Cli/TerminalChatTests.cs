@@ -65,6 +65,25 @@ internal sealed class TerminalChatTests
         }
     }
 
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Reasoning_is_kept_for_later_questions_that_show_it_again([Values] bool preserve, CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        GenerationOptions options = s_greedy with { Thinking = true, PreserveThinking = preserve };
+        using var input = new StringReader("What is the capital of France?\nAnd of Italy?");
+        using var chat = new TerminalChat(model, model.CreateSession(), options, null, input, TextWriter.Null, TextWriter.Null, decorated: false, coloured: false);
+        await chat.RunAsync(cancellation);
+        KimiMessage[] answers = [.. chat.Messages.Where(m => m.Role == KimiRole.Assistant)];
+        Assert.That(answers.Select(a => a.Reasoning).ToArray(), Has.Length.EqualTo(2).And.All.Not.Empty);
+        string shown = model.Tokenizer.Decode(model.EncodePrompt([.. chat.Messages, KimiMessage.User("And of Spain?")], options));
+        Assert.That(answers.Select(a => shown.Contains($"<think>{a.Reasoning}</think>{a.Content}", StringComparison.Ordinal)), Is.All.EqualTo(preserve));
+        int known = chat.Session.TokenCount;
+        GenerationResult next = chat.Session.Generate([.. chat.Messages, KimiMessage.User("And of Spain?")], options, cancellationToken);
+        Assert.That(next.Usage.CachedTokens, preserve ? Is.EqualTo(known) : Is.LessThan(known));
+    }
+
     /// <summary>The question comes from a pipe either way.</summary>
     [Test]
     public async Task Answers_of_control_characters_reach_files_as_they_are_and_no_terminal([Values] bool terminal)
