@@ -88,6 +88,10 @@ internal sealed class AnswerParser
     /// <summary>Whether the tokens so far end within a character.</summary>
     public bool IsInsideCharacter => _decoder.HasPending;
 
+    /// <summary>Whether a token would end the call that the answer is in.</summary>
+    public bool EndsCall(int token) =>
+        (_state is State.CallId or State.Arguments) && token >= 0 && token != _markers.ArgumentBegin && Divides(token);
+
     /// <summary>Takes the next token.</summary>
     /// <param name="token">In 0 … vocabulary - 1.</param>
     /// <returns>What it brings about, in order; reused by the next call.</returns>

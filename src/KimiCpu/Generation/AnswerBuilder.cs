@@ -101,7 +101,9 @@ internal sealed class AnswerBuilder
         if (_options.StopTokens.Contains(token) || _endTokens.Contains(token))
         {
             Ended = !_options.IgnoreEndOfText || _options.StopTokens.Contains(token);
-            return new GenerationUpdate();
+
+            // A call that a stop token ends is whole, whatever its arguments are.
+            return _parser.EndsCall(token) ? Take(_parser.Append(token)) : new GenerationUpdate();
         }
 
         bool reasoned = _parser.IsReasoning;

@@ -155,6 +155,29 @@ internal sealed class AnswerBuilderTests
         Assert.That(string.Concat(updates.Take(begun + 1).Select(u => u.Text)), Is.EqualTo("see EN"), "held text comes before the call");
     }
 
+    [TestCase("functions.f:0<|tool_call_argument_begin|>", "{}", Description = "A tool without parameters is called without arguments.")]
+    [TestCase("functions.f:0", "{}")]
+    [TestCase("functions.f:0<|tool_call_argument_begin|>as it likes", "as it likes")]
+    [TestCase("functions.f:0<|tool_call_argument_begin|>{\"a\": 1}", "{\"a\": 1}")]
+    public void A_call_that_a_stop_token_ends_is_whole(string call, string arguments)
+    {
+        AnswerBuilder answer = Builder(new GenerationOptions { StopTokens = [Id("<|tool_call_end|>")] }, startsThinking: false);
+        GenerationUpdate[] updates = [.. Tokenizer.Encode($"<|tool_calls_section_begin|><|tool_call_begin|>{call}<|tool_call_end|>", allowSpecial: true).Select(t => answer.Append(t, null)), answer.Flush()];
+        var expected = new KimiToolCall("functions.f:0", "f", arguments);
+        Assert.That(answer.Ended);
+        Assert.That(answer.ToolCalls, Is.EqualTo(new[] { expected }));
+        Assert.That(answer.IncompleteToolCall, Is.Null);
+        Assert.That(updates.SelectMany(u => u.ToolCalls).Last(), Is.EqualTo(new ToolCallEnded(0, expected, IsComplete: true)));
+    }
+
+    [Test]
+    public void A_stop_token_outside_of_calls_is_not_shown([Values] bool thinking)
+    {
+        AnswerBuilder answer = Builder(new GenerationOptions { StopTokens = [Id("<|tool_call_end|>")] }, thinking);
+        Assert.That(Feed(answer, Tokenizer.Encode("hm<|tool_call_end|>", allowSpecial: true)), Is.EqualTo(thinking ? ("", "hm") : ("hm", "")));
+        Assert.That(answer.Ended);
+    }
+
     private static int FeedUntilForced(AnswerBuilder answer, int[] tokens)
     {
         int taken = 0;
