@@ -40,7 +40,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         var layout = new AnswerLayout(renderer.Markers, renderer.StartOfReasoning(options.Thinking))
         {
             ToolNames = options.Tools.Select(t => t.Name).ToHashSet(),
-            EarlierCalls = conversation.Sum(m => m.ToolCalls.Count),
+            FirstCallIndex = NextCallIndex(conversation, renderer.Format),
         };
         return Check(prompt, options, layout, cancellationToken);
     }
@@ -90,6 +90,17 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken);
     }
 
+    private static int NextCallIndex(IEnumerable<KimiMessage> conversation, ChatFormat format)
+    {
+        var counter = new CallCounter(format.RewritesCallIds);
+        foreach (KimiToolCall call in conversation.SelectMany(m => m.ToolCalls))
+        {
+            counter.Add(call);
+        }
+
+        return counter.Next;
+    }
+
     private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
         OptionChecks.Validate(options, vocabulary);
@@ -116,7 +127,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
                 tokenizer,
                 [.. options.Tools.Select(t => (t.Name, t.Parameters ?? default))],
                 choice,
-                layout.EarlierCalls,
+                layout.FirstCallIndex,
                 options.ConstrainToolArguments,
                 _toolSchemas,
                 options.AllowUnenforceableTools ? warn : null,

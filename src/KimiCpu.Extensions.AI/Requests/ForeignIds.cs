@@ -7,21 +7,19 @@ namespace KimiCpu.Extensions.AI.Requests;
 
 /// <summary>
 /// Gives calls whose ids come from other providers the ids that the models are trained on, <c>functions.NAME:IDX</c> with the
-/// call's place in the conversation, and their results the same.
+/// call's place in the conversation or, where its beginning was left out, behind the calls before; and their results the same.
 /// </summary>
 internal sealed class ForeignIds
 {
     private readonly List<(string Given, string Name, string Shown)> _open = [];
-    private int _count;
+    private readonly CallCounter _counter = new();
 
     /// <summary>A call as it is shown.</summary>
     public KimiToolCall Called(KimiToolCall call)
     {
-        string prefix = $"functions.{call.Name}:";
-        bool own = call.Id.StartsWith(prefix, StringComparison.Ordinal) && call.Id.Length > prefix.Length && call.Id.AsSpan(prefix.Length).IndexOfAnyExceptInRange('0', '9') < 0;
-        KimiToolCall shown = own ? call : call with { Id = $"{prefix}{_count}" };
+        KimiToolCall shown = CallCounter.HasOwnId(call) ? call : call with { Id = CallIds.Of(call.Name, _counter.Next) };
         _open.Add((call.Id, call.Name, shown.Id));
-        _count++;
+        _counter.Add(shown);
         return shown;
     }
 

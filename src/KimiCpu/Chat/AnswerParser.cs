@@ -31,8 +31,8 @@ internal sealed record AnswerLayout(AnswerMarkers Markers, ReasoningStart Start)
     /// <summary>Names of the declared tools; they resolve ids that a client has rewritten.</summary>
     public IReadOnlySet<string> ToolNames { get; init; } = new HashSet<string>();
 
-    /// <summary>How many calls the conversation has before this answer; ids without an index go on from there.</summary>
-    public int EarlierCalls { get; init; }
+    /// <summary>Index of the answer's first call, from which ids without one go on.</summary>
+    public int FirstCallIndex { get; init; }
 }
 
 /// <summary>
@@ -297,7 +297,7 @@ internal sealed class AnswerParser
             return new KimiToolCall(id, id[Prefix.Length..line], "");
         }
 
-        return new KimiToolCall(CallIds.Of(name, _layout.EarlierCalls + _calls), name, "");
+        return new KimiToolCall(CallIds.Of(name, _layout.FirstCallIndex + _calls), name, "");
     }
 
     private static bool IsIndex(ReadOnlySpan<char> text) => text.Length > 0 && !text.ContainsAnyExceptInRange('0', '9');

@@ -76,7 +76,7 @@ internal sealed class AnswerParserTests
     [Test]
     public void Ids_without_an_index_go_on_counting()
     {
-        AnswerLayout layout = Layout(thinking: false) with { EarlierCalls = 3 };
+        AnswerLayout layout = Layout(thinking: false) with { FirstCallIndex = 3 };
         ParsedAnswer answer = ParsedAnswer.Of(layout, Tokenizer.Encode("<|tool_call_begin|>functions.f<|tool_call_end|><|tool_call_begin|>functions.g:9<|tool_call_end|><|tool_call_begin|>h<|tool_call_end|>", allowSpecial: true));
         Assert.That(answer.Calls.Select(c => c.Id), Is.EqualTo(new[] { "functions.f:3", "functions.g:9", "functions.h:5" }));
     }

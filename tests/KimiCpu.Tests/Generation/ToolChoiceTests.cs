@@ -103,6 +103,22 @@ internal sealed class ToolChoiceTests
         Assert.That(JsonElement.Parse(call.Arguments).ValueKind, Is.EqualTo(JsonValueKind.Object));
     }
 
+    /// <summary>An application leaves out the oldest turns of a long conversation; the model must not be made to write an id that is in what is left.</summary>
+    [Test]
+    public void A_call_gets_an_id_of_its_own_where_the_beginning_of_the_conversation_was_left_out([Values] bool constrained)
+    {
+        KimiMessage[] conversation =
+        [
+            KimiMessage.User("What time is it in Rome?"),
+            new KimiMessage(KimiRole.Assistant, "") { ToolCalls = [new KimiToolCall("functions.get_time:1", "get_time", "{}")] },
+            KimiMessage.Tool("functions.get_time:1", "15:09"),
+            KimiMessage.Assistant("It is 15:09 in Rome."),
+            KimiMessage.User("And in Oslo?"),
+        ];
+        GenerationResult result = _model.Generate(conversation, Options() with { ToolChoice = ToolChoice.Named("get_time"), Thinking = false, ConstrainToolArguments = constrained });
+        Assert.That(result.ToolCalls.Single().Id, Is.EqualTo("functions.get_time:2"));
+    }
+
     [Test]
     public void A_budget_of_reasoning_ends_in_the_demanded_call()
     {

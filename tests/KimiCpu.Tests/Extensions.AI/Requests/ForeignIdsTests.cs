@@ -26,6 +26,15 @@ internal sealed class ForeignIdsTests
         Assert.That((ids.AnsweredNext(null), ids.AnsweredNext(null)), Is.EqualTo(("functions.get_weather:0", "functions.get_time:1")));
     }
 
+    /// <summary>The conversation's first calls are gone, and what is left begins with the sixth.</summary>
+    [Test]
+    public void An_id_that_is_made_is_not_there_already()
+    {
+        var ids = new ForeignIds();
+        string[] given = ["functions.f:5", "call_a", "call_b", "functions.f:2", "call_c"];
+        Assert.That(given.Select(id => ids.Called(new KimiToolCall(id, "f", "{}")).Id), Is.EqualTo(new[] { "functions.f:5", "functions.f:6", "functions.f:7", "functions.f:2", "functions.f:8" }));
+    }
+
     private static ForeignIds Called(string weather, string time)
     {
         var ids = new ForeignIds();
