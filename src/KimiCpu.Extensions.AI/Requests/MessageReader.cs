@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text;
 using KimiCpu.Chat;
 using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
@@ -43,25 +42,28 @@ internal static class MessageReader
     private static void Read(ChatMessage message, ForeignIds ids, List<KimiMessage> conversation)
     {
         KimiRole role = RoleOf(message.Role);
-        var text = new StringBuilder();
-        var reasoning = new StringBuilder();
-        var calls = new List<KimiToolCall>();
-        var results = new List<KimiMessage>();
+        var parts = new MessageParts(new KimiMessage(role, "")
+        {
+            Name = NameOf(message, role),
+
+            // Of an answer of ours; texts that were changed since are not spelled by them, and are encoded.
+            GeneratedTokens = role == KimiRole.Assistant ? (message.RawRepresentation as GenerationResult)?.Tokens : null,
+        });
         foreach (AIContent content in message.Contents)
         {
             switch (content)
             {
                 case TextReasoningContent thought:
-                    reasoning.Append(thought.Text);
+                    parts.AddReasoning(thought.Text + HiddenReasoning.In(thought));
                     break;
                 case TextContent plain:
-                    text.Append(plain.Text);
+                    parts.AddText(plain.Text);
                     break;
                 case FunctionCallContent call:
-                    calls.Add(ids.Called(ToolCallText.Of(call)));
+                    parts.AddCall(ids.Called(ToolCallText.Of(call)));
                     break;
                 case FunctionResultContent result:
-                    results.Add(KimiMessage.Tool(ids.Answered(result.CallId), ToolResultText.Of(result)));
+                    parts.AddResult(KimiMessage.Tool(ids.Answered(result.CallId), ToolResultText.Of(result)));
                     break;
                 case UsageContent:
                     // What an earlier answer cost is no part of what was said.
@@ -71,21 +73,7 @@ internal static class MessageReader
             }
         }
 
-        // A message with nothing but results is those results, whatever role it has.
-        if (results.Count == 0 || text.Length > 0 || reasoning.Length > 0 || calls.Count > 0)
-        {
-            conversation.Add(new KimiMessage(role, text.ToString())
-            {
-                Reasoning = reasoning.Length > 0 ? reasoning.ToString() : null,
-                Name = NameOf(message, role),
-                ToolCalls = calls,
-
-                // Of an answer of ours; texts that were changed since are not spelled by them, and are encoded.
-                GeneratedTokens = role == KimiRole.Assistant ? (message.RawRepresentation as GenerationResult)?.Tokens : null,
-            });
-        }
-
-        conversation.AddRange(results);
+        conversation.AddRange(parts.End());
     }
 
     private static KimiRole RoleOf(ChatRole role) =>

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Extensions.AI.Requests;
@@ -14,12 +15,13 @@ internal sealed class ResponseWriter
 {
     private readonly string _modelName;
     private readonly bool _showsReasoning;
+    private readonly StringBuilder _hidden = new();
     private readonly string _responseId = $"kimi-{Guid.NewGuid():N}";
     private readonly string _messageId = $"msg-{Guid.NewGuid():N}";
     private readonly DateTimeOffset _createdAt = DateTimeOffset.UtcNow;
 
     /// <param name="modelName">Of the model that answers.</param>
-    /// <param name="showsReasoning">Whether the reasoning is part of the answer.</param>
+    /// <param name="showsReasoning">Whether the caller is shown the reasoning.</param>
     public ResponseWriter(string modelName, bool showsReasoning)
     {
         _modelName = modelName;
@@ -30,7 +32,8 @@ internal sealed class ResponseWriter
     public ChatResponse Whole(GenerationResult result)
     {
         var contents = new List<AIContent>();
-        AddTexts(contents, result.Reasoning, result.Text);
+        AddReasoning(contents, result.Reasoning ?? "", isWhole: true);
+        AddText(contents, result.Text);
         contents.AddRange(result.ToolCalls.Select(Call));
         var message = new ChatMessage(ChatRole.Assistant, contents) { MessageId = _messageId, CreatedAt = _createdAt, RawRepresentation = result };
         return new ChatResponse(message)
@@ -48,7 +51,8 @@ internal sealed class ResponseWriter
     public ChatResponseUpdate? Piece(GenerationUpdate update)
     {
         var contents = new List<AIContent>();
-        AddTexts(contents, update.Reasoning, update.Text);
+        AddReasoning(contents, update.Reasoning, isWhole: update.Text.Length > 0 || update.ToolCalls.Count > 0 || update.Result is not null);
+        AddText(contents, update.Text);
 
         // A call that was cut off must not be carried out, so only its answer's finish reason tells of it.
         contents.AddRange(update.ToolCalls.OfType<ToolCallEnded>().Where(c => c.IsComplete).Select(c => Call(c.Call)));
@@ -93,13 +97,31 @@ internal sealed class ResponseWriter
         ReasoningTokenCount = usage.ReasoningTokens,
     };
 
-    private void AddTexts(List<AIContent> contents, string? reasoning, string text)
+    /// <param name="contents">Of the answer or a piece of it.</param>
+    /// <param name="reasoning">More of it.</param>
+    /// <param name="isWhole">Whether nothing more of it comes, so that what is hidden is handed out in one piece.</param>
+    private void AddReasoning(List<AIContent> contents, string reasoning, bool isWhole)
     {
-        if (_showsReasoning && !string.IsNullOrEmpty(reasoning))
+        if (_showsReasoning)
         {
-            contents.Add(new TextReasoningContent(reasoning));
+            if (reasoning.Length > 0)
+            {
+                contents.Add(new TextReasoningContent(reasoning));
+            }
+
+            return;
         }
 
+        _hidden.Append(reasoning);
+        if (isWhole && _hidden.Length > 0)
+        {
+            contents.Add(HiddenReasoning.Make(_hidden.ToString()));
+            _hidden.Clear();
+        }
+    }
+
+    private static void AddText(List<AIContent> contents, string text)
+    {
         if (text.Length > 0)
         {
             contents.Add(new TextContent(text));

@@ -185,6 +185,23 @@ internal sealed class KimiChatClientTests
         Assert.That(answer.Usage!.CachedInputTokenCount, Is.EqualTo(call.Usage!.TotalTokenCount - 1));
     }
 
+    /// <summary>What a caller does not want to see the model has to see again between its calls.</summary>
+    [TestCase("Oslo", false)]
+    [TestCase("Rome", true)]
+    public async Task Reasoning_that_is_hidden_is_found_in_the_cache_again(string city, bool streamed)
+    {
+        AIFunction weather = AIFunctionFactory.Create((string city) => "", "get_weather", "Get the current weather for a city.");
+        var options = new ChatOptions { Temperature = 0, Tools = [weather], Reasoning = new ReasoningOptions { Output = ReasoningOutput.None } };
+        List<ChatMessage> messages = [new(ChatRole.User, $"What is the weather in {city}?")];
+        ChatResponse call = streamed ? await _client.GetStreamingResponseAsync(messages, options).ToChatResponseAsync() : await _client.GetResponseAsync(messages, options);
+        Assert.That(call.Usage!.ReasoningTokenCount, Is.Positive);
+        Assert.That(call.Messages.Single().Contents.OfType<TextReasoningContent>().Select(r => r.Text), Is.EqualTo(new[] { "" }), "in one piece and without text");
+        messages.AddMessages(call);
+        messages.Add(new ChatMessage(ChatRole.Tool, [new FunctionResultContent(call.Messages[0].Contents.OfType<FunctionCallContent>().Single().CallId, "12 degrees")]));
+        ChatResponse answer = await _client.GetResponseAsync(messages, options);
+        Assert.That(answer.Usage!.CachedInputTokenCount, Is.EqualTo(call.Usage.TotalTokenCount - 1));
+    }
+
     [Test]
     public async Task Reasoning_is_left_out_cut_short_or_switched_off()
     {
@@ -193,7 +210,8 @@ internal sealed class KimiChatClientTests
         ChatResponse full = await Ask(new() { Output = ReasoningOutput.Full, Effort = ReasoningEffort.High });
         Assert.That(full.Messages[0].Contents[0], Is.TypeOf<TextReasoningContent>());
         ChatResponse hidden = await Ask(new() { Output = ReasoningOutput.None });
-        Assert.That(hidden.Messages[0].Contents.Single(), Is.TypeOf<TextContent>());
+        Assert.That(hidden.Messages[0].Contents.OfType<TextReasoningContent>().Select(r => r.Text), Is.All.Empty);
+        Assert.That(hidden.Messages[0].Contents.Last(), Is.TypeOf<TextContent>());
         Assert.That((hidden.Text, hidden.Usage!.ReasoningTokenCount), Is.EqualTo((full.Text, full.Usage!.ReasoningTokenCount)));
         ChatResponse none = await Ask(new() { Effort = ReasoningEffort.None });
         Assert.That(none.Usage!.ReasoningTokenCount, Is.Zero);

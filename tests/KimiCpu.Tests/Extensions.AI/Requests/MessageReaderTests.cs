@@ -62,6 +62,56 @@ internal sealed class MessageReaderTests
     }
 
     [Test]
+    public void Texts_and_results_of_one_message_stay_in_their_order()
+    {
+        (ChatRole Role, AIContent[] Contents, (KimiRole, string?, string)[] Shown)[] cases =
+        [
+            (ChatRole.User, [Result("a", "12"), new TextContent("And?")], [(KimiRole.Tool, "functions.f:0", "12"), (KimiRole.User, null, "And?")]),
+            (ChatRole.User, [new TextContent("Here:"), Result("a", "12")], [(KimiRole.User, null, "Here:"), (KimiRole.Tool, "functions.f:0", "12")]),
+            (ChatRole.Assistant, [new TextContent("one"), Result("a", "12"), new TextContent("two")], [(KimiRole.Assistant, null, "one"), (KimiRole.Tool, "functions.f:0", "12"), (KimiRole.Assistant, null, "two")]),
+            (ChatRole.Assistant, [Result("b", "1"), Result("a", "2")], [(KimiRole.Tool, "functions.f:1", "1"), (KimiRole.Tool, "functions.f:0", "2")]),
+            (ChatRole.User, [], [(KimiRole.User, null, "")]),
+        ];
+        foreach ((ChatRole role, AIContent[] contents, (KimiRole, string?, string)[] shown) in cases)
+        {
+            Assert.That(ReadAfterTwoCalls(role, contents), Is.EqualTo(shown));
+        }
+    }
+
+    [Test]
+    public void Text_of_a_tool_belongs_to_the_result_beside_it_and_answers_no_other_call()
+    {
+        Expect([new TextContent("The "), new TextContent("weather:"), Result("b", "12")], (KimiRole.Tool, "functions.f:1", "The weather:\n12"));
+        Expect([Result("b", "12"), new TextContent("degrees")], (KimiRole.Tool, "functions.f:1", "12\ndegrees"));
+        Expect([Result("b", "12"), new TextContent("degrees"), Result("a", "13")], (KimiRole.Tool, "functions.f:1", "12\ndegrees"), (KimiRole.Tool, "functions.f:0", "13"));
+        Expect([new TextContent("12 degrees")], (KimiRole.Tool, null, "12 degrees"));
+
+        static void Expect(AIContent[] contents, params (KimiRole, string?, string)[] shown) => Assert.That(ReadAfterTwoCalls(ChatRole.Tool, contents), Is.EqualTo(shown));
+    }
+
+    /// <summary>A stream of a server that runs tools itself comes as one message.</summary>
+    [Test]
+    public void Calls_come_before_their_results_and_reasoning_before_what_it_led_to()
+    {
+        ChatMessage message = new(ChatRole.Assistant, [new TextReasoningContent("r1"), Call("a", "f"), Result("a", "12"), new TextReasoningContent("r2"), new TextContent("It is 12.")]);
+        IReadOnlyList<KimiMessage> read = MessageReader.Read([message], null);
+        KimiMessage[] expected =
+        [
+            KimiMessage.Assistant("", "r1") with { ToolCalls = [new KimiToolCall("functions.f:0", "f", "{}")] },
+            KimiMessage.Tool("functions.f:0", "12"),
+            KimiMessage.Assistant("It is 12.", "r2"),
+        ];
+        Assert.That(read, Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void Reasoning_that_others_protect_is_not_read()
+    {
+        ChatMessage message = new(ChatRole.Assistant, [new TextReasoningContent("") { ProtectedData = "gAAAAABencrypted" }, new TextContent("Hi")]);
+        Assert.That(MessageReader.Read([message], null).Single(), Is.EqualTo(KimiMessage.Assistant("Hi")));
+    }
+
+    [Test]
     public void Results_are_shown_as_text_or_compact_json()
     {
         (object? Result, string Shown)[] cases =
@@ -124,6 +174,11 @@ internal sealed class MessageReaderTests
         Assert.That(() => MessageReader.Read([new(new ChatRole("narrator"), "once")], null), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("narrator"));
         Assert.That(() => MessageReader.Read([], "instructions"), Throws.ArgumentException);
     }
+
+    private static IEnumerable<(KimiRole, string?, string)> ReadAfterTwoCalls(ChatRole role, AIContent[] contents) =>
+        MessageReader.Read([new(ChatRole.Assistant, [Call("a", "f"), Call("b", "f")]), new(role, contents)], null).Skip(1).Select(m => (m.Role, m.ToolCallId, m.Content));
+
+    private static FunctionResultContent Result(string id, string text) => new(id, text);
 
     private static FunctionCallContent Call(string id, string name, Dictionary<string, object?>? arguments = null) => new(id, name, arguments ?? []);
 }
