@@ -1,6 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Generation;
+using Microsoft.Extensions.AI;
+
 namespace KimiCpu.Samples.Agent;
 
 /// <summary>What the command line says.</summary>
@@ -68,6 +71,17 @@ public sealed record AgentArguments
 
         return parsed;
     }
+
+    /// <summary>For every answer.</summary>
+    /// <param name="tools">That the model may call. Whose schema cannot be enforced, as servers of others may have it, is called with any JSON object.</param>
+    public ChatOptions OptionsWith(IEnumerable<AITool> tools) => new()
+    {
+        Instructions = System,
+        Temperature = Temperature,
+        Seed = Seed,
+        Tools = [.. tools],
+        RawRepresentationFactory = _ => new GenerationOptions { AllowUnenforceableTools = true },
+    };
 
     private static string Value(string[] args, ref int i) => ++i < args.Length ? args[i] : throw new FormatException($"{args[i - 1]} needs a value. {Usage}");
 }

@@ -43,18 +43,11 @@ try
         Console.Error.WriteLine($"Tools: {string.Join(", ", tools.Select(t => t.Name))}. /exit leaves; Ctrl-C stops an answer.");
     }
 
-    var options = new ChatOptions
-    {
-        Instructions = arguments.System,
-        Temperature = arguments.Temperature,
-        Seed = arguments.Seed,
-        Tools = [.. tools],
-    };
-    var agent = new TerminalAgent(client, options, Console.In, Console.Out, terminal, terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")));
+    var agent = new TerminalAgent(client, arguments.OptionsWith(tools), Console.In, Console.Out, terminal, terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")));
     await agent.RunAsync(cancellation.Begin, cancellation.End);
     return 0;
 }
-catch (Exception e) when (e is FormatException or KimiException or ArgumentException or McpException or IOException or UnauthorizedAccessException)
+catch (Exception e) when (e is FormatException or KimiException or ArgumentException or NotSupportedException or McpException or IOException or UnauthorizedAccessException)
 {
     Console.Error.WriteLine(e.Message);
     return 1;

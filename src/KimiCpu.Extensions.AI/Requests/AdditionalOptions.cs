@@ -23,6 +23,7 @@ internal static class AdditionalOptions
         ["thinking"] = (o, v) => o with { Thinking = Flag(v) },
         ["preserve_thinking"] = (o, v) => o with { PreserveThinking = Flag(v) },
         ["constrain_tool_arguments"] = (o, v) => o with { ConstrainToolArguments = Flag(v) },
+        ["allow_unenforceable_tools"] = (o, v) => o with { AllowUnenforceableTools = Flag(v) },
         ["logprobs"] = (o, v) => o with { LogProbabilities = Flag(v) },
         ["top_logprobs"] = (o, v) => o with { TopLogProbabilities = Number<int>(v) },
     };

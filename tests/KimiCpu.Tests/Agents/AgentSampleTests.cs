@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Samples.Agent;
 using Microsoft.Extensions.AI;
@@ -43,6 +44,17 @@ internal sealed class AgentSampleTests
         Assert.That(output, Does.Match("<- [^{}\n]*No time zone is named after 'Atlantis'").And.Not.Contain("isError"), "the server's words reach the model");
     }
 
+    /// <summary>Servers of others have schemas that no constraint can be made of; their tools work all the same.</summary>
+    [Test]
+    public async Task A_tool_whose_schema_cannot_be_enforced_ends_no_conversation()
+    {
+        using var timers = new Timers(TextWriter.Null);
+        AIFunction calculator = LocalTools.All(timers).Single(f => f.Name == "calculator");
+        var odd = new WithSchema(calculator, """{"type":"object","properties":{"expression":{"type":"string"},"units":{"type":"array","uniqueItems":true}},"required":["expression"]}""");
+        (_, TerminalAgent agent) = await RunAsync([odd], "What is 37 * 12?");
+        Assert.That(agent.History.Last().Text, Is.Not.Empty);
+    }
+
     [TestCase("this-program-does-not-exist")]
     [TestCase("dotnet", "--version")]
     [TestCase("cat", ExcludePlatform = "Win")]
@@ -78,8 +90,13 @@ internal sealed class AgentSampleTests
         using IChatClient client = _model.AsIChatClient().AsBuilder().UseFunctionInvocation(configure: invocation => invocation.IncludeDetailedErrors = true).Build();
         using var input = new StringReader(string.Join('\n', lines));
         using var output = new StringWriter { NewLine = "\n" };
-        var agent = new TerminalAgent(client, new ChatOptions { Temperature = 0, Tools = [.. tools] }, input, output, decorated: false, coloured: false);
+        var agent = new TerminalAgent(client, AgentArguments.Parse(["--temperature", "0"]).OptionsWith(tools), input, output, decorated: false, coloured: false);
         await agent.RunAsync(begin, () => { });
         return (output.ToString(), agent);
+    }
+
+    private sealed class WithSchema(AIFunction inner, string schema) : DelegatingAIFunction(inner)
+    {
+        public override JsonElement JsonSchema { get; } = JsonElement.Parse(schema);
     }
 }

@@ -84,12 +84,13 @@ internal sealed class OptionsReaderTests
                 ["thinking"] = JsonElement.Parse("false"),
                 ["preserve_thinking"] = true,
                 ["constrain_tool_arguments"] = false,
+                ["allow_unenforceable_tools"] = true,
                 ["logprobs"] = true,
                 ["top_logprobs"] = 3,
             },
         });
         Assert.That((read.MinP, read.RepetitionPenalty, read.MaxReasoningTokens, read.Thinking, read.PreserveThinking), Is.EqualTo((0.05f, 1.1f, (int?)12, false, true)));
-        Assert.That((read.LogProbabilities, read.TopLogProbabilities, read.ConstrainToolArguments), Is.EqualTo((true, 3, false)));
+        Assert.That((read.LogProbabilities, read.TopLogProbabilities, read.ConstrainToolArguments, read.AllowUnenforceableTools), Is.EqualTo((true, 3, false, true)));
         Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { ["min_p"] = "much" } }), Throws.ArgumentException.With.Message.Contains("min_p"));
     }
 
