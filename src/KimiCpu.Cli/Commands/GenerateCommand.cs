@@ -76,7 +76,7 @@ internal static class GenerateCommand
                 prompts.End();
             }
 
-            await streams.Output.WriteLineAsync(stream ? ToLines(result!) : ToJson(result!));
+            await streams.Output.WriteLineAsync(stream ? ToLines(result!, streams.ShowsOnTerminal) : ToJson(result!));
             if (stream && CutNotice.Of(result!, options, opened.Info.ContextLength) is { } notice)
             {
                 await streams.Error.WriteLineAsync(notice);
@@ -123,8 +123,8 @@ internal static class GenerateCommand
     };
 
     /// <summary>What follows the streamed text: the calls.</summary>
-    private static string ToLines(GenerationResult result) =>
-        string.Join(Environment.NewLine, result.ToolCalls.Select(c => $"{c.Id} {c.Arguments}").Prepend("").Skip(result.Text.Length > 0 ? 0 : Math.Min(1, result.ToolCalls.Count)));
+    private static string ToLines(GenerationResult result, bool onTerminal) =>
+        string.Join(Environment.NewLine, result.ToolCalls.Select(c => $"{c.Id} {c.Arguments}").Select(l => onTerminal ? VisibleText.Of(l) : l).Prepend("").Skip(result.Text.Length > 0 ? 0 : Math.Min(1, result.ToolCalls.Count)));
 
     private static List<KimiMessage> Messages(string? system, string text) =>
         system is null ? [KimiMessage.User(text)] : [KimiMessage.System(system), KimiMessage.User(text)];

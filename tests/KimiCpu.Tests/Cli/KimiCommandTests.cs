@@ -304,6 +304,20 @@ internal sealed class KimiCommandTests
         Assert.That((await Run([.. args, "hi"])).Code, Is.EqualTo(KimiCommand.Usage));
     }
 
+    /// <summary>U+009B begins commands to a terminal, as ESC [ does, and JSON need not escape it.</summary>
+    [Test]
+    public async Task Calls_with_control_characters_reach_files_as_they_are_and_no_terminal([Values] bool terminal)
+    {
+        string file = Path.Combine(_folder, "conversation.json");
+        File.WriteAllText(file, """
+            {"messages":[{"role":"user","content":"What is the weather in Oslo?"}],
+             "tools":[{"type":"function","function":{"name":"get_weather","description":"Returns the weather in a city.","parameters":{"type":"object","properties":{"city":{"const":"\u009b2J"}},"required":["city"]}}}]}
+            """);
+        (_, string output, _) = await Run(["generate", "--conversation", file, "--temperature", "0"], showsOnTerminal: terminal);
+        Assert.That(output, Does.StartWith("functions.get_weather:0 {").And.Contain(terminal ? "\"\\u009B2J\"" : "\"\u009b2J\""));
+        Assert.That(output.Contains('\u009b', StringComparison.Ordinal), Is.EqualTo(!terminal));
+    }
+
     [Test]
     public async Task Logits_agree_with_the_reference([Values] bool all)
     {
@@ -589,13 +603,13 @@ internal sealed class KimiCommandTests
         }
     }
 
-    private static async Task<(int Code, string Output, string Error)> Run(string[] args, string input = "")
+    private static async Task<(int Code, string Output, string Error)> Run(string[] args, string input = "", bool showsOnTerminal = false)
     {
         using var source = new CancellationTokenSource();
         var output = new StringWriter();
         var error = new StringWriter();
         using var stdin = new MemoryStream(Encoding.UTF8.GetBytes(input));
-        int code = await KimiCommand.RunAsync(args, new CliStreams(stdin, output, error, IsTerminal: false), source);
+        int code = await KimiCommand.RunAsync(args, new CliStreams(stdin, output, error, IsTerminal: false) { ShowsOnTerminal = showsOnTerminal }, source);
         return (code, output.ToString(), error.ToString());
     }
 }
