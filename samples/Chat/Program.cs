@@ -23,7 +23,7 @@ try
     using var chat = new TerminalChat(model, model.CreateSession(), arguments.Options, arguments.System, Console.In, Console.Out, Console.Error, terminal, colours) { ShowsOnTerminal = !Console.IsOutputRedirected };
     return await chat.RunAsync(cancellation) ? 0 : 1;
 }
-catch (Exception e) when (e is FormatException or KimiException or ArgumentException or IOException or UnauthorizedAccessException)
+catch (Exception e) when (e is FormatException or KimiException or ArgumentException or NotSupportedException or IOException or UnauthorizedAccessException)
 {
     Console.Error.WriteLine(e.Message);
     return 1;

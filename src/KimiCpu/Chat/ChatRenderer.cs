@@ -34,7 +34,7 @@ internal sealed class ChatRenderer
     private readonly int _middle;
     private readonly int _end;
 
-    /// <exception cref="KimiException">The tokenizer has no chat tokens.</exception>
+    /// <exception cref="NotSupportedException">The tokenizer has no chat tokens.</exception>
     public ChatRenderer(KimiTokenizer tokenizer, ChatFormat format)
     {
         _tokenizer = tokenizer;
@@ -61,7 +61,7 @@ internal sealed class ChatRenderer
     /// <param name="messages">In order.</param>
     /// <param name="options">Tools, reasoning, and what the rendering ends with.</param>
     /// <exception cref="ArgumentException">Two tools have one name, calls are not the assistant's, or a tool's message answers no call.</exception>
-    /// <exception cref="KimiException">There are tools, but the tokenizer has no tokens for their calls.</exception>
+    /// <exception cref="NotSupportedException">There are tools, but the tokenizer has no tokens for their calls.</exception>
     public int[] Render(IReadOnlyList<KimiMessage> messages, RenderOptions options)
     {
         var tokens = new List<int>();
@@ -208,11 +208,11 @@ internal sealed class ChatRenderer
     {
         if (!Markers.HasCalls)
         {
-            throw new KimiException("The tokenizer has no control tokens for tool calls, so this checkpoint cannot use tools.");
+            throw new NotSupportedException("The tokenizer has no control tokens for tool calls, so this checkpoint cannot use tools.");
         }
     }
 
     private int Required(string name) => _tokenizer.TryGetSpecialToken(name, out int id)
         ? id
-        : throw new KimiException($"The tokenizer has no control token '{name}', so this checkpoint cannot chat; generate from token ids instead.");
+        : throw new NotSupportedException($"The tokenizer has no control token '{name}', so this checkpoint cannot chat; generate from token ids instead.");
 }

@@ -34,6 +34,7 @@ internal sealed class Sampler
 
     /// <summary>Chooses a token and remembers it.</summary>
     /// <param name="logits">(vocabulary), finite; overwritten.</param>
+    /// <exception cref="ArgumentException">The options leave none.</exception>
     public int Sample(Span<float> logits)
     {
         ApplyBias(logits);
@@ -42,7 +43,7 @@ internal sealed class Sampler
         int token = _options.Temperature == 0 ? Best(logits) : Draw(logits);
         if (float.IsNegativeInfinity(logits[token]))
         {
-            throw new KimiException("No token is left to sample: LogitBias forbids all that could come next. Forbid fewer tokens, or loosen the constraint.");
+            throw CallArgument.Options("No token is left to sample: LogitBias forbids all that could come next. Forbid fewer tokens, or loosen the constraint.");
         }
 
         return Take(token);

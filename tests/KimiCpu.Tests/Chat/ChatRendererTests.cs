@@ -48,6 +48,31 @@ internal sealed class ChatRendererTests
         Assert.That(tokens, Is.EqualTo(Tokenizer.Encode(item.Rendered, allowSpecial: true)), "ids are those of the rendered text");
     }
 
+    [TestCase("<|im_user|>", "cannot chat")]
+    [TestCase("<|tool_call_begin|>", "cannot use tools")]
+    public void What_a_tokenizer_has_no_control_tokens_for_is_not_supported(string missing, string message)
+    {
+        string folder = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            foreach (string file in Directory.GetFiles(Repository.Fixture("tokenizer", "public", "tokenizer")))
+            {
+                File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+            }
+
+            string configuration = Path.Combine(folder, "tokenizer_config.json");
+            File.WriteAllText(configuration, File.ReadAllText(configuration).Replace($"\"{missing}\"", "\"<|another|>\"", StringComparison.Ordinal));
+            KimiTokenizer tokenizer = KimiTokenizer.Open(folder);
+            Assert.That(
+                () => new ChatRenderer(tokenizer, ChatFormat.K25).Render([KimiMessage.User("x")], new RenderOptions { Tools = [s_weather] }),
+                Throws.TypeOf<NotSupportedException>().With.Message.Contains(message));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     [Test]
     public void All_cases_of_both_templates_are_there() => Assert.That(Cases().Count(), Is.EqualTo(34));
 

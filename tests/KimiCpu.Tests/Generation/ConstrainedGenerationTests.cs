@@ -110,7 +110,7 @@ internal sealed class ConstrainedGenerationTests
         foreach (float temperature in new[] { 0f, 1f })
         {
             var options = new GenerationOptions { Temperature = temperature, Thinking = false, Constraint = constraint, LogitBias = new Dictionary<int, float> { [x] = float.NegativeInfinity } };
-            Assert.That(() => _model.Generate("Say x.", options), Throws.TypeOf<KimiException>().With.Message.Contains("LogitBias"));
+            Assert.That(() => _model.Generate("Say x.", options), Throws.ArgumentException.With.Property(nameof(ArgumentException.ParamName)).EqualTo("options").And.Message.Contains("LogitBias"));
         }
 
         Assert.That(() => _model.Generate("Say x.", new GenerationOptions { Constraint = constraint, IgnoreEndOfText = true }), Throws.ArgumentException);

@@ -4,6 +4,7 @@
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
+using KimiCpu.Tokens;
 
 namespace KimiCpu.Tests.Server;
 
@@ -244,6 +245,21 @@ internal sealed class OpenAIHttpTests
         (int status, JsonElement body, _) = await _server.PostAsync(path, request);
         Assert.That(status, Is.EqualTo(400), body.GetRawText());
         Assert.That(body.GetProperty("error").GetProperty("message").GetString(), Does.Contain(expected));
+    }
+
+    /// <summary>It shows in the middle of an answer; clients would send again what is told to be the server's failure.</summary>
+    [Test]
+    public async Task A_bias_that_leaves_nothing_of_a_format_is_the_clients_mistake()
+    {
+        KimiTokenizer tokenizer = _server.Model.Tokenizer;
+        string bias = string.Join(',', Enumerable.Range(0, tokenizer.VocabularySize).Where(t => tokenizer.GetBytes(t) is [(byte)'r', ..]).Select(t => $"\"{t}\":-100"));
+        const string Format = """{"type":"json_schema","json_schema":{"name":"x","schema":{"type":"object","properties":{"colour":{"enum":["red"]}},"required":["colour"]}}}""";
+        (int status, JsonElement body, HttpResponseMessage response) = await _server.PostAsync(
+            Chat, $$$"""{"messages":[{"role":"user","content":"Which colour?"}],"temperature":0,"reasoning_effort":"none","response_format":{{{Format}}},"logit_bias":{{{{bias}}}}}""");
+        Assert.That(status, Is.EqualTo(400), body.GetRawText());
+        Assert.That(body.GetProperty("error").GetProperty("message").GetString(), Does.StartWith("No token is left to sample: logit_bias forbids all"));
+        string id = response.Headers.GetValues("x-request-id").Single();
+        Assert.That(_server.Log.Lines.Where(l => l.Contains(id, StringComparison.Ordinal)), Is.Not.Empty.And.None.StartsWith("Error"));
     }
 
     [Test]
