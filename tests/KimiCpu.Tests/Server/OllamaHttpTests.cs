@@ -3,6 +3,12 @@
 
 using System.Text;
 using System.Text.Json;
+using KimiCpu.Chat;
+using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Server;
+using KimiCpu.Server.Answers;
+using KimiCpu.Server.Http;
+using KimiCpu.Server.Ollama;
 
 namespace KimiCpu.Tests.Server;
 
@@ -11,6 +17,7 @@ namespace KimiCpu.Tests.Server;
 internal sealed class OllamaHttpTests
 {
     private const string France = "What is the capital of France?";
+    private const string Weather = """{"type":"function","function":{"name":"get_weather","description":"Get the current weather for a city.","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}""";
 
     private RunningServer _server = null!;
 
@@ -36,21 +43,27 @@ internal sealed class OllamaHttpTests
     }
 
     [Test]
-    public async Task Calls_tools_and_reads_results_without_ids()
+    public async Task Calls_tools()
     {
-        const string tools = """[{"type":"function","function":{"name":"get_weather","description":"Get the current weather for a city.","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]""";
-        (int status, JsonElement body, _) = await _server.PostAsync("/api/chat", $$$$"""
-            {"model":"kimi-nano","stream":false,"options":{"temperature":0,"num_predict":60},"tools":{{{{tools}}}},"messages":[{"role":"user","content":"What is the weather in Oslo?"},
-             {"role":"assistant","content":"","tool_calls":[{"function":{"name":"get_weather","arguments":{"city":"Oslo"}}}]},{"role":"tool","tool_name":"get_weather","content":"12 degrees"}]}
-            """);
+        (int status, JsonElement body, _) = await _server.PostAsync("/api/chat", $$"""{"model":"kimi-nano","stream":false,"options":{"temperature":0},"tools":[{{Weather}}],"messages":[{"role":"user","content":"What is the weather in Oslo?"}]}""");
         Assert.That(status, Is.EqualTo(200), body.GetRawText());
-        (_, JsonElement asked, _) = await _server.PostAsync("/api/chat", $$"""{"model":"kimi-nano","stream":false,"options":{"temperature":0},"tools":{{tools}},"messages":[{"role":"user","content":"What is the weather in Oslo?"}]}""");
-        if (asked.GetProperty("message").TryGetProperty("tool_calls", out JsonElement calls))
-        {
-            Assert.That(calls[0].GetProperty("function").GetProperty("arguments").GetProperty("city").ValueKind, Is.EqualTo(JsonValueKind.String));
-        }
+        JsonElement function = body.GetProperty("message").GetProperty("tool_calls").EnumerateArray().Single().GetProperty("function");
+        Assert.That((function.GetProperty("name").GetString(), function.GetProperty("arguments").GetProperty("city").GetString()), Is.EqualTo(("get_weather", "Oslo")));
+    }
 
-        Assert.That(body.GetProperty("prompt_eval_count").GetInt32(), Is.GreaterThan(asked.GetProperty("prompt_eval_count").GetInt32()));
+    /// <summary>Results say which tool they are of, and some not even that.</summary>
+    [Test]
+    public void Results_without_ids_answer_the_calls_of_their_tools()
+    {
+        IReadOnlyList<KimiMessage> read = new OllamaRequestReader(new RequestParts(new KimiServerOptions(), new FormatReader(), CancellationToken.None)).ReadChat(new JsonFields(JsonElement.Parse("""
+            {"messages":[{"role":"user","content":"How is Oslo?"},
+             {"role":"assistant","content":"","tool_calls":[{"function":{"name":"get_weather","arguments":{"city":"Oslo"}}},{"function":{"name":"get_time","arguments":{"city":"Oslo"}}},{"function":{"name":"get_news","arguments":{}}}]},
+             {"role":"tool","tool_name":"get_time","content":"noon"},{"role":"tool","tool_name":"get_weather","content":"12 degrees"},{"role":"tool","content":"none"}]}
+            """)))!.Messages!;
+        string shown = _server.Model.Tokenizer.Decode(_server.Model.EncodePrompt(read));
+        Assert.That(shown, Does.Contain("<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{\"city\": \"Oslo\"}<|tool_call_end|>"));
+        string[] results = ["## Return of functions.get_time:1\nnoon", "## Return of functions.get_weather:0\n12 degrees", "## Return of functions.get_news:2\nnone"];
+        Assert.That(results.Select(r => shown.IndexOf(r + "<|im_end|>", StringComparison.Ordinal)), Is.Ordered.And.All.Positive, shown);
     }
 
     [Test]
@@ -76,7 +89,8 @@ internal sealed class OllamaHttpTests
         (_, JsonElement loaded, _) = await _server.PostAsync("/api/chat", """{"model":"kimi-nano","messages":[]}""");
         Assert.That(loaded.GetProperty("done_reason").GetString(), Is.EqualTo("load"));
         (int status, JsonElement missing, _) = await _server.PostAsync("/api/chat", """{"model":"llama3","messages":[{"role":"user","content":"x"}]}""");
-        Assert.That((status, missing.GetProperty("error").GetString()), Is.EqualTo((404, missing.GetProperty("error").GetString())));
+        Assert.That(status, Is.EqualTo(404));
+        Assert.That(missing.GetProperty("error").GetString(), Does.Contain("'llama3'"));
     }
 
     private async Task<List<JsonElement>> LinesAsync(string path, string json)

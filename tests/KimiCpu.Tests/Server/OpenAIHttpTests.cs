@@ -109,11 +109,9 @@ internal sealed class OpenAIHttpTests
         Assert.That(status, Is.EqualTo(200), body.GetRawText());
         Assert.That(_server.Log.Lines, Has.Some.Contains("Warning").And.Some.Contains("'mark' cannot be enforced"));
         JsonElement choice = body.GetProperty("choices")[0];
-        if (choice.GetProperty("finish_reason").GetString() == "tool_calls")
-        {
-            string arguments = choice.GetProperty("message").GetProperty("tool_calls")[0].GetProperty("function").GetProperty("arguments").GetString()!;
-            Assert.That(JsonDocument.Parse(arguments).RootElement.ValueKind, Is.EqualTo(JsonValueKind.Object));
-        }
+        Assert.That(choice.GetProperty("finish_reason").GetString(), Is.EqualTo("tool_calls"), body.GetRawText());
+        string arguments = choice.GetProperty("message").GetProperty("tool_calls")[0].GetProperty("function").GetProperty("arguments").GetString()!;
+        Assert.That(JsonDocument.Parse(arguments).RootElement.ValueKind, Is.EqualTo(JsonValueKind.Object));
     }
 
     [Test]
