@@ -4,23 +4,19 @@
 using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Threading;
 
 namespace KimiCpu.Cpu;
 
-/// <summary>Consecutive rows of a sequence that pass over its context together, and how many items of work that is.</summary>
+/// <summary>Consecutive rows of a sequence that pass over its context together, and whether that is cut.</summary>
 /// <param name="Row">The first, in the batch.</param>
 /// <param name="Rows">1 … <see cref="LatentAttention.RowGroup"/>.</param>
 /// <param name="Sequence">Index of theirs.</param>
 /// <param name="Visible">Tokens that the last row sees.</param>
 internal readonly record struct AttentionRows(int Row, int Rows, int Sequence, int Visible)
 {
-    /// <summary>Heads of an item; the last one may have fewer.</summary>
-    public int Heads { get; init; }
-
     /// <summary>Segments that are attended to apart; 1 where the context is not cut.</summary>
-    public int Segments { get; init; }
-
-    public int FirstItem { get; init; }
+    public int Segments { get; init; } = 1;
 
     /// <summary>Where its parts, (segments, rows, heads), begin; none where the context is not cut.</summary>
     public long FirstPart { get; init; }
@@ -28,31 +24,56 @@ internal readonly record struct AttentionRows(int Row, int Rows, int Sequence, i
     public bool IsCut => Segments > 1;
 }
 
+/// <summary>Some heads of such rows, over all that they see or a segment of it.</summary>
+/// <param name="Group">Index of the rows.</param>
+/// <param name="Segment">0 where the context is not cut.</param>
+/// <param name="Head">The first.</param>
+/// <param name="Heads">How many.</param>
+/// <param name="Cost">How long it takes: half a query's pass over a token is one.</param>
+internal readonly record struct AttentionItem(int Group, int Segment, int Head, int Heads, long Cost);
+
 /// <summary>
-/// Cuts the attention of a batch into items of work: groups of heads for some consecutive rows of a sequence, and those for a segment of its context
-/// where the whole of it would keep one thread busy when the others are done with everything else. So few long contexts occupy all
+/// Cuts the attention of a batch into items of work: heads for some consecutive rows of a sequence, over their whole context or a segment of it. An item is
+/// as large as it may be, since a page is read, and widened or paired, once for all its queries, but for those at the end, which even the threads out: items are given to
+/// threads, the longest first, and what would keep any of them busy for longer than its part of the work is cut into segments, and then into halves of its heads. So few long contexts occupy all
 /// threads, by themselves and beside prompts. How work is cut changes no result (see <see cref="LatentAttention"/>), so it may depend on the threads and on the company.
 /// </summary>
 /// <param name="shape">Sizes.</param>
 /// <param name="lanes">Queries that take not much longer together than half of them.</param>
 internal sealed class AttentionPlan(ModelShape shape, int lanes)
 {
-    /// <summary>What parts may take. Where they would take more, there are many long contexts, and the longest of them are cut, or none where all are alike.</summary>
-    public const long MostPartBytes = 64L << 20;
+    /// <summary>
+    /// What parts may take: those of two million cached tokens of Kimi K2, one row each. Beyond that contexts stay whole; there are so many long ones that their heads occupy the threads.
+    /// </summary>
+    public const long MostPartBytes = 512L << 20;
 
-    /// <summary>Items a thread, where contexts are cut and heads fill lanes: the last segment of each is a short one.</summary>
-    private const int ItemsOfThread = 2;
+    /// <summary>A thread may take longer than its part of the work by this part of it, rather than that more is cut, which takes time itself.</summary>
+    private const int SlackPart = 8;
+
+    /// <summary>To widen or pair a page takes as long as two queries' pass over it.</summary>
+    private const int CostOfToken = 4;
+
+    private static readonly Comparison<AttentionItem> s_longestFirst = (a, b) =>
+        a.Cost != b.Cost ? b.Cost.CompareTo(a.Cost)
+        : a.Group != b.Group ? a.Group.CompareTo(b.Group)
+        : a.Segment != b.Segment ? a.Segment.CompareTo(b.Segment)
+        : a.Head.CompareTo(b.Head);
 
     private readonly List<AttentionRows> _groups = [];
-    private int _threads;
+    private readonly List<AttentionItem> _given = [];
 
-    /// <summary>Queries times the tokens that they see, of all rows.</summary>
-    private long _work;
+    /// <summary>What each thread has to do so far; which thread that is does not matter, since whoever is done takes from the others.</summary>
+    private readonly PriorityQueue<int, long> _loads = new();
+    private List<AttentionItem> _ungiven = [];
+    private List<AttentionItem> _cut = [];
+    private AttentionItem[] _items = [];
+    private long _mostLoad;
 
     /// <summary>In the batch's order.</summary>
     public ReadOnlySpan<AttentionRows> Groups => CollectionsMarshal.AsSpan(_groups);
 
-    public int ItemCount { get; private set; }
+    /// <summary>In the order in which the pool divides them among threads: each share begins with long ones and ends with short ones.</summary>
+    public ReadOnlySpan<AttentionItem> Items => _items.AsSpan(0, _given.Count);
 
     /// <summary>An <see cref="AttentionPart"/> a segment, row and head of contexts that are cut.</summary>
     public long PartCount { get; private set; }
@@ -63,93 +84,133 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// <param name="threads">That share the work.</param>
     public void Make(RaggedBatch batch, int tooManyRows, int threads)
     {
-        _threads = threads;
-        _work = 0;
-        ItemCount = 0;
         PartCount = 0;
         _groups.Clear();
+        _given.Clear();
         for (int s = 0; s < batch.Sequences.Length; s++)
         {
             BatchSequence sequence = batch.Sequences[s];
             for (int row = 0; row < sequence.RowCount && sequence.RowCount < tooManyRows; row += LatentAttention.RowGroup)
             {
                 int rows = Math.Min(LatentAttention.RowGroup, sequence.RowCount - row);
-                int visible = sequence.Start + row + rows;
-                _work += (long)rows * shape.HeadCount * visible;
-                _groups.Add(new AttentionRows(sequence.FirstRow + row, rows, s, visible));
+                _groups.Add(new AttentionRows(sequence.FirstRow + row, rows, s, sequence.Start + row + rows));
+                AddItems(_groups.Count - 1, _ungiven);
             }
         }
 
-        long longest = MostWorkOfItem();
-        foreach (ref AttentionRows group in CollectionsMarshal.AsSpan(_groups))
+        SetMostLoad(threads);
+        CollectionsMarshal.AsSpan(_ungiven).Sort(s_longestFirst);
+        foreach (AttentionItem whole in _ungiven)
         {
-            group = Cut(group, longest);
+            // With its first heads all of a context is cut.
+            if (!_groups[whole.Group].IsCut && (whole.Head > 0 || Fits(whole) || !TryCut(whole.Group)))
+            {
+                Give(whole);
+            }
+        }
+
+        GiveCut();
+        Deal(threads);
+    }
+
+    /// <summary>As many heads at once as pass over a page together, for each segment of a context that is cut.</summary>
+    private void AddItems(int index, List<AttentionItem> items)
+    {
+        int most = LatentAttention.MostQueries / _groups[index].Rows / LatentAttention.HeadGroup * LatentAttention.HeadGroup;
+        for (int segment = 0; segment < _groups[index].Segments; segment++)
+        {
+            for (int head = 0; head < shape.HeadCount; head += most)
+            {
+                items.Add(Item(index, segment, head, Math.Min(most, shape.HeadCount - head)));
+            }
         }
     }
 
-    /// <summary>Groups of heads that share a group's work, or that of a segment.</summary>
-    public int HeadGroups(in AttentionRows group) => (shape.HeadCount + group.Heads - 1) / group.Heads;
-
-    private AttentionRows Cut(in AttentionRows group, long longest)
+    /// <summary>Half of what is done for a query fills lanes, the other half takes queries one by one.</summary>
+    private AttentionItem Item(int index, int segment, int head, int heads)
     {
-        bool cut = IsTooLong(group, longest);
-        AttentionRows planned = group with
-        {
-            Heads = cut ? HeadsOfSegment(group.Rows) : HeadsOfContext(group),
-            Segments = cut ? LatentAttention.SegmentsOf(group.Visible) : 1,
-            FirstItem = ItemCount,
-            FirstPart = PartCount,
-        };
-        ItemCount += HeadGroups(planned) * planned.Segments;
-        PartCount += cut ? PartsOf(group) : 0;
-        return planned;
+        AttentionRows group = _groups[index];
+        int tokens = group.IsCut ? Math.Min(LatentAttention.SegmentTokens, group.Visible - (segment * LatentAttention.SegmentTokens)) : group.Visible;
+        int queries = group.Rows * heads;
+        int filled = (queries + lanes - 1) / lanes * lanes;
+        return new AttentionItem(index, segment, head, heads, (long)tokens * (queries + filled + CostOfToken));
     }
 
-    /// <summary>An item's part of all work, or more of it where what is longer would be too much to cut.</summary>
-    private long MostWorkOfItem()
+    private void SetMostLoad(int threads)
     {
-        long longest = _threads == 1 ? long.MaxValue : Math.Max(1, _work / (ItemsOfThread * _threads));
-        while (PartBytes(longest) > MostPartBytes)
+        long all = 0;
+        foreach (AttentionItem item in _ungiven)
         {
-            longest *= 2;
+            all += item.Cost;
         }
 
-        return longest;
+        _mostLoad = threads == 1 ? long.MaxValue : (all + (all / SlackPart)) / threads;
+        _loads.Clear();
+        for (int i = 0; i < threads; i++)
+        {
+            _loads.Enqueue(i, 0);
+        }
     }
 
-    private long PartBytes(long longest)
+    private bool Fits(in AttentionItem item) => _loads.TryPeek(out _, out long least) && least + item.Cost <= _mostLoad;
+
+    private bool TryCut(int index)
     {
-        long parts = 0;
-        foreach (AttentionRows group in Groups)
+        AttentionRows group = _groups[index];
+        int segments = LatentAttention.SegmentsOf(group.Visible);
+        long parts = (long)segments * group.Rows * shape.HeadCount;
+        if (segments == 1 || (PartCount + parts) * AttentionPart.Width(shape.KeyValueLoraRank) * sizeof(float) > MostPartBytes)
         {
-            parts += IsTooLong(group, longest) ? PartsOf(group) : 0;
+            return false;
         }
 
-        return parts * AttentionPart.Width(shape.KeyValueLoraRank) * sizeof(float);
+        _groups[index] = group with { Segments = segments, FirstPart = PartCount };
+        PartCount += parts;
+        AddItems(index, _cut);
+        return true;
     }
 
-    private long PartsOf(in AttentionRows group) => (long)LatentAttention.SegmentsOf(group.Visible) * group.Rows * shape.HeadCount;
-
-    /// <summary>Whether as many heads as pass over a context together would be a longer item, and there is something to cut.</summary>
-    private bool IsTooLong(in AttentionRows group, long longest) =>
-        group.Visible > LatentAttention.SegmentTokens && (long)group.Rows * Math.Min(shape.HeadCount, MostHeads(group.Rows)) * group.Visible > longest;
-
-    /// <summary>As many heads as leave each thread an item, since a page is read, and widened or paired, once for all of them.</summary>
-    private int HeadsOfContext(in AttentionRows group)
+    /// <summary>Gives segments, then halves of what no thread could take, then halves of those.</summary>
+    private void GiveCut()
     {
-        long ofHead = (long)group.Rows * group.Visible * _threads;
-        return HeadsTogether(group.Rows, ((_work + ofHead - 1) / ofHead) + LatentAttention.HeadGroup - 1);
+        while (_cut.Count > 0)
+        {
+            (_ungiven, _cut) = (_cut, _ungiven);
+            _cut.Clear();
+            foreach (AttentionItem item in _ungiven)
+            {
+                Give(item);
+            }
+        }
+
+        _ungiven.Clear();
     }
 
-    /// <summary>The same for several items a thread, if there can be so many; but as many as lanes, while each thread has an item.</summary>
-    private int HeadsOfSegment(int rows)
+    /// <summary>To the thread that has the least to do; in halves, and later, where that would be too much.</summary>
+    private void Give(in AttentionItem item)
     {
-        long ofThread = _work / ((long)rows * LatentAttention.SegmentTokens * _threads);
-        return HeadsTogether(rows, Math.Max(ofThread / ItemsOfThread, Math.Min(ofThread, lanes / rows)));
+        if (item.Heads > LatentAttention.HeadGroup && !Fits(item))
+        {
+            int half = Math.Max(item.Heads / 2 / LatentAttention.HeadGroup, 1) * LatentAttention.HeadGroup;
+            _cut.Add(Item(item.Group, item.Segment, item.Head, half));
+            _cut.Add(Item(item.Group, item.Segment, item.Head + half, item.Heads - half));
+            return;
+        }
+
+        _given.Add(item);
+        _loads.TryPeek(out int thread, out long least);
+        _loads.DequeueEnqueue(thread, least + item.Cost);
     }
 
-    private static int HeadsTogether(int rows, long most) =>
-        (int)Math.Clamp(most / LatentAttention.HeadGroup * LatentAttention.HeadGroup, LatentAttention.HeadGroup, MostHeads(rows));
+    private void Deal(int threads)
+    {
+        Span<AttentionItem> given = CollectionsMarshal.AsSpan(_given);
+        given.Sort(s_longestFirst);
+        if (_items.Length < given.Length)
+        {
+            _items = new AttentionItem[2 * given.Length];
+        }
 
-    private static int MostHeads(int rows) => LatentAttention.MostQueries / rows / LatentAttention.HeadGroup * LatentAttention.HeadGroup;
+        LongestFirst.Deal<AttentionItem>(given, threads, _items);
+    }
 }

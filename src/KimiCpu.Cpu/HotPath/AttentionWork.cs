@@ -70,7 +70,7 @@ internal sealed unsafe class AttentionWork : IDisposable
         _query = query;
         _context = context;
         _parts.EnsureCapacity(_plan.PartCount * PartWidth);
-        _pool.Run(_plan.ItemCount, _attend);
+        _pool.Run(_plan.Items.Length, _attend);
     }
 
     /// <summary>Completes a head's contexts. Heads may be completed by several threads at once.</summary>
@@ -99,26 +99,15 @@ internal sealed unsafe class AttentionWork : IDisposable
 
     private void Attend(int begin, int end, int worker)
     {
-        ReadOnlySpan<AttentionRows> groups = _plan.Groups;
-        int index = 0;
-        for (int item = begin; item < end; item++)
+        foreach (AttentionItem item in _plan.Items[begin..end])
         {
-            while (index + 1 < groups.Length && groups[index + 1].FirstItem <= item)
-            {
-                index++;
-            }
-
-            Attend(groups[index], item, _kernels[worker]);
+            Attend(_plan.Groups[item.Group], item, _kernels[worker]);
         }
     }
 
-    /// <summary>Item: a group of heads for a group of consecutive tokens of a sequence, over all that they see or a segment of it.</summary>
-    private void Attend(in AttentionRows group, int item, LatentAttention kernel)
+    private void Attend(in AttentionRows group, in AttentionItem item, LatentAttention kernel)
     {
-        int headGroups = _plan.HeadGroups(group);
-        int segment = (item - group.FirstItem) / headGroups;
-        int head = (item - group.FirstItem) % headGroups * group.Heads;
-        int heads = Math.Min(group.Heads, _shape.HeadCount - head);
+        (_, int segment, int head, int heads, _) = item;
         long queryStride = (long)_shape.HeadCount * _shape.CacheWidth;
         ReadOnlySpan<int> table = _batch.Sequences[group.Sequence].Pages.Span;
         int visible = group.Visible - group.Rows + 1;
