@@ -17,7 +17,9 @@ internal sealed unsafe class FloatExperts : IExpertPasses
     private const int MostRows = ExpertRuns.MostItems * BlockRows;
 
     private readonly ModelShape _shape;
+    private readonly WorkerPool _pool;
     private readonly StoredProducts _stored;
+    private readonly PoolAction _gather;
     private readonly AlignedBuffer<float> _gathered = new();
     private readonly AlignedBuffer<float> _gate = new();
     private readonly AlignedBuffer<float> _up = new();
@@ -25,6 +27,7 @@ internal sealed unsafe class FloatExperts : IExpertPasses
 
     private ExpertGroups _groups = null!;
     private MlpWeights[] _weights = [];
+    private float* _hidden;
 
     /// <param name="weights">Of the model.</param>
     /// <param name="pool">Runs the passes.</param>
@@ -34,24 +37,28 @@ internal sealed unsafe class FloatExperts : IExpertPasses
     {
         _stored = new StoredProducts(kernel, precision);
         _shape = weights.Shape;
+        _pool = pool;
+        _gather = new PoolAction(Gather);
         _scratch = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
     }
 
     public int GateUpItems => WeightTile.TilesOf(_shape.ExpertIntermediateSize);
 
-    /// <summary>Float kernels want the rows of an expert one after another.</summary>
+    private bool Gathers => _groups.LargestPairCount > 1;
+
+    /// <summary>Float kernels want the rows of an expert one after another. A single one is taken where it lies.</summary>
     public void Prepare(int layer, RoutedRows rows, ExpertGroups groups, MlpWeights[] weights)
     {
         _weights = weights;
         _groups = groups;
-        int size = _shape.HiddenSize;
+        _hidden = rows.Hidden;
         long inner = (long)groups.PairCount * _shape.ExpertIntermediateSize;
         _gate.EnsureCapacity(inner);
         _up.EnsureCapacity(inner);
-        float* target = _gathered.EnsureCapacity((long)groups.PairCount * size);
-        for (int pair = 0; pair < groups.PairCount; pair++)
+        if (Gathers)
         {
-            new ReadOnlySpan<float>(rows.Hidden + ((long)groups.TokenOf[pair] * size), size).CopyTo(new Span<float>(target + ((long)pair * size), size));
+            _gathered.EnsureCapacity((long)groups.PairCount * _shape.HiddenSize);
+            _pool.Run(groups.PairCount, _gather);
         }
 
         foreach (AlignedBuffer<float> scratch in _scratch)
@@ -68,7 +75,7 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         MlpWeights expert = _weights[index];
         int first = firstItem * BlockRows;
         int last = Math.Min(first + (items * BlockRows), inner);
-        float* x = _gathered.Pointer + ((long)group.FirstPair * size);
+        float* x = Gathers ? _gathered.Pointer + ((long)group.FirstPair * size) : _hidden + ((long)_groups.TokenOf[group.FirstPair] * size);
         long at = (long)group.FirstPair * inner;
         _stored.Multiply(expert.Gate, first, last, x, size, group.PairCount, _gate.Pointer + at, inner);
         _stored.Multiply(expert.Up, first, last, x, size, group.PairCount, _up.Pointer + at, inner);
@@ -94,6 +101,15 @@ internal sealed unsafe class FloatExperts : IExpertPasses
         _gate.Dispose();
         _up.Dispose();
         Array.ForEach(_scratch, s => s.Dispose());
+    }
+
+    private void Gather(int begin, int end, int worker)
+    {
+        int size = _shape.HiddenSize;
+        for (int pair = begin; pair < end; pair++)
+        {
+            new ReadOnlySpan<float>(_hidden + ((long)_groups.TokenOf[pair] * size), size).CopyTo(new Span<float>(_gathered.Pointer + ((long)pair * size), size));
+        }
     }
 
     private void DownRows(int firstGroup, int endGroup, int firstRow, int rows, float* sum, long sumStride, int worker)

@@ -34,6 +34,60 @@ internal sealed unsafe class Float8ExpertsTests
         Assert.That(TileKernel.Best().Float8Products is null || !rounded.SequenceEqual(exact));
     }
 
+    /// <summary>Rows of tokens that share an expert are copied side by side, which all threads do; a row that no other one is beside is read where it lies, whatever it holds by then.</summary>
+    [Test]
+    public void Only_rows_that_share_an_expert_are_copied([Values(1, 3)] int threads, [Values] bool shares)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-fp8"), Backend.Reference);
+        ModelShape shape = model.Weights.Shape;
+        int layer = model.Weights.Layers.Select((l, i) => (l, i)).First(l => l.l.Experts.Length > 0).i;
+        int[] chosen = [.. Enumerable.Range(0, shape.ExpertsPerToken), .. Enumerable.Range(shares ? shape.ExpertsPerToken - 1 : shape.ExpertsPerToken, shape.ExpertsPerToken)];
+        float[] factors = [.. chosen.Select(_ => 1f)];
+        var random = new Random(1);
+        float[] x = [.. Enumerable.Range(0, 2 * shape.HiddenSize).Select(_ => random.NextSingle() - 0.5f)];
+        float[] later = [.. x.Select(f => 2 * f)];
+        float[] expected = [.. Enumerable.Range(0, 2).SelectMany(Alone)];
+
+        float[] Alone(int token)
+        {
+            var sum = new float[shape.HiddenSize];
+            foreach (int expert in chosen.AsSpan(token * shape.ExpertsPerToken, shape.ExpertsPerToken))
+            {
+                float[] row = (shares ? x : later)[(token * shape.HiddenSize)..((token + 1) * shape.HiddenSize)];
+                RowMath.AddScaled(sum, Mlp(FloatGemv.Multiply, model.Weights.Layers[layer].Experts[expert], row, 1), 1);
+            }
+
+            return sum;
+        }
+
+        using var pool = new WorkerPool(threads);
+        using var groups = new ExpertGroups(shape);
+        using var experts = new FloatExperts(model.Weights, pool, TileKernel.Best(), ComputePrecision.Exact);
+        var actual = new float[x.Length];
+        fixed (float* hidden = x, weights = factors, sum = actual)
+        fixed (int* choice = chosen)
+        {
+            var rows = new RoutedRows(2, hidden, choice, weights);
+            groups.Build(rows);
+            experts.Prepare(layer, rows, groups, [.. Enumerable.Range(0, groups.Count).Select(g => model.Weights.Layers[layer].Experts[groups[g].Expert])]);
+            later.CopyTo(x, 0);
+            for (int g = 0; g < groups.Count; g++)
+            {
+                for (int item = 0; item < experts.GateUpItems; item++)
+                {
+                    experts.GateUp(g, item, 1, 0);
+                }
+            }
+
+            for (int row = 0; row < shape.HiddenSize; row += WeightTile.Rows)
+            {
+                experts.Down(0, groups.Count, row, Math.Min(WeightTile.Rows, shape.HiddenSize - row), sum + row, shape.HiddenSize, 0);
+            }
+        }
+
+        Assert.That(actual, Is.EqualTo(expected));
+    }
+
     [Test]
     public void Formats_may_differ_within_a_shared_expert([Values] bool float8Down, [Values(1, 3)] int tokens)
     {
