@@ -7,7 +7,8 @@ namespace KimiCpu.Cpu.Threading;
 /// <param name="Id">How the system numbers it; on Windows 64 times its group and its number there.</param>
 /// <param name="Core">Equal for the hyper-threads of one physical core, different for those of two.</param>
 /// <param name="Node">The NUMA node whose memory is near.</param>
-internal readonly record struct LogicalProcessor(int Id, int Core, int Node);
+/// <param name="Cache">Equal for those that share a third-level cache; 0 where that is not known.</param>
+internal readonly record struct LogicalProcessor(int Id, int Core, int Node, int Cache = 0);
 
 /// <summary>The processors that a process may use, as a value.</summary>
 internal sealed class CpuTopology
@@ -22,7 +23,11 @@ internal sealed class CpuTopology
             Processors = [default];
         }
 
-        PhysicalCores = [.. Processors.DistinctBy(p => p.Core)];
+        PhysicalCores = [.. Processors.DistinctBy(p => p.Core)
+            .GroupBy(core => (core.Node, core.Cache))
+            .SelectMany(cache => cache.Select((core, turn) => (Core: core, Turn: turn)))
+            .OrderBy(c => c.Core.Node).ThenBy(c => c.Turn)
+            .Select(c => c.Core)];
         Nodes = [.. Processors.Select(p => p.Node).Distinct()];
         Quota = Math.Max(1, Math.Min(quota ?? int.MaxValue, Processors.Count));
     }
@@ -38,7 +43,10 @@ internal sealed class CpuTopology
     /// <summary>Node by node, and by rising id.</summary>
     public IReadOnlyList<LogicalProcessor> Processors { get; }
 
-    /// <summary>The first logical processor of each physical core, node by node. The others add no bandwidth and slow the first ones down.</summary>
+    /// <summary>
+    /// The first logical processor of each physical core, node by node; the others add no bandwidth and slow the first ones down. Within a node one of each third-level
+    /// cache, another of each, and so on, since where fewer threads than cores are active those are the first ones: the cores of one cache share a link to memory, which they fill.
+    /// </summary>
     public IReadOnlyList<LogicalProcessor> PhysicalCores { get; }
 
     /// <summary>Nodes that have processors, by rising number.</summary>

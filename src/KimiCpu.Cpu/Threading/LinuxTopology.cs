@@ -27,7 +27,7 @@ internal static class LinuxTopology
 
         Dictionary<int, int> nodes = ReadNodes(Path.Combine(folder, "node"));
         int unknownNode = nodes.Count > 0 ? nodes.Values.Min() : 0;
-        return [.. usable.Select(cpu => new LogicalProcessor(cpu, CoreOf(folder, cpu), nodes.GetValueOrDefault(cpu, unknownNode)))];
+        return [.. usable.Select(cpu => new LogicalProcessor(cpu, CoreOf(folder, cpu), nodes.GetValueOrDefault(cpu, unknownNode), CacheOf(folder, cpu)))];
     }
 
     /// <summary>Reads lists such as <c>0-3,8-11</c>; null where the text is none.</summary>
@@ -52,10 +52,14 @@ internal static class LinuxTopology
     private static bool TryParse(string text, out int number) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number);
 
     /// <summary>The lowest of the hyper-threads of a core stands for it; a processor without such a list stands for itself.</summary>
-    private static int CoreOf(string folder, int cpu) =>
-        ReadList(Path.Combine(folder, "cpu", string.Create(CultureInfo.InvariantCulture, $"cpu{cpu}"), "topology", "thread_siblings_list")) is { Count: > 0 } siblings && siblings.Contains(cpu)
-            ? siblings.Min()
-            : cpu;
+    private static int CoreOf(string folder, int cpu) => FirstBeside(folder, cpu, Path.Combine("topology", "thread_siblings_list")) ?? cpu;
+
+    /// <summary>The lowest of the processors that share a third-level cache stands for it.</summary>
+    private static int CacheOf(string folder, int cpu) => FirstBeside(folder, cpu, Path.Combine("cache", "index3", "shared_cpu_list")) ?? 0;
+
+    /// <summary>The first of a list that has the processor itself; null where there is none.</summary>
+    private static int? FirstBeside(string folder, int cpu, string list) =>
+        ReadList(Path.Combine(folder, "cpu", string.Create(CultureInfo.InvariantCulture, $"cpu{cpu}"), list)) is { Count: > 0 } beside && beside.Contains(cpu) ? beside.Min() : null;
 
     /// <summary>The node of each processor; empty on a kernel without nodes.</summary>
     private static Dictionary<int, int> ReadNodes(string folder)

@@ -74,6 +74,7 @@ internal sealed class CpuTopologyTests
     {
         WriteTwoNodes();
         Write("cpu/cpu3/topology/thread_siblings_list", "rubbish");
+        Write("cpu/cpu3/cache/index3/shared_cpu_list", "4-7");
         Write("cpu/online", "?");
         Write("node/node1/cpulist", "4-");
         Write("node/nodes/cpulist", "0-15");
@@ -91,6 +92,29 @@ internal sealed class CpuTopologyTests
         Assert.That(WorkerPlacement.SuitsCores(topology, 8), Is.False);
         Assert.That(WorkerPlacement.SuitsCores(Read([0, 1, 2, 3]), 4), Is.True);
         Assert.That(WorkerPlacement.SuitsCores(Read([0, 1, 2, 3]), 3), Is.False);
+    }
+
+    /// <summary>Where half of the threads are active, these are the first ones: half of each cache's cores, then, and not all of some.</summary>
+    [Test]
+    public void Cores_of_a_node_take_turns_by_their_third_level_caches()
+    {
+        WriteTwoNodes();
+        foreach ((string list, int[] processors) in new[] { ("0-1,8-9", new[] { 0, 1, 8, 9 }), ("2-3,10-11", [2, 3, 10, 11]), ("4-7,12-15", [4, 5, 6, 7, 12, 13, 14, 15]) })
+        {
+            foreach (int cpu in processors)
+            {
+                Write($"cpu/cpu{cpu}/cache/index3/shared_cpu_list", list);
+            }
+        }
+
+        CpuTopology topology = Read([.. Enumerable.Range(0, 16)]);
+        Assert.That(topology.PhysicalCores.Select(c => c.Id), Is.EqualTo(new[] { 0, 2, 1, 3, 4, 5, 6, 7 }));
+        Assert.That(topology.PhysicalCores.Select(c => c.Cache), Is.EqualTo(new[] { 0, 2, 0, 2, 4, 4, 4, 4 }));
+        Assert.That(topology.Processors.Select(p => p.Id), Is.EqualTo(new[] { 0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15 }));
+        Assert.That(WorkerPlacement.Of(topology, 8, cores: true).ProcessorsOf(1), Is.EqualTo(new[] { 2 }));
+
+        // Caches of different sizes, as where the mask leaves some of their cores out.
+        Assert.That(Read([0, 1, 3, 4, 5]).PhysicalCores.Select(c => c.Id), Is.EqualTo(new[] { 0, 3, 1, 4, 5 }));
     }
 
     [Test]
