@@ -11,7 +11,7 @@ namespace KimiCpu.Cpu;
 /// <summary>
 /// Attention of many new tokens of a sequence over keys and values that are expanded from the cached latents, a segment of
 /// the context at a time: each pair of tokens then costs nope + rope + v multiplications a head in place of 2 kv_lora + rope.
-/// A head is an item of work, or a range of rows of one where there are more threads than heads (<see cref="PromptRanges"/>). Results depend neither on threads nor on what else is in the batch.
+/// A head is an item of work, or a range of rows of one where heads do not go evenly into the threads (<see cref="PromptRanges"/>). Results depend neither on threads nor on what else is in the batch.
 /// </summary>
 internal sealed unsafe class PromptAttention : IDisposable
 {
@@ -107,21 +107,19 @@ internal sealed unsafe class PromptAttention : IDisposable
         _query = query;
         _values = values;
         _ranges.Make(_sequence.Start, _sequence.RowCount, _pool.ActiveThreads);
-        _pool.Run(_shape.HeadCount * _ranges.Ranges.Count, _attend);
+        _pool.Run(_ranges.Items.Length, _attend);
     }
 
     public void Dispose() => Array.ForEach(_scratch, s => s.Dispose());
 
-    /// <summary>Item: a range of rows of a head. Memory is made by the worker, so threads that take no part have none.</summary>
+    /// <summary>Memory is made by the worker, so threads that take no part have none.</summary>
     private void Attend(int begin, int end, int worker)
     {
         Scratch scratch = _scratch[worker];
         scratch.Resize(_ranges.MostRows);
-        int ranges = _ranges.Ranges.Count;
-        for (int item = begin; item < end; item++)
+        foreach ((int head, int firstRow, int rows) in _ranges.Items[begin..end])
         {
-            (int firstRow, int rows) = _ranges.Ranges[item % ranges];
-            Attend(item / ranges, firstRow, rows, scratch);
+            Attend(head, firstRow, rows, scratch);
         }
     }
 

@@ -1,65 +1,108 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Threading;
 
 namespace KimiCpu.Cpu;
 
+/// <summary>New tokens of a sequence for a head; rows are counted from the sequence's first.</summary>
+internal readonly record struct HeadRows(int Head, int First, int Count);
+
 /// <summary>
-/// Cuts the new tokens of a sequence into ranges whose attention over expanded keys and values takes about equally long, where heads alone would leave
-/// threads idle. Each range expands what it sees for itself, so it is cut only where that ends earlier all the same. Ranges begin where
+/// Cuts the new tokens of a sequence into ranges whose attention over expanded keys and values takes about equally long, for the heads that would leave
+/// threads idle: those that do not go evenly into them, or all. Each range expands what it sees for itself, so heads are cut only where that ends earlier all the same. Ranges begin where
 /// rows that pass over the context together do, so results do not depend on them.
 /// </summary>
 internal sealed class PromptRanges(ModelShape shape)
 {
-    /// <summary>Items a thread, at most: more even out little and expand often.</summary>
+    /// <summary>Items a thread, at most, of heads that are cut: more even out little and expand often.</summary>
     private const int ItemsOfThread = 4;
 
     private const int Block = LatentAttention.MostQueries;
 
     private readonly List<(int First, int Count)> _ranges = [];
     private readonly List<(int First, int Count)> _tried = [];
+    private readonly List<HeadRows> _longestFirst = [];
+    private HeadRows[] _items = [];
     private int _start;
     private int _rows;
 
-    /// <summary>(first row, rows), counted from the sequence's first.</summary>
-    public IReadOnlyList<(int First, int Count)> Ranges => _ranges;
+    /// <summary>In the order in which the pool divides them among threads.</summary>
+    public ReadOnlySpan<HeadRows> Items => _items.AsSpan(0, _longestFirst.Count);
 
-    public int MostRows { get; private set; }
+    /// <summary>Of an item.</summary>
+    public int MostRows => _longestFirst[0].Count;
 
     /// <param name="start">Tokens before the new ones.</param>
     /// <param name="rows">New ones.</param>
-    /// <param name="threads">That share the ranges of all heads.</param>
+    /// <param name="threads">That share all heads.</param>
     public void Make(int start, int rows, int threads)
     {
         _start = start;
         _rows = rows;
-        _ranges.Clear();
-        _ranges.Add((0, rows));
-        MostRows = rows;
-        if (shape.HeadCount % threads == 0)
+        int wholeHeads = Cut(threads);
+        _longestFirst.Clear();
+        for (int head = 0; head < shape.HeadCount; head++)
         {
-            return;
+            if (head < wholeHeads)
+            {
+                _longestFirst.Add(new HeadRows(head, 0, rows));
+                continue;
+            }
+
+            foreach ((int first, int count) in _ranges)
+            {
+                _longestFirst.Add(new HeadRows(head, first, count));
+            }
         }
 
-        long whole = Work(0, rows);
-        long soonest = Turns(1) * whole;
-        int most = Math.Min((rows + Block - 1) / Block, ItemsOfThread * threads / shape.HeadCount);
+        if (_items.Length < _longestFirst.Count)
+        {
+            _items = new HeadRows[_longestFirst.Count];
+        }
+
+        LongestFirst.Deal<HeadRows>(CollectionsMarshal.AsSpan(_longestFirst), threads, _items);
+    }
+
+    /// <summary>Makes the ranges of heads that are cut. Returns how many are not.</summary>
+    private int Cut(int threads)
+    {
+        int inWholeTurns = shape.HeadCount / threads * threads;
+        int whole = shape.HeadCount;
+        if (inWholeTurns < whole)
+        {
+            long soonest = ((inWholeTurns / threads) + 1) * Work(0, _rows);
+            whole = EndsSooner(inWholeTurns, threads, ref soonest) ? inWholeTurns : whole;
+            whole = inWholeTurns > 0 && EndsSooner(0, threads, ref soonest) ? 0 : whole;
+        }
+
+        return whole;
+    }
+
+    /// <summary>Whether threads end sooner where only so many heads, the same for each thread, stay whole; makes the others' ranges.</summary>
+    private bool EndsSooner(int wholeHeads, int threads, ref long soonest)
+    {
+        long whole = Work(0, _rows);
+        int heads = shape.HeadCount - wholeHeads;
+        int most = Math.Min((_rows + Block - 1) / Block, ItemsOfThread * threads / heads);
+        bool found = false;
         for (int count = 2; count <= most; count++)
         {
             long longest = Shortest(count, whole);
-            if (Turns(count) * longest < soonest && TryCut(count, longest))
+            long turns = (((long)heads * count) + threads - 1) / threads;
+            long end = (wholeHeads / threads * whole) + (turns * longest);
+            if (end < soonest && TryCut(count, longest))
             {
-                soonest = Turns(count) * longest;
+                (soonest, found) = (end, true);
                 _ranges.Clear();
                 _ranges.AddRange(_tried);
             }
         }
 
-        MostRows = _ranges.Max(r => r.Count);
-
-        long Turns(int count) => (((long)shape.HeadCount * count) + threads - 1) / threads;
+        return found;
     }
 
     /// <summary>The least work of the longest of so many ranges.</summary>

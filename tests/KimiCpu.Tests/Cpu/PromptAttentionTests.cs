@@ -101,9 +101,9 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
         }
     }
 
-    /// <summary>More threads than heads cut their rows too.</summary>
+    /// <summary>More threads than heads cut their rows too, and fewer those of the heads that are left.</summary>
     [Test]
-    public void Results_depend_on_no_number_of_threads([Values(24, 44)] int threads)
+    public void Results_depend_on_no_number_of_threads([Values(8, 24, 44)] int threads)
     {
         ModelShape shape = Shapes.Small();
         using var one = new WorkerPool(1);
@@ -115,7 +115,7 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
         RaggedBatch batch = Batch(440, 500);
         var ranges = new PromptRanges(shape);
         ranges.Make(440, 500, threads);
-        Assert.That(ranges.Ranges, Has.Count.GreaterThan(1));
+        Assert.That(ranges.Items.Length, Is.GreaterThan(shape.HeadCount));
         float[] expected = Run(shape, one, pages, expansion.Matrix, batch, query);
         Assert.That(Run(shape, many, pages, expansion.Matrix, batch, query), Is.EqualTo(expected));
     }
