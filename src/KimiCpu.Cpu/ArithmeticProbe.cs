@@ -14,7 +14,6 @@ namespace KimiCpu.Cpu;
 internal sealed unsafe class ArithmeticProbe
 {
     private const int Rounds = 2_000_000;
-    private const int Chains = 12;
     private const int Passes = 5;
 
     private readonly WorkerPool _pool;
@@ -26,14 +25,14 @@ internal sealed unsafe class ArithmeticProbe
     {
         _pool = pool;
         _sinks = new float[pool.Threads];
-        (_work, int lanes) = CpuFeatures.Best switch
+        (_work, int results) = CpuFeatures.Best switch
         {
-            InstructionSet.Avx512 => (new PoolAction(Work<Lanes512>), Lanes512.Count),
-            InstructionSet.Avx2 => (new PoolAction(Work<Lanes256>), Lanes256.Count),
-            InstructionSet.Vector128 => (new PoolAction(Work<Lanes128>), Lanes128.Count),
-            _ => (new PoolAction(Work<LanesScalar>), LanesScalar.Count),
+            InstructionSet.Avx512 => (new PoolAction(Work<Lanes512>), Chains<Lanes512>() * Lanes512.Count),
+            InstructionSet.Avx2 => (new PoolAction(Work<Lanes256>), Chains<Lanes256>() * Lanes256.Count),
+            InstructionSet.Vector128 => (new PoolAction(Work<Lanes128>), Chains<Lanes128>() * Lanes128.Count),
+            _ => (new PoolAction(Work<LanesScalar>), Chains<LanesScalar>() * LanesScalar.Count),
         };
-        _operationsOfAnItem = 2.0 * Rounds * Chains * lanes;
+        _operationsOfAnItem = 2.0 * Rounds * results;
     }
 
     /// <summary>Operations per second; a multiply-add counts as two.</summary>
@@ -50,6 +49,10 @@ internal sealed unsafe class ArithmeticProbe
         return best;
     }
 
+    /// <summary>As many as fill the multipliers while each waits for its last result: sixteen for Arm64's four, if there are so many registers.</summary>
+    private static int Chains<TLanes>()
+        where TLanes : unmanaged, ILanes<TLanes> => TLanes.Registers == 32 ? 16 : 12;
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Work<TLanes>(int begin, int end, int worker)
         where TLanes : unmanaged, ILanes<TLanes>
@@ -57,7 +60,7 @@ internal sealed unsafe class ArithmeticProbe
         for (int item = begin; item < end; item++)
         {
             var x = TLanes.Broadcast(0.5f);
-            TLanes a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x;
+            TLanes a = x, b = x, c = x, d = x, e = x, f = x, g = x, h = x, i = x, j = x, k = x, l = x, m = x, n = x, o = x, p = x;
             for (int round = 0; round < Rounds; round++)
             {
                 a = TLanes.MultiplyAdd(a, x, x);
@@ -72,12 +75,20 @@ internal sealed unsafe class ArithmeticProbe
                 j = TLanes.MultiplyAdd(j, x, x);
                 k = TLanes.MultiplyAdd(k, x, x);
                 l = TLanes.MultiplyAdd(l, x, x);
+                if (TLanes.Registers == 32)
+                {
+                    m = TLanes.MultiplyAdd(m, x, x);
+                    n = TLanes.MultiplyAdd(n, x, x);
+                    o = TLanes.MultiplyAdd(o, x, x);
+                    p = TLanes.MultiplyAdd(p, x, x);
+                }
             }
 
             TLanes abcd = TLanes.Add(TLanes.Add(a, b), TLanes.Add(c, d));
             TLanes efgh = TLanes.Add(TLanes.Add(e, f), TLanes.Add(g, h));
             TLanes ijkl = TLanes.Add(TLanes.Add(i, j), TLanes.Add(k, l));
-            _sinks[worker] += TLanes.Sum(TLanes.Add(TLanes.Add(abcd, efgh), ijkl));
+            TLanes mnop = TLanes.Add(TLanes.Add(m, n), TLanes.Add(o, p));
+            _sinks[worker] += TLanes.Sum(TLanes.Add(TLanes.Add(abcd, efgh), TLanes.Add(ijkl, mnop)));
         }
     }
 }
