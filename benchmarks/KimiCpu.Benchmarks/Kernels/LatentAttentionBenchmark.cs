@@ -34,7 +34,7 @@ public unsafe class LatentAttentionBenchmark
     {
         _shape = K2Shape.Create(layers: 1);
         _pages = new KvPages(_shape, bfloat16: true);
-        _attention = new LatentAttention(_shape, bfloat16: true, TileKernel.Best().BFloat16Products);
+        _attention = new LatentAttention(_shape, bfloat16: true, TileKernel.Best().FastBFloat16Products);
         _router = new Router(_shape);
         _table = [.. Enumerable.Range(0, Tokens / KvPage.Tokens)];
         _pages.Reserve(_table.Length);
