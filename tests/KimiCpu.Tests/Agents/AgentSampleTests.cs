@@ -52,7 +52,7 @@ internal sealed class AgentSampleTests
         AIFunction calculator = LocalTools.All(timers).Single(f => f.Name == "calculator");
         var odd = new WithSchema(calculator, """{"type":"object","properties":{"expression":{"type":"string"},"units":{"type":"array","uniqueItems":true}},"required":["expression"]}""");
         (_, TerminalAgent agent) = await RunAsync([odd], "What is 37 * 12?");
-        Assert.That(agent.History.Last().Text, Is.Not.Empty);
+        Assert.That(agent.History[^1].Text, Is.Not.Empty);
     }
 
     [TestCase("this-program-does-not-exist")]
