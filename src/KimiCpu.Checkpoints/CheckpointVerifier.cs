@@ -187,6 +187,11 @@ internal static partial class CheckpointVerifier
 
             foreach (IGrouping<int, WrittenShape> shard in shapes.GroupBy(s => s.Entry.Shard).OrderBy(g => g.Key))
             {
+                if (problems.Count >= MaxAlike)
+                {
+                    return;
+                }
+
                 Try(problems, () => CheckShapes(files, checkpoint, shard, problems, cancellationToken));
                 progress?.Invoke("shapes of shard", shard.Key + 1, checkpoint.Shards.Count);
             }

@@ -18,7 +18,7 @@ internal static class RepackFolder
             throw new ArgumentException($"'{target}' is the source itself; give another folder.");
         }
 
-        if (to.StartsWith(Path.TrimEndingDirectorySeparator(from) + Path.DirectorySeparatorChar, comparison))
+        if (to.StartsWith(Inside(from), comparison))
         {
             throw new ArgumentException($"'{target}' lies inside the source, which is never written to; give a folder elsewhere.");
         }
@@ -34,4 +34,7 @@ internal static class RepackFolder
             throw new ArgumentException($"'{target}' is not empty and holds no {RepackManifest.File} of an earlier run; give an empty or a new folder.");
         }
     }
+
+    /// <summary>What the paths of all that a folder holds begin with. That of a drive's root ends with a separator by itself.</summary>
+    public static string Inside(string folder) => Path.EndsInDirectorySeparator(folder) ? folder : folder + Path.DirectorySeparatorChar;
 }

@@ -43,7 +43,7 @@ internal sealed class RepackManifest
             return null;
         }
 
-        string inside = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + Path.DirectorySeparatorChar;
+        string inside = RepackFolder.Inside(Path.GetFullPath(folder));
         try
         {
             using JsonDocument document = JsonDocument.Parse(files.ReadAll(File));

@@ -28,8 +28,7 @@ internal sealed partial class FileSystemDrive : ITargetDrive
         }
 
         // DriveInfo knows letters only there: it refuses shares, and takes a volume that lies in a folder for the one around it.
-        string path = Path.EndsInDirectorySeparator(folder) ? folder : folder + Path.DirectorySeparatorChar;
-        return GetDiskFreeSpace(path, out long available, 0, 0)
+        return GetDiskFreeSpace(RepackFolder.Inside(folder), out long available, 0, 0)
             ? available
             : throw new IOException($"The free space at '{folder}' could not be found out: {Marshal.GetLastPInvokeErrorMessage()} Check the drive and the permissions.");
     }

@@ -43,8 +43,10 @@ internal readonly record struct AttentionItem(int Group, int Segment, int Head, 
 internal sealed class AttentionPlan(ModelShape shape, int lanes)
 {
     /// <summary>
-    /// What parts may take: those of two million cached tokens of Kimi K2, one row each. Beyond that contexts stay whole; there are so many long ones that their heads occupy the threads.
+    /// What parts may take: a thread needs work of its own, not all contexts; at most as much as two million cached tokens of Kimi K2, one row each. Beyond that contexts stay whole; there are so many long ones that
+    /// their heads occupy the threads.
     /// </summary>
+    public const long PartBytesOfThread = 16L << 20;
     public const long MostPartBytes = 512L << 20;
 
     /// <summary>Threads may take longer than their part of the work by this part of it, since cutting more takes time itself, and so much longer again and again while that ends sooner.</summary>
@@ -73,6 +75,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     private List<AttentionItem> _ungiven = [];
     private List<AttentionItem> _cut = [];
     private AttentionItem[] _items = [];
+    private long _mostPartBytes;
     private long _mostLoad;
     private long _end;
 
@@ -91,6 +94,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// <param name="threads">That share the work.</param>
     public void Make(RaggedBatch batch, int tooManyRows, int threads)
     {
+        _mostPartBytes = Math.Min(threads * PartBytesOfThread, MostPartBytes);
         _groups.Clear();
         _whole.Clear();
         for (int s = 0; s < batch.Sequences.Length; s++)
@@ -188,7 +192,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         AttentionRows group = _groups[index];
         int segments = LatentAttention.SegmentsOf(group.Visible);
         long parts = (long)segments * group.Rows * shape.HeadCount;
-        if (segments == 1 || (PartCount + parts) * AttentionPart.Width(shape.KeyValueLoraRank) * sizeof(float) > MostPartBytes)
+        if (segments == 1 || (PartCount + parts) * AttentionPart.Width(shape.KeyValueLoraRank) * sizeof(float) > _mostPartBytes)
         {
             return false;
         }

@@ -69,7 +69,7 @@ internal sealed unsafe class AttentionWork : IDisposable
         _layer = layer;
         _query = query;
         _context = context;
-        _parts.EnsureCapacity(_plan.PartCount * PartWidth);
+        MakeRoom(_plan.PartCount * PartWidth);
         _pool.Run(_plan.Items.Length, _attend);
     }
 
@@ -95,6 +95,15 @@ internal sealed unsafe class AttentionWork : IDisposable
     {
         Array.ForEach(_kernels, k => k.Dispose());
         _parts.Dispose();
+    }
+
+    /// <summary>Contexts grow by a segment now and then, each time to need more: a quarter more than that is asked for.</summary>
+    private void MakeRoom(long floats)
+    {
+        if (floats > _parts.Capacity)
+        {
+            _parts.EnsureCapacity(floats + (floats / 4));
+        }
     }
 
     private void Attend(int begin, int end, int worker)

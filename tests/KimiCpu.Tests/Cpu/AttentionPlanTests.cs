@@ -155,6 +155,15 @@ internal sealed class AttentionPlanTests
         Assert.That(End(plan, 64), Is.LessThanOrEqualTo(1.3 * plan.Items.ToArray().Sum(i => i.Cost) / 64));
     }
 
+    /// <summary>Few threads are occupied by the heads, or by parts of a few contexts, and belong to machines with less memory.</summary>
+    [Test]
+    public void Parts_take_memory_in_proportion_to_the_threads([Values(2, 4, 16)] int threads)
+    {
+        AttentionPlan plan = Plan(s_shape, threads, [.. Enumerable.Repeat((131_072, 1), 20)], lanes: 16);
+        Assert.That(plan.PartCount * AttentionPart.Width(s_shape.KeyValueLoraRank) * sizeof(float), Is.LessThanOrEqualTo(threads * AttentionPlan.PartBytesOfThread));
+        Assert.That(End(plan, threads), Is.LessThanOrEqualTo(1.15 * plan.Items.ToArray().Sum(i => i.Cost) / threads));
+    }
+
     private static AttentionPlan Plan(ModelShape shape, int threads, (int Context, int Rows)[] sequences, int tooManyRows = int.MaxValue, int lanes = LatentAttention.HeadGroup)
     {
         var batch = new RaggedBatch();

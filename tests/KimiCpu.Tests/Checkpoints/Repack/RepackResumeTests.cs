@@ -258,6 +258,16 @@ internal sealed class RepackResumeTests
         Assert.That(() => ChecksumVerifier.Verify(Target), Throws.TypeOf<CheckpointException>());
     }
 
+    /// <summary>All of a drive, or a folder that is shown as one.</summary>
+    [Test]
+    public void What_a_root_holds_lies_inside_it()
+    {
+        string root = Path.GetPathRoot(Path.GetFullPath(Target))!;
+        Assert.That(Target, Does.StartWith(RepackFolder.Inside(root)));
+        Assert.That(Target + "-beside", Does.Not.StartWith(RepackFolder.Inside(Target)));
+        Assert.That(Path.Combine(Target, "a"), Does.StartWith(RepackFolder.Inside(Target)).And.StartWith(RepackFolder.Inside(Target + Path.DirectorySeparatorChar)));
+    }
+
     [Test]
     public void A_journal_that_cannot_be_written_leaves_nothing_behind()
     {
