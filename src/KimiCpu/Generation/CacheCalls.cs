@@ -77,22 +77,25 @@ internal sealed class CacheCalls(Func<KvCache> cache, Func<DeviceException, Kimi
     /// session's pages as thousands of steps.
     /// </summary>
     /// <param name="step">How long the step has taken.</param>
-    public void Serve(TimeSpan step)
+    /// <returns>Whether anything was done.</returns>
+    public bool Serve(TimeSpan step)
     {
         long start = Stopwatch.GetTimestamp();
-        bool comesAgain = false;
+        (bool served, bool comesAgain) = (false, false);
         for (TimeSpan left = step / PartOfStep; left > TimeSpan.Zero; left = (step / PartOfStep) - Stopwatch.GetElapsedTime(start))
         {
             if (Next() is { } call)
             {
                 call.Use(cache());
-                comesAgain |= call.IsAwaited;
+                (served, comesAgain) = (true, comesAgain || call.IsAwaited);
             }
             else if (!comesAgain || !WaitForNext(left < s_patience ? left : s_patience))
             {
-                return;
+                break;
             }
         }
+
+        return served;
     }
 
     /// <summary>Fails what is waiting and refuses the rest.</summary>

@@ -183,7 +183,11 @@ internal sealed class GenerationEngine : IDisposable
                 NoteState();
                 TimeSpan step = Stopwatch.GetElapsedTime(start);
                 _ceiling.Advance(_scheduler.IsIdle, step);
-                _cacheCalls.Serve(step);
+                if (_cacheCalls.Serve(step))
+                {
+                    // There may be no further step for a long time.
+                    NoteState();
+                }
             }
             catch (DeviceException e)
             {

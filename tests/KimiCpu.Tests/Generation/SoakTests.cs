@@ -141,9 +141,26 @@ internal sealed class SoakTests
         Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(10_000, 5));
     }
 
-    private static GenerationJob Submit(GenerationEngine engine, SessionState? session, Random random)
+    /// <summary>What is done between steps comes behind the step's own numbers, and there may be no further step.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Pages_of_a_session_that_ends_during_the_last_step_are_seen_to_be_free(CancellationToken cancellationToken)
     {
-        int tokens = random.Next(1, 6);
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var hotPath = new ObservedHotPath(model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), new KvCache(hotPath, 12 * hotPath.BytesPerPage, 200), 64, new FakeMemory());
+        using var session = new SessionState(engine);
+        await Submit(engine, session, new Random(1)).Completion.WaitAsync(cancellationToken);
+        Assert.That(() => engine.Activity.Now(null).UsedCachePages, Is.Positive.After(10_000, 5));
+        hotPath.BeforePass = session.Dispose;
+        await Submit(engine, null, new Random(1), most: 1).Completion.WaitAsync(cancellationToken);
+        Assert.That(() => engine.Activity.Now(null).UsedCachePages, Is.Zero.After(10_000, 5));
+    }
+
+    private static GenerationJob Submit(GenerationEngine engine, SessionState? session, Random random, int most = 5)
+    {
+        int tokens = random.Next(1, most + 1);
         var options = new GenerationOptions { Temperature = 0, MaxTokens = tokens, IgnoreEndOfText = true };
         var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
         int[] prompt = [.. Enumerable.Range(random.Next(3), random.Next(1, 40))];
