@@ -43,10 +43,11 @@ internal readonly record struct AttentionItem(int Group, int Segment, int Head, 
 internal sealed class AttentionPlan(ModelShape shape, int lanes)
 {
     /// <summary>
-    /// What parts may take: a thread needs work of its own, not all contexts; at most as much as two million cached tokens of Kimi K2, one row each. Beyond that contexts stay whole; there are so many long ones that
-    /// their heads occupy the threads.
+    /// What parts may take: a thread needs work of its own, not all contexts. At least those of two of Kimi K2's longest contexts, one row each, and at most of two million cached tokens. Beyond that contexts stay whole;
+    /// there are so many long ones that their heads occupy the threads.
     /// </summary>
     public const long PartBytesOfThread = 16L << 20;
+    public const long LeastPartBytes = 136L << 20;
     public const long MostPartBytes = 512L << 20;
 
     /// <summary>Threads may take longer than their part of the work by this part of it, since cutting more takes time itself, and so much longer again and again while that ends sooner.</summary>
@@ -94,7 +95,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// <param name="threads">That share the work.</param>
     public void Make(RaggedBatch batch, int tooManyRows, int threads)
     {
-        _mostPartBytes = Math.Min(threads * PartBytesOfThread, MostPartBytes);
+        _mostPartBytes = Math.Clamp(threads * PartBytesOfThread, LeastPartBytes, MostPartBytes);
         _groups.Clear();
         _whole.Clear();
         for (int s = 0; s < batch.Sequences.Length; s++)
