@@ -32,7 +32,7 @@ internal sealed class RequestException(int status, string message, string? param
         ContextLengthException => new RequestException(StatusCodes.Status400BadRequest, e.Message.Replace("(MaxTokens)", "(max_tokens)", StringComparison.Ordinal), "messages", "context_length_exceeded"),
         KimiConstraintException => new RequestException(StatusCodes.Status400BadRequest, e.Message, code: "unsupported_schema"),
         ArgumentOutOfRangeException { ParamName: { } option } => new RequestException(StatusCodes.Status400BadRequest, InFieldsWords(Sentence(e), option), FieldOf(option)),
-        ArgumentException or NotSupportedException or FormatException => new RequestException(StatusCodes.Status400BadRequest, Sentence(e).Replace("LogitBias", "logit_bias", StringComparison.Ordinal)),
+        ArgumentException or NotSupportedException or FormatException => new RequestException(StatusCodes.Status400BadRequest, Sentence(e).Replace("LogitBias forbids", "logit_bias forbids", StringComparison.Ordinal)),
         ObjectDisposedException => new RequestException(StatusCodes.Status503ServiceUnavailable, "The server is shutting down.", code: "shutting_down") { RetryAfter = 10 },
         BadHttpRequestException http => new RequestException(http.StatusCode, http.Message),
         _ => null,
