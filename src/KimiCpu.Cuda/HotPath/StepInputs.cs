@@ -10,7 +10,7 @@ namespace KimiCpu.Cuda.HotPath;
 
 /// <summary>
 /// What changes from pass to pass: where its rows stand in the cache, their rotations, the flags' base. Written to page-locked memory
-/// and copied as one block, so that launches and graphs carry nothing of it.
+/// and copied as two blocks, so that launches and graphs carry nothing of it.
 /// </summary>
 internal sealed unsafe class StepInputs : IDisposable
 {
@@ -24,8 +24,8 @@ internal sealed unsafe class StepInputs : IDisposable
     private readonly long _lengthsOffset;
     private readonly long _tablesOffset;
     private readonly long _notFiniteOffset;
-    private readonly long _cosinesOffset;
-    private readonly long _sinesOffset;
+    private readonly long _rotationsOffset;
+    private readonly int _pairs;
 
     /// <param name="context">The GPU.</param>
     /// <param name="shape">Of the model.</param>
@@ -36,15 +36,14 @@ internal sealed unsafe class StepInputs : IDisposable
         _shape = shape;
         _maxRows = maxRows;
         var layout = new DeviceLayout();
-        int pairs = shape.RopeHeadSize / 2;
+        _pairs = shape.RopeHeadSize / 2;
         layout.Add(sizeof(uint));
         _lengthsOffset = layout.Add((long)maxRows * sizeof(uint));
         _tablesOffset = layout.Add((long)maxRows * sizeof(uint));
         _notFiniteOffset = layout.Add((long)maxRows * sizeof(uint));
-        _cosinesOffset = layout.AddFloats((long)maxRows * pairs);
-        _sinesOffset = layout.AddFloats((long)maxRows * pairs);
         _pagesCapacity = (long)maxRows * Math.Min(cachePages, (shape.MaxPositions + KvPage.Tokens - 1) / KvPage.Tokens);
         _pagesOffset = layout.Add(_pagesCapacity * sizeof(uint));
+        _rotationsOffset = layout.AddFloats((long)maxRows * 2 * _pairs);
         _host = new CudaPageLockedHostMemory<byte>(context, layout.Bytes);
         try
         {
@@ -71,11 +70,8 @@ internal sealed unsafe class StepInputs : IDisposable
     /// <summary>(rows) first layer after which it was not finite; all ones where none was. Kernels write it.</summary>
     public ulong NotFinite => At(_notFiniteOffset);
 
-    /// <summary>(rows, rope / 2).</summary>
-    public ulong Cosines => At(_cosinesOffset);
-
-    /// <summary>(rows, rope / 2).</summary>
-    public ulong Sines => At(_sinesOffset);
+    /// <summary>(rows, 2, rope / 2): cosines, then sines.</summary>
+    public ulong Rotations => At(_rotationsOffset);
 
     /// <summary>Page tables of all sequences, one behind the other.</summary>
     public ulong Pages => At(_pagesOffset);
@@ -92,9 +88,7 @@ internal sealed unsafe class StepInputs : IDisposable
         Span<uint> lengths = Host<uint>(_lengthsOffset, _maxRows);
         Span<uint> tables = Host<uint>(_tablesOffset, _maxRows);
         Host<uint>(_notFiniteOffset, _maxRows).Fill(uint.MaxValue);
-        int pairs = _shape.RopeHeadSize / 2;
-        Span<float> cosines = Host<float>(_cosinesOffset, _maxRows * pairs);
-        Span<float> sines = Host<float>(_sinesOffset, _maxRows * pairs);
+        Span<float> rotations = Host<float>(_rotationsOffset, _maxRows * 2 * _pairs);
         long pages = 0;
         foreach (BatchSequence sequence in batch.Sequences)
         {
@@ -106,13 +100,16 @@ internal sealed unsafe class StepInputs : IDisposable
                 int row = sequence.FirstRow + i;
                 lengths[row] = (uint)(sequence.Start + i + 1);
                 tables[row] = (uint)pages;
-                _shape.Rotary.Fill(sequence.Start + i, cosines.Slice(row * pairs, pairs), sines.Slice(row * pairs, pairs));
+                Span<float> rotation = rotations.Slice(row * 2 * _pairs, 2 * _pairs);
+                _shape.Rotary.Fill(sequence.Start + i, rotation[.._pairs], rotation[_pairs..]);
             }
 
             pages += needed;
         }
 
+        // Rotations are most of a row's bytes, so that those of rows that the pass does not have stay here.
         stream.CopyToDevice(_device.DevicePointer, _host.Pointer, _pagesOffset + (pages * sizeof(uint)));
+        stream.CopyToDevice(Rotations, _host.Pointer + _rotationsOffset, (long)batch.RowCount * 2 * _pairs * sizeof(float));
         _copied.Record(stream);
     }
 

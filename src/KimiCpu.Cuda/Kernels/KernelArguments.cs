@@ -131,8 +131,7 @@ internal struct RopeArguments
     public ulong Query;
     public ulong Latent;
     public ulong Gain;
-    public ulong Cosines;
-    public ulong Sines;
+    public ulong Rotations;
     public uint Heads;
     public uint Nope;
     public float Epsilon;

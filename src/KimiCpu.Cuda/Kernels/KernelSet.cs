@@ -63,6 +63,9 @@ internal sealed class KernelSet : IDisposable
 
     private const int AbsorbedRows = 8;
     private const int AbsorbedColumns = 256;
+
+    /// <summary>Rows of a head's values that a block of <see cref="Expand"/> makes at once.</summary>
+    private const int ExpandedValues = 64;
     private const int TensorLatent = 512;
     private const int TensorRope = 64;
     private const int TensorHeads = 16;
@@ -308,8 +311,12 @@ internal sealed class KernelSet : IDisposable
         }
     }
 
-    public void Expand(CudaStream stream, DeviceFormat format, int heads, int batch, in ExpandArguments arguments) =>
-        _expand[(int)format].Launch(stream, heads, batch, 1, arguments, ExpandBytes((int)arguments.Expansion.Columns));
+    /// <summary>The heads of one row are fewer than a large GPU has multiprocessors: its values are made by twice as many blocks, to the same bits.</summary>
+    public void Expand(CudaStream stream, DeviceFormat format, int heads, int batch, in ExpandArguments arguments)
+    {
+        int parts = batch == 1 ? Math.Min(2, Blocks((int)arguments.Value, ExpandedValues)) : 1;
+        _expand[(int)format].Launch(stream, heads, batch, parts, arguments, ExpandBytes((int)arguments.Expansion.Columns));
+    }
 
     public void Route(CudaStream stream, int batch, in RouteArguments arguments) =>
         _route.Launch(stream, batch, 1, 1, arguments);
@@ -359,7 +366,7 @@ internal sealed class KernelSet : IDisposable
     internal static int ExpandBytes(int latent) => (latent + 15) / 16 * 20 * sizeof(float);
 
     /// <summary>mla::shared_bytes of Kernels/mla_512.cu.</summary>
-    private static int TensorAttentionBytes(CacheFormat cache) => cache == CacheFormat.BFloat16 ? 99520 : 71104;
+    private static int TensorAttentionBytes(CacheFormat cache) => cache == CacheFormat.BFloat16 ? 98560 : 66304;
 
     /// <summary>mla_rows::shared_bytes of Kernels/mla_rows.cu.</summary>
     private static int TensorAttentionRowsBytes(CacheFormat cache) => cache == CacheFormat.BFloat16 ? 96128 : 71552;

@@ -4,15 +4,14 @@
 #include "weights.h"
 
 // Norms the latent, rotates the key and puts both into the cache; rotates the queries in place.
-//   query (batch, heads, nope + rope), latent (batch, latent + rope), gain (latent); cosines, sines (batch, rope / 2)
+//   query (batch, heads, nope + rope), latent (batch, latent + rope), gain (latent); rotations (batch, 2, rope / 2): cosines, then sines
 //   grid (batch, 1 + parts of the heads), 256 threads: the first block has the latent
 struct RopeArguments {
   Cache cache;
   float* query;
   const float* latent;
   const float* gain;
-  const float* cosines;
-  const float* sines;
+  const float* rotations;
   u32 heads, nope;
   float epsilon;
 };
@@ -54,11 +53,13 @@ DEVICE void rope_store(const RopeArguments& a) {
   SHARED(float, scratch, 32);
   const Cache& cache = a.cache;
   const u32 row = block_x(), pairs = cache.rope / 2, token = cache.lengths[row] - 1;
+  const float* cosines = a.rotations + (u64)row * 2 * pairs;
+  const float* sines = cosines + pairs;
   if (block_y() > 0) {
     _Pragma("unroll 4") for (u32 j = (block_y() - 1) * 256 + thread_id(); j < a.heads * pairs; j += (grid_y() - 1) * 256) {
       const u32 head = j / pairs, i = j % pairs;
       float* q = a.query + ((u64)row * a.heads + head) * (a.nope + cache.rope) + a.nope + 2 * i;
-      const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = q[0], odd = q[1];
+      const float c = cosines[i], s = sines[i], even = q[0], odd = q[1];
       q[0] = even * c - odd * s;
       q[1] = odd * c + even * s;
     }
@@ -70,7 +71,7 @@ DEVICE void rope_store(const RopeArguments& a) {
   for (u32 i = thread_id(); i < cache.latent; i += 256) squares = multiply_add(x[i], x[i], squares);
   store_latent(slot, x, a.gain, inverse_root(divide(block_sum(squares, scratch), (float)cache.latent) + a.epsilon), cache.latent);
   for (u32 i = thread_id(); i < pairs; i += 256) {
-    const float c = a.cosines[(u64)row * pairs + i], s = a.sines[(u64)row * pairs + i], even = x[cache.latent + 2 * i], odd = x[cache.latent + 2 * i + 1];
+    const float c = cosines[i], s = sines[i], even = x[cache.latent + 2 * i], odd = x[cache.latent + 2 * i + 1];
     slot.key[2 * i] = to_bf16(even * c - odd * s);
     slot.key[2 * i + 1] = to_bf16(odd * c + even * s);
   }
@@ -145,7 +146,7 @@ DEVICE void absorb(const AbsorbArguments& a) {
 
 // Merges the splits of a head by their log-sums and expands the values: W_UV times the attended latent.
 //   partial (batch, heads, max_splits, latent), log_sums (batch, heads, max_splits), base 2; values (batch, heads, value)
-//   grid (heads, batch), 256 threads; dynamic shared memory: latent floats, up to whole sixteens, each of these padded by four
+//   grid (heads, batch, parts of the values), 256 threads; dynamic shared memory: latent floats, up to whole sixteens, each of these padded by four
 struct ExpandArguments {
   Matrix expansion;
   const float* partial;
@@ -179,7 +180,7 @@ DEVICE void expand(const ExpandArguments& a) {
   }
   sync_block();
   constexpr u32 at_once = 8;
-  for (u32 first = warp(); first < value; first += 8 * at_once) {
+  for (u32 first = block_z() * 8 * at_once + warp(); first < value; first += grid_z() * 8 * at_once) {
     float sums[at_once];
     UNROLL for (u32 j = 0; j < at_once; j++) sums[j] = 0.f;
     for (u32 c = lane() * Format::values; c < latent; c += 32 * Format::values) {

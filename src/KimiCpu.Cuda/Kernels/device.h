@@ -14,6 +14,7 @@ using u64 = unsigned long long;
 // Only types that are aligned themselves are loaded and stored by vector instructions.
 struct alignas(8) Words2 { u32 x, y; };
 struct alignas(16) Words4 { u32 x, y, z, w; };
+struct alignas(8) Floats2 { float x, y; };
 struct alignas(16) Floats4 { float x, y, z, w; };
 
 #define DEVICE __attribute__((device)) __attribute__((always_inline)) inline
@@ -32,6 +33,7 @@ DEVICE u32 block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 DEVICE u32 block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
 DEVICE u32 grid_x() { return __nvvm_read_ptx_sreg_nctaid_x(); }
 DEVICE u32 grid_y() { return __nvvm_read_ptx_sreg_nctaid_y(); }
+DEVICE u32 grid_z() { return __nvvm_read_ptx_sreg_nctaid_z(); }
 DEVICE u32 lane() { return thread_id() & 31u; }
 DEVICE u32 warp() { return thread_id() >> 5; }
 
@@ -40,9 +42,15 @@ DEVICE void sync_warp() { __nvvm_bar_warp_sync(0xffffffffu); }
 DEVICE u32 exchange(u32 value, int mask) { return (u32)__nvvm_shfl_sync_bfly_i32(0xffffffffu, (int)value, mask, 0x1f); }
 DEVICE float exchange(float value, int mask) { return __nvvm_shfl_sync_bfly_f32(0xffffffffu, value, mask, 0x1f); }
 DEVICE float broadcast(float value, u32 from) { return __nvvm_shfl_sync_idx_f32(0xffffffffu, value, (int)from, 0x1f); }
+DEVICE u32 warp_max(u32 value) { return (u32)__nvvm_redux_sync_umax((int)value, 0xffffffffu); }
+DEVICE u32 warp_min(u32 value) { return (u32)__nvvm_redux_sync_umin((int)value, 0xffffffffu); }
 DEVICE u32 lanes_where(bool condition) { return (u32)__nvvm_vote_ballot_sync(0xffffffffu, condition); }
 
 DEVICE float exp2_approximate(float x) { return __nvvm_ex2_approx_f(x); }
+// Without subnormal results, which take three more instructions: they become zeros.
+DEVICE float exp2_flushed(float x) { return __nvvm_ex2_approx_ftz_f(x); }
+// Of the two that is no NaN, where one is.
+DEVICE float maximum(float a, float b) { return __nvvm_fmax_f(a, b); }
 DEVICE float log2_approximate(float x) { return __nvvm_lg2_approx_f(x); }
 DEVICE float inverse_root(float x) { return __nvvm_rsqrt_approx_f(x); }
 DEVICE float divide(float a, float b) { return __nvvm_div_rn_f(a, b); }
@@ -56,6 +64,11 @@ DEVICE i32 round_to_integer(float x) { return __nvvm_f2i_rn(x); }
 DEVICE i32 dot_bytes(u32 a, u32 b, i32 c) { i32 r; asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 DEVICE float as_float(u32 bits) { return __builtin_bit_cast(float, bits); }
 DEVICE u32 as_bits(float value) { return __builtin_bit_cast(u32, value); }
+// Greater where the value is, which is no NaN; never zero. Both zeros are one.
+DEVICE u32 ordered_bits(float value) {
+  const u32 bits = as_bits(value + 0.f);
+  return bits ^ ((u32)((i32)bits >> 31) | 0x80000000u);
+}
 DEVICE bool is_finite(float value) { return (as_bits(value) & 0x7f800000u) != 0x7f800000u; }
 DEVICE bool is_nan(float value) { return value != value; }
 

@@ -112,7 +112,13 @@ DEVICE void run(const GemmArguments& a) {
   float sums[2][4][4], shared_factor[2][4][4];
   clear(sums);
   clear(shared_factor);
-  u32 current = 0, tiles_left = w.scale_columns / tile_columns;
+  // Where the factors of a thread's outputs begin, and which one of a row's is the tile's: divisions that the loop is better without.
+  const u32 first_of_warp = (warp() >> 1) * 32 + (lane() & 3) * 2;
+  u32 factors_at[4][2];
+  if constexpr (Format::per_word == 4) {
+    UNROLL for (u32 n = 0; n < 4; n++) { UNROLL for (u32 i = 0; i < 2; i++) factors_at[n][i] = (u32)Format::factors_at(w, weights_row + first_of_warp + n * 8 + i); }
+  }
+  u32 current = 0, tiles_left = w.scale_columns / tile_columns, group = 0;
   for (u32 tile = 0; tile < tiles; tile++) {
     // This tile is there for all, and nobody still reads the one before, where the one after the next goes.
     copy_async_wait<stages - 2>();
@@ -132,10 +138,7 @@ DEVICE void run(const GemmArguments& a) {
       const bool ends = --tiles_left == 0 || tile == tiles - 1;
       float factors[4][2];
       UNROLL for (u32 n = 0; n < 4; n++) {
-        UNROLL for (u32 i = 0; i < 2; i++) {
-          const u32 output = (warp() >> 1) * 32 + n * 8 + (lane() & 3) * 2 + i;
-          factors[n][i] = ends && output < rows ? Format::factor(w, weights_row + output, tile * tile_columns) : 0.f;
-        }
+        UNROLL for (u32 i = 0; i < 2; i++) factors[n][i] = ends && first_of_warp + n * 8 + i < rows ? Format::factor_at(w.scales + factors_at[n][i], group) : 0.f;
       }
       multiply_tile<Format, Parts>(shared_factor, stage);
       if (ends) {
@@ -146,6 +149,7 @@ DEVICE void run(const GemmArguments& a) {
         }
         clear(shared_factor);
         tiles_left = w.scale_columns / tile_columns;
+        group++;
       }
     }
   }

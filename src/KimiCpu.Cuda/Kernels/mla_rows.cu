@@ -108,7 +108,7 @@ DEVICE void attend(const AttendRowsArguments& a) {
     Tile::order_columns(sums[m]);
     UNROLL for (u32 upper = 0; upper < 2; upper++) {
       const u32 r = m * 16 + (l >> 2) + upper * 8;
-      const float norm = divide(1.f, row_total[r]);
+      const float norm = divide(Tile::of_values, row_total[r]);
       u32* high = (u32*)(a.attended + ((u64)batch_row * 2 * a.heads + head + r) * latent);
       u32* low = high + (u64)a.heads * latent / 2;
       UNROLL for (u32 i = 0; i < 8; i++) {

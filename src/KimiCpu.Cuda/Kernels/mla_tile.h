@@ -64,6 +64,7 @@ struct BFloat16Tile {
     multiply_keys<36 / Parts, Octets>(d, query, tile + token * row + part * (width * 2 / Parts), row);
   }
   DEVICE static void load_factors(float (&factors)[1], const u8*, u32, bool) { factors[0] = 1.f; }
+  static constexpr float of_values = 1.f;   // what sums over load_values are multiplied by
   // B (16 tokens, 8 columns by four) of the latents.
   DEVICE static void load_values(u32 (&b)[4][2], const u8* tile, u32 token, u32 column) {
     UNROLL for (u32 i = 0; i < 4; i += 2) {
@@ -119,12 +120,16 @@ struct Int8Tile {
         UNROLL for (u32 n = 0; n < Octets; n++) {
           u32 words[4];
           load_matrices(words, tile + (token + n * 8 + (l & 7)) * row + part * (latent / Parts) + g * factor_columns + k * 64 + (l >> 3) * 16);
-          UNROLL for (u32 i = 0; i < 4; i++) multiply_matrices(sums[n], query[g * 8 + k * 4 + i], Int8::bf16_pair(words[i]), Int8::bf16_pair(words[i] >> 8));
+          UNROLL for (u32 i = 0; i < 4; i++) {
+            u32 b[2];
+            Int8::bf16_alternate_pairs(words[i], b[0], b[1]);
+            multiply_matrices(sums[n], query[g * 8 + k * 4 + i], b[0], b[1]);
+          }
         }
       }
       UNROLL for (u32 n = 0; n < Octets; n++) {
         UNROLL for (u32 j = 0; j < 2; j++) {
-          const float factor = from_f16(factors_of(tile, token + n * 8 + (l & 3) * 2 + j)[part * (groups / Parts) + g]);
+          const float factor = Int8::of_bf16 * from_f16(factors_of(tile, token + n * 8 + (l & 3) * 2 + j)[part * (groups / Parts) + g]);
           d[n][j] = multiply_add(sums[n][j], factor, d[n][j]);
           d[n][j + 2] = multiply_add(sums[n][j + 2], factor, d[n][j + 2]);
         }
@@ -132,6 +137,8 @@ struct Int8Tile {
     }
     multiply_keys<4 / Parts, Octets>(d, query + 32 / Parts, tile + token * row + latent + part * (rope * 2 / Parts), row);
   }
+  static constexpr float of_values = Int8::of_bf16;
+  DEVICE static float factor(const u8* tile, u32 token, u32 group) { return from_f16(factors_of(tile, token)[group]); }
   DEVICE static void load_factors(float (&factors)[groups], const u8* tile, u32 token, bool inside) {
     const Words2 halves = *(const Words2*)factors_of(tile, token);
     factors[0] = inside ? from_f16((u16)halves.x) : 0.f;
@@ -143,10 +150,7 @@ struct Int8Tile {
   DEVICE static void load_values(u32 (&b)[4][2], const u8* tile, u32 token, u32 column) {
     u32 words[4];
     load_matrices_transposed(words, tile + (token + (lane() & 15)) * row + column + (lane() >> 4) * 16);
-    UNROLL for (u32 i = 0; i < 4; i++) {
-      b[i & 2][i & 1] = Int8::bf16_pair(words[i]);
-      b[(i & 2) + 1][i & 1] = Int8::bf16_pair(words[i] >> 8);
-    }
+    UNROLL for (u32 i = 0; i < 4; i++) Int8::bf16_alternate_pairs(words[i], b[i & 2][i & 1], b[(i & 2) + 1][i & 1]);
   }
   DEVICE static void order_columns(float (&sums)[8][4]) {
     UNROLL for (u32 i = 0; i < 8; i += 2) {

@@ -67,23 +67,20 @@ DEVICE void choose(const RouteArguments& a, bool ahead, u32 row, float* score, f
     return;
   }
   if (a.groups > 1) reject_losing_groups(a, choice, group_score);
+  // From here on a choice is read and written by its own lane only: as integers, which a warp has one instruction to compare. That
+  // of a chosen one is zero.
+  u32* left = (u32*)choice;
+  for (u32 e = lane(); e < a.experts; e += 32) left[e] = ordered_bits(choice[e]);
   float total = 0.f, mine = 0.f;
   for (u32 k = 0; k < a.chosen; k++) {
-    float best = -__builtin_inff();
-    u32 id = 0xffffffffu;
-    for (u32 e = lane(); e < a.experts; e += 32) {
-      // A chosen one is NaN, which is never larger and never equal.
-      if (choice[e] > best || (choice[e] == best && e < id)) { best = choice[e]; id = e; }
+    u32 best = 0, id = 0xffffffffu;
+    _Pragma("unroll 4") for (u32 e = lane(); e < a.experts; e += 32) {
+      const u32 other = left[e];
+      if (other > best) { best = other; id = e; }
     }
-    UNROLL for (int m = 16; m; m >>= 1) {
-      const float other = exchange(best, m);
-      const u32 other_id = exchange(id, m);
-      if (other > best || (other == best && other_id < id)) { best = other; id = other_id; }
-    }
+    id = warp_min(best == warp_max(best) ? id : 0xffffffffu);
     const float s = score[id];
-
-    // A choice is read and written by its own lane only.
-    if (lane() == (id & 31)) choice[id] = as_float(0x7fc00000u);
+    if (lane() == (id & 31)) left[id] = 0;
     total += s;
     if (lane() == k) { mine = s; ids[k] = id; }
   }

@@ -16,7 +16,7 @@ struct Matrix {
 };
 
 // A format says how many values 16 bytes hold, how a 32-bit word decodes, and what its values are multiplied by. Those of
-// 8 bits also say how a word becomes two pairs of BF16, which have all of their values, and the factors of these.
+// 8 bits also say how a word becomes two pairs of BF16, which lose nothing, and the factors of these.
 struct Float32 {
   static constexpr u32 values = 4, per_word = 1;
   DEVICE static void decode(u32 word, float* v) { v[0] = as_float(word); }
@@ -39,11 +39,11 @@ struct Float8 {
     decode_pair(pick_bytes(word, 0, 0x3424), v + 2);
   }
   DEVICE static float scale(const Matrix& w, u32 row, u32 column) { return 256.f * factor(w, row, column); }
-  // At the place of a BF16's bits they are the value / 2^120; 0x7b80 is 2^120.
-  DEVICE static u32 bf16_pair(u32 spread) { return multiply_add_bf16_pair((spread & 0x80008000u) | ((spread >> 4) & 0x07f007f0u), 0x7b807b80u, 0x80008000u); }
+  // At the place of a BF16's bits they are the value / 2^120; 0x7b80 is 2^120. Bytes come with their signs as the upper ones.
+  DEVICE static u32 bf16_pair(u32 spread) { return multiply_add_bf16_pair((spread << 4) & 0x87f087f0u, 0x7b807b80u, 0x80008000u); }
   DEVICE static void bf16_pairs(u32 word, u32 (&pairs)[2]) {
-    pairs[0] = bf16_pair(pick_bytes(word, 0, 0x1404));
-    pairs[1] = bf16_pair(pick_bytes(word, 0, 0x3424));
+    pairs[0] = bf16_pair(pick_bytes(word, 0, 0x9180));
+    pairs[1] = bf16_pair(pick_bytes(word, 0, 0xb3a2));
   }
   DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(w.scales + factors_at(w, row), column / w.scale_columns); }
   DEVICE static u64 factors_at(const Matrix& w, u32 row) { return (u64)(row / w.scale_rows) * w.scales_per_row * 4; }
@@ -59,16 +59,25 @@ struct Int8 {
     v[2] = as_float(pick_bytes(biased, 0x4b000000u, 0x7442)) - 8388736.f;
     v[3] = as_float(pick_bytes(biased, 0x4b000000u, 0x7443)) - 8388736.f;
   }
-  DEVICE static float scale(const Matrix& w, u32 row, u32 column) { return factor(w, row, column); }
-  // 128 + its lower seven bits, less 128, or 256 where it is negative: 0x4300 is 128, 0x80 more is 256, 0x3f80 is 1.
-  DEVICE static u32 bf16_pair(u32 spread) { return multiply_add_bf16_pair((spread & 0x007f007fu) | 0x43004300u, 0x3f803f80u, (spread & 0x00800080u) | 0xc300c300u); }
+  DEVICE static float scale(const Matrix& w, u32 row, u32 column) { return stored_factor(w.scales + factors_at(w, row), column / w.scale_columns); }
+  // A byte is a BF16 / 2^133, the seventh bit that of the exponent: so (value + 128) 2^127 / 2^133 - 2 is the value / 64.
+  static constexpr float of_bf16 = 64.f;
+  DEVICE static u32 bf16_pair(u32 biased_bytes) { return multiply_add_bf16_pair(biased_bytes, 0x7f007f00u, 0xc000c000u); }
+  // Of the first two bytes, and of the others.
   DEVICE static void bf16_pairs(u32 word, u32 (&pairs)[2]) {
-    pairs[0] = bf16_pair(pick_bytes(word, 0, 0x4140));
-    pairs[1] = bf16_pair(pick_bytes(word, 0, 0x4342));
+    const u32 biased = word ^ 0x80808080u;
+    pairs[0] = bf16_pair(pick_bytes(biased, 0, 0x4140));
+    pairs[1] = bf16_pair(pick_bytes(biased, 0, 0x4342));
   }
-  DEVICE static float factor(const Matrix& w, u32 row, u32 column) { return factor_at(w.scales + factors_at(w, row), column / w.scale_columns); }
+  // Of the first and the third byte, and of the others.
+  DEVICE static void bf16_alternate_pairs(u32 word, u32& even, u32& odd) {
+    const u32 biased = word ^ 0x80808080u;
+    even = bf16_pair(pick_bytes(biased, 0, 0x4240));
+    odd = bf16_pair(pick_bytes(biased, 0, 0x4341));
+  }
   DEVICE static u64 factors_at(const Matrix& w, u32 row) { return (u64)row * w.scales_per_row * 2; }
-  DEVICE static float factor_at(const u8* of_row, u32 i) { return from_f16(load_global<u16>(of_row + (u64)i * 2)); }
+  DEVICE static float factor_at(const u8* of_row, u32 i) { return of_bf16 * stored_factor(of_row, i); }
+  DEVICE static float stored_factor(const u8* of_row, u32 i) { return from_f16(load_global<u16>(of_row + (u64)i * 2)); }
 };
 
 template <typename Format>

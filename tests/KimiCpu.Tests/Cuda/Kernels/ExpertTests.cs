@@ -98,7 +98,10 @@ internal sealed class ExpertTests
     {
         private const int Count = 5;
         private const int Chosen = 3;
-        private static readonly uint[] s_slotOf = [1, NoSlot, 2, 0, NoSlot];
+
+        // Far from the beginning of the memory, as slots of a large card are: an offset of 32 bits would not reach them.
+        private const uint First = 3_000_000;
+        private static readonly uint[] s_slotOf = [First + 1, NoSlot, First + 2, First, NoSlot];
         private readonly KernelHarness _harness;
         private readonly int _size;
         private readonly int _inner;
@@ -135,7 +138,7 @@ internal sealed class ExpertTests
                 {
                     if (s_slotOf[e] != NoSlot)
                     {
-                        _layout.Copy(Mlp(e), target + (s_slotOf[e] * _layout.Bytes));
+                        _layout.Copy(Mlp(e), target + ((s_slotOf[e] - First) * _layout.Bytes));
                     }
                 }
             }
@@ -150,7 +153,8 @@ internal sealed class ExpertTests
             _innerRows = _harness.New<byte>(pairs * KernelSet.RoundedBytes(_inner));
             float[] before = KernelHarness.Random(_batch * _size, seed: 3);
             ulong output = accumulate ? _harness.Put<float>(before) : _harness.New<float>(before.Length);
-            ExpertSlotsArguments experts = _layout.At(_harness.Put<byte>(slots));
+            Assert.That(First * _layout.Bytes, Is.GreaterThan(uint.MaxValue));
+            ExpertSlotsArguments experts = _layout.At(unchecked(_harness.Put<byte>(slots) - (ulong)(First * _layout.Bytes)));
             _harness.Kernels.RoundForExperts(_harness.Stream, _batch, new ExpertRoundArguments
             {
                 Residual = residual,

@@ -14,6 +14,8 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// </summary>
 internal sealed class PagedCache
 {
+    // Pages are far from the beginning of the memory, as those of a large cache are: an offset of 32 bits would not reach them.
+    private const int FirstPage = 7_000_000;
     private readonly KernelHarness _harness;
     private readonly ulong _address;
     private readonly int[] _tables;
@@ -48,10 +50,10 @@ internal sealed class PagedCache
         _address = harness.Put<byte>(_bytes);
         Arguments = new CacheArguments
         {
-            Layer = _address + (ulong)_layerBytes,
+            Layer = unchecked(_address + (ulong)_layerBytes - (FirstPage * 2 * (ulong)_layerBytes)),
             Lengths = harness.Put<int>(lengths),
             Tables = harness.Put<int>(_tables),
-            Pages = harness.Put<int>(_pages),
+            Pages = harness.Put<int>([.. _pages.Select(p => FirstPage + p)]),
             PageBytes = (ulong)(2 * _layerBytes),
             Latent = (uint)latent,
             Rope = (uint)rope,
@@ -91,6 +93,13 @@ internal sealed class PagedCache
             Factors(row, token).Fill(Half.NaN);
         }
 
+        _harness.Write<byte>(_address, _bytes);
+    }
+
+    /// <summary>Gives all values of a token's key one value.</summary>
+    public void SetKey(int row, int token, float value)
+    {
+        Key(row, token).Fill(BFloat16.FromSingle(value));
         _harness.Write<byte>(_address, _bytes);
     }
 

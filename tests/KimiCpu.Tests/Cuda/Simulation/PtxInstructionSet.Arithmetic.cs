@@ -338,6 +338,14 @@ internal static unsafe partial class PtxInstructionSet
         public static float Run(float a) => (float)Math.Pow(2, a);
     }
 
+    /// <summary>Subnormal numbers, in and out, are zeros.</summary>
+    private readonly struct Exp2Flushed : IOperation1<float, float>
+    {
+        public static float Run(float a) => Flush(Exp2.Run(Flush(a)));
+
+        private static float Flush(float value) => float.IsSubnormal(value) ? MathF.CopySign(0, value) : value;
+    }
+
     private readonly struct Log2 : IOperation1<float, float>
     {
         public static float Run(float a) => (float)Math.Log2(a);

@@ -34,6 +34,15 @@ internal static unsafe partial class PtxInstructionSet
         new Span<uint>(w.Registers + i.Destination, 32).Fill(votes);
     }
 
+    private static void ReduceToMaximum(PtxInstruction i, PtxWarp w, uint mask) => new Span<uint>(w.Registers + i.Destination, 32).Fill(Reduced(i, w).Max());
+
+    private static void ReduceToMinimum(PtxInstruction i, PtxWarp w, uint mask) => new Span<uint>(w.Registers + i.Destination, 32).Fill(Reduced(i, w).Min());
+
+    private static uint[] Reduced(PtxInstruction i, PtxWarp w) =>
+        new ReadOnlySpan<uint>(w.Registers + i.Sources[1], 32).ContainsAnyExcept(uint.MaxValue)
+            ? throw new PtxFault($"`{i.Text}`: only reductions of a whole warp are understood")
+            : new ReadOnlySpan<uint>(w.Registers + i.Sources[0], 32).ToArray();
+
     private static void LoadMatrix(PtxInstruction i, PtxWarp w, uint mask)
     {
         byte** rows = stackalloc byte*[32];

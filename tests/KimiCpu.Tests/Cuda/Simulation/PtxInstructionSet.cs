@@ -69,6 +69,7 @@ internal static unsafe partial class PtxInstructionSet
             ["neg.f32"] = Map1<NegateFloat, float, float>(10),
             ["abs.f32"] = Map1<AbsoluteFloat, float, float>(10),
             ["ex2.approx.f32"] = Map1<Exp2, float, float>(14),
+            ["ex2.approx.ftz.f32"] = Map1<Exp2Flushed, float, float>(14),
             ["lg2.approx.f32"] = Map1<Log2, float, float>(14),
             ["rsqrt.approx.f32"] = Map1<InverseRoot, float, float>(14),
 
@@ -148,6 +149,8 @@ internal static unsafe partial class PtxInstructionSet
 
             ["shfl.sync.bfly.b32"] = new(60, &ShuffleButterfly, BindShuffle, PtxFlow.WarpWide),
             ["shfl.sync.idx.b32"] = new(60, &ShuffleIndex, BindShuffle, PtxFlow.WarpWide),
+            ["redux.sync.max.u32"] = new(70, &ReduceToMaximum, BindReduction, PtxFlow.WarpWide),
+            ["redux.sync.min.u32"] = new(70, &ReduceToMinimum, BindReduction, PtxFlow.WarpWide),
             ["vote.sync.ballot.b32"] = new(60, &Ballot, BindBallot, PtxFlow.WarpWide),
             ["mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"] = new(70, &MatrixMultiply, BindMatrixMultiply, PtxFlow.WarpWide),
             ["mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32"] = new(70, &MatrixMultiplyBytes, BindMatrixMultiply, PtxFlow.WarpWide),
@@ -280,6 +283,10 @@ internal static unsafe partial class PtxInstructionSet
 
         (i.Destinations, i.Sources) = ([r.Read(o[0], 4)], [r.Read(o[1], 4), r.Read(o[2], 4)]);
     }
+
+    /// <summary>Sources: values, the lanes that take part.</summary>
+    private static void BindReduction(PtxInstruction i, List<string> o, PtxKernelBuilder.OperandReader r) =>
+        (i.Destinations, i.Sources) = ([r.Read(o[0], 4)], [r.Read(o[1], 4), r.Read(o[2], 4)]);
 
     private static void BindBallot(PtxInstruction i, List<string> o, PtxKernelBuilder.OperandReader r) =>
         (i.Destinations, i.Sources) = ([r.Read(o[0], 4)], [r.Read(o[1], 4)]);

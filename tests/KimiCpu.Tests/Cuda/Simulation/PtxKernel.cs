@@ -46,6 +46,7 @@ internal enum SpecialRegister
     BlockZ,
     GridX,
     GridY,
+    GridZ,
 }
 
 /// <summary>How control flow sees an instruction.</summary>

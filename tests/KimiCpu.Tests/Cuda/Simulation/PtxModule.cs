@@ -379,6 +379,7 @@ internal sealed class PtxKernelBuilder(string name, IReadOnlyDictionary<string, 
             "%ctaid.z" => SpecialRegister.BlockZ,
             "%nctaid.x" => SpecialRegister.GridX,
             "%nctaid.y" => SpecialRegister.GridY,
+            "%nctaid.z" => SpecialRegister.GridZ,
             _ => null,
         };
 

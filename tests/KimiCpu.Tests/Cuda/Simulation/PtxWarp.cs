@@ -65,6 +65,7 @@ internal sealed unsafe class PtxWarp : IDisposable
             Special(SpecialRegister.BlockZ)[l] = block.Z;
             Special(SpecialRegister.GridX)[l] = block.GridX;
             Special(SpecialRegister.GridY)[l] = block.GridY;
+            Special(SpecialRegister.GridZ)[l] = block.GridZ;
         }
     }
 
@@ -80,7 +81,7 @@ internal sealed unsafe class PtxWarp : IDisposable
 }
 
 /// <summary>A block of threads while it runs.</summary>
-internal sealed record PtxBlock(PtxKernel Kernel, byte[] Parameters, SharedMemory Shared, DeviceMemory Memory, int Threads, uint GridX, uint GridY)
+internal sealed record PtxBlock(PtxKernel Kernel, byte[] Parameters, SharedMemory Shared, DeviceMemory Memory, int Threads, uint GridX, uint GridY, uint GridZ)
 {
     /// <summary>Where the last access of each instruction went. Not the instruction's own: machines that run at the same time share the code.</summary>
     public required DeviceMemory.Allocation?[] LastAllocations { get; init; }
