@@ -177,6 +177,7 @@ internal sealed class ChatRenderer
         }
 
         RequireCalls();
+        ids.BeginTurn();
         tokens.Add(Markers.SectionBegin);
         foreach (KimiToolCall call in calls)
         {

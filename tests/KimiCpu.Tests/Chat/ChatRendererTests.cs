@@ -151,6 +151,18 @@ internal sealed class ChatRendererTests
         Assert.That(Render(ChatFormat.K25, [KimiMessage.Tool("unknown", "x")]), Does.Contain("## Return of unknown\nx"));
     }
 
+    /// <summary>Clients that count the calls of each turn anew, and have left one of an earlier turn without a result.</summary>
+    [Test]
+    public void Results_belong_to_the_latest_turn_that_gave_their_id()
+    {
+        static KimiMessage Given(params string[] ids) => new(KimiRole.Assistant, "") { ToolCalls = [.. ids.Select(id => new KimiToolCall(id, "f", "{}"))] };
+        ChatFormat format = ChatFormat.K25 with { RewritesCallIds = true };
+        Assert.That(Render(format, [Given("functions.f:0", "b"), Given("functions.f:0"), KimiMessage.Tool("functions.f:0", "later")]), Does.Contain("## Return of functions.f:2\nlater"));
+        Assert.That(Render(format, [Given("a", "b"), Given("functions.f:0"), KimiMessage.Tool("functions.f:0", "given")]), Does.Contain("## Return of functions.f:2\ngiven"));
+        string twice = Render(format, [Given("x", "x"), KimiMessage.Tool("x", "first"), KimiMessage.Tool("x", "second")]);
+        Assert.That(twice, Does.Contain("## Return of functions.f:0\nfirst").And.Contain("## Return of functions.f:1\nsecond"), "in order within a turn");
+    }
+
     [Test]
     public void Reasoning_stays_in_a_tool_loop_and_goes_with_the_answer()
     {
