@@ -114,11 +114,13 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
     private ToolCallConstraint? ToolsOf(GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
-        // Where none is declared, a call can only be invented.
-        ToolChoice choice = options is { ToolChoice.Kind: ToolChoiceKind.Auto, Tools.Count: 0, ConstrainToolArguments: true } ? ToolChoice.None : options.ToolChoice;
+        // Where none is declared, a call can only be invented, and would stand in the place of what the answer is to be.
+        bool mayInvent = options is { ConstrainToolArguments: false, Constraint: null };
+        ToolChoice choice = options is { ToolChoice.Kind: ToolChoiceKind.Auto, Tools.Count: 0 } && !mayInvent ? ToolChoice.None : options.ToolChoice;
         bool watched = choice.Kind switch
         {
-            ToolChoiceKind.Auto => options.ConstrainToolArguments,
+            // Calls that are free are followed too where the answer would have to obey something else.
+            ToolChoiceKind.Auto => options.ConstrainToolArguments || (options.Constraint is not null && layout.Markers.HasCalls),
             ToolChoiceKind.None => layout.Markers.HasCalls,
             _ => true,
         };

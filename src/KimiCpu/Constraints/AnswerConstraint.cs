@@ -82,14 +82,8 @@ internal sealed class AnswerConstraint
             case Part.Section:
                 KeepOnly(logits, [_tools!.CallBegin]);
                 break;
-            case Part.Id:
-                MaskAutomaton(logits, [_tools!.ArgumentsBegin]);
-                break;
-            case Part.Arguments when _automaton is not null:
-                MaskAutomaton(logits, [_tools!.CallEnd]);
-                break;
-            case Part.Arguments:
-                MaskFreeArguments(logits);
+            case Part.Id or Part.Arguments:
+                MaskCall(logits, _part == Part.Id ? _tools!.ArgumentsBegin : _tools!.CallEnd);
                 break;
             case Part.BetweenCalls:
                 KeepOnly(logits, _tools!.MayCallAgain ? [_tools.CallBegin, _tools.SectionEnd] : [_tools.SectionEnd]);
@@ -212,10 +206,16 @@ internal sealed class AnswerConstraint
         }
     }
 
-    /// <summary>Any text, up to the token that ends the call.</summary>
-    private void MaskFreeArguments(Span<float> logits)
+    /// <summary>A part of a call: what its automaton allows, or any text where there is none, up to the token that ends it.</summary>
+    private void MaskCall(Span<float> logits, int end)
     {
-        Keep(logits, [_tools!.CallEnd]);
+        if (_automaton is not null)
+        {
+            MaskAutomaton(logits, [end]);
+            return;
+        }
+
+        Keep(logits, [end]);
         foreach (int special in _tokenizer.SpecialTokenIds.Values)
         {
             logits[special] = float.NegativeInfinity;

@@ -18,12 +18,14 @@ internal sealed class ToolCallConstraint
     private readonly KimiTokenizer _tokenizer;
     private readonly Dictionary<string, TokenAutomaton?> _arguments = new(StringComparer.Ordinal);
     private readonly int _firstIndex;
+    private readonly bool _freeIds;
+    private readonly TokenAutomaton? _firstIds;
 
     /// <param name="tokenizer">Of the model.</param>
     /// <param name="tools">Names of the declared tools with the JSON Schema of their parameters; an undefined element takes any object.</param>
     /// <param name="choice">Whether tools are called.</param>
     /// <param name="firstIndex">Index of the next call of the conversation, from 0.</param>
-    /// <param name="constrainArguments">Whether arguments are held to the schemas; else they are any text.</param>
+    /// <param name="constrainArguments">Whether arguments are held to the schemas; else they are any text, and with <see cref="ToolChoice.Auto"/> ids are, too.</param>
     /// <param name="schemas">Keeps what was compiled; null to compile anew.</param>
     /// <param name="refused">Told of each tool whose schema cannot be a constraint, which then takes any object; null to fail instead.</param>
     /// <param name="cancellationToken">Ends the compilation.</param>
@@ -58,6 +60,9 @@ internal sealed class ToolCallConstraint
                 throw CallArgument.Options($"Two tools are called '{name}'.");
             }
         }
+
+        _freeIds = choice.Kind == ToolChoiceKind.Auto && !constrainArguments;
+        _firstIds = _freeIds || _arguments.Count == 0 ? null : MakeIds(0);
     }
 
     public ToolChoiceKind Choice { get; }
@@ -81,14 +86,16 @@ internal sealed class ToolCallConstraint
     /// <summary>Whether another call may follow one.</summary>
     public bool MayCallAgain => Choice != ToolChoiceKind.Named;
 
-    /// <summary>Ids that a call may have: <c>functions.NAME:INDEX</c>.</summary>
+    /// <summary>Ids that a call may have: <c>functions.NAME:INDEX</c>; null for any text.</summary>
     /// <param name="calls">Calls of this answer so far.</param>
-    public TokenAutomaton Ids(int calls) => KimiConstraint.Choice(_arguments.Keys.Select(name => Id(name, calls))).For(_tokenizer);
+    public TokenAutomaton? Ids(int calls) => _freeIds ? null : calls == 0 ? _firstIds : MakeIds(calls);
 
     /// <summary>What the arguments of a call may be; null for any text.</summary>
     /// <param name="id">As <see cref="Ids"/> allows.</param>
     /// <param name="calls">Calls of this answer before it.</param>
-    public TokenAutomaton? ArgumentsOf(string id, int calls) => _arguments.Single(a => Id(a.Key, calls) == id).Value;
+    public TokenAutomaton? ArgumentsOf(string id, int calls) => _freeIds ? null : _arguments.Single(a => Id(a.Key, calls) == id).Value;
+
+    private TokenAutomaton MakeIds(int calls) => KimiConstraint.Choice(_arguments.Keys.Select(name => Id(name, calls))).For(_tokenizer);
 
     private string Id(string name, int calls) => string.Create(CultureInfo.InvariantCulture, $"functions.{name}:{_firstIndex + calls}");
 

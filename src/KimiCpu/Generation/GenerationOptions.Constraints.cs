@@ -19,7 +19,7 @@ public sealed partial record GenerationOptions
 
     /// <summary>
     /// Whether tool calls are held to the declarations: to the tools' names, none where no tool is declared, and to the schemas of their parameters. Default true. With false and
-    /// <see cref="ToolChoice.Auto"/> the model calls whatever it pleases.
+    /// <see cref="ToolChoice.Auto"/> the model calls whatever it pleases; beside a <see cref="Constraint"/> only where tools are declared, and in the place of the answer.
     /// </summary>
     public bool ConstrainToolArguments { get; init; } = true;
 

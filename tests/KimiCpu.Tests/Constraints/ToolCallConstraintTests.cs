@@ -116,6 +116,38 @@ internal sealed class ToolCallConstraintTests
         Assert.That(arguments.Exists(a => a.Length > 0 && !"{[\"tfn-0123456789 \t\r\n".Contains(a[0])), Is.True, "some begin as no JSON does");
     }
 
+    /// <summary>Names and arguments are the model's, and still a call stands in the place of the content as a whole.</summary>
+    [Test]
+    public void Free_calls_are_followed_beside_a_content([Values] bool reasons)
+    {
+        var free = new ToolCallConstraint(s_tokenizer, s_tools, ToolChoice.Auto, constrainArguments: false);
+        var format = new AnswerTokens(new HashSet<int> { s_end }, Special("<think>"), Special("</think>"), StartsThinking: reasons, MayThink: false);
+        var constraint = new AnswerConstraint(s_tokenizer, format, KimiConstraint.Choice(["left"]), free);
+        (string Text, string[] Before)[] steps =
+        [
+            ("<|tool_calls_section_begin|>", reasons ? ["</think>"] : ["left"]),
+            ("<|tool_call_begin|>", []),
+            ("any", ["other", "<|tool_call_argument_begin|>"]),
+            ("<|tool_call_argument_begin|>", ["other"]),
+            ("text", ["other", "<|tool_call_end|>"]),
+            ("<|tool_call_end|>", ["other"]),
+            ("<|tool_calls_section_end|>", ["<|tool_call_begin|>"]),
+            ("<|im_end|>", []),
+        ];
+        foreach ((string text, string[] before) in steps)
+        {
+            var logits = new float[s_tokenizer.VocabularySize];
+            constraint.Mask(logits);
+            int[] tokens = [.. Tokens(text)];
+            Assert.That(before.Append(text).Select(t => logits[Tokens(t)[0]]), Is.All.Zero, text);
+            Assert.That(before.Length > 0 || logits.Count(l => l == 0) == 1, Is.True, $"nothing but {text}");
+            Assert.That(logits[s_end] == 0, Is.EqualTo(text == "<|im_end|>"), "the answer ends behind the calls alone");
+            Array.ForEach(tokens, constraint.Advance);
+        }
+
+        static int[] Tokens(string text) => s_tokenizer.TryGetSpecialToken(text, out int id) ? [id] : s_tokenizer.Encode(text);
+    }
+
     [Test]
     public void What_cannot_be_is_refused()
     {

@@ -127,6 +127,30 @@ internal sealed class ToolChoiceTests
         Assert.That(result.ToolCalls.Single().Name, Is.EqualTo("get_weather"));
     }
 
+    /// <summary>A call that begins in the reasoning ends it, so what the answer is to be is not asked for any more.</summary>
+    [Test]
+    public void Free_calls_and_a_constrained_answer_exclude_each_other([Values] bool declared)
+    {
+        GenerationOptions options = Options() with { Tools = declared ? s_tools : [], Constraint = KimiConstraint.Choice(["x"]), ConstrainToolArguments = false, Temperature = 1.3f };
+        int ended = 0;
+        for (ulong seed = 0; seed < 12; seed++)
+        {
+            GenerationResult result = _model.Generate("What is the weather in Paris?", options with { Seed = seed, Thinking = seed % 3 != 0 });
+            if (result.FinishReason == FinishReason.Length)
+            {
+                continue;
+            }
+
+            ended++;
+            bool called = result.ToolCalls.Count > 0;
+            Assert.That(result.Text, Is.EqualTo(called ? "" : "x"));
+            Assert.That(result.FinishReason, Is.EqualTo(called ? FinishReason.ToolCalls : FinishReason.Stop));
+            Assert.That(called, Is.False.Or.EqualTo(declared));
+        }
+
+        Assert.That(ended, Is.Positive);
+    }
+
     [Test]
     public void What_cannot_be_obeyed_is_refused_before_anything_runs()
     {
