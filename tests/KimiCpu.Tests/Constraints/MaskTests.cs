@@ -2,7 +2,9 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
+using System.Text;
 using KimiCpu.Constraints;
+using KimiCpu.Constraints.Automata;
 using KimiCpu.Constraints.Masks;
 
 namespace KimiCpu.Tests.Constraints;
@@ -66,6 +68,32 @@ internal sealed class MaskTests
         {
             bool allowed = i < 256 && ((words[i / 64] >> (i % 64)) & 1) != 0;
             Assert.That(logits[i], Is.EqualTo(allowed ? i - 7.5f : float.NegativeInfinity));
+        }
+    }
+
+    /// <summary>Each text of this pattern can be read in thousands of ways, and no two prefixes in the same ones.</summary>
+    [Test, CancelAfter(120_000)]
+    public void Patterns_made_for_it_do_not_stop_the_engine()
+    {
+        KimiConstraint constraint = KimiConstraint.JsonSchema("""{"type":"string","pattern":"^(.{0,100}[aeiou ].{0,100}[^aeiou ]){20}$"}""");
+        TokenAutomaton automaton = constraint.For(ConstraintReader.Tokenizer);
+        AutomatonState state = automaton.Start;
+        var random = new Random(3);
+        state = automaton.Read(state, Encoding.UTF8.GetBytes("\"" + string.Concat(Enumerable.Range(0, 200).Select(_ => (char)random.Next('a', 'z')))));
+        Assert.That(state.Frames, Has.Length.GreaterThan(1000), "else it is no such pattern");
+        for (int step = 0; step < 3; step++)
+        {
+            TokenMask mask = automaton.MaskOf(state);
+            Assert.That(automaton.LargestWork, Is.LessThan(TokenTrie.MaxWork + 10_000L));
+            Assert.That(constraint.Bytes, Is.LessThan(150_000_000));
+            int[] allowed = [.. Enumerable.Range(0, ConstraintReader.Tokenizer.VocabularySize).Where(mask.Contains)];
+            Assert.That(allowed.Take(50).Select(t => automaton.Read(state, ConstraintReader.Tokenizer.GetBytes(t)).IsDead), Is.All.False, "what is found is right");
+            foreach (int single in Enumerable.Range(0, 256).Select(b => ConstraintReader.Tokenizer.Encode([(byte)b]).Single()))
+            {
+                Assert.That(mask.Contains(single), Is.EqualTo(!automaton.Read(state, ConstraintReader.Tokenizer.GetBytes(single)).IsDead), "no text is shut out");
+            }
+
+            state = automaton.Read(state, ConstraintReader.Tokenizer.GetBytes(allowed[^1]));
         }
     }
 

@@ -12,8 +12,11 @@ namespace KimiCpu.Constraints.Automata;
 /// </summary>
 internal sealed class Automaton
 {
-    /// <summary>Readings of one text that are followed at once; a text with more keeps the first ones, and still only sound ones.</summary>
-    public const int MaxFrames = 4096;
+    /// <summary>
+    /// Readings that differ in how many characters a repetition of a pattern has come to: they multiply with the bounds, which no schema
+    /// of use needs. A text with more of these, or more than <see cref="Grammar.MaxReadings"/> at all, keeps the first ones, and still only sound ones.
+    /// </summary>
+    private const int MaxCounted = 4096;
 
     /// <summary>A step or a mask may go beyond it.</summary>
     private const long MaxCachedBytes = 64_000_000;
@@ -25,6 +28,8 @@ internal sealed class Automaton
     private readonly HashSet<StackFrame> _visited = [];
     private readonly List<StackFrame> _active = [];
     private Tables _tables;
+    private int _counted;
+    private int _walk;
     private bool _accepts;
 
     public Automaton(Grammar grammar)
@@ -144,6 +149,11 @@ internal sealed class Automaton
         return loops;
     }
 
+    /// <summary>A number for a walk, which tells the states that it has come to; see <see cref="AutomatonState.Walk"/>.</summary>
+    public int BeginWalk() => ++_walk;
+
+    private static bool IsCounted(StackFrame frame) => frame.Parent?.Rule is CounterRule;
+
     private AutomatonState Compute(AutomatonState state, byte value)
     {
         Begin();
@@ -163,6 +173,7 @@ internal sealed class Automaton
     {
         _visited.Clear();
         _active.Clear();
+        _counted = 0;
         _accepts = false;
     }
 
@@ -202,7 +213,7 @@ internal sealed class Automaton
 
     private void Visit(StackFrame frame)
     {
-        if (_active.Count >= MaxFrames || !_visited.Add(frame))
+        if (_active.Count >= Grammar.MaxReadings || (IsCounted(frame) && _counted >= MaxCounted) || !_visited.Add(frame))
         {
             return;
         }
@@ -227,6 +238,7 @@ internal sealed class Automaton
         if (rule.Reads[state])
         {
             _active.Add(frame);
+            _counted += IsCounted(frame) ? 1 : 0;
         }
 
         foreach ((int called, int target) in rule.Dfa.Calls[state] ?? [])

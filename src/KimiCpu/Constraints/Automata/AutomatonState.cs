@@ -30,6 +30,9 @@ internal sealed class AutomatonState(StackFrame[] frames, bool accepts, Automato
     /// <summary>A state with the same mask; see <see cref="Automaton.Canonical(AutomatonState, int)"/>. Null until asked for.</summary>
     public AutomatonState? Canonical { get; set; }
 
+    /// <summary>The latest walk over tokens that came here.</summary>
+    public int Walk { get; set; }
+
     /// <summary>The allowed tokens, once asked for.</summary>
     public TokenMask? Mask { get; set; }
 

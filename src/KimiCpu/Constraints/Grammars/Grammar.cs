@@ -9,11 +9,15 @@ internal sealed class Grammar
     /// <summary>Nesting that no text exceeds, so that JSON can be read with the usual limits of readers.</summary>
     public const int MaxNesting = 64;
 
+    /// <summary>Readings of one text that are followed at once. No place of a grammar has more ways to go on.</summary>
+    public const int MaxReadings = 20_000;
+
     public Grammar(Rule[] rules, int root, CompileBudget budget)
     {
         Rules = rules;
         Root = root;
         FindHeights(budget);
+        GrammarReadings.Check(rules, MaxReadings, budget);
         var partition = new BytePartition();
         foreach (DfaRule rule in rules.OfType<DfaRule>())
         {

@@ -33,6 +33,9 @@ internal sealed class TokenAutomaton
     /// <summary>Before the first token. Another state, which means the same, each time that the tables are begun anew.</summary>
     public AutomatonState Start => _start;
 
+    /// <summary>The most that finding one mask took; see <see cref="TokenTrie.MaxWork"/>.</summary>
+    public long LargestWork { get; private set; }
+
     /// <summary>What is kept of states and masks, roughly.</summary>
     public long CachedBytes => Volatile.Read(ref _cachedBytes);
 
@@ -102,7 +105,7 @@ internal sealed class TokenAutomaton
         var words = new ulong[_tokens.WordCount];
         _tokens.PlainUpTo[Math.Min(shortest, last)].CopyTo(words, 0);
         TokenTrie rest = shortest >= Math.Min(longest, last) ? _tokens.NotPlain : _tokens.All;
-        rest.Walk(_automaton, state, words);
+        LargestWork = Math.Max(LargestWork, rest.Walk(_automaton, state, words));
         return new TokenMask(words);
     }
 }

@@ -8,6 +8,14 @@ namespace KimiCpu.Constraints.Masks;
 /// <summary>Tokens by their bytes: the nodes of a trie in the order of a walk, each with the place behind its subtree.</summary>
 internal sealed class TokenTrie
 {
+    /// <summary>
+    /// Of one walk: the readings of all states that it comes to, and what a state costs besides. Where each text can be read in
+    /// thousands of ways, which only patterns made for it bring about, a walk would take minutes.
+    /// </summary>
+    public const int MaxWork = 1_000_000;
+
+    private const int WorkOfState = 16;
+
     private readonly Node[] _nodes;
     private readonly int[] _tokens;
     private readonly int _depth;
@@ -43,11 +51,17 @@ internal sealed class TokenTrie
     /// <summary>Bytes of the longest token.</summary>
     public int Depth => _depth;
 
-    /// <summary>Adds the tokens that a state can read.</summary>
-    public void Walk(Automaton automaton, AutomatonState start, Span<ulong> mask)
+    /// <summary>
+    /// Adds the tokens that a state can read. When the work comes to its end, longer tokens than those looked at by then are left out: what
+    /// is found is right, whatever is known of the automaton already, and always has the single bytes that can be read.
+    /// </summary>
+    /// <returns>The work.</returns>
+    public long Walk(Automaton automaton, AutomatonState start, Span<ulong> mask)
     {
         var at = new AutomatonState[_depth + 1];
         at[0] = start;
+        int walk = automaton.BeginWalk();
+        long work = 0;
         AutomatonState dead = automaton.Dead;
         ReadOnlySpan<byte> classOf = automaton.ClassOf;
         ReadOnlySpan<Node> nodes = _nodes;
@@ -79,12 +93,20 @@ internal sealed class TokenTrie
                 mask[node.Token >> 6] |= 1UL << (node.Token & 63);
             }
 
-            i++;
+            if (next.Walk != walk)
+            {
+                next.Walk = walk;
+                work += WorkOfState + next.Frames.Length;
+            }
+
+            i = work > MaxWork ? node.End : i + 1;
             if (i < node.End)
             {
                 at[node.Depth + 1] = next;
             }
         }
+
+        return work;
     }
 
     /// <summary>Ends the subtrees below a depth, the deepest first.</summary>
