@@ -3,6 +3,7 @@
 
 using System.Buffers;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using KimiCpu.Constraints.Grammars;
@@ -37,7 +38,7 @@ public sealed class KimiConstraint
     /// <c>allOf</c>, <c>$ref</c> inside the schema, recursion included, <c>nullable</c>. An object that declares properties has
     /// no others unless <c>additionalProperties</c> says so. Members may come in any order.
     /// </summary>
-    /// <param name="schema">The schema; it may be disposed of afterwards.</param>
+    /// <param name="schema">The schema, at most a million characters; it may be disposed of afterwards.</param>
     /// <param name="cancellationToken">Ends the compilation, which takes 2 billion counted steps at most, about ten seconds of a core.</param>
     /// <exception cref="KimiConstraintException">The schema is malformed, uses what is not supported, is satisfied by no value, or is too large.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
@@ -51,11 +52,7 @@ public sealed class KimiConstraint
     public static KimiConstraint JsonSchema(string schema, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(schema);
-        if (schema.Length > MaxSchemaLength)
-        {
-            throw new KimiConstraintException($"A JSON Schema has at most {MaxSchemaLength:N0} characters; this one has {schema.Length:N0}.");
-        }
-
+        RefuseLong(schema.Length);
         RefuseHalfPairs(schema, "The JSON Schema");
         try
         {
@@ -85,7 +82,7 @@ public sealed class KimiConstraint
         RefuseHalfPairs(pattern, "The pattern");
         var grammar = new GrammarBuilder(new CompileBudget(cancellationToken));
         int root = grammar.Reserve();
-        grammar.Define(root, new RegexCompiler(Utf8Expr.Of, grammar).Whole(RegexParser.Parse(pattern)));
+        grammar.Define(root, new RegexCompiler(Utf8Expr.Of, grammar.Budget, grammar).Whole(pattern));
         return Of(grammar.Build(root));
     }
 
@@ -131,8 +128,19 @@ public sealed class KimiConstraint
         }
     }
 
-    private static KimiConstraint Compile(JsonElement schema, bool objectOnly, CancellationToken cancellationToken) =>
-        Of(SchemaCompiler.Compile(schema, objectOnly, new CompileBudget(cancellationToken)));
+    private static void RefuseLong(int length)
+    {
+        if (length > MaxSchemaLength)
+        {
+            throw new KimiConstraintException($"A JSON Schema has at most {MaxSchemaLength:N0} characters; this one has {length:N0}.");
+        }
+    }
+
+    private static KimiConstraint Compile(JsonElement schema, bool objectOnly, CancellationToken cancellationToken)
+    {
+        RefuseLong(Encoding.UTF8.GetCharCount(JsonMarshal.GetRawUtf8Value(schema)));
+        return Of(SchemaCompiler.Compile(schema, objectOnly, new CompileBudget(cancellationToken)));
+    }
 
     private static KimiConstraint Of(Grammar grammar) => grammar.HasTexts
         ? new KimiConstraint(grammar)

@@ -64,5 +64,5 @@ internal sealed class CompileBudgetTests
         return budget.Work;
     }
 
-    private static void Compile(string pattern, CompileBudget budget) => DfaBuilder.Build(new RegexCompiler(Utf8Expr.Of, null).Whole(RegexParser.Parse(pattern)), budget);
+    private static void Compile(string pattern, CompileBudget budget) => DfaBuilder.Build(new RegexCompiler(Utf8Expr.Of, budget).Whole(pattern), budget);
 }

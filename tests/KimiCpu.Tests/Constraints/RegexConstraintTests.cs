@@ -4,6 +4,7 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using KimiCpu.Constraints;
+using KimiCpu.Constraints.RegularExpressions;
 
 namespace KimiCpu.Tests.Constraints;
 
@@ -15,6 +16,7 @@ internal sealed class RegexConstraintTests
     [
         "abc", "a*", "(a|b)*c", "a{2,4}b{3}", "[abc]{0,20}c", "(ab|a)(bc|c)?", "[^a]b+", "a.c", "(a(b(c)?)?)?", "(a|ab|abc){1,3}", "a?b?c?", "[a-c]+|cab", "^ab$|^ba$", "(?:a|)b", "a+?b*?", "(?<n>a)b",
         "(a|aa){3,9}", "[\\w]{9,12}", "\\d+|\\D", "\\s?a\\S", "é|a", "[ab]{10,}", ".{0,12}", "(.{9,11}a)?b*", "(a*b*){2}", "((a|b)(c|)){2}", "\\x61\\u0062|\\u{63}", "[\\]a-]+", "a{,2}", "\\p{L}\\P{L}?",
+        "[\\p{L}-.]+", "[1\\p{L}-2-]*", "[\\p{N}--b]+",
         "(^a|b)(c|a$)", "x|[^x]{2}", "", "a|", "()",
     ];
 
@@ -110,6 +112,8 @@ internal sealed class RegexConstraintTests
     [TestCase("a^b")]
     [TestCase("a$b")]
     [TestCase("[z-a]")]
+    [TestCase("[a-\\d]")]
+    [TestCase("[\\w-[b]]")]
     [TestCase("\\u12")]
     [TestCase("\\ud83d")]
     [TestCase("\\p{Greek}")]
@@ -128,6 +132,28 @@ internal sealed class RegexConstraintTests
         {
             Assert.That(() => KimiConstraint.Regex(pattern), Throws.TypeOf<KimiConstraintException>(), pattern[..15]);
         }
+    }
+
+    /// <summary>Sets of characters are read and written before there is any automaton whose states are counted.</summary>
+    [Test, CancelAfter(60_000)]
+    public void Large_sets_of_characters_are_counted(CancellationToken cancellationToken)
+    {
+        string everyOther = "[" + string.Concat(Enumerable.Range(0, 9990).Select(i => (char)(0x3400 + (2 * i)))) + "]";
+        var budget = new CompileBudget(cancellationToken);
+        Assert.That(RegexParser.Parse(everyOther, budget), Is.InstanceOf<RegexNode>());
+        Assert.That(budget.Work, Is.GreaterThan(9990));
+        Assert.That(() => KimiConstraint.Regex(string.Concat(Enumerable.Repeat("[\\p{Ll}]", 2000)), cancellationToken), Throws.TypeOf<KimiConstraintException>());
+        using var cancelled = new CancellationTokenSource();
+        cancelled.Cancel();
+        Assert.That(() => RegexParser.Parse(everyOther, new CompileBudget(cancelled.Token)), Throws.InstanceOf<OperationCanceledException>());
+    }
+
+    [Test]
+    public void A_hyphen_behind_a_set_is_a_character()
+    {
+        ConstraintReader reader = ConstraintReader.OfSchema("""{"type":"string","pattern":"^[\\w-.]+@([\\w-]+\\.)+[\\w-]{2,4}$"}""");
+        Assert.That(reader.AcceptsBytes("\"a-b.c@d-e.org\""), Is.True);
+        Assert.That(reader.AcceptsBytes("\"a+b@d.org\""), Is.False);
     }
 
     [Test]

@@ -21,6 +21,31 @@ internal sealed class SchemaConstraintTests
 
     private const string Tree = """{"type":"object","required":["value"],"properties":{"value":{"type":"number"},"children":{"type":"array","items":{"$ref":"#"}}}}""";
 
+    /// <summary>Branches that differ only in what they do not declare, of which all is declared beside them.</summary>
+    private const string DeclaredBeside = """
+        {"type":"object","properties":{"a":{"type":"string"},"b":{"type":"string"}},
+        "oneOf":[{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]},{"type":"object","properties":{"b":{"type":"string"}},"required":["b"]}]}
+        """;
+
+    /// <summary>As generators write variants of an open base.</summary>
+    private const string OpenBase = """
+        {"type":"object","additionalProperties":true,"oneOf":[{"$ref":"#/$defs/Card"},{"$ref":"#/$defs/Iban"}],"$defs":{
+        "Card":{"type":"object","properties":{"card":{"type":"string"}},"required":["card"]},
+        "Iban":{"type":"object","properties":{"iban":{"type":"string"}},"required":["iban"]}}}
+        """;
+
+    private const string NestedVariants = """
+        {"type":"object","properties":{"by":{"type":"object","additionalProperties":{"type":"string"}}},"oneOf":[
+        {"type":"object","properties":{"by":{"type":"object","properties":{"card":{}},"required":["card"]}},"required":["by"]},
+        {"type":"object","properties":{"by":{"type":"object","properties":{"iban":{}},"required":["iban"]}},"required":["by"]}]}
+        """;
+
+    private const string TwoChoices = """
+        {"allOf":[
+        {"oneOf":[{"type":"object","properties":{"a":{"type":"null"}},"required":["a"]},{"type":"object","properties":{"b":{"type":"null"}},"required":["b"]}]},
+        {"oneOf":[{"type":"object","properties":{"c":{"type":"null"}},"required":["c"]},{"type":"object","properties":{"d":{"type":"null"},"b":{"type":"null"}},"required":["d"]}]}]}
+        """;
+
     /// <summary>Schemas of every supported keyword. Their samples are judged by another implementation.</summary>
     private static readonly string[] s_schemas =
     [
@@ -58,6 +83,8 @@ internal sealed class SchemaConstraintTests
         """{"anyOf":[{"type":"object","required":["kind","r"],"properties":{"kind":{"const":"circle"},"r":{"type":"number"}},"additionalProperties":false},{"type":"object","required":["kind","w"],"properties":{"kind":{"const":"square"},"w":{"type":"integer"}},"additionalProperties":false}]}""",
         """{"oneOf":[{"type":"object","required":["kind","r"],"properties":{"kind":{"const":"circle"},"r":{"type":"number"}}},{"type":"object","required":["kind"],"properties":{"kind":{"const":"square"},"w":{"type":"integer"}}},{"type":"null"}]}""",
         """{"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},{"properties":{"a":{"minimum":5},"b":{"type":"string"}}}]}""",
+        DeclaredBeside,
+        TwoChoices,
         """{"type":"object","properties":{"a":{"$ref":"#/$defs/pos"},"b":{"$ref":"#/$defs/pos","maximum":9}},"$defs":{"pos":{"type":"integer","minimum":1}}}""",
         """{"type":"object","patternProperties":{"^x_":{"type":"integer"},"_y$":{"minimum":3}},"additionalProperties":{"type":"boolean"},"properties":{"name":{"type":"string"}}}""",
         """{"type":"object","patternProperties":{"^[a-c]+$":{"type":"null"}},"additionalProperties":false}""",
@@ -154,6 +181,7 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"type":"string","format":"uri-reference"}""", "\"1a:b\"", false)]
     [TestCase("""{"type":"string","format":"json-pointer"}""", "\"/a~1b/0\"", true)]
     [TestCase("""{"type":"string","format":"json-pointer"}""", "\"/a~2\"", false)]
+    [TestCase("""{"type":"string","format":"hostname"}""", "\"a.b-c.example\"", true)]
     [TestCase("""{"type":"integer","format":"uint8"}""", "255", true)]
     [TestCase("""{"type":"integer","format":"uint8"}""", "256", false)]
     [TestCase("""{"type":["integer","null"],"format":"uint64","minimum":0}""", "-1", false)]
@@ -172,6 +200,19 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"a\u001f":"x"}""", false)]
     [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"a\u001F":"x"}""", false)]
     [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"b\u001f":"x"}""", true)]
+    [TestCase(DeclaredBeside, """{"a":"x"}""", true)]
+    [TestCase(DeclaredBeside, """{"b":"x"}""", true)]
+    [TestCase(DeclaredBeside, """{"a":"x","b":"y"}""", false)]
+    [TestCase(OpenBase, """{"card":"x","other":1}""", true)]
+    [TestCase(OpenBase, """{"other":1,"iban":"x"}""", true)]
+    [TestCase(OpenBase, """{"card":"x","iban":"y"}""", false)]
+    [TestCase(OpenBase, """{"iban":"y","card":"x"}""", false)]
+    [TestCase(NestedVariants, """{"by":{"card":"x","other":"y"}}""", true)]
+    [TestCase(NestedVariants, """{"by":{"card":"x","iban":"y"}}""", false)]
+    [TestCase(TwoChoices, """{"a":null,"c":null}""", true)]
+    [TestCase(TwoChoices, """{"b":null,"d":null}""", true)]
+    [TestCase(TwoChoices, """{"a":null,"b":null,"d":null}""", false)]
+    [TestCase("""{"type":"object","properties":{"a":{}},"maxProperties":1,"oneOf":[{"required":["a"],"properties":{"a":{"type":"null"}}},{"type":"object","properties":{"b":{"type":"null"}},"required":["b"],"maxProperties":2}]}""", """{"a":null}""", true)]
     public void Documents_are_accepted_or_not(string schema, string document, bool accepted)
     {
         ConstraintReader reader = ConstraintReader.OfSchema(schema);
@@ -249,6 +290,14 @@ internal sealed class SchemaConstraintTests
         Assert.That(reader.AcceptsBytes("\"http://a.de/ä\""), Is.False);
     }
 
+    [TestCase(61, true)]
+    [TestCase(62, false)]
+    public void Names_of_hosts_have_253_characters_at_most(int last, bool accepted)
+    {
+        string label = new('a', 63);
+        Assert.That(ConstraintReader.OfSchema("""{"type":"string","format":"hostname"}""").AcceptsBytes($"\"{label}.{label}.{label}.{new string('b', last)}\""), Is.EqualTo(accepted));
+    }
+
     [TestCase("", true)]
     [TestCase("/", true)]
     [TestCase("?a=%20", true)]
@@ -323,6 +372,47 @@ internal sealed class SchemaConstraintTests
 
         Assert.That(reader.Accepts(new string('[', 65) + new string(']', 65)), Is.False);
         Assert.That(reader.Accepts(string.Concat(Enumerable.Repeat("{\"a\":", 64)) + "{}" + new string('}', 64)), Is.False);
+        ConstraintReader listed = ConstraintReader.OfSchema("""{"type":"array","items":{"anyOf":[{"$ref":"#"},{"const":[[1]]},{"enum":[{"a":2},3]}]}}""");
+        foreach ((int depth, string value, int levels) in new[] { (62, "[[1]]", 2), (63, "[[1]]", 2), (64, "[[1]]", 2), (63, "{\"a\":2}", 1), (64, "{\"a\":2}", 1), (64, "3", 0), (65, "3", 0) })
+        {
+            Assert.That(listed.Accepts(new string('[', depth) + value + new string(']', depth)), Is.EqualTo(depth + levels <= 64), $"{value} in {depth}");
+        }
+
+        string deep = new string('[', 65) + new string(']', 65);
+        using JsonDocument constant = JsonDocument.Parse($"{{\"const\":{deep}}}", new JsonDocumentOptions { MaxDepth = 100 });
+        Assert.That(() => KimiConstraint.JsonSchema(constant.RootElement), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("64 levels"));
+    }
+
+    [Test]
+    public void A_text_may_have_many_patterns()
+    {
+        static string Schema(IEnumerable<string> patterns) => "{\"type\":\"string\",\"allOf\":[" + string.Join(',', patterns.Select(p => $"{{\"pattern\":\"{p}\"}}")) + "]}";
+        foreach (int count in new[] { 63, 64 })
+        {
+            ConstraintReader equal = ConstraintReader.OfSchema(Schema(Enumerable.Repeat("b", count).Prepend("a")));
+            Assert.That(equal.AcceptsBytes("\"ab\""), Is.True);
+            Assert.That(equal.AcceptsBytes("\"a\""), Is.False);
+        }
+
+        IEnumerable<string> different = Enumerable.Range(0, 33).Select(i => $"^.{{{i}}}");
+        ConstraintReader longest = ConstraintReader.OfSchema(Schema(different.Take(32)));
+        Assert.That(longest.AcceptsBytes($"\"{new string('x', 31)}\""), Is.True);
+        Assert.That(longest.AcceptsBytes($"\"{new string('x', 30)}\""), Is.False);
+        Assert.That(() => KimiConstraint.JsonSchema(Schema(different)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("at #/allOf/0: A text has at most 32 patterns"));
+    }
+
+    /// <summary>After the brace each member of each branch is a way to go on.</summary>
+    [Test]
+    public void No_branch_is_left_out_however_many_there_are()
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        ConstraintReader any = ConstraintReader.OfSchema("{\"anyOf\":[" + List(45, b => "{\"type\":\"object\",\"properties\":{" + List(100, p => $"\"b{b}p{p}\":{{\"type\":\"null\"}}") + "}}") + "]}");
+        Assert.That(any.Accepts("{\"b0p0\":null}"), Is.True);
+        Assert.That(any.Accepts("{\"b44p99\":null, \"b44p0\":null}"), Is.True);
+        Assert.That(any.Accepts("{\"b44p99\":null, \"b43p0\":null}"), Is.False);
+        ConstraintReader one = ConstraintReader.OfSchema("{\"oneOf\":[" + List(480, b => $"{{\"type\":\"object\",\"required\":[\"kind\"],\"properties\":{{\"kind\":{{\"const\":\"k{b}\"}}," + List(8, p => $"\"p{p}\":{{\"type\":\"null\"}}") + "}}") + "]}");
+        Assert.That(one.Accepts("{\"kind\":\"k479\"}"), Is.True);
+        Assert.That(one.Accepts("{\"p7\":null,\"kind\":\"k479\"}"), Is.True);
     }
 
     [TestCase("""{"multipleOf":3}""", "multipleOf")]
@@ -400,6 +490,66 @@ internal sealed class SchemaConstraintTests
         {
             Assert.That(() => Task.Run(() => KimiConstraint.JsonSchema(schema), cancellationToken).WaitAsync(cancellationToken), Throws.TypeOf<KimiConstraintException>(), schema[..Math.Min(60, schema.Length)]);
         }
+    }
+
+    /// <summary>Each of these took minutes or gigabytes for next to nothing of the budget.</summary>
+    [Test, CancelAfter(120_000)]
+    public void What_is_read_is_counted_or_read_once([Values(0, 1, 2, 3, 4, 5)] int form, CancellationToken cancellationToken)
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        string schema = form switch
+        {
+            0 => "{\"enum\":[" + List(60_000, i => $"1e{i + 29}") + "]}",
+            1 => "{\"enum\":[" + List(40_000, i => $"{{\"k{i}\":0,\"k{i}\":0}}") + "]}",
+            2 => "{\"allOf\":[{\"enum\":[" + List(60_000, i => $"1e{i + 29}") + "]},{\"enum\":[1e29,1,2e1]}]}",
+            3 => ManyKeywords(List(100_000, _ => "\"x\":0")),
+            4 => ManyKeywords("\"required\":[" + List(150_000, _ => "\"k\"") + "]"),
+            _ => ManyKeywords("\"type\":[" + List(90_000, _ => "\"object\"") + "]"),
+        };
+        bool refused = false;
+        try
+        {
+            KimiConstraint.JsonSchema(schema, cancellationToken);
+        }
+        catch (KimiConstraintException)
+        {
+            refused = true;
+        }
+
+        Assert.That(refused, Is.EqualTo(form is 1 or 5), "states are too many, or types come twice");
+
+        static string ManyKeywords(string keywords) =>
+            "{\"oneOf\":[" + List(480, i => $"{{\"$ref\":\"#/$defs/a\",\"type\":\"object\",\"properties\":{{\"k\":{{\"const\":{i}}}}},\"required\":[\"k\"]}}") + "],\"$defs\":{\"a\":{" + keywords + "}}}";
+    }
+
+    [Test]
+    public void Schemas_of_any_kind_have_their_limit_of_length()
+    {
+        string schema = "{\"description\":\"" + new string('é', 1_000_000) + "\"}";
+        Assert.That(() => KimiConstraint.JsonSchema(schema), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("1,000,000 characters"));
+        Assert.That(() => KimiConstraint.JsonSchema(JsonElement.Parse(schema)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("1,000,000 characters"));
+        Assert.That(() => KimiConstraint.JsonSchema(JsonElement.Parse(schema.Replace("éé", "é"))), Throws.Nothing);
+    }
+
+    /// <summary>A name stands in the place of each schema below it, and is no part of what is compiled.</summary>
+    [Test]
+    public void Long_names_are_kept_once()
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        static long Measure(string name)
+        {
+            JsonElement schema = JsonElement.Parse($"{{\"$ref\":\"#/$defs/{name}\",\"$defs\":{{\"{name}\":{{\"type\":\"object\",\"properties\":{{" + List(40, i => $"\"p{i}\":{{\"type\":\"object\",\"properties\":{{" + List(20, j => $"\"q{j}\":{{\"type\":\"null\"}}") + "}}") + "}}}}");
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            KimiConstraint.JsonSchema(schema);
+            return GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+
+        _ = Measure("n");
+        Assert.That(Measure(new string('n', 400_000)) - Measure("n"), Is.LessThan(50_000_000));
+        using JsonDocument list = JsonDocument.Parse("{\"" + new string('n', 400_000) + "\":{" + List(20_000, _ => "\"a\":1") + ",\"b\":\"\\ud800\"}}");
+        long start = GC.GetAllocatedBytesForCurrentThread();
+        Assert.That(() => KimiConstraint.JsonSchema(list.RootElement), Throws.TypeOf<KimiConstraintException>().With.Message.Length.LessThan(1000));
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - start, Is.LessThan(50_000_000));
     }
 
     [Test]

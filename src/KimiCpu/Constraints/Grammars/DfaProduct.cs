@@ -1,16 +1,21 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Numerics;
+
 namespace KimiCpu.Constraints.Grammars;
 
 /// <summary>
 /// Automata that read the same text side by side. The first one decides which texts there are; of the others it is known at
-/// the end which ones accept. None of them calls rules.
+/// the end which ones accept. None of them calls rules. There are at most 64.
 /// </summary>
 internal sealed class DfaProduct
 {
     /// <summary>For each step of one of the automata, with the set of states that it becomes a part of.</summary>
     private const int WorkOfPart = 8;
+
+    /// <summary>Bits of a label.</summary>
+    private const int MaxParts = 64;
 
     private readonly List<(int From, Expr? Via, int To)> _edges = [];
     private readonly List<int[]> _states = [];
@@ -18,6 +23,7 @@ internal sealed class DfaProduct
 
     public DfaProduct(Dfa[] parts, CompileBudget budget)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(parts.Length, MaxParts);
         _parts = parts;
         var partition = new BytePartition();
         Array.ForEach(parts, p => partition.Refine(value => p.ClassOf[value]));
@@ -65,7 +71,7 @@ internal sealed class DfaProduct
     public Expr Where(Func<ulong, bool> label) => new GraphExpr(_states.Count, _edges, [.. Enumerable.Range(0, _states.Count).Where(s => (LabelOf(s) & 1) != 0 && label(LabelOf(s)))]);
 
     /// <summary>The texts that all automata accept.</summary>
-    public static Expr Intersection(Dfa[] parts, CompileBudget budget) => new DfaProduct(parts, budget).Where(l => l == (1UL << parts.Length) - 1);
+    public static Expr Intersection(Dfa[] parts, CompileBudget budget) => new DfaProduct(parts, budget).Where(l => BitOperations.PopCount(l) == parts.Length);
 
     private ulong LabelOf(int state)
     {

@@ -24,11 +24,11 @@ internal sealed class GrammarBuilder(CompileBudget budget)
 
     /// <param name="rule">From <see cref="Reserve"/>.</param>
     /// <param name="expr">What it matches.</param>
-    /// <param name="nests">Whether a call of it nests the text one level deeper.</param>
-    public void Define(int rule, Expr expr, bool nests = false)
+    /// <param name="levels">How many levels deeper a call of it nests the text.</param>
+    public void Define(int rule, Expr expr, int levels = 0)
     {
         Dfa dfa = DfaBuilder.Build(expr, budget);
-        _makers[rule] = () => new DfaRule(dfa, nests ? 1 : 0);
+        _makers[rule] = () => new DfaRule(dfa, levels);
     }
 
     public int Add(Expr expr)

@@ -4,7 +4,7 @@
 namespace KimiCpu.Constraints.Grammars;
 
 /// <summary>One rule of a grammar: an automaton that is entered at state 0 and left where it accepts.</summary>
-/// <param name="weight">1 where a call of the rule nests the text one level deeper, else 0.</param>
+/// <param name="weight">How many levels deeper a call of the rule nests the text.</param>
 internal abstract class Rule(int weight)
 {
     /// <summary>More than any limit of nesting: no text leads from there to the end.</summary>

@@ -16,14 +16,19 @@ internal sealed class RegexParser
     private const int MaxRepetitions = 100_000;
     private const int MaxLength = 20_000;
 
+    /// <summary>For a range of characters that is put into its place among others.</summary>
+    private const int WorkOfRange = 32;
+
     private readonly int[] _pattern;
     private readonly string _text;
+    private readonly CompileBudget _budget;
+    private readonly Dictionary<string, CodePointSet> _categories = new(StringComparer.Ordinal);
     private int _position;
     private int _depth;
 
-    private RegexParser(string pattern)
+    private RegexParser(string pattern, CompileBudget budget)
     {
-        _text = pattern;
+        (_text, _budget) = (pattern, budget);
         _pattern = [.. pattern.EnumerateRunes().Select(r => r.Value)];
     }
 
@@ -31,15 +36,15 @@ internal sealed class RegexParser
 
     private int Peek => AtEnd ? -1 : _pattern[_position];
 
-    /// <exception cref="KimiConstraintException">The pattern is malformed or uses what is not supported.</exception>
-    public static RegexNode Parse(string pattern)
+    /// <exception cref="KimiConstraintException">The pattern is malformed, uses what is not supported, or is too large.</exception>
+    public static RegexNode Parse(string pattern, CompileBudget budget)
     {
         if (pattern.Length > MaxLength)
         {
             throw new KimiConstraintException($"A pattern has at most {MaxLength:N0} characters; this one has {pattern.Length:N0}.");
         }
 
-        var parser = new RegexParser(pattern);
+        var parser = new RegexParser(pattern, budget);
         RegexNode node = parser.Choice();
         return parser.AtEnd ? node : throw parser.Error("a ')' without '('");
     }
@@ -217,7 +222,7 @@ internal sealed class RegexParser
     private CodePointSet Class()
     {
         bool negated = Take('^');
-        CodePointSet set = new([]);
+        var ranges = new List<(int First, int Last)>();
         bool first = true;
         while (first || Peek != ']')
         {
@@ -238,11 +243,12 @@ internal sealed class RegexParser
                 throw Error("a subtraction of classes, which constraints do not support; write '\\[' for the character");
             }
 
-            if (Peek == '-' && _position + 1 < _pattern.Length && _pattern[_position + 1] != ']')
+            // Behind a set it stands for itself, as ECMAScript and .NET read it.
+            if (single >= 0 && Peek == '-' && _position + 1 < _pattern.Length && _pattern[_position + 1] != ']')
             {
                 _position++;
                 _ = ClassItem(out int last);
-                if (single < 0 || last < single)
+                if (last < single)
                 {
                     throw Error("a range in a class whose ends are no characters in order");
                 }
@@ -250,10 +256,12 @@ internal sealed class RegexParser
                 item = new CodePointSet([(single, last)]);
             }
 
-            set = set.Union(item);
+            _budget.Spend(WorkOfRange * (long)item.Ranges.Count);
+            ranges.AddRange(item.Ranges);
         }
 
         _position++;
+        var set = new CodePointSet(ranges);
         return negated ? set.Complement() : set;
     }
 
@@ -284,8 +292,7 @@ internal sealed class RegexParser
             case 'S':
                 return CharacterSets.Blanks.Complement();
             case 'p' or 'P':
-                CodePointSet category = Category();
-                return c == 'p' ? category : category.Complement();
+                return Category(complement: c == 'P');
             case 't':
                 return CodePointSet.Of('\t');
             case 'n':
@@ -310,7 +317,7 @@ internal sealed class RegexParser
         }
     }
 
-    private CodePointSet Category()
+    private CodePointSet Category(bool complement)
     {
         Expect('{');
         var name = new StringBuilder();
@@ -320,7 +327,15 @@ internal sealed class RegexParser
         }
 
         Expect('}');
-        return CharacterSets.OfCategory(name.ToString()) ?? throw Error($"the category '{name}'; the general categories are supported, such as L, Lu, N or Nd");
+        string key = $"{(complement ? 'P' : 'p')}{name}";
+        if (!_categories.TryGetValue(key, out CodePointSet? set))
+        {
+            set = CharacterSets.OfCategory(name.ToString()) ?? throw Error($"the category '{name}'; the general categories are supported, such as L, Lu, N or Nd");
+            set = complement ? set.Complement() : set;
+            _categories.Add(key, set);
+        }
+
+        return set;
     }
 
     private int UnicodeEscape()

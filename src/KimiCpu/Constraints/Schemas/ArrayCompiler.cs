@@ -72,7 +72,7 @@ internal static class ArrayCompiler
     }
 
     /// <summary>Items from this place on have the same schemas.</summary>
-    public static int PrefixOf(SchemaFacts facts) => facts.Schemas.Select(s => s.Children("prefixItems").Count()).DefaultIfEmpty(0).Max();
+    public static int PrefixOf(SchemaFacts facts) => facts.Schemas.Select(s => s.Children("prefixItems").Count).DefaultIfEmpty(0).Max();
 
     /// <summary>The schemas that hold together for an item.</summary>
     public static List<SchemaElement> ItemAt(SchemaFacts facts, int index)
@@ -80,13 +80,14 @@ internal static class ArrayCompiler
         var result = new List<SchemaElement>();
         foreach (SchemaElement schema in facts.Schemas)
         {
-            if (schema.Children("prefixItems").ElementAtOrDefault(index) is { } own)
+            IReadOnlyList<SchemaElement> prefix = schema.Children("prefixItems");
+            if (index < prefix.Count)
             {
-                result.Add(own);
+                result.Add(prefix[index]);
             }
-            else if (schema.TryGet("items", out JsonElement items))
+            else if (schema.Member("items") is { } items)
             {
-                result.Add(items.ValueKind == JsonValueKind.Array ? throw schema.Error("'items' takes one schema; a list of them is called 'prefixItems'") : schema.Child("items", items));
+                result.Add(items.Json.ValueKind == JsonValueKind.Array ? throw schema.Error("'items' takes one schema; a list of them is called 'prefixItems'") : items);
             }
         }
 

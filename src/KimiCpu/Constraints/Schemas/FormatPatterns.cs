@@ -11,7 +11,9 @@ internal static class FormatPatterns
     /// <summary>As far from UTC as any place and .NET's types go.</summary>
     private const string Offset = @"(Z|[+-](0\d|1[0-3]):[0-5]\d|[+-]14:00)";
     private const string Label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-    private const string Host = Label + @"(\." + Label + "){0,3}";
+
+    /// <summary>Four labels at most, the last one shorter, so that there are no more than 253 characters.</summary>
+    private const string Host = "(" + Label + @"\.){0,3}[A-Za-z0-9]([A-Za-z0-9-]{0,59}[A-Za-z0-9])?";
     private const string Octet = @"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)";
     private const string Group = "[0-9A-Fa-f]{1,4}";
 

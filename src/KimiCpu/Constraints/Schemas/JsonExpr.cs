@@ -76,6 +76,14 @@ internal static class JsonExpr
         _ => Expr.Text(value.GetRawText()),
     };
 
+    /// <summary>How deep a value nests: 0 for what is no array and no object, 1 for those that hold neither.</summary>
+    public static int Levels(JsonElement value) => value.ValueKind switch
+    {
+        JsonValueKind.Array => 1 + value.EnumerateArray().Select(Levels).DefaultIfEmpty(0).Max(),
+        JsonValueKind.Object => 1 + value.EnumerateObject().Select(p => Levels(p.Value)).DefaultIfEmpty(0).Max(),
+        _ => 0,
+    };
+
     private static Expr Property(JsonProperty property) => Expr.Sequence(Expr.Text($"\"{Escape(property.Name)}\""), Colon, Value(property.Value));
 
     private static Expr Hexadecimal(int digits) => Expr.Repeat(Expr.Bytes(Hex), digits, digits);

@@ -13,7 +13,7 @@ namespace KimiCpu.Constraints.Schemas;
 /// </summary>
 internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder grammar)
 {
-    public Expr Compile(ObjectFacts facts, SchemaElement place)
+    public Expr Compile(ObjectFacts facts)
     {
         Dfa[] patterns = [.. facts.Patterns.Select(p => PatternOf(p.Schema, p.Pattern))];
         var named = new List<(int First, int Later, bool Required)>();
@@ -24,7 +24,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
             bool required = facts.Required.Contains(name);
             if (facts.IsClosed && member.Count == 0)
             {
-                throw place.Error($"'{name}' is required but not among the properties; declare it");
+                throw facts.Place.Error($"'{name}' is required but not among the properties; declare it");
             }
 
             if (!member.Exists(s => s.IsNothing))

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text.Json;
 using KimiCpu.Constraints.Grammars;
 
 namespace KimiCpu.Constraints.Schemas;
@@ -11,38 +10,44 @@ internal sealed class ObjectFacts
 {
     private const int MaxPatterns = 32;
 
-    private readonly IReadOnlyList<SchemaElement> _schemas;
+    /// <summary>Properties that are false. They cost no bit of a set of members.</summary>
+    private const int MaxForbidden = 500;
 
-    public ObjectFacts(IReadOnlyList<SchemaElement> schemas)
+    /// <summary>For what one schema says of a name.</summary>
+    private const int WorkOfLookup = 16;
+
+    private readonly IReadOnlyList<SchemaElement> _schemas;
+    private readonly CompileBudget _budget;
+    private readonly HashSet<string> _named = new(StringComparer.Ordinal);
+    private int _forbidden;
+
+    public ObjectFacts(IReadOnlyList<SchemaElement> schemas, CompileBudget budget)
     {
-        _schemas = schemas;
+        (_schemas, _budget) = (schemas, budget);
         foreach (SchemaElement schema in schemas)
         {
-            foreach ((string name, _) in schema.NamedChildren("properties"))
+            foreach ((string name, SchemaElement property) in schema.NamedChildren("properties"))
             {
-                AddName(schema, name);
+                AddName(schema, name, property.IsNothing);
             }
 
-            foreach ((string pattern, _) in schema.NamedChildren("patternProperties"))
+            foreach (string pattern in schema.NamedChildren("patternProperties").Keys)
             {
                 Patterns.Add((schema, pattern));
                 RefuseMany(schema);
             }
 
-            HasAdditional |= schema.TryGet("additionalProperties", out _);
+            HasAdditional |= schema.Member("additionalProperties") is not null;
         }
 
         // An object that declares its members has no others unless the schema says so.
         IsClosed = !HasAdditional && (Names.Count > 0 || Patterns.Count > 0);
         foreach (SchemaElement schema in schemas)
         {
-            if (schema.TryGet("required", out JsonElement required))
+            foreach (string name in schema.Required)
             {
-                foreach (JsonElement name in required.ValueKind == JsonValueKind.Array ? required.EnumerateArray() : throw schema.Error("'required' takes a list of names"))
-                {
-                    Required.Add(name.ValueKind == JsonValueKind.String ? name.GetString()! : throw schema.Error("'required' takes a list of names"));
-                    AddName(schema, name.GetString()!);
-                }
+                Required.Add(name);
+                AddName(schema, name, isNothing: false);
             }
         }
 
@@ -52,7 +57,7 @@ internal sealed class ObjectFacts
     /// <summary>Declared or required, in order.</summary>
     public List<string> Names { get; } = [];
 
-    public HashSet<string> Required { get; } = [];
+    public HashSet<string> Required { get; } = new(StringComparer.Ordinal);
 
     public List<(SchemaElement Schema, string Pattern)> Patterns { get; } = [];
 
@@ -61,27 +66,38 @@ internal sealed class ObjectFacts
     /// <summary>Whether there are no members that no keyword names.</summary>
     public bool IsClosed { get; }
 
+    /// <summary>Where the facts come from, for messages. There is one where anything is said.</summary>
+    public SchemaElement Place => _schemas[0];
+
+    /// <summary>Whether a name is among <see cref="Names"/>.</summary>
+    public bool IsNamed(string name) => _named.Contains(name);
+
     /// <summary>The schemas that hold together for a member.</summary>
     /// <param name="name">Its name; null for one that is not declared.</param>
     /// <param name="matches">Whether a pattern of <see cref="Patterns"/> matches the name, by its place.</param>
     public List<SchemaElement> SchemasOf(string? name, Func<int, bool> matches)
     {
+        _budget.Spend(WorkOfLookup * _schemas.Count * (1L + Patterns.Count));
         var result = new List<SchemaElement>();
         foreach (SchemaElement schema in _schemas)
         {
             int before = result.Count;
-            result.AddRange(schema.NamedChildren("properties").Where(p => p.Name == name).Select(p => p.Schema));
+            if (name is not null && schema.NamedChildren("properties").TryGetValue(name, out SchemaElement? property))
+            {
+                result.Add(property);
+            }
+
             for (int i = 0; i < Patterns.Count; i++)
             {
-                if (Patterns[i].Schema.Path == schema.Path && matches(i))
+                if (Patterns[i].Schema == schema && matches(i))
                 {
-                    result.Add(schema.NamedChildren("patternProperties").First(p => p.Name == Patterns[i].Pattern).Schema);
+                    result.Add(schema.NamedChildren("patternProperties")[Patterns[i].Pattern]);
                 }
             }
 
-            if (result.Count == before && schema.TryGet("additionalProperties", out JsonElement additional))
+            if (result.Count == before && schema.Member("additionalProperties") is { } additional)
             {
-                result.Add(schema.Child("additionalProperties", additional));
+                result.Add(additional);
             }
         }
 
@@ -91,20 +107,21 @@ internal sealed class ObjectFacts
     /// <summary>Whether the schemas say that a member of a name that no pattern matches must not be there.</summary>
     public bool Forbids(string name) => Patterns.Count == 0 && SchemasOf(name, _ => false).Exists(s => s.IsNothing);
 
-    private void AddName(SchemaElement schema, string name)
+    private void AddName(SchemaElement schema, string name, bool isNothing)
     {
-        if (!Names.Contains(name))
+        if (_named.Add(name))
         {
             Names.Add(name);
+            _forbidden += isNothing ? 1 : 0;
             RefuseMany(schema);
         }
     }
 
     private void RefuseMany(SchemaElement schema)
     {
-        if (Names.Count > MembersRule.MaxMembers || Patterns.Count > MaxPatterns)
+        if (Names.Count - _forbidden > MembersRule.MaxMembers || Patterns.Count > MaxPatterns || _forbidden > MaxForbidden)
         {
-            throw schema.Error($"an object has at most {MembersRule.MaxMembers} properties and {MaxPatterns} patterns");
+            throw schema.Error($"an object has at most {MembersRule.MaxMembers} properties, {MaxPatterns} patterns, and {MaxForbidden} properties that must not be there");
         }
     }
 
@@ -117,7 +134,7 @@ internal sealed class ObjectFacts
                 throw schema.Error("'minProperties' is supported up to the number of required properties only; name them in 'required'");
             }
 
-            if (SchemaFacts.Count(schema, "maxProperties") is { } most && (!IsClosed || Patterns.Count > 0 || most < Names.Count))
+            if (SchemaFacts.Count(schema, "maxProperties") is { } most && (!IsClosed || Patterns.Count > 0 || most < Names.Count(n => !Forbids(n))))
             {
                 throw schema.Error("'maxProperties' is not supported; declare the properties instead");
             }

@@ -15,6 +15,9 @@ internal sealed class SchemaCompiler
 {
     private const int MaxPatternLength = 4096;
 
+    /// <summary>For one text.</summary>
+    private const int MaxPatterns = 32;
+
     /// <summary>In a message.</summary>
     private const int MostPlaces = 3;
 
@@ -26,7 +29,7 @@ internal sealed class SchemaCompiler
     private readonly SchemaExpansion _expansion;
     private readonly ObjectCompiler _objects;
     private readonly ValueCheck _listed;
-    private readonly Dictionary<string, int> _values = [];
+    private readonly Dictionary<string, (int Rule, IReadOnlyList<SchemaElement> Schemas)> _values = [];
     private readonly Queue<(int Rule, IReadOnlyList<SchemaElement> Schemas)> _open = new();
     private readonly Dictionary<string, Dfa> _patterns = [];
     private int _freeString = -1;
@@ -48,11 +51,11 @@ internal sealed class SchemaCompiler
     public static Grammar Compile(JsonElement schema, bool objectOnly, CompileBudget budget)
     {
         SchemaText.Check(schema, budget);
-        var compiler = new SchemaCompiler(new SchemaDocument(schema), budget);
+        var compiler = new SchemaCompiler(new SchemaDocument(schema, budget), budget);
         List<SchemaElement> schemas = [compiler._document.Root];
         if (objectOnly)
         {
-            schemas.Add(new SchemaElement(JsonElement.Parse("""{"type":"object"}"""), "object"));
+            schemas.Add(compiler._document.Beside("""{"type":"object"}""", "object"));
         }
 
         return compiler.Run(compiler.ValueRule(schemas));
@@ -62,14 +65,14 @@ internal sealed class SchemaCompiler
     public int ValueRule(IReadOnlyList<SchemaElement> schemas)
     {
         string key = SchemaElement.KeyOf(schemas);
-        if (!_values.TryGetValue(key, out int rule))
+        if (!_values.TryGetValue(key, out (int Rule, IReadOnlyList<SchemaElement> Schemas) value))
         {
-            rule = _grammar.Reserve();
-            _values.Add(key, rule);
-            _open.Enqueue((rule, schemas));
+            value = (_grammar.Reserve(), schemas);
+            _values.Add(key, value);
+            _open.Enqueue(value);
         }
 
-        return rule;
+        return value.Rule;
     }
 
     /// <summary>A pattern as an automaton over the inside of strings in their one way.</summary>
@@ -78,9 +81,8 @@ internal sealed class SchemaCompiler
         string key = (whole ? "=" : "~") + pattern;
         if (!_patterns.TryGetValue(key, out Dfa? dfa))
         {
-            var compiler = new RegexCompiler(JsonExpr.Character, null);
-            RegexNode node = RegexParser.Parse(pattern);
-            dfa = DfaBuilder.Build(whole ? compiler.Whole(node) : compiler.Search(node), _grammar.Budget);
+            var compiler = new RegexCompiler(JsonExpr.Character, _grammar.Budget);
+            dfa = DfaBuilder.Build(whole ? compiler.Whole(pattern) : compiler.Search(pattern), _grammar.Budget);
             _patterns.Add(key, dfa);
         }
 
@@ -102,8 +104,9 @@ internal sealed class SchemaCompiler
     /// <summary>The innermost schemas that no value satisfies, of which it comes that none satisfies the whole.</summary>
     private string PlacesWithoutTexts(Grammar grammar)
     {
-        string[] places = [.. _values.Where(v => !grammar.CanEnd(v.Value)).SelectMany(v => v.Key.Split('\n')).Where(p => p.StartsWith('#')).Distinct()];
-        return string.Join(" and ", places.Where(p => !places.Any(q => q.StartsWith(p + "/", StringComparison.Ordinal))).Take(MostPlaces).DefaultIfEmpty("#"));
+        SchemaElement[] places = [.. _values.Values.Where(v => !grammar.CanEnd(v.Rule)).SelectMany(v => v.Schemas).Where(s => s.Json.ValueKind != JsonValueKind.True && _document.Has(s)).Distinct()];
+        HashSet<SchemaElement> outer = [.. places.SelectMany(p => p.Ancestors())];
+        return string.Join(" and ", places.Where(p => !outer.Contains(p)).Select(p => p.Path).Take(MostPlaces).DefaultIfEmpty("#"));
     }
 
     private void DefineValue(int rule, IReadOnlyList<SchemaElement> schemas)
@@ -111,20 +114,21 @@ internal sealed class SchemaCompiler
         var scalars = new List<Expr>();
         var objects = new List<Expr>();
         var arrays = new List<Expr>();
+        var listed = new List<JsonElement>();
         foreach (SchemaElement[] alternative in _expansion.Expand(schemas))
         {
-            var facts = new SchemaFacts(alternative);
-            _grammar.Budget.Spend(WorkOfValue * (1L + alternative.Length + (facts.Values?.Count ?? 0)));
+            var facts = new SchemaFacts(alternative, _grammar.Budget);
+            _grammar.Budget.Spend(WorkOfValue * (1L + (facts.Values?.Count ?? 0)));
             if (facts.Values is not null)
             {
-                scalars.AddRange(_listed.Valid(facts).Select(JsonExpr.Value));
+                listed.AddRange(_listed.Valid(facts));
                 continue;
             }
 
             scalars.AddRange(Scalars(facts));
             if ((facts.Types & JsonTypes.Object) != 0)
             {
-                objects.Add(_objects.Compile(new ObjectFacts(facts.Schemas), facts.Place));
+                objects.Add(_objects.Compile(new ObjectFacts(facts.Schemas, _grammar.Budget)));
             }
 
             if ((facts.Types & JsonTypes.Array) != 0)
@@ -133,17 +137,26 @@ internal sealed class SchemaCompiler
             }
         }
 
-        AddNesting(scalars, objects);
-        AddNesting(scalars, arrays);
+        AddNesting(scalars, objects, 1);
+        AddNesting(scalars, arrays, 1);
+        foreach (IGrouping<int, JsonElement> values in listed.GroupBy(JsonExpr.Levels))
+        {
+            AddNesting(scalars, [.. values.Select(JsonExpr.Value)], values.Key);
+        }
+
         _grammar.Define(rule, Expr.Choice([.. scalars]));
     }
 
-    private void AddNesting(List<Expr> branches, List<Expr> nested)
+    private void AddNesting(List<Expr> branches, List<Expr> nested, int levels)
     {
-        if (nested.Count > 0)
+        if (levels == 0)
+        {
+            branches.AddRange(nested);
+        }
+        else if (nested.Count > 0)
         {
             int rule = _grammar.Reserve();
-            _grammar.Define(rule, Expr.Choice([.. nested]), nests: true);
+            _grammar.Define(rule, Expr.Choice([.. nested]), levels);
             branches.Add(Expr.Call(rule));
         }
     }
@@ -178,21 +191,28 @@ internal sealed class SchemaCompiler
     private Expr StringOf(SchemaFacts facts)
     {
         bool bounded = facts.MinLength > 0 || facts.MaxLength is not null;
-        if (facts.Patterns.Count + facts.Formats.Count == 0)
+        string[] patterns = [.. facts.Patterns.Select(p => p.Pattern).Distinct(StringComparer.Ordinal)];
+        string[] formats = [.. facts.Formats.Distinct(StringComparer.Ordinal)];
+        if (patterns.Length + formats.Length == 0)
         {
             return bounded ? Expr.Sequence(JsonExpr.Quote, _grammar.Count(FreeCharacter(), facts.MinLength, facts.MaxLength), JsonExpr.Quote) : Expr.Call(FreeString());
         }
 
         try
         {
-            if (facts.Patterns.Count + facts.Formats.Count == 1 && !bounded)
+            if (patterns.Length + formats.Length == 1 && !bounded)
             {
-                var compiler = new RegexCompiler(JsonExpr.Character, _grammar);
-                Expr inside = facts.Patterns.Count > 0 ? compiler.Search(RegexParser.Parse(facts.Patterns[0].Pattern)) : compiler.Whole(RegexParser.Parse(facts.Formats[0]));
+                var compiler = new RegexCompiler(JsonExpr.Character, _grammar.Budget, _grammar);
+                Expr inside = patterns.Length > 0 ? compiler.Search(patterns[0]) : compiler.Whole(formats[0]);
                 return Expr.Sequence(JsonExpr.Quote, inside, JsonExpr.Quote);
             }
 
-            List<Dfa> parts = [.. facts.Patterns.Select(p => PatternOf(p.Pattern, whole: false)), .. facts.Formats.Select(f => PatternOf(f, whole: true))];
+            if (patterns.Length + formats.Length > MaxPatterns)
+            {
+                throw new KimiConstraintException($"A text has at most {MaxPatterns} patterns and formats together; this one has {patterns.Length + formats.Length:N0}. Use fewer, or check the value afterwards.");
+            }
+
+            List<Dfa> parts = [.. patterns.Select(p => PatternOf(p, whole: false)), .. formats.Select(f => PatternOf(f, whole: true))];
             if (bounded)
             {
                 parts.Add(LengthOf(facts));

@@ -18,8 +18,8 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
     private const int MaxDepth = 200;
     private const int WorkOfElement = 32;
 
-    private readonly Dictionary<string, List<SchemaElement[]>> _known = [];
-    private readonly HashSet<string> _open = [];
+    private readonly Dictionary<SchemaElement, List<SchemaElement[]>> _known = [];
+    private readonly HashSet<SchemaElement> _open = [];
 
     /// <summary>The alternatives of schemas that hold together.</summary>
     public List<SchemaElement[]> Expand(IEnumerable<SchemaElement> together)
@@ -36,7 +36,7 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
     private List<SchemaElement[]> Expand(SchemaElement schema)
     {
         budget.Spend(WorkOfElement);
-        if (_known.TryGetValue(schema.Path, out List<SchemaElement[]>? known))
+        if (_known.TryGetValue(schema, out List<SchemaElement[]>? known))
         {
             return known;
         }
@@ -52,7 +52,7 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
             throw schema.Error($"more than {MaxDepth} schemas refer to each other with no property or item in between");
         }
 
-        if (!_open.Add(schema.Path))
+        if (!_open.Add(schema))
         {
             throw schema.Error("the schema refers to itself with no property or item in between");
         }
@@ -68,31 +68,40 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
             result = Combine(schema, result, Expand(part));
         }
 
-        if (schema.TryGet("anyOf", out _))
+        if (schema.Member("anyOf") is not null)
         {
-            result = Combine(schema, result, [.. schema.Children("anyOf").SelectMany(Expand)]);
+            result = Combine(schema, result, [.. Branches(schema, "anyOf").SelectMany(b => b)]);
         }
 
-        if (schema.TryGet("oneOf", out _))
+        if (schema.Member("oneOf") is not null)
         {
-            List<SchemaElement[]>[] branches = [.. schema.Children("oneOf").Select(Expand)];
-            if (branches.Length > MaxAlternatives)
+            List<List<SchemaElement[]>> branches = Branches(schema, "oneOf");
+
+            // By itself: what it looks at may lead back to a schema that is open here.
+            result = Combine(schema, result, [.. overlaps ? branches.SelectMany(b => b) : new SchemaOverlap(document, new SchemaExpansion(document, budget, overlaps: true)).Separate(schema, branches)]);
+        }
+
+        _open.Remove(schema);
+        _known.Add(schema, result);
+        return result;
+    }
+
+    /// <summary>The alternatives of each branch; no more of them than there may be are ever kept.</summary>
+    private List<List<SchemaElement[]>> Branches(SchemaElement schema, string keyword)
+    {
+        var branches = new List<List<SchemaElement[]>>();
+        int count = 0;
+        foreach (SchemaElement branch in schema.Children(keyword))
+        {
+            branches.Add(Expand(branch));
+            count += branches[^1].Count;
+            if (count > MaxAlternatives)
             {
                 throw TooMany(schema);
             }
-
-            if (!overlaps)
-            {
-                // By itself: what it looks at may lead back to a schema that is open here.
-                new SchemaOverlap(new SchemaExpansion(document, budget, overlaps: true), budget).Refuse(schema, branches);
-            }
-
-            result = Combine(schema, result, [.. branches.SelectMany(b => b)]);
         }
 
-        _open.Remove(schema.Path);
-        _known.Add(schema.Path, result);
-        return result;
+        return branches;
     }
 
     private static KimiConstraintException TooMany(SchemaElement at) => at.Error($"'anyOf', 'oneOf' and 'allOf' make more than {MaxAlternatives} alternatives; use 'enum' for lists of values");
@@ -105,6 +114,6 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
         }
 
         budget.Spend(WorkOfElement * (1L + (left.Sum(l => (long)l.Length) * right.Count) + (right.Sum(r => (long)r.Length) * left.Count)));
-        return [.. left.SelectMany(l => right.Select(r => l.Concat(r).DistinctBy(e => e.Path).ToArray()))];
+        return [.. left.SelectMany(l => right.Select(r => l.Concat(r).Distinct().ToArray()))];
     }
 }

@@ -26,12 +26,21 @@ internal sealed class SchemaFacts
 {
     private const int MaxCount = 1_000_000;
 
-    public SchemaFacts(IReadOnlyList<SchemaElement> schemas)
+    /// <summary>All names that <c>type</c> knows.</summary>
+    private const int MaxTypes = 7;
+
+    /// <summary>For a schema, or a listed value.</summary>
+    private const int WorkOfSchema = 32;
+
+    private readonly CompileBudget _budget;
+
+    public SchemaFacts(IReadOnlyList<SchemaElement> schemas, CompileBudget budget)
     {
-        Schemas = schemas;
+        (Schemas, _budget) = (schemas, budget);
         var formats = new List<(SchemaElement Schema, string Name)>();
         foreach (SchemaElement schema in schemas)
         {
+            budget.Spend(WorkOfSchema);
             Types &= TypesOf(schema);
             ReadValues(schema);
             ReadString(schema);
@@ -75,8 +84,8 @@ internal sealed class SchemaFacts
 
     public int? MaxItems { get; private set; }
 
-    /// <summary>Where the facts come from, for messages.</summary>
-    public SchemaElement Place => Schemas.Count > 0 ? Schemas[0] : new SchemaElement(default, "#");
+    /// <summary>Where the facts come from, for messages. There is one where anything is said.</summary>
+    public SchemaElement Place => Schemas[0];
 
     /// <summary>The kind of a value.</summary>
     public static JsonTypes TypeOf(JsonElement value) => value.ValueKind switch
@@ -111,6 +120,11 @@ internal sealed class SchemaFacts
         if (!schema.TryGet("type", out JsonElement type))
         {
             return JsonTypes.All;
+        }
+
+        if (type.ValueKind == JsonValueKind.Array && type.GetArrayLength() is var length and > MaxTypes)
+        {
+            throw schema.Error($"'type' takes each of its {MaxTypes} names once at most; found {length:N0}");
         }
 
         JsonTypes types = type.ValueKind == JsonValueKind.Array
@@ -150,7 +164,18 @@ internal sealed class SchemaFacts
         }
     }
 
-    private void Restrict(List<JsonElement> values) => Values = Values is null ? values : [.. Values.Where(new HashSet<JsonElement>(values, JsonValueComparer.Instance).Contains)];
+    private void Restrict(List<JsonElement> values)
+    {
+        _budget.Spend(WorkOfSchema * (long)values.Count);
+        if (Values is null)
+        {
+            Values = values;
+            return;
+        }
+
+        HashSet<string> keys = JsonValueKey.Of(values, _budget);
+        Values = [.. Values.Where(v => keys.Contains(JsonValueKey.Of(v, _budget)))];
+    }
 
     private void ReadString(SchemaElement schema)
     {

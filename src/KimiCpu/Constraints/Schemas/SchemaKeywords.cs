@@ -39,11 +39,11 @@ internal static class SchemaKeywords
             throw schema.Error($"expected a schema, that is an object, true or false; found {schema.Json.ValueKind}");
         }
 
-        foreach (JsonProperty keyword in schema.Json.EnumerateObject())
+        foreach ((string keyword, SchemaElement value) in schema.Members)
         {
-            if (s_refused.TryGetValue(keyword.Name, out string? instead) && !(keyword.Name == "propertyNames" && AreAllNames(keyword.Value)))
+            if (s_refused.TryGetValue(keyword, out string? instead) && !(keyword == "propertyNames" && AreAllNames(value.Json)))
             {
-                throw schema.Error($"'{keyword.Name}' is not supported; {instead}");
+                throw schema.Error($"'{keyword}' is not supported; {instead}");
             }
         }
 

@@ -1,77 +1,114 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text.Json;
-
 namespace KimiCpu.Constraints.Schemas;
 
-/// <summary>Makes sure that a value of one branch of <c>oneOf</c> is valid by no other branch, where that can be seen.</summary>
-internal sealed class SchemaOverlap(SchemaExpansion expansion, CompileBudget budget)
+/// <summary>
+/// Makes sure that a value that is made of one branch of <c>oneOf</c> is valid by no other branch. Types, listed values and required
+/// members hold whatever stands beside the branches. That a branch has no members but its own does not: where branches differ in
+/// that alone, each one is told which members of the others it must not have.
+/// </summary>
+internal sealed class SchemaOverlap(SchemaDocument document, SchemaExpansion expansion)
 {
     private const int MaxDepth = 3;
 
-    /// <summary>For reading what two branches say, and for comparing one listed value.</summary>
+    /// <summary>For comparing two branches, and for one listed value of them.</summary>
     private const int WorkOfPair = 2048;
     private const int WorkOfValue = 32;
 
+    /// <summary>Members that branches must not have if two of them are to be apart.</summary>
+    private readonly List<(OverlapSide Side, string Name)> _found = [];
+
+    /// <returns>The alternatives of each branch, with what keeps them out of the other branches.</returns>
     /// <exception cref="KimiConstraintException">Two branches may overlap.</exception>
-    public void Refuse(SchemaElement schema, IReadOnlyList<List<SchemaElement[]>> branches)
+    public IEnumerable<SchemaElement[]> Separate(SchemaElement schema, IReadOnlyList<List<SchemaElement[]>> branches)
     {
-        for (int i = 0; i < branches.Count; i++)
+        OverlapSide[][] sides = [.. branches.Select(b => b.Select(a => new OverlapSide(a, expansion, document.Budget, mayForbid: true)).ToArray())];
+        for (int i = 0; i < sides.Length; i++)
         {
-            for (int j = i + 1; j < branches.Count; j++)
+            for (int j = i + 1; j < sides.Length; j++)
             {
-                if (!AreDisjoint(branches[i], branches[j], 0))
+                if (!AreDisjoint(sides[i], sides[j], 0))
                 {
                     throw schema.Error($"branches {i} and {j} of 'oneOf' may both be valid for one value; give them different types or a required property with different 'const' values, or use 'anyOf'");
                 }
             }
         }
+
+        foreach ((OverlapSide side, string name) in _found)
+        {
+            side.Forbid(name);
+        }
+
+        return sides.SelectMany((branch, i) => branch.Select(side => side.Restriction() is { } json
+            ? [.. side.Schemas, document.Beside(json.ToJsonString(), $"the other branches of {schema.Path}/oneOf/{i}")]
+            : side.Schemas));
     }
 
-    private bool AreDisjoint(List<SchemaElement[]> left, List<SchemaElement[]> right, int depth) =>
-        left.TrueForAll(l => right.TrueForAll(r => AreDisjoint(new SchemaFacts(l), new SchemaFacts(r), depth)));
-
-    private bool AreDisjoint(SchemaFacts left, SchemaFacts right, int depth)
+    /// <summary>What was found for some pairs is dropped where another pair may overlap.</summary>
+    private bool AreDisjoint(OverlapSide[] left, OverlapSide[] right, int depth)
     {
-        budget.Spend(WorkOfPair + (WorkOfValue * ((left.Values?.Count ?? 0L) + (right.Values?.Count ?? 0L))));
+        int before = _found.Count;
+        bool disjoint = Array.TrueForAll(left, l => Array.TrueForAll(right, r => AreDisjoint(l, r, depth)));
+        if (!disjoint)
+        {
+            _found.RemoveRange(before, _found.Count - before);
+        }
+
+        return disjoint;
+    }
+
+    private bool AreDisjoint(OverlapSide left, OverlapSide right, int depth)
+    {
+        document.Budget.Spend(WorkOfPair + (WorkOfValue * ((left.Values?.Count ?? 0L) + (right.Values?.Count ?? 0L))));
         if (left.Values is { } a && right.Values is { } b)
         {
-            return !a.Exists(new HashSet<JsonElement>(b, JsonValueComparer.Instance).Contains);
+            return !a.Overlaps(b);
         }
 
-        JsonTypes leftTypes = TypesOf(left);
-        JsonTypes common = leftTypes & TypesOf(right);
-        if (common == JsonTypes.None)
-        {
-            return true;
-        }
-
-        return common == JsonTypes.Object && depth < MaxDepth && DifferInMembers(new ObjectFacts(left.Schemas), new ObjectFacts(right.Schemas), depth);
+        JsonTypes common = left.Types & right.Types;
+        return common == JsonTypes.None || (common == JsonTypes.Object && depth < MaxDepth && DifferInMembers(left, right, depth));
     }
 
-    /// <summary>Of the branch without a property that the other one requires, no value is made that has it.</summary>
-    private bool DifferInMembers(ObjectFacts left, ObjectFacts right, int depth)
+    private bool DifferInMembers(OverlapSide left, OverlapSide right, int depth)
     {
-        if (left.Patterns.Count + right.Patterns.Count > 0)
+        if (left.Members.Patterns.Count + right.Members.Patterns.Count > 0)
         {
             return false;
         }
 
-        foreach (string name in left.Required.Intersect(right.Required))
+        foreach (string name in left.Members.Required)
         {
-            if (AreDisjoint(expansion.Expand(left.SchemasOf(name, _ => false)), expansion.Expand(right.SchemasOf(name, _ => false)), depth + 1))
+            if (right.Members.Required.Contains(name) && AreDisjoint(left.MemberOf(name), right.MemberOf(name), depth + 1))
             {
                 return true;
             }
         }
 
-        return NoneIsValid(left, right) && NoneIsValid(right, left);
+        int before = _found.Count;
+        bool differ = NoneIsValid(left, right) && NoneIsValid(right, left);
+        if (!differ)
+        {
+            _found.RemoveRange(before, _found.Count - before);
+        }
+
+        return differ;
     }
 
-    private static bool NoneIsValid(ObjectFacts made, ObjectFacts by) =>
-        by.Required.Any(n => !made.Names.Contains(n) && (made.IsClosed || made.Forbids(n))) || made.Required.Any(by.Forbids);
+    /// <summary>Whether what is made of one is not valid by the other: because it must not have, or need not have, a member that the other one requires.</summary>
+    private bool NoneIsValid(OverlapSide made, OverlapSide by)
+    {
+        if (made.Members.Required.Any(by.Members.Forbids) || by.Members.Required.Any(made.Members.Forbids))
+        {
+            return true;
+        }
 
-    private static JsonTypes TypesOf(SchemaFacts facts) =>
-        facts.Values is { } values ? values.Aggregate(JsonTypes.None, (all, v) => all | SchemaFacts.TypeOf(v)) & facts.Types : facts.Types;
+        string? missing = made.MayForbid && made.Members.IsClosed ? by.Members.Required.FirstOrDefault(n => !made.Members.IsNamed(n)) : null;
+        if (missing is not null)
+        {
+            _found.Add((made, missing));
+        }
+
+        return missing is not null;
+    }
 }

@@ -24,7 +24,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     /// <summary>The values of a list that obey all that stands beside it.</summary>
     public List<JsonElement> Valid(SchemaFacts facts)
     {
-        var alternative = new Alternative(facts);
+        var alternative = new Alternative(facts, budget);
         return [.. facts.Values!.Where(v => IsValid(v, alternative))];
     }
 
@@ -33,11 +33,11 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
         string key = SchemaElement.KeyOf(schemas);
         if (!_alternatives.TryGetValue(key, out Alternative[]? alternatives))
         {
-            alternatives = [.. expansion.Expand(schemas).Select(a => new Alternative(new SchemaFacts(a)))];
+            alternatives = [.. expansion.Expand(schemas).Select(a => new Alternative(new SchemaFacts(a, budget), budget))];
             _alternatives.Add(key, alternatives);
         }
 
-        return Array.Exists(alternatives, a => (a.Values?.Contains(value) ?? true) && IsValid(value, a));
+        return Array.Exists(alternatives, a => a.Lists(value) && IsValid(value, a));
     }
 
     private bool IsValid(JsonElement value, Alternative alternative)
@@ -67,7 +67,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     private bool AreValidItems(JsonElement array, Alternative alternative)
     {
         int length = array.GetArrayLength();
-        return length >= alternative.Facts.MinItems && !(length > alternative.Facts.MaxItems) && array.EnumerateArray().Select((item, i) => IsValid(item, alternative.Item(i, budget))).All(v => v);
+        return length >= alternative.Facts.MinItems && !(length > alternative.Facts.MaxItems) && array.EnumerateArray().Select((item, i) => IsValid(item, alternative.Item(i))).All(v => v);
     }
 
     private bool AreValidMembers(JsonElement value, ObjectFacts facts)
@@ -81,7 +81,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
         {
             budget.Spend(WorkOfSchema * (1L + facts.Names.Count + facts.Patterns.Count));
             bool[] matches = [.. facts.Patterns.Select(p => Matches(p.Schema, p.Pattern, member.Name))];
-            bool named = facts.Names.Contains(member.Name) || Array.Exists(matches, m => m);
+            bool named = facts.IsNamed(member.Name) || Array.Exists(matches, m => m);
             if ((facts.IsClosed && !named) || !IsValid(member.Value, facts.SchemasOf(member.Name, i => matches[i])))
             {
                 return false;
@@ -100,7 +100,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
                 // A grammar and no automaton alone, so that large repetitions cost no states.
                 var grammar = new GrammarBuilder(budget);
                 int root = grammar.Reserve();
-                grammar.Define(root, new RegexCompiler(Utf8Expr.Of, grammar).Search(RegexParser.Parse(pattern)));
+                grammar.Define(root, new RegexCompiler(Utf8Expr.Of, budget, grammar).Search(pattern));
                 automaton = new Automaton(grammar.Build(root));
             }
             catch (KimiConstraintException e)
@@ -118,18 +118,20 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     }
 
     /// <summary>What schemas say together, and what more is made of it once it is asked for.</summary>
-    private sealed class Alternative(SchemaFacts facts)
+    private sealed class Alternative(SchemaFacts facts, CompileBudget budget)
     {
         private readonly Dictionary<int, List<SchemaElement>> _items = [];
+        private HashSet<string>? _keys;
         private int _prefix = -1;
 
         public SchemaFacts Facts => facts;
 
-        public HashSet<JsonElement>? Values { get; } = facts.Values is null ? null : new HashSet<JsonElement>(facts.Values, JsonValueComparer.Instance);
+        public ObjectFacts Members => field ??= new ObjectFacts(facts.Schemas, budget);
 
-        public ObjectFacts Members => field ??= new ObjectFacts(facts.Schemas);
+        /// <summary>Whether a value is among the only ones, if there are such.</summary>
+        public bool Lists(JsonElement value) => facts.Values is null || (_keys ??= JsonValueKey.Of(facts.Values, budget)).Contains(JsonValueKey.Of(value, budget));
 
-        public List<SchemaElement> Item(int index, CompileBudget budget)
+        public List<SchemaElement> Item(int index)
         {
             _prefix = _prefix < 0 ? ArrayCompiler.PrefixOf(facts) : _prefix;
             int place = Math.Min(index, _prefix);
