@@ -552,6 +552,17 @@ internal sealed class SchemaConstraintTests
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - start, Is.LessThan(50_000_000));
     }
 
+    /// <summary>More of them are refused, so they are not put together first.</summary>
+    [Test]
+    public void No_more_alternatives_are_kept_than_there_may_be()
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        JsonElement schema = JsonElement.Parse("{\"anyOf\":[" + List(47_000, _ => "{\"$ref\":\"#/d\"}") + "],\"d\":{\"anyOf\":[" + List(499, i => $"{{\"maxLength\":{i}}}") + "]}}");
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.That(() => KimiConstraint.JsonSchema(schema), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("more than 500 alternatives"));
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(100_000_000));
+    }
+
     [Test]
     public void Half_of_a_surrogate_pair_is_no_text() =>
         Assert.That(() => KimiConstraint.JsonSchema("{\"enum\":[\"\ud800\"]}"), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("character 10"));

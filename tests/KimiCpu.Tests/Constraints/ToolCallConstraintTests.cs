@@ -156,6 +156,8 @@ internal sealed class ToolCallConstraintTests
         (string, JsonElement)[] refused = [("odd", JsonElement.Parse("""{"multipleOf":2}"""))];
         Assert.That(() => new ToolCallConstraint(s_tokenizer, refused, ToolChoice.Auto), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("odd").And.Message.Contains("ConstrainToolArguments"));
         Assert.That(() => new ToolCallConstraint(s_tokenizer, refused, ToolChoice.Auto, constrainArguments: false), Throws.Nothing);
+        (string, JsonElement)[] longNames = [.. Enumerable.Range(0, 50).Select(i => ($"{i}{new string('x', 9000)}", default(JsonElement)))];
+        Assert.That(() => new ToolCallConstraint(s_tokenizer, longNames, ToolChoice.Auto), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("states"), "before anything runs");
     }
 
     [Test]
