@@ -20,11 +20,20 @@ internal sealed class OpenedModel : IDisposable
     /// <param name="store">How experts are read; null for those of the mapping.</param>
     /// <param name="route">Puts something between the routers and the experts.</param>
     public OpenedModel(string? folder, CpuBackendOptions options, TieredStoreOptions? store = null, Func<ModelWeights, IRoutedExperts, IRoutedExperts>? route = null)
+        : this(OpenCheckpoint(folder), options, store, route)
     {
-        Checkpoint = folder is null ? Checkpoint.Open(KimiModel.EmbeddedFiles) : Checkpoint.Open(folder);
+    }
+
+    /// <param name="checkpoint">Belongs to the model from here on.</param>
+    /// <param name="options">How the CPU computes.</param>
+    /// <param name="store">How experts are read; null for those of the mapping.</param>
+    /// <param name="route">Puts something between the routers and the experts.</param>
+    private OpenedModel(Checkpoint checkpoint, CpuBackendOptions options, TieredStoreOptions? store, Func<ModelWeights, IRoutedExperts, IRoutedExperts>? route)
+    {
+        Checkpoint = checkpoint;
         try
         {
-            _loaded = new LoadedWeights(Checkpoint, new ExpertMemoryPlan(store?.Bytes, "as asked for"));
+            _loaded = new LoadedWeights(Checkpoint, new ExpertMemoryPlan(store?.Bytes, "as asked for"), guard: true);
             _cpu = new CpuBackend(Weights, options with { ExpertFiles = _loaded.ExpertFiles, Store = store });
         }
         catch (Exception e)
@@ -39,8 +48,38 @@ internal sealed class OpenedModel : IDisposable
             throw;
         }
 
-        Forward = new ForwardPass(Weights, _cpu.HotPath, route?.Invoke(Weights, _cpu.Experts) ?? _cpu.Experts);
+        Forward = new ForwardPass(Weights, _cpu.HotPath, route?.Invoke(Weights, _cpu.Experts) ?? _cpu.Experts) { Verify = _loaded.ThrowIfFaulted };
     }
+
+    /// <summary>A model whose experts are where <see cref="KimiModel.Open"/> would have them: where they are mapped if all fit into memory, else in slots.</summary>
+    /// <param name="checkpoint">Belongs to the model from here on.</param>
+    /// <param name="options">How the CPU computes.</param>
+    /// <param name="expertMemory">Bytes of slots that the user asks for; null for what the machine allows.</param>
+    /// <param name="context">Tokens that are to be cached.</param>
+    /// <param name="chunk">Most tokens of a forward pass.</param>
+    /// <exception cref="KimiException">The model does not fit.</exception>
+    public static OpenedModel Open(Checkpoint checkpoint, CpuBackendOptions options, long? expertMemory, int context, int chunk)
+    {
+        TieredStoreOptions? store;
+        try
+        {
+            long available = ProcessMemory.Now().AvailableBytes;
+            var wanted = new KimiModelOptions { Threads = options.Threads, Exact = options.Precision == ComputePrecision.Exact, ExpertMemory = expertMemory, PrefillChunk = chunk };
+            ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
+            long? slots = new ModelMemory(checkpoint, shape, wanted, Math.Min(context, shape.MaxPositions), available).Divide(onGpu: false).Experts.SlotBytes;
+            store = slots is { } bytes ? new TieredStoreOptions { Bytes = bytes, Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(available), ProcessMemory.Now) } : null;
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+
+        return new OpenedModel(checkpoint, options, store, route: null);
+    }
+
+    /// <param name="folder">Null for the embedded model.</param>
+    public static Checkpoint OpenCheckpoint(string? folder) => folder is null ? Checkpoint.Open(KimiModel.EmbeddedFiles) : Checkpoint.Open(folder);
 
     public Checkpoint Checkpoint { get; }
 

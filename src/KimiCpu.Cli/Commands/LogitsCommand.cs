@@ -27,15 +27,18 @@ internal static class LogitsCommand
         var all = new Option<bool>("--all") { Description = "One row per position, instead of the last one only." };
         var exact = new Option<bool>("--exact") { Description = "Single-precision activations and cache." };
         var threads = WholeNumbers.Threads();
+        var memory = new ExpertMemoryOption();
         var output = new Option<string>("--out", "-o") { Description = "File for the rows: raw little-endian float32, vocabulary values each.", Required = true, HelpName = "FILE" };
-        var command = new Command(Name, "Writes the logits of a prompt to a file, for verification.") { model, tokens, all, exact, threads, output };
+        var command = new Command(Name, "Writes the logits of a prompt to a file, for verification.") { model, tokens, all, exact, threads, memory, output };
         command.SetLongAction((parsed, cancellationToken) =>
         {
             int[] prompt = [.. parsed.GetValue(tokens)!.Split(',').Select(ReadToken)];
             string file = parsed.GetValue(output)!;
             OutputFile.CheckPlace(output.Name, file);
             ComputePrecision precision = parsed.GetValue(exact) ? ComputePrecision.Exact : ComputePrecision.Fast;
-            using var opened = new OpenedModel(parsed.GetValue(model), new CpuBackendOptions { Precision = precision, Threads = parsed.GetValue(threads) });
+            var cpu = new CpuBackendOptions { Precision = precision, Threads = parsed.GetValue(threads) };
+            long? bytes = memory.Bytes(parsed);
+            using var opened = OpenedModel.Open(OpenedModel.OpenCheckpoint(parsed.GetValue(model)), cpu, bytes, prompt.Length, Chunk);
             int rows = parsed.GetValue(all) ? prompt.Length : 1;
             float[] last = Write(opened, prompt, parsed.GetValue(all), file, cancellationToken);
             streams.Output.WriteLine($"{rows} x {last.Length} float32 in {file}");

@@ -23,7 +23,7 @@ internal sealed class ModelOptions
 
     public Option<string?> Device { get; } = new("--device") { Description = "Where attention and everything else that every token needs runs: cpu, auto, cuda or cuda:N. Default: cpu; of GPUs only an NVIDIA H200 has been tried.", HelpName = "DEVICE" };
 
-    public Option<string?> ExpertMemory { get; } = new("--expert-memory") { Description = "Memory for routed experts, such as 180GB; what does not fit is read from the drive. Default: what the machine allows.", HelpName = "SIZE" };
+    public ExpertMemoryOption ExpertMemory { get; } = new();
 
     public Option<bool> PreloadExperts { get; } = new("--preload") { Description = "Read experts into memory before the first answer." };
 
@@ -62,7 +62,7 @@ internal sealed class ModelOptions
             Exact = parsed.GetValue(Exact),
             Int8HotPath = parsed.GetValue(Int8HotPath),
             Device = parsed.GetValue(Device) is { } device ? KimiDevice.Parse(device) : KimiDevice.Cpu,
-            ExpertMemory = parsed.GetValue(ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null,
+            ExpertMemory = ExpertMemory.Bytes(parsed),
             PreloadExperts = parsed.GetValue(PreloadExperts),
             Progress = progress,
             LoggerFactory = new WarningLines(streams, progress, message => OptionWords.Translate(message, parsed)),

@@ -41,7 +41,7 @@ internal static class ServeCommand
             settings.Set("Model:Exact", parsed.GetValue(model.Exact));
             settings.Set("Model:Int8HotPath", parsed.GetValue(model.Int8HotPath));
             settings.Set("Model:Device", parsed.GetValue(model.Device));
-            settings.Set("Model:ExpertMemory", parsed.GetValue(model.ExpertMemory) is { } size ? (long)Quantity.Bytes("--expert-memory", size) : null);
+            settings.Set("Model:ExpertMemory", model.ExpertMemory.Bytes(parsed));
             settings.Set("Model:PreloadExperts", parsed.GetValue(model.PreloadExperts));
             try
             {

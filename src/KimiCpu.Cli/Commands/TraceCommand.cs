@@ -3,6 +3,7 @@
 
 using System.CommandLine;
 using System.Globalization;
+using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Routing;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Cpu;
@@ -23,6 +24,7 @@ internal static class TraceCommand
     {
         var model = new Option<string?>("--model", "-m") { Description = "Checkpoint folder as downloaded. Default: kimi-nano, embedded.", HelpName = "DIR" };
         var threads = WholeNumbers.Threads();
+        var memory = new ExpertMemoryOption();
         var prompt = new Option<string?>("--prompt") { Description = "Text to continue, as it is, without the chat template.", HelpName = "TEXT" };
         var file = new Option<string?>("--file") { Description = "The same from a file.", HelpName = "FILE" };
         var tokens = new Option<int?>("--tokens", "-n") { Description = "Most tokens to generate; 0 for the text alone. Default: 256. With --synthetic: tokens to make up; default: 2000.", HelpName = "N" };
@@ -35,7 +37,7 @@ internal static class TraceCommand
         var synthetic = new SyntheticOptions();
         var command = new Command(Name, "Generates text and records which experts each layer chooses and look-ahead predicts, for `kimi simulate`.")
         {
-            model, threads, prompt, file, tokens, chunk, temperature, topP, seed, ignoreEnd, output,
+            model, threads, memory, prompt, file, tokens, chunk, temperature, topP, seed, ignoreEnd, output,
         };
         synthetic.AddTo(command);
         command.SetLongAction(async (parsed, cancellationToken) =>
@@ -72,14 +74,17 @@ internal static class TraceCommand
             };
             RequireAtLeast(most, 0, "--tokens");
             RequireAtLeast(parsed.GetValue(chunk), 1, "--chunk");
-            using var opened = new OpenedModel(parsed.GetValue(model), new CpuBackendOptions { Threads = parsed.GetValue(threads), LookAhead = true });
-            OptionChecks.Validate(options with { MaxTokens = Math.Max(1, most) }, opened.Weights.Shape.VocabularySize);
-            int[] ids = KimiTokenizer.Open(opened.Checkpoint.Files).Encode(text);
+            long? bytes = memory.Bytes(parsed);
+            using Checkpoint checkpoint = OpenedModel.OpenCheckpoint(parsed.GetValue(model));
+            OptionChecks.Validate(options with { MaxTokens = Math.Max(1, most) }, checkpoint.Config.VocabularySize);
+            int[] ids = KimiTokenizer.Open(checkpoint.Files).Encode(text);
             if (ids.Length == 0)
             {
                 throw new ArgumentException("There is no text to trace.");
             }
 
+            var cpu = new CpuBackendOptions { Threads = parsed.GetValue(threads), LookAhead = true };
+            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, (int)Math.Min((long)ids.Length + most, int.MaxValue), Math.Min(parsed.GetValue(chunk), ids.Length));
             int generated = 0;
             string source = parsed.GetValue(file) is { } textFile ? $"text of {Path.GetFileName(textFile)}" : "a prompt";
             RoutingTraceHeader header = TraceRecorder.HeaderOf(opened.Checkpoint, opened.Weights, source);
@@ -90,9 +95,9 @@ internal static class TraceCommand
                 {
                     TracedGeneration.Run(opened, ids, options, parsed.GetValue(chunk), new TraceRecorder(opened.Forward, header), writer, _ => progress.Report("token", ++generated, most), cancellationToken);
                 }
-                catch (OperationCanceledException) when (writer.Passes > 0)
+                catch (Exception e) when (writer.Passes > 0 && e is OperationCanceledException or KimiException)
                 {
-                    // They are a shorter trace, and may have taken hours.
+                    // They are a shorter trace, and may have taken hours. So they are where a drive fails, at which the model says that it cannot go on.
                     progress.Dispose();
                     writer.Finish();
                     streams.Error.WriteLine($"What was recorded until then is in {path} ({writer.Passes} forward passes).");

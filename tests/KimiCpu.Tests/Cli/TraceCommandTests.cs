@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using KimiCpu.Cli;
@@ -58,6 +59,51 @@ internal sealed class TraceCommandTests
         Assert.That(File.ReadAllBytes(other), Is.EqualTo(File.ReadAllBytes(TraceFile)));
     }
 
+    /// <summary>On a machine that has not the memory for all experts, slots are the only way to a trace.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task Traces_and_logits_are_the_same_with_experts_in_slots([Values("trace --prompt ROMEO: -n 10 --seed 3", "logits --tokens 5,6,7,8")] string command)
+    {
+        string other = Path.Combine(_folder, "b.trace");
+        Assert.That((await Run([.. command.Split(' '), "-o", TraceFile])).Code, Is.Zero);
+        (int code, _, string error) = await Run([.. command.Split(' '), "--model", Repository.NanoModel, "--expert-memory", "2MB", "-o", other]);
+        Assert.That((code, error), Is.EqualTo((0, "")));
+        Assert.That(File.ReadAllBytes(other), Is.EqualTo(File.ReadAllBytes(TraceFile)));
+    }
+
+    [Test]
+    [Platform("Linux", Reason = "Elsewhere such a page ends the process.")]
+    [CancelAfter(120_000)]
+    public async Task A_file_that_cannot_be_read_any_more_ends_a_trace_that_keeps_what_was_recorded()
+    {
+        if (RuntimeInformation.ProcessArchitecture != System.Runtime.InteropServices.Architecture.X64)
+        {
+            Assert.Ignore("Needs x64.");
+        }
+
+        string model = Path.Combine(_folder, "model");
+        Directory.CreateDirectory(model);
+        foreach (string file in Directory.GetFiles(Repository.NanoModel))
+        {
+            File.Copy(file, Path.Combine(model, Path.GetFileName(file)));
+        }
+
+        using var cancellation = new CancellationTokenSource();
+        using var error = new ActingWriter("token 7 of", () =>
+        {
+            foreach (string shard in Directory.GetFiles(model, "*.safetensors"))
+            {
+                using var stream = new FileStream(shard, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+                stream.SetLength(4096);
+            }
+        });
+        int code = await KimiCommand.RunAsync(
+            ["trace", "--model", model, "--prompt", "ROMEO:\n", "-n", "500", "--ignore-eos", "-o", TraceFile], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: true), cancellation);
+        Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Failed, error.ToString())));
+        Assert.That(error.ToString(), Does.Contain("cannot be read at byte").And.Contains("What was recorded until then is in "));
+        Assert.That(RoutingTrace.Read(TraceFile).Steps, Has.Count.EqualTo(7), "the prompt and six tokens");
+    }
+
     [Test]
     public async Task Synthetic_trace_needs_no_model()
     {
@@ -77,6 +123,7 @@ internal sealed class TraceCommandTests
     [TestCase("trace", "--prompt", "", "-o", "x")]
     [TestCase("trace", "--prompt", "a", "--chunk", "0", "-o", "x")]
     [TestCase("trace", "--prompt", "a", "--temperature", "-1", "-o", "x")]
+    [TestCase("trace", "--prompt", "a", "--expert-memory", "12 parsecs", "-o", "x")]
     [TestCase("trace", "--prompt", "a")]
     public async Task Wrong_usage_is_explained(params string[] args)
     {
@@ -117,5 +164,18 @@ internal sealed class TraceCommandTests
         using var cancellation = new CancellationTokenSource();
         int code = await KimiCommand.RunAsync(args, new CliStreams(new MemoryStream(Encoding.UTF8.GetBytes("")), output, error, IsTerminal: false), cancellation);
         return (code, output.ToString(), error.ToString());
+    }
+
+    /// <summary>Does something when it is told something.</summary>
+    private sealed class ActingWriter(string at, Action act) : StringWriter
+    {
+        public override void Write(string? value)
+        {
+            base.Write(value);
+            if (value?.Contains(at, StringComparison.Ordinal) == true)
+            {
+                act();
+            }
+        }
     }
 }
