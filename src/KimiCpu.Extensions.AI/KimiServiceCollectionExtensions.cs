@@ -99,9 +99,9 @@ public static class KimiServiceCollectionExtensions
         string name = key ?? Options.Options.DefaultName;
         configure(services.AddOptions<KimiOptions>(name).ValidateOnStart());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiOptions>, KimiOptionsValidator>());
-        if (configuration is IConfigurationSection section)
+        if (configuration is not null)
         {
-            services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiSectionValidator(name, section));
+            services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiSectionValidator(name, configuration));
         }
 
         services.AddKeyedSingleton(key, (s, _) => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), name, s.GetService<ILoggerFactory>()));

@@ -43,11 +43,11 @@ internal static class KimiServer
         string host = server["Host"] ?? "127.0.0.1";
         int port = PortOf(server["Port"]);
         string[] keys = KeysOf(server["ApiKeyFile"]);
-        builder.Logging.AddConfiguration(builder.Configuration.GetSection(ServeConfiguration.Logging));
 
-        // Until the server listens, what fails is thrown too, and told by the command line.
+        // Until the server listens, what fails is thrown too, and told by the command line. Of two rules for one name the later one counts, and that is the user's.
         bool listens = false;
         builder.Logging.AddFilter("Microsoft", level => level == LogLevel.Warning || (level > LogLevel.Warning && Volatile.Read(ref listens)));
+        builder.Logging.AddConfiguration(builder.Configuration.GetSection(ServeConfiguration.Logging));
         builder.Logging.AddSimpleConsole(o => (o.SingleLine, o.TimestampFormat) = (true, "HH:mm:ss "));
 
         // Data goes to standard output, everything else beside it.
@@ -115,12 +115,14 @@ internal static class KimiServer
             ServeLog.NoModelConfigured(app.Logger, source);
         }
 
+        ModelHost modelHost = app.Services.GetRequiredService<ModelHost>();
+        modelHost.IsOpenedByProgram = true;
         await StartAsync(app, host, port, cancellationToken);
         Volatile.Write(ref listens, true);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, app.Lifetime.ApplicationStopping);
         try
         {
-            IKimiModel model = await app.Services.GetRequiredService<ModelHost>().OpenAsync(stopping.Token);
+            IKimiModel model = await modelHost.OpenAsync(stopping.Token);
             await streams.Output.WriteLineAsync($"Serving {model.Info.Name} at {app.Urls.First()} (a page for browsers; OpenAI: {app.Urls.First()}/v1). Ctrl-C stops.");
             await streams.Output.FlushAsync(cancellationToken);
             await app.WaitForShutdownAsync(cancellationToken);

@@ -13,7 +13,8 @@ namespace KimiCpu.Cli.Serve;
 
 /// <summary>
 /// What <c>kimi serve</c> is told: the command line goes over the environment, that over the file. Keys that nobody reads are refused, but
-/// for single values of the environment outside the sections, which other programs may have named <c>KIMI_…</c> as well.
+/// for single values of the environment outside the sections, which other programs may have named <c>KIMI_…</c> as well, unless they are
+/// names of the sections' keys in all but the underscores.
 /// </summary>
 internal static class ServeConfiguration
 {
@@ -27,6 +28,7 @@ internal static class ServeConfiguration
 
     private const string LogLevels = "LogLevel";
     private const string ConsoleLogger = "Console";
+    private const string ModelPath = "ModelPath";
 
     private static readonly string[] s_logging = [LogLevels, ConsoleLogger];
 
@@ -35,8 +37,13 @@ internal static class ServeConfiguration
     private static readonly Dictionary<string, ConfigurationKeys> s_keys = new()
     {
         [Server] = ConfigurationKeys.Of<KimiServerOptions>("Host", "Port", "ApiKeyFile"),
-        [Model] = ConfigurationKeys.Of<KimiOptions>(),
+
+        // The program opens its model by itself, once it listens.
+        [Model] = ConfigurationKeys.Of<KimiOptions>().Without(nameof(KimiOptions.OpenAtStart)),
     };
+
+    /// <summary>Keys of the section Model of which one takes the other's place.</summary>
+    private static readonly (string One, string Other)[] s_exclusive = [(ModelPath, nameof(KimiOptions.Embedded)), (nameof(KimiOptions.Exact), nameof(KimiOptions.Int8HotPath))];
 
     /// <param name="configuration">Gets everything.</param>
     /// <param name="file">JSON; null for none.</param>
@@ -57,6 +64,8 @@ internal static class ServeConfiguration
         configuration.AddEnvironmentVariables(EnvironmentPrefix);
         if (problems.Count == 0)
         {
+            problems.AddRange(ProblemsOfUnderscores(configuration));
+
             // A name of several parts is one of a section, and is nobody else's if it is nearly that of one here.
             problems.AddRange(configuration.GetChildren().Where(c => !IsSection(c.Key) && c.GetChildren().Any() && SimilarNames.Of(c.Key, s_sections).Any()).Select(Unknown));
         }
@@ -73,9 +82,43 @@ internal static class ServeConfiguration
             throw new ServeConfigurationException(string.Join(Environment.NewLine, problems));
         }
 
-        string? source = file is not null ? $"'{file}'" : s_keys.Keys.Any(k => configuration.GetSection(k).Exists()) ? "the environment" : null;
+        string? source = file is not null ? $"'{file}'" : s_sections.Any(k => configuration.GetSection(k).Exists()) ? "the environment" : null;
+        IConfigurationRoot environment = new ConfigurationBuilder().AddEnvironmentVariables(EnvironmentPrefix).Build();
+        TakePlaces(configuration, key => environment[key]);
         settings.AddTo(configuration);
+        TakePlaces(configuration, settings.ValueOf);
         return source;
+    }
+
+    /// <summary>What a later source says takes the place of what earlier ones say at the key that excludes it: they are not contradicted, but gone over.</summary>
+    private static void TakePlaces(ConfigurationManager configuration, Func<string, string?> later)
+    {
+        foreach ((string one, string other) in s_exclusive.Concat(s_exclusive.Select(k => (k.Other, k.One))))
+        {
+            if (later($"{Model}:{one}") is { Length: > 0 } value && !value.Equals("false", StringComparison.OrdinalIgnoreCase) && later($"{Model}:{other}") is null)
+            {
+                configuration.AddInMemoryCollection([new($"{Model}:{other}", other == ModelPath ? null : "false")]);
+            }
+        }
+    }
+
+    /// <summary>Of the environment: nearly every other program takes one underscore between the parts of a name, and without a word another model would be served, or without keys.</summary>
+    private static IEnumerable<string> ProblemsOfUnderscores(IConfiguration configuration) =>
+        from single in configuration.GetChildren()
+        where single.Value is { } value && !IsSection(single.Key) && !IsServiceOfKubernetes(value)
+        let number = ElementOf(single.Key)
+        let path = PathsOutside("").Append($"{Logging}:{LogLevels}:Default").FirstOrDefault(p => SimilarNames.AreEqual(p, single.Key[..^number.Length]))
+        where path is not null
+        select $"{EnvironmentPrefix}{single.Key} of the environment is not read: two underscores stand between the parts of a name. Did you mean {EnvironmentPrefix}{path.Replace(":", "__", StringComparison.Ordinal).ToUpperInvariant()}{(number.Length > 0 ? "_" : "")}{number}?";
+
+    /// <summary>A container is told the address of each service beside it, which of one called kimi-server is KIMI_SERVER_PORT=tcp://10.0.0.7:80.</summary>
+    private static bool IsServiceOfKubernetes(string value) => value.StartsWith("tcp://", StringComparison.Ordinal) || value.StartsWith("udp://", StringComparison.Ordinal);
+
+    /// <summary>The end of a name that is one of a list's elements, as _0; empty where it is none.</summary>
+    private static string ElementOf(string key)
+    {
+        string name = key.TrimEnd([.. "0123456789"]);
+        return name.Length < key.Length && name.EndsWith('_') ? key[(name.Length - 1)..] : "";
     }
 
     private static IEnumerable<string> ProblemsOfLogging(IConfigurationSection logging)

@@ -22,6 +22,9 @@ internal sealed class ServeSettings
         }
     }
 
+    /// <returns>The single value of a path; null where the command line says nothing.</returns>
+    public string? ValueOf(string key) => _values.GetValueOrDefault(key);
+
     /// <param name="key">Its path in the configuration.</param>
     /// <param name="values">None where the command line says nothing.</param>
     public void Add(string key, string[]? values) => _lists[key] = values ?? [];

@@ -39,6 +39,14 @@ internal sealed class ConfigurationKeys
         return keys;
     }
 
+    /// <summary>Takes a key away that the section does not have, though the options do.</summary>
+    /// <param name="name">The key.</param>
+    public ConfigurationKeys Without(string name)
+    {
+        _types.Remove(name);
+        return this;
+    }
+
     /// <summary>What of a section nobody would read, or could; one sentence each, with the place of the key and what it may have been meant to be.</summary>
     /// <param name="section">The section; one that does not exist has no problems.</param>
     /// <param name="elsewhere">Whole paths of keys in other sections, of which one may have come into this one.</param>

@@ -18,7 +18,7 @@ internal sealed class ModelHealthCheck : IHealthCheck
 
     public async Task<HealthCheckResult> CheckHealthAsync(HealthCheckContext context, CancellationToken cancellationToken = default)
     {
-        ModelState state = _host.State;
+        _host.IsReadyForCalls(out ModelState state);
         var data = new Dictionary<string, object> { ["state"] = $"{state}" };
         switch (state)
         {

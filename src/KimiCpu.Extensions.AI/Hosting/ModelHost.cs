@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using KimiCpu.Generation;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -36,6 +37,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private readonly ILoggerFactory? _loggers;
     private Task<IKimiModel>? _opening;
     private string? _openingName;
+    private long _failedAt;
     private bool _disposed;
 
     /// <param name="options">All sets of options.</param>
@@ -59,6 +61,15 @@ internal sealed class ModelHost : IHostedService, IDisposable
             }
         }
     }
+
+    /// <summary>
+    /// Whether the program itself opens the model next and ends where it cannot. Then nobody is to be told before that the first call
+    /// opens it, and a failure is the program's to tell, not the log's: no call will try again.
+    /// </summary>
+    public bool IsOpenedByProgram { get; set; }
+
+    /// <summary>How long after a failed opening those who only ask whether the model is ready begin the next one.</summary>
+    public TimeSpan TimeToTryAgain { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>How far the last opening has come; null where none has begun.</summary>
     public LoadProgress? Progress { get; private set; }
@@ -109,12 +120,37 @@ internal sealed class ModelHost : IHostedService, IDisposable
         }
     }
 
+    /// <summary>
+    /// Whether calls may come, for those who let them come only then. A model that the first call opens waits for that call; and where the
+    /// last opening failed a while ago another one is begun, since no call would come to do it.
+    /// </summary>
+    /// <param name="state">Of the model.</param>
+    public bool IsReadyForCalls(out ModelState state)
+    {
+        lock (_gate)
+        {
+            if (_opening is { IsFaulted: true } && !_disposed && !IsOpenedByProgram && Stopwatch.GetElapsedTime(_failedAt) >= TimeToTryAgain)
+            {
+                try
+                {
+                    Begin();
+                }
+                catch (OptionsValidationException)
+                {
+                    // They were reloaded and are wrong now, of which the reload told.
+                }
+            }
+
+            state = State;
+            return state == ModelState.Ready || (state == ModelState.Closed && !IsOpenedByProgram);
+        }
+    }
+
     public Task StartAsync(CancellationToken cancellationToken)
     {
         if (_options().OpenAtStart)
         {
-            // Whoever needs the model hears of a failure then; so do the log and the health check.
-            _ = OpenAsync(CancellationToken.None).ContinueWith(t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+            Begin();
         }
 
         return Task.CompletedTask;
@@ -177,6 +213,10 @@ internal sealed class ModelHost : IHostedService, IDisposable
         },
     };
 
+    /// <summary>Opens while nobody waits: whoever needs the model hears of a failure then; so do the log and the health check.</summary>
+    private void Begin() =>
+        _ = OpenAsync(CancellationToken.None).ContinueWith(t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+
     private bool HasToOpen => _opening is null or { IsFaulted: true } or { IsCanceled: true };
 
     private static string NameOf(KimiOptions options) =>
@@ -184,15 +224,19 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     private async Task<IKimiModel> OpenAsync(KimiOptions options)
     {
-        ILogger? logger = _loggers?.CreateLogger<KimiModel>();
         try
         {
             KimiModelOptions how = OptionsOf(options) with { LoggerFactory = _loggers, Progress = new Told(this) };
             return options.Embedded ? KimiModel.OpenEmbedded(how) : await KimiModel.OpenAsync(options.ModelPath!, how, _closing.Token).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is not OperationCanceledException && logger is not null)
+        catch (Exception e) when (e is not OperationCanceledException)
         {
-            HostLog.NotOpened(logger, options.ModelPath ?? "kimi-nano", e.Message, IsToldByMessage(e) ? null : e);
+            _failedAt = Stopwatch.GetTimestamp();
+            if (_loggers is not null && !IsOpenedByProgram)
+            {
+                HostLog.NotOpened(_loggers.CreateLogger<KimiModel>(), options.ModelPath ?? "kimi-nano", e.Message, IsToldByMessage(e) ? null : e);
+            }
+
             throw;
         }
     }

@@ -22,6 +22,9 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
 
     public ModelState State => host.State;
 
+    /// <inheritdoc cref="ModelHost.IsReadyForCalls"/>
+    public bool IsReadyForCalls(out ModelState state) => host.IsReadyForCalls(out state);
+
     /// <summary>When the server began to offer it.</summary>
     public DateTimeOffset Since { get; } = DateTimeOffset.UtcNow;
 

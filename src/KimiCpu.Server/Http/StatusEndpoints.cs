@@ -17,10 +17,10 @@ internal static class StatusEndpoints
         routes.Open("/health", OpenAIDialect.Instance, context => WriteAsync(context, StatusCodes.Status200OK, new JsonObject { ["status"] = "ok" }));
         routes.Open("/ready", OpenAIDialect.Instance, context =>
         {
-            bool ready = model.State == ModelState.Ready && !end.IsStopping;
+            bool ready = model.IsReadyForCalls(out ModelState state) && !end.IsStopping;
             return WriteAsync(context, ready ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable, new JsonObject
             {
-                ["status"] = ready ? "ready" : end.IsStopping ? "stopping" : $"{model.State}".ToLowerInvariant(),
+                ["status"] = end.IsStopping ? "stopping" : $"{state}".ToLowerInvariant(),
                 ["model"] = model.Name,
             });
         });

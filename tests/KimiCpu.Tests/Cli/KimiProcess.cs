@@ -15,12 +15,27 @@ internal sealed partial class KimiProcess : IDisposable
     private readonly Process _process;
 
     public KimiProcess(params string[] args)
+        : this([], args)
+    {
+    }
+
+    /// <param name="variables">Of its environment, beside those of this process.</param>
+    /// <param name="args">Of the command line.</param>
+    public KimiProcess((string Name, string Value)[] variables, string[] args)
     {
         string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
-        _process = Process.Start(new ProcessStartInfo("dotnet", [program, .. args]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true })!;
+        var start = new ProcessStartInfo("dotnet", [program, .. args]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach ((string name, string value) in variables)
+        {
+            start.Environment[name] = value;
+        }
+
+        _process = Process.Start(start)!;
     }
 
     public StreamWriter Input => _process.StandardInput;
+
+    public StreamReader Output => _process.StandardOutput;
 
     public StreamReader Error => _process.StandardError;
 

@@ -7,6 +7,7 @@ using System.Text;
 using System.Text.Json;
 using Anthropic;
 using KimiCpu.Extensions.AI;
+using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server;
 using KimiCpu.Server.Answers;
 using Microsoft.AspNetCore.Builder;
@@ -40,6 +41,8 @@ internal sealed class RunningServer : IAsyncDisposable
     public LogLines Log { get; private init; } = null!;
 
     public KimiModel Model => (KimiModel)_app.Services.GetRequiredService<IKimiModel>();
+
+    public ModelHost ModelHost => _app.Services.GetRequiredService<ModelHost>();
 
     public SchemaTurns Turns => _app.Services.GetRequiredService<SchemaTurns>();
 

@@ -144,6 +144,51 @@ internal sealed class ServerTests
         Assert.That((int)alive.StatusCode, Is.EqualTo(200));
     }
 
+    /// <summary>Who sends calls only where it is ready would never send the one that opens it.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_model_that_the_first_call_opens_is_ready_for_it(CancellationToken cancellationToken)
+    {
+        await using RunningServer server = await RunningServer.StartAsync(model: o => o.OpenAtStart = false);
+        using HttpResponseMessage before = await server.Http.GetAsync("/ready", cancellationToken);
+        Assert.That(((int)before.StatusCode, await before.Content.ReadAsStringAsync(cancellationToken)), Is.EqualTo((200, """{"status":"closed","model":"kimi-nano"}""")));
+        Assert.That((await server.PostAsync(Chat, Short)).Status, Is.EqualTo(200));
+        server.ModelHost.IsOpenedByProgram = true;
+        using HttpResponseMessage after = await server.Http.GetAsync("/ready", cancellationToken);
+        Assert.That((int)after.StatusCode, Is.EqualTo(200));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_model_that_could_not_be_opened_becomes_ready_with_nothing_but_questions_whether_it_is(CancellationToken cancellationToken)
+    {
+        string folder = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            await using RunningServer server = await RunningServer.StartAsync(model: o => (o.Embedded, o.ModelPath) = (false, folder));
+            Assert.That(async () => await StatusAsync(), Is.EqualTo((503, "failed")).After(30_000, 20));
+            Assert.That(await StatusAsync(), Is.EqualTo((503, "failed")));
+            Assert.That(server.Log.Lines, Has.Exactly(1).Contains("could not be opened"), "not at every question");
+            server.ModelHost.TimeToTryAgain = TimeSpan.Zero;
+            foreach (string file in Directory.GetFiles(Repository.NanoModel))
+            {
+                File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+            }
+
+            Assert.That(async () => await StatusAsync(), Is.EqualTo((200, "ready")).After(30_000, 20));
+
+            async Task<(int Status, string? Word)> StatusAsync()
+            {
+                using HttpResponseMessage response = await server.Http.GetAsync("/ready", cancellationToken);
+                return ((int)response.StatusCode, JsonDocument.Parse(await response.Content.ReadAsStringAsync(cancellationToken)).RootElement.GetProperty("status").GetString());
+            }
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     /// <summary>To look up each field of many by its name would take a core for minutes.</summary>
     [Test]
     [CancelAfter(60_000)]

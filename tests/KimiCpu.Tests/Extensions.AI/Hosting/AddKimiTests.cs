@@ -188,6 +188,52 @@ internal sealed class AddKimiTests
     }
 
     [Test]
+    public void A_whole_configuration_in_the_place_of_its_section_is_told_at_start()
+    {
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+        builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["Kimi:ModelPath"] = Repository.NanoModel });
+        builder.Services.AddKimi(builder.Configuration);
+        using IHost host = builder.Build();
+        Assert.That(() => host.StartAsync(), Throws.InstanceOf<OptionsValidationException>().With.Message.Contains("GetSection(\"Kimi\")"));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_failed_opening_is_tried_again_by_the_health_check_after_a_while(CancellationToken cancellationToken)
+    {
+        string folder = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o => o.ModelPath = folder).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
+            var host = services.GetRequiredService<ModelHost>();
+            Assert.That(async () => await host.OpenAsync(cancellationToken), Throws.Exception);
+            foreach (string file in Directory.GetFiles(Repository.NanoModel))
+            {
+                File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+            }
+
+            host.TimeToTryAgain = TimeSpan.Zero;
+            var health = services.GetRequiredService<HealthCheckService>();
+            Assert.That(async () => (await health.CheckHealthAsync(cancellationToken)).Status, Is.EqualTo(HealthStatus.Healthy).After(30_000, 20));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>It is about to: whoever asks in between must not be told that calls may come.</summary>
+    [Test]
+    public async Task A_program_that_opens_its_model_itself_is_not_ready_before()
+    {
+        await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o => o.Embedded = true).BuildServiceProvider();
+        var host = services.GetRequiredService<ModelHost>();
+        Assert.That((host.IsReadyForCalls(out ModelState state), state), Is.EqualTo((true, ModelState.Closed)));
+        host.IsOpenedByProgram = true;
+        Assert.That(host.IsReadyForCalls(out _), Is.False);
+    }
+
+    [Test]
     public async Task A_failed_opening_is_told_by_health_and_calls_and_tried_again()
     {
         string folder = Directory.CreateTempSubdirectory("kimi").FullName;
@@ -202,6 +248,7 @@ internal sealed class AddKimiTests
             Assert.That(report.Status, Is.EqualTo(HealthStatus.Unhealthy));
             Assert.That(report.Entries["kimi"].Data["state"], Is.EqualTo("Failed"));
             Assert.That(report.Entries["kimi"].Description, Does.Contain(folder));
+            Assert.That(services.GetRequiredService<ModelHost>().State, Is.EqualTo(ModelState.Failed), "the check itself tries again later");
             foreach (string file in Directory.GetFiles(Repository.NanoModel))
             {
                 File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
