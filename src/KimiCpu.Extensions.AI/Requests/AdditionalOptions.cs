@@ -17,15 +17,15 @@ internal static class AdditionalOptions
     /// <summary>What each key does, in the names that servers for language models use.</summary>
     private static readonly Dictionary<string, Func<GenerationOptions, object, GenerationOptions>> s_keys = new(StringComparer.OrdinalIgnoreCase)
     {
-        ["min_p"] = (o, v) => o with { MinP = Number<float>(v) },
-        ["repetition_penalty"] = (o, v) => o with { RepetitionPenalty = Number<float>(v) },
-        ["max_reasoning_tokens"] = (o, v) => o with { MaxReasoningTokens = Number<int>(v) },
+        ["min_p"] = (o, v) => o with { MinP = (float)Number(v) },
+        ["repetition_penalty"] = (o, v) => o with { RepetitionPenalty = (float)Number(v) },
+        ["max_reasoning_tokens"] = (o, v) => o with { MaxReasoningTokens = WholeNumber(v) },
         ["thinking"] = (o, v) => o with { Thinking = Flag(v) },
         ["preserve_thinking"] = (o, v) => o with { PreserveThinking = Flag(v) },
         ["constrain_tool_arguments"] = (o, v) => o with { ConstrainToolArguments = Flag(v) },
         ["allow_unenforceable_tools"] = (o, v) => o with { AllowUnenforceableTools = Flag(v) },
         ["logprobs"] = (o, v) => o with { LogProbabilities = Flag(v) },
-        ["top_logprobs"] = (o, v) => o with { TopLogProbabilities = Number<int>(v) },
+        ["top_logprobs"] = (o, v) => o with { TopLogProbabilities = WholeNumber(v) },
     };
 
     /// <exception cref="NotSupportedException">A key is not known.</exception>
@@ -57,8 +57,11 @@ internal static class AdditionalOptions
         return generation;
     }
 
-    private static T Number<T>(object value) =>
-        (T)Convert.ChangeType(value is JsonElement json ? json.GetDouble() : value is string or bool ? throw new InvalidCastException() : value, typeof(T), CultureInfo.InvariantCulture);
+    private static double Number(object value) =>
+        value is JsonElement json ? json.GetDouble() : value is string or bool ? throw new InvalidCastException() : Convert.ToDouble(value, CultureInfo.InvariantCulture);
+
+    /// <summary>A part of one is not rounded: 0.4 tokens would be none.</summary>
+    private static int WholeNumber(object value) => Number(value) is var number && double.IsInteger(number) ? checked((int)number) : throw new FormatException();
 
     private static bool Flag(object value) => value is JsonElement json ? json.GetBoolean() : (bool)value;
 }

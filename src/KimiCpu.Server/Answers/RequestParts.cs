@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Constraints;
@@ -88,7 +89,7 @@ internal sealed class RequestParts(KimiServerOptions options, FormatReader forma
 
     private void CheckSize(JsonElement? schema, string path)
     {
-        if (schema is { } given && given.GetRawText().Length > options.MaxSchemaBytes)
+        if (schema is { } given && JsonMarshal.GetRawUtf8Value(given).Length > options.MaxSchemaBytes)
         {
             throw new RequestException(StatusCodes.Status400BadRequest, $"{path} has more than the {options.MaxSchemaBytes:N0} bytes that this server takes.", path, "schema_too_large");
         }

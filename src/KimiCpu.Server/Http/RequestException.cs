@@ -30,6 +30,7 @@ internal sealed class RequestException(int status, string message, string? param
         TimeoutException => new RequestException(StatusCodes.Status504GatewayTimeout, e.Message, code: "timeout"),
         ContextLengthException { NeededTokens: null } => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = 5 },
         ContextLengthException => new RequestException(StatusCodes.Status400BadRequest, e.Message.Replace("(MaxTokens)", "(max_tokens)", StringComparison.Ordinal), "messages", "context_length_exceeded"),
+        ArgumentException or NotSupportedException or FormatException when !IsOfLibrary(e) => null,
         KimiConstraintException => new RequestException(StatusCodes.Status400BadRequest, e.Message, code: "unsupported_schema"),
         ArgumentOutOfRangeException { ParamName: { } option } => new RequestException(StatusCodes.Status400BadRequest, InFieldsWords(Sentence(e), option), FieldOf(option)),
         ArgumentException or NotSupportedException or FormatException => new RequestException(StatusCodes.Status400BadRequest, Sentence(e).Replace("LogitBias forbids", "logit_bias forbids", StringComparison.Ordinal)),
@@ -37,6 +38,12 @@ internal sealed class RequestException(int status, string message, string? param
         BadHttpRequestException http => new RequestException(http.StatusCode, http.Message),
         _ => null,
     };
+
+    /// <summary>
+    /// Whether the library threw it, which looks at what is asked for and says what is wrong with it. What .NET throws of the same types,
+    /// for an index or a text that its own code should never have been given, is no mistake of the caller's.
+    /// </summary>
+    private static bool IsOfLibrary(Exception e) => e.Source?.StartsWith(nameof(KimiCpu), StringComparison.Ordinal) == true;
 
     /// <summary>The message without what .NET adds about its own parameters.</summary>
     private static string Sentence(Exception e)

@@ -289,9 +289,12 @@ internal sealed class OpenAIHttpTests
         string deep = new string('[', 5000) + new string(']', 5000);
         (int tooDeep, JsonElement levels, _) = await _server.PostAsync(Chat, $$"""{"messages":{{deep}}}""");
         Assert.That((tooDeep, levels.GetProperty("error").GetProperty("message").GetString()), Is.EqualTo((400, "The body's JSON has more than 64 levels.")));
-        string schema = $$"""{"type":"object","description":"{{new string('x', 3000)}}"}""";
-        (int status, JsonElement body, _) = await _server.PostAsync(Chat, $$$"""{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{{{schema}}}}}]}""");
-        Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((400, "schema_too_large")));
+        foreach (string description in new[] { new string('x', 3000), new string('\u4e2d', 1000) })
+        {
+            string schema = $$"""{"type":"object","description":"{{description}}"}""";
+            (int status, JsonElement body, _) = await _server.PostAsync(Chat, $$$"""{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{{{schema}}}}}]}""");
+            Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((400, "schema_too_large")), "bytes, not characters");
+        }
     }
 
     [Test]

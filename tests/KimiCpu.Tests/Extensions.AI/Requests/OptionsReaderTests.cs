@@ -94,6 +94,16 @@ internal sealed class OptionsReaderTests
         Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { ["min_p"] = "much" } }), Throws.ArgumentException.With.Message.Contains("min_p"));
     }
 
+    /// <summary>Rounded it would be something else: no reasoning at all.</summary>
+    [Test]
+    public void A_part_of_a_token_is_refused([Values("max_reasoning_tokens", "top_logprobs")] string key, [Values] bool isJson)
+    {
+        object value = isJson ? JsonElement.Parse("0.4") : 0.4;
+        Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { [key] = value } }), Throws.ArgumentException.With.Message.Contains($"'{key}' cannot be 0.4"));
+        Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { [key] = 1e10 } }), Throws.ArgumentException.With.Message.Contains(key));
+        Assert.That(Read(new ChatOptions { AdditionalProperties = new() { [key] = JsonElement.Parse("4.0") } }), Is.Not.Null);
+    }
+
     [TestCase(ReasoningEffort.None, false, 0)]
     [TestCase(ReasoningEffort.Low, true, 1024)]
     [TestCase(ReasoningEffort.Medium, true, 8192)]

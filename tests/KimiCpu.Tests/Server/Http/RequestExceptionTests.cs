@@ -1,0 +1,39 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Chat;
+using KimiCpu.Server.Http;
+
+namespace KimiCpu.Tests.Server.Http;
+
+[TestFixture]
+internal sealed class RequestExceptionTests
+{
+    [Test]
+    public void What_the_library_refuses_is_the_callers_to_change() =>
+        Assert.That(RequestException.Of(Caught(() => _ = new KimiTool("f", null, "[]")))!.Status, Is.EqualTo(400));
+
+    /// <summary>The caller would be told of a mistake that he has not made, and the log would not know where it was thrown.</summary>
+    [Test]
+    public void What_NET_throws_of_the_same_types_is_the_servers_failure()
+    {
+        Assert.That(RequestException.Of(Caught(() => _ = new List<int>(-1))), Is.Null, "out of range");
+        Assert.That(RequestException.Of(Caught(() => _ = new Dictionary<string, int> { { "a", 1 }, { "a", 2 } })), Is.Null, "twice");
+        Assert.That(RequestException.Of(Caught(() => _ = int.Parse("x"))), Is.Null, "no number");
+        Assert.That(RequestException.Of(Caught(() => Stream.Synchronized(new MemoryStream([], writable: false)).SetLength(1))), Is.Null, "not supported");
+    }
+
+    private static Exception Caught(Action act)
+    {
+        try
+        {
+            act();
+        }
+        catch (Exception e)
+        {
+            return e;
+        }
+
+        throw new InvalidOperationException("It throws nothing.");
+    }
+}
