@@ -3,6 +3,7 @@
 
 // An agent in the terminal: the model calls C# functions, and the tools of a Model Context Protocol server.
 // Usage: dotnet run --project samples/Agent [-- OPTIONS]; see AgentArguments.
+using System.Runtime.InteropServices;
 using KimiCpu;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
@@ -21,6 +22,8 @@ try
 
     if (arguments.ServesDemo)
     {
+        // At a terminal Ctrl-C reaches the agent's server, too, and is meant for an answer. It ends when the agent does.
+        using var interruption = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
         await DemoServer.RunAsync();
         return 0;
     }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Text.Json;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Samples.Agent;
@@ -42,6 +43,39 @@ internal sealed class AgentSampleTests
         Assert.That(output, Does.Contain("-> get_time {\"city\":\"Paris\"}"));
         Assert.That(output, Does.Contain($"<- {before}\nIt is {before} in Paris.").Or.Contain($"<- {after}\nIt is {after} in Paris."));
         Assert.That(output, Does.Match("<- [^{}\n]*No time zone is named after 'Atlantis'").And.Not.Contain("isError"), "the server's words reach the model");
+    }
+
+    /// <summary>At a terminal Ctrl-C, which stops an answer, reaches the processes of servers, too.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "There is no signal to send.")]
+    [CancelAfter(60_000)]
+    public async Task An_interruption_does_not_end_the_demos_server(CancellationToken cancellationToken)
+    {
+        using Process server = Process.Start(new ProcessStartInfo(DemoServer.Command[0], DemoServer.Command.Skip(1)) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
+        try
+        {
+            Assert.That(await AskAsync("""{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"""), Does.Contain("kimicpu-demo"));
+            await server.StandardInput.WriteLineAsync("""{"jsonrpc":"2.0","method":"notifications/initialized"}""");
+            using (Process kill = Process.Start("kill", ["-INT", $"{server.Id}"]))
+            {
+                await kill.WaitForExitAsync(cancellationToken);
+            }
+
+            Assert.That(await AskAsync("""{"jsonrpc":"2.0","id":2,"method":"tools/list"}"""), Does.Contain("get_time"));
+            server.StandardInput.Close();
+            await server.WaitForExitAsync(cancellationToken);
+        }
+        finally
+        {
+            server.Kill();
+        }
+
+        async Task<string?> AskAsync(string request)
+        {
+            await server.StandardInput.WriteLineAsync(request);
+            await server.StandardInput.FlushAsync(cancellationToken);
+            return await server.StandardOutput.ReadLineAsync(cancellationToken);
+        }
     }
 
     /// <summary>Servers of others have schemas that no constraint can be made of; their tools work all the same.</summary>
