@@ -72,14 +72,15 @@ async function send() {
   mine.append(make("p", "You", "who"), make("div", text, "text"));
   log.append(mine);
   messages.push({ role: "user", content: text });
-  await answer();
+  await answer(text);
 }
 
 /** Answers, and goes on as long as the model calls tools and gets their results. */
-async function answer() {
+async function answer(question) {
   running = new AbortController();
   const signal = running.signal;
   const conversation = messages;
+  const begin = conversation.length - 1;
   busy(true);
   try {
     for (;;) {
@@ -89,6 +90,10 @@ async function answer() {
       const whole = await stream(shown, conversation, signal);
       if (whole || shown.content) {
         conversation.push(shown.message());
+      }
+
+      if (!whole && !shown.content && !signal.aborted) {
+        takeBack(conversation, begin, question);
       }
 
       if (!whole || shown.calls.length === 0) {
@@ -108,6 +113,14 @@ async function answer() {
   } finally {
     running = null;
     busy(false);
+  }
+}
+
+/** A question that failed is to be asked again, not twice, and may be what is too long for the context. */
+function takeBack(conversation, begin, question) {
+  conversation.length = begin;
+  if (conversation === messages && prompt.value === "") {
+    prompt.value = question;
   }
 }
 

@@ -129,6 +129,24 @@ internal sealed class BrowserTests
         Assert.That(await Text(".answer:last-child .problem"), Does.Contain("emperature"));
     }
 
+    /// <summary>Asked again, it would be asked twice; and one that does not fit into the context would keep all later ones from it.</summary>
+    [Test]
+    public async Task A_question_that_failed_is_taken_back_into_its_box()
+    {
+        await Set("temperature", "-1");
+        await _page.TypeAsync("#prompt", "What is the capital of France?");
+        await _page.Keyboard.PressAsync(Key.Enter);
+        await Answered();
+        Assert.That(await Value<string>("document.getElementById('prompt').value"), Is.EqualTo("What is the capital of France?"));
+        await Set("temperature", "0");
+        await _page.EvaluateExpressionAsync("""{ const ask = window.fetch; window.fetch = (url, o) => { window.asked = o?.body ?? window.asked; return ask(url, o); }; }""");
+        await _page.FocusAsync("#prompt");
+        await _page.Keyboard.PressAsync(Key.Enter);
+        await Answered();
+        Assert.That(await Text(".answer:last-child .text"), Is.EqualTo("The capital of France is Paris."));
+        Assert.That(await Value<int>("JSON.parse(window.asked).messages.length"), Is.EqualTo(1));
+    }
+
     [Test]
     public async Task Markup_in_texts_stays_text()
     {
