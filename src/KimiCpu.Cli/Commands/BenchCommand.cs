@@ -48,6 +48,11 @@ internal static class BenchCommand
 
             if (parsed.GetValue(kernels))
             {
+                if (command.Options.FirstOrDefault(o => o != kernels && o != threads && o != json && o != chart && parsed.GetResult(o) is { Implicit: false }) is { } lonely)
+                {
+                    throw new FormatException($"{lonely.Name} has no place beside --kernels, which measures each kernel alone; --threads, --json and --chart do.");
+                }
+
                 RooflineReport.Run(parsed.GetValue(threads), parsed.GetValue(json), parsed.GetValue(chart), streams, cancellationToken);
                 return KimiCommand.Ok;
             }
