@@ -17,6 +17,7 @@ internal sealed partial class ReadmeTests
     [TestCase("README.md", "ReadmeExamples.cs")]
     [TestCase("docs/extensions-ai.md", "ExtensionsAIExamples.cs")]
     [TestCase("docs/server.md", "ServerExamples.cs")]
+    [TestCase("src/PackageReadme.md", "PackageReadmeExamples.cs")]
     [TestCase("src/KimiCpu.Extensions.AI/PackageReadme.md", "ExtensionsAIExamples.cs")]
     [TestCase("src/KimiCpu.Server/PackageReadme.md", "ServerExamples.cs")]
     [TestCase("docs/structured-output.md", "StructuredOutputExamples.cs")]
@@ -43,8 +44,10 @@ internal sealed partial class ReadmeTests
     [Test]
     public void Every_page_with_code_is_known_here()
     {
-        IEnumerable<string> pages = Directory.GetFiles(Path.Combine(Repository.Root, "docs"), "*.md")
-            .Where(f => CodeBlock().IsMatch(File.ReadAllText(f))).Select(f => $"docs/{Path.GetFileName(f)}");
+        IEnumerable<string> pages = new[] { Path.Combine(Repository.Root, "README.md") }
+            .Concat(Directory.GetFiles(Path.Combine(Repository.Root, "docs"), "*.md"))
+            .Concat(Directory.GetFiles(Path.Combine(Repository.Root, "src"), "*.md", SearchOption.AllDirectories))
+            .Where(f => CodeBlock().IsMatch(File.ReadAllText(f))).Select(f => Path.GetRelativePath(Repository.Root, f).Replace('\\', '/'));
         IEnumerable<object?> known = typeof(ReadmeTests).GetMethod(nameof(Code_is_the_code_that_is_compiled_here))!.GetCustomAttributes(typeof(TestCaseAttribute), false).Select(a => ((TestCaseAttribute)a).Arguments[0]);
         Assert.That(pages, Is.SubsetOf(known));
     }
@@ -53,6 +56,7 @@ internal sealed partial class ReadmeTests
     public async Task Code_runs()
     {
         await ReadmeExamples.FirstProgram();
+        await PackageReadmeExamples.FirstProgram();
         using IKimiModel model = KimiModel.OpenEmbedded();
         ReadmeExamples.Session(model);
         await ReadmeExamples.ChatClient(model);
