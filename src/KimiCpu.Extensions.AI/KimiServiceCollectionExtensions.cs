@@ -37,7 +37,7 @@ public static class KimiServiceCollectionExtensions
     /// <param name="services">Where.</param>
     /// <param name="section">
     /// Has the members of <see cref="KimiOptions"/>, by convention the section <c>Kimi</c>. Other keys in it are refused when the host
-    /// starts; where this is a whole configuration and no section of one, they may be somebody else's, and are skipped.
+    /// starts; where this is a whole configuration and no section of one, they may be somebody else's, and are skipped, and so is a section in it.
     /// </param>
     /// <param name="configure">Changes what was configured; null for nothing.</param>
     public static IServiceCollection AddKimi(this IServiceCollection services, IConfiguration section, Action<KimiOptions>? configure = null)
@@ -74,7 +74,8 @@ public static class KimiServiceCollectionExtensions
 
     /// <summary>
     /// Checks that the model of <c>AddKimi</c> is open. While it is being opened, and where it could not be, the check has its
-    /// failure status; a model that nobody has asked for yet is healthy.
+    /// failure status; a model that nobody has asked for yet is healthy. Half a minute after a failed opening the check begins another one,
+    /// since calls may be kept away until it is healthy.
     /// </summary>
     /// <param name="builder">The health checks.</param>
     /// <param name="name">Of the check.</param>

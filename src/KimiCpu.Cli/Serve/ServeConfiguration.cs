@@ -103,7 +103,7 @@ internal static class ServeConfiguration
     }
 
     /// <summary>Of the environment: nearly every other program takes one underscore between the parts of a name, and without a word another model would be served, or without keys.</summary>
-    private static IEnumerable<string> ProblemsOfUnderscores(IConfiguration configuration) =>
+    private static IEnumerable<string> ProblemsOfUnderscores(ConfigurationManager configuration) =>
         from single in configuration.GetChildren()
         where single.Value is { } value && !IsSection(single.Key) && !IsServiceOfKubernetes(value)
         let number = ElementOf(single.Key)

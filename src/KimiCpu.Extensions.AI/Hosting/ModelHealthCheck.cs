@@ -7,7 +7,7 @@ namespace KimiCpu.Extensions.AI.Hosting;
 
 /// <summary>
 /// Healthy where the model answers calls, or where nobody has asked for it yet; the registration's failure status while it
-/// is being opened and after it could not be.
+/// is being opened and after it could not be, from which it is tried again once in a while.
 /// </summary>
 internal sealed class ModelHealthCheck : IHealthCheck
 {

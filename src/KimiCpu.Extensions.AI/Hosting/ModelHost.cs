@@ -21,7 +21,7 @@ internal enum ModelState
     /// <summary>It answers calls.</summary>
     Ready,
 
-    /// <summary>It could not be opened; the next call tries again.</summary>
+    /// <summary>It could not be opened; the next call tries again, or who asks a while later whether it is ready.</summary>
     Failed,
 }
 

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
 using KimiCpu.Chat;
 using KimiCpu.Server.Http;
 
@@ -19,7 +20,7 @@ internal sealed class RequestExceptionTests
     {
         Assert.That(RequestException.Of(Caught(() => _ = new List<int>(-1))), Is.Null, "out of range");
         Assert.That(RequestException.Of(Caught(() => _ = new Dictionary<string, int> { { "a", 1 }, { "a", 2 } })), Is.Null, "twice");
-        Assert.That(RequestException.Of(Caught(() => _ = int.Parse("x"))), Is.Null, "no number");
+        Assert.That(RequestException.Of(Caught(() => _ = int.Parse("x", CultureInfo.InvariantCulture))), Is.Null, "no number");
         Assert.That(RequestException.Of(Caught(() => Stream.Synchronized(new MemoryStream([], writable: false)).SetLength(1))), Is.Null, "not supported");
     }
 
