@@ -54,6 +54,9 @@ internal sealed unsafe class DriveReaders : IDisposable
         }
     }
 
+    /// <summary>Drives that are read from, each by threads of its own.</summary>
+    public int DriveCount => _queues.Length;
+
     /// <summary>Bytes that came from the drives.</summary>
     public long BytesRead => Interlocked.Read(ref _bytesRead);
 
@@ -68,14 +71,14 @@ internal sealed unsafe class DriveReaders : IDisposable
         }
     }
 
-    /// <summary>A step waits for it now.</summary>
-    public void Hurry(ExpertRead read)
+    /// <summary>It is as urgent as this from now on, if it is not more so.</summary>
+    public void Hurry(ExpertRead read, ReadUrgency urgency)
     {
         lock (_gate)
         {
-            if (read.Urgency != ReadUrgency.Needed)
+            if (urgency < read.Urgency)
             {
-                read.Urgency = ReadUrgency.Needed;
+                read.Urgency = urgency;
                 Enqueue(read);
             }
         }

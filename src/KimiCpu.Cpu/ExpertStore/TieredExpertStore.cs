@@ -12,7 +12,7 @@ namespace KimiCpu.Cpu;
 /// experts is ever read through the mapping, so that a file that is cut or a drive that fails costs the step an exception
 /// and nothing else.
 /// </summary>
-internal sealed unsafe class TieredExpertStore : IExpertStore
+internal sealed unsafe partial class TieredExpertStore : IExpertStore
 {
     private const int NoSlot = -1;
 
@@ -25,6 +25,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     private readonly SlotTable _table;
     private readonly SlotMemory _memory;
     private readonly DriveReaders _readers;
+    private readonly WarmingList _warming;
     private readonly Timer? _idle;
 
     /// <summary>Guards the table, the slots' contents and the lists below. Reading threads take it only to say that an expert is there.</summary>
@@ -44,7 +45,6 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
     private int _layer = -1;
     private int _mostSlots;
     private long _step;
-    private Exception? _fillError;
     private bool _disposed;
 
     /// <param name="weights">Formats and shapes; the experts' pointers are not followed.</param>
@@ -84,6 +84,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             throw;
         }
 
+        _warming = new WarmingList(_readers.DriveCount, options.ReadsOfDrive, (SlotBytes + options.PieceBytes - 1) / options.PieceBytes);
         _idle = options.Keeper is null ? null : new Timer(_ => KeepMemoryWhileIdle(), null, s_idlePause, s_idlePause);
     }
 
@@ -240,12 +241,18 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
                 int slot = _table.Find(key);
                 if (slot < 0 && !TryRead(key, ReadUrgency.Expected, out slot))
                 {
-                    return;
+                    // The other guesses may be there, and are to stay.
+                    continue;
                 }
 
-                if (_reads[slot] is { IsAbandoned: true })
+                if (_reads[slot] is { } read)
                 {
-                    continue;
+                    if (read.IsAbandoned)
+                    {
+                        continue;
+                    }
+
+                    _readers.Hurry(read, ReadUrgency.Expected);
                 }
 
                 if (!_isExpected[slot])
@@ -258,26 +265,6 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         }
     }
 
-    /// <summary>Fills free slots with experts, in the order given, whenever the drives have nothing better to do.</summary>
-    public void Warm(IEnumerable<int> keys)
-    {
-        lock (_gate)
-        {
-            foreach (int key in keys)
-            {
-                if (_table.FreeSlots == 0)
-                {
-                    return;
-                }
-
-                if (_table.Find(key) < 0)
-                {
-                    TryRead(key, ReadUrgency.Warming, out _);
-                }
-            }
-        }
-    }
-
     /// <summary>Gives up all memory beyond so many bytes for good; one expert at least stays. Between two passes, by the thread that runs them.</summary>
     public void Limit(long bytes)
     {
@@ -285,40 +272,6 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         {
             _mostSlots = (int)Math.Clamp(bytes / SlotBytes, 1, _mostSlots);
             KeepMemory();
-        }
-    }
-
-    /// <summary>Fills all slots, and returns when the experts are there.</summary>
-    /// <param name="progress">Told while they come in: mebibytes done, mebibytes in all. May throw to stop.</param>
-    /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails.</exception>
-    public void Fill(Action<int, int>? progress)
-    {
-        int experts = _weights.Shape.ExpertCount;
-        IEnumerable<int> all = Enumerable.Range(0, experts).SelectMany(e => Enumerable.Range(0, _weights.Layers.Length).Where(l => _weights.Layers[l].IsMoe).Select(l => KeyOf(l, e)));
-        long start = Stopwatch.GetTimestamp();
-        lock (_gate)
-        {
-            _fillError = null;
-            Warm(all);
-            try
-            {
-                while (_fillError is null && _reads.Count(r => r is not null) is > 0 and int reading)
-                {
-                    int inUse = _table.Capacity - _table.FreeSlots;
-                    progress?.Invoke((int)((inUse - reading) * SlotBytes >> 20), (int)(inUse * SlotBytes >> 20));
-                    ThrowIfSilent(Array.Find(_reads, r => r is not null)!, start);
-                    Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
-                }
-
-                if (_fillError is { } error)
-                {
-                    throw error;
-                }
-            }
-            finally
-            {
-                AbandonWarming();
-            }
         }
     }
 
@@ -358,18 +311,6 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         }
 
         return largest;
-    }
-
-    /// <summary>Leaves out what is still to be filled ahead.</summary>
-    private void AbandonWarming()
-    {
-        for (int slot = 0; slot < _reads.Length; slot++)
-        {
-            if (_reads[slot] is { Urgency: ReadUrgency.Warming } read && _readers.TryAbandon(read))
-            {
-                Forget(slot, null);
-            }
-        }
     }
 
     private int KeyOf(int layer, int expert) => (layer * _weights.Shape.ExpertCount) + expert;
@@ -447,7 +388,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         _slots[place] = slot;
         if (_reads[slot] is { } read)
         {
-            _readers.Hurry(read);
+            _readers.Hurry(read, ReadUrgency.Needed);
             Counters.Late++;
         }
         else
@@ -501,6 +442,11 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
         _contents[slot] = null;
         var read = new ExpertRead(layer, expert, slot, _memory[slot], new ExpertLayout(_files.Of(layer, expert)), _options.PieceBytes, urgency) { Step = _step };
         _reads[slot] = read;
+        if (urgency == ReadUrgency.Warming)
+        {
+            _warming.Begin(read);
+        }
+
         _readers.Start(read);
         return true;
     }
@@ -518,7 +464,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             {
                 _contents[read.Slot] = read.Layout.At(read.Target, _weights.Layers[read.Layer].Experts[read.Expert]);
                 _table.SetResident(read.Slot);
-                _reads[read.Slot] = null;
+                EndRead(read.Slot);
             }
             else
             {
@@ -529,8 +475,15 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             }
 
             TakeSlots();
+            WarmMore();
             Monitor.PulseAll(_gate);
         }
+    }
+
+    private void EndRead(int slot)
+    {
+        _warming.End(_reads[slot]!);
+        _reads[slot] = null;
     }
 
     /// <summary>A read that failed or was taken back leaves its slot to others; who needs the expert later tries again.</summary>
@@ -553,7 +506,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             _table.Unpin(slot);
         }
 
-        _reads[slot] = null;
+        EndRead(slot);
         _table.Drop(slot);
     }
 
@@ -597,7 +550,7 @@ internal sealed unsafe class TieredExpertStore : IExpertStore
             _table.Unpin(slot);
             if (_reads[slot] is { Urgency: ReadUrgency.Expected } read && _readers.TryAbandon(read))
             {
-                _reads[slot] = null;
+                EndRead(slot);
                 _table.Drop(slot);
             }
         }

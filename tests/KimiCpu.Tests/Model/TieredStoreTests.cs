@@ -134,6 +134,62 @@ internal sealed unsafe class TieredStoreTests
         Assert.That(_files.Reads, Is.EqualTo(reads));
     }
 
+    /// <summary>Slots that wait for the drive to have time have taken no memory, and never will when there is none.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void What_is_still_to_be_warmed_gives_its_slots_up_when_memory_is_gone([Values] bool limited)
+    {
+        long slot = s_slotBytes.Value;
+        long free = 1000 * slot;
+        using ModelUnderTest tiered = Open(40, MadeUpMemory.Keeper(8 * slot, () => Volatile.Read(ref free)), readsOfDrive: 1);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        _files.Stall();
+        store.Warm(Enumerable.Range(experts, 40));
+        if (limited)
+        {
+            store.Limit(2 * slot);
+        }
+        else
+        {
+            Volatile.Write(ref free, 3 * slot);
+        }
+
+        Assert.That(() => store.RetiredSlots, Is.GreaterThanOrEqualTo(35).After(20_000, 20));
+        _files.Resume();
+        Assert.That(() => store.Readers.BytesRead, Is.GreaterThan(0).After(20_000, 20));
+        Assert.That(store.DriveBytesRead, Is.LessThan(6 * slot));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void What_a_step_needs_and_expects_has_slots_and_goes_before_what_is_warmed()
+    {
+        using ModelUnderTest tiered = Open(8, readsOfDrive: 1, pieceBytes: IWeightFiles.Alignment);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        var pieces = new System.Collections.Concurrent.ConcurrentQueue<int>();
+        store.Readers.PieceDone = (read, _, _, _) => pieces.Enqueue((read.Layer * experts) + read.Expert);
+        int before = _files.Reads;
+        _files.Stall();
+        store.Warm(Enumerable.Range(2 * experts, 8));
+        Assert.That(() => _files.Reads, Is.EqualTo(before + 1).After(20_000, 5));
+        store.Begin(1, [0]);
+        store.Request(0, 1);
+
+        // A new guess, and one that waits to be warmed behind another.
+        store.Expect(3, [5]);
+        store.Expect(2, [1]);
+        _files.Resume();
+        Assert.That(ReceiveAll(store, 0, 1, experts), Is.EqualTo(1));
+        store.Release(0, 1);
+        store.End();
+        int needed = experts, guess = (3 * experts) + 5, hurried = (2 * experts) + 1, first = 2 * experts;
+        int[] kept = [needed, first, hurried, guess, .. Enumerable.Range((2 * experts) + 2, 4)];
+        Assert.That(() => pieces.Distinct(), Is.EquivalentTo(kept).After(20_000, 20), "each read once, and nothing that has no slot");
+        Assert.That(pieces.Skip(1).Distinct().Take(4), Is.EqualTo(new[] { needed, guess, hurried, first }));
+    }
+
     /// <summary>Few slots, drives that answer late or fail, guesses, right and wrong, and experts that are brought in ahead: the mapping's bits, or the drive's error.</summary>
     [Test]
     public void Whatever_drives_and_guesses_do_a_step_ends_as_it_should([Range(1, 24)] int seed)
@@ -225,9 +281,9 @@ internal sealed unsafe class TieredStoreTests
         store.End();
     }
 
-    private ModelUnderTest Open(int slots, MemoryKeeper? keeper = null)
+    private ModelUnderTest Open(int slots, MemoryKeeper? keeper = null, int readsOfDrive = 8, int pieceBytes = 4 << 20)
     {
-        var options = new TieredStoreOptions { Bytes = slots * s_slotBytes.Value, Patience = TimeSpan.FromSeconds(5), Keeper = keeper };
+        var options = new TieredStoreOptions { Bytes = slots * s_slotBytes.Value, Patience = TimeSpan.FromSeconds(5), Keeper = keeper, ReadsOfDrive = readsOfDrive, PieceBytes = pieceBytes };
         return new ModelUnderTest(s_nano, Backend.CpuFast, threads: 1, slotBytes: options.Bytes, store: options, wrap: inner => _files = new FaultyFiles(inner));
     }
 

@@ -29,8 +29,8 @@ internal sealed unsafe class DriveReadersTests
         {
             ExpertRead[] reads = [.. Enumerable.Range(0, Experts).Select(e => Read(files, e, memory, ReadUrgency.Warming))];
             Array.ForEach(reads, readers.Start);
-            Array.ForEach(reads, readers.Hurry);
-            Array.ForEach(reads, readers.Hurry);
+            Array.ForEach(reads, r => readers.Hurry(r, ReadUrgency.Needed));
+            Array.ForEach(reads, r => readers.Hurry(r, ReadUrgency.Expected));
             WaitFor(Experts);
             Assert.That(readers.BytesRead, Is.EqualTo(Experts * ExpertBytes));
         }
@@ -55,7 +55,7 @@ internal sealed unsafe class DriveReadersTests
         readers.Start(Read(files, 2, memory, ReadUrgency.Needed));
         ExpertRead hurried = Read(files, 3, memory, ReadUrgency.Warming);
         readers.Start(hurried);
-        readers.Hurry(hurried);
+        readers.Hurry(hurried, ReadUrgency.Needed);
         files.Gates[0].Set();
         WaitFor(4);
         Assert.That(_finished.Select(r => r.Expert), Is.EqualTo(new[] { 2, 3, 1, 0 }));

@@ -1,0 +1,53 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cpu;
+
+/// <summary>
+/// Experts that are to be brought in ahead, in order, and the reads of those that have begun. Only as many begin at a time as keep the drives
+/// busy: the slots of the others stay free until then, for what a step needs, or to be given up before anything is in them.
+/// Belongs to the lock of the store.
+/// </summary>
+internal sealed class WarmingList
+{
+    private readonly Queue<int> _keys = [];
+    private readonly List<ExpertRead> _reads = [];
+    private readonly long _mostReads;
+
+    /// <param name="drives">That hold the experts.</param>
+    /// <param name="readsOfDrive">Reads in flight on each.</param>
+    /// <param name="piecesOfExpert">Reads of an expert.</param>
+    public WarmingList(int drives, int readsOfDrive, long piecesOfExpert)
+    {
+        // Twice what is in flight, so that no drive waits for the next; and twice that, since experts do not lie evenly on the drives.
+        long pieces = 4L * readsOfDrive * drives;
+        _mostReads = Math.Max(2 * drives, (pieces + piecesOfExpert - 1) / piecesOfExpert);
+    }
+
+    /// <summary>Begun, and not ended.</summary>
+    public IReadOnlyList<ExpertRead> Reads => _reads;
+
+    /// <param name="keys">Go behind those that are there.</param>
+    public void Add(IEnumerable<int> keys)
+    {
+        foreach (int key in keys)
+        {
+            _keys.Enqueue(key);
+        }
+    }
+
+    /// <summary>The expert to begin with now; false where there is none, or the drives are busy.</summary>
+    public bool TryNext(out int key)
+    {
+        key = -1;
+        return _reads.Count < _mostReads && _keys.TryDequeue(out key);
+    }
+
+    public void Begin(ExpertRead read) => _reads.Add(read);
+
+    /// <param name="read">Any that has ended, or is not wanted any more.</param>
+    public void End(ExpertRead read) => _reads.Remove(read);
+
+    /// <summary>Leaves out what has not begun.</summary>
+    public void Clear() => _keys.Clear();
+}
