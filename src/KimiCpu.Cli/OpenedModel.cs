@@ -40,7 +40,7 @@ internal sealed class OpenedModel : IDisposable
         {
             _loaded?.Dispose();
             Checkpoint.Dispose();
-            if (e is InsufficientMemoryException)
+            if (e is OutOfMemoryException)
             {
                 throw new KimiException(e.Message, e);
             }

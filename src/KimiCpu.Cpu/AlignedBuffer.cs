@@ -27,6 +27,7 @@ internal sealed unsafe class AlignedBuffer<T> : IDisposable
     public long Capacity { get; private set; }
 
     /// <summary>Makes room for so many elements and returns the first; contents are lost when it grows.</summary>
+    /// <exception cref="InsufficientMemoryException">The system refuses it.</exception>
     public T* EnsureCapacity(long length)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -34,7 +35,7 @@ internal sealed unsafe class AlignedBuffer<T> : IDisposable
         {
             Free();
             nuint bytes = checked((nuint)length * (nuint)sizeof(T));
-            _pointer = (T*)NativeMemory.AlignedAlloc(bytes, bytes >= HugePages.WorthwhileBytes ? HugePages.Bytes : CacheLine);
+            _pointer = (T*)Allocate(bytes);
             HugePages.Advise((byte*)_pointer, bytes);
             FreshMemory.Fill((byte*)_pointer, bytes);
             Capacity = length;
@@ -61,6 +62,18 @@ internal sealed unsafe class AlignedBuffer<T> : IDisposable
         _disposed = true;
         Free();
         GC.SuppressFinalize(this);
+    }
+
+    private static void* Allocate(nuint bytes)
+    {
+        try
+        {
+            return NativeMemory.AlignedAlloc(bytes, bytes >= HugePages.WorthwhileBytes ? HugePages.Bytes : CacheLine);
+        }
+        catch (OutOfMemoryException e)
+        {
+            throw RefusedMemory.Of(bytes, "", "KimiModelOptions.ExpertMemory or KvCacheBytes", e);
+        }
     }
 
     private void Free()

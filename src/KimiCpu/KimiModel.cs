@@ -50,7 +50,7 @@ public sealed class KimiModel : IKimiModel
         }
 
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
-        var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now().AvailableBytes);
+        var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now());
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);
         try
         {
@@ -312,9 +312,14 @@ public sealed class KimiModel : IKimiModel
         {
             return new KimiModel(checkpoint, options);
         }
-        catch
+        catch (Exception e)
         {
             checkpoint.Dispose();
+            if (e is OutOfMemoryException)
+            {
+                throw new KimiException(e.Message, e);
+            }
+
             throw;
         }
     }

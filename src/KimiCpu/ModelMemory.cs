@@ -3,6 +3,7 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
 using KimiCpu.Weights;
 
@@ -23,20 +24,22 @@ internal sealed class ModelMemory
     private readonly KimiModelOptions _options;
     private readonly int _context;
     private readonly StepWorkspace _workspace;
+    private readonly long? _unpromised;
 
     /// <param name="checkpoint">Its headers.</param>
     /// <param name="shape">Of its model.</param>
     /// <param name="options">What the user asks for.</param>
     /// <param name="context">Most tokens of a call.</param>
-    /// <param name="available">Bytes that the process may still take.</param>
+    /// <param name="memory">What the process may still take.</param>
     /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration.</exception>
-    public ModelMemory(Checkpoint checkpoint, ModelShape shape, KimiModelOptions options, int context, long available)
+    public ModelMemory(Checkpoint checkpoint, ModelShape shape, KimiModelOptions options, int context, ProcessMemory memory)
     {
         (_checkpoint, _shape, _options, _context) = (checkpoint, shape, options, context);
-        Available = available;
+        Available = memory.AvailableBytes;
+        _unpromised = memory.UnpromisedBytes;
         _summary = CheckpointSummary.Of(checkpoint);
         _workspace = new StepWorkspace(shape, options.Threads ?? CpuTopology.OfThisProcess.DefaultThreads, options.Exact);
-        LargePrefillChunk = options.PrefillChunk ?? LargeChunk(available, _workspace);
+        LargePrefillChunk = options.PrefillChunk ?? LargeChunk(Available, _workspace);
     }
 
     /// <summary>Bytes that the process could take when the model was opened.</summary>
@@ -56,7 +59,7 @@ internal sealed class ModelMemory
 
         // As much as there is, or more, asks for no share of it: it is no limit.
         long? cache = _options.KvCacheBytes < Available ? _options.KvCacheBytes : null;
-        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, Remedies(onGpu));
+        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, Remedies(onGpu)) { PromisedInVain = PromisedInVain(onGpu) };
         ExpertMemoryPlan plan = WhyMapped(experts) is { } reason
             ? new ExpertMemoryPlan(null, reason + (_options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing"))
             : ExpertMemoryPlan.Choose(needs, _options.ExpertMemory);
@@ -80,7 +83,15 @@ internal sealed class ModelMemory
         return Math.Max(oneContext, Math.Min(left, Available / 4));
     }
 
-    private long HotPathBytes(bool onGpu) => (long)HotPathMemory.Parts(_summary, _checkpoint.Config, _options.Int8HotPath && !_options.Exact, onGpu).Sum(p => p.Bytes);
+    private long HotPathBytes(bool onGpu) => (long)HotPathMemory.Parts(_summary, _checkpoint.Config, CopiesHotPath, onGpu).Sum(p => p.Bytes);
+
+    private long PromisedInVain(bool onGpu)
+    {
+        long letGo = (long)HotPathMemory.LetGo(_summary, _checkpoint.Config, CopiesHotPath, onGpu);
+        return _unpromised is { } unpromised ? Math.Max(0, Available - (unpromised - letGo)) : 0;
+    }
+
+    private bool CopiesHotPath => _options.Int8HotPath && !_options.Exact;
 
     private string Remedies(bool onGpu) =>
         onGpu ? "A smaller KimiModelOptions.PrefillChunk"

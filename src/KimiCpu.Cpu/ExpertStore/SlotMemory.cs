@@ -28,9 +28,7 @@ internal sealed unsafe class SlotMemory : IDisposable
         }
         catch (OutOfMemoryException e)
         {
-            ProcessMemory memory = ProcessMemory.Now();
-            throw new InsufficientMemoryException(
-                FormattableString.Invariant($"The system refuses {bytes / 1e9:F1} GB of memory for {slots:N0} experts: there are {memory.TotalBytes / 1e9:F1} GB, {memory.AvailableBytes / 1e9:F1} of them available. Ask for less (KimiModelOptions.ExpertMemory)."), e);
+            throw RefusedMemory.Of((nuint)bytes, FormattableString.Invariant($" for {slots:N0} experts"), "KimiModelOptions.ExpertMemory", e);
         }
     }
 

@@ -5,35 +5,41 @@ using System.Globalization;
 
 namespace KimiCpu.Cpu;
 
-/// <summary>Linux: <c>/proc/meminfo</c> and the limits of the process's control groups, versions 1 and 2.</summary>
+/// <summary>Linux: <c>/proc/meminfo</c>, the memory nodes that the process may use, and the limits of its control groups, versions 1 and 2.</summary>
 internal static class LinuxMemory
 {
+    /// <summary>Of <c>vm.overcommit_memory</c>.</summary>
+    private const long NeverTooMuch = 2;
+
     private static readonly GroupFiles s_version1 = new(["memory.limit_in_bytes"], "memory.usage_in_bytes", ["total_inactive_file", "total_active_file"]);
 
     // Beyond the second limit nobody is killed, but slowed down until hardly anything goes on.
     private static readonly GroupFiles s_version2 = new(["memory.max", "memory.high"], "memory.current", ["inactive_file", "active_file"]);
 
     /// <param name="root">In place of <c>/</c>.</param>
+    /// <param name="bound">Of <see cref="LinuxNodes.Bound"/>.</param>
     /// <returns>Null where the system does not tell.</returns>
-    public static ProcessMemory? Read(string root)
+    public static ProcessMemory? Read(string root, IReadOnlyList<int>? bound = null)
     {
-        if (Lines(Path.Combine(root, "proc/meminfo")) is not { } lines || Kilobytes(lines, "MemTotal:") is not { } total)
+        if (LinuxText.Lines(Path.Combine(root, "proc/meminfo")) is not { } lines || LinuxText.Kilobytes(lines, "MemTotal:") is not { } total)
         {
             return null;
         }
 
-        long available = Kilobytes(lines, "MemAvailable:") ?? total;
-        var memory = new ProcessMemory(available, total, null);
+        long available = LinuxText.Kilobytes(lines, "MemAvailable:") ?? total;
+        ProcessMemory memory = LinuxNodes.Read(root, bound) is { } nodes
+            ? new ProcessMemory(Math.Min(available, nodes.AvailableBytes), Math.Min(total, nodes.TotalBytes), nodes.Name)
+            : new ProcessMemory(available, total, null);
         foreach ((string folder, GroupFiles files) in Groups(root))
         {
-            if (files.Limits.Min(name => Number(Path.Combine(folder, name))) is not { } limit || limit >= total)
+            if (files.Limits.Min(name => LinuxText.Number(Path.Combine(folder, name))) is not { } limit || limit >= total)
             {
                 continue;
             }
 
             // Pages of files count as used, but are given up before anyone is refused, those in use too: another model's mapped experts, say. Locked ones are in neither list.
-            long used = Number(Path.Combine(folder, files.Usage)) ?? 0;
-            string[] statistics = Lines(Path.Combine(folder, "memory.stat")) ?? [];
+            long used = LinuxText.Number(Path.Combine(folder, files.Usage)) ?? 0;
+            string[] statistics = LinuxText.Lines(Path.Combine(folder, "memory.stat")) ?? [];
             long cache = files.Cache.Sum(key => Bytes(statistics, key));
             long left = Math.Min(memory.AvailableBytes, Math.Max(0, limit - Math.Max(0, used - cache)));
             if (left < memory.AvailableBytes || limit < memory.TotalBytes)
@@ -42,13 +48,22 @@ internal static class LinuxMemory
             }
         }
 
-        return memory;
+        return Unpromised(root, lines) is { } unpromised
+            ? memory with { AvailableBytes = Math.Min(memory.AvailableBytes, unpromised), UnpromisedBytes = unpromised }
+            : memory;
     }
+
+    /// <summary>What may still be promised where the kernel promises no more than it has; null where it promises anything, as usual.</summary>
+    private static long? Unpromised(string root, string[] lines) =>
+        LinuxText.Number(Path.Combine(root, "proc/sys/vm/overcommit_memory")) == NeverTooMuch
+        && LinuxText.Kilobytes(lines, "CommitLimit:") is { } limit && LinuxText.Kilobytes(lines, "Committed_AS:") is { } promised
+            ? Math.Max(0, limit - promised)
+            : null;
 
     /// <summary>Every group from the process's own up to the root, since each of them limits.</summary>
     private static IEnumerable<(string Folder, GroupFiles Files)> Groups(string root)
     {
-        foreach (string line in Lines(Path.Combine(root, "proc/self/cgroup")) ?? [])
+        foreach (string line in LinuxText.Lines(Path.Combine(root, "proc/self/cgroup")) ?? [])
         {
             // hierarchy:controllers:path
             string[] parts = line.Split(':', 3);
@@ -87,33 +102,10 @@ internal static class LinuxMemory
         yield return mount;
     }
 
-    private static long? Kilobytes(string[] lines, string key)
-    {
-        string? line = lines.FirstOrDefault(l => l.StartsWith(key, StringComparison.Ordinal));
-        string? number = line?[key.Length..].Trim().Split(' ')[0];
-        return long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long value) && value <= long.MaxValue / 1024 ? value * 1024 : null;
-    }
-
-    /// <summary>Null for a file that is missing or says <c>max</c>.</summary>
-    private static long? Number(string path) =>
-        Lines(path) is [{ } first, ..] && long.TryParse(first.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out long value) ? value : null;
-
     private static long Bytes(string[] lines, string key)
     {
         string? line = lines.FirstOrDefault(l => l.StartsWith(key + " ", StringComparison.Ordinal));
         return long.TryParse(line?[(key.Length + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out long value) ? value : 0;
-    }
-
-    private static string[]? Lines(string path)
-    {
-        try
-        {
-            return File.ReadAllLines(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
     }
 
     /// <param name="Limits">Each says how much a group may use; the lowest counts.</param>

@@ -27,6 +27,7 @@ internal static unsafe partial class WindowsMemory
         (long)Math.Min(status.UnusedBytes, status.UnpromisedBytes), (long)Math.Min(status.MachineBytes, status.PromisableBytes), null)
     {
         UnusedBytes = (long)status.UnusedBytes,
+        UnpromisedBytes = (long)status.UnpromisedBytes,
     };
 
     [LibraryImport("kernel32", EntryPoint = "GlobalMemoryStatusEx")]

@@ -44,7 +44,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     /// <param name="context">Most tokens of a call.</param>
     /// <param name="options">What the user asks for; checked.</param>
     /// <param name="logger">Told what the user should know.</param>
-    /// <exception cref="KimiException">The GPU that was asked for cannot be used, or the system has not the memory that the plan counts on.</exception>
+    /// <exception cref="KimiException">The GPU that was asked for cannot be used.</exception>
+    /// <exception cref="OutOfMemoryException">The system has not the memory that the plan counts on.</exception>
     public ModelDevices(Checkpoint checkpoint, ModelMemory memory, int context, KimiModelOptions options, ILogger logger)
     {
         _checkpoint = checkpoint;
@@ -112,14 +113,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             Runner.Forward.Routed = noteUses;
             _placement = Describe();
         }
-        catch (Exception e)
+        catch
         {
             Release();
-            if (e is InsufficientMemoryException)
-            {
-                throw new KimiException(e.Message, e);
-            }
-
             throw;
         }
     }

@@ -9,7 +9,11 @@ namespace KimiCpu.Weights;
 /// <param name="Cache">Keys and values as far as they are planned for, and activations.</param>
 /// <param name="Available">What the process may still take.</param>
 /// <param name="Remedies">Options that would reduce these needs, for people.</param>
-internal readonly record struct MemoryNeeds(long Experts, long EveryToken, long Cache, long Available, string Remedies);
+internal readonly record struct MemoryNeeds(long Experts, long EveryToken, long Cache, long Available, string Remedies)
+{
+    /// <summary>What of the available memory the system will not promise to slots, since it has promised it to weights that are let go.</summary>
+    public long PromisedInVain { get; init; }
+}
 
 /// <summary>Whether the routed experts are used where the checkpoint is mapped, or read into slots, and into how many bytes of them.</summary>
 /// <param name="SlotBytes">For slots; null where all experts fit and stay mapped.</param>
@@ -37,6 +41,12 @@ internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
         if (needs.Experts <= room)
         {
             return new ExpertMemoryPlan(null, $"all {Gigabytes(needs.Experts)} of experts fit; {numbers}");
+        }
+
+        if (needs.PromisedInVain > 0)
+        {
+            room -= needs.PromisedInVain;
+            numbers += $", {Gigabytes(needs.PromisedInVain)} promised by the system to weights that are read and let go";
         }
 
         return room > 0

@@ -32,6 +32,15 @@ internal static class HotPathMemory
         }
     }
 
+    /// <summary>Weights that have a place in memory from the opening on, if experts come from a drive, and let go of it when they are copied or on the GPU: no memory is theirs then, but the system may go on promising it.</summary>
+    /// <param name="summary">Of the checkpoint.</param>
+    /// <param name="config">Its shape.</param>
+    /// <param name="int8HotPath">Whether weights are copied to 8 bits.</param>
+    /// <param name="onGpu">Whether all but the embedding is on a GPU.</param>
+    public static double LetGo(CheckpointSummary summary, KimiConfig config, bool int8HotPath, bool onGpu) =>
+        summary.Components.Where(c => c.Component != Component.RoutedExperts)
+            .Sum(c => onGpu ? (c.Component == Component.Embedding ? 0 : c.Bytes) : int8HotPath ? c.Bytes * CopiedShare(config, c.Component) : 0);
+
     /// <summary>What is copied to 8 bits: the head and all linear layers but the router and the expansion of keys and values.</summary>
     private static double CopiedShare(KimiConfig config, Component component)
     {

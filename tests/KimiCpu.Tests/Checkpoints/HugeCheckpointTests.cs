@@ -3,6 +3,8 @@
 
 using System.Diagnostics;
 using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Planning;
 using KimiCpu.Tests.Planning;
 using KimiCpu.Weights;
@@ -42,6 +44,8 @@ internal sealed class HugeCheckpointTests
                 AssertDividedAsPlanned(checkpoint, memory, onGpu: true, int8HotPath: false);
             }
 
+            AssertSlotsAreWhatIsStillPromised(checkpoint, onGpu: false, int8HotPath: true);
+            AssertSlotsAreWhatIsStillPromised(checkpoint, onGpu: true, int8HotPath: false);
             AssertCacheLeavesTheExperts(checkpoint, 640e9, takes: 1);
             AssertCacheLeavesTheExperts(checkpoint, 640L << 30, takes: 3);
             AssertCacheLeavesTheExperts(checkpoint, 1L << 40, takes: 14);
@@ -72,9 +76,31 @@ internal sealed class HugeCheckpointTests
         Placement planned = new MachinePlan(Machines.Thinking, machine, Context, int8HotPath).Placement;
         double inMemory = planned.Parts.Where(p => p is { Component: Component.RoutedExperts, Place: PlanPlace.Memory }).Sum(p => p.Bytes);
         var options = new KimiModelOptions { Threads = (int)machine.Cores.Value, Int8HotPath = int8HotPath };
-        long divided = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, Context, (long)memory).Divide(onGpu).Experts.SlotBytes!.Value;
+        long divided = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, Context, Free(memory)).Divide(onGpu).Experts.SlotBytes!.Value;
         Assert.That(divided, Is.EqualTo(inMemory).Within(0.1).Percent, $"{memory / 1e9} GB, {onGpu}, {int8HotPath}");
     }
+
+    /// <summary>Windows, and Linux that is told to, promise all that is asked for: all weights that every token needs, before their copies.</summary>
+    private static void AssertSlotsAreWhatIsStillPromised(Checkpoint checkpoint, bool onGpu, bool int8HotPath)
+    {
+        const long Memory = 256_000_000_000;
+        ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
+        CheckpointSummary summary = CheckpointSummary.Of(checkpoint);
+        double placed = summary.Components.Where(c => c.Component != Component.RoutedExperts).Sum(c => c.Bytes);
+        double kept = HotPathMemory.Parts(summary, checkpoint.Config, int8HotPath, onGpu).Sum(p => p.Bytes);
+        double copies = int8HotPath ? kept - HotPathMemory.Parts(summary, checkpoint.Config, int8HotPath, onGpu).Where(p => !p.IsCopied).Sum(p => p.Bytes) : 0;
+        var options = new KimiModelOptions { Int8HotPath = int8HotPath };
+        long enough = Slots(null);
+        Assert.That(Slots(Memory * 2), Is.EqualTo(enough), "a page file");
+        long slots = Slots(Memory);
+        Assert.That(slots, Is.LessThan(enough - 5e9));
+        Assert.That(slots + placed + (copies / 2), Is.LessThan(Memory - (8L << 30)));
+
+        long Slots(long? unpromised) =>
+            new ModelMemory(checkpoint, shape, options, 32_768, Free(Memory) with { UnpromisedBytes = unpromised }).Divide(onGpu).Experts.SlotBytes!.Value;
+    }
+
+    private static ProcessMemory Free(double bytes) => new((long)bytes, (long)bytes, null);
 
     /// <summary>What is left over is the cache's, but not what the choice to map the experts has counted on.</summary>
     /// <param name="checkpoint">Of Kimi K2's size.</param>
@@ -87,7 +113,7 @@ internal sealed class HugeCheckpointTests
         Placement planned = new MachinePlan(Machines.Thinking, machine, context).Placement;
         double others = planned.ReserveBytes + planned.Parts.Where(p => p.Place == PlanPlace.Memory && p.Name != "KV cache").Sum(p => p.Bytes);
         var options = new KimiModelOptions { Threads = (int)machine.Cores.Value };
-        MemoryShares shares = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, context, (long)memory).Divide(onGpu: false);
+        MemoryShares shares = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, context, Free(memory)).Divide(onGpu: false);
         Assert.That(shares.Experts.SlotBytes, Is.Null, $"{memory / 1e9} GB");
         Assert.That(planned.Parts, Has.None.Matches<PlacedPart>(p => p!.Place == PlanPlace.Drive), "the plan has them in memory, too");
         double oneContext = (double)context * Machines.Thinking.Summary.CacheBytesPerToken;

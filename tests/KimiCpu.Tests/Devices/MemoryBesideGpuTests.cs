@@ -5,6 +5,7 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Devices;
@@ -244,7 +245,7 @@ internal sealed class MemoryBesideGpuTests
 
     private KimiModelOptions Options() => new() { Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, GpuExpertBytes = 0, Threads = 2 };
 
-    private ModelMemory Memory(KimiModelOptions options, long available) => new(_checkpoint, WeightLoader.ShapeOf(_checkpoint.Config), options, Context, available);
+    private ModelMemory Memory(KimiModelOptions options, long available) => new(_checkpoint, WeightLoader.ShapeOf(_checkpoint.Config), options, Context, new ProcessMemory(available, available, null));
 
     private ModelDevices Devices(KimiModelOptions options, long available = Available) => new(_checkpoint, Memory(options, available), Context, options, _log);
 

@@ -3,6 +3,7 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Devices;
@@ -64,7 +65,7 @@ internal sealed unsafe class RememberedExpertsTests
                 RememberExperts = remember,
                 ExpertUsesFile = file,
             };
-            var memory = new ModelMemory(checkpoint, weights.Shape, options, Context, 8L << 30);
+            var memory = new ModelMemory(checkpoint, weights.Shape, options, Context, new ProcessMemory(8L << 30, 8L << 30, null));
             using var devices = new ModelDevices(checkpoint, memory, Context, options, NullLogger.Instance);
             ForwardPass forward = devices.Runner.Forward;
             HashSet<int> held = [];

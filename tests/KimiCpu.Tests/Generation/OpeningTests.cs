@@ -3,6 +3,7 @@
 
 using System.Collections.Concurrent;
 using System.Xml.Linq;
+using KimiCpu.Cpu;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Cuda.Simulation;
 using Microsoft.Extensions.Logging;
@@ -36,6 +37,18 @@ internal sealed class OpeningTests
         using KimiModel model = KimiModel.OpenEmbedded(s_copied with { Exact = true, LoggerFactory = log, Progress = new FakeProgress(p => AddCopy(steps, p)) });
         Assert.That(steps, Is.Empty);
         Assert.That(log.Events, Does.Not.Contain(6));
+    }
+
+    /// <summary>Wherever it was to be placed: weights are, before anything else.</summary>
+    [Test]
+    public void Memory_that_the_system_refuses_is_the_library_s_own_exception()
+    {
+        InsufficientMemoryException refusal = Assert.Throws<InsufficientMemoryException>(() => new AlignedBuffer<byte>(1L << 54))!;
+        Assert.That(refusal.Message, Does.StartWith("The system refuses 18014398.5 GB of memory: there are ").And.Contain("KimiModelOptions.ExpertMemory"));
+        var progress = new FakeProgress(p => _ = p.Phase == "weights" ? throw refusal : 0);
+        Assert.That(
+            () => KimiModel.OpenEmbedded(new KimiModelOptions { Progress = progress }),
+            Throws.TypeOf<KimiException>().With.Message.EqualTo(refusal.Message).And.InnerException.SameAs(refusal));
     }
 
     /// <summary>Layers are read by several threads, of which one may be held up between counting and telling.</summary>

@@ -25,6 +25,17 @@ internal sealed class ExpertMemoryPlanTests
         Assert.That(plan.SlotBytes, Is.EqualTo((220 * Gigabyte) - (8L << 30)));
     }
 
+    /// <summary>Where the system counts what it has promised, as Windows does, weights that are copied or go to a GPU leave less to promise.</summary>
+    [Test]
+    public void Slots_take_what_the_system_can_still_promise()
+    {
+        MemoryNeeds needs = new MemoryNeeds(571 * Gigabyte, 12 * Gigabyte, 9 * Gigabyte, 250 * Gigabyte, "Less context") { PromisedInVain = 23 * Gigabyte };
+        ExpertMemoryPlan plan = ExpertMemoryPlan.Choose(needs, null);
+        Assert.That(plan.SlotBytes, Is.EqualTo((206 * Gigabyte) - (8L << 30)));
+        Assert.That(plan.Reason, Does.EndWith(", 23.0 GB promised by the system to weights that are read and let go"));
+        Assert.That(ExpertMemoryPlan.Choose(needs with { Available = 640 * Gigabyte }, null).SlotBytes, Is.Null, "mapped files take no promise");
+    }
+
     [Test]
     public void What_the_user_asks_for_is_taken_even_where_all_would_fit()
     {

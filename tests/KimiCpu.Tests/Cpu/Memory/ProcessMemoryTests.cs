@@ -74,6 +74,57 @@ internal sealed class ProcessMemoryTests
         Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(5_000_000));
     }
 
+    /// <summary>As cpuset.mems of a control group says: other nodes' memory is not for this process, however much of it is free.</summary>
+    [TestCase("0", "", 5_900_000, 20_000_000, "memory node 0")]
+    [TestCase("0-1", "", 32_000_000, 65_536_000, null)]
+    [TestCase("0-1", "bind:1 file=/usr/bin/kimi", 29_000_000, 40_000_000, "memory node 1")]
+    [TestCase("0-1", "bind=static:0-2 file=/usr/bin/kimi", 32_000_000, 65_536_000, null)]
+    [TestCase("0-1", "default file=/usr/bin/kimi", 32_000_000, 65_536_000, null)]
+    [TestCase("0-1", "interleave:0 file=/usr/bin/kimi", 32_000_000, 65_536_000, null)]
+    [TestCase("7", "", 32_000_000, 65_536_000, null)]
+    [TestCase("x", "", 32_000_000, 65_536_000, null)]
+    public void Memory_of_other_nodes_does_not_count(string allowed, string policy, long available, long total, string? limit)
+    {
+        Write("proc/self/status", $"Name:\tkimi\nMems_allowed:\t1\nMems_allowed_list:\t{allowed}\n");
+        Write("proc/self/numa_maps", $"561e31166000 {policy}\n561e31168000 bind:0\n");
+        Write("sys/devices/system/node/has_memory", "0-1\n");
+        Write("sys/devices/system/node/node0/meminfo", Node(0, 20_000_000, 400_000, 2_500_000, 3_000_000));
+        Write("sys/devices/system/node/node1/meminfo", Node(1, 40_000_000, 9_000_000, 10_000_000, 10_000_000));
+        ProcessMemory memory = LinuxMemory.Read(_root, LinuxNodes.Bound(_root))!;
+        Assert.That((memory.AvailableBytes, memory.UnusedBytes, memory.TotalBytes, memory.Limit), Is.EqualTo((available << 10, available << 10, total << 10, limit)));
+
+        static string Node(int node, long total, long free, long active, long inactive) => string.Join('\n',
+            $"Node {node} MemTotal:       {total} kB", $"Node {node} MemFree:        {free} kB", $"Node {node} Active:         7 kB",
+            $"Node {node} Active(file):   {active} kB", $"Node {node} Inactive(file): {inactive} kB", "");
+    }
+
+    [Test]
+    public void The_nodes_and_the_group_limit_both()
+    {
+        Write("proc/self/status", "Mems_allowed_list:\t0\n");
+        Write("sys/devices/system/node/has_memory", "0-1\n");
+        Write("sys/devices/system/node/node0/meminfo", "Node 0 MemTotal: 20000000 kB\nNode 0 MemFree: 6000000 kB\n");
+        Write("sys/devices/system/node/node1/meminfo", "Node 1 MemTotal: 20000000 kB\nNode 1 MemFree: 6000000 kB\n");
+        Write("proc/self/cgroup", "0::/job\n");
+        Write("sys/fs/cgroup/job/memory.max", "8000000\n");
+        Write("sys/fs/cgroup/job/memory.current", "1000000\n");
+        Assert.That(LinuxMemory.Read(_root), Is.EqualTo(new ProcessMemory(7_000_000, 8_000_000, "/sys/fs/cgroup/job")));
+        Write("sys/fs/cgroup/job/memory.max", "30000000000\n");
+        Assert.That(LinuxMemory.Read(_root), Is.EqualTo(new ProcessMemory(6_000_000L << 10, 20_000_000L << 10, "memory node 0")));
+    }
+
+    /// <summary>Strict accounting refuses what is promised to others, used or not; in the usual modes nobody looks at it.</summary>
+    [TestCase("0", 32_000_000, null)]
+    [TestCase("1", 32_000_000, null)]
+    [TestCase("2", 20_000_000, 20_000_000L)]
+    public void Where_the_kernel_promises_no_more_than_it_has_the_rest_of_that_counts(string mode, long available, long? unpromised)
+    {
+        Write("proc/meminfo", "MemTotal: 65536000 kB\nMemAvailable: 32000000 kB\nCommitLimit: 50000000 kB\nCommitted_AS: 30000000 kB\n");
+        Write("proc/sys/vm/overcommit_memory", mode + "\n");
+        ProcessMemory memory = LinuxMemory.Read(_root)!;
+        Assert.That((memory.AvailableBytes, memory.UnpromisedBytes, memory.UnusedBytes), Is.EqualTo((available << 10, unpromised << 10, 32_000_000L << 10)));
+    }
+
     [TestCase("")]
     [TestCase("nonsense\n4:memory\n0::")]
     public void Broken_files_are_as_good_as_none(string text)

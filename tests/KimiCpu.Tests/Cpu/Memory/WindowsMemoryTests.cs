@@ -17,6 +17,7 @@ internal sealed class WindowsMemoryTests
         var status = new WindowsMemory.Status { MachineBytes = (ulong)machine, PromisableBytes = (ulong)promisable, UnusedBytes = (ulong)unused, UnpromisedBytes = (ulong)unpromised };
         ProcessMemory memory = WindowsMemory.Of(status);
         Assert.That((memory.AvailableBytes, memory.UnusedBytes, memory.TotalBytes), Is.EqualTo((expected, unused, Math.Min(machine, promisable))));
+        Assert.That(memory.UnpromisedBytes, Is.EqualTo(unpromised));
     }
 
     [Test]

@@ -127,7 +127,7 @@ internal sealed unsafe class CudaLookAheadTests
         using Checkpoint checkpoint = Checkpoint.Open(Repository.NanoModel);
         using var driver = new SimulatedDriver { TotalBytes = 256 << 20 };
         var options = new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, ExpertMemory = fromDrives ? 1_000_000 : null, RememberExperts = false };
-        var memory = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, 256, 8L << 30);
+        var memory = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, 256, new ProcessMemory(8L << 30, 8L << 30, null));
         using var devices = new ModelDevices(checkpoint, memory, 256, options, NullLogger.Instance);
         var guessed = new List<bool>();
         ForwardPass forward = devices.Runner.Forward;
