@@ -17,13 +17,15 @@ internal static class MappedExperts
 
     /// <param name="checkpoint">Whose mappings.</param>
     /// <param name="progress">Told after each piece: mebibytes done, mebibytes in all. May throw to stop.</param>
+    /// <param name="bringIn">Has a range come in as it should, before it is locked; null where that does not matter. Called for one range at a time: file, offset, length.</param>
     /// <returns>Whether all of it is locked in memory; where the system refuses that, it may take pages back.</returns>
     /// <exception cref="CheckpointException">A file cannot be read.</exception>
-    public static bool Load(Checkpoint checkpoint, Action<int, int>? progress)
+    public static bool Load(Checkpoint checkpoint, Action<int, int>? progress, Action<MappedFile, long, long>? bringIn = null)
     {
         List<(int Shard, long Offset, long Length)> pieces = Pieces(checkpoint);
         long total = pieces.Sum(p => p.Length);
         var counting = new Lock();
+        var bringing = new Lock();
         long done = 0;
         int unlocked = 0;
         try
@@ -31,6 +33,14 @@ internal static class MappedExperts
             Parallel.ForEach(pieces, new ParallelOptions { MaxDegreeOfParallelism = AtOnce }, piece =>
             {
                 MappedFile mapping = checkpoint.MappingOf(piece.Shard);
+                if (bringIn is not null)
+                {
+                    lock (bringing)
+                    {
+                        bringIn(mapping, piece.Offset, piece.Length);
+                    }
+                }
+
                 if (Volatile.Read(ref unlocked) > 0 || !mapping.TryLock(piece.Offset, piece.Length))
                 {
                     Interlocked.Increment(ref unlocked);

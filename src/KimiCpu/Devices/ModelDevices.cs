@@ -312,10 +312,24 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         {
             store.Fill(report);
         }
-        else if (_checkpoint.Files.AreOnDrive && !MappedExperts.Load(_checkpoint, report))
+        else if (_checkpoint.Files.AreOnDrive && !MappedExperts.Load(_checkpoint, report, BringInByNode()))
         {
             KimiLog.Warned(_logger, "The experts are in memory, but the system does not lock them there, so it may take them back for other uses; on Linux `ulimit -l unlimited` allows it.");
         }
+    }
+
+    /// <summary>Pages lie where the thread that first asks for them runs: with several nodes that has to be the one that will read them. Null with one node.</summary>
+    private unsafe Action<MappedFile, long, long>? BringInByNode()
+    {
+        if (_cpu.Pool.NodeCount == 1)
+        {
+            return null;
+        }
+
+        var pages = new ExpertPages(_weights.Model, _cpu.Pool);
+
+        // What cannot be brought in this way is, or fails, as with one node.
+        return (file, offset, length) => pages.BringIn((nint)(file.Pointer + offset), length, (_, address, bytes) => file.TryPopulate((long)((byte*)address - file.Pointer), bytes));
     }
 
     private void Release()
