@@ -16,7 +16,6 @@ internal sealed unsafe partial class DirectFile : IDisposable
     public const int Alignment = 4096;
 
     private const FileOptions NoBuffering = (FileOptions)0x20000000;
-    private const int InvalidArgument = 22;
     private const int OpenCloseOnExec = 0x80000;
     private const int ControlNoCache = 48;
 
@@ -104,6 +103,9 @@ internal sealed unsafe partial class DirectFile : IDisposable
         _refused?.Dispose();
     }
 
+    /// <summary>Whether a read failed since the file system wants none of its kind: <c>EINVAL</c>, <c>ERROR_INVALID_PARAMETER</c>.</summary>
+    internal static bool IsRefusal(IOException error, bool onWindows) => (error.HResult & 0xFFFF) == (onWindows ? 87 : 22);
+
     private static SafeFileHandle? TryOpenDirect(string path)
     {
         try
@@ -151,7 +153,7 @@ internal sealed unsafe partial class DirectFile : IDisposable
         {
             return RandomAccess.Read(_handle, target, offset);
         }
-        catch (IOException e) when (direct && (e.HResult & 0xFFFF) == InvalidArgument)
+        catch (IOException e) when (direct && IsRefusal(e, OperatingSystem.IsWindows()))
         {
             // Some file systems refuse only when it comes to reading.
             UseBuffered();

@@ -81,6 +81,15 @@ internal sealed unsafe class DirectFileTests
         Assert.That(file.IsDirect, Is.False);
     }
 
+    /// <summary>Systems have numbers of their own for it, and .NET hands them on.</summary>
+    [TestCase(22, false, true)]
+    [TestCase(5, false, false)]
+    [TestCase(unchecked((int)0x80070057), true, true)]
+    [TestCase(unchecked((int)0x80070016), true, false)]
+    [TestCase(unchecked((int)0x8007045D), true, false)]
+    public void A_read_that_the_file_system_refuses_is_told_from_one_that_fails(int result, bool onWindows, bool expected) =>
+        Assert.That(DirectFile.IsRefusal(new IOException("", result), onWindows), Is.EqualTo(expected));
+
     private byte[] Write(int length)
     {
         var bytes = new byte[length];
