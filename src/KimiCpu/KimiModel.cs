@@ -54,7 +54,7 @@ public sealed class KimiModel : IKimiModel
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);
         try
         {
-            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.PrefillChunk, options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives), TimeProvider.System, _devices.Runner.Forward.EfficientRows);
+            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.Runner.PrefillChunk, options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives), TimeProvider.System, _devices.Runner.Forward.EfficientRows);
             _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name);
             _info = new KimiModelInfo
             {

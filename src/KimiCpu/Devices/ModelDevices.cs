@@ -69,7 +69,6 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
                 placement = OpenGpu(counts);
             }
 
-            PrefillChunk = _gpu is null ? _shares.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows;
             if (_gpu?.HotPath.Experts is not null)
             {
                 _uses!.LeaveBehind(counts!);
@@ -133,10 +132,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     public IMemoryMeter MemoryMeter => _cpu.Memory;
 
     /// <summary>Tokens of running answers that fit into a step beside a prompt's.</summary>
-    public int DecodeRows => Runner.Forward.MaxRows - PrefillChunk;
-
-    /// <summary>Most prompt tokens of a step.</summary>
-    public int PrefillChunk { get; }
+    public int DecodeRows => Runner.Forward.MaxRows - Runner.PrefillChunk;
 
     /// <summary>Whether experts come from drives: a step of few prompt tokens takes nearly as long as one of many then.</summary>
     public bool ReadsDrives => _cpu.Store is TieredExpertStore;
@@ -153,15 +149,16 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     /// <summary>Why nothing can compute any more; null while something can. Safe for all threads.</summary>
     public string? Failure => _failure;
 
-    public DeviceOutcome Recover(DeviceException failure)
+    public DeviceOutcome Recover(DeviceException failure, bool ofStep)
     {
         if (_gpu is not { } gpu || _failure is not null)
         {
             return new DeviceOutcome(new KimiException(_failure ?? failure.Message, failure), IsEnd: _failure is not null);
         }
 
-        bool again = Runner.Forward.Passes == _passesAtFailure;
-        _passesAtFailure = Runner.Forward.Passes;
+        // That sessions cannot be saved is no reason to end the calls that run.
+        bool again = ofStep && Runner.Forward.Passes == _passesAtFailure;
+        _passesAtFailure = ofStep ? Runner.Forward.Passes : _passesAtFailure;
         bool lost = !gpu.Settle();
         if (!lost && !(again && _options.Device.IsAuto))
         {
@@ -243,7 +240,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(HasSmallCache ? ", 8-bit cache" : "")}"
             : _options.Int8HotPath ? "fast arithmetic and 8-bit copies"
             : "fast arithmetic";
-        return new ModelRunner(forward, cache, arithmetic);
+        return new ModelRunner(forward, cache, arithmetic, _gpu is null ? _shares.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows);
     }
 
     /// <summary>These are the first steps of all. As at every step of the opening, the CPU takes over where the GPU fails and it may.</summary>

@@ -45,7 +45,7 @@ internal sealed class GenerationEngine : IDisposable
         _runner = runner;
         _scheduler = scheduler;
         _recovery = recovery;
-        _cacheCalls = new CacheCalls(() => _runner.Cache, Recover);
+        _cacheCalls = new CacheCalls(() => _runner.Cache, failure => Recover(failure, ofStep: false));
         _model = model;
         _beforeLayer = BeforeLayer;
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
@@ -191,8 +191,8 @@ internal sealed class GenerationEngine : IDisposable
             }
             catch (DeviceException e)
             {
-                // A copy of a page, for a call that was to begin or go on.
-                _scheduler.FailBegun(Recover(e));
+                // A copy of a page, for a call that was to begin or go on. The others have what they had, unless the device is lost.
+                _scheduler.FailPrepared(Recover(e, ofStep: true));
                 NoteState();
             }
             catch (Exception e)
@@ -286,7 +286,7 @@ internal sealed class GenerationEngine : IDisposable
         catch (Exception e)
         {
             // The step's jobs are lost, where they have not ended with their device; the engine and the jobs outside the step go on.
-            Exception reported = e is DeviceException failure ? Recover(failure) : e;
+            Exception reported = e is DeviceException failure ? Recover(failure, ofStep: true) : e;
             Array.ForEach([.. moving.Where(m => _scheduler.Running.Contains(m))], m => _scheduler.End(m, job => job.Fail(reported)));
             return;
         }
@@ -345,13 +345,15 @@ internal sealed class GenerationEngine : IDisposable
     }
 
     /// <summary>Does what is to be done about a device that has failed.</summary>
+    /// <param name="failure">Of the device.</param>
+    /// <param name="ofStep">See <see cref="IDeviceRecovery.Recover"/>.</param>
     /// <returns>What to tell those whose calls end of it.</returns>
-    private KimiException Recover(DeviceException failure)
+    private KimiException Recover(DeviceException failure, bool ofStep)
     {
         DeviceOutcome outcome;
         try
         {
-            outcome = _recovery?.Recover(failure) ?? new DeviceOutcome(new KimiException(failure.Message, failure));
+            outcome = _recovery?.Recover(failure, ofStep) ?? new DeviceOutcome(new KimiException(failure.Message, failure));
         }
         catch (Exception e)
         {
@@ -363,7 +365,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             // In this order who hears of it finds the model ready.
             _runner = next;
-            _scheduler.MoveTo(next.Cache, next.Forward.EfficientRows, outcome.Error);
+            _scheduler.MoveTo(next.Cache, next.PrefillChunk, next.Forward.EfficientRows, outcome.Error);
         }
         else if (outcome.IsEnd)
         {

@@ -10,7 +10,8 @@ namespace KimiCpu.Generation;
 internal interface IDeviceRecovery
 {
     /// <param name="failure">Of a step, or of a copy of the cache's pages.</param>
-    DeviceOutcome Recover(DeviceException failure);
+    /// <param name="ofStep">Whether a step failed, or what a call needed for its next one; not where somebody looked at the cache beside the steps.</param>
+    DeviceOutcome Recover(DeviceException failure, bool ofStep);
 }
 
 /// <summary>How a model goes on after its device has failed. Without a <paramref name="Next"/> that is no end, as before.</summary>

@@ -24,8 +24,8 @@ internal sealed class Scheduler
     private readonly List<ScheduledCall> _running = [];
     private readonly List<ScheduledCall> _moving = [];
     private readonly List<ScheduledCall> _entering = [];
-    private readonly int _prefillChunk;
     private KvCache _cache;
+    private ScheduledCall? _prepared;
     private PromptPace _pace;
     private PromptShares _shares;
     private long _arrived;
@@ -39,10 +39,9 @@ internal sealed class Scheduler
     public Scheduler(KvCache cache, int prefillChunk, SchedulingOptions options, TimeProvider time, int efficientPart = 1)
     {
         _cache = cache;
-        _prefillChunk = prefillChunk;
         _options = options;
         _shares = new PromptShares(efficientPart);
-        _pace = PaceOf(efficientPart);
+        _pace = PaceOf(prefillChunk, efficientPart);
         _time = time;
         _estimate = new QueueEstimate(time);
     }
@@ -128,8 +127,17 @@ internal sealed class Scheduler
         _count = 0;
     }
 
+    /// <summary>Ends the call for which the plan that failed was copying pages; the others are as they were before it.</summary>
+    public void FailPrepared(Exception error)
+    {
+        if (_prepared is { } call && (_running.Remove(call) || _waiting.Remove(call)))
+        {
+            Leave(call, c => c.Fail(error));
+        }
+    }
+
     /// <summary>Ends the calls that have begun, those that gave way too; the others go on waiting.</summary>
-    public void FailBegun(Exception error)
+    private void FailBegun(Exception error)
     {
         foreach (List<ScheduledCall> calls in new[] { _running, _waiting })
         {
@@ -149,14 +157,15 @@ internal sealed class Scheduler
 
     /// <summary>Goes on with another cache.</summary>
     /// <param name="cache">Empty.</param>
+    /// <param name="prefillChunk">Most prompt tokens of a step from here on.</param>
     /// <param name="efficientPart">As far as the device of this cache is concerned.</param>
     /// <param name="error">For the calls that have begun with the one before.</param>
-    public void MoveTo(KvCache cache, int efficientPart, Exception error)
+    public void MoveTo(KvCache cache, int prefillChunk, int efficientPart, Exception error)
     {
         FailBegun(error);
         _cache = cache;
         _shares = new PromptShares(efficientPart);
-        _pace = PaceOf(efficientPart);
+        _pace = PaceOf(prefillChunk, efficientPart);
 
         // What they were refused for was the other one's room.
         _waiting.ForEach(c => c.RefusedAt = -1);
@@ -168,8 +177,8 @@ internal sealed class Scheduler
     private KimiBusyException Busy(string what, int waiting) => Busy(what, _estimate.RetryAfter(waiting));
 
     /// <summary>Knows nothing of times yet.</summary>
-    private PromptPace PaceOf(int efficientPart) =>
-        new(_prefillChunk, _options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : _options.MaxTokenGap, efficientPart);
+    private PromptPace PaceOf(int prefillChunk, int efficientPart) =>
+        new(prefillChunk, _options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : _options.MaxTokenGap, efficientPart);
 
     /// <summary>Counts a call out and then tells its caller, who may call again at once and must find the place free.</summary>
     private void Leave<TCall>(TCall call, Action<TCall> tell)
@@ -300,6 +309,7 @@ internal sealed class Scheduler
             return false;
         }
 
+        _prepared = call;
         if (call.TryPrepare(_cache, reserve))
         {
             return true;
@@ -358,6 +368,7 @@ internal sealed class Scheduler
         _entering.Clear();
         foreach (ScheduledCall call in _running.Where(c => !c.TextDone))
         {
+            _prepared = call;
             call.Adopt();
             _entering.Add(call);
         }

@@ -7,4 +7,5 @@ namespace KimiCpu.Model;
 /// <param name="Forward">Used by one thread at a time.</param>
 /// <param name="Cache">Its pages.</param>
 /// <param name="Arithmetic">How its values are rounded; what others have computed differently does not belong into the cache.</param>
-internal sealed record ModelRunner(ForwardPass Forward, KvCache Cache, string Arithmetic);
+/// <param name="PrefillChunk">Most prompt tokens of a step.</param>
+internal sealed record ModelRunner(ForwardPass Forward, KvCache Cache, string Arithmetic, int PrefillChunk);

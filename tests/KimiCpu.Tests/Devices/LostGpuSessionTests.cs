@@ -180,6 +180,63 @@ internal sealed class LostGpuSessionTests(bool int8)
         Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 5));
     }
 
+    /// <summary>No step has failed, however often that is tried.</summary>
+    [Test]
+    [CancelAfter(300_000)]
+    public void Saves_that_fail_one_after_the_other_leave_the_model_on_the_GPU()
+    {
+        string path = Path.Combine(_folder, "session");
+        using KimiModel model = Open();
+        using KimiSession session = model.CreateSession();
+        session.Generate(s_text, s_options);
+        for (int i = 0; i < 3; i++)
+        {
+            (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorOutOfMemory, "cuMemcpyDtoHAsync");
+            Assert.That(() => session.Save(path), Throws.TypeOf<KimiException>().With.Message.Contains("cuMemcpyDtoHAsync").And.Message.Contains("next call runs on it again"));
+        }
+
+        Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(0)));
+        session.Save(path);
+        using KimiSession loaded = model.LoadSession(path);
+        Assert.That(loaded.TokenCount, Is.EqualTo(_keptTokens));
+    }
+
+    /// <summary>The pages of those that run have not changed.</summary>
+    [Test]
+    [CancelAfter(300_000)]
+    public async Task A_copy_that_fails_before_a_call_s_first_step_ends_that_call_alone(CancellationToken cancellationToken)
+    {
+        using KimiModel model = Open();
+        model.Generate(s_text, s_options);
+        var begun = new TaskCompletionSource();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task<int> running = Task.Run(async () =>
+        {
+            int updates = 0;
+            try
+            {
+                await foreach (GenerationUpdate update in model.GenerateAsync(new[] { 7, 1, 2 }, s_options with { MaxTokens = 5000 }, stop.Token))
+                {
+                    updates++;
+                    begun.TrySetResult();
+                }
+            }
+            catch (OperationCanceledException)
+            {
+            }
+
+            return updates;
+        }, cancellationToken);
+        await begun.Task.WaitAsync(cancellationToken);
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorOutOfMemory, "cuMemcpyDtoDAsync");
+        Assert.That(() => model.Generate(s_longer, s_options, cancellationToken), Throws.TypeOf<KimiException>().With.Message.Contains("cuMemcpyDtoDAsync").And.Message.Contains("next call runs on it again"));
+        Assert.That(() => model.Activity.RunningCalls, Is.EqualTo(1).After(5000, 5));
+        Assert.That(running.IsCompleted, Is.False);
+        await stop.CancelAsync();
+        Assert.That(await running, Is.Positive);
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 5));
+    }
+
     private void Same(GenerationResult found)
     {
         Assert.That(found.Tokens, Is.EqualTo(_expected.Tokens));

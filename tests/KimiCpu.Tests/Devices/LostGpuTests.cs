@@ -196,6 +196,27 @@ internal sealed class LostGpuTests
         Assert.That(model.Placement, Does.Contain("experts in").And.Contain("read from the drive"));
     }
 
+    /// <summary>Of so many tokens in one step the CPU expands keys and values. The GPU has room for smaller steps only.</summary>
+    [Test]
+    [CancelAfter(300_000)]
+    public void A_long_prompt_has_the_bits_of_a_CPU_whatever_steps_the_GPU_had()
+    {
+        string nano = Path.Combine(Repository.Root, "models", "kimi-nano");
+        var options = new KimiModelOptions { ExpertMemory = 1_000_000, RememberExperts = false, ContextLength = 1024 };
+        int[] prompt = [.. Enumerable.Range(0, 600).Select(i => i * 13 % 500)];
+        using KimiModel cpu = KimiModel.Open(nano, options);
+        using KimiModel smallSteps = KimiModel.Open(nano, options with { PrefillChunk = 256 });
+        GenerationResult expected = cpu.Generate(prompt, s_options);
+        Assert.That(LogProbabilities(smallSteps.Generate(prompt, s_options)), Is.Not.EqualTo(LogProbabilities(expected)), "else this shows nothing");
+        _driver.Dispose();
+        _driver = new SimulatedDriver { TotalBytes = 16 << 20 };
+        using KimiModel model = KimiModel.Open(nano, options with { Device = KimiDevice.Auto, CudaDriver = _driver.Table });
+        Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(0)));
+        Lose("cuGraphLaunch");
+        Assert.That(() => model.Generate(s_prompt, s_options), Throws.TypeOf<KimiException>());
+        AssertSame(model.Generate(prompt, s_options), expected);
+    }
+
     /// <summary>The steps that find the best number of threads are the first ones.</summary>
     [Test]
     public void A_GPU_that_fails_while_the_model_is_opened_is_done_without_or_said_to_fail([Values] bool auto)
@@ -239,8 +260,10 @@ internal sealed class LostGpuTests
     private static void AssertSame(GenerationResult found, GenerationResult expected)
     {
         Assert.That(found.Tokens, Is.EqualTo(expected.Tokens));
-        Assert.That(found.LogProbabilities.Select(l => l.LogProbability), Is.EqualTo(expected.LogProbabilities.Select(l => l.LogProbability)), "to the bit");
+        Assert.That(LogProbabilities(found), Is.EqualTo(LogProbabilities(expected)), "to the bit");
     }
+
+    private static float[] LogProbabilities(GenerationResult result) => [.. result.LogProbabilities.Select(l => l.LogProbability)];
 
     private KimiModel Open(KimiDevice device, Func<KimiModelOptions, KimiModelOptions>? change = null)
     {

@@ -135,7 +135,7 @@ internal sealed class MemoryBesideGpuTests
             OnGpuOf(bytes);
             using ModelDevices devices = Devices(options with { CudaDriver = _driver.Table });
             Assert.That((devices.Device, devices.ReadsDrives, devices.DecodeRows), Is.EqualTo((KimiDevice.Cuda(0), true, GpuOpening.DecodeRows)));
-            Assert.That(devices.PrefillChunk, Is.InRange(lowest, highest));
+            Assert.That(devices.Runner.PrefillChunk, Is.InRange(lowest, highest));
             Assert.That(devices.Runner.Cache.PageCapacity * KvPage.Tokens, Is.GreaterThanOrEqualTo(Context));
             Assert.That(Logits(devices.Runner), Has.All.Matches<float>(float.IsFinite));
         }
@@ -144,6 +144,20 @@ internal sealed class MemoryBesideGpuTests
         using ModelDevices asked = Devices(options with { CudaDriver = _driver.Table, PrefillChunk = large });
         Assert.That(asked.Device, Is.EqualTo(KimiDevice.Cpu));
         Assert.That(_log.Lines, Has.Some.Contains("The model does not fit the GPU").And.Some.Contains("lower PrefillChunk"));
+    }
+
+    /// <summary>From so many tokens of a sequence in a step on the CPU attends another way, with other last bits, and each step reads its experts anew.</summary>
+    [Test]
+    [CancelAfter(300_000)]
+    public void A_CPU_that_takes_the_place_of_a_GPU_has_its_own_steps()
+    {
+        OnGpuOf(LeastOnGpu(ModelMemory.UsualChunk));
+        KimiModelOptions options = Options() with { ExpertMemory = 4_000_000 };
+        using ModelDevices cpu = Devices(options with { Device = KimiDevice.Cpu });
+        using ModelDevices devices = Devices(options);
+        Assert.That((devices.Device, devices.Runner.PrefillChunk), Is.EqualTo((KimiDevice.Cuda(0), ModelMemory.UsualChunk)));
+        Lose(devices);
+        Assert.That(devices.Runner.PrefillChunk, Is.EqualTo(cpu.Runner.PrefillChunk).And.GreaterThan(2 * ModelMemory.UsualChunk));
     }
 
     /// <summary>There is nothing to divide where the system brings weights in and takes them out again.</summary>
@@ -239,7 +253,7 @@ internal sealed class MemoryBesideGpuTests
     {
         (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorLaunchFailed, "cuLaunchKernel");
         DeviceException failure = Assert.Catch<DeviceException>(() => Logits(devices.Runner))!;
-        Assert.That(devices.Recover(failure).Next, Is.SameAs(devices.Runner), failure.Message);
+        Assert.That(devices.Recover(failure, ofStep: true).Next, Is.SameAs(devices.Runner), failure.Message);
         Assert.That(devices.Device, Is.EqualTo(KimiDevice.Cpu));
     }
 

@@ -11,5 +11,5 @@ namespace KimiCpu.Tests.Generation;
 internal static class Engines
 {
     public static GenerationEngine Make(ForwardPass forward, KvCache cache, int prefillChunk, IMemoryMeter memory, SchedulingOptions? options = null) =>
-        new(new ModelRunner(forward, cache, ""), new Scheduler(cache, prefillChunk, options ?? new SchedulingOptions(), TimeProvider.System), memory);
+        new(new ModelRunner(forward, cache, "", prefillChunk), new Scheduler(cache, prefillChunk, options ?? new SchedulingOptions(), TimeProvider.System), memory);
 }

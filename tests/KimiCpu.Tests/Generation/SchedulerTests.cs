@@ -210,6 +210,20 @@ internal sealed class SchedulerTests
         Assert.That((lost.FreePages, steps.Cache.FreePages), Is.EqualTo((4, 6)));
     }
 
+    /// <summary>How large steps are depends on the device, beside running answers too.</summary>
+    [Test]
+    public void The_next_device_has_steps_of_its_own([Values(40, 400)] int prefillChunk)
+    {
+        var steps = new Steps(pages: 1000, prefillChunk: 100);
+        steps.Add(Text(1, 300), 1);
+        steps.Run();
+        Assert.That(steps.PromptRows, Is.EqualTo(100));
+        steps.MoveTo(pages: 1000, new IOException("lost"), prefillChunk);
+        steps.Add(Text(2, 1000), 1);
+        steps.Run();
+        Assert.That(steps.PromptRows, Is.EqualTo(100 + prefillChunk));
+    }
+
     [Test]
     public void Many_calls_in_few_pages_all_finish()
     {
@@ -434,8 +448,11 @@ internal sealed class SchedulerTests
     /// <summary>Does what the engine does, but for computing.</summary>
     private sealed class Steps
     {
+        private readonly int _prefillChunk;
+
         public Steps(int pages, int prefillChunk, SchedulingOptions? options = null, bool keepsPrefixes = true, int efficientPart = 1)
         {
+            _prefillChunk = prefillChunk;
             Cache = new KvCache(new ObservedHotPath(), pages, 100_000, keepsPrefixes);
             Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time, efficientPart);
         }
@@ -495,10 +512,10 @@ internal sealed class SchedulerTests
             static int Entered(Call call) => call.Sequence?.Length ?? (call.Tokens.Count > 0 ? call.Prompt.Length : 0);
         }
 
-        public void MoveTo(int pages, Exception error)
+        public void MoveTo(int pages, Exception error, int? prefillChunk = null)
         {
             Cache = new KvCache(new ObservedHotPath(), pages, 100_000);
-            Scheduler.MoveTo(Cache, efficientPart: 1, error);
+            Scheduler.MoveTo(Cache, prefillChunk ?? _prefillChunk, efficientPart: 1, error);
         }
 
         public void RunAll()

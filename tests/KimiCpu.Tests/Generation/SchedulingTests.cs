@@ -88,7 +88,7 @@ internal sealed class SchedulingTests
         var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
         var clock = new WatchedClock();
         var scheduler = new Scheduler(cache, 16, new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 }, clock);
-        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, ""), scheduler, new FakeMemory());
+        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, "", 16), scheduler, new FakeMemory());
         using var submitted = new ManualResetEventSlim();
         var heard = new List<bool>();
         GenerationJob? job = null;
@@ -117,7 +117,7 @@ internal sealed class SchedulingTests
         using var experts = new ReferenceExperts(model.Weights);
         var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
         var scheduler = new Scheduler(cache, 16, new SchedulingOptions(), TimeProvider.System);
-        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, ""), scheduler, new FakeMemory());
+        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, "", 16), scheduler, new FakeMemory());
         using var submitted = new ManualResetEventSlim();
         using var first = new CancellationTokenSource();
         using var second = new CancellationTokenSource();
