@@ -15,6 +15,9 @@ internal sealed record ComponentSummary(Component Component, long Parameters, lo
 /// <summary>What a checkpoint holds and what a token costs, from its headers alone.</summary>
 internal sealed class CheckpointSummary
 {
+    /// <summary>How <see cref="ComponentSummary.Formats"/> name INT4 in groups of 32 columns.</summary>
+    public const string Int4Group32 = "INT4 g32";
+
     private CheckpointSummary(IReadOnlyList<ComponentSummary> components, long cacheBytesPerToken)
     {
         Components = components;
@@ -115,7 +118,7 @@ internal sealed class CheckpointSummary
 
     private static string Name(StoredFormat format, int blockRows, int blockColumns, string plain) => format switch
     {
-        StoredFormat.Int4Group32 => "INT4 g32",
+        StoredFormat.Int4Group32 => Int4Group32,
         StoredFormat.Float8Block => $"FP8 {blockRows}x{blockColumns}",
         _ => plain,
     };

@@ -119,8 +119,8 @@ public sealed record KimiModelOptions
     /// faster. From 512 new tokens of a sequence on attention takes fewer operations on the CPU (from 171 on on a GPU), with other last bits.
     /// Null, the default, stands where all experts are in memory for 256 or for as many as give each expert 20, whichever is more: 960 for Kimi K2. Where they come from a drive a step reads almost all
     /// of them however few tokens it takes in, so there null stands for as many, up to 4096, as memory allows, on a GPU too: weights are
-    /// reduced to 8 bits there for their sake, but half as many are tried, down to 256, before the context has less room. Where experts may
-    /// pass through a GPU, null stands for 256, or as many as a quarter of what is left over of its memory allows.
+    /// reduced to 8 bits there for their sake, but half as many are tried, down to 256, before the context has less room. On a GPU beside which all experts
+    /// are in memory, null stands for 256, or as many as a quarter of what is left over of its memory allows, up to 4096 where experts may pass through it and else up to those of the CPU.
     /// </summary>
     public int? PrefillChunk { get; init; }
 

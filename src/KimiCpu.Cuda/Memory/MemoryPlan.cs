@@ -19,13 +19,14 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="CacheBytes">Most bytes of the cache, and no weights are reduced for more; null for all that is left over.</param>
 /// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
 /// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
-/// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; else <paramref name="MaxRows"/>.</param>
+/// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; no more than <paramref name="MaxRows"/> for these.</param>
 /// <param name="SmallWeights">Whether all weights are reduced to 8 bits, however much memory there is.</param>
 /// <param name="LookAhead">Whether layers guess the experts of the next one; see <see cref="RoutedRows.Predicted"/>.</param>
 /// <param name="ExpandedTokens">Tokens whose keys and values are expanded at once in prompts, whole pages, where memory to spare has room for them; 0 for none.</param>
 /// <param name="ExpandedRows">Fewest tokens of a sequence in a pass for which that happens; null for where it takes fewer operations.</param>
 /// <param name="FewestRows">What <paramref name="MaxRows"/> gives way to, by halves, before the cache is reduced or the context has less room; null where it does not.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null)
+/// <param name="ReadRows">The same as <paramref name="ManyRows"/> where none are streamed: the CPU reads most of them in each pass, however few tokens it has.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0)
 {
     /// <summary>Pages of the wanted context.</summary>
     public int Pages => Math.Max(1, (ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
@@ -112,10 +113,10 @@ internal sealed record MemoryPlan
         // Neither weights nor context give way for larger passes.
         int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, wish.Pages) : plan.Pages;
         long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat));
-        for (int rows = wish.ManyRows; rows > wish.MaxRows && plan.RingSlots > 0; rows /= 2)
+        for (int rows = plan.RingSlots > 0 ? wish.ManyRows : wish.ReadRows; rows > wish.MaxRows; rows /= 2)
         {
             MemoryPlan? larger = FitRows(weights, wish with { MaxRows = rows }, freeBytes, new StringBuilder());
-            bool fits = larger is { RingSlots: > 0 } && larger.Weights == plan.Weights && larger.CacheFormat == plan.CacheFormat && larger.Pages >= kept;
+            bool fits = larger is not null && larger.RingSlots == plan.RingSlots && larger.Weights == plan.Weights && larger.CacheFormat == plan.CacheFormat && larger.Pages >= kept;
             if (fits && (larger!.WorkspaceBytes - plan.WorkspaceBytes) * ManyRowsShare <= spare)
             {
                 return larger;

@@ -28,13 +28,14 @@ internal static class GpuOpening
     /// <param name="context">Most tokens of a call.</param>
     /// <param name="prefillChunk">Most prompt tokens of a step.</param>
     /// <param name="largeChunk">The same where experts are streamed and memory allows it.</param>
+    /// <param name="readChunk">The same where the CPU computes them all.</param>
     /// <param name="placement">Decides which experts fill spare memory; null where none are to.</param>
     /// <param name="files">Where a store reads the experts from; null where they are used in the mapping, from where prompts may have some pass through the GPU.</param>
     /// <param name="lookAhead">Whether layers guess the experts of the next one, for a store that reads ahead.</param>
     /// <param name="logger">Told why a GPU is passed over, or the CPU takes its place.</param>
     /// <returns>Null for the CPU.</returns>
     /// <exception cref="KimiException">A GPU is asked for that cannot be used.</exception>
-    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, int largeChunk, IExpertPlacement? placement, ExpertFiles? files, bool lookAhead, ILogger logger)
+    public static CudaBackend? Open(ModelWeights weights, KimiModelOptions options, int context, int prefillChunk, int largeChunk, int readChunk, IExpertPlacement? placement, ExpertFiles? files, bool lookAhead, ILogger logger)
     {
         if (!IsWanted(options))
         {
@@ -43,7 +44,7 @@ internal static class GpuOpening
 
         // Nobody gets a cache in 8 bits who has not asked for a context that needs it.
         bool asked = options.ContextLength is not null;
-        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead, FewestRows: (options.PrefillChunk ?? ModelMemory.UsualChunk) + DecodeRows);
+        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead, FewestRows: (options.PrefillChunk ?? ModelMemory.UsualChunk) + DecodeRows, ReadRows: readChunk + DecodeRows);
         var how = new CudaHotPathOptions
         {
             Patience = options.GpuPatience ?? CudaContext.DefaultPatience,

@@ -266,7 +266,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     private HotExpertPlacement? OpenGpu(UseCounts? counts)
     {
         HotExpertPlacement? placement = counts is null ? null : new HotExpertPlacement(_weights.Model, counts);
-        _gpu = GpuOpening.Open(_weights.Model, _options, _context, _shares.GpuPrefillChunk, _memory.LargePrefillChunk, placement, _weights.ExpertFiles, _weights.ExpertFiles is not null, _logger);
+        _gpu = GpuOpening.Open(_weights.Model, _options, _context, _shares.GpuPrefillChunk, _memory.LargePrefillChunk, _shares.PrefillChunk, placement, _weights.ExpertFiles, _weights.ExpertFiles is not null, _logger);
         return placement;
     }
 

@@ -13,6 +13,9 @@ internal static class PlacementPlanner
     /// <summary>Fewest experts in memory, in those that a layer uses for a token: the ones at work and the next ones.</summary>
     private const int LeastLayers = 2;
 
+    /// <summary>Part of what a GPU has to spare that experts may take; the rest is the cache's.</summary>
+    private const double SpareForExperts = 0.5;
+
     /// <param name="subject">The model.</param>
     /// <param name="machine">To fill.</param>
     /// <param name="contextLength">Tokens that the cache is to hold.</param>
@@ -28,6 +31,7 @@ internal static class PlacementPlanner
         long memory = (long)machine.MemoryBytes.Value;
         var workspace = new StepWorkspace(WeightLoader.ShapeOf(subject.Config), (int)machine.Cores.Value);
         int large = ModelMemory.LargeChunk(memory, workspace);
+        int inMemory = ModelMemory.ChunkInMemory(subject.Config.RoutedExpertCount, subject.Config.ExpertsPerToken, large);
         int chunk = fromDrives ? large : ModelMemory.UsualChunk;
         List<PlacedPart> parts = [];
         GpuPlan? gpu = null;
@@ -37,9 +41,10 @@ internal static class PlacementPlanner
         {
             gpuLeft = (card.Bytes * parameters.GpuReportedShare) - parameters.GpuReserveBytes;
             (gpu, chunk) = GpuPlan.FitSteps(subject, contextLength, int8HotPath, gpuLeft, chunk);
-            if (gpu is not null && !fromDrives && HasRing(subject, gpuLeft - gpu.Bytes, parameters))
+            if (gpu is not null && !fromDrives)
             {
-                chunk = ChunkThatStreams(subject, gpuLeft - gpu.Bytes, large);
+                double left = gpuLeft - gpu.Bytes;
+                chunk = LargerChunk(subject, left, RingBytes(subject, left, parameters) > 0 ? large : inMemory);
                 gpu = GpuPlan.Fit(subject, contextLength, int8HotPath, gpuLeft, chunk)!;
             }
 
@@ -56,10 +61,10 @@ internal static class PlacementPlanner
 
         if (gpu is null)
         {
-            chunk = fromDrives ? large : ModelMemory.ChunkInMemory(subject.Config.RoutedExpertCount, subject.Config.ExpertsPerToken, large);
+            chunk = fromDrives ? large : inMemory;
         }
 
-        (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, parameters, parts);
+        (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, fromDrives, parameters, parts);
         parts.AddRange(InMemory(subject, contextLength, int8HotPath, gpu is not null));
         double reserve = ExpertMemoryPlan.ReserveOf(memory);
         double room = memory - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
@@ -107,29 +112,34 @@ internal static class PlacementPlanner
     internal const string ExpertsName = "routed experts";
     internal const string RingName = "ring for streamed experts";
 
-    /// <summary>First the buffers that let experts pass through, then experts that stay.</summary>
-    private static (bool Ring, double Share) UseRestOfGpu(PlanSubject subject, double left, SpeedParameters parameters, List<PlacedPart> parts)
+    /// <summary>First, where none come from drives, the buffers that let experts pass through, then experts that stay, as MemoryPlan of KimiCpu.Cuda decides.</summary>
+    private static (bool Ring, double Share) UseRestOfGpu(PlanSubject subject, double left, bool fromDrives, SpeedParameters parameters, List<PlacedPart> parts)
     {
-        if (!HasRing(subject, left, parameters))
+        if (!subject.ExpertsSuitGpu)
         {
             return (false, 0);
         }
 
-        double ring = parameters.GpuRingExperts * subject.ExpertBytes;
-        parts.Add(new PlacedPart(RingName, PlanPlace.Gpu, ring, "", null));
-        double bytes = Math.Min(subject.RoutedBytes, Math.Floor((left - ring) / subject.ExpertBytes) * subject.ExpertBytes);
+        double ring = fromDrives ? 0 : RingBytes(subject, left, parameters);
+        if (ring > 0)
+        {
+            parts.Add(new PlacedPart(RingName, PlanPlace.Gpu, ring, "", null));
+        }
+
+        double bytes = Math.Min(subject.RoutedBytes, Math.Floor(((left * SpareForExperts) - ring) / subject.ExpertBytes) * subject.ExpertBytes);
         if (bytes > 0)
         {
             parts.Add(new PlacedPart(ExpertsName, PlanPlace.Gpu, bytes, Formats(subject), Component.RoutedExperts));
         }
 
-        return (true, bytes / subject.RoutedBytes);
+        return (ring > 0, bytes / subject.RoutedBytes);
     }
 
-    private static bool HasRing(PlanSubject subject, double left, SpeedParameters parameters)
+    /// <summary>Of the buffers; 0 where they do not fit, or experts do not suit the GPU.</summary>
+    private static double RingBytes(PlanSubject subject, double left, SpeedParameters parameters)
     {
         double ring = parameters.GpuRingExperts * subject.ExpertBytes;
-        return ring > 0 && left >= ring;
+        return subject.ExpertsSuitGpu && left * SpareForExperts >= ring ? ring : 0;
     }
 
     private static IEnumerable<PlacedPart> InMemory(PlanSubject subject, int contextLength, bool int8HotPath, bool onlyEmbedding)
@@ -160,9 +170,9 @@ internal static class PlacementPlanner
     }
 
     /// <summary>A step as large as a quarter of what a GPU has to spare allows, as MemoryPlan of KimiCpu.Cuda decides.</summary>
-    private static int ChunkThatStreams(PlanSubject subject, double gpuLeft, int large)
+    private static int LargerChunk(PlanSubject subject, double gpuLeft, int most)
     {
-        int chunk = large;
+        int chunk = most;
         while (chunk > ModelMemory.UsualChunk && GpuPlan.LargerStepBytes(subject, chunk) > gpuLeft / 4)
         {
             chunk /= 2;

@@ -3,6 +3,7 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Cpu;
+using KimiCpu.Cuda.Experts;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
@@ -20,6 +21,12 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
 
     /// <summary>Of one expert of one layer, scales included.</summary>
     public double ExpertBytes => MoeLayers == 0 ? 0 : RoutedBytes / ((double)MoeLayers * Config.RoutedExpertCount);
+
+    /// <summary>Whether a GPU can have routed experts, to stay or to pass, as ExpertSlotLayout of KimiCpu.Cuda decides.</summary>
+    public bool ExpertsSuitGpu =>
+        MoeLayers > 0
+        && Summary.Components.Where(c => c.Component == Component.RoutedExperts).SelectMany(c => c.Formats).All(f => f == CheckpointSummary.Int4Group32)
+        && ExpertSlotLayout.Suits(WeightLoader.ShapeOf(Config));
 
     /// <summary>Routed experts that one token uses, in all layers.</summary>
     public double RoutedBytesPerToken => ExpertBytes * Config.ExpertsPerToken * MoeLayers;

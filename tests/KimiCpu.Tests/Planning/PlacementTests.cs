@@ -75,7 +75,7 @@ internal sealed class PlacementTests
         Placement small = new MachinePlan(Machines.Thinking, machine, 32_768, int8HotPath: true).Placement;
         string[] reduced = [.. small.Parts.Where(x => x is { Place: PlanPlace.Gpu, Format: "8 bits" }).Select(x => x.Name)];
         Assert.That(reduced, Is.EquivalentTo(new[] { "attention", "dense layers", "shared experts", "head" }));
-        Assert.That(small.GpuShare, Is.GreaterThan(0.01));
+        Assert.That(small.GpuShare, Is.GreaterThan(0.008), "half of what is left");
         Assert.That(stored.GpuShare, Is.LessThan(small.GpuShare));
     }
 
@@ -127,6 +127,32 @@ internal sealed class PlacementTests
         double workspace = placement.Parts.Single(p => p is { Place: PlanPlace.Gpu, Name: "workspace" }).Bytes;
         Assert.That((placement.PrefillChunk, placement.GpuHasRing), Is.EqualTo((4096, true)));
         Assert.That(workspace, Is.EqualTo((GiB / 4) + GpuPlan.LargerStepBytes(Machines.Thinking, 4096)));
+    }
+
+    /// <summary>The GPU's kernels know INT4 experts only.</summary>
+    [TestCase(24, 128, 960)]
+    [TestCase(24, 160, 480)]
+    [TestCase(96, 128, 960)]
+    public void Experts_in_other_formats_stay_off_the_Gpu(int card, int context, int chunk)
+    {
+        PlanMachine machine = Machines.Workstation(1200e9) with { Gpu = Machines.Card(card) };
+        Placement p = new MachinePlan(PlanSubject.Open("Kimi-K2-Instruct-0905"), machine, context * 1024).Placement;
+        TestContext.Out.WriteLine($"{p.PrefillChunk} tokens, {p.GpuLeft / 1e9:F2} GB left");
+        Assert.That((p.UsesGpu, p.GpuHasRing, p.GpuShare, p.PrefillChunk), Is.EqualTo((true, false, 0.0, chunk)));
+        Assert.That(p.Parts.Where(x => x.Place == PlanPlace.Gpu && (x.Component == Component.RoutedExperts || x.Name == PlacementPlanner.RingName)), Is.Empty);
+    }
+
+    /// <summary>The other half of what is left is the cache's, unless its size is given.</summary>
+    [Test]
+    public void Experts_have_half_of_what_is_left_of_a_Gpu()
+    {
+        PlanMachine machine = Machines.Workstation(1200e9) with { Gpu = Machines.Card(141) };
+        Placement p = new MachinePlan(Machines.Thinking, machine, 32_768).Placement;
+        double experts = p.Parts.Where(x => x.Place == PlanPlace.Gpu && (x.Component == Component.RoutedExperts || x.Name == PlacementPlanner.RingName)).Sum(x => x.Bytes);
+        Assert.That(experts, Is.EqualTo(p.GpuLeft).Within(2 * Machines.Thinking.ExpertBytes).And.GreaterThan(50 * GiB));
+        Placement fromDrives = new MachinePlan(Machines.Thinking, machine with { MemoryBytes = Fact.Given(256e9) }, 32_768).Placement;
+        Assert.That(fromDrives.GpuHasRing, Is.False, "none pass through where the drives set the pace");
+        Assert.That(fromDrives.GpuShare, Is.EqualTo(p.GpuShare).Within(0.005));
     }
 
     [Test]

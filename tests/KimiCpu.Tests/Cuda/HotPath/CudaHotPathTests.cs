@@ -438,6 +438,27 @@ internal sealed class CudaHotPathTests
         Assert.That(MemoryPlan.Fit(WeightLoader.Load(other), new MemoryWish(80, 512, ExpertBytes: null), 32 << 20).ExpertSlots, Is.Zero);
     }
 
+    /// <summary>A pass reads most experts in main memory, however few tokens it has. Which of both numbers counts depends on who has the experts.</summary>
+    [TestCase("tiny-fp8", null)]
+    [TestCase("tiny-int4", 0L)]
+    public void Passes_become_larger_where_the_CPU_computes_all_experts(string model, long? expertBytes)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(model));
+        ModelWeights weights = WeightLoader.Load(checkpoint);
+        MemoryWish wish = new(80, 512, ExpertBytes: expertBytes, StreamExperts: true, ManyRows: 640, ReadRows: 320);
+        MemoryPlan roomy = MemoryPlan.Fit(weights, wish, 64 << 20);
+        Assert.That((roomy.MaxRows, roomy.RingSlots), Is.EqualTo((320, 0)));
+        MemoryPlan usual = MemoryPlan.Fit(weights, wish with { ReadRows = 80 }, 64 << 20);
+        long needed = usual.FreeBytes - usual.CacheBytes + (1 << 20);
+        MemoryPlan tight = MemoryPlan.Fit(weights, wish, needed);
+        Assert.That((tight.MaxRows, tight.Weights), Is.EqualTo((80, MemoryPlan.Fit(weights, wish with { ReadRows = 80 }, needed).Weights)), "neither weights nor context give way");
+        if (expertBytes is not null)
+        {
+            Assert.That(MemoryPlan.Fit(weights, wish with { ExpertBytes = null }, 64 << 20).MaxRows, Is.EqualTo(640), "where experts pass through");
+            Assert.That(MemoryPlan.Fit(weights, wish with { ExpertBytes = null, StreamExperts = false }, 64 << 20).MaxRows, Is.EqualTo(320), "where page-locked memory is refused");
+        }
+    }
+
     /// <summary>A model on the simulated GPU.</summary>
     internal sealed class GpuModel : IDisposable
     {
