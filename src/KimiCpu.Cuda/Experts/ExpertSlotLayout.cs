@@ -36,17 +36,14 @@ internal sealed unsafe class ExpertSlotLayout
     /// <summary>Null where the kernels do not suit the model's experts: they must be INT4, in whole groups of 32 columns.</summary>
     public static ExpertSlotLayout? Of(ModelWeights weights)
     {
+        ModelShape shape = weights.Shape;
         bool suits = weights.Layers.Any(l => l.IsMoe)
+            && shape.HiddenSize % Int4Group32.GroupSize == 0
+            && shape.ExpertIntermediateSize % Int4Group32.GroupSize == 0
             && weights.Layers.All(l => l.Experts.All(e => e.Gate.Format == WeightFormat.Int4Group32 && e.Up.Format == WeightFormat.Int4Group32 && e.Down.Format == WeightFormat.Int4Group32));
-        return suits && Suits(weights.Shape) ? new ExpertSlotLayout(weights.Shape) : null;
+        var layout = new ExpertSlotLayout(shape);
+        return suits && layout.Bytes <= uint.MaxValue && KernelSet.SuitsExperts(shape) ? layout : null;
     }
-
-    /// <summary>Whether the kernels suit INT4 experts of these sizes.</summary>
-    public static bool Suits(ModelShape shape) =>
-        shape.HiddenSize % Int4Group32.GroupSize == 0
-        && shape.ExpertIntermediateSize % Int4Group32.GroupSize == 0
-        && new ExpertSlotLayout(shape).Bytes <= uint.MaxValue
-        && KernelSet.SuitsExperts(shape);
 
     /// <summary>Copies an expert to where a slot's bytes are gathered.</summary>
     /// <param name="expert">As the checkpoint has it.</param>

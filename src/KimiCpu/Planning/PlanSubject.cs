@@ -3,7 +3,6 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Cpu;
-using KimiCpu.Cuda.Experts;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
@@ -15,6 +14,9 @@ namespace KimiCpu.Planning;
 /// <param name="Folder">Where its files are; null where there are none to read.</param>
 internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSummary Summary, string? Folder)
 {
+    /// <summary>Columns that share a factor in INT4.</summary>
+    private const int Int4Group = 32;
+
     public int MoeLayers => Enumerable.Range(0, Config.LayerCount).Count(Config.IsMoe);
 
     public long RoutedBytes => BytesOf(Component.RoutedExperts);
@@ -25,8 +27,9 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
     /// <summary>Whether a GPU can have routed experts, to stay or to pass, as ExpertSlotLayout of KimiCpu.Cuda decides.</summary>
     public bool ExpertsSuitGpu =>
         MoeLayers > 0
-        && Summary.Components.Where(c => c.Component == Component.RoutedExperts).SelectMany(c => c.Formats).All(f => f == CheckpointSummary.Int4Group32)
-        && ExpertSlotLayout.Suits(WeightLoader.ShapeOf(Config));
+        && Config.HiddenSize % Int4Group == 0
+        && Config.MoeIntermediateSize % Int4Group == 0
+        && Summary.Components.Where(c => c.Component == Component.RoutedExperts).SelectMany(c => c.Formats).All(f => f == CheckpointSummary.Int4Group32);
 
     /// <summary>Routed experts that one token uses, in all layers.</summary>
     public double RoutedBytesPerToken => ExpertBytes * Config.ExpertsPerToken * MoeLayers;
