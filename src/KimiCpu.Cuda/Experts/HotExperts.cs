@@ -32,6 +32,7 @@ internal sealed unsafe class HotExperts : IDisposable
     private readonly CudaDeviceVariable<uint> _table;
     private readonly CudaPageLockedHostMemory<uint> _tableOnHost;
     private readonly CudaPageLockedHostMemory<byte> _gathered;
+    private readonly CudaEvent _gatheredSent;
     private readonly bool[] _held;
     private ExpertMove? _move;
     private uint _slot;
@@ -60,6 +61,7 @@ internal sealed unsafe class HotExperts : IDisposable
             _table = Own(new CudaDeviceVariable<uint>(context, keys));
             _tableOnHost = Own(new CudaPageLockedHostMemory<uint>(context, keys));
             _gathered = Own(new CudaPageLockedHostMemory<byte>(context, _layout.Bytes));
+            _gatheredSent = Own(new CudaEvent(context));
             _tableOnHost.Span.Fill(NoSlot);
         }
         catch
@@ -120,13 +122,15 @@ internal sealed unsafe class HotExperts : IDisposable
         _stream.CopyToDevice(_table.DevicePointer, _tableOnHost.Pointer, _tableOnHost.Length * sizeof(uint));
     }
 
-    /// <summary>Between two passes, all of whose work is done: begins or continues a move.</summary>
+    /// <summary>Between two passes: begins or continues a move.</summary>
     public void Advance()
     {
         if (_move is not { } move)
         {
             if (_placement.Next(_held) is { } next)
             {
+                // A pass that nobody wants any more ends without waiting for what it has sent, and the next bytes go where those are.
+                _gatheredSent.Synchronize();
                 (_move, _slot, _sent) = (next, _tableOnHost.Pointer[next.Out], 0);
                 Gathering = Gather(next.In);
             }
@@ -162,6 +166,7 @@ internal sealed unsafe class HotExperts : IDisposable
         if (_sent == _layout.Bytes)
         {
             Put(move.In, _slot);
+            _gatheredSent.Record(_stream);
             _move = null;
             Moves++;
         }

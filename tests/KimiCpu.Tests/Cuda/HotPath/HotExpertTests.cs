@@ -118,6 +118,34 @@ internal sealed class HotExpertTests
         }
     }
 
+    /// <summary>Nothing waits for the last bytes of a move but a pass that is wanted to its end.</summary>
+    [Test]
+    [CancelAfter(300_000)]
+    public void An_expert_that_is_still_on_its_way_is_not_overwritten_by_the_next_one()
+    {
+        var placement = new Fixed(0.5);
+        using var driver = new GpuUnderTest();
+        var gpu = new Hybrid(driver, placement, useGraphs: true);
+        HotExperts experts = gpu.Model.HotPath.Experts!;
+        gpu.Model.Logits(s_tokens);
+        int[] keys = [.. Enumerable.Range(12, 24)];
+        ExpertMove[] moves = [.. keys.Where(k => !experts.Held[k]).Zip(keys.Where(k => experts.Held[k]), (comes, goes) => new ExpertMove(comes, goes)).Take(2)];
+        for (int i = 0; i < moves.Length; i++)
+        {
+            placement.Wanted = moves[i];
+            experts.Advance();
+            experts.Gathering.Wait();
+            experts.Advance();
+            Assert.That(experts.Moves, Is.EqualTo(i + 1), "in one piece");
+        }
+
+        bool[] held = experts.Held.ToArray();
+        float[] logits = gpu.Model.Logits(s_tokens);
+        gpu.Dispose();
+        using var fresh = new Hybrid(driver, new Fixed(key => held[key]), useGraphs: true);
+        Assert.That(fresh.Model.Logits(s_tokens), Is.EqualTo(logits));
+    }
+
     /// <summary>The mapping's pages would push out of the page cache what others need there.</summary>
     [Test]
     public void Beside_a_store_experts_come_from_its_files_and_stay_away_where_these_fail()
