@@ -95,6 +95,9 @@ internal sealed unsafe class CpuBackend : IDisposable
 
     public TileKernel Kernel { get; }
 
+    /// <summary>Whether the hot path runs here, and not on another device.</summary>
+    public bool HasHotPath => _hotPath is not null;
+
     /// <exception cref="InvalidOperationException">Another device has it.</exception>
     public CpuHotPath HotPath => _hotPath ?? throw new InvalidOperationException("Another device runs the hot path.");
 

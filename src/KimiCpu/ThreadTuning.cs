@@ -93,7 +93,7 @@ internal static class ThreadTuning
                 return $"KimiCpu {version}; {CpuFeatures.Name}, {CpuFeatures.Description}, {Cpu.Kernel.Kind}; "
                     + $"{machine.PhysicalCores.Count} cores, {machine.Processors.Count} processors, quota {machine.Quota}, {pool.NodeCount} nodes, at most {pool.Threads} threads{(pool.OnCores ? " on cores" : "")}; "
                     + $"{Checkpoint.Name}, {Checkpoint.TensorBytes} bytes, {Shape.LayerCount} layers of {Shape.HiddenSize}, {Shape.ExpertsPerToken} of {Shape.ExpertCount} experts of {Shape.ExpertIntermediateSize}; "
-                    + $"{(Options.Exact ? "exact" : "fast")}{(Cpu.CopiedBytes > 0 ? ", 8-bit copies" : "")}";
+                    + $"{(Options.Exact ? "exact" : "fast")}{(Cpu.CopiedBytes > 0 ? ", 8-bit copies" : "")}{(Cpu.HasHotPath ? "" : ", hot path on a GPU")}{(Cpu.Store is TieredExpertStore ? ", experts from drives" : "")}";
             }
         }
     }

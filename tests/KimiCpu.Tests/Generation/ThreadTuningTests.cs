@@ -3,6 +3,7 @@
 
 using System.Text.Json.Nodes;
 using KimiCpu.Generation;
+using KimiCpu.Tests.Cuda.Simulation;
 
 namespace KimiCpu.Tests.Generation;
 
@@ -37,6 +38,24 @@ internal sealed class ThreadTuningTests
         Assert.That(Placement(options), Does.Contain("remembered"));
         File.WriteAllText(FilePath, "{");
         Assert.That(Placement(options), Does.Contain("the fastest of"));
+    }
+
+    /// <summary>Beside a GPU the threads compute routed experts only, and with experts from drives they wait.</summary>
+    [Test]
+    [CancelAfter(300_000)]
+    public void What_was_measured_for_one_placement_is_not_remembered_for_another()
+    {
+        using var driver = new SimulatedDriver();
+        KimiModelOptions cpu = new() { Threads = 2, TuneThreads = true, ThreadsFile = FilePath, RememberExperts = false };
+        KimiModelOptions[] all = [cpu with { Device = KimiDevice.Auto, CudaDriver = driver.Table }, cpu, cpu with { ExpertMemory = 1_000_000 }];
+        foreach (string expected in new[] { "the fastest of", "remembered" })
+        {
+            foreach (KimiModelOptions options in all)
+            {
+                using KimiModel model = KimiModel.Open(Repository.NanoModel, options);
+                Assert.That(model.Placement, Does.Contain(expected));
+            }
+        }
     }
 
     [Test]
