@@ -23,7 +23,7 @@ public readonly record struct KimiDevice
     public static KimiDevice Cpu => default;
 
     /// <summary>
-    /// The first NVIDIA GPU that the model suits and fits, else the CPU; <see cref="IKimiModel.Placement"/> says which, and the log why.
+    /// The first NVIDIA GPU that the model suits and fits, with the context that <see cref="KimiModelOptions.ContextLength"/> asks for, else the CPU; <see cref="IKimiModel.Placement"/> says which, and the log why.
     /// When the GPU is lost later, the calls that had begun fail and the next ones run on the CPU.
     /// </summary>
     public static KimiDevice Auto => new(Kind.Auto, 0);
@@ -36,7 +36,7 @@ public readonly record struct KimiDevice
     /// <summary>Whether the CPU may take over, when the model is opened and later.</summary>
     internal bool IsAuto => _kind == Kind.Auto;
 
-    /// <summary>One NVIDIA GPU; opening fails where it cannot be used, and every call once it is lost.</summary>
+    /// <summary>One NVIDIA GPU, with the context that fits; opening fails where it cannot be used, and every call once it is lost.</summary>
     /// <param name="ordinal">0 … number of GPUs - 1, as CUDA_VISIBLE_DEVICES orders them.</param>
     /// <exception cref="ArgumentOutOfRangeException">It is negative.</exception>
     public static KimiDevice Cuda(int ordinal = 0)

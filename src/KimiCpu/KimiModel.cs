@@ -67,7 +67,7 @@ public sealed class KimiModel : IKimiModel
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
-            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer, LazyThreadSafetyMode.PublicationOnly), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions), problem => KimiLog.Warned(_logger, problem));
+            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer, LazyThreadSafetyMode.PublicationOnly), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions, _engine.MoreRoom), problem => KimiLog.Warned(_logger, problem));
             _runner = new CallRunner(_engine, _calls, checkpoint.Name, _logger);
 
             // On the engine's thread, which ends before the weights are unmapped. A file that cannot be read now may be there later, so no failure is kept.
@@ -79,9 +79,11 @@ public sealed class KimiModel : IKimiModel
                 KimiLog.Warned(_logger, string.Create(CultureInfo.InvariantCulture, $"ContextLength is {options.ContextLength:N0}, but the model has {shape.MaxPositions:N0} positions: the context has those."));
             }
 
-            if (Info.ContextLength < context)
+            // Where nobody asks for more, a GPU is to hold so many, and the rest as far as there is room.
+            int expected = options.ContextLength is null && !_devices.Device.IsCpu ? Math.Min(context, GpuOpening.Context) : context;
+            if (Info.ContextLength < expected)
             {
-                KimiLog.Warned(_logger, $"The cache budget holds {Info.ContextLength} of the {context} tokens of the context; KimiModelOptions.KvCacheBytes raises it.");
+                KimiLog.Warned(_logger, $"The cache holds {Info.ContextLength} of the {context} tokens of the context. To have more, {_engine.MoreRoom}.");
             }
 
             // Last, since who watches it would keep a model that is not opened.

@@ -16,7 +16,7 @@ public sealed record KimiModelOptions
     /// <summary>
     /// Measures, when the model opens, with how many threads it decodes fastest: <see cref="Threads"/>, or one per physical core,
     /// and fewer. Where several are as fast the fewest are used. The result is remembered for this machine, model and
-    /// precision in <c>kimicpu/threads.json</c> among the user's local data (delete it to measure anew), and
+    /// precision, and for what of the model this machine's CPU computes and where it has its experts, in <c>kimicpu/threads.json</c> among the user's local data (delete it to measure anew), and
     /// <see cref="IKimiModel.Placement"/> says what was chosen. Takes a second or two the first time, and up to half a
     /// minute for a large model. Never changes an answer. Default false.
     /// </summary>
@@ -61,6 +61,7 @@ public sealed record KimiModelOptions
     /// <summary>
     /// Most tokens of a prompt and its answer together; null for the model's own limit. At least 1. A GPU (<see cref="Device"/>) makes room for as many as are given
     /// here, as far as <see cref="KvCacheBytes"/> lets it, with weights and at last the cache in 8 bits if need be; for null it reduces weights for 32,768 at most, and the cache never.
+    /// <see cref="KimiDevice.Auto"/> passes a GPU over that does not hold so many tokens even then, or for null not 4,096; <see cref="KimiDevice.Cuda"/> takes it with those that fit.
     /// </summary>
     public int? ContextLength { get; init; }
 

@@ -26,13 +26,17 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="ExpandedRows">Fewest tokens of a sequence in a pass for which that happens; null for where it takes fewer operations.</param>
 /// <param name="FewestRows">What <paramref name="MaxRows"/> gives way to, by halves, before the cache is reduced or the context has less room; null where it does not.</param>
 /// <param name="ReadRows">The same as <paramref name="ManyRows"/> where none are streamed: the CPU reads most of them in each pass, however few tokens it has.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0)
+/// <param name="FewestTokens">Tokens of the context without which nothing is to be on this GPU, of those that <paramref name="CacheBytes"/> allows; 0 where it may hold as few as it can.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0, int FewestTokens = 0)
 {
     /// <summary>Pages of the wanted context.</summary>
-    public int Pages => Math.Max(1, (ContextTokens + KvPage.Tokens - 1) / KvPage.Tokens);
+    public int Pages => Math.Max(1, PagesOf(ContextTokens));
 
     /// <summary>Those of them that the cache may have.</summary>
     public long KeptPages(long bytesOfPage) => CacheBytes is { } most ? Math.Clamp(most / bytesOfPage, 1, Pages) : Pages;
+
+    /// <summary>Those of these that it must have.</summary>
+    public long FewestPages(long bytesOfPage) => Math.Min(PagesOf(FewestTokens), KeptPages(bytesOfPage));
 
     /// <summary>Most tokens of a pass, as they are tried in turn.</summary>
     public IEnumerable<int> RowsInTurn()
@@ -49,6 +53,8 @@ internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCach
     /// <summary>The same where the GPU has no memory of its own: what is spare there holds the routed experts already, so the cache gets no more than the wanted context, and experts no second place.</summary>
     public MemoryWish OfSharedMemory(ModelShape shape) =>
         this with { CacheBytes = CacheBytes ?? (Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16)), ExpertBytes = ExpertBytes ?? 0 };
+
+    private static int PagesOf(int tokens) => (int)(((long)tokens + KvPage.Tokens - 1) / KvPage.Tokens);
 }
 
 /// <summary>What goes where on a GPU, decided before anything is loaded.</summary>
@@ -102,13 +108,20 @@ internal sealed record MemoryPlan
     public long CacheTokens => (long)Pages * KvPage.Tokens;
 
     /// <summary>The first plan, from exact weights to small ones unless only these are wanted, and then with a small cache where that may be, that leaves room for the wanted context, or for what is given of it; else the last, with the context that fits.</summary>
-    /// <exception cref="CudaException">Not even a page fits; the message has the whole table.</exception>
+    /// <exception cref="CudaException">Not even a page fits, and the message has the whole table, or fewer tokens than there must be.</exception>
     public static MemoryPlan Fit(ModelWeights weights, MemoryWish wish, long freeBytes)
     {
         (MemoryPlan? fitting, string table) = FitFewerRows(weights, wish, freeBytes);
         MemoryPlan plan = fitting ?? throw new CudaException(
             $"The model does not fit the GPU: {Mib(freeBytes)} are free, {Mib(freeBytes / ReserveShare)} of which stay so.{table}\n"
             + "Free memory on the GPU (nvidia-smi shows who holds it), lower PrefillChunk, or run on the CPU.");
+
+        if (plan.Pages < wish.FewestPages(DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat)))
+        {
+            throw new CudaException(string.Create(CultureInfo.InvariantCulture,
+                $"The GPU has room for {plan.CacheTokens:N0} tokens of context, with all that every token needs in 8 bits, and {wish.FewestTokens:N0} are to fit. "
+                + $"Free memory on the GPU (nvidia-smi shows who holds it), lower ContextLength or PrefillChunk, or set Device to KimiDevice.Cuda for this GPU, which takes as many as fit."));
+        }
 
         // Neither weights nor context give way for larger passes.
         int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, wish.Pages) : plan.Pages;

@@ -18,7 +18,10 @@ internal static class GpuOpening
     internal const int DecodeRows = 64;
 
     /// <summary>Tokens that the weights leave room for where nobody asks for more.</summary>
-    private const int Context = 32768;
+    internal const int Context = 32768;
+
+    /// <summary>Of them where the CPU may be used instead: a GPU with less room is of little use.</summary>
+    private const int FewestTokens = 4096;
 
     /// <summary>Whether there is to be a GPU, if one can be used.</summary>
     public static bool IsWanted(KimiModelOptions options) => !options.Device.IsCpu && !(options.Device.IsAuto && options.Exact);
@@ -44,7 +47,8 @@ internal static class GpuOpening
 
         // Nobody gets a cache in 8 bits who has not asked for a context that needs it.
         bool asked = options.ContextLength is not null;
-        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead, FewestRows: (options.PrefillChunk ?? ModelMemory.UsualChunk) + DecodeRows, ReadRows: readChunk + DecodeRows);
+        int fewest = !options.Device.IsAuto ? 0 : asked ? context : Math.Min(context, FewestTokens);
+        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead, FewestRows: (options.PrefillChunk ?? ModelMemory.UsualChunk) + DecodeRows, ReadRows: readChunk + DecodeRows, FewestTokens: fewest);
         var how = new CudaHotPathOptions
         {
             Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
@@ -71,7 +75,7 @@ internal static class GpuOpening
         }
     }
 
-    /// <summary>The first GPU that the model suits and fits.</summary>
+    /// <summary>The first GPU that the model suits and fits, with the context that is asked for.</summary>
     /// <exception cref="DeviceException">There is none; the message says of each why.</exception>
     private static CudaBackend First(int count, Func<int, CudaBackend> open, ILogger logger)
     {

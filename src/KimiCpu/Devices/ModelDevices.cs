@@ -234,7 +234,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     private ModelRunner MakeRunner()
     {
         IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
-        var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _shares.CacheBytes, _context, _options.PrefixCaching, (made, wanted) => KimiLog.CacheCut(_logger, made, wanted));
+        var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _shares.CacheBytes, _context, _options.PrefixCaching, (made, wanted) => KimiLog.CacheCut(_logger, made, wanted), _gpu is null ? KvCache.LargerBudget : CacheRemedy.Of(_gpu.Plan, _options));
         var forward = new ForwardPass(_weights.Model, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
         string arithmetic = _options.Exact ? "exact arithmetic"
             : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(HasSmallCache ? ", 8-bit cache" : "")}"

@@ -78,6 +78,9 @@ internal sealed class GenerationEngine : IDisposable
     /// <summary>Bytes of a token in the cache, over all layers.</summary>
     public int CacheBytesPerToken => _runner.Cache.BytesPerToken;
 
+    /// <summary>See <see cref="KvCache.MoreRoom"/>.</summary>
+    public string MoreRoom => _runner.Cache.MoreRoom;
+
     /// <summary>What goes on; see <see cref="EngineActivity"/>.</summary>
     public EngineActivity Activity { get; } = new(TimeProvider.System);
 

@@ -263,7 +263,7 @@ internal sealed class Scheduler
                 _waiting.RemoveAt(i);
                 Leave(call, c => c.Fail(new ContextLengthException(
                     $"A prompt of {c.Prompt.Length:N0} tokens needs more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
-                    + "Dispose sessions, or raise KimiModelOptions.KvCacheBytes.")));
+                    + $"Dispose sessions, or {_cache.MoreRoom}.")));
             }
             else
             {
@@ -345,7 +345,7 @@ internal sealed class Scheduler
                 _running.Clear();
                 Leave(call, c => c.Fail(new ContextLengthException(
                     $"The cache budget of {_cache.PageCapacity} pages ({(long)_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by this call and the open sessions. "
-                    + "Raise KimiModelOptions.KvCacheBytes, set MaxTokens, or dispose sessions.")));
+                    + $"Set MaxTokens, dispose sessions, or {_cache.MoreRoom}.")));
                 return false;
             }
 

@@ -12,6 +12,9 @@ namespace KimiCpu.Model;
 /// </summary>
 internal sealed class KvCache
 {
+    /// <summary>What helps where nothing but the budget limits the cache.</summary>
+    public const string LargerBudget = "raise KimiModelOptions.KvCacheBytes";
+
     private readonly IHotPath _hotPath;
     private readonly Stack<int> _free = new();
     private readonly Action<int, int>? _ranOut;
@@ -22,10 +25,12 @@ internal sealed class KvCache
     /// <param name="contextLength">Most tokens of one sequence.</param>
     /// <param name="keepsPrefixes">Whether pages that nobody holds any more stay known.</param>
     /// <param name="ranOut">Told once, where memory ends before the budget does: pages that there are, and that the budget has.</param>
-    public KvCache(IHotPath hotPath, long byteBudget, int contextLength, bool keepsPrefixes = true, Action<int, int>? ranOut = null)
+    /// <param name="moreRoom">See <see cref="MoreRoom"/>.</param>
+    public KvCache(IHotPath hotPath, long byteBudget, int contextLength, bool keepsPrefixes = true, Action<int, int>? ranOut = null, string moreRoom = LargerBudget)
     {
         _hotPath = hotPath;
         _ranOut = ranOut;
+        MoreRoom = moreRoom;
         ContextLength = contextLength;
         KeepsPrefixes = keepsPrefixes;
         PageCapacity = (int)Math.Clamp(byteBudget / hotPath.BytesPerPage, 1, int.MaxValue);
@@ -37,6 +42,9 @@ internal sealed class KvCache
 
     /// <summary>Whether pages that nobody holds any more stay known.</summary>
     public bool KeepsPrefixes { get; }
+
+    /// <summary>What a user can do for more pages, in the imperative: <see cref="LargerBudget"/>, or what makes room on a device.</summary>
+    public string MoreRoom { get; }
 
     /// <summary>Pages that fit the budget, or those that could be made where memory has ended before.</summary>
     public int PageCapacity { get; private set; }

@@ -179,7 +179,8 @@ internal sealed class SessionStore(
     {
         if (tokens > engine.MaxJobTokens)
         {
-            throw new ContextLengthException($"The session has {tokens:N0} tokens, and the model is open for {engine.MaxJobTokens:N0}. Raise KimiModelOptions.ContextLength or KvCacheBytes.");
+            string more = tokens > engine.Runner.Cache.ContextLength ? "raise KimiModelOptions.ContextLength" : engine.MoreRoom;
+            throw new ContextLengthException($"The session has {tokens:N0} tokens, and the model is open for {engine.MaxJobTokens:N0}. To have more, {more}.");
         }
     }
 
@@ -190,7 +191,7 @@ internal sealed class SessionStore(
         {
             throw new ContextLengthException(
                 $"The session's {tokens:N0} tokens need {KvCache.PagesFor(tokens)} pages of the cache; of {cache.PageCapacity} in its budget {cache.FreePages} are held by nobody. "
-                + "Dispose sessions, wait for calls to end, or raise KimiModelOptions.KvCacheBytes.");
+                + $"Dispose sessions, wait for calls to end, or {cache.MoreRoom}.");
         }
 
         return sequence;

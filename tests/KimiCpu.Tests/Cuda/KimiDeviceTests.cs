@@ -1,10 +1,15 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
+using KimiCpu.Cuda.Memory;
+using KimiCpu.Devices;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Server;
+using KimiCpu.Weights;
 using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Tests.Cuda;
@@ -113,6 +118,74 @@ internal sealed class KimiDeviceTests
         Assert.That(() => KimiModel.OpenEmbedded(options with { Device = KimiDevice.Cuda(0) }), Throws.TypeOf<KimiException>(), "asked for by number");
     }
 
+    /// <summary>With fewer tokens than are asked for prompts would fail that the next GPU, or the CPU, takes.</summary>
+    [Test]
+    public void Auto_passes_a_GPU_over_that_does_not_hold_the_context([Values] bool second, [Values] bool asked)
+    {
+        // A little more than weights in 8 bits and activations take.
+        using var driver = new SimulatedDriver { DeviceCount = second ? 2 : 1, TotalBytesOf = { [0] = LeastBytes() + (3 << 18) } };
+        using var log = new LogLines();
+        using ILoggerFactory factory = LoggerFactory.Create(b => b.AddProvider(log));
+        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false, LoggerFactory = factory, ContextLength = asked ? 8000 : null };
+        using (KimiModel model = KimiModel.OpenEmbedded(options))
+        {
+            Assert.That(model.Activity.Device, Is.EqualTo(second ? KimiDevice.Cuda(1) : KimiDevice.Cpu));
+            Assert.That(model.Info.ContextLength, Is.GreaterThanOrEqualTo(asked ? 8000 : 4096));
+            Assert.That(log.Lines, Has.Some.Contains(second ? "GPU 0: The GPU has room for" : "The model runs on the CPU. The GPU has room for").And.Some.Contains(asked ? "and 8,000 are to fit" : "and 4,096 are to fit"));
+        }
+
+        using (KimiModel model = KimiModel.OpenEmbedded(options with { Device = KimiDevice.Cuda(0) }))
+        {
+            Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(0)));
+            Assert.That(model.Info.ContextLength, Is.InRange(64, 4095));
+        }
+
+        // Bytes that hold fewer tokens are asked for as well.
+        using (KimiModel model = KimiModel.OpenEmbedded(options with { KvCacheBytes = 100_000 }))
+        {
+            Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cuda(0)));
+        }
+
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
+    /// <summary>The cache has what all else leaves, so a larger budget would change nothing.</summary>
+    [TestCase(false, false, "set KimiModelOptions.ContextLength")]
+    [TestCase(true, false, "open the model with more of the GPU's memory free")]
+    [TestCase(false, true, "raise KimiModelOptions.KvCacheBytes")]
+    public void A_cache_that_a_GPU_has_no_room_for_is_not_said_to_grow_by_its_budget(bool asked, bool limited, string remedy)
+    {
+        using var driver = new SimulatedDriver { TotalBytes = LeastBytes() + (3 << 18) };
+        using var log = new LogLines();
+        using ILoggerFactory factory = LoggerFactory.Create(b => b.AddProvider(log));
+        var options = new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, LoggerFactory = factory, ContextLength = asked ? 8000 : null, KvCacheBytes = limited ? 100_000 : null };
+        using (KimiModel model = KimiModel.OpenEmbedded(options))
+        {
+            string warning = log.Lines.Single(l => l.Contains("tokens of the context.", StringComparison.Ordinal));
+            var prompt = new int[model.Info.ContextLength + 1];
+            ContextLengthException refused = Assert.Throws<ContextLengthException>(() => model.Generate(prompt, s_options))!;
+            foreach (string text in new[] { warning, refused.Message })
+            {
+                Assert.That(text, Does.Contain("To have more, ").And.Contain(remedy));
+                Assert.That(text.Contains("KvCacheBytes", StringComparison.Ordinal), Is.EqualTo(limited));
+            }
+        }
+
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
+    /// <summary>Nobody has asked for the model's whole context, and 32,768 tokens are what weights make room for.</summary>
+    [Test]
+    public void A_cache_that_holds_what_is_usual_is_no_reason_for_a_warning()
+    {
+        using var driver = new SimulatedDriver();
+        using var log = new LogLines();
+        using ILoggerFactory factory = LoggerFactory.Create(b => b.AddProvider(log));
+        using KimiModel model = KimiModel.Open(Repository.Checkpoint("tiny-int4"), new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, LoggerFactory = factory });
+        Assert.That(model.Info.ContextLength, Is.InRange(32_768, 262_143));
+        Assert.That(log.Lines, Has.None.Contains("tokens of the context"));
+    }
+
     [Test]
     public void Where_no_GPU_will_do_the_log_says_of_each_why()
     {
@@ -173,6 +246,33 @@ internal sealed class KimiDeviceTests
 
         Assert.That(KimiDevice.Parse("cuda"), Is.EqualTo(KimiDevice.Cuda(0)));
         Assert.That(() => KimiDevice.Parse("cuda:-1"), Throws.TypeOf<FormatException>().With.Message.Contains("cuda:N"));
+    }
+
+    /// <summary>Bytes of a GPU that hold one page of kimi-nano's cache.</summary>
+    private static long LeastBytes()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.NanoModel);
+        ModelWeights weights = WeightLoader.Load(checkpoint);
+        (long low, long high) = (0, SimulatedDriver.DefaultBytes);
+        while (high - low > 1)
+        {
+            long middle = (low + high) / 2;
+            (low, high) = Fits(middle) ? (low, middle) : (middle, high);
+        }
+
+        return high;
+
+        bool Fits(long bytes)
+        {
+            try
+            {
+                return MemoryPlan.Fit(weights, new MemoryWish(ModelMemory.UsualChunk + GpuOpening.DecodeRows, ContextTokens: 64), bytes).Pages > 0;
+            }
+            catch (CudaException)
+            {
+                return false;
+            }
+        }
     }
 
     private sealed class Ending : IProgress<LoadProgress>

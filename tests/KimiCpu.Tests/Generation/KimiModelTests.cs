@@ -412,7 +412,7 @@ internal sealed class KimiModelTests
         Assert.That(log.Lines[3].Text, Does.Contain("6.9 MB read for each"));
         Assert.That(model.Placement, Does.Contain(KimiCpu.Cpu.CpuFeatures.Best.ToString()));
         using KimiModel tight = KimiModel.OpenEmbedded(new KimiModelOptions { LoggerFactory = log, KvCacheBytes = 1 });
-        Assert.That(log.Lines[^1], Is.EqualTo((4, "The cache budget holds 64 of the 8192 tokens of the context; KimiModelOptions.KvCacheBytes raises it.")));
+        Assert.That(log.Lines[^1], Is.EqualTo((4, "The cache holds 64 of the 8192 tokens of the context. To have more, raise KimiModelOptions.KvCacheBytes.")));
     }
 
     private sealed class RecordingLog : ILoggerFactory, ILogger
