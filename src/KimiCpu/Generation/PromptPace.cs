@@ -58,6 +58,8 @@ internal sealed class PromptPace(int most, TimeSpan? gap, int efficientPart = 1)
             return;
         }
 
+        // A step without prompts takes no longer than one with them. Where it once did, as a first step does whose weights are not in memory yet, nothing else would tell while prompts keep coming.
+        _withoutPrompts = Math.Min(_withoutPrompts, time.TotalSeconds);
         double room = Math.Max(0, (Aim * allowed.TotalSeconds) - _withoutPrompts);
         double cost = Math.Max(time.TotalSeconds - _withoutPrompts, 1e-6);
         double right = promptTokens * Math.Min(room / cost, MostGrowth);

@@ -44,6 +44,24 @@ internal sealed class PromptPaceTests
         Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(16), "prompts move however long it takes");
     }
 
+    /// <summary>As the first one is while its weights come from a drive; then prompts come without a pause.</summary>
+    [Test]
+    public void A_slow_step_without_prompts_is_forgotten_when_steps_with_them_take_less()
+    {
+        var pace = new PromptPace(4096, TimeSpan.FromSeconds(0.5));
+        pace.Note(0, TimeSpan.FromSeconds(3));
+        int tokens = 0;
+        for (int step = 0; step < 40; step++)
+        {
+            tokens = Step(pace, Time);
+            Assert.That(Time(tokens), Is.LessThan(0.5));
+        }
+
+        Assert.That(Time(tokens), Is.InRange(0.35, 0.5));
+
+        static double Time(int tokens) => 0.02 + (0.001 * tokens);
+    }
+
     [Test]
     public void Few_tokens_say_nothing_against_more()
     {
