@@ -5,7 +5,10 @@ using System.Diagnostics;
 
 namespace KimiCpu.Generation;
 
-/// <summary>Tells a caller how far his prompt is: when it begins, when it is done, and now and then between.</summary>
+/// <summary>
+/// Tells a caller how far his prompt is: when it begins, when it is done, and now and then between. Never less than before: a call that gave
+/// its pages to others may compute once more what it had.
+/// </summary>
 /// <param name="target">Told. What it throws is kept, since others share the step.</param>
 /// <param name="total">Tokens of the prompt.</param>
 internal sealed class PromptReporter(IProgress<PromptProgress> target, int total)
@@ -13,6 +16,7 @@ internal sealed class PromptReporter(IProgress<PromptProgress> target, int total
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(100);
 
     private long _told;
+    private int _most;
     private bool _isDone;
 
     /// <summary>What the target threw; null for nothing. It is told no more then.</summary>
@@ -30,9 +34,10 @@ internal sealed class PromptReporter(IProgress<PromptProgress> target, int total
 
         _told = Stopwatch.GetTimestamp();
         _isDone = isDone;
+        _most = Math.Max(_most, Math.Max(cached, Math.Min(tokens, total)));
         try
         {
-            target.Report(new PromptProgress(Math.Min(tokens, total), cached, total));
+            target.Report(new PromptProgress(_most, cached, total));
         }
         catch (Exception e)
         {

@@ -25,6 +25,24 @@ internal sealed class PromptProgressTests
         Assert.That(second[^1].Tokens, Is.EqualTo(700));
     }
 
+    /// <summary>A call that gave its pages to older ones goes on from fewer tokens than it had, and perhaps from fewer than it found.</summary>
+    [Test]
+    public void What_is_computed_once_more_is_told_as_nothing_new()
+    {
+        var told = new List<PromptProgress>();
+        var reporter = new PromptReporter(new Listener(told.Add), 2000);
+        foreach (int tokens in new[] { 1200, 700, 900, 1300, 600, 2000, 700 })
+        {
+            reporter.Note(tokens, cached: 1000);
+            Thread.Sleep(120);
+        }
+
+        Assert.That(told.Select(p => p.Tokens), Is.EqualTo(new[] { 1200, 1200, 1200, 1300, 1300, 2000 }));
+        told.Clear();
+        new PromptReporter(new Listener(told.Add), 2000).Note(700, cached: 1000);
+        Assert.That(told, Is.EqualTo(new[] { new PromptProgress(1000, 1000, 2000) }));
+    }
+
     [Test]
     public void Nobody_is_told_of_the_answer()
     {
