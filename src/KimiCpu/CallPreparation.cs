@@ -103,7 +103,8 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
     private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
-        OptionChecks.Validate(options, vocabulary);
+        // The model may have more rows than the tokenizer has tokens; those are never answered.
+        OptionChecks.Validate(options, tokenizer.VocabularySize);
         limit().Check(prompt.Length, options.MaxTokens);
         var call = new PreparedCall(prompt, options, layout, ToolsOf(options, layout, cancellationToken));
 

@@ -37,9 +37,13 @@ internal sealed class AnswerBuilder
         _options = options;
         _endTokens = endTokens;
         _markers = layout.Markers;
+        Vocabulary = tokenizer.VocabularySize;
         _parser = new AnswerParser(tokenizer, layout);
         _stops = new StopMatcher(options.StopSequences);
     }
+
+    /// <summary>Tokens that have a text: ids run from 0 to this, exclusive.</summary>
+    public int Vocabulary { get; }
 
     /// <summary>Whether the model ended its turn or a stop appeared.</summary>
     public bool Ended { get; private set; }

@@ -409,6 +409,8 @@ internal sealed class GenerationEngine : IDisposable
     {
         try
         {
+            // Rows that fill up the weights are no tokens.
+            logits = logits[..Math.Min(logits.Length, job.Answer.Vocabulary)];
             ReadOnlySpan<float> before = job.Options.LogProbabilities ? Keep(logits) : [];
             int token = job.Answer.ForcedToken is { } forced ? job.Sampler.Take(forced) : job.Sampler.Sample(logits);
             TokenLogProbability? logProbability = before.IsEmpty ? null : LogProbabilities.Of(token, before, job.Options.TopLogProbabilities);

@@ -34,7 +34,7 @@ public sealed partial record GenerationOptions
     /// <summary>Subtracted per occurrence in the answer; in [-2, 2]. Default 0.</summary>
     public float FrequencyPenalty { get; init; }
 
-    /// <summary>Added to the logits of single tokens, by id; negative infinity forbids one. An answer ends with an <see cref="ArgumentException"/> where that forbids all that a constraint allows.</summary>
+    /// <summary>Added to the logits of single tokens, by id of the tokenizer; negative infinity forbids one. An answer ends with an <see cref="ArgumentException"/> where that forbids all that a constraint allows.</summary>
     public IReadOnlyDictionary<int, float>? LogitBias { get; init => field = ValueDictionary<int, float>.Of(value); }
 
     /// <summary>Same seed, prompt, options and model settings: same text. Null for a random one.</summary>

@@ -33,7 +33,7 @@ internal sealed class Sampler
     }
 
     /// <summary>Chooses a token and remembers it.</summary>
-    /// <param name="logits">(vocabulary), finite; overwritten.</param>
+    /// <param name="logits">Of all tokens that can be answered, finite; overwritten.</param>
     /// <exception cref="ArgumentException">The options leave none.</exception>
     public int Sample(Span<float> logits)
     {
@@ -74,7 +74,11 @@ internal sealed class Sampler
         {
             foreach (int token in _prompt)
             {
-                Repeat(ref logits[token]);
+                // A prompt of ids may have some that no answer has.
+                if (token < logits.Length)
+                {
+                    Repeat(ref logits[token]);
+                }
             }
 
             foreach (int token in _counts.Keys)
