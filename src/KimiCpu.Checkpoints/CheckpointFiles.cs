@@ -24,6 +24,9 @@ internal abstract class CheckpointFiles
     /// <summary>The first <paramref name="count"/> bytes at <paramref name="offset"/>, by an ordinary read that cannot fault.</summary>
     public abstract byte[] Read(string file, long offset, int count);
 
+    /// <summary>The same for many ranges of a file. Each is read when it is asked for.</summary>
+    public virtual IEnumerable<byte[]> ReadEach(string file, IEnumerable<(long Offset, int Count)> ranges) => ranges.Select(r => Read(file, r.Offset, r.Count));
+
     public abstract MappedFile Map(string file);
 
     /// <summary>What else lies there, and what to do then; null where nothing tells that this is no checkpoint.</summary>
@@ -153,8 +156,8 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         return Read(handle, file, offset, count);
     }
 
-    /// <summary>The same for many ranges of a file, which is opened once. Each is read when it is asked for.</summary>
-    public IEnumerable<byte[]> ReadEach(string file, IEnumerable<(long Offset, int Count)> ranges)
+    /// <summary>Opens the file once.</summary>
+    public override IEnumerable<byte[]> ReadEach(string file, IEnumerable<(long Offset, int Count)> ranges)
     {
         using SafeFileHandle handle = Open(file);
         foreach ((long offset, int count) in ranges)

@@ -32,7 +32,7 @@ public sealed class KimiModel : IKimiModel
     private readonly ILogger _logger;
     private readonly CallPreparation _calls;
     private readonly CallRunner _runner;
-    private readonly Lazy<SessionStore> _sessions;
+    private readonly FirstSessionStore _sessions;
     private volatile KimiModelInfo _info;
     private int _disposed;
 
@@ -70,8 +70,7 @@ public sealed class KimiModel : IKimiModel
             _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer, LazyThreadSafetyMode.PublicationOnly), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions, _engine.MoreRoom), problem => KimiLog.Warned(_logger, problem));
             _runner = new CallRunner(_engine, _calls, checkpoint.Name, _logger);
 
-            // On the engine's thread, which ends before the weights are unmapped. A file that cannot be read now may be there later, so no failure is kept.
-            _sessions = new Lazy<SessionStore>(() => _engine.UseCache(_ => MakeSessionStore()).GetAwaiter().GetResult(), LazyThreadSafetyMode.PublicationOnly);
+            _sessions = new FirstSessionStore(MakeSessionStore);
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             _devices.LogOpened();
             if (options.ContextLength > shape.MaxPositions)
@@ -126,17 +125,6 @@ public sealed class KimiModel : IKimiModel
 
     /// <summary>Cache pages that neither a call nor a session holds, and how many of them are known by their text; for leak checks.</summary>
     internal (int Free, int Reusable, int Capacity) CachePages => (_engine.FreePages, _engine.ReusablePages, _engine.PageCapacity);
-
-    /// <summary>Made when first needed, since the model's identity takes a look at its weights.</summary>
-    /// <exception cref="InvalidOperationException">The engine's own thread asks, which all of it waits for.</exception>
-    internal SessionStore Sessions
-    {
-        get
-        {
-            _engine.ThrowIfOnOwnThread();
-            return _sessions.Value;
-        }
-    }
 
     /// <summary>Opens a checkpoint folder.</summary>
     /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
@@ -234,8 +222,7 @@ public sealed class KimiModel : IKimiModel
     public KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        SessionState state = Sessions.Load(path, out byte[] applicationData, progress, cancellationToken);
+        SessionState state = Sessions(cancellationToken).Load(path, out byte[] applicationData, progress, cancellationToken);
         return new KimiSession(this, state, applicationData);
     }
 
@@ -266,6 +253,15 @@ public sealed class KimiModel : IKimiModel
         _engine.Dispose();
         _devices.Dispose();
         _checkpoint.Dispose();
+    }
+
+    /// <summary>Saves and loads sessions; see <see cref="FirstSessionStore"/>.</summary>
+    /// <exception cref="InvalidOperationException">The engine's own thread asks, which all of it waits for.</exception>
+    internal SessionStore Sessions(CancellationToken cancellationToken)
+    {
+        _engine.ThrowIfOnOwnThread();
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        return _sessions.Get(cancellationToken);
     }
 
     internal GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>

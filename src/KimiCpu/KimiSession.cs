@@ -119,7 +119,7 @@ public sealed class KimiSession : IDisposable
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         _state.ThrowIfDisposed();
-        _model.Sessions.Save(path, _state, ApplicationData, progress, cancellationToken);
+        _model.Sessions(cancellationToken).Save(path, _state, ApplicationData, progress, cancellationToken);
     }
 
     /// <summary>Saves on another thread; see <see cref="Save"/>. What the session keeps when the task begins is saved.</summary>

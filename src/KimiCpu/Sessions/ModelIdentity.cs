@@ -19,29 +19,43 @@ internal static class ModelIdentity
 
     public static UInt128 Of(Checkpoint checkpoint)
     {
-        TensorEntry[] tensors = [.. checkpoint.Tensors.OrderBy(t => t.Key, StringComparer.Ordinal).Select(t => t.Value)];
-        string[] names = [.. checkpoint.Tensors.Keys.Order(StringComparer.Ordinal)];
+        KeyValuePair<string, TensorEntry>[] tensors = [.. checkpoint.Tensors.OrderBy(t => t.Key, StringComparer.Ordinal)];
         var hash = new XxHash128();
         hash.Append(Encoding.UTF8.GetBytes(Numbers(checkpoint.Config)));
-        for (int i = 0; i < tensors.Length; i++)
+        foreach ((string name, TensorEntry tensor) in tensors)
         {
-            hash.Append(Encoding.UTF8.GetBytes($"{names[i]} {tensors[i]}\n"));
+            hash.Append(Encoding.UTF8.GetBytes($"{name} {tensor}\n"));
         }
 
-        TensorEntry[] experts = [.. tensors.Where(t => t.IsRoutedExpert)];
+        TensorEntry[] experts = [.. tensors.Select(t => t.Value).Where(t => t.IsRoutedExpert)];
         int stride = Math.Max(1, experts.Length / SampledExpertTensors);
-        foreach (TensorEntry tensor in tensors.Where(t => !t.IsRoutedExpert).Concat(experts.Where((_, i) => i % stride == 0)))
+        foreach (byte[] sample in Samples(checkpoint, [.. tensors.Select(t => t.Value).Where(t => !t.IsRoutedExpert), .. experts.Where((_, i) => i % stride == 0)]))
         {
-            hash.Append(Sample(checkpoint, tensor));
+            hash.Append(sample);
         }
 
         return hash.GetCurrentHashAsUInt128();
     }
 
-    private static byte[] Sample(Checkpoint checkpoint, TensorEntry tensor)
+    /// <returns>In the tensors' order; they are read shard by shard, since opening a file takes longer than reading so little of it.</returns>
+    private static byte[][] Samples(Checkpoint checkpoint, TensorEntry[] tensors)
+    {
+        var samples = new byte[tensors.Length][];
+        foreach (IGrouping<int, int> shard in Enumerable.Range(0, tensors.Length).GroupBy(i => tensors[i].Shard))
+        {
+            foreach ((int place, byte[] sample) in shard.Zip(checkpoint.Files.ReadEach(checkpoint.Shards[shard.Key], shard.Select(i => Middle(tensors[i])))))
+            {
+                samples[place] = sample;
+            }
+        }
+
+        return samples;
+    }
+
+    private static (long Offset, int Count) Middle(TensorEntry tensor)
     {
         int length = (int)Math.Min(SampleBytes, tensor.Length);
-        return checkpoint.Files.Read(checkpoint.Shards[tensor.Shard], tensor.Offset + ((tensor.Length - length) / 2), length);
+        return (tensor.Offset + ((tensor.Length - length) / 2), length);
     }
 
     /// <summary>All that the cached values depend on beside the weights.</summary>
