@@ -20,6 +20,7 @@ internal sealed class CacheCalls(Func<KvCache> cache, Func<DeviceException, Kimi
 
     private readonly object _gate = new();
     private readonly Queue<(Action<KvCache?> Use, bool IsAwaited)> _calls = new();
+    private TimeSpan _owed;
     private bool _ended;
 
     public bool Any => Count() > 0;
@@ -63,18 +64,21 @@ internal sealed class CacheCalls(Func<KvCache> cache, Func<DeviceException, Kimi
     }
 
     /// <summary>Does what has come until now.</summary>
-    public void Run()
+    /// <param name="besideCalls">Whether calls move: then only what needs no time, until something comes that does. That has its time behind the steps.</param>
+    public void Run(bool besideCalls)
     {
         // No more, or those who come again as fast as they are served would keep the calls waiting.
-        for (int count = Count(); count > 0 && Next() is { } call; count--)
+        for (int count = Count(); count > 0 && Next(postedOnly: besideCalls) is { } call; count--)
         {
             call.Use(cache());
         }
+
+        _owed = besideCalls ? _owed : TimeSpan.Zero;
     }
 
     /// <summary>
     /// Goes on behind a step with what has come meanwhile, and with what follows on it: one call a step would take as long for a
-    /// session's pages as thousands of steps.
+    /// session's pages as thousands of steps. What takes more than its part of this step has that much less of the next ones.
     /// </summary>
     /// <param name="step">How long the step has taken.</param>
     /// <returns>Whether anything was done.</returns>
@@ -82,7 +86,9 @@ internal sealed class CacheCalls(Func<KvCache> cache, Func<DeviceException, Kimi
     {
         long start = Stopwatch.GetTimestamp();
         (bool served, bool comesAgain) = (false, false);
-        for (TimeSpan left = step / PartOfStep; left > TimeSpan.Zero; left = (step / PartOfStep) - Stopwatch.GetElapsedTime(start))
+        TimeSpan part = (step / PartOfStep) - _owed;
+        TimeSpan left;
+        for (left = part; left > TimeSpan.Zero; left = part - Stopwatch.GetElapsedTime(start))
         {
             if (Next() is { } call)
             {
@@ -95,6 +101,7 @@ internal sealed class CacheCalls(Func<KvCache> cache, Func<DeviceException, Kimi
             }
         }
 
+        _owed = left < TimeSpan.Zero ? -left : TimeSpan.Zero;
         return served;
     }
 
@@ -134,11 +141,11 @@ internal sealed class CacheCalls(Func<KvCache> cache, Func<DeviceException, Kimi
         }
     }
 
-    private (Action<KvCache?> Use, bool IsAwaited)? Next()
+    private (Action<KvCache?> Use, bool IsAwaited)? Next(bool postedOnly = false)
     {
         lock (_gate)
         {
-            return _calls.TryDequeue(out (Action<KvCache?> Use, bool IsAwaited) call) ? call : null;
+            return _calls.TryPeek(out (Action<KvCache?> Use, bool IsAwaited) call) && !(postedOnly && call.IsAwaited) ? _calls.Dequeue() : null;
         }
     }
 

@@ -15,6 +15,9 @@ namespace KimiCpu.Generation;
 /// </summary>
 internal sealed class GenerationEngine : IDisposable
 {
+    /// <summary>How often calls are looked at that wait for pages of a session that is saved or loaded: they may be cancelled, or too old.</summary>
+    private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(20);
+
     private readonly Scheduler _scheduler;
     private readonly string _model;
     private readonly MemoryCeiling _ceiling;
@@ -31,6 +34,8 @@ internal sealed class GenerationEngine : IDisposable
     private float[] _logits = [];
     private float[] _kept = [];
     private KimiException? _ended;
+    private int _passing;
+    private bool _awaitsPages;
     private volatile bool _disposed;
 
     /// <param name="runner">The model, and the cache of all jobs.</param>
@@ -133,6 +138,14 @@ internal sealed class GenerationEngine : IDisposable
         Wake();
     }
 
+    /// <summary>Notes that pages are held by somebody who gives them back, or may do so, when a session's file is done. No call fails for want of pages meanwhile.</summary>
+    /// <param name="more">1 when it begins; -1 at its end, when the release has been posted.</param>
+    public void NotePassing(int more)
+    {
+        Interlocked.Add(ref _passing, more);
+        Wake();
+    }
+
     /// <summary>Whether it is the engine that calls, which could not wait for its own end.</summary>
     public bool IsOnOwnThread => Thread.CurrentThread == _thread;
 
@@ -169,13 +182,18 @@ internal sealed class GenerationEngine : IDisposable
     private void Loop()
     {
         _started?.Invoke();
+        bool callsMove = false;
         while (TakeSubmitted())
         {
             try
             {
-                _cacheCalls.Run();
+                _cacheCalls.Run(besideCalls: callsMove);
                 long start = Stopwatch.GetTimestamp();
-                IReadOnlyList<ScheduledCall> moving = _scheduler.Plan();
+
+                // In this order: what was given up last is among the calls when nobody passes any more.
+                IReadOnlyList<ScheduledCall> moving = _scheduler.Plan(pagesMayReturn: Volatile.Read(ref _passing) > 0 || _cacheCalls.Any);
+                callsMove = moving.Count > 0;
+                _awaitsPages = !callsMove && !_scheduler.IsIdle;
                 NoteState();
                 if (moving.Count > 0)
                 {
@@ -234,6 +252,11 @@ internal sealed class GenerationEngine : IDisposable
             while (!_disposed && _submitted.Count == 0 && !_cacheCalls.Any && _scheduler.IsIdle && !_ceiling.HasWork(idle: true))
             {
                 Monitor.Wait(_gate);
+            }
+
+            if (_awaitsPages && !_disposed && _submitted.Count == 0 && !_cacheCalls.Any)
+            {
+                Monitor.Wait(_gate, s_look);
             }
 
             while (!_disposed && _submitted.TryDequeue(out GenerationJob? job))

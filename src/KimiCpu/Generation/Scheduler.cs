@@ -29,6 +29,7 @@ internal sealed class Scheduler
     private PromptPace _pace;
     private PromptShares _shares;
     private long _arrived;
+    private bool _pagesMayReturn;
     private volatile int _count;
 
     /// <param name="cache">Of all calls.</param>
@@ -91,9 +92,11 @@ internal sealed class Scheduler
     }
 
     /// <summary>Decides the next step.</summary>
-    /// <returns>The calls that move, in the order of their arrival; the rows of each are said by it.</returns>
-    public IReadOnlyList<ScheduledCall> Plan()
+    /// <param name="pagesMayReturn">Whether somebody holds pages who is no call and may give them back before long: nobody fails for want of them then.</param>
+    /// <returns>The calls that move, in the order of their arrival; the rows of each are said by it. None where all wait for such pages.</returns>
+    public IReadOnlyList<ScheduledCall> Plan(bool pagesMayReturn)
     {
+        _pagesMayReturn = pagesMayReturn;
         EndLate(_waiting);
         EndLate(_running);
         Admit();
@@ -257,7 +260,7 @@ internal sealed class Scheduler
                 InOrder(_running, call);
                 call.RefusedAt = -1;
             }
-            else if (_running.Count == 0)
+            else if (_running.Count == 0 && !_pagesMayReturn)
             {
                 // Nobody is there who would give pages back.
                 _waiting.RemoveAt(i);
@@ -304,7 +307,7 @@ internal sealed class Scheduler
     private bool HasRoom(ScheduledCall call)
     {
         int reserve = _running.Count(c => c.MayGrow);
-        if (_running.Count > 0 && _cache.FreePages - reserve <= call.RefusedAt)
+        if ((_running.Count > 0 || _pagesMayReturn) && _cache.FreePages - reserve <= call.RefusedAt)
         {
             return false;
         }
@@ -339,6 +342,11 @@ internal sealed class Scheduler
         while (!call.Sequence!.TryExtend(1))
         {
             ScheduledCall youngest = _running[^1];
+            if (_running.Count == 1 && _pagesMayReturn)
+            {
+                return false;
+            }
+
             if (_running.Count == 1)
             {
                 // Its session keeps what it had, or no page would become free.

@@ -65,7 +65,7 @@ internal sealed class SessionState : IDisposable
                 return;
             }
 
-            found.Share();
+            found.Share(toSave: false);
             _held = found;
         }
 
@@ -91,16 +91,17 @@ internal sealed class SessionState : IDisposable
 
     /// <summary>A state of its own with the same tokens; nothing is copied.</summary>
     /// <exception cref="ObjectDisposedException">The session is disposed.</exception>
-    public SessionState Branch() => new(_engine, Share());
+    public SessionState Branch() => new(_engine, Share(toSave: false));
 
     /// <summary>The tokens as they are now, kept until released; null where there are none.</summary>
+    /// <param name="toSave">See <see cref="HeldPrefix.Share"/>.</param>
     /// <exception cref="ObjectDisposedException">The session is disposed.</exception>
-    public HeldPrefix? Share()
+    public HeldPrefix? Share(bool toSave)
     {
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, typeof(KimiSession));
-            _held?.Share();
+            _held?.Share(toSave);
             return _held;
         }
     }
@@ -127,13 +128,18 @@ internal sealed class SessionState : IDisposable
     }
 }
 
-/// <summary>A prefix with as many owners as share it; the last one's release reaches the engine's thread.</summary>
+/// <summary>
+/// A prefix with as many owners as share it; the last one's release reaches the engine's thread. Where none is left but those that save it, the engine knows
+/// that its pages will be free.
+/// </summary>
 /// <param name="engine">Whose thread owns the cache.</param>
 /// <param name="cache">Where it is held; null for tokens that are in none.</param>
 /// <param name="prefix">What is held.</param>
 internal sealed class HeldPrefix(GenerationEngine engine, KvCache? cache, KvPrefix prefix)
 {
+    private readonly object _gate = new();
     private int _owners = 1;
+    private int _saving;
 
     public KvPrefix Prefix => prefix;
 
@@ -141,13 +147,33 @@ internal sealed class HeldPrefix(GenerationEngine engine, KvCache? cache, KvPref
     public bool IsIn(KvCache other) => cache == other;
 
     /// <summary>Adds an owner; called by one.</summary>
-    public void Share() => Interlocked.Increment(ref _owners);
+    /// <param name="toSave">Whether it gives the prefix up as soon as that is saved.</param>
+    public void Share(bool toSave) => Change(1, toSave);
 
-    public void Release()
+    /// <param name="saved">What the owner came with.</param>
+    public void Release(bool saved = false) => Change(-1, saved);
+
+    private void Change(int owners, bool saving)
     {
-        if (Interlocked.Decrement(ref _owners) == 0 && cache is not null)
+        bool wasLeaving, isLeaving, isLast;
+        lock (_gate)
+        {
+            wasLeaving = _saving > 0 && _saving == _owners;
+            _owners += owners;
+            _saving += saving ? owners : 0;
+            isLeaving = _saving > 0 && _saving == _owners;
+            isLast = _owners == 0;
+        }
+
+        if (isLast && cache is not null)
         {
             engine.PostToCache(_ => cache.Release(prefix));
+        }
+
+        if (wasLeaving != isLeaving)
+        {
+            // Only now, when the engine will come to the release before it believes that there is none.
+            engine.NotePassing(isLeaving ? 1 : -1);
         }
     }
 }

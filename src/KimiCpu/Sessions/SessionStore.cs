@@ -28,36 +28,38 @@ internal sealed class SessionStore(
     /// <param name="application">Bytes of the application.</param>
     /// <param name="progress">Told the part that is done, 0 … 1, computing included.</param>
     /// <param name="cancellationToken">Honoured while it computes and between batches of pages; the unfinished file is deleted.</param>
-    /// <exception cref="KimiException">The device of the cache was lost meanwhile.</exception>
+    /// <exception cref="KimiException">The device of the cache was lost meanwhile, or what has to be computed could not be.</exception>
     public void Save(string path, SessionState session, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        HeldPrefix? held = session.Share();
+        HeldPrefix? held = session.Share(toSave: true);
         try
         {
             ModelRunner runner = engine.Runner;
-            if (held is not null && !held.IsIn(runner.Cache))
+            if (held is { Prefix.Length: > 0 } lost && !lost.IsIn(runner.Cache))
             {
+                // Its end gives no page of this cache back, and the call that computes must not wait for any.
+                held = null;
+                lost.Release(saved: true);
                 ComputingSaveProgress? computing = progress is null ? null : new ComputingSaveProgress(progress);
-                HeldPrefix computed = ComputeAgain(session, held, computing, cancellationToken);
-                held.Release();
-                (held, progress) = (computed, computing);
+                held = ComputeAgain(session, lost, computing, cancellationToken);
+                progress = computing;
             }
 
             Save(path, held?.Prefix, runner, application, progress, cancellationToken);
         }
         finally
         {
-            held?.Release();
+            held?.Release(saved: true);
         }
     }
 
-    /// <returns>The same tokens in the engine's cache; the caller is an owner.</returns>
+    /// <returns>The same tokens in the engine's cache; the caller is an owner, to save them.</returns>
     private HeldPrefix ComputeAgain(SessionState session, HeldPrefix lost, IProgress<PromptProgress>? progress, CancellationToken cancellationToken)
     {
         using var fresh = new SessionState(engine);
         compute(lost.Prefix.Tokens(), fresh, progress, cancellationToken).WaitAsync(cancellationToken).GetAwaiter().GetResult();
-        HeldPrefix computed = fresh.Share()!;
+        HeldPrefix computed = fresh.Share(toSave: true)!;
         session.Replace(lost, computed);
         return computed;
     }
@@ -134,6 +136,7 @@ internal sealed class SessionStore(
 
         KvSequence? sequence = null;
         KvPrefix? prefix = null;
+        engine.NotePassing(1);
         try
         {
             Wait(engine.UseCache(cache =>
@@ -164,6 +167,10 @@ internal sealed class SessionStore(
                 }
             });
             throw;
+        }
+        finally
+        {
+            engine.NotePassing(-1);
         }
     }
 

@@ -287,6 +287,61 @@ internal sealed class SchedulerTests
         Assert.That(tooLong.Error, Is.TypeOf<ContextLengthException>().With.Message.Contains("150 tokens needs more pages than the 2 of 3"));
     }
 
+    /// <summary>As while a session is saved that has been disposed of: its pages are free a little later.</summary>
+    [Test]
+    public void Who_finds_no_room_waits_where_pages_may_return([Values] bool theyDo)
+    {
+        var steps = new Steps(pages: 3, prefillChunk: 200) { PagesMayReturn = true };
+        using KvSequence held = steps.Cache.CreateSequence();
+        Assert.That(held.TryExtend(64));
+        Call growing = steps.Add(Text(1, 100), 80);
+        for (int step = 0; step < 200; step++)
+        {
+            steps.Run();
+        }
+
+        Assert.That((growing.Error, growing.Tokens.Count), Is.EqualTo(((Exception?)null, 29)), "of two pages");
+        Call large = steps.Add(Text(2, 150), 1);
+        steps.Run();
+        Assert.That((large.Error, large.Sequence), Is.EqualTo(((Exception?)null, (KvSequence?)null)));
+        if (theyDo)
+        {
+            held.Dispose();
+        }
+
+        steps.PagesMayReturn = false;
+        steps.RunAll();
+        if (theyDo)
+        {
+            Assert.That((growing.Error, large.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+            Assert.That((growing.Tokens.Count, large.Tokens.Count), Is.EqualTo((80, 1)));
+        }
+        else
+        {
+            Assert.That(growing.Error, Is.TypeOf<ContextLengthException>());
+            Assert.That(large.Error, Is.TypeOf<ContextLengthException>());
+        }
+    }
+
+    [Test]
+    public void Who_waits_for_pages_that_may_return_can_be_cancelled_and_passed()
+    {
+        var steps = new Steps(pages: 3, prefillChunk: 200) { PagesMayReturn = true };
+        using KvSequence held = steps.Cache.CreateSequence();
+        Assert.That(held.TryExtend(64));
+        using var source = new CancellationTokenSource();
+        Call large = steps.Add(Text(1, 150), 1, source.Token);
+        steps.Run();
+        Call small = steps.Add(Text(2, 50), 2);
+        steps.Run();
+        steps.Run();
+        Assert.That((small.Tokens.Count, large.Error), Is.EqualTo((2, (Exception?)null)));
+        source.Cancel();
+        steps.Run();
+        Assert.That(large.Error, Is.InstanceOf<OperationCanceledException>());
+        Assert.That(steps.Scheduler.IsIdle);
+    }
+
     [Test]
     public void A_large_call_without_room_is_passed_by_a_few_and_not_for_ever()
     {
@@ -463,6 +518,9 @@ internal sealed class SchedulerTests
 
         public ManualTime Time { get; } = new();
 
+        /// <summary>What the engine says of those who save sessions.</summary>
+        public bool PagesMayReturn { get; set; }
+
         /// <summary>Rows of prompts so far.</summary>
         public int PromptRows { get; private set; }
 
@@ -475,7 +533,7 @@ internal sealed class SchedulerTests
 
         public void Run()
         {
-            foreach (Call call in Scheduler.Plan().ToArray())
+            foreach (Call call in Scheduler.Plan(PagesMayReturn).ToArray())
             {
                 bool answers = call.StepAnswers;
                 PromptRows += call.StepDecodes ? 0 : call.StepRows;

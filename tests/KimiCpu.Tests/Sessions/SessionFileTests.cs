@@ -361,7 +361,7 @@ internal sealed class SessionFileTests
     }
 
     [Test]
-    public void Disposal_of_the_model_ends_a_save_with_an_exception()
+    public void A_save_that_has_read_its_last_page_ends_well_though_the_model_is_disposed()
     {
         KimiModel model = KimiModel.OpenEmbedded();
         KimiSession session = model.CreateSession();

@@ -155,6 +155,62 @@ internal sealed class SessionPaceTests
         Assert.That(_engine.FreePages, Is.EqualTo(free));
     }
 
+    /// <summary>As the batches of sessions that are saved together: all of them have come before the first step ends.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task However_many_want_the_cache_between_two_steps_they_have_a_tenth_of_a_step(CancellationToken cancellationToken)
+    {
+        _stepTime = TimeSpan.FromMilliseconds(40);
+        _free.Reset();
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        GenerationJob call = Submit(source.Token);
+        _held.Wait(cancellationToken);
+        Task<int>[] wanted = [.. Enumerable.Range(0, 3).Select(_ => _engine.UseCache(_ =>
+        {
+            Thread.Sleep(100);
+            return _steps;
+        }))];
+        _free.Set();
+        int[] steps = await Task.WhenAll(wanted).WaitAsync(cancellationToken);
+        Assert.That(call.Completion.IsCompleted, Is.False);
+
+        // The step that was held may have been a long one.
+        Assert.That(steps.Where(s => s > steps[0]), Is.Unique, "one of them takes more than it");
+        await source.CancelAsync();
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_save_whose_model_is_disposed_between_two_batches_fails_and_leaves_the_file_as_it_was(CancellationToken cancellationToken)
+    {
+        using SessionState session = await Session();
+        await File.WriteAllTextAsync(_path, "before", cancellationToken);
+        var parts = new List<double>();
+        Assert.That(
+            () => _store.Save(_path, session, default, new Immediate(DisposeOfModel), cancellationToken),
+            Throws.TypeOf<ObjectDisposedException>().With.Property(nameof(ObjectDisposedException.ObjectName)).Contains(nameof(KimiModel)));
+        Assert.That(parts, Has.Count.InRange(1, PageBatches.InFlight));
+        Assert.That(await File.ReadAllTextAsync(_path, cancellationToken), Is.EqualTo("before"));
+        Assert.That(Directory.GetFiles(Path.GetDirectoryName(_path)!, $"{Path.GetFileName(_path)}*"), Has.Length.EqualTo(1), "nothing lies beside it");
+
+        void DisposeOfModel(double part)
+        {
+            parts.Add(part);
+            _engine.Dispose();
+        }
+    }
+
+    /// <summary>Its only call was cancelled before anything was computed, in the cache of a GPU that was lost later.</summary>
+    [Test]
+    public void A_session_that_keeps_nothing_of_a_lost_cache_is_saved_as_an_empty_one()
+    {
+        var lost = new KvCache(_model.HotPath, Pages * _model.HotPath.BytesPerPage, Pages * KvPage.Tokens);
+        using var session = new SessionState(_engine, lost, lost.CreateSequence(shares: true).Leave());
+        _store.Save(_path, session, default, null, CancellationToken.None);
+        using SessionState loaded = _store.Load(_path, out byte[] _, null, CancellationToken.None);
+        Assert.That(loaded.Length, Is.Zero);
+    }
+
     /// <summary>More batches than have memory at the same time, and nobody who hears of them.</summary>
     [Test]
     [CancelAfter(60_000)]
