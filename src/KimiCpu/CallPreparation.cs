@@ -83,11 +83,15 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         return Check(tokens.ToArray(), options, AnswerLayout.Plain, cancellationToken);
     }
 
-    public GenerationJob MakeJob(PreparedCall call, bool streamed, CancellationToken cancellationToken)
+    /// <param name="call">Checked.</param>
+    /// <param name="streamed">Whether updates are wanted, or only the result.</param>
+    /// <param name="cancellationToken">Looked at before every step.</param>
+    /// <param name="hasTime">Whether it may wait and run as long as it takes.</param>
+    public GenerationJob MakeJob(PreparedCall call, bool streamed, CancellationToken cancellationToken, bool hasTime = false)
     {
         int maxTokens = call.Options.MaxTokens ?? Math.Max(1, limit().Tokens - call.Prompt.Length);
         var builder = new AnswerBuilder(tokenizer, call.Options, endTokens, call.Layout);
-        return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken);
+        return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken) { HasTime = hasTime };
     }
 
     private static int NextCallIndex(IEnumerable<KimiMessage> conversation, ChatFormat format)

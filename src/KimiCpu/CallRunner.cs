@@ -14,13 +14,9 @@ namespace KimiCpu;
 /// <param name="logger">Told how each one went.</param>
 internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls, string model, ILogger logger)
 {
-    public GenerationJob Submit(PreparedCall call, SessionState? session, bool streamed, CancellationToken cancellationToken)
-    {
-        GenerationJob job = calls.MakeJob(call, streamed, cancellationToken);
-        job.Session = session;
-        engine.Submit(job);
-        return job;
-    }
+    /// <summary>Computes what a session is to keep, however long it takes.</summary>
+    public Task Compute(PreparedCall call, SessionState session, CancellationToken cancellationToken) =>
+        Submit(calls.MakeJob(call, streamed: false, cancellationToken, hasTime: true), session).Completion;
 
     public GenerationResult Run(PreparedCall call, SessionState? session, CancellationToken cancellationToken)
     {
@@ -28,7 +24,7 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         using var telemetry = new CallTelemetry(model, call.Operation);
         try
         {
-            GenerationJob job = Submit(call, session, streamed: false, cancellationToken);
+            GenerationJob job = Submit(calls.MakeJob(call, streamed: false, cancellationToken), session);
             GenerationResult result = job.Completion.GetAwaiter().GetResult();
             Report(result, telemetry);
             return result;
@@ -45,9 +41,9 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         // Also cancelled when the consumer leaves the loop early, so that the engine stops working for nobody.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
         using var telemetry = new CallTelemetry(model, call.Operation);
+        GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
         try
         {
-            GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
             bool ended = false;
             while (await MoreUpdates(job, telemetry, callerToken, cancellationToken).ConfigureAwait(false))
             {
@@ -77,14 +73,27 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         finally
         {
             await source.CancelAsync().ConfigureAwait(false);
+
+            // Who leaves early goes on with the session as who cancels does; but the engine cannot wait for itself.
+            if (session is not null && !engine.IsOnOwnThread)
+            {
+                await ((Task)job.Completion).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
         }
+    }
+
+    private GenerationJob Submit(GenerationJob job, SessionState? session)
+    {
+        job.Session = session;
+        engine.Submit(job);
+        return job;
     }
 
     private GenerationJob SubmitStream(PreparedCall call, SessionState? session, CallTelemetry telemetry, CancellationToken cancellationToken)
     {
         try
         {
-            return Submit(call, session, streamed: true, cancellationToken);
+            return Submit(calls.MakeJob(call, streamed: true, cancellationToken), session);
         }
         catch (Exception e)
         {

@@ -338,7 +338,7 @@ public sealed class KimiModel : IKimiModel
         var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, Arithmetic: "", BytesPerToken: 0, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
         var options = new GenerationOptions { MaxTokens = 1, Temperature = 0 };
         return new SessionStore(_engine, header, Info.VocabularySize, (tokens, session, progress, cancellationToken) =>
-            _runner.Submit(Prepared(tokens, options with { PromptProgress = progress }, cancellationToken), session, streamed: false, cancellationToken).Completion, _logger);
+            _runner.Compute(Prepared(tokens, options with { PromptProgress = progress }, cancellationToken), session, cancellationToken), _logger);
     }
 
     private HashSet<int> EndTokens()

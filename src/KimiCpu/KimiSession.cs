@@ -74,7 +74,10 @@ public sealed class KimiSession : IDisposable
         return _model.Generate(tokens, options, _state, cancellationToken);
     }
 
-    /// <summary>The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <summary>
+    /// The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>. Leaving the loop early is as good as a
+    /// cancellation: the session has what was computed when the enumeration is disposed of, which waits for the running step.
+    /// </summary>
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
@@ -84,7 +87,10 @@ public sealed class KimiSession : IDisposable
         return _model.GenerateAsync(messages, options, _state, cancellationToken);
     }
 
-    /// <summary>The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <summary>
+    /// The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>. Leaving the loop early is as good as a
+    /// cancellation: the session has what was computed when the enumeration is disposed of, which waits for the running step.
+    /// </summary>
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
@@ -104,7 +110,7 @@ public sealed class KimiSession : IDisposable
     /// <summary>
     /// Writes the session's tokens, their cache and the application's data to a file: beside its place first, then moved
     /// there. It takes <see cref="KimiModelInfo.CacheBytesPerToken"/> for each token. Running calls go on meanwhile. Where
-    /// the cache was lost with a GPU, or not read since it was computed otherwise, it is computed again first, as a call of the model, and that is most of the progress then. The file holds the conversation in the clear; on Unix only its owner may read it.
+    /// the cache was lost with a GPU, or not read since it was computed otherwise, it is computed again first, as a call of the model that may take as long as it takes, and that is most of the progress then. The file holds the conversation in the clear; on Unix only its owner may read it.
     /// </summary>
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
@@ -112,6 +118,8 @@ public sealed class KimiSession : IDisposable
     /// <exception cref="IOException">The file cannot be written; what was there before is untouched.</exception>
     /// <exception cref="UnauthorizedAccessException">Writing there is not allowed; what was there before is untouched.</exception>
     /// <exception cref="KimiException">The GPU whose memory holds the cache was lost; what was there before is untouched.</exception>
+    /// <exception cref="KimiBusyException">The cache has to be computed, and as many calls run and wait as <see cref="SchedulingOptions"/> allows.</exception>
+    /// <exception cref="ContextLengthException">The cache has to be computed, and open sessions leave no room for it.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
     /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>

@@ -25,6 +25,9 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Place in the order of arrival.</summary>
     public long Number { get; set; }
 
+    /// <summary>Whether it may wait and run as long as it takes.</summary>
+    public bool HasTime { get; init; }
+
     /// <summary>When it came, in the scheduler's time.</summary>
     public long Arrival { get; set; }
 
@@ -129,12 +132,12 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
         IsPaused = true;
     }
 
-    /// <summary>Ends the call without a result; what it has computed is good and stays in the cache.</summary>
+    /// <summary>Ends the call without a result; what it has computed is good and stays in the cache. Its session goes on from there where the caller has cancelled, and from what it had where the call has failed.</summary>
     public void End(KvCache cache, Exception error)
     {
         if (Sequence is not null)
         {
-            Leave(cache);
+            Leave(cache, error is OperationCanceledException ? Session : null);
         }
 
         Fail(error);
@@ -151,17 +154,19 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     protected abstract void Tell(Exception error);
 
     /// <summary>Before the caller hears of the end, so that its next call finds the tokens.</summary>
-    protected void Leave(KvCache cache)
+    protected void Leave(KvCache cache) => Leave(cache, Session);
+
+    private void Leave(KvCache cache, SessionState? session)
     {
         KvPrefix prefix = Sequence!.Leave();
         Sequence = null;
-        if (Session is null)
+        if (session is null)
         {
             cache.Release(prefix);
         }
         else
         {
-            Session.Renew(cache, prefix);
+            session.Renew(cache, prefix);
         }
     }
 

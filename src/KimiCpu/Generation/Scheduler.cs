@@ -227,6 +227,11 @@ internal sealed class Scheduler
             return new OperationCanceledException(call.CancellationToken);
         }
 
+        if (call.HasTime)
+        {
+            return null;
+        }
+
         if (age > _options.MaxCallTime)
         {
             return new TimeoutException($"The call has taken {age.TotalSeconds:F1} s, and SchedulingOptions.MaxCallTime allows {_options.MaxCallTime.Value.TotalSeconds:F1} s.");

@@ -15,12 +15,15 @@ public sealed record SchedulingOptions
     /// </summary>
     public int MaxWaiting { get; init; } = 1024;
 
-    /// <summary>How long a call waits at most before it begins; then it fails with a <see cref="KimiBusyException"/>. Above zero; null, the default, for no limit.</summary>
+    /// <summary>
+    /// How long a call waits at most before it begins; then it fails with a <see cref="KimiBusyException"/>. Above zero; null, the default, for no limit.
+    /// Neither this nor <see cref="MaxCallTime"/> ends what <see cref="KimiSession.Save"/> computes.
+    /// </summary>
     public TimeSpan? MaxQueueTime { get; init; }
 
     /// <summary>
     /// How long a call takes at most, waiting included; then it fails with a <see cref="TimeoutException"/>, and a stream has
-    /// what was generated until then. Looked at between steps. Above zero; null, the default, for no limit.
+    /// what was generated until then; its session keeps what it had before. Looked at between steps. Above zero; null, the default, for no limit.
     /// </summary>
     public TimeSpan? MaxCallTime { get; init; }
 

@@ -469,6 +469,22 @@ internal sealed class SchedulerTests
         Assert.That(steps.Cache.FreePages, Is.EqualTo(100));
     }
 
+    [Test]
+    public void A_call_that_has_time_neither_waits_nor_runs_too_long()
+    {
+        var steps = new Steps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 1, MaxQueueTime = TimeSpan.FromSeconds(10), MaxCallTime = TimeSpan.FromSeconds(30) });
+        Call first = steps.Add(Text(1, 10), 50, hasTime: true);
+        Call second = steps.Add(Text(2, 10), 50, hasTime: true);
+        for (int step = 0; step < 100; step++)
+        {
+            steps.Time.Advance(TimeSpan.FromSeconds(20));
+            steps.Run();
+        }
+
+        Assert.That((first.Error, second.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        Assert.That((first.Tokens.Count, second.Tokens.Count), Is.EqualTo((50, 50)));
+    }
+
     private static int[] Text(int seed, int length)
     {
         // Not two of them begin with the same token.
@@ -524,9 +540,9 @@ internal sealed class SchedulerTests
         /// <summary>Rows of prompts so far.</summary>
         public int PromptRows { get; private set; }
 
-        public Call Add(int[] prompt, int maxTokens, CancellationToken cancellationToken = default)
+        public Call Add(int[] prompt, int maxTokens, CancellationToken cancellationToken = default, bool hasTime = false)
         {
-            var call = new Call(prompt, maxTokens, cancellationToken);
+            var call = new Call(prompt, maxTokens, cancellationToken) { HasTime = hasTime };
             Scheduler.Add(call);
             return call;
         }

@@ -27,25 +27,89 @@ internal sealed class KimiSessionTests
         Assert.That(raw.Usage.CachedTokens, Is.Zero);
     }
 
+    /// <summary>Where calls share nothing, so that nobody else can have kept it.</summary>
     [Test]
-    public async Task A_session_keeps_what_a_cancelled_call_has_computed()
+    public void A_session_keeps_what_a_cancelled_call_has_computed()
     {
-        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { PrefixCaching = false });
         using KimiSession session = model.CreateSession();
         using var source = new CancellationTokenSource();
+        int[] prompt = [5, 6, 7];
+        GenerationOptions endless = s_greedy with { IgnoreEndOfText = true, MaxTokens = 8000 };
+        int shown = 0;
         Assert.That(
             async () =>
             {
-                await foreach (GenerationUpdate update in session.GenerateAsync(new[] { 5, 6, 7 }.AsMemory(), s_greedy with { IgnoreEndOfText = true, MaxTokens = 8000 }, source.Token))
+                await foreach (GenerationUpdate update in session.GenerateAsync(prompt.AsMemory(), endless, source.Token))
                 {
-                    await source.CancelAsync();
+                    shown += update.Tokens.Count;
+                    if (shown >= 5)
+                    {
+                        await source.CancelAsync();
+                    }
                 }
             },
             Throws.InstanceOf<OperationCanceledException>());
-        Assert.That(session.TokenCount, Is.GreaterThanOrEqualTo(3));
-        await foreach (GenerationUpdate update in session.GenerateAsync([KimiMessage.User("Who are you?")], s_greedy))
+        int kept = session.TokenCount;
+        Assert.That(kept, Is.GreaterThanOrEqualTo(prompt.Length + shown - 1), "all but the last one have been computed from");
+        IReadOnlyList<int> answer = model.Generate(prompt.AsMemory(), endless with { MaxTokens = kept - prompt.Length + 1 }).Tokens;
+        Assert.That(session.Generate(prompt.Concat(answer).ToArray().AsMemory(), s_greedy).Usage.CachedTokens, Is.EqualTo(kept));
+        Assert.That(session.Generate([KimiMessage.User("Who are you?")], s_greedy).Usage.CachedTokens, Is.Zero);
+    }
+
+    /// <summary>The engine is held by another call, so that it has not come to the end of the first one.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_session_has_its_tokens_when_a_stream_that_was_left_early_is_disposed_of(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.CreateSession();
+        using var held = new ManualResetEventSlim();
+        using var free = new ManualResetEventSlim();
+        IAsyncEnumerator<GenerationUpdate> stream = session.GenerateAsync(new[] { 5, 6, 7 }.AsMemory(), s_greedy with { IgnoreEndOfText = true, MaxTokens = 8000 }, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        Assert.That(await stream.MoveNextAsync());
+        var holding = new Immediate<PromptProgress>(_ =>
         {
-            Assert.That(update.Result?.Usage.CachedTokens, Is.Null.Or.Zero);
+            held.Set();
+            free.Wait(cancellationToken);
+        });
+        Task other = Task.Run(() => model.Generate(new[] { 1, 2 }.AsMemory(), s_greedy with { MaxTokens = 1, PromptProgress = holding }, CancellationToken.None), CancellationToken.None);
+        held.Wait(cancellationToken);
+        Task left = stream.DisposeAsync().AsTask();
+        await Task.WhenAny(left, Task.Delay(200, cancellationToken));
+        bool early = left.IsCompleted;
+        free.Set();
+        await left.WaitAsync(cancellationToken);
+        Assert.That(early, Is.False);
+        Assert.That(session.TokenCount, Is.GreaterThanOrEqualTo(3));
+        await other;
+    }
+
+    /// <summary>Its tokens come from a file, since a limit that is sure to end one call might end the other.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_call_that_takes_too_long_leaves_its_session_as_it_was(CancellationToken cancellationToken)
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"kimicpu-{Guid.NewGuid():N}");
+        try
+        {
+            using (KimiModel unlimited = KimiModel.OpenEmbedded())
+            using (KimiSession saved = unlimited.CreateSession())
+            {
+                saved.Generate(Enumerable.Range(0, 200).ToArray().AsMemory(), s_greedy with { MaxTokens = 1 }, cancellationToken);
+                saved.Save(path, cancellationToken: cancellationToken);
+            }
+
+            using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = new SchedulingOptions { MaxCallTime = TimeSpan.FromMilliseconds(200) } });
+            using KimiSession session = model.LoadSession(path, cancellationToken: cancellationToken);
+            Assert.That(
+                () => session.Generate(new[] { 900, 901, 902 }.AsMemory(), s_greedy with { IgnoreEndOfText = true, MaxTokens = 8000 }, cancellationToken),
+                Throws.TypeOf<TimeoutException>().With.Message.Contains("MaxCallTime"));
+            Assert.That(session.TokenCount, Is.EqualTo(200));
+        }
+        finally
+        {
+            File.Delete(path);
         }
     }
 
@@ -203,5 +267,11 @@ internal sealed class KimiSessionTests
         Assert.That(call.Result.Tokens, Has.Count.EqualTo(200));
         Assert.That(session.TokenCount, Is.Zero);
         Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(2000, 5));
+    }
+
+    /// <summary>At once, where Progress would post to other threads.</summary>
+    private sealed class Immediate<T>(Action<T> told) : IProgress<T>
+    {
+        public void Report(T value) => told(value);
     }
 }

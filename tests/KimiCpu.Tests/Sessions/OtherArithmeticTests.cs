@@ -129,6 +129,26 @@ internal sealed class OtherArithmeticTests
         }
     }
 
+    /// <summary>What it computes is no answer that somebody waits for, and would never be done where it takes longer than a call may.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_save_that_computes_takes_as_long_as_it_takes(CancellationToken cancellationToken)
+    {
+        int tokens = Save(s_exact);
+        var scheduling = new SchedulingOptions { MaxQueueTime = TimeSpan.FromTicks(1), MaxCallTime = TimeSpan.FromTicks(1) };
+        using (KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = scheduling, PrefillChunk = 16 }))
+        using (KimiSession loaded = model.LoadSession(Path, cancellationToken: cancellationToken))
+        {
+            Assert.That(() => model.Generate(s_text.AsMemory(), s_options, cancellationToken), Throws.InstanceOf<TimeoutException>().Or.InstanceOf<KimiBusyException>());
+            loaded.Save(Path, cancellationToken: cancellationToken);
+        }
+
+        using KimiModel next = KimiModel.OpenEmbedded();
+        using KimiSession again = next.LoadSession(Path, cancellationToken: cancellationToken);
+        Assert.That(again.Generate(s_longer.AsMemory(), s_options, cancellationToken).Usage.CachedTokens, Is.EqualTo(s_text.Length));
+        Assert.That(tokens, Is.GreaterThan(s_text.Length));
+    }
+
     [Test]
     public void More_tokens_than_the_model_can_hold_are_refused_with_numbers()
     {
