@@ -38,7 +38,9 @@ internal sealed class WeightsInTurn : IDisposable
         {
             WeightMatrix weight = _weights[_begun];
             CancellationToken ended = _ended.Token;
-            _reads[_begun] = Task.Run(() => _residence.Hold(weight, ended), CancellationToken.None);
+
+            // Not one of .NET's pool: where a GPU was lost, the application's threads that hold all of these wait for the one that waits here.
+            _reads[_begun] = Task.Factory.StartNew(() => _residence.Hold(weight, ended), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         }
 
         _reads[_taken].GetAwaiter().GetResult();

@@ -182,8 +182,10 @@ internal sealed unsafe class HotExperts : IDisposable
         }
     }
 
-    /// <summary>By itself, since what it captures would be allocated by every pass.</summary>
-    private Task Gather(int key) => Task.Run(() => _source.Copy(key, _gathered.Pointer));
+    /// <summary>
+    /// By itself, since what it captures would be allocated by every pass. On a thread of its own for the reason that <see cref="WorkThread"/> gives: who disposes of this when the GPU is lost waits for it.
+    /// </summary>
+    private Task Gather(int key) => Task.Factory.StartNew(() => _source.Copy(key, _gathered.Pointer), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     private ulong AddressOf(uint slot) => _slots.DevicePointer + (slot * (ulong)_layout.Bytes);
 

@@ -166,6 +166,7 @@ internal sealed unsafe class ResidentTensorsTests
         }
 
         Assert.That(_resident.Bytes, Is.Zero);
+        Assert.That(_files.PoolReads, Is.Zero, "an application's calls may hold all threads of the pool, and wait for the model that reads");
     }
 
     [Test]

@@ -10,6 +10,7 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
 {
     private readonly ManualResetEventSlim _open = new(initialState: true);
     private int _reads;
+    private int _poolReads;
 
     /// <summary>Thrown by every read while it is set.</summary>
     public IOException? Error { get; set; }
@@ -18,6 +19,9 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
     public int GoodReads { get; set; }
 
     public int Reads => Volatile.Read(ref _reads);
+
+    /// <summary>Those made by threads of .NET's pool.</summary>
+    public int PoolReads => Volatile.Read(ref _poolReads);
 
     public int Count => inner.Count;
 
@@ -31,6 +35,7 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
     public void Read(int file, long offset, byte* target, int count)
     {
         int number = Interlocked.Increment(ref _reads);
+        _ = Thread.CurrentThread.IsThreadPoolThread ? Interlocked.Increment(ref _poolReads) : 0;
         _open.Wait();
         if (Error is { } error && number > GoodReads)
         {

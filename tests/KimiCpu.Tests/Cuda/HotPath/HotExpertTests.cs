@@ -179,6 +179,7 @@ internal sealed class HotExpertTests
         gpu.Model.Logits([1]);
         Assert.That((experts.Held[move.In], experts.Held[move.Out], experts.Moves), Is.EqualTo((true, false, 1)));
         Assert.That(Agreement.Of(expected, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(MostDifference));
+        Assert.That(files.PoolReads, Is.Zero, "an application's calls may hold all threads of the pool, and wait for the GPU that waits for the reads");
     }
 
     private static int FirstKey(HotExperts experts, bool held)
