@@ -33,6 +33,7 @@ public sealed class KimiModel : IKimiModel
     private readonly CallPreparation _calls;
     private readonly CallRunner _runner;
     private readonly FirstSessionStore _sessions;
+    private readonly ExpertUsesKeeper? _keeper;
     private volatile KimiModelInfo _info;
     private int _disposed;
 
@@ -71,6 +72,7 @@ public sealed class KimiModel : IKimiModel
             _runner = new CallRunner(_engine, _calls, checkpoint.Name, _logger);
 
             _sessions = new FirstSessionStore(MakeSessionStore);
+            _keeper = _devices.Uses is { AreKept: true } uses ? new ExpertUsesKeeper(uses, _engine, options.UsesTime) : null;
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             _devices.LogOpened();
             if (options.ContextLength > shape.MaxPositions)
@@ -90,6 +92,7 @@ public sealed class KimiModel : IKimiModel
         }
         catch
         {
+            _keeper?.Dispose();
             _engine?.Dispose();
             _devices.Dispose();
             throw;
@@ -250,6 +253,7 @@ public sealed class KimiModel : IKimiModel
         KimiTelemetry.Models.Remove(this);
 
         // The engine's thread has ended before any memory that it reads is given back.
+        _keeper?.Dispose();
         _engine.Dispose();
         _devices.Dispose();
         _checkpoint.Dispose();

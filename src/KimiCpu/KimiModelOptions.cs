@@ -102,7 +102,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Whether a model whose experts do not all fit into memory, or some of whose experts a GPU holds, counts which ones are used, in a file of
-    /// <c>kimicpu/experts</c> among the user's local data, and begins by reading the most used ones when it is opened again.
+    /// <c>kimicpu/experts</c> among the user's local data, and begins by reading the most used ones when it is opened again. The file is written when the model is disposed of, and every ten minutes in which experts were used.
     /// The counts tell nothing of the texts but which experts they need. Changes an answer only as <see cref="GpuExpertBytes"/> may. Default true.
     /// </summary>
     public bool RememberExperts { get; init; } = true;
@@ -145,6 +145,9 @@ public sealed record KimiModelOptions
 
     /// <summary>In place of the model's file in the user's <c>kimicpu/experts</c>, for tests.</summary>
     internal string? ExpertUsesFile { get; init; }
+
+    /// <summary>When what is known of the experts' uses is left behind; another one than the system's for tests.</summary>
+    internal TimeProvider UsesTime { get; init; } = TimeProvider.System;
 }
 
 /// <summary>How far opening a model has come.</summary>

@@ -127,6 +127,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     /// <summary>Counts what the routers choose, wherever they run. Safe for all threads.</summary>
     public ExpertChoices Choices { get; }
 
+    /// <summary>What is known of the experts' uses; null where nobody wants to know.</summary>
+    public ExpertUses? Uses => _uses;
+
     public WorkerPool Pool => _cpu.Pool;
 
     public IMemoryMeter MemoryMeter => _cpu.Memory;

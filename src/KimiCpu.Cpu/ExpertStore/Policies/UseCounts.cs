@@ -29,6 +29,9 @@ internal sealed class UseCounts
 
     public int Keys => _scaled.Length;
 
+    /// <summary>Steps that were begun.</summary>
+    public long Step => _step;
+
     /// <summary>What a count would be, at most, of an expert that every step uses.</summary>
     public double Most { get; private set; }
 
