@@ -207,7 +207,7 @@ internal sealed class LostGpuSessionTests(bool int8)
     public async Task A_copy_that_fails_before_a_call_s_first_step_ends_that_call_alone(CancellationToken cancellationToken)
     {
         using KimiModel model = Open();
-        model.Generate(s_text, s_options);
+        model.Generate(s_text, s_options, cancellationToken);
         var begun = new TaskCompletionSource();
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         Task<int> running = Task.Run(async () =>
