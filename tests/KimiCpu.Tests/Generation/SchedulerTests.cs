@@ -473,8 +473,8 @@ internal sealed class SchedulerTests
     public void A_call_that_has_time_neither_waits_nor_runs_too_long()
     {
         var steps = new Steps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 1, MaxQueueTime = TimeSpan.FromSeconds(10), MaxCallTime = TimeSpan.FromSeconds(30) });
-        Call first = steps.Add(Text(1, 10), 50, hasTime: true);
-        Call second = steps.Add(Text(2, 10), 50, hasTime: true);
+        Call first = steps.Add(new Call(Text(1, 10), 50, CancellationToken.None) { HasTime = true });
+        Call second = steps.Add(new Call(Text(2, 10), 50, CancellationToken.None) { HasTime = true });
         for (int step = 0; step < 100; step++)
         {
             steps.Time.Advance(TimeSpan.FromSeconds(20));
@@ -540,9 +540,10 @@ internal sealed class SchedulerTests
         /// <summary>Rows of prompts so far.</summary>
         public int PromptRows { get; private set; }
 
-        public Call Add(int[] prompt, int maxTokens, CancellationToken cancellationToken = default, bool hasTime = false)
+        public Call Add(int[] prompt, int maxTokens, CancellationToken cancellationToken = default) => Add(new Call(prompt, maxTokens, cancellationToken));
+
+        public Call Add(Call call)
         {
-            var call = new Call(prompt, maxTokens, cancellationToken) { HasTime = hasTime };
             Scheduler.Add(call);
             return call;
         }
