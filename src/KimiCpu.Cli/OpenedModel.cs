@@ -63,11 +63,11 @@ internal sealed class OpenedModel : IDisposable
         TieredStoreOptions? store;
         try
         {
-            long available = ProcessMemory.Now().AvailableBytes;
+            ProcessMemory memory = ProcessMemory.Now();
             var wanted = new KimiModelOptions { Threads = options.Threads, Exact = options.Precision == ComputePrecision.Exact, ExpertMemory = expertMemory, PrefillChunk = chunk };
             ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
-            long? slots = new ModelMemory(checkpoint, shape, wanted, Math.Min(context, shape.MaxPositions), available).Divide(onGpu: false).Experts.SlotBytes;
-            store = slots is { } bytes ? new TieredStoreOptions { Bytes = bytes, Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(available), ProcessMemory.Now) } : null;
+            long? slots = new ModelMemory(checkpoint, shape, wanted, Math.Min(context, shape.MaxPositions), memory).Divide(onGpu: false).Experts.SlotBytes;
+            store = slots is { } bytes ? new TieredStoreOptions { Bytes = bytes, Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.AvailableBytes), ProcessMemory.Now) } : null;
         }
         catch
         {
