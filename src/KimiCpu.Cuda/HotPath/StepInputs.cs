@@ -10,7 +10,7 @@ namespace KimiCpu.Cuda.HotPath;
 
 /// <summary>
 /// What changes from pass to pass: where its rows stand in the cache, their rotations, the flags' base. Written to page-locked memory
-/// and copied as two blocks, so that launches and graphs carry nothing of it.
+/// and copied as one block, so that launches and graphs carry nothing of it.
 /// </summary>
 internal sealed unsafe class StepInputs : IDisposable
 {
@@ -24,7 +24,7 @@ internal sealed unsafe class StepInputs : IDisposable
     private readonly long _lengthsOffset;
     private readonly long _tablesOffset;
     private readonly long _notFiniteOffset;
-    private readonly long _rotationsOffset;
+    private readonly long _flagOffset;
     private readonly int _pairs;
 
     /// <param name="context">The GPU.</param>
@@ -37,13 +37,15 @@ internal sealed unsafe class StepInputs : IDisposable
         _maxRows = maxRows;
         var layout = new DeviceLayout();
         _pairs = shape.RopeHeadSize / 2;
-        layout.Add(sizeof(uint));
+
+        // Rotations, which are most of a row's bytes, go from here to the front, the first row's last: so a pass copies its own rows' only, and still one block.
+        layout.AddFloats((long)maxRows * 2 * _pairs);
+        _flagOffset = layout.Add(sizeof(uint));
         _lengthsOffset = layout.Add((long)maxRows * sizeof(uint));
         _tablesOffset = layout.Add((long)maxRows * sizeof(uint));
         _notFiniteOffset = layout.Add((long)maxRows * sizeof(uint));
         _pagesCapacity = (long)maxRows * Math.Min(cachePages, (shape.MaxPositions + KvPage.Tokens - 1) / KvPage.Tokens);
         _pagesOffset = layout.Add(_pagesCapacity * sizeof(uint));
-        _rotationsOffset = layout.AddFloats((long)maxRows * 2 * _pairs);
         _host = new CudaPageLockedHostMemory<byte>(context, layout.Bytes);
         try
         {
@@ -59,7 +61,7 @@ internal sealed unsafe class StepInputs : IDisposable
     }
 
     /// <summary>What the flags of the pass count from.</summary>
-    public ulong FlagBase => _device.DevicePointer;
+    public ulong FlagBase => At(_flagOffset);
 
     /// <summary>(rows) tokens that each row sees.</summary>
     public ulong Lengths => At(_lengthsOffset);
@@ -70,8 +72,8 @@ internal sealed unsafe class StepInputs : IDisposable
     /// <summary>(rows) first layer after which it was not finite; all ones where none was. Kernels write it.</summary>
     public ulong NotFinite => At(_notFiniteOffset);
 
-    /// <summary>(rows, 2, rope / 2): cosines, then sines.</summary>
-    public ulong Rotations => At(_rotationsOffset);
+    /// <summary>Where (rows, 2, rope / 2), cosines, then sines, end; the last row stands first.</summary>
+    public ulong Rotations => At(_flagOffset);
 
     /// <summary>Page tables of all sequences, one behind the other.</summary>
     public ulong Pages => At(_pagesOffset);
@@ -84,11 +86,11 @@ internal sealed unsafe class StepInputs : IDisposable
     public void Send(RaggedBatch batch, uint flagBase, CudaStream stream)
     {
         _copied.Synchronize();
-        *(uint*)_host.Pointer = flagBase;
+        *(uint*)(_host.Pointer + _flagOffset) = flagBase;
         Span<uint> lengths = Host<uint>(_lengthsOffset, _maxRows);
         Span<uint> tables = Host<uint>(_tablesOffset, _maxRows);
         Host<uint>(_notFiniteOffset, _maxRows).Fill(uint.MaxValue);
-        Span<float> rotations = Host<float>(_rotationsOffset, _maxRows * 2 * _pairs);
+        int stride = 2 * _pairs * sizeof(float);
         long pages = 0;
         foreach (BatchSequence sequence in batch.Sequences)
         {
@@ -100,16 +102,15 @@ internal sealed unsafe class StepInputs : IDisposable
                 int row = sequence.FirstRow + i;
                 lengths[row] = (uint)(sequence.Start + i + 1);
                 tables[row] = (uint)pages;
-                Span<float> rotation = rotations.Slice(row * 2 * _pairs, 2 * _pairs);
+                Span<float> rotation = Host<float>(_flagOffset - ((row + 1) * (long)stride), 2 * _pairs);
                 _shape.Rotary.Fill(sequence.Start + i, rotation[.._pairs], rotation[_pairs..]);
             }
 
             pages += needed;
         }
 
-        // Rotations are most of a row's bytes, so that those of rows that the pass does not have stay here.
-        stream.CopyToDevice(_device.DevicePointer, _host.Pointer, _pagesOffset + (pages * sizeof(uint)));
-        stream.CopyToDevice(Rotations, _host.Pointer + _rotationsOffset, (long)batch.RowCount * 2 * _pairs * sizeof(float));
+        long begin = _flagOffset - (batch.RowCount * (long)stride);
+        stream.CopyToDevice(At(begin), _host.Pointer + begin, _pagesOffset + (pages * sizeof(uint)) - begin);
         _copied.Record(stream);
     }
 

@@ -4,7 +4,7 @@
 #include "weights.h"
 
 // Norms the latent, rotates the key and puts both into the cache; rotates the queries in place.
-//   query (batch, heads, nope + rope), latent (batch, latent + rope), gain (latent); rotations (batch, 2, rope / 2): cosines, then sines
+//   query (batch, heads, nope + rope), latent (batch, latent + rope), gain (latent); rotations: where (batch, 2, rope / 2), cosines, then sines, end, the last row first
 //   grid (batch, 1 + parts of the heads), 256 threads: the first block has the latent
 struct RopeArguments {
   Cache cache;
@@ -53,7 +53,7 @@ DEVICE void rope_store(const RopeArguments& a) {
   SHARED(float, scratch, 32);
   const Cache& cache = a.cache;
   const u32 row = block_x(), pairs = cache.rope / 2, token = cache.lengths[row] - 1;
-  const float* cosines = a.rotations + (u64)row * 2 * pairs;
+  const float* cosines = a.rotations - (u64)(row + 1) * 2 * pairs;
   const float* sines = cosines + pairs;
   if (block_y() > 0) {
     _Pragma("unroll 4") for (u32 j = (block_y() - 1) * 256 + thread_id(); j < a.heads * pairs; j += (grid_y() - 1) * 256) {

@@ -45,7 +45,7 @@ internal sealed class AttentionTests
             Query = queryOnDevice,
             Latent = harness.Put<float>(values),
             Gain = harness.Put<float>(gain),
-            Rotations = harness.Put<float>([.. Enumerable.Range(0, lengths.Length).SelectMany(row => cosines.Skip(row * pairs).Take(pairs).Concat(sines.Skip(row * pairs).Take(pairs)))]),
+            Rotations = harness.Put<float>([.. cosines.Chunk(pairs).Zip(sines.Chunk(pairs), (c, s) => c.Concat(s)).Reverse().SelectMany(row => row)]) + (ulong)(2 * sizeof(float) * angles.Length),
             Heads = (uint)heads,
             Nope = (uint)nope,
             Epsilon = 1e-6f,

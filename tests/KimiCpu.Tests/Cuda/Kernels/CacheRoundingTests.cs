@@ -74,7 +74,7 @@ internal sealed class CacheRoundingTests
             Query = harness.New<float>(4),
             Latent = harness.Put<float>([.. Enumerable.Repeat(1f, latent.Length + Rope)]),
             Gain = harness.Put<float>(latent),
-            Rotations = harness.Put<float>([1, 0]),
+            Rotations = harness.Put<float>([1, 0]) + (2 * sizeof(float)),
             Heads = 1,
             Nope = 2,
             Epsilon = 0,

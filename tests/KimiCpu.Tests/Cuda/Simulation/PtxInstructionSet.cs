@@ -106,6 +106,7 @@ internal static unsafe partial class PtxInstructionSet
             ["xor.b32"] = Vectors2<Xor<uint>, uint>(10),
             ["not.b32"] = Map1<Not, uint, uint>(10),
             ["and.b64"] = Vectors2<And<ulong>, ulong>(10),
+            ["xor.b64"] = Vectors2<Xor<ulong>, ulong>(10),
             ["or.b64"] = Vectors2<Or<ulong>, ulong>(10),
             ["or.b16"] = Vectors2<Or<uint>, uint>(10),
             ["and.b16"] = Vectors2<And<uint>, uint>(10),
