@@ -40,6 +40,20 @@ internal sealed class SchemaConstraintTests
         {"type":"object","properties":{"by":{"type":"object","properties":{"iban":{}},"required":["iban"]}},"required":["by"]}]}
         """;
 
+    /// <summary>A member that may be missing, as generators write it, or one of several objects.</summary>
+    private const string NullableMember = """
+        {"type":"object","properties":{"m":{"type":["object","null"],"additionalProperties":{"type":"integer"}}},"oneOf":[
+        {"type":"object","required":["m"],"properties":{"m":{"anyOf":[{"type":"object","properties":{"a":{}},"required":["a"]},{"type":"object","properties":{"c":{}},"required":["c"]},{"type":"null"}]}}},
+        {"type":"object","required":["m"],"properties":{"m":{"type":"object","properties":{"b":{}},"required":["b"]}}}]}
+        """;
+
+    /// <summary>Branches that another required member would tell apart too, at the price of what it forbids.</summary>
+    private const string LateDiscriminator = """
+        {"type":"object","properties":{"payload":{"type":"object","additionalProperties":{"type":"integer"}}},"oneOf":[
+        {"type":"object","required":["payload","type"],"properties":{"payload":{"type":"object","properties":{"a":{}},"required":["a"]},"type":{"const":"A"}}},
+        {"type":"object","required":["payload","type"],"properties":{"payload":{"type":"object","properties":{"b":{}},"required":["b"]},"type":{"const":"B"}}}]}
+        """;
+
     private const string TwoChoices = """
         {"allOf":[
         {"oneOf":[{"type":"object","properties":{"a":{"type":"null"}},"required":["a"]},{"type":"object","properties":{"b":{"type":"null"}},"required":["b"]}]},
@@ -84,6 +98,7 @@ internal sealed class SchemaConstraintTests
         """{"oneOf":[{"type":"object","required":["kind","r"],"properties":{"kind":{"const":"circle"},"r":{"type":"number"}}},{"type":"object","required":["kind"],"properties":{"kind":{"const":"square"},"w":{"type":"integer"}}},{"type":"null"}]}""",
         """{"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},{"properties":{"a":{"minimum":5},"b":{"type":"string"}}}]}""",
         DeclaredBeside,
+        NullableMember,
         TwoChoices,
         """{"type":"object","properties":{"a":{"$ref":"#/$defs/pos"},"b":{"$ref":"#/$defs/pos","maximum":9}},"$defs":{"pos":{"type":"integer","minimum":1}}}""",
         """{"type":"object","patternProperties":{"^x_":{"type":"integer"},"_y$":{"minimum":3}},"additionalProperties":{"type":"boolean"},"properties":{"name":{"type":"string"}}}""",
@@ -209,6 +224,15 @@ internal sealed class SchemaConstraintTests
     [TestCase(OpenBase, """{"iban":"y","card":"x"}""", false)]
     [TestCase(NestedVariants, """{"by":{"card":"x","other":"y"}}""", true)]
     [TestCase(NestedVariants, """{"by":{"card":"x","iban":"y"}}""", false)]
+    [TestCase(NullableMember, """{"m":null}""", true)]
+    [TestCase(NullableMember, """{"m":{"a":1,"x":2}}""", true)]
+    [TestCase(NullableMember, """{"m":{"a":1,"c":2}}""", true)]
+    [TestCase(NullableMember, """{"m":{"b":1,"x":2}}""", true)]
+    [TestCase(NullableMember, """{"m":{"a":1,"b":2}}""", false)]
+    [TestCase(NullableMember, """{"m":{"b":1,"c":2}}""", false)]
+    [TestCase(LateDiscriminator, """{"type":"A","payload":{"a":1,"b":2}}""", true)]
+    [TestCase(LateDiscriminator, """{"payload":{"b":1,"a":2},"type":"B"}""", true)]
+    [TestCase(LateDiscriminator, """{"payload":{"b":1},"type":"A"}""", false)]
     [TestCase(TwoChoices, """{"a":null,"c":null}""", true)]
     [TestCase(TwoChoices, """{"b":null,"d":null}""", true)]
     [TestCase(TwoChoices, """{"a":null,"b":null,"d":null}""", false)]

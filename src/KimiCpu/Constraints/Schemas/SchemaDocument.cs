@@ -21,6 +21,9 @@ internal sealed class SchemaDocument
 
     public SchemaElement Root { get; }
 
+    /// <summary>The schema of no value. It is one object wherever it stands, as there may be one for each pair of branches.</summary>
+    public SchemaElement Nothing => field ??= Beside("false", "false");
+
     /// <summary>For an element that is made.</summary>
     public int NextNumber() => _elements++;
 
@@ -28,6 +31,11 @@ internal sealed class SchemaDocument
     /// <param name="json">The schema.</param>
     /// <param name="name">What messages call it.</param>
     public SchemaElement Beside(string json, string name) => new(this, JsonElement.Parse(json), name);
+
+    /// <summary>An object that is not in the document, of members that are made already.</summary>
+    /// <param name="members">By name; the object keeps them.</param>
+    /// <param name="name">What messages call it.</param>
+    public SchemaElement Beside(Dictionary<string, SchemaElement> members, string name) => new(this, members, name);
 
     /// <summary>Whether a schema is in the document itself.</summary>
     public bool Has(SchemaElement schema) => schema == Root || schema.Ancestors().Contains(Root);

@@ -14,6 +14,8 @@ internal sealed class SchemaElement
 {
     private const int WorkOfMember = 32;
 
+    private static readonly JsonElement s_object = JsonElement.Parse("{}");
+
     private readonly SchemaDocument _document;
     private readonly SchemaElement? _parent;
     private readonly string _name;
@@ -30,6 +32,12 @@ internal sealed class SchemaElement
         (_document, Json, _name, _parent) = (document, json, name, parent);
         Number = document.NextNumber();
     }
+
+    /// <param name="document">Numbers the element.</param>
+    /// <param name="members">Of an object that was never written.</param>
+    /// <param name="name">What its path is.</param>
+    public SchemaElement(SchemaDocument document, Dictionary<string, SchemaElement> members, string name)
+        : this(document, s_object, name) => _members = members;
 
     public JsonElement Json { get; }
 

@@ -40,8 +40,8 @@ internal sealed class SchemaOverlap(SchemaDocument document, SchemaExpansion exp
             side.Forbid(name);
         }
 
-        return sides.SelectMany((branch, i) => branch.Select(side => side.Restriction() is { } json
-            ? [.. side.Schemas, document.Beside(json.ToJsonString(), $"the other branches of {schema.Path}/oneOf/{i}")]
+        return sides.SelectMany((branch, i) => branch.Select(side => OverlapSide.Restriction([side], document, $"the other branches of {schema.Path}/oneOf/{i}") is { } restriction
+            ? [.. side.Schemas, restriction]
             : side.Schemas));
     }
 
@@ -77,38 +77,41 @@ internal sealed class SchemaOverlap(SchemaDocument document, SchemaExpansion exp
             return false;
         }
 
+        // What is apart as it is, such as a discriminator, takes no text away. What is forbidden may.
+        int before = _found.Count;
+        List<(OverlapSide, string)>? inMember = null;
         foreach (string name in left.Members.Required)
         {
             if (right.Members.Required.Contains(name) && AreDisjoint(left.MemberOf(name), right.MemberOf(name), depth + 1))
             {
-                return true;
+                if (_found.Count == before)
+                {
+                    return true;
+                }
+
+                inMember ??= _found[before..];
+                _found.RemoveRange(before, _found.Count - before);
             }
         }
 
-        int before = _found.Count;
-        bool differ = NoneIsValid(left, right) && NoneIsValid(right, left);
-        if (!differ)
-        {
-            _found.RemoveRange(before, _found.Count - before);
-        }
-
-        return differ;
-    }
-
-    /// <summary>Whether what is made of one is not valid by the other: because it must not have, or need not have, a member that the other one requires.</summary>
-    private bool NoneIsValid(OverlapSide made, OverlapSide by)
-    {
-        if (made.Members.Required.Any(by.Members.Forbids) || by.Members.Required.Any(made.Members.Forbids))
+        if (left.Members.Required.Any(right.Members.Forbids) || right.Members.Required.Any(left.Members.Forbids))
         {
             return true;
         }
 
-        string? missing = made.MayForbid && made.Members.IsClosed ? by.Members.Required.FirstOrDefault(n => !made.Members.IsNamed(n)) : null;
-        if (missing is not null)
+        if ((inMember ?? Missing(left, right)) is not { } found)
         {
-            _found.Add((made, missing));
+            return false;
         }
 
-        return missing is not null;
+        _found.AddRange(found);
+        return true;
     }
+
+    /// <summary>A member for each of two that the other one requires, and that it need not have; null where there is none for one of them.</summary>
+    private static List<(OverlapSide Side, string Name)>? Missing(OverlapSide left, OverlapSide right) =>
+        MissingIn(left, right) is { } inLeft && MissingIn(right, left) is { } inRight ? [(left, inLeft), (right, inRight)] : null;
+
+    private static string? MissingIn(OverlapSide made, OverlapSide by) =>
+        made.Members.IsClosed ? by.Members.Required.FirstOrDefault(n => !made.Members.IsNamed(n) && made.MayForbid(n)) : null;
 }
