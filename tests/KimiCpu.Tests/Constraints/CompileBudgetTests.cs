@@ -37,6 +37,17 @@ internal sealed class CompileBudgetTests
         Assert.That(Measure(b => SchemaCompiler.Compile(schema, objectOnly: false, b)), Is.LessThan(millions * 1_000_000));
     }
 
+    /// <summary>What each branch must not have grows with the square of their number, but little is kept of each name.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void As_many_variants_as_a_oneOf_has_are_within_the_budget()
+    {
+        JsonElement open = JsonElement.Parse(Variants.OfOpenObject(500));
+        Assert.That(Measure(b => SchemaCompiler.Compile(open, objectOnly: false, b)), Is.LessThan(1_000_000_000));
+        JsonElement two = JsonElement.Parse($$$"""{"type":"object","properties":{"a":{{{Variants.OfObject(500)}}},"b":{{{Variants.OfObject(500, 500)}}}}}""");
+        Assert.That(Measure(b => SchemaCompiler.Compile(two, objectOnly: false, b)), Is.LessThan(1_000_000_000));
+    }
+
     [Test]
     public void What_grows_without_measure_is_refused()
     {

@@ -245,6 +245,17 @@ internal sealed class SchemaConstraintTests
         Assert.That(reader.AcceptsBytes(text), Is.EqualTo(accepted), "byte by byte");
     }
 
+    /// <summary>Each is told the names of all others, for which it needs no automaton of its own.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Many_variants_of_an_open_object_exclude_each_other()
+    {
+        ConstraintReader reader = ConstraintReader.OfSchema(Variants.OfOpenObject(200));
+        Assert.That(reader.AcceptsBytes($$"""{"{{Variants.Name(7)}}":"x","other":1}"""), Is.True);
+        Assert.That(reader.AcceptsBytes($$"""{"other":1,"{{Variants.Name(199)}}":"x"}"""), Is.True);
+        Assert.That(reader.AcceptsBytes($$"""{"{{Variants.Name(7)}}":"x","{{Variants.Name(8)}}":"y"}"""), Is.False);
+    }
+
     [TestCase("""{"type":"integer","enum":[1.0,2.0,1.5],"minimum":2}""", "2.0")]
     [TestCase("""{"type":"number","enum":[1e-3,0.5,-1e-3],"minimum":0}""", "1e-3", "0.5")]
     [TestCase("""{"enum":[1e20,1e-30,"a"],"exclusiveMinimum":1e-30}""", "1e20", "\"a\"")]

@@ -13,6 +13,12 @@ namespace KimiCpu.Constraints.Schemas;
 /// </summary>
 internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder grammar)
 {
+    /// <summary>For a name that a set of names is found by.</summary>
+    private const int WorkOfName = 64;
+
+    private readonly Dictionary<string, DfaProduct> _names = [];
+    private readonly Dictionary<(DfaProduct Names, ulong Label, int Value), (int First, int Later)> _others = [];
+
     public Expr Compile(ObjectFacts facts)
     {
         Dfa[] patterns = [.. facts.Patterns.Select(p => PatternOf(p.Schema, p.Pattern))];
@@ -29,7 +35,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
 
             if (!member.Exists(s => s.IsNothing))
             {
-                (int first, int later) = Member(Expr.Text(JsonExpr.Escape(name)), member);
+                (int first, int later) = Member(Expr.Text(JsonExpr.Escape(name)), schemas.ValueRule(member));
                 named.Add((first, later, required));
             }
             else if (required)
@@ -53,9 +59,9 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
         }
     }
 
-    private (int First, int Later) Member(Expr name, IReadOnlyList<SchemaElement> value)
+    private (int First, int Later) Member(Expr name, int value)
     {
-        int first = grammar.Add(Expr.Sequence(JsonExpr.Quote, name, JsonExpr.Quote, JsonExpr.Colon, Expr.Call(schemas.ValueRule(value))));
+        int first = grammar.Add(Expr.Sequence(JsonExpr.Quote, name, JsonExpr.Quote, JsonExpr.Colon, Expr.Call(value)));
         return (first, grammar.Add(Expr.Sequence(JsonExpr.Comma, Expr.Call(first))));
     }
 
@@ -68,19 +74,49 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
             return result;
         }
 
-        Dfa any = DfaBuilder.Build(Expr.Repeat(JsonExpr.Character(CodePointSet.All), 0, null), grammar.Budget);
-        Dfa declared = DfaBuilder.Build(Expr.Choice([.. facts.Names.Select(n => Expr.Text(JsonExpr.Escape(n)))]), grammar.Budget);
-        var names = new DfaProduct([any, declared, .. patterns], grammar.Budget);
+        DfaProduct names = NamesOf(facts, patterns);
         foreach (ulong label in names.Labels.Where(l => (l & 2) == 0))
         {
             List<SchemaElement> member = facts.SchemasOf(null, i => ((label >> (i + 2)) & 1) != 0);
             bool matchesNone = label == 1;
             if (!member.Exists(s => s.IsNothing) && !(matchesNone && facts.IsClosed))
             {
-                result.Add(Member(names.Where(l => l == label), member));
+                result.Add(Other(names, label, schemas.ValueRule(member)));
             }
         }
 
         return result;
+    }
+
+    private (int First, int Later) Other(DfaProduct names, ulong label, int value)
+    {
+        if (!_others.TryGetValue((names, label, value), out (int, int) member))
+        {
+            member = Member(names.Where(l => l == label), value);
+            _others.Add((names, label, value), member);
+        }
+
+        return member;
+    }
+
+    /// <summary>
+    /// All names, with which of them are declared and what patterns they match. Variants of one object declare the same names, as each
+    /// one is told which of the others it must not have, so there is one automaton for all of them: its size times their number would be too much.
+    /// </summary>
+    private DfaProduct NamesOf(ObjectFacts facts, Dfa[] patterns)
+    {
+        string[] declared = [.. facts.Names.Select(JsonExpr.Escape).Order(StringComparer.Ordinal)];
+        grammar.Budget.Spend(WorkOfName * (long)declared.Length);
+
+        // No escaped name has a line break.
+        string key = string.Join('\n', [.. declared.Select(n => $"n{n}"), .. facts.Patterns.Select(p => $"p{JsonExpr.Escape(p.Pattern)}")]);
+        if (!_names.TryGetValue(key, out DfaProduct? names))
+        {
+            Dfa any = DfaBuilder.Build(Expr.Repeat(JsonExpr.Character(CodePointSet.All), 0, null), grammar.Budget);
+            names = new DfaProduct([any, DfaBuilder.Build(Expr.Choice([.. declared.Select(Expr.Text)]), grammar.Budget), .. patterns], grammar.Budget);
+            _names.Add(key, names);
+        }
+
+        return names;
     }
 }
