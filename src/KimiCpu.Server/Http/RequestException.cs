@@ -43,6 +43,7 @@ internal sealed class RequestException(int status, string message, string? param
     /// Whether the library threw it, which looks at what is asked for and says what is wrong with it. What .NET throws of the same types,
     /// for an index or a text that its own code should never have been given, is no mistake of the caller's.
     /// </summary>
+    /// <remarks><see cref="Exception.Source"/> is the assembly, and nothing that is known where a program was compiled ahead of time: there another sign is needed.</remarks>
     private static bool IsOfLibrary(Exception e) => e.Source?.StartsWith(nameof(KimiCpu), StringComparison.Ordinal) == true;
 
     /// <summary>The message without what .NET adds about its own parameters.</summary>
