@@ -24,6 +24,7 @@ internal sealed class ModelMemory
     private readonly KimiModelOptions _options;
     private readonly int _context;
     private readonly StepWorkspace _workspace;
+    private readonly long _unused;
     private readonly long? _unpromised;
 
     /// <param name="checkpoint">Its headers.</param>
@@ -36,7 +37,7 @@ internal sealed class ModelMemory
     {
         (_checkpoint, _shape, _options, _context) = (checkpoint, shape, options, context);
         Available = memory.AvailableBytes;
-        _unpromised = memory.UnpromisedBytes;
+        (_unused, _unpromised) = (memory.UnusedBytes, memory.UnpromisedBytes);
         _summary = CheckpointSummary.Of(checkpoint);
         _workspace = new StepWorkspace(shape, options.Threads ?? CpuTopology.OfThisProcess.DefaultThreads, options.Exact);
         LargePrefillChunk = options.PrefillChunk ?? LargeChunk(Available, _workspace);
@@ -59,7 +60,13 @@ internal sealed class ModelMemory
 
         // As much as there is, or more, asks for no share of it: it is no limit.
         long? cache = _options.KvCacheBytes < Available ? _options.KvCacheBytes : null;
-        var needs = new MemoryNeeds(experts, hot, (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk), Available, Remedies(onGpu)) { PromisedInVain = PromisedInVain(onGpu) };
+        long cacheAndActivations = (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk);
+        var needs = new MemoryNeeds(experts, hot, cacheAndActivations, Available, Remedies(onGpu))
+        {
+            Unused = _unused,
+            Promised = cacheAndActivations + CopiedBytes(onGpu),
+            PromisedInVain = PromisedInVain(onGpu),
+        };
         ExpertMemoryPlan plan = WhyMapped(experts) is { } reason
             ? new ExpertMemoryPlan(null, reason + (_options.ExpertMemory is null ? "" : ", so that KimiModelOptions.ExpertMemory says nothing"))
             : ExpertMemoryPlan.Choose(needs, _options.ExpertMemory);
@@ -74,20 +81,25 @@ internal sealed class ModelMemory
     }
 
     /// <summary>
-    /// Cache of a CPU beside experts that all stay in memory: what they leave, no more than a quarter of all. Mapped weights are what the
+    /// Cache of a CPU beside experts that all stay in memory: what they leave, no more than a quarter of what the process may take. Mapped weights are what the
     /// system drops first, so that any more would send the experts back to the drive, one page at a time.
     /// </summary>
     private long CacheBesideAll(long experts, long oneContext)
     {
-        long left = Available - experts - HotPathBytes(onGpu: false) - _workspace.Bytes(LargePrefillChunk) - ExpertMemoryPlan.ReserveOf(Available);
+        long left = _unused - experts - HotPathBytes(onGpu: false) - _workspace.Bytes(LargePrefillChunk) - ExpertMemoryPlan.ReserveOf(_unused);
         return Math.Max(oneContext, Math.Min(left, Available / 4));
     }
 
     private long HotPathBytes(bool onGpu) => (long)HotPathMemory.Parts(_summary, _checkpoint.Config, CopiesHotPath, onGpu).Sum(p => p.Bytes);
 
+    /// <summary>8-bit copies of weights that every token needs.</summary>
+    private long CopiedBytes(bool onGpu) => HotPathBytes(onGpu) - (_summary.Components.Where(c => c.Component != Component.RoutedExperts).Sum(c => c.Bytes) - LetGo(onGpu));
+
+    private long LetGo(bool onGpu) => (long)HotPathMemory.LetGo(_summary, _checkpoint.Config, CopiesHotPath, onGpu);
+
     private long PromisedInVain(bool onGpu)
     {
-        long letGo = (long)HotPathMemory.LetGo(_summary, _checkpoint.Config, CopiesHotPath, onGpu);
+        long letGo = LetGo(onGpu);
         return _unpromised is { } unpromised ? Math.Max(0, Available - (unpromised - letGo)) : 0;
     }
 

@@ -11,6 +11,12 @@ namespace KimiCpu.Weights;
 /// <param name="Remedies">Options that would reduce these needs, for people.</param>
 internal readonly record struct MemoryNeeds(long Experts, long EveryToken, long Cache, long Available, string Remedies)
 {
+    /// <summary>What nobody uses, promised or not. Pages of mapped files take no promise, so that these may fill it where less than it is available.</summary>
+    public long Unused { get; init; } = Available;
+
+    /// <summary>What the system has to promise where the experts are mapped: copies, cache and activations, but no weights that are used in files.</summary>
+    public long Promised { get; init; }
+
     /// <summary>What of the available memory the system will not promise to slots, since it has promised it to weights that are let go.</summary>
     public long PromisedInVain { get; init; }
 }
@@ -31,16 +37,16 @@ internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
     /// <exception cref="KimiException">What every token needs does not fit by itself.</exception>
     public static ExpertMemoryPlan Choose(MemoryNeeds needs, long? wanted)
     {
-        long room = needs.Available - needs.EveryToken - needs.Cache - ReserveOf(needs.Available);
-        string numbers = $"{Gigabytes(needs.Available)} of memory available, of which {Gigabytes(needs.EveryToken)} for what every token needs, {Gigabytes(needs.Cache)} for cache and activations, {Gigabytes(ReserveOf(needs.Available))} left to the system";
+        long room = Room(needs.Available);
+        string numbers = Numbers(needs.Available);
         if (wanted is { } bytes)
         {
             return new ExpertMemoryPlan(bytes, $"{Gigabytes(bytes)} asked for of {Gigabytes(needs.Experts)} of experts; {numbers}");
         }
 
-        if (needs.Experts <= room)
+        if (needs.Experts <= Room(needs.Unused) && needs.Promised <= needs.Available - ReserveOf(needs.Available))
         {
-            return new ExpertMemoryPlan(null, $"all {Gigabytes(needs.Experts)} of experts fit; {numbers}");
+            return new ExpertMemoryPlan(null, $"all {Gigabytes(needs.Experts)} of experts fit; {Numbers(needs.Unused)}");
         }
 
         if (needs.PromisedInVain > 0)
@@ -52,6 +58,10 @@ internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
         return room > 0
             ? new ExpertMemoryPlan(room, $"{Gigabytes(room)} for {Gigabytes(needs.Experts)} of experts; {numbers}")
             : throw new KimiException($"The model does not fit: {numbers}, so nothing is left for experts. {needs.Remedies} helps, or KimiModelOptions.ExpertMemory, which takes its bytes without asking.");
+
+        long Room(long memory) => memory - needs.EveryToken - needs.Cache - ReserveOf(memory);
+
+        string Numbers(long memory) => $"{Gigabytes(memory)} of memory available, of which {Gigabytes(needs.EveryToken)} for what every token needs, {Gigabytes(needs.Cache)} for cache and activations, {Gigabytes(ReserveOf(memory))} left to the system";
     }
 
     private static string Gigabytes(long bytes) => FormattableString.Invariant($"{bytes / 1e9:F1} GB");

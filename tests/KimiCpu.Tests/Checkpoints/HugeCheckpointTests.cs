@@ -44,6 +44,8 @@ internal sealed class HugeCheckpointTests
                 AssertDividedAsPlanned(checkpoint, memory, onGpu: true, int8HotPath: false);
             }
 
+            AssertMappedExpertsTakeNoPromise(checkpoint, int8HotPath: false);
+            AssertMappedExpertsTakeNoPromise(checkpoint, int8HotPath: true);
             AssertSlotsAreWhatIsStillPromised(checkpoint, onGpu: false, int8HotPath: true);
             AssertSlotsAreWhatIsStillPromised(checkpoint, onGpu: true, int8HotPath: false);
             AssertCacheLeavesTheExperts(checkpoint, 640e9, takes: 1);
@@ -98,6 +100,17 @@ internal sealed class HugeCheckpointTests
 
         long Slots(long? unpromised) =>
             new ModelMemory(checkpoint, shape, options, 32_768, Free(Memory) with { UnpromisedBytes = unpromised }).Divide(onGpu).Experts.SlotBytes!.Value;
+    }
+
+    /// <summary>Linux that promises no more than it has promises half of the memory where nothing else is said.</summary>
+    private static void AssertMappedExpertsTakeNoPromise(Checkpoint checkpoint, bool int8HotPath)
+    {
+        const long Unpromised = 100_000_000_000;
+        var options = new KimiModelOptions { Int8HotPath = int8HotPath };
+        ProcessMemory memory = Free(1e12) with { AvailableBytes = Unpromised, UnpromisedBytes = Unpromised };
+        MemoryShares shares = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, 32_768, memory).Divide(onGpu: false);
+        Assert.That(shares.Experts.SlotBytes, Is.Null, shares.Experts.Reason);
+        Assert.That(shares.CacheBytes, Is.LessThanOrEqualTo(Unpromised / 4));
     }
 
     private static ProcessMemory Free(double bytes) => new((long)bytes, (long)bytes, null);

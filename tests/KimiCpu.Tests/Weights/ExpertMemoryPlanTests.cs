@@ -33,7 +33,19 @@ internal sealed class ExpertMemoryPlanTests
         ExpertMemoryPlan plan = ExpertMemoryPlan.Choose(needs, null);
         Assert.That(plan.SlotBytes, Is.EqualTo((206 * Gigabyte) - (8L << 30)));
         Assert.That(plan.Reason, Does.EndWith(", 23.0 GB promised by the system to weights that are read and let go"));
-        Assert.That(ExpertMemoryPlan.Choose(needs with { Available = 640 * Gigabyte }, null).SlotBytes, Is.Null, "mapped files take no promise");
+    }
+
+    /// <summary>Linux that promises no more than it has promises half of the memory where nothing else is said; experts that are mapped need none of it.</summary>
+    [TestCase(512, 60, true)]
+    [TestCase(80, 60, true)]
+    [TestCase(60, 60, false)]
+    public void Mapped_experts_take_no_promise(long unpromised, long promised, bool mapped)
+    {
+        MemoryNeeds needs = new MemoryNeeds(571 * Gigabyte, 21 * Gigabyte, 30 * Gigabyte, unpromised * Gigabyte, "Less context") { Unused = 1000 * Gigabyte, Promised = promised * Gigabyte };
+        ExpertMemoryPlan plan = ExpertMemoryPlan.Choose(needs, null);
+        Assert.That(plan.SlotBytes is null, Is.EqualTo(mapped));
+        Assert.That(plan.Reason, Does.Contain(mapped ? "all 571.0 GB of experts fit; 1000.0 GB of memory available" : "60.0 GB of memory available"));
+        Assert.That(ExpertMemoryPlan.Choose(needs with { Unused = 600 * Gigabyte, Available = 100 * Gigabyte }, null).SlotBytes, Is.Not.Null, "they have to fit all the same");
     }
 
     [Test]
