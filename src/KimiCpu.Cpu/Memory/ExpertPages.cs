@@ -32,7 +32,10 @@ internal sealed unsafe class ExpertPages
         _parts.Sort((a, b) => a.Begin.CompareTo(b.Begin));
     }
 
-    /// <summary>Has each node bring in its part of a range. What is no expert's, and scales that rows share, are left out. One call at a time.</summary>
+    /// <summary>
+    /// Has each node bring in its part of a range, and nothing else: a page stays where it came in, for this start and later ones. What is no expert's, and scales
+    /// that rows share, are left out. One call at a time.
+    /// </summary>
     /// <param name="first">Address of the first byte.</param>
     /// <param name="bytes">Of the range.</param>
     /// <param name="bringIn">Told which worker it runs on, the first address and how many bytes.</param>
@@ -45,14 +48,28 @@ internal sealed unsafe class ExpertPages
             _ends[n] = parts.Count(p => p.Node <= n);
         }
 
-        _pool.Run(_ends, new PoolAction((begin, behind, worker) =>
+        var work = new PoolAction((begin, behind, worker) =>
         {
             for (int i = begin; i < behind; i++)
             {
                 nint from = nint.Max(first, parts[i].Begin);
                 bringIn(worker, from, nint.Min(end, parts[i].End) - from);
             }
-        }));
+        })
+        {
+            StaysOnNode = true,
+        };
+
+        // The pool's caller works for its first node and has to run there, but is somebody's who wants to go on running anywhere.
+        Task.Factory.StartNew(
+            () =>
+            {
+                _pool.TieCaller();
+                _pool.Run(_ends, work);
+            },
+            CancellationToken.None,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default).GetAwaiter().GetResult();
     }
 
     private void Add(WeightMatrix weight)

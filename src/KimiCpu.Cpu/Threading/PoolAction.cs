@@ -9,5 +9,8 @@ internal sealed class PoolAction(Action<int, int, int> execute) : IPoolWork
     /// <inheritdoc/>
     public bool ReadsInStretches { get; set; }
 
+    /// <inheritdoc/>
+    public bool StaysOnNode { get; init; }
+
     public void Execute(int begin, int end, int worker) => execute(begin, end, worker);
 }

@@ -18,6 +18,9 @@ internal interface IPoolWork
     /// less, to leave items to others that are done first. Stays the same during a run; workers that come too late may ask after it.
     /// </summary>
     bool ReadsInStretches => false;
+
+    /// <summary>Whether an item is done by its own node alone, however long the others wait for it. Stays the same during a run.</summary>
+    bool StaysOnNode => false;
 }
 
 /// <summary>
@@ -178,7 +181,7 @@ internal sealed class WorkerPool : IDisposable
     public void Run(int itemCount, IPoolWork work)
     {
         Enter(itemCount, work);
-        if (itemCount > 1 && ActiveThreads > 1)
+        if (!IsCallersAlone(itemCount, work))
         {
             CutByNode(itemCount, _ends);
         }
@@ -239,7 +242,7 @@ internal sealed class WorkerPool : IDisposable
             return;
         }
 
-        if (ActiveThreads == 1 || itemCount == 1)
+        if (IsCallersAlone(itemCount, work))
         {
             try
             {
@@ -254,7 +257,7 @@ internal sealed class WorkerPool : IDisposable
         }
 
         _due += itemCount;
-        Start();
+        Start(helped: HelpsOtherNodes && !work.StaysOnNode);
         Work(0, _run);
         WaitForOthers();
         _work = null;
@@ -265,7 +268,11 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
-    private void Start()
+    /// <summary>Whether nobody else is worth waking, or awake.</summary>
+    private bool IsCallersAlone(int itemCount, IPoolWork work) => ActiveThreads == 1 || (itemCount <= 1 && !work.StaysOnNode);
+
+    /// <param name="helped">Whether workers of other nodes may take the last items of a share.</param>
+    private void Start(bool helped)
     {
         _run = ItemRange.RunAfter(_run);
         int begin = 0;
@@ -279,7 +286,7 @@ internal sealed class WorkerPool : IDisposable
                 int end = begin + (int)((long)count * (i + 1) / team.Active);
                 // A worker that is so fast that it finds another's share not there yet leaves that one alone.
                 ref WorkerShare share = ref _shares[team.First + i];
-                share.Tail = HelpsOtherNodes ? Math.Max(1, (end - first) / TailPart) : 0;
+                share.Tail = helped ? Math.Max(1, (end - first) / TailPart) : 0;
                 Volatile.Write(ref share.Left, ItemRange.Pack(_run, first, end));
             }
 
