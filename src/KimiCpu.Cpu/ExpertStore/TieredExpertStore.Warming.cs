@@ -11,7 +11,7 @@ internal sealed unsafe partial class TieredExpertStore
 {
     private Exception? _fillError;
 
-    /// <summary>Fills free slots with experts, in the order given, whenever the drives have nothing better to do; ends when no slot is free.</summary>
+    /// <summary>Fills free slots with experts, in the order given, whenever the drives have nothing better to do; ends when all of them hold one, so that slots whose memory the system needs meanwhile are filled when they have it again.</summary>
     public void Warm(IEnumerable<int> keys)
     {
         lock (_gate)
@@ -21,7 +21,7 @@ internal sealed unsafe partial class TieredExpertStore
         }
     }
 
-    /// <summary>Fills all slots, and returns when the experts are there.</summary>
+    /// <summary>Fills all slots, and returns when the experts are there. Slots whose memory the system needs meanwhile are filled later, as <see cref="Warm"/> does.</summary>
     /// <param name="progress">Told while they come in: mebibytes done, mebibytes in all. May throw to stop.</param>
     /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails.</exception>
     public void Fill(Action<int, int>? progress)
@@ -48,9 +48,10 @@ internal sealed unsafe partial class TieredExpertStore
                     throw error;
                 }
             }
-            finally
+            catch
             {
                 AbandonWarming();
+                throw;
             }
         }
     }
@@ -66,7 +67,7 @@ internal sealed unsafe partial class TieredExpertStore
             }
         }
 
-        if (_table.FreeSlots == 0)
+        if (_table.FreeSlots == 0 && _table.Capacity == _mostSlots)
         {
             _warming.Clear();
         }

@@ -360,6 +360,9 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
         {
             TellCapacity();
         }
+
+        // What has its memory again is still empty, and guesses that were dropped may have been all that was being read.
+        WarmMore();
     }
 
     /// <summary>Whoever listens may throw, a logger for one: neither a step nor, from the timer's thread, the process ends of that.</summary>
