@@ -31,6 +31,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     private LoadedWeights _weights;
     private MemoryShares _shares;
     private ExpertUses? _uses;
+    private readonly Action<int, RoutedRows>? _routed;
     private readonly CpuBackend _cpu;
     private readonly string _tuned = "";
     private CudaBackend? _gpu;
@@ -108,8 +109,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             Choices = new ExpertChoices(weights);
             Runner = MakeRunner();
             _tuned = options.TuneThreads ? $" ({TuneThreads()})" : "";
-            noteUses += Choices.Note;
-            Runner.Forward.Routed = noteUses;
+            _routed = noteUses + Choices.Note;
+            Runner.Forward.Routed = _routed;
             _placement = Describe();
         }
         catch
@@ -214,7 +215,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             _cpu.TakeOverHotPath();
             _weights.ThrowIfFaulted();
             Runner = MakeRunner();
-            Runner.Forward.Routed = Choices.Note;
+
+            // What is left behind of the experts' uses is still counted by the one who placed them.
+            Runner.Forward.Routed = _routed;
             _placement = Describe();
         }
         catch (Exception e)

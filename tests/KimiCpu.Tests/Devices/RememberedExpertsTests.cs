@@ -4,6 +4,7 @@
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
+using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Devices;
@@ -54,19 +55,7 @@ internal sealed unsafe class RememberedExpertsTests
         HashSet<int> Run(int tokens)
         {
             using Checkpoint checkpoint = Checkpoint.Open(model.Folder);
-            ModelWeights weights = WeightLoader.Load(checkpoint);
-            var options = new KimiModelOptions
-            {
-                Device = KimiDevice.Cuda(),
-                CudaDriver = driver.Table,
-                Threads = 1,
-                PrefillChunk = 16,
-                GpuExpertBytes = MemoryPlan.ExpertWorkBytes(weights.Shape, 16 + 64) + ((Slots + ExpertRing.Slots) * ExpertSlotLayout.Of(weights)!.Bytes),
-                RememberExperts = remember,
-                ExpertUsesFile = file,
-            };
-            var memory = new ModelMemory(checkpoint, weights.Shape, options, Context, new ProcessMemory(8L << 30, 8L << 30, null));
-            using var devices = new ModelDevices(checkpoint, memory, Context, options, NullLogger.Instance);
+            using ModelDevices devices = Devices(checkpoint, Options(checkpoint, driver, remember ? file : null));
             ForwardPass forward = devices.Runner.Forward;
             HashSet<int> held = [];
             forward.Routed += (layer, rows) =>
@@ -79,23 +68,67 @@ internal sealed unsafe class RememberedExpertsTests
                     }
                 }
 
-                foreach (int expert in new ReadOnlySpan<int>(rows.Experts, weights.Shape.ExpertsPerToken))
+                foreach (int expert in new ReadOnlySpan<int>(rows.Experts, devices.Shape.ExpertsPerToken))
                 {
                     uses[(layer * Experts) + expert] = uses.GetValueOrDefault((layer * Experts) + expert) + 1;
                 }
             };
-            using KvSequence sequence = devices.Runner.Cache.CreateSequence();
-            Assert.That(sequence.TryExtend(tokens));
-            for (int i = 0; i < tokens; i++)
-            {
-                var batch = new RaggedBatch();
-                batch.Add(new[] { i % 3 }, i, sequence.Pages, LogitsWanted.None);
-                forward.Run(batch, []);
-                sequence.Advance(1);
-            }
-
+            Steps(devices, tokens);
             Assert.That(held, Has.Count.EqualTo(Slots));
             return held;
+        }
+    }
+
+    /// <summary>The model goes on on the CPU, and so does what is written every ten minutes and at its end.</summary>
+    [Test]
+    public void What_is_used_after_the_GPU_is_lost_is_left_behind_too()
+    {
+        using var model = new SyntheticModel();
+        using var driver = new SimulatedDriver();
+        using Checkpoint checkpoint = Checkpoint.Open(model.Folder);
+        using ModelDevices devices = Devices(checkpoint, Options(checkpoint, driver, file: null));
+        Steps(devices, 2);
+        Assert.That(devices.Uses!.TakeChanges(), Is.Not.Null);
+        (driver.Failure, driver.FailingFunction) = (CUResult.ErrorLaunchFailed, "cuGraphLaunch");
+        DeviceException failure = Assert.Catch<DeviceException>(() => Steps(devices, 1))!;
+        Assert.That(devices.Recover(failure, ofStep: true).Next, Is.SameAs(devices.Runner), failure.Message);
+        devices.Uses.TakeChanges();
+        Steps(devices, 2);
+        Assert.That(devices.Uses.TakeChanges(), Is.Not.Null);
+        Assert.That(devices.Uses.TakeChanges(), Is.Null, "nothing since");
+    }
+
+    private static KimiModelOptions Options(Checkpoint checkpoint, SimulatedDriver driver, string? file)
+    {
+        ModelWeights weights = WeightLoader.Load(checkpoint);
+        return new KimiModelOptions
+        {
+            Device = KimiDevice.Auto,
+            CudaDriver = driver.Table,
+            Threads = 1,
+            PrefillChunk = 16,
+            GpuExpertBytes = MemoryPlan.ExpertWorkBytes(weights.Shape, 16 + 64) + ((Slots + ExpertRing.Slots) * ExpertSlotLayout.Of(weights)!.Bytes),
+            RememberExperts = file is not null,
+            ExpertUsesFile = file,
+        };
+    }
+
+    private static ModelDevices Devices(Checkpoint checkpoint, KimiModelOptions options)
+    {
+        var memory = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, Context, new ProcessMemory(8L << 30, 8L << 30, null));
+        return new ModelDevices(checkpoint, memory, Context, options, NullLogger.Instance);
+    }
+
+    private static void Steps(ModelDevices devices, int tokens)
+    {
+        using KvSequence sequence = devices.Runner.Cache.CreateSequence();
+        Assert.That(sequence.TryExtend(tokens));
+        for (int i = 0; i < tokens; i++)
+        {
+            var batch = new RaggedBatch();
+            batch.Add(new[] { i % 3 }, i, sequence.Pages, LogitsWanted.None);
+            devices.Runner.Forward.Run(batch, []);
+            sequence.Advance(1);
         }
     }
 }
