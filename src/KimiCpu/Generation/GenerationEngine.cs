@@ -316,6 +316,11 @@ internal sealed class GenerationEngine : IDisposable
             Array.ForEach([.. moving.Where(m => _scheduler.Running.Contains(m))], m => _scheduler.End(m, job => job.Fail(reported)));
             return;
         }
+        finally
+        {
+            // A model that has nothing to do holds no call.
+            _moving = [];
+        }
 
         NoteStep(moving, forward, Stopwatch.GetElapsedTime(start));
         foreach (GenerationJob job in moving)

@@ -12,7 +12,8 @@ namespace KimiCpu.Generation;
 /// <param name="efficientPart">Tokens of a prompt from which on the device computes each with fewer operations; 1, or more than a step has, where their number changes nothing.</param>
 internal sealed class PromptShares(int efficientPart)
 {
-    private ScheduledCall? _first;
+    /// <summary>Its number.</summary>
+    private long _first = -1;
 
     /// <summary>Tokens by which the call that came first is short of half of those that it shared with others.</summary>
     private int _owed;
@@ -28,9 +29,9 @@ internal sealed class PromptShares(int efficientPart)
         }
 
         ScheduledCall first = entering[0];
-        if (first != _first)
+        if (first.Number != _first)
         {
-            (_first, _owed) = (first, 0);
+            (_first, _owed) = (first.Number, 0);
         }
 
         ScheduledCall[] others = [.. entering.Skip(1).OrderBy(c => c.Missing)];

@@ -87,6 +87,7 @@ internal sealed class Scheduler
         where TCall : ScheduledCall
     {
         _running.Remove(call);
+        _moving.Remove(call);
         _estimate.NoteEnd();
         Leave(call, tell);
     }
@@ -104,6 +105,7 @@ internal sealed class Scheduler
         ShareOut();
         _moving.Clear();
         _moving.AddRange(_running.Where(c => c.StepRows > 0));
+        _prepared = null;
         return _moving;
     }
 
@@ -130,13 +132,15 @@ internal sealed class Scheduler
         _count = 0;
     }
 
-    /// <summary>Ends the call for which the plan that failed was copying pages; the others are as they were before it.</summary>
+    /// <summary>Ends the call for which the plan that failed was taking or copying pages; the others are as they were before it.</summary>
     public void FailPrepared(Exception error)
     {
         if (_prepared is { } call && (_running.Remove(call) || _waiting.Remove(call)))
         {
             Leave(call, c => c.Fail(error));
         }
+
+        _prepared = null;
     }
 
     /// <summary>Ends the calls that have begun, those that gave way too; the others go on waiting.</summary>
@@ -344,6 +348,7 @@ internal sealed class Scheduler
 
     private bool FindPage(ScheduledCall call)
     {
+        _prepared = call;
         while (!call.Sequence!.TryExtend(1))
         {
             ScheduledCall youngest = _running[^1];
@@ -378,7 +383,6 @@ internal sealed class Scheduler
     private void ShareOut()
     {
         int budget = _pace.Tokens(_running.Exists(c => c.StepDecodes));
-        _entering.Clear();
         foreach (ScheduledCall call in _running.Where(c => !c.TextDone))
         {
             _prepared = call;
@@ -387,6 +391,7 @@ internal sealed class Scheduler
         }
 
         _shares.Divide(_entering, budget);
+        _entering.Clear();
     }
 
     private static void InOrder(List<ScheduledCall> calls, ScheduledCall call)

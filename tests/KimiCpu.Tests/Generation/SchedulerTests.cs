@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 
@@ -490,6 +491,25 @@ internal sealed class SchedulerTests
         // Not two of them begin with the same token.
         var random = new Random(seed);
         return [seed, .. Enumerable.Range(1, length - 1).Select(_ => random.Next(1000))];
+    }
+
+    /// <summary>A model may have nothing to do for days, and its last prompts, masks and answers are nobody's.</summary>
+    [Test]
+    public void Calls_that_have_ended_are_held_by_nobody()
+    {
+        var steps = new Steps(pages: 50, prefillChunk: 16);
+        WeakReference[] calls = Ended(steps);
+        GC.Collect();
+        Assert.That(calls.Select(c => c.IsAlive), Has.None.True);
+        GC.KeepAlive(steps);
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static WeakReference[] Ended(Steps steps)
+        {
+            WeakReference[] calls = [.. Enumerable.Range(1, 3).Select(i => new WeakReference(steps.Add(Text(i, 20 * i), i)))];
+            steps.RunAll();
+            return calls;
+        }
     }
 
     private sealed class Call(int[] prompt, int maxTokens, CancellationToken cancellationToken) : ScheduledCall(prompt, maxTokens, cancellationToken)
