@@ -155,25 +155,23 @@ internal sealed class HeldPrefix(GenerationEngine engine, KvCache? cache, KvPref
 
     private void Change(int owners, bool saving)
     {
-        bool wasLeaving, isLeaving, isLast;
         lock (_gate)
         {
-            wasLeaving = _saving > 0 && _saving == _owners;
+            bool wasLeaving = _saving > 0 && _saving == _owners;
             _owners += owners;
             _saving += saving ? owners : 0;
-            isLeaving = _saving > 0 && _saving == _owners;
-            isLast = _owners == 0;
-        }
+            bool isLeaving = _saving > 0 && _saving == _owners;
+            if (_owners == 0 && cache is not null)
+            {
+                engine.PostToCache(_ => cache.Release(prefix));
+            }
 
-        if (isLast && cache is not null)
-        {
-            engine.PostToCache(_ => cache.Release(prefix));
-        }
-
-        if (wasLeaving != isLeaving)
-        {
-            // Only now, when the engine will come to the release before it believes that there is none.
-            engine.NotePassing(isLeaving ? 1 : -1);
+            if (wasLeaving != isLeaving)
+            {
+                // Only now, when the engine will come to the release before it believes that there is none; and in the order of the changes, or an end that is
+                // noted before its beginning would hide another one's pages.
+                engine.NotePassing(isLeaving ? 1 : -1);
+            }
         }
     }
 }
