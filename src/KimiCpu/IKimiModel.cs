@@ -113,7 +113,7 @@ public interface IKimiModel : IDisposable
     /// was open with other arithmetic or another format of the cache, only its tokens are read: the session's next call, or saving it, computes them again.
     /// </summary>
     /// <param name="path">The file.</param>
-    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
     /// <exception cref="SessionFileException">The file is damaged, of a newer format, or of another model.</exception>
     /// <exception cref="IOException">The file does not exist or cannot be read.</exception>
@@ -126,7 +126,7 @@ public interface IKimiModel : IDisposable
 
     /// <summary>Loads on another thread; see <see cref="LoadSession"/>.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
     Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 }

@@ -113,7 +113,7 @@ public sealed class KimiSession : IDisposable
     /// the cache was lost with a GPU, or not read since it was computed otherwise, it is computed again first, as a call of the model that may take as long as it takes, and that is most of the progress then. The file holds the conversation in the clear; on Unix only its owner may read it.
     /// </summary>
     /// <param name="path">The file; replaced if it exists.</param>
-    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
     /// <exception cref="IOException">The file cannot be written; what was there before is untouched.</exception>
     /// <exception cref="UnauthorizedAccessException">Writing there is not allowed; what was there before is untouched.</exception>
@@ -132,7 +132,7 @@ public sealed class KimiSession : IDisposable
 
     /// <summary>Saves on another thread; see <see cref="Save"/>. What the session keeps when the task begins is saved.</summary>
     /// <param name="path">The file; replaced if it exists.</param>
-    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
     public Task SaveAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
