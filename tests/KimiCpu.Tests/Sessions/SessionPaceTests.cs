@@ -155,29 +155,37 @@ internal sealed class SessionPaceTests
         Assert.That(_engine.FreePages, Is.EqualTo(free));
     }
 
-    /// <summary>As the batches of sessions that are saved together: all of them have come before the first step ends.</summary>
+    /// <summary>
+    /// As the batches of sessions that are saved together: all of them have come before the first step ends. A step that a busy machine makes longer than a second leaves
+    /// time for more than one of them, so that another step has to show it then.
+    /// </summary>
     [Test]
     [CancelAfter(60_000)]
     public async Task However_many_want_the_cache_between_two_steps_they_have_a_tenth_of_a_step(CancellationToken cancellationToken)
     {
         _stepTime = TimeSpan.FromMilliseconds(40);
-        _free.Reset();
         using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        GenerationJob call = Submit(source.Token);
-        _held.Wait(cancellationToken);
-        Task<int>[] wanted = [.. Enumerable.Range(0, 3).Select(_ => _engine.UseCache(_ =>
+        GenerationJob? call = null;
+        int[] steps;
+        int tries = 0;
+        do
         {
-            Thread.Sleep(100);
-            return _steps;
-        }))];
-        _free.Set();
-        int[] steps = await Task.WhenAll(wanted).WaitAsync(cancellationToken);
-        Assert.That(call.Completion.IsCompleted, Is.False);
+            Assert.That(tries++, Is.LessThan(5), "one of them takes more than a tenth");
+            _held.Reset();
+            _free.Reset();
+            call ??= Submit(source.Token);
+            _held.Wait(cancellationToken);
+            Task<int>[] wanted = [.. Enumerable.Range(0, 3).Select(_ => _engine.UseCache(_ =>
+            {
+                Thread.Sleep(100);
+                return _steps;
+            }))];
+            _free.Set();
+            steps = await Task.WhenAll(wanted).WaitAsync(cancellationToken);
+            Assert.That(call.Completion.IsCompleted, Is.False);
+        }
+        while (steps.Distinct().Count() < steps.Length);
 
-        Assert.That(steps.Distinct().Count(), Is.GreaterThan(1));
-
-        // The step that was held may have been a long one.
-        Assert.That(steps.Where(s => s > steps[0]), Is.Unique, "one of them takes more than it");
         await source.CancelAsync();
     }
 
