@@ -72,10 +72,12 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         }
         finally
         {
+            // Before anything is awaited, which may end on another thread.
+            bool isEngine = engine.IsOnOwnThread;
             await source.CancelAsync().ConfigureAwait(false);
 
             // Who leaves early goes on with the session as who cancels does; but the engine cannot wait for itself.
-            if (session is not null && !engine.IsOnOwnThread)
+            if (session is not null && !isEngine)
             {
                 await ((Task)job.Completion).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
