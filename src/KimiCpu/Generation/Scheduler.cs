@@ -383,6 +383,9 @@ internal sealed class Scheduler
     private void ShareOut()
     {
         int budget = _pace.Tokens(_running.Exists(c => c.StepDecodes));
+
+        // A copy of a page that failed has left some, which may have ended since.
+        _entering.Clear();
         foreach (ScheduledCall call in _running.Where(c => !c.TextDone))
         {
             _prepared = call;

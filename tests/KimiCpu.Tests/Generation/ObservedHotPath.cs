@@ -14,6 +14,9 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
     /// <summary>Called on the engine's thread before every layer.</summary>
     public Action<int>? BeforeLayer { get; set; }
 
+    /// <summary>Called before a page is copied.</summary>
+    public Action? BeforeCopy { get; set; }
+
     public int MaxRows => inner?.MaxRows ?? int.MaxValue;
 
     public int EfficientRows => inner?.EfficientRows ?? 1;
@@ -24,7 +27,11 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
 
     public void ReservePages(int count) => inner?.ReservePages(count);
 
-    public void CopyPage(int source, int target) => inner?.CopyPage(source, target);
+    public void CopyPage(int source, int target)
+    {
+        BeforeCopy?.Invoke();
+        inner?.CopyPage(source, target);
+    }
 
     public void ReadPage(int page, int tokens, Span<byte> bytes) => inner!.ReadPage(page, tokens, bytes);
 

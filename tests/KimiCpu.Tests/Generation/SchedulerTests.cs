@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Runtime.CompilerServices;
+using KimiCpu.Compute;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 
@@ -486,6 +487,43 @@ internal sealed class SchedulerTests
         Assert.That((first.Tokens.Count, second.Tokens.Count), Is.EqualTo((50, 50)));
     }
 
+    /// <summary>A call that has begun takes over what another one, which has ended, had of a page that both begin with; the device fails at that copy.</summary>
+    [Test]
+    public void What_a_plan_that_failed_had_chosen_is_in_no_later_plan()
+    {
+        var steps = new Steps(pages: 100, prefillChunk: 16);
+        Call first = steps.Add(Text(1, 200), 1);
+        Call second = steps.Add(Text(2, 300), 1);
+        steps.Run();
+        Call third = steps.Add([.. Text(2, 300)[..40], 2000], 1);
+        steps.HotPath.BeforeCopy = () => throw new DeviceException("the copy");
+        DeviceException? failure = null;
+        for (int step = 0; failure is null; step++)
+        {
+            Assert.That(step, Is.LessThan(50), "nothing was copied");
+            try
+            {
+                steps.Run();
+            }
+            catch (DeviceException e)
+            {
+                failure = e;
+            }
+        }
+
+        Assert.That(third.Tokens, Has.Count.EqualTo(1));
+        steps.HotPath.BeforeCopy = null;
+        steps.Scheduler.FailPrepared(failure);
+        Assert.That((first.Error, second.Error), Is.EqualTo(((Exception?)null, failure)));
+
+        // The next device's first plan must not meet a call of the plan that failed.
+        steps.MoveTo(100, new IOException("lost"));
+        Assert.That(first.Error, Is.TypeOf<IOException>());
+        Call later = steps.Add(Text(3, 30), 1);
+        steps.RunAll();
+        Assert.That(later.Error, Is.Null);
+    }
+
     private static int[] Text(int seed, int length)
     {
         // Not two of them begin with the same token.
@@ -544,9 +582,11 @@ internal sealed class SchedulerTests
         public Steps(int pages, int prefillChunk, SchedulingOptions? options = null, bool keepsPrefixes = true, int efficientPart = 1)
         {
             _prefillChunk = prefillChunk;
-            Cache = new KvCache(new ObservedHotPath(), pages, 100_000, keepsPrefixes);
+            Cache = new KvCache(HotPath, pages, 100_000, keepsPrefixes);
             Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time, efficientPart);
         }
+
+        public ObservedHotPath HotPath { get; } = new();
 
         public KvCache Cache { get; private set; }
 

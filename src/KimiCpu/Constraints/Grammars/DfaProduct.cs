@@ -62,10 +62,12 @@ internal sealed class DfaProduct
             budget.Spend((long)bytes.Length * parts.Length * WorkOfPart);
             _edges.AddRange(sets.Select(s => (state, (Expr?)Expr.Bytes(s.Value), s.Key)));
         }
+
+        Labels = [.. Enumerable.Range(0, _states.Count).Select(LabelOf).Where(l => (l & 1) != 0).Distinct().Order()];
     }
 
     /// <summary>Which sets of automata accept some text together with the first one; a bit each, of the first one bit 0.</summary>
-    public IReadOnlyList<ulong> Labels => [.. Enumerable.Range(0, _states.Count).Select(LabelOf).Where(l => (l & 1) != 0).Distinct().Order()];
+    public IReadOnlyList<ulong> Labels { get; }
 
     /// <summary>The texts with a label.</summary>
     public Expr Where(Func<ulong, bool> label) => new GraphExpr(_states.Count, _edges, [.. Enumerable.Range(0, _states.Count).Where(s => (LabelOf(s) & 1) != 0 && label(LabelOf(s)))]);
