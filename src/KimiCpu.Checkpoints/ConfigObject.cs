@@ -16,7 +16,7 @@ internal readonly struct ConfigObject
     {
         _path = path;
         _prefix = prefix;
-        _element = element.ValueKind == JsonValueKind.Object ? element : throw Error("", "Expected a JSON object.");
+        _element = element.ValueKind == JsonValueKind.Object ? element : throw new CheckpointException(path, prefix.TrimEnd('.') is { Length: > 0 } place ? place : null, $"Expected a JSON object, found {Shown(element)}.");
     }
 
     /// <summary>Whether a field is there and not null.</summary>

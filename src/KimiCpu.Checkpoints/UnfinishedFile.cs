@@ -19,9 +19,15 @@ internal sealed class UnfinishedFile : IDisposable
 
     /// <param name="path">The file; replaced if it exists, and where it is a link, what that leads to.</param>
     /// <param name="ownersOnly">Whether nobody but the user may read it. On Windows that is the folder's to say.</param>
+    /// <exception cref="DirectoryNotFoundException">There is no folder that it could lie in.</exception>
     public UnfinishedFile(string path, bool ownersOnly = false)
     {
         _place = PlaceOf(path);
+        if (Path.GetDirectoryName(_place) is { } folder && !Directory.Exists(folder))
+        {
+            throw new DirectoryNotFoundException($"'{_place}' cannot be written: the folder '{folder}' does not exist. Make it first.");
+        }
+
         DeleteAbandoned();
         _beside = $"{_place}.{Guid.NewGuid():N}{Ending}";
 

@@ -55,7 +55,7 @@ public sealed partial record GenerationOptions
     /// <summary>Whether every token comes with its log-probability. Default false.</summary>
     public bool LogProbabilities { get; init; }
 
-    /// <summary>With <see cref="LogProbabilities"/>: how many of the most likely tokens come with theirs; 0 … 20. Default 0.</summary>
+    /// <summary>How many of the most likely tokens come with theirs; 0 … 20, and more than 0 with <see cref="LogProbabilities"/> only. Default 0.</summary>
     public int TopLogProbabilities { get; init; }
 
     /// <summary>Whether the model may reason before it answers, where its template can say so. Default true.</summary>

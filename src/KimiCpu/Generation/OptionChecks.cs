@@ -33,6 +33,7 @@ internal static class OptionChecks
         OptionRange.Require(options.MaxTokens is null or >= 1, nameof(options.MaxTokens), options.MaxTokens, "1 or more, or null");
         OptionRange.Require(options.MaxReasoningTokens is null or >= 0, nameof(options.MaxReasoningTokens), options.MaxReasoningTokens, "0 or more, or null");
         OptionRange.Require(options.TopLogProbabilities is >= 0 and <= 20, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "0 … 20");
+        OptionRange.Require(options.TopLogProbabilities == 0 || options.LogProbabilities, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "more than 0 with LogProbabilities only");
         RequireEnd(options);
         foreach (string stop in options.StopSequences)
         {

@@ -101,6 +101,7 @@ internal sealed class Scheduler
         EndLate(_waiting);
         EndLate(_running);
         Admit();
+        EndThoseThatWaitTooLong();
         MoveAnswers();
         ShareOut();
         _moving.Clear();
@@ -204,7 +205,7 @@ internal sealed class Scheduler
         }
     }
 
-    /// <summary>Ends those that nobody waits for any more, or that have waited or run too long.</summary>
+    /// <summary>Ends those that nobody waits for any more, or that have taken too long.</summary>
     private void EndLate(List<ScheduledCall> calls)
     {
         for (int i = calls.Count - 1; i >= 0; i--)
@@ -231,19 +232,27 @@ internal sealed class Scheduler
             return new OperationCanceledException(call.CancellationToken);
         }
 
-        if (call.HasTime)
-        {
-            return null;
-        }
-
-        if (age > _options.MaxCallTime)
-        {
-            return new TimeoutException($"The call has taken {age.TotalSeconds:F1} s, and SchedulingOptions.MaxCallTime allows {_options.MaxCallTime.Value.TotalSeconds:F1} s.");
-        }
-
-        return call.Sequence is null && !call.IsPaused && age > _options.MaxQueueTime
-            ? Busy($"The call has waited for {age.TotalSeconds:F1} s among {_waiting.Count:N0}, and SchedulingOptions.MaxQueueTime allows {_options.MaxQueueTime.Value.TotalSeconds:F1} s.", _waiting.Count)
+        return !call.HasTime && age > _options.MaxCallTime
+            ? new TimeoutException($"The call has taken {age.TotalSeconds:F1} s, and SchedulingOptions.MaxCallTime allows {_options.MaxCallTime.Value.TotalSeconds:F1} s.")
             : null;
+    }
+
+    /// <summary>Behind <see cref="Admit"/>: what one long step has kept from beginning may begin where there is room.</summary>
+    private void EndThoseThatWaitTooLong()
+    {
+        for (int i = _waiting.Count - 1; i >= 0; i--)
+        {
+            ScheduledCall call = _waiting[i];
+            TimeSpan age = _time.GetElapsedTime(call.Arrival);
+            if (call is { HasTime: false, IsPaused: false, Sequence: null } && age > _options.MaxQueueTime)
+            {
+                KimiBusyException reason = Busy(
+                    $"The call has waited for {age.TotalSeconds:F1} s, {_waiting.Count:N0} wait and {_running.Count:N0} run, and SchedulingOptions.MaxQueueTime allows {_options.MaxQueueTime.Value.TotalSeconds:F1} s.",
+                    _waiting.Count);
+                _waiting.RemoveAt(i);
+                EndEarly(call, reason);
+            }
+        }
     }
 
     /// <summary>Lets waiting calls in, in order, as long as their texts have room. Some may pass one that has none, but not for ever.</summary>

@@ -16,7 +16,8 @@ public sealed record SchedulingOptions
     public int MaxWaiting { get; init; } = 1024;
 
     /// <summary>
-    /// How long a call waits at most before it begins; then it fails with a <see cref="KimiBusyException"/>. Above zero; null, the default, for no limit.
+    /// How long a call waits at most before it begins; then it fails with a <see cref="KimiBusyException"/>. Looked at between steps, and a call for which there is room then
+    /// begins however long the step before has taken. Above zero; null, the default, for no limit.
     /// Neither this nor <see cref="MaxCallTime"/> ends what <see cref="KimiSession.Save"/> computes.
     /// </summary>
     public TimeSpan? MaxQueueTime { get; init; }

@@ -25,6 +25,11 @@ internal sealed class SessionReader : IDisposable
     public SessionReader(string path, SessionHeader expected, int vocabulary)
     {
         _path = path;
+        if (Directory.Exists(path))
+        {
+            throw new UnauthorizedAccessException($"{Path.GetFullPath(path)} is a folder; a session is loaded from a file.");
+        }
+
         _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
         try
         {

@@ -35,6 +35,11 @@ internal sealed class Vocabulary
             }
         }
 
+        if (Count == 0)
+        {
+            throw new CheckpointException(source, null, "There is no token in the file.");
+        }
+
         for (int value = 0; value < 256; value++)
         {
             if (!TryGetRank([(byte)value], out _))

@@ -179,12 +179,21 @@ internal sealed class CheckpointTests
         Check("no index", f => File.Delete(Path.Combine(_folder, ShardIndex.File)), "index.json", "Neither");
         Check("no config", f => File.Delete(Path.Combine(_folder, "config.json")), "config.json", "missing");
         Check("config is no JSON", f => File.WriteAllText(Path.Combine(_folder, "config.json"), "{"), "config.json", "JSON");
+        Check("config is a list", f => File.WriteAllText(Path.Combine(_folder, "config.json"), "[3]"), "config.json", "config.json': Expected a JSON object, found [3]");
         Check("index leads out of the folder", f => EditJson(ShardIndex.File, c => c["weight_map"]!["model.norm.weight"] = "../x.safetensors"), "index.json", "plain name");
         Check("index lists what is not there", f => EditJson(ShardIndex.File, c => c["weight_map"]!["model.extra"] = "model-00001-of-00003.safetensors"), "model.extra", "does not hold it");
         Check("shape is not the configuration's", f => EditJson("config.json", c => c["moe_intermediate_size"] = 128), "gate_proj", "config.json");
         Check("the head is missing", f => Rename("lm_head.weight", "lm_heap.weight"), "lm_head.weight", "");
         Check("a tensor is missing", f => Rename("model.layers.1.mlp.gate.weight", "model.layers.1.mlp.gaze.weight"), "model.layers.1.mlp.gate.weight", "");
         Check("vocabulary is not the tokenizer's", f => EditJson("config.json", c => { c["vocab_size"] = 400; c["eos_token_id"] = 1; c["pad_token_id"] = 2; }), "512", "400");
+    }
+
+    [Test]
+    public void An_empty_file_of_the_tokenizer_is_called_empty()
+    {
+        CopyCheckpoint("tiny-int4");
+        File.WriteAllBytes(Path.Combine(_folder, "tiktoken.model"), []);
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("tiktoken.model").And.Message.Contains("no token in the file"));
     }
 
     /// <summary>A number of a shard is one of the digits 0 to 9, and no other name is one.</summary>

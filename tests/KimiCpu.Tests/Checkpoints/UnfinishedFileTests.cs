@@ -112,6 +112,13 @@ internal sealed class UnfinishedFileTests
         Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 1 }));
     }
 
+    [Test]
+    public void A_folder_that_is_not_there_is_named()
+    {
+        string folder = Path.Combine(_folder, "none");
+        Assert.That(() => new UnfinishedFile(Path.Combine(folder, "a.bin")), Throws.TypeOf<DirectoryNotFoundException>().With.Message.Contains($"the folder '{folder}' does not exist").And.Message.Not.Contains(".unfinished"));
+    }
+
     private static string Beside(string path) => $"{path}.{Guid.NewGuid():N}.unfinished";
 
     private static void Abandon(string path)

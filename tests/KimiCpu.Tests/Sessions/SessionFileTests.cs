@@ -126,6 +126,7 @@ internal sealed class SessionFileTests
         Assert.That(() => other.LoadSession(Path, cancellationToken: source.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(() => other.LoadSession(Path, new Immediate(_ => throw new InvalidOperationException("no"))), Throws.InvalidOperationException);
         Assert.That(() => other.LoadSession(System.IO.Path.Combine(_folder, "none")), Throws.TypeOf<FileNotFoundException>());
+        Assert.That(() => other.LoadSession(_folder), Throws.TypeOf<UnauthorizedAccessException>().With.Message.Contains("is a folder; a session is loaded from a file"));
         Assert.That(() => other.CachePages.Free, Is.EqualTo(other.CachePages.Capacity).After(2000, 5));
         Assert.That(other.CachePages.Reusable, Is.Zero);
     }
