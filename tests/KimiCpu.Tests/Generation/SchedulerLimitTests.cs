@@ -1,0 +1,79 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Generation;
+using KimiCpu.Model;
+using static KimiCpu.Tests.Generation.SchedulerSteps;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>How many calls run and wait, and how long. The scheduler's decisions over a real cache; nothing is computed.</summary>
+[TestFixture]
+internal sealed class SchedulerLimitTests
+{
+    /// <summary>13,108 rows of 163,840 logits are more than an array holds.</summary>
+    [TestCase(int.MaxValue, 163_840, 13_107)]
+    [TestCase(64, 163_840, 64)]
+    [TestCase(0, 163_840, 1)]
+    [TestCase(int.MaxValue, 500, 100_000)]
+    public void No_more_calls_run_than_a_step_has_room_for(int decodeRows, int vocabulary, int expected) =>
+        Assert.That(new SchedulingOptions { MaxRunning = 100_000 }.For(decodeRows, vocabulary, readsDrives: false).MaxRunning, Is.EqualTo(expected));
+
+    [Test]
+    public void More_calls_than_may_run_and_wait_are_refused_with_a_time()
+    {
+        var steps = new SchedulerSteps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 2, MaxWaiting = 1 });
+        FakeCall[] calls = [.. Enumerable.Range(0, 3).Select(i => steps.Add(Text(i, 10), 50))];
+        steps.Run();
+        Assert.That(steps.Scheduler.Running, Is.EqualTo(calls[..2]));
+        Assert.That(steps.Scheduler.Waiting, Is.EqualTo(calls[2..]));
+        Assert.That(() => steps.Scheduler.ThrowIfFull(0), Throws.TypeOf<KimiBusyException>().With.Message.Contains("3 calls run or wait")
+            .And.Property(nameof(KimiBusyException.RetryAfter)).EqualTo(TimeSpan.FromSeconds(1)));
+        steps.Time.Advance(TimeSpan.FromSeconds(40));
+        for (int i = 0; i < 49; i++)
+        {
+            steps.Run();
+        }
+
+        Assert.That(() => steps.Scheduler.ThrowIfFull(0), Throws.Nothing);
+        Assert.That(() => steps.Scheduler.ThrowIfFull(2), Throws.TypeOf<KimiBusyException>());
+        steps.RunAll();
+        Assert.That(calls.Select(c => c.Error), Is.All.Null);
+    }
+
+    [Test]
+    public void Waiting_and_running_too_long_end_calls()
+    {
+        var steps = new SchedulerSteps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 1, MaxQueueTime = TimeSpan.FromSeconds(10), MaxCallTime = TimeSpan.FromSeconds(30) });
+        FakeCall running = steps.Add(Text(1, 10), 500);
+        FakeCall waiting = steps.Add(Text(2, 10), 500);
+        steps.Time.Advance(TimeSpan.FromSeconds(9));
+        steps.Run();
+        Assert.That((running.Error, waiting.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        steps.Time.Advance(TimeSpan.FromSeconds(2));
+        steps.Run();
+        Assert.That(waiting.Error, Is.TypeOf<KimiBusyException>().With.Message.Contains("MaxQueueTime allows 10.0 s"));
+        Assert.That(running.Error, Is.Null);
+        steps.Time.Advance(TimeSpan.FromSeconds(20));
+        steps.Run();
+        Assert.That(running.Error, Is.TypeOf<TimeoutException>().With.Message.Contains("MaxCallTime allows 30.0 s"));
+        Assert.That(steps.Scheduler.IsIdle);
+        Assert.That(steps.Cache.FreePages, Is.EqualTo(100));
+    }
+
+    [Test]
+    public void A_call_that_has_time_neither_waits_nor_runs_too_long()
+    {
+        var steps = new SchedulerSteps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 1, MaxQueueTime = TimeSpan.FromSeconds(10), MaxCallTime = TimeSpan.FromSeconds(30) });
+        FakeCall first = steps.Add(new FakeCall(Text(1, 10), 50, CancellationToken.None) { HasTime = true });
+        FakeCall second = steps.Add(new FakeCall(Text(2, 10), 50, CancellationToken.None) { HasTime = true });
+        for (int step = 0; step < 100; step++)
+        {
+            steps.Time.Advance(TimeSpan.FromSeconds(20));
+            steps.Run();
+        }
+
+        Assert.That((first.Error, second.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        Assert.That((first.Tokens.Count, second.Tokens.Count), Is.EqualTo((50, 50)));
+    }
+}

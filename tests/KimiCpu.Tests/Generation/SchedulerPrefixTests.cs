@@ -1,0 +1,52 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using static KimiCpu.Tests.Generation.SchedulerSteps;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>Calls whose prompts begin alike. The scheduler's decisions over a real cache; nothing is computed.</summary>
+[TestFixture]
+internal sealed class SchedulerPrefixTests
+{
+    [Test]
+    public void The_same_prompt_at_once_is_computed_once()
+    {
+        var steps = new SchedulerSteps(pages: 9, prefillChunk: 64);
+        FakeCall[] calls = [.. Enumerable.Range(0, 4).Select(_ => steps.Add(Text(1, 200), 1))];
+        steps.Run();
+        Assert.That(steps.Scheduler.Running, Is.EqualTo(calls[..1]), "the others take no pages meanwhile");
+        steps.RunAll();
+        Assert.That(calls.Select(c => c.Tokens.Count), Is.All.EqualTo(1));
+        Assert.That(calls.Select(c => c.CachedTokens), Is.EqualTo(new[] { 0, 192, 192, 192 }));
+        Assert.That(steps.PromptRows, Is.EqualTo(200 + (3 * 8)), "the end of the last page is each one's own");
+    }
+
+    [Test]
+    public void Who_waits_for_the_pages_of_a_call_that_is_cancelled_goes_on_from_them()
+    {
+        var steps = new SchedulerSteps(pages: 20, prefillChunk: 64);
+        using var source = new CancellationTokenSource();
+        FakeCall first = steps.Add(Text(1, 400), 1, source.Token);
+        FakeCall second = steps.Add(Text(1, 400), 1);
+        steps.Run();
+        steps.Run();
+        source.Cancel();
+        steps.RunAll();
+        Assert.That(first.Error, Is.InstanceOf<OperationCanceledException>());
+        Assert.That(second.Tokens, Has.Count.EqualTo(1));
+        Assert.That(second.CachedTokens, Is.EqualTo(128));
+    }
+
+    [Test]
+    public void A_call_that_shares_nothing_does_not_wait_for_one_that_does()
+    {
+        var steps = new SchedulerSteps(pages: 100, prefillChunk: 64);
+        steps.Add(Text(1, 640), 1);
+        FakeCall twin = steps.Add(Text(1, 640), 1);
+        FakeCall other = steps.Add(Text(2, 20), 1);
+        steps.Run();
+        Assert.That(other.Tokens, Has.Count.EqualTo(1));
+        Assert.That(twin.Sequence, Is.Null);
+    }
+}

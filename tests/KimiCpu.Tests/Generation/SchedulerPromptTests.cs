@@ -1,0 +1,130 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using static KimiCpu.Tests.Generation.SchedulerSteps;
+
+namespace KimiCpu.Tests.Generation;
+
+/// <summary>How prompts share a step. The scheduler's decisions over a real cache; nothing is computed.</summary>
+[TestFixture]
+internal sealed class SchedulerPromptTests
+{
+    [Test]
+    public void A_short_prompt_overtakes_a_long_one_which_goes_on()
+    {
+        var steps = new SchedulerSteps(pages: 100, prefillChunk: 100);
+        FakeCall longer = steps.Add(Text(1, 1000), 1);
+        steps.Run();
+        Assert.That(longer.Sequence!.Length, Is.EqualTo(100), "alone it has the whole step");
+        FakeCall shorter = steps.Add(Text(2, 30), 1);
+        steps.Run();
+        Assert.That(shorter.Tokens, Has.Count.EqualTo(1));
+        Assert.That(longer.Sequence!.Length, Is.EqualTo(170), "its half, and what the other one left");
+    }
+
+    [Test]
+    public void Short_prompts_without_end_leave_a_long_one_half_of_every_step()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100);
+        FakeCall longer = steps.Add(Text(1, 1000), 1);
+        for (int step = 0; step < 20; step++)
+        {
+            steps.Add(Text(step + 2, 90), 1);
+            steps.Run();
+        }
+
+        Assert.That(longer.Tokens, Has.Count.EqualTo(1), "1000 tokens at 50 a step");
+    }
+
+    /// <summary>A device that computes 70 tokens of a prompt with fewer operations than 69, in steps of 100.</summary>
+    [Test]
+    public void Where_half_of_a_step_is_inefficient_long_prompts_take_whole_steps_in_turn()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100, efficientPart: 70);
+        FakeCall first = steps.Add(Text(1, 1000), 1);
+        FakeCall second = steps.Add(Text(2, 450), 1);
+        FakeCall third = steps.Add(Text(3, 900), 1);
+        var parts = new List<(int First, int Second, int Third)>();
+        for (int step = 0; step < 8; step++)
+        {
+            parts.Add(steps.Parts(first, second, third));
+        }
+
+        Assert.That(parts, Is.EqualTo(Enumerable.Range(0, 8).Select(i => i % 2 == 0 ? (0, 100, 0) : (100, 0, 0))));
+        Assert.That(steps.Parts(first, second, third), Is.EqualTo((0, 50, 50)), "what it leaves is the next one's");
+        Assert.That(steps.Parts(first, second, third), Is.EqualTo((100, 0, 0)));
+        while (first.Tokens.Count == 0)
+        {
+            (int one, _, int other) = steps.Parts(first, second, third);
+            Assert.That((one, other), Is.EqualTo((100, 0)), "it needs fewer than the other one");
+        }
+
+        Assert.That(steps.Parts(first, second, third), Is.EqualTo((0, 0, 100)));
+    }
+
+    [Test]
+    public void Short_prompts_overtake_at_once_where_whole_steps_go_round_too()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100, efficientPart: 70);
+        FakeCall longer = steps.Add(Text(1, 2000), 1);
+        FakeCall middle = steps.Add(Text(2, 900), 1);
+        for (int step = 0; step < 6; step++)
+        {
+            FakeCall shorter = steps.Add(Text(step + 3, 30), 1);
+            (int one, int other) = steps.Parts(longer, middle);
+            Assert.That((one, other), Is.EqualTo((70, 0)).Or.EqualTo((0, 70)));
+            Assert.That(shorter.Tokens, Has.Count.EqualTo(1));
+        }
+
+        FakeCall large = steps.Add(Text(100, 90), 1);
+        steps.Run();
+        steps.Run();
+        steps.Run();
+        Assert.That(large.Tokens, Has.Count.EqualTo(1), "it leaves no efficient part, and waits for its turn");
+    }
+
+    [Test]
+    public void Short_prompts_without_end_leave_a_long_one_half_of_all_steps([Values(25, 60, 90, 100, 130)] int length)
+    {
+        var steps = new SchedulerSteps(pages: 4000, prefillChunk: 100, efficientPart: 70);
+        FakeCall longer = steps.Add(Text(1, 2000), 1);
+        for (int step = 1; longer.Tokens.Count == 0; step++)
+        {
+            steps.Add(Text(step + 1, length), 1);
+            steps.Run();
+            int entered = longer.Sequence?.Length ?? longer.Prompt.Length;
+            Assert.That(entered, Is.GreaterThanOrEqualTo((step - 1) * 50), $"after {step} steps, one of them to wait");
+        }
+    }
+
+    /// <summary>Where halves are efficient, where the whole step is not, and where a device has taken over that does not care.</summary>
+    [TestCase(50, false)]
+    [TestCase(101, false)]
+    [TestCase(70, true)]
+    public void Elsewhere_the_call_that_came_first_has_half_of_every_step(int efficientPart, bool moves)
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100, efficientPart: efficientPart);
+        if (moves)
+        {
+            steps.MoveTo(pages: 1000, new IOException("lost"));
+        }
+
+        FakeCall first = steps.Add(Text(1, 1000), 1);
+        FakeCall second = steps.Add(Text(2, 450), 1);
+        Assert.That(Enumerable.Range(0, 4).Select(_ => steps.Parts(first, second)), Is.All.EqualTo((50, 50)));
+    }
+
+    [Test]
+    public void Answers_move_in_every_step_in_which_prompts_enter()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100);
+        FakeCall answering = steps.Add(Text(1, 10), 100);
+        steps.Run();
+        steps.Add(Text(2, 2000), 1);
+        for (int step = 0; step < 10; step++)
+        {
+            steps.Run();
+            Assert.That(answering.Tokens, Has.Count.EqualTo(step + 2));
+        }
+    }
+}
