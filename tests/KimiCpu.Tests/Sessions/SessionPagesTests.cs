@@ -61,12 +61,7 @@ internal sealed class SessionPagesTests
     [CancelAfter(60_000)]
     public async Task A_call_waits_for_the_pages_of_a_save_whose_session_is_disposed_of(CancellationToken cancellationToken)
     {
-        SessionState session = await Session();
-        Task saving = Save(session);
-        _held.Wait(cancellationToken);
-        session.Dispose();
-        GenerationJob call = Submit(cancellationToken);
-        Assert.That(await HasEnded(call, cancellationToken), Is.False);
+        (Task saving, GenerationJob call) = await Waiting(cancellationToken, cancellationToken);
         _free.Set();
         Assert.That((await call.Completion.WaitAsync(cancellationToken)).Tokens, Has.Count.EqualTo(3));
         await saving;
@@ -76,13 +71,8 @@ internal sealed class SessionPagesTests
     [CancelAfter(60_000)]
     public async Task A_call_that_waits_for_a_save_can_be_cancelled(CancellationToken cancellationToken)
     {
-        SessionState session = await Session();
-        Task saving = Save(session);
-        _held.Wait(cancellationToken);
-        session.Dispose();
         using var source = new CancellationTokenSource();
-        GenerationJob call = Submit(source.Token);
-        Assert.That(await HasEnded(call, cancellationToken), Is.False);
+        (Task saving, GenerationJob call) = await Waiting(source.Token, cancellationToken);
         await source.CancelAsync();
         Assert.That(async () => await call.Completion.WaitAsync(cancellationToken), Throws.InstanceOf<OperationCanceledException>());
         Assert.That((saving.IsCompleted, cancellationToken.IsCancellationRequested), Is.EqualTo((false, false)));
@@ -136,6 +126,20 @@ internal sealed class SessionPagesTests
             using SessionState loaded = await loading;
             Assert.That(async () => await call.Completion.WaitAsync(cancellationToken), Throws.TypeOf<ContextLengthException>().With.Message.Contains("open sessions"));
         }
+    }
+
+    /// <summary>A session is saved and disposed of meanwhile, and a call waits for its pages.</summary>
+    /// <param name="ofCall">Cancels the call.</param>
+    /// <param name="cancellationToken">Ends the test.</param>
+    private async Task<(Task Saving, GenerationJob Call)> Waiting(CancellationToken ofCall, CancellationToken cancellationToken)
+    {
+        SessionState session = await Session();
+        Task saving = Save(session);
+        _held.Wait(cancellationToken);
+        session.Dispose();
+        GenerationJob call = Submit(ofCall);
+        Assert.That(await HasEnded(call, cancellationToken), Is.False);
+        return (saving, call);
     }
 
     private static async Task<bool> HasEnded(GenerationJob call, CancellationToken cancellationToken)
