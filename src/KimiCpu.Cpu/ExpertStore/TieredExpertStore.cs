@@ -16,9 +16,6 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
 {
     private const int NoSlot = -1;
 
-    /// <summary>How often an idle store looks at what memory is left.</summary>
-    private static readonly TimeSpan s_idlePause = TimeSpan.FromSeconds(1);
-
     private readonly ModelWeights _weights;
     private readonly ExpertFiles _files;
     private readonly TieredStoreOptions _options;
@@ -26,9 +23,8 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
     private readonly SlotMemory _memory;
     private readonly DriveReaders _readers;
     private readonly WarmingList _warming;
-    private readonly Timer? _idle;
 
-    /// <summary>Guards the table, the slots' contents and the lists below. Reading threads take it only to say that an expert is there.</summary>
+    /// <summary>Guards the table, the slots' contents and the lists. Reading threads take it only to say that an expert is there.</summary>
     private readonly object _gate = new();
     private readonly ExpertRead?[] _reads;
     private readonly MlpWeights?[] _contents;
@@ -36,14 +32,10 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
     private readonly int[] _slots;
     private readonly bool[] _received;
     private readonly Exception?[] _errors;
-    private readonly List<int> _expectedSlots = [];
-    private readonly bool[] _isExpected;
-    private readonly Stack<int> _retired = [];
     private int _wanted;
     private int _requestedFrom;
     private int _requestedEnd;
     private int _layer = -1;
-    private int _mostSlots;
     private long _step;
     private bool _disposed;
 
@@ -91,17 +83,11 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
     /// <summary>Experts that there was room for when the store was made.</summary>
     public int Slots { get; }
 
-    /// <summary>The same since <see cref="Limit"/>.</summary>
-    public int MostSlots => Volatile.Read(ref _mostSlots);
-
     /// <summary>Bytes of a slot.</summary>
     public long SlotBytes { get; }
 
     /// <summary>Told how long a step could not go on: when it began and ended to wait (<see cref="Stopwatch"/> ticks). For timelines.</summary>
     public Action<long, long>? StepWaited { get; set; }
-
-    /// <summary>Slots whose memory the system has for something else at present.</summary>
-    public int RetiredSlots => Slots - _table.Capacity;
 
     public StoreCounters Counters { get; } = new();
 
@@ -225,56 +211,6 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
         }
     }
 
-    public void Expect(int layer, ReadOnlySpan<int> experts)
-    {
-        lock (_gate)
-        {
-            foreach (int expert in experts)
-            {
-                // Room for what this layer still needs comes first.
-                if (_expectedSlots.Count >= _table.Capacity - _wanted - 1 || _expectedSlots.Count >= _table.Capacity / 2)
-                {
-                    return;
-                }
-
-                int key = KeyOf(layer, expert);
-                int slot = _table.Find(key);
-                if (slot < 0 && !TryRead(key, ReadUrgency.Expected, out slot))
-                {
-                    // The other guesses may be there, and are to stay.
-                    continue;
-                }
-
-                if (_reads[slot] is { } read)
-                {
-                    if (read.IsAbandoned)
-                    {
-                        continue;
-                    }
-
-                    _readers.Hurry(read, ReadUrgency.Expected);
-                }
-
-                if (!_isExpected[slot])
-                {
-                    _table.Pin(slot);
-                    _expectedSlots.Add(slot);
-                    _isExpected[slot] = true;
-                }
-            }
-        }
-    }
-
-    /// <summary>Gives up all memory beyond so many bytes for good; one expert at least stays. Between two passes, by the thread that runs them.</summary>
-    public void Limit(long bytes)
-    {
-        lock (_gate)
-        {
-            _mostSlots = (int)Math.Clamp(bytes / SlotBytes, 1, _mostSlots);
-            KeepMemory();
-        }
-    }
-
     public void Dispose()
     {
         lock (_gate)
@@ -314,69 +250,6 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
     }
 
     private int KeyOf(int layer, int expert) => (layer * _weights.Shape.ExpertCount) + expert;
-
-    /// <summary>Others may need memory while this model has nothing to do.</summary>
-    private void KeepMemoryWhileIdle()
-    {
-        lock (_gate)
-        {
-            if (!_disposed && _wanted == 0)
-            {
-                KeepMemory();
-            }
-        }
-    }
-
-    /// <summary>Gives memory back that the system needs, or takes again what it has too much of; one expert at least stays.</summary>
-    private void KeepMemory()
-    {
-        int before = _table.Capacity;
-        long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
-
-        // Those that are free have been promised their memory and not taken it.
-        slots = slots < 0 ? Math.Min(0, slots + _table.FreeSlots) : slots;
-
-        // For the same reason giving those up gives nothing back: the memory has to come from others.
-        long tooMany = Math.Max(slots > 0 ? slots + 1 + _table.FreeSlots : 0, before - _mostSlots);
-        if (tooMany > 0)
-        {
-            // Guesses give way first: held ones could leave a step without any slot.
-            DropExpected();
-            Span<int> retired = new int[Math.Min(tooMany, before)];
-            foreach (int slot in retired[.._table.Shrink(retired)])
-            {
-                _contents[slot] = null;
-                _memory.GiveBack(slot);
-                _retired.Push(slot);
-            }
-        }
-
-        for (; slots < 0 && _table.Capacity < _mostSlots && _retired.TryPop(out int slot); slots++)
-        {
-            _table.Restore(slot);
-        }
-
-        if (_table.Capacity != before)
-        {
-            TellCapacity();
-        }
-
-        // What has its memory again is still empty, and guesses that were dropped may have been all that was being read.
-        WarmMore();
-    }
-
-    /// <summary>Whoever listens may throw, a logger for one: neither a step nor, from the timer's thread, the process ends of that.</summary>
-    private void TellCapacity()
-    {
-        try
-        {
-            _options.CapacityChanged?.Invoke(_table.Capacity, _mostSlots);
-        }
-        catch (Exception)
-        {
-            // There is nobody else to tell.
-        }
-    }
 
     /// <summary>Holds the slot of a place where its expert is there or on its way.</summary>
     private bool Hold(int place)
@@ -542,22 +415,5 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
         {
             throw _readers.Stalled(awaited, silent);
         }
-    }
-
-    /// <summary>What was expected of this layer has been held if it is needed; the rest is as any other expert, or is not read at all.</summary>
-    private void DropExpected()
-    {
-        foreach (int slot in _expectedSlots)
-        {
-            _isExpected[slot] = false;
-            _table.Unpin(slot);
-            if (_reads[slot] is { Urgency: ReadUrgency.Expected } read && _readers.TryAbandon(read))
-            {
-                EndRead(slot);
-                _table.Drop(slot);
-            }
-        }
-
-        _expectedSlots.Clear();
     }
 }

@@ -1,0 +1,68 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+namespace KimiCpu.Cpu;
+
+/// <content>What the router's look-ahead expects of the next layer.</content>
+internal sealed unsafe partial class TieredExpertStore
+{
+    private readonly List<int> _expectedSlots = [];
+    private readonly bool[] _isExpected;
+
+    public void Expect(int layer, ReadOnlySpan<int> experts)
+    {
+        lock (_gate)
+        {
+            foreach (int expert in experts)
+            {
+                // Room for what this layer still needs comes first.
+                if (_expectedSlots.Count >= _table.Capacity - _wanted - 1 || _expectedSlots.Count >= _table.Capacity / 2)
+                {
+                    return;
+                }
+
+                int key = KeyOf(layer, expert);
+                int slot = _table.Find(key);
+                if (slot < 0 && !TryRead(key, ReadUrgency.Expected, out slot))
+                {
+                    // The other guesses may be there, and are to stay.
+                    continue;
+                }
+
+                if (_reads[slot] is { } read)
+                {
+                    if (read.IsAbandoned)
+                    {
+                        continue;
+                    }
+
+                    _readers.Hurry(read, ReadUrgency.Expected);
+                }
+
+                if (!_isExpected[slot])
+                {
+                    _table.Pin(slot);
+                    _expectedSlots.Add(slot);
+                    _isExpected[slot] = true;
+                }
+            }
+        }
+    }
+
+    /// <summary>What was expected of this layer has been held if it is needed; the rest is as any other expert, or is not read at all.</summary>
+    private void DropExpected()
+    {
+        foreach (int slot in _expectedSlots)
+        {
+            _isExpected[slot] = false;
+            _table.Unpin(slot);
+            if (_reads[slot] is { Urgency: ReadUrgency.Expected } read && _readers.TryAbandon(read))
+            {
+                EndRead(slot);
+                _table.Drop(slot);
+            }
+        }
+
+        _expectedSlots.Clear();
+    }
+}
