@@ -1,0 +1,154 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cli;
+
+namespace KimiCpu.Tests.Cli;
+
+/// <summary>What somebody who mistypes something is told.</summary>
+[TestFixture]
+internal sealed class CommandMistakeTests : CommandFixture
+{
+    [TestCase(KimiCommand.Usage, "generate", "--top-p", "2", "hi")]
+    [TestCase(KimiCommand.Usage, "generate", "--temperature", "warm", "hi")]
+    [TestCase(KimiCommand.Usage, "generate", "--logit-bias", "x", "hi")]
+    [TestCase(KimiCommand.Usage, "generate", "--threads", "0", "hi")]
+    [TestCase(KimiCommand.Usage, "nonsense")]
+    [TestCase(KimiCommand.Usage, "render")]
+    [TestCase(KimiCommand.Usage, "generate")]
+    [TestCase(KimiCommand.Usage, "generate", "")]
+    [TestCase(KimiCommand.Usage, "generate", "--raw", "")]
+    [TestCase(KimiCommand.Usage, "render", "--template", "k9", "x.json")]
+    [TestCase(KimiCommand.Usage, "render", "/does/not/exist.json")]
+    [TestCase(KimiCommand.Usage, "generate", "--conversation", "/does/not/exist.json")]
+    [TestCase(KimiCommand.Usage, "generate", "--schema", "/does/not/exist.json", "hi")]
+    [TestCase(KimiCommand.Usage, "simulate", "/does/not/exist.trace")]
+    [TestCase(KimiCommand.Usage, "trace", "--file", "/does/not/exist.txt", "--output", "kimicpu-never-written")]
+    [TestCase(KimiCommand.Usage, "serve", "--config", "/does/not/exist.json")]
+    [TestCase(KimiCommand.Usage, "serve", "--api-key-file", "/does/not/exist.txt")]
+    [TestCase(KimiCommand.Usage, "generate", "--no-think", "--max-reasoning-tokens", "9", "hi")]
+    [TestCase(KimiCommand.Usage)]
+    [TestCase(KimiCommand.Usage, "logits", "--tokens", "1,x", "--out", "f")]
+    [TestCase(KimiCommand.Usage, "logits", "--tokens", "99999", "--out", "kimicpu-never-written")]
+    [TestCase(KimiCommand.Usage, "bench", "--shape", "hidden")]
+    [TestCase(KimiCommand.Usage, "bench", "--prefill", "x")]
+    [TestCase(KimiCommand.Usage, "bench", "--gpu", "--device", "cpu")]
+    [TestCase(KimiCommand.Usage, "bench", "--device", "cuda")]
+    [TestCase(KimiCommand.Usage, "bench", "--kernels", "--gpu")]
+    [TestCase(KimiCommand.Usage, "bench", "--kernels", "--expert-memory", "2GB")]
+    [TestCase(KimiCommand.Usage, "bench", "--kernels", "--concurrency", "2")]
+    [TestCase(KimiCommand.Usage, "bench", "--kernels", "--tune")]
+    [TestCase(KimiCommand.Usage, "bench", "--gpu", "--chart", "kimicpu-never-written")]
+    [TestCase(KimiCommand.Failed, "inspect", "/does/not/exist")]
+    [TestCase(KimiCommand.Failed, "verify", "/does/not/exist")]
+    [TestCase(KimiCommand.Failed, "generate", "--model", "/does/not/exist", "hi")]
+    [TestCase(KimiCommand.Failed, "generate", "--context", "5", "hi there")]
+    [TestCase(KimiCommand.Failed, "logits", "--tokens", "1", "--out", "/does/not/exist/f")]
+    public async Task Mistakes_end_with_a_sentence_and_a_code(int expected, params string[] args)
+    {
+        (int code, _, string error) = await Run(args);
+        Assert.That(code, Is.EqualTo(expected), error);
+        Assert.That(error, Is.Not.Empty.And.Not.Contain("   at ").And.Not.Contain("Exception"));
+    }
+
+    /// <summary>The library's messages name properties.</summary>
+    [TestCase("--temperature takes 0 … 100; found -1.", "--temperature", "-1")]
+    [TestCase("--top-p takes above 0, at most 1; found 2.", "--top-p", "2")]
+    [TestCase("--tokens takes 1 or more; found 0.", "-n", "0")]
+    [TestCase("--seed takes a whole number of 0 or more; found 'x'.", "--seed", "x")]
+    [TestCase("--temperature takes a number; found 'x'.", "--temperature", "x")]
+    [TestCase("--stop-token takes a whole number; found 'x'.", "--stop-token", "x")]
+    [TestCase("ask for fewer tokens (--tokens)", "--tokens", "8191")]
+    [TestCase("--temperature takes a number; found '0,5'.", "--temperature", "0,5")]
+    [TestCase("belong to the chat template, which --raw leaves away", "--raw", "--no-think")]
+    [TestCase("belong to the chat template, which --raw leaves away", "--raw", "--max-reasoning-tokens", "5")]
+    [TestCase("--schema takes a file; '/' is a folder.", "--schema", "/")]
+    [TestCase("--schema takes a file; found ''.", "--schema", "")]
+    [TestCase("--schema takes a file; there is none at '/does/not/exist.json'.", "--schema", "/does/not/exist.json")]
+    [TestCase("--no-think leaves no reasoning for --max-reasoning-tokens to limit", "--no-think", "--max-reasoning-tokens", "5")]
+    [TestCase("--context raises the limit, up to 8,192.", "--context", "4")]
+    [TestCase("--logprobs takes 0 … 20; found 30.", "--json", "--logprobs", "30")]
+    [TestCase("--logprobs needs --json", "--logprobs", "3")]
+    [TestCase("--exact and --int8-hot-path exclude each other", "--exact", "--int8-hot-path")]
+    [TestCase("--system belongs to the chat template", "--raw", "--system", "x")]
+    [TestCase("--allow-special is for --raw", "--allow-special")]
+    public async Task Messages_name_options_as_they_are_typed(string expected, params string[] options)
+    {
+        (int code, string output, string error) = await Run(["generate", "Hello", .. options]);
+        Assert.That(code, Is.Not.Zero);
+        Assert.That(output, Is.Empty);
+        Assert.That(error.Split(Environment.NewLine)[0], Does.Contain(expected).And.Not.Match("[a-z][A-Z]"));
+    }
+
+    [Test]
+    public async Task Answers_that_were_cut_off_and_options_that_do_less_are_told()
+    {
+        (_, string output, string error) = await Run(["generate", "--temperature", "0", "--tokens", "3", "What is the capital of France?"]);
+        Assert.That(error, Does.StartWith("The answer is not whole: --tokens 3 cut it off. It is all reasoning").And.Not.Contain("  "), output);
+        (_, _, error) = await Run(["generate", "--temperature", "0", "--context", "20", "Hello"]);
+        Assert.That(error, Does.StartWith("The answer is not whole: the context of 20 tokens is full."));
+        (_, _, error) = await Run(["generate", "--temperature", "0", "--context", "99999", "Hello"]);
+        Assert.That(error, Is.EqualTo("--context is 99,999, but the model has 8,192 positions: the context has those." + Environment.NewLine));
+        (_, _, error) = await Run(["generate", "--temperature", "0", "--tokens", "3", "--no-think", "--schema", Path.Combine(Folder, "none")], "Hello");
+        Assert.That(error, Does.StartWith("--schema takes a file; there is none at "));
+        (_, _, error) = await Run(["chat", "--temperature", "0", "--tokens", "3"], "Hello\n");
+        Assert.That(error, Does.StartWith("The answer is not whole: --tokens 3 cut it off."));
+    }
+
+    [Test]
+    public async Task Files_that_cannot_be_read_are_told_with_what_names_them()
+    {
+        string none = Path.Combine(Folder, "none");
+        string wrong = Path.Combine(Folder, "wrong.json");
+        File.WriteAllText(wrong, """{"messages":5}""");
+        (string[] Args, string Message)[] expected =
+        [
+            (["generate", "--conversation", none], $"--conversation takes a file; there is none at '{none}'."),
+            (["generate", "--conversation", Folder], $"--conversation takes a file; '{Folder}' is a folder."),
+            (["generate", "--conversation", wrong], $"--conversation, '{wrong}': messages: expected an array, found number."),
+            (["render", none], $"CONVERSATION.json takes a file; there is none at '{none}'."),
+            (["simulate", Folder], $"TRACE takes a file; '{Folder}' is a folder."),
+            (["trace", "--file", none, "--output", Path.Combine(Folder, "trace")], $"--file takes a file; there is none at '{none}'."),
+        ];
+        foreach ((string[] args, string message) in expected)
+        {
+            Assert.That(await Run(args), Is.EqualTo((KimiCommand.Usage, "", message + Environment.NewLine)));
+        }
+    }
+
+    [Test]
+    public async Task Files_that_cannot_be_written_are_told_with_what_names_them()
+    {
+        string nowhere = Path.Combine(Folder, "none", "f");
+        string because = $": '{nowhere}' could not be written, since there is no folder '{Path.GetDirectoryName(nowhere)}'." + Environment.NewLine;
+        Assert.That(await Run(["logits", "--tokens", "1", "--out", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--out" + because)));
+        Assert.That(await Run(["trace", "--synthetic", "zipf:0.8", "--tokens", "1", "--output", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--output" + because)));
+        string trace = Path.Combine(Folder, "trace");
+        Assert.That((await Run(["trace", "--prompt", "Hello", "--tokens", "2", "--output", trace])).Code, Is.Zero);
+        (int code, _, string error) = await Run(["simulate", trace, "--slots", "4", "--policy", "lru", "--chart", nowhere]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, "--chart" + because)));
+        (code, string output, error) = await Run(["bench", "--kernels", "--chart", nowhere]);
+        Assert.That((code, output, error), Is.EqualTo((KimiCommand.Failed, "", "--chart" + because)));
+        (code, _, error) = await Run(["simulate", trace, "--slots", "4", "--policy", "lru", "--chart", Folder]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, $"--chart takes a file; '{Folder}' is a folder." + Environment.NewLine)));
+
+        // Before anything is opened, read or measured.
+        const string NoModel = "/does/not/exist";
+        Assert.That(await Run(["trace", "--model", NoModel, "--output", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--output" + because)));
+        Assert.That(await Run(["logits", "--model", NoModel, "--tokens", "1", "--out", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--out" + because)));
+        Assert.That(await Run(["bench", "--model", NoModel, "--expert-memory", "1MB", "--timeline", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--timeline" + because)));
+    }
+
+    /// <summary>Even who may write everywhere may not make files there.</summary>
+    [Test]
+    [Platform("Linux", Reason = "The folder is Linux's.")]
+    public async Task Folders_that_take_no_files_are_told_with_the_option()
+    {
+        const string Because = " could not be written, since '/proc' takes no new files.";
+        Assert.That(await Run(["chat", "--session", "/proc/x.session"]), Is.EqualTo((KimiCommand.Failed, "", $"--session: '/proc/x.session'{Because}{Environment.NewLine}")));
+        Assert.That(await Run(["trace", "--synthetic", "flat", "--output", "/proc/x.trace"]), Is.EqualTo((KimiCommand.Failed, "", $"--output: '/proc/x.trace'{Because}{Environment.NewLine}")));
+        (int code, _, string error) = await Run(["bench", "--shape", "nano", "--cache", "/proc/x"]);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(error, Does.StartWith("The synthetic checkpoint could not be written into '/proc/x': ").And.Contain("--cache DIR"));
+    }
+}
