@@ -12,7 +12,6 @@ using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
 using KimiCpu.Weights;
 using Microsoft.Extensions.Logging.Abstractions;
-using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
 namespace KimiCpu.Tests.Cuda.HotPath;
 

@@ -54,7 +54,7 @@ internal sealed class ExpandedPromptTests
         using var driver = new GpuUnderTest(256 << 20);
         float[] logits;
         float[] absorbed;
-        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 64))
+        using (var model = new GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 64))
         {
             logits = model.Logits(tokens);
             Assert.That(model.HotPath.EfficientRows, Is.EqualTo(Fewest));
@@ -73,12 +73,12 @@ internal sealed class ExpandedPromptTests
             Assert.That(Agreement.Of(absorbed, logits, model.Vocabulary).MinCosine, Is.GreaterThanOrEqualTo(0.999));
         }
 
-        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest))
+        using (var model = new GpuModel(driver, checkpoint.Folder, expandedRows: Fewest))
         {
             Assert.That(model.Logits(tokens), Is.EqualTo(logits), "one block");
         }
 
-        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder))
+        using (var model = new GpuModel(driver, checkpoint.Folder))
         {
             Assert.That(model.Plan.ExpandedTokens, Is.Zero, "80 rows are fewer than it pays for");
             Assert.That(model.HotPath.EfficientRows, Is.EqualTo(1));
@@ -95,14 +95,14 @@ internal sealed class ExpandedPromptTests
         int[][] prompts = [[5, 6], [.. Enumerable.Range(1, 34)], [7, 8, 9], [.. Enumerable.Range(40, 36)], [1, 2, 3, 4]];
         using var driver = new GpuUnderTest(256 << 20);
         float[] absorbed;
-        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 0, expandedRows: Fewest))
+        using (var model = new GpuModel(driver, checkpoint.Folder, expandedTokens: 0, expandedRows: Fewest))
         {
             absorbed = Together(model, prompts);
             Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.Zero);
             Assert.That(driver.Launches("mla_rows_512_bf16"), Is.Null.Or.EqualTo(1));
         }
 
-        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedTokens: 64, expandedRows: Fewest))
+        using (var model = new GpuModel(driver, checkpoint.Folder, expandedTokens: 64, expandedRows: Fewest))
         {
             float[] together = Together(model, prompts);
             Assert.That(driver.Launches("mla_expanded_bf16"), Is.Null.Or.EqualTo(2));
@@ -136,14 +136,14 @@ internal sealed class ExpandedPromptTests
         int[] prompt = [.. Enumerable.Range(1, 70)];
         using var driver = new GpuUnderTest(256 << 20);
         float[] absorbed;
-        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, contextTokens: LongContext, smallCache: true, expandedTokens: 0))
+        using (var model = new GpuModel(driver, checkpoint.Folder, contextTokens: LongContext, smallCache: true, expandedTokens: 0))
         {
             Assert.That(model.Plan.CacheFormat, Is.EqualTo(CacheFormat.Int8));
             absorbed = model.Logits(prompt);
             Assert.That(driver.Launches("mla_rows_512_int8"), Is.Null.Or.EqualTo(1));
         }
 
-        using (var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, contextTokens: LongContext, smallCache: true, expandedTokens: 64, expandedRows: Fewest))
+        using (var model = new GpuModel(driver, checkpoint.Folder, contextTokens: LongContext, smallCache: true, expandedTokens: 64, expandedRows: Fewest))
         {
             Assert.That((model.Plan.CacheFormat, model.Plan.ExpandedTokens), Is.EqualTo((CacheFormat.Int8, 64)));
             float[] expanded = model.Logits(prompt);
@@ -181,13 +181,13 @@ internal sealed class ExpandedPromptTests
         Assert.That(MemoryPlan.Fit(weights, wish with { CacheBytes = page }, enough - 40).ExpandedTokens, Is.EqualTo(256), "a cache of a page");
 
         using var driver = new SimulatedDriver { TotalBytes = scarce.FreeBytes };
-        using var model = new CudaHotPathTests.GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 256);
+        using var model = new GpuModel(driver, checkpoint.Folder, expandedRows: Fewest, expandedTokens: 256);
         Assert.That(model.Plan.ExpandedTokens, Is.Zero);
         Assert.That(model.Logits([.. Enumerable.Range(1, 40)]), Has.None.NaN);
         Assert.That(driver.LaunchesOf.Keys, Has.None.EqualTo("mla_expanded_bf16"));
     }
 
-    private static float[] Together(CudaHotPathTests.GpuModel model, int[][] prompts)
+    private static float[] Together(GpuModel model, int[][] prompts)
     {
         KvSequence[] sequences = [.. prompts.Select(_ => model.Cache.CreateSequence())];
         var batch = new RaggedBatch();

@@ -7,7 +7,6 @@ using KimiCpu.Cuda.HotPath;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
-using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
 namespace KimiCpu.Tests.Cuda.HotPath;
 

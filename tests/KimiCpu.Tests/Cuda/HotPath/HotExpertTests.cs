@@ -10,7 +10,6 @@ using KimiCpu.Tests.Cpu.ExpertStore;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
 using KimiCpu.Weights;
-using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
 namespace KimiCpu.Tests.Cuda.HotPath;
 

@@ -4,7 +4,6 @@
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Tests.Cuda.Simulation;
-using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
 namespace KimiCpu.Tests.Cuda.HotPath;
 

@@ -12,7 +12,6 @@ using KimiCpu.Cuda.Weights;
 using KimiCpu.Model;
 using KimiCpu.Tests.Model;
 using KimiCpu.Weights;
-using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
 namespace KimiCpu.Tests.Cuda.HotPath;
 

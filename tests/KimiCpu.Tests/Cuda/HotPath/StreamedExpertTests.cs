@@ -9,7 +9,6 @@ using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
-using GpuModel = KimiCpu.Tests.Cuda.HotPath.CudaHotPathTests.GpuModel;
 
 namespace KimiCpu.Tests.Cuda.HotPath;
 
