@@ -61,6 +61,22 @@ internal sealed class SchedulerLimitTests
         Assert.That(steps.Cache.FreePages, Is.EqualTo(100));
     }
 
+    /// <summary>One step may take longer than calls may wait; whoever came meanwhile could not begin before.</summary>
+    [Test]
+    public void A_call_for_which_there_is_room_begins_however_long_a_step_kept_it_waiting()
+    {
+        var steps = new SchedulerSteps(pages: 100, prefillChunk: 64, new SchedulingOptions { MaxRunning = 2, MaxQueueTime = TimeSpan.FromSeconds(1) });
+        FakeCall running = steps.Add(Text(1, 10), 50);
+        steps.Run();
+        FakeCall second = steps.Add(Text(2, 10), 50);
+        FakeCall third = steps.Add(Text(3, 10), 50);
+        steps.Time.Advance(TimeSpan.FromSeconds(5));
+        steps.Run();
+        Assert.That((running.Error, second.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        Assert.That(second.Tokens, Is.Not.Empty);
+        Assert.That(third.Error, Is.TypeOf<KimiBusyException>().With.Message.Contains("waited for 5.0 s, 1 wait and 2 run"));
+    }
+
     [Test]
     public void A_call_that_has_time_neither_waits_nor_runs_too_long()
     {
