@@ -8,7 +8,7 @@ using KimiCpu.Cpu.Kernels;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// Single-precision multiply-adds per second of a pool's threads in registers, at the widest vectors: the ceiling of the
+/// Single-precision multiply-adds per second of a pool's threads in registers, at the widest vectors that any kernel uses: the ceiling of the
 /// arithmetic. The best of several passes. Byte dot products (four to a lane, on the same ports) have four times as much.
 /// </summary>
 internal sealed unsafe class ArithmeticProbe
@@ -25,7 +25,7 @@ internal sealed unsafe class ArithmeticProbe
     {
         _pool = pool;
         _sinks = new float[pool.Threads];
-        (_work, int results) = CpuFeatures.Best switch
+        (_work, int results) = (CpuFeatures.HasAvx512Vnni ? InstructionSet.Avx512 : CpuFeatures.Best) switch
         {
             InstructionSet.Avx512 => (new PoolAction(Work<Lanes512>), Chains<Lanes512>() * Lanes512.Count),
             InstructionSet.Avx2 => (new PoolAction(Work<Lanes256>), Chains<Lanes256>() * Lanes256.Count),

@@ -2,24 +2,28 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 using KimiCpu.Cpu;
+using KimiCpu.Cpu.Tiles;
 using KimiCpu.Tests.Cuda;
 
 namespace KimiCpu.Tests.Cpu;
 
 /// <summary>
-/// Runs the kernel and model tests again in child processes in which the runtime pretends to have a smaller CPU, all but those of GPUs. The
-/// child proves that the level is really off: older switches such as EnableAVX512F are silently ignored by .NET 10.
+/// Runs the kernel and model tests again in child processes in which the runtime pretends to have a smaller CPU, or one that it prefers narrower vectors
+/// for, all but those of GPUs. The child proves that the level is really off: older switches such as EnableAVX512F are silently ignored by .NET 10.
 /// </summary>
 [TestFixture]
 internal sealed class IsaMatrixTests
 {
     private const string ExpectedBest = "KIMICPU_TEST_EXPECTED_BEST";
+    private const string ExpectedKernel = "KIMICPU_TEST_EXPECTED_KERNEL";
     private const string Avx512Switch = "DOTNET_EnableAVX512";
     private const string AvxVnniSwitch = "DOTNET_EnableAVXVNNI";
     private const string DotProductSwitch = "DOTNET_EnableArm64Dp";
+    private const string PreferredWidth = "DOTNET_PreferredVectorBitWidth";
 
     /// <summary>What turns off a level of this architecture, the best that is left, and whether this process has what is turned off.</summary>
     private static IEnumerable<object[]> Levels
@@ -44,7 +48,47 @@ internal sealed class IsaMatrixTests
 
     [TestCaseSource(nameof(Levels))]
     [CancelAfter(240_000)]
-    public async Task Kernels_pass_on_a_smaller_cpu(string[] turnedOff, InstructionSet best, bool isOn, CancellationToken cancellationToken)
+    public Task Kernels_pass_on_a_smaller_cpu(string[] turnedOff, InstructionSet best, bool isOn, CancellationToken cancellationToken) =>
+        RunKernels(turnedOff.ToDictionary(name => name, _ => "0"), best, isOn, cancellationToken);
+
+    /// <summary>As on Cascade Lake and Cooper Lake: AVX-512 is there, and .NET says that 256 bits are better. The kernels that are written for AVX-512 VNNI are taken all the same.</summary>
+    [Test]
+    [CancelAfter(240_000)]
+    public Task Kernels_pass_where_narrower_vectors_are_preferred(CancellationToken cancellationToken)
+    {
+        Dictionary<string, string> settings = new() { [PreferredWidth] = "256" };
+        if (TileKernel.IsSupported(TileKernelKind.GeneratedAvx512Vnni))
+        {
+            settings[ExpectedKernel] = TileKernelKind.GeneratedAvx512Vnni.ToString();
+        }
+
+        return RunKernels(settings, InstructionSet.Avx2, CpuFeatures.Best == InstructionSet.Avx512, cancellationToken);
+    }
+
+    [Test]
+    [Category("Kernels")]
+    public void The_level_is_really_off()
+    {
+        if (Environment.GetEnvironmentVariable(ExpectedBest) is { } expected)
+        {
+            Assert.That(CpuFeatures.Best.ToString(), Is.EqualTo(expected));
+            Assert.That(Dp.IsSupported && Environment.GetEnvironmentVariable(DotProductSwitch) == "0", Is.False);
+            Assert.That(AvxVnni.IsSupported && Environment.GetEnvironmentVariable(AvxVnniSwitch) == "0", Is.False);
+        }
+
+        if (Environment.GetEnvironmentVariable(ExpectedBest) is not null && Environment.GetEnvironmentVariable(PreferredWidth) is not null)
+        {
+            Assert.That(Avx512BW.IsSupported && !Vector512.IsHardwareAccelerated);
+        }
+
+        if (Environment.GetEnvironmentVariable(ExpectedKernel) is { } kernel)
+        {
+            Assert.That(TileKernel.Best().Kind.ToString(), Is.EqualTo(kernel));
+            Assert.That(CpuFeatures.Description, Does.Contain("AVX-512 VNNI"));
+        }
+    }
+
+    private static async Task RunKernels(Dictionary<string, string> settings, InstructionSet best, bool isOn, CancellationToken cancellationToken)
     {
         if (!isOn || Environment.GetEnvironmentVariable(ExpectedBest) is not null)
         {
@@ -59,7 +103,11 @@ internal sealed class IsaMatrixTests
 
         start.ArgumentList.Add("--filter");
         start.ArgumentList.Add($"TestCategory=Kernels&TestCategory!={GpuUnderTest.Category}");
-        Array.ForEach(turnedOff, name => start.Environment[name] = "0");
+        foreach ((string name, string value) in settings)
+        {
+            start.Environment[name] = value;
+        }
+
         start.Environment[ExpectedBest] = best.ToString();
         using Process child = Process.Start(start)!;
         try
@@ -73,18 +121,6 @@ internal sealed class IsaMatrixTests
         finally
         {
             child.Kill(entireProcessTree: true);
-        }
-    }
-
-    [Test]
-    [Category("Kernels")]
-    public void The_level_is_really_off()
-    {
-        if (Environment.GetEnvironmentVariable(ExpectedBest) is { } expected)
-        {
-            Assert.That(CpuFeatures.Best.ToString(), Is.EqualTo(expected));
-            Assert.That(Dp.IsSupported && Environment.GetEnvironmentVariable(DotProductSwitch) == "0", Is.False);
-            Assert.That(AvxVnni.IsSupported && Environment.GetEnvironmentVariable(AvxVnniSwitch) == "0", Is.False);
         }
     }
 }
