@@ -50,10 +50,10 @@ public sealed record KimiModelOptions
     public KimiDevice Device { get; init; }
 
     /// <summary>
-    /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI and AVX512_BF16) may be written as machine code
+    /// Whether kernels for instructions that .NET does not offer (AVX-512 VNNI and AVX512_BF16, the latter for FP8 weights only where there is AVX512_VBMI too) may be written as machine code
     /// when the model opens. Their pages are never writable and executable at once. Where this is off or the system refuses
-    /// executable memory, .NET's own vectors compute more slowly: INT4 and 8-bit products the same bits, products of BF16
-    /// weights and attention with single-precision activations instead of BF16 ones. On Linux on x64 a few instructions also keep the process alive when a
+    /// executable memory, .NET's own vectors compute more slowly: INT4 and 8-bit products the same bits, products of BF16 and FP8
+    /// weights, and attention, with single-precision activations where they would have been BF16 ones. On Linux on x64 a few instructions also keep the process alive when a
     /// mapped file is cut or its drive fails: calls then end with a <see cref="Checkpoints.CheckpointException"/>. Default true.
     /// </summary>
     public bool RuntimeCodeGeneration { get; init; } = true;
