@@ -8,7 +8,8 @@ namespace KimiCpu.Cpu.Threading;
 /// <param name="Core">Equal for the hyper-threads of one physical core, different for those of two.</param>
 /// <param name="Node">The NUMA node whose memory is near.</param>
 /// <param name="Cache">Equal for those that share a third-level cache; 0 where that is not known.</param>
-internal readonly record struct LogicalProcessor(int Id, int Core, int Node, int Cache = 0);
+/// <param name="Group">Equal for those that one thread can be tied to; on Windows the processor group.</param>
+internal readonly record struct LogicalProcessor(int Id, int Core, int Node, int Cache = 0, int Group = 0);
 
 /// <summary>The processors that a process may use, as a value.</summary>
 internal sealed class CpuTopology
@@ -33,12 +34,11 @@ internal sealed class CpuTopology
     }
 
     /// <summary>What the system says of this process. A container's quota is part of it, though no affinity mask shows it.</summary>
-    public static CpuTopology OfThisProcess { get; } = new(
-        OperatingSystem.IsLinux() ? LinuxTopology.Read()
-            : OperatingSystem.IsWindows() ? WindowsTopology.Read()
-            : OperatingSystem.IsMacOS() ? MacTopology.Read()
-            : Unknown(Environment.ProcessorCount),
-        Environment.ProcessorCount);
+    public static CpuTopology OfThisProcess { get; } =
+        OperatingSystem.IsWindows() ? WindowsTopology.OfThisProcess()
+            : new(
+                OperatingSystem.IsLinux() ? LinuxTopology.Read() : OperatingSystem.IsMacOS() ? MacTopology.Read() : Unknown(Environment.ProcessorCount),
+                Environment.ProcessorCount);
 
     /// <summary>Node by node, and by rising id.</summary>
     public IReadOnlyList<LogicalProcessor> Processors { get; }

@@ -26,25 +26,21 @@ internal static unsafe partial class WindowsTopology
     private const int GroupAt = 8;
     private const int MaskBytes = 16;
 
-    public static IEnumerable<LogicalProcessor> Read()
+    /// <summary>Windows 11 and Server 2022: a process that nobody restricts runs in all groups.</summary>
+    private const int FirstBuildOfAllGroups = 20348;
+
+    public static CpuTopology OfThisProcess()
     {
-        try
-        {
-            byte[] cores = Query(Cores);
-            byte[] nodes = Query(NodesOfAllGroups);
-            return Read(cores, nodes.Length > 0 ? nodes : Query(NodesOfOneGroup), AllowedMask(), Environment.ProcessorCount);
-        }
-        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
-        {
-            return CpuTopology.Unknown(Environment.ProcessorCount);
-        }
+        int count = Environment.ProcessorCount;
+        List<LogicalProcessor> found = Read(count);
+        return new CpuTopology(found, Quota(found, count, isSet: Environment.GetEnvironmentVariable("DOTNET_PROCESSOR_COUNT") is not null));
     }
 
     /// <param name="cores">Records of the physical cores.</param>
     /// <param name="nodes">Records of the nodes.</param>
-    /// <param name="allowed">The process's mask, which counts where there is one group only; 0 for no limit.</param>
+    /// <param name="affinity">What restricts the process.</param>
     /// <param name="count">Processors where nothing else is known.</param>
-    public static IEnumerable<LogicalProcessor> Read(ReadOnlySpan<byte> cores, ReadOnlySpan<byte> nodes, ulong allowed, int count)
+    public static List<LogicalProcessor> Read(ReadOnlySpan<byte> cores, ReadOnlySpan<byte> nodes, WindowsAffinity affinity, int count)
     {
         Dictionary<int, int> nodeOf = [];
         foreach ((int node, List<int> processors) in Records(nodes))
@@ -56,16 +52,40 @@ internal static unsafe partial class WindowsTopology
         int core = 0;
         foreach ((_, List<int> processors) in Records(cores))
         {
-            found.AddRange(processors.Select(p => new LogicalProcessor(p, core, nodeOf.GetValueOrDefault(p, 0))));
+            found.AddRange(processors.Select(p => new LogicalProcessor(p, core, nodeOf.GetValueOrDefault(p, 0), Group: p / GroupSize)));
             core++;
         }
 
-        if (allowed != 0 && found.All(p => p.Id < GroupSize))
-        {
-            found.RemoveAll(p => (allowed >> p.Id & 1) == 0);
-        }
+        found = affinity.Restrict(found);
+        return found.Count > 0 ? found : [.. CpuTopology.Unknown(count)];
+    }
 
-        return found.Count > 0 ? found : CpuTopology.Unknown(count);
+    /// <summary>
+    /// The limit that .NET's count of processors stands for; null for none. Where the runtime does not use all groups, as before Windows 11 and by
+    /// some settings, it counts those of one group, and this says nothing of the others, to which threads can be tied all the same.
+    /// </summary>
+    /// <param name="found">Processors that the process may use.</param>
+    /// <param name="count">What .NET counts.</param>
+    /// <param name="isSet">Whether the user has set that count.</param>
+    public static int? Quota(IReadOnlyList<LogicalProcessor> found, int count, bool isSet)
+    {
+        int[] sizes = [.. found.CountBy(p => p.Group).Select(g => g.Value)];
+        return !isSet && sizes.Length > 1 && sizes.Contains(count) ? null : count;
+    }
+
+    private static List<LogicalProcessor> Read(int count)
+    {
+        try
+        {
+            byte[] cores = Query(Cores);
+            byte[] nodes = Query(NodesOfAllGroups);
+            var affinity = new WindowsAffinity(AllowedMask(), AllowedGroups(), OperatingSystem.IsWindowsVersionAtLeast(10, 0, FirstBuildOfAllGroups));
+            return Read(cores, nodes.Length > 0 ? nodes : Query(NodesOfOneGroup), affinity, count);
+        }
+        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
+        {
+            return [.. CpuTopology.Unknown(count)];
+        }
     }
 
     private static List<(int Number, List<int> Processors)> Records(ReadOnlySpan<byte> rest)
@@ -117,6 +137,22 @@ internal static unsafe partial class WindowsTopology
 
     private static ulong AllowedMask() => GetProcessAffinityMask(GetCurrentProcess(), out nuint allowed, out _) != 0 ? allowed : 0;
 
+    /// <summary>Empty where the system does not tell.</summary>
+    private static int[] AllowedGroups()
+    {
+        ushort length = 0;
+        if (GetProcessGroupAffinity(GetCurrentProcess(), ref length, null) != 0 || length == 0)
+        {
+            return [];
+        }
+
+        var groups = new ushort[length];
+        fixed (ushort* start = groups)
+        {
+            return GetProcessGroupAffinity(GetCurrentProcess(), ref length, start) != 0 ? [.. groups.Take(length).Select(g => (int)g)] : [];
+        }
+    }
+
     [LibraryImport("kernel32")]
     private static partial int GetLogicalProcessorInformationEx(int kind, byte* buffer, ref uint length);
 
@@ -125,4 +161,7 @@ internal static unsafe partial class WindowsTopology
 
     [LibraryImport("kernel32")]
     private static partial int GetProcessAffinityMask(nint process, out nuint allowed, out nuint all);
+
+    [LibraryImport("kernel32")]
+    private static partial int GetProcessGroupAffinity(nint process, ref ushort count, ushort* groups);
 }

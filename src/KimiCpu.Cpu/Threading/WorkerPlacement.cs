@@ -12,12 +12,12 @@ internal sealed record WorkerNode(int First, int Threads, int[] Processors);
 /// <summary>Which worker runs where.</summary>
 internal sealed class WorkerPlacement
 {
-    private readonly int[]? _cores;
+    private readonly int[][] _processors;
 
-    private WorkerPlacement(WorkerNode[] nodes, int[]? cores)
+    private WorkerPlacement(CpuTopology topology, WorkerNode[] nodes, bool cores)
     {
         Nodes = nodes;
-        _cores = cores;
+        _processors = cores ? [.. topology.PhysicalCores.Select(c => new[] { c.Id })] : [.. nodes.SelectMany(n => Floating(topology, n))];
     }
 
     /// <summary>At least one; node 0 has worker 0, which is the caller.</summary>
@@ -35,10 +35,9 @@ internal sealed class WorkerPlacement
     /// <param name="cores">Whether each has a core of its own; else it may run on any processor of its node.</param>
     public static WorkerPlacement Of(CpuTopology topology, int threads, bool cores)
     {
-        int[]? own = cores ? [.. topology.PhysicalCores.Select(c => c.Id)] : null;
         if (topology.Nodes.Count == 1 || threads < topology.Nodes.Count)
         {
-            return new WorkerPlacement([new WorkerNode(0, threads, [])], own);
+            return new WorkerPlacement(topology, [new WorkerNode(0, threads, [])], cores);
         }
 
         List<WorkerNode> nodes = [];
@@ -56,12 +55,22 @@ internal sealed class WorkerPlacement
             coresBefore = coresAfter;
         }
 
-        return new WorkerPlacement([.. nodes], own);
+        return new WorkerPlacement(topology, [.. nodes], cores);
 
         int Cut(int before) => (int)((long)threads * before / topology.PhysicalCores.Count);
     }
 
     /// <summary>Processors for a worker; empty where it may run anywhere.</summary>
-    public int[] ProcessorsOf(int worker) =>
-        _cores is not null ? [_cores[worker]] : Nodes.First(n => worker < n.First + n.Threads).Processors;
+    public int[] ProcessorsOf(int worker) => _processors[worker];
+
+    /// <summary>
+    /// For each worker of a node all of its processors, or those of one group where there are several: the workers are divided among the groups in proportion to
+    /// their processors, since a thread can be tied to one only, and before Windows 11 one that is not tied stays in the process's.
+    /// </summary>
+    private static IEnumerable<int[]> Floating(CpuTopology topology, WorkerNode node)
+    {
+        LogicalProcessor[] all = [.. topology.Processors.Where(p => node.Processors.Length == 0 || node.Processors.Contains(p.Id)).OrderBy(p => p.Group)];
+        Dictionary<int, int[]> groups = all.GroupBy(p => p.Group).ToDictionary(g => g.Key, g => g.Select(p => p.Id).ToArray());
+        return Enumerable.Range(0, node.Threads).Select(i => groups.Count == 1 ? node.Processors : groups[all[(long)i * all.Length / node.Threads].Group]);
+    }
 }

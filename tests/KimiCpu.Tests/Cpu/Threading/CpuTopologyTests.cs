@@ -9,6 +9,8 @@ namespace KimiCpu.Tests.Cpu.Threading;
 [TestFixture]
 internal sealed class CpuTopologyTests
 {
+    private static readonly WindowsAffinity s_unrestricted = new(0, [0, 1], SpansGroups: true);
+
     private string _folder = null!;
 
     [SetUp]
@@ -140,16 +142,67 @@ internal sealed class CpuTopologyTests
         // Two groups of two cores with two threads each; the second node's record is of an older system, without a count.
         byte[] cores = [.. Record(0, 0, 1, (0, 0b0011)), .. Record(0, 0, 1, (0, 0b1100)), .. Record(0, 0, 1, (1, 0b0011)), .. Record(0, 0, 1, (1, 0b1100))];
         byte[] nodes = [.. Record(1, 0, 1, (0, 0b1111)), .. Record(1, 3, 0, (1, 0b1111))];
-        var topology = new CpuTopology(WindowsTopology.Read(cores, nodes, 0b0001, 8));
-        Assert.That(topology.PhysicalCores, Is.EqualTo(new LogicalProcessor[] { new(0, 0, 0), new(2, 1, 0), new(64, 2, 3), new(66, 3, 3) }));
+        var topology = new CpuTopology(WindowsTopology.Read(cores, nodes, s_unrestricted, 8));
+        Assert.That(topology.PhysicalCores, Is.EqualTo(new LogicalProcessor[] { new(0, 0, 0), new(2, 1, 0), new(64, 2, 3, Group: 1), new(66, 3, 3, Group: 1) }));
 
         // With one group the mask of the process counts; cut records end the list.
-        Assert.That(WindowsTopology.Read(cores.AsSpan(0, 100), nodes, 0b0110, 8).Select(p => p.Id), Is.EqualTo(new[] { 1, 2 }));
-        Assert.That(WindowsTopology.Read([], [], 0, 3).Count(), Is.EqualTo(3));
+        Assert.That(WindowsTopology.Read(cores.AsSpan(0, 100), nodes, new WindowsAffinity(0b0110, [0], SpansGroups: true), 8).Select(p => p.Id), Is.EqualTo(new[] { 1, 2 }));
+        Assert.That(WindowsTopology.Read([], [], s_unrestricted, 3), Has.Count.EqualTo(3));
 
         // A node over two groups.
-        var wide = WindowsTopology.Read(cores, Record(1, 2, 2, (0, 0b1111), (1, 0b1111)), 0, 8);
+        var wide = WindowsTopology.Read(cores, Record(1, 2, 2, (0, 0b1111), (1, 0b1111)), s_unrestricted, 8);
         Assert.That(wide.Select(p => p.Node), Is.All.EqualTo(2));
+    }
+
+    /// <summary>Windows 11 says all groups of a process that nobody restricts, older systems one, which means something only where the mask leaves some of it out.</summary>
+    [TestCase(0b1111UL, new[] { 0, 1 }, true, new[] { 0, 1, 2, 3, 64, 65, 66, 67 })]
+    [TestCase(0UL, new int[0], true, new[] { 0, 1, 2, 3, 64, 65, 66, 67 })]
+    [TestCase(0b1111UL, new[] { 1 }, true, new[] { 64, 65, 66, 67 })]
+    [TestCase(0b0011UL, new[] { 1 }, true, new[] { 64, 65 })]
+    [TestCase(0b1111UL, new[] { 1 }, false, new[] { 0, 1, 2, 3, 64, 65, 66, 67 })]
+    [TestCase(0UL, new[] { 0, 1 }, false, new[] { 0, 1, 2, 3, 64, 65, 66, 67 })]
+    [TestCase(0b0011UL, new[] { 1 }, false, new[] { 64, 65 })]
+    public void A_process_stays_in_the_groups_it_is_restricted_to(ulong mask, int[] groups, bool spansGroups, int[] expected)
+    {
+        byte[] cores = [.. Record(0, 0, 1, (0, 0b0011)), .. Record(0, 0, 1, (0, 0b1100)), .. Record(0, 0, 1, (1, 0b0011)), .. Record(0, 0, 1, (1, 0b1100))];
+        Assert.That(WindowsTopology.Read(cores, [], new WindowsAffinity(mask, groups, spansGroups), 8).Select(p => p.Id), Is.EqualTo(expected));
+    }
+
+    /// <summary>96 cores with two threads each in three groups, of which .NET counts one.</summary>
+    [Test]
+    public void A_group_that_the_runtime_counts_is_no_quota()
+    {
+        List<LogicalProcessor> found = ThreeGroups();
+        var topology = new CpuTopology(found, WindowsTopology.Quota(found, 64, isSet: false));
+        Assert.That(topology.DefaultThreads, Is.EqualTo(96));
+        Assert.That(WorkerPlacement.SuitsCores(topology, 96));
+
+        // Counts that are no group's size, or of the only group, or the user's, are.
+        Assert.That(WindowsTopology.Quota(found, 24, isSet: false), Is.EqualTo(24));
+        Assert.That(WindowsTopology.Quota(found, 192, isSet: false), Is.EqualTo(192));
+        Assert.That(WindowsTopology.Quota(found, 64, isSet: true), Is.EqualTo(64));
+        Assert.That(WindowsTopology.Quota(found[..64], 64, isSet: false), Is.EqualTo(64));
+    }
+
+    /// <summary>A thread can be tied to processors of one group only.</summary>
+    [Test]
+    public void Threads_that_float_are_divided_among_the_groups()
+    {
+        var oneNode = new CpuTopology(ThreeGroups());
+        Assert.That(GroupsOf(oneNode, 95, 0, 95), Is.EqualTo(new Dictionary<int, int> { [0] = 32, [1] = 32, [2] = 31 }));
+
+        // Two nodes of two groups each, the second one's uneven.
+        var twoNodes = new CpuTopology(Enumerable.Range(0, 224).Select(i => new LogicalProcessor(i, i / 2, i / 128, Group: i / 64)));
+        Assert.That(WorkerPlacement.Of(twoNodes, 100, cores: false).Nodes.Select(n => n.Threads), Is.EqualTo(new[] { 57, 43 }));
+        Assert.That(GroupsOf(twoNodes, 100, 0, 57), Is.EqualTo(new Dictionary<int, int> { [0] = 29, [1] = 28 }));
+        Assert.That(GroupsOf(twoNodes, 100, 57, 43), Is.EqualTo(new Dictionary<int, int> { [2] = 29, [3] = 14 }));
+        Assert.That(WorkerPlacement.Of(twoNodes, 100, cores: false).ProcessorsOf(99), Is.EqualTo(Enumerable.Range(192, 32)));
+
+        static Dictionary<int, int> GroupsOf(CpuTopology topology, int threads, int first, int count)
+        {
+            WorkerPlacement placement = WorkerPlacement.Of(topology, threads, cores: false);
+            return Enumerable.Range(first, count).CountBy(w => placement.ProcessorsOf(w)[0] / 64).ToDictionary();
+        }
     }
 
     [Test]
@@ -183,6 +236,8 @@ internal sealed class CpuTopologyTests
         Assert.That(tied);
         Assert.That(seen, Is.EqualTo(all));
     }
+
+    private static List<LogicalProcessor> ThreeGroups() => [.. Enumerable.Range(0, 192).Select(i => new LogicalProcessor(i, i / 2, 0, Group: i / 64))];
 
     private static byte[] Record(int kind, int number, int masks, params (int Group, ulong Mask)[] groups)
     {
