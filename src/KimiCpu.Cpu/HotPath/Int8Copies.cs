@@ -12,20 +12,22 @@ namespace KimiCpu.Cpu;
 /// Copies of weights as 8-bit integers with a bfloat16 scale for 32 columns (8.5 bits a weight), in the tiles that the
 /// kernels read, in huge pages. Owns them.
 /// </summary>
-internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
+/// <param name="pool">Writes them.</param>
+/// <param name="blockBytes">Of a block that copies share.</param>
+internal sealed unsafe class Int8Copies(WorkerPool pool, long blockBytes = 64 << 20) : IDisposable
 {
     private const int Group = Int4Group32.GroupSize;
-
-    private const long BlockBytes = 64 << 20;
 
     /// <summary>The inverse of a smaller scale overflows; such a group becomes zeros.</summary>
     private const float SmallestScale = 1e-36f;
 
-    private readonly List<AlignedBuffer<byte>> _buffers = [];
-    private long _used;
+    private readonly List<Block> _blocks = [];
 
     /// <summary>Bytes of all copies.</summary>
     public long TotalBytes { get; private set; }
+
+    /// <summary>Bytes of all blocks, which the system promises whole.</summary>
+    public long ReservedBytes => _blocks.Sum(b => b.Buffer.Capacity);
 
     /// <summary>Stored bytes that they replace.</summary>
     public long ReplacedBytes { get; private set; }
@@ -45,8 +47,8 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
         int tileCount = WeightTile.TilesOf(weight.Rows);
         TotalBytes += tileBytes * tileCount;
         ReplacedBytes += weight.TotalBytes;
-        long offset = Room(tileBytes * tileCount);
-        byte* target = _buffers[^1].Pointer + offset;
+        (AlignedBuffer<byte> buffer, long offset) = Room(tileBytes * tileCount);
+        byte* target = buffer.Pointer + offset;
         pool.Run(tileCount, new PoolAction((begin, end, _) =>
         {
             for (int tile = begin; tile < end; tile++)
@@ -54,10 +56,10 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
                 WriteTile(weight, tile * WeightTile.Rows, target + (tile * tileBytes));
             }
         }));
-        return new HotMatrix(weight, _buffers[^1], offset);
+        return new HotMatrix(weight, buffer, offset);
     }
 
-    public void Dispose() => _buffers.ForEach(b => b.Dispose());
+    public void Dispose() => _blocks.ForEach(b => b.Buffer.Dispose());
 
     /// <summary>Scale = max|w| / 127, rounded to bfloat16; weight = round to nearest even of w / scale.</summary>
     internal static void WriteTile(in WeightMatrix weight, int firstRow, byte* tile)
@@ -81,18 +83,22 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
         }
     }
 
-    /// <summary>Where so many bytes lie in the last block. Copies share large blocks, since small ones would not lie in huge pages.</summary>
-    private long Room(long bytes)
+    /// <summary>
+    /// Room for so many bytes, in the first block that has some. Copies share large blocks, since small ones would not lie in huge pages; what large copies leave of
+    /// theirs goes to smaller ones, since a system that counts what it promises counts it, too.
+    /// </summary>
+    private (AlignedBuffer<byte> Buffer, long Offset) Room(long bytes)
     {
-        if (_buffers.Count == 0 || _used + bytes > _buffers[^1].Capacity)
+        Block? block = _blocks.Find(b => b.Used + bytes <= b.Buffer.Capacity);
+        if (block is null)
         {
-            _buffers.Add(new AlignedBuffer<byte>(Math.Max(bytes, BlockBytes)));
-            _used = 0;
+            block = new Block(new AlignedBuffer<byte>(Math.Max(bytes, blockBytes)));
+            _blocks.Add(block);
         }
 
-        long offset = _used;
-        _used += bytes;
-        return offset;
+        long offset = block.Used;
+        block.Used += bytes;
+        return (block.Buffer, offset);
     }
 
     private static void WriteGroup(float* values, byte* record, int r)
@@ -165,5 +171,13 @@ internal sealed unsafe class Int8Copies(WorkerPool pool) : IDisposable
         target[5 * Vector] = fours.GetElement(5);
         target[6 * Vector] = fours.GetElement(6);
         target[7 * Vector] = fours.GetElement(7);
+    }
+
+    /// <summary>Filled from its beginning.</summary>
+    private sealed class Block(AlignedBuffer<byte> buffer)
+    {
+        public AlignedBuffer<byte> Buffer { get; } = buffer;
+
+        public long Used { get; set; }
     }
 }

@@ -119,6 +119,40 @@ internal sealed unsafe class Int8HotPathTests
         GC.KeepAlive(copy);
     }
 
+    /// <summary>As those of Kimi K2's layers: one that nearly fills a block, and smaller ones before and behind it.</summary>
+    [Test]
+    public void Copies_take_room_that_larger_ones_leave()
+    {
+        long blockBytes = 32 * WeightTile.Bytes(512);
+        using var pool = new WorkerPool(2);
+        using var copies = new Int8Copies(pool, blockBytes);
+        var matrices = new List<(Tests.Cpu.RandomMatrix Weight, HotMatrix Copy)>();
+        try
+        {
+            for (int layer = 0; layer < 8; layer++)
+            {
+                foreach (int tiles in new[] { 6, 10, 2, 30, 7, 7, 7 })
+                {
+                    var weight = new Tests.Cpu.RandomMatrix(WeightFormat.BFloat16, tiles * WeightTile.Rows, 512, matrices.Count);
+                    matrices.Add((weight, copies.Copy(weight.Matrix)));
+                }
+            }
+
+            Assert.That(copies.ReservedBytes, Is.LessThan(1.15 * copies.TotalBytes));
+            using var expected = new AlignedBuffer<byte>(WeightTile.Bytes(512));
+            foreach ((Tests.Cpu.RandomMatrix weight, HotMatrix copy) in matrices)
+            {
+                int last = copy.Rows - WeightTile.Rows;
+                Int8Copies.WriteTile(weight.Matrix, last, expected.Pointer);
+                Assert.That(new ReadOnlySpan<byte>(copy.Tiles + copy.Bytes - WeightTile.Bytes(512), (int)WeightTile.Bytes(512)).SequenceEqual(expected.Span(0, (int)WeightTile.Bytes(512))));
+            }
+        }
+        finally
+        {
+            matrices.ForEach(m => m.Weight.Dispose());
+        }
+    }
+
     /// <summary>A tile, number by number.</summary>
     private static void Define(ReadOnlySpan<float> values, int rows, int columns, byte* tile)
     {
