@@ -8,7 +8,10 @@ using KimiCpu.Cpu.Tiles;
 
 namespace KimiCpu.Cpu;
 
-/// <summary>Linear layers as one run of the pool: blocks of output rows, of up to three layers side by side.</summary>
+/// <summary>
+/// Linear layers as one run of the pool: blocks of output rows, of up to three layers side by side. Each layer is cut among the nodes for itself, as where a copy of
+/// its weights was written, so that its rows belong to the same node whatever runs beside it.
+/// </summary>
 internal sealed unsafe class LinearWork : IPoolWork, IDisposable
 {
     private const int MaxLayers = 3;
@@ -21,7 +24,13 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     private readonly BFloat16Rows[] _roundedToBFloat16;
     private readonly AlignedBuffer<float>[] _tileOutput;
     private readonly Layer[] _layers = new Layer[MaxLayers];
+    private readonly int[] _layerEnds;
+    private readonly int[] _nodeEnds;
+
+    /// <summary>What is run, by rising place: for each node its part of each layer.</summary>
+    private readonly Part[] _parts;
     private int _count;
+    private int _partCount;
     private int _tokens;
 
     /// <param name="pool">Runs the layers.</param>
@@ -35,6 +44,9 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         _roundedToBFloat16 = products is null ? [] : [.. Enumerable.Range(0, MaxLayers).Select(_ => new BFloat16Rows(pool, products))];
         _rounded = [.. Enumerable.Range(0, MaxLayers).Select(_ => new TiledRows(pool, kernel))];
         _tileOutput = [.. Enumerable.Range(0, pool.Threads).Select(_ => new AlignedBuffer<float>())];
+        _layerEnds = new int[pool.NodeCount];
+        _nodeEnds = new int[pool.NodeCount];
+        _parts = new Part[pool.NodeCount * MaxLayers];
     }
 
     /// <inheritdoc/>
@@ -76,40 +88,16 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
 
     public void Execute(int begin, int end, int worker)
     {
-        for (int i = _count - 1; i >= 0 && begin < end; i--)
+        for (int i = _partCount - 1; i >= 0 && begin < end; i--)
         {
-            ref Layer layer = ref _layers[i];
-            int first = Math.Max(begin, layer.FirstItem) - layer.FirstItem;
-            int last = end - layer.FirstItem;
-            if (last <= first)
+            Part part = _parts[i];
+            int first = Math.Max(begin, part.FirstPlace);
+            if (first < end)
             {
-                continue;
+                int offset = part.FirstItem - part.FirstPlace;
+                Multiply(_layers[part.Layer], first + offset, end + offset, worker);
+                end = first;
             }
-
-            int rows = layer.Weight.Rows;
-            if (layer.Weight.Is8Bit)
-            {
-                Tiles(layer, first, last, worker);
-            }
-            else
-            {
-                int firstRow = first * layer.BlockRows;
-                int lastRow = Math.Min(last * layer.BlockRows, rows);
-                if (layer.IsRoundedToBFloat16)
-                {
-                    layer.RoundedToBFloat16.Multiply(layer.Weight, firstRow, lastRow, layer.Y, rows);
-                }
-                else if (layer.HasExactInput)
-                {
-                    FloatGemv.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
-                }
-                else
-                {
-                    _stored.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
-                }
-            }
-
-            end = Math.Min(end, layer.FirstItem);
         }
     }
 
@@ -123,13 +111,10 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     private void RunLayers(int tokens)
     {
         _tokens = tokens;
-        int items = 0;
         for (int i = 0; i < _count; i++)
         {
             ref Layer layer = ref _layers[i];
             layer.BlockRows = layer.Weight.Is8Bit ? WeightTile.Rows : _stored.RowsOfItem(layer.Weight.Stored, tokens);
-            layer.FirstItem = items;
-            items += (layer.Weight.Rows + layer.BlockRows - 1) / layer.BlockRows;
             Round(i);
         }
 
@@ -138,7 +123,55 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
             output.EnsureCapacity((long)tokens * WeightTile.Rows);
         }
 
-        _pool.Run(items, this);
+        Divide();
+        _pool.Run(_nodeEnds, this);
+    }
+
+    private void Divide()
+    {
+        for (int i = 0; i < _count; i++)
+        {
+            ref Layer layer = ref _layers[i];
+            _pool.CutByNode((layer.Weight.Rows + layer.BlockRows - 1) / layer.BlockRows, _layerEnds);
+            for (int node = 0; node < _layerEnds.Length; node++)
+            {
+                int firstItem = node == 0 ? 0 : _layerEnds[node - 1];
+                _parts[(node * _count) + i] = new Part { Layer = i, FirstItem = firstItem, Items = _layerEnds[node] - firstItem };
+            }
+        }
+
+        _partCount = _layerEnds.Length * _count;
+        int places = 0;
+        for (int p = 0; p < _partCount; p++)
+        {
+            _parts[p].FirstPlace = places;
+            places += _parts[p].Items;
+            _nodeEnds[p / _count] = places;
+        }
+    }
+
+    /// <summary>Items of a layer.</summary>
+    private void Multiply(in Layer layer, int first, int last, int worker)
+    {
+        int rows = layer.Weight.Rows;
+        int firstRow = first * layer.BlockRows;
+        int lastRow = Math.Min(last * layer.BlockRows, rows);
+        if (layer.Weight.Is8Bit)
+        {
+            Tiles(layer, first, last, worker);
+        }
+        else if (layer.IsRoundedToBFloat16)
+        {
+            layer.RoundedToBFloat16.Multiply(layer.Weight, firstRow, lastRow, layer.Y, rows);
+        }
+        else if (layer.HasExactInput)
+        {
+            FloatGemv.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
+        }
+        else
+        {
+            _stored.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
+        }
     }
 
     /// <summary>Rounds the input of a layer, once for all layers that round the same input to the same kind.</summary>
@@ -200,11 +233,19 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         public HotMatrix Weight;
         public float* X;
         public float* Y;
-        public int FirstItem;
         public int BlockRows;
         public TiledRows Rounded;
         public bool HasExactInput;
         public bool IsRoundedToBFloat16;
         public BFloat16Rows RoundedToBFloat16;
+    }
+
+    /// <summary>A node's items of a layer, side by side.</summary>
+    private struct Part
+    {
+        public int Layer;
+        public int FirstItem;
+        public int Items;
+        public int FirstPlace;
     }
 }

@@ -4,6 +4,7 @@
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Kernels;
+using KimiCpu.Cpu.Threading;
 using KimiCpu.Cpu.Tiles;
 using KimiCpu.Tests.Cpu.CodeGeneration;
 
@@ -72,6 +73,38 @@ internal sealed unsafe class LinearWorkTests
         Assert.That(free, rounded is null ? Is.EqualTo(exact) : Is.Not.EqualTo(exact));
     }
 
+    /// <summary>Copies are written matrix by matrix, each node its part, and multiplied side by side: Kimi K2's two matrices behind a layer's first norm.</summary>
+    [Test]
+    public void Each_node_multiplies_the_tiles_of_copies_that_it_wrote([Values(1, 2, 3)] int nodes)
+    {
+        const int Columns = 256;
+        int[] tiles = [18, 48];
+        var machine = new CpuTopology(Enumerable.Range(0, 2 * nodes).Select(i => new LogicalProcessor(i, i, i / 2)));
+        using var pool = new WorkerPool(2 * nodes, machine, tie: false) { HelpsOtherNodes = false };
+        using var copies = new Int8Copies(pool);
+        using var first = new RandomMatrix(WeightFormat.BFloat16, tiles[0] * WeightTile.Rows, Columns, 1);
+        using var second = new RandomMatrix(WeightFormat.BFloat16, (tiles[1] * WeightTile.Rows) - 5, Columns, 2);
+        HotMatrix[] matrices = [copies.Copy(first.Matrix), copies.Copy(second.Matrix)];
+        var kernel = new RecordingTileKernel();
+        using var linear = new LinearWork(pool, kernel, ComputePrecision.Fast);
+        var y = new float[2][] { new float[first.Matrix.Rows], new float[second.Matrix.Rows] };
+        float[] x = [.. Enumerable.Range(0, Columns).Select(i => (i % 7) - 3f)];
+        fixed (float* source = x, a = y[0], b = y[1])
+        {
+            linear.Add(matrices[0], source, a).Add(matrices[1], source, b).Run(1);
+        }
+
+        var ends = new int[nodes];
+        for (int m = 0; m < 2; m++)
+        {
+            pool.CutByNode(tiles[m], ends);
+            int[] wrote = [.. Enumerable.Range(0, tiles[m]).Select(tile => Array.FindIndex(ends, end => tile < end))];
+            long start = (long)matrices[m].Tiles;
+            Assert.That(wrote.Select((_, tile) => pool.NodeOf(kernel.WorkerOf[start + (tile * WeightTile.Bytes(Columns))])), Is.EqualTo(wrote), $"matrix {m}");
+            Assert.That(y[m], Is.All.Not.Zero);
+        }
+    }
+
     /// <summary>Null where this CPU does not round.</summary>
     private static float[]? Rounded(TileKernel kernel, in WeightMatrix weight, float[] x, int tokens) => weight.Format switch
     {
@@ -85,6 +118,24 @@ internal sealed unsafe class LinearWorkTests
         if (item == 0)
         {
             linear.Run(1);
+        }
+    }
+
+    /// <summary>The definition, which notes whose thread multiplied which tile.</summary>
+    private sealed class RecordingTileKernel() : TileKernel(TileKernelKind.Scalar)
+    {
+        private readonly ScalarTileKernel _inner = new();
+
+        public System.Collections.Concurrent.ConcurrentDictionary<long, int> WorkerOf { get; } = new();
+
+        public override int MaxTokens => _inner.MaxTokens;
+
+        public override void Multiply(byte* weights, bool bits8, byte* activations, int tokens, int blocks, float* scratch, in TileAhead ahead, float* y, long yStride)
+        {
+            string? name = Thread.CurrentThread.Name;
+            int worker = name?.StartsWith("kimi-worker-", StringComparison.Ordinal) == true ? int.Parse(name["kimi-worker-".Length..], System.Globalization.CultureInfo.InvariantCulture) : 0;
+            Assert.That(WorkerOf.TryAdd((long)weights, worker));
+            _inner.Multiply(weights, bits8, activations, tokens, blocks, scratch, ahead, y, yStride);
         }
     }
 }
