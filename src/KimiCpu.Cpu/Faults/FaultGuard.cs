@@ -22,7 +22,7 @@ internal sealed unsafe partial class FaultGuard : IDisposable
     private const int ActionBytes = 152;
     private const int FlagsAt = 136;
 
-    private static readonly Lazy<(WatchTable Table, ExecutableMemory Code)?> s_installed = new(Install);
+    private static readonly Lazy<WatchTable?> s_installed = new(Install);
 
     private readonly WatchTable _table;
     private readonly int _entry;
@@ -39,7 +39,7 @@ internal sealed unsafe partial class FaultGuard : IDisposable
 
     /// <summary>Watches a mapping until disposed, which must be before it is unmapped; null where that is not possible.</summary>
     public static FaultGuard? Watch(byte* start, long length) =>
-        s_installed.Value is { } installed && installed.Table.Add(start, length) is >= 0 and int entry ? new FaultGuard(installed.Table, entry) : null;
+        s_installed.Value is { } table && table.Add(start, length) is >= 0 and int entry ? new FaultGuard(table, entry) : null;
 
     public void Dispose()
     {
@@ -49,7 +49,7 @@ internal sealed unsafe partial class FaultGuard : IDisposable
         }
     }
 
-    private static (WatchTable Table, ExecutableMemory Code)? Install()
+    private static WatchTable? Install()
     {
         if (!OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64)
         {
@@ -78,7 +78,15 @@ internal sealed unsafe partial class FaultGuard : IDisposable
 
             *(nint*)action = (nint)code.Pointer;
             *(int*)(action + FlagsAt) = SignalInfo | OnAlternateStack;
-            return SetAction(SignalBus, action, null) == 0 ? (table, code) : null;
+            if (SetAction(SignalBus, action, null) != 0)
+            {
+                code.Dispose();
+                return null;
+            }
+
+            // The system jumps there as long as the process lives, also after an assembly load context with this class is gone.
+            code.SetHandleAsInvalid();
+            return table;
         }
         catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
         {
