@@ -52,8 +52,8 @@ internal static class CpuFeatures
     public static bool HasAvx512Vnni { get; } = HasAvx512 && X86Base.CpuId(0, 0).Eax >= 7 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 
     /// <summary>
-    /// Whether the CPU has AVX512_BF16 (CPUID leaf 7, subleaf 1, EAX bit 5) besides <see cref="HasAvx512Vnni"/>, and .NET prefers 512 bits: it does what
-    /// multiply-adds do as well, and at lower clocks may do less.
+    /// Whether the CPU has AVX512_BF16 (CPUID leaf 7, subleaf 1, EAX bit 5) besides <see cref="HasAvx512Vnni"/>, and .NET prefers 512 bits: on Intel's processors
+    /// its dot products do no more than multiply-adds, and so less on one that runs at lower clocks with them.
     /// </summary>
     public static bool HasAvx512BFloat16 { get; } =
         HasAvx512Vnni && IsSupported(InstructionSet.Avx512) && X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
