@@ -31,6 +31,8 @@ internal enum ModelState
 /// </summary>
 internal sealed class ModelHost : IHostedService, IDisposable
 {
+    private const string Nano = "kimi-nano";
+
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _closing = new();
     private readonly Func<KimiOptions> _options;
@@ -219,8 +221,9 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     private bool HasToOpen => _opening is null or { IsFaulted: true } or { IsCanceled: true };
 
+    /// <summary>By what is opened: beside <see cref="KimiOptions.Embedded"/> a path may be empty, since variables of the environment cannot take one away.</summary>
     private static string NameOf(KimiOptions options) =>
-        options.ModelPath is { } path ? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))) : "kimi-nano";
+        options.Embedded ? Nano : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.ModelPath!)));
 
     private async Task<IKimiModel> OpenAsync(KimiOptions options)
     {
@@ -234,7 +237,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
             _failedAt = Stopwatch.GetTimestamp();
             if (_loggers is not null && !IsOpenedByProgram)
             {
-                HostLog.NotOpened(_loggers.CreateLogger<KimiModel>(), options.ModelPath ?? "kimi-nano", e.Message, IsToldByMessage(e) ? null : e);
+                HostLog.NotOpened(_loggers.CreateLogger<KimiModel>(), options.Embedded ? Nano : options.ModelPath!, e.Message, IsToldByMessage(e) ? null : e);
             }
 
             throw;

@@ -90,6 +90,20 @@ internal sealed class AddKimiTests
         Assert.That(expected.Keys, Does.Contain(nameof(KimiModelOptions.GpuExpertBytes)));
     }
 
+    /// <summary>A variable of the environment can empty what a file says, and not take it away.</summary>
+    [TestCase("")]
+    [TestCase(" ")]
+    [CancelAfter(60_000)]
+    public async Task An_empty_path_beside_the_embedded_model_is_none(string path, CancellationToken cancellationToken)
+    {
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
+        builder.Services.AddKimi(o => (o.ModelPath, o.Embedded) = (path, true));
+        using IHost host = builder.Build();
+        await host.StartAsync(cancellationToken);
+        Assert.That(host.Services.GetRequiredService<KimiChatClient>().GetService<ChatClientMetadata>()!.DefaultModelId, Is.EqualTo("kimi-nano"));
+        await host.StopAsync(cancellationToken);
+    }
+
     [Test]
     public async Task Without_a_host_the_first_call_opens_the_model()
     {
