@@ -35,9 +35,7 @@ try
 
     // Of two tools of one name the server's is taken.
     AIFunction[] tools = [.. (server?.Functions ?? []).Concat(LocalTools.All(timers)).DistinctBy(f => f.Name)];
-    using IChatClient client = model.AsIChatClient().AsBuilder()
-        .UseFunctionInvocation(configure: invocation => invocation.IncludeDetailedErrors = true)
-        .Build();
+    using IChatClient client = FunctionLoop.Around(model.AsIChatClient());
     bool terminal = !Console.IsInputRedirected && !Console.IsOutputRedirected;
     using var cancellation = new CancellationSwitch();
     if (terminal)

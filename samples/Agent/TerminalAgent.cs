@@ -89,12 +89,13 @@ public sealed class TerminalAgent
             EndLine();
             _history.AddMessages(updates);
         }
-        catch (Exception e) when (e is OperationCanceledException or ContextLengthException)
+        catch (Exception e) when (e is OperationCanceledException or ContextLengthException || (_decorated && e is not OutOfMemoryException))
         {
-            // What was not finished is forgotten: half of a tool call cannot be continued.
+            // What was not finished is forgotten: half of a tool call cannot be continued. A person goes on with the rest of the conversation,
+            // where a script is to hear of a failure by the program's end.
             _history.RemoveRange(before, _history.Count - before);
             EndLine();
-            _output.WriteLine(e is ContextLengthException ? e.Message : "(stopped)");
+            _output.WriteLine(e is OperationCanceledException ? "(stopped)" : Visible(e.Message));
         }
     }
 
@@ -119,10 +120,12 @@ public sealed class TerminalAgent
 
     private static string ResultText(FunctionResultContent result) => result.Result switch
     {
-        TextContent text => text.Text,
-        IEnumerable<AIContent> parts => string.Join('\n', parts),
+        AIContent part => PartText(part),
+        IEnumerable<AIContent> parts => string.Join('\n', parts.Select(PartText)),
         var other => $"{other}",
     };
+
+    private static string PartText(AIContent part) => part is DataContent data ? $"({data.MediaType}, {data.Data.Length} bytes)" : $"{part}";
 
     private void Write(string text, bool dimmed)
     {

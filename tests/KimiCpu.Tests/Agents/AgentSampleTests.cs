@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Samples.Agent;
@@ -117,16 +118,67 @@ internal sealed class AgentSampleTests
         }
     }
 
+    /// <summary>The middleware's own limit is three failures in a row, after which it throws.</summary>
+    [Test]
+    public async Task A_tool_that_fails_again_and_again_tells_the_model_why()
+    {
+        AIFunction fail = AIFunctionFactory.Create(string () => throw new ArgumentException("No time zone is named so."), "fail");
+        using var model = new Stubborn(calls: 6);
+        (string output, TerminalAgent agent) = await RunAsync(model, [fail], decorated: false, () => new CancellationTokenSource(), "What time is it?", "And now?");
+        Assert.That(agent.History.Count(m => m.Role == ChatRole.User), Is.EqualTo(2));
+        Assert.That(output, Does.Match("I was told: .*No time zone is named so"));
+    }
+
+    [Test]
+    public async Task An_answer_that_fails_is_forgotten_at_a_terminal_and_ends_a_script()
+    {
+        using var model = new Stubborn(calls: 0);
+        (string output, TerminalAgent agent) = await RunAsync(model, [], decorated: true, () => new CancellationTokenSource(), "break", "Go on.");
+        Assert.That(output, Does.Contain("It is broken.\n").And.Contain("I was told:"));
+        Assert.That(agent.History.Count(m => m.Role == ChatRole.User), Is.EqualTo(1));
+        Assert.That(async () => await RunAsync(model, [], decorated: false, () => new CancellationTokenSource(), "break"), Throws.InvalidOperationException);
+    }
+
     private Task<(string Output, TerminalAgent Agent)> RunAsync(IEnumerable<AIFunction> tools, params string[] lines) => RunAsync(tools, () => new CancellationTokenSource(), lines);
 
     private async Task<(string Output, TerminalAgent Agent)> RunAsync(IEnumerable<AIFunction> tools, Func<CancellationTokenSource> begin, params string[] lines)
     {
-        using IChatClient client = _model.AsIChatClient().AsBuilder().UseFunctionInvocation(configure: invocation => invocation.IncludeDetailedErrors = true).Build();
+        using KimiChatClient client = _model.AsIChatClient();
+        return await RunAsync(client, tools, decorated: false, begin, lines);
+    }
+
+    private static async Task<(string Output, TerminalAgent Agent)> RunAsync(IChatClient inner, IEnumerable<AIFunction> tools, bool decorated, Func<CancellationTokenSource> begin, params string[] lines)
+    {
+        using IChatClient client = FunctionLoop.Around(inner);
         using var input = new StringReader(string.Join('\n', lines));
         using var output = new StringWriter { NewLine = "\n" };
-        var agent = new TerminalAgent(client, AgentArguments.Parse(["--temperature", "0"]).OptionsWith(tools), input, output, decorated: false, coloured: false);
+        var agent = new TerminalAgent(client, AgentArguments.Parse(["--temperature", "0"]).OptionsWith(tools), input, output, decorated, coloured: false);
         await agent.RunAsync(begin, () => { });
         return (output.ToString(), agent);
+    }
+
+    /// <summary>A model that calls its only tool so many times and then says what it was told; asked to break it throws.</summary>
+    private sealed class Stubborn(int calls) : IChatClient
+    {
+        public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) => throw new NotSupportedException();
+
+        public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
+            IEnumerable<ChatMessage> messages, ChatOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        {
+            await Task.Yield();
+            ChatMessage[] turn = [.. messages.Reverse().TakeWhile(m => m.Role != ChatRole.User)];
+            FunctionResultContent[] told = [.. turn.SelectMany(m => m.Contents).OfType<FunctionResultContent>()];
+            AIContent said = messages.Last(m => m.Role == ChatRole.User).Text == "break" ? throw new InvalidOperationException("It is broken.")
+                : told.Length < calls ? new FunctionCallContent($"functions.fail:{told.Length}", options!.Tools!.Single().Name)
+                : new TextContent($"I was told: {told.FirstOrDefault()?.Result}");
+            yield return new ChatResponseUpdate(ChatRole.Assistant, [said]);
+        }
+
+        public object? GetService(Type serviceType, object? serviceKey = null) => null;
+
+        public void Dispose()
+        {
+        }
     }
 
     private sealed class WithSchema(AIFunction inner, string schema) : DelegatingAIFunction(inner)
