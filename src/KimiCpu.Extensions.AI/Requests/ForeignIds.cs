@@ -11,34 +11,32 @@ namespace KimiCpu.Extensions.AI.Requests;
 /// </summary>
 internal sealed class ForeignIds
 {
-    private readonly List<(string Given, string Name, string Shown)> _open = [];
+    private readonly OpenCalls _open = new();
     private readonly CallCounter _counter = new();
 
-    /// <summary>A call as it is shown.</summary>
-    public KimiToolCall Called(KimiToolCall call)
+    /// <summary>Whether there is a call without a result.</summary>
+    public bool HasOpen => _open.Count > 0;
+
+    /// <summary>The calls of one turn as they are shown.</summary>
+    public IReadOnlyList<KimiToolCall> Called(IEnumerable<KimiToolCall> turn)
     {
-        KimiToolCall shown = CallCounter.HasOwnId(call) ? call : call with { Id = CallIds.Of(call.Name, _counter.Next) };
-        _open.Add((call.Id, call.Name, shown.Id));
-        _counter.Add(shown);
-        return shown;
+        _open.BeginTurn();
+        return [.. turn.Select(Called)];
     }
 
-    /// <summary>The id as shown of the call that a result answers: the first with this id that is not answered.</summary>
-    public string Answered(string id) => Take(_open.FindIndex(c => c.Given == id)) ?? id;
+    /// <summary>The id as shown of the call that a result answers.</summary>
+    /// <param name="id">As the result gives it.</param>
+    public string Answered(string id) => _open.Answer(c => c.Given == id) ?? id;
 
-    /// <summary>The same for a result without an id: the first call of this tool that is not answered, else the first of all; empty where there is none.</summary>
+    /// <summary>The same for a result without an id: of a call of this tool, else of any; empty where there is none.</summary>
     /// <param name="name">Of the tool; null where the result does not name it.</param>
-    public string AnsweredNext(string? name) => Take(Math.Max(0, _open.FindIndex(c => c.Name == name))) ?? "";
+    public string AnsweredNext(string? name) => _open.Answer(c => c.Name == name) ?? _open.Answer(_ => true) ?? "";
 
-    private string? Take(int at)
+    private KimiToolCall Called(KimiToolCall call)
     {
-        if (at < 0 || at >= _open.Count)
-        {
-            return null;
-        }
-
-        string shown = _open[at].Shown;
-        _open.RemoveAt(at);
+        KimiToolCall shown = CallCounter.HasOwnId(call) ? call : call with { Id = CallIds.Of(call.Name, _counter.Next) };
+        _open.Add(call, shown.Id);
+        _counter.Add(shown);
         return shown;
     }
 }

@@ -15,33 +15,47 @@ internal static class MessageReader
     /// <param name="messages">In order.</param>
     /// <param name="instructions">A system message before all others; null for none.</param>
     /// <exception cref="NotSupportedException">A content is no text, or a role is not known.</exception>
-    /// <exception cref="ArgumentException">There is no message, or a message or a content is null.</exception>
+    /// <exception cref="ArgumentException">There is no message, a message or a content is null, another role than the assistant's calls tools, or a result answers no call.</exception>
     public static IReadOnlyList<KimiMessage> Read(IEnumerable<ChatMessage> messages, string? instructions)
     {
-        var conversation = new List<KimiMessage>();
+        ChatMessage[] given = [.. messages];
+        if (given.Length == 0)
+        {
+            throw RequestArgument.Messages("A conversation has at least one message.");
+        }
+
+        var conversation = new Conversation();
         if (!string.IsNullOrEmpty(instructions))
         {
             conversation.Add(KimiMessage.System(instructions));
         }
 
-        int before = conversation.Count;
-        var ids = new ForeignIds();
-        foreach ((int i, ChatMessage message) in messages.Index())
+        foreach ((int i, ChatMessage message) in given.Index())
         {
             if (message is null || message.Contents.Contains(null!))
             {
-                throw new ArgumentException(message is null ? $"messages[{i}] is null." : $"messages[{i}].Contents[{message.Contents.IndexOf(null!)}] is null.", nameof(messages));
+                throw RequestArgument.Messages(message is null ? $"messages[{i}] is null." : $"messages[{i}].Contents[{message.Contents.IndexOf(null!)}] is null.");
             }
 
-            Read(message, ids, conversation);
+            foreach (KimiMessage part in PartsOf(message, $"messages[{i}] of role '{message.Role}'"))
+            {
+                // The model would name a place of its own list, and members that no ChatMessage has.
+                if (part is { Role: KimiRole.Tool, ToolCallId: null or "" } && !conversation.HasOpenCall)
+                {
+                    throw RequestArgument.Messages(
+                        $"messages[{i}] of role '{message.Role}' has a result that names no call, and every call before it is answered. Give results as {nameof(FunctionResultContent)}, with the CallId of their call.");
+                }
+
+                conversation.Add(part, message.AuthorName);
+            }
         }
 
-        return conversation.Count > before ? conversation : throw new ArgumentException("A conversation has at least one message.", nameof(messages));
+        return conversation.End();
     }
 
-    private static void Read(ChatMessage message, ForeignIds ids, List<KimiMessage> conversation)
+    private static IReadOnlyList<KimiMessage> PartsOf(ChatMessage message, string place)
     {
-        KimiRole role = RoleOf(message.Role);
+        KimiRole role = RoleOf(message.Role, place);
         var parts = new MessageParts(new KimiMessage(role, "")
         {
             Name = NameOf(message, role),
@@ -60,34 +74,34 @@ internal static class MessageReader
                     parts.AddText(plain.Text);
                     break;
                 case FunctionCallContent call:
-                    parts.AddCall(ids.Called(ToolCallText.Of(call)));
+                    parts.AddCall(role == KimiRole.Assistant ? ToolCallText.Of(call) : throw RequestArgument.Messages($"{place} has {nameof(FunctionCallContent)} ('{call.Name}'); only the assistant calls tools."));
                     break;
                 case FunctionResultContent result:
-                    parts.AddResult(KimiMessage.Tool(ids.Answered(result.CallId), ToolResultText.Of(result)));
+                    parts.AddResult(KimiMessage.Tool(result.CallId, ToolResultText.Of(result)));
                     break;
                 case UsageContent:
                     // What an earlier answer cost is no part of what was said.
                     break;
                 default:
-                    throw Refusal(content, message.Role);
+                    throw Refusal(content, place);
             }
         }
 
-        conversation.AddRange(parts.End());
+        return parts.End();
     }
 
-    private static KimiRole RoleOf(ChatRole role) =>
+    private static KimiRole RoleOf(ChatRole role, string place) =>
         role == ChatRole.User ? KimiRole.User
         : role == ChatRole.Assistant ? KimiRole.Assistant
         : role == ChatRole.System || role == s_developer ? KimiRole.System
         : role == ChatRole.Tool ? KimiRole.Tool
-        : throw new NotSupportedException($"A message has the role '{role}'; there are system, developer, user, assistant and tool.");
+        : throw new NotSupportedException($"{place} cannot be shown to the model; there are the roles system, developer, user, assistant and tool.");
 
     /// <summary>The model answers under its role, so its earlier answers stay under it too, whichever agent signed them.</summary>
     private static string? NameOf(ChatMessage message, KimiRole role) =>
         role is KimiRole.User or KimiRole.System && !string.IsNullOrWhiteSpace(message.AuthorName) ? message.AuthorName : null;
 
-    private static NotSupportedException Refusal(AIContent content, ChatRole role)
+    private static NotSupportedException Refusal(AIContent content, string place)
     {
         string kind = content switch
         {
@@ -95,6 +109,6 @@ internal static class MessageReader
             UriContent uri => $"{nameof(UriContent)} of type {uri.MediaType}",
             _ => content.GetType().Name,
         };
-        return new NotSupportedException($"A message of role '{role}' has {kind}; the model reads text only.");
+        return new NotSupportedException($"{place} has {kind}; the model reads text only.");
     }
 }

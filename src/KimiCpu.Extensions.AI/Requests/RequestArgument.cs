@@ -8,6 +8,8 @@ internal static class RequestArgument
 {
     public static ArgumentException Options(string problem, Exception? inner = null) => Wrong("options", problem, inner);
 
+    public static ArgumentException Messages(string problem) => Wrong("messages", problem, inner: null);
+
     public static ArgumentOutOfRangeException OutOfRange(string option, object? found, string range) => new(option, found, $"{option} takes {range}; found {found}.");
 
     private static ArgumentException Wrong(string parameter, string problem, Exception? inner) => new(problem, parameter, inner);

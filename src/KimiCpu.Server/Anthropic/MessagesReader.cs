@@ -107,7 +107,7 @@ internal sealed class MessagesReader(int maxMessages)
                     // Of another provider; nobody here can read it.
                     break;
                 case "tool_use":
-                    calls.Add(_ids.Called(new KimiToolCall(block.RequiredText("id"), block.RequiredText("name"), block.Fields("input") is { } input ? ToolCallText.Arguments(input.Element) : "{}")));
+                    calls.Add(new KimiToolCall(block.RequiredText("id"), block.RequiredText("name"), block.Fields("input") is { } input ? ToolCallText.Arguments(input.Element) : "{}"));
                     break;
                 default:
                     said.Append(PlainText(block));
@@ -115,7 +115,7 @@ internal sealed class MessagesReader(int maxMessages)
             }
         }
 
-        _conversation.Add(KimiMessage.Assistant(said.ToString(), thought.Length > 0 ? thought.ToString() : null) with { ToolCalls = calls });
+        _conversation.Add(KimiMessage.Assistant(said.ToString(), thought.Length > 0 ? thought.ToString() : null) with { ToolCalls = _ids.Called(calls) });
     }
 
     private static IEnumerable<JsonFields> Blocks(JsonFields fields, string name) => fields.Has(name)

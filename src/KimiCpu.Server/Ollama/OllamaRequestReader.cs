@@ -81,7 +81,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
             "user" => KimiMessage.User(content),
             "assistant" => KimiMessage.Assistant(content, message.Text("thinking")) with
             {
-                ToolCalls = [.. message.Items("tool_calls", MostCalls).Select(c => ReadCall(new JsonFields(c.Element, c.Path), ids))],
+                ToolCalls = ids.Called(message.Items("tool_calls", MostCalls).Select(c => ReadCall(new JsonFields(c.Element, c.Path)))),
             },
 
             // Most results have no ids there: each answers the next call, of its tool where it names one.
@@ -112,10 +112,10 @@ internal sealed class OllamaRequestReader(RequestParts parts)
         }
     }
 
-    private static KimiToolCall ReadCall(JsonFields call, ForeignIds ids)
+    private static KimiToolCall ReadCall(JsonFields call)
     {
         JsonFields function = call.RequiredFields("function");
-        return ids.Called(new KimiToolCall(call.Text("id") ?? "", function.RequiredText("name"), function.Fields("arguments") is { } arguments ? ToolCallText.Arguments(arguments.Element) : "{}"));
+        return new KimiToolCall(call.Text("id") ?? "", function.RequiredText("name"), function.Fields("arguments") is { } arguments ? ToolCallText.Arguments(arguments.Element) : "{}");
     }
 
     private GenerationOptions ReadOptions(JsonFields fields)

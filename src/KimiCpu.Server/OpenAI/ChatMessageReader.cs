@@ -35,19 +35,19 @@ internal sealed class ChatMessageReader(int maxMessages)
 
     private KimiMessage Assistant(JsonFields message)
     {
-        KimiToolCall[] calls = [.. message.Items("tool_calls", MostParts).Select(c => Call(new JsonFields(c.Element, c.Path)))];
-        string content = message.Has("content") ? Content(message) : calls.Length > 0 || message.Has("refusal") ? message.Text("refusal") ?? "" : throw message.Missing("content");
+        IReadOnlyList<KimiToolCall> calls = _ids.Called(message.Items("tool_calls", MostParts).Select(c => Call(new JsonFields(c.Element, c.Path))));
+        string content = message.Has("content") ? Content(message) : calls.Count > 0 || message.Has("refusal") ? message.Text("refusal") ?? "" : throw message.Missing("content");
         return KimiMessage.Assistant(content, Reasoning(message)) with { ToolCalls = calls };
     }
 
     /// <summary>Clients know it by two names and some send both, one of them empty; templates read this one first.</summary>
     private static string? Reasoning(JsonFields message) => message.Text("reasoning") is { Length: > 0 } reasoning ? reasoning : message.Text("reasoning_content");
 
-    private KimiToolCall Call(JsonFields call)
+    private static KimiToolCall Call(JsonFields call)
     {
         JsonFields function = call.RequiredFields("function");
         string arguments = function.Text("arguments") is { Length: > 0 } given ? given : "{}";
-        return _ids.Called(new KimiToolCall(call.RequiredText("id"), function.RequiredText("name"), arguments));
+        return new KimiToolCall(call.RequiredText("id"), function.RequiredText("name"), arguments);
     }
 
     private static string? NameOf(JsonFields message) => message.Text("name") is { } name && !string.IsNullOrWhiteSpace(name) ? name : null;

@@ -25,7 +25,7 @@ public sealed record KimiMessage(KimiRole Role, string Content)
     [AllowNull]
     public IReadOnlyList<KimiToolCall> ToolCalls { get; init => field = ValueList<KimiToolCall>.Of(value ?? []); } = ValueList<KimiToolCall>.Empty;
 
-    /// <summary>Of a tool's message: <see cref="KimiToolCall.Id"/> of the call that it answers. Null for the first call that is not answered yet.</summary>
+    /// <summary>Of a tool's message: <see cref="KimiToolCall.Id"/> of the call that it answers. Null for the first call that is not answered yet, of the latest turn that has one.</summary>
     public string? ToolCallId { get; init; }
 
     /// <summary>

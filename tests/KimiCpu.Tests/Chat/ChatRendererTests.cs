@@ -161,6 +161,8 @@ internal sealed class ChatRendererTests
         Assert.That(Render(format, [Given("a", "b"), Given("functions.f:0"), KimiMessage.Tool("functions.f:0", "given")]), Does.Contain("## Return of functions.f:2\ngiven"));
         string twice = Render(format, [Given("x", "x"), KimiMessage.Tool("x", "first"), KimiMessage.Tool("x", "second")]);
         Assert.That(twice, Does.Contain("## Return of functions.f:0\nfirst").And.Contain("## Return of functions.f:1\nsecond"), "in order within a turn");
+        string unnamed = Render(format, [Given("x"), Given("y", "z"), KimiMessage.Tool("", "first"), KimiMessage.Tool("", "second"), KimiMessage.Tool("", "third")]);
+        Assert.That(unnamed, Does.Match("functions.f:1\nfirst.*functions.f:2\nsecond.*functions.f:0\nthird"), "results without an id, too");
     }
 
     [Test]

@@ -202,6 +202,25 @@ internal sealed class KimiChatClientTests
         Assert.That(answer.Usage!.CachedInputTokenCount, Is.EqualTo(call.Usage.TotalTokenCount - 1));
     }
 
+    /// <summary>The middleware keeps the reasoning in one message and puts the call that the user has approved into another.</summary>
+    [TestCase("Madrid", false)]
+    [TestCase("Lisbon", true)]
+    public async Task A_call_that_was_approved_is_found_in_the_cache_again(string city, bool streamed)
+    {
+        AIFunction weather = AIFunctionFactory.Create((string city) => "12 degrees", "get_weather", "Get the current weather for a city.");
+        using IChatClient client = _client.AsBuilder().UseFunctionInvocation().Build();
+        var options = new ChatOptions { Temperature = 0, Tools = [new ApprovalRequiredAIFunction(weather)] };
+        List<ChatMessage> messages = [new(ChatRole.User, $"What is the weather in {city}?")];
+        ChatResponse asked = streamed ? await client.GetStreamingResponseAsync(messages, options).ToChatResponseAsync() : await client.GetResponseAsync(messages, options);
+        Assert.That(asked.Usage!.ReasoningTokenCount, Is.Positive);
+        messages.AddMessages(asked);
+        ToolApprovalRequestContent request = asked.Messages.SelectMany(m => m.Contents).OfType<ToolApprovalRequestContent>().Single();
+        messages.Add(new ChatMessage(ChatRole.User, [request.CreateResponse(approved: true)]));
+        ChatResponse answer = streamed ? await client.GetStreamingResponseAsync(messages, options).ToChatResponseAsync() : await client.GetResponseAsync(messages, options);
+        Assert.That(answer.Text, Does.Contain("12"));
+        Assert.That(answer.Usage!.CachedInputTokenCount, Is.EqualTo(asked.Usage.TotalTokenCount - 1));
+    }
+
     [Test]
     public async Task Reasoning_is_left_out_cut_short_or_switched_off()
     {

@@ -9,23 +9,13 @@ using KimiCpu.Server.Http;
 
 namespace KimiCpu.Server.OpenAI.Responses;
 
-/// <summary>
-/// Reads <c>instructions</c> and <c>input</c>. What the model said comes back in several items, reasoning, text and calls;
-/// those that follow one another are one message for it.
-/// </summary>
+/// <summary>Reads <c>instructions</c> and <c>input</c>, in which what the model said comes back in several items: reasoning, text and calls.</summary>
 /// <param name="maxItems">Most of them.</param>
 internal sealed class InputReader(int maxItems)
 {
     private const int MostParts = 1024;
 
-    private readonly ForeignIds _ids = new();
-    private readonly List<KimiMessage> _conversation = [];
-
-    /// <summary>What the model said, while more of it may follow; not in the conversation yet.</summary>
-    private KimiMessage? _answer;
-
-    /// <summary>What it thought before; there may be thousands of items of it.</summary>
-    private readonly StringBuilder _reasoning = new();
+    private readonly Conversation _conversation = new();
 
     public IReadOnlyList<KimiMessage> Read(JsonFields request)
     {
@@ -37,7 +27,7 @@ internal sealed class InputReader(int maxItems)
         if (request.Get("input") is { ValueKind: JsonValueKind.String } text)
         {
             _conversation.Add(KimiMessage.User(text.GetString()!));
-            return _conversation;
+            return _conversation.End();
         }
 
         IReadOnlyList<(JsonElement Element, string Path)> items = request.Items("input", maxItems);
@@ -51,8 +41,7 @@ internal sealed class InputReader(int maxItems)
             ReadItem(new JsonFields(element, path));
         }
 
-        EndAnswer();
-        return _conversation;
+        return _conversation.End();
     }
 
     private void ReadItem(JsonFields item)
@@ -70,7 +59,7 @@ internal sealed class InputReader(int maxItems)
                 ReadCall(item);
                 break;
             case "function_call_output":
-                Add(KimiMessage.Tool(_ids.Answered(item.RequiredText("call_id")), Content(item, "output")));
+                _conversation.Add(KimiMessage.Tool(item.RequiredText("call_id"), Content(item, "output")));
                 break;
             case null:
                 throw item.Missing("type");
@@ -84,21 +73,13 @@ internal sealed class InputReader(int maxItems)
     private void ReadMessage(JsonFields item)
     {
         string content = Content(item, "content");
-        switch (item.RequiredText("role"))
+        _conversation.Add(item.RequiredText("role") switch
         {
-            case "user":
-                Add(KimiMessage.User(content));
-                break;
-            case "system" or "developer":
-                Add(KimiMessage.System(content));
-                break;
-            case "assistant":
-                KimiMessage answer = _answer is { Content.Length: 0, ToolCalls.Count: 0 } ? _answer : BeginAnswer();
-                _answer = answer with { Content = content };
-                break;
-            default:
-                throw item.Invalid("role", "user, assistant, system or developer");
-        }
+            "user" => KimiMessage.User(content),
+            "system" or "developer" => KimiMessage.System(content),
+            "assistant" => KimiMessage.Assistant(content),
+            _ => throw item.Invalid("role", "user, assistant, system or developer"),
+        });
     }
 
     private void ReadReasoning(JsonFields item)
@@ -108,39 +89,14 @@ internal sealed class InputReader(int maxItems)
         thought = thought.Length == 0 && item.Has("summary") ? Content(item, "summary") : thought;
         if (thought.Length > 0)
         {
-            _answer = _answer is { Content.Length: 0, ToolCalls.Count: 0 } ? _answer : BeginAnswer();
-            _reasoning.Append(thought);
+            _conversation.Add(KimiMessage.Assistant("", thought));
         }
     }
 
     private void ReadCall(JsonFields item)
     {
         string arguments = item.Text("arguments") is { Length: > 0 } given ? given : "{}";
-        KimiToolCall call = _ids.Called(new KimiToolCall(item.RequiredText("call_id"), item.RequiredText("name"), arguments));
-        KimiMessage answer = _answer ?? BeginAnswer();
-        _answer = answer with { ToolCalls = [.. answer.ToolCalls, call] };
-    }
-
-    private KimiMessage BeginAnswer()
-    {
-        EndAnswer();
-        return KimiMessage.Assistant("");
-    }
-
-    private void EndAnswer()
-    {
-        if (_answer is { } answer)
-        {
-            _conversation.Add(_reasoning.Length > 0 ? answer with { Reasoning = _reasoning.ToString() } : answer);
-            _reasoning.Clear();
-            _answer = null;
-        }
-    }
-
-    private void Add(KimiMessage message)
-    {
-        EndAnswer();
-        _conversation.Add(message);
+        _conversation.Add(KimiMessage.Assistant("") with { ToolCalls = [new KimiToolCall(item.RequiredText("call_id"), item.RequiredText("name"), arguments)] });
     }
 
     private static string Content(JsonFields item, string name)

@@ -61,6 +61,66 @@ internal sealed class MessageReaderTests
         Assert.That(read.Where(m => m.Role == KimiRole.Tool).Select(m => (m.ToolCallId, m.Content)), Is.EqualTo(results));
     }
 
+    /// <summary>Of a client that counts each turn's calls anew, and whose user did not wait for the first one.</summary>
+    [Test]
+    public void A_result_answers_the_latest_turn_with_its_id()
+    {
+        ChatMessage[] messages =
+        [
+            new(ChatRole.User, "What is the weather in Oslo?"),
+            new(ChatRole.Assistant, [Call("call_0", "get_weather")]),
+            new(ChatRole.User, "No, what time is it in Rome?"),
+            new(ChatRole.Assistant, [Call("call_0", "get_time")]),
+            new(ChatRole.Tool, [Result("call_0", "15:09")]),
+        ];
+        Assert.That(MessageReader.Read(messages, null)[^1], Is.EqualTo(KimiMessage.Tool("functions.get_time:1", "15:09")));
+        messages[^1] = new(ChatRole.Tool, "15:09");
+        Assert.That(MessageReader.Read(messages, null)[^1], Is.EqualTo(KimiMessage.Tool("functions.get_time:1", "15:09")), "and without one");
+    }
+
+    /// <summary>Instructions and results are messages of their own for the model; a caller counts his own.</summary>
+    [Test]
+    public void What_is_out_of_place_is_refused_with_the_callers_place()
+    {
+        Expect([new(ChatRole.User, "hi"), new(ChatRole.Tool, "12")], "messages[1] of role 'tool'", "FunctionResultContent");
+        Expect([new(ChatRole.Assistant, [Call("a", "f"), Call("b", "f")]), new(ChatRole.Tool, [Result("a", "1"), Result("b", "2")]), new(ChatRole.Tool, [Result("", "3")])], "messages[2] of role 'tool'", "FunctionResultContent");
+        Expect([new(ChatRole.User, [Call("a", "f")])], "messages[0] of role 'user'", "FunctionCallContent");
+
+        static void Expect(ChatMessage[] messages, params string[] parts)
+        {
+            ArgumentException e = Assert.Throws<ArgumentException>(() => MessageReader.Read(messages, "instructions"))!;
+            Assert.That(e.ParamName, Is.EqualTo("messages"));
+            Assert.That(parts.Where(p => !e.Message.Contains(p, StringComparison.Ordinal)), Is.Empty, e.Message);
+        }
+    }
+
+    /// <summary>As the approval of functions and providers of single items divide it.</summary>
+    [Test]
+    public void A_turn_that_was_divided_is_one_again()
+    {
+        ChatMessage[] messages =
+        [
+            new(ChatRole.Assistant, [new TextReasoningContent("r")]),
+            new(ChatRole.Assistant, "t"),
+            new(ChatRole.Assistant, [Call("a", "f")]),
+            new(ChatRole.Assistant, [Call("b", "g")]),
+            new(ChatRole.Tool, [Result("b", "2"), Result("a", "1")]),
+            new(ChatRole.Assistant, "one"),
+            new(ChatRole.Assistant, [new TextReasoningContent("s"), new TextContent("two")]),
+            new(ChatRole.Assistant, [Call("a", "f")]) { AuthorName = "another agent" },
+        ];
+        KimiMessage[] expected =
+        [
+            KimiMessage.Assistant("t", "r") with { ToolCalls = [new KimiToolCall("functions.f:0", "f", "{}"), new KimiToolCall("functions.g:1", "g", "{}")] },
+            KimiMessage.Tool("functions.g:1", "2"),
+            KimiMessage.Tool("functions.f:0", "1"),
+            KimiMessage.Assistant("one"),
+            KimiMessage.Assistant("two", "s"),
+            KimiMessage.Assistant("") with { ToolCalls = [new KimiToolCall("functions.f:2", "f", "{}")] },
+        ];
+        Assert.That(MessageReader.Read(messages, null), Is.EqualTo(expected));
+    }
+
     [Test]
     public void Texts_and_results_of_one_message_stay_in_their_order()
     {
@@ -84,7 +144,7 @@ internal sealed class MessageReaderTests
         Expect([new TextContent("The "), new TextContent("weather:"), Result("b", "12")], (KimiRole.Tool, "functions.f:1", "The weather:\n12"));
         Expect([Result("b", "12"), new TextContent("degrees")], (KimiRole.Tool, "functions.f:1", "12\ndegrees"));
         Expect([Result("b", "12"), new TextContent("degrees"), Result("a", "13")], (KimiRole.Tool, "functions.f:1", "12\ndegrees"), (KimiRole.Tool, "functions.f:0", "13"));
-        Expect([new TextContent("12 degrees")], (KimiRole.Tool, null, "12 degrees"));
+        Expect([new TextContent("12 degrees")], (KimiRole.Tool, "functions.f:0", "12 degrees"));
 
         static void Expect(AIContent[] contents, params (KimiRole, string?, string)[] shown) => Assert.That(ReadAfterTwoCalls(ChatRole.Tool, contents), Is.EqualTo(shown));
     }
@@ -168,7 +228,7 @@ internal sealed class MessageReaderTests
         ];
         foreach (AIContent content in contents)
         {
-            Assert.That(() => MessageReader.Read([new(ChatRole.User, [content])], null), Throws.InstanceOf<NotSupportedException>().With.Message.Contains(content.GetType().Name));
+            Assert.That(() => MessageReader.Read([new(ChatRole.User, [content])], null), Throws.InstanceOf<NotSupportedException>().With.Message.Contains(content.GetType().Name).And.Message.Contains("messages[0]"));
         }
 
         Assert.That(() => MessageReader.Read([new(new ChatRole("narrator"), "once")], null), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("narrator"));
