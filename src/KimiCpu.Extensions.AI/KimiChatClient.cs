@@ -53,7 +53,7 @@ public sealed class KimiChatClient : IChatClient
     /// <param name="options">Null for the defaults of <see cref="GenerationOptions"/>.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
     /// <returns>One assistant message; <see cref="ChatResponse.RawRepresentation"/> is the <see cref="GenerationResult"/>.</returns>
-    /// <exception cref="NotSupportedException">An option or a content cannot be honoured; the message names it.</exception>
+    /// <exception cref="NotSupportedException">An option or a content cannot be honoured, or a call's arguments or its result cannot be written as JSON; the message names it.</exception>
     /// <exception cref="ArgumentException">There is no message, a call or a result is out of place, a value is outside its range, or tools contradict one another.</exception>
     /// <exception cref="KimiConstraintException">The schema of the response format or of a tool's parameters cannot be enforced; the message says what to write instead.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>

@@ -15,6 +15,9 @@ internal static class CompactJson
     /// <summary>How arguments of calls are read and written.</summary>
     public static JsonTypeInfo<IDictionary<string, object?>> Arguments { get; } = (JsonTypeInfo<IDictionary<string, object?>>)s_options.GetTypeInfo(typeof(IDictionary<string, object?>));
 
+    /// <summary>How contents are read, of the kind that each names.</summary>
+    public static JsonTypeInfo<AIContent> Content { get; } = (JsonTypeInfo<AIContent>)s_options.GetTypeInfo(typeof(AIContent));
+
     /// <exception cref="NotSupportedException">The type has no JSON form.</exception>
     public static string Write(object value) => JsonSerializer.Serialize(value, s_options.GetTypeInfo(value.GetType()));
 

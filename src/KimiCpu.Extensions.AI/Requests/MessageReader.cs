@@ -7,14 +7,14 @@ using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Extensions.AI.Requests;
 
-/// <summary>Turns messages into those of the model. Only text can be read; other contents are refused, none is dropped.</summary>
+/// <summary>Turns messages into those of the model. Only text can be read; other contents are refused, or named where a function returned them; none is dropped.</summary>
 internal static class MessageReader
 {
     private static readonly ChatRole s_developer = new("developer");
 
     /// <param name="messages">In order.</param>
     /// <param name="instructions">A system message before all others; null for none.</param>
-    /// <exception cref="NotSupportedException">A content is no text, or a role is not known.</exception>
+    /// <exception cref="NotSupportedException">A content is no text, a role is not known, or arguments or a result cannot be written as JSON.</exception>
     /// <exception cref="ArgumentException">There is no message, a message or a content is null, another role than the assistant's calls tools, or a result answers no call.</exception>
     public static IReadOnlyList<KimiMessage> Read(IEnumerable<ChatMessage> messages, string? instructions)
     {

@@ -13,9 +13,10 @@ namespace KimiCpu.Extensions.AI.Requests;
 /// </summary>
 internal static class ToolCallText
 {
+    /// <exception cref="NotSupportedException">Its arguments have no JSON form.</exception>
     public static KimiToolCall Of(FunctionCallContent call)
     {
-        JsonElement arguments = JsonSerializer.SerializeToElement(call.Arguments ?? new Dictionary<string, object?>(), CompactJson.Arguments);
+        JsonElement arguments = ArgumentsOf(call);
         return call.RawRepresentation is KimiToolCall own && own.Name == call.Name && (call.Exception is not null || Same(own.Arguments, arguments))
             ? own with { Id = call.CallId }
             : new KimiToolCall(call.CallId, call.Name, Arguments(arguments));
@@ -35,6 +36,19 @@ internal static class ToolCallText
         {
             // Half of a surrogate pair is no text, and can only be shown as it was escaped.
             return json.GetRawText();
+        }
+    }
+
+    private static JsonElement ArgumentsOf(FunctionCallContent call)
+    {
+        try
+        {
+            return JsonSerializer.SerializeToElement(call.Arguments ?? new Dictionary<string, object?>(), CompactJson.Arguments);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // What getters throw may be anything.
+            throw new NotSupportedException($"The arguments of the call '{call.CallId}' of '{call.Name}' cannot be shown to the model: {e.Message}", e);
         }
     }
 

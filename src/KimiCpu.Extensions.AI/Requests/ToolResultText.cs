@@ -1,36 +1,56 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
 using System.Text.Json;
 using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Extensions.AI.Requests;
 
-/// <summary>What a function returned, as text: texts as they are, everything else as JSON.</summary>
+/// <summary>
+/// What a function returned, as text: texts as they are, everything else as JSON. Of data that is no text it says what it is: the model asked for it unaware of what
+/// would come, and the loop in which it calls functions would end.
+/// </summary>
 internal static class ToolResultText
 {
-    /// <exception cref="NotSupportedException">The result has contents that are no text, or no JSON form.</exception>
+    /// <exception cref="NotSupportedException">The result has contents of another kind, or no JSON form.</exception>
     public static string Of(FunctionResultContent content)
     {
         try
         {
             return content.Result switch
             {
-                null => content.Exception is null ? "" : $"Error: {content.Exception.Message}",
+                null => content.Exception is null ? "" : Failure(content.Exception.Message),
                 string text => text,
                 JsonElement { ValueKind: JsonValueKind.String } text => text.GetString()!,
                 AIContent part => TextOf(part),
-                IEnumerable<AIContent> parts => string.Join('\n', parts.Select(TextOf)),
+                IEnumerable<AIContent> parts => TextOf(parts),
+                JsonElement { ValueKind: JsonValueKind.Array } list when IsContents(list) => TextOf(list.EnumerateArray().Select(e => e.Deserialize(CompactJson.Content))),
                 { } other => CompactJson.Write(other),
             };
         }
-        catch (NotSupportedException e)
+        catch (Exception e) when (e is not OutOfMemoryException)
         {
+            // What its getters throw may be anything.
             throw new NotSupportedException($"The result of the call '{content.CallId}' ({content.Result!.GetType()}) cannot be shown to the model: {e.Message}", e);
         }
     }
 
-    private static string TextOf(AIContent? part) => part is TextContent text
-        ? text.Text
-        : throw new NotSupportedException(part is null ? "one of its contents is null." : $"it has {part.GetType().Name}, and the model reads text only.");
+    /// <summary>Whether a list is one of contents that was written as JSON together with its conversation.</summary>
+    private static bool IsContents(JsonElement list) => list.GetArrayLength() > 0 && list.EnumerateArray().All(e =>
+        e.ValueKind == JsonValueKind.Object && e.TryGetProperty("$type", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.GetString() is "text" or "error" or "data" or "uri");
+
+    private static string TextOf(IEnumerable<AIContent?> parts) => string.Join('\n', parts.Select(TextOf));
+
+    private static string TextOf(AIContent? part) => part switch
+    {
+        TextContent text => text.Text,
+        ErrorContent error => Failure(error.Message),
+        DataContent data => string.Create(CultureInfo.InvariantCulture, $"({data.MediaType}, {data.Data.Length:N0} bytes, which this model is not shown)"),
+        UriContent uri => $"({uri.MediaType} at {uri.Uri}, which this model is not shown)",
+        null => throw new NotSupportedException("one of its contents is null."),
+        _ => throw new NotSupportedException($"it has {part.GetType().Name}, and the model reads text only."),
+    };
+
+    private static string Failure(string message) => $"Error: {message}";
 }

@@ -222,6 +222,17 @@ internal sealed class KimiChatClientTests
     }
 
     [Test]
+    public async Task An_image_that_a_function_returns_does_not_end_its_loop()
+    {
+        AIFunction weather = AIFunctionFactory.Create(
+            AIContent[] (string city) => [new TextContent("12 degrees"), new DataContent(new byte[] { 1 }, "image/png")], "get_weather", "Get the current weather for a city.");
+        using IChatClient client = _client.AsBuilder().UseFunctionInvocation().Build();
+        ChatResponse response = await client.GetResponseAsync("What is the weather in Berlin?", new ChatOptions { Temperature = 0, Tools = [weather] });
+        Assert.That(response.Messages.Select(m => m.Role), Is.EqualTo(new[] { ChatRole.Assistant, ChatRole.Tool, ChatRole.Assistant }));
+        Assert.That(response.FinishReason, Is.EqualTo(ChatFinishReason.Stop));
+    }
+
+    [Test]
     public async Task Reasoning_is_left_out_cut_short_or_switched_off()
     {
         async Task<ChatResponse> Ask(ReasoningOptions reasoning) =>

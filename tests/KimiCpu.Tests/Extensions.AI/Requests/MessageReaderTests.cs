@@ -189,6 +189,11 @@ internal sealed class MessageReaderTests
             (new TextContent("part"), "part"),
             (new AIContent[] { new TextContent("p1"), new TextContent("p2") }, "p1\np2"),
             (DayOfWeek.Monday, "\"Monday\""),
+            (new ErrorContent("no such city"), "Error: no such city"),
+            (new AIContent[] { new TextContent("Here:"), new DataContent(new byte[12345], "image/png"), new UriContent("https://example.com/a.png", "image/png") },
+                "Here:\n(image/png, 12,345 bytes, which this model is not shown)\n(image/png at https://example.com/a.png, which this model is not shown)"),
+            (JsonElement.Parse("""[{"$type":"other"}]"""), """[{"$type":"other"}]"""),
+            (JsonElement.Parse("[]"), "[]"),
         ];
         foreach ((object? result, string shown) in cases)
         {
@@ -196,8 +201,33 @@ internal sealed class MessageReaderTests
         }
 
         Assert.That(ToolResultText.Of(new FunctionResultContent("id", null) { Exception = new InvalidOperationException("broken") }), Is.EqualTo("Error: broken"));
-        var image = new FunctionResultContent("id", new DataContent(new byte[] { 1 }, "image/png"));
-        Assert.That(() => ToolResultText.Of(image), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("DataContent"));
+    }
+
+    [Test]
+    public void A_list_of_contents_that_was_saved_with_its_conversation_is_shown_as_before()
+    {
+        AIContent[] parts = [new TextContent("12"), new DataContent(new byte[] { 1 }, "image/png"), new ErrorContent("late")];
+        string saved = JsonSerializer.Serialize(new ChatMessage(ChatRole.Tool, [new FunctionResultContent("id", parts)]), AIJsonUtilities.DefaultOptions);
+        var read = (FunctionResultContent)JsonSerializer.Deserialize<ChatMessage>(saved, AIJsonUtilities.DefaultOptions)!.Contents.Single();
+        Assert.That(read.Result, Is.TypeOf<JsonElement>());
+        Assert.That(ToolResultText.Of(read), Is.EqualTo("12\n(image/png, 1 bytes, which this model is not shown)\nError: late"));
+        saved = JsonSerializer.Serialize(new ChatMessage(ChatRole.Tool, [new FunctionResultContent("id", parts[0])]), AIJsonUtilities.DefaultOptions);
+        read = (FunctionResultContent)JsonSerializer.Deserialize<ChatMessage>(saved, AIJsonUtilities.DefaultOptions)!.Contents.Single();
+        Assert.That(ToolResultText.Of(read), Is.EqualTo("""{"text":"12"}"""), "a single one is an object like any other");
+    }
+
+    [Test]
+    public void Results_and_arguments_that_cannot_be_shown_are_refused_with_their_call()
+    {
+        var circle = new List<object>();
+        circle.Add(circle);
+        foreach (object result in (object[])[circle, new Broken(), new HostedFileContent("file"), new AIContent[] { null! }])
+        {
+            Assert.That(() => ToolResultText.Of(new FunctionResultContent("call_7", result)), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("result of the call 'call_7'"));
+        }
+
+        Assert.That(() => ToolCallText.Of(Call("call_7", "f", new() { ["a"] = circle })), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("arguments of the call 'call_7' of 'f'"));
+        Assert.That(() => ToolCallText.Of(Call("call_7", "f", new() { ["a"] = new Broken() })), Throws.InstanceOf<NotSupportedException>().With.Message.Contains("arguments of the call 'call_7' of 'f'"));
     }
 
     [Test]
@@ -241,4 +271,9 @@ internal sealed class MessageReaderTests
     private static FunctionResultContent Result(string id, string text) => new(id, text);
 
     private static FunctionCallContent Call(string id, string name, Dictionary<string, object?>? arguments = null) => new(id, name, arguments ?? []);
+
+    private sealed class Broken
+    {
+        public string Value => throw new TimeoutException("nobody answers");
+    }
 }
