@@ -25,7 +25,8 @@ internal static class ToolResultText
                 JsonElement { ValueKind: JsonValueKind.String } text => text.GetString()!,
                 AIContent part => TextOf(part),
                 IEnumerable<AIContent> parts => TextOf(parts),
-                JsonElement { ValueKind: JsonValueKind.Array } list when IsContents(list) => TextOf(list.EnumerateArray().Select(e => e.Deserialize(CompactJson.Content))),
+                JsonElement saved when IsContent(saved) => TextOf(Content(saved)),
+                JsonElement { ValueKind: JsonValueKind.Array } saved when saved.GetArrayLength() > 0 && saved.EnumerateArray().All(IsContent) => TextOf(saved.EnumerateArray().Select(Content)),
                 { } other => CompactJson.Write(other),
             };
         }
@@ -36,9 +37,11 @@ internal static class ToolResultText
         }
     }
 
-    /// <summary>Whether a list is one of contents that was written as JSON together with its conversation.</summary>
-    private static bool IsContents(JsonElement list) => list.GetArrayLength() > 0 && list.EnumerateArray().All(e =>
-        e.ValueKind == JsonValueKind.Object && e.TryGetProperty("$type", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.GetString() is "text" or "error" or "data" or "uri");
+    /// <summary>Whether it is a content that was written as JSON together with its conversation.</summary>
+    private static bool IsContent(JsonElement json) =>
+        json.ValueKind == JsonValueKind.Object && json.TryGetProperty("$type", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.GetString() is "text" or "error" or "data" or "uri";
+
+    private static AIContent? Content(JsonElement json) => json.Deserialize(CompactJson.Content);
 
     private static string TextOf(IEnumerable<AIContent?> parts) => string.Join('\n', parts.Select(TextOf));
 

@@ -204,16 +204,19 @@ internal sealed class MessageReaderTests
     }
 
     [Test]
-    public void A_list_of_contents_that_was_saved_with_its_conversation_is_shown_as_before()
+    public void Contents_that_were_saved_with_their_conversation_are_shown_as_before()
     {
-        AIContent[] parts = [new TextContent("12"), new DataContent(new byte[] { 1 }, "image/png"), new ErrorContent("late")];
-        string saved = JsonSerializer.Serialize(new ChatMessage(ChatRole.Tool, [new FunctionResultContent("id", parts)]), AIJsonUtilities.DefaultOptions);
-        var read = (FunctionResultContent)JsonSerializer.Deserialize<ChatMessage>(saved, AIJsonUtilities.DefaultOptions)!.Contents.Single();
-        Assert.That(read.Result, Is.TypeOf<JsonElement>());
-        Assert.That(ToolResultText.Of(read), Is.EqualTo("12\n(image/png, 1 bytes, which this model is not shown)\nError: late"));
-        saved = JsonSerializer.Serialize(new ChatMessage(ChatRole.Tool, [new FunctionResultContent("id", parts[0])]), AIJsonUtilities.DefaultOptions);
-        read = (FunctionResultContent)JsonSerializer.Deserialize<ChatMessage>(saved, AIJsonUtilities.DefaultOptions)!.Contents.Single();
-        Assert.That(ToolResultText.Of(read), Is.EqualTo("""{"text":"12"}"""), "a single one is an object like any other");
+        Expect(new TextContent("12"), "12");
+        Expect(new AIContent[] { new TextContent("12"), new DataContent(new byte[] { 1 }, "image/png"), new ErrorContent("late") }, "12\n(image/png, 1 bytes, which this model is not shown)\nError: late");
+        Expect(new List<AIContent> { new UriContent("https://example.com/a.png", "image/png") }, "(image/png at https://example.com/a.png, which this model is not shown)");
+
+        static void Expect(object result, string shown)
+        {
+            string saved = JsonSerializer.Serialize(new ChatMessage(ChatRole.Tool, [new FunctionResultContent("id", result)]), AIJsonUtilities.DefaultOptions);
+            var read = (FunctionResultContent)JsonSerializer.Deserialize<ChatMessage>(saved, AIJsonUtilities.DefaultOptions)!.Contents.Single();
+            Assert.That(read.Result, Is.TypeOf<JsonElement>());
+            Assert.That(ToolResultText.Of(read), Is.EqualTo(shown));
+        }
     }
 
     [Test]
