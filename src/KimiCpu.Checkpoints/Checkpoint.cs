@@ -15,6 +15,8 @@ internal sealed class Checkpoint : IDisposable
     /// <summary>What K2.5 and later put before every tensor of the language model.</summary>
     private const string LanguageModelPrefix = "language_model.";
 
+    private const string OtherForm = "This form of quantization is not supported.";
+
     private readonly Dictionary<string, TensorEntry> _tensors;
     private readonly IReadOnlyList<string> _shards;
     private readonly MappedFile[] _mappings;
@@ -64,8 +66,10 @@ internal sealed class Checkpoint : IDisposable
             }
         }
 
+        var lengths = new long[index.Shards.Count];
         for (int shard = 0; shard < index.Shards.Count; shard++)
         {
+            lengths[shard] = files.Length(index.Shards[shard]);
             Collect(files, index, shard, SafetensorsHeader.Read(files, index.Shards[shard], shard), tensors);
             progress?.Invoke(shard + 1, index.Shards.Count);
         }
@@ -78,6 +82,10 @@ internal sealed class Checkpoint : IDisposable
             for (int shard = 0; shard < mappings.Length; shard++)
             {
                 mappings[shard] = files.Map(index.Shards[shard]);
+
+                // A download may have put another file in the place of the one whose header was read.
+                SafetensorsHeader.Expect(
+                    mappings[shard].Length == lengths[shard], files.PathOf(index.Shards[shard]), null, $"The file had {lengths[shard]:N0} bytes when its header was read, and {mappings[shard].Length:N0} when it was mapped.");
             }
 
             checkpoint = new Checkpoint(files, config, index.Shards, WithoutPrefix(tensors), mappings);
@@ -102,19 +110,10 @@ internal sealed class Checkpoint : IDisposable
     /// <exception cref="CheckpointException">There is no such tensor.</exception>
     public TensorEntry Get(string name) => _tensors.TryGetValue(name, out TensorEntry? entry)
         ? entry
-        : throw new CheckpointException(Files.PathOf(ShardIndex.File), name, "The model needs this tensor, but no shard holds it.");
+        : throw Mismatch(Files.Exists(ShardIndex.File) ? ShardIndex.File : _shards[0], name, "The model needs this tensor, but no shard holds it.");
 
     /// <summary>First byte of a tensor, valid until the checkpoint is disposed.</summary>
-    public unsafe byte* Pointer(TensorEntry entry)
-    {
-        // The header was checked against the file's length; a file swapped since then is caught here.
-        if (entry.Offset + entry.Length > _lengths[entry.Shard])
-        {
-            throw Mismatch(entry, $"Its data end at byte {entry.Offset + entry.Length:N0}, but the mapping has {_lengths[entry.Shard]:N0}: the file changed while it was opened.");
-        }
-
-        return _mappings[entry.Shard].Pointer + entry.Offset;
-    }
+    public unsafe byte* Pointer(TensorEntry entry) => _mappings[entry.Shard].Pointer + entry.Offset;
 
     /// <summary>Finds out how a linear layer is stored by which tensors exist, and checks their types and shapes.</summary>
     /// <param name="stem">Name without <c>.weight</c> or <c>.weight_packed</c>.</param>
@@ -152,7 +151,7 @@ internal sealed class Checkpoint : IDisposable
             ElementType.BFloat16 => StoredFormat.BFloat16,
             ElementType.Float32 => StoredFormat.Float32,
             ElementType.Float16 => StoredFormat.Float16,
-            _ => throw Mismatch(data, $"Expected BF16, F32, F16, F8_E4M3 with scales, or packed INT4; found {data}.", "This form of quantization is not supported."),
+            _ => throw Mismatch(data, $"Expected BF16, F32, F16, F8_E4M3 with scales, or packed INT4; found {data}.", OtherForm),
         };
         return new StoredMatrix(format, rows, columns, data, null, 0, 0);
     }
@@ -198,7 +197,8 @@ internal sealed class Checkpoint : IDisposable
         };
         if (storedRows != rows || storedColumns != columns)
         {
-            throw Mismatch(entry, $"Expected the shape ({rows}, {columns}), found ({storedRows}, {storedColumns}).");
+            // These numbers are data, which a download may have damaged.
+            throw new CheckpointException(Files.PathOf(_shards[entry.Shard]), entry.Name, $"Expected the shape ({rows}, {columns}), found ({storedRows}, {storedColumns}).");
         }
     }
 
@@ -241,6 +241,16 @@ internal sealed class Checkpoint : IDisposable
     {
         const int ColumnsPerWord = 8;
         const int GroupSize = 32;
+
+        // Not every checkpoint's config.json says how it is quantized.
+        foreach (string surplus in (ReadOnlySpan<string>)[".weight_zero_point", ".weight_g_idx"])
+        {
+            if (_tensors.TryGetValue(stem + surplus, out TensorEntry? entry))
+            {
+                throw Mismatch(entry, "Expected INT4 in symmetric groups of neighbouring columns, without this tensor.", OtherForm);
+            }
+        }
+
         CheckType(packed, ElementType.Int32);
         CheckShape(packed, rows, Blocks(columns, ColumnsPerWord));
         TensorEntry scales = Get(stem + ".weight_scale");
@@ -275,6 +285,9 @@ internal sealed class Checkpoint : IDisposable
         }
     }
 
-    private CheckpointException Mismatch(TensorEntry entry, string problem, string? remedy = null) =>
-        new(Files.PathOf(_shards[entry.Shard]), entry.Name, problem, remedy ?? "config.json and weights do not belong together, or a file is damaged; run `kimi verify`.");
+    private CheckpointException Mismatch(TensorEntry entry, string problem, string? remedy = null) => Mismatch(_shards[entry.Shard], entry.Name, problem, remedy);
+
+    /// <summary>Headers, index and lengths have agreed by now, so the file would be no other if it were fetched again.</summary>
+    private CheckpointException Mismatch(string file, string tensor, string problem, string? remedy = null) =>
+        new(Files.PathOf(file), tensor, problem, remedy ?? "config.json and weights do not belong together, or this form of weights is not supported: give a folder whose files are all of one release of the Kimi K2 family.") { IsIntact = true };
 }

@@ -43,6 +43,9 @@ internal static partial class CheckpointVerifier
     /// <summary>Problems of one kind beyond so many say nothing new.</summary>
     private const int MaxAlike = 100;
 
+    /// <summary>No checkpoint has so many: up to here missing ones are all named, since they are to be fetched.</summary>
+    private const int MaxMissingShards = 10_000;
+
     private static readonly string[] s_required = [KimiConfigReader.File, "tiktoken.model", "tokenizer_config.json"];
 
     /// <param name="folder">The checkpoint.</param>
@@ -54,6 +57,12 @@ internal static partial class CheckpointVerifier
         var problems = new List<VerificationProblem>();
         var files = new FolderCheckpointFiles(folder);
         RefuseUnlistable(folder);
+        if (!files.Exists(KimiConfigReader.File) && !files.Exists(ShardIndex.File) && !files.Exists(ShardIndex.SingleFile) && files.OtherContents is { } other)
+        {
+            // No download of a checkpoint has begun here: there is another folder to give, and nothing to fetch.
+            return new VerificationReport(0, 0, 0, [new VerificationProblem(KimiConfigReader.File, null, "The file is missing.", other)]);
+        }
+
         foreach (string file in s_required)
         {
             if (!files.Exists(file))
@@ -107,6 +116,7 @@ internal static partial class CheckpointVerifier
     {
         int tensors = 0;
         long bytes = 0;
+        int missing = 0;
         var expected = new Dictionary<int, HashSet<string>>();
         foreach ((string name, int shard) in index.ShardOf ?? new Dictionary<string, int>())
         {
@@ -119,7 +129,10 @@ internal static partial class CheckpointVerifier
             string file = index.Shards[shard];
             if (!files.Exists(file))
             {
-                problems.Add(new VerificationProblem(file, null, "The index lists this shard, but the file is missing."));
+                if (++missing <= MaxMissingShards)
+                {
+                    problems.Add(new VerificationProblem(file, null, "The index lists this shard, but the file is missing."));
+                }
             }
             else
             {

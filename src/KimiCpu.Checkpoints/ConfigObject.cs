@@ -106,6 +106,11 @@ internal readonly struct ConfigObject
     /// <inheritdoc cref="Require(string, string)"/>
     public void Require(string field, int supported)
     {
+        if (!Has(field))
+        {
+            throw Unsupported(field, $"Expected {supported}, found none.");
+        }
+
         int found = Integer(field, int.MinValue, int.MaxValue);
         if (found != supported)
         {

@@ -107,6 +107,7 @@ internal sealed class CheckpointTests
     [TestCase("rope_scaling", "{\"type\":\"yarn\"}", "factor")]
     [TestCase("quantization_config", "{\"quant_method\":\"gptq\"}", "gptq")]
     [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":128}}}}", "Expected 32, found 128. This model is not of the Kimi K2 family")]
+    [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":null}}}}", "Expected 32, found none. This model is not of the Kimi K2 family")]
     [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":32,\"symmetric\":false}}}}", "zero points")]
     [TestCase("quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4,\"group_size\":32,\"actorder\":\"group\"}}}}", "found 'group'")]
     public void Unsupported_or_absurd_configurations_are_refused_by_field(string field, string value, string expected)
@@ -167,6 +168,94 @@ internal sealed class CheckpointTests
         CopyCheckpoint("tiny-int4");
         File.Delete(Path.Combine(_folder, ShardIndex.File));
         Assert.That(() => Checkpoint.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("k2-q4.gguf"));
+    }
+
+    /// <summary>The advice of opening is the verifier's too, and nothing of a checkpoint is to be fetched into such a folder.</summary>
+    [Test]
+    public void The_verifier_has_nothing_fetched_into_a_folder_of_something_else()
+    {
+        Directory.CreateDirectory(Path.Combine(_folder, "snapshots", "abc"));
+        VerificationReport cache = CheckpointVerifier.Verify(_folder);
+        Assert.That(cache.Problems.Single().Remedy, Does.Contain("below 'snapshots'"));
+        Assert.That(cache.FilesToFetch, Is.Empty);
+        Directory.Delete(Path.Combine(_folder, "snapshots"), recursive: true);
+        File.WriteAllBytes(Path.Combine(_folder, "k2-q4.gguf"), [1]);
+        VerificationReport other = CheckpointVerifier.Verify(_folder);
+        Assert.That(other.Problems.Single().Remedy, Does.Contain("k2-q4.gguf"));
+        Assert.That(other.FilesToFetch, Is.Empty);
+
+        CopyCheckpoint("tiny-int4");
+        File.Delete(Path.Combine(_folder, ShardIndex.File));
+        Assert.That(CheckpointVerifier.Verify(_folder).FilesToFetch, Is.EqualTo(new[] { ShardIndex.File }), "a download has begun");
+    }
+
+    /// <summary>Shards that agree with their headers and the index would be no others if hundreds of gigabytes were fetched again.</summary>
+    [Test]
+    public void Whole_shards_are_not_to_be_fetched_where_the_configuration_is_of_another_model()
+    {
+        CopyCheckpoint("tiny-int4");
+        EditJson("config.json", c => c["moe_intermediate_size"] = 128);
+        VerificationReport shapes = CheckpointVerifier.Verify(_folder);
+        Assert.That(shapes.FilesToFetch, Is.Empty);
+        Assert.That(shapes.Problems, Is.Not.Empty.And.All.Property(nameof(VerificationProblem.Remedy)).Contains("config.json and weights do not belong together"));
+
+        CopyCheckpoint("tiny-int4");
+        Rename("model.layers.1.mlp.gate.weight", "model.layers.1.mlp.gaze.weight");
+        VerificationReport names = CheckpointVerifier.Verify(_folder);
+        Assert.That(names.FilesToFetch, Is.Empty);
+        Assert.That(names.Problems.Single().File, Is.EqualTo(ShardIndex.File));
+    }
+
+    [Test]
+    public void A_single_file_that_lacks_a_tensor_is_named_and_no_index_that_never_was()
+    {
+        CopyCheckpoint("tiny-qproj");
+        File.Delete(Path.Combine(_folder, ShardIndex.File));
+        Rename("model.norm.weight", "model.nora.weight");
+        VerificationReport report = CheckpointVerifier.Verify(_folder);
+        Assert.That(report.Problems.Single().File, Is.EqualTo(ShardIndex.SingleFile));
+        Assert.That(report.FilesToFetch, Is.Empty);
+    }
+
+    /// <summary>Where config.json says nothing of the quantization, the tensors say it.</summary>
+    [Test]
+    public void INT4_with_zero_points_or_columns_in_another_order_is_refused([Values("weight_zero_point", "weight_g_idx")] string surplus)
+    {
+        CopyCheckpoint("tiny-int4");
+        EditJson("config.json", c => c.Remove("quantization_config"));
+        const string Stem = "model.layers.1.mlp.experts.3.up_proj";
+        string shard;
+        using (Checkpoint checkpoint = Checkpoint.Open(_folder))
+        {
+            Assert.That(WeightLoader.Load(checkpoint).Layers, Is.Not.Empty, "it is not needed");
+            shard = checkpoint.Shards[checkpoint.Get(Stem + ".weight_packed").Shard];
+        }
+
+        string path = Path.Combine(_folder, shard);
+        long data = new FileInfo(path).Length - 8 - BitConverter.ToInt64(File.ReadAllBytes(path).AsSpan(0, 8));
+        EditHeader(path, h => $"{{\"{Stem}.{surplus}\":{{\"dtype\":\"I32\",\"shape\":[0],\"data_offsets\":[{data},{data}]}},{h[1..]}");
+        EditJson(ShardIndex.File, index => index["weight_map"]![$"{Stem}.{surplus}"] = shard);
+        using Checkpoint asymmetric = Checkpoint.Open(_folder);
+        Assert.That(() => WeightLoader.Load(asymmetric), Throws.TypeOf<CheckpointException>().With.Message.Contains(surplus).And.Message.Contains("quantization is not supported"));
+    }
+
+    /// <summary>A download that still runs puts whole files in the place of others.</summary>
+    [Test]
+    public void A_shard_that_is_replaced_between_its_header_and_its_mapping_is_refused([Values(-1, 1)] int more)
+    {
+        CopyCheckpoint("tiny-int4");
+        Assert.That(() => Checkpoint.Open(_folder, Replace), Throws.TypeOf<CheckpointException>().With.Message.Contains(Path.GetFileName(Shard(1))).And.Message.Contains("when its header was read"));
+
+        void Replace(int done, int total)
+        {
+            if (done == total)
+            {
+                byte[] bytes = File.ReadAllBytes(Shard(1));
+                Array.Resize(ref bytes, bytes.Length + more);
+                File.Delete(Shard(1));
+                File.WriteAllBytes(Shard(1), bytes);
+            }
+        }
     }
 
     [Test]
@@ -281,6 +370,16 @@ internal sealed class CheckpointTests
         Assert.That(CheckpointVerifier.Verify(_folder, null, cancellationToken).Problems, Has.Count.EqualTo(100));
     }
 
+    /// <summary>Those of a checkpoint are all named.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Absurdly_many_missing_shards_are_no_list_without_end(CancellationToken cancellationToken)
+    {
+        CopyCheckpoint("tiny-int4");
+        EditJson(ShardIndex.File, index => index["weight_map"] = new JsonObject(Enumerable.Range(0, 10_100).Select(i => KeyValuePair.Create<string, JsonNode?>($"t{i}", $"{i}.safetensors"))));
+        Assert.That(CheckpointVerifier.Verify(_folder, null, cancellationToken).FilesToFetch, Has.Count.EqualTo(10_000));
+    }
+
     [Test]
     public void Every_shape_that_is_written_out_is_compared_and_told_of()
     {
@@ -298,6 +397,7 @@ internal sealed class CheckpointTests
         VerificationProblem problem = CheckpointVerifier.Verify(_folder, (phase, done, total) => steps.Add((phase, done, total))).Problems.Single();
         Assert.That(problem.Tensor, Is.EqualTo(Tensor));
         Assert.That(problem.Problem, Does.StartWith("Expected the shape (").And.Contain("found (77, "));
+        Assert.That(problem.Remedy, Is.Null, "data may be damaged, and the shard is to be fetched again");
         Assert.That(steps.Where(s => s.Phase == "shard"), Is.EqualTo(Enumerable.Range(1, 3).Select(i => ("shard", i, 3))));
         Assert.That(steps.Where(s => s.Phase != "shard").Select(s => (s.Done, s.Total)), Is.EqualTo(new[] { (2, 3), (3, 3) }), "the first has none");
     }
