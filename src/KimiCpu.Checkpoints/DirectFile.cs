@@ -159,6 +159,11 @@ internal sealed unsafe partial class DirectFile : IDisposable
             UseBuffered();
             return RandomAccess.Read(_handle, target, offset);
         }
+        catch (UnauthorizedAccessException e)
+        {
+            // The file could be opened: a network drive's ticket or session has run out, and reading fails as with any other fault.
+            throw new IOException(e.Message, e);
+        }
     }
 
     private void UseBuffered()

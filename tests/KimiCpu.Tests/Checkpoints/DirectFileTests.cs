@@ -1,14 +1,16 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cpu;
+using Microsoft.Win32.SafeHandles;
 
 namespace KimiCpu.Tests.Checkpoints;
 
 /// <summary>Reads past the page cache: the bytes of the file, to its ragged end, and notice of every change.</summary>
 [TestFixture]
-internal sealed unsafe class DirectFileTests
+internal sealed unsafe partial class DirectFileTests
 {
     private string _path = "";
 
@@ -64,6 +66,20 @@ internal sealed unsafe class DirectFileTests
         Assert.That(() => file.Read(0, target.Pointer, 8192), Throws.InstanceOf<IOException>().With.Message.Contains("was changed"));
     }
 
+    /// <summary>As where the ticket of a network drive has run out: .NET has an exception of another kind for it, which nobody would try again or name the file for.</summary>
+    [Test]
+    [Platform("Linux")]
+    public void A_read_that_the_system_refuses_fails_like_one_of_a_drive_that_fails()
+    {
+        Write(100_000);
+        using DirectFile file = DirectFile.Open(_path);
+        int own = int.Parse(Path.GetFileName(Directory.GetFiles("/proc/self/fd").Single(f => new FileInfo(f).LinkTarget == _path)), System.Globalization.CultureInfo.InvariantCulture);
+        using SafeFileHandle writeOnly = File.OpenHandle(_path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+        Assert.That(Duplicate((int)writeOnly.DangerousGetHandle(), own), Is.EqualTo(own));
+        using var target = new AlignedBuffer<byte>(1 << 20);
+        Assert.That(() => file.Read(0, target.Pointer, 8192), Throws.InstanceOf<IOException>().With.InnerException.TypeOf<UnauthorizedAccessException>());
+    }
+
     [Test]
     public void A_missing_file_is_an_error() => Assert.That(() => DirectFile.Open(_path), Throws.InstanceOf<IOException>());
 
@@ -89,6 +105,9 @@ internal sealed unsafe class DirectFileTests
     [TestCase(unchecked((int)0x8007045D), true, false)]
     public void A_read_that_the_file_system_refuses_is_told_from_one_that_fails(int result, bool onWindows, bool expected) =>
         Assert.That(DirectFile.IsRefusal(new IOException("", result), onWindows), Is.EqualTo(expected));
+
+    [LibraryImport("libc", EntryPoint = "dup2")]
+    private static partial int Duplicate(int descriptor, int other);
 
     private byte[] Write(int length)
     {
