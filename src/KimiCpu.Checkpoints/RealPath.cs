@@ -6,8 +6,13 @@ namespace KimiCpu.Checkpoints;
 /// <summary>Where a path leads to.</summary>
 internal static class RealPath
 {
+    /// <summary>As many as Linux follows in a path.</summary>
+    private const int MostLinks = 40;
+
     /// <summary>Absolute, all links on the way followed; of a link that leads nowhere, where it is itself.</summary>
-    public static string Of(string path)
+    public static string Of(string path) => Of(path, MostLinks);
+
+    private static string Of(string path, int links)
     {
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
         if (Path.GetDirectoryName(full) is not { } parent)
@@ -15,10 +20,11 @@ internal static class RealPath
             return full;
         }
 
-        var entry = new DirectoryInfo(Path.Combine(Of(parent), Path.GetFileName(full)));
+        var entry = new DirectoryInfo(Path.Combine(Of(parent, links), Path.GetFileName(full)));
         try
         {
-            return entry.LinkTarget is not null && entry.ResolveLinkTarget(returnFinalTarget: true) is { } target ? Of(target.FullName) : entry.FullName;
+            // A link may lead below itself, which its own target does not show.
+            return links > 0 && entry.LinkTarget is not null && entry.ResolveLinkTarget(returnFinalTarget: true) is { } target ? Of(target.FullName, links - 1) : entry.FullName;
         }
         catch (IOException)
         {
