@@ -49,15 +49,17 @@ internal sealed unsafe partial class MappedFile : IDisposable
     public static MappedFile Open(string path)
     {
         var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1, FileOptions.RandomAccess);
-        long length = stream.Length;
-        MemoryMappedFile mapping = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+        MemoryMappedFile? mapping = null;
         try
         {
+            long length = stream.Length;
+            mapping = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             return new MappedFile(mapping, mapping.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read), length);
         }
         catch
         {
-            mapping.Dispose();
+            mapping?.Dispose();
+            stream.Dispose();
             throw;
         }
     }

@@ -32,6 +32,22 @@ public sealed class MappedFileTests
         }
     }
 
+    /// <summary>A file that stays open is in the way of who writes it again.</summary>
+    [Test]
+    public void A_file_that_cannot_be_mapped_is_closed()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            Assert.That(() => MappedFile.Open(path), Throws.ArgumentException, "it is empty");
+            Assert.That(() => new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None).Dispose(), Throws.Nothing);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
     /// <summary>What the system knows about the mapping, in the words of /proc/self/smaps.</summary>
     private static unsafe string[] FlagsOfMapping(MappedFile file)
     {
