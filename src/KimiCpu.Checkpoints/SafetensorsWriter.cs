@@ -46,7 +46,7 @@ internal static class SafetensorsWriter
         }
         finally
         {
-            File.Delete(unfinished);
+            UnfinishedFile.Discard(unfinished);
         }
     }
 

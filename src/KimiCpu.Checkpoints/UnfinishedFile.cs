@@ -70,7 +70,21 @@ internal sealed class UnfinishedFile : IDisposable
     public void Dispose()
     {
         Stream.Dispose();
-        File.Delete(_beside);
+        Discard(_beside);
+    }
+
+    /// <summary>Deletes what was not finished, as far as the drive lets it be: what made it fail has more to say than what then fails too. Who writes there next deletes it.</summary>
+    /// <param name="path">Of the file beside its place, if it is still there.</param>
+    public static void Discard(string path)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A drive that fails, or only lets itself be read any more.
+        }
     }
 
     private static void DeleteUnlessHeld(string file)

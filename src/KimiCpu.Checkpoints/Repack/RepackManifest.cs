@@ -22,6 +22,9 @@ internal sealed class RepackManifest
 {
     public const string File = "kimi-repack.json";
 
+    /// <summary>Held by the run that writes to the folder.</summary>
+    public const string LockFile = File + ".lock";
+
     private const int Format = 1;
 
     public RepackManifest(IReadOnlyList<SourceFile> source) => Source = source;

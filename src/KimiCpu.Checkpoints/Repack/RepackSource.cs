@@ -43,12 +43,12 @@ internal sealed class RepackSource
         Tensors = tensors;
         Metadata = metadata;
         var others = new List<string>();
-        var links = new List<string>();
-        Collect(new DirectoryInfo(folder), "", others, links);
-        HashSet<string> replaced = [.. Shards, ShardIndex.File, RepackManifest.File];
+        var folders = new List<LeftOut>();
+        Collect(new DirectoryInfo(folder), "", others, folders);
+        HashSet<string> replaced = [.. Shards, ShardIndex.File, RepackManifest.File, RepackManifest.LockFile];
         Others = [.. others.Where(f => !replaced.Contains(f) && !IsWeights(f)).Order(StringComparer.Ordinal)];
         IEnumerable<LeftOut> unlisted = others.Where(f => !replaced.Contains(f) && IsWeights(f)).Select(f => new LeftOut(f, "the index does not list it"));
-        LeftOut = [.. unlisted.Concat(links.Select(f => new LeftOut(f, "it is a link to a folder"))).OrderBy(f => f.Name, StringComparer.Ordinal)];
+        LeftOut = [.. unlisted.Concat(folders).OrderBy(f => f.Name, StringComparer.Ordinal)];
         Files = CurrentFiles();
     }
 
@@ -65,7 +65,7 @@ internal sealed class RepackSource
     /// <summary>Files that are copied as they are, relative to the folder. Hidden ones are no part of a checkpoint: systems and tools put them there, and change them at any time.</summary>
     public IReadOnlyList<string> Others { get; }
 
-    /// <summary>Safetensors files that the index does not list, and links to folders.</summary>
+    /// <summary>Safetensors files that the index does not list, links to folders, and folders that may not be listed.</summary>
     public IReadOnlyList<LeftOut> LeftOut { get; }
 
     /// <summary>All files that the result depends on, as they were when this was made.</summary>
@@ -81,6 +81,7 @@ internal sealed class RepackSource
         var tensors = new List<TensorEntry>();
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
         var seen = new HashSet<string>(StringComparer.Ordinal);
+        var looked = new List<SourceFile>();
         for (int shard = 0; shard < index.Shards.Count; shard++)
         {
             string path = files.PathOf(index.Shards[shard]);
@@ -89,6 +90,7 @@ internal sealed class RepackSource
                 throw new CheckpointException(path, null, "The index lists this shard, but the file is missing.");
             }
 
+            looked.Add(SourceFile.Of(folder, index.Shards[shard]));
             foreach (TensorEntry entry in SafetensorsHeader.Read(files, index.Shards[shard], shard, metadata))
             {
                 bool expected = index.ShardOf is null || (index.ShardOf.TryGetValue(entry.Name, out int listed) && listed == shard);
@@ -104,7 +106,10 @@ internal sealed class RepackSource
             SafetensorsHeader.Expect(seen.Contains(name), files.PathOf(index.Shards[shard]), name, "The index lists this tensor here, but the shard does not hold it.");
         }
 
-        return new RepackSource(Path.GetFullPath(folder), index, tensors, metadata);
+        // A download may have put another file in the place of one whose header was read.
+        var source = new RepackSource(Path.GetFullPath(folder), index, tensors, metadata);
+        source.CheckSame(looked, [.. source.Files.Take(looked.Count)]);
+        return source;
     }
 
     /// <summary>Throws when a file is not what it was when this was made.</summary>
@@ -150,20 +155,31 @@ internal sealed class RepackSource
 
     private static bool IsWeights(string file) => file.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase);
 
-    private static void Collect(DirectoryInfo folder, string prefix, List<string> files, List<string> links)
+    private static void Collect(DirectoryInfo folder, string prefix, List<string> files, List<LeftOut> leftOut)
     {
-        files.AddRange(folder.EnumerateFiles().Where(f => !f.Name.StartsWith('.')).Select(f => prefix + f.Name));
-        foreach (DirectoryInfo inner in folder.EnumerateDirectories().Where(d => !d.Name.StartsWith('.')))
+        files.AddRange(folder.EnumerateFiles().Where(f => !IsHidden(f)).Select(f => prefix + f.Name));
+        foreach (DirectoryInfo inner in folder.EnumerateDirectories().Where(d => !IsHidden(d)))
         {
-            if (inner.LinkTarget is null)
-            {
-                Collect(inner, prefix + inner.Name + "/", files, links);
-            }
-            else
+            string name = prefix + inner.Name;
+            if (inner.LinkTarget is not null)
             {
                 // It may lead in a circle.
-                links.Add(prefix + inner.Name);
+                leftOut.Add(new LeftOut(name, "it is a link to a folder"));
+                continue;
+            }
+
+            try
+            {
+                Collect(inner, name + "/", files, leftOut);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // As lost+found in the root of a drive.
+                leftOut.Add(new LeftOut(name, $"it cannot be read: {e.Message.TrimEnd('.')}"));
             }
         }
     }
+
+    /// <summary>By its name, or by what Windows gives to things of its own, such as the recycle bin in the root of a drive.</summary>
+    private static bool IsHidden(FileSystemInfo entry) => entry.Name.StartsWith('.') || entry.Attributes.HasFlag(FileAttributes.Hidden | FileAttributes.System);
 }

@@ -59,7 +59,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         RepackManifest manifest = Open();
         TargetFile[] missing = [.. plan.Files.Where(f => !IsWritten(manifest, f))];
         long bytes = missing.Sum(f => f.Bytes);
-        DeleteUnfinished(missing);
+        DeleteLeftovers(missing);
         CheckSpace(bytes);
         try
         {
@@ -94,7 +94,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
 
     private FileStream Lock()
     {
-        string path = Path.Combine(_target, RepackManifest.File + ".lock");
+        string path = Path.Combine(_target, RepackManifest.LockFile);
         try
         {
             return new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
@@ -130,10 +130,13 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         return files.Read(file.Name, 0, file.Head.Length).AsSpan().SequenceEqual(file.Head);
     }
 
-    /// <summary>What a run that was killed has left would count as space in use.</summary>
-    private void DeleteUnfinished(TargetFile[] missing)
+    /// <summary>
+    /// What will be written again would count as space in use: what a run that was killed has left, and files that the journal does not know, or knows
+    /// otherwise. The index goes first, so that nobody takes for a checkpoint what is left.
+    /// </summary>
+    private void DeleteLeftovers(TargetFile[] missing)
     {
-        foreach (string path in missing.Select(f => Unfinished(Path.Combine(_target, f.Name))).Where(File.Exists))
+        foreach (string path in missing.Reverse().Select(f => Path.Combine(_target, f.Name)).SelectMany(path => new[] { path, Unfinished(path) }).Where(File.Exists))
         {
             File.Delete(path);
         }
@@ -178,7 +181,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         }
         finally
         {
-            File.Delete(unfinished);
+            UnfinishedFile.Discard(unfinished);
         }
     }
 

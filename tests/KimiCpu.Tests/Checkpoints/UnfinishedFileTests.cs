@@ -119,6 +119,23 @@ internal sealed class UnfinishedFileTests
         Assert.That(() => new UnfinishedFile(Path.Combine(folder, "a.bin")), Throws.TypeOf<DirectoryNotFoundException>().With.Message.Contains($"the folder '{folder}' does not exist").And.Message.Not.Contains(".unfinished"));
     }
 
+    /// <summary>A drive that fails does not let the file be deleted either.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "A file that is open cannot be replaced there.")]
+    public void What_made_a_file_fail_is_told_and_not_that_it_could_not_be_deleted()
+    {
+        Assert.That(Fail, Throws.TypeOf<IOException>().With.Message.EqualTo("the drive is gone"));
+
+        void Fail()
+        {
+            using var file = new UnfinishedFile(FilePath);
+            string beside = Directory.GetFiles(_folder).Single();
+            File.Delete(beside);
+            Directory.CreateDirectory(beside);
+            throw new IOException("the drive is gone");
+        }
+    }
+
     private static string Beside(string path) => $"{path}.{Guid.NewGuid():N}.unfinished";
 
     private static void Abandon(string path)

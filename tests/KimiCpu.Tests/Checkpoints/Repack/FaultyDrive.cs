@@ -13,6 +13,9 @@ internal sealed class FaultyDrive : ITargetDrive
     /// <summary>Null for those of the real drive.</summary>
     public long? Free { get; set; }
 
+    /// <summary>Of the drive, of which the files of the folder take their part; null for the real drive's free ones.</summary>
+    public long? Size { get; set; }
+
     /// <summary>Bytes that fit on it, over all files; then it is full.</summary>
     public long Capacity { get; set; } = long.MaxValue;
 
@@ -27,7 +30,7 @@ internal sealed class FaultyDrive : ITargetDrive
     /// <summary>Called when a file is begun.</summary>
     public Action<string>? OnCreate { get; set; }
 
-    public long FreeBytes(string folder) => Free ?? _drive.FreeBytes(folder);
+    public long FreeBytes(string folder) => Free ?? (Size is { } size ? size - RepackFolders.Bytes(folder) : _drive.FreeBytes(folder));
 
     public Stream Create(string path, long bytes)
     {

@@ -161,6 +161,41 @@ internal sealed class RepackResumeTests
         Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.Nothing);
     }
 
+    /// <summary>A run that was killed before it wrote a shard into the journal leaves a whole one, which is written again in the space that it takes.</summary>
+    [Test]
+    public void A_file_that_the_journal_does_not_know_takes_no_space_from_the_one_that_replaces_it()
+    {
+        RepackFolders.Repack(Source, Target);
+        RepackManifest manifest = RepackManifest.TryRead(Target)!;
+        string shard = RepackPlan.Of(RepackSource.Open(Source)).Files[1].Name;
+        manifest.Written.Remove(shard);
+        manifest.IsComplete = false;
+        manifest.Save(Target);
+        var drive = new FaultyDrive { Size = RepackFolders.Bytes(Target) + 1 };
+        Assert.That(RepackFolders.Repack(Source, Target, drive).Written, Is.EqualTo(1));
+        Assert.That(drive.Created, Is.EqualTo(new[] { shard }));
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    /// <summary>Such a drive does not let the file be deleted either.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "A file that is open cannot be replaced there.")]
+    public void A_drive_that_fails_is_told_by_what_was_written_and_not_by_what_could_not_be_deleted()
+    {
+        const string Name = "config.json";
+        string unfinished = Path.Combine(Target, Name + ".unfinished");
+        var progress = new Reports(p =>
+        {
+            if (p.File == Name)
+            {
+                File.Delete(unfinished);
+                Directory.CreateDirectory(unfinished);
+                throw new IOException("the drive is gone");
+            }
+        });
+        Assert.That(() => RepackFolders.Repack(Source, Target, null, progress), Throws.TypeOf<IOException>().With.Message.Contains("the drive is gone").And.Message.Contains(Name).And.Message.Contains("run again"));
+    }
+
     [Test]
     public void A_source_that_changes_between_two_runs_is_refused([Values("config.json", "model-00002-of-00003.safetensors")] string file)
     {
@@ -203,6 +238,21 @@ internal sealed class RepackResumeTests
             if (name.StartsWith(at, StringComparison.Ordinal))
             {
                 change();
+            }
+        }
+    }
+
+    /// <summary>A download that still runs puts another file in a shard's place, to which the header that was read does not belong.</summary>
+    [Test]
+    public void A_shard_that_changes_while_headers_are_read_is_refused()
+    {
+        Assert.That(() => RepackSource.Open(Source, Change), Throws.TypeOf<CheckpointException>().With.Message.Contains("model-00001-of-00003").And.Message.Contains("has changed"));
+
+        void Change(int done, int total)
+        {
+            if (done == 1)
+            {
+                File.SetLastWriteTimeUtc(Path.Combine(Source, "model-00001-of-00003.safetensors"), DateTime.UtcNow.AddMinutes(3));
             }
         }
     }

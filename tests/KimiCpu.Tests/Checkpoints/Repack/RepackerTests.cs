@@ -75,7 +75,7 @@ internal sealed class RepackerTests
     public void Folders_inside_are_copied_and_hidden_ones_and_unlisted_weights_are_not()
     {
         string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
-        foreach (string name in new[] { "docs/deploy.md", ".cache/download.json", "empty.txt", "other.safetensors", ".gitattributes", ".DS_Store", "docs/._deploy.md", "._model.safetensors" })
+        foreach (string name in new[] { "docs/deploy.md", ".cache/download.json", "empty.txt", "other.safetensors", ".gitattributes", ".DS_Store", "docs/._deploy.md", "._model.safetensors", RepackManifest.LockFile })
         {
             string path = Path.Combine(source, name);
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
@@ -85,7 +85,7 @@ internal sealed class RepackerTests
         RepackFolders.Repack(source, Target);
         string[] files = [.. RepackFolders.Files(Target).Keys.Select(f => f.Replace('\\', '/'))];
         Assert.That(files, Does.Contain("docs/deploy.md").And.Contain("empty.txt"));
-        Assert.That(files.Where(f => Path.GetFileName(f).StartsWith('.') || f.StartsWith('.') || f == "other.safetensors"), Is.Empty);
+        Assert.That(files.Where(f => Path.GetFileName(f).StartsWith('.') || f.StartsWith('.') || f == "other.safetensors" || f == RepackManifest.LockFile), Is.Empty);
         Assert.That(RepackSource.Open(source).LeftOut.Select(f => f.Name), Is.EqualTo(new[] { "other.safetensors" }));
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
 
@@ -105,6 +105,33 @@ internal sealed class RepackerTests
         Assert.That(RepackSource.Open(source).LeftOut, Is.EqualTo(new LeftOut[] { new("a.safetensors", "the index does not list it"), new("docs", "it is a link to a folder") }));
         RepackFolders.Repack(source, Target);
         Assert.That(Directory.Exists(Path.Combine(Target, "docs")), Is.False);
+    }
+
+    /// <summary>As lost+found in the root of a drive that was made for a model.</summary>
+    [Test]
+    public void Folders_that_may_not_be_listed_are_left_out_and_named()
+    {
+        if (OperatingSystem.IsWindows() || Environment.IsPrivilegedProcess)
+        {
+            Assert.Ignore("This user may list every folder.");
+            return;
+        }
+
+        string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
+        string closed = Directory.CreateDirectory(Path.Combine(source, "docs", "closed")).FullName;
+        File.SetUnixFileMode(closed, UnixFileMode.None);
+        try
+        {
+            LeftOut leftOut = RepackSource.Open(source).LeftOut.Single();
+            Assert.That(leftOut.Name, Is.EqualTo("docs/closed"));
+            Assert.That(leftOut.Reason, Does.StartWith("it cannot be read: "));
+            RepackFolders.Repack(source, Target);
+            Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+        }
+        finally
+        {
+            File.SetUnixFileMode(closed, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
     }
 
     [Test]
