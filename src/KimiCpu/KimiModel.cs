@@ -44,12 +44,7 @@ public sealed class KimiModel : IKimiModel
         _logger = options.LoggerFactory is { } loggers ? new GuardedLogger(loggers.CreateLogger<KimiModel>()) : NullLogger.Instance;
         Tokenizer = KimiTokenizer.Open(checkpoint.Files);
         ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
-        if (Tokenizer.VocabularySize > shape.VocabularySize)
-        {
-            throw new CheckpointException(
-                checkpoint.Files.PathOf(KimiTokenizer.RanksFile), null, $"The tokenizer has {Tokenizer.VocabularySize} ids, but config.json says {shape.VocabularySize}.");
-        }
-
+        Tokenizer.RequireFit(checkpoint.Config, checkpoint.Files);
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now());
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);

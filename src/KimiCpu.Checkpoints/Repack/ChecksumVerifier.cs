@@ -6,6 +6,9 @@ namespace KimiCpu.Checkpoints;
 /// <summary>Reads files back from the drive and compares every byte, by checksums, with what was written.</summary>
 internal static class ChecksumVerifier
 {
+    /// <summary>Of a folder whose journal says that files are still to be written.</summary>
+    public static readonly VerificationProblem Unfinished = new(RepackManifest.File, null, "The repack has not been finished.", "Run `kimi repack` again: it writes the files that are missing.");
+
     private const string Again = "Check the drive, and verify again while nothing writes to the file.";
 
     /// <summary>Compares a repacked checkpoint with the checksums that lie in it.</summary>
@@ -21,7 +24,7 @@ internal static class ChecksumVerifier
         var problems = new List<VerificationProblem>();
         if (!manifest.IsComplete)
         {
-            problems.Add(new VerificationProblem(RepackManifest.File, null, "The repack has not been finished; run it again."));
+            problems.Add(Unfinished);
         }
 
         long total = manifest.Written.Values.Sum(f => f.Bytes);

@@ -21,12 +21,9 @@ internal static class VerifyCommand
         {
             using var progress = new ProgressLine(streams, "Verifying");
             string path = parsed.GetValue(folder)!;
-            if (parsed.GetValue(checksums))
-            {
-                // Without any that is wrong usage, and better told before a checkpoint has been looked through.
-                _ = ChecksumVerifier.ManifestOf(path);
-            }
 
+            // Without any checksums that is wrong usage, and better told before a checkpoint has been looked through.
+            bool unfinished = parsed.GetValue(checksums) ? !ChecksumVerifier.ManifestOf(path).IsComplete : IsUnfinished(path);
             VerificationReport report = CheckpointVerifier.Verify(path, progress.Report, cancellationToken);
             report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report)] };
             if (parsed.GetValue(checksums))
@@ -36,11 +33,29 @@ internal static class VerifyCommand
             }
 
             progress.Dispose();
-            bool repacked = File.Exists(Path.Combine(path, RepackManifest.File));
-            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report, repacked));
+            if (unfinished)
+            {
+                // What is missing is still to be written, by nobody but the repack.
+                report = report with { Problems = [ChecksumVerifier.Unfinished, .. report.Problems.Where(p => p != ChecksumVerifier.Unfinished && File.Exists(Path.Combine(path, p.File)))] };
+            }
+
+            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report, path));
             return report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed;
         });
         return command;
+    }
+
+    private static bool IsUnfinished(string folder)
+    {
+        try
+        {
+            return RepackManifest.TryRead(folder) is { IsComplete: false };
+        }
+        catch (CheckpointException)
+        {
+            // The journal is no part of the checkpoint, which may be whole where that is damaged.
+            return false;
+        }
     }
 
     private static IEnumerable<VerificationProblem> TokenizerProblems(string folder, VerificationReport report)
@@ -52,7 +67,13 @@ internal static class VerifyCommand
 
         try
         {
-            KimiTokenizer.Open(folder);
+            KimiTokenizer tokenizer = KimiTokenizer.Open(folder);
+            if (!report.Problems.Any(p => p.File == KimiConfigReader.File))
+            {
+                var files = new FolderCheckpointFiles(folder);
+                tokenizer.RequireFit(KimiConfigReader.Read(files), files);
+            }
+
             return [];
         }
         catch (CheckpointException e)
@@ -61,7 +82,7 @@ internal static class VerifyCommand
         }
     }
 
-    private static string ToText(VerificationReport report, bool repacked)
+    private static string ToText(VerificationReport report, string folder)
     {
         if (report.Problems.Count == 0)
         {
@@ -69,14 +90,15 @@ internal static class VerifyCommand
         }
 
         IEnumerable<string> lines = report.Problems.Select(p => $"{p.File}{(p.Tensor is null ? "" : $", {p.Tensor}")}: {p.Problem}{(p.Remedy is null ? "" : $" {p.Remedy}")}");
-        string[] repair = report.FilesToFetch.Count == 0 ? [] : ["", repacked ? Repair(report) : $"Fetch again: {string.Join(", ", report.FilesToFetch)}"];
+        bool repacked = File.Exists(Path.Combine(folder, RepackManifest.File));
+        string[] repair = report.FilesToFetch.Count == 0 ? [] : ["", repacked ? Repair(report, folder) : $"Fetch again: {string.Join(", ", report.FilesToFetch)}"];
         return string.Join('\n', [.. lines, .. repair]);
     }
 
     /// <summary>What helps a repacked checkpoint: files that are not there are written again.</summary>
-    private static string Repair(VerificationReport report)
+    private static string Repair(VerificationReport report, string folder)
     {
-        string[] damaged = [.. report.FilesToFetch.Where(f => f.Length > 0 && f != RepackManifest.File)];
+        string[] damaged = [.. report.FilesToFetch.Where(f => File.Exists(Path.Combine(folder, f)))];
         return damaged.Length == 0 ? "Run `kimi repack` again." : $"Delete these files and run `kimi repack` again: {string.Join(", ", damaged)}";
     }
 

@@ -127,6 +127,18 @@ public sealed class KimiTokenizer
         return new KimiTokenizer(vocabulary, files.ReadJson(ConfigFile, config => new SpecialTokens(config, vocabulary.Count, files.PathOf(ConfigFile))));
     }
 
+    /// <summary>Refuses a model that knows fewer ids than this has. It may have more rows than there are tokens.</summary>
+    /// <param name="config">Of the checkpoint.</param>
+    /// <param name="files">Its files.</param>
+    /// <exception cref="CheckpointException">The tokenizer is another model's.</exception>
+    internal void RequireFit(KimiConfig config, CheckpointFiles files)
+    {
+        if (VocabularySize > config.VocabularySize)
+        {
+            throw new CheckpointException(files.PathOf(RanksFile), null, $"The tokenizer has {VocabularySize} ids, but config.json says {config.VocabularySize}.");
+        }
+    }
+
     /// <summary>The pieces that are encoded apart, without regard to control tokens.</summary>
     internal static List<string> Split(string text)
     {

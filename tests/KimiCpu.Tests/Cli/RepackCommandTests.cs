@@ -128,6 +128,46 @@ internal sealed class RepackCommandTests
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
     }
 
+    /// <summary>Files that are not there yet are not to be deleted or fetched, with checksums or without.</summary>
+    [Test]
+    public async Task An_unfinished_repack_is_told_as_that_and_its_missing_files_are_not([Values] bool checksums, [Values] bool json)
+    {
+        using var cancel = new CancellationTokenSource();
+        Assert.That(await KimiCommand.RunAsync(["repack", s_fixture, Target, "--force"], new CliStreams(Stream.Null, TextWriter.Null, new CancellingWriter(cancel, "(2 of "), IsTerminal: false), cancel), Is.EqualTo(130));
+        (int code, string output, _) = await Run(["verify", Target, .. checksums ? new[] { "--checksums" } : [], .. json ? new[] { "--json" } : []]);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.Contain("has not been finished").And.Not.Contain("Delete these files").And.Not.Contain("Neither"));
+        if (json)
+        {
+            using var document = JsonDocument.Parse(output);
+            Assert.That(document.RootElement.GetProperty("fetch_again").GetArrayLength(), Is.Zero);
+            Assert.That(document.RootElement.GetProperty("problems").GetArrayLength(), Is.EqualTo(1));
+        }
+    }
+
+    /// <summary>As of a run that ended when its source had changed.</summary>
+    [Test]
+    public async Task A_repack_without_an_end_is_not_called_whole()
+    {
+        RepackFolders.Repack(s_fixture, Target);
+        RepackManifest manifest = RepackManifest.TryRead(Target)!;
+        manifest.IsComplete = false;
+        manifest.Save(Target);
+        (int code, string output, _) = await Run("verify", Target);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.Contain("has not been finished"));
+    }
+
+    [Test]
+    public async Task Missing_files_of_a_repack_are_not_to_be_deleted()
+    {
+        RepackFolders.Repack(s_fixture, Target);
+        File.Delete(Path.Combine(Target, "config.json"));
+        (int code, string output, _) = await Run("verify", Target);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.StartWith("config.json: ").And.Contain("Run `kimi repack` again.").And.Not.Contain("Delete"));
+    }
+
     [Test]
     public void The_line_shows_bytes_rate_and_time_left()
     {

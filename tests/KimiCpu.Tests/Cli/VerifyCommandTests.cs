@@ -1,7 +1,10 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Nodes;
+using KimiCpu.Checkpoints;
 using KimiCpu.Cli;
 using KimiCpu.Cli.Terminal;
 
@@ -86,6 +89,23 @@ internal sealed class VerifyCommandTests
         {
             File.SetUnixFileMode(_folder, mode);
         }
+    }
+
+    /// <summary>Each file is whole, and the model would not open.</summary>
+    [Test]
+    public async Task A_tokenizer_with_more_ids_than_the_model_is_named()
+    {
+        string ranks = Path.Combine(_folder, "tiktoken.model");
+        int count = File.ReadAllLines(ranks).Count(l => l.Length > 0);
+        File.AppendAllText(ranks, $"{(File.ReadAllText(ranks).EndsWith('\n') ? "" : "\n")}{Convert.ToBase64String("ab"u8)} {count}\n");
+        string path = Path.Combine(_folder, "tokenizer_config.json");
+        JsonObject config = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        config["added_tokens_decoder"] = new JsonObject(config["added_tokens_decoder"]!.AsObject().Select(p => KeyValuePair.Create($"{int.Parse(p.Key, CultureInfo.InvariantCulture) + 1}", p.Value?.DeepClone())));
+        File.WriteAllText(path, config.ToJsonString());
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("tiktoken.model"));
+        (int code, string output) = await Run("verify", _folder);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.StartWith($"tiktoken.model: The tokenizer has {count + 257} ids").And.Contain("Fetch again: tiktoken.model"));
     }
 
     private void LinkTo(string file, string target)
