@@ -98,22 +98,28 @@ internal sealed class AnswerParser
     public IReadOnlyList<AnswerEvent> Append(int token)
     {
         _events.Clear();
-        if (_state == State.Start)
+        if (_state == State.Start && token == _markers.Think)
         {
-            bool opens = token == _markers.Think;
-            _state = opens || _layout.Start == ReasoningStart.Opened ? State.Reasoning : State.Content;
-            if (opens)
-            {
-                return _events;
-            }
+            _state = State.Reasoning;
+            return _events;
         }
 
+        Pass();
         if (!TryMarker(token))
         {
             Emit(_decoder.Append(token));
         }
 
         return _events;
+    }
+
+    /// <summary>Takes note of a token that shows nothing: none behind it is the first.</summary>
+    public void Pass()
+    {
+        if (_state == State.Start)
+        {
+            _state = _layout.Start == ReasoningStart.Opened ? State.Reasoning : State.Content;
+        }
     }
 
     /// <summary>Ends the answer.</summary>

@@ -105,6 +105,10 @@ internal sealed class AnswerBuilder
         if (_options.StopTokens.Contains(token) || _endTokens.Contains(token))
         {
             Ended = !_options.IgnoreEndOfText || _options.StopTokens.Contains(token);
+            if (!Ended)
+            {
+                Ignore();
+            }
 
             // A call that a stop token ends is whole, whatever its arguments are.
             return _parser.EndsCall(token) ? Take(_parser.Append(token)) : new GenerationUpdate();
@@ -116,6 +120,15 @@ internal sealed class AnswerBuilder
         ReasoningTokens += _parser.IsReasoning || (reasoned && tag) ? 1 : 0;
         _thoughtTokens += _parser.IsReasoning && !tag ? 1 : 0;
         return Take(events);
+    }
+
+    /// <summary>An end that is ignored shows nothing, but is one of the tokens that were generated where it stands.</summary>
+    private void Ignore()
+    {
+        int thought = _parser.IsReasoning ? 1 : 0;
+        ReasoningTokens += thought;
+        _thoughtTokens += thought;
+        _parser.Pass();
     }
 
     private GenerationUpdate Take(IReadOnlyList<AnswerEvent> events)

@@ -32,6 +32,14 @@ internal sealed class AnswerBuilderTests
     }
 
     [Test]
+    public void A_stop_sequence_of_a_character_beyond_the_first_65536_is_found_whole()
+    {
+        (string text, _, AnswerBuilder answer) = Run("so 😂 and 😀 on", new GenerationOptions { StopSequences = ["😀"] }, startsThinking: false);
+        Assert.That(text, Is.EqualTo("so 😂 and "));
+        Assert.That(answer.Ended);
+    }
+
+    [Test]
     public void What_only_begins_like_a_stop_sequence_is_shown_in_the_end()
     {
         (string text, _, AnswerBuilder answer) = Run("abc ENabc EN", new GenerationOptions { StopSequences = ["END"] }, startsThinking: false);
@@ -114,6 +122,26 @@ internal sealed class AnswerBuilderTests
                 Assert.That(answer.ReasoningTokens, Is.EqualTo(taken + 1));
             }
         }
+    }
+
+    /// <summary>A model that has ended its turn once tends to do it again and again, which would fill the whole context.</summary>
+    [Test]
+    public void Ends_that_are_ignored_within_a_reasoning_use_up_its_budget()
+    {
+        AnswerBuilder answer = Builder(new GenerationOptions { IgnoreEndOfText = true, MaxReasoningTokens = 2 }, startsThinking: true);
+        Assert.That(FeedUntilForced(answer, [End, End, End]), Is.EqualTo(2));
+        Assert.That((answer.ForcedToken, answer.ReasoningTokens, answer.Ended), Is.EqualTo(((int?)EndThink, 2, false)));
+        answer.Append(EndThink, null);
+        answer.Append(End, null);
+        Assert.That((answer.ForcedToken, answer.ReasoningTokens), Is.EqualTo(((int?)null, 3)), "the answer has no budget");
+    }
+
+    [Test]
+    public void No_reasoning_begins_behind_an_end_that_was_ignored()
+    {
+        AnswerBuilder answer = Builder(new GenerationOptions { IgnoreEndOfText = true }, startsThinking: false);
+        Assert.That(Feed(answer, [End, Think, .. Tokenizer.Encode("hm")]), Is.EqualTo(("<think>hm", "")));
+        Assert.That(answer.ReasoningTokens, Is.Zero);
     }
 
     [Test]
