@@ -16,22 +16,22 @@ internal static class NonFiniteCheck
     /// <returns>An error that says where the first one appeared; null where all is finite.</returns>
     public static KimiException? Of(ForwardPass forward, GenerationJob job, ReadOnlySpan<float> logits)
     {
-        string? place = FirstLayer(forward, job) is { } layer ? $"layer {layer}"
-            : !logits.IsEmpty && !RowMath.IsFinite(CpuFeatures.Best, logits) ? "the output head"
+        (string Name, int Row)? place = First(forward, job) is { } first ? ($"layer {first.Layer}", first.Row)
+            : !logits.IsEmpty && !RowMath.IsFinite(CpuFeatures.Best, logits) ? ("the output head", job.StepRows - 1)
             : null;
-        return place is null
-            ? null
-            : new KimiException($"A NaN or an infinity appeared in {place} at position {job.Sequence!.Length + job.StepRows - 1}, so the logits are no numbers. The weights may be damaged: run `kimi verify`.");
+        return place is { } there
+            ? new KimiException($"A NaN or an infinity appeared in {there.Name} at position {job.Sequence!.Length + there.Row}, so the logits are no numbers. The weights may be damaged: run `kimi verify`.")
+            : null;
     }
 
-    /// <summary>The first layer that put one into any of the job's rows; from there it reaches the logits.</summary>
-    private static int? FirstLayer(ForwardPass forward, GenerationJob job)
+    /// <summary>The first layer that put one into any of the job's rows, and the first of those, counted from the job's first: from there it reaches the rows behind, in later layers, and the logits.</summary>
+    private static (int Layer, int Row)? First(ForwardPass forward, GenerationJob job)
     {
-        int? first = null;
-        for (int row = job.StepFirstRow; row < job.StepFirstRow + job.StepRows; row++)
+        (int Layer, int Row)? first = null;
+        for (int row = 0; row < job.StepRows; row++)
         {
-            int layer = forward.NonFiniteLayer(row);
-            first = layer >= 0 && !(layer >= first) ? layer : first;
+            int layer = forward.NonFiniteLayer(job.StepFirstRow + row);
+            first = layer >= 0 && !(layer >= first?.Layer) ? (layer, row) : first;
         }
 
         return first;

@@ -24,8 +24,11 @@ internal sealed class EngineFaultTests
         using var experts = new ReferenceExperts(model.Weights);
         using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
         faulty.PoisonLayer = 2;
-        Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains("layer 2"));
+        Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains("layer 2 at position 0"), "the first of three tokens, from which the others have it");
         faulty.PoisonLayer = -1;
+        faulty.PoisonLogits = true;
+        Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains("the output head at position 2"));
+        faulty.PoisonLogits = false;
         Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
         Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
     }
