@@ -126,7 +126,7 @@ internal sealed class SessionStore(
             return new SessionState(engine);
         }
 
-        ThrowIfTooLong(reader.Tokens.Length);
+        ThrowIfTooLong(reader.Tokens.Length, reader.HasUsablePages);
         if (!reader.HasUsablePages)
         {
             KimiLog.ComputesAgain(logger, path, reader.Tokens.Length, reader.Header.Arithmetic, runner.Arithmetic);
@@ -182,12 +182,15 @@ internal sealed class SessionStore(
         }
     }
 
-    private void ThrowIfTooLong(int tokens)
+    /// <summary>Tokens without pages need a call, which answers a token more: without room for that the session could never be saved again.</summary>
+    private void ThrowIfTooLong(int tokens, bool hasPages)
     {
-        if (tokens > engine.MaxJobTokens)
+        int needed = hasPages ? tokens : tokens + 1;
+        if (needed > engine.MaxJobTokens)
         {
-            string more = tokens > engine.Runner.Cache.ContextLength ? "raise KimiModelOptions.ContextLength" : engine.MoreRoom;
-            throw new ContextLengthException($"The session has {tokens:N0} tokens, and the model is open for {engine.MaxJobTokens:N0}. To have more, {more}.");
+            string again = hasPages ? "" : " that are to be computed again, which takes room for one more";
+            string more = needed > engine.Runner.Cache.ContextLength ? "raise KimiModelOptions.ContextLength" : engine.MoreRoom;
+            throw new ContextLengthException($"The session has {tokens:N0} tokens{again}, and the model is open for {engine.MaxJobTokens:N0}. To have more, {more}.");
         }
     }
 

@@ -157,6 +157,27 @@ internal sealed class OtherArithmeticTests
         Assert.That(() => shorter.LoadSession(Path), Throws.TypeOf<ContextLengthException>().With.Message.Contains($"{tokens}").And.Message.Contains("100"));
     }
 
+    /// <summary>A call computes them, which answers a token: what fits by itself alone could never be saved again.</summary>
+    [Test]
+    public void What_is_loaded_can_be_saved_again()
+    {
+        int tokens = Save(s_exact);
+        using (KimiModel full = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = tokens }))
+        {
+            Assert.That(() => full.LoadSession(Path), Throws.TypeOf<ContextLengthException>().With.Message.Contains($"{tokens} tokens that are to be computed again").And.Message.Contains("ContextLength"));
+        }
+
+        using (KimiModel same = KimiModel.OpenEmbedded(s_exact with { ContextLength = tokens }))
+        using (KimiSession loaded = same.LoadSession(Path))
+        {
+            Assert.That(() => loaded.Save(Path), Throws.Nothing, "these need no call");
+        }
+
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = tokens + 1 });
+        using KimiSession session = model.LoadSession(Path);
+        Assert.That(() => session.Save(Path), Throws.Nothing);
+    }
+
     [Test]
     public void Damage_and_other_models_are_refused_as_ever()
     {
