@@ -69,7 +69,7 @@ internal sealed class KimiTokenizerTests
         Assert.That(Tokenizer.SpecialTokenIds, Has.Count.EqualTo(256));
     }
 
-    /// <summary>A quadratic merge of such a piece would take hours.</summary>
+    /// <summary>Pieces as long as they can become.</summary>
     [TestCase("x", 1_000_000)]
     [TestCase(" ", 1_000_000)]
     [TestCase("漢", 4_000_000)]

@@ -34,6 +34,31 @@ internal sealed partial class TokenizerOracleTests
         Assert.That(compared, Is.GreaterThan(1000));
     }
 
+    /// <summary>Those are merged in another way.</summary>
+    [Test]
+    public void Merges_of_long_pieces_equal_those_of_Microsoft_ML_Tokenizers()
+    {
+        using FileStream ranks = File.OpenRead(Repository.Fixture("tokenizer", "public", "tokenizer", "tiktoken.model"));
+        var oracle = TiktokenTokenizer.Create(ranks, new WholeText(), normalizer: null);
+        string[] words = [.. TokenizerCases.Encode().SelectMany(c => c.Text.Split()).Where(w => w.Length is > 0 and < 30 && !w.Contains('\ufffd', StringComparison.Ordinal)).Distinct()];
+        var random = new Random(11);
+        for (int round = 0; round < 300; round++)
+        {
+            int length = random.Next(65, 700);
+            var piece = new StringBuilder();
+            while (piece.Length < length)
+            {
+                // Words give long merges, single characters and repetitions many short ones.
+                string next = random.Next(3) == 0 ? Alphabet[random.Next(Alphabet.Length)].ToString() : words[random.Next(words.Length)];
+                piece.Insert(piece.Length, next, random.Next(10) == 0 ? random.Next(1, 40) : 1);
+            }
+
+            var own = new List<int>();
+            BytePairEncoder.Encode(s_vocabulary.Value, Encoding.UTF8.GetBytes(piece.ToString()), own);
+            Assert.That(own, Is.EqualTo(oracle.EncodeToIds(piece.ToString())), () => piece.ToString());
+        }
+    }
+
     [Test]
     public void Pieces_equal_those_of_the_pattern_in_Regex()
     {
