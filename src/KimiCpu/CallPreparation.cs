@@ -36,7 +36,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         options ??= new GenerationOptions();
         ChatRenderer renderer = chat.Value;
         KimiMessage[] conversation = [.. messages];
-        int[] prompt = Render(conversation, options);
+        int[] prompt = Render(conversation, options, cancellationToken);
         var layout = new AnswerLayout(renderer.Markers, renderer.StartOfReasoning(options.Thinking))
         {
             ToolNames = options.Tools.Select(t => t.Name).ToHashSet(),
@@ -46,7 +46,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
     }
 
     /// <summary>The prompt alone.</summary>
-    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options)
+    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options, CancellationToken cancellationToken = default)
     {
         ConversationChecks.Validate(conversation);
         OptionChecks.RequireAll(options);
@@ -55,7 +55,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
             Tools = options.Tools,
             Thinking = options.Thinking,
             PreserveThinking = options.PreserveThinking,
-        });
+        }, cancellationToken);
     }
 
     public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)

@@ -17,7 +17,7 @@ internal sealed class AnswerEncoder(KimiTokenizer tokenizer, IReadOnlyList<int>?
     private int _next;
 
     /// <summary>Adds the tokens of the next text.</summary>
-    public void Encode(string text, List<int> tokens)
+    public void Encode(string text, PromptTokens tokens)
     {
         if (text.Length == 0)
         {
@@ -26,7 +26,7 @@ internal sealed class AnswerEncoder(KimiTokenizer tokenizer, IReadOnlyList<int>?
 
         if (!TryFind(Encoding.UTF8.GetBytes(text), out int start, out int end))
         {
-            tokens.AddRange(tokenizer.Encode(text));
+            tokens.Encode(text);
             return;
         }
 

@@ -60,11 +60,13 @@ internal sealed class ChatRenderer
     /// <summary>Renders a conversation.</summary>
     /// <param name="messages">In order.</param>
     /// <param name="options">Tools, reasoning, and what the rendering ends with.</param>
+    /// <param name="cancellationToken">Honoured within a text.</param>
     /// <exception cref="ArgumentException">Two tools have one name, calls are not the assistant's, or a tool's message answers no call.</exception>
     /// <exception cref="NotSupportedException">There are tools, but the tokenizer has no tokens for their calls.</exception>
-    public int[] Render(IReadOnlyList<KimiMessage> messages, RenderOptions options)
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    public int[] Render(IReadOnlyList<KimiMessage> messages, RenderOptions options, CancellationToken cancellationToken = default)
     {
-        var tokens = new List<int>();
+        var tokens = new PromptTokens(_tokenizer, cancellationToken);
         Declare(tokens, options.Tools);
         if (Format.DefaultSystemPrompt is { } prompt && (messages.Count == 0 || messages[0].Role != KimiRole.System))
         {
@@ -91,7 +93,7 @@ internal sealed class ChatRenderer
             }
         }
 
-        return [.. tokens];
+        return tokens.ToArray();
     }
 
     /// <summary>Where the reasoning begins of an answer to a rendering with a generation prompt.</summary>
@@ -118,7 +120,7 @@ internal sealed class ChatRenderer
     /// <summary>Whether turns after the history show their reasoning.</summary>
     private bool ShowsReasoning(RenderOptions options) => options.Thinking || !Format.CanSkipReasoning || Preserves(options);
 
-    private void Declare(List<int> tokens, IReadOnlyList<KimiTool> tools)
+    private void Declare(PromptTokens tokens, IReadOnlyList<KimiTool> tools)
     {
         if (tools.Count == 0)
         {
@@ -134,7 +136,7 @@ internal sealed class ChatRenderer
         Turn(tokens, _system, "tool_declare", ToolDeclarations.Write(tools, Format));
     }
 
-    private void Append(List<int> tokens, KimiMessage message, string place, CallIds ids, bool showsReasoning)
+    private void Append(PromptTokens tokens, KimiMessage message, string place, CallIds ids, bool showsReasoning)
     {
         if (message.Role != KimiRole.Assistant && message.ToolCalls.Count > 0)
         {
@@ -169,7 +171,7 @@ internal sealed class ChatRenderer
         tokens.Add(_end);
     }
 
-    private void AppendCalls(List<int> tokens, IReadOnlyList<KimiToolCall> calls, CallIds ids, AnswerEncoder answer)
+    private void AppendCalls(PromptTokens tokens, IReadOnlyList<KimiToolCall> calls, CallIds ids, AnswerEncoder answer)
     {
         if (calls.Count == 0)
         {
@@ -191,17 +193,17 @@ internal sealed class ChatRenderer
         tokens.Add(Markers.SectionEnd);
     }
 
-    private void Turn(List<int> tokens, int marker, string name, string text)
+    private void Turn(PromptTokens tokens, int marker, string name, string text)
     {
         Open(tokens, marker, name);
-        tokens.AddRange(_tokenizer.Encode(text));
+        tokens.Encode(text);
         tokens.Add(_end);
     }
 
-    private void Open(List<int> tokens, int marker, string name)
+    private void Open(PromptTokens tokens, int marker, string name)
     {
         tokens.Add(marker);
-        tokens.AddRange(_tokenizer.Encode(name));
+        tokens.Encode(name);
         tokens.Add(_middle);
     }
 

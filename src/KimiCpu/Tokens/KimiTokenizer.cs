@@ -54,9 +54,22 @@ public sealed class KimiTokenizer
     public int[] Encode(ReadOnlySpan<byte> utf8, bool allowSpecial = false)
     {
         var tokens = new List<int>((utf8.Length / 3) + 1);
+        Encode(utf8, allowSpecial, tokens, CancellationToken.None);
+        return [.. tokens];
+    }
+
+    /// <summary>Encodes bytes behind tokens that are there.</summary>
+    /// <param name="utf8">As for <see cref="Encode(ReadOnlySpan{byte}, bool)"/>.</param>
+    /// <param name="allowSpecial">As there.</param>
+    /// <param name="tokens">Takes the tokens.</param>
+    /// <param name="cancellationToken">Looked at before each part of at most 400,000 characters.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    internal void Encode(ReadOnlySpan<byte> utf8, bool allowSpecial, List<int> tokens, CancellationToken cancellationToken)
+    {
         var cutter = new TextCutter(utf8);
         while (cutter.MoveNext(out ReadOnlySpan<byte> part))
         {
+            cancellationToken.ThrowIfCancellationRequested();
             while (allowSpecial && _special.TryFind(part, out int start, out int length, out int id))
             {
                 EncodeOrdinary(part[..start], tokens);
@@ -66,8 +79,6 @@ public sealed class KimiTokenizer
 
             EncodeOrdinary(part, tokens);
         }
-
-        return [.. tokens];
     }
 
     /// <summary>The text of tokens; bytes that are no UTF-8 become U+FFFD. Control tokens appear by their names.</summary>

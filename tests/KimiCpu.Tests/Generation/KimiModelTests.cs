@@ -291,6 +291,19 @@ internal sealed class KimiModelTests
         Assert.That(() => _model.Generate(Array.Empty<KimiMessage>()), Throws.ArgumentException);
     }
 
+    /// <summary>A text may be of any length, as where a log is given by mistake.</summary>
+    [Test]
+    public void Nobody_encodes_the_prompt_of_a_call_that_is_cancelled()
+    {
+        string text = string.Concat(Enumerable.Repeat("word ", 1_000_000));
+        using var source = new CancellationTokenSource();
+        source.Cancel();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.That(() => _model.Generate(text, s_greedy, source.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => _model.GenerateAsync(text, s_greedy, source.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(1 << 20));
+    }
+
     [Test]
     public void Log_probabilities_come_with_every_token()
     {
