@@ -1,6 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Buffers;
+using System.Text;
+
 namespace KimiCpu.Generation;
 
 /// <summary>Checks options once, at the border, with the range in the message.</summary>
@@ -38,6 +41,7 @@ internal static class OptionChecks
         foreach (string stop in options.StopSequences)
         {
             OptionRange.Require(!string.IsNullOrEmpty(stop), nameof(options.StopSequences), stop is null ? null : "''", "texts of at least one character");
+            OptionRange.Require(IsWellFormed(stop), nameof(options.StopSequences), "half of one", "texts whose surrogate pairs have both halves");
         }
 
         foreach (int token in options.StopTokens)
@@ -50,6 +54,17 @@ internal static class OptionChecks
             OptionRange.Require(token >= 0 && token < vocabulary, nameof(options.LogitBias), token, $"token ids 0 … {vocabulary - 1}");
             OptionRange.Require(float.IsFinite(bias) || float.IsNegativeInfinity(bias), nameof(options.LogitBias), bias, "finite numbers or negative infinity");
         }
+    }
+
+    /// <summary>Half of a surrogate pair would be found in the middle of a character.</summary>
+    private static bool IsWellFormed(ReadOnlySpan<char> text)
+    {
+        while (Rune.DecodeFromUtf16(text, out _, out int consumed) == OperationStatus.Done)
+        {
+            text = text[consumed..];
+        }
+
+        return text.IsEmpty;
     }
 
     /// <exception cref="ArgumentException">Options exclude each other.</exception>

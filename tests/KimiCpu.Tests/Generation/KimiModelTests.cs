@@ -276,7 +276,7 @@ internal sealed class KimiModelTests
         [
             new() { Temperature = -1 }, new() { Temperature = float.NaN }, new() { TopK = -1 }, new() { TopP = 0 }, new() { TopP = 1.1f }, new() { MinP = 1 },
             new() { RepetitionPenalty = 0 }, new() { PresencePenalty = 3 }, new() { FrequencyPenalty = float.NaN }, new() { MaxTokens = 0 }, new() { LogProbabilities = true, TopLogProbabilities = 21 }, new() { TopLogProbabilities = 3 }, new() { MaxReasoningTokens = -1 },
-            new() { StopSequences = [""] }, new() { StopTokens = [-1] }, new() { StopTokens = [2304] }, new() { LogitBias = new Dictionary<int, float> { [0] = float.NaN } },
+            new() { StopSequences = [""] }, new() { StopSequences = ["\uDE00"] }, new() { StopSequences = ["a\uD83D"] }, new() { StopSequences = ["\uDE00x"] }, new() { StopTokens = [-1] }, new() { StopTokens = [2304] }, new() { LogitBias = new Dictionary<int, float> { [0] = float.NaN } },
         ];
         foreach (GenerationOptions options in wrong)
         {
