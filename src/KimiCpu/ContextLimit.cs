@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
+
 namespace KimiCpu;
 
 /// <summary>Most tokens of a prompt and its answer, and why there are not more.</summary>
@@ -20,14 +22,19 @@ internal readonly record struct ContextLimit(int Tokens, int Context, int OfMode
             return;
         }
 
-        string answer = maxTokens is { } most ? $"{most:N0} tokens of answer" : "an answer";
+        string answer = maxTokens is { } most ? string.Create(CultureInfo.InvariantCulture, $"{most} tokens of answer") : "an answer";
         string holder = Tokens < Context ? "that the cache budget holds" : Tokens < OfModel ? "of the context" : "of the model's context";
         string fewer = prompt < Tokens && maxTokens > 1 ? ", or ask for fewer tokens (MaxTokens)" : "";
-        string more = Tokens < Context ? $" To have more, {MoreRoom}." : Tokens < OfModel ? $" KimiModelOptions.ContextLength raises the limit, up to {OfModel:N0}." : "";
-        throw new ContextLengthException($"A prompt of {prompt:N0} tokens and {answer} do not fit the {Tokens:N0} tokens {holder}. Shorten the conversation{fewer}.{more}")
+        string? more = Tokens < Context ? $"To have more, {MoreRoom}."
+            : Tokens < OfModel ? string.Create(CultureInfo.InvariantCulture, $"KimiModelOptions.ContextLength raises the limit, up to {OfModel}.")
+            : null;
+        string needed = string.Create(CultureInfo.InvariantCulture, $"A prompt of {prompt} tokens and {answer} do not fit the {Tokens} tokens {holder}.");
+        throw new ContextLengthException($"{needed} Shorten the conversation{fewer}.{(more is null ? "" : $" {more}")}")
         {
+            PromptTokens = prompt,
             NeededTokens = (int)Math.Min(int.MaxValue, prompt + (long)(maxTokens ?? 1)),
             AvailableTokens = Tokens,
+            MoreRoom = more,
         };
     }
 }

@@ -24,6 +24,16 @@ internal sealed class AnthropicDialect : IDialect
 
     public int StatusOf(RequestException error) => error.Status == StatusCodes.Status503ServiceUnavailable ? Overloaded : error.Status;
 
+    /// <summary>
+    /// As this interface itself words it, since its errors have no codes: of the second sentence clients read the numbers and ask for a shorter answer.
+    /// An answer has a token at least, so a prompt may have all but one.
+    /// </summary>
+    public (string Message, string? Parameter) TooLong(ContextOverflow overflow) => (
+        overflow.IsOfPromptAlone
+            ? overflow.With($"prompt is too long: {overflow.Prompt} tokens > {overflow.Limit - 1} maximum. Shorten the conversation.")
+            : overflow.With($"input length and `max_tokens` exceed context limit: {overflow.Prompt} + {overflow.Answer} > {overflow.Limit}, decrease input length or `max_tokens` and try again."),
+        null);
+
     public JsonObject Error(RequestException error, string requestId)
     {
         var described = new JsonObject

@@ -23,13 +23,15 @@ internal sealed class RequestException(int status, string message, string? param
     public int? RetryAfter { get; init; }
 
     /// <summary>What the caller is told of a failure; null where he is to blame the server, and the log has to know.</summary>
-    public static RequestException? Of(Exception e) => e switch
+    /// <param name="e">The failure.</param>
+    /// <param name="dialect">In whose words.</param>
+    public static RequestException? Of(Exception e, IDialect dialect) => e switch
     {
         RequestException own => own,
         KimiBusyException busy => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = (int)busy.RetryAfter.TotalSeconds },
         TimeoutException => new RequestException(StatusCodes.Status504GatewayTimeout, e.Message, code: "timeout"),
-        ContextLengthException { NeededTokens: null } => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = 5 },
-        ContextLengthException => new RequestException(StatusCodes.Status400BadRequest, e.Message.Replace("(MaxTokens)", "(max_tokens)", StringComparison.Ordinal), "messages", "context_length_exceeded"),
+        ContextLengthException { PromptTokens: { } prompt, NeededTokens: { } needed, AvailableTokens: { } limit } tooLong => Of(new ContextOverflow(prompt, needed - prompt, limit, tooLong.MoreRoom), dialect),
+        ContextLengthException => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = 5 },
         ArgumentException or NotSupportedException or FormatException when !IsOfLibrary(e) => null,
         KimiConstraintException => new RequestException(StatusCodes.Status400BadRequest, e.Message, code: "unsupported_schema"),
         ArgumentOutOfRangeException { ParamName: { } option } => new RequestException(StatusCodes.Status400BadRequest, InFieldsWords(Sentence(e), option), FieldOf(option)),
@@ -38,6 +40,12 @@ internal sealed class RequestException(int status, string message, string? param
         BadHttpRequestException http => new RequestException(http.StatusCode, http.Message),
         _ => null,
     };
+
+    private static RequestException Of(ContextOverflow overflow, IDialect dialect)
+    {
+        (string message, string? parameter) = dialect.TooLong(overflow);
+        return new RequestException(StatusCodes.Status400BadRequest, message, parameter, ContextOverflow.Code);
+    }
 
     /// <summary>
     /// Whether the library threw it, which looks at what is asked for and says what is wrong with it. What .NET throws of the same types,

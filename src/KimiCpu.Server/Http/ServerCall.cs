@@ -85,7 +85,7 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
         }
 
         // A text with half of a surrogate pair shows only when it is read.
-        RequestException? error = RequestException.Of(failure)
+        RequestException? error = RequestException.Of(failure, Dialect)
             ?? (failure is InvalidOperationException && failure.Source?.StartsWith("System.Text.Json", StringComparison.Ordinal) == true ? new RequestException(StatusCodes.Status400BadRequest, "A text of the body is no valid Unicode.") : null);
         if (error is null)
         {

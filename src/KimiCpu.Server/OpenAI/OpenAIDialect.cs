@@ -8,9 +8,21 @@ using Microsoft.AspNetCore.Http;
 namespace KimiCpu.Server.OpenAI;
 
 /// <summary>Errors as OpenAI's interface writes them.</summary>
-internal sealed class OpenAIDialect : IDialect
+/// <param name="prompt">The field that holds the prompt.</param>
+internal sealed class OpenAIDialect(string prompt) : IDialect
 {
-    public static OpenAIDialect Instance { get; } = new();
+    public static OpenAIDialect Instance { get; } = new("messages");
+
+    /// <summary>Of <c>/v1/completions</c>.</summary>
+    public static OpenAIDialect Completions { get; } = new("prompt");
+
+    public (string Message, string? Parameter) TooLong(ContextOverflow overflow)
+    {
+        string fewer = overflow.IsOfPromptAlone ? "" : " or completion (max_tokens)";
+        return (
+            overflow.With($"This model's maximum context length is {overflow.Limit} tokens. However, you requested {overflow.Needed} tokens ({overflow.Prompt} in the {prompt}, {overflow.Answer} in the completion). Please reduce the length of the {prompt}{fewer}."),
+            prompt);
+    }
 
     public JsonObject Error(RequestException error, string requestId) => new()
     {

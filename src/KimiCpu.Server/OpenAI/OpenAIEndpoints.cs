@@ -12,10 +12,9 @@ internal static class OpenAIEndpoints
 {
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
-        OpenAIDialect dialect = OpenAIDialect.Instance;
         var completions = new CompletionRequestReader(options);
-        routes.Post("/v1/chat/completions", dialect, call => ChatAsync(call, model, options));
-        routes.Post("/v1/completions", dialect, call => CompleteAsync(call, model, completions, options));
+        routes.Post("/v1/chat/completions", OpenAIDialect.Instance, call => ChatAsync(call, model, options));
+        routes.Post("/v1/completions", OpenAIDialect.Completions, call => CompleteAsync(call, model, completions, options));
     }
 
     private static async Task ChatAsync(ServerCall call, ServedModel model, KimiServerOptions options)

@@ -238,7 +238,9 @@ internal sealed class KimiModelTests
         using KimiModel small = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 100 });
         Assert.That(() => small.Generate(new string('x', 500)), Throws.TypeOf<ContextLengthException>().With.Message.Contains("100")
             .And.Property(nameof(ContextLengthException.AvailableTokens)).EqualTo(100).And.Property(nameof(ContextLengthException.NeededTokens)).GreaterThan(100));
-        Assert.That(() => small.Generate("hi", s_greedy with { MaxTokens = 99 }), Throws.TypeOf<ContextLengthException>());
+        ContextLengthException refused = Assert.Throws<ContextLengthException>(() => small.Generate("hi", s_greedy with { MaxTokens = 99 }))!;
+        Assert.That((refused.NeededTokens - refused.PromptTokens, refused.AvailableTokens), Is.EqualTo((99, 100)));
+        Assert.That(refused.Message, Does.EndWith(refused.MoreRoom!).And.Contains("(MaxTokens)"));
         Assert.That(() => small.GenerateAsync("hi", s_greedy with { MaxTokens = 99 }), Throws.TypeOf<ContextLengthException>(), "before anything starts");
         int[] prompt = [.. Enumerable.Repeat(7, 99)];
         GenerationResult last = small.Generate(prompt.AsMemory(), s_greedy with { MaxTokens = null, IgnoreEndOfText = true });

@@ -3,6 +3,7 @@
 
 using System.Text;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using KimiCpu.Server.Anthropic;
 using KimiCpu.Server.Http;
 
@@ -10,7 +11,7 @@ namespace KimiCpu.Tests.Server;
 
 /// <summary>Anthropic's interface, event by event as it is documented.</summary>
 [TestFixture]
-internal sealed class AnthropicHttpTests
+internal sealed partial class AnthropicHttpTests
 {
     private const string Path = "/v1/messages";
     private const string Tool = """{"name":"get_weather","description":"Get the current weather for a city.","input_schema":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}""";
@@ -111,6 +112,32 @@ internal sealed class AnthropicHttpTests
         Assert.That(body.GetProperty("error").GetProperty("message").GetString(), Does.Contain(named));
     }
 
+    /// <summary>Clients ask for less, or shorten the conversation, where they find these words and numbers.</summary>
+    [Test]
+    public async Task Says_in_the_clients_words_that_a_conversation_has_outgrown_the_context()
+    {
+        string half = $$"""{"model":"kimi-nano","messages":[{"role":"user","content":"{{string.Concat(Enumerable.Repeat("one two three ", 200))}}"}]""";
+        int prompt = await CountAsync(half);
+        Match found = InputAndAnswer().Match(await RefusedAsync($$"""{{half}},"max_tokens":2000}"""));
+        Assert.That(found.Groups.Values.Skip(1).Select(g => g.Value), Is.EqualTo(new[] { $"{prompt}", "2000", "2048" }));
+
+        string whole = $$"""{"model":"kimi-nano","messages":[{"role":"user","content":"{{string.Concat(Enumerable.Repeat("one two three ", 2000))}}"}]""";
+        prompt = await CountAsync(whole);
+        found = Prompt().Match(await RefusedAsync($$"""{{whole}},"max_tokens":2000}"""));
+        Assert.That(found.Groups.Values.Skip(1).Select(g => g.Value), Is.EqualTo(new[] { $"{prompt}", "2047" }));
+
+        async Task<int> CountAsync(string request) => (await _server.PostAsync($"{Path}/count_tokens", request + "}")).Body.GetProperty("input_tokens").GetInt32();
+
+        async Task<string> RefusedAsync(string request)
+        {
+            (int status, JsonElement body, _) = await PostAsync(request);
+            string message = body.GetProperty("error").GetProperty("message").GetString()!;
+            Assert.That(status, Is.EqualTo(400), message);
+            Assert.That(message, Does.EndWith("KimiModelOptions.ContextLength raises the limit, up to 8192."));
+            return message;
+        }
+    }
+
     [TestCase(403, 403, "permission_error")]
     [TestCase(413, 413, "request_too_large")]
     [TestCase(500, 500, "api_error")]
@@ -154,4 +181,10 @@ internal sealed class AnthropicHttpTests
     }
 
     private Task<(int Status, JsonElement Body, HttpResponseMessage Response)> PostAsync(string json) => _server.PostAsync(Path, json);
+
+    [GeneratedRegex(@"^input length and `max_tokens` exceed context limit: (\d+) \+ (\d+) > (\d+)")]
+    private static partial Regex InputAndAnswer();
+
+    [GeneratedRegex(@"^prompt is too long: (\d+) tokens > (\d+) maximum")]
+    private static partial Regex Prompt();
 }

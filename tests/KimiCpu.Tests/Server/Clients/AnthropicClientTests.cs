@@ -184,7 +184,7 @@ internal sealed class AnthropicClientTests
         Assert.That(await RefusedAsync(() => _client.Models.Retrieve("gpt-9")), Is.TypeOf<AnthropicNotFoundException>());
     }
 
-    [TestCase(400, typeof(AnthropicBadRequestException), "invalid_request_error", "100,000 tokens")]
+    [TestCase(400, typeof(AnthropicBadRequestException), "invalid_request_error", "+ 100000 > ")]
     [TestCase(401, typeof(AnthropicUnauthorizedException), "authentication_error", "API key")]
     [TestCase(404, typeof(AnthropicNotFoundException), "not_found_error", "kimi-nano")]
     [TestCase(429, typeof(AnthropicRateLimitException), "rate_limit_error", "2 calls run or wait")]

@@ -135,7 +135,7 @@ internal sealed class OllamaClientTests
         using OllamaApiClient client = server.Ollama(RunningServer.Key);
         ChatRequest request = Ask(streamed: true, Capital);
         request.Options = new RequestOptions { NumPredict = 100_000 };
-        Assert.That(async () => await client.ChatAsync(request).StreamToEndAsync(), Throws.TypeOf<OllamaException>().With.Message.Contains("100,000 tokens"));
+        Assert.That(async () => await client.ChatAsync(request).StreamToEndAsync(), Throws.TypeOf<OllamaException>().With.Message.Contains("100000 of the answer"));
 
         request = Ask(streamed: true, Capital);
         request.Model = "llama3";
