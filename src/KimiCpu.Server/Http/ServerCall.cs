@@ -44,12 +44,7 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
     /// <summary>Streams events as server-sent events; those without a type have <c>message</c>, which is not written.</summary>
     public async Task WriteEventsAsync(IAsyncEnumerable<SseItem<string>> events)
     {
-        IHeaderDictionary headers = Context.Response.Headers;
-        (headers.ContentType, headers.CacheControl) = ("text/event-stream", "no-cache,no-store");
-
-        // Proxies in between would collect the stream otherwise.
-        headers["X-Accel-Buffering"] = "no";
-        Context.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
+        BeginStream("text/event-stream");
         await foreach (SseItem<string> item in events.FillingPauses(KeepAlive, () => s_comment).ConfigureAwait(false))
         {
             string type = item.EventType is ":" or SseParser.EventTypeDefault ? "" : $"event: {item.EventType}\n";
@@ -63,11 +58,20 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
     /// <param name="makeFiller">Makes one that says nothing.</param>
     public async Task WriteLinesAsync(IAsyncEnumerable<JsonObject> lines, Func<JsonObject> makeFiller)
     {
-        Context.Response.ContentType = "application/x-ndjson";
+        BeginStream("application/x-ndjson");
         await foreach (JsonObject line in lines.FillingPauses(KeepAlive, makeFiller).ConfigureAwait(false))
         {
             await WritePieceAsync([.. JsonText.Bytes(line), (byte)'\n']).ConfigureAwait(false);
         }
+    }
+
+    /// <summary>Proxies and compression in between would collect a stream that does not say what it is.</summary>
+    private void BeginStream(string type)
+    {
+        IHeaderDictionary headers = Context.Response.Headers;
+        (headers.ContentType, headers.CacheControl) = (type, "no-cache,no-store");
+        headers["X-Accel-Buffering"] = "no";
+        Context.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
     }
 
     private async Task WritePieceAsync(byte[] bytes)

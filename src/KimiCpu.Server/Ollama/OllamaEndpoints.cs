@@ -13,6 +13,12 @@ namespace KimiCpu.Server.Ollama;
 /// <summary><c>/api/chat</c>, <c>/api/generate</c>, <c>/api/tags</c>, <c>/api/ps</c>, <c>/api/show</c> and <c>/api/version</c>.</summary>
 internal static class OllamaEndpoints
 {
+    /// <summary>
+    /// The version of Ollama whose interface this is: clients look here for what it has, such as tools in streams and <c>think</c> with levels, and
+    /// refuse a server that is older than what they need. The program's own version would be far below.
+    /// </summary>
+    private const string InterfaceVersion = "0.12.0";
+
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         OllamaDialect dialect = OllamaDialect.Instance;
@@ -21,10 +27,10 @@ internal static class OllamaEndpoints
         routes.Get("/api/tags", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(Describe(model)) }), counts: false);
         routes.Get("/api/ps", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.State == ModelState.Ready ? new JsonArray(Describe(model)) : [] }), counts: false);
         routes.Post("/api/show", dialect, call => ShowAsync(call, model, options), counts: false);
-        routes.Get("/api/version", dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = Version() }), counts: false);
+        routes.Get("/api/version", dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = InterfaceVersion, ["kimicpu"] = OwnVersion() }), counts: false);
     }
 
-    private static string Version() => typeof(OllamaEndpoints).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
+    private static string OwnVersion() => typeof(OllamaEndpoints).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
 
     private static JsonObject Describe(ServedModel model) => new()
     {

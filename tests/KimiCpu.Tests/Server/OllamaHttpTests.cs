@@ -85,7 +85,9 @@ internal sealed class OllamaHttpTests
         Assert.That(tags.GetProperty("models")[0].GetProperty("name").GetString(), Is.EqualTo("kimi-nano"));
         (_, JsonElement show, _) = await _server.PostAsync("/api/show", """{"model":"kimi-nano"}""");
         Assert.That(show.GetProperty("model_info").GetProperty("kimi-k2.context_length").GetInt32(), Is.EqualTo(2048));
-        Assert.That(JsonDocument.Parse(await _server.Http.GetStringAsync("/api/version")).RootElement.GetProperty("version").GetString(), Is.Not.Empty);
+        JsonElement version = JsonDocument.Parse(await _server.Http.GetStringAsync("/api/version")).RootElement;
+        Assert.That(Version.Parse(version.GetProperty("version").GetString()!), Is.GreaterThanOrEqualTo(new Version(0, 9)), "clients ask for the one that brought tools in streams and thinking");
+        Assert.That(version.GetProperty("kimicpu").GetString(), Is.EqualTo(typeof(KimiServerOptions).Assembly.GetName().Version!.ToString(3)));
         (_, JsonElement loaded, _) = await _server.PostAsync("/api/chat", """{"model":"kimi-nano","messages":[]}""");
         Assert.That(loaded.GetProperty("done_reason").GetString(), Is.EqualTo("load"));
         (int status, JsonElement missing, _) = await _server.PostAsync("/api/chat", """{"model":"llama3","messages":[{"role":"user","content":"x"}]}""");
@@ -97,6 +99,7 @@ internal sealed class OllamaHttpTests
     {
         using HttpResponseMessage response = await _server.Http.PostAsync(path, new StringContent(json, Encoding.UTF8, "application/json"));
         Assert.That(response.Content.Headers.ContentType!.MediaType, Is.EqualTo("application/x-ndjson"));
+        Assert.That((response.Headers.GetValues("X-Accel-Buffering").Single(), response.Headers.CacheControl!.NoStore), Is.EqualTo(("no", true)), "a proxy would collect the lines");
         return [.. (await response.Content.ReadAsStringAsync()).Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonDocument.Parse(l).RootElement)];
     }
 }
