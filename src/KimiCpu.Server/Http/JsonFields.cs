@@ -48,14 +48,16 @@ internal readonly struct JsonFields
 
     public double? Number(string name, double least, double most) => Get(name) is { } value ? Number(value, PathOf(name), least, most) : null;
 
+    /// <summary>A whole number, however it is written: Python and others write 40.0 where they count in floating point.</summary>
     public int? Integer(string name, int least, int most = int.MaxValue) => Get(name) is { } value
-        ? value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number >= least && number <= most
-            ? number
+        ? IsWhole(value, out decimal number) && number >= least && number <= most
+            ? (int)number
             : throw Wrong(PathOf(name), most == int.MaxValue ? $"a whole number, {least} or more" : $"a whole number {least} … {most}", value)
         : null;
 
+    /// <inheritdoc cref="Integer"/>
     public long? Long(string name) => Get(name) is { } value
-        ? value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long number) ? number : throw Wrong(PathOf(name), "a whole number", value)
+        ? IsWhole(value, out decimal number) && number is >= long.MinValue and <= long.MaxValue ? (long)number : throw Wrong(PathOf(name), "a whole number", value)
         : null;
 
     public JsonFields? Fields(string name) => Get(name) is { } value ? new JsonFields(value, PathOf(name)) : null;
@@ -121,6 +123,12 @@ internal readonly struct JsonFields
         value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && number >= least && number <= most
             ? number
             : throw Wrong(path, FormattableString.Invariant($"a number {least} … {most}"), value);
+
+    private static bool IsWhole(JsonElement value, out decimal number)
+    {
+        number = 0;
+        return value.ValueKind == JsonValueKind.Number && value.TryGetDecimal(out number) && number == decimal.Truncate(number);
+    }
 
     public RequestException Missing(string name) =>
         new(StatusCodes.Status400BadRequest, $"{PathOf(name)} is required.", PathOf(name), "missing_required_parameter");

@@ -72,11 +72,17 @@ internal static class OllamaEndpoints
         var fields = new JsonFields(body.RootElement);
         string name = fields.RequiredText("model");
         model.Require(name);
-        IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
         var writer = new OllamaWriter(name, chat);
+        if (OllamaRequestReader.AsksToUnload(fields, chat))
+        {
+            await call.WriteJsonAsync(writer.Nothing("unload")).ConfigureAwait(false);
+            return;
+        }
+
+        IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
         if (await model.ReadAsync(call, body.RootElement, parts => read(fields, opened, parts)).ConfigureAwait(false) is not { } request)
         {
-            await call.WriteJsonAsync(writer.Loaded()).ConfigureAwait(false);
+            await call.WriteJsonAsync(writer.Nothing("load")).ConfigureAwait(false);
             return;
         }
 

@@ -19,6 +19,17 @@ internal sealed class OllamaRequestReader(RequestParts parts)
     private const int MostCalls = 1024;
     private const int MostStops = 16;
 
+    /// <summary>Whether nothing is asked but to let the model go. It stays, since there is no other, but clients wait for the answer that it is gone.</summary>
+    /// <param name="fields">The request.</param>
+    /// <param name="chat">Whether questions are messages; else they are a prompt.</param>
+    public static bool AsksToUnload(JsonFields fields, bool chat)
+    {
+        bool isQuestion = chat
+            ? fields.Get("messages") is { } messages && !(messages.ValueKind == JsonValueKind.Array && messages.GetArrayLength() == 0)
+            : fields.Text("prompt") is { Length: > 0 };
+        return !isQuestion && fields.Get("keep_alive") is { } time && IsZero(time);
+    }
+
     /// <summary>The request; null where there is no message, which asks to load the model only.</summary>
     public AnswerRequest? ReadChat(JsonFields fields)
     {
@@ -66,6 +77,14 @@ internal sealed class OllamaRequestReader(RequestParts parts)
             Streams = fields.Flag("stream") ?? true,
         };
     }
+
+    /// <summary>A time is a number of seconds, or a text such as 5m.</summary>
+    private static bool IsZero(JsonElement time) => time.ValueKind switch
+    {
+        JsonValueKind.Number => time.TryGetDouble(out double seconds) && seconds == 0,
+        JsonValueKind.String => time.GetString()!.Any(char.IsAsciiDigit) && !time.GetString()!.Any(c => c is >= '1' and <= '9'),
+        _ => false,
+    };
 
     private static KimiMessage ReadMessage(JsonFields message, ForeignIds ids)
     {

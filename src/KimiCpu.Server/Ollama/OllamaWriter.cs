@@ -18,12 +18,13 @@ internal sealed class OllamaWriter(string model, bool chat)
 {
     private readonly long _start = System.Diagnostics.Stopwatch.GetTimestamp();
 
-    /// <summary>What tells that the model is loaded, where nothing else was asked.</summary>
-    public JsonObject Loaded()
+    /// <summary>The whole answer where nothing was asked.</summary>
+    /// <param name="reason">What that is called.</param>
+    public JsonObject Nothing(string reason)
     {
-        JsonObject loaded = Piece("", "", []);
-        (loaded["done"], loaded["done_reason"]) = (true, "load");
-        return loaded;
+        JsonObject nothing = Nothing();
+        (nothing["done"], nothing["done_reason"]) = (true, reason);
+        return nothing;
     }
 
     /// <summary>A piece without text.</summary>

@@ -95,6 +95,33 @@ internal sealed class OllamaHttpTests
         Assert.That(missing.GetProperty("error").GetString(), Does.Contain("'llama3'"));
     }
 
+    [TestCase("/api/chat", "\"messages\":[],\"keep_alive\":0", "unload")]
+    [TestCase("/api/chat", "\"keep_alive\":\"0s\"", "unload")]
+    [TestCase("/api/generate", "\"keep_alive\":0", "unload")]
+    [TestCase("/api/generate", "\"prompt\":\"\",\"keep_alive\":\"0h0m\"", "unload")]
+    [TestCase("/api/generate", "\"keep_alive\":-1", "load")]
+    [TestCase("/api/generate", "\"keep_alive\":\"10m\"", "load")]
+    [TestCase("/api/chat", "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"keep_alive\":0,\"stream\":false,\"options\":{\"num_predict\":1}", "length")]
+    public async Task A_model_that_is_let_go_is_told_to_be_gone(string path, string fields, string reason)
+    {
+        (int status, JsonElement body, _) = await _server.PostAsync(path, $$"""{"model":"kimi-nano",{{fields}}}""");
+        Assert.That(status, Is.EqualTo(200), body.GetRawText());
+        Assert.That((body.GetProperty("done").GetBoolean(), body.GetProperty("done_reason").GetString()), Is.EqualTo((true, reason)));
+    }
+
+    /// <summary>Python's json writes 40.0 where a program counts in floating point.</summary>
+    [Test]
+    public async Task Whole_numbers_may_be_written_with_a_fraction_of_zero()
+    {
+        const string Begin = """{"model":"kimi-nano","prompt":"ROMEO:\n","raw":true,"stream":false,"options":{"temperature":1,""";
+        (int status, JsonElement floats, _) = await _server.PostAsync("/api/generate", Begin + "\"top_k\":40.0,\"seed\":7.0,\"num_predict\":8e0}}");
+        (_, JsonElement whole, _) = await _server.PostAsync("/api/generate", Begin + "\"top_k\":40,\"seed\":7,\"num_predict\":8}}");
+        Assert.That(status, Is.EqualTo(200), floats.GetRawText());
+        Assert.That((floats.GetProperty("response").GetString(), floats.GetProperty("eval_count").GetInt32()), Is.EqualTo((whole.GetProperty("response").GetString(), 8)));
+        (status, JsonElement half, _) = await _server.PostAsync("/api/generate", Begin + "\"top_k\":40.5}}");
+        Assert.That((status, half.GetProperty("error").GetString()), Is.EqualTo((400, "options.top_k takes a whole number, 0 or more; found 40.5.")));
+    }
+
     private async Task<List<JsonElement>> LinesAsync(string path, string json)
     {
         using HttpResponseMessage response = await _server.Http.PostAsync(path, new StringContent(json, Encoding.UTF8, "application/json"));
