@@ -6,6 +6,7 @@ export class Answer {
   content = "";
   reasoning = "";
   calls = [];
+  cutOff = false;
   #text = make("div", "", "text");
   #thinking = document.createElement("details");
   #thoughts = make("div", "");
@@ -21,7 +22,9 @@ export class Answer {
   }
 
   add(piece) {
-    const delta = piece.choices?.[0]?.delta ?? {};
+    const choice = piece.choices?.[0];
+    const delta = choice?.delta ?? {};
+    this.cutOff ||= choice?.finish_reason === "length";
     if (delta.reasoning_content) {
       this.reasoning += delta.reasoning_content;
       this.#thinking.hidden = false;
@@ -47,7 +50,7 @@ export class Answer {
     this.#summary.textContent = "Reasoning";
     const tokens = this.usage?.completion_tokens;
     this.#cost.textContent = [
-      stopped ? "stopped" : "",
+      stopped ? "stopped" : this.cutOff ? "cut off at the limit of tokens" : "",
       tokens ? `${tokens} tokens, ${(tokens / seconds).toFixed(1)} per second` : "",
       this.usage ? `prompt of ${this.usage.prompt_tokens}, ${this.usage.prompt_tokens_details?.cached_tokens ?? 0} of them cached` : "",
     ].filter(part => part).join("; ");

@@ -124,7 +124,7 @@ function takeBack(conversation, begin, question) {
   }
 }
 
-/** Whether the answer came to its end. */
+/** Whether the answer came to its end. Of one that was cut off, by the limit of tokens or by a failure, no call is kept: it may be half of one. */
 async function stream(shown, conversation, signal) {
   const start = performance.now();
   try {
@@ -136,12 +136,16 @@ async function stream(shown, conversation, signal) {
       }
     }
 
+    if (shown.cutOff) {
+      shown.calls = [];
+    }
+
     shown.end((performance.now() - start) / 1000, false);
     byId("announce").textContent = `${name}: ${shown.content}`;
     return true;
   } catch (e) {
+    shown.calls = [];
     if (signal.aborted) {
-      shown.calls = [];
       shown.end((performance.now() - start) / 1000, true);
       byId("announce").textContent = "Stopped.";
     } else {
