@@ -122,6 +122,17 @@ internal sealed class ModelHost : IHostedService, IDisposable
         }
     }
 
+    /// <summary>The model where it is open, for those who only look at it.</summary>
+    /// <param name="state">Of the model.</param>
+    public IKimiModel? IfOpen(out ModelState state)
+    {
+        lock (_gate)
+        {
+            state = State;
+            return state == ModelState.Ready ? _opening!.Result : null;
+        }
+    }
+
     /// <summary>
     /// Whether calls may come, for those who let them come only then. A model that the first call opens waits for that call; and where the
     /// last opening failed a while ago another one is begun, since no call would come to do it.

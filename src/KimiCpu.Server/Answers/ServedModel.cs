@@ -25,6 +25,9 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
     /// <inheritdoc cref="ModelHost.IsReadyForCalls"/>
     public bool IsReadyForCalls(out ModelState state) => host.IsReadyForCalls(out state);
 
+    /// <inheritdoc cref="ModelHost.IfOpen"/>
+    public IKimiModel? IfOpen(out ModelState state) => host.IfOpen(out state);
+
     /// <summary>When the server began to offer it.</summary>
     public DateTimeOffset Since { get; } = DateTimeOffset.UtcNow;
 

@@ -1,35 +1,44 @@
-// The live view of the machine: asks once a second while it is open.
+// The live view of the machine: asks while it is open, a second after each answer.
 
-import { authorization } from "./stream.js";
+import { authorization, refusal } from "./stream.js";
 
 const byId = id => document.getElementById(id);
 
 export class Machine {
   #key;
-  #timer = 0;
+  #closed = new AbortController();
 
   constructor(key) {
     this.#key = key;
   }
 
   show(open) {
-    clearInterval(this.#timer);
+    this.#closed.abort();
     if (open) {
-      this.#timer = setInterval(() => this.#ask(), 1000);
-      this.#ask();
+      this.#closed = new AbortController();
+      this.#watch(this.#closed.signal);
     }
   }
 
-  async #ask() {
+  async #watch(closed) {
+    while (!closed.aborted) {
+      await this.#ask(closed);
+      await new Promise(resolve => setTimeout(resolve, 1000));
+    }
+  }
+
+  async #ask(closed) {
     try {
-      const response = await fetch("kimi/machine", { headers: authorization(this.#key()) });
+      const response = await fetch("kimi/machine", { headers: authorization(this.#key()), signal: closed });
       if (!response.ok) {
-        throw new Error(response.status === 401 ? "The machine's state needs the API key: see Settings." : `The server answered ${response.status}.`);
+        throw new Error(await refusal(response));
       }
 
       this.#draw(await response.json());
     } catch (e) {
-      byId("placement").textContent = e.message;
+      if (!closed.aborted) {
+        byId("placement").textContent = e.message;
+      }
     }
   }
 

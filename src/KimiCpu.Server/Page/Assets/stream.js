@@ -43,7 +43,8 @@ export function authorization(key) {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
-async function refusal(response) {
+/** What a server that refuses says, in its own words. */
+export async function refusal(response) {
   if (response.status === 401) {
     return "This server wants an API key: see Settings.";
   }

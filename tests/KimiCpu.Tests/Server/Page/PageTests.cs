@@ -4,6 +4,7 @@
 using System.Net;
 using System.Text.RegularExpressions;
 using KimiCpu.Extensions.AI;
+using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -71,6 +72,32 @@ internal sealed partial class PageTests
         Assert.That((int)(await server.GetAsync("/")).StatusCode, Is.EqualTo(200));
         Assert.That((int)(await server.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(401));
         Assert.That((int)(await server.GetAsync("/kimi/machine", ("x-api-key", RunningServer.Key))).StatusCode, Is.EqualTo(200));
+    }
+
+    /// <summary>A page that somebody left open would open the model, and try again each second where that fails.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task To_look_at_the_machine_opens_no_model(CancellationToken cancellationToken)
+    {
+        await using RunningServer closed = await RunningServer.StartAsync(model: o => o.OpenAtStart = false);
+        Assert.That(await RefusedAsync(closed), Does.Contain("first question opens it"));
+        Assert.That(closed.ModelHost.State, Is.EqualTo(ModelState.Closed));
+        await using RunningServer broken = await RunningServer.StartAsync(model: o => (o.Embedded, o.ModelPath) = (false, Repository.Checkpoint("..")));
+        Assert.That(() => broken.ModelHost.State, Is.EqualTo(ModelState.Failed).After(30_000, 20));
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.That(await RefusedAsync(broken), Does.Contain("could not be opened"));
+        }
+
+        Assert.That(broken.Log.Lines, Has.Exactly(1).Contains("could not be opened"));
+
+        async Task<string> RefusedAsync(RunningServer server)
+        {
+            using HttpResponseMessage response = await server.Http.GetAsync("/kimi/machine", cancellationToken);
+            string body = await response.Content.ReadAsStringAsync(cancellationToken);
+            Assert.That(((int)response.StatusCode, body.Contains("\"model_not_available\"", StringComparison.Ordinal)), Is.EqualTo((503, true)), body);
+            return body;
+        }
     }
 
     [GeneratedRegex("https?://[A-Za-z0-9.-]+")]
