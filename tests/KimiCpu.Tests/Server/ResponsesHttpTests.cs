@@ -55,6 +55,14 @@ internal sealed class ResponsesHttpTests
         ExpectWhatWasStreamed(events, whole);
 
         int tokens = whole.GetProperty("usage").GetProperty("output_tokens").GetInt32();
+
+        // Only what ends the call is missing then, and the call is as good as any.
+        string ended = $$"""{{Call}},"max_output_tokens":{{tokens - 1}}""";
+        events = await StreamAsync(ended + ""","stream":true}""");
+        Assert.That(Kinds(events), Is.EqualTo((string[])["response.created", "response.in_progress", .. s_call, "response.incomplete"]));
+        Assert.That(events[^1].GetProperty("response").GetProperty("output")[0].GetProperty("status").GetString(), Is.EqualTo("completed"));
+        ExpectWhatWasStreamed(events, await AnswerAsync(ended + "}"));
+
         string cut = $$"""{{Call}},"max_output_tokens":{{tokens - 2}}""";
         events = await StreamAsync(cut + ""","stream":true}""");
         Assert.That(Kinds(events), Is.EqualTo((string[])["response.created", "response.in_progress", .. s_call, "response.incomplete"]));

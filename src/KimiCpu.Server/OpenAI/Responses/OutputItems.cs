@@ -22,7 +22,7 @@ internal sealed class OutputItems(ResponseRequest request, KimiTokenizer tokeniz
     /// <summary>What reasoning goes out as.</summary>
     public TextKind ReasoningKind => request.Summarizes ? TextKind.Summary : TextKind.Reasoning;
 
-    /// <summary>How the last item of an answer ends; those before it are complete.</summary>
+    /// <summary>How an answer ends, and its last item where that is a text; items before it are complete, and calls say so themselves.</summary>
     public static string StatusOf(FinishReason reason) => reason == FinishReason.Length ? Incomplete : Completed;
 
     public static string NewId(string prefix) => $"{prefix}_{Guid.NewGuid():N}";
@@ -54,15 +54,16 @@ internal sealed class OutputItems(ResponseRequest request, KimiTokenizer tokeniz
             items.Add(Text(TextKind.Message, result.Text, request.Answer.Options.LogProbabilities ? ContentTokens.Of(result, tokenizer, request.Answer.Options.StopSequences) : []));
         }
 
+        if (items.Count > 0 && result is { ToolCalls.Count: 0, IncompleteToolCall: null })
+        {
+            items[^1]["status"] = StatusOf(result.FinishReason);
+        }
+
+        // The limit may fall behind what ends a call, which is whole then.
         items.AddRange(result.ToolCalls.Select(c => Call(NewId("fc"), c.Id, c.Name, c.Arguments, Completed)));
         if (result.IncompleteToolCall is { } cut)
         {
             items.Add(Call(NewId("fc"), cut.Id, cut.Name, cut.Arguments, Incomplete));
-        }
-
-        if (items.Count > 0)
-        {
-            items[^1]["status"] = result.IncompleteToolCall is null ? StatusOf(result.FinishReason) : Incomplete;
         }
 
         return items;
