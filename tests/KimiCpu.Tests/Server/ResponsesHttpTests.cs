@@ -91,6 +91,29 @@ internal sealed class ResponsesHttpTests
         }
     }
 
+    /// <summary>A text that was cut within a character, as by slice of JavaScript, in a field that is only said again.</summary>
+    [TestCase("metadata", """{"title":"\ud83d"}""")]
+    [TestCase("user", "\"\\ud83d\"")]
+    [TestCase("prompt_cache_key", "\"\\ud83d\"")]
+    public async Task What_cannot_be_said_again_is_refused_before_anything_is_generated(string name, string value)
+    {
+        foreach (string stream in new[] { "false", "true" })
+        {
+            (int status, JsonElement body, HttpResponseMessage response) = await _server.PostAsync(Responses, $$"""{"input":"Hi","max_output_tokens":4,"stream":{{stream}},"{{name}}":{{value}}}""");
+            Assert.That((status, body.GetProperty("error").GetProperty("message").GetString()), Is.EqualTo((400, "A text of the body is no valid Unicode.")));
+            string id = response.Headers.GetValues("x-request-id").Single();
+            Assert.That(_server.Log.Lines.Where(l => l.Contains(id, StringComparison.Ordinal)), Is.Not.Empty.And.None.Contains("prompt tokens"));
+        }
+    }
+
+    [Test]
+    public async Task Of_a_field_that_is_there_twice_the_last_one_is_said_again()
+    {
+        JsonElement response = await AnswerAsync("""{"input":"Hi","max_output_tokens":4,"reasoning":{"effort":"high","effort":"low","mode":"standard"},"text":{"verbosity":"low","verbosity":"high"}}""");
+        Assert.That(response.GetProperty("reasoning").GetRawText(), Is.EqualTo("""{"effort":"low","summary":null,"mode":"standard"}"""));
+        Assert.That(response.GetProperty("text").GetRawText(), Is.EqualTo("""{"format":{"type":"text"},"verbosity":"high"}"""));
+    }
+
     [Test]
     public async Task Answers_go_back_in_as_they_came_out()
     {
@@ -131,6 +154,7 @@ internal sealed class ResponsesHttpTests
     [TestCase("""{"input":"x","include":["everything"]}""", "include")]
     [TestCase("""{"input":"x","reasoning":{"effort":"enormous"}}""", "reasoning.effort")]
     [TestCase("""{"input":"x","reasoning":{"summary":"rhymed"}}""", "reasoning.summary")]
+    [TestCase("""{"input":"x","reasoning":{"mode":"pro"}}""", "reasoning.mode")]
     [TestCase("""{"input":"x","tools":[{"type":"web_search"}]}""", "tools[0].type")]
     [TestCase("""{"input":"x","tools":[{"type":"function"}]}""", "tools[0].name")]
     [TestCase("""{"input":"x","tool_choice":"required"}""", "tool_choice")]

@@ -17,6 +17,12 @@ internal sealed class ResponseRequestReader(RequestParts parts)
     /// <summary>As OpenAI's interface has it.</summary>
     private const int MostMetadata = 16;
 
+    /// <summary>Of <c>reasoning</c>.</summary>
+    public static IReadOnlySet<string> ReasoningFields { get; } = new HashSet<string> { "effort", "summary", "generate_summary", "context", "mode" };
+
+    /// <summary>Of <c>text</c>.</summary>
+    public static IReadOnlySet<string> TextFields { get; } = new HashSet<string> { "format", "verbosity" };
+
     private static readonly HashSet<string> s_known =
     [
         "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "max_output_tokens", "max_reasoning_tokens", "include", "top_logprobs",
@@ -112,8 +118,13 @@ internal sealed class ResponseRequestReader(RequestParts parts)
     {
         if (fields.Fields("reasoning") is { } reasoning)
         {
-            reasoning.RefuseOthers(new HashSet<string> { "effort", "summary", "generate_summary", "context" });
+            reasoning.RefuseOthers(ReasoningFields);
             options = RequestParts.Effort(reasoning, "effort", options);
+            if (reasoning.Text("mode") is not (null or "standard"))
+            {
+                throw reasoning.Invalid("mode", "standard");
+            }
+
             options = reasoning.Text("context") switch
             {
                 null or "auto" => options,
@@ -149,7 +160,7 @@ internal sealed class ResponseRequestReader(RequestParts parts)
             return options;
         }
 
-        text.RefuseOthers(new HashSet<string> { "format", "verbosity" });
+        text.RefuseOthers(TextFields);
         if (text.Fields("format") is not { } format)
         {
             return options;

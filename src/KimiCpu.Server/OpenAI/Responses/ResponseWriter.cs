@@ -10,12 +10,17 @@ using Microsoft.AspNetCore.Http;
 namespace KimiCpu.Server.OpenAI.Responses;
 
 /// <summary>Writes responses: what came of a request, beside the request itself.</summary>
-/// <param name="model">Its name.</param>
-/// <param name="request">What was asked.</param>
-internal sealed class ResponseWriter(string model, ResponseRequest request)
+internal sealed class ResponseWriter
 {
-    private readonly string _id = OutputItems.NewId("resp");
-    private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+    private readonly AnswerRequest _request;
+
+    /// <summary>The response with what was asked, written once: fields that nobody else reads may hold what is no valid text.</summary>
+    private readonly byte[] _asked;
+
+    /// <param name="model">Its name.</param>
+    /// <param name="request">What was asked.</param>
+    /// <exception cref="InvalidOperationException">A text of the request is no valid Unicode.</exception>
+    public ResponseWriter(string model, ResponseRequest request) => (_request, _asked) = (request.Answer, JsonText.Bytes(Asked(model, request.Answer, request.Fields)));
 
     /// <summary>The response before there is anything of it.</summary>
     public JsonObject Begin() => Response(OutputItems.Running, []);
@@ -33,7 +38,7 @@ internal sealed class ResponseWriter(string model, ResponseRequest request)
             response["completed_at"] = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         }
 
-        response["usage"] = UsageOf(Usage.Of(request.Answer, [result]).Logged(call));
+        response["usage"] = UsageOf(Usage.Of(_request, [result]).Logged(call));
         return response;
     }
 
@@ -58,58 +63,64 @@ internal sealed class ResponseWriter(string model, ResponseRequest request)
         ["total_tokens"] = usage.PromptTokens + usage.CompletionTokens,
     };
 
-    private JsonObject Response(string status, IReadOnlyList<JsonObject> output) => new()
+    private JsonObject Response(string status, IReadOnlyList<JsonObject> output)
     {
-        ["id"] = _id,
+        JsonObject response = JsonNode.Parse(_asked)!.AsObject();
+        (response["status"], response["output"]) = (status, JsonText.Array(output));
+        return response;
+    }
+
+    private static JsonObject Asked(string model, AnswerRequest request, JsonFields fields) => new()
+    {
+        ["id"] = OutputItems.NewId("resp"),
         ["object"] = "response",
-        ["created_at"] = _created,
+        ["created_at"] = DateTimeOffset.UtcNow.ToUnixTimeSeconds(),
         ["completed_at"] = null,
-        ["status"] = status,
+        ["status"] = OutputItems.Running,
         ["background"] = false,
         ["error"] = null,
         ["incomplete_details"] = null,
-        ["instructions"] = Given("instructions"),
-        ["max_output_tokens"] = Given("max_output_tokens"),
-        ["max_tool_calls"] = Given("max_tool_calls"),
-        ["metadata"] = Given("metadata") ?? new JsonObject(),
+        ["instructions"] = Given(fields, "instructions"),
+        ["max_output_tokens"] = Given(fields, "max_output_tokens"),
+        ["max_tool_calls"] = Given(fields, "max_tool_calls"),
+        ["metadata"] = Given(fields, "metadata") ?? new JsonObject(),
         ["model"] = model,
-        ["output"] = JsonText.Array(output),
-        ["parallel_tool_calls"] = !request.Answer.SingleToolCall,
+        ["output"] = new JsonArray(),
+        ["parallel_tool_calls"] = !request.SingleToolCall,
         ["previous_response_id"] = null,
-        ["prompt_cache_key"] = Given("prompt_cache_key"),
-        ["reasoning"] = Reasoning(),
-        ["safety_identifier"] = Given("safety_identifier"),
+        ["prompt_cache_key"] = Given(fields, "prompt_cache_key"),
+        ["reasoning"] = Again(fields.Fields("reasoning"), ResponseRequestReader.ReasoningFields, new JsonObject { ["effort"] = null, ["summary"] = null }),
+        ["safety_identifier"] = Given(fields, "safety_identifier"),
         ["service_tier"] = "default",
         ["store"] = false,
-        ["temperature"] = request.Answer.Options.Temperature,
-        ["text"] = Text(),
-        ["tool_choice"] = Given("tool_choice") ?? "auto",
-        ["tools"] = Given("tools") ?? new JsonArray(),
-        ["top_logprobs"] = request.Answer.Options.TopLogProbabilities,
-        ["top_p"] = Given("top_p") ?? request.Answer.Options.TopP,
+        ["temperature"] = request.Options.Temperature,
+        ["text"] = Again(fields.Fields("text"), ResponseRequestReader.TextFields, new JsonObject { ["format"] = new JsonObject { ["type"] = "text" } }),
+        ["tool_choice"] = Given(fields, "tool_choice") ?? "auto",
+        ["tools"] = Given(fields, "tools") ?? new JsonArray(),
+        ["top_logprobs"] = request.Options.TopLogProbabilities,
+        ["top_p"] = Given(fields, "top_p") ?? request.Options.TopP,
         ["truncation"] = "disabled",
         ["usage"] = null,
-        ["user"] = Given("user"),
+        ["user"] = Given(fields, "user"),
     };
 
-    private JsonObject Reasoning()
+    /// <summary>An object of the request, each of its fields once, as it was read.</summary>
+    /// <param name="given">The object; null where it was left out.</param>
+    /// <param name="names">Of the fields that it may have.</param>
+    /// <param name="again">What it has where they were left out.</param>
+    private static JsonObject Again(JsonFields? given, IEnumerable<string> names, JsonObject again)
     {
-        JsonObject reasoning = Given("reasoning") as JsonObject ?? [];
-        foreach (string name in (string[])["effort", "summary"])
+        foreach (string name in names)
         {
-            reasoning.TryAdd(name, null);
+            if (given is { } fields && Given(fields, name) is { } value)
+            {
+                again[name] = value;
+            }
         }
 
-        return reasoning;
-    }
-
-    private JsonObject Text()
-    {
-        JsonObject text = Given("text") as JsonObject ?? [];
-        text["format"] ??= new JsonObject { ["type"] = "text" };
-        return text;
+        return again;
     }
 
     /// <summary>A field of the request as it came; null where it was left out.</summary>
-    private JsonNode? Given(string name) => request.Fields.Get(name) is { } value ? JsonNode.Parse(value.GetRawText()) : null;
+    private static JsonNode? Given(JsonFields fields, string name) => fields.Get(name) is { } value ? JsonNode.Parse(value.GetRawText()) : null;
 }

@@ -27,9 +27,9 @@ internal static class ResponsesEndpoints
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model"));
         ResponseRequest request = await model.ReadAsync(call, body.RootElement, parts => new ResponseRequestReader(parts).Read(fields)).ConfigureAwait(false);
+        var writer = new ResponseWriter(model.Name, request);
         await using RunningAnswers answers = await model.BeginAsync(request.Answer, call.Cancelled).ConfigureAwait(false);
         var items = new OutputItems(request, answers.Model.Tokenizer);
-        var writer = new ResponseWriter(model.Name, request);
         if (request.Answer.Streams)
         {
             await call.WriteEventsAsync(new ResponseStream(call, writer, items, answers).EventsAsync()).ConfigureAwait(false);
