@@ -25,7 +25,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
     public static bool AsksToUnload(JsonFields fields, bool chat)
     {
         bool isQuestion = chat
-            ? fields.Get("messages") is { } messages && !(messages.ValueKind == JsonValueKind.Array && messages.GetArrayLength() == 0)
+            ? fields.Get("messages") is { } messages && !IsEmpty(messages)
             : fields.Text("prompt") is { Length: > 0 };
         return !isQuestion && fields.Get("keep_alive") is { } time && IsZero(time);
     }
@@ -56,7 +56,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
     {
         foreach (string unknown in (string[])["suffix", "template", "images"])
         {
-            if (fields.Get(unknown) is { } given && !(given.ValueKind == JsonValueKind.String && given.GetString() is "") && !(given.ValueKind == JsonValueKind.Array && given.GetArrayLength() == 0))
+            if (fields.Get(unknown) is { } given && !IsEmpty(given))
             {
                 throw fields.Unsupported(unknown, "the model reads text only, in its own template; raw continues a text without it.");
             }
@@ -78,6 +78,14 @@ internal sealed class OllamaRequestReader(RequestParts parts)
         };
     }
 
+    /// <summary>Whether a text or a list has nothing in it.</summary>
+    private static bool IsEmpty(JsonElement value) => value.ValueKind switch
+    {
+        JsonValueKind.String => value.ValueEquals(""u8),
+        JsonValueKind.Array => value.GetArrayLength() == 0,
+        _ => false,
+    };
+
     /// <summary>A time is a number of seconds, or a text such as 5m.</summary>
     private static bool IsZero(JsonElement time) => time.ValueKind switch
     {
@@ -88,7 +96,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
 
     private static KimiMessage ReadMessage(JsonFields message, ForeignIds ids)
     {
-        if (message.Items("images", int.MaxValue).Count > 0)
+        if (message.Get("images") is { } images && !IsEmpty(images))
         {
             throw message.Unsupported("images", "the model reads text only.");
         }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using KimiCpu.Server.Answers;
@@ -12,6 +13,8 @@ namespace KimiCpu.Server.OpenAI;
 /// <summary><c>/tokenize</c> and <c>/detokenize</c>, which many servers for open models have.</summary>
 internal static class TokenEndpoints
 {
+    private const int TokensAtOnce = 4096;
+
     private static readonly HashSet<string> s_text = ["model", "prompt", "content", "messages", "tools"];
     private static readonly HashSet<string> s_tokens = ["model", "tokens"];
 
@@ -37,12 +40,34 @@ internal static class TokenEndpoints
                 new ChatMessageReader(options.MaxMessages).Read(fields),
                 new Generation.GenerationOptions { Tools = [.. fields.Items("tools", options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] })).ConfigureAwait(false)
             : model.Tokenizer.Encode(fields.Text("prompt") ?? fields.Text("content") ?? throw new RequestException(StatusCodes.Status400BadRequest, "prompt or messages is required.", "prompt", "missing_required_parameter"));
-        await call.WriteJsonAsync(new JsonObject
+        await WriteAsync(call.Context, tokens, model.Info.ContextLength).ConfigureAwait(false);
+    }
+
+    /// <summary>Writes ids as they go out: there may be one for each byte of a body, and a node of JSON takes many times the room of one.</summary>
+    private static async Task WriteAsync(HttpContext context, ReadOnlyMemory<int> tokens, int most)
+    {
+        PipeWriter body = context.Response.BodyWriter;
+        context.Response.ContentType = "application/json; charset=utf-8";
+        await using var json = new Utf8JsonWriter(body);
+        json.WriteStartObject();
+        json.WriteNumber("count", tokens.Length);
+        json.WriteNumber("max_model_len", most);
+        json.WriteStartArray("tokens");
+        for (int at = 0; at < tokens.Length; at += TokensAtOnce)
         {
-            ["count"] = tokens.Length,
-            ["max_model_len"] = model.Info.ContextLength,
-            ["tokens"] = JsonText.Array(tokens.Select(t => (JsonNode?)t)),
-        }).ConfigureAwait(false);
+            foreach (int token in tokens.Span[at..Math.Min(tokens.Length, at + TokensAtOnce)])
+            {
+                json.WriteNumberValue(token);
+            }
+
+            await json.FlushAsync(context.RequestAborted).ConfigureAwait(false);
+            await body.FlushAsync(context.RequestAborted).ConfigureAwait(false);
+        }
+
+        json.WriteEndArray();
+        json.WriteEndObject();
+        await json.FlushAsync(context.RequestAborted).ConfigureAwait(false);
+        await body.FlushAsync(context.RequestAborted).ConfigureAwait(false);
     }
 
     private static async Task DetokenizeAsync(ServerCall call, ServedModel served, KimiServerOptions options)

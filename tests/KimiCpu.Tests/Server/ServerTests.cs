@@ -211,6 +211,32 @@ internal sealed class ServerTests
         }
     }
 
+    /// <summary>A server that is full of them would need many times its memory, beside experts that were planned to fill it.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task Large_bodies_take_a_few_times_their_bytes(CancellationToken cancellationToken)
+    {
+        const int Bytes = 4 << 20;
+        const int Times = 40;
+        RunningServer server = await SharedServers.Plain;
+        string text = string.Concat(Enumerable.Range(0, Bytes / 2).Select(i => $"{(char)('a' + (i % 26))}{i % 10}"));
+        string images = string.Join(',', Enumerable.Repeat('1', Bytes / 2));
+        foreach ((string path, string body, int expected) in new[]
+        {
+            ("/tokenize", $"{{\"prompt\":\"{text}\"}}", 200),
+            ("/api/chat", $$"""{"model":"kimi-nano","messages":[{"role":"user","images":[{{images}}]}]}""", 400),
+        })
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new ByteArrayContent(Encoding.UTF8.GetBytes(body)) };
+            long before = GC.GetTotalAllocatedBytes(precise: true);
+            using HttpResponseMessage response = await server.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+            await response.Content.CopyToAsync(Stream.Null, cancellationToken);
+            long allocated = GC.GetTotalAllocatedBytes(precise: true) - before;
+            Assert.That((int)response.StatusCode, Is.EqualTo(expected), path);
+            Assert.That(allocated, Is.LessThan((long)Times * Bytes), $"{path} took {(double)allocated / Bytes:F1} times its body");
+        }
+    }
+
     [Test]
     public async Task Names_that_clients_make_up_are_cut_and_cannot_move_a_terminals_cursor()
     {
