@@ -30,6 +30,9 @@ internal static class KimiServer
     private const int MostHeaders = 64;
     private const int MostHeaderBytes = 16 << 10;
 
+    /// <summary>What clients look for in answers, and browsers would hide from pages of other origins: a request's id, and when to ask again.</summary>
+    private static readonly string[] s_exposed = ["x-request-id", "request-id", "Retry-After", "WWW-Authenticate"];
+
     /// <param name="file">Configuration; null for none.</param>
     /// <param name="settings">Of the command line.</param>
     /// <param name="streams">Told the address.</param>
@@ -78,9 +81,11 @@ internal static class KimiServer
             }
         });
         bool local = host == "localhost" || IPAddress.IsLoopback(AddressOf(host));
-        if (local)
+        string?[] allowed = [.. server.GetSection(ServeConfiguration.AllowedHosts).GetChildren().Select(c => c.Value)];
+        string[]? names = local || allowed.Length > 0 ? LocalNames.Of(host, allowed) : null;
+        if (names is not null)
         {
-            LocalNames.Filter(builder.Services, host);
+            LocalNames.Filter(builder.Services, names);
         }
 
         builder.Services.AddCors();
@@ -91,14 +96,14 @@ internal static class KimiServer
             _ = app.Services.GetRequiredService<IOptions<KimiOptions>>().Value;
             return app.Services.GetRequiredService<IOptions<KimiServerOptions>>().Value;
         });
-        if (local)
+        if (names is not null)
         {
-            LocalNames.Use(app);
+            LocalNames.Use(app, names);
         }
 
         if (options.AllowedOrigins.Count > 0)
         {
-            app.UseCors(p => p.WithOrigins([.. options.AllowedOrigins]).AllowAnyHeader().AllowAnyMethod());
+            app.UseCors(p => p.WithOrigins([.. options.AllowedOrigins]).AllowAnyHeader().AllowAnyMethod().WithExposedHeaders(s_exposed));
         }
 
         app.MapKimi();

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Net;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -9,39 +10,63 @@ using Microsoft.Extensions.DependencyInjection;
 namespace KimiCpu.Cli.Serve;
 
 /// <summary>
-/// Answers only requests to names of this machine itself: a browser may have been led to believe that a page of another name is
-/// at this address.
+/// Answers only requests to names of this machine itself, and to others that it is told: a browser may have been led to believe that a page
+/// of another name is at this address.
 /// </summary>
 internal static class LocalNames
 {
+    private const string AllBelow = "*.";
+
     private static readonly string[] s_names = ["localhost", "127.0.0.1", "[::1]"];
 
-    /// <param name="services">Of the server.</param>
-    /// <param name="host">Where it listens.</param>
-    public static void Filter(IServiceCollection services, string host) => services.AddHostFiltering(o =>
+    /// <param name="host">Where the server listens.</param>
+    /// <param name="others">Names that it is told.</param>
+    /// <exception cref="FormatException">One of them is no name.</exception>
+    /// <returns>All names that it answers.</returns>
+    public static string[] Of(string host, IEnumerable<string?> others)
     {
-        o.AllowedHosts = [.. s_names, host];
+        IEnumerable<string> own = IsAnyAddress(host) ? s_names : s_names.Append(InBrackets(host));
+        return [.. own.Concat(others.Select(Checked)).Distinct(StringComparer.OrdinalIgnoreCase)];
+    }
+
+    /// <param name="services">Of the server.</param>
+    /// <param name="names">That it answers.</param>
+    public static void Filter(IServiceCollection services, string[] names) => services.AddHostFiltering(o =>
+    {
+        o.AllowedHosts = names;
 
         // It would be a page, which programs cannot read.
         o.IncludeFailureMessage = false;
     });
 
-    public static void Use(WebApplication app)
+    /// <param name="app">The server.</param>
+    /// <param name="names">That it answers.</param>
+    public static void Use(WebApplication app, string[] names)
     {
-        app.Use(TellAsync);
+        app.Use((HttpContext context, RequestDelegate next) => TellAsync(context, next, names));
         app.UseHostFiltering();
     }
 
-    private static async Task TellAsync(HttpContext context, RequestDelegate next)
+    private static async Task TellAsync(HttpContext context, RequestDelegate next, string[] names)
     {
         await next(context);
         if (context.Response is { StatusCode: StatusCodes.Status400BadRequest, HasStarted: false, ContentType: null })
         {
             string name = context.Request.Headers.Host.ToString();
-            string message = $"The request names the host '{name}'; this server listens to this machine only and answers {string.Join(", ", s_names)}. Use one of these, or let the server listen at an address of the network (kimi serve --host).";
+            string message = $"The request names the host '{name}'; this server answers {string.Join(", ", names)}. Use one of these, or let it answer another name, such as a proxy's (kimi serve --allow-host NAME, or Server:AllowedHosts).";
             var error = new JsonObject { ["message"] = message, ["type"] = "invalid_request_error", ["param"] = null, ["code"] = "invalid_host" };
             context.Response.ContentType = "application/json";
             await context.Response.WriteAsync(new JsonObject { ["error"] = error }.ToJsonString(), context.RequestAborted);
         }
     }
+
+    private static string Checked(string? name) => name is not null && !IsAnyAddress(name) && Uri.CheckHostName(name.StartsWith(AllBelow, StringComparison.Ordinal) ? name[AllBelow.Length..] : name) != UriHostNameType.Unknown
+        ? InBrackets(name)
+        : throw new FormatException($"--allow-host, or Server:AllowedHosts, takes names of hosts such as kimi.example.com, or *.example.com for all below it, without scheme, port and path; found '{name}'.");
+
+    /// <summary>No request names it, and the filter would take it for a sign that all names are answered.</summary>
+    private static bool IsAnyAddress(string host) => IPAddress.TryParse(host, out IPAddress? address) && (address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any));
+
+    /// <summary>As requests name an address of IPv6.</summary>
+    private static string InBrackets(string name) => name.Contains(':', StringComparison.Ordinal) && !name.StartsWith('[') ? $"[{name}]" : name;
 }

@@ -21,6 +21,10 @@ internal static class ServeConfiguration
     public const string Server = "Server";
     public const string Model = "Model";
     public const string Logging = "Logging";
+
+    /// <summary>Of the section Server: names besides those of this machine that requests may name.</summary>
+    public const string AllowedHosts = "AllowedHosts";
+
     private const string EnvironmentPrefix = "KIMI_";
 
     /// <summary>What editors look up to complete keys.</summary>
@@ -36,7 +40,7 @@ internal static class ServeConfiguration
 
     private static readonly Dictionary<string, ConfigurationKeys> s_keys = new()
     {
-        [Server] = ConfigurationKeys.Of<KimiServerOptions>("Host", "Port", "ApiKeyFile"),
+        [Server] = ConfigurationKeys.Of<KimiServerOptions>("Host", "Port", "ApiKeyFile").WithList(AllowedHosts),
 
         // The program opens its model by itself, once it listens.
         [Model] = ConfigurationKeys.Of<KimiOptions>().Without(nameof(KimiOptions.OpenAtStart)),

@@ -39,6 +39,14 @@ internal sealed class ConfigurationKeys
         return keys;
     }
 
+    /// <summary>Adds a key of a list of texts that the options do not have.</summary>
+    /// <param name="name">The key.</param>
+    public ConfigurationKeys WithList(string name)
+    {
+        _types.Add(name, typeof(IList<string>));
+        return this;
+    }
+
     /// <summary>Takes a key away that the section does not have, though the options do.</summary>
     /// <param name="name">The key.</param>
     public ConfigurationKeys Without(string name)

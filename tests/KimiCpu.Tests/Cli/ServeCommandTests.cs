@@ -45,7 +45,35 @@ internal sealed partial class ServeCommandTests
         http.DefaultRequestHeaders.Host = "evil.example.com";
         using HttpResponseMessage foreign = await http.GetAsync("/v1/models");
         Assert.That((int)foreign.StatusCode, Is.EqualTo(400), "the name of a page that points at this machine");
-        Assert.That(await foreign.Content.ReadAsStringAsync(), Does.Contain("evil.example.com").And.Contain("\"error\"").And.Contain("--host"));
+        Assert.That(await foreign.Content.ReadAsStringAsync(), Does.Contain("evil.example.com").And.Contain("\"error\"").And.Contain("--allow-host"));
+        await cancellation.CancelAsync();
+        Assert.That(await run, Is.AnyOf(KimiCommand.Ok, KimiCommand.Cancelled));
+    }
+
+    /// <summary>Proxies before the server, and containers beside it, name another host than where it listens.</summary>
+    [TestCase("127.0.0.1", "127.0.0.1", 200)]
+    [TestCase("0.0.0.0", "kimi.example.org", 400)]
+    [CancelAfter(60_000)]
+    public async Task Answers_the_hosts_and_origins_that_it_is_told(string host, string other, int expected, CancellationToken cancellationToken)
+    {
+        string config = Write("kimi.json", $$$"""{"Server":{"Host":"{{{host}}}","AllowedHosts":["*.internal"]},"Model":{"Embedded":true}}""");
+        using var cancellation = new CancellationTokenSource();
+        var output = new StringWriter();
+        Task<int> run = KimiCommand.RunAsync(
+            ["serve", "--port", "0", "--config", config, "--allow-host", "Kimi.example.com", "--allow-origin", "https://chat.example.com"], new CliStreams(Stream.Null, TextWriter.Synchronized(output), TextWriter.Null, IsTerminal: false), cancellation);
+        Assert.That(() => run.IsCompleted || output.ToString().Length > 0, Is.True.After(60_000, 50));
+        using var http = new HttpClient { BaseAddress = new UriBuilder(Address().Match(output.ToString()).Value) { Host = "127.0.0.1" }.Uri };
+        foreach ((string name, int status) in new[] { ("kimi.example.com", 200), ("kimi.example.com:8443", 200), ("host.docker.internal", 200), ("localhost", 200), ("example.com", 400), ("kimi.example.com.evil.example", 400), (other, expected) })
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/models") { Headers = { { "Host", name }, { "Origin", "https://chat.example.com" } } };
+            using HttpResponseMessage response = await http.SendAsync(request, cancellationToken);
+            Assert.That((int)response.StatusCode, Is.EqualTo(status), name);
+            if (status == 200)
+            {
+                Assert.That(response.Headers.GetValues("Access-Control-Expose-Headers").Single().Split(','), Is.SupersetOf(new[] { "x-request-id", "request-id", "Retry-After" }), "or browsers hide them from the page");
+            }
+        }
+
         await cancellation.CancelAsync();
         Assert.That(await run, Is.AnyOf(KimiCommand.Ok, KimiCommand.Cancelled));
     }
@@ -57,6 +85,10 @@ internal sealed partial class ServeCommandTests
     [TestCase("--device gpu", "Device")]
     [TestCase("--context -4", "--context takes 1 or more; found -4.")]
     [TestCase("--exact --int8-hot-path", "exclude each other")]
+    [TestCase("--allow-host https://kimi.example.com", "takes names of hosts such as kimi.example.com, or *.example.com for all below it, without scheme, port and path; found 'https://kimi.example.com'.")]
+    [TestCase("--allow-host kimi.example.com:8080", "found 'kimi.example.com:8080'")]
+    [TestCase("--allow-host *", "found '*'")]
+    [TestCase("--allow-host 0.0.0.0", "found '0.0.0.0'")]
     [TestCase("--allow-origin foo", "AllowedOrigins")]
     [TestCase("--allow-origin https://a.example/chat", "AllowedOrigins")]
     public async Task Says_what_is_wrong_with_an_option(string options, string named)
@@ -73,7 +105,9 @@ internal sealed partial class ServeCommandTests
     [TestCase("""{"Server":{"ContextLength":9}}""", "at Server:ContextLength. Did you mean Model:ContextLength?")]
     [TestCase("""{"Modle":{"ModelPath":"/models/x"}}""", "at Modle. Did you mean Model?")]
     [TestCase("""{"ModelPath":"/models/x"}""", "at ModelPath. Did you mean Model:ModelPath?")]
-    [TestCase("""{"AllowedHosts":"*"}""", "at AllowedHosts. The sections are Server, Model, Logging.")]
+    [TestCase("""{"AllowedHosts":"*"}""", "at AllowedHosts. Did you mean Server:AllowedHosts? The sections are Server, Model, Logging.")]
+    [TestCase("""{"Server":{"AllowedHosts":"kimi.example.com"}}""", "a single value at Server:AllowedHosts, which takes a list")]
+    [TestCase("""{"Server":{"AllowedHosts":[""]}}""", "Server:AllowedHosts, takes names of hosts")]
     [TestCase("""{"Server":{"ModelNames":"*"}}""", "a single value at Server:ModelNames, which takes a list")]
     [TestCase("""{"Server":{"StreamKeepAlive":60}}""", "'60' at Server:StreamKeepAlive, which takes a time as hours, minutes and seconds")]
     [TestCase("""{"Server":{"ShutdownGrace":"0.5"}}""", "'0.5' at Server:ShutdownGrace")]
