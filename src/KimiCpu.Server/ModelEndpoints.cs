@@ -58,5 +58,13 @@ internal static class ModelEndpoints
         ["display_name"] = model.Name,
         ["created_at"] = model.Since.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture),
         ["lifecycle"] = "active",
+        ["max_input_tokens"] = model.IfOpen(out _)?.Info.ContextLength,
+
+        // As many as the prompt leaves; whoever asked for all of the context would be refused.
+        ["max_tokens"] = null,
+        ["capabilities"] = null,
+        ["line"] = null,
+        ["deprecated_at"] = null,
+        ["retires_at"] = null,
     };
 }

@@ -23,7 +23,7 @@ internal sealed class MessagesRequestReader(RequestParts parts)
     private static readonly HashSet<string> s_known =
     [
         "model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "tools", "tool_choice", "thinking", "output_config", "output_format",
-        "cache_control", "context_management", "inference_geo", "metadata", "service_tier", "thread",
+        "cache_control", "context_management", "diagnostics", "inference_geo", "metadata", "service_tier", "speed", "thread", "user_profile_id", "workspace_id",
     ];
 
     /// <param name="fields">The request.</param>
@@ -34,6 +34,11 @@ internal sealed class MessagesRequestReader(RequestParts parts)
         if (fields.Has("thread"))
         {
             throw new RequestException(StatusCodes.Status400BadRequest, "The server keeps no conversations: send the whole one without thread.", "thread", AnthropicDialect.ThreadUnsupported);
+        }
+
+        if (fields.Integer("max_tokens", 0) == 0)
+        {
+            throw fields.Unsupported("max_tokens", "0 fills the cache without an answer, which the server does with answers only; ask for 1 or more.");
         }
 
         var options = new GenerationOptions();

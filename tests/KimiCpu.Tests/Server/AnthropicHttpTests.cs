@@ -104,6 +104,8 @@ internal sealed partial class AnthropicHttpTests
     [TestCase("""{"model":"kimi-nano","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image"}]}]}""", 400, "invalid_request_error", "messages[0].content[0].type")]
     [TestCase("""{"model":"kimi-nano","max_tokens":5,"frobnicate":1,"messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "frobnicate")]
     [TestCase("""{"model":"kimi-nano","max_tokens":5,"messages":[{"role":"user","content":"x"}],"tools":[{"type":"web_search_20250305","name":"web_search"}]}""", 400, "invalid_request_error", "tools[0].type")]
+    [TestCase("""{"model":"kimi-nano","max_tokens":5,"messages":[{"role":"user","content":"x"}],"thinking":{"type":"between_tools"}}""", 400, "invalid_request_error", "enabled, adaptive or disabled; found 'between_tools'")]
+    [TestCase("""{"model":"kimi-nano","max_tokens":0,"messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "max_tokens is not supported: 0 fills the cache")]
     [TestCase("nonsense", 400, "invalid_request_error", "JSON")]
     public async Task Refuses_in_its_own_form(string request, int expected, string type, string named)
     {
@@ -138,6 +140,15 @@ internal sealed partial class AnthropicHttpTests
         }
     }
 
+    [Test]
+    public async Task Ignores_what_says_nothing_about_the_answer()
+    {
+        (int status, JsonElement body, _) = await PostAsync("""
+            {"model":"kimi-nano","max_tokens":2,"messages":[{"role":"user","content":"x"}],"diagnostics":{"previous_message_id":"msg_1"},"speed":"standard","service_tier":"auto","user_profile_id":"u","workspace_id":"w"}
+            """);
+        Assert.That(status, Is.EqualTo(200), body.GetRawText());
+    }
+
     [TestCase(403, 403, "permission_error")]
     [TestCase(413, 413, "request_too_large")]
     [TestCase(500, 500, "api_error")]
@@ -163,12 +174,16 @@ internal sealed partial class AnthropicHttpTests
     [Test]
     public async Task Lists_its_model_to_clients_that_name_a_version_of_the_interface()
     {
+        _ = _server.Model;
         JsonElement list = await GetAsync("/v1/models");
         Assert.That((list.GetProperty("first_id").GetString(), list.GetProperty("has_more").GetBoolean()), Is.EqualTo(("kimi-nano", false)));
         JsonElement model = await GetAsync("/v1/models/kimi-nano");
         Assert.That(JsonElement.DeepEquals(list.GetProperty("data").EnumerateArray().Single(), model));
         Assert.That((model.GetProperty("type").GetString(), model.GetProperty("id").GetString()), Is.EqualTo(("model", "kimi-nano")));
         Assert.That(model.GetProperty("created_at").GetDateTimeOffset(), Is.EqualTo(DateTimeOffset.UtcNow).Within(TimeSpan.FromDays(1)));
+        Assert.That(model.GetProperty("max_input_tokens").GetInt32(), Is.EqualTo(2048), "clients shorten a conversation in time where they know");
+        string[] unknown = ["max_tokens", "capabilities", "line", "deprecated_at", "retires_at"];
+        Assert.That(unknown.Select(n => model.GetProperty(n).ValueKind), Is.All.EqualTo(JsonValueKind.Null), "documented as always there");
         Assert.That((await GetAsync("/v1/models/other")).GetProperty("error").GetProperty("type").GetString(), Is.EqualTo("not_found_error"));
     }
 
