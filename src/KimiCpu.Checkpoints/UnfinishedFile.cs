@@ -23,11 +23,6 @@ internal sealed class UnfinishedFile : IDisposable
     public UnfinishedFile(string path, bool ownersOnly = false)
     {
         _place = PlaceOf(path);
-        if (Path.GetDirectoryName(_place) is { } folder && !Directory.Exists(folder))
-        {
-            throw new DirectoryNotFoundException($"'{_place}' cannot be written: the folder '{folder}' does not exist. Make it first.");
-        }
-
         DeleteAbandoned();
         _beside = $"{_place}.{Guid.NewGuid():N}{Ending}";
 
@@ -38,7 +33,14 @@ internal sealed class UnfinishedFile : IDisposable
             options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
         }
 
-        Stream = new FileStream(_beside, options);
+        try
+        {
+            Stream = new FileStream(_beside, options);
+        }
+        catch (DirectoryNotFoundException e)
+        {
+            throw new DirectoryNotFoundException($"'{_place}' cannot be written: the folder '{Path.GetDirectoryName(_place)}' does not exist. Make it first.", e);
+        }
     }
 
     /// <summary>Takes the bytes, without a buffer.</summary>

@@ -237,22 +237,34 @@ internal sealed class Scheduler
             : null;
     }
 
-    /// <summary>Behind <see cref="Admit"/>: what one long step has kept from beginning may begin where there is room.</summary>
+    /// <summary>
+    /// Behind <see cref="Admit"/>, since whom one long step has kept from beginning may begin where there is room. One for which there is none goes first, and those behind it are
+    /// looked at again. Who waits for what a running call computes has chosen that itself.
+    /// </summary>
     private void EndThoseThatWaitTooLong()
     {
-        for (int i = _waiting.Count - 1; i >= 0; i--)
+        while (_running.Count < _options.MaxRunning && _waiting.Find(c => c.RefusedAt >= 0 && HasWaitedTooLong(c)) is { } refused)
         {
-            ScheduledCall call = _waiting[i];
-            TimeSpan age = _time.GetElapsedTime(call.Arrival);
-            if (call is { HasTime: false, IsPaused: false, Sequence: null } && age > _options.MaxQueueTime)
-            {
-                KimiBusyException reason = Busy(
-                    $"The call has waited for {age.TotalSeconds:F1} s, {_waiting.Count:N0} wait and {_running.Count:N0} run, and SchedulingOptions.MaxQueueTime allows {_options.MaxQueueTime.Value.TotalSeconds:F1} s.",
-                    _waiting.Count);
-                _waiting.RemoveAt(i);
-                EndEarly(call, reason);
-            }
+            EndWaiting(refused);
+            Admit();
         }
+
+        foreach (ScheduledCall call in _waiting.FindAll(c => HasWaitedTooLong(c) && (_running.Count >= _options.MaxRunning || !AwaitsAnother(c))))
+        {
+            EndWaiting(call);
+        }
+    }
+
+    private bool HasWaitedTooLong(ScheduledCall call) =>
+        call is { HasTime: false, IsPaused: false, Sequence: null } && _time.GetElapsedTime(call.Arrival) > _options.MaxQueueTime;
+
+    private void EndWaiting(ScheduledCall call)
+    {
+        KimiBusyException reason = Busy(
+            $"The call has waited for {_time.GetElapsedTime(call.Arrival).TotalSeconds:F1} s, {_waiting.Count:N0} wait and {_running.Count:N0} run, and SchedulingOptions.MaxQueueTime allows {_options.MaxQueueTime!.Value.TotalSeconds:F1} s.",
+            _waiting.Count);
+        _waiting.Remove(call);
+        EndEarly(call, reason);
     }
 
     /// <summary>Lets waiting calls in, in order, as long as their texts have room. Some may pass one that has none, but not for ever.</summary>

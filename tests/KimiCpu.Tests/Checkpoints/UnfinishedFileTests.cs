@@ -119,6 +119,25 @@ internal sealed class UnfinishedFileTests
         Assert.That(() => new UnfinishedFile(Path.Combine(folder, "a.bin")), Throws.TypeOf<DirectoryNotFoundException>().With.Message.Contains($"the folder '{folder}' does not exist").And.Message.Not.Contains(".unfinished"));
     }
 
+    /// <summary>It may well be there.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Rights are others there.")]
+    public void A_folder_that_may_not_be_looked_into_is_not_called_missing()
+    {
+        Assume.That(Environment.UserName, Is.Not.EqualTo("root"), "root may do everything");
+        string closed = Path.Combine(_folder, "closed");
+        Directory.CreateDirectory(Path.Combine(closed, "inner"));
+        File.SetUnixFileMode(closed, UnixFileMode.None);
+        try
+        {
+            Assert.That(() => new UnfinishedFile(Path.Combine(closed, "inner", "a.bin")), Throws.TypeOf<UnauthorizedAccessException>());
+        }
+        finally
+        {
+            File.SetUnixFileMode(closed, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+    }
+
     /// <summary>A drive that fails does not let the file be deleted either.</summary>
     [Test]
     [Platform(Exclude = "Win", Reason = "A file that is open cannot be replaced there.")]

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 using static KimiCpu.Tests.Generation.SchedulerSteps;
@@ -75,6 +76,50 @@ internal sealed class SchedulerLimitTests
         Assert.That((running.Error, second.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
         Assert.That(second.Tokens, Is.Not.Empty);
         Assert.That(third.Error, Is.TypeOf<KimiBusyException>().With.Message.Contains("waited for 5.0 s, 1 wait and 2 run"));
+    }
+
+    /// <summary>It would have begun at once with another text.</summary>
+    [Test]
+    public void A_call_that_waits_for_what_another_one_computes_may_do_so()
+    {
+        var steps = new SchedulerSteps(pages: 200, prefillChunk: 64, new SchedulingOptions { MaxRunning = 2, MaxQueueTime = TimeSpan.FromSeconds(1) });
+        FakeCall first = steps.Add(Text(1, 640), 1);
+        steps.Run();
+        FakeCall second = steps.Add(Text(1, 640), 1);
+        for (int step = 0; step < 20; step++)
+        {
+            steps.Time.Advance(TimeSpan.FromSeconds(0.5));
+            steps.Run();
+        }
+
+        Assert.That((first.Error, second.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
+        Assert.That((first.Tokens.Count, second.Tokens.Count), Is.EqualTo((1, 1)));
+    }
+
+    /// <summary>A call of many pages that others may not pass any more holds those behind it up, until it has waited too long itself.</summary>
+    [Test]
+    public void Calls_behind_one_that_has_waited_too_long_begin_where_there_is_room()
+    {
+        int large = 8 * KvPage.Tokens;
+        var steps = new SchedulerSteps(pages: 10, prefillChunk: 4096, new SchedulingOptions { MaxRunning = 32, MaxQueueTime = TimeSpan.FromSeconds(10) });
+        FakeCall running = steps.Add(Text(1, 4 * KvPage.Tokens), 200);
+        steps.Run();
+        FakeCall blocked = steps.Add(Text(2, large), 1);
+        for (int i = 0; i < 8; i++)
+        {
+            steps.Add(Text(10 + i, 4), 1);
+            steps.Run();
+        }
+
+        FakeCall second = steps.Add(Text(30, 4), 1);
+        steps.Run();
+        Assert.That(second.Tokens, Is.Empty, "nobody may pass any more");
+        steps.Time.Advance(TimeSpan.FromSeconds(11));
+        FakeCall third = steps.Add(Text(31, 4), 1);
+        steps.Run();
+        Assert.That(blocked.Error, Is.TypeOf<KimiBusyException>());
+        Assert.That((running.Error, second.Error, third.Error), Is.EqualTo(((Exception?)null, (Exception?)null, (Exception?)null)));
+        Assert.That((second.Tokens.Count, third.Tokens.Count), Is.EqualTo((1, 1)));
     }
 
     [Test]
