@@ -72,6 +72,18 @@ internal sealed class UnfinishedFileTests
         Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
     }
 
+    /// <summary>As by a virus scanner.</summary>
+    [Test]
+    [Platform("Win", Reason = "Others replace files that are open.")]
+    public void A_file_that_is_open_for_a_moment_is_replaced_once_it_is_closed()
+    {
+        Write(FilePath, [1]);
+        var reader = new FileStream(FilePath, FileMode.Open, FileAccess.Read, FileShare.Read);
+        using var closing = new Timer(_ => reader.Dispose(), null, TimeSpan.FromMilliseconds(100), Timeout.InfiniteTimeSpan);
+        Write(FilePath, [2]);
+        Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 2 }));
+    }
+
     /// <summary>Made and not yet locked, or about to be moved.</summary>
     [Test]
     public void One_that_was_written_a_moment_ago_stays()
