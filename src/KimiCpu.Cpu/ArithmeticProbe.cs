@@ -8,7 +8,7 @@ using KimiCpu.Cpu.Kernels;
 namespace KimiCpu.Cpu;
 
 /// <summary>
-/// Single-precision multiply-adds per second of a pool's threads in registers, at the widest vectors that any kernel uses: the ceiling of the
+/// Single-precision multiply-adds per second of a pool's threads in registers, with one family of vectors: the ceiling of its
 /// arithmetic. The best of several passes. Byte dot products (four to a lane, on the same ports) have four times as much.
 /// </summary>
 internal sealed unsafe class ArithmeticProbe
@@ -21,11 +21,12 @@ internal sealed unsafe class ArithmeticProbe
     private readonly double _operationsOfAnItem;
     private readonly float[] _sinks;
 
-    public ArithmeticProbe(WorkerPool pool)
+    public ArithmeticProbe(WorkerPool pool, InstructionSet vectors)
     {
         _pool = pool;
+        Vectors = vectors;
         _sinks = new float[pool.Threads];
-        (_work, int results) = (CpuFeatures.HasAvx512Vnni ? InstructionSet.Avx512 : CpuFeatures.Best) switch
+        (_work, int results) = vectors switch
         {
             InstructionSet.Avx512 => (new PoolAction(Work<Lanes512>), Chains<Lanes512>() * Lanes512.Count),
             InstructionSet.Avx2 => (new PoolAction(Work<Lanes256>), Chains<Lanes256>() * Lanes256.Count),
@@ -34,6 +35,8 @@ internal sealed unsafe class ArithmeticProbe
         };
         _operationsOfAnItem = 2.0 * Rounds * results;
     }
+
+    public InstructionSet Vectors { get; }
 
     /// <summary>Operations per second; a multiply-add counts as two.</summary>
     public double Measure()

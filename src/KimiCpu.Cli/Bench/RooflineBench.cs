@@ -38,7 +38,7 @@ internal sealed unsafe class RooflineBench : IDisposable
     private readonly WorkerPool _pool;
     private readonly TileKernel _kernel;
     private readonly MemoryBandwidthProbe _bandwidth;
-    private readonly ArithmeticProbe _arithmetic;
+    private readonly KernelCeilings _ceilings;
     private readonly AlignedBuffer<byte> _memory = new(TensorOffset + (ExpertCount * s_expertBytes));
     private readonly AlignedBuffer<float> _input = new(MostTokens * Hidden);
     private readonly AlignedBuffer<float> _output = new(MostTokens * Hidden);
@@ -49,7 +49,7 @@ internal sealed unsafe class RooflineBench : IDisposable
         _pool = new WorkerPool(threads);
         _kernel = TileKernel.Best(allowGeneratedCode);
         _bandwidth = MemoryBandwidthProbe.Large(_pool);
-        _arithmetic = new ArithmeticProbe(_pool);
+        _ceilings = new KernelCeilings(_pool, _kernel);
         for (int i = 0; i < _input.Capacity; i++)
         {
             _input.Pointer[i] = _random.NextSingle() - 0.5f;
@@ -132,7 +132,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"INT4 GEMV {rows}x{columns}",
             matrices[0].TotalBytes,
             2.0 * rows * columns,
-            4,
+            (_ceilings.Bytes, 4),
             matrices.Length,
             i =>
             {
@@ -179,7 +179,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"{(halves ? "BF16" : "FP8")} GEMV {Inner}x{Hidden}",
             matrixBytes,
             2.0 * Inner * Hidden,
-            halves ? (products is null ? 1 : s_bfloat16Factor) : _kernel.Float8Products is null ? 1 : s_bfloat16Factor,
+            (_ceilings.Compiled, (halves ? products is null : _kernel.Float8Products is null) ? 1 : s_bfloat16Factor),
             count,
             i =>
             {
@@ -229,7 +229,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"8-bit copy GEMV {Inner}x{Hidden}",
             tileBytes * tiles,
             2.0 * Inner * Hidden,
-            4,
+            (_ceilings.Bytes, 4),
             count,
             i =>
             {
@@ -273,7 +273,7 @@ internal sealed unsafe class RooflineBench : IDisposable
                 shared ? $"MoE layer, {ExpertsPerToken} INT4 experts + shared BF16, {tokens} token" : $"INT4 experts, {ExpertsPerToken} of {ExpertCount}, {tokens} tokens",
                 (choice.Distinct().Count() / steps * s_expertBytes) + sharedBytes,
                 product * tokens * (ExpertsPerToken + (shared ? 1 : 0)),
-                4,
+                (_ceilings.Bytes, 4),
                 steps,
                 i => routed.Run(0, new RoutedRows(tokens, _input.Pointer, start + (i * tokens * ExpertsPerToken), factor), _output.Span(0, tokens * Hidden)),
                 cancellationToken);
@@ -320,7 +320,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             $"MLA decode, {Heads} heads, {context / 1024}K tokens of BF16 cache",
             (double)context * pages.SlotBytes,
             2.0 * context * Heads * (shape.CacheWidth + shape.KeyValueLoraRank),
-            _kernel.FastBFloat16Products is null ? 1 : 2,
+            (_ceilings.Compiled, _kernel.FastBFloat16Products is null ? 1 : 2),
             Layers,
             i =>
             {
@@ -331,10 +331,10 @@ internal sealed unsafe class RooflineBench : IDisposable
     }
 
     /// <summary>
-    /// The median of passes over all inputs. The arithmetic factor is how many operations of the kernel's type the vector
-    /// units do for one in single precision.
+    /// The median of passes over all inputs. The arithmetic is that of the kernel's vectors in single precision, and how many operations of the kernel's type
+    /// they do for one of these.
     /// </summary>
-    private RooflineResult Time(string name, double bytes, double operations, int arithmeticFactor, int inputs, Action<int> run, CancellationToken cancellationToken)
+    private RooflineResult Time(string name, double bytes, double operations, (ArithmeticProbe Ceiling, int Factor) arithmetic, int inputs, Action<int> run, CancellationToken cancellationToken)
     {
         // As long as the runtime needs to compile anew what is called often: a model is past that within its first answer.
         for (long begin = Stopwatch.GetTimestamp(), i = 0; Stopwatch.GetElapsedTime(begin) < s_warmUp; i++)
@@ -352,7 +352,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             reads[p] = new double[Repetitions];
         }
 
-        var arithmetic = new double[Repetitions];
+        var computed = new double[Repetitions];
         var seconds = new double[Repetitions];
         for (int r = 0; r < Repetitions; r++)
         {
@@ -361,7 +361,7 @@ internal sealed unsafe class RooflineBench : IDisposable
                 reads[p][r] = _bandwidth.MeasurePass(patterns[p]);
             }
 
-            arithmetic[r] = _arithmetic.Measure();
+            computed[r] = arithmetic.Ceiling.Measure();
             long start = Stopwatch.GetTimestamp();
             for (int i = 0; i < inputs; i++)
             {
@@ -372,7 +372,7 @@ internal sealed unsafe class RooflineBench : IDisposable
             seconds[r] = Stopwatch.GetElapsedTime(start).TotalSeconds / inputs;
         }
 
-        return new RooflineResult(name, bytes, operations, Median(seconds), reads.Max(Median), arithmeticFactor * Median(arithmetic));
+        return new RooflineResult(name, bytes, operations, Median(seconds), reads.Max(Median), arithmetic.Factor * Median(computed));
     }
 
     private static double Median(double[] values)

@@ -55,7 +55,7 @@ internal sealed class PlanReport(CliStreams streams, MachinePlan plan)
             ["memory", PlanWords.Gigabytes(m.MemoryBytes.Value), Origin(m.MemoryBytes, m.MemoryLimit)],
             ["its read bandwidth", PlanWords.GigabytesPerSecond(m.MemoryBytesPerSecond.Value), Origin(m.MemoryBytesPerSecond)],
             ["cores", m.Cores.Value.ToString(CultureInfo.InvariantCulture), Origin(m.Cores)],
-            ["arithmetic of a core", string.Create(CultureInfo.InvariantCulture, $"{m.OperationsPerSecondPerCore.Value / 1e9:F0} GFLOP/s"), string.Create(CultureInfo.InvariantCulture, $"{PlanWords.Of(m.OperationsPerSecondPerCore.Origin)}, single precision; int8 x{m.ByteOperationsFactor}, BF16 x{m.BFloat16OperationsFactor} with the kernels that run here")],
+            ["arithmetic of a core", string.Create(CultureInfo.InvariantCulture, $"{m.OperationsPerSecondPerCore.Value / 1e9:F0} GFLOP/s"), string.Create(CultureInfo.InvariantCulture, $"{PlanWords.Of(m.OperationsPerSecondPerCore.Origin)}, single precision; int8 x{m.ByteOperationsFactor:0.#}, BF16 x{m.BFloat16OperationsFactor} with the kernels that run here")],
         ];
         rows.AddRange(m.Drives.Select(d => new[]
         {

@@ -40,6 +40,15 @@ internal abstract unsafe class TileKernel
 
     public TileKernelKind Kind { get; }
 
+    /// <summary>Whose instructions multiply bytes.</summary>
+    public InstructionSet Vectors => Kind switch
+    {
+        TileKernelKind.Scalar => InstructionSet.Scalar,
+        TileKernelKind.Vector128 => InstructionSet.Vector128,
+        TileKernelKind.Avx2 or TileKernelKind.AvxVnni => InstructionSet.Avx2,
+        _ => InstructionSet.Avx512,
+    };
+
     /// <summary>Most tokens of a tile.</summary>
     public abstract int MaxTokens { get; }
 

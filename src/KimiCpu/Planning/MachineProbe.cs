@@ -42,7 +42,8 @@ internal static class MachineProbe
     public static PlanMachine Complete(MachineSketch sketch, string? folder, Action<string> progress, CancellationToken cancellationToken)
     {
         Fact cores = sketch.Cores is { } given ? Fact.Given(given) : Fact.Measured(CpuTopology.OfThisProcess.DefaultThreads);
-        (Fact bandwidth, Fact operations) = Processor(sketch, progress, cancellationToken);
+        TileKernel kernel = TileKernel.Best();
+        (Fact bandwidth, Fact operations, double widening) = Processor(sketch, kernel, progress, cancellationToken);
         ProcessMemory? memory = sketch.MemoryBytes is null ? ProcessMemory.Now() : null;
         return new PlanMachine
         {
@@ -51,34 +52,45 @@ internal static class MachineProbe
             MemoryBytesPerSecond = bandwidth,
             Cores = cores,
             OperationsPerSecondPerCore = operations,
-            ByteOperationsFactor = TileKernel.Best().Kind switch
+            ByteOperationsFactor = widening * kernel.Kind switch
             {
                 TileKernelKind.GeneratedAvx512Vnni or TileKernelKind.AvxVnni => 4,
                 TileKernelKind.Scalar => 1,
                 _ => 2,
             },
-            BFloat16OperationsFactor = TileKernel.Best().FastBFloat16Products is null ? 1 : 2,
+            BFloat16OperationsFactor = kernel.FastBFloat16Products is null ? 1 : 2,
             Drives = sketch.Drives ?? Drives(folder, progress, cancellationToken),
             Gpu = sketch.Gpu,
         };
     }
 
-    private static (Fact Bandwidth, Fact Operations) Processor(MachineSketch sketch, Action<string> progress, CancellationToken cancellationToken)
+    /// <summary>Widening is how much more the vectors of products of bytes do than those of all else.</summary>
+    private static (Fact Bandwidth, Fact Operations, double Widening) Processor(
+        MachineSketch sketch, TileKernel kernel, Action<string> progress, CancellationToken cancellationToken)
     {
-        if (sketch is { MemoryBytesPerSecond: { } bandwidth, OperationsPerSecondPerCore: { } operations })
+        if (kernel.Vectors == CpuFeatures.Best && sketch is { MemoryBytesPerSecond: { } bandwidth, OperationsPerSecondPerCore: { } operations })
         {
-            return (Fact.Given(bandwidth), Fact.Given(operations));
+            return (Fact.Given(bandwidth), Fact.Given(operations), 1);
         }
 
         using var pool = new WorkerPool();
-        Fact arithmetic = sketch.OperationsPerSecondPerCore is { } rate ? Fact.Given(rate) : MeasureArithmetic(pool, progress);
-        return (sketch.MemoryBytesPerSecond is { } known ? Fact.Given(known) : MeasureMemory(pool, progress, cancellationToken), arithmetic);
+        (Fact arithmetic, double widening) = Arithmetic(sketch, pool, new KernelCeilings(pool, kernel), progress);
+        return (sketch.MemoryBytesPerSecond is { } known ? Fact.Given(known) : MeasureMemory(pool, progress, cancellationToken), arithmetic, widening);
     }
 
-    private static Fact MeasureArithmetic(WorkerPool pool, Action<string> progress)
+    private static (Fact Operations, double Widening) Arithmetic(MachineSketch sketch, WorkerPool pool, KernelCeilings ceilings, Action<string> progress)
     {
+        bool isWider = ceilings.Bytes != ceilings.Compiled;
+        if (sketch.OperationsPerSecondPerCore is { } known && !isWider)
+        {
+            return (Fact.Given(known), 1);
+        }
+
         progress("arithmetic");
-        return Fact.Measured(new ArithmeticProbe(pool).Measure() / pool.Threads);
+        double measured = ceilings.Compiled.Measure();
+        return (
+            sketch.OperationsPerSecondPerCore is { } given ? Fact.Given(given) : Fact.Measured(measured / pool.Threads),
+            isWider ? ceilings.Bytes.Measure() / measured : 1);
     }
 
     private static Fact MeasureMemory(WorkerPool pool, Action<string> progress, CancellationToken cancellationToken)
