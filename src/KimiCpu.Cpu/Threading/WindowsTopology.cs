@@ -33,7 +33,8 @@ internal static unsafe partial class WindowsTopology
     {
         int count = Environment.ProcessorCount;
         List<LogicalProcessor> found = Read(count);
-        return new CpuTopology(found, Quota(found, count, isSet: Environment.GetEnvironmentVariable("DOTNET_PROCESSOR_COUNT") is not null));
+        bool isLimit = Environment.GetEnvironmentVariable("DOTNET_PROCESSOR_COUNT") is not null || WindowsJob.LimitsThisProcess();
+        return new CpuTopology(found, Quota(found, count, isLimit));
     }
 
     /// <param name="cores">Records of the physical cores.</param>
@@ -66,11 +67,11 @@ internal static unsafe partial class WindowsTopology
     /// </summary>
     /// <param name="found">Processors that the process may use.</param>
     /// <param name="count">What .NET counts.</param>
-    /// <param name="isSet">Whether the user has set that count.</param>
-    public static int? Quota(IReadOnlyList<LogicalProcessor> found, int count, bool isSet)
+    /// <param name="isLimit">Whether the user has set that count, or a job's limit is in it, which may be as large as a group.</param>
+    public static int? Quota(IReadOnlyList<LogicalProcessor> found, int count, bool isLimit)
     {
         int[] sizes = [.. found.CountBy(p => p.Group).Select(g => g.Value)];
-        return !isSet && sizes.Length > 1 && sizes.Contains(count) ? null : count;
+        return !isLimit && sizes.Length > 1 && sizes.Contains(count) ? null : count;
     }
 
     private static List<LogicalProcessor> Read(int count)

@@ -173,15 +173,15 @@ internal sealed class CpuTopologyTests
     public void A_group_that_the_runtime_counts_is_no_quota()
     {
         List<LogicalProcessor> found = ThreeGroups();
-        var topology = new CpuTopology(found, WindowsTopology.Quota(found, 64, isSet: false));
+        var topology = new CpuTopology(found, WindowsTopology.Quota(found, 64, isLimit: false));
         Assert.That(topology.DefaultThreads, Is.EqualTo(96));
         Assert.That(WorkerPlacement.SuitsCores(topology, 96));
 
-        // Counts that are no group's size, or of the only group, or the user's, are.
-        Assert.That(WindowsTopology.Quota(found, 24, isSet: false), Is.EqualTo(24));
-        Assert.That(WindowsTopology.Quota(found, 192, isSet: false), Is.EqualTo(192));
-        Assert.That(WindowsTopology.Quota(found, 64, isSet: true), Is.EqualTo(64));
-        Assert.That(WindowsTopology.Quota(found[..64], 64, isSet: false), Is.EqualTo(64));
+        // Counts that are no group's size, or of the only group, or the user's or a job's, are.
+        Assert.That(WindowsTopology.Quota(found, 24, isLimit: false), Is.EqualTo(24));
+        Assert.That(WindowsTopology.Quota(found, 192, isLimit: false), Is.EqualTo(192));
+        Assert.That(WindowsTopology.Quota(found, 64, isLimit: true), Is.EqualTo(64));
+        Assert.That(WindowsTopology.Quota(found[..64], 64, isLimit: false), Is.EqualTo(64));
     }
 
     /// <summary>A thread can be tied to processors of one group only.</summary>
