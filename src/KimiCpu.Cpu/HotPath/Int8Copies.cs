@@ -23,6 +23,9 @@ internal sealed unsafe class Int8Copies(WorkerPool pool, long blockBytes = 64 <<
 
     private readonly List<Block> _blocks = [];
 
+    /// <summary>Told each tile of a copy that was written and the worker that wrote it, for tests.</summary>
+    public Action<int, int>? Wrote { get; init; }
+
     /// <summary>Bytes of all copies.</summary>
     public long TotalBytes { get; private set; }
 
@@ -49,11 +52,12 @@ internal sealed unsafe class Int8Copies(WorkerPool pool, long blockBytes = 64 <<
         ReplacedBytes += weight.TotalBytes;
         (AlignedBuffer<byte> buffer, long offset) = Room(tileBytes * tileCount);
         byte* target = buffer.Pointer + offset;
-        pool.Run(tileCount, new PoolAction((begin, end, _) =>
+        pool.Run(tileCount, new PoolAction((begin, end, worker) =>
         {
             for (int tile = begin; tile < end; tile++)
             {
                 WriteTile(weight, tile * WeightTile.Rows, target + (tile * tileBytes));
+                Wrote?.Invoke(tile, worker);
             }
         }));
         return new HotMatrix(weight, buffer, offset);
