@@ -18,6 +18,9 @@ internal sealed record AnswerRequest
     /// <summary>For the model.</summary>
     public required GenerationOptions Options { get; init; }
 
+    /// <summary>Most tokens of an answer where the request names no limit, as its interface has it; null for as many as there is room for.</summary>
+    public int? UsualMaxTokens { get; init; }
+
     /// <summary>Answers for each prompt.</summary>
     public int Choices { get; init; } = 1;
 
@@ -33,10 +36,11 @@ internal sealed record AnswerRequest
     /// <summary>The options for one of the answers: each has its own seed, or all would be the same.</summary>
     public GenerationOptions OptionsOf(int choice, IKimiModel model, int? maxTokens)
     {
+        int? wanted = Options.MaxTokens ?? UsualMaxTokens;
         GenerationOptions options = Options with
         {
             Seed = Options.Seed + (ulong)(choice % Choices),
-            MaxTokens = maxTokens is { } most ? Math.Min(most, Options.MaxTokens ?? most) : Options.MaxTokens,
+            MaxTokens = maxTokens is { } most ? Math.Min(most, wanted ?? most) : wanted,
             AllowUnenforceableTools = true,
         };
         return SingleToolCall && options.Tools.Count > 0 && model.Tokenizer.TryGetSpecialToken("<|tool_call_end|>", out int end)

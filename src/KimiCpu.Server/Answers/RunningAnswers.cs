@@ -107,16 +107,27 @@ internal sealed class RunningAnswers : IAsyncDisposable
 
     private async Task BeginAsync(int choice, int? maxTokens)
     {
-        GenerationOptions options = Request.OptionsOf(choice, Model, maxTokens);
-        IAsyncEnumerable<GenerationUpdate> stream = Request.Messages is { } messages
-            ? Model.GenerateAsync(messages, options, _end.Token)
-            : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
-        IAsyncEnumerator<GenerationUpdate> updates = stream.GetAsyncEnumerator(CancellationToken.None);
+        IAsyncEnumerator<GenerationUpdate> updates = Ask(choice, Request.OptionsOf(choice, Model, maxTokens)).GetAsyncEnumerator(CancellationToken.None);
         Task<bool> first = updates.MoveNextAsync().AsTask();
         _streams.Add((updates, first));
         if (first.IsFaulted)
         {
             await first.ConfigureAwait(false);
+        }
+    }
+
+    private IAsyncEnumerable<GenerationUpdate> Ask(int choice, GenerationOptions options)
+    {
+        try
+        {
+            return Request.Messages is { } messages
+                ? Model.GenerateAsync(messages, options, _end.Token)
+                : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
+        }
+        catch (ContextLengthException e) when (Request.Options.MaxTokens is null && e is { PromptTokens: { } prompt, AvailableTokens: { } room } && prompt < room)
+        {
+            // Nobody asked for so many: the limit is the server's or the interface's, and takes less where there is less.
+            return Ask(choice, options with { MaxTokens = room - prompt });
         }
     }
 

@@ -46,10 +46,11 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
             Prompts = ReadPrompts(fields, tokenizer),
             Options = SamplingReader.Read(fields, new GenerationOptions()) with
             {
-                MaxTokens = fields.Integer("max_tokens", 1) ?? DefaultMaxTokens,
+                MaxTokens = fields.Integer("max_tokens", 1),
                 LogProbabilities = top is not null,
                 TopLogProbabilities = top ?? 0,
             },
+            UsualMaxTokens = DefaultMaxTokens,
             Choices = choices,
             Streams = fields.Flag("stream") ?? false,
         };
