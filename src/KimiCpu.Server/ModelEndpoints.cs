@@ -58,7 +58,7 @@ internal static class ModelEndpoints
         ["display_name"] = model.Name,
         ["created_at"] = model.Since.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture),
         ["lifecycle"] = "active",
-        ["max_input_tokens"] = model.IfOpen(out _)?.Info.ContextLength,
+        ["max_input_tokens"] = model.IfOpen(out _) is { } open ? AnthropicDialect.MostOfPrompt(open.Info.ContextLength) : null,
 
         // As many as the prompt leaves; whoever asked for all of the context would be refused.
         ["max_tokens"] = null,

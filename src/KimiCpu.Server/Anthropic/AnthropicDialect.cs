@@ -15,6 +15,12 @@ internal sealed class AnthropicDialect : IDialect
 
     private const int Overloaded = 529;
 
+    /// <summary>Tokens of an answer below which coding agents ask for none, and give up unless they hear that it is the prompt that is too long.</summary>
+    private const int LeastAnswer = 4000;
+
+    /// <summary>What <see cref="LeastAnswer"/> takes of a small context at most: a part of so many.</summary>
+    private const int LeastPart = 16;
+
     public static AnthropicDialect Instance { get; } = new();
 
     /// <summary>Whether a request names a version of this interface, as its clients do at every path.</summary>
@@ -24,13 +30,17 @@ internal sealed class AnthropicDialect : IDialect
 
     public int StatusOf(RequestException error) => error.Status == StatusCodes.Status503ServiceUnavailable ? Overloaded : error.Status;
 
+    /// <summary>Most tokens that clients may let a prompt have, so that an answer is worth to be asked for. A longer one is answered too where its answer fits.</summary>
+    /// <param name="limit">Tokens that there are for both.</param>
+    public static int MostOfPrompt(int limit) => limit - Math.Clamp(limit / LeastPart, 1, LeastAnswer);
+
     /// <summary>
-    /// As this interface itself words it, since its errors have no codes: of the second sentence clients read the numbers and ask for a shorter answer.
-    /// An answer has a token at least, so a prompt may have all but one.
+    /// As this interface itself words it, since its errors have no codes: of the second sentence clients read the numbers and ask for a shorter answer;
+    /// upon the first one they shorten the conversation by the difference of its numbers, and ask for an answer behind it.
     /// </summary>
     public (string Message, string? Parameter) TooLong(ContextOverflow overflow) => (
-        overflow.IsOfPromptAlone
-            ? overflow.With($"prompt is too long: {overflow.Prompt} tokens > {overflow.Limit - 1} maximum. Shorten the conversation.")
+        overflow.Prompt > MostOfPrompt(overflow.Limit)
+            ? overflow.With($"prompt is too long: {overflow.Prompt} tokens > {MostOfPrompt(overflow.Limit)} maximum. Shorten the conversation.")
             : overflow.With($"input length and `max_tokens` exceed context limit: {overflow.Prompt} + {overflow.Answer} > {overflow.Limit}, decrease input length or `max_tokens` and try again."),
         null);
 

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Constraints;
 using KimiCpu.Generation;
@@ -36,7 +37,7 @@ internal sealed class MessagesRequestReader(RequestParts parts)
             throw new RequestException(StatusCodes.Status400BadRequest, "The server keeps no conversations: send the whole one without thread.", "thread", AnthropicDialect.ThreadUnsupported);
         }
 
-        if (fields.Integer("max_tokens", 0) == 0)
+        if (fields.Get("max_tokens") is { ValueKind: JsonValueKind.Number } most && most.TryGetDouble(out double limit) && limit == 0)
         {
             throw fields.Unsupported("max_tokens", "0 fills the cache without an answer, which the server does with answers only; ask for 1 or more.");
         }

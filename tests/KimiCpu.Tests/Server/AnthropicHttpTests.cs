@@ -106,6 +106,8 @@ internal sealed partial class AnthropicHttpTests
     [TestCase("""{"model":"kimi-nano","max_tokens":5,"messages":[{"role":"user","content":"x"}],"tools":[{"type":"web_search_20250305","name":"web_search"}]}""", 400, "invalid_request_error", "tools[0].type")]
     [TestCase("""{"model":"kimi-nano","max_tokens":5,"messages":[{"role":"user","content":"x"}],"thinking":{"type":"between_tools"}}""", 400, "invalid_request_error", "enabled, adaptive or disabled; found 'between_tools'")]
     [TestCase("""{"model":"kimi-nano","max_tokens":0,"messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "max_tokens is not supported: 0 fills the cache")]
+    [TestCase("""{"model":"kimi-nano","max_tokens":-5,"messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "max_tokens takes a whole number, 1 or more; found -5.")]
+    [TestCase("""{"model":"kimi-nano","max_tokens":"many","messages":[{"role":"user","content":"x"}]}""", 400, "invalid_request_error", "max_tokens takes a whole number, 1 or more; found 'many'.")]
     [TestCase("nonsense", 400, "invalid_request_error", "JSON")]
     public async Task Refuses_in_its_own_form(string request, int expected, string type, string named)
     {
@@ -126,7 +128,7 @@ internal sealed partial class AnthropicHttpTests
         string whole = $$"""{"model":"kimi-nano","messages":[{"role":"user","content":"{{string.Concat(Enumerable.Repeat("one two three ", 2000))}}"}]""";
         prompt = await CountAsync(whole);
         found = Prompt().Match(await RefusedAsync($$"""{{whole}},"max_tokens":2000}"""));
-        Assert.That(found.Groups.Values.Skip(1).Select(g => g.Value), Is.EqualTo(new[] { $"{prompt}", "2047" }));
+        Assert.That(found.Groups.Values.Skip(1).Select(g => g.Value), Is.EqualTo(new[] { $"{prompt}", "1920" }));
 
         async Task<int> CountAsync(string request) => (await _server.PostAsync($"{Path}/count_tokens", request + "}")).Body.GetProperty("input_tokens").GetInt32();
 
@@ -181,7 +183,7 @@ internal sealed partial class AnthropicHttpTests
         Assert.That(JsonElement.DeepEquals(list.GetProperty("data").EnumerateArray().Single(), model));
         Assert.That((model.GetProperty("type").GetString(), model.GetProperty("id").GetString()), Is.EqualTo(("model", "kimi-nano")));
         Assert.That(model.GetProperty("created_at").GetDateTimeOffset(), Is.EqualTo(DateTimeOffset.UtcNow).Within(TimeSpan.FromDays(1)));
-        Assert.That(model.GetProperty("max_input_tokens").GetInt32(), Is.EqualTo(2048), "clients shorten a conversation in time where they know");
+        Assert.That(model.GetProperty("max_input_tokens").GetInt32(), Is.EqualTo(1920), "clients shorten a conversation in time where they know");
         string[] unknown = ["max_tokens", "capabilities", "line", "deprecated_at", "retires_at"];
         Assert.That(unknown.Select(n => model.GetProperty(n).ValueKind), Is.All.EqualTo(JsonValueKind.Null), "documented as always there");
         Assert.That((await GetAsync("/v1/models/other")).GetProperty("error").GetProperty("type").GetString(), Is.EqualTo("not_found_error"));
