@@ -55,6 +55,9 @@ internal static class OllamaEndpoints
             ["model_info"] = new JsonObject
             {
                 ["general.architecture"] = "kimi-k2",
+
+                // Some clients know no other name to show.
+                ["general.basename"] = model.Name,
                 ["kimi-k2.block_count"] = info.LayerCount,
                 ["kimi-k2.context_length"] = info.ContextLength,
                 ["kimi-k2.embedding_length"] = info.HiddenSize,

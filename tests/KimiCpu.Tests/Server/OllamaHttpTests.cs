@@ -84,7 +84,9 @@ internal sealed class OllamaHttpTests
         JsonElement tags = JsonDocument.Parse(await _server.Http.GetStringAsync("/api/tags")).RootElement;
         Assert.That(tags.GetProperty("models")[0].GetProperty("name").GetString(), Is.EqualTo("kimi-nano"));
         (_, JsonElement show, _) = await _server.PostAsync("/api/show", """{"model":"kimi-nano"}""");
-        Assert.That(show.GetProperty("model_info").GetProperty("kimi-k2.context_length").GetInt32(), Is.EqualTo(2048));
+        JsonElement info = show.GetProperty("model_info");
+        Assert.That(info.GetProperty("general.basename").GetString(), Is.EqualTo("kimi-nano"), "what Copilot Chat shows in its list of models");
+        Assert.That(info.GetProperty($"{info.GetProperty("general.architecture").GetString()}.context_length").GetInt32(), Is.EqualTo(2048));
         JsonElement version = JsonDocument.Parse(await _server.Http.GetStringAsync("/api/version")).RootElement;
         Assert.That(Version.Parse(version.GetProperty("version").GetString()!), Is.GreaterThanOrEqualTo(new Version(0, 9)), "clients ask for the one that brought tools in streams and thinking");
         Assert.That(version.GetProperty("kimicpu").GetString(), Is.EqualTo(typeof(KimiServerOptions).Assembly.GetName().Version!.ToString(3)));

@@ -76,7 +76,7 @@ internal sealed class ResponsesHttpTests
     public async Task Says_again_what_was_asked()
     {
         JsonElement response = await AnswerAsync($$"""
-            {"model":"kimi-nano","input":[{"role":"user","content":"Hi"}],"instructions":"Be brief.","max_output_tokens":4,"temperature":0.25,"top_p":0,"store":true,"background":false,"truncation":"disabled",
+            {"model":"kimi-nano","input":[{"role":"user","content":"Hi"}],"instructions":"Be brief.","max_output_tokens":4.0,"temperature":0.25,"top_p":0,"store":true,"background":false,"truncation":"disabled",
              "metadata":{"run":"7"},"client_metadata":{"session":"1"},"tools":[{{Tool}}],"tool_choice":"none","parallel_tool_calls":false,"reasoning":{"effort":"low"},"text":{"verbosity":"low"},"user":"u","prompt_cache_key":"k",
              "include":["reasoning.encrypted_content"],"service_tier":"auto","safety_identifier":"s","max_tool_calls":3}
             """);
@@ -89,6 +89,8 @@ internal sealed class ResponsesHttpTests
         {
             Assert.That(JsonNode.DeepEquals(JsonNode.Parse(response.GetProperty(name).GetRawText()), value), name);
         }
+
+        Assert.That(response.GetProperty("max_output_tokens").GetRawText(), Is.EqualTo("4"), "clients with types read a whole number");
     }
 
     /// <summary>A text that was cut within a character, as by slice of JavaScript, in a field that is only said again.</summary>

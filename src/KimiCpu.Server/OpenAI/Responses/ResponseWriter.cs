@@ -81,7 +81,7 @@ internal sealed class ResponseWriter
         ["error"] = null,
         ["incomplete_details"] = null,
         ["instructions"] = Given(fields, "instructions"),
-        ["max_output_tokens"] = Given(fields, "max_output_tokens"),
+        ["max_output_tokens"] = request.Options.MaxTokens,
         ["max_tool_calls"] = Given(fields, "max_tool_calls"),
         ["metadata"] = Given(fields, "metadata") ?? new JsonObject(),
         ["model"] = model,
