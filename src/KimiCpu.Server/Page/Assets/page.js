@@ -88,11 +88,10 @@ async function answer(question) {
       log.append(shown.element);
       shown.element.scrollIntoView({ block: "nearest" });
       const whole = await stream(shown, conversation, signal);
-      if (whole || shown.content) {
+      if (shown.content || (whole && !shown.cutOff)) {
         conversation.push(shown.message());
-      }
-
-      if (!whole && !shown.content && !signal.aborted) {
+      } else if (!signal.aborted) {
+        // A turn in which the model said nothing would be an example to it.
         takeBack(conversation, begin, question);
       }
 
@@ -124,7 +123,7 @@ function takeBack(conversation, begin, question) {
   }
 }
 
-/** Whether the answer came to its end. Of one that was cut off, by the limit of tokens or by a failure, no call is kept: it may be half of one. */
+/** Whether the answer came to its end. Of one that was cut off, by the limit of tokens or by a failure, no call is kept, whole ones neither: the last may be half of one. */
 async function stream(shown, conversation, signal) {
   const start = performance.now();
   try {

@@ -113,31 +113,35 @@ internal sealed class BrowserTests
         Assert.That(await Text(".answer:last-child .text"), Does.Contain("12 degrees and sunny in Oslo"));
     }
 
-    /// <summary>Half of a call is nothing to give a result for, nor to go on from.</summary>
-    [TestCase("{\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]", "cut off at the limit of tokens")]
-    [TestCase("{\"error\":{\"message\":\"It took too long.\"}}\n\ndata: [DONE]", "It took too long.")]
-    public async Task A_call_that_was_cut_off_is_not_gone_on_from(string end, string told)
+    /// <summary>Half of a call is nothing to give a result for, nor to go on from; and where there was nothing else, the question is asked again.</summary>
+    [TestCase("Let me look.", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]", "cut off at the limit of tokens", "user,assistant,user")]
+    [TestCase("Let me look.", "{\"error\":{\"message\":\"It took too long.\"}}\n\ndata: [DONE]", "It took too long.", "user,assistant,user")]
+    [TestCase("", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]", "cut off at the limit of tokens", "user")]
+    [TestCase("", "{\"error\":{\"message\":\"It took too long.\"}}\n\ndata: [DONE]", "It took too long.", "user")]
+    public async Task A_call_that_was_cut_off_is_not_gone_on_from(string said, string end, string told, string asked)
     {
-        const string Begin = """
-            data: {"choices":[{"delta":{"content":"Let me look."}}]}
+        string begin = $$$"""
+            data: {"choices":[{"delta":{"content":"{{{said}}}"}}]}
 
             data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"functions.get_weather:0","function":{"name":"get_weather","arguments":"{\"city\": \"Os"}}]}}]}
 
 
             """;
-        await _page.EvaluateFunctionAsync("text => { window.real = window.fetch; window.fetch = async (url, o) => o?.body ? new Response(text) : window.real(url, o); }", $"{Begin}data: {end}\n\n");
+        await _page.EvaluateFunctionAsync("text => { window.real = window.fetch; window.fetch = async (url, o) => o?.body ? new Response(text) : window.real(url, o); }", $"{begin}data: {end}\n\n");
         await Set("temperature", "0");
         await _page.TypeAsync("#prompt", "What is the weather in Oslo?");
         await _page.Keyboard.PressAsync(Key.Enter);
         await Answered();
-        Assert.That(await Text(".answer"), Does.Contain("Let me look.").And.Contain("get_weather").And.Contain(told));
+        Assert.That(await Text(".answer"), Does.Contain(said).And.Contain("get_weather").And.Contain(told));
         Assert.That(await Value<int>("document.querySelectorAll('.call textarea').length"), Is.Zero);
+        Assert.That(await Value<string>("document.getElementById('prompt').value"), Is.EqualTo(said == "" ? "What is the weather in Oslo?" : ""));
         await _page.EvaluateExpressionAsync("window.fetch = (url, o) => { window.asked = o?.body ?? window.asked; return window.real(url, o); }");
+        await Set("prompt", "");
         await _page.TypeAsync("#prompt", "What is the capital of France?");
         await _page.Keyboard.PressAsync(Key.Enter);
         await Answered();
         Assert.That(await Text(".answer:last-child .text"), Is.Not.Empty);
-        Assert.That(await Value<string>("JSON.parse(window.asked).messages.map(m => m.role + (m.tool_calls ? ' calls' : '')).join()"), Is.EqualTo("user,assistant,user"));
+        Assert.That(await Value<string>("JSON.parse(window.asked).messages.map(m => m.role + (m.tool_calls ? ' calls' : '')).join()"), Is.EqualTo(asked));
     }
 
     [Test]
