@@ -123,13 +123,19 @@ internal sealed class ModelHost : IHostedService, IDisposable
     }
 
     /// <summary>The model where it is open, for those who only look at it.</summary>
-    /// <param name="state">Of the model.</param>
+    /// <param name="state">Of the model. Where the program opens it and ends where it cannot, it is being opened until it is open: no call does anything about it.</param>
     public IKimiModel? IfOpen(out ModelState state)
     {
         lock (_gate)
         {
             state = State;
-            return state == ModelState.Ready ? _opening!.Result : null;
+            if (state == ModelState.Ready)
+            {
+                return _opening!.Result;
+            }
+
+            state = IsOpenedByProgram ? ModelState.Opening : state;
+            return null;
         }
     }
 

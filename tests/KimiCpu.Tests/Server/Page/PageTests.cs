@@ -81,6 +81,8 @@ internal sealed partial class PageTests
     {
         await using RunningServer closed = await RunningServer.StartAsync(model: o => o.OpenAtStart = false);
         Assert.That(await RefusedAsync(closed), Does.Contain("first question opens it"));
+        closed.ModelHost.IsOpenedByProgram = true;
+        Assert.That(await RefusedAsync(closed), Does.Contain("is being opened"), "kimi serve does that, and not the first question");
         Assert.That(closed.ModelHost.State, Is.EqualTo(ModelState.Closed));
         await using RunningServer broken = await RunningServer.StartAsync(model: o => (o.Embedded, o.ModelPath) = (false, Repository.Checkpoint("..")));
         Assert.That(() => broken.ModelHost.State, Is.EqualTo(ModelState.Failed).After(30_000, 20));
@@ -90,6 +92,8 @@ internal sealed partial class PageTests
         }
 
         Assert.That(broken.Log.Lines, Has.Exactly(1).Contains("could not be opened"));
+        broken.ModelHost.IsOpenedByProgram = true;
+        Assert.That(await RefusedAsync(broken), Does.Contain("is being opened"), "the program ends, and no question tries again");
 
         async Task<string> RefusedAsync(RunningServer server)
         {
