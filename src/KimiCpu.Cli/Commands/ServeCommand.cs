@@ -19,7 +19,7 @@ internal static class ServeCommand
         var port = new Option<int?>("--port") { Description = "Port to listen at; 0 for a free one. Default: 8080.", HelpName = "N" };
         var keys = new Option<string?>("--api-key-file") { Description = "File with a key a line; each request then has to bring one of them.", HelpName = "FILE" };
         var names = new Option<string[]>("--model-name") { Description = "Another name that requests may give the model, beside those of --config; * for any. May be given several times.", HelpName = "NAME" };
-        var hosts = new Option<string[]>("--allow-host") { Description = "Name of a host that requests may name, beside localhost and those of --config: that of a proxy before this server. May be given several times.", HelpName = "NAME" };
+        var hosts = new Option<string[]>("--allow-host") { Description = "Name of a host that requests may name, beside localhost and those of --config: that of a proxy before this server. At an address of the network only these names are answered then. May be given several times.", HelpName = "NAME" };
         var origins = new Option<string[]>("--allow-origin") { Description = "Origin whose pages may ask, beside those of --config, as https://chat.example.com. May be given several times.", HelpName = "ORIGIN" };
         var requests = new Option<int?>("--max-requests") { Description = "Most requests at once; others get status 429. Default: 64.", HelpName = "N" };
         var config = new Option<string?>("--config") { Description = "JSON file with the sections Server, Model and Logging.", HelpName = "FILE" };

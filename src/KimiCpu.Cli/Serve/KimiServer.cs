@@ -98,7 +98,7 @@ internal static class KimiServer
         });
         if (names is not null)
         {
-            LocalNames.Use(app, names);
+            LocalNames.Use(app);
         }
 
         if (options.AllowedOrigins.Count > 0)

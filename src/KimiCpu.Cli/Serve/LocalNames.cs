@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Net;
+using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -19,13 +20,16 @@ internal static class LocalNames
 
     private static readonly string[] s_names = ["localhost", "127.0.0.1", "[::1]"];
 
+    /// <summary>What those ask who end a server that does not answer, by its address, which may be another one each time. There is nothing that a page could read.</summary>
+    private static readonly PathString[] s_probes = ["/health", "/ready"];
+
     /// <param name="host">Where the server listens.</param>
     /// <param name="others">Names that it is told.</param>
     /// <exception cref="FormatException">One of them is no name.</exception>
     /// <returns>All names that it answers.</returns>
     public static string[] Of(string host, IEnumerable<string?> others)
     {
-        IEnumerable<string> own = IsAnyAddress(host) ? s_names : s_names.Append(InBrackets(host));
+        IEnumerable<string> own = IsAnyAddress(host) ? s_names : s_names.Append(AsNamed(host));
         return [.. own.Concat(others.Select(Checked)).Distinct(StringComparer.OrdinalIgnoreCase)];
     }
 
@@ -40,20 +44,21 @@ internal static class LocalNames
     });
 
     /// <param name="app">The server.</param>
-    /// <param name="names">That it answers.</param>
-    public static void Use(WebApplication app, string[] names)
+    public static void Use(WebApplication app) => app.UseWhen(context => !s_probes.Contains(context.Request.Path), filtered =>
     {
-        app.Use((HttpContext context, RequestDelegate next) => TellAsync(context, next, names));
-        app.UseHostFiltering();
-    }
+        filtered.Use(TellAsync);
+        filtered.UseHostFiltering();
+    });
 
-    private static async Task TellAsync(HttpContext context, RequestDelegate next, string[] names)
+    private static async Task TellAsync(HttpContext context, RequestDelegate next)
     {
         await next(context);
         if (context.Response is { StatusCode: StatusCodes.Status400BadRequest, HasStarted: false, ContentType: null })
         {
             string name = context.Request.Headers.Host.ToString();
-            string message = $"The request names the host '{name}'; this server answers {string.Join(", ", names)}. Use one of these, or let it answer another name, such as a proxy's (kimi serve --allow-host NAME, or Server:AllowedHosts).";
+
+            // The names that it does answer are not for a page that was led here.
+            string message = $"The request names the host '{name}', and this server answers localhost and the hosts that it is told. Use one of these, or let it answer this one too, such as a proxy's name (kimi serve --allow-host NAME, or Server:AllowedHosts).";
             var error = new JsonObject { ["message"] = message, ["type"] = "invalid_request_error", ["param"] = null, ["code"] = "invalid_host" };
             context.Response.ContentType = "application/json";
             await context.Response.WriteAsync(new JsonObject { ["error"] = error }.ToJsonString(), context.RequestAborted);
@@ -61,12 +66,14 @@ internal static class LocalNames
     }
 
     private static string Checked(string? name) => name is not null && !IsAnyAddress(name) && Uri.CheckHostName(name.StartsWith(AllBelow, StringComparison.Ordinal) ? name[AllBelow.Length..] : name) != UriHostNameType.Unknown
-        ? InBrackets(name)
+        ? AsNamed(name)
         : throw new FormatException($"--allow-host, or Server:AllowedHosts, takes names of hosts such as kimi.example.com, or *.example.com for all below it, without scheme, port and path; found '{name}'.");
 
     /// <summary>No request names it, and the filter would take it for a sign that all names are answered.</summary>
     private static bool IsAnyAddress(string host) => IPAddress.TryParse(host, out IPAddress? address) && (address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any));
 
-    /// <summary>As requests name an address of IPv6.</summary>
-    private static string InBrackets(string name) => name.Contains(':', StringComparison.Ordinal) && !name.StartsWith('[') ? $"[{name}]" : name;
+    /// <summary>As requests name it: an address as .NET and browsers write it, which of several forms take the shortest, one of IPv6 in brackets.</summary>
+    private static string AsNamed(string name) => !IPAddress.TryParse(name.Trim('[', ']'), out IPAddress? address) ? name
+        : address.AddressFamily == AddressFamily.InterNetworkV6 ? $"[{address}]"
+        : $"{address}";
 }

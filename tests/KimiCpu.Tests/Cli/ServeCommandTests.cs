@@ -52,7 +52,7 @@ internal sealed partial class ServeCommandTests
 
     /// <summary>Proxies before the server, and containers beside it, name another host than where it listens.</summary>
     [TestCase("127.0.0.1", "127.0.0.1", 200)]
-    [TestCase("0.0.0.0", "kimi.example.org", 400)]
+    [TestCase("0.0.0.0", "10.0.0.7", 400)]
     [CancelAfter(60_000)]
     public async Task Answers_the_hosts_and_origins_that_it_is_told(string host, string other, int expected, CancellationToken cancellationToken)
     {
@@ -60,10 +60,10 @@ internal sealed partial class ServeCommandTests
         using var cancellation = new CancellationTokenSource();
         var output = new StringWriter();
         Task<int> run = KimiCommand.RunAsync(
-            ["serve", "--port", "0", "--config", config, "--allow-host", "Kimi.example.com", "--allow-origin", "https://chat.example.com"], new CliStreams(Stream.Null, TextWriter.Synchronized(output), TextWriter.Null, IsTerminal: false), cancellation);
+            ["serve", "--port", "0", "--config", config, "--allow-host", "Kimi.example.com", "--allow-host", "2001:DB8:0:0::1", "--allow-origin", "https://chat.example.com"], new CliStreams(Stream.Null, TextWriter.Synchronized(output), TextWriter.Null, IsTerminal: false), cancellation);
         Assert.That(() => run.IsCompleted || output.ToString().Length > 0, Is.True.After(60_000, 50));
         using var http = new HttpClient { BaseAddress = new UriBuilder(Address().Match(output.ToString()).Value) { Host = "127.0.0.1" }.Uri };
-        foreach ((string name, int status) in new[] { ("kimi.example.com", 200), ("kimi.example.com:8443", 200), ("host.docker.internal", 200), ("localhost", 200), ("example.com", 400), ("kimi.example.com.evil.example", 400), (other, expected) })
+        foreach ((string name, int status) in new[] { ("kimi.example.com", 200), ("kimi.example.com:8443", 200), ("host.docker.internal", 200), ("[2001:db8::1]:8080", 200), ("localhost", 200), ("example.com", 400), ("kimi.example.com.evil.example", 400), (other, expected) })
         {
             using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/models") { Headers = { { "Host", name }, { "Origin", "https://chat.example.com" } } };
             using HttpResponseMessage response = await http.SendAsync(request, cancellationToken);
@@ -72,6 +72,17 @@ internal sealed partial class ServeCommandTests
             {
                 Assert.That(response.Headers.GetValues("Access-Control-Expose-Headers").Single().Split(','), Is.SupersetOf(new[] { "x-request-id", "request-id", "Retry-After" }), "or browsers hide them from the page");
             }
+            else
+            {
+                Assert.That(await response.Content.ReadAsStringAsync(cancellationToken), Does.Contain("--allow-host").And.Not.Contain("internal"), "for a page that was led here");
+            }
+        }
+
+        foreach (string path in new[] { "/health", "/ready" })
+        {
+            using var probe = new HttpRequestMessage(HttpMethod.Get, path) { Headers = { { "Host", "10.0.0.7" } } };
+            using HttpResponseMessage response = await http.SendAsync(probe, cancellationToken);
+            Assert.That((int)response.StatusCode, Is.EqualTo(200), $"{path}: or whoever watches it ends the server");
         }
 
         await cancellation.CancelAsync();
