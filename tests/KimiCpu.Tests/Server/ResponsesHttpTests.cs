@@ -183,13 +183,25 @@ internal sealed class ResponsesHttpTests
     }
 
     [Test]
-    public async Task Streams_end_as_failed_when_the_server_stops()
+    [CancelAfter(60_000)]
+    public async Task Streams_end_as_failed_when_the_server_stops(CancellationToken cancellationToken)
     {
-        await using RunningServer server = await RunningServer.StartAsync(o => o.ShutdownGrace = TimeSpan.FromMilliseconds(50));
+        await using RunningServer server = await RunningServer.StartAsync(o => o.ShutdownGrace = TimeSpan.FromMilliseconds(50), model: o => o.ContextLength = 8192);
         using HttpResponseMessage response = await server.Http.SendAsync(
-            new HttpRequestMessage(HttpMethod.Post, Responses) { Content = Json("""{"input":"Tell me a story.","ignore_eos":true,"max_output_tokens":1900,"stream":true}""") }, HttpCompletionOption.ResponseHeadersRead);
+            new HttpRequestMessage(HttpMethod.Post, Responses) { Content = Json("""{"input":"Tell me a story.","ignore_eos":true,"max_output_tokens":8000,"stream":true}""") }, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken));
+        var body = new StringBuilder();
+        string line = "";
+
+        // Before the first piece there is no item that could be incomplete.
+        while (!line.Contains(".delta\"", StringComparison.Ordinal))
+        {
+            line = await reader.ReadLineAsync(cancellationToken) ?? throw new AssertionException("The stream ended before its first piece.");
+            body.Append(line).Append('\n');
+        }
+
         Task stopping = server.StopAsync();
-        List<JsonElement> events = Events(await response.Content.ReadAsStringAsync());
+        List<JsonElement> events = Events(body + await reader.ReadToEndAsync(cancellationToken));
         await stopping;
         JsonElement failed = events[^1].GetProperty("response");
         Assert.That((TypeOf(events[^1]), failed.GetProperty("status").GetString()), Is.EqualTo(("response.failed", "failed")));

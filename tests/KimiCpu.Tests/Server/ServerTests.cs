@@ -115,10 +115,10 @@ internal sealed class ServerTests
     [Test]
     public async Task Streams_end_in_their_own_form_when_the_server_stops()
     {
-        RunningServer server = await RunningServer.StartAsync(o => o.ShutdownGrace = TimeSpan.FromMilliseconds(50));
+        RunningServer server = await RunningServer.StartAsync(o => o.ShutdownGrace = TimeSpan.FromMilliseconds(50), model: o => o.ContextLength = 8192);
         await using (server)
         {
-            using HttpResponseMessage response = await BeginAsync(server, Endless);
+            using HttpResponseMessage response = await BeginAsync(server, Endless.Replace("2000", "8000", StringComparison.Ordinal));
             Task stopping = server.StopAsync();
             string body = await response.Content.ReadAsStringAsync();
             await stopping;
@@ -217,14 +217,13 @@ internal sealed class ServerTests
     public async Task Large_bodies_take_a_few_times_their_bytes(CancellationToken cancellationToken)
     {
         const int Bytes = 4 << 20;
-        const int Times = 40;
         RunningServer server = await SharedServers.Plain;
         string text = string.Concat(Enumerable.Range(0, Bytes / 2).Select(i => $"{(char)('a' + (i % 26))}{i % 10}"));
         string images = string.Join(',', Enumerable.Repeat('1', Bytes / 2));
-        foreach ((string path, string body, int expected) in new[]
+        foreach ((string path, string body, int expected, int times) in new[]
         {
-            ("/tokenize", $"{{\"prompt\":\"{text}\"}}", 200),
-            ("/api/chat", $$"""{"model":"kimi-nano","messages":[{"role":"user","images":[{{images}}]}]}""", 400),
+            ("/tokenize", $"{{\"prompt\":\"{text}\"}}", 200, 29),
+            ("/api/chat", $$"""{"model":"kimi-nano","messages":[{"role":"user","images":[{{images}}]}]}""", 400, 21),
         })
         {
             using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new ByteArrayContent(Encoding.UTF8.GetBytes(body)) };
@@ -233,7 +232,7 @@ internal sealed class ServerTests
             await response.Content.CopyToAsync(Stream.Null, cancellationToken);
             long allocated = GC.GetTotalAllocatedBytes(precise: true) - before;
             Assert.That((int)response.StatusCode, Is.EqualTo(expected), path);
-            Assert.That(allocated, Is.LessThan((long)Times * Bytes), $"{path} took {(double)allocated / Bytes:F1} times its body");
+            Assert.That(allocated, Is.LessThan((long)times * Bytes), $"{path} took {(double)allocated / Bytes:F1} times its body");
         }
     }
 
