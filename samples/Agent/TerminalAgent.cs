@@ -125,7 +125,13 @@ public sealed class TerminalAgent
         var other => $"{other}",
     };
 
-    private static string PartText(AIContent part) => part is DataContent data ? $"({data.MediaType}, {data.Data.Length} bytes)" : $"{part}";
+    private static string PartText(AIContent part) => part switch
+    {
+        DataContent data => $"({data.MediaType}, {data.Data.Length} bytes)",
+        UriContent uri => $"({uri.MediaType} at {uri.Uri})",
+        ErrorContent error => $"Error: {error.Message}",
+        _ => $"{part}",
+    };
 
     private void Write(string text, bool dimmed)
     {

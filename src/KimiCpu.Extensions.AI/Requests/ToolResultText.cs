@@ -25,8 +25,7 @@ internal static class ToolResultText
                 JsonElement { ValueKind: JsonValueKind.String } text => text.GetString()!,
                 AIContent part => TextOf(part),
                 IEnumerable<AIContent> parts => TextOf(parts),
-                JsonElement saved when IsContent(saved) => TextOf(Content(saved)),
-                JsonElement { ValueKind: JsonValueKind.Array } saved when saved.GetArrayLength() > 0 && saved.EnumerateArray().All(IsContent) => TextOf(saved.EnumerateArray().Select(Content)),
+                JsonElement saved when Saved(saved) is { } parts => TextOf(parts),
                 { } other => CompactJson.Write(other),
             };
         }
@@ -37,11 +36,48 @@ internal static class ToolResultText
         }
     }
 
-    /// <summary>Whether it is a content that was written as JSON together with its conversation.</summary>
-    private static bool IsContent(JsonElement json) =>
-        json.ValueKind == JsonValueKind.Object && json.TryGetProperty("$type", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.GetString() is "text" or "error" or "data" or "uri";
+    /// <summary>
+    /// The contents that were written as JSON together with their conversation; null for any other JSON. Functions may name kinds of their own results by
+    /// <c>$type</c>, too, and what contents do not hold would be lost.
+    /// </summary>
+    private static AIContent[]? Saved(JsonElement json)
+    {
+        JsonElement[] parts = json.ValueKind == JsonValueKind.Array ? [.. json.EnumerateArray()] : [json];
+        if (parts.Length == 0 || !parts.All(HasFormOfContent))
+        {
+            return null;
+        }
 
-    private static AIContent? Content(JsonElement json) => json.Deserialize(CompactJson.Content);
+        try
+        {
+            return [.. parts.Select(p => p.Deserialize(CompactJson.Content)!)];
+        }
+        catch (Exception e) when (e is JsonException or NotSupportedException or ArgumentException or FormatException)
+        {
+            // As of a uri that is none.
+            return null;
+        }
+    }
+
+    private static bool HasFormOfContent(JsonElement json)
+    {
+        if (json.ValueKind != JsonValueKind.Object || !json.TryGetProperty("$type", out JsonElement type) || type.ValueKind != JsonValueKind.String)
+        {
+            return false;
+        }
+
+        (string[] required, string[] optional) = type.GetString() switch
+        {
+            "text" => (["text"], []),
+            "error" => (["message"], ["errorCode", "details"]),
+            "data" => (["uri"], ["name"]),
+            "uri" => (["uri", "mediaType"], []),
+            _ => ((string[])[], (string[])[]),
+        };
+        return required.Length > 0
+            && required.All(name => json.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String)
+            && json.EnumerateObject().All(p => p.Name is "$type" or "annotations" or "additionalProperties" || required.Contains(p.Name) || optional.Contains(p.Name));
+    }
 
     private static string TextOf(IEnumerable<AIContent?> parts) => string.Join('\n', parts.Select(TextOf));
 
@@ -50,6 +86,7 @@ internal static class ToolResultText
         TextContent text => text.Text,
         ErrorContent error => Failure(error.Message),
         DataContent data => string.Create(CultureInfo.InvariantCulture, $"({data.MediaType}, {data.Data.Length:N0} bytes, which this model is not shown)"),
+        UriContent { Uri: { IsAbsoluteUri: true, Scheme: "data" } } data => $"({data.MediaType} in its URI, which this model is not shown)",
         UriContent uri => $"({uri.MediaType} at {uri.Uri}, which this model is not shown)",
         null => throw new NotSupportedException("one of its contents is null."),
         _ => throw new NotSupportedException($"it has {part.GetType().Name}, and the model reads text only."),

@@ -194,6 +194,7 @@ internal sealed class MessageReaderTests
                 "Here:\n(image/png, 12,345 bytes, which this model is not shown)\n(image/png at https://example.com/a.png, which this model is not shown)"),
             (JsonElement.Parse("""[{"$type":"other"}]"""), """[{"$type":"other"}]"""),
             (JsonElement.Parse("[]"), "[]"),
+            (new UriContent("data:image/png;base64,AQID", "image/png"), "(image/png in its URI, which this model is not shown)"),
         ];
         foreach ((object? result, string shown) in cases)
         {
@@ -216,6 +217,25 @@ internal sealed class MessageReaderTests
             var read = (FunctionResultContent)JsonSerializer.Deserialize<ChatMessage>(saved, AIJsonUtilities.DefaultOptions)!.Contents.Single();
             Assert.That(read.Result, Is.TypeOf<JsonElement>());
             Assert.That(ToolResultText.Of(read), Is.EqualTo(shown));
+        }
+    }
+
+    /// <summary>As of a function whose results are of several kinds, which it names as contents name theirs.</summary>
+    [TestCase("""{"$type":"error","code":404,"path":"/x"}""")]
+    [TestCase("""{"$type":"error","message":"no such file","path":"/x"}""")]
+    [TestCase("""{"$type":"text","body":"12 degrees"}""")]
+    [TestCase("""{"$type":"text","text":["12 degrees"]}""")]
+    [TestCase("""{"$type":"data","rows":[1,2]}""")]
+    [TestCase("""{"$type":"data","uri":"https://example.com/a.png"}""")]
+    [TestCase("""{"$type":"uri","href":"https://example.com"}""")]
+    [TestCase("""{"$type":"uri","uri":"https://example.com","mediaType":"no type"}""")]
+    [TestCase("""{"text":"12 degrees","$type":"text"}""")]
+    [TestCase("""{"$type":5}""")]
+    public void Json_that_only_has_a_type_in_common_with_contents_is_shown_as_it_is(string json)
+    {
+        foreach (string shown in new[] { json, $"[{json}]", $$"""[{"$type":"text","text":"t"},{{json}}]""" })
+        {
+            Assert.That(ToolResultText.Of(new FunctionResultContent("id", JsonElement.Parse(shown))), Is.EqualTo(shown));
         }
     }
 
