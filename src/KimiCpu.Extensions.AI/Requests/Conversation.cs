@@ -21,13 +21,15 @@ internal sealed class Conversation
     private readonly StringBuilder _reasoning = new();
     private readonly List<KimiToolCall> _calls = [];
     private string? _author;
+    private object? _answer;
 
     /// <summary>Whether there is a call without a result.</summary>
     public bool HasOpenCall => _calls.Count > 0 || _ids.HasOpen;
 
     /// <param name="message">The next one; ids are those of its client. A tool's without an id answers the next call.</param>
     /// <param name="author">Who said it: what several agents said is not joined.</param>
-    public void Add(KimiMessage message, string? author = null)
+    /// <param name="answer">What is equal in all messages of one answer, and differs in those of two, which are not joined; null where nobody knows.</param>
+    public void Add(KimiMessage message, string? author = null, object? answer = null)
     {
         if (message.Role != KimiRole.Assistant)
         {
@@ -36,12 +38,13 @@ internal sealed class Conversation
             return;
         }
 
-        if (author != _author || !Continues(message))
+        if (author != _author || (_answer is not null && answer is not null && !answer.Equals(_answer)) || !Continues(message))
         {
             EndTurn();
         }
 
         _author = author;
+        _answer = answer ?? _answer;
         _turn = _turn is { } turn
             ? turn with { Content = turn.Content + message.Content, GeneratedTokens = turn.GeneratedTokens ?? message.GeneratedTokens }
             : message with { Reasoning = null, ToolCalls = [] };
@@ -68,6 +71,7 @@ internal sealed class Conversation
         {
             _messages.Add(turn with { Reasoning = _reasoning.Length > 0 ? _reasoning.ToString() : null, ToolCalls = _ids.Called(_calls) });
             _turn = null;
+            _answer = null;
             _reasoning.Clear();
             _calls.Clear();
         }

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Chat;
+using KimiCpu.Extensions.AI.Responses;
 using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
 
@@ -46,12 +47,15 @@ internal static class MessageReader
                         $"messages[{i}] of role '{message.Role}' has a result that names no call, and every call before it is answered. Give results as {nameof(FunctionResultContent)}, with the CallId of their call.");
                 }
 
-                conversation.Add(part, message.AuthorName);
+                conversation.Add(part, message.AuthorName, AnswerOf(message));
             }
         }
 
         return conversation.End();
     }
+
+    /// <summary>Which of our answers a message is of, or a part of; null where it does not say. Only our ids do: others give one to each part.</summary>
+    private static object? AnswerOf(ChatMessage message) => ResponseWriter.IsOwnMessage(message.MessageId) ? message.MessageId : message.RawRepresentation as GenerationResult;
 
     private static IReadOnlyList<KimiMessage> PartsOf(ChatMessage message, string place)
     {

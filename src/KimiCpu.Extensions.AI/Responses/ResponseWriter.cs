@@ -13,11 +13,13 @@ namespace KimiCpu.Extensions.AI.Responses;
 /// <summary>One answer in the ecosystem's terms, whole or in pieces.</summary>
 internal sealed class ResponseWriter
 {
+    private const string MessagePrefix = "kimi-msg-";
+
     private readonly string _modelName;
     private readonly bool _showsReasoning;
     private readonly StringBuilder _hidden = new();
     private readonly string _responseId = $"kimi-{Guid.NewGuid():N}";
-    private readonly string _messageId = $"msg-{Guid.NewGuid():N}";
+    private readonly string _messageId = $"{MessagePrefix}{Guid.NewGuid():N}";
     private readonly DateTimeOffset _createdAt = DateTimeOffset.UtcNow;
 
     /// <param name="modelName">Of the model that answers.</param>
@@ -27,6 +29,9 @@ internal sealed class ResponseWriter
         _modelName = modelName;
         _showsReasoning = showsReasoning;
     }
+
+    /// <summary>Whether an id is that of an answer, which all of its pieces have.</summary>
+    public static bool IsOwnMessage(string? id) => id?.StartsWith(MessagePrefix, StringComparison.Ordinal) == true;
 
     /// <summary>The whole answer.</summary>
     public ChatResponse Whole(GenerationResult result)

@@ -60,6 +60,29 @@ internal sealed class KimiChatClientTests
         Assert.That(read[0].GeneratedTokens, Is.Null);
     }
 
+    /// <summary>As of an agent that goes on after an answer that its limit ended: the cache has two turns, and the first one's reasoning ends with it.</summary>
+    [TestCase(false, true)]
+    [TestCase(false, false)]
+    [TestCase(true, true)]
+    public async Task Two_answers_in_a_row_stay_two_turns_and_the_parts_of_one_do_not(bool streamed, bool withIds)
+    {
+        ChatMessage[] answers = [await Answer(), await Answer()];
+        KimiMessage[] read = [.. MessageReader.Read([new(ChatRole.User, "Who are you?"), .. answers], null)];
+        Assert.That(read.Skip(1).Select(m => m.Reasoning), Is.EqualTo(answers.Select(a => ((TextReasoningContent)a.Contents[0]).Text)));
+        ChatMessage rest = answers[1].Clone();
+        rest.Contents = [new TextContent("t")];
+        Assert.That(MessageReader.Read([.. answers, rest], null).Select(m => m.Content), Is.EqualTo(new[] { "", "t" }));
+
+        async Task<ChatMessage> Answer()
+        {
+            var options = new ChatOptions { Temperature = 0, MaxOutputTokens = 4 };
+            ChatResponse response = streamed ? await _client.GetStreamingResponseAsync("Who are you?", options).ToChatResponseAsync() : await _client.GetResponseAsync("Who are you?", options);
+            ChatMessage message = response.Messages.Single();
+            message.MessageId = withIds ? message.MessageId : null;
+            return message;
+        }
+    }
+
     [Test]
     public async Task Answers_as_the_model_does()
     {
