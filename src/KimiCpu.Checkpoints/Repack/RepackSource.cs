@@ -36,6 +36,9 @@ internal sealed record LeftOut(string Name, string Reason);
 /// <summary>A checkpoint folder that is to be repacked: all tensors, of vision too, by their names in the files, and the files beside them. Nothing is mapped.</summary>
 internal sealed class RepackSource
 {
+    private const string RepackBegan = "when the repack began";
+    private const string Anew = "Repack the folder as it is now into an empty one.";
+
     private RepackSource(string folder, ShardIndex index, List<TensorEntry> tensors, Dictionary<string, string> metadata)
     {
         Folder = folder;
@@ -108,42 +111,41 @@ internal sealed class RepackSource
 
         // A download may have put another file in the place of one whose header was read.
         var source = new RepackSource(Path.GetFullPath(folder), index, tensors, metadata);
-        source.CheckSame(looked, [.. source.Files.Take(looked.Count)]);
+        source.CheckSame(looked, [.. source.Files.Take(looked.Count)], "when its header was read", "Wait until the download has ended, and run again.");
         return source;
     }
 
     /// <summary>Throws when a file is not what it was when this was made.</summary>
     /// <exception cref="CheckpointException">A file was changed, cut or removed.</exception>
-    public void CheckUnchanged() => CheckSame(Files, CurrentFiles());
+    public void CheckUnchanged() => CheckSame(Files, CurrentFiles(), RepackBegan, Anew);
 
     /// <summary>The same of one file.</summary>
     /// <exception cref="CheckpointException">It was changed, cut or removed.</exception>
-    public void CheckUnchanged(string file) => CheckSame([Files.First(f => f.Name == file)], [SourceFile.Of(Folder, file)]);
+    public void CheckUnchanged(string file) => CheckSame([Files.First(f => f.Name == file)], [SourceFile.Of(Folder, file)], RepackBegan, Anew);
 
     /// <summary>Throws when files are not those that a repack began with.</summary>
     /// <exception cref="CheckpointException">A file differs.</exception>
-    public void CheckSame(IReadOnlyList<SourceFile> before) => CheckSame(before, Files);
+    public void CheckSame(IReadOnlyList<SourceFile> before) => CheckSame(before, Files, RepackBegan, Anew);
 
-    private void CheckSame(IReadOnlyList<SourceFile> before, IReadOnlyList<SourceFile> now)
+    private void CheckSame(IReadOnlyList<SourceFile> before, IReadOnlyList<SourceFile> now, string when, string remedy)
     {
-        const string Remedy = "Repack the folder as it is now into an empty one.";
         Dictionary<string, SourceFile> known = before.ToDictionary(f => f.Name, StringComparer.Ordinal);
         foreach (SourceFile file in now)
         {
             if (!known.Remove(file.Name, out SourceFile? old))
             {
-                throw new CheckpointException(Path.Combine(Folder, file.Name), null, "The file was not there when the repack began.", Remedy);
+                throw new CheckpointException(Path.Combine(Folder, file.Name), null, $"The file was not there {when}.", remedy);
             }
 
             if (old != file)
             {
-                throw new CheckpointException(Path.Combine(Folder, file.Name), null, $"The source has changed: {old} when the repack began, {file} now.", Remedy);
+                throw new CheckpointException(Path.Combine(Folder, file.Name), null, $"The source has changed: {old} {when}, {file} now.", remedy);
             }
         }
 
         if (known.Count > 0)
         {
-            throw new CheckpointException(Path.Combine(Folder, known.Keys.First()), null, "The file was there when the repack began and is not any more.", Remedy);
+            throw new CheckpointException(Path.Combine(Folder, known.Keys.First()), null, $"The file was there {when} and is not any more.", remedy);
         }
     }
 
@@ -157,29 +159,38 @@ internal sealed class RepackSource
 
     private static void Collect(DirectoryInfo folder, string prefix, List<string> files, List<LeftOut> leftOut)
     {
-        files.AddRange(folder.EnumerateFiles().Where(f => !IsHidden(f)).Select(f => prefix + f.Name));
-        foreach (DirectoryInfo inner in folder.EnumerateDirectories().Where(d => !IsHidden(d)))
+        FileSystemInfo[] entries;
+        try
         {
-            string name = prefix + inner.Name;
+            // Whole or not at all: half of a folder would pass for all of it.
+            entries = [.. folder.EnumerateFileSystemInfos().Where(e => !IsHidden(e))];
+        }
+        catch (UnauthorizedAccessException e) when (prefix.Length > 0)
+        {
+            // As lost+found in the root of a drive.
+            leftOut.Add(new LeftOut(prefix.TrimEnd('/'), $"it cannot be read: {e.Message.TrimEnd('.')}"));
+            return;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException(folder.FullName, null, $"The folder cannot be read: {e.Message}", "Check the drive and the permissions.", e);
+        }
+
+        files.AddRange(entries.OfType<FileInfo>().Select(f => prefix + f.Name));
+        foreach (DirectoryInfo inner in entries.OfType<DirectoryInfo>())
+        {
             if (inner.LinkTarget is not null)
             {
                 // It may lead in a circle.
-                leftOut.Add(new LeftOut(name, "it is a link to a folder"));
-                continue;
+                leftOut.Add(new LeftOut(prefix + inner.Name, "it is a link to a folder"));
             }
-
-            try
+            else
             {
-                Collect(inner, name + "/", files, leftOut);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // As lost+found in the root of a drive.
-                leftOut.Add(new LeftOut(name, $"it cannot be read: {e.Message.TrimEnd('.')}"));
+                Collect(inner, $"{prefix}{inner.Name}/", files, leftOut);
             }
         }
     }
 
-    /// <summary>By its name, or by what Windows gives to things of its own, such as the recycle bin in the root of a drive.</summary>
-    private static bool IsHidden(FileSystemInfo entry) => entry.Name.StartsWith('.') || entry.Attributes.HasFlag(FileAttributes.Hidden | FileAttributes.System);
+    /// <summary>By its name, or by what Windows gives to things of its own, such as the recycle bin in the root of a drive. Elsewhere what cannot be looked at has all attributes.</summary>
+    private static bool IsHidden(FileSystemInfo entry) => entry.Name.StartsWith('.') || (OperatingSystem.IsWindows() && entry.Attributes.HasFlag(FileAttributes.Hidden | FileAttributes.System));
 }

@@ -134,6 +134,33 @@ internal sealed class RepackerTests
         }
     }
 
+    /// <summary>Another kind of failure than missing rights may be over the next time: a copy without the folder's files would pass for whole, and the next run would take the source for another.</summary>
+    [Test]
+    [Platform("Linux")]
+    public void A_folder_whose_listing_fails_ends_the_repack()
+    {
+        string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
+        string outer = Path.Combine(source, Deep());
+        string inner = Path.Combine(_folder, Deep());
+        Directory.CreateDirectory(outer);
+        Directory.CreateDirectory(inner);
+
+        // No system lists a folder whose path is so long; it gets there with its own folder.
+        string away = Path.Combine(_folder, "0");
+        string moved = Path.Combine(outer, "0");
+        Directory.Move(away, moved);
+        try
+        {
+            Assert.That(() => RepackSource.Open(source), Throws.TypeOf<CheckpointException>().With.Message.Contains("cannot be read"));
+        }
+        finally
+        {
+            Directory.Move(moved, away);
+        }
+
+        static string Deep() => Path.Combine([.. Enumerable.Range(0, 12).Select(i => i == 0 ? "0" : new string('d', 200))]);
+    }
+
     [Test]
     public void A_source_of_links_into_a_cache_is_repacked()
     {
