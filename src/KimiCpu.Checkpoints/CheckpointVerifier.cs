@@ -151,6 +151,11 @@ internal static partial class CheckpointVerifier
             progress?.Invoke("shard", shard + 1, index.Shards.Count);
         }
 
+        if (missing > MaxMissingShards)
+        {
+            problems.Add(new VerificationProblem(ShardIndex.File, null, $"The index lists {missing - MaxMissingShards:N0} more shards that are missing.", "No checkpoint has so many: fetch the index again before the shards."));
+        }
+
         return (tensors, bytes);
     }
 

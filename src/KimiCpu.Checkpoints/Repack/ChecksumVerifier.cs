@@ -7,7 +7,7 @@ namespace KimiCpu.Checkpoints;
 internal static class ChecksumVerifier
 {
     /// <summary>Of a folder whose journal says that files are still to be written.</summary>
-    public static readonly VerificationProblem Unfinished = new(RepackManifest.File, null, "The repack has not been finished.", "Run `kimi repack` again: it writes the files that are missing.");
+    public static readonly VerificationProblem Unfinished = new(RepackManifest.File, null, "The repack has not been finished.", "Run `kimi repack` again: it goes on, or says why it cannot.");
 
     private const string Again = "Check the drive, and verify again while nothing writes to the file.";
 

@@ -36,7 +36,7 @@ internal static class VerifyCommand
             if (unfinished)
             {
                 // What is missing is still to be written, by nobody but the repack.
-                report = report with { Problems = [ChecksumVerifier.Unfinished, .. report.Problems.Where(p => p != ChecksumVerifier.Unfinished && File.Exists(Path.Combine(path, p.File)))] };
+                report = report with { Problems = [ChecksumVerifier.Unfinished, .. report.Problems.Where(p => p != ChecksumVerifier.Unfinished && (p.IsUnreadable || File.Exists(Path.Combine(path, p.File))))] };
             }
 
             streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report, path));

@@ -377,7 +377,9 @@ internal sealed class CheckpointTests
     {
         CopyCheckpoint("tiny-int4");
         EditJson(ShardIndex.File, index => index["weight_map"] = new JsonObject(Enumerable.Range(0, 10_100).Select(i => KeyValuePair.Create<string, JsonNode?>($"t{i}", $"{i}.safetensors"))));
-        Assert.That(CheckpointVerifier.Verify(_folder, null, cancellationToken).FilesToFetch, Has.Count.EqualTo(10_000));
+        VerificationReport report = CheckpointVerifier.Verify(_folder, null, cancellationToken);
+        Assert.That(report.FilesToFetch, Has.Count.EqualTo(10_000));
+        Assert.That((report.Problems[^1].File, report.Problems[^1].Problem), Is.EqualTo((ShardIndex.File, "The index lists 100 more shards that are missing.")));
     }
 
     [Test]

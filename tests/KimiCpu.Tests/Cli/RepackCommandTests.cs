@@ -155,7 +155,23 @@ internal sealed class RepackCommandTests
         manifest.Save(Target);
         (int code, string output, _) = await Run("verify", Target);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
-        Assert.That(output, Does.Contain("has not been finished"));
+        Assert.That(output, Does.Contain("has not been finished").And.Contain("or says why it cannot").And.Not.Contain("missing"));
+    }
+
+    /// <summary>It is not still to be written.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Links need a privilege there.")]
+    public async Task What_cannot_be_read_is_told_of_a_repack_without_an_end()
+    {
+        RepackFolders.Repack(s_fixture, Target);
+        RepackManifest manifest = RepackManifest.TryRead(Target)!;
+        manifest.IsComplete = false;
+        manifest.Save(Target);
+        string config = Path.Combine(Target, "config.json");
+        File.Delete(config);
+        File.CreateSymbolicLink(config, config);
+        (_, string output, _) = await Run("verify", Target);
+        Assert.That(output, Does.Contain("has not been finished").And.Contain("config.json: The file cannot be read: "));
     }
 
     [Test]
