@@ -43,7 +43,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
     {
         RepackFolder.Check(source.Folder, _target);
         RepackManifest manifest = Open();
-        return plan.Files.Where(f => !IsWritten(manifest, f)).Sum(f => f.Bytes);
+        return Missing(manifest).Sum(f => f.Bytes);
     }
 
     /// <param name="progress">Told after every piece.</param>
@@ -57,14 +57,13 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         Directory.CreateDirectory(_target);
         using FileStream gate = Lock();
         RepackManifest manifest = Open();
-        TargetFile[] missing = [.. plan.Files.Where(f => !IsWritten(manifest, f))];
+        TargetFile[] missing = Missing(manifest);
         long bytes = missing.Sum(f => f.Bytes);
-        DeleteLeftovers(missing);
-        CheckSpace(bytes);
+        string[] leftovers = Leftovers(missing);
+        CheckSpace(bytes, leftovers.Sum(path => new FileInfo(path).Length));
         try
         {
-            manifest.IsComplete = missing.Length == 0 && manifest.IsComplete;
-            manifest.Save(_target);
+            Begin(manifest, missing, leftovers);
             int number = plan.Files.Count - missing.Length;
             long done = 0;
             foreach (TargetFile file in missing)
@@ -130,23 +129,33 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         return files.Read(file.Name, 0, file.Head.Length).AsSpan().SequenceEqual(file.Head);
     }
 
-    /// <summary>
-    /// What will be written again would count as space in use: what a run that was killed has left, and files that the journal does not know, or knows
-    /// otherwise. The index goes first, so that nobody takes for a checkpoint what is left.
-    /// </summary>
-    private void DeleteLeftovers(TargetFile[] missing)
+    /// <summary>Files to be written, in that order. The index is one of them wherever any is: without it nobody takes for a checkpoint what is left.</summary>
+    private TargetFile[] Missing(RepackManifest manifest)
     {
-        foreach (string path in missing.Reverse().Select(f => Path.Combine(_target, f.Name)).SelectMany(path => new[] { path, Unfinished(path) }).Where(File.Exists))
-        {
-            File.Delete(path);
-        }
+        TargetFile[] missing = [.. plan.Files.Where(f => !IsWritten(manifest, f))];
+        return missing.Length == 0 || missing[^1] == plan.Files[^1] ? missing : [.. missing, plan.Files[^1]];
+    }
+
+    /// <summary>What will be written again and would count as space in use, the index first: what a run that was killed has left, and files that the journal does not know, or knows otherwise.</summary>
+    private string[] Leftovers(TargetFile[] missing) =>
+        [.. missing.Reverse().Select(f => Path.Combine(_target, f.Name)).SelectMany(path => new[] { path, Unfinished(path) }).Where(File.Exists)];
+
+    /// <summary>The journal first, so that it never calls whole what this run takes apart.</summary>
+    private void Begin(RepackManifest manifest, TargetFile[] missing, string[] leftovers)
+    {
+        manifest.IsComplete = missing.Length == 0 && manifest.IsComplete;
+        Array.ForEach(missing, f => manifest.Written.Remove(f.Name));
+        manifest.Save(_target);
+        Array.ForEach(leftovers, File.Delete);
     }
 
     private static string Unfinished(string path) => path + ".unfinished";
 
-    private void CheckSpace(long bytes)
+    /// <param name="bytes">To be written.</param>
+    /// <param name="leftovers">Bytes that will be free before.</param>
+    private void CheckSpace(long bytes, long leftovers)
     {
-        long free = _drive.FreeBytes(_target);
+        long free = _drive.FreeBytes(_target) + leftovers;
         if (free < bytes)
         {
             throw new IOException($"The drive of '{_target}' has {Size(free)} free, but {Size(bytes)} are still to be written. Free {Size(bytes - free)}, or give a folder on another drive.");

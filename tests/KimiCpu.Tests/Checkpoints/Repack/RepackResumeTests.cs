@@ -116,7 +116,7 @@ internal sealed class RepackResumeTests
 
         File.Delete(shard);
         Assert.That(ChecksumVerifier.Verify(Target).Single().File, Is.EqualTo(Path.GetFileName(shard)));
-        Assert.That(RepackFolders.Repack(Source, Target).Written, Is.EqualTo(1));
+        Assert.That(RepackFolders.Repack(Source, Target).Written, Is.EqualTo(2), "it and the index");
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
     }
 
@@ -132,6 +132,32 @@ internal sealed class RepackResumeTests
         }
 
         Assert.That(ChecksumVerifier.Verify(Target), Has.Count.EqualTo(2));
+        Assert.That(RepackFolders.Repack(Source, Target).Written, Is.EqualTo(3), "they and the index");
+        Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
+    }
+
+    /// <summary>What is left would open, and break off where the shard is missing.</summary>
+    [Test]
+    public void A_finished_target_is_taken_apart_only_where_there_is_space_and_its_index_goes_first()
+    {
+        RepackFolders.Repack(Source, Target);
+        string shard = Directory.GetFiles(Target, "*.safetensors").Order().ElementAt(1);
+        long whole = new FileInfo(shard).Length;
+        using (var stream = new FileStream(shard, FileMode.Open))
+        {
+            stream.SetLength(whole - 1);
+        }
+
+        Dictionary<string, string> before = RepackFolders.Files(Target);
+        Assert.That(() => RepackFolders.Repack(Source, Target, new FaultyDrive { Free = 0 }), Throws.InstanceOf<IOException>().With.Message.Contains("free"));
+        Assert.That(RepackFolders.Files(Target), Is.EquivalentTo(before));
+
+        using var cancel = new CancellationTokenSource();
+        Assert.That(() => RepackFolders.Repack(Source, Target, new FaultyDrive { Free = 1 }, new Reports(_ => cancel.Cancel()), cancel.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(Path.Combine(Target, ShardIndex.File), Does.Not.Exist);
+        RepackManifest manifest = RepackManifest.TryRead(Target)!;
+        Assert.That(manifest.IsComplete, Is.False);
+        Assert.That(manifest.Written.Keys, Has.None.EqualTo(ShardIndex.File).And.None.EqualTo(Path.GetFileName(shard)));
         Assert.That(RepackFolders.Repack(Source, Target).Written, Is.EqualTo(2));
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
     }
@@ -172,8 +198,8 @@ internal sealed class RepackResumeTests
         manifest.IsComplete = false;
         manifest.Save(Target);
         var drive = new FaultyDrive { Size = RepackFolders.Bytes(Target) + 1 };
-        Assert.That(RepackFolders.Repack(Source, Target, drive).Written, Is.EqualTo(1));
-        Assert.That(drive.Created, Is.EqualTo(new[] { shard }));
+        Assert.That(RepackFolders.Repack(Source, Target, drive).Written, Is.EqualTo(2));
+        Assert.That(drive.Created, Is.EqualTo(new[] { shard, ShardIndex.File }));
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
     }
 
