@@ -40,8 +40,23 @@ internal sealed unsafe partial class DirectFile : IDisposable
     /// <summary>Bytes when it was opened.</summary>
     public long Length { get; }
 
-    /// <summary>Whether the file was written or cut since it was opened.</summary>
-    public bool HasChanged => RandomAccess.GetLength(_handle) != Length || File.GetLastWriteTimeUtc(_handle) != _written;
+    /// <summary>Whether the file is known to have been written or cut since it was opened; not where the system does not say.</summary>
+    public bool HasChanged
+    {
+        get
+        {
+            try
+            {
+                return Differs;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return false;
+            }
+        }
+    }
+
+    private bool Differs => RandomAccess.GetLength(_handle) != Length || File.GetLastWriteTimeUtc(_handle) != _written;
 
     private static int OpenDirect => RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm ? 0x10000 : 0x4000;
 
@@ -69,6 +84,28 @@ internal sealed unsafe partial class DirectFile : IDisposable
     /// <exception cref="IOException">The drive fails, or the file was changed or cut since it was opened.</exception>
     public void Read(long offset, byte* target, int count)
     {
+        try
+        {
+            ReadUnchanged(offset, target, count);
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            // The file could be opened: a network drive's ticket or session has run out, and reading fails as with any other fault.
+            throw new IOException(e.Message, e);
+        }
+    }
+
+    public void Dispose()
+    {
+        _handle.Dispose();
+        _refused?.Dispose();
+    }
+
+    /// <summary>Whether a read failed since the file system wants none of its kind: <c>EINVAL</c>, <c>ERROR_INVALID_PARAMETER</c>.</summary>
+    internal static bool IsRefusal(IOException error, bool onWindows) => (error.HResult & 0xFFFF) == (onWindows ? 87 : 22);
+
+    private void ReadUnchanged(long offset, byte* target, int count)
+    {
         int wanted = (int)Math.Min(count, Length - offset);
         for (int done = 0; done < wanted;)
         {
@@ -91,20 +128,11 @@ internal sealed unsafe partial class DirectFile : IDisposable
             }
         }
 
-        if (HasChanged)
+        if (Differs)
         {
             throw new IOException($"The file was changed while it was open: {Length:N0} bytes of {_written:u} then, {RandomAccess.GetLength(_handle):N0} of {File.GetLastWriteTimeUtc(_handle):u} now.");
         }
     }
-
-    public void Dispose()
-    {
-        _handle.Dispose();
-        _refused?.Dispose();
-    }
-
-    /// <summary>Whether a read failed since the file system wants none of its kind: <c>EINVAL</c>, <c>ERROR_INVALID_PARAMETER</c>.</summary>
-    internal static bool IsRefusal(IOException error, bool onWindows) => (error.HResult & 0xFFFF) == (onWindows ? 87 : 22);
 
     private static SafeFileHandle? TryOpenDirect(string path)
     {
@@ -158,11 +186,6 @@ internal sealed unsafe partial class DirectFile : IDisposable
             // Some file systems refuse only when it comes to reading.
             UseBuffered();
             return RandomAccess.Read(_handle, target, offset);
-        }
-        catch (UnauthorizedAccessException e)
-        {
-            // The file could be opened: a network drive's ticket or session has run out, and reading fails as with any other fault.
-            throw new IOException(e.Message, e);
         }
     }
 

@@ -80,6 +80,27 @@ internal sealed unsafe partial class DirectFileTests
         Assert.That(() => file.Read(0, target.Pointer, 8192), Throws.InstanceOf<IOException>().With.InnerException.TypeOf<UnauthorizedAccessException>());
     }
 
+    /// <summary>The same of a file system that refuses direct reads only when it comes to reading: the file is opened once more then.</summary>
+    [Test]
+    [Platform("Linux")]
+    public void A_file_that_may_not_be_opened_once_more_fails_like_one_of_a_drive_that_fails()
+    {
+        Write(100_000);
+        using var target = new AlignedBuffer<byte>(1 << 20);
+        using (DirectFile other = DirectFile.Open(_path))
+        {
+            // At a place that is not aligned most refuse them.
+            bool direct = other.IsDirect;
+            other.Read(1, target.Pointer, 8192);
+            Assume.That(direct && !other.IsDirect, "This file system takes all direct reads.");
+        }
+
+        using DirectFile file = DirectFile.Open(_path);
+        File.Delete(_path);
+        Directory.CreateDirectory(_path);
+        Assert.That(() => file.Read(1, target.Pointer, 8192), Throws.InstanceOf<IOException>().With.InnerException.TypeOf<UnauthorizedAccessException>());
+    }
+
     [Test]
     public void A_missing_file_is_an_error() => Assert.That(() => DirectFile.Open(_path), Throws.InstanceOf<IOException>());
 
