@@ -35,6 +35,15 @@ internal sealed class KimiTokenizerTests
         Assert.That(Tokenizer.Decode(ids), Is.EqualTo(item.GetProperty("text").GetString()));
     }
 
+    /// <summary>A text of hundreds of megabytes takes a minute, which nobody waits for any more.</summary>
+    [Test]
+    public void Nothing_more_is_encoded_once_the_call_is_cancelled()
+    {
+        var tokens = new List<int>();
+        Assert.That(() => Tokenizer.Encode("some text"u8, allowSpecial: false, tokens, new CancellationToken(canceled: true)), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(tokens, Is.Empty);
+    }
+
     [Test]
     public void Any_bytes_come_back()
     {
