@@ -147,11 +147,8 @@ public sealed class KimiTokenizer
         if (VocabularySize > config.VocabularySize)
         {
             // Both files are whole by now, so they would be no others if they were fetched again.
-            throw new CheckpointException(
-                files.PathOf(RanksFile),
-                null,
-                $"The tokenizer has {VocabularySize} ids, but config.json says {config.VocabularySize}.",
-                "config.json and the tokenizer do not belong together: give a folder whose files are all of one release of the Kimi K2 family.") { IsIntact = true };
+            const string Remedy = "config.json and the tokenizer do not belong together: give a folder whose files are all of one release of the Kimi K2 family.";
+            throw new CheckpointException(files.PathOf(RanksFile), null, $"The tokenizer has {VocabularySize} ids, but config.json says {config.VocabularySize}.", Remedy) { IsIntact = true };
         }
     }
 
