@@ -140,13 +140,19 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
     private string[] Leftovers(TargetFile[] missing) =>
         [.. missing.Reverse().Select(f => Path.Combine(_target, f.Name)).SelectMany(path => new[] { path, Unfinished(path) }).Where(File.Exists)];
 
-    /// <summary>The journal first, so that it never calls whole what this run takes apart.</summary>
+    /// <summary>
+    /// The journal before the shards, so that it never calls whole what this run takes apart. It takes space itself; what no journal vouches for, and the index, without which
+    /// nobody takes the folder for a checkpoint, go before it.
+    /// </summary>
     private void Begin(RepackManifest manifest, TargetFile[] missing, string[] leftovers)
     {
+        string index = Path.Combine(_target, plan.Files[^1].Name);
+        ILookup<bool, string> vouchedFor = leftovers.ToLookup(path => path != index && !path.EndsWith(Unfinished(""), StringComparison.Ordinal));
+        Array.ForEach([.. vouchedFor[false]], File.Delete);
         manifest.IsComplete = missing.Length == 0 && manifest.IsComplete;
         Array.ForEach(missing, f => manifest.Written.Remove(f.Name));
         manifest.Save(_target);
-        Array.ForEach(leftovers, File.Delete);
+        Array.ForEach([.. vouchedFor[true]], File.Delete);
     }
 
     private static string Unfinished(string path) => path + ".unfinished";

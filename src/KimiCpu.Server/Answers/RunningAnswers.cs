@@ -124,7 +124,7 @@ internal sealed class RunningAnswers : IAsyncDisposable
                 ? Model.GenerateAsync(messages, options, _end.Token)
                 : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
         }
-        catch (ContextLengthException e) when (Request.Options.MaxTokens is null && e is { PromptTokens: { } prompt, AvailableTokens: { } room } && prompt < room)
+        catch (ContextLengthException e) when (Request.Options.MaxTokens is null && e is { PromptTokens: { } prompt, AvailableTokens: { } room } && prompt < room && !(options.MaxTokens <= room - prompt))
         {
             // Nobody asked for so many: the limit is the server's or the interface's, and takes less where there is less.
             return Ask(choice, options with { MaxTokens = room - prompt });

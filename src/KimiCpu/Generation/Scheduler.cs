@@ -243,7 +243,7 @@ internal sealed class Scheduler
     /// </summary>
     private void EndThoseThatWaitTooLong()
     {
-        while (_running.Count < _options.MaxRunning && _waiting.Find(c => c.RefusedAt >= 0 && HasWaitedTooLong(c)) is { } refused)
+        while (_running.Count < _options.MaxRunning && _waiting.Find(c => c.RefusedAt >= 0 && HasWaitedTooLong(c) && !AwaitsAnother(c)) is { } refused)
         {
             EndWaiting(refused);
             Admit();
@@ -271,12 +271,15 @@ internal sealed class Scheduler
     private void Admit()
     {
         int blocked = 0;
+        int held = 0;
         bool mayPass = true;
-        for (int i = 0; i < _waiting.Count && mayPass && _running.Count < _options.MaxRunning;)
+        for (int i = 0; i < _waiting.Count && mayPass && _running.Count + held < _options.MaxRunning;)
         {
             ScheduledCall call = _waiting[i];
             if (AwaitsAnother(call))
             {
+                // Without a place it would be late.
+                held += HasWaitedTooLong(call) ? 1 : 0;
                 i++;
             }
             else if (HasRoom(call))

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.Versioning;
 using KimiCpu.Checkpoints;
 
 namespace KimiCpu.Tests.Checkpoints;
@@ -79,8 +80,14 @@ internal sealed class UnfinishedFileTests
     {
         Write(FilePath, [1]);
         var reader = new FileStream(FilePath, FileMode.Open, FileAccess.Read, FileShare.Read);
-        using var closing = new Timer(_ => reader.Dispose(), null, TimeSpan.FromMilliseconds(100), Timeout.InfiniteTimeSpan);
+        var closing = new Thread(() =>
+        {
+            Thread.Sleep(100);
+            reader.Dispose();
+        });
+        closing.Start();
         Write(FilePath, [2]);
+        closing.Join();
         Assert.That(File.ReadAllBytes(FilePath), Is.EqualTo(new byte[] { 2 }));
     }
 
@@ -134,6 +141,7 @@ internal sealed class UnfinishedFileTests
     /// <summary>It may well be there.</summary>
     [Test]
     [Platform(Exclude = "Win", Reason = "Rights are others there.")]
+    [UnsupportedOSPlatform("windows")]
     public void A_folder_that_may_not_be_looked_into_is_not_called_missing()
     {
         Assume.That(Environment.UserName, Is.Not.EqualTo("root"), "root may do everything");

@@ -86,14 +86,17 @@ internal sealed class SchedulerLimitTests
         FakeCall first = steps.Add(Text(1, 640), 1);
         steps.Run();
         FakeCall second = steps.Add(Text(1, 640), 1);
+        FakeCall? third = null;
         for (int step = 0; step < 20; step++)
         {
             steps.Time.Advance(TimeSpan.FromSeconds(0.5));
             steps.Run();
+            third = step == 3 ? steps.Add(Text(2, 64), 50) : third;
         }
 
         Assert.That((first.Error, second.Error), Is.EqualTo(((Exception?)null, (Exception?)null)));
         Assert.That((first.Tokens.Count, second.Tokens.Count), Is.EqualTo((1, 1)));
+        Assert.That(third!.Error, Is.TypeOf<KimiBusyException>(), "the place is the second one's");
     }
 
     /// <summary>A call of many pages that others may not pass any more holds those behind it up, until it has waited too long itself.</summary>

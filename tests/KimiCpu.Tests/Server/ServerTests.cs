@@ -222,8 +222,8 @@ internal sealed class ServerTests
         string images = string.Join(',', Enumerable.Repeat('1', Bytes / 2));
         foreach ((string path, string body, int expected, int times) in new[]
         {
-            ("/tokenize", $"{{\"prompt\":\"{text}\"}}", 200, 29),
-            ("/api/chat", $$"""{"model":"kimi-nano","messages":[{"role":"user","images":[{{images}}]}]}""", 400, 21),
+            ("/tokenize", $"{{\"prompt\":\"{text}\"}}", 200, 32),
+            ("/api/chat", $$"""{"model":"kimi-nano","messages":[{"role":"user","images":[{{images}}]}]}""", 400, 24),
         })
         {
             using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new ByteArrayContent(Encoding.UTF8.GetBytes(body)) };

@@ -90,8 +90,8 @@ async function answer(question) {
       const whole = await stream(shown, conversation, signal);
       if (shown.content || (whole && !shown.cutOff)) {
         conversation.push(shown.message());
-      } else if (!signal.aborted) {
-        // A turn in which the model said nothing would be an example to it.
+      } else if (!signal.aborted && (!whole || conversation.length === begin + 1)) {
+        // A turn in which the model said nothing would be an example to it. Behind results, which somebody typed, nothing but the empty answer is left out.
         takeBack(conversation, begin, question);
       }
 
