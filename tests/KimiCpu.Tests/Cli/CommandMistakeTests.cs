@@ -66,7 +66,7 @@ internal sealed class CommandMistakeTests : CommandFixture
     [TestCase("--schema takes a file; found ''.", "--schema", "")]
     [TestCase("--schema takes a file; there is none at '/does/not/exist.json'.", "--schema", "/does/not/exist.json")]
     [TestCase("--no-think leaves no reasoning for --max-reasoning-tokens to limit", "--no-think", "--max-reasoning-tokens", "5")]
-    [TestCase("--context raises the limit, up to 8,192.", "--context", "4")]
+    [TestCase("--context raises the limit, up to 8192.", "--context", "4")]
     [TestCase("--logprobs takes 0 … 20; found 30.", "--json", "--logprobs", "30")]
     [TestCase("--logprobs needs --json", "--logprobs", "3")]
     [TestCase("--exact and --int8-hot-path exclude each other", "--exact", "--int8-hot-path")]

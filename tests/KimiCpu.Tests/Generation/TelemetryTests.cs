@@ -88,8 +88,16 @@ internal sealed class TelemetryTests
         Assert.That(activity.TagObjects.Select(t => $"{t.Value}"), Has.None.Contains("Who are"), "no text of prompts");
 
         using var cancelled = new CancellationTokenSource();
-        await cancelled.CancelAsync();
-        Assert.That(() => model.Generate("Who are you?", cancellationToken: cancelled.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(
+            async () =>
+            {
+                await foreach (GenerationUpdate _ in model.GenerateAsync("Who are you?", cancellationToken: cancelled.Token))
+                {
+                    await cancelled.CancelAsync();
+                }
+            },
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(ended, Has.Count.EqualTo(2));
         Assert.That(ended[^1].Status, Is.EqualTo(ActivityStatusCode.Error));
     }
 
