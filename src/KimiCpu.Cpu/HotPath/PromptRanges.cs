@@ -33,8 +33,8 @@ internal sealed class PromptRanges(ModelShape shape)
     /// <summary>In the order in which the pool divides them among threads.</summary>
     public ReadOnlySpan<HeadRows> Items => _items.AsSpan(0, _longestFirst.Count);
 
-    /// <summary>Of an item.</summary>
-    public int MostRows => _longestFirst[0].Count;
+    /// <summary>Of an item. A later range may have more rows than the first one, since it ends where the new tokens do, and not behind whole groups.</summary>
+    public int MostRows { get; private set; }
 
     /// <param name="start">Tokens before the new ones.</param>
     /// <param name="rows">New ones.</param>
@@ -45,17 +45,22 @@ internal sealed class PromptRanges(ModelShape shape)
         _rows = rows;
         int wholeHeads = Cut(threads);
         _longestFirst.Clear();
-        for (int head = 0; head < shape.HeadCount; head++)
+        MostRows = wholeHeads > 0 ? rows : 0;
+        for (int head = 0; head < wholeHeads; head++)
         {
-            if (head < wholeHeads)
-            {
-                _longestFirst.Add(new HeadRows(head, 0, rows));
-                continue;
-            }
+            _longestFirst.Add(new HeadRows(head, 0, rows));
+        }
 
+        if (wholeHeads < shape.HeadCount)
+        {
+            _ranges.Sort(ByWork);
             foreach ((int first, int count) in _ranges)
             {
-                _longestFirst.Add(new HeadRows(head, first, count));
+                MostRows = Math.Max(MostRows, count);
+                for (int head = wholeHeads; head < shape.HeadCount; head++)
+                {
+                    _longestFirst.Add(new HeadRows(head, first, count));
+                }
             }
         }
 
@@ -142,6 +147,9 @@ internal sealed class PromptRanges(ModelShape shape)
 
         return first == _rows;
     }
+
+    private int ByWork((int First, int Count) one, (int First, int Count) other) =>
+        Work(other.First, other.First + other.Count).CompareTo(Work(one.First, one.First + one.Count));
 
     /// <summary>Multiplications of a head: what the last row sees is expanded, and each row attends to what it sees.</summary>
     private long Work(int first, int end)

@@ -17,8 +17,8 @@ internal sealed class RowRotation(RotaryEmbedding rotary, int ropeHeadSize)
         int rows = batch.RowCount;
         if (_cosines.Length < rows * _pairs)
         {
-            _cosines = new float[rows * _pairs];
-            _sines = new float[rows * _pairs];
+            // Both or neither: where memory runs out, a later batch finds them as they were.
+            (_cosines, _sines) = (new float[rows * _pairs], new float[rows * _pairs]);
         }
 
         for (int row = 0; row < rows; row++)

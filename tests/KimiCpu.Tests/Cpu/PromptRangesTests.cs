@@ -21,7 +21,7 @@ internal sealed class PromptRangesTests
 
     [Test]
     public void Ranges_of_a_head_follow_each_other_in_whole_groups_of_rows(
-        [Values(0, 100, 20_000)] int start, [Values(512, 1000, 4096)] int rows, [Values(3, 48, 60, 80, 96, 128, 192, 640)] int threads)
+        [Values(0, 100, 16_000, 20_000)] int start, [Values(512, 549, 1000, 4096)] int rows, [Values(3, 48, 60, 80, 96, 128, 192, 640)] int threads)
     {
         HeadRows[] items = Cut(start, rows, threads);
         for (int head = 0; head < s_shape.HeadCount; head++)
@@ -42,6 +42,29 @@ internal sealed class PromptRangesTests
         made.Make(start, rows, threads);
         Assert.That(made.MostRows, Is.EqualTo(items.Max(i => i.Count)));
         Assert.That(Time(start, items, threads), Is.LessThanOrEqualTo(TimeOfWhole(start, rows, threads)));
+    }
+
+    /// <summary>Where rows take equally long all over, the last range takes as many whole groups as the others and what is left.</summary>
+    [TestCase(16_000, 549, 128, 293)]
+    [TestCase(32_000, 568, 128, 312)]
+    [TestCase(4_096, 586, 192, 202)]
+    [TestCase(32_000, 1548, 96, 524)]
+    public void Room_is_asked_for_as_the_longest_range_takes_it_wherever_it_lies(int start, int rows, int threads, int expected)
+    {
+        var ranges = new PromptRanges(s_shape);
+        ranges.Make(start, rows, threads);
+        Assert.That(ranges.Items.ToArray().Max(i => i.Count), Is.EqualTo(expected));
+        Assert.That(ranges.MostRows, Is.EqualTo(expected));
+    }
+
+    [TestCase(0, 4096)]
+    [TestCase(32_000, 1548)]
+    public void Threads_get_the_longest_ranges_first(int start, int rows)
+    {
+        const int Threads = 96;
+        HeadRows[] items = Cut(start, rows, Threads);
+        double[] first = [.. Enumerable.Range(0, Threads).Select(t => Work(start, items[items.Length * t / Threads]))];
+        Assert.That(first.Min(), Is.GreaterThanOrEqualTo(items.Select(i => Work(start, i)).OrderDescending().ElementAt(Threads - 1)));
     }
 
     [TestCase(0, 4096, 128, 0.6, TestName = "Later rows see more, so there are fewer of them in a range")]
