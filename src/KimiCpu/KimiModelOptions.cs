@@ -31,8 +31,8 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Copies the weights that every token needs (attention, shared experts, dense layers, head) to 8-bit integers with a
-    /// scale for 32 columns when the model opens. A token then reads about half of their bytes and prefill runs on integer
-    /// instructions; opening takes as long as reading those weights once, and the copies take 8.5 bits a weight of memory.
+    /// scale for 32 columns when the model opens. A token then reads about half of their bytes, where they are BF16, and prefill runs on integer
+    /// instructions; FP8 weights become no smaller, but are multiplied faster, and INT4 ones stay as they are. Opening takes as long as reading those weights once, and the copies take 8.5 bits a weight of memory.
     /// Activations are rounded to int8 there too. Ignored with <see cref="Exact"/>. On a GPU (<see cref="Device"/>) all these weights are then kept in 8 bits there, with a scale
     /// for 128 columns and activations as ever, and what that saves goes to the context, to routed experts and to larger steps of prompts. Default false: weights as stored.
     /// </summary>

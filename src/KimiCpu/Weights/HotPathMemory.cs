@@ -25,7 +25,7 @@ internal static class HotPathMemory
     {
         foreach (ComponentSummary component in summary.Components.Where(c => c.Component != Component.RoutedExperts && (!onGpu || c.Component == Component.Embedding)))
         {
-            double copied = int8HotPath ? component.Parameters * CopiedShare(config, component.Component) : 0;
+            double copied = int8HotPath ? component.Parameters * CopiedShare(config, component) : 0;
             double stored = component.Bytes * (1 - (copied / component.Parameters));
             double head = component.Component == Component.Embedding && config.TieEmbeddings && int8HotPath && !onGpu ? component.Parameters : 0;
             yield return new HotPathPart(component, stored + ((copied + head) * CopyBits / 8), copied > 0);
@@ -39,14 +39,19 @@ internal static class HotPathMemory
     /// <param name="onGpu">Whether all but the embedding is on a GPU.</param>
     public static double LetGo(CheckpointSummary summary, KimiConfig config, bool int8HotPath, bool onGpu) =>
         summary.Components.Where(c => c.Component != Component.RoutedExperts)
-            .Sum(c => onGpu ? (c.Component == Component.Embedding ? 0 : c.Bytes) : int8HotPath ? c.Bytes * CopiedShare(config, c.Component) : 0);
+            .Sum(c => onGpu ? (c.Component == Component.Embedding ? 0 : c.Bytes) : int8HotPath ? c.Bytes * CopiedShare(config, c) : 0);
 
-    /// <summary>What is copied to 8 bits: the head and all linear layers but the router and the expansion of keys and values.</summary>
-    private static double CopiedShare(KimiConfig config, Component component)
+    /// <summary>What is copied to 8 bits: the head and all linear layers but the router, the expansion of keys and values, and what is stored in 4 bits.</summary>
+    private static double CopiedShare(KimiConfig config, ComponentSummary component)
     {
-        if (component != Component.Attention)
+        if (component.Formats.Contains(CheckpointSummary.Int4Group32))
         {
-            return component is Component.Head or Component.DenseMlp or Component.SharedExperts ? 1 : 0;
+            return 0;
+        }
+
+        if (component.Component != Component.Attention)
+        {
+            return component.Component is Component.Head or Component.DenseMlp or Component.SharedExperts ? 1 : 0;
         }
 
         double expansion = (double)config.HeadCount * (config.NopeHeadSize + config.ValueHeadSize) * config.KeyValueLoraRank;

@@ -66,6 +66,19 @@ internal sealed unsafe class Int8HotPathTests
         }
     }
 
+    /// <summary>As copies they would be twice as large, and rounded once more.</summary>
+    [Test]
+    public void Weights_of_four_bits_are_not_copied()
+    {
+        using var pool = new WorkerPool(1);
+        using var copies = new Int8Copies(pool);
+        using var weight = new Tests.Cpu.RandomMatrix(WeightFormat.Int4Group32, 40, 1024, 3);
+        HotMatrix kept = copies.Copy(weight.Matrix);
+        Assert.That(kept.Is8Bit, Is.False);
+        Assert.That(kept.SavedBytes, Is.Zero);
+        Assert.That((copies.TotalBytes, copies.ReplacedBytes, copies.ReservedBytes), Is.EqualTo((0L, 0L, 0L)));
+    }
+
     /// <summary>Numbers of every magnitude, ties, groups of zeros, and one number among others that overflows, underflows or is none.</summary>
     [Test]
     public void A_copy_has_the_bits_of_its_definition()
