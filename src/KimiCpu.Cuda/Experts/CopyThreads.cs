@@ -9,18 +9,30 @@ namespace KimiCpu.Cuda.Experts;
 /// </summary>
 internal sealed class CopyThreads : IDisposable
 {
-    private readonly Thread[] _threads;
+    private readonly List<Thread> _threads = [];
     private readonly SemaphoreSlim _begun = new(0);
     private volatile Job? _job;
     private volatile bool _ends;
 
     /// <param name="count">Beside the one that asks; 0 for none.</param>
-    public CopyThreads(int count)
+    /// <param name="start">Starts a thread, or throws where the system has none left; null for <see cref="Thread.Start()"/>.</param>
+    /// <exception cref="Driver.CudaException">The system has no thread left.</exception>
+    public CopyThreads(int count, Action<Thread>? start = null)
     {
-        _threads = [.. Enumerable.Range(0, count).Select(i => new Thread(Loop) { IsBackground = true, Name = $"kimi-gpu-copy-{i}" })];
-        foreach (Thread thread in _threads)
+        try
         {
-            thread.Start();
+            for (int i = 0; i < count; i++)
+            {
+                var thread = new Thread(Loop) { IsBackground = true, Name = $"kimi-gpu-copy-{i}" };
+                WorkThread.Begin(thread, start);
+                _threads.Add(thread);
+            }
+        }
+        catch
+        {
+            // Nobody else could end those that run already.
+            Dispose();
+            throw;
         }
     }
 
@@ -30,7 +42,7 @@ internal sealed class CopyThreads : IDisposable
     public void Run(int pieces, Action<int> copy)
     {
         var job = new Job(pieces, copy);
-        int helpers = Math.Min(_threads.Length, pieces - 1);
+        int helpers = Math.Min(_threads.Count, pieces - 1);
         if (helpers > 0)
         {
             _job = job;
@@ -44,9 +56,9 @@ internal sealed class CopyThreads : IDisposable
     public void Dispose()
     {
         _ends = true;
-        if (_threads.Length > 0)
+        if (_threads.Count > 0)
         {
-            _begun.Release(_threads.Length);
+            _begun.Release(_threads.Count);
         }
 
         foreach (Thread thread in _threads)

@@ -33,6 +33,7 @@ internal sealed unsafe class HotExperts : IDisposable
     private readonly CudaPageLockedHostMemory<uint> _tableOnHost;
     private readonly CudaPageLockedHostMemory<byte> _gathered;
     private readonly CudaEvent _gatheredSent;
+    private readonly WorkThread _gatherer;
     private readonly bool[] _held;
     private ExpertMove? _move;
     private uint _slot;
@@ -63,6 +64,9 @@ internal sealed unsafe class HotExperts : IDisposable
             _gathered = Own(new CudaPageLockedHostMemory<byte>(context, _layout.Bytes));
             _gatheredSent = Own(new CudaEvent(context));
             _tableOnHost.Span.Fill(NoSlot);
+
+            // Last, so that it ends first: it writes to memory that is given back then, and reads the checkpoint.
+            _gatherer = Own(new WorkThread("kimi-gpu-gather"));
         }
         catch
         {
@@ -76,8 +80,8 @@ internal sealed unsafe class HotExperts : IDisposable
     /// <summary>Experts that have come in since the model was opened.</summary>
     public int Moves { get; private set; }
 
-    /// <summary>Done when the bytes of the expert that moves are together, or cannot be had.</summary>
-    public Task Gathering { get; private set; } = Task.CompletedTask;
+    /// <summary>Whether the bytes of the expert that moves are still being put together.</summary>
+    public bool IsGathering => _gatherer.IsWorking;
 
     /// <summary>By key: which ones are here.</summary>
     public ReadOnlySpan<bool> Held => _held;
@@ -132,18 +136,18 @@ internal sealed unsafe class HotExperts : IDisposable
                 // A pass that nobody wants any more ends without waiting for what it has sent, and the next bytes go where those are.
                 _gatheredSent.Synchronize();
                 (_move, _slot, _sent) = (next, _tableOnHost.Pointer[next.Out], 0);
-                Gathering = Gather(next.In);
+                Gather(next.In);
             }
 
             return;
         }
 
-        if (!Gathering.IsCompleted)
+        if (_gatherer.IsWorking)
         {
             return;
         }
 
-        if (Gathering.Exception is not null)
+        if (_gatherer.IsBusy && _gatherer.Wait() is not null)
         {
             // A drive failed. Nothing has moved yet; whoever computes the expert reads it himself, and says what is wrong.
             _move = null;
@@ -174,18 +178,14 @@ internal sealed unsafe class HotExperts : IDisposable
 
     public void Dispose()
     {
-        // It writes to the memory that goes, and reads the checkpoint.
-        Task.WaitAny(Gathering);
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();
         }
     }
 
-    /// <summary>
-    /// By itself, since what it captures would be allocated by every pass. On a thread of its own for the reason that <see cref="WorkThread"/> gives: who disposes of this when the GPU is lost waits for it.
-    /// </summary>
-    private Task Gather(int key) => Task.Factory.StartNew(() => _source.Copy(key, _gathered.Pointer), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    /// <summary>By itself, since what it captures would be allocated by every pass.</summary>
+    private void Gather(int key) => _gatherer.Start(() => _source.Copy(key, _gathered.Pointer));
 
     private ulong AddressOf(uint slot) => _slots.DevicePointer + (slot * (ulong)_layout.Bytes);
 

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cuda.Driver;
+
 namespace KimiCpu.Cuda.Experts;
 
 /// <summary>
@@ -16,14 +18,34 @@ internal sealed class WorkThread : IDisposable
     private Exception? _failure;
 
     /// <param name="name">For debuggers.</param>
+    /// <exception cref="CudaException">The system has no thread left.</exception>
     public WorkThread(string name)
     {
         _thread = new Thread(Loop) { IsBackground = true, Name = name };
-        _thread.Start();
+        Begin(_thread, start: null);
     }
 
     /// <summary>Whether there is work that nobody has waited for.</summary>
     public bool IsBusy { get; private set; }
+
+    /// <summary>Whether there is work that is not done yet.</summary>
+    public bool IsWorking => IsBusy && _done.CurrentCount == 0;
+
+    /// <summary>Starts a thread of the GPU's, without which it cannot be used; the CPU can.</summary>
+    /// <param name="thread">Which one.</param>
+    /// <param name="start">Starts it, or throws where the system has none left; null for <see cref="Thread.Start()"/>.</param>
+    /// <exception cref="CudaException">The system has none left.</exception>
+    public static void Begin(Thread thread, Action<Thread>? start)
+    {
+        try
+        {
+            (start ?? (t => t.Start()))(thread);
+        }
+        catch (Exception e) when (e is OutOfMemoryException or ThreadStartException)
+        {
+            throw new CudaException($"The system started no thread for the GPU ({thread.Name}): {e.Message} A higher limit of threads or processes (ulimit -u, a container's pids limit), or more free main memory, helps.");
+        }
+    }
 
     /// <summary>Begins a piece of work; the one before has been waited for.</summary>
     public void Start(Action work)

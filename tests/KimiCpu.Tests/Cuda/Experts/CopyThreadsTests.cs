@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Collections.Concurrent;
+using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
 
 namespace KimiCpu.Tests.Cuda.Experts;
@@ -29,6 +30,27 @@ internal sealed class CopyThreadsTests
         used.TryRemove(Thread.CurrentThread, out _);
         Assert.That(used, Has.Count.LessThanOrEqualTo(count));
         Assert.That(used.Values, Has.None.True);
+    }
+
+    /// <summary>Whoever opens a GPU may then do without it, and no thread is left behind.</summary>
+    [Test]
+    public void A_thread_that_cannot_be_started_leaves_no_others_behind()
+    {
+        List<Thread> started = [];
+        void Start(Thread thread)
+        {
+            if (started.Count == 2)
+            {
+                throw new OutOfMemoryException("no thread is left.");
+            }
+
+            thread.Start();
+            started.Add(thread);
+        }
+
+        CudaException error = Assert.Throws<CudaException>(() => new CopyThreads(3, Start).Dispose())!;
+        Assert.That(error.Message, Does.Contain("kimi-gpu-copy-2").And.Contain("no thread is left.").And.Contain("limit"));
+        Assert.That(started.Select(t => t.Join(TimeSpan.FromMinutes(1))), Is.EqualTo(new[] { true, true }));
     }
 
     /// <summary>Of two pieces each waits for the other.</summary>

@@ -105,7 +105,7 @@ internal sealed class HotExpertTests
             var move = new ExpertMove(FirstKey(experts, held: false), FirstKey(experts, held: true));
             placement.Wanted = move;
             gpu.Model.Logits([1]);
-            experts.Gathering.Wait();
+            Gathered(experts);
 
             // The pass makes the context current; then it tells who gives way, sends the bytes, and tells who is new.
             (driver.FailingCall, driver.Failure) = (driver.Calls + 2 + failing, CUResult.ErrorUnknown);
@@ -133,7 +133,7 @@ internal sealed class HotExpertTests
         {
             placement.Wanted = moves[i];
             experts.Advance();
-            experts.Gathering.Wait();
+            Gathered(experts);
             experts.Advance();
             Assert.That(experts.Moves, Is.EqualTo(i + 1), "in one piece");
         }
@@ -168,18 +168,21 @@ internal sealed class HotExpertTests
         var move = new ExpertMove(FirstKey(experts, held: false), FirstKey(experts, held: true));
         (files.Error, placement.Wanted) = (new IOException("Input/output error"), move);
         gpu.Model.Logits([1]);
-        Task.WaitAny(experts.Gathering);
+        Gathered(experts);
         Assert.That(gpu.Model.Logits(s_tokens), Is.EqualTo(expected), "nothing has moved");
         Assert.That((experts.Held[move.In], experts.Held[move.Out]), Is.EqualTo((false, true)));
 
         (files.Error, placement.Wanted) = (null, move);
         gpu.Model.Logits([1]);
-        experts.Gathering.Wait();
+        Gathered(experts);
         gpu.Model.Logits([1]);
         Assert.That((experts.Held[move.In], experts.Held[move.Out], experts.Moves), Is.EqualTo((true, false, 1)));
         Assert.That(Agreement.Of(expected, gpu.Model.Logits(s_tokens), gpu.Model.Vocabulary).MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(MostDifference));
         Assert.That(files.PoolReads, Is.Zero, "an application's calls may hold all threads of the pool, and wait for the GPU that waits for the reads");
     }
+
+    private static void Gathered(HotExperts experts) =>
+        Assert.That(() => experts.IsGathering, Is.False.After(60_000, 1), "the bytes are together, or cannot be had");
 
     private static int FirstKey(HotExperts experts, bool held)
     {
