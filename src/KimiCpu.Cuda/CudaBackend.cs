@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.HotPath;
@@ -84,7 +85,7 @@ internal sealed class CudaBackend : IDisposable
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
     {
         (int refusals, long most) = (0, long.MaxValue);
-        wish = _context.SharesMemory ? wish.OfSharedMemory(weights.Shape) : wish;
+        wish = _context.SharesMemory ? wish.OfSharedMemory(weights.Shape, _context.MemoryInfo().Free) : wish;
         while (true)
         {
             long free = Math.Min(_context.MemoryInfo().Free, most);
@@ -104,7 +105,7 @@ internal sealed class CudaBackend : IDisposable
             {
                 refusals++;
                 most = free - (free / RefusedShare);
-                options.Warn?.Invoke($"The GPU refused memory of which {free >> 20:N0} MiB had been free. Its memory is divided again, as if there were {most >> 20:N0} MiB at most.");
+                options.Warn?.Invoke(string.Create(CultureInfo.InvariantCulture, $"The GPU refused memory of which {free >> 20:N0} MiB had been free. Its memory is divided again, as if there were {most >> 20:N0} MiB at most."));
             }
         }
     }

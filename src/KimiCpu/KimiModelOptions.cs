@@ -87,8 +87,8 @@ public sealed record KimiModelOptions
     /// <summary>
     /// Most bytes of a GPU's memory for routed experts: those used most are computed there, beside the others on the CPU, and
     /// change places with them as uses change; and a ring that others pass through in long prompts, where all experts are in main memory and that is measured to be faster.
-    /// Only INT4 experts, and only of what weights and a context leave over. Null, the default, is half of that, or all of it where
-    /// <see cref="KvCacheBytes"/> says what the cache gets; 0 is none, neither to stay nor to pass. A sum of experts on two sides is rounded otherwise than one on one side, so with any
+    /// Only INT4 experts, and only of what weights and a context leave over. Null, the default, is half of that, and what
+    /// <see cref="KvCacheBytes"/> keeps from the cache; 0 is none, neither to stay nor to pass. A sum of experts on two sides is rounded otherwise than one on one side, so with any
     /// of them an answer's last bits may depend on the calls before it, and after long prompts on how fast both sides were.
     /// </summary>
     public long? GpuExpertBytes { get; init; }

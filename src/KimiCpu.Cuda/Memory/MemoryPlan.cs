@@ -17,7 +17,7 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="ContextTokens">Tokens that the cache should hold; weights are reduced to 8 bits rather than this.</param>
 /// <param name="SmallCache">Whether the cache's latents are reduced to 8 bits too where so many tokens do not fit otherwise, into the memory or into <paramref name="CacheBytes"/>.</param>
 /// <param name="CacheBytes">Most bytes of the cache, and no weights are reduced for more; null for all that is left over.</param>
-/// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, or all where <paramref name="CacheBytes"/> says what the cache gets.</param>
+/// <param name="ExpertBytes">Most bytes for routed experts, of what the wanted context leaves; null for half of it, and what <paramref name="CacheBytes"/> keeps from the cache.</param>
 /// <param name="StreamExperts">Whether other experts may pass through a ring in prompts.</param>
 /// <param name="ManyRows">Most tokens of a pass where memory to spare has room for them and experts are streamed, which pays with their number; no more than <paramref name="MaxRows"/> for these.</param>
 /// <param name="SmallWeights">Whether all weights are reduced to 8 bits, however much memory there is.</param>
@@ -50,9 +50,15 @@ internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCach
         yield return fewest;
     }
 
-    /// <summary>The same where the GPU has no memory of its own: what is spare there holds the routed experts already, so the cache gets no more than the wanted context, and experts no second place.</summary>
-    public MemoryWish OfSharedMemory(ModelShape shape) =>
-        this with { CacheBytes = CacheBytes ?? (Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16)), ExpertBytes = ExpertBytes ?? 0 };
+    /// <summary>
+    /// The same where the GPU has no memory of its own: what is spare there holds the routed experts already, so the cache gets no more than the wanted context, and experts no second place.
+    /// As many bytes as are free, or more, are no limit here either, and ask for no share of what is the system's.
+    /// </summary>
+    public MemoryWish OfSharedMemory(ModelShape shape, long freeBytes) => this with
+    {
+        CacheBytes = CacheBytes < freeBytes ? CacheBytes : Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16),
+        ExpertBytes = ExpertBytes ?? 0,
+    };
 
     private static int PagesOf(int tokens) => (int)(((long)tokens + KvPage.Tokens - 1) / KvPage.Tokens);
 }
@@ -124,7 +130,7 @@ internal sealed record MemoryPlan
         }
 
         // Neither weights nor context give way for larger passes.
-        int kept = wish.CacheBytes is null ? Math.Min(plan.Pages, wish.Pages) : plan.Pages;
+        long kept = Math.Min(plan.Pages, wish.KeptPages(DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat)));
         long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat));
         for (int rows = plan.RingSlots > 0 ? wish.ManyRows : wish.ReadRows; rows > wish.MaxRows; rows /= 2)
         {
@@ -147,8 +153,9 @@ internal sealed record MemoryPlan
     }
 
     /// <summary>One line for a user.</summary>
-    public override string ToString() =>
-        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, {(CacheFormat == CacheFormat.Int8 ? "8-bit" : "BF16")} cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free";
+    public override string ToString() => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, {(CacheFormat == CacheFormat.Int8 ? "8-bit" : "BF16")} cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free");
 
     /// <summary>
     /// The same with as many rows as leave the wanted context its memory, of those that may be: where experts are read from drives large passes are worth weights in 8 bits,
@@ -270,7 +277,10 @@ internal sealed record MemoryPlan
             ? Math.Min(wish.ExpandedTokens, (shape.MaxPositions + KvPage.Tokens - 1) / KvPage.Tokens * KvPage.Tokens)
             : 0;
 
-    /// <summary>How many experts find room behind the cache that is wanted. The ring comes first: all experts pass through it, and a few that stay gain little.</summary>
+    /// <summary>
+    /// How many experts find room behind the cache that is wanted. The cache's limit gives them what it keeps from the cache, and takes nothing from them: as much as the cache would have without it, or more, is none.
+    /// The ring comes first: all experts pass through it, and a few that stay gain little.
+    /// </summary>
     private static ExpertRoom Experts(ModelWeights weights, MemoryWish wish, long left, long pageBytes, long costOfPage, long wantedPages)
     {
         if (wish.ExpertBytes == 0 || ExpertSlotLayout.Of(weights) is not { } layout)
@@ -278,9 +288,15 @@ internal sealed record MemoryPlan
             return default;
         }
 
-        long pages = wish.CacheBytes is { } cache ? Math.Min(left / costOfPage, Math.Max(1, cache / pageBytes)) : wantedPages;
-        long spare = left - (pages * costOfPage);
-        long bytes = Math.Min(spare, wish.ExpertBytes ?? (wish.CacheBytes is null ? spare / 2 : spare));
+        long spare = left - (wantedPages * costOfPage);
+        long bytes = Math.Min(spare, wish.ExpertBytes ?? (spare / 2));
+        if (wish.CacheBytes is { } cache)
+        {
+            long pages = Math.Max(1, cache / pageBytes);
+            spare = left - (Math.Min(pages, left / costOfPage) * costOfPage);
+            bytes = pages < (left - bytes) / costOfPage ? Math.Min(spare, wish.ExpertBytes ?? spare) : bytes;
+        }
+
         long work = ExpertWorkBytes(weights.Shape, wish.MaxRows);
         long ring = wish.StreamExperts && bytes >= work + (ExpertRing.Slots * layout.Bytes) ? ExpertRing.Slots * layout.Bytes : 0;
         long slots = Math.Clamp((bytes - work - ring) / layout.Bytes, 0, weights.Layers.Sum(l => (long)l.Experts.Length));

@@ -66,10 +66,10 @@ internal sealed class RefusedMemoryTests
     [Test]
     public void Memory_that_is_the_systems_is_left_to_it()
     {
-        MemoryPlan Plan(bool shares, long? expertBytes)
+        MemoryPlan Plan(bool shares, long? expertBytes, long? cacheBytes = null)
         {
             using var driver = new SimulatedDriver { SharesMemory = shares };
-            using var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), placement: new HotExpertTests.Fixed(share: 0), expertBytes: expertBytes);
+            using var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), placement: new HotExpertTests.Fixed(share: 0), expertBytes: expertBytes, cacheBytes: cacheBytes);
             Assert.That(model.Logits(s_tokens), Has.None.NaN);
             return model.Plan;
         }
@@ -80,6 +80,7 @@ internal sealed class RefusedMemoryTests
         Assert.That((shared.CacheTokens, shared.ExpertSlots, shared.ExpertBytes), Is.EqualTo((512, 0, 0)));
         Assert.That((shared.CacheFormat, shared.Weights), Is.EqualTo((own.CacheFormat, own.Weights)));
         Assert.That((asked.CacheTokens, asked.ExpertSlots > 0), Is.EqualTo((512, true)));
+        Assert.That(Plan(true, null, 1L << 40).CacheTokens, Is.EqualTo(512), "more than there is asks for no share of it");
     }
 
     private static GpuModel Open(SimulatedDriver driver) => new(driver, Repository.Checkpoint("tiny-qproj"));

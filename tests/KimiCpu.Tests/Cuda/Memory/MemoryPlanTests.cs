@@ -72,6 +72,28 @@ internal sealed class MemoryPlanTests
         Assert.That(MemoryPlan.Fit(WeightLoader.Load(other), new MemoryWish(80, 512, ExpertBytes: null), 32 << 20).ExpertSlots, Is.Zero);
     }
 
+    /// <summary>A limit that the cache does not reach takes nothing from experts or passes; the lower it is below that, the more they get.</summary>
+    [Test]
+    public void More_bytes_than_the_cache_would_have_are_no_limit([Values(null, 1L << 20)] long? expertBytes)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint("tiny-int4"));
+        ModelWeights weights = WeightLoader.Load(checkpoint);
+        MemoryWish many = new(80, 512, ExpertBytes: expertBytes, StreamExperts: true, ManyRows: 640);
+        MemoryPlan none = MemoryPlan.Fit(weights, many, 64 << 20);
+        Assert.That((none.MaxRows, none.RingSlots), Is.EqualTo((640, 3)));
+        foreach (long limit in new[] { 1L << 40, 64 << 20, none.CacheBytes })
+        {
+            Assert.That(MemoryPlan.Fit(weights, many with { CacheBytes = limit }, 64 << 20), Is.EqualTo(none), $"{limit:N0} bytes");
+        }
+
+        MemoryPlan cacheAlone = MemoryPlan.Fit(weights, new MemoryWish(80, 512), 16 << 20);
+        long free = cacheAlone.FreeBytes - cacheAlone.CacheBytes + (2 << 20);
+        MemoryPlan tight = MemoryPlan.Fit(weights, many, free);
+        MemoryPlan limited = MemoryPlan.Fit(weights, many with { CacheBytes = tight.CacheBytes * 3 / 4 }, free);
+        Assert.That(limited.CacheBytes, Is.LessThanOrEqualTo(tight.CacheBytes * 3 / 4));
+        Assert.That(limited.ExpertBytes + limited.RingBytes, expertBytes is null ? Is.GreaterThan(tight.ExpertBytes + tight.RingBytes) : Is.EqualTo(tight.ExpertBytes + tight.RingBytes));
+    }
+
     /// <summary>A pass reads most experts in main memory, however few tokens it has. Which of both numbers counts depends on who has the experts.</summary>
     [TestCase("tiny-fp8", null)]
     [TestCase("tiny-int4", 0L)]
