@@ -22,6 +22,7 @@ internal enum CUResult
     ErrorJitCompilerNotFound = 221,
     ErrorUnsupportedPtxVersion = 222,
     ErrorContained = 226,
+    ErrorOperatingSystem = 304,
     ErrorInvalidHandle = 400,
     ErrorNotFound = 500,
     ErrorNotReady = 600,
@@ -36,10 +37,15 @@ internal enum CUResult
     ErrorInvalidAddressSpace = 717,
     ErrorInvalidPc = 718,
     ErrorLaunchFailed = 719,
+    ErrorNotPermitted = 800,
     ErrorSystemNotReady = 802,
     ErrorSystemDriverMismatch = 803,
     ErrorCompatNotSupportedOnDevice = 804,
+    ErrorMpsConnectionFailed = 805,
     ErrorMpsRpcFailure = 806,
+    ErrorMpsServerNotReady = 807,
+    ErrorMpsMaxClientsReached = 808,
+    ErrorMpsMaxConnectionsReached = 809,
     ErrorMpsClientTerminated = 810,
     ErrorUnknown = 999,
 }
@@ -58,7 +64,7 @@ internal static class CUResults
     /// <param name="call">The driver's function: which memory there was none of depends on it.</param>
     public static string Advice(this CUResult result, string call) => result switch
     {
-        CUResult.ErrorOutOfMemory when call == "cuMemHostAlloc" => "It is main memory that the system did not give, page-locked for the GPU: free some, raise the limit of locked memory (ulimit -l), lower PrefillChunk, or run on the CPU.",
+        CUResult.ErrorOutOfMemory or CUResult.ErrorOperatingSystem when call == "cuMemHostAlloc" => "It is main memory that the system did not give, page-locked for the GPU: free some, raise the limit of locked memory (ulimit -l), lower PrefillChunk, or run on the CPU.",
         CUResult.ErrorOutOfMemory => "Another program may hold GPU memory: see nvidia-smi, lower KvCacheBytes, or run on the CPU.",
         CUResult.ErrorNoDevice or CUResult.ErrorInvalidDevice => "No NVIDIA GPU is visible to this process: see nvidia-smi and CUDA_VISIBLE_DEVICES.",
         CUResult.ErrorStubLibrary => "The libcuda that was found is a stub to link programs with: take its folder (often one named stubs) out of LD_LIBRARY_PATH, so that the driver's own is found.",
@@ -66,6 +72,9 @@ internal static class CUResults
         CUResult.ErrorSystemNotReady => "The system is not ready for CUDA yet: where GPUs are joined by NVSwitch the service nvidia-fabricmanager must run, in the driver's version (systemctl status nvidia-fabricmanager).",
         CUResult.ErrorSystemDriverMismatch => "The driver in the kernel and its library libcuda are of two versions, as after an update: restart the machine; in a container, restart that too, so that it gets the machine's library.",
         CUResult.ErrorCompatNotSupportedOnDevice => "The libcuda that was found is one for forward compatibility (cuda-compat), which is for data center GPUs only: take its folder out of LD_LIBRARY_PATH or remove that package, so that the driver's own is found.",
+        CUResult.ErrorOperatingSystem => "The system refused what the driver asked of it: in a container, its security profile (seccomp) or its devices may not allow it; nvidia-smi there tells more.",
+        CUResult.ErrorNotPermitted => "The system or the driver does not allow it: in a container, its security profile or its devices may be the cause; nvidia-smi there tells more.",
+        CUResult.ErrorMpsConnectionFailed or CUResult.ErrorMpsServerNotReady or CUResult.ErrorMpsMaxClientsReached or CUResult.ErrorMpsMaxConnectionsReached => "CUDA MPS is asked for and its daemon does not answer, is not ready or has no place left: start it (nvidia-cuda-mps-control -d), end other programs on the GPU, or unset CUDA_MPS_PIPE_DIRECTORY.",
         CUResult.ErrorNotInitialized or CUResult.ErrorUnknown => "The driver does not work: nvidia-smi tells more; a restart after a driver update often helps.",
         CUResult.ErrorInvalidPtx or CUResult.ErrorUnsupportedPtxVersion or CUResult.ErrorNoBinaryForGpu or CUResult.ErrorInvalidImage => "The driver does not accept the kernels: install driver 525 or newer.",
         CUResult.ErrorJitCompilerNotFound => "libnvidia-ptxjitcompiler.so.1, a part of the driver, is missing; lean containers need NVIDIA_DRIVER_CAPABILITIES=compute,utility.",

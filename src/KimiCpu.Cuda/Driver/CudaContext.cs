@@ -112,12 +112,18 @@ internal sealed unsafe class CudaContext : IDisposable
     /// Makes this the calling thread's GPU. Asked for each time: other code may have given the thread another one, and one
     /// that is opened again looks the same as before.
     /// </summary>
-    /// <exception cref="GpuLostException">The GPU was lost earlier; the message says by what.</exception>
+    /// <exception cref="GpuLostException">The GPU was lost earlier, and the message says by what, or given back.</exception>
     public void SetCurrent()
     {
         if (_loss is { } loss)
         {
             throw new GpuLostException($"{Name} was lost by an earlier error: {loss}");
+        }
+
+        if (_context == 0)
+        {
+            // No context at all would be made current, and the call after this one would fail.
+            throw new GpuLostException($"{Name} was given back: the model does not run on it any more.");
         }
 
         Check(Driver.CtxSetCurrent(_context));

@@ -91,8 +91,8 @@ internal sealed unsafe class CudaHotPath : IHotPath
             _stream.Clear(_workspace.Finished, sizeof(uint));
             using (var uploader = new WeightUploader(context, _stream))
             {
-                device.Upload(weightMemory.DevicePointer, uploader, options.Progress);
-                _experts?.Fill(uploader, options.ExpertProgress);
+                device.Upload(weightMemory.DevicePointer, uploader, KeepingContext(options.Progress));
+                _experts?.Fill(uploader, KeepingContext(options.ExpertProgress));
                 uploader.Finish();
             }
 
@@ -178,8 +178,10 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _embeddingsCopied.Record(_stream);
     }
 
+    /// <summary>The context is made current once more, as by all that follows <see cref="Begin"/>: before each layer the application may be told of its prompt, and may leave the thread another one.</summary>
     public RoutedRows Attend(int layer)
     {
+        _context.SetCurrent();
         Run(new Segment(SegmentKind.Attend, layer, _batch.RowCount, _splits));
         if (!_weights.Layers[layer].IsMoe)
         {
@@ -243,6 +245,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         int vocabulary = _shape.VocabularySize;
         ArgumentOutOfRangeException.ThrowIfNotEqual(logits.Length, rows.Length * vocabulary);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(rows.Length, _maxRows);
+        _context.SetCurrent();
         for (int i = 0; i < rows.Length; i++)
         {
             _logitRows.Pointer[i] = (uint)rows[i];
@@ -270,6 +273,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
     {
         if (!_notFiniteKnown)
         {
+            _context.SetCurrent();
             FetchNotFinite();
             _stream.Synchronize();
             _notFiniteKnown = true;
@@ -331,6 +335,13 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _prompt?.Stop();
         _context.SetCurrent();
     }
+
+    /// <summary>Who is told may be the application, which may leave the thread another context.</summary>
+    private Action<int, int>? KeepingContext(Action<int, int>? progress) => progress is null ? null : (done, total) =>
+    {
+        progress(done, total);
+        _context.SetCurrent();
+    };
 
     private static int SplitsOf(RaggedBatch batch)
     {

@@ -236,6 +236,25 @@ internal sealed class KimiDeviceTests
         }
     }
 
+    /// <summary>Reports come in the middle of steps, and while weights are copied.</summary>
+    [Test]
+    public void Who_is_told_of_progress_may_leave_the_thread_another_context()
+    {
+        using var driver = new SimulatedDriver();
+        var context = new Told<LoadProgress>(() => driver.ContextOfThread = 77);
+        var options = new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, Progress = context };
+        using (KimiModel model = KimiModel.OpenEmbedded(options))
+        {
+            var prompt = new Told<PromptProgress>(() => driver.ContextOfThread = 77);
+            Assert.That(model.Generate((int[])[1, 2, 3], s_options with { PromptProgress = prompt }).Tokens, Has.Count.EqualTo(3));
+            Assert.That(context.Times, Is.Positive);
+            Assert.That(prompt.Times, Is.Positive);
+        }
+
+        driver.ContextOfThread = 0;
+        Assert.That(driver.Fault, Is.Null);
+    }
+
     [Test]
     public void Devices_are_read_and_written_alike()
     {
@@ -246,6 +265,17 @@ internal sealed class KimiDeviceTests
 
         Assert.That(KimiDevice.Parse("cuda"), Is.EqualTo(KimiDevice.Cuda(0)));
         Assert.That(() => KimiDevice.Parse("cuda:-1"), Throws.TypeOf<FormatException>().With.Message.Contains("cuda:N"));
+    }
+
+    private sealed class Told<T>(Action then) : IProgress<T>
+    {
+        public int Times { get; private set; }
+
+        public void Report(T value)
+        {
+            Times++;
+            then();
+        }
     }
 
     /// <summary>Bytes of a GPU that hold one page of kimi-nano's cache.</summary>

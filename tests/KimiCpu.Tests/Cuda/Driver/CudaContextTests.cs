@@ -180,6 +180,18 @@ internal sealed class CudaContextTests
         Assert.That(driver.CallsOf["cuCtxSetCurrent"], Is.EqualTo(before + 1), "its handle is the same as before");
     }
 
+    /// <summary>No context at all would be made current in its place, and the next call fail without saying why.</summary>
+    [Test]
+    public void A_context_that_was_given_back_says_so()
+    {
+        using var driver = new SimulatedDriver();
+        var context = new CudaContext(driver.Table, 0);
+        context.Dispose();
+        int before = driver.Calls;
+        Assert.That(context.SetCurrent, Throws.TypeOf<GpuLostException>().With.Message.Contains("given back"));
+        Assert.That(driver.Calls, Is.EqualTo(before));
+    }
+
     [Test]
     public void Copies_outside_an_allocation_lose_the_GPU()
     {

@@ -13,12 +13,18 @@ internal sealed class CudaExceptionTests
     [TestCase("cuInit", 34, "stub")]
     [TestCase("cuDevicePrimaryCtxRetain", 46, "compute mode")]
     [TestCase("cuInit", 100, "CUDA_VISIBLE_DEVICES")]
+    [TestCase("cuInit", 304, "seccomp")]
+    [TestCase("cuInit", 800, "security profile")]
     [TestCase("cuInit", 802, "nvidia-fabricmanager")]
     [TestCase("cuInit", 803, "restart the machine")]
     [TestCase("cuInit", 804, "cuda-compat")]
+    [TestCase("cuInit", 805, "CUDA_MPS_PIPE_DIRECTORY")]
+    [TestCase("cuInit", 807, "CUDA_MPS_PIPE_DIRECTORY")]
+    [TestCase("cuInit", 808, "CUDA_MPS_PIPE_DIRECTORY")]
     [TestCase("cuInit", 999, "nvidia-smi")]
     [TestCase("cuMemAlloc", 2, "lower KvCacheBytes")]
     [TestCase("cuMemHostAlloc", 2, "main memory")]
+    [TestCase("cuMemHostAlloc", 304, "main memory")]
     public void An_error_of_the_setting_up_says_what_to_do(string function, int code, string advice)
     {
         using var driver = new SimulatedDriver { FailingFunction = function, Failure = (CUResult)code };
