@@ -111,7 +111,7 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         {
             return await job.Updates.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false);
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (callerToken.IsCancellationRequested || cancellationToken.IsCancellationRequested)
         {
             throw Cancelled(telemetry, callerToken, cancellationToken);
         }

@@ -50,7 +50,9 @@ public sealed class KimiModel : IKimiModel
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);
         try
         {
-            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.Runner.PrefillChunk, options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives), TimeProvider.System, _devices.Runner.Forward.EfficientRows);
+            SchedulingOptions scheduling = options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives);
+            MaxRunning = scheduling.MaxRunning;
+            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.Runner.PrefillChunk, scheduling, TimeProvider.System, _devices.Runner.Forward.EfficientRows);
             _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name);
             _info = new KimiModelInfo
             {
@@ -73,6 +75,11 @@ public sealed class KimiModel : IKimiModel
             if (options.ContextLength > shape.MaxPositions)
             {
                 KimiLog.Warned(_logger, string.Create(CultureInfo.InvariantCulture, $"ContextLength is {options.ContextLength:N0}, but the model has {shape.MaxPositions:N0} positions: the context has those."));
+            }
+
+            if (MaxRunning < options.Scheduling.MaxRunning)
+            {
+                KimiLog.Warned(_logger, string.Create(CultureInfo.InvariantCulture, $"SchedulingOptions.MaxRunning is {options.Scheduling.MaxRunning:N0}, but a step has room for {MaxRunning:N0} answers: so many calls run at once."));
             }
 
             // Where nobody asks for more, a GPU is to hold so many, and the rest as far as there is room.
@@ -108,6 +115,9 @@ public sealed class KimiModel : IKimiModel
 
     /// <inheritdoc/>
     public string Placement => _devices.Placement;
+
+    /// <summary>Most calls that run at once.</summary>
+    internal int MaxRunning { get; }
 
     /// <inheritdoc/>
     public KimiTokenizer Tokenizer { get; }

@@ -5,6 +5,7 @@ using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.Threading;
+using KimiCpu.Model;
 using KimiCpu.Weights;
 
 namespace KimiCpu;
@@ -56,7 +57,7 @@ internal sealed class ModelMemory
         long hot = HotPathBytes(onGpu);
         long experts = _summary.Components.Where(c => c.Component == Component.RoutedExperts).Sum(c => c.Bytes);
         long bytesPerToken = (long)_shape.CacheWidth * _shape.LayerCount * (_options.Exact ? sizeof(float) : sizeof(ushort));
-        long oneContext = Math.Min(Available / 4, _context * bytesPerToken);
+        long oneContext = Math.Min(Available / 4, (long)KvCache.PagesFor(_context) * KvPage.Tokens * bytesPerToken);
 
         // As much as there is, or more, asks for no share of it: it is no limit.
         long? cache = _options.KvCacheBytes < Available ? _options.KvCacheBytes : null;

@@ -14,6 +14,12 @@ internal static class ConcurrencyReport
     public static async Task Run(string folder, string subject, KimiModelOptions options, int[] calls, int tokens, int promptTokens, string? chart, bool json, CliStreams streams, CancellationToken cancellationToken)
     {
         using KimiModel model = await KimiModel.OpenAsync(folder, options, cancellationToken).ConfigureAwait(false);
+        int most = model.MaxRunning - (promptTokens > 0 ? 1 : 0);
+        if (calls.Max() > most)
+        {
+            throw new FormatException($"--concurrency {calls.Max()}: {model.MaxRunning} calls run at once here{(promptTokens > 0 ? ", one of which is the prompt that enters (--entering)" : "")}, so give {most} answers at most.");
+        }
+
         var bench = new ConcurrencyBench(model, tokens, promptTokens);
         await bench.Run(1, cancellationToken).ConfigureAwait(false);
         var results = new List<ConcurrencyResult>();

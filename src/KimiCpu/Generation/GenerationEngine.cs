@@ -30,6 +30,7 @@ internal sealed class GenerationEngine : IDisposable
     private readonly RaggedBatch _batch = new();
     private volatile ModelRunner _runner;
     private readonly Func<int, bool> _beforeLayer;
+    private readonly Func<bool> _pagesMayReturn;
     private GenerationJob[] _moving = [];
     private float[] _logits = [];
     private float[] _kept = [];
@@ -53,6 +54,9 @@ internal sealed class GenerationEngine : IDisposable
         _cacheCalls = new CacheCalls(() => _runner.Cache, failure => Recover(failure, ofStep: false));
         _model = model;
         _beforeLayer = BeforeLayer;
+
+        // In this order: what was given up last is among the calls when nobody passes any more.
+        _pagesMayReturn = () => Volatile.Read(ref _passing) > 0 || _cacheCalls.Any;
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
         _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
@@ -190,8 +194,7 @@ internal sealed class GenerationEngine : IDisposable
                 _cacheCalls.Run(besideCalls: callsMove);
                 long start = Stopwatch.GetTimestamp();
 
-                // In this order: what was given up last is among the calls when nobody passes any more.
-                IReadOnlyList<ScheduledCall> moving = _scheduler.Plan(pagesMayReturn: Volatile.Read(ref _passing) > 0 || _cacheCalls.Any);
+                IReadOnlyList<ScheduledCall> moving = _scheduler.Plan(_pagesMayReturn);
                 callsMove = moving.Count > 0;
                 _awaitsPages = !callsMove && !_scheduler.IsIdle;
                 NoteState();

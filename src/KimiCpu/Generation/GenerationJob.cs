@@ -84,7 +84,7 @@ internal sealed class GenerationJob : ScheduledCall
     protected override void Tell(Exception error)
     {
         _updates?.Writer.TryComplete(error);
-        if (error is OperationCanceledException)
+        if (error is OperationCanceledException && CancellationToken.IsCancellationRequested)
         {
             _completion.TrySetCanceled(CancellationToken);
         }

@@ -40,8 +40,11 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>The running call that is computing the same text, and up to which token it is worth waiting for.</summary>
     public (ScheduledCall Call, int Tokens)? Awaits { get; set; }
 
-    /// <summary>Pages that were free when there was no room for it; it takes more.</summary>
+    /// <summary>Pages that were free when there was no room for it; it takes more, unless others have computed some of its text since.</summary>
     public int RefusedAt { get; set; } = -1;
+
+    /// <summary><see cref="KvCache.KnownPages"/> at that moment.</summary>
+    public long RefusedWith { get; set; }
 
     /// <summary>The cached tokens; null until admitted.</summary>
     public KvSequence? Sequence { get; private set; }

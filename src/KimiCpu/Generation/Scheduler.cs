@@ -29,7 +29,7 @@ internal sealed class Scheduler
     private PromptPace _pace;
     private PromptShares _shares;
     private long _arrived;
-    private bool _pagesMayReturn;
+    private Func<bool> _pagesMayReturn = () => false;
     private volatile int _count;
 
     /// <param name="cache">Of all calls.</param>
@@ -93,9 +93,9 @@ internal sealed class Scheduler
     }
 
     /// <summary>Decides the next step.</summary>
-    /// <param name="pagesMayReturn">Whether somebody holds pages who is no call and may give them back before long: nobody fails for want of them then.</param>
+    /// <param name="pagesMayReturn">Whether somebody holds pages who is no call and may give them back before long: nobody fails for want of them then. Asked when it matters, since a call that ends here may leave its session's old pages to be given back.</param>
     /// <returns>The calls that move, in the order of their arrival; the rows of each are said by it. None where all wait for such pages.</returns>
-    public IReadOnlyList<ScheduledCall> Plan(bool pagesMayReturn)
+    public IReadOnlyList<ScheduledCall> Plan(Func<bool> pagesMayReturn)
     {
         _pagesMayReturn = pagesMayReturn;
         EndLate(_waiting);
@@ -293,13 +293,13 @@ internal sealed class Scheduler
                 InOrder(_running, call);
                 call.RefusedAt = -1;
             }
-            else if (_running.Count == 0 && !_pagesMayReturn)
+            else if (_running.Count == 0 && !_pagesMayReturn())
             {
                 // Nobody is there who would give pages back.
                 _waiting.RemoveAt(i);
                 Leave(call, c => c.Fail(new ContextLengthException(
-                    $"A prompt of {c.Prompt.Length:N0} tokens needs more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
-                    + $"Dispose sessions, or {_cache.MoreRoom}.")));
+                    $"A prompt of {c.Prompt.Length:N0} tokens {(c.IsPaused ? $"and the {c.Text.Length - c.Prompt.Length:N0} answered so far need" : "needs")} more pages than the {_cache.FreePages} of {_cache.PageCapacity} ({KvPage.Tokens} tokens each) that open sessions leave of the cache budget. "
+                    + $"{(c.IsPaused ? "Set MaxTokens, dispose" : "Dispose")} sessions, or {_cache.MoreRoom}.")));
             }
             else
             {
@@ -340,7 +340,7 @@ internal sealed class Scheduler
     private bool HasRoom(ScheduledCall call)
     {
         int reserve = _running.Count(c => c.MayGrow);
-        if ((_running.Count > 0 || _pagesMayReturn) && _cache.FreePages - reserve <= call.RefusedAt)
+        if (_cache.FreePages - reserve <= call.RefusedAt && _cache.KnownPages == call.RefusedWith && (_running.Count > 0 || _pagesMayReturn()))
         {
             return false;
         }
@@ -352,7 +352,7 @@ internal sealed class Scheduler
         }
 
         // Counted only now: there are fewer pages than there were to be where memory has ended.
-        call.RefusedAt = Math.Max(_cache.FreePages - reserve, 0);
+        (call.RefusedAt, call.RefusedWith) = (Math.Max(_cache.FreePages - reserve, 0), _cache.KnownPages);
         return false;
     }
 
@@ -376,7 +376,7 @@ internal sealed class Scheduler
         while (!call.Sequence!.TryExtend(1))
         {
             ScheduledCall youngest = _running[^1];
-            if (_running.Count == 1 && _pagesMayReturn)
+            if (_running.Count == 1 && _pagesMayReturn())
             {
                 return false;
             }

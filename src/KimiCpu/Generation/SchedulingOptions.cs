@@ -6,7 +6,10 @@ namespace KimiCpu.Generation;
 /// <summary>How calls share a model: limits of their number and time, and how steadily answers move.</summary>
 public sealed record SchedulingOptions
 {
-    /// <summary>Most calls that run at once; the others wait. At least 1, default 32.</summary>
+    /// <summary>
+    /// Most calls that run at once; the others wait. At least 1, default 32. No more than a step has room for, 64 on a GPU (<see cref="KimiModelOptions.Device"/>): the log has a warning where
+    /// more are asked for.
+    /// </summary>
     public int MaxRunning { get; init; } = 32;
 
     /// <summary>

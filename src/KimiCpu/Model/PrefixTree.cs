@@ -25,6 +25,9 @@ internal sealed class PrefixTree
     /// <summary>Pages in the tree.</summary>
     public int Count { get; private set; }
 
+    /// <summary>Pages that have ever come into the tree.</summary>
+    public long Added { get; private set; }
+
     /// <summary>Pages that somebody holds or that lead to such a page.</summary>
     public int HeldCount { get; private set; }
 
@@ -72,6 +75,7 @@ internal sealed class PrefixTree
         parent.Insert(parent.PlaceOf(tokens), cached);
         _evictable.Add(cached);
         Count++;
+        Added++;
         int place = parent.PlaceOf(tokens);
         if (place > 0)
         {

@@ -88,6 +88,11 @@ internal sealed class SessionStore(
             progress?.Report(batches.PartWith(batch));
         }
 
+        if (batches.Count == 0)
+        {
+            progress?.Report(1);
+        }
+
         cancellationToken.ThrowIfCancellationRequested();
         writer.Finish();
 
@@ -123,6 +128,7 @@ internal sealed class SessionStore(
         application = reader.Application;
         if (reader.Tokens.Length == 0)
         {
+            progress?.Report(1);
             return new SessionState(engine);
         }
 

@@ -236,6 +236,18 @@ internal sealed class KimiDeviceTests
         }
     }
 
+    [Test]
+    public void Whoever_wants_more_calls_at_once_than_a_step_has_room_for_is_told([Values(64, 100)] int wanted)
+    {
+        using var log = new LogLines();
+        using ILoggerFactory factory = LoggerFactory.Create(logging => logging.AddProvider(log));
+        using var driver = new SimulatedDriver();
+        var options = new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, LoggerFactory = factory, Scheduling = new SchedulingOptions { MaxRunning = wanted } };
+        using KimiModel model = KimiModel.OpenEmbedded(options);
+        Assert.That(model.MaxRunning, Is.EqualTo(64));
+        Assert.That(log.Lines.Count(l => l.Contains("MaxRunning is 100, but a step has room for 64 answers", StringComparison.Ordinal)), Is.EqualTo(wanted == 64 ? 0 : 1));
+    }
+
     /// <summary>Reports come in the middle of steps, and while weights are copied.</summary>
     [Test]
     public void Who_is_told_of_progress_may_leave_the_thread_another_context()

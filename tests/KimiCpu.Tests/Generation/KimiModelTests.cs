@@ -430,6 +430,17 @@ internal sealed class KimiModelTests
         Assert.That(log.Lines[^1], Is.EqualTo((4, "The cache holds 64 of the 8192 tokens of the context. To have more, raise KimiModelOptions.KvCacheBytes.")));
     }
 
+    /// <summary>A context is kept in whole pages, so its cache has to hold those.</summary>
+    [Test]
+    public void A_context_that_is_no_multiple_of_a_page_is_whole_where_experts_come_from_drives([Values(1000, 1024)] int context)
+    {
+        using var log = new RecordingLog();
+        var options = new KimiModelOptions { LoggerFactory = log, ContextLength = context, ExpertMemory = 1_000_000, RememberExperts = false };
+        using KimiModel model = KimiModel.Open(Repository.Checkpoint("tiny-int4"), options);
+        Assert.That(model.Info.ContextLength, Is.EqualTo(context));
+        Assert.That(log.Lines.Select(l => l.Text), Has.None.Contains("tokens of the context"));
+    }
+
     private sealed class RecordingLog : ILoggerFactory, ILogger
     {
         public List<(int Event, string Text)> Lines { get; } = [];

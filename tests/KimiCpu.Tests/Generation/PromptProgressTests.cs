@@ -66,6 +66,31 @@ internal sealed class PromptProgressTests
         Assert.That(model.Generate("Who are you?", s_short).Tokens, Has.Count.EqualTo(3));
     }
 
+    /// <summary>Nobody has cancelled the call's own token.</summary>
+    [Test]
+    public async Task A_listener_that_was_cancelled_itself_says_so([Values] bool streamed)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var source = new CancellationTokenSource();
+        source.Cancel();
+        GenerationOptions options = s_short with { PromptProgress = new Listener(_ => source.Token.ThrowIfCancellationRequested()) };
+        OperationCanceledException? error = await Assert.CatchAsync<OperationCanceledException>(async () =>
+        {
+            if (streamed)
+            {
+                await foreach (GenerationUpdate _ in model.GenerateAsync("Who are you?", options))
+                {
+                }
+            }
+            else
+            {
+                model.Generate("Who are you?", options);
+            }
+        });
+        Assert.That(error?.CancellationToken, Is.EqualTo(source.Token));
+        Assert.That(model.Generate("Who are you?", s_short).Tokens, Has.Count.EqualTo(3));
+    }
+
     /// <summary>The thread that reports is the one whose end a disposal waits for.</summary>
     [Test]
     [CancelAfter(60_000)]

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 using static KimiCpu.Tests.Generation.SchedulerSteps;
@@ -11,6 +12,38 @@ namespace KimiCpu.Tests.Generation;
 [TestFixture]
 internal sealed class SchedulerPageTests
 {
+    /// <summary>What a session gives up when its call is cancelled is free after the plan that ends the call.</summary>
+    [Test]
+    public void A_call_that_ends_while_a_step_is_planned_may_leave_pages_that_others_wait_for([Values] bool runs)
+    {
+        var steps = new SchedulerSteps(pages: 8, prefillChunk: 512);
+        KvSequence session = steps.Cache.CreateSequence();
+        Assert.That(session.TryExtend(4 * KvPage.Tokens));
+        using var source = new CancellationTokenSource();
+        KvSequence renewed = steps.Cache.CreateSequence();
+        FakeCall leaving = steps.Add(new FakeCall(Text(1, 100), 20, source.Token)
+        {
+            Told = () => (steps.PagesMayReturn, _) = (true, renewed.TryExtend(2 * KvPage.Tokens)),
+        });
+        steps.Run();
+        FakeCall other = steps.Add(Text(2, runs ? 127 : 310), 200);
+        if (runs)
+        {
+            steps.Run();
+            steps.Run();
+            Assert.That(other.Tokens, Has.Count.EqualTo(2), "the next token needs a page");
+        }
+
+        source.Cancel();
+        steps.Run();
+        Assert.That(leaving.Error, Is.InstanceOf<OperationCanceledException>());
+        Assert.That(other.Error, Is.Null);
+        session.Dispose();
+        steps.PagesMayReturn = false;
+        steps.Run();
+        Assert.That((other.Error, other.Tokens.Count > (runs ? 2 : 0)), Is.EqualTo(((Exception?)null, true)));
+    }
+
     [Test]
     public void When_pages_run_out_the_youngest_gives_way_and_finishes_later([Values] bool keepsPrefixes)
     {

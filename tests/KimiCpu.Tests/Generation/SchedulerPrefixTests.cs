@@ -38,6 +38,26 @@ internal sealed class SchedulerPrefixTests
         Assert.That(second.CachedTokens, Is.EqualTo(128));
     }
 
+    /// <summary>Pages are no more than when it was refused, but it needs fewer.</summary>
+    [Test]
+    public void A_call_without_room_begins_when_others_have_computed_most_of_it()
+    {
+        var steps = new SchedulerSteps(pages: 14, prefillChunk: 1000);
+        int[] common = Text(2, 512);
+        FakeCall first = steps.Add(Text(1, 310), 5);
+        steps.Run();
+        FakeCall large = steps.Add([.. common, .. Text(3, 100)], 1);
+        FakeCall small = steps.Add([.. common, .. Text(4, 40)], 24);
+        while (first.Tokens.Count < 5)
+        {
+            steps.Run();
+            Assert.That(large.Tokens, Is.Empty);
+        }
+
+        steps.Run();
+        Assert.That((small.Tokens.Count < 24, large.Tokens.Count), Is.EqualTo((true, 1)));
+    }
+
     [Test]
     public void A_call_that_shares_nothing_does_not_wait_for_one_that_does()
     {

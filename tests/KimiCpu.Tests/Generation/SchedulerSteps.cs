@@ -49,7 +49,7 @@ internal sealed class SchedulerSteps
 
     public void Run()
     {
-        foreach (FakeCall call in Scheduler.Plan(PagesMayReturn).ToArray())
+        foreach (FakeCall call in Scheduler.Plan(() => PagesMayReturn).ToArray())
         {
             bool answers = call.StepAnswers;
             PromptRows += call.StepDecodes ? 0 : call.StepRows;
