@@ -4,6 +4,7 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using KimiCpu.Constraints;
+using KimiCpu.Constraints.Masks;
 using KimiCpu.Constraints.RegularExpressions;
 
 namespace KimiCpu.Tests.Constraints;
@@ -132,6 +133,36 @@ internal sealed class RegexConstraintTests
         {
             Assert.That(() => KimiConstraint.Regex(pattern), Throws.TypeOf<KimiConstraintException>(), pattern[..15]);
         }
+    }
+
+    /// <summary>A call of a method for each of them would end the process.</summary>
+    [Test, CancelAfter(120_000)]
+    public void Long_rows_of_parts_that_may_be_empty_need_no_stack([Values] bool inSchema)
+    {
+        const string Pattern = "(a{0,9}){3000}";
+        bool? accepts = null;
+        var thread = new Thread(
+            () =>
+            {
+                KimiConstraint constraint = inSchema ? KimiConstraint.JsonSchema($$"""{"type":"string","pattern":"^{{Pattern}}$"}""") : KimiConstraint.Regex(Pattern);
+                TokenAutomaton automaton = constraint.For(ConstraintReader.Tokenizer);
+                string text = new('a', 40);
+                accepts = automaton.Read(automaton.Start, Encoding.UTF8.GetBytes(inSchema ? $"\"{text}\"" : text)).Accepts;
+            },
+            maxStackSize: 256 * 1024);
+        thread.Start();
+        thread.Join();
+        Assert.That(accepts, Is.True);
+    }
+
+    /// <summary>Alternatives of one byte have no states of their own, so the states that are counted tell nothing of them.</summary>
+    [Test, CancelAfter(60_000)]
+    public void Alternatives_are_counted_before_they_are_multiplied([Values] bool inSchema)
+    {
+        string pattern = $"({string.Join('|', Enumerable.Repeat("a", 9000))}){{1000}}";
+        Assert.That(
+            () => inSchema ? KimiConstraint.JsonSchema($$"""{"type":"string","pattern":"{{pattern}}"}""") : KimiConstraint.Regex(pattern),
+            Throws.TypeOf<KimiConstraintException>().With.Message.Contains("4,000,000 edges"));
     }
 
     /// <summary>Sets of characters are read and written before there is any automaton whose states are counted.</summary>

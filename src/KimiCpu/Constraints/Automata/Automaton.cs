@@ -27,6 +27,7 @@ internal sealed class Automaton
     private readonly Grammar _grammar;
     private readonly HashSet<StackFrame> _visited = [];
     private readonly List<StackFrame> _active = [];
+    private readonly List<StackFrame> _open = [];
     private Tables _tables;
     private int _counted;
     private int _walk;
@@ -53,7 +54,7 @@ internal sealed class Automaton
         get
         {
             Begin();
-            Enter(_grammar.Root, 0, null);
+            Follow(_grammar.Root, 0, null);
             return Finish();
         }
     }
@@ -162,7 +163,7 @@ internal sealed class Automaton
             int next = ((DfaRule)frame.Rule).Dfa.Step((int)frame.State, value);
             if (next != Dfa.Dead)
             {
-                Enter(frame.RuleIndex, (uint)next, frame.Parent);
+                Follow(frame.RuleIndex, (uint)next, frame.Parent);
             }
         }
 
@@ -202,12 +203,31 @@ internal sealed class Automaton
         return state;
     }
 
-    /// <summary>Follows a state of a rule, unless its end would be nested too deep or is out of reach.</summary>
+    /// <summary>
+    /// Finds all that can be read next behind a state of a rule. A pattern can make any number of parts follow each other that may be
+    /// empty, so they are no calls of methods within each other.
+    /// </summary>
+    private void Follow(int rule, UInt128 state, StackFrame? parent)
+    {
+        Enter(rule, state, parent);
+        while (_open.Count > 0)
+        {
+            StackFrame frame = _open[^1];
+            _open.RemoveAt(_open.Count - 1);
+            int before = _open.Count;
+            Visit(frame);
+
+            // What is found first is followed first, with all that it leads to, and so it is the first ones that are kept.
+            _open.Reverse(before, _open.Count - before);
+        }
+    }
+
+    /// <summary>Opens a state of a rule, unless its end would be nested too deep or is out of reach.</summary>
     private void Enter(int rule, UInt128 state, StackFrame? parent)
     {
         if (Frame(rule, state, parent) is { } frame)
         {
-            Visit(frame);
+            _open.Add(frame);
         }
     }
 
@@ -313,7 +333,7 @@ internal sealed class Automaton
         }
         else
         {
-            Visit(frame.Parent);
+            _open.Add(frame.Parent);
         }
     }
 

@@ -9,6 +9,12 @@ internal sealed class DfaBuilder
     /// <summary>For each state of a set that is sorted, hashed and kept.</summary>
     private const int WorkOfSorting = 8;
 
+    /// <summary>For each rule that a state calls, with its list of states behind the call.</summary>
+    private const int WorkOfCall = 32;
+
+    /// <summary>A rule and a state.</summary>
+    private const int CellsOfCall = 2;
+
     private readonly Nfa _nfa;
     private readonly CompileBudget _budget;
     private readonly Dictionary<int[], int> _numbers = new(IntArrayComparer.Instance);
@@ -80,6 +86,8 @@ internal sealed class DfaBuilder
             }
 
             accepts.Add(Array.BinarySearch(_sets[state], Nfa.Accept) >= 0);
+            _budget.Spend(WorkOfCall * (long)(called?.Count ?? 0));
+            _budget.CountCells(CellsOfCall * (called?.Count ?? 0));
             calls.Add(called is null ? null : [.. called.Select(c => (c.Key, Number(c.Value)))]);
         }
 
@@ -147,6 +155,7 @@ internal sealed class DfaBuilder
 
     private (byte[] ClassOf, int Count, Dictionary<ByteSet, int[]> ClassesOf) ByteClasses()
     {
+        _budget.Spend(_nfa.AllEdges.Count);
         HashSet<ByteSet> sets = [.. _nfa.AllEdges.Where(e => e.Label == Nfa.Byte).Select(e => e.Set)];
         var partition = new BytePartition();
         foreach (ByteSet set in sets)

@@ -14,6 +14,9 @@ internal sealed class DfaProduct
     /// <summary>For each step of one of the automata, with the set of states that it becomes a part of.</summary>
     private const int WorkOfPart = 8;
 
+    /// <summary>An edge with its set of bytes.</summary>
+    private const int CellsOfEdge = 18;
+
     /// <summary>Bits of a label.</summary>
     private const int MaxParts = 64;
 
@@ -58,7 +61,7 @@ internal sealed class DfaProduct
                 sets[number] = sets.GetValueOrDefault(number) | bytes[c];
             }
 
-            budget.CountCells(sets.Count + parts.Length);
+            budget.CountCells((CellsOfEdge * sets.Count) + parts.Length);
             budget.Spend((long)bytes.Length * parts.Length * WorkOfPart);
             _edges.AddRange(sets.Select(s => (state, (Expr?)Expr.Bytes(s.Value), s.Key)));
         }

@@ -42,7 +42,7 @@ internal sealed class Grammar
     public int ClassCount { get; }
 
     /// <summary>What the tables of the rules take, roughly.</summary>
-    public long Bytes => Rules.OfType<DfaRule>().Sum(r => (r.Dfa.Next.LongLength * sizeof(int)) + (r.Dfa.StateCount * 32L));
+    public long Bytes => Rules.OfType<DfaRule>().Sum(r => (r.Dfa.Next.LongLength * sizeof(int)) + (r.Dfa.StateCount * 32L) + r.Dfa.Calls.Sum(c => c is null ? 0 : 24 + (c.Length * 8L)));
 
     /// <summary>Whether a rule alone has texts.</summary>
     public bool CanEnd(int rule) => Rules[rule].Weight + Rules[rule].Height(0) <= MaxNesting;

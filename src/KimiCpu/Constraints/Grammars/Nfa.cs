@@ -15,6 +15,12 @@ internal sealed class Nfa
     public const int Start = 0;
     public const int Accept = 1;
 
+    /// <summary>200 MB, until it is deterministic. Edges without a state each are those of alternatives, which repetitions multiply.</summary>
+    public const int MaxEdges = 4_000_000;
+
+    /// <summary>It is kept, and its list moved now and then.</summary>
+    private const int WorkOfEdge = 16;
+
     private readonly List<int> _first = [];
     private readonly List<Edge> _edges = [];
     private readonly CompileBudget _budget;
@@ -42,7 +48,12 @@ internal sealed class Nfa
 
     private void Connect(int from, int to, int label = Epsilon, ByteSet set = default)
     {
-        _budget.Spend(1);
+        _budget.Spend(WorkOfEdge);
+        if (_edges.Count == MaxEdges)
+        {
+            throw new KimiConstraintException($"The constraint needs more than {MaxEdges:N0} edges between the states of one part. Use fewer alternatives, or smaller bounds of repetitions of alternatives.");
+        }
+
         _edges.Add(new Edge(label, set, to, _first[from]));
         _first[from] = _edges.Count - 1;
     }
@@ -56,13 +67,17 @@ internal sealed class Nfa
                 Connect(from, to, Byte, bytes.Set);
                 break;
             case LiteralExpr literal:
-                AddChain(literal.Value.Length, from, to, (i, a, b) => Connect(a, b, Byte, ByteSet.Of(literal.Value[i])));
+                AddLiteral(literal.Value, from, to);
                 break;
             case SequenceExpr sequence:
-                AddChain(sequence.Parts.Length, from, to, (i, a, b) => Add(sequence.Parts[i], a, b));
+                AddSequence(sequence.Parts, from, to);
                 break;
             case ChoiceExpr choice:
-                Array.ForEach(choice.Branches, b => Add(b, from, to));
+                foreach (Expr branch in choice.Branches)
+                {
+                    Add(branch, from, to);
+                }
+
                 break;
             case RepeatExpr repeat:
                 AddRepeat(repeat, from, to);
@@ -75,6 +90,10 @@ internal sealed class Nfa
                 break;
         }
     }
+
+    private void AddLiteral(byte[] value, int from, int to) => AddChain(value.Length, from, to, (i, a, b) => Connect(a, b, Byte, ByteSet.Of(value[i])));
+
+    private void AddSequence(Expr[] parts, int from, int to) => AddChain(parts.Length, from, to, (i, a, b) => Add(parts[i], a, b));
 
     private void AddChain(int length, int from, int to, Action<int, int, int> add)
     {
