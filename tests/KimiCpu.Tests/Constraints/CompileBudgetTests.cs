@@ -48,6 +48,23 @@ internal sealed class CompileBudgetTests
         Assert.That(Measure(b => SchemaCompiler.Compile(two, objectOnly: false, b)), Is.LessThan(1_000_000_000));
     }
 
+    /// <summary>From each of its parts all others can be reached without reading anything.</summary>
+    [Test, CancelAfter(60_000)]
+    public void Long_rows_of_parts_that_may_be_empty_are_looked_at_once() =>
+        Assert.That(Measure(b => CompileGrammar("(a{0,9}){10000}", b)), Is.LessThan(30_000_000));
+
+    /// <summary>Each letter leads to a state of its own, with hundreds of ways to read what came before it.</summary>
+    [Test, CancelAfter(120_000)]
+    public void Reading_a_listed_text_takes_the_work_of_all_its_readings(CancellationToken cancellationToken)
+    {
+        var random = new Random(3);
+        string text = string.Concat(Enumerable.Range(0, 5000).Select(_ => (char)random.Next('a', 'z' + 1)));
+        using JsonDocument schema = JsonDocument.Parse($$"""{"enum":["{{text}}"],"pattern":"(.{0,100}[aeiou ].{0,100}[^aeiou ]){20}"}""");
+        var budget = new CompileBudget(cancellationToken);
+        budget.Spend(CompileBudget.MaxWork - 50_000_000);
+        Assert.That(() => SchemaCompiler.Compile(schema.RootElement, objectOnly: false, budget), Throws.InstanceOf<KimiConstraintException>().With.Message.Contains("2,000,000,000 steps"));
+    }
+
     [Test]
     public void What_grows_without_measure_is_refused()
     {
@@ -76,4 +93,10 @@ internal sealed class CompileBudgetTests
     }
 
     private static void Compile(string pattern, CompileBudget budget) => DfaBuilder.Build(new RegexCompiler(Utf8Expr.Of, budget).Whole(pattern), budget);
+
+    private static void CompileGrammar(string pattern, CompileBudget budget)
+    {
+        var grammar = new GrammarBuilder(budget);
+        grammar.Build(grammar.Add(new RegexCompiler(Utf8Expr.Of, budget, grammar).Whole(pattern)));
+    }
 }

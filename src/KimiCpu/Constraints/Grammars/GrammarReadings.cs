@@ -9,6 +9,9 @@ namespace KimiCpu.Constraints.Grammars;
 /// </summary>
 internal sealed class GrammarReadings
 {
+    /// <summary>For a call that is looked at, with the state behind it.</summary>
+    private const int WorkOfCall = 4;
+
     private readonly Rule[] _rules;
     private readonly int _most;
     private readonly CompileBudget _budget;
@@ -30,12 +33,20 @@ internal sealed class GrammarReadings
         var readings = new GrammarReadings(rules, most, budget);
         foreach (DfaRule rule in rules.OfType<DfaRule>())
         {
-            for (int state = 0; state < rule.Dfa.StateCount; state++)
+            readings.Check(rule);
+        }
+    }
+
+    private void Check(DfaRule rule)
+    {
+        var seen = new int[rule.Dfa.StateCount];
+        for (int state = 0; state < seen.Length; state++)
+        {
+            // What is behind a state that another one leads to is behind that one too, so there are no more ways to go on. Else long
+            // rows of parts that may be empty would be looked at again from each of them.
+            if (seen[state] == 0 && rule.Dfa.Calls[state] is not null)
             {
-                if (rule.Dfa.Calls[state] is not null)
-                {
-                    readings.Of(rule, state);
-                }
+                Of(rule, state, seen);
             }
         }
     }
@@ -49,9 +60,9 @@ internal sealed class GrammarReadings
             _known[index] = 0;
             _known[index] = _rules[index] switch
             {
-                DfaRule rule => Of(rule, 0),
+                DfaRule rule => Of(rule, 0, new int[rule.Dfa.StateCount]),
                 CounterRule counter => Of(counter.ItemIndex),
-                MembersRule members => Sum(members.Named.Concat(members.Others).Select(m => Math.Max(Of(m.FirstIndex), Of(m.LaterIndex)))),
+                MembersRule members => Of(members),
                 _ => 0,
             };
         }
@@ -59,21 +70,36 @@ internal sealed class GrammarReadings
         return _known[index];
     }
 
-    /// <summary>Of a state and those behind calls that may read nothing.</summary>
-    private long Of(DfaRule rule, int state)
+    private long Of(MembersRule rule)
     {
-        var seen = new HashSet<int> { state };
-        var open = new Stack<int>(seen);
+        long readings = 0;
+        foreach (MembersRule.Member member in rule.Named.Concat(rule.Others))
+        {
+            readings = Add(readings, Math.Max(Of(member.FirstIndex), Of(member.LaterIndex)));
+        }
+
+        return readings;
+    }
+
+    /// <summary>Of a state and those behind calls that may read nothing.</summary>
+    /// <param name="rule">That has the state.</param>
+    /// <param name="state">From where to look.</param>
+    /// <param name="seen">[state]: 1 + the last one from which a look came there.</param>
+    private long Of(DfaRule rule, int state, int[] seen)
+    {
+        seen[state] = state + 1;
+        var open = new Stack<int>([state]);
         long readings = 0;
         while (open.TryPop(out int at))
         {
-            readings += rule.Reads[at] ? 1 : 0;
+            readings = Add(readings, rule.Reads[at] ? 1 : 0);
             foreach ((int called, int target) in rule.Dfa.Calls[at] ?? [])
             {
-                _budget.Spend(1);
-                readings = Sum([readings, Of(called)]);
-                if (MayBeEmpty(_rules[called]) && seen.Add(target))
+                _budget.Spend(WorkOfCall);
+                readings = Add(readings, Of(called));
+                if (MayBeEmpty(_rules[called]) && seen[target] != state + 1)
                 {
+                    seen[target] = state + 1;
                     open.Push(target);
                 }
             }
@@ -90,10 +116,6 @@ internal sealed class GrammarReadings
         _ => true,
     };
 
-    private long Sum(IEnumerable<long> parts)
-    {
-        long sum = parts.Sum();
-        return sum <= _most ? sum : throw new KimiConstraintException(
-            $"There are more than {_most:N0} ways to go on at one place of the text. Use fewer branches, fewer properties in each of them, or fewer repetitions with large bounds in one pattern.");
-    }
+    private long Add(long readings, long more) => readings + more is var sum && sum <= _most ? sum : throw new KimiConstraintException(
+        $"There are more than {_most:N0} ways to go on at one place of the text. Use fewer branches, fewer properties in each of them, or fewer repetitions with large bounds in one pattern.");
 }

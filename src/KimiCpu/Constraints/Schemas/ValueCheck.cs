@@ -1,11 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text;
 using System.Text.Json;
-using KimiCpu.Constraints.Automata;
-using KimiCpu.Constraints.Grammars;
-using KimiCpu.Constraints.RegularExpressions;
 
 namespace KimiCpu.Constraints.Schemas;
 
@@ -16,10 +12,9 @@ namespace KimiCpu.Constraints.Schemas;
 internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget)
 {
     private const int WorkOfSchema = 32;
-    private const int WorkOfReading = 128;
 
     private readonly Dictionary<string, Alternative[]> _alternatives = [];
-    private readonly Dictionary<string, Automaton> _patterns = [];
+    private readonly PatternReader _patterns = new(budget);
 
     /// <summary>The values of a list that obey all that stands beside it.</summary>
     public List<JsonElement> Valid(SchemaFacts facts)
@@ -61,7 +56,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     private bool IsValid(string text, SchemaFacts facts)
     {
         int length = text.EnumerateRunes().Count();
-        return length >= facts.MinLength && !(length > facts.MaxLength) && facts.Patterns.TrueForAll(p => Matches(p.Schema, p.Pattern, text));
+        return length >= facts.MinLength && !(length > facts.MaxLength) && facts.Patterns.TrueForAll(p => _patterns.Matches(p.Schema, p.Pattern, text));
     }
 
     private bool AreValidItems(JsonElement array, Alternative alternative)
@@ -80,7 +75,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
         foreach (JsonProperty member in value.EnumerateObject())
         {
             budget.Spend(WorkOfSchema * (1L + facts.Names.Count + facts.Patterns.Count));
-            bool[] matches = [.. facts.Patterns.Select(p => Matches(p.Schema, p.Pattern, member.Name))];
+            bool[] matches = [.. facts.Patterns.Select(p => _patterns.Matches(p.Schema, p.Pattern, member.Name))];
             bool named = facts.IsNamed(member.Name) || Array.Exists(matches, m => m);
             if ((facts.IsClosed && !named) || !IsValid(member.Value, facts.SchemasOf(member.Name, i => matches[i])))
             {
@@ -89,32 +84,6 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
         }
 
         return true;
-    }
-
-    private bool Matches(SchemaElement schema, string pattern, string text)
-    {
-        if (!_patterns.TryGetValue(pattern, out Automaton? automaton))
-        {
-            try
-            {
-                // A grammar and no automaton alone, so that large repetitions cost no states.
-                var grammar = new GrammarBuilder(budget);
-                int root = grammar.Reserve();
-                grammar.Define(root, new RegexCompiler(Utf8Expr.Of, budget, grammar).Search(pattern));
-                automaton = new Automaton(grammar.Build(root));
-            }
-            catch (KimiConstraintException e)
-            {
-                throw schema.Error(e);
-            }
-
-            _patterns.Add(pattern, automaton);
-        }
-
-        byte[] bytes = Encoding.UTF8.GetBytes(text);
-        budget.Spend((long)bytes.Length * WorkOfReading);
-        automaton.Trim(force: false);
-        return automaton.Read(automaton.Start, bytes).Accepts;
     }
 
     /// <summary>What schemas say together, and what more is made of it once it is asked for.</summary>
