@@ -18,7 +18,7 @@ internal static class NumberExpr
     private const int MaxDigits = 18;
     private const int MaxFraction = 17;
 
-    /// <summary>Numbers are below where no bound is.</summary>
+    /// <summary>Numbers are below where no bound is, unless all that the other bound leaves are above.</summary>
     private static readonly NumberBound s_limit = new(JsonNumber.Of(1_000_000_000_000_000_000m), true);
 
     /// <summary>No bound reaches further: this has all numbers of 64 bits with a sign.</summary>
@@ -40,16 +40,21 @@ internal static class NumberExpr
                 Expr.Optional(Expr.Sequence(Expr.Bytes("eE"), Expr.Optional(Expr.Bytes("+-")), Expr.Repeat(s_digit, 1, 2))));
         }
 
-        return Signed(Clamp(min) ?? Negative(s_limit), Clamp(max) ?? s_limit, fraction: true);
+        (NumberBound low, NumberBound high) = Bounds(Clamp(min), Clamp(max));
+        return Signed(low, high, fraction: true);
     }
 
     /// <summary>Whole numbers without point and exponent.</summary>
     public static Expr Integer(NumberBound? min, NumberBound? max)
     {
-        decimal low = LeastWhole(Clamp(min) ?? Negative(s_limit));
-        decimal high = -LeastWhole(Negative(Clamp(max) ?? s_limit));
-        return Signed(new NumberBound(JsonNumber.Of(low), false), new NumberBound(JsonNumber.Of(high), false), fraction: false);
+        (NumberBound low, NumberBound high) = Bounds(Clamp(min) is { } lower ? LeastWhole(lower) : null, Clamp(max) is { } upper ? MostWhole(upper) : null);
+        return Signed(LeastWhole(low), MostWhole(high), fraction: false);
     }
+
+    /// <summary>Puts the limits where no bound is: farther where the other bound leaves nothing before the nearer one.</summary>
+    private static (NumberBound Low, NumberBound High) Bounds(NumberBound? min, NumberBound? max) => (
+        min ?? Negative(max is not null && -max.Value >= s_limit.Value ? s_farthest : s_limit),
+        max ?? (min is not null && min.Value >= s_limit.Value ? s_farthest : s_limit));
 
     private static NumberBound? Clamp(NumberBound? bound) => bound switch
     {
@@ -62,12 +67,14 @@ internal static class NumberExpr
     private static NumberBound Negative(NumberBound bound) => bound with { Value = -bound.Value };
 
     /// <summary>The least whole number above a bound that is within the farthest ones.</summary>
-    private static decimal LeastWhole(NumberBound min)
+    private static NumberBound LeastWhole(NumberBound min)
     {
         decimal towardsZero = decimal.Parse(min.Value.Split(0).Whole, CultureInfo.InvariantCulture) * (min.Value.Negative ? -1 : 1);
         bool next = min.Value.IsInteger ? min.Exclusive : !min.Value.Negative;
-        return towardsZero + (next ? 1 : 0);
+        return new NumberBound(JsonNumber.Of(towardsZero + (next ? 1 : 0)), false);
     }
+
+    private static NumberBound MostWhole(NumberBound max) => Negative(LeastWhole(Negative(max)));
 
     private static Expr Signed(NumberBound min, NumberBound max, bool fraction)
     {
