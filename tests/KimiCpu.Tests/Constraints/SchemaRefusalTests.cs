@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using System.Text.Json;
 using KimiCpu.Constraints;
 
@@ -57,6 +58,25 @@ internal sealed class SchemaRefusalTests
     [Test]
     public void Half_of_a_surrogate_pair_is_no_text() =>
         Assert.That(() => KimiConstraint.JsonSchema("{\"enum\":[\"\ud800\"]}"), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("character 10"));
+
+    /// <summary>Messages are answered to clients, logged and kept.</summary>
+    [Test, CancelAfter(60_000)]
+    public void Messages_repeat_the_beginning_of_what_is_long([Values(0, 1, 2, 3, 4, 5)] int form)
+    {
+        string half = "x" + string.Concat(Enumerable.Repeat("😀", 8_000));
+        string schema = form switch
+        {
+            0 => $"{{\"type\":\"{half}\"}}",
+            1 => $"{{\"minLength\":[\"{half}\"]}}",
+            2 => $"{{\"minimum\":\"{half}\"}}",
+            3 => $"{{\"properties\":{{\"a\":{{}}}},\"required\":[\"{half}\"]}}",
+            4 => $"{{\"type\":\"string\",\"pattern\":\"{half}(\"}}",
+            _ => $"{{\"type\":\"string\",\"pattern\":\"\\\\p{{{half}}}\"}}",
+        };
+        KimiConstraintException? refusal = Assert.Throws<KimiConstraintException>(() => KimiConstraint.JsonSchema(schema));
+        Assert.That(refusal!.Message, Has.Length.LessThan(1000));
+        Assert.That(refusal.Message.EnumerateRunes(), Has.None.EqualTo(Rune.ReplacementChar), "no pair is cut");
+    }
 
     [Test]
     public void Documents_deeper_than_any_reader_takes_are_refused()

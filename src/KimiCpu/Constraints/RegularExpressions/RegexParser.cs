@@ -330,7 +330,7 @@ internal sealed class RegexParser
         string key = $"{(complement ? 'P' : 'p')}{name}";
         if (!_categories.TryGetValue(key, out CodePointSet? set))
         {
-            set = CharacterSets.OfCategory(name.ToString()) ?? throw Error($"the category '{name}'; the general categories are supported, such as L, Lu, N or Nd");
+            set = CharacterSets.OfCategory(name.ToString()) ?? throw Error($"the category '{Excerpt.Of(name.ToString())}'; the general categories are supported, such as L, Lu, N or Nd");
             set = complement ? set.Complement() : set;
             _categories.Add(key, set);
         }
@@ -398,5 +398,5 @@ internal sealed class RegexParser
     }
 
     private KimiConstraintException Error(string found) =>
-        new($"The pattern '{(_text.Length > 100 ? _text[..100] + "…" : _text)}' has {found} at character {Math.Min(_position, _pattern.Length)}.");
+        new($"The pattern '{Excerpt.Of(_text)}' has {found} at character {Math.Min(_position, _pattern.Length)}.");
 }

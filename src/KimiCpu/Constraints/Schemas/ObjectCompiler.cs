@@ -30,7 +30,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
             bool required = facts.Required.Contains(name);
             if (facts.IsClosed && member.Count == 0)
             {
-                throw facts.Place.Error($"'{name}' is required but not among the properties; declare it");
+                throw facts.Place.Error($"'{Excerpt.Of(name)}' is required but not among the properties; declare it");
             }
 
             if (!member.Exists(s => s.IsNothing))

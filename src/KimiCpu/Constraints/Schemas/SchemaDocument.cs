@@ -48,14 +48,14 @@ internal sealed class SchemaDocument
         Budget.Spend(target.Length);
         if (target is not "#" && !target.StartsWith("#/", StringComparison.Ordinal))
         {
-            throw from.Error($"'$ref' to '{SchemaPath.Cut(target)}'; only references inside the schema are supported, such as '#/$defs/Name'");
+            throw from.Error($"'$ref' to '{Excerpt.Of(target)}'; only references inside the schema are supported, such as '#/$defs/Name'");
         }
 
         SchemaElement element = Root;
         foreach (string part in target.Split('/').Skip(1))
         {
             string name = Uri.UnescapeDataString(part).Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal);
-            element = element.Member(name) ?? Item(element, name) ?? throw from.Error($"'$ref' to '{SchemaPath.Cut(target)}', which is not there");
+            element = element.Member(name) ?? Item(element, name) ?? throw from.Error($"'$ref' to '{Excerpt.Of(target)}', which is not there");
         }
 
         return element;

@@ -109,7 +109,7 @@ internal sealed class SchemaFacts
         bool valid = value.ValueKind == JsonValueKind.Number && value.TryGetDecimal(out decimal count) && decimal.IsInteger(count) && count >= 0;
         if (!valid)
         {
-            throw schema.Error($"'{keyword}' takes a whole number from 0; found {value.GetRawText()}");
+            throw schema.Error($"'{keyword}' takes a whole number from 0; found {Excerpt.Of(value.GetRawText())}");
         }
 
         return (int)Math.Min(value.GetDecimal(), MaxCount + 1) is var bounded && bounded > MaxCount ? throw schema.Error($"'{keyword}' above {MaxCount:N0} is not supported") : bounded;
@@ -142,7 +142,7 @@ internal sealed class SchemaFacts
         "string" => JsonTypes.String,
         "integer" => JsonTypes.Integer,
         "number" => JsonTypes.Number,
-        _ => throw schema.Error($"'type' takes null, boolean, object, array, string, integer or number; found {name.GetRawText()}"),
+        _ => throw schema.Error($"'type' takes null, boolean, object, array, string, integer or number; found {Excerpt.Of(name.GetRawText())}"),
     };
 
     private static (int Min, int? Max) ReadBounds(SchemaElement schema, string minKeyword, string maxKeyword, int min, int? max)
@@ -251,7 +251,7 @@ internal sealed class SchemaFacts
 
         return value.ValueKind == JsonValueKind.Number
             ? new NumberBound(JsonNumber.Of(value), exclusive)
-            : throw schema.Error($"'{keyword}' takes a number; found {value.GetRawText()}");
+            : throw schema.Error($"'{keyword}' takes a number; found {Excerpt.Of(value.GetRawText())}");
     }
 
     private static NumberBound At(decimal value) => new(JsonNumber.Of(value), false);
