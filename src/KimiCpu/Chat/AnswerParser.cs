@@ -123,14 +123,21 @@ internal sealed class AnswerParser
     }
 
     /// <summary>Ends the answer.</summary>
+    /// <param name="constrained">Whether the content is the beginning of an allowed text, of which what stands for half of a character is no part. Arguments are in any case.</param>
     /// <returns>What was held back, in order.</returns>
-    public IReadOnlyList<AnswerEvent> Finish()
+    public IReadOnlyList<AnswerEvent> Finish(bool constrained)
     {
         _events.Clear();
-        Emit(_decoder.Flush());
+        bool insideCharacter = IsInsideCharacter;
+        string rest = _decoder.Flush();
+        if (_state != State.Arguments && !(constrained && _state == State.Content))
+        {
+            Emit(rest);
+        }
+
         if (_state == State.Arguments)
         {
-            EndCall(IsJson(_arguments.ToString()));
+            EndCall(!insideCharacter && IsJson(_arguments.ToString()));
             _state = State.Section;
         }
 

@@ -94,7 +94,7 @@ internal sealed class AnswerBuilder
     /// <summary>What was held back when the answer ended: an unfinished character or call, or the beginning of a stop sequence.</summary>
     public GenerationUpdate Flush()
     {
-        GenerationUpdate update = Take(_parser.Finish());
+        GenerationUpdate update = Take(_parser.Finish(_options.Constraint is not null));
         string rest = _stops.Flush();
         _text.Append(rest);
         return update with { Text = update.Text + rest };

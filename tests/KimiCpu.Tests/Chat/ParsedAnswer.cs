@@ -29,7 +29,7 @@ internal sealed class ParsedAnswer
             answer.Add(parser.Append(token));
         }
 
-        answer.Add(parser.Finish());
+        answer.Add(parser.Finish(constrained: false));
         Assert.That(answer._open, Is.Null, "every call that begins ends");
         return answer;
     }

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Chat;
+using KimiCpu.Constraints;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Tokens;
 using KimiCpu.Tokens;
@@ -87,6 +88,22 @@ internal sealed class AnswerBuilderTests
         (string text, string reasoning) = Feed(answer, [halves[0], EndThink, .. halves, halves[0]]);
         Assert.That(reasoning, Is.EqualTo("\ufffd"));
         Assert.That(text, Is.EqualTo("龘\ufffd"));
+    }
+
+    /// <summary>What stands for half of a character is the beginning of no text that a constraint allows.</summary>
+    [Test]
+    public void Half_of_a_character_is_left_out_where_an_allowed_text_is_cut()
+    {
+        int[] bytes = [.. System.Text.Encoding.UTF8.GetBytes("é😀").Select(b => Tokenizer.Encode([b])[0])];
+        AnswerBuilder content = Builder(new GenerationOptions { Constraint = KimiConstraint.Choice(["é😀"]) }, startsThinking: false);
+        Assert.That(Feed(content, bytes[..^1]).Text, Is.EqualTo("é"));
+        Assert.That((content.Text, content.Tokens.Count), Is.EqualTo(("é", bytes.Length - 1)));
+        AnswerBuilder arguments = Builder(new GenerationOptions(), startsThinking: false);
+        Feed(arguments, [.. Tokenizer.Encode("<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\":\"", allowSpecial: true), .. bytes[..^1]]);
+        Assert.That(arguments.IncompleteToolCall!.Arguments, Is.EqualTo("{\"a\":\"é"));
+        AnswerBuilder behind = Builder(new GenerationOptions(), startsThinking: false);
+        Feed(behind, [.. Tokenizer.Encode("<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}", allowSpecial: true), bytes[0]]);
+        Assert.That(behind.IncompleteToolCall!.Arguments, Is.EqualTo("{}"), "not whole: there was more");
     }
 
     [Test]
