@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using System.Text.Json;
 
 namespace KimiCpu.Constraints;
@@ -17,6 +19,8 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     private readonly Lock _gate = new();
     private readonly Dictionary<string, LinkedListNode<(string Text, KimiConstraint Constraint)>> _byText = new(StringComparer.Ordinal);
     private readonly LinkedList<(string Text, KimiConstraint Constraint)> _latestFirst = new();
+
+    /// <summary>Hashes, since a schema may be refused for its length.</summary>
     private readonly HashSet<string> _refused = new(StringComparer.Ordinal);
 
     /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
@@ -61,7 +65,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
         bool known;
         lock (_gate)
         {
-            known = parameters.ValueKind == JsonValueKind.Object && _refused.Contains(parameters.GetRawText());
+            known = parameters.ValueKind == JsonValueKind.Object && _refused.Contains(HashOf(parameters));
         }
 
         try
@@ -77,13 +81,15 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
                     _refused.Clear();
                 }
 
-                _refused.Add(parameters.GetRawText());
+                _refused.Add(HashOf(parameters));
             }
 
             refused(e);
             return Get(default, cancellationToken);
         }
     }
+
+    private static string HashOf(JsonElement parameters) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(parameters)));
 
     /// <summary>Constraints grow while they are used, so all are looked at, whichever is asked for.</summary>
     private void Trim()

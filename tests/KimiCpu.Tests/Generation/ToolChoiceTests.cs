@@ -192,5 +192,23 @@ internal sealed class ToolChoiceTests
         Assert.That(schemas.Get(grown, CancellationToken.None), Is.Not.SameAs(first));
     }
 
+    /// <summary>That they were refused is known without their texts, which may be as long as a request.</summary>
+    [Test, NonParallelizable, CancelAfter(120_000)]
+    public void Schemas_that_are_refused_for_their_length_are_not_kept()
+    {
+        var schemas = new ToolSchemas();
+        int refused = 0;
+        long before = GC.GetTotalMemory(forceFullCollection: true);
+        for (int i = 0; i < 40; i++)
+        {
+            JsonElement schema = JsonElement.Parse($"{{\"title\":\"{i / 2}{new string('x', 1_000_000)}\"}}");
+            schemas.GetOrAny(schema, _ => refused++, CancellationToken.None);
+        }
+
+        Assert.That(refused, Is.EqualTo(20), "once for each");
+        Assert.That(GC.GetTotalMemory(forceFullCollection: true) - before, Is.LessThan(10_000_000), "their texts take 40 MB");
+        GC.KeepAlive(schemas);
+    }
+
     private static GenerationOptions Options() => new() { Temperature = 0, MaxTokens = 300, Tools = s_tools };
 }
