@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics.CodeAnalysis;
 using System.Text;
 using KimiCpu.Constraints.Automata;
 using KimiCpu.Constraints.Masks;
@@ -63,7 +64,11 @@ internal sealed class AnswerConstraint
     }
 
     /// <summary>Whether tools may be called now: not in the middle of a content that must become whole.</summary>
-    private bool MayOpenSection => _tools is { MayCall: true } && (_content is null || !_contentBegun);
+    private bool MayOpenSection => _tools is { MayCall: true } && (_calls == 0 || _tools.MayCallAgain) && (_content is null || !_contentBegun);
+
+    /// <summary>Whether a call is still due. Behind an end that is ignored none is.</summary>
+    [MemberNotNullWhen(true, nameof(_tools))]
+    private bool MustCall => _tools is { IsDemanded: true } && _calls == 0;
 
     /// <summary>Sets the logits of tokens that cannot come next to negative infinity. At least one is left.</summary>
     /// <param name="logits">(vocabulary), the model's, which may be larger than the tokenizer's.</param>
@@ -101,6 +106,10 @@ internal sealed class AnswerConstraint
         if (_tokens.End.Contains(token) && !_tokens.GoesOn)
         {
             _part = Part.End;
+        }
+        else if (_part == Part.End)
+        {
+            BeginContent();
         }
         else if (_part == Part.Reasoning && token == _tokens.EndThink)
         {
@@ -170,7 +179,7 @@ internal sealed class AnswerConstraint
     /// <summary>Reasoning is free, but an answer must not end in it that has something to obey.</summary>
     private void MaskReasoning(Span<float> logits)
     {
-        if (_content is not null || _tools is { IsDemanded: true })
+        if (_content is not null || MustCall)
         {
             foreach (int end in _tokens.End)
             {
@@ -188,7 +197,7 @@ internal sealed class AnswerConstraint
     private void MaskContent(Span<float> logits)
     {
         IReadOnlyCollection<int> also = _position == 0 && _tokens.Think >= 0 && _tokens.MayThink ? [_tokens.Think] : [];
-        if (_tools is { IsDemanded: true })
+        if (MustCall)
         {
             KeepOnly(logits, [.. also, _tools.SectionBegin]);
         }

@@ -148,6 +148,34 @@ internal sealed class ToolCallConstraintTests
         static int[] Tokens(string text) => s_tokenizer.TryGetSpecialToken(text, out int id) ? [id] : s_tokenizer.Encode(text);
     }
 
+    /// <summary>Else the end would be the only token for the rest of the answer.</summary>
+    [Test]
+    public void Behind_an_end_that_is_ignored_the_model_goes_on([Values] bool named)
+    {
+        var tools = new ToolCallConstraint(s_tokenizer, s_tools, named ? ToolChoice.Named("now") : ToolChoice.Required, constrainArguments: false);
+        var format = new AnswerTokens(new HashSet<int> { s_end }, Special("<think>"), Special("</think>"), StartsThinking: false, MayThink: false, GoesOn: true);
+        var constraint = new AnswerConstraint(s_tokenizer, format, content: null, tools);
+        string[] call = ["<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.now:0", "<|tool_call_argument_begin|>", "{}", "<|tool_call_end|>", "<|tool_calls_section_end|>", "<|im_end|>"];
+        foreach (int token in call.SelectMany(t => s_tokenizer.Encode(t, allowSpecial: true)))
+        {
+            Assert.That(Mask()[token], Is.Zero);
+            constraint.Advance(token);
+        }
+
+        float[] after = Mask();
+        Assert.That(after[s_tokenizer.Encode("a")[0]], Is.Zero);
+        Assert.That(after[s_end], Is.Zero);
+        Assert.That(after[Special("<|tool_call_begin|>")], Is.EqualTo(float.NegativeInfinity));
+        Assert.That(after[Special("<|tool_calls_section_begin|>")], Is.EqualTo(named ? float.NegativeInfinity : 0), "a named tool is called once");
+
+        float[] Mask()
+        {
+            var logits = new float[s_tokenizer.VocabularySize];
+            constraint.Mask(logits);
+            return logits;
+        }
+    }
+
     [Test]
     public void What_cannot_be_is_refused()
     {
