@@ -73,11 +73,7 @@ internal sealed class CacheSimulation
         for (int layer = 0; layer < _accesses.Layers; layer++)
         {
             ReadOnlySpan<int> keys = _accesses.KeysOf(step, layer);
-            foreach (int key in keys)
-            {
-                _table.Use(key);
-            }
-
+            _table.Use(layer, keys);
             int wave = keys.Length <= _slots ? keys.Length : Math.Max(1, _slots / 2);
             for (int first = 0; first < keys.Length; first += wave)
             {
@@ -125,19 +121,19 @@ internal sealed class CacheSimulation
             return;
         }
 
-        int most = Math.Min(_slots / 2, _slots - held - 1);
-        foreach (int key in _accesses.PredictedOf(step, layer))
+        ReadOnlySpan<int> keys = _accesses.PredictedOf(step, layer);
+        keys = keys[..Math.Clamp(Math.Min(_slots / 2, _slots - held - 1), 0, keys.Length)];
+        foreach (int key in keys)
         {
-            if (_expected.Count >= most)
-            {
-                return;
-            }
-
             if (_table.Find(key) is >= 0 and int slot)
             {
                 Pin(slot, _expected);
             }
-            else if (Take(key, _expected))
+        }
+
+        foreach (int key in keys)
+        {
+            if (_table.Find(key) < 0 && Take(key, _expected))
             {
                 _begun.Add(key);
             }

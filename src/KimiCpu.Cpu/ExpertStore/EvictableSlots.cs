@@ -75,13 +75,15 @@ internal sealed class EvictableSlots
         }
     }
 
-    /// <summary>The slot with the lowest priority.</summary>
-    public int Lowest()
+    /// <summary>The slot with the lowest priority; among equals one of the layer that is longest in coming.</summary>
+    /// <param name="running">The layer that runs, or ran last: it comes again after all others, the one before it just before.</param>
+    public int Lowest(int running)
     {
         int best = Nowhere;
         double lowest = double.NaN;
-        for (int layer = 0; layer < _counts.Length; layer++)
+        for (int i = 0; i < _counts.Length; i++)
         {
+            int layer = running >= i ? running - i : running - i + _counts.Length;
             if (_counts[layer] > 0)
             {
                 int slot = At(layer, 0);

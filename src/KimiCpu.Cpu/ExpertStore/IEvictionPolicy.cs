@@ -16,7 +16,10 @@ internal interface IEvictionPolicy
     /// <summary>A forward pass begins: time moves on by one.</summary>
     void BeginStep();
 
-    /// <summary>The running step needs an expert, whether it is there or not.</summary>
+    /// <summary>A layer of the running step begins.</summary>
+    void BeginLayer(int layer);
+
+    /// <summary>A step needs an expert, whether it is there or not: the one that runs, or, told before the next one begins, the one that is over.</summary>
     void Use(int key);
 
     /// <summary>The lowest gives way first.</summary>

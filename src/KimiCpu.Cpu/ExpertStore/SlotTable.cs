@@ -29,12 +29,18 @@ internal sealed class SlotTable
     private const int None = -1;
 
     private readonly IEvictionPolicy _policy;
+    private readonly int _expertsPerLayer;
     private readonly EvictableSlots _evictable;
+
+    /// <summary>Keys whose uses count from the next forward pass on.</summary>
+    private readonly int[] _later;
     private readonly int[] _slotOf;
     private readonly int[] _keyOf;
     private readonly int[] _pins;
     private readonly SlotState[] _states;
     private readonly int[] _free;
+    private int _laterCount;
+    private int _layer;
 
     /// <param name="slots">Experts that there is room for.</param>
     /// <param name="layers">Of the model, dense ones included.</param>
@@ -44,6 +50,8 @@ internal sealed class SlotTable
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(slots);
         _policy = policy;
+        _expertsPerLayer = expertsPerLayer;
+        _later = new int[layers * expertsPerLayer];
         _slotOf = new int[layers * expertsPerLayer];
         _keyOf = new int[slots];
         _pins = new int[slots];
@@ -69,10 +77,41 @@ internal sealed class SlotTable
     public int TakeableSlots => FreeSlots + _evictable.Count;
 
     /// <summary>Tells the policy that a forward pass begins.</summary>
-    public void BeginStep() => _policy.BeginStep();
+    public void BeginStep()
+    {
+        foreach (int key in _later.AsSpan(0, _laterCount))
+        {
+            Use(key);
+        }
 
-    /// <summary>Tells the policy that the running step needs an expert, whether it is there or not.</summary>
-    public void Use(int key)
+        _laterCount = 0;
+        _policy.BeginStep();
+    }
+
+    /// <summary>
+    /// Tells the policy what a layer of the running step needs, whether it is there or not. Where that is most of its experts, as in long prompts,
+    /// it is told when the step is over: the layers that follow need most of theirs as well, and would give way to those that have passed and been told of.
+    /// </summary>
+    /// <param name="layer">That runs from here on.</param>
+    /// <param name="keys">Of its experts, each once; once a step.</param>
+    public void Use(int layer, ReadOnlySpan<int> keys)
+    {
+        _layer = layer;
+        _policy.BeginLayer(layer);
+        if (keys.Length > _expertsPerLayer / 2)
+        {
+            keys.CopyTo(_later.AsSpan(_laterCount));
+            _laterCount += keys.Length;
+            return;
+        }
+
+        foreach (int key in keys)
+        {
+            Use(key);
+        }
+    }
+
+    private void Use(int key)
     {
         _policy.Use(key);
         if (_slotOf[key] is not None and int slot)
@@ -191,7 +230,7 @@ internal sealed class SlotTable
             return true;
         }
 
-        slot = _evictable.Lowest();
+        slot = _evictable.Lowest(_layer);
         if (slot == None)
         {
             return false;

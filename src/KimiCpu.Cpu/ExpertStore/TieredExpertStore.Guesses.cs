@@ -13,39 +13,43 @@ internal sealed unsafe partial class TieredExpertStore
     {
         lock (_gate)
         {
+            // Room for what this layer still needs comes first.
+            int room = Math.Min(_table.Capacity - _wanted - 1, _table.Capacity / 2) - _expectedSlots.Count;
+            experts = experts[..Math.Clamp(room, 0, experts.Length)];
+
+            // What is there is held before another guess takes its slot.
             foreach (int expert in experts)
             {
-                // Room for what this layer still needs comes first.
-                if (_expectedSlots.Count >= _table.Capacity - _wanted - 1 || _expectedSlots.Count >= _table.Capacity / 2)
+                int slot = _table.Find(KeyOf(layer, expert));
+                if (slot >= 0 && _reads[slot] is not { IsAbandoned: true })
                 {
-                    return;
-                }
-
-                int key = KeyOf(layer, expert);
-                int slot = _table.Find(key);
-                if (slot < 0 && !TryRead(key, ReadUrgency.Expected, out slot))
-                {
-                    // The other guesses may be there, and are to stay.
-                    continue;
-                }
-
-                if (_reads[slot] is { } read)
-                {
-                    if (read.IsAbandoned)
-                    {
-                        continue;
-                    }
-
-                    _readers.Hurry(read, ReadUrgency.Expected);
-                }
-
-                if (!_isExpected[slot])
-                {
-                    _table.Pin(slot);
-                    _expectedSlots.Add(slot);
-                    _isExpected[slot] = true;
+                    HoldExpected(slot);
                 }
             }
+
+            foreach (int expert in experts)
+            {
+                int key = KeyOf(layer, expert);
+                if (_table.Find(key) < 0 && TryRead(key, ReadUrgency.Expected, out int slot))
+                {
+                    HoldExpected(slot);
+                }
+            }
+        }
+    }
+
+    private void HoldExpected(int slot)
+    {
+        if (_reads[slot] is { } read)
+        {
+            _readers.Hurry(read, ReadUrgency.Expected);
+        }
+
+        if (!_isExpected[slot])
+        {
+            _table.Pin(slot);
+            _expectedSlots.Add(slot);
+            _isExpected[slot] = true;
         }
     }
 

@@ -117,8 +117,9 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
             {
                 int key = KeyOf(layer, experts[place]);
                 (_wantedKeys[place], _slots[place], _received[place], _errors[place]) = (key, NoSlot, false, null);
-                _table.Use(key);
             }
+
+            _table.Use(layer, _wantedKeys.AsSpan(0, experts.Length));
         }
     }
 

@@ -219,6 +219,37 @@ internal sealed unsafe class TieredStoreTests
         Assert.That(pieces.Skip(1).Distinct().Take(4), Is.EqualTo(new[] { needed, guess, hurried, first }));
     }
 
+    /// <summary>The first guess is missing, and the second one has the slot that is the next to be emptied.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_guess_takes_no_slot_of_another_one()
+    {
+        using ModelUnderTest tiered = Open(4);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        foreach ((int layer, int expert) in new[] { (2, 0), (1, 5), (2, 1), (2, 2) })
+        {
+            store.Begin(layer, [expert]);
+            store.Request(0, 1);
+            Assert.That(ReceiveAll(store, 0, 1, experts), Is.EqualTo(1));
+            store.Release(0, 1);
+            store.End();
+        }
+
+        var read = new System.Collections.Concurrent.ConcurrentQueue<int>();
+        store.Readers.PieceDone = (piece, _, _, _) => read.Enqueue(piece.Expert);
+        store.Begin(1, [5]);
+        store.Request(0, 1);
+        store.Expect(2, [9, 0]);
+        Assert.That(ReceiveAll(store, 0, 1, experts), Is.EqualTo(1));
+        store.End();
+        store.Begin(2, [0, 9]);
+        store.Request(0, 2);
+        Assert.That(ReceiveAll(store, 0, 2, experts), Is.EqualTo(2));
+        store.End();
+        Assert.That(read.Distinct(), Is.EqualTo(new[] { 9 }));
+    }
+
     /// <summary>Few slots, drives that answer late or fail, guesses, right and wrong, and experts that are brought in ahead: the mapping's bits, or the drive's error.</summary>
     [Test]
     public void Whatever_drives_and_guesses_do_a_step_ends_as_it_should([Range(1, 24)] int seed)

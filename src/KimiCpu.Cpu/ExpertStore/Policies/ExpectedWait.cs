@@ -23,11 +23,9 @@ internal sealed class ExpectedWait(UseCounts counts, int layers, int expertsPerL
 
     public void BeginStep() => counts.BeginStep();
 
-    public void Use(int key)
-    {
-        _layer = key / expertsPerLayer;
-        counts.Use(key);
-    }
+    public void BeginLayer(int layer) => _layer = layer;
+
+    public void Use(int key) => counts.Use(key);
 
     public double Priority(int key)
     {

@@ -22,6 +22,10 @@ internal sealed class FrequencyAndRecency(UseCounts counts, double halfLife) : I
         counts.BeginStep();
     }
 
+    public void BeginLayer(int layer)
+    {
+    }
+
     public void Use(int key)
     {
         counts.Use(key);

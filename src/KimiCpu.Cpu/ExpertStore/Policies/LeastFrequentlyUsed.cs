@@ -13,6 +13,10 @@ internal sealed class LeastFrequentlyUsed(UseCounts counts) : IEvictionPolicy
 
     public void BeginStep() => counts.BeginStep();
 
+    public void BeginLayer(int layer)
+    {
+    }
+
     public void Use(int key) => counts.Use(key);
 
     public double Priority(int key) => counts.Rank(key);

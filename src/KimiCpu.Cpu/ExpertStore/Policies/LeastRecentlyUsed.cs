@@ -15,6 +15,10 @@ internal sealed class LeastRecentlyUsed(int keys) : IEvictionPolicy
     {
     }
 
+    public void BeginLayer(int layer)
+    {
+    }
+
     public void Use(int key) => _lastUse[key] = ++_uses;
 
     public double Priority(int key) => _lastUse[key];

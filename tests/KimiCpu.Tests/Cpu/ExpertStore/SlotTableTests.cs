@@ -17,9 +17,9 @@ internal sealed class SlotTableTests
         SlotTable table = Make(2);
         Assert.That(Take(table, 5, resident: true).Evicted, Is.EqualTo(-1));
         Assert.That(Take(table, 30, resident: true).Evicted, Is.EqualTo(-1));
-        table.Use(5);
-        table.Use(30);
-        table.Use(5);
+        table.Use(0, [5]);
+        table.Use(1, [30]);
+        table.Use(0, [5]);
         Assert.That(Take(table, 7, resident: true).Evicted, Is.EqualTo(30));
         Assert.That(table.Find(30), Is.EqualTo(-1));
         Assert.That(table.KeyOf(table.Find(7)), Is.EqualTo(7));
@@ -87,8 +87,8 @@ internal sealed class SlotTableTests
         (int used, _) = Take(table, 0, resident: true);
         (int worst, _) = Take(table, 1, resident: true);
         (int pinned, _) = Take(table, 2, resident: true);
-        table.Use(0);
-        table.Use(2);
+        table.Use(0, [0]);
+        table.Use(0, [2]);
         table.Pin(pinned);
         var retired = new int[2];
         Assert.That(table.Shrink(retired), Is.EqualTo(2));
@@ -99,6 +99,50 @@ internal sealed class SlotTableTests
         table.Unpin(pinned);
         Assert.That(table.Shrink(new int[1]), Is.Zero);
         Assert.That(Take(table, 9, resident: true), Is.EqualTo((pinned, 2)));
+    }
+
+    /// <summary>A long prompt's pass needs every expert of every layer once, so that all are used alike: what a layer's misses evict must not be what comes next.</summary>
+    [Test]
+    public void Passes_that_need_all_experts_hit_what_fits([Values("lfu", "hybrid", "wait", "lru")] string policy, [Values] bool preloaded)
+    {
+        const int slots = 48;
+        int[][] layers = [.. Enumerable.Range(0, Layers).Select(l => Enumerable.Range(l * Experts, Experts).ToArray())];
+        var table = new SlotTable(slots, Layers, Experts, EvictionPolicies.Make(policy, Layers, Experts));
+        for (int i = 0; preloaded && i < slots; i++)
+        {
+            Take(table, (i % Layers * Experts) + (i / Layers), resident: true);
+        }
+
+        int first = Pass(table, layers);
+        Assert.That(first, preloaded ? Is.GreaterThanOrEqualTo(slots - Experts) : Is.Zero);
+        for (int pass = 1; pass < 5; pass++)
+        {
+            // A layer's experts hold their slots while it runs.
+            Assert.That(Pass(table, layers), Is.GreaterThanOrEqualTo(slots - Experts), $"pass {pass}");
+        }
+    }
+
+    /// <summary>What short passes have used most stays through a long prompt, in the layers that it comes to last as in the first.</summary>
+    [Test]
+    public void A_pass_that_needs_all_experts_puts_nothing_in_the_place_of_what_is_used_more()
+    {
+        const int layers = 20;
+        const int slots = layers * Experts / 2;
+        var random = new Random(1);
+        int[][] all = [.. Enumerable.Range(0, layers).Select(l => Enumerable.Range(l * Experts, Experts).ToArray())];
+        var table = new SlotTable(slots, layers, Experts, EvictionPolicies.Make(EvictionPolicies.Default, layers, Experts));
+        int hits = 0;
+        for (int round = 0; round < 20; round++)
+        {
+            for (int pass = 0; pass < 100; pass++)
+            {
+                Pass(table, [.. all.Select(keys => keys.OrderByDescending(k => random.NextDouble() / ((k % Experts) + 1)).Take(3).Order().ToArray())]);
+            }
+
+            hits += Pass(table, all);
+        }
+
+        Assert.That(hits / 20.0, Is.GreaterThan(slots * 0.9));
     }
 
     /// <summary>Any sequence of operations does what a list of entries, searched through, does.</summary>
@@ -121,7 +165,7 @@ internal sealed class SlotTableTests
                     break;
                 case 1 or 2:
                     int wanted = random.Next(Layers) * Experts + (int)(Experts * Math.Pow(random.NextDouble(), 3));
-                    table.Use(wanted);
+                    table.Use(wanted / Experts, [wanted]);
                     if (entries.Find(e => e.Key == wanted) is { } found)
                     {
                         Assert.That(table.Find(wanted), Is.EqualTo(found.Slot));
@@ -204,6 +248,38 @@ internal sealed class SlotTableTests
         Assert.That(Enumerable.Range(0, 5).Min(_ => Allocated(table)), Is.Zero);
     }
 
+    /// <summary>A forward pass, its layers one after another; what a layer needs is held while it runs.</summary>
+    /// <returns>How many experts were there.</returns>
+    private static int Pass(SlotTable table, int[][] layers)
+    {
+        int hits = 0;
+        table.BeginStep();
+        for (int layer = 0; layer < layers.Length; layer++)
+        {
+            table.Use(layer, layers[layer]);
+            int[] there = [.. layers[layer].Where(k => table.Find(k) >= 0)];
+            hits += there.Length;
+            foreach (int key in there)
+            {
+                table.Pin(table.Find(key));
+            }
+
+            foreach (int key in layers[layer].Except(there))
+            {
+                Assert.That(table.TryTake(key, out int slot, out _));
+                table.SetResident(slot);
+                table.Pin(slot);
+            }
+
+            foreach (int key in layers[layer])
+            {
+                table.Unpin(table.Find(key));
+            }
+        }
+
+        return hits;
+    }
+
     private static long Allocated(SlotTable table)
     {
         long before = GC.GetAllocatedBytesForCurrentThread();
@@ -217,7 +293,7 @@ internal sealed class SlotTableTests
         {
             int key = (int)((uint)(i * 2654435761u) % (60 * 384));
             table.BeginStep();
-            table.Use(key);
+            table.Use(key / 384, [key]);
             int slot = table.Find(key);
             if (slot < 0 && table.TryTake(key, out slot, out _))
             {

@@ -62,6 +62,7 @@ internal sealed class EvictionPolicyTests
         IEvictionPolicy policy = Used("wait:100", [Experts, 0, (2 * Experts) + 1, Experts + 1]);
         AssertPrefers(policy, (2 * Experts) + 1, 0, "Layer 1 runs: layer 2 comes before layer 0.");
         AssertPrefers(policy, 0, Experts + 1, "The running layer comes last.");
+        policy.BeginLayer(2);
         policy.Use((2 * Experts) + 2);
         AssertPrefers(policy, 0, (2 * Experts) + 1, "Layer 2 runs.");
 
@@ -76,6 +77,7 @@ internal sealed class EvictionPolicyTests
         foreach (int key in keys)
         {
             policy.BeginStep();
+            policy.BeginLayer(key / Experts);
             policy.Use(key);
         }
 
