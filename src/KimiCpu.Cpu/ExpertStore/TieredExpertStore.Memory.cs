@@ -11,6 +11,10 @@ internal sealed unsafe partial class TieredExpertStore
 
     private readonly Timer? _idle;
     private readonly Stack<int> _retired = [];
+
+    /// <summary>Slots that something was read into: the others have been promised their memory and not taken it.</summary>
+    private readonly bool[] _isTaken;
+    private int _takenSlots;
     private int _mostSlots;
 
     /// <summary>The same since <see cref="Limit"/>.</summary>
@@ -45,13 +49,10 @@ internal sealed unsafe partial class TieredExpertStore
     private void KeepMemory()
     {
         int before = _table.Capacity;
-        long slots = (_options.Keeper?.Excess() ?? 0) / SlotBytes;
 
-        // Those that are free have been promised their memory and not taken it.
-        slots = slots < 0 ? Math.Min(0, slots + _table.FreeSlots) : slots;
-
-        // For the same reason giving those up gives nothing back: the memory has to come from others.
-        long tooMany = Math.Max(slots > 0 ? slots + 1 + _table.FreeSlots : 0, before - _mostSlots);
+        // A layer of a long prompt may fill hundreds of slots before the next look, and reads of as many may wait for the drive now.
+        long excess = _options.Keeper?.Excess((before - _takenSlots) * SlotBytes) ?? 0;
+        long tooMany = Math.Max(excess > 0 ? (excess + SlotBytes - 1) / SlotBytes : 0, before - _mostSlots);
         if (tooMany > 0)
         {
             // Guesses give way first: held ones could leave a step without any slot.
@@ -60,12 +61,14 @@ internal sealed unsafe partial class TieredExpertStore
             foreach (int slot in retired[.._table.Shrink(retired)])
             {
                 _contents[slot] = null;
+                _takenSlots -= _isTaken[slot] ? 1 : 0;
+                _isTaken[slot] = false;
                 _memory.GiveBack(slot);
                 _retired.Push(slot);
             }
         }
 
-        for (; slots < 0 && _table.Capacity < _mostSlots && _retired.TryPop(out int slot); slots++)
+        for (long more = -excess / SlotBytes; more > 0 && _table.Capacity < _mostSlots && _retired.TryPop(out int slot); more--)
         {
             _table.Restore(slot);
         }

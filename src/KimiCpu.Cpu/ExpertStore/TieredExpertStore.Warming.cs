@@ -17,6 +17,7 @@ internal sealed unsafe partial class TieredExpertStore
         lock (_gate)
         {
             _warming.Add(keys);
+            KeepMemoryWhileIdle();
             WarmMore();
         }
     }

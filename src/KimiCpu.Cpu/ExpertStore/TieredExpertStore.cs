@@ -61,6 +61,7 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
         _reads = new ExpertRead?[Slots];
         _contents = new MlpWeights?[Slots];
         _isExpected = new bool[Slots];
+        _isTaken = new bool[Slots];
         _wantedKeys = new int[experts];
         _slots = new int[experts];
         _received = new bool[experts];
@@ -333,6 +334,8 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
     {
         lock (_gate)
         {
+            _takenSlots += _isTaken[read.Slot] ? 0 : 1;
+            _isTaken[read.Slot] = true;
             if (read.IsAbandoned)
             {
                 Forget(read.Slot, null);

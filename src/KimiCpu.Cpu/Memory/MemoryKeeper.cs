@@ -18,8 +18,9 @@ internal sealed class MemoryKeeper(long reserve, Func<ProcessMemory> now)
     private long _asked;
     private long? _collection;
 
-    /// <summary>Bytes to give back, where positive, or that may be taken, where negative; 0 while all is well, it is too early to ask again, or nothing new is known.</summary>
-    public long Excess()
+    /// <summary>Bytes to give back or not to take, where positive, or that may be taken beyond those that are promised, where negative; 0 while all is well, it is too early to ask again, or nothing new is known.</summary>
+    /// <param name="promised">Bytes that may be taken before the next look, and that nobody uses yet.</param>
+    public long Excess(long promised)
     {
         if (_asked != 0 && Stopwatch.GetElapsedTime(_asked) < s_pause)
         {
@@ -37,6 +38,13 @@ internal sealed class MemoryKeeper(long reserve, Func<ProcessMemory> now)
 
         _collection = memory.Collection;
         long free = memory.UnusedBytes;
-        return free < reserve / 2 ? reserve - free : free > 2 * reserve ? (2 * reserve) - free : 0;
+        if (free < reserve / 2)
+        {
+            // What nobody has taken gives nothing back when it is given up, so all of that, and as much as is missing.
+            return reserve - free + promised;
+        }
+
+        long left = free - promised;
+        return left < reserve / 2 ? (reserve / 2) - left : left > 2 * reserve ? (2 * reserve) - left : 0;
     }
 }
