@@ -48,7 +48,10 @@ internal sealed class ExpertUses
     public void LeaveBehind(UseCounts counts) => _leftBehind = counts;
 
     /// <summary>Begins to read what was used most into free slots; returns at once.</summary>
-    public void Warm(TieredExpertStore store) => store.Warm(ExpertStatistics.Hottest(_counts, store.Slots));
+    /// <param name="store">With the slots.</param>
+    /// <param name="isElsewhere">By key: whether another device has an expert, which no step asks the store for then.</param>
+    public void Warm(TieredExpertStore store, Func<int, bool> isElsewhere) =>
+        store.Warm(ExpertStatistics.Hottest(_counts, _counts.Keys).Where(key => !isElsewhere(key)).Take(store.Slots));
 
     /// <summary>The counts as they are now, for <see cref="Save(UseCounts)"/>; null where no expert was used since the last time. For the thread that uses the experts, between steps.</summary>
     public UseCounts? TakeChanges()

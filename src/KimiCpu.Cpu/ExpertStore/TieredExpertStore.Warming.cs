@@ -23,23 +23,24 @@ internal sealed unsafe partial class TieredExpertStore
     }
 
     /// <summary>Fills all slots, and returns when the experts are there. Slots whose memory the system needs meanwhile are filled later, as <see cref="Warm"/> does.</summary>
+    /// <param name="isElsewhere">By key: whether another device has an expert, which no step asks for here then.</param>
     /// <param name="progress">Told while they come in: mebibytes done, mebibytes in all. May throw to stop.</param>
     /// <exception cref="Exception">Of <see cref="IWeightFiles.Failure"/>: a drive fails.</exception>
-    public void Fill(Action<int, int>? progress)
+    public void Fill(Func<int, bool> isElsewhere, Action<int, int>? progress)
     {
         int experts = _weights.Shape.ExpertCount;
-        IEnumerable<int> all = Enumerable.Range(0, experts).SelectMany(e => Enumerable.Range(0, _weights.Layers.Length).Where(l => _weights.Layers[l].IsMoe).Select(l => KeyOf(l, e)));
+        int[] wanted = [.. Enumerable.Range(0, experts).SelectMany(e => Enumerable.Range(0, _weights.Layers.Length).Where(l => _weights.Layers[l].IsMoe).Select(l => KeyOf(l, e))).Where(key => !isElsewhere(key))];
         long start = Stopwatch.GetTimestamp();
         lock (_gate)
         {
             _fillError = null;
-            Warm(all);
+            Warm(wanted);
             try
             {
                 while (_fillError is null && _warming.Reads is { Count: > 0 } reading)
                 {
                     int filled = _table.Capacity - _table.FreeSlots - reading.Count;
-                    progress?.Invoke((int)(filled * SlotBytes >> 20), (int)(_table.Capacity * SlotBytes >> 20));
+                    progress?.Invoke((int)(filled * SlotBytes >> 20), (int)(Math.Min(_table.Capacity, wanted.Length) * SlotBytes >> 20));
                     ThrowIfSilent(reading[0], start);
                     Monitor.Wait(_gate, TimeSpan.FromMilliseconds(100));
                 }

@@ -102,7 +102,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             _weights.ThrowIfFaulted();
             if (_cpu.Store is TieredExpertStore tiered)
             {
-                _uses!.Warm(tiered);
+                _uses!.Warm(tiered, IsOnGpu);
             }
 
             PreloadExperts();
@@ -140,6 +140,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
     /// <summary>Whether experts come from drives: a step of few prompt tokens takes nearly as long as one of many then.</summary>
     public bool ReadsDrives => _cpu.Store is TieredExpertStore;
+
+    /// <summary>Null where the experts are mapped; for tests.</summary>
+    internal TieredExpertStore? Store => _cpu.Store as TieredExpertStore;
 
     /// <summary>Weights in memory of their own; for tests.</summary>
     internal long ResidentBytes => _weights.ResidentBytes;
@@ -295,6 +298,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         return again;
     }
 
+    private bool IsOnGpu(int key) => _gpu?.HotPath.Experts is { } experts && experts.Held[key];
+
     private ExpertUses MakeUses() => new(_weights.Model.Shape, _options.RememberExperts ? UsesFile() : null, _logger);
 
     private ExpertStatistics? UsesFile()
@@ -313,7 +318,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
         if (_cpu.Store is TieredExpertStore store)
         {
-            store.Fill(report);
+            store.Fill(IsOnGpu, report);
         }
         else if (_checkpoint.Files.AreOnDrive && !MappedExperts.Load(_checkpoint, report, BringInByNode()))
         {

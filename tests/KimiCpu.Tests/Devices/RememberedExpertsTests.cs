@@ -9,6 +9,7 @@ using KimiCpu.Cuda.Experts;
 using KimiCpu.Cuda.Memory;
 using KimiCpu.Devices;
 using KimiCpu.Model;
+using KimiCpu.Sessions;
 using KimiCpu.Tests.Cuda.Simulation;
 using KimiCpu.Tests.Model;
 using KimiCpu.Weights;
@@ -79,6 +80,38 @@ internal sealed unsafe class RememberedExpertsTests
         }
     }
 
+    /// <summary>No step asks the store for them: they would take slots and the drive's time from the others, and those that were used most first.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void Slots_are_filled_with_what_the_GPU_does_not_hold([Values] bool preload)
+    {
+        using var model = new SyntheticModel();
+        using var driver = new SimulatedDriver();
+        using Checkpoint checkpoint = Checkpoint.Open(model.Folder);
+        string file = Path.Combine(model.Folder, "test.uses");
+        var counts = new UseCounts(3 * Experts, 1000);
+        counts.Import([.. Enumerable.Range(0, 3 * Experts).Select(key => key < Experts ? 0.0 : key)], 3 * Experts);
+        Assert.That(new ExpertStatistics(file, ModelIdentity.Of(checkpoint)).Save(counts), Is.Null);
+        ModelWeights weights = WeightLoader.Load(checkpoint);
+        long slotBytes = SlotBytes(model.Folder);
+        KimiModelOptions options = Options(checkpoint, driver, preload ? null : file) with
+        {
+            GpuExpertBytes = MemoryPlan.ExpertWorkBytes(weights.Shape, 16 + 64) + (Slots * ExpertSlotLayout.Of(weights)!.Bytes),
+            ExpertMemory = ((2 * Experts) - Slots) * slotBytes,
+            PreloadExperts = preload,
+        };
+        using ModelDevices devices = Devices(checkpoint, options);
+        TieredExpertStore store = devices.Store!;
+        Assert.That(store.Slots, Is.EqualTo((2 * Experts) - Slots));
+        Assert.That(() => store.DriveBytesRead, Is.GreaterThanOrEqualTo(store.Slots * weights.Layers[^1].Experts[0].TotalBytes).After(20_000, 20));
+        int held = 0;
+        devices.Runner.Forward.Routed += (_, rows) => held += devices.Runner.Forward.Passes == 0 ? new ReadOnlySpan<bool>(rows.Elsewhere, Experts).Count(true) : 0;
+        Steps(devices, 12);
+        Assert.That(held, Is.EqualTo(Slots));
+        Assert.That(store.Counters.Hits, Is.Positive);
+        Assert.That((store.Counters.Misses, store.Counters.Late), Is.EqualTo((0L, 0L)));
+    }
+
     /// <summary>The model goes on on the CPU, and so does what is written every ten minutes and at its end.</summary>
     [Test]
     public void What_is_used_after_the_GPU_is_lost_is_left_behind_too()
@@ -117,6 +150,12 @@ internal sealed unsafe class RememberedExpertsTests
     {
         var memory = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, Context, new ProcessMemory(8L << 30, 8L << 30, null));
         return new ModelDevices(checkpoint, memory, Context, options, NullLogger.Instance);
+    }
+
+    private static long SlotBytes(string folder)
+    {
+        using var model = new ModelUnderTest(folder, Backend.CpuFast, slotBytes: long.MaxValue);
+        return model.Store.SlotBytes;
     }
 
     private static void Steps(ModelDevices devices, int tokens)

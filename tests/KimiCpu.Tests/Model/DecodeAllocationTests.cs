@@ -78,7 +78,7 @@ internal sealed class DecodeAllocationTests
         using var model = new ModelUnderTest(small?.Folder ?? Repository.Checkpoint("tiny-k25"), backend, threads, lookAhead: lookAhead, slotBytes: slotBytes);
         if (slotBytes is not null)
         {
-            model.Store.Fill(progress: null);
+            model.Store.Fill(_ => false, progress: null);
         }
 
         using KvSequence sequence = model.Cache.CreateSequence();

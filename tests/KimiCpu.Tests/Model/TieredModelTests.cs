@@ -314,7 +314,7 @@ internal sealed class TieredModelTests
     {
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: long.MaxValue);
         int reports = 0;
-        tiered.Store.Fill((done, total) => reports += done <= total ? 1 : throw new InvalidOperationException("done more than all"));
+        tiered.Store.Fill(_ => false, (done, total) => reports += done <= total ? 1 : throw new InvalidOperationException("done more than all"));
         long bytes = tiered.Store.DriveBytesRead;
         tiered.Logits(Tokens(40));
         Assert.That(reports, Is.GreaterThan(0));
@@ -328,7 +328,7 @@ internal sealed class TieredModelTests
         FaultyFiles? files = null;
         using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, slotBytes: 12 * SlotBytes, wrap: inner => files = new FaultyFiles(inner));
         files!.Error = new IOException("Input/output error");
-        Assert.That(() => tiered.Store.Fill(null), Throws.TypeOf<CheckpointException>());
+        Assert.That(() => tiered.Store.Fill(_ => false, null), Throws.TypeOf<CheckpointException>());
     }
 
     [Test]

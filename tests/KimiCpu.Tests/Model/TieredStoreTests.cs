@@ -208,7 +208,7 @@ internal sealed unsafe class TieredStoreTests
         int experts = tiered.Weights.Shape.ExpertCount;
         int reads = _files.Reads;
         _files.Stall();
-        Task filling = fill ? Task.Run(() => store.Fill(null)) : Task.CompletedTask;
+        Task filling = fill ? Task.Run(() => store.Fill(_ => false, null)) : Task.CompletedTask;
         if (!fill)
         {
             store.Warm(Enumerable.Range(experts, 40));
