@@ -19,6 +19,12 @@ internal sealed unsafe partial class DirectFile : IDisposable
     private const int OpenCloseOnExec = 0x80000;
     private const int ControlNoCache = 48;
 
+    /// <summary>
+    /// Without it Windows serves the reads of a file one after another, whichever threads they come from, and drives reach their rate with several at once only.
+    /// Elsewhere it has no meaning for them.
+    /// </summary>
+    private static readonly FileOptions s_overlapped = OperatingSystem.IsWindows() ? FileOptions.Asynchronous : FileOptions.None;
+
     private readonly string _path;
     private readonly Lock _gate = new();
     private readonly DateTime _written;
@@ -101,6 +107,9 @@ internal sealed unsafe partial class DirectFile : IDisposable
         _refused?.Dispose();
     }
 
+    /// <summary>Whether reads of several threads are under way at once; for tests.</summary>
+    internal bool ReadsOverlap => !OperatingSystem.IsWindows() || _handle.IsAsync;
+
     /// <summary>Whether a read failed since the file system wants none of its kind: <c>EINVAL</c>, <c>ERROR_INVALID_PARAMETER</c>.</summary>
     internal static bool IsRefusal(IOException error, bool onWindows) => (error.HResult & 0xFFFF) == (onWindows ? 87 : 22);
 
@@ -140,7 +149,7 @@ internal sealed unsafe partial class DirectFile : IDisposable
         {
             if (OperatingSystem.IsWindows())
             {
-                return File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read, NoBuffering);
+                return File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read, NoBuffering | s_overlapped);
             }
 
             if (OperatingSystem.IsLinux())
@@ -168,7 +177,7 @@ internal sealed unsafe partial class DirectFile : IDisposable
         return null;
     }
 
-    private static SafeFileHandle OpenBuffered(string path) => File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read, FileOptions.RandomAccess);
+    private static SafeFileHandle OpenBuffered(string path) => File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read, FileOptions.RandomAccess | s_overlapped);
 
     /// <summary>On macOS.</summary>
     private static bool TryPassCache(int file) =>

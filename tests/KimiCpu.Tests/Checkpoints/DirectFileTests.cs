@@ -43,6 +43,23 @@ internal sealed unsafe partial class DirectFileTests
         Assert.That(file.Length, Is.EqualTo(length));
     }
 
+    /// <summary>Where it depends on how a file is opened, on Windows, past the page cache and through it.</summary>
+    [Test]
+    [Platform("Win")]
+    public void Reads_of_several_threads_do_not_wait_for_one_another()
+    {
+        Write(100_000);
+        using DirectFile file = DirectFile.Open(_path);
+        Assert.That(file.ReadsOverlap);
+        if (file.IsDirect)
+        {
+            // At a place that is not aligned direct reads are refused, and the file is opened once more.
+            using var target = new AlignedBuffer<byte>(1 << 20);
+            file.Read(1, target.Pointer, 8192);
+            Assert.That((file.IsDirect, file.ReadsOverlap), Is.EqualTo((false, true)));
+        }
+    }
+
     [Test]
     public void A_file_that_was_cut_is_an_error_that_says_where_it_ends()
     {
