@@ -3,6 +3,7 @@
 
 using System.Globalization;
 using KimiCpu.Checkpoints;
+using KimiCpu.Cpu;
 using KimiCpu.Weights;
 
 namespace KimiCpu.Planning;
@@ -77,16 +78,24 @@ internal static class PlacementPlanner
         parts.Add(new PlacedPart("activations", PlanPlace.Memory, workspace.Bytes(chunk), "", null));
         room -= workspace.Bytes(chunk);
 
-        double resident = Math.Clamp(room, 0, wanted);
+        // A mapped expert takes its bytes, one that is read a slot, as TieredExpertStore has them.
+        double slot = SlotMemory.BytesOfSlot((long)Math.Ceiling(subject.ExpertBytes) + (2 * DirectFile.Alignment));
+        double resident = Math.Clamp(fromDrives ? Math.Floor(room / slot) * subject.ExpertBytes : room, 0, wanted);
+        double rounding = fromDrives && resident > 0 ? resident * ((slot / subject.ExpertBytes) - 1) : 0;
         double least = Math.Min(wanted, LeastLayers * subject.Config.ExpertsPerToken * subject.ExpertBytes);
         AddExperts(parts, subject, resident, wanted - resident);
+        if (rounding > 0)
+        {
+            parts.Add(new PlacedPart("rounding of slots", PlanPlace.Memory, rounding, "", null));
+        }
+
         return new Placement
         {
             Parts = parts,
             ContextLength = contextLength,
             PrefillChunk = chunk,
             ReserveBytes = reserve,
-            MemoryLeft = room < least ? room - least : room - resident,
+            MemoryLeft = room < least ? room - least : room - resident - rounding,
             GpuLeft = gpu is null ? 0 : gpuLeft - parts.Where(p => p is { Place: PlanPlace.Gpu, Name: RingName or ExpertsName }).Sum(p => p.Bytes),
             UsesGpu = gpu is not null,
             GpuHasRing = ring,

@@ -3,6 +3,7 @@
 
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Devices;
 using KimiCpu.Planning;
@@ -43,6 +44,18 @@ internal sealed class PlacementTests
             Assert.That(p.BytesIn(PlanPlace.Memory) + p.ReserveBytes + p.MemoryLeft, Is.EqualTo(256e9).Within(1.0));
             Assert.That(p.GpuLeft, Is.GreaterThanOrEqualTo(0));
         }
+    }
+
+    /// <summary>7,152 slots of 24 MiB in 180 GB, as the store has them, and not 7,266 experts of 24.77 MB.</summary>
+    [Test]
+    public void Experts_from_drives_take_whole_slots()
+    {
+        Placement usual = new MachinePlan(Machines.Thinking, Machines.Workstation(), 32_768).Placement;
+        double others = usual.ReserveBytes + usual.Parts.Where(x => x.Place == PlanPlace.Memory && x.Component != Component.RoutedExperts && x.Name != "rounding of slots").Sum(x => x.Bytes);
+        Placement p = new MachinePlan(Machines.Thinking, Machines.Workstation(others + 180e9), 32_768).Placement;
+        double experts = p.Parts.Single(x => x is { Place: PlanPlace.Memory, Component: Component.RoutedExperts }).Bytes / Machines.Thinking.ExpertBytes;
+        Assert.That(experts, Is.EqualTo(Math.Floor(180e9 / SlotMemory.BytesOfSlot((long)Machines.Thinking.ExpertBytes))).Within(1e-6));
+        Assert.That(p.MemoryLeft, Is.InRange(0.0, 24.0 * (1 << 20)));
     }
 
     [Test]

@@ -22,6 +22,6 @@ internal static class OpeningExamples
     public static void Memory()
     {
         using IKimiModel model = KimiModel.Open("Kimi-K2-Thinking", new() { ExpertMemory = 180_000_000_000 });    // or as you say
-        Console.WriteLine(model.Placement);   // … 7,263 of 23,040 experts in 180.0 GB of memory, the others read from the drive
+        Console.WriteLine(model.Placement);   // … 7,152 of 23,040 experts in 180.0 GB of memory, the others read from the drive
     }
 }
