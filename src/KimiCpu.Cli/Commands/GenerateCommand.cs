@@ -45,7 +45,7 @@ internal static class GenerateCommand
             using KimiModel opened = model.Open(parsed, streams);
             double? bandwidth = parsed.GetValue(stats) ? opened.MeasureMemoryBandwidth(cancellationToken) : null;
 
-            var prompts = new PromptLine(streams.ShowsProgress ? streams.Error : TextWriter.Null);
+            var prompts = new PromptLine(streams.ShowsProgress ? streams.Error : TextWriter.Null, streams.Columns);
             options = options with { PromptProgress = prompts };
             IAsyncEnumerable<GenerationUpdate> updates = parsed.GetValue(raw)
                 ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial)).AsMemory(), options, cancellationToken)

@@ -16,6 +16,9 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>Whether a terminal shows what is written beside the output, wherever input and output go: a line there may move.</summary>
     public bool ShowsProgress { get; init; } = IsTerminal;
 
+    /// <summary>Of the terminal that shows progress, as wide as it is now; 0 where nobody knows.</summary>
+    public Func<int> Columns { get; init; } = () => 0;
+
     /// <summary>Whether colours and moving lines are welcome (https://no-color.org).</summary>
     public bool UsesColours => IsTerminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
 
@@ -27,6 +30,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     {
         ShowsOnTerminal = !Console.IsOutputRedirected,
         ShowsProgress = !Console.IsErrorRedirected,
+        Columns = MovingLine.ColumnsOfConsole,
     };
 
     /// <summary>All of the input as text; somebody may type it, and think better of it.</summary>

@@ -6,7 +6,7 @@ namespace KimiCpu.Cli.Terminal;
 /// <summary>One line on a terminal's error stream that counts up; silent where nobody looks.</summary>
 internal sealed class ProgressLine(CliStreams streams, string what) : IProgress<LoadProgress>, IProgress<double>, IDisposable
 {
-    private int _shown;
+    private readonly MovingLine _line = new(streams.Error, streams.Columns);
 
     public void Report(LoadProgress value) => Report(value.Phase, value.Done, value.Total);
 
@@ -20,19 +20,10 @@ internal sealed class ProgressLine(CliStreams streams, string what) : IProgress<
     {
         if (streams.ShowsProgress)
         {
-            string line = $"{what}: {now}";
-            streams.Error.Write("\r" + line.PadRight(_shown));
-            _shown = Math.Max(_shown, line.Length);
+            _line.Show($"{what}: {now}");
         }
     }
 
     /// <summary>Takes the line away.</summary>
-    public void Dispose()
-    {
-        if (_shown > 0)
-        {
-            streams.Error.Write("\r" + new string(' ', _shown) + "\r");
-            _shown = 0;
-        }
-    }
+    public void Dispose() => _line.End();
 }

@@ -9,32 +9,24 @@ namespace KimiCpu.Cli.Terminal;
 
 /// <summary>A line on a terminal that says how far a long prompt is, until the answer begins.</summary>
 /// <param name="error">Of the terminal; <see cref="TextWriter.Null"/> where nobody looks.</param>
-internal sealed class PromptLine(TextWriter error) : IProgress<PromptProgress>
+/// <param name="columns">Of the terminal; 0 where nobody knows.</param>
+internal sealed class PromptLine(TextWriter error, Func<int> columns) : IProgress<PromptProgress>
 {
     /// <summary>Short prompts are done before anybody has read a line.</summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(0.5);
 
     private readonly long _begun = Stopwatch.GetTimestamp();
-    private int _shown;
+    private readonly MovingLine _line = new(error, columns);
 
     /// <summary>Called by the model's thread, which begins the answer only afterwards.</summary>
     public void Report(PromptProgress value)
     {
         if (value.Tokens < value.TotalTokens && Stopwatch.GetElapsedTime(_begun) > s_patience)
         {
-            string line = string.Create(CultureInfo.InvariantCulture, $"Reading the prompt: {value.Tokens:N0} of {value.TotalTokens:N0} tokens ");
-            error.Write("\r" + line.PadRight(_shown));
-            _shown = Math.Max(_shown, line.Length);
+            _line.Show(string.Create(CultureInfo.InvariantCulture, $"Reading the prompt: {value.Tokens:N0} of {value.TotalTokens:N0} tokens "));
         }
     }
 
     /// <summary>Takes the line away.</summary>
-    public void End()
-    {
-        if (_shown > 0)
-        {
-            error.Write("\r" + new string(' ', _shown) + "\r");
-            _shown = 0;
-        }
-    }
+    public void End() => _line.End();
 }

@@ -13,12 +13,12 @@ internal sealed class RepackLine(CliStreams streams) : IProgress<RepackProgress>
     /// <summary>More often nobody can read it.</summary>
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(200);
 
+    private readonly MovingLine _line = new(streams.Error, streams.Columns);
     private readonly long _start = Stopwatch.GetTimestamp();
     private (int Number, bool IsChecking) _phase;
     private long _phaseStart;
     private long _fileStart;
     private long _shownAt;
-    private int _shown;
 
     public void Report(RepackProgress value)
     {
@@ -43,30 +43,24 @@ internal sealed class RepackLine(CliStreams streams) : IProgress<RepackProgress>
         if (Stopwatch.GetElapsedTime(_shownAt, now) >= s_pause)
         {
             _shownAt = now;
-            Show(Text(value, Stopwatch.GetElapsedTime(_phaseStart, now), Stopwatch.GetElapsedTime(_start, now)));
+            _line.Show(Text(value, Stopwatch.GetElapsedTime(_phaseStart, now), Stopwatch.GetElapsedTime(_start, now)));
         }
     }
 
     /// <summary>Takes the line away.</summary>
-    public void Dispose()
-    {
-        if (_shown > 0)
-        {
-            streams.Error.Write("\r" + new string(' ', _shown) + "\r");
-            _shown = 0;
-        }
-    }
+    public void Dispose() => _line.End();
 
+    /// <summary>What matters most comes first: a narrow terminal cuts the end.</summary>
     /// <param name="value">How far it is.</param>
     /// <param name="phase">Since this file's writing or reading back began.</param>
     /// <param name="all">Since the run began.</param>
     internal static string Text(RepackProgress value, TimeSpan phase, TimeSpan all)
     {
         double rate = value.FileDone / Math.Max(phase.TotalSeconds, 1e-3);
-        string left = all.TotalSeconds > 1 && value.Done > 0 ? $", {Time(all * ((value.Total - value.Done) / (double)value.Done))} left" : "";
+        string left = all.TotalSeconds > 1 && value.Done > 0 ? $" ({Time(all * ((value.Total - value.Done) / (double)value.Done))} left)" : "";
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{value.File} ({value.Number} of {value.Count}): {(value.IsChecking ? "read back" : "written")} {value.FileDone / 1e9:F2} of {value.FileBytes / 1e9:F2} GB, {rate / 1e9:F2} GB/s; {100.0 * value.Done / Math.Max(1, value.Total):F0} % of all{left}");
+            $"{100.0 * value.Done / Math.Max(1, value.Total):F0} % of all{left}: file {value.Number} of {value.Count}, {(value.IsChecking ? "read back" : "written")} {value.FileDone / 1e9:F2} of {value.FileBytes / 1e9:F2} GB, {rate / 1e9:F2} GB/s: {value.File}");
     }
 
     /// <summary>Short: 12 s, 3 min 5 s, 1 h 20 min.</summary>
@@ -79,10 +73,4 @@ internal sealed class RepackLine(CliStreams streams) : IProgress<RepackProgress>
     };
 
     private static string InspectBytes(long bytes) => Commands.InspectCommand.Bytes(bytes);
-
-    private void Show(string text)
-    {
-        streams.Error.Write("\r" + text.PadRight(_shown));
-        _shown = text.Length;
-    }
 }

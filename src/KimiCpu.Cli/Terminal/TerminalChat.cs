@@ -57,6 +57,9 @@ internal sealed class TerminalChat : IDisposable
     /// <summary>Whether a terminal shows the errors, so that a line among them may move.</summary>
     public bool ShowsProgress { get; init; }
 
+    /// <summary>Of that terminal, as wide as it is now; 0 where nobody knows.</summary>
+    public Func<int> Columns { get; init; } = MovingLine.ColumnsOfConsole;
+
     /// <summary>Keeps the conversation's cache; another one from each /reset on.</summary>
     public KimiSession Session { get; private set; }
 
@@ -165,7 +168,7 @@ internal sealed class TerminalChat : IDisposable
         bool reasoning = false;
         GenerationResult? result = null;
         using CancellationTokenSource source = cancellation.Begin();
-        var prompts = new PromptLine(ShowsProgress ? _error : TextWriter.Null);
+        var prompts = new PromptLine(ShowsProgress ? _error : TextWriter.Null, Columns);
         try
         {
             await foreach (GenerationUpdate update in Session.GenerateAsync(_messages, _options with { PromptProgress = prompts }, source.Token))
@@ -185,7 +188,7 @@ internal sealed class TerminalChat : IDisposable
                 result = update.Result;
             }
 
-            EndReasoning(ref reasoning);
+            EndLines(prompts, ref reasoning);
             _output.WriteLine();
             foreach (KimiToolCall call in result!.ToolCalls)
             {
@@ -196,17 +199,19 @@ internal sealed class TerminalChat : IDisposable
         }
         catch (OperationCanceledException) when (source.IsCancellationRequested)
         {
-            prompts.End();
-            EndReasoning(ref reasoning);
+            EndLines(prompts, ref reasoning);
             _output.WriteLine();
             _error.WriteLine(text.Length > 0 ? "(stopped)" : "(stopped before an answer came; the question is forgotten)");
         }
         catch (ContextLengthException e)
         {
+            EndLines(prompts, ref reasoning);
             _error.WriteLine($"{e.Message} /reset begins anew.");
         }
         finally
         {
+            // What fails otherwise is told by somebody else, in a line of its own and not dimmed.
+            EndLines(prompts, ref reasoning);
             cancellation.End();
             Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString(), thought.Length > 0 ? thought.ToString() : null) with { GeneratedTokens = tokens });
         }
@@ -243,6 +248,12 @@ internal sealed class TerminalChat : IDisposable
 
         _output.Write(VisibleText.Of(text));
         _output.Flush();
+    }
+
+    private void EndLines(PromptLine prompts, ref bool reasoning)
+    {
+        prompts.End();
+        EndReasoning(ref reasoning);
     }
 
     private void EndReasoning(ref bool reasoning)

@@ -13,7 +13,7 @@ internal sealed class PromptLineTests
     public void Line_is_shown_for_long_prompts_until_they_are_read_and_then_taken_away()
     {
         var terminal = new StringWriter();
-        var line = new PromptLine(terminal);
+        var line = new PromptLine(terminal, () => 0);
         line.Report(new PromptProgress(64, 0, 4096));
         Assert.That(terminal.ToString(), Is.Empty, "nobody has waited yet");
         Thread.Sleep(600);

@@ -190,7 +190,7 @@ internal sealed class RepackCommandTests
         var progress = new RepackProgress("model-00003-of-00062.safetensors", 3, 70, IsChecking: false, 4_210_000_000, 9_510_000_000, 25_000_000_000, 1_188_000_000_000);
         Assert.That(
             RepackLine.Text(progress, TimeSpan.FromSeconds(4.5), TimeSpan.FromSeconds(30)),
-            Is.EqualTo("model-00003-of-00062.safetensors (3 of 70): written 4.21 of 9.51 GB, 0.94 GB/s; 2 % of all, 23 min 15 s left"));
+            Is.EqualTo("2 % of all (23 min 15 s left): file 3 of 70, written 4.21 of 9.51 GB, 0.94 GB/s: model-00003-of-00062.safetensors"));
     }
 
     private static async Task<(int Code, string Output, string Error)> Run(params string[] args)

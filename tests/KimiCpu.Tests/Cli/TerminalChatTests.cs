@@ -50,6 +50,19 @@ internal sealed class TerminalChatTests
         Assert.That(messages[2].Content, Is.Not.Empty);
     }
 
+    /// <summary>A drive or a GPU may fail then; the terminal would stay dimmed behind the program's end.</summary>
+    [Test]
+    public void What_fails_within_reasoning_leaves_no_dimmed_terminal()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var output = new FailingWriter(at: 6);
+        using var input = new StringReader("What is the capital of France?");
+        using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { Thinking = true }, null, input, output, TextWriter.Null, decorated: true, coloured: true) { ShowsProgress = false };
+        Assert.That(() => chat.RunAsync(cancellation), Throws.TypeOf<IOException>());
+        Assert.That(output.Text, Does.Contain("\u001b[2m").And.EndsWith("\u001b[0m" + Environment.NewLine));
+    }
+
     [Test]
     public async Task In_a_pipe_it_is_told_whether_all_was_answered()
     {
@@ -111,6 +124,30 @@ internal sealed class TerminalChatTests
         using var chat = new TerminalChat(model, model.CreateSession(), options, "Be brief.", input, output, error, decorated: false, coloured: false);
         await chat.RunAsync(cancellation);
         return ([.. chat.Messages], error.ToString());
+    }
+
+    /// <summary>Fails once.</summary>
+    private sealed class FailingWriter(int at) : TextWriter
+    {
+        private readonly StringBuilder _text = new();
+        private int _writes;
+
+        public override Encoding Encoding => Encoding.UTF8;
+
+        public string Text => _text.ToString();
+
+        public override void Write(char value) => _text.Append(value);
+
+        public override void Write(string? value)
+        {
+            _text.Append(value);
+            if (++_writes == at)
+            {
+                throw new IOException("the drive is gone");
+            }
+        }
+
+        public override void WriteLine(string? value) => _text.Append(value).Append(NewLine);
     }
 
     /// <summary>Does what Ctrl-C does at every piece of an answer.</summary>

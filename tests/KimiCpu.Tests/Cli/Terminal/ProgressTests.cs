@@ -23,6 +23,35 @@ internal sealed class ProgressTests
         Assert.That(error.ToString(), showsProgress ? Does.StartWith("\rOpening: shard 1 of 3 \r") : Is.Empty);
     }
 
+    /// <summary>What reaches into the next row stays there, a row for every time it is written.</summary>
+    [Test]
+    [CancelAfter(30_000)]
+    public void Lines_that_move_stay_in_one_row(CancellationToken cancellationToken)
+    {
+        var error = new StringWriter();
+        int columns = 80;
+        var streams = new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: true) { Columns = () => columns };
+        using (var line = new ProgressLine(streams, $"Writing /{new string('x', 100)}"))
+        {
+            line.Report("shard", 1, 3);
+        }
+
+        using (var line = new RepackLine(streams))
+        {
+            line.Report(new RepackProgress("model-00012-of-00062.safetensors", 12, 62, IsChecking: false, 4_020_000_000, 9_810_000_000, 45_000_000_000, 100_000_000_000));
+
+            // Somebody makes the window narrower.
+            columns = 40;
+            Task.Delay(300, cancellationToken).Wait(cancellationToken);
+            line.Report(new RepackProgress("model-00012-of-00062.safetensors", 12, 62, IsChecking: false, 4_920_000_000, 9_810_000_000, 46_000_000_000, 100_000_000_000));
+        }
+
+        string[] written = error.ToString().Split('\r', StringSplitOptions.RemoveEmptyEntries);
+        Assert.That(written.Select(w => w.Length), Is.EqualTo(new[] { 79, 79, 79, 39, 39 }));
+        Assert.That(written[2], Does.StartWith("45 % of all: file 12 of 62, written 4.02 of 9.81 GB, "));
+        Assert.That(written[3], Does.StartWith("46 % of all: file 12 of 62, written 4.9"));
+    }
+
     [Test]
     public void A_repack_writes_a_line_a_file_elsewhere([Values] bool isTerminal)
     {
