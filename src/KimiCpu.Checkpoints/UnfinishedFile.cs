@@ -5,7 +5,8 @@ namespace KimiCpu.Checkpoints;
 
 /// <summary>
 /// A file that is written beside its place and moved there when it is whole. A failure leaves what was there before, and a power cut that or the new one. What a
-/// process that was killed has left of its file is deleted by who writes to the same place a minute later.
+/// process that was killed has left of its file is deleted by who writes to the same place a minute later. What no file can take the place of (<see cref="FileKind.IsFixed"/>) is
+/// written to straight.
 /// </summary>
 internal sealed class UnfinishedFile : IDisposable
 {
@@ -15,14 +16,26 @@ internal sealed class UnfinishedFile : IDisposable
     private static readonly TimeSpan s_rest = TimeSpan.FromMinutes(1);
 
     private readonly string _place;
-    private readonly string _beside;
+
+    /// <summary>Null where it is written straight to its place.</summary>
+    private readonly string? _beside;
 
     /// <param name="path">The file; replaced if it exists, and where it is a link, what that leads to.</param>
     /// <param name="ownersOnly">Whether nobody but the user may read it. On Windows that is the folder's to say.</param>
     /// <exception cref="DirectoryNotFoundException">There is no folder that it could lie in.</exception>
+    /// <exception cref="IOException">Only the user may read it, and it is no file that could be replaced.</exception>
     public UnfinishedFile(string path, bool ownersOnly = false)
     {
         _place = PlaceOf(path);
+        if (FileKind.IsFixed(path))
+        {
+            Stream = ownersOnly
+                ? throw new IOException($"'{path}' is a device, a pipe or a file that is mounted by itself, and no file that a new one can replace. Name a file in a folder.")
+                : new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0);
+            Empty(Stream);
+            return;
+        }
+
         DeleteAbandoned();
         _beside = $"{_place}.{Guid.NewGuid():N}{Ending}";
 
@@ -65,14 +78,20 @@ internal sealed class UnfinishedFile : IDisposable
     {
         Stream.Flush(flushToDisk: true);
         Stream.Dispose();
-        LastingMove.Move(_beside, _place);
+        if (_beside is not null)
+        {
+            LastingMove.Move(_beside, _place);
+        }
     }
 
     /// <summary>Deletes what was not finished.</summary>
     public void Dispose()
     {
         Stream.Dispose();
-        Discard(_beside);
+        if (_beside is not null)
+        {
+            Discard(_beside);
+        }
     }
 
     /// <summary>Deletes what was not finished, as far as the drive lets it be: what made it fail has more to say than what then fails too. Who writes there next deletes it.</summary>
@@ -86,6 +105,15 @@ internal sealed class UnfinishedFile : IDisposable
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // A drive that fails, or only lets itself be read any more.
+        }
+    }
+
+    /// <summary>A file that is mounted by itself had something else in it.</summary>
+    private static void Empty(FileStream file)
+    {
+        if (file.CanSeek && file.Length > 0)
+        {
+            file.SetLength(0);
         }
     }
 

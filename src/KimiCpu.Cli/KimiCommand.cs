@@ -24,7 +24,7 @@ internal static class KimiCommand
     /// <param name="cancellation">Cancelled by Ctrl-C.</param>
     public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
     {
-        ParseResult parsed = MakeRoot(streams).Parse(OptionWords.WithAliases(args));
+        ParseResult parsed = Parse(streams, OptionWords.WithAliases(args));
         string[] mistakes = OptionWords.UnknownOptions(parsed) is { Length: > 0 } unknown ? unknown
             : parsed.Errors.Count > 0 ? [.. Relevant(parsed).Select(Explain)]
             : [.. OptionWords.WrongNumbers(parsed)];
@@ -81,6 +81,9 @@ internal static class KimiCommand
             return Failed;
         }
     }
+
+    /// <summary>A word that begins with @ is taken as it is: the parser would read the words of a file of that name in its place, as options too.</summary>
+    internal static ParseResult Parse(CliStreams streams, string[] args) => MakeRoot(streams).Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 
     internal static RootCommand MakeRoot(CliStreams streams) => new(
         "Runs Kimi K2 checkpoints on this machine, as downloaded. Without --model it uses kimi-nano, a very small model that comes along. "

@@ -24,12 +24,17 @@ internal static class ChatCommand
         command.SetAction(async (parsed, _) =>
         {
             var options = sampling.Read(parsed);
-            using KimiModel opened = model.Open(parsed, streams);
             string? path = parsed.GetValue(file);
+            if (path is not null)
+            {
+                ChatFile.Check(path);
+            }
+
+            using KimiModel opened = model.Open(parsed, streams);
             KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage>? messages);
             using var cancellation = new CancellationSwitch();
             using var input = new StreamReader(streams.Input);
-            using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours) { ShowsOnTerminal = streams.ShowsOnTerminal, ShowsProgress = streams.ShowsProgress };
+            using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours) { ShowsOnTerminal = streams.ShowsOnTerminal, ShowsProgress = streams.ShowsProgress, Columns = streams.Columns };
             if (messages is { Count: > 0 })
             {
                 chat.GoOn(messages);

@@ -5,19 +5,31 @@ using System.Text;
 using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Cli.Terminal;
+using KimiCpu.Sessions;
 
 namespace KimiCpu.Cli.Commands;
 
 /// <summary>The file of <c>kimi chat --session</c>: a saved session, with the messages of its conversation as its application's data.</summary>
 internal static class ChatFile
 {
+    /// <summary>What can be known of the file before there is a model, whose opening may take an hour.</summary>
+    /// <exception cref="SessionFileException">It is no session.</exception>
+    /// <exception cref="IOException">Nothing could be saved there.</exception>
+    public static void Check(string path)
+    {
+        OutputFile.CheckPlace("--session", path, ownersOnly: true);
+        if (File.Exists(path))
+        {
+            SessionReader.CheckBeginning(path);
+        }
+    }
+
     /// <summary>Goes on with the file, or begins a session where there is none.</summary>
     /// <param name="model">Of the session.</param>
     /// <param name="path">The file; null for none.</param>
     /// <param name="streams">Where progress is shown.</param>
     /// <param name="messages">The file's; null where there is none.</param>
     /// <exception cref="SessionFileException">It is no conversation, or not this model's.</exception>
-    /// <exception cref="IOException">Nothing could be saved there.</exception>
     public static KimiSession Open(IKimiModel model, string? path, CliStreams streams, out IReadOnlyList<KimiMessage>? messages)
     {
         messages = null;
@@ -26,7 +38,6 @@ internal static class ChatFile
             return model.CreateSession();
         }
 
-        OutputFile.CheckPlace("--session", path);
         if (!File.Exists(path))
         {
             return model.CreateSession();

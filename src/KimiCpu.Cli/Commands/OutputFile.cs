@@ -22,11 +22,17 @@ internal static class OutputFile
     /// <summary>Whether the file can be written should be known before what goes into it is worked out.</summary>
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>
+    /// <param name="ownersOnly">Whether nobody but the user may read it.</param>
     /// <exception cref="IOException">It cannot be written.</exception>
-    public static void CheckPlace(string option, string path) => Write(option, path, () =>
+    public static void CheckPlace(string option, string path, bool ownersOnly = false) => Write(option, path, () =>
     {
+        if (FileKind.IsFixed(path) && !ownersOnly)
+        {
+            return FileKind.MayWrite(path) ? path : throw new UnauthorizedAccessException();
+        }
+
         // Writing goes on beside the file, so the folder must take a new one.
-        using var probe = new UnfinishedFile(path);
+        using var probe = new UnfinishedFile(path, ownersOnly);
         return path;
     });
 
@@ -47,16 +53,21 @@ internal static class OutputFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new IOException($"{option}: '{path}' could not be written{Because(e, Path.GetDirectoryName(UnfinishedFile.PlaceOf(path))!)}", e);
+            throw new IOException($"{option}: '{path}' could not be written{Because(e, path)}", e);
         }
     }
 
     /// <summary>The system's own messages would name the file that is written beside the one that was asked for.</summary>
-    private static string Because(Exception e, string folder) => e switch
+    private static string Because(Exception e, string path)
     {
-        DirectoryNotFoundException => $", since there is no folder '{folder}'.",
-        UnauthorizedAccessException => $", since this user may not write into '{folder}'.",
-        FileNotFoundException => $", since '{folder}' takes no new files.",
-        _ => $": {e.Message.Split(" : '")[0].TrimEnd('.')}.",
-    };
+        string folder = Path.GetDirectoryName(UnfinishedFile.PlaceOf(path))!;
+        return e switch
+        {
+            DirectoryNotFoundException => $", since there is no folder '{folder}'.",
+            UnauthorizedAccessException when FileKind.IsFixed(path) => ", since this user may not write to it.",
+            UnauthorizedAccessException => $", since this user may not write into '{folder}'.",
+            FileNotFoundException => $", since '{folder}' takes no new files.",
+            _ => $": {e.Message.Split(" : '")[0].TrimEnd('.')}.",
+        };
+    }
 }

@@ -123,5 +123,5 @@ internal static class TraceCommand
 
     private static string Summary(int generated, int text, string path) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{(text > 0 ? $"{text} tokens of text and {generated} generated" : $"{generated} made-up tokens")} in {path} ({new FileInfo(path).Length} bytes)");
+        $"{(text > 0 ? $"{text} tokens of text and {generated} generated" : $"{generated} made-up tokens")} in {path}{(FileKind.IsFixed(path) ? "" : $" ({new FileInfo(path).Length} bytes)")}");
 }

@@ -71,14 +71,26 @@ internal sealed class SessionReader : IDisposable
 
     public void Dispose() => _file.Dispose();
 
-    private SessionHeader ReadHeader()
+    /// <summary>Whether it is a session at all can be known without the model that is to go on with it.</summary>
+    /// <exception cref="SessionFileException">It is none.</exception>
+    public static void CheckBeginning(string path)
+    {
+        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        ReadOpening(file, path);
+    }
+
+    private static byte[] ReadOpening(FileStream file, string path)
     {
         var opening = new byte[SessionFormat.OpeningBytes];
-        int read = _file.ReadAtLeast(opening, opening.Length, throwOnEndOfStream: false);
-        if (read < opening.Length || !opening.AsSpan().StartsWith(SessionFormat.Magic))
-        {
-            throw Problem("This is no saved session: it does not begin like one.");
-        }
+        int read = file.ReadAtLeast(opening, opening.Length, throwOnEndOfStream: false);
+        return read == opening.Length && opening.AsSpan().StartsWith(SessionFormat.Magic)
+            ? opening
+            : throw new SessionFileException(path, "This is no saved session: it does not begin like one.");
+    }
+
+    private SessionHeader ReadHeader()
+    {
+        byte[] opening = ReadOpening(_file, _path);
 
         int version = BinaryPrimitives.ReadInt32LittleEndian(opening.AsSpan(8));
         if (version != SessionFormat.Version)

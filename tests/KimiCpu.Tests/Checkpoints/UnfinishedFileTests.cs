@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Runtime.Versioning;
 using KimiCpu.Checkpoints;
 
@@ -172,6 +173,43 @@ internal sealed class UnfinishedFileTests
             File.Delete(beside);
             Directory.CreateDirectory(beside);
             throw new IOException("the drive is gone");
+        }
+    }
+
+    [Test]
+    [Platform("Linux", Reason = "Pipes have names there.")]
+    [CancelAfter(60_000)]
+    public async Task A_pipe_stays_a_pipe_and_its_reader_gets_the_bytes([Values] bool link, CancellationToken cancellationToken)
+    {
+        using (Process make = Process.Start("mkfifo", [FilePath]))
+        {
+            await make.WaitForExitAsync(cancellationToken);
+        }
+
+        string path = FilePath;
+        if (link)
+        {
+            path = Path.Combine(_folder, "link");
+            File.CreateSymbolicLink(path, FilePath);
+        }
+
+        Task<byte[]> read = Task.Run(() => File.ReadAllBytes(FilePath), cancellationToken);
+        await Task.Run(() => Write(path, [1, 2, 3]), CancellationToken.None).WaitAsync(cancellationToken);
+        Assert.That(FileKind.IsFixed(FilePath));
+        Assert.That(await read.WaitAsync(cancellationToken), Is.EqualTo(new byte[] { 1, 2, 3 }));
+        Assert.That(() => new UnfinishedFile(path, ownersOnly: true), Throws.TypeOf<IOException>().With.Message.Contains("a pipe"));
+        Assert.That(Directory.GetFileSystemEntries(_folder), Has.Length.EqualTo(link ? 2 : 1));
+    }
+
+    [Test]
+    public void Files_folders_and_what_is_not_there_are_no_devices()
+    {
+        Write(FilePath, [1]);
+        Assert.That(new[] { FilePath, _folder, Path.Combine(_folder, "none") }.Where(FileKind.IsFixed), Is.Empty);
+        if (OperatingSystem.IsLinux())
+        {
+            Assert.That(FileKind.IsFixed("/dev/null"));
+            Assert.That(FileKind.MayWrite("/dev/null"));
         }
     }
 

@@ -1,7 +1,11 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
 using KimiCpu.Cli;
+using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Tests.Cli;
 
@@ -95,6 +99,22 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That(error, Does.StartWith("The answer is not whole: --tokens 3 cut it off."));
     }
 
+    /// <summary>Elsewhere such a word stands for the words of a file.</summary>
+    [Test]
+    public async Task Words_that_begin_with_an_at_sign_are_taken_as_they_are()
+    {
+        string file = Path.Combine(Folder, "words");
+        File.WriteAllText(file, "--tokens\n1\n");
+        var streams = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, IsTerminal: false);
+        ParseResult parsed = KimiCommand.Parse(streams, ["generate", "@" + file, "--stop", "@" + file]);
+        Assert.That(parsed.GetValue<string>("PROMPT"), Is.EqualTo("@" + file));
+        Assert.That(parsed.GetValue<string[]>("--stop"), Is.EqualTo(new[] { "@" + file }));
+        Assert.That(parsed.GetValue<int?>("--tokens"), Is.Null);
+        (int code, string output, string error) = await Run(["generate", "@anna is late", "--regex", "@[a-z]{3}", "--no-think"]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Ok, "")));
+        Assert.That(output, Does.Match("^@[a-z]{3}\\s*$"));
+    }
+
     [Test]
     public async Task Files_that_cannot_be_read_are_told_with_what_names_them()
     {
@@ -136,7 +156,38 @@ internal sealed class CommandMistakeTests : CommandFixture
         const string NoModel = "/does/not/exist";
         Assert.That(await Run(["trace", "--model", NoModel, "--output", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--output" + because)));
         Assert.That(await Run(["logits", "--model", NoModel, "--tokens", "1", "--out", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--out" + because)));
+        Assert.That(await Run(["chat", "--model", NoModel, "--session", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--session" + because)));
+        (code, _, error) = await Run(["chat", "--model", NoModel, "--session", trace]);
+        Assert.That((code, error.Contains("This is no saved session", StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Failed, true)), error);
         Assert.That(await Run(["bench", "--model", NoModel, "--expert-memory", "1MB", "--timeline", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--timeline" + because)));
+    }
+
+    /// <summary>Whoever may write everywhere would otherwise put a file in a device's place.</summary>
+    [Test]
+    [Platform("Linux", Reason = "Pipes have names there.")]
+    [CancelAfter(60_000)]
+    public async Task What_no_file_can_replace_is_written_to_as_it_is(CancellationToken cancellationToken)
+    {
+        string pipe = Path.Combine(Folder, "pipe");
+        using (Process make = Process.Start("mkfifo", [pipe]))
+        {
+            await make.WaitForExitAsync(cancellationToken);
+        }
+
+        Task<byte[]> read = Task.Run(() => File.ReadAllBytes(pipe), cancellationToken);
+        (int code, string output, string error) = await Run(["logits", "--tokens", "1,2", "--out", pipe]).WaitAsync(cancellationToken);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Ok, "")));
+        Assert.That(await read.WaitAsync(cancellationToken), Has.Length.EqualTo(sizeof(float) * int.Parse(output.Split(' ')[2], CultureInfo.InvariantCulture)));
+        read = Task.Run(() => File.ReadAllBytes(pipe), cancellationToken);
+        (code, output, error) = await Run(["trace", "--synthetic", "flat", "--tokens", "3", "--output", pipe]).WaitAsync(cancellationToken);
+        Assert.That((code, output, error), Is.EqualTo((KimiCommand.Ok, $"3 made-up tokens in {pipe}{Environment.NewLine}", "")));
+        Assert.That((await read.WaitAsync(cancellationToken)).Take(4), Is.Not.Empty);
+        Assert.That(Directory.GetFileSystemEntries(Folder), Is.EqualTo(new[] { pipe }));
+
+        // A session is read again, and replaced by the next one.
+        (code, _, error) = await Run(["chat", "--session", pipe]).WaitAsync(cancellationToken);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(error, Does.StartWith($"--session: '{pipe}' could not be written: '{pipe}' is a device, a pipe or a file that is mounted by itself, and no file that a new one can replace."));
     }
 
     /// <summary>Even who may write everywhere may not make files there.</summary>

@@ -39,6 +39,6 @@ internal sealed class UnknownOptionTests
     public void Other_words_are_not_taken_for_options(params string[] args)
     {
         var streams = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, IsTerminal: false);
-        Assert.That(OptionWords.UnknownOptions(KimiCommand.MakeRoot(streams).Parse(args)), Is.Empty);
+        Assert.That(OptionWords.UnknownOptions(KimiCommand.Parse(streams, args)), Is.Empty);
     }
 }
