@@ -47,7 +47,7 @@ internal sealed class ModelBench : IDisposable
     {
         RequireRoom("--prefill", tokens, 0);
         WarmUp(() => Pass(tokens, 0, cancellationToken), cancellationToken);
-        (double seconds, double bandwidth) = Repeat(() => Pass(tokens, 0, cancellationToken), cancellationToken);
+        (double seconds, double bandwidth) = Repeat(() => Time(() => Pass(tokens, 0, cancellationToken)), cancellationToken);
         return new BenchResult($"prefill {tokens}", tokens / seconds, 0, 0, bandwidth);
     }
 
@@ -57,9 +57,8 @@ internal sealed class ModelBench : IDisposable
         const int Prompt = 16;
         RequireRoom("--decode", tokens, Prompt);
         WarmUp(() => Pass(Prompt, 8, cancellationToken), cancellationToken);
-        double decodeSeconds = 0;
-        (_, double bandwidth) = Repeat(() => decodeSeconds += Pass(Prompt, tokens, cancellationToken), cancellationToken);
-        double rate = tokens / (decodeSeconds / Repetitions);
+        (double seconds, double bandwidth) = Repeat(() => Pass(Prompt, tokens, cancellationToken), cancellationToken);
+        double rate = tokens / seconds;
         double cached = (Prompt + (tokens / 2.0)) * _summary.CacheBytesPerToken;
         double bytes = _summary.BytesPerToken - _model.SavedBytes + cached;
         return new BenchResult($"decode {tokens}", rate, bytes, bytes * rate, bandwidth);
@@ -91,16 +90,24 @@ internal sealed class ModelBench : IDisposable
         while (Stopwatch.GetElapsedTime(start) < s_warmUp);
     }
 
-    private (double Seconds, double Bandwidth) Repeat(Action part, CancellationToken cancellationToken)
+    private static double Time(Action part)
+    {
+        long start = Stopwatch.GetTimestamp();
+        part();
+        return Stopwatch.GetElapsedTime(start).TotalSeconds;
+    }
+
+    /// <param name="part">Gives the seconds that count.</param>
+    /// <param name="cancellationToken">Ends it between two of them.</param>
+    /// <returns>The median of the seconds.</returns>
+    private (double Seconds, double Bandwidth) Repeat(Func<double> part, CancellationToken cancellationToken)
     {
         var seconds = new double[Repetitions];
         double before = _probe.Measure();
         for (int i = 0; i < Repetitions; i++)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            long start = Stopwatch.GetTimestamp();
-            part();
-            seconds[i] = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            seconds[i] = part();
         }
 
         Array.Sort(seconds);

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Globalization;
+using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 
@@ -20,9 +21,11 @@ internal static class TieredReport
     /// <param name="json">In place of a table.</param>
     /// <param name="streams">Where to write.</param>
     /// <param name="cancellationToken">Ends it between tokens.</param>
+    /// <exception cref="FormatException">The model has no experts to hold.</exception>
     public static void Run(
         string subject, string folder, long? limit, IReadOnlyList<long> sizes, bool mapped, TieredBenchOptions options, string? timeline, bool json, CliStreams streams, CancellationToken cancellationToken)
     {
+        RequireExperts(folder);
         FileCache.TryDrop(folder);
         using MemoryLimit? group = limit is { } bytes ? MemoryLimit.TrySet(bytes) : null;
         string memory = limit is null ? "no limit on memory"
@@ -62,6 +65,15 @@ internal static class TieredReport
         if (timeline is not null && bench.Timeline is { } recorded)
         {
             OutputFile.WriteText("--timeline", timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(sizes[^1])}, the rest from the drive", recorded, seconds: 3));
+        }
+    }
+
+    private static void RequireExperts(string folder)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(folder);
+        if (CheckpointSummary.Of(checkpoint).Components.All(c => c.Component != Component.RoutedExperts || c.Bytes == 0))
+        {
+            throw new FormatException($"--expert-memory is memory for routed experts, and '{checkpoint.Name}' has none.");
         }
     }
 

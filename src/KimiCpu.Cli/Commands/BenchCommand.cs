@@ -37,8 +37,22 @@ internal static class BenchCommand
         concurrency.AddTo(command);
         var gpu = new GpuBenchOptions();
         gpu.AddTo(command);
+        Option[] subjects = [shape, model, cache, threads, int8, json];
+        var modes = new OptionModes(
+            [.. subjects, prefill, decode],
+            (kernels, [threads, json, chart]),
+            (gpu.Switch, [gpu.Device, json]),
+            (concurrency.Switch, [.. subjects, decode, chart, .. concurrency.Others]),
+            (tiered.Switch, [.. subjects, decode, .. tiered.Others]),
+            (tune, subjects));
         command.SetLongAction(async (parsed, cancellationToken) =>
         {
+            modes.Check(parsed);
+            if (parsed.GetValue(model) is not null && parsed.GetResult(shape) is { Implicit: false })
+            {
+                throw new FormatException("--model measures a checkpoint that there is, --shape one that is made up: give one of them.");
+            }
+
             if (parsed.GetValue(chart) is { } place)
             {
                 OutputFile.CheckPlace(chart.Name, place);
@@ -48,29 +62,19 @@ internal static class BenchCommand
 
             if (parsed.GetValue(kernels))
             {
-                if (command.Options.FirstOrDefault(o => o != kernels && o != threads && o != json && o != chart && parsed.GetResult(o) is { Implicit: false }) is { } lonely)
-                {
-                    throw new FormatException($"{lonely.Name} has no place beside --kernels, which measures each kernel alone; --threads, --json and --chart do.");
-                }
-
                 RooflineReport.Run(parsed.GetValue(threads), parsed.GetValue(json), parsed.GetValue(chart), streams, cancellationToken);
                 return KimiCommand.Ok;
             }
 
-            bool onGpu = gpu.AreUsed(parsed);
-            bool together = concurrency.AreUsed(parsed);
-            if ((onGpu || !together) && parsed.GetValue(chart) is not null)
-            {
-                throw new FormatException($"--chart belongs to --kernels or --concurrency, {(onGpu ? "not to --gpu" : "and neither is there")}.");
-            }
-
-            if (onGpu)
+            if (parsed.GetValue(gpu.Switch))
             {
                 gpu.Run(parsed, parsed.GetValue(json), streams, cancellationToken);
                 return KimiCommand.Ok;
             }
 
-            if ((together || tiered.AreUsed(parsed)) && parsed.GetValue(decode) == 0)
+            bool together = parsed.GetValue(concurrency.Switch) is not null;
+            bool inSlots = parsed.GetValue(tiered.Switch) is not null;
+            if ((together || inSlots) && parsed.GetValue(decode) == 0)
             {
                 throw new FormatException("--decode takes 1 or more where answers are measured together or with experts in slots; found 0.");
             }
@@ -85,7 +89,7 @@ internal static class BenchCommand
             }
 
             var options = new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
-            if (tiered.AreUsed(parsed))
+            if (inSlots)
             {
                 tiered.Run(parsed, subject, folder, options, parsed.GetValue(decode), parsed.GetValue(json), streams, cancellationToken);
                 return KimiCommand.Ok;

@@ -12,25 +12,27 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>The options of <c>kimi bench --concurrency</c>.</summary>
 internal sealed class ConcurrencyOptions
 {
-    private readonly Option<string?> _calls = new("--concurrency") { Description = "So many answers at once through the whole library, alone and while a prompt enters; several counts separated by commas.", HelpName = "N,N" };
+    public Option<string?> Switch { get; } = new("--concurrency") { Description = "So many answers at once through the whole library, alone and while a prompt enters; several counts separated by commas.", HelpName = "N,N" };
 
     private readonly Option<int> _prompt = new Option<int>("--entering") { Description = "With --concurrency: tokens of the prompt that enters; 0 for none.", DefaultValueFactory = _ => 4096, HelpName = "N" }.Within(0);
 
     private readonly Option<int?> _gap = new Option<int?>("--token-gap") { Description = "With --concurrency: SchedulingOptions.MaxTokenGap in milliseconds; 0 for no aim.", HelpName = "MS" }.Within(0);
 
+    /// <summary>Those that need the switch.</summary>
+    public Option[] Others => [_prompt, _gap];
+
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { _calls, _prompt, _gap })
+        command.Add(Switch);
+        foreach (Option option in Others)
         {
             command.Add(option);
         }
     }
 
-    public bool AreUsed(ParseResult parsed) => parsed.GetValue(_calls) is not null;
-
     public Task Run(ParseResult parsed, string subject, string folder, KimiModelOptions options, int tokens, string? chart, bool json, CliStreams streams, CancellationToken cancellationToken)
     {
-        int[] calls = [.. parsed.GetValue(_calls)!.Split(',').Select(ReadCount)];
+        int[] calls = [.. parsed.GetValue(Switch)!.Split(',').Select(ReadCount)];
         options = options with
         {
             Scheduling = new SchedulingOptions

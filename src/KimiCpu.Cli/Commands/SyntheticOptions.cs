@@ -17,7 +17,7 @@ internal sealed class SyntheticOptions
     /// <summary>3 matrices of 7168 x 2048 weights of 4 bits, with a scale of 16 for every 32.</summary>
     private const long K2ExpertBytes = 3L * 7168 * 2048 * 9 / 16;
 
-    private readonly Option<string?> _law = new("--synthetic") { Description = "Make up the routing of a model that is not here: flat, or zipf:S for use in proportion to rank^-S.", HelpName = "LAW" };
+    public Option<string?> Switch { get; } = new("--synthetic") { Description = "Make up the routing of a model that is not here: flat, or zipf:S for use in proportion to rank^-S.", HelpName = "LAW" };
     private readonly Option<int> _layers = new("--layers") { Description = "With --synthetic: MoE layers.", HelpName = "N", DefaultValueFactory = _ => K2Layers };
     private readonly Option<int> _experts = new("--experts") { Description = "With --synthetic: experts of a layer.", HelpName = "N", DefaultValueFactory = _ => K2Experts };
     private readonly Option<int> _chosen = new("--topk") { Description = "With --synthetic: experts of a token.", HelpName = "N", DefaultValueFactory = _ => K2Chosen };
@@ -25,25 +25,32 @@ internal sealed class SyntheticOptions
     private readonly Option<double> _locality = new("--locality") { Description = "With --synthetic: chance that an expert of the last token is used again, 0 … 1.", HelpName = "P" };
     private readonly Option<double?> _recall = new("--recall") { Description = "With --synthetic: chance that an expert is predicted, 0 … 1. Default: no predictions.", HelpName = "P" };
 
+    /// <summary>Those that need the switch.</summary>
+    public Option[] Others => [_layers, _experts, _chosen, _expertBytes, _locality, _recall];
+
     public void AddTo(Command command)
     {
-        foreach (Option option in new Option[] { _law, _layers, _experts, _chosen, _expertBytes, _locality, _recall })
+        command.Add(Switch);
+        foreach (Option option in Others)
         {
             command.Add(option);
         }
     }
-
-    public bool IsAskedFor(ParseResult parsed) => parsed.GetValue(_law) is not null;
 
     /// <summary>Writes a trace and returns its tokens.</summary>
     /// <exception cref="FormatException">There is no such law.</exception>
     /// <exception cref="ArgumentException">A value is outside its range.</exception>
     public int Write(ParseResult parsed, string path, int tokens, ulong? seed, CancellationToken cancellationToken)
     {
-        string law = parsed.GetValue(_law)!;
+        string law = parsed.GetValue(Switch)!;
         double exponent = ReadLaw(law);
         int experts = InRange(parsed.GetValue(_experts), 1, ushort.MaxValue, "--experts");
         int layers = InRange(parsed.GetValue(_layers), 1, 1024, "--layers");
+        if ((long)layers * experts > RoutingTraceHeader.MaxTotalExperts)
+        {
+            throw new ArgumentException($"--layers times --experts is at most {RoutingTraceHeader.MaxTotalExperts}; found {layers} times {experts}.");
+        }
+
         ulong drawn = seed ?? (ulong)Random.Shared.Next();
         var header = new RoutingTraceHeader
         {

@@ -11,7 +11,7 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>The options of <c>kimi bench --expert-memory</c>.</summary>
 internal sealed class TieredOptions
 {
-    private readonly Option<string?> _sizes = new("--expert-memory") { Description = "Decode with experts in slots of this memory, the others from the drive, and with plain mapping; several sizes separated by commas. Use --shape k2-experts.", HelpName = "SIZE,SIZE" };
+    public Option<string?> Switch { get; } = new("--expert-memory") { Description = "Decode with experts in slots of this memory, the others from the drive, and with plain mapping; several sizes separated by commas. Use --shape k2-experts.", HelpName = "SIZE,SIZE" };
 
     private readonly Option<string?> _limit = new("--memory-limit") { Description = "With --expert-memory: memory for the whole process, page cache included, by a control group (Linux).", HelpName = "SIZE" };
 
@@ -33,11 +33,12 @@ internal sealed class TieredOptions
 
     private readonly Option<string?> _timeline = new("--timeline") { Description = "With --expert-memory: draw reads, computing and waiting of the last size, as SVG.", HelpName = "FILE" };
 
-    private Option[] Others => [_limit, _noMapping, _policy, _warmUp, _prompt, _reads, _piece, _skew, _recall, _timeline];
+    /// <summary>Those that need the switch.</summary>
+    public Option[] Others => [_limit, _noMapping, _policy, _warmUp, _prompt, _reads, _piece, _skew, _recall, _timeline];
 
     public void AddTo(Command command)
     {
-        command.Add(_sizes);
+        command.Add(Switch);
         foreach (Option option in Others)
         {
             command.Add(option);
@@ -51,19 +52,6 @@ internal sealed class TieredOptions
         {
             OutputFile.CheckPlace(_timeline.Name, place);
         }
-    }
-
-    /// <exception cref="FormatException">Some of them are given without the one that they belong to.</exception>
-    public bool AreUsed(ParseResult parsed)
-    {
-        if (parsed.GetValue(_sizes) is not null)
-        {
-            return true;
-        }
-
-        return Others.FirstOrDefault(o => parsed.GetResult(o) is { Implicit: false }) is { } lonely
-            ? throw new FormatException($"{lonely.Name} belongs to --expert-memory, which is missing.")
-            : false;
     }
 
     public void Run(ParseResult parsed, string subject, string folder, CpuBackendOptions cpu, int tokens, bool json, CliStreams streams, CancellationToken cancellationToken)
@@ -85,7 +73,7 @@ internal sealed class TieredOptions
             subject,
             folder,
             parsed.GetValue(_limit) is { } limit ? (long)Quantity.Bytes("--memory-limit", limit) : null,
-            [.. parsed.GetValue(_sizes)!.Split(',').Select(s => (long)Quantity.Bytes("--expert-memory", s))],
+            [.. parsed.GetValue(Switch)!.Split(',').Select(s => (long)Quantity.Bytes("--expert-memory", s))],
             !parsed.GetValue(_noMapping),
             options,
             parsed.GetValue(_timeline),

@@ -40,17 +40,16 @@ internal static class TraceCommand
             model, threads, memory, prompt, file, tokens, chunk, temperature, topP, seed, ignoreEnd, output,
         };
         synthetic.AddTo(command);
+        var modes = new OptionModes(
+            [model, threads, memory, prompt, file, tokens, chunk, temperature, topP, seed, ignoreEnd, output],
+            (synthetic.Switch, [tokens, seed, output, .. synthetic.Others]));
         command.SetLongAction(async (parsed, cancellationToken) =>
         {
+            modes.Check(parsed);
             string path = parsed.GetValue(output)!;
             OutputFile.CheckPlace(output.Name, path);
-            if (synthetic.IsAskedFor(parsed))
+            if (parsed.GetValue(synthetic.Switch) is not null)
             {
-                if ((parsed.GetValue(prompt) ?? parsed.GetValue(file) ?? parsed.GetValue(model)) is not null)
-                {
-                    throw new ArgumentException("--synthetic makes up a trace without a model; --model, --prompt and --file have no place beside it.");
-                }
-
                 int made = synthetic.Write(parsed, path, parsed.GetValue(tokens) ?? DefaultSyntheticTokens, parsed.GetValue(seed), cancellationToken);
                 streams.Output.WriteLine(Summary(made, 0, path));
                 return KimiCommand.Ok;

@@ -6,6 +6,9 @@ namespace KimiCpu.Cli.Routing;
 /// <summary>Whose routing a trace holds.</summary>
 internal sealed record RoutingTraceHeader
 {
+    /// <summary>Far more than a model has; caches that replay a trace have a few bytes for each, and a file of a few bytes could ask for all memory.</summary>
+    public const int MaxTotalExperts = 1 << 22;
+
     private const int MaxLayers = 4096;
     private const int MaxExperts = 1 << 16;
     private const long MaxExpertBytes = 1L << 40;
@@ -80,6 +83,7 @@ internal sealed record RoutingTraceHeader
                 moeLayers[i] = Within(reader.ReadInt32(), i == 0 ? 0 : moeLayers[i - 1] + 1, layers - 1, "an MoE layer");
             }
 
+            Within((long)moeLayers.Length * experts, 1, MaxTotalExperts, "experts of all layers");
             return new RoutingTraceHeader
             {
                 Model = model,

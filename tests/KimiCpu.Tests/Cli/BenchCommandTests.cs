@@ -44,6 +44,14 @@ internal sealed class BenchCommandTests : CommandFixture
     }
 
     [Test]
+    public async Task Slots_for_experts_want_a_model_with_experts()
+    {
+        (int code, string output, string error) = await Run(["bench", "--shape", "nano,layers=1", "--expert-memory", "1MB", "--cache", Folder]);
+        Assert.That((code, output), Is.EqualTo((KimiCommand.Usage, "")), error);
+        Assert.That(error, Does.Match("^--expert-memory is memory for routed experts, and '[^']+' has none."));
+    }
+
+    [Test]
     public async Task Bench_writes_its_checkpoint_once_and_measures()
     {
         string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--prefill", "8", "--decode", "4", "--json", "--cache", Folder];

@@ -91,6 +91,7 @@ internal sealed class RoutingTraceTests
         {
             header with { ExpertCount = 0 }, header with { ExpertsPerToken = 9 }, header with { ExpertBytes = 0 }, header with { MoeLayers = [] },
             header with { MoeLayers = [2, 1] }, header with { MoeLayers = [3] }, header with { LayerCount = int.MaxValue },
+            header with { LayerCount = 4096, MoeLayers = [.. Enumerable.Range(0, 4096)], ExpertCount = 1 << 16 },
         })
         {
             Assert.That(() => RoutingTraceHeader.Of(wrong.ToBytes()), Throws.TypeOf<FormatException>());
