@@ -44,7 +44,7 @@ try
         Console.Error.WriteLine($"Tools: {string.Join(", ", tools.Select(t => t.Name))}. /exit leaves; Ctrl-C stops an answer.");
     }
 
-    var agent = new TerminalAgent(client, arguments.OptionsWith(tools), Console.In, Console.Out, terminal, terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")));
+    var agent = new TerminalAgent(client, arguments.OptionsWith(tools), Console.In, Console.Out, terminal, terminal && TerminalColours.AreShown());
     await agent.RunAsync(cancellation.Begin, cancellation.End);
     return 0;
 }

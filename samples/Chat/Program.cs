@@ -18,7 +18,7 @@ try
     Console.OutputEncoding = new System.Text.UTF8Encoding(false);
     using IKimiModel model = arguments.Model is null ? KimiModel.OpenEmbedded() : KimiModel.Open(arguments.Model);
     bool terminal = !Console.IsInputRedirected && !Console.IsOutputRedirected;
-    bool colours = terminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+    bool colours = terminal && TerminalColours.AreShown();
     using var cancellation = new CancellationSwitch();
     using var chat = new TerminalChat(model, model.CreateSession(), arguments.Options, arguments.System, Console.In, Console.Out, Console.Error, terminal, colours) { ShowsOnTerminal = !Console.IsOutputRedirected };
     return await chat.RunAsync(cancellation) ? 0 : 1;

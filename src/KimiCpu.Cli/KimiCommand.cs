@@ -117,11 +117,11 @@ internal static class KimiCommand
             ? OptionWords.NumberExpected(result.Option, last.Value) ?? error.Message
             : error.Message;
 
-    /// <summary>The message without .NET's "(Parameter 'x')" and what follows it.</summary>
+    /// <summary>The message without .NET's "(Parameter 'x')" and what follows it. It may quote somebody else's file.</summary>
     private static string FirstLine(Exception e)
     {
         string message = e.Message.ReplaceLineEndings("\n").Split('\n')[0];
         int parameter = message.IndexOf(" (Parameter '", StringComparison.Ordinal);
-        return parameter < 0 ? message : message[..parameter];
+        return VisibleText.Of(parameter < 0 ? message : message[..parameter]);
     }
 }

@@ -33,7 +33,7 @@ internal static class ChatCommand
             using KimiModel opened = model.Open(parsed, streams);
             KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage>? messages);
             using var cancellation = new CancellationSwitch();
-            using var input = new StreamReader(streams.Input);
+            using var input = streams.Reader();
             using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours) { ShowsOnTerminal = streams.ShowsOnTerminal, ShowsProgress = streams.ShowsProgress, Columns = streams.Columns };
             if (messages is { Count: > 0 })
             {

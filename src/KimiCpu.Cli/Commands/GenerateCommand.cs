@@ -17,7 +17,7 @@ internal static class GenerateCommand
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
         var constraint = new ConstraintOptions();
-        var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; standard input if left out.", Arity = ArgumentArity.ZeroOrOne };
+        var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; standard input if left out, without the end of its last line (but with --raw).", Arity = ArgumentArity.ZeroOrOne };
         var conversation = new Option<string?>("--conversation") { Description = "Messages and tools in place of a prompt, as OpenAI's interface writes them; calls are written after the text, a line each.", HelpName = "FILE" };
         var raw = new Option<bool>("--raw") { Description = "Continue the text as it is, without the chat template." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "With --raw: read names of control tokens in the prompt as those tokens." };
@@ -40,7 +40,7 @@ internal static class GenerateCommand
             Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
-            string text = given is null ? parsed.GetValue(prompt) ?? await streams.ReadTextAsync(cancellationToken) : "";
+            string text = given is null ? parsed.GetValue(prompt) ?? WithoutLineEnd(await streams.ReadTextAsync(cancellationToken), parsed.GetValue(raw)) : "";
             Refuse(given is null && text.Length == 0, "There is nothing to answer: PROMPT, or standard input without it, is empty.");
             using KimiModel opened = model.Open(parsed, streams);
             double? bandwidth = parsed.GetValue(stats) ? opened.MeasureMemoryBandwidth(cancellationToken) : null;
@@ -109,6 +109,10 @@ internal static class GenerateCommand
             throw new ArgumentException(problem);
         }
     }
+
+    /// <summary>`echo` and editors end a text with one that is not meant, and an answer may depend on it. Text that is continued is left as it is.</summary>
+    private static string WithoutLineEnd(string text, bool raw) =>
+        raw || !text.EndsWith('\n') ? text : text[..^(text.EndsWith("\r\n", StringComparison.Ordinal) ? 2 : 1)];
 
     private static Conversation ReadConversation(string option, string file, string? prompt, string? system, bool raw) =>
         prompt is null && system is null && !raw

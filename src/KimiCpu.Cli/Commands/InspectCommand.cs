@@ -40,7 +40,7 @@ internal static class InspectCommand
     private static void Show(CliStreams streams, Checkpoint checkpoint, CheckpointSummary summary)
     {
         KimiConfig c = checkpoint.Config;
-        streams.Output.WriteLine($"{checkpoint.Name}: {c.Architecture} ({c.ModelType}), quantization: {c.QuantizationMethod}");
+        streams.Output.WriteLine(streams.Shown($"{checkpoint.Name}: {c.Architecture} ({c.ModelType}), quantization: {c.QuantizationMethod}"));
         streams.Output.WriteLine($"{c.LayerCount} layers ({c.FirstDenseLayers} dense), hidden {c.HiddenSize}, {c.HeadCount} heads (q_lora {c.QueryLoraRank}, kv_lora {c.KeyValueLoraRank}, nope {c.NopeHeadSize}, rope {c.RopeHeadSize}, v {c.ValueHeadSize})");
         streams.Output.WriteLine($"{c.RoutedExpertCount} routed experts of width {c.MoeIntermediateSize}, {c.ExpertsPerToken} per token, {c.SharedExpertCount} shared; vocabulary {c.VocabularySize}, context {c.MaxPositions}");
         streams.Output.WriteLine($"{Count(summary.Parameters)} parameters, {Count(summary.ActiveParameters)} active per token");

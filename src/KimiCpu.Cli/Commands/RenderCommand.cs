@@ -40,8 +40,8 @@ internal static class RenderCommand
             });
 
             // In a pipe nothing may be added to the text.
-            string end = parsed.GetValue(ids) || streams.IsTerminal ? "\n" : "";
-            streams.Output.Write((parsed.GetValue(ids) ? string.Join(' ', tokens) : tokenizer.Decode(tokens)) + end);
+            string end = parsed.GetValue(ids) || streams.ShowsOnTerminal ? "\n" : "";
+            streams.Output.Write((parsed.GetValue(ids) ? string.Join(' ', tokens) : streams.Shown(tokenizer.Decode(tokens))) + end);
             return KimiCommand.Ok;
         });
         return command;
@@ -57,7 +57,7 @@ internal static class RenderCommand
         (ChatFormat format, string? doubt) = ChatTemplate.Read(files);
         if (doubt is not null)
         {
-            streams.Error.WriteLine(doubt);
+            streams.Error.WriteLine(VisibleText.Of(doubt));
         }
 
         return format;

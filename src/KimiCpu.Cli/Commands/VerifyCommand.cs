@@ -39,7 +39,7 @@ internal static class VerifyCommand
                 report = report with { Problems = [ChecksumVerifier.Unfinished, .. report.Problems.Where(p => p != ChecksumVerifier.Unfinished && (p.IsUnreadable || File.Exists(Path.Combine(path, p.File))))] };
             }
 
-            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : ToText(report, path));
+            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : streams.Shown(ToText(report, path)));
             return report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed;
         });
         return command;

@@ -16,7 +16,7 @@ internal static class SimulationReport
         RoutingTraceHeader header = accesses.Header;
         streams.Output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{header.ModelName} ({header.Source}): {accesses.Layers} MoE layers x {header.ExpertCount} experts of {InspectCommand.Bytes((long)header.ExpertBytes)}, {header.ExpertsPerToken} a token; {accesses.Tokens} tokens counted of {accesses.Steps} forward passes"));
+            $"{streams.Shown($"{header.ModelName} ({header.Source})")}: {accesses.Layers} MoE layers x {header.ExpertCount} experts of {InspectCommand.Bytes((long)header.ExpertBytes)}, {header.ExpertsPerToken} a token; {accesses.Tokens} tokens counted of {accesses.Steps} forward passes"));
         streams.Output.WriteLine(Skew(skews));
         if (accesses.Recall is { } recall)
         {

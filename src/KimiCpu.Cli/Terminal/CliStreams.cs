@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
+
 namespace KimiCpu.Cli.Terminal;
 
 /// <summary>Where a command reads and writes: the console, or memory in tests.</summary>
@@ -16,11 +18,14 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>Whether a terminal shows what is written beside the output, wherever input and output go: a line there may move.</summary>
     public bool ShowsProgress { get; init; } = IsTerminal;
 
+    /// <summary>Of the input's text. What is typed into a console of Windows comes in the console's code page.</summary>
+    public Encoding InputEncoding { get; init; } = Encoding.UTF8;
+
     /// <summary>Of the terminal that shows progress, as wide as it is now; 0 where nobody knows.</summary>
     public Func<int> Columns { get; init; } = () => 0;
 
-    /// <summary>Whether colours and moving lines are welcome (https://no-color.org).</summary>
-    public bool UsesColours => IsTerminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
+    /// <summary>Whether colours are welcome, and shown.</summary>
+    public bool UsesColours { get; init; } = IsTerminal;
 
     public static CliStreams OfConsole() => new(
         Console.OpenStandardInput(),
@@ -30,15 +35,28 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     {
         ShowsOnTerminal = !Console.IsOutputRedirected,
         ShowsProgress = !Console.IsErrorRedirected,
+        InputEncoding = OperatingSystem.IsWindows() && !Console.IsInputRedirected ? Console.InputEncoding : Encoding.UTF8,
+        UsesColours = !Console.IsOutputRedirected && !Console.IsInputRedirected && TerminalColours.AreShown(),
         Columns = MovingLine.ColumnsOfConsole,
     };
 
-    /// <summary>All of the input as text; somebody may type it, and think better of it.</summary>
-    public Task<string> ReadTextAsync(CancellationToken cancellationToken) => Task.Run(() => new StreamReader(Input).ReadToEnd(), CancellationToken.None).WaitAsync(cancellationToken);
+    /// <summary>Text of somebody else's file as the output may have it: on a terminal without control characters.</summary>
+    public string Shown(string text) => ShowsOnTerminal ? VisibleText.Of(text) : text;
 
-    /// <summary>All of the input as it is.</summary>
+    /// <summary>All of the input as text; somebody may type it, and think better of it.</summary>
+    public Task<string> ReadTextAsync(CancellationToken cancellationToken) => Task.Run(() => Reader().ReadToEnd(), CancellationToken.None).WaitAsync(cancellationToken);
+
+    /// <summary>The input as text.</summary>
+    public StreamReader Reader() => new(Input, InputEncoding);
+
+    /// <summary>All of the input as it is, where that is UTF-8; else as UTF-8.</summary>
     public byte[] ReadBytes()
     {
+        if (!InputEncoding.Equals(Encoding.UTF8))
+        {
+            return Encoding.UTF8.GetBytes(Reader().ReadToEnd());
+        }
+
         using var bytes = new MemoryStream();
         Input.CopyTo(bytes);
         return bytes.ToArray();

@@ -20,7 +20,7 @@ internal sealed class WarningLines(CliStreams streams, ProgressLine progress, Fu
         if (IsEnabled(logLevel))
         {
             progress.Dispose();
-            streams.Error.WriteLine(translate(formatter(state, exception)));
+            streams.Error.WriteLine(VisibleText.Of(translate(formatter(state, exception))));
         }
     }
 

@@ -33,6 +33,25 @@ internal sealed class GenerateCommandTests : CommandFixture
         Assert.That(second, Is.EqualTo(first));
     }
 
+    /// <summary>Whether a text is piped or given makes no difference, but where it is continued as it is.</summary>
+    [Test]
+    public async Task The_end_of_a_piped_line_is_not_part_of_the_question()
+    {
+        int given = await PromptTokens("", "Hello");
+        Assert.That(await PromptTokens("Hello"), Is.EqualTo(given));
+        Assert.That(await PromptTokens("Hello\n"), Is.EqualTo(given));
+        Assert.That(await PromptTokens("Hello\r\n"), Is.EqualTo(given));
+        Assert.That(await PromptTokens("Hello\n\n"), Is.GreaterThan(given));
+        Assert.That(await PromptTokens("Hello\n", "--raw"), Is.GreaterThan(await PromptTokens("Hello", "--raw")));
+
+        static async Task<int> PromptTokens(string input, params string[] args)
+        {
+            (_, string output, _) = await Run(["generate", "--json", "--tokens", "1", .. args], input);
+            using JsonDocument json = JsonDocument.Parse(output);
+            return json.RootElement.GetProperty("usage").GetProperty("prompt_tokens").GetInt32();
+        }
+    }
+
     [Test]
     public async Task Generate_json_holds_everything()
     {
