@@ -41,7 +41,8 @@ internal static class ChatCommand
             }
 
             ChatSaver? saver = path is null ? null : new ChatSaver(path, chat, messages, cancellation, streams);
-            cancellation.AtPrompt = SaveBeforeEnd;
+            cancellation.AtPrompt = () => BeforeEnd(() => saver?.Save());
+            using EndSignals? signals = saver is null ? null : new EndSignals(() => BeforeEnd(saver.SaveAtSignal));
             bool answered;
             try
             {
@@ -49,7 +50,7 @@ internal static class ChatCommand
             }
             catch
             {
-                SaveBeforeEnd();
+                BeforeEnd(() => saver?.Save());
                 throw;
             }
 
@@ -60,15 +61,15 @@ internal static class ChatCommand
 
             return answered ? KimiCommand.Ok : KimiCommand.Failed;
 
-            void SaveBeforeEnd()
+            void BeforeEnd(Action save)
             {
                 try
                 {
-                    saver?.Save();
+                    save();
                 }
                 catch (Exception e)
                 {
-                    // On the terminal's own thread nobody else would catch it, and an error that ends the chat is told by itself.
+                    // On the thread of a signal nobody else would catch it, and an error that ends the chat is told by itself.
                     streams.Error.WriteLine(e.Message);
                 }
             }

@@ -17,9 +17,13 @@ namespace KimiCpu.Cli.Commands;
 /// <param name="streams">Where progress is shown.</param>
 internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<KimiMessage>? saved, CancellationSwitch cancellation, CliStreams streams)
 {
+    /// <summary>An answer stops between two steps of the model.</summary>
+    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(5);
+
     private readonly object _gate = new();
     private IReadOnlyList<KimiMessage>? _saved = saved;
     private bool _stopped;
+    private volatile bool _saves;
 
     /// <returns>Whether the file has the conversation; it has not where a Ctrl-C stopped this save or an earlier one.</returns>
     /// <exception cref="IOException">It cannot be written.</exception>
@@ -33,6 +37,7 @@ internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<Ki
                 return !_stopped;
             }
 
+            _saves = true;
             using CancellationTokenSource source = cancellation.Begin();
             try
             {
@@ -47,9 +52,28 @@ internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<Ki
             finally
             {
                 cancellation.End();
+                _saves = false;
             }
 
             return !_stopped;
         }
+    }
+
+    /// <summary>Saves where the system ends the program: an answer is stopped, of which the part stays that came, and a save that has begun comes to its end.</summary>
+    /// <exception cref="IOException">It cannot be written.</exception>
+    public void SaveAtSignal()
+    {
+        chat.HasEnded = true;
+        if (!_saves)
+        {
+            cancellation.TryStop();
+        }
+
+        while (cancellation.IsRunning && !_saves)
+        {
+            Thread.Sleep(s_pause);
+        }
+
+        Save();
     }
 }

@@ -60,6 +60,13 @@ internal sealed class TerminalChat : IDisposable
     /// <summary>Of that terminal, as wide as it is now; 0 where nobody knows.</summary>
     public Func<int> Columns { get; init; } = MovingLine.ColumnsOfConsole;
 
+    /// <summary>Set where the program is being ended: no question is answered any more.</summary>
+    public bool HasEnded
+    {
+        get => Volatile.Read(ref field);
+        set => Volatile.Write(ref field, value);
+    }
+
     /// <summary>Keeps the conversation's cache; another one from each /reset on.</summary>
     public KimiSession Session { get; private set; }
 
@@ -108,7 +115,7 @@ internal sealed class TerminalChat : IDisposable
             }
 
             string? line = _input.ReadLine();
-            if (line is null || line.Trim() == "/exit")
+            if (line is null || HasEnded || line.Trim() == "/exit")
             {
                 return answered || _decorated;
             }
@@ -211,9 +218,15 @@ internal sealed class TerminalChat : IDisposable
         finally
         {
             // What fails otherwise is told by somebody else, in a line of its own and not dimmed.
-            EndLines(prompts, ref reasoning);
-            cancellation.End();
-            Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString(), thought.Length > 0 ? thought.ToString() : null) with { GeneratedTokens = tokens });
+            try
+            {
+                EndLines(prompts, ref reasoning);
+            }
+            finally
+            {
+                Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString(), thought.Length > 0 ? thought.ToString() : null) with { GeneratedTokens = tokens });
+                cancellation.End();
+            }
         }
 
         return result is not null || text.Length > 0;

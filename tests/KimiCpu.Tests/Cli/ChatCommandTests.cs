@@ -99,6 +99,37 @@ internal sealed class ChatCommandTests : CommandFixture
         Assert.That(Encoding.UTF8.GetString(session.ApplicationData.Span), Does.Contain("Be brief.").And.Not.Contain("Anna"));
     }
 
+    /// <summary>As a service that stops does it, and a terminal that is closed.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "There is no signal to send.")]
+    [CancelAfter(120_000)]
+    public async Task A_chat_that_a_signal_ends_is_saved([Values(15, 1)] int signal, [Values] bool answering, CancellationToken cancellationToken)
+    {
+        string file = Path.Combine(Folder, "anna.session");
+        using (var kimi = new KimiProcess(["chat", "--session", file, "--no-think", .. answering ? new[] { "--ignore-eos" } : []]))
+        {
+            await kimi.Input.WriteLineAsync("My name is Anna.".AsMemory(), cancellationToken);
+            await kimi.Input.FlushAsync(cancellationToken);
+            if (answering)
+            {
+                await kimi.Output.ReadAsync(new char[1], cancellationToken);
+            }
+            else
+            {
+                await kimi.Output.ReadLineAsync(cancellationToken);
+            }
+
+            kimi.Send(signal);
+            Assert.That(await kimi.WaitAsync(cancellationToken), Is.EqualTo(128 + signal));
+            Assert.That(await kimi.Error.ReadToEndAsync(cancellationToken), Is.EqualTo(answering ? "(stopped)" + Environment.NewLine : ""));
+        }
+
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.LoadSession(file, cancellationToken: cancellationToken);
+        Assert.That(Encoding.UTF8.GetString(session.ApplicationData.Span), Does.Contain("Anna").And.Contain("Assistant"));
+        Assert.That(session.TokenCount, Is.Positive);
+    }
+
     /// <summary>In a process of its own, since the signal reaches all of it.</summary>
     [Test]
     [Platform(Exclude = "Win", Reason = "There is no signal to send.")]

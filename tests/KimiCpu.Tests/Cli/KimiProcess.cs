@@ -40,9 +40,12 @@ internal sealed partial class KimiProcess : IDisposable
     public StreamReader Error => _process.StandardError;
 
     /// <summary>As Ctrl-C does.</summary>
-    public void Interrupt()
+    public void Interrupt() => Send(Interruption);
+
+    /// <param name="signal">By its number.</param>
+    public void Send(int signal)
     {
-        if (Kill(_process.Id, Interruption) != 0)
+        if (Kill(_process.Id, signal) != 0)
         {
             throw new Win32Exception(Marshal.GetLastPInvokeError());
         }

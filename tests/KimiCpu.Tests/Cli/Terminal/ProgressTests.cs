@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Terminal;
 
@@ -52,6 +53,14 @@ internal sealed class ProgressTests
         Assert.That(written[3], Does.StartWith("46 % of all: file 12 of 62, written 4.9"));
     }
 
+    /// <summary>Where its window has been closed.</summary>
+    [Test]
+    public void A_terminal_that_is_gone_ends_nothing()
+    {
+        using var line = new ProgressLine(new CliStreams(Stream.Null, TextWriter.Null, new ClosedWriter(), IsTerminal: true), "Saving");
+        Assert.That(() => line.Report("page", 1, 3), Throws.Nothing);
+    }
+
     [Test]
     public void A_repack_writes_a_line_a_file_elsewhere([Values] bool isTerminal)
     {
@@ -63,5 +72,12 @@ internal sealed class ProgressTests
         }
 
         Assert.That(error.ToString(), Does.StartWith("a (1 of 2): 10 B written and read back in ").And.Not.Contain("\r"));
+    }
+
+    private sealed class ClosedWriter : TextWriter
+    {
+        public override Encoding Encoding => Encoding.UTF8;
+
+        public override void Write(string? value) => throw new IOException("Input/output error");
     }
 }
