@@ -77,7 +77,7 @@ internal sealed partial class DependencyTests
     public void Every_source_file_opens_with_the_licence()
     {
         string[] folders = ["src", "tests", "benchmarks", "samples"];
-        foreach (string file in folders.SelectMany(f => Directory.GetFiles(Path.Combine(Repository.Root, f), "*.cs", SearchOption.AllDirectories)).Where(f => !f.Contains("/obj/", StringComparison.Ordinal)))
+        foreach (string file in folders.SelectMany(f => Directory.GetFiles(Path.Combine(Repository.Root, f), "*.cs", SearchOption.AllDirectories)).Where(f => !f.Split(Path.DirectorySeparatorChar).Contains("obj")))
         {
             Assert.That(File.ReadLines(file).Take(2), Is.EqualTo(new[] { "// Copyright (c) KimiCpu contributors.", "// Licensed under the MIT License." }), file);
         }

@@ -70,27 +70,6 @@ internal sealed class VerifyCommandTests
         Assert.That(output, Does.EndWith($"Fetch again: {First}{Environment.NewLine}"));
     }
 
-    [Test]
-    public async Task A_folder_that_may_not_be_listed_is_no_folder_without_files()
-    {
-        if (OperatingSystem.IsWindows() || Environment.IsPrivilegedProcess)
-        {
-            Assert.Ignore("This user may list every folder.");
-            return;
-        }
-
-        UnixFileMode mode = File.GetUnixFileMode(_folder);
-        File.SetUnixFileMode(_folder, UnixFileMode.None);
-        try
-        {
-            Assert.That(await Run("verify", _folder), Is.EqualTo((KimiCommand.Failed, "")));
-        }
-        finally
-        {
-            File.SetUnixFileMode(_folder, mode);
-        }
-    }
-
     /// <summary>Each file is whole, and the model would not open.</summary>
     [Test]
     public async Task A_tokenizer_with_more_ids_than_the_model_is_named()

@@ -1,0 +1,215 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Globalization;
+using System.Runtime.Versioning;
+using System.Text.Json.Nodes;
+using KimiCpu.Checkpoints;
+
+namespace KimiCpu.Tests.Checkpoints;
+
+/// <summary>What <c>kimi verify</c> finds without reading the weights.</summary>
+[TestFixture]
+[Parallelizable(ParallelScope.Self)]
+internal sealed class CheckpointVerifierTests : CheckpointFixture
+{
+    /// <summary>The advice of opening is the verifier's too, and nothing of a checkpoint is to be fetched into such a folder.</summary>
+    [Test]
+    public void The_verifier_has_nothing_fetched_into_aFolder_of_something_else()
+    {
+        Directory.CreateDirectory(Path.Combine(Folder, "snapshots", "abc"));
+        VerificationReport cache = CheckpointVerifier.Verify(Folder);
+        Assert.That(cache.Problems.Single().Remedy, Does.Contain("below 'snapshots'"));
+        Assert.That(cache.FilesToFetch, Is.Empty);
+        Directory.Delete(Path.Combine(Folder, "snapshots"), recursive: true);
+        File.WriteAllBytes(Path.Combine(Folder, "k2-q4.gguf"), [1]);
+        VerificationReport other = CheckpointVerifier.Verify(Folder);
+        Assert.That(other.Problems.Single().Remedy, Does.Contain("k2-q4.gguf"));
+        Assert.That(other.FilesToFetch, Is.Empty);
+
+        CopyCheckpoint("tiny-int4");
+        File.Delete(Path.Combine(Folder, ShardIndex.File));
+        Assert.That(CheckpointVerifier.Verify(Folder).FilesToFetch, Is.EqualTo(new[] { ShardIndex.File }), "a download has begun");
+    }
+
+    /// <summary>Shards that agree with their headers and the index would be no others if hundreds of gigabytes were fetched again.</summary>
+    [Test]
+    public void Whole_shards_are_not_to_be_fetched_where_the_configuration_is_of_another_model()
+    {
+        CopyCheckpoint("tiny-int4");
+        EditJson("config.json", c => c["moe_intermediate_size"] = 128);
+        VerificationReport shapes = CheckpointVerifier.Verify(Folder);
+        Assert.That(shapes.FilesToFetch, Is.Empty);
+        Assert.That(shapes.Problems, Is.Not.Empty.And.All.Property(nameof(VerificationProblem.Remedy)).Contains("config.json and weights do not belong together"));
+
+        CopyCheckpoint("tiny-int4");
+        Rename("model.layers.1.mlp.gate.weight", "model.layers.1.mlp.gaze.weight");
+        VerificationReport names = CheckpointVerifier.Verify(Folder);
+        Assert.That(names.FilesToFetch, Is.Empty);
+        Assert.That(names.Problems.Single().File, Is.EqualTo(ShardIndex.File));
+    }
+
+    [Test]
+    public void A_single_file_that_lacks_a_tensor_is_named_and_no_index_that_never_was()
+    {
+        CopyCheckpoint("tiny-qproj");
+        File.Delete(Path.Combine(Folder, ShardIndex.File));
+        Rename("model.norm.weight", "model.nora.weight");
+        VerificationReport report = CheckpointVerifier.Verify(Folder);
+        Assert.That(report.Problems.Single().File, Is.EqualTo(ShardIndex.SingleFile));
+        Assert.That(report.FilesToFetch, Is.Empty);
+    }
+
+    /// <summary>A number of a shard is one of the digits 0 to 9, and no other name is one.</summary>
+    [Test]
+    public void Shards_with_other_digits_are_names_like_others()
+    {
+        CopyCheckpoint("tiny-int4");
+        RenameShard(1, "model-٠٠٠٠١-of-٠٠٠٠٣.safetensors");
+        using (KimiModel.Open(Folder))
+        {
+        }
+
+        Assert.That(CheckpointVerifier.Verify(Folder).Problems.Select(p => p.Problem), Is.EqualTo(new[] { "Shard 1 of 3 is not listed." }));
+    }
+
+    /// <summary>A checkpoint is a download of hundreds of gigabytes.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Rights are others there.")]
+    [UnsupportedOSPlatform("windows")]
+    public void A_folder_that_may_not_be_listed_is_no_folder_without_files()
+    {
+        CopyCheckpoint("tiny-int4");
+        UnixFileMode mode = File.GetUnixFileMode(Folder);
+        File.SetUnixFileMode(Folder, UnixFileMode.None);
+        try
+        {
+            Unprivileged.Run(Folder, () => Assert.That(() => CheckpointVerifier.Verify(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("Check the drive and the permissions.")));
+        }
+        finally
+        {
+            File.SetUnixFileMode(Folder, mode);
+        }
+    }
+
+    [Test]
+    public void The_verifier_lists_all_problems_at_once()
+    {
+        CopyCheckpoint("tiny-int4");
+        File.Delete(Shard(2));
+        Truncate(Shard(3), 10);
+        File.Delete(Path.Combine(Folder, "tiktoken.model"));
+        VerificationReport report = CheckpointVerifier.Verify(Folder);
+        Assert.That(report.FilesToFetch, Is.EquivalentTo(new[] { "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors", "tiktoken.model" }));
+    }
+
+    /// <summary>The releases write numbers in three ways.</summary>
+    [TestCase("model-{0}-of-3.safetensors")]
+    [TestCase("model-{0:D5}-of-00003.safetensors")]
+    [TestCase("model-{0:D5}-of-000003.safetensors")]
+    public void A_shard_that_the_index_does_not_list_is_named_by_its_number(string style)
+    {
+        CopyCheckpoint("tiny-int4");
+        for (int shard = 1; shard <= 3; shard++)
+        {
+            RenameShard(shard, string.Format(CultureInfo.InvariantCulture, style, shard));
+        }
+
+        Assert.That(CheckpointVerifier.Verify(Folder).Problems, Is.Empty);
+        string last = string.Format(CultureInfo.InvariantCulture, style, 3);
+        EditJson(ShardIndex.File, index =>
+        {
+            JsonObject map = index["weight_map"]!.AsObject();
+            foreach (string tensor in map.Where(p => p.Value!.GetValue<string>() == last).Select(p => p.Key).ToArray())
+            {
+                map.Remove(tensor);
+            }
+        });
+        Assert.That(CheckpointVerifier.Verify(Folder).Problems.Select(p => (p.File, p.Problem)), Is.EqualTo(new[] { (ShardIndex.File, "Shard 3 of 3 is not listed.") }));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_shard_of_absurdly_many_is_no_list_without_end([Values("99999", "999999999")] string count, CancellationToken cancellationToken)
+    {
+        CopyCheckpoint("tiny-int4");
+        RenameShard(1, $"model-00001-of-{count}.safetensors");
+        Assert.That(CheckpointVerifier.Verify(Folder, null, cancellationToken).Problems, Has.Count.EqualTo(100));
+    }
+
+    /// <summary>Those of a checkpoint are all named.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Absurdly_many_missing_shards_are_no_list_without_end(CancellationToken cancellationToken)
+    {
+        CopyCheckpoint("tiny-int4");
+        EditJson(ShardIndex.File, index => index["weight_map"] = new JsonObject(Enumerable.Range(0, 10_100).Select(i => KeyValuePair.Create<string, JsonNode?>($"t{i}", $"{i}.safetensors"))));
+        VerificationReport report = CheckpointVerifier.Verify(Folder, null, cancellationToken);
+        Assert.That(report.FilesToFetch, Has.Count.EqualTo(10_000));
+        Assert.That((report.Problems[^1].File, report.Problems[^1].Problem), Is.EqualTo((ShardIndex.File, "The index lists 100 more shards that are missing.")));
+    }
+
+    [Test]
+    public void Every_shape_that_is_written_out_is_compared_and_told_of()
+    {
+        CopyCheckpoint("tiny-int4");
+        const string Tensor = "model.layers.1.mlp.experts.3.up_proj.weight_shape";
+        using (Checkpoint checkpoint = Checkpoint.Open(Folder))
+        {
+            TensorEntry entry = checkpoint.Get(Tensor);
+            using var stream = new FileStream(Path.Combine(Folder, checkpoint.Shards[entry.Shard]), FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+            stream.Position = entry.Offset;
+            stream.WriteByte(77);
+        }
+
+        var steps = new List<(string Phase, int Done, int Total)>();
+        VerificationProblem problem = CheckpointVerifier.Verify(Folder, (phase, done, total) => steps.Add((phase, done, total))).Problems.Single();
+        Assert.That(problem.Tensor, Is.EqualTo(Tensor));
+        Assert.That(problem.Problem, Does.StartWith("Expected the shape (").And.Contain("found (77, "));
+        Assert.That(problem.Remedy, Is.Null, "data may be damaged, and the shard is to be fetched again");
+        Assert.That(steps.Where(s => s.Phase == "shard"), Is.EqualTo(Enumerable.Range(1, 3).Select(i => ("shard", i, 3))));
+        Assert.That(steps.Where(s => s.Phase != "shard").Select(s => (s.Done, s.Total)), Is.EqualTo(new[] { (2, 3), (3, 3) }), "the first has none");
+    }
+
+    [Test]
+    public void Verifying_can_be_cancelled_after_the_last_header()
+    {
+        using var source = new CancellationTokenSource();
+        string last = "";
+        Assert.That(
+            () => CheckpointVerifier.Verify(Repository.Checkpoint("tiny-int4"), Cancel, source.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(last, Is.EqualTo("shard"));
+
+        using var later = new CancellationTokenSource();
+        Assert.That(
+            () => CheckpointVerifier.Verify(Repository.Checkpoint("tiny-int4"), (phase, _, _) => CancelAt(phase != "shard", later), later.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+
+        void Cancel(string phase, int done, int total)
+        {
+            last = phase;
+            CancelAt(done == total, source);
+        }
+
+        static void CancelAt(bool now, CancellationTokenSource source)
+        {
+            if (now)
+            {
+                source.Cancel();
+            }
+        }
+    }
+
+    /// <summary>Fetching another file again would change nothing.</summary>
+    [TestCase("tiny-int4")]
+    [TestCase("tiny-k25")]
+    public void An_end_of_text_beyond_the_vocabulary_is_of_the_file_that_names_it(string name)
+    {
+        CopyCheckpoint(name);
+        EditJson("generation_config.json", c => c["eos_token_id"] = new JsonArray(1, 512));
+        VerificationReport report = CheckpointVerifier.Verify(Folder);
+        Assert.That(report.FilesToFetch, Is.EqualTo(new[] { "generation_config.json" }));
+        Assert.That(report.Problems.Single().Tensor, Is.EqualTo("eos_token_id"));
+    }
+}
