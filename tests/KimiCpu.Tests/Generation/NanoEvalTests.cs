@@ -38,14 +38,13 @@ internal sealed class NanoEvalTests
         }
     }
 
-    /// <summary>Rounded activations part at near-ties only.</summary>
+    /// <summary>Rounded activations part at near-ties only: 13 of 609 outputs with AVX-512.</summary>
     [Test]
     public void Fast_outputs_hardly_differ()
     {
         using KimiModel model = KimiModel.Open(Repository.NanoModel);
         (int equal, List<string> different) = Run(model, []);
-        TestContext.Out.WriteLine($"{equal} equal, {different.Count} different");
-        Assert.That(different, Has.Count.LessThanOrEqualTo(equal / 10));
+        Assert.That(different, Has.Count.LessThanOrEqualTo(25), $"{equal} equal, {different.Count} different");
     }
 
     /// <summary>By default calls obey the declarations, also those that the model alone gets wrong.</summary>

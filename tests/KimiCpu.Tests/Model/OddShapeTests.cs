@@ -18,6 +18,9 @@ internal sealed class OddShapeTests
     [TestCase("nano,hidden=200,layers=2,experts=4,topk=1,moe=512,heads=3,vocab=131", 1)]
     [TestCase("nano,hidden=288,layers=2,experts=4,topk=1,moe=40,heads=3,vocab=131", 1)]
     [TestCase("nano,hidden=64,layers=2,intermediate=32,experts=4,topk=1,moe=32,heads=2,qlora=16,kvlora=192,nope=7,rope=2,v=5,vocab=67", 1)]
+    [TestCase("nano,hidden=200,layers=3,intermediate=150,experts=3,topk=3,moe=72,heads=3,qlora=50,kvlora=44,nope=12,rope=6,v=10,vocab=131", 1)]
+    [TestCase("nano,hidden=136,layers=2,dense=1,intermediate=40,experts=4,topk=4,moe=40,shared=3,heads=9,qlora=17,kvlora=30,nope=7,rope=2,v=5,vocab=67", 1)]
+    [TestCase("nano,hidden=64,layers=2,intermediate=32,experts=2,topk=2,moe=32,heads=2,qlora=16,kvlora=192,nope=7,rope=2,v=5,vocab=67", 1)]
     public void Fast_and_exact_agree_with_the_reference(string shape, int expertGroups)
     {
         using var checkpoint = new SyntheticModel(shape, json => SetGroups(json, expertGroups));
@@ -65,6 +68,13 @@ internal sealed class OddShapeTests
         Agreement agreement = Agreement.Of(expected, rounded, model.Vocabulary);
         TestContext.Out.WriteLine($"{backend}: {agreement}");
         Assert.That(agreement.MedianCosine, Is.GreaterThanOrEqualTo(0.99), $"{backend}");
+        Assert.That(agreement.Parted, Is.LessThanOrEqualTo(0.05), $"{backend}");
+        Assert.That(agreement.LateParted, Is.LessThanOrEqualTo(0.1), $"{backend}");
+        if (model.Weights.Shape.ExpertsPerToken == model.Weights.Shape.ExpertCount)
+        {
+            Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999), $"{backend}: a router can choose no others");
+        }
+
         Assert.That(model.Logits(tokens, 7), Is.EqualTo(rounded), $"{backend}");
     }
 

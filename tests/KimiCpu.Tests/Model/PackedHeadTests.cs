@@ -21,7 +21,7 @@ internal sealed class PackedHeadTests
     [TestCase(Backend.CpuFast, 1)]
     public void Its_logits_are_those_of_the_values_that_it_stands_for(Backend backend, double maxDifference)
     {
-        using var checkpoint = new SyntheticModel($"nano,hidden={Hidden},layers=2,experts=4,topk=1,moe=32,heads=2,vocab={Vocabulary}");
+        using var checkpoint = new SyntheticModel($"nano,hidden={Hidden},layers=2,experts=4,topk=4,moe=32,heads=2,vocab={Vocabulary}");
         var random = new Random(8);
         int[] values = [.. Enumerable.Range(0, Vocabulary * Hidden).Select(_ => random.Next(-8, 8))];
 
@@ -39,7 +39,7 @@ internal sealed class PackedHeadTests
         Agreement agreement = Agreement.Of(expected, Logits(checkpoint.Folder, backend), Vocabulary);
         TestContext.Out.WriteLine(agreement);
         Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(maxDifference));
-        Assert.That(agreement.MedianCosine, Is.GreaterThanOrEqualTo(0.99));
+        Assert.That(agreement.MinCosine, Is.GreaterThanOrEqualTo(0.999), "a router can choose no other experts");
         Assert.That(CheckpointVerifier.Verify(checkpoint.Folder).Problems, Is.Empty);
     }
 
