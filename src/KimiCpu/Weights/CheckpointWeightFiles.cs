@@ -9,17 +9,16 @@ namespace KimiCpu.Weights;
 /// <summary>The shards of a checkpoint as files to read from, with the errors that users know from the checkpoint.</summary>
 internal sealed unsafe class CheckpointWeightFiles : IWeightFiles
 {
-    /// <summary>Before the second and third attempt: a drive under load or behind a network recovers from some errors.</summary>
-    private static readonly TimeSpan[] s_pauses = [TimeSpan.FromMilliseconds(10), TimeSpan.FromMilliseconds(200)];
-
     private readonly string[] _paths;
     private readonly DirectFile[] _files;
+    private readonly PatientReads[] _reads;
     private readonly int[] _drives;
 
     private CheckpointWeightFiles(string[] paths, DirectFile[] files)
     {
         _paths = paths;
         _files = files;
+        _reads = [.. files.Select(f => new PatientReads(f.Read, () => f.HasChanged))];
         string[] drives = [.. paths.Select(Checkpoints.DriveNames.Of)];
         string[] distinct = [.. drives.Distinct()];
         _drives = [.. drives.Select(d => Array.IndexOf(distinct, d))];
@@ -62,21 +61,7 @@ internal sealed unsafe class CheckpointWeightFiles : IWeightFiles
 
     public int DriveOf(int file) => _drives[file];
 
-    public void Read(int file, long offset, byte* target, int count)
-    {
-        for (int attempt = 0; ; attempt++)
-        {
-            try
-            {
-                _files[file].Read(offset, target, count);
-                return;
-            }
-            catch (IOException) when (attempt < s_pauses.Length && !_files[file].HasChanged)
-            {
-                Thread.Sleep(s_pauses[attempt]);
-            }
-        }
-    }
+    public void Read(int file, long offset, byte* target, int count) => _reads[file].Read(offset, target, count);
 
     public Exception Failure(int file, string tensor, long offset, string problem, Exception? cause) =>
         new CheckpointException(_paths[file], tensor, $"Reading at byte {offset:N0} failed: {problem}", "Check the drive; `kimi verify` lists every damaged file of a checkpoint.", cause);
