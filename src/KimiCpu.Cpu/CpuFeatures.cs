@@ -62,7 +62,7 @@ internal static class CpuFeatures
     /// Whether dot products of BF16 come at the rate of single-precision multiply-adds, and so do twice as much: on AMD's Zen 4 and 5. Intel's Emerald Rapids
     /// starts one in the time of four multiply-adds, half as much.
     /// </summary>
-    public static bool HasFastBFloat16 { get; } = HasAvx512BFloat16 && AmdFamily() > 0;
+    public static bool HasFastBFloat16 { get; } = AreFast(HasAvx512BFloat16, AmdFamily());
 
     /// <summary>
     /// One line of each page on AMD's Zen 5 (CPUID family 26) and its successors, where products of one token and INT4 rows are 1.2 to
@@ -84,6 +84,11 @@ internal static class CpuFeatures
         InstructionSet.Avx512 => HasAvx512 && Vector512.IsHardwareAccelerated,
         _ => false,
     };
+
+    /// <summary>The rule of <see cref="HasFastBFloat16"/>.</summary>
+    /// <param name="hasProducts">Whether the CPU has these dot products at all.</param>
+    /// <param name="amdFamily">0 where it is not AMD's.</param>
+    internal static bool AreFast(bool hasProducts, int amdFamily) => hasProducts && amdFamily > 0;
 
     /// <summary>0 where the CPU is not AMD's.</summary>
     private static int AmdFamily()

@@ -6,6 +6,7 @@ using KimiCpu.Compute.Reference;
 using KimiCpu.Cpu;
 using KimiCpu.Generation;
 using KimiCpu.Model;
+using KimiCpu.Tests.Cpu.Memory;
 using KimiCpu.Tests.Model;
 using KimiCpu.Tests.Tokens;
 
@@ -143,6 +144,7 @@ internal sealed class EngineMemoryTests
         using GenerationEngine engine = MakeEngine(new WithoutCaches(new CpuMemory(pool)));
         double? bandwidth = engine.MeasureBandwidth().GetAwaiter().GetResult();
         double? share = Run(engine, [1, 2, 3], 4).Timings.MemoryBandwidthShare;
+        Assert.That(bandwidth, RealBandwidth.IsMeasured);
         Assert.That(share.HasValue, Is.EqualTo(bandwidth.HasValue));
         Assert.That(share, Is.Null.Or.GreaterThan(0).And.LessThan(1000));
     }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cpu.Tiles;
 using KimiCpu.Generation;
 
 namespace KimiCpu.Tests.Generation;
@@ -26,7 +27,8 @@ internal sealed class KernelOptionsTests
     private static string Answer(bool int8HotPath, bool generated)
     {
         using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Int8HotPath = int8HotPath, RuntimeCodeGeneration = generated });
-        Assert.That(generated || !model.Placement.Contains("Generated", StringComparison.Ordinal));
+        Assert.That(model.Placement.Contains("Generated", StringComparison.Ordinal), Is.EqualTo(generated && TileKernel.IsSupported(TileKernelKind.GeneratedAvx512Vnni)));
+        Assert.That(model.Placement.Contains("copied to 8 bits", StringComparison.Ordinal), Is.EqualTo(int8HotPath));
         GenerationResult answer = model.Generate("What can you do?", new GenerationOptions { MaxTokens = 24, Temperature = 0 });
         Assert.That(answer.Text, Is.Not.Empty);
         return answer.Text;
