@@ -12,13 +12,15 @@ namespace KimiCpu.Tests.Model;
 [TestFixture]
 internal sealed class DecodeAllocationTests
 {
-    private const int Rounds = 3;
-    private const int StepsOfRound = 12;
+    private const int Rounds = 4;
+
+    /// <summary>One of them begins a page.</summary>
+    private const int StepsOfRound = KvPage.Tokens;
+
     private const long MostBytesOfRead = 1500;
 
     /// <summary>
-    /// A worker that first meets some work late makes its scratch memory then, so a round without any allocation must come,
-    /// but need not be the first.
+    /// A worker that first meets some work late makes its scratch memory then, which is in one round at most.
     /// </summary>
     [Test]
     [Category(GpuUnderTest.Category)]
@@ -121,8 +123,7 @@ internal sealed class DecodeAllocationTests
             rounds.Add(ofCaller + Enumerable.Range(1, threads - 1).Sum(w => allocated[w] - before[w]));
         }
 
-        Assert.That(sequence.Length / KvPage.Tokens, Is.EqualTo(context / KvPage.Tokens), "a new page is a new table");
-        Assert.That(rounds, Has.Member(0L));
+        Assert.That(rounds.Count(bytes => bytes != 0), Is.LessThanOrEqualTo(1), string.Join(", ", rounds));
 
         void Prefill()
         {
