@@ -13,6 +13,10 @@ internal sealed class SchemaTurns : IDisposable
 {
     private static readonly HashSet<string> s_formats = ["response_format", "text", "format", "output_format", "output_config"];
     private readonly SemaphoreSlim _turns = new(Math.Max(1, Environment.ProcessorCount / 2));
+    private int _waiting;
+
+    /// <summary>Requests that wait for a turn.</summary>
+    public int Waiting => Volatile.Read(ref _waiting);
 
     /// <summary>Whether a request's body may hold a schema for its answer.</summary>
     public static bool HasFormat(JsonElement body) =>
@@ -28,7 +32,16 @@ internal sealed class SchemaTurns : IDisposable
             return await prepare().ConfigureAwait(false);
         }
 
-        await _turns.WaitAsync(cancellationToken).ConfigureAwait(false);
+        Interlocked.Increment(ref _waiting);
+        try
+        {
+            await _turns.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _waiting);
+        }
+
         try
         {
             return await prepare().ConfigureAwait(false);

@@ -37,13 +37,20 @@ internal sealed class ChatSampleTests
     public async Task An_answer_that_cannot_be_written_ends_the_chat_with_a_sentence(CancellationToken cancellationToken)
     {
         string program = typeof(ChatArguments).Assembly.Location;
-        var start = new ProcessStartInfo("sh", ["-c", $"dotnet '{program}' > /dev/full"]) { RedirectStandardInput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("sh", ["-c", $"exec dotnet '{program}' > /dev/full"]) { RedirectStandardInput = true, RedirectStandardError = true };
         using Process chat = Process.Start(start)!;
-        await chat.StandardInput.WriteLineAsync("Hi");
-        chat.StandardInput.Close();
-        string error = await chat.StandardError.ReadToEndAsync(cancellationToken);
-        await chat.WaitForExitAsync(cancellationToken);
-        Assert.That(chat.ExitCode, Is.EqualTo(1));
-        Assert.That(error.TrimEnd(), Is.Not.Empty.And.Not.Contain("\n").And.Not.Contain("Exception"));
+        try
+        {
+            await chat.StandardInput.WriteLineAsync("Hi");
+            chat.StandardInput.Close();
+            string error = await chat.StandardError.ReadToEndAsync(cancellationToken);
+            await chat.WaitForExitAsync(cancellationToken);
+            Assert.That(chat.ExitCode, Is.EqualTo(1));
+            Assert.That(error.TrimEnd(), Is.Not.Empty.And.Not.Contain("\n").And.Not.Contain("Exception"));
+        }
+        finally
+        {
+            chat.Kill();
+        }
     }
 }

@@ -88,6 +88,7 @@ internal sealed class LostGpuTests
     [Test]
     public void Where_nothing_but_the_GPU_is_allowed_every_later_call_fails_at_once()
     {
+        string never = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());
         using (KimiModel model = Open(KimiDevice.Cuda()))
         using (KimiSession session = model.CreateSession())
         {
@@ -99,13 +100,13 @@ internal sealed class LostGpuTests
             Assert.That(() => model.Generate(s_prompt, s_options), Throws.TypeOf<KimiException>().With.Message.Matches(Reason));
             Assert.That(() => session.Generate(s_prompt, s_options), Throws.TypeOf<KimiException>().With.Message.Matches(Reason));
             Assert.That(async () => await model.GenerateAsync(s_prompt, s_options).ToListAsync(), Throws.TypeOf<KimiException>().With.Message.Matches(Reason));
-            Assert.That(() => session.Save(Path.Combine(Path.GetTempPath(), "never")), Throws.TypeOf<KimiException>().With.Message.Matches(Reason));
+            Assert.That(() => session.Save(never), Throws.TypeOf<KimiException>().With.Message.Matches(Reason));
             Assert.That(_driver.Calls, Is.EqualTo(calls));
             Assert.That(model.Activity.Failure, Does.Match(Reason));
             Assert.That(_log.Entries.Select(e => e.Id), Does.Contain(11));
         }
 
-        Assert.That(File.Exists(Path.Combine(Path.GetTempPath(), "never")), Is.False);
+        Assert.That(File.Exists(never), Is.False);
         Assert.That(_driver.LiveObjects, Is.Zero);
     }
 

@@ -58,9 +58,16 @@ internal sealed partial class ReadmeTests
         await ReadmeExamples.FirstProgram();
         await PackageReadmeExamples.FirstProgram();
         using IKimiModel model = KimiModel.OpenEmbedded();
-        ReadmeExamples.Session(model);
+        try
+        {
+            ReadmeExamples.Session(model);
+        }
+        finally
+        {
+            File.Delete("anna.session");
+        }
+
         await ReadmeExamples.ChatClient(model);
-        File.Delete("anna.session");
         Assert.That(System.Text.Json.JsonDocument.Parse(StructuredOutputExamples.Weather(model)).RootElement.TryGetProperty("city", out _));
         Assert.That(ChatExamples.Tools(model), Is.Not.Empty);
     }
@@ -94,7 +101,7 @@ internal sealed partial class ReadmeTests
         Assert.That(CommandLine().Matches(Readme + package).Select(m => m.Groups[1].Value).Distinct(), Is.Not.Empty.And.SubsetOf(commands));
     }
 
-    [GeneratedRegex("```csharp\n(.*?)```", RegexOptions.Singleline)]
+    [GeneratedRegex("```csharp\r?\n(.*?)```", RegexOptions.Singleline)]
     private static partial Regex CodeBlock();
 
     [GeneratedRegex(@"`((?:src|models|training|samples)/[\w./-]+)`")]

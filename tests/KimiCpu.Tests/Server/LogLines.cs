@@ -11,6 +11,9 @@ internal sealed class LogLines : ILoggerProvider, ILogger
 {
     public ConcurrentQueue<string> Lines { get; } = [];
 
+    /// <summary>What was logged since there were so many lines: the log of a server that fixtures share holds what others did, too.</summary>
+    public IEnumerable<string> Since(int count) => Lines.Skip(count);
+
     public ILogger CreateLogger(string categoryName) => this;
 
     public IDisposable? BeginScope<TState>(TState state)

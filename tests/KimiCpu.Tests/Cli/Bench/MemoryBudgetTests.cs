@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
 using System.Text.Json;
 
 namespace KimiCpu.Tests.Cli.Bench;
@@ -21,9 +20,10 @@ internal sealed class MemoryBudgetTests
 
     [Test]
     [Platform("Linux")]
-    public void Decoding_from_slots_outlives_a_limit_that_the_checkpoint_exceeds()
+    [CancelAfter(600_000)]
+    public async Task Decoding_from_slots_outlives_a_limit_that_the_checkpoint_exceeds(CancellationToken cancellationToken)
     {
-        (int code, string output, string error) = Bench("60MB", "700MB");
+        (int code, string output, string error) = await BenchAsync("60MB", "700MB", cancellationToken);
         if (output.Contains("no control group", StringComparison.Ordinal))
         {
             Assert.Ignore("Needs the right to make control groups.");
@@ -34,22 +34,15 @@ internal sealed class MemoryBudgetTests
         Assert.That(result.GetProperty("resident_share").GetDouble(), Is.InRange(0.03, 0.08));
         Assert.That(result.GetProperty("missed_bytes_per_token").GetDouble(), Is.GreaterThan(30e6));
         Assert.That(result.GetProperty("tokens_per_second").GetDouble(), Is.Positive);
-        (code, _, error) = Bench("600MB", "700MB");
+        (code, _, error) = await BenchAsync("600MB", "700MB", cancellationToken);
         Assert.That((code, error.Contains("does not fit", StringComparison.Ordinal)), Is.EqualTo((2, true)), "Refused before the group kills it: " + error);
     }
 
-    private (int Code, string Output, string Error) Bench(string slots, string limit)
+    private async Task<(int Code, string Output, string Error)> BenchAsync(string slots, string limit, CancellationToken cancellationToken)
     {
-        string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
-        var start = new ProcessStartInfo("dotnet", [program, "bench", "--shape", Shape, "--cache", _folder, "--expert-memory", slots, "--memory-limit", limit, "--no-mapping", "--warm-up", "2", "--decode", "4", "--skew", "0", "--json"])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using Process bench = Process.Start(start)!;
-        Task<string> error = bench.StandardError.ReadToEndAsync();
-        string output = bench.StandardOutput.ReadToEnd();
-        bench.WaitForExit();
-        return (bench.ExitCode, output, error.Result);
+        using var kimi = new KimiProcess("bench", "--shape", Shape, "--cache", _folder, "--expert-memory", slots, "--memory-limit", limit, "--no-mapping", "--warm-up", "2", "--decode", "4", "--skew", "0", "--json");
+        Task<string> error = kimi.Error.ReadToEndAsync(cancellationToken);
+        string output = await kimi.Output.ReadToEndAsync(cancellationToken);
+        return (await kimi.WaitAsync(cancellationToken), output, await error);
     }
 }

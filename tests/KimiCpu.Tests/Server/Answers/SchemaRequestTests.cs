@@ -32,11 +32,11 @@ internal sealed class SchemaRequestTests
         await using RunningServer server = await RunningServer.StartAsync();
         using var turns = new TakenTurns(server);
         Task<HttpResponseMessage> waiting = SendAsync(server, request, CancellationToken.None);
+        ExpectWaiting(server);
         using HttpResponseMessage plain = await SendAsync(server, (Chat, "n", "1"), CancellationToken.None).WaitAsync(Patience);
         using HttpResponseMessage health = await server.GetAsync("/health").WaitAsync(Patience);
         Assert.That((plain.StatusCode, health.StatusCode), Is.EqualTo((HttpStatusCode.OK, HttpStatusCode.OK)));
-        await Task.Delay(300);
-        Assert.That(waiting.IsCompleted, Is.False);
+        Assert.That((waiting.IsCompleted, server.Turns.Waiting), Is.EqualTo((false, 1)), "all turns are taken");
         turns.GiveBack();
         using HttpResponseMessage answer = await waiting.WaitAsync(Patience);
         Assert.That(answer.StatusCode, Is.EqualTo(HttpStatusCode.OK), await answer.Content.ReadAsStringAsync());
@@ -49,11 +49,13 @@ internal sealed class SchemaRequestTests
         using var turns = new TakenTurns(server);
         using var gone = new CancellationTokenSource();
         Task<HttpResponseMessage> leaving = SendAsync(server, request, gone.Token);
-        await Task.Delay(300);
+        ExpectWaiting(server);
         await gone.CancelAsync();
         Assert.That(async () => await leaving, Throws.InstanceOf<OperationCanceledException>());
         Assert.That(() => server.Gone, Is.EqualTo(1).After((int)Patience.TotalMilliseconds, 10), "while all turns are taken");
     }
+
+    private static void ExpectWaiting(RunningServer server) => Assert.That(() => server.Turns.Waiting, Is.EqualTo(1).After((int)Patience.TotalMilliseconds, 10), "it waits for its turn");
 
     private static Task<HttpResponseMessage> SendAsync(RunningServer server, (string Path, string Field, string Value) request, CancellationToken cancellationToken)
     {

@@ -46,6 +46,8 @@ internal sealed class BrowserTests
     [SetUp]
     public async Task OpenPage()
     {
+        _foreign.Clear();
+        _problems.Clear();
         _page = await _browser.NewPageAsync();
         _page.DefaultTimeout = 120_000;
         _page.Request += (_, e) =>
