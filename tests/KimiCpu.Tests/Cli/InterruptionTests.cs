@@ -4,6 +4,8 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Text;
+using System.Text.RegularExpressions;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cli;
 using KimiCpu.Cli.Bench;
@@ -12,10 +14,10 @@ using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Tests.Cli;
 
-/// <summary>What Ctrl-C does to commands that work for long: they take away what they have begun, keep what is finished, and say so.</summary>
+/// <summary>What Ctrl-C and the signal to end do to commands that work for long: they take away what they have begun, keep what is finished, and say so.</summary>
 [TestFixture]
 [Platform(Exclude = "Win", Reason = "There is no signal to send.")]
-internal sealed class InterruptionTests
+internal sealed partial class InterruptionTests
 {
     private string _folder = "";
 
@@ -27,7 +29,7 @@ internal sealed class InterruptionTests
 
     [Test]
     [CancelAfter(180_000)]
-    public async Task A_repack_keeps_what_is_finished_and_leaves_nothing_else(CancellationToken cancellationToken)
+    public async Task A_repack_keeps_what_is_finished_and_leaves_nothing_else([Values] bool terminates, CancellationToken cancellationToken)
     {
         // Many files, so that the run is far from its end when the first of them is told.
         var silent = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, IsTerminal: false);
@@ -36,7 +38,7 @@ internal sealed class InterruptionTests
         using (var kimi = new KimiProcess("repack", source, target, "--force"))
         {
             Assert.That(await kimi.Error.ReadLineAsync(cancellationToken), Does.Contain(" (1 of "));
-            kimi.Interrupt();
+            Stop(kimi, terminates);
             string said = await kimi.Error.ReadToEndAsync(cancellationToken);
             Assert.That((await kimi.WaitAsync(cancellationToken), said), Is.EqualTo((KimiCommand.Cancelled, said)));
             Assert.That(said, Does.EndWith($"Finished files stay; the same command goes on with the others.{Environment.NewLine}Cancelled.{Environment.NewLine}"));
@@ -94,14 +96,14 @@ internal sealed class InterruptionTests
     /// <summary>The opening waits until somebody writes into the model's configuration.</summary>
     [Test]
     [CancelAfter(180_000)]
-    public async Task A_server_stops_while_its_model_is_being_opened(CancellationToken cancellationToken)
+    public async Task A_server_stops_while_its_model_is_being_opened([Values] bool terminates, CancellationToken cancellationToken)
     {
         string pipe = await MakePipeAsync("config.json", cancellationToken);
         int port = FreePort();
         using var kimi = new KimiProcess("serve", "--port", $"{port}", "--model", _folder);
         Task<string> said = kimi.Error.ReadToEndAsync(cancellationToken);
         await WaitUntilAsync(() => Listens(port), cancellationToken);
-        kimi.Interrupt();
+        Stop(kimi, terminates);
         await WaitUntilAsync(() => !Listens(port), cancellationToken);
 
         // What cannot be interrupted is waited for.
@@ -109,6 +111,43 @@ internal sealed class InterruptionTests
         await write.WaitForExitAsync(cancellationToken);
         Assert.That((await kimi.WaitAsync(cancellationToken), await said), Is.EqualTo((KimiCommand.Ok, await said)));
     }
+
+    [Test]
+    [CancelAfter(180_000)]
+    public async Task A_server_brings_running_answers_to_their_end([Values] bool terminates, CancellationToken cancellationToken)
+    {
+        using var kimi = new KimiProcess("serve", "--port", "0");
+        Task<string> error = kimi.Error.ReadToEndAsync(cancellationToken);
+        string line = await kimi.Output.ReadLineAsync(cancellationToken) ?? "";
+        using var http = new HttpClient { BaseAddress = new Uri(Address().Match(line).Value) };
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/completions")
+        {
+            Content = new StringContent("""{"prompt":"ROMEO:\n","ignore_eos":true,"max_tokens":300,"stream":true}""", Encoding.UTF8, "application/json"),
+        };
+        using HttpResponseMessage response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken));
+        Assert.That(await reader.ReadLineAsync(cancellationToken), Does.StartWith("data: {"), "it runs");
+        Stop(kimi, terminates);
+        string rest = await reader.ReadToEndAsync(cancellationToken);
+        Assert.That(rest, Does.Contain("\"finish_reason\":\"length\"").And.Contain("data: [DONE]").And.Not.Contain("\"error\""));
+        Assert.That((await kimi.WaitAsync(cancellationToken), await error), Is.EqualTo((KimiCommand.Ok, await error)));
+    }
+
+    /// <summary>By the signal of Ctrl-C, or by that of systemd and Docker.</summary>
+    private static void Stop(KimiProcess kimi, bool terminates)
+    {
+        if (terminates)
+        {
+            kimi.Terminate();
+        }
+        else
+        {
+            kimi.Interrupt();
+        }
+    }
+
+    [GeneratedRegex("http://[^ ]+")]
+    private static partial Regex Address();
 
     private async Task<string> MakePipeAsync(string name, CancellationToken cancellationToken)
     {

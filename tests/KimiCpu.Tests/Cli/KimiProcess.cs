@@ -11,6 +11,7 @@ namespace KimiCpu.Tests.Cli;
 internal sealed partial class KimiProcess : IDisposable
 {
     private const int Interruption = 2;
+    private const int Termination = 15;
 
     private readonly Process _process;
 
@@ -50,6 +51,9 @@ internal sealed partial class KimiProcess : IDisposable
             throw new Win32Exception(Marshal.GetLastPInvokeError());
         }
     }
+
+    /// <summary>As systemd, Docker and <c>kill</c> do.</summary>
+    public void Terminate() => Send(Termination);
 
     /// <returns>The exit code.</returns>
     public async Task<int> WaitAsync(CancellationToken cancellationToken)

@@ -152,6 +152,9 @@ internal sealed class RunningServer : IAsyncDisposable
 
     public Task StopAsync() => _app.StopAsync();
 
+    /// <summary>Says that it is to stop, as a signal does; unlike <see cref="StopAsync"/>, it goes on listening.</summary>
+    public void BeginToStop() => _app.Lifetime.StopApplication();
+
     public async ValueTask DisposeAsync()
     {
         Http.Dispose();

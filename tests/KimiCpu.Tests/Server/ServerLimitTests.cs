@@ -1,0 +1,82 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text;
+using System.Text.Json;
+
+namespace KimiCpu.Tests.Server;
+
+/// <summary>What the model's limits and the end of the server are over HTTP, before a stream begins and within it.</summary>
+[TestFixture]
+internal sealed class ServerLimitTests
+{
+    private const string Completions = "/v1/completions";
+    private const string Endless = """{"prompt":"ROMEO:\n","ignore_eos":true,"max_tokens":8000}""";
+    private const string EndlessStream = """{"prompt":"ROMEO:\n","ignore_eos":true,"max_tokens":8000,"stream":true}""";
+
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task A_call_that_takes_too_long_has_timed_out(CancellationToken cancellationToken)
+    {
+        await using RunningServer server = await RunningServer.StartAsync(model: o => (o.ContextLength, o.MaxCallTime) = (8192, TimeSpan.FromMilliseconds(200)));
+        (int status, JsonElement body, _) = await server.PostAsync(Completions, Endless);
+        Assert.That((status, Code(body)), Is.EqualTo((504, "timeout")), body.GetRawText());
+        string[] events = await EventsAsync(server, cancellationToken);
+        Assert.That(events[^1], Is.EqualTo("data: [DONE]"));
+        Assert.That(Code(JsonElement.Parse(events[^2]["data: ".Length..])), Is.EqualTo("timeout"));
+        Assert.That(events, Has.Length.GreaterThan(2), "it had begun");
+        server.ExpectIdle();
+    }
+
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task A_call_that_waits_too_long_may_come_again(CancellationToken cancellationToken)
+    {
+        await using RunningServer server = await RunningServer.StartAsync(model: o => (o.ContextLength, o.MaxRunning, o.MaxQueueTime) = (8192, 1, TimeSpan.FromMilliseconds(50)));
+        using HttpResponseMessage running = await server.Http.SendAsync(Request(EndlessStream), HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        Assert.That(() => server.Model.Activity.RunningCalls, Is.EqualTo(1).After(10_000, 5));
+        (int status, JsonElement body, HttpResponseMessage response) = await server.PostAsync(Completions, Endless);
+        Assert.That((status, Code(body)), Is.EqualTo((429, "rate_limit_exceeded")), body.GetRawText());
+        Assert.That(response.Headers.RetryAfter!.Delta, Is.GreaterThan(TimeSpan.Zero));
+        string[] events = await EventsAsync(server, cancellationToken);
+        Assert.That(events[^1], Is.EqualTo("data: [DONE]"));
+        Assert.That(Code(JsonElement.Parse(events[^2]["data: ".Length..])), Is.EqualTo("rate_limit_exceeded"));
+    }
+
+    /// <summary>Those that came over connections which were there before it listened no longer.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task Requests_that_are_not_begun_when_the_server_stops_are_sent_away(CancellationToken cancellationToken)
+    {
+        await using RunningServer server = await RunningServer.StartAsync();
+        Assert.That(await ReadyAsync(), Is.EqualTo((200, "ready")));
+        server.BeginToStop();
+        Assert.That(await ReadyAsync(), Is.EqualTo((503, "stopping")));
+        foreach (string request in new[] { Endless, EndlessStream })
+        {
+            (int status, JsonElement body, HttpResponseMessage response) = await server.PostAsync(Completions, request);
+            Assert.That((status, Code(body)), Is.EqualTo((503, "shutting_down")), body.GetRawText());
+            Assert.That(response.Headers.RetryAfter!.Delta, Is.GreaterThan(TimeSpan.Zero));
+        }
+
+        using HttpResponseMessage health = await server.Http.GetAsync("/health", cancellationToken);
+        Assert.That((int)health.StatusCode, Is.EqualTo(200), "it lives");
+
+        async Task<(int Status, string? Word)> ReadyAsync()
+        {
+            using HttpResponseMessage response = await server.Http.GetAsync("/ready", cancellationToken);
+            return ((int)response.StatusCode, JsonElement.Parse(await response.Content.ReadAsStringAsync(cancellationToken)).GetProperty("status").GetString());
+        }
+    }
+
+    private static string? Code(JsonElement body) => body.GetProperty("error").GetProperty("code").GetString();
+
+    private static HttpRequestMessage Request(string json) => new(HttpMethod.Post, Completions) { Content = new StringContent(json, Encoding.UTF8, "application/json") };
+
+    private static async Task<string[]> EventsAsync(RunningServer server, CancellationToken cancellationToken)
+    {
+        using HttpResponseMessage response = await server.Http.SendAsync(Request(EndlessStream), cancellationToken);
+        Assert.That((int)response.StatusCode, Is.EqualTo(200));
+        return (await response.Content.ReadAsStringAsync(cancellationToken)).Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
+    }
+}
