@@ -12,12 +12,11 @@ internal sealed class TrainedModelTests
 {
     private const int Texts = 40;
 
-    /// <summary>Of tokens, in nats.</summary>
-    private const double MostDivergence = 0.002;
-
-    [Test]
+    /// <summary>Divergences are in nats, about twice what they are.</summary>
+    [TestCase(Backend.CpuFast, 0.004)]
+    [TestCase(Backend.CpuInt8, 0.012)]
     [CancelAfter(300_000)]
-    public void Fast_arithmetic_expects_next_what_exact_arithmetic_does([Values(Backend.CpuFast, Backend.CpuInt8)] Backend backend, CancellationToken cancellationToken)
+    public void Fast_arithmetic_expects_next_what_exact_arithmetic_does(Backend backend, double mostDivergence, CancellationToken cancellationToken)
     {
         using var exact = new ModelUnderTest(Repository.NanoModel, Backend.CpuExact, threads: 2);
         using var fast = new ModelUnderTest(Repository.NanoModel, backend, threads: 2);
@@ -36,8 +35,7 @@ internal sealed class TrainedModelTests
             }
         }
 
-        TestContext.Out.WriteLine($"MEASURE {backend}: {count} tokens, divergence {divergence / count}, difference {difference / count}");
-        Assert.That(divergence / count, Is.LessThanOrEqualTo(MostDivergence), "mean divergence of the distributions");
+        Assert.That(divergence / count, Is.LessThanOrEqualTo(mostDivergence), "mean divergence of the distributions");
         Assert.That(difference / count, Is.EqualTo(0).Within(0.01), "mean change of the log-probability of the text's token");
     }
 
