@@ -76,9 +76,9 @@ internal sealed class PrefixCachingTests
         Assert.That(() => model.Generate(prompt.AsMemory(), s_greedy with { PromptProgress = leaving }, source.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(leaving.Done, Is.InRange(20, 1490));
         Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(5000, 5));
-        GenerationResult result = model.Generate(prompt.AsMemory(), s_greedy);
+        GenerationResult result = model.Generate(prompt.AsMemory(), s_greedy, cancellationToken);
         Assert.That(result.Usage.CachedTokens, Is.InRange(10, 1490).And.Matches<int>(n => n % 10 == 0), "whole steps");
-        AssertSame(result, _without.Generate(prompt.AsMemory(), s_greedy));
+        AssertSame(result, _without.Generate(prompt.AsMemory(), s_greedy, cancellationToken));
     }
 
     [Test]
