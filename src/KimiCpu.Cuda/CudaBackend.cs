@@ -88,6 +88,8 @@ internal sealed class CudaBackend : IDisposable
         wish = _context.SharesMemory ? wish.OfSharedMemory(weights.Shape, _context.MemoryInfo().Free) : wish;
         while (true)
         {
+            // Whoever was warned may have left the thread another one.
+            _context.SetCurrent();
             long free = Math.Min(_context.MemoryInfo().Free, most);
             MemoryPlan plan = MemoryPlan.Fit(weights, wish, free);
             try

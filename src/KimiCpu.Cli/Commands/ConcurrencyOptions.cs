@@ -37,7 +37,7 @@ internal sealed class ConcurrencyOptions
         {
             Scheduling = new SchedulingOptions
             {
-                MaxRunning = calls.Max() + 1,
+                MaxRunning = calls.Max() + (parsed.GetValue(_prompt) > 0 ? 1 : 0),
                 MaxTokenGap = parsed.GetValue(_gap) is not { } gap ? null : gap == 0 ? Timeout.InfiniteTimeSpan : TimeSpan.FromMilliseconds(gap),
             },
         };

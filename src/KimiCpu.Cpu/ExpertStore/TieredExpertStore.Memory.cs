@@ -15,6 +15,18 @@ internal sealed unsafe partial class TieredExpertStore
     /// <summary>Slots that something was read into: the others have been promised their memory and not taken it.</summary>
     private readonly bool[] _isTaken;
     private int _takenSlots;
+
+    /// <summary>Slots that have an expert, or had one; for tests.</summary>
+    internal int TakenSlots
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _takenSlots;
+            }
+        }
+    }
     private int _mostSlots;
 
     /// <summary>The same since <see cref="Limit"/>.</summary>

@@ -178,7 +178,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _embeddingsCopied.Record(_stream);
     }
 
-    /// <summary>The context is made current once more, as by all that follows <see cref="Begin"/>: before each layer the application may be told of its prompt, and may leave the thread another one.</summary>
+    /// <summary>The context is made current once more, as by <see cref="Finish"/> and all that follows: before each layer the application may be told of its prompt, beside experts its logger of memory, and either may leave the thread another one.</summary>
     public RoutedRows Attend(int layer)
     {
         _context.SetCurrent();
@@ -228,6 +228,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
     public void Finish(int layer, ReadOnlySpan<float> routedSum)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(routedSum.Length, _batch.RowCount * _shape.HiddenSize);
+        _context.SetCurrent();
         if (TakesMany)
         {
             _prompt!.Join();

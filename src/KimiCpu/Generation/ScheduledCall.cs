@@ -43,8 +43,8 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Pages that were free when there was no room for it; it takes more, unless others have computed some of its text since.</summary>
     public int RefusedAt { get; set; } = -1;
 
-    /// <summary><see cref="KvCache.KnownPages"/> at that moment.</summary>
-    public long RefusedWith { get; set; }
+    /// <summary><see cref="KvCache.KnownPages"/> when it was looked at last since then, and those of its text.</summary>
+    public (long All, int OfText) RefusedWith { get; set; }
 
     /// <summary>The cached tokens; null until admitted.</summary>
     public KvSequence? Sequence { get; private set; }

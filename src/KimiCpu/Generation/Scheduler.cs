@@ -340,7 +340,7 @@ internal sealed class Scheduler
     private bool HasRoom(ScheduledCall call)
     {
         int reserve = _running.Count(c => c.MayGrow);
-        if (_cache.FreePages - reserve <= call.RefusedAt && _cache.KnownPages == call.RefusedWith && (_running.Count > 0 || _pagesMayReturn()))
+        if (_cache.FreePages - reserve <= call.RefusedAt && !NeedsFewer(call) && (_running.Count > 0 || _pagesMayReturn()))
         {
             return false;
         }
@@ -352,9 +352,25 @@ internal sealed class Scheduler
         }
 
         // Counted only now: there are fewer pages than there were to be where memory has ended.
-        (call.RefusedAt, call.RefusedWith) = (Math.Max(_cache.FreePages - reserve, 0), _cache.KnownPages);
+        call.RefusedAt = Math.Max(_cache.FreePages - reserve, 0);
+        call.RefusedWith = (_cache.KnownPages, KnownOf(call));
         return false;
     }
+
+    /// <summary>Whether others have computed more of a refused call's text since it was looked at last.</summary>
+    private bool NeedsFewer(ScheduledCall call)
+    {
+        if (_cache.KnownPages == call.RefusedWith.All)
+        {
+            return false;
+        }
+
+        int before = call.RefusedWith.OfText;
+        call.RefusedWith = (_cache.KnownPages, KnownOf(call));
+        return call.RefusedWith.OfText > before;
+    }
+
+    private int KnownOf(ScheduledCall call) => _cache.Prefixes.PagesOf(call.Text.AsSpan(..^1));
 
     /// <summary>A row for every answer, the oldest first; who needs a page when none is left gets it from the youngest.</summary>
     private void MoveAnswers()

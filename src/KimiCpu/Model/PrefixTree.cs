@@ -56,6 +56,18 @@ internal sealed class PrefixTree
         return best;
     }
 
+    /// <summary>Whole pages that a text begins with and that are in the tree. Nothing is held, and no use is noted.</summary>
+    public int PagesOf(ReadOnlySpan<int> text)
+    {
+        int pages = 0;
+        for (CachedPage at = Root; Find(at, text[(pages * KvPage.Tokens)..], out CachedPage? next) == KvPage.Tokens; at = next!)
+        {
+            pages++;
+        }
+
+        return pages;
+    }
+
     /// <summary>Takes a page in.</summary>
     /// <param name="parent">A full page, or the root.</param>
     /// <param name="tokens">Of the page, at least one.</param>

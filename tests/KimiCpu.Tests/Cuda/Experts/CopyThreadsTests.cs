@@ -41,7 +41,7 @@ internal sealed class CopyThreadsTests
         {
             if (started.Count == 2)
             {
-                throw new OutOfMemoryException("no thread is left.");
+                throw new InsufficientMemoryException("no thread is left.");
             }
 
             thread.Start();
