@@ -26,11 +26,11 @@ internal sealed class ForeignIds
 
     /// <summary>The id as shown of the call that a result answers.</summary>
     /// <param name="id">As the result gives it.</param>
-    public string Answered(string id) => _open.Answer(c => c.Given == id) ?? id;
+    public string Answered(string id) => _open.AnswerGiven(id) ?? id;
 
     /// <summary>The same for a result without an id: of a call of this tool, else of any; empty where there is none.</summary>
     /// <param name="name">Of the tool; null where the result does not name it.</param>
-    public string AnsweredNext(string? name) => _open.Answer(c => c.Name == name) ?? _open.Answer(_ => true) ?? "";
+    public string AnsweredNext(string? name) => (name is null ? null : _open.AnswerNamed(name)) ?? _open.AnswerAny() ?? "";
 
     private KimiToolCall Called(KimiToolCall call)
     {

@@ -35,6 +35,6 @@ internal sealed class CallIds
     /// <param name="place">Of the message, for the exception.</param>
     /// <exception cref="ArgumentException">It names none and all are answered.</exception>
     public string Answered(KimiMessage message, string place) => message.ToolCallId is { Length: > 0 } named
-        ? _open.Answer(c => c.Given == named) ?? _open.Answer(c => c.Shown == named) ?? named
-        : _open.Answer(_ => true) ?? throw CallArgument.Messages($"{place} is a tool's and names no call in ToolCallId, and every call before it is answered.");
+        ? _open.AnswerGiven(named) ?? _open.AnswerShown(named) ?? named
+        : _open.AnswerAny() ?? throw CallArgument.Messages($"{place} is a tool's and names no call in ToolCallId, and every call before it is answered.");
 }

@@ -9,36 +9,68 @@ namespace KimiCpu.Chat;
 /// </summary>
 internal sealed class OpenCalls
 {
-    private readonly List<OpenCall> _calls = [];
+    private readonly OpenCallsBy _given = new(c => c.Given);
+    private readonly OpenCallsBy _shown = new(c => c.Shown);
+    private readonly OpenCallsBy _named = new(c => c.Name);
+    private readonly OpenCallsBy _all = new(_ => "");
     private int _turn;
 
-    public int Count => _calls.Count;
+    public int Count { get; private set; }
 
     /// <summary>The next calls are of another turn than those before.</summary>
     public void BeginTurn() => _turn++;
 
     /// <param name="call">As it was given.</param>
     /// <param name="shown">Its id as the model is shown it.</param>
-    public void Add(KimiToolCall call, string shown) => _calls.Add(new OpenCall(call.Id, call.Name, shown, _turn));
-
-    /// <summary>The id as shown of the call that a result answers, which is open no longer; null where no open one is meant.</summary>
-    /// <param name="isMeant">Whether the result may answer a call.</param>
-    public string? Answer(Predicate<OpenCall> isMeant)
+    public void Add(KimiToolCall call, string shown)
     {
-        if (_calls.FindLast(isMeant) is not { } latest)
+        var open = new OpenCall(call.Id, call.Name, shown, _turn);
+        _given.Add(open);
+        _shown.Add(open);
+        _named.Add(open);
+        _all.Add(open);
+        Count++;
+    }
+
+    /// <summary>The id as shown of the call that a result with this id answers, which is open no longer; null where no open one was given with it.</summary>
+    public string? AnswerGiven(string id) => Answer(_given.Next(id));
+
+    /// <summary>The same of a call by the id that it is shown with.</summary>
+    public string? AnswerShown(string id) => Answer(_shown.Next(id));
+
+    /// <summary>The same of a call of a tool.</summary>
+    public string? AnswerNamed(string tool) => Answer(_named.Next(tool));
+
+    /// <summary>The same of any call.</summary>
+    public string? AnswerAny() => Answer(_all.Next(""));
+
+    private string? Answer(OpenCall? call)
+    {
+        if (call is null)
         {
             return null;
         }
 
-        OpenCall answered = _calls.Find(c => c.Turn == latest.Turn && isMeant(c))!;
-        _calls.Remove(answered);
-        return answered.Shown;
+        call.IsAnswered = true;
+        Count--;
+        return call.Shown;
     }
 }
 
-/// <summary>A call without a result.</summary>
-/// <param name="Given">Its id as it was given.</param>
-/// <param name="Name">Of the tool.</param>
-/// <param name="Shown">Its id as the model is shown it.</param>
-/// <param name="Turn">Which of the assistant's turns it is of.</param>
-internal sealed record OpenCall(string Given, string Name, string Shown, int Turn);
+/// <summary>A call that may have a result.</summary>
+/// <param name="given">Its id as it was given.</param>
+/// <param name="name">Of the tool.</param>
+/// <param name="shown">Its id as the model is shown it.</param>
+/// <param name="turn">Which of the assistant's turns it is of.</param>
+internal sealed class OpenCall(string given, string name, string shown, int turn)
+{
+    public string Given { get; } = given;
+
+    public string Name { get; } = name;
+
+    public string Shown { get; } = shown;
+
+    public int Turn { get; } = turn;
+
+    public bool IsAnswered { get; set; }
+}

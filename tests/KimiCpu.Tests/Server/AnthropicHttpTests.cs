@@ -46,6 +46,25 @@ internal sealed partial class AnthropicHttpTests
         Assert.That(usage.GetProperty("input_tokens").GetInt32() + usage.GetProperty("cache_read_input_tokens").GetInt32(), Is.EqualTo(count.GetProperty("input_tokens").GetInt32()).And.GreaterThan(40));
     }
 
+    /// <summary>None of the results names a call, so that each could be one of all.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task As_many_calls_and_results_as_a_body_holds_take_no_core_for_minutes(CancellationToken cancellationToken)
+    {
+        const int Blocks = 4096;
+        const int Messages = 24;
+        string calls = string.Join(',', Enumerable.Repeat("""{"type":"tool_use","id":"a","name":"f"}""", Blocks));
+        string results = string.Join(',', Enumerable.Repeat("""{"type":"tool_result","tool_use_id":"b"}""", Blocks));
+        IEnumerable<string> messages = [
+            """{"role":"user","content":"x"}""",
+            .. Enumerable.Repeat($$"""{"role":"assistant","content":[{{calls}}]}""", Messages),
+            .. Enumerable.Repeat($$"""{"role":"user","content":[{{results}}]}""", Messages)];
+        string body = $$"""{"model":"kimi-nano","messages":[{{string.Join(',', messages)}}]}""";
+        using HttpResponseMessage response = await _server.Http.PostAsync($"{Path}/count_tokens", new StringContent(body, Encoding.UTF8, "application/json"), cancellationToken);
+        JsonElement count = JsonElement.Parse(await response.Content.ReadAsStringAsync(cancellationToken));
+        Assert.That(count.GetProperty("input_tokens").GetInt32(), Is.GreaterThan(10 * Blocks * Messages));
+    }
+
     [Test]
     public async Task Streams_blocks_that_begin_grow_and_end()
     {
