@@ -31,10 +31,16 @@ internal sealed class Conversation
     /// <param name="answer">What is equal in all messages of one answer, and differs in those of two, which are not joined; null where nobody knows.</param>
     public void Add(KimiMessage message, string? author = null, object? answer = null)
     {
+        if (message.Role == KimiRole.Tool)
+        {
+            AddResult(message, tool: null);
+            return;
+        }
+
         if (message.Role != KimiRole.Assistant)
         {
             EndTurn();
-            _messages.Add(message.Role == KimiRole.Tool ? message with { ToolCallId = Answered(message.ToolCallId) } : message);
+            _messages.Add(message);
             return;
         }
 
@@ -52,6 +58,18 @@ internal sealed class Conversation
         _calls.AddRange(message.ToolCalls);
     }
 
+    /// <summary>Adds a result of clients that tell results by their tools. One without an id, or with an id that no open call has, answers the next call of its tool, else the next of any.</summary>
+    /// <param name="message">Of the tool.</param>
+    /// <param name="tool">Its name, which may be empty; null where only ids tell results.</param>
+    public void AddResult(KimiMessage message, string? tool)
+    {
+        EndTurn();
+        string id = message.ToolCallId ?? "";
+        string? answered = id.Length > 0 ? _ids.Answered(id) : null;
+        answered ??= id.Length == 0 || tool is not null ? _ids.AnsweredNext(tool) : null;
+        _messages.Add(message with { ToolCallId = answered ?? id });
+    }
+
     /// <summary>The whole conversation; nothing is added after it.</summary>
     public IReadOnlyList<KimiMessage> End()
     {
@@ -62,8 +80,6 @@ internal sealed class Conversation
     /// <summary>Calls go with whatever is before them; text and reasoning only with reasoning, since behind a text or a call they begin another answer.</summary>
     private bool Continues(KimiMessage message) =>
         (_turn is { Content.Length: 0 } && _calls.Count == 0) || message is { Content.Length: 0, Reasoning: null or "", ToolCalls.Count: > 0 };
-
-    private string Answered(string? id) => string.IsNullOrEmpty(id) ? _ids.AnsweredNext(null) : _ids.Answered(id);
 
     private void EndTurn()
     {

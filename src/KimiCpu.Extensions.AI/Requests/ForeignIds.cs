@@ -24,13 +24,13 @@ internal sealed class ForeignIds
         return [.. turn.Select(Called)];
     }
 
-    /// <summary>The id as shown of the call that a result answers.</summary>
+    /// <summary>The id as shown of the call that a result answers; null where no open one was given with its id.</summary>
     /// <param name="id">As the result gives it.</param>
-    public string Answered(string id) => _open.AnswerGiven(id) ?? id;
+    public string? Answered(string id) => _open.AnswerGiven(id);
 
-    /// <summary>The same for a result without an id: of a call of this tool, else of any; empty where there is none.</summary>
+    /// <summary>The same for a result that only its tool tells of: of a call of this tool, else of any; null where there is none.</summary>
     /// <param name="name">Of the tool; null where the result does not name it.</param>
-    public string AnsweredNext(string? name) => (name is null ? null : _open.AnswerNamed(name)) ?? _open.AnswerAny() ?? "";
+    public string? AnsweredNext(string? name) => (name is null ? null : _open.AnswerNamed(name)) ?? _open.AnswerAny();
 
     private KimiToolCall Called(KimiToolCall call)
     {

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Globalization;
 using System.Text.Json;
 using Microsoft.Extensions.AI;
 
@@ -85,9 +84,9 @@ internal static class ToolResultText
     {
         TextContent text => text.Text,
         ErrorContent error => Failure(error.Message),
-        DataContent data => string.Create(CultureInfo.InvariantCulture, $"({data.MediaType}, {data.Data.Length:N0} bytes, which this model is not shown)"),
-        UriContent { Uri: { IsAbsoluteUri: true, Scheme: "data" } } data => $"({data.MediaType} in its URI, which this model is not shown)",
-        UriContent uri => $"({uri.MediaType} at {uri.Uri}, which this model is not shown)",
+        DataContent data => NotShown.Data(data.MediaType, data.Data.Length),
+        UriContent { Uri: { IsAbsoluteUri: true, Scheme: "data" } } data => NotShown.InUri(data.MediaType),
+        UriContent uri => NotShown.At(uri.MediaType, $"{uri.Uri}"),
         null => throw new NotSupportedException("one of its contents is null."),
         _ => throw new NotSupportedException($"it has {part.GetType().Name}, and the model reads text only."),
     };

@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 using Microsoft.AspNetCore.Http;
 
@@ -16,10 +17,9 @@ internal sealed class MessagesReader(int maxMessages)
 {
     private const int MostBlocks = 4096;
 
-    private readonly ForeignIds _ids = new();
-    private readonly List<KimiMessage> _conversation = [];
+    private readonly Conversation _conversation = new();
 
-    public List<KimiMessage> Read(JsonFields request)
+    public IReadOnlyList<KimiMessage> Read(JsonFields request)
     {
         if (request.Has("system") && TextOf(request, "system") is { Length: > 0 } system)
         {
@@ -51,9 +51,10 @@ internal sealed class MessagesReader(int maxMessages)
             }
         }
 
-        return _conversation[^1].Role == KimiRole.Assistant
+        IReadOnlyList<KimiMessage> conversation = _conversation.End();
+        return conversation[^1].Role == KimiRole.Assistant
             ? throw new RequestException(StatusCodes.Status400BadRequest, "The last message is one of the assistant; answers cannot be begun for the model.", "messages", "invalid_value")
-            : _conversation;
+            : conversation;
     }
 
     private void ReadUser(JsonFields message)
@@ -65,13 +66,13 @@ internal sealed class MessagesReader(int maxMessages)
         }
 
         var said = new StringBuilder();
-        int before = _conversation.Count;
+        bool hasResult = false;
         foreach (JsonFields block in Blocks(message, "content"))
         {
             if (block.RequiredText("type") == "tool_result")
             {
-                string result = block.Has("content") ? TextOf(block, "content") : "";
-                _conversation.Add(KimiMessage.Tool(_ids.Answered(block.RequiredText("tool_use_id")), block.Flag("is_error") == true ? $"Error: {result}" : result));
+                hasResult = true;
+                ReadResult(block);
             }
             else
             {
@@ -79,10 +80,18 @@ internal sealed class MessagesReader(int maxMessages)
             }
         }
 
-        if (said.Length > 0 || _conversation.Count == before)
+        if (said.Length > 0 || !hasResult)
         {
             _conversation.Add(KimiMessage.User(said.ToString()));
         }
+    }
+
+    private void ReadResult(JsonFields block)
+    {
+        string result = !block.Has("content") ? ""
+            : block.Get("content") is { ValueKind: JsonValueKind.String } text ? text.GetString()!
+            : ResultText.Of(Blocks(block, "content"));
+        _conversation.AddResult(block, "tool_use_id", block.Flag("is_error") == true ? $"Error: {result}" : result);
     }
 
     private void ReadAssistant(JsonFields message)
@@ -115,7 +124,7 @@ internal sealed class MessagesReader(int maxMessages)
             }
         }
 
-        _conversation.Add(KimiMessage.Assistant(said.ToString(), thought.Length > 0 ? thought.ToString() : null) with { ToolCalls = _ids.Called(calls) });
+        _conversation.Add(KimiMessage.Assistant(said.ToString(), thought.Length > 0 ? thought.ToString() : null) with { ToolCalls = calls });
     }
 
     private static IEnumerable<JsonFields> Blocks(JsonFields fields, string name) => fields.Has(name)

@@ -17,6 +17,7 @@ namespace KimiCpu.Server.Ollama;
 internal sealed class OllamaRequestReader(RequestParts parts)
 {
     private const int MostCalls = 1024;
+    private const int MostImages = 1024;
     private const int MostStops = 16;
 
     /// <summary>Whether nothing is asked but to let the model go. It stays, since there is no other, but clients wait for the answer that it is gone.</summary>
@@ -39,10 +40,15 @@ internal sealed class OllamaRequestReader(RequestParts parts)
             return null;
         }
 
-        var ids = new ForeignIds();
+        var conversation = new Conversation();
+        foreach ((JsonElement element, string path) in messages)
+        {
+            ReadMessage(new JsonFields(element, path), conversation);
+        }
+
         return new AnswerRequest
         {
-            Messages = [.. messages.Select(m => ReadMessage(new JsonFields(m.Element, m.Path), ids))],
+            Messages = conversation.End(),
             Options = ReadOptions(fields) with
             {
                 Tools = RequestParts.Distinct([.. fields.Items("tools", parts.Options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))]),
@@ -94,27 +100,49 @@ internal sealed class OllamaRequestReader(RequestParts parts)
         _ => false,
     };
 
-    private static KimiMessage ReadMessage(JsonFields message, ForeignIds ids)
+    private static void ReadMessage(JsonFields message, Conversation conversation)
     {
-        if (message.Get("images") is { } images && !IsEmpty(images))
+        string role = message.RequiredText("role");
+        if (role != "tool" && message.Get("images") is { } images && !IsEmpty(images))
         {
             throw message.Unsupported("images", "the model reads text only.");
         }
 
         string content = message.Text("content") ?? "";
-        return message.RequiredText("role") switch
+        switch (role)
         {
-            "system" => KimiMessage.System(content),
-            "user" => KimiMessage.User(content),
-            "assistant" => KimiMessage.Assistant(content, message.Text("thinking")) with
-            {
-                ToolCalls = ids.Called(message.Items("tool_calls", MostCalls).Select(c => ReadCall(new JsonFields(c.Element, c.Path)))),
-            },
+            case "system":
+                conversation.Add(KimiMessage.System(content));
+                break;
+            case "user":
+                conversation.Add(KimiMessage.User(content));
+                break;
+            case "assistant":
+                conversation.Add(KimiMessage.Assistant(content, message.Text("thinking")) with
+                {
+                    ToolCalls = [.. message.Items("tool_calls", MostCalls).Select(c => ReadCall(new JsonFields(c.Element, c.Path)))],
+                });
+                break;
+            case "tool":
+                // Most results have no ids there, and some an id that its call came back without.
+                conversation.AddResult(message, "tool_call_id", ResultOf(message, content), message.Text("tool_name") ?? "");
+                break;
+            default:
+                throw message.Invalid("role", "system, user, assistant or tool");
+        }
+    }
 
-            // Most results have no ids there: each answers the next call, of its tool where it names one.
-            "tool" => KimiMessage.Tool(message.Text("tool_call_id") is { } id ? ids.Answered(id) : ids.AnsweredNext(message.Text("tool_name")), ResultIn(content)),
-            _ => throw message.Invalid("role", "system, user, assistant or tool"),
-        };
+    /// <summary>A tool's result; its images, which have no type there, are named.</summary>
+    private static string ResultOf(JsonFields message, string content)
+    {
+        var text = new PartsText();
+        text.Add(ResultIn(content));
+        foreach (string image in message.Texts("images", MostImages).Where(i => i.Length > 0))
+        {
+            text.AddLine(NotShown.Base64("image", image));
+        }
+
+        return text.ToString();
     }
 
     /// <summary>A result as the tool gave it. Under Microsoft.Extensions.AI, OllamaSharp wraps it together with an id that it does not tell of the call, and which a model takes for a part of the result.</summary>

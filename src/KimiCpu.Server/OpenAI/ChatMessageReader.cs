@@ -1,10 +1,10 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text;
 using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 
 namespace KimiCpu.Server.OpenAI;
@@ -15,28 +15,51 @@ internal sealed class ChatMessageReader(int maxMessages)
 {
     private const int MostParts = 1024;
 
-    private readonly ForeignIds _ids = new();
+    private readonly Conversation _conversation = new();
 
     public IReadOnlyList<KimiMessage> Read(JsonFields request)
     {
         IReadOnlyList<(JsonElement Element, string Path)> messages = request.Items("messages", maxMessages);
-        return messages.Count > 0 ? [.. messages.Select(m => ReadMessage(new JsonFields(m.Element, m.Path)))] : throw request.Invalid("messages", "at least one message");
+        if (messages.Count == 0)
+        {
+            throw request.Invalid("messages", "at least one message");
+        }
+
+        foreach ((JsonElement element, string path) in messages)
+        {
+            ReadMessage(new JsonFields(element, path));
+        }
+
+        return _conversation.End();
     }
 
-    private KimiMessage ReadMessage(JsonFields message) => message.RequiredText("role") switch
+    private void ReadMessage(JsonFields message)
     {
-        "system" or "developer" => KimiMessage.System(Content(message)) with { Name = NameOf(message) },
-        "user" => KimiMessage.User(Content(message)) with { Name = NameOf(message) },
-        "assistant" => Assistant(message),
-        "tool" => KimiMessage.Tool(_ids.Answered(message.RequiredText("tool_call_id")), Content(message)),
-        "function" => throw message.Unsupported("role", "use tools, and results with the role tool."),
-        _ => throw message.Invalid("role", "system, developer, user, assistant or tool"),
-    };
+        switch (message.RequiredText("role"))
+        {
+            case "system" or "developer":
+                _conversation.Add(KimiMessage.System(Content(message)) with { Name = NameOf(message) });
+                break;
+            case "user":
+                _conversation.Add(KimiMessage.User(Content(message)) with { Name = NameOf(message) });
+                break;
+            case "assistant":
+                _conversation.Add(Assistant(message), NameOf(message));
+                break;
+            case "tool":
+                _conversation.AddResult(message, "tool_call_id", Content(message, isResult: true));
+                break;
+            case "function":
+                throw message.Unsupported("role", "use tools, and results with the role tool.");
+            default:
+                throw message.Invalid("role", "system, developer, user, assistant or tool");
+        }
+    }
 
-    private KimiMessage Assistant(JsonFields message)
+    private static KimiMessage Assistant(JsonFields message)
     {
-        IReadOnlyList<KimiToolCall> calls = _ids.Called(message.Items("tool_calls", MostParts).Select(c => Call(new JsonFields(c.Element, c.Path))));
-        string content = message.Has("content") ? Content(message) : calls.Count > 0 || message.Has("refusal") ? message.Text("refusal") ?? "" : throw message.Missing("content");
+        KimiToolCall[] calls = [.. message.Items("tool_calls", MostParts).Select(c => Call(new JsonFields(c.Element, c.Path)))];
+        string content = message.Has("content") ? Content(message) : calls.Length > 0 || message.Has("refusal") ? message.Text("refusal") ?? "" : throw message.Missing("content");
         return KimiMessage.Assistant(content, Reasoning(message)) with { ToolCalls = calls };
     }
 
@@ -52,23 +75,33 @@ internal sealed class ChatMessageReader(int maxMessages)
 
     private static string? NameOf(JsonFields message) => message.Text("name") is { } name && !string.IsNullOrWhiteSpace(name) ? name : null;
 
-    private static string Content(JsonFields message)
+    /// <param name="message">Whose.</param>
+    /// <param name="isResult">Whether it is a tool's, of which parts that are no text are named.</param>
+    private static string Content(JsonFields message, bool isResult = false)
     {
         if (message.Get("content") is not { ValueKind: JsonValueKind.Array })
         {
             return message.RequiredText("content");
         }
 
-        var text = new StringBuilder();
+        var text = new PartsText();
         foreach ((JsonElement element, string path) in message.Items("content", MostParts))
         {
             var part = new JsonFields(element, path);
-            text.Append(part.RequiredText("type") switch
+            switch (part.RequiredText("type"))
             {
-                "text" => part.RequiredText("text"),
-                "refusal" => part.RequiredText("refusal"),
-                string other => throw part.Unsupported("type", $"the model reads text only; found '{other}'."),
-            });
+                case "text":
+                    text.Add(part.RequiredText("text"));
+                    break;
+                case "refusal":
+                    text.Add(part.RequiredText("refusal"));
+                    break;
+                case { } other when isResult:
+                    text.AddLine(PartNames.Of(part, other));
+                    break;
+                case { } other:
+                    throw part.Unsupported("type", $"the model reads text only; found '{other}'.");
+            }
         }
 
         return text.ToString();

@@ -32,7 +32,9 @@ internal sealed class ToolArgumentsTests
     public void A_result_that_OllamaSharp_wraps_is_shown_as_others_are(string result, string shown)
     {
         string wrapped = JsonSerializer.Serialize($$"""{"CallId":"c1","Result":{{result}}}""");
-        var fields = new JsonFields(JsonElement.Parse($$"""{"messages":[{"role":"user","content":"x"},{"role":"tool","content":{{wrapped}}}]}"""));
+        var fields = new JsonFields(JsonElement.Parse($$$"""
+            {"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f"}}]},{"role":"tool","content":{{{wrapped}}}}]}
+            """));
         Assert.That(OllamaReader().ReadChat(fields)!.Messages![1].Content, Is.EqualTo(shown));
     }
 

@@ -1,10 +1,10 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text;
 using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Extensions.AI.Requests;
+using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 
 namespace KimiCpu.Server.OpenAI.Responses;
@@ -59,7 +59,7 @@ internal sealed class InputReader(int maxItems)
                 ReadCall(item);
                 break;
             case "function_call_output":
-                _conversation.Add(KimiMessage.Tool(item.RequiredText("call_id"), Content(item, "output")));
+                _conversation.AddResult(item, "call_id", Content(item, "output", isResult: true));
                 break;
             case null:
                 throw item.Missing("type");
@@ -99,23 +99,34 @@ internal sealed class InputReader(int maxItems)
         _conversation.Add(KimiMessage.Assistant("") with { ToolCalls = [new KimiToolCall(item.RequiredText("call_id"), item.RequiredText("name"), arguments)] });
     }
 
-    private static string Content(JsonFields item, string name)
+    /// <param name="item">Whose.</param>
+    /// <param name="name">Of the field.</param>
+    /// <param name="isResult">Whether it is a tool's, of which parts that are no text are named.</param>
+    private static string Content(JsonFields item, string name, bool isResult = false)
     {
         if (item.Get(name) is not { ValueKind: JsonValueKind.Array })
         {
             return item.RequiredText(name);
         }
 
-        var text = new StringBuilder();
+        var text = new PartsText();
         foreach ((JsonElement element, string path) in item.Items(name, MostParts))
         {
             var part = new JsonFields(element, path);
-            text.Append(part.RequiredText("type") switch
+            switch (part.RequiredText("type"))
             {
-                "input_text" or "output_text" or "text" or "reasoning_text" or "summary_text" => part.RequiredText("text"),
-                "refusal" => part.RequiredText("refusal"),
-                string other => throw part.Unsupported("type", $"the model reads text only; found '{other}'."),
-            });
+                case "input_text" or "output_text" or "text" or "reasoning_text" or "summary_text":
+                    text.Add(part.RequiredText("text"));
+                    break;
+                case "refusal":
+                    text.Add(part.RequiredText("refusal"));
+                    break;
+                case { } other when isResult:
+                    text.AddLine(PartNames.Of(part, other));
+                    break;
+                case { } other:
+                    throw part.Unsupported("type", $"the model reads text only; found '{other}'.");
+            }
         }
 
         return text.ToString();

@@ -14,14 +14,14 @@ internal sealed class ForeignIdsTests
     public void A_result_answers_the_call_of_its_id()
     {
         ForeignIds ids = Called("call_a", "call_b");
-        Assert.That((ids.Answered("call_b"), ids.Answered("call_a"), ids.Answered("call_a")), Is.EqualTo(("functions.get_time:1", "functions.get_weather:0", "call_a")));
+        Assert.That((ids.Answered("call_b"), ids.Answered("call_a"), ids.Answered("call_a")), Is.EqualTo(("functions.get_time:1", "functions.get_weather:0", (string?)null)));
     }
 
     [Test]
     public void A_result_without_an_id_answers_the_next_call_of_its_tool_or_of_all()
     {
         ForeignIds ids = Called("", "functions.get_time:1");
-        Assert.That((ids.AnsweredNext("get_time"), ids.AnsweredNext("get_time"), ids.AnsweredNext(null)), Is.EqualTo(("functions.get_time:1", "functions.get_weather:0", "")));
+        Assert.That((ids.AnsweredNext("get_time"), ids.AnsweredNext("get_time"), ids.AnsweredNext(null)), Is.EqualTo(("functions.get_time:1", "functions.get_weather:0", (string?)null)));
         ids = Called("", "");
         Assert.That((ids.AnsweredNext(null), ids.AnsweredNext(null)), Is.EqualTo(("functions.get_weather:0", "functions.get_time:1")));
     }
