@@ -73,6 +73,9 @@ internal sealed class RequestParts(KimiServerOptions options, FormatReader forma
     /// <summary>A level of effort becomes a budget, since the models know none.</summary>
     /// <param name="fields">Of the request.</param>
     /// <param name="name">Of the field with the level.</param>
+    /// <summary>The seed of the answer; null for any, which clients of other servers for open models ask for by -1: it is the default that some send along.</summary>
+    public static ulong? Seed(JsonFields fields) => fields.Long("seed") is { } seed and not -1 ? unchecked((ulong)seed) : null;
+
     /// <param name="generation">Gets the budget.</param>
     public static GenerationOptions Effort(JsonFields fields, string name, GenerationOptions generation) => fields.Text(name) switch
     {

@@ -197,7 +197,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
             RepetitionPenalty = (float?)given.Number("repeat_penalty", 0.01, 10) ?? options.RepetitionPenalty,
             PresencePenalty = (float?)given.Number("presence_penalty", -2, 2) ?? options.PresencePenalty,
             FrequencyPenalty = (float?)given.Number("frequency_penalty", -2, 2) ?? options.FrequencyPenalty,
-            Seed = given.Long("seed") is { } seed ? unchecked((ulong)seed) : options.Seed,
+            Seed = RequestParts.Seed(given),
             MaxTokens = given.Integer("num_predict", -2) is > 0 and { } most ? most : options.MaxTokens,
             StopSequences = [.. given.Texts("stop", MostStops).Where(s => s.Length > 0)],
         };

@@ -4,6 +4,7 @@
 using System.Globalization;
 using System.Text.Json;
 using KimiCpu.Generation;
+using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 using Microsoft.AspNetCore.Http;
 
@@ -38,7 +39,7 @@ internal static class SamplingReader
             PresencePenalty = (float?)fields.Number("presence_penalty", -2, 2) ?? options.PresencePenalty,
             FrequencyPenalty = (float?)fields.Number("frequency_penalty", -2, 2) ?? options.FrequencyPenalty,
             LogitBias = ReadBias(fields),
-            Seed = fields.Long("seed") is { } seed ? unchecked((ulong)seed) : null,
+            Seed = RequestParts.Seed(fields),
             StopSequences = [.. fields.Texts("stop", MostStops).Select(s => s.Length is > 0 and <= 1024 ? s : throw fields.Invalid("stop", "texts of 1 … 1024 characters"))],
             IgnoreEndOfText = fields.Flag("ignore_eos") ?? false,
         };
