@@ -25,7 +25,7 @@ internal static class VerifyCommand
             // Without any checksums that is wrong usage, and better told before a checkpoint has been looked through.
             bool unfinished = parsed.GetValue(checksums) ? !ChecksumVerifier.ManifestOf(path).IsComplete : IsUnfinished(path);
             VerificationReport report = CheckpointVerifier.Verify(path, progress.Report, cancellationToken);
-            report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report)] };
+            report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report).Except(report.Problems)] };
             if (parsed.GetValue(checksums))
             {
                 IReadOnlyList<VerificationProblem> damaged = ChecksumVerifier.Verify(path, (done, total) => progress.Report("MB", (int)(done / 1_000_000), (int)(total / 1_000_000)), cancellationToken);

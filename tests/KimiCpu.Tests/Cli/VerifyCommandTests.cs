@@ -70,6 +70,16 @@ internal sealed class VerifyCommandTests
         Assert.That(output, Does.EndWith($"Fetch again: {First}{Environment.NewLine}"));
     }
 
+    [Test]
+    public async Task A_configuration_of_generation_that_is_damaged_is_named_once([Values("{", """{"eos_token_id":99999}""")] string content)
+    {
+        File.WriteAllText(Path.Combine(_folder, "generation_config.json"), content);
+        (int code, string output) = await Run("verify", _folder, "--json");
+        using var json = JsonDocument.Parse(output);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(json.RootElement.GetProperty("problems").EnumerateArray().Select(p => p.GetProperty("file").GetString()), Is.EqualTo(new[] { "generation_config.json" }));
+    }
+
     /// <summary>Each file is whole, and the model would not open.</summary>
     [Test]
     public async Task A_tokenizer_with_more_ids_than_the_model_is_named()
