@@ -46,7 +46,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
     }
 
     /// <summary>The prompt alone.</summary>
-    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options, CancellationToken cancellationToken = default)
+    public int[] Render(IReadOnlyList<KimiMessage> conversation, GenerationOptions options, CancellationToken cancellationToken)
     {
         ConversationChecks.Validate(conversation);
         OptionChecks.RequireAll(options);

@@ -50,8 +50,10 @@ public interface IKimiModel : IDisposable
     /// </summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Those that shape the prompt matter: tools and thinking. Null for the defaults.</param>
+    /// <param name="cancellationToken">Honoured within a text.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
-    int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null);
+    int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Answers one user message and returns when the answer is complete.</summary>
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>

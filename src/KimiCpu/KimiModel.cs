@@ -182,11 +182,11 @@ public sealed class KimiModel : IKimiModel
     }
 
     /// <inheritdoc/>
-    public int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null)
+    public int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(messages);
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return _calls.Render([.. messages], options ?? new GenerationOptions());
+        return _calls.Render([.. messages], options ?? new GenerationOptions(), cancellationToken);
     }
 
     /// <inheritdoc/>

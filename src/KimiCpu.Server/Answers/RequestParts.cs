@@ -16,10 +16,13 @@ namespace KimiCpu.Server.Answers;
 /// <summary>Parts of requests that several dialects have.</summary>
 /// <param name="options">Limits.</param>
 /// <param name="formats">Keeps compiled schemas.</param>
-/// <param name="cancellationToken">Ends the compilation of one.</param>
+/// <param name="cancellationToken">Ends what takes long of the reading.</param>
 internal sealed class RequestParts(KimiServerOptions options, FormatReader formats, CancellationToken cancellationToken)
 {
     public KimiServerOptions Options => options;
+
+    /// <summary>Ends the encoding of a text.</summary>
+    public CancellationToken Cancelled => cancellationToken;
 
     /// <summary>A function in the form <c>{"type":"function","function":{…}}</c>.</summary>
     public KimiTool Function(JsonFields tool)
@@ -70,12 +73,12 @@ internal sealed class RequestParts(KimiServerOptions options, FormatReader forma
         }
     }
 
-    /// <summary>A level of effort becomes a budget, since the models know none.</summary>
-    /// <param name="fields">Of the request.</param>
-    /// <param name="name">Of the field with the level.</param>
     /// <summary>The seed of the answer; null for any, which clients of other servers for open models ask for by -1: it is the default that some send along.</summary>
     public static ulong? Seed(JsonFields fields) => fields.Long("seed") is { } seed and not -1 ? unchecked((ulong)seed) : null;
 
+    /// <summary>A level of effort becomes a budget, since the models know none.</summary>
+    /// <param name="fields">Of the request.</param>
+    /// <param name="name">Of the field with the level.</param>
     /// <param name="generation">Gets the budget.</param>
     public static GenerationOptions Effort(JsonFields fields, string name, GenerationOptions generation) => fields.Text(name) switch
     {

@@ -29,7 +29,7 @@ internal static class AnthropicEndpoints
         if (request.Streams)
         {
             // The first event says how long the prompt is.
-            int prompt = answers.Model.EncodePrompt(request.Messages!, request.Options).Length;
+            int prompt = answers.Model.EncodePrompt(request.Messages!, request.Options, call.Cancelled).Length;
             await call.WriteEventsAsync(new MessageStream(call, writer, answers, prompt).EventsAsync()).ConfigureAwait(false);
         }
         else
@@ -45,6 +45,6 @@ internal static class AnthropicEndpoints
         model.Require(fields.RequiredText("model"));
         AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new MessagesRequestReader(parts).Read(fields, counts: true)).ConfigureAwait(false);
         IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
-        await call.WriteJsonAsync(new JsonObject { ["input_tokens"] = opened.EncodePrompt(request.Messages!, request.Options).Length }).ConfigureAwait(false);
+        await call.WriteJsonAsync(new JsonObject { ["input_tokens"] = opened.EncodePrompt(request.Messages!, request.Options, call.Cancelled).Length }).ConfigureAwait(false);
     }
 }

@@ -78,7 +78,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
         return new AnswerRequest
         {
             Messages = raw ? null : string.IsNullOrEmpty(system) ? [KimiMessage.User(prompt)] : [KimiMessage.System(system), KimiMessage.User(prompt)],
-            Prompts = raw ? [tokenizer.Encode(prompt)] : [],
+            Prompts = raw ? [tokenizer.Encode(prompt, cancellationToken: parts.Cancelled)] : [],
             Options = ReadOptions(fields),
             Streams = fields.Flag("stream") ?? true,
         };

@@ -20,7 +20,10 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
     private static readonly HashSet<string> s_known = ["model", "prompt", "max_tokens", "n", "best_of", "echo", "logprobs", "suffix", "user", .. SamplingReader.Fields];
 
     /// <summary>The request, and whether the answers begin with their prompts.</summary>
-    public (AnswerRequest Request, bool Echo) Read(JsonFields fields, KimiTokenizer tokenizer)
+    /// <param name="fields">The request.</param>
+    /// <param name="tokenizer">Of the model.</param>
+    /// <param name="cancellationToken">Ends the encoding of its prompts.</param>
+    public (AnswerRequest Request, bool Echo) Read(JsonFields fields, KimiTokenizer tokenizer, CancellationToken cancellationToken)
     {
         fields.RefuseOthers(s_known);
         if (fields.Has("suffix"))
@@ -43,7 +46,7 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
 
         var request = new AnswerRequest
         {
-            Prompts = ReadPrompts(fields, tokenizer),
+            Prompts = ReadPrompts(fields, tokenizer, cancellationToken),
             Options = SamplingReader.Read(fields, new GenerationOptions()) with
             {
                 MaxTokens = fields.Integer("max_tokens", 1),
@@ -57,22 +60,22 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
         return (request, echo);
     }
 
-    private List<int[]> ReadPrompts(JsonFields fields, KimiTokenizer tokenizer)
+    private List<int[]> ReadPrompts(JsonFields fields, KimiTokenizer tokenizer, CancellationToken cancellationToken)
     {
         JsonElement given = fields.Get("prompt") ?? throw fields.Missing("prompt");
         bool single = given.ValueKind == JsonValueKind.String || (given.ValueKind == JsonValueKind.Array && given.GetArrayLength() > 0 && given[0].ValueKind == JsonValueKind.Number);
         List<int[]> prompts = single
-            ? [ReadPrompt(given, "prompt", tokenizer)]
-            : [.. fields.Items("prompt", limits.MaxChoices).Select(p => ReadPrompt(p.Element, p.Path, tokenizer))];
+            ? [ReadPrompt(given, "prompt", tokenizer, cancellationToken)]
+            : [.. fields.Items("prompt", limits.MaxChoices).Select(p => ReadPrompt(p.Element, p.Path, tokenizer, cancellationToken))];
         return prompts.Count > 0 ? prompts : throw fields.Invalid("prompt", "at least one prompt");
     }
 
-    private static int[] ReadPrompt(JsonElement prompt, string path, KimiTokenizer tokenizer)
+    private static int[] ReadPrompt(JsonElement prompt, string path, KimiTokenizer tokenizer, CancellationToken cancellationToken)
     {
         int[] tokens = prompt.ValueKind switch
         {
             // Control tokens are reached by their ids only, never by a text that spells them.
-            JsonValueKind.String => tokenizer.Encode(prompt.GetString()!),
+            JsonValueKind.String => tokenizer.Encode(prompt.GetString()!, cancellationToken: cancellationToken),
             JsonValueKind.Array => TokenEndpoints.Ids(prompt, path),
             _ => throw JsonFields.Wrong(path, "a text or an array of token ids", prompt),
         };

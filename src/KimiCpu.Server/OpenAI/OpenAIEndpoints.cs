@@ -42,7 +42,7 @@ internal static class OpenAIEndpoints
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.Text("model"));
         IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
-        (AnswerRequest request, bool echo) = reader.Read(fields, opened.Tokenizer);
+        (AnswerRequest request, bool echo) = reader.Read(fields, opened.Tokenizer, call.Cancelled);
         bool usage = ChatRequestReader.WantsUsage(fields);
         await using RunningAnswers answers = await model.BeginAsync(request, call.Cancelled).ConfigureAwait(false);
         var writer = new CompletionWriter(model.Name, opened.Tokenizer, request, echo);

@@ -38,8 +38,11 @@ internal static class TokenEndpoints
         int[] tokens = fields.Has("messages")
             ? await served.ReadAsync(call, body.RootElement, parts => model.EncodePrompt(
                 new ChatMessageReader(options.MaxMessages).Read(fields),
-                new Generation.GenerationOptions { Tools = [.. fields.Items("tools", options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] })).ConfigureAwait(false)
-            : model.Tokenizer.Encode(fields.Text("prompt") ?? fields.Text("content") ?? throw new RequestException(StatusCodes.Status400BadRequest, "prompt or messages is required.", "prompt", "missing_required_parameter"));
+                new Generation.GenerationOptions { Tools = [.. fields.Items("tools", options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] },
+                call.Cancelled)).ConfigureAwait(false)
+            : model.Tokenizer.Encode(
+                fields.Text("prompt") ?? fields.Text("content") ?? throw new RequestException(StatusCodes.Status400BadRequest, "prompt or messages is required.", "prompt", "missing_required_parameter"),
+                cancellationToken: call.Cancelled);
         await WriteAsync(call.Context, tokens, model.Info.ContextLength).ConfigureAwait(false);
     }
 

@@ -42,24 +42,28 @@ public sealed class KimiTokenizer
     /// <summary>Encodes text.</summary>
     /// <param name="text">Any text; unpaired surrogates become U+FFFD.</param>
     /// <param name="allowSpecial">Whether names of control tokens become those tokens. Leave it off for text from users.</param>
-    public int[] Encode(string text, bool allowSpecial = false)
+    /// <param name="cancellationToken">Looked at before each part of at most 400,000 characters.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    public int[] Encode(string text, bool allowSpecial = false, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return Encode(Encoding.UTF8.GetBytes(text), allowSpecial);
+        return Encode(Encoding.UTF8.GetBytes(text), allowSpecial, cancellationToken);
     }
 
     /// <summary>Encodes bytes.</summary>
     /// <param name="utf8">Normally UTF-8; other bytes are kept, so that decoding gives back any input exactly.</param>
     /// <param name="allowSpecial">Whether names of control tokens become those tokens. Leave it off for text from users.</param>
-    public int[] Encode(ReadOnlySpan<byte> utf8, bool allowSpecial = false)
+    /// <param name="cancellationToken">Looked at before each part of at most 400,000 characters.</param>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    public int[] Encode(ReadOnlySpan<byte> utf8, bool allowSpecial = false, CancellationToken cancellationToken = default)
     {
         var tokens = new List<int>((utf8.Length / 3) + 1);
-        Encode(utf8, allowSpecial, tokens, CancellationToken.None);
+        Encode(utf8, allowSpecial, tokens, cancellationToken);
         return [.. tokens];
     }
 
     /// <summary>Encodes bytes behind tokens that are there.</summary>
-    /// <param name="utf8">As for <see cref="Encode(ReadOnlySpan{byte}, bool)"/>.</param>
+    /// <param name="utf8">As for <see cref="Encode(ReadOnlySpan{byte}, bool, CancellationToken)"/>.</param>
     /// <param name="allowSpecial">As there.</param>
     /// <param name="tokens">Takes the tokens.</param>
     /// <param name="cancellationToken">Looked at before each part of at most 400,000 characters.</param>

@@ -303,6 +303,7 @@ internal sealed class KimiModelTests
         long before = GC.GetAllocatedBytesForCurrentThread();
         Assert.That(() => _model.Generate(text, s_greedy, source.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(() => _model.GenerateAsync(text, s_greedy, source.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => _model.EncodePrompt([KimiMessage.User(text)], s_greedy, source.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(1 << 20));
     }
 

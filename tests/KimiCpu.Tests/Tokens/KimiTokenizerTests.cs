@@ -42,6 +42,8 @@ internal sealed class KimiTokenizerTests
         var tokens = new List<int>();
         Assert.That(() => Tokenizer.Encode("some text"u8, allowSpecial: false, tokens, new CancellationToken(canceled: true)), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(tokens, Is.Empty);
+        Assert.That(() => Tokenizer.Encode("some text", cancellationToken: new CancellationToken(canceled: true)), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => Tokenizer.Encode("some text"u8, cancellationToken: new CancellationToken(canceled: true)), Throws.InstanceOf<OperationCanceledException>());
     }
 
     [Test]
