@@ -11,12 +11,12 @@ namespace KimiCpu.Server.Http;
 /// <summary>Writes JSON on one line; letters of all languages stay as they are, since no answer goes into a page of HTML.</summary>
 internal static class JsonText
 {
-    private static readonly JsonWriterOptions s_options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    public static JsonWriterOptions Options { get; } = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     public static byte[] Bytes(JsonNode node)
     {
         using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer, s_options))
+        using (var json = new Utf8JsonWriter(buffer, Options))
         {
             node.WriteTo(json);
         }

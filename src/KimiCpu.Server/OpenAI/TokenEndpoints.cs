@@ -3,7 +3,6 @@
 
 using System.IO.Pipelines;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 using Microsoft.AspNetCore.Http;
@@ -87,7 +86,6 @@ internal static class TokenEndpoints
             throw new RequestException(StatusCodes.Status400BadRequest, $"tokens takes ids 0 … {model.Tokenizer.VocabularySize - 1}; found {unknown}.", "tokens", "invalid_value");
         }
 
-        string text = model.Tokenizer.Decode(tokens);
-        await call.WriteJsonAsync(new JsonObject { ["prompt"] = text, ["content"] = text }).ConfigureAwait(false);
+        await TokenTextJson.WriteAsync(call.Context, ["prompt", "content"], model.Tokenizer, tokens, call.Cancelled).ConfigureAwait(false);
     }
 }

@@ -178,6 +178,22 @@ internal sealed class OpenAIHttpTests
         Assert.That(await response.Content.ReadAsStringAsync(), Does.Contain(expected == 200 ? "\"kimi-nano\"" : "'moonshotai/Kimi-K9' does not exist"));
     }
 
+    /// <summary>They are written in parts, between which characters may be cut.</summary>
+    [Test]
+    public async Task Text_of_tokens_is_what_the_tokenizer_makes_of_them([Values(0, 1, 5_000)] int count)
+    {
+        var random = new Random(count);
+        int[] tokens = [.. Enumerable.Range(0, count).Select(_ => random.Next(_server.Model.Tokenizer.VocabularySize))];
+        int[] emoji = _server.Model.Tokenizer.Encode(string.Concat(Enumerable.Repeat("\U0001F600\u00e9", count / 4)));
+        foreach (int[] given in new[] { tokens, emoji })
+        {
+            (int status, JsonElement body, _) = await _server.PostAsync("/detokenize", $"{{\"tokens\":[{string.Join(',', given)}]}}");
+            Assert.That(status, Is.EqualTo(200), body.GetRawText());
+            string text = _server.Model.Tokenizer.Decode(given);
+            Assert.That((body.GetProperty("prompt").GetString(), body.GetProperty("content").GetString()), Is.EqualTo((text, text)));
+        }
+    }
+
     [Test]
     public async Task Text_never_becomes_a_control_token()
     {

@@ -223,9 +223,12 @@ internal sealed class ServerTests
         RunningServer server = await SharedServers.Plain;
         string text = string.Concat(Enumerable.Range(0, Bytes / 2).Select(i => $"{(char)('a' + (i % 26))}{i % 10}"));
         string images = string.Join(',', Enumerable.Repeat('1', Bytes / 2));
+        int longest = Enumerable.Range(0, 1000).MaxBy(t => server.Model.Tokenizer.GetBytes(t).Length);
+        string tokens = string.Join(',', Enumerable.Repeat(longest, Bytes / 4));
         foreach ((string path, string body, int expected, int times) in new[]
         {
             ("/tokenize", $"{{\"prompt\":\"{text}\"}}", 200, 32),
+            ("/detokenize", $"{{\"tokens\":[{tokens}]}}", 200, 24),
             ("/api/chat", $$"""{"model":"kimi-nano","messages":[{"role":"user","images":[{{images}}]}]}""", 400, 24),
         })
         {
