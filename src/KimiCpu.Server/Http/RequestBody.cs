@@ -19,8 +19,10 @@ internal static class RequestBody
     /// <param name="context">Of the request.</param>
     /// <param name="maxBytes">Most bytes of it.</param>
     /// <param name="maxTime">How long it may take to arrive.</param>
+    /// <param name="cancellationToken">When nobody waits for an answer any more, or the server stops.</param>
     /// <exception cref="RequestException">It is too large or too slow, in another encoding, or no JSON.</exception>
-    public static async Task<JsonDocument> ReadAsync(HttpContext context, int maxBytes, TimeSpan maxTime)
+    /// <exception cref="OperationCanceledException">The token was cancelled before it had arrived.</exception>
+    public static async Task<JsonDocument> ReadAsync(HttpContext context, int maxBytes, TimeSpan maxTime, CancellationToken cancellationToken)
     {
         HttpRequest request = context.Request;
         if (!string.IsNullOrEmpty(request.Headers.ContentEncoding) && request.Headers.ContentEncoding != "identity")
@@ -33,7 +35,7 @@ internal static class RequestBody
             throw new RequestException(StatusCodes.Status415UnsupportedMediaType, $"The body has to be in UTF-8; its Content-Type says {type.Charset}.");
         }
 
-        byte[] bytes = await ReadBytesAsync(context, maxBytes, maxTime).ConfigureAwait(false);
+        byte[] bytes = await ReadBytesAsync(context, maxBytes, maxTime, cancellationToken).ConfigureAwait(false);
         ReadOnlyMemory<byte> text = bytes.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? bytes.AsMemory(Encoding.UTF8.Preamble.Length) : bytes;
         if (!Utf8.IsValid(text.Span))
         {
@@ -50,7 +52,7 @@ internal static class RequestBody
         }
     }
 
-    private static async Task<byte[]> ReadBytesAsync(HttpContext context, int maxBytes, TimeSpan maxTime)
+    private static async Task<byte[]> ReadBytesAsync(HttpContext context, int maxBytes, TimeSpan maxTime, CancellationToken cancellationToken)
     {
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
         {
@@ -63,7 +65,7 @@ internal static class RequestBody
             throw TooLarge(maxBytes);
         }
 
-        using var end = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         end.CancelAfter(maxTime);
         using var body = new MemoryStream();
         byte[] piece = new byte[16384];
@@ -80,7 +82,7 @@ internal static class RequestBody
                 body.Write(piece, 0, read);
             }
         }
-        catch (OperationCanceledException) when (!context.RequestAborted.IsCancellationRequested)
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
             throw new RequestException(StatusCodes.Status408RequestTimeout, FormattableString.Invariant($"The body had not arrived after {maxTime.TotalSeconds:0.###} seconds, with {body.Length:N0} bytes until then."));
         }

@@ -31,7 +31,7 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
     public static RequestException ShuttingDown() =>
         new(StatusCodes.Status503ServiceUnavailable, "The server is shutting down.", code: "shutting_down") { RetryAfter = 10 };
 
-    public Task<JsonDocument> ReadJsonAsync(KimiServerOptions options) => RequestBody.ReadAsync(Context, options.MaxBodyBytes, options.BodyTime);
+    public Task<JsonDocument> ReadJsonAsync(KimiServerOptions options) => RequestBody.ReadAsync(Context, options.MaxBodyBytes, options.BodyTime, Cancelled);
 
     public async Task WriteJsonAsync(JsonNode body)
     {

@@ -274,6 +274,28 @@ internal sealed class ServerTests
         await ExpectRoomAsync(server);
     }
 
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_body_that_still_arrives_when_the_server_stops_is_not_waited_for(CancellationToken cancellationToken)
+    {
+        await using RunningServer server = await RunningServer.StartAsync(
+            o => o.ShutdownGrace = TimeSpan.FromMilliseconds(50),
+            host: b => b.Services.Configure<KestrelServerOptions>(o => o.Limits.MinRequestBodyDataRate = null));
+        using var slow = new TcpClient();
+        await slow.ConnectAsync(server.Http.BaseAddress!.Host, server.Http.BaseAddress.Port, cancellationToken);
+        await using NetworkStream stream = slow.GetStream();
+        await stream.WriteAsync(Encoding.ASCII.GetBytes($"POST {Chat} HTTP/1.1\r\nHost: {server.Http.BaseAddress.Authority}\r\nContent-Length: 500\r\nExpect: 100-continue\r\n\r\n"), cancellationToken);
+
+        // The server asks for the body once it begins to read it.
+        using var reader = new StreamReader(stream);
+        Assert.That(await reader.ReadLineAsync(cancellationToken), Is.EqualTo("HTTP/1.1 100 Continue"));
+        Assert.That(await reader.ReadLineAsync(cancellationToken), Is.Empty);
+        Task stopping = server.StopAsync();
+        Assert.That(await reader.ReadLineAsync(cancellationToken), Does.StartWith("HTTP/1.1 503 "));
+        slow.Close();
+        await stopping;
+    }
+
     private static async Task ExpectRefusalAsync(RunningServer server)
     {
         // A stream as well, before it has begun.
