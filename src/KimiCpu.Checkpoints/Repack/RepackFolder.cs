@@ -28,8 +28,7 @@ internal static class RepackFolder
             throw new ArgumentException($"'{target}' is a file; give a folder.");
         }
 
-        // What a run that was killed has left of its first journal is nobody's.
-        if (Directory.Exists(to) && !File.Exists(Path.Combine(to, RepackManifest.File)) && Directory.EnumerateFileSystemEntries(to).Any(e => !Path.GetFileName(e).StartsWith(RepackManifest.File + ".", StringComparison.Ordinal)))
+        if (Directory.Exists(to) && !File.Exists(Path.Combine(to, RepackManifest.File)) && Directory.EnumerateFileSystemEntries(to).Any(e => !IsNobodys(Path.GetFileName(e))))
         {
             throw new ArgumentException($"'{target}' is not empty and holds no {RepackManifest.File} of an earlier run; give an empty or a new folder.");
         }
@@ -37,4 +36,7 @@ internal static class RepackFolder
 
     /// <summary>What the paths of all that a folder holds begin with. That of a drive's root ends with a separator by itself.</summary>
     public static string Inside(string folder) => Path.EndsInDirectorySeparator(folder) ? folder : folder + Path.DirectorySeparatorChar;
+
+    /// <summary>What a run that was killed has left of its first journal, and what is in the root of a new drive on Linux.</summary>
+    private static bool IsNobodys(string name) => name == "lost+found" || RepackManifest.IsBesideJournal(name);
 }

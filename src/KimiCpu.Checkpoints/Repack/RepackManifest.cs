@@ -36,6 +36,9 @@ internal sealed class RepackManifest
 
     public bool IsComplete { get; set; }
 
+    /// <summary>Whether a file is the lock, or a journal that was not written to its end.</summary>
+    public static bool IsBesideJournal(string name) => name.StartsWith(File + ".", StringComparison.Ordinal);
+
     /// <summary>That of a folder; null where it holds none.</summary>
     /// <exception cref="CheckpointException">The file is damaged, or of another version.</exception>
     public static RepackManifest? TryRead(string folder)
@@ -81,6 +84,18 @@ internal sealed class RepackManifest
         {
             throw new CheckpointException(files.PathOf(File), null, $"The file is damaged: {e.Message}", "Delete what the folder holds and repack again.", e);
         }
+    }
+
+    /// <summary>What the file takes at most once everything is written: what each entry has around its name, which may be longer as it is escaped, and the name.</summary>
+    /// <param name="source">All files of it.</param>
+    /// <param name="target">All files that are written.</param>
+    public static long MostBytes(IEnumerable<SourceFile> source, IEnumerable<TargetFile> target)
+    {
+        const int Head = 256;
+        const int AroundFile = 256;
+        const int AroundTensor = 64;
+        static long InJson(string name) => JsonEncodedText.Encode(name).EncodedUtf8Bytes.Length;
+        return Head + source.Sum(f => AroundFile + InJson(f.Name)) + target.Sum(f => AroundFile + InJson(f.Name) + f.Tensors.Sum(t => AroundTensor + InJson(t.Name)));
     }
 
     /// <summary>Written beside its place and moved there, so that it is whole at any time.</summary>

@@ -48,8 +48,8 @@ internal sealed class RepackSource
         var others = new List<string>();
         var folders = new List<LeftOut>();
         Collect(new DirectoryInfo(folder), "", others, folders);
-        HashSet<string> replaced = [.. Shards, ShardIndex.File, RepackManifest.File, RepackManifest.LockFile];
-        Others = [.. others.Where(f => !replaced.Contains(f) && !IsWeights(f)).Order(StringComparer.Ordinal)];
+        HashSet<string> replaced = [.. Shards, ShardIndex.File, RepackManifest.File];
+        Others = [.. others.Where(f => !replaced.Contains(f) && !RepackManifest.IsBesideJournal(f) && !IsWeights(f)).Order(StringComparer.Ordinal)];
         IEnumerable<LeftOut> unlisted = others.Where(f => !replaced.Contains(f) && IsWeights(f)).Select(f => new LeftOut(f, "the index does not list it"));
         LeftOut = [.. unlisted.Concat(folders).OrderBy(f => f.Name, StringComparer.Ordinal)];
         Files = CurrentFiles();

@@ -32,6 +32,8 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
 
     private const string Again = "Check the drive, and run again: what is finished stays.";
 
+    private const string Full = "Free space on the drive or check it, and run again: what is finished stays.";
+
     private readonly ITargetDrive _drive = targetDrive ?? new FileSystemDrive();
     private readonly string _target = Path.GetFullPath(target);
     private readonly Dictionary<string, DirectFile> _open = new(StringComparer.Ordinal);
@@ -60,7 +62,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         TargetFile[] missing = Missing(manifest);
         long bytes = missing.Sum(f => f.Bytes);
         string[] leftovers = Leftovers(missing);
-        CheckSpace(bytes, leftovers.Sum(path => new FileInfo(path).Length));
+        CheckSpace(missing.Length == 0 ? 0 : bytes + JournalBytes(), leftovers.Sum(path => new FileInfo(path).Length));
         try
         {
             Begin(manifest, missing, leftovers);
@@ -70,13 +72,13 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
             {
                 var begin = new RepackProgress(file.Name, ++number, plan.Files.Count, IsChecking: false, FileDone: 0, file.Bytes, done, Total: 2 * bytes);
                 manifest.Written[file.Name] = Write(file, new FileReport(progress, begin), cancellationToken);
-                manifest.Save(_target);
+                Save(manifest);
                 done += 2 * file.Bytes;
             }
 
             source.CheckUnchanged();
             manifest.IsComplete = true;
-            manifest.Save(_target);
+            Save(manifest);
         }
         finally
         {
@@ -146,18 +148,39 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
     /// </summary>
     private void Begin(RepackManifest manifest, TargetFile[] missing, string[] leftovers)
     {
-        string index = Path.Combine(_target, plan.Files[^1].Name);
-        ILookup<bool, string> vouchedFor = leftovers.ToLookup(path => path != index && !path.EndsWith(Unfinished(""), StringComparison.Ordinal));
+        IEnumerable<TargetFile> known = missing.Where(f => f != plan.Files[^1] && manifest.Written.ContainsKey(f.Name));
+        HashSet<string> paths = [.. known.Select(f => Path.Combine(_target, f.Name))];
+        ILookup<bool, string> vouchedFor = leftovers.ToLookup(paths.Contains);
         Array.ForEach([.. vouchedFor[false]], File.Delete);
         manifest.IsComplete = missing.Length == 0 && manifest.IsComplete;
         Array.ForEach(missing, f => manifest.Written.Remove(f.Name));
-        manifest.Save(_target);
+        Save(manifest);
         Array.ForEach([.. vouchedFor[true]], File.Delete);
+    }
+
+    private void Save(RepackManifest manifest)
+    {
+        try
+        {
+            manifest.Save(_target);
+        }
+        catch (IOException e)
+        {
+            throw new IOException($"'{Path.Combine(_target, RepackManifest.File)}' could not be written: {e.Message} {Full}", e);
+        }
+    }
+
+    /// <summary>What the journal will take at most beside the one that is there: it is written beside its place each time, and grows to tens of megabytes.</summary>
+    private long JournalBytes()
+    {
+        long whole = RepackManifest.MostBytes(source.Files, plan.Files);
+        var there = new FileInfo(Path.Combine(_target, RepackManifest.File));
+        return (2 * whole) - (there.Exists ? Math.Min(whole, there.Length) : 0);
     }
 
     private static string Unfinished(string path) => path + ".unfinished";
 
-    /// <param name="bytes">To be written.</param>
+    /// <param name="bytes">To be written, the journal included.</param>
     /// <param name="leftovers">Bytes that will be free before.</param>
     private void CheckSpace(long bytes, long leftovers)
     {
@@ -192,7 +215,7 @@ internal sealed class Repacker(RepackSource source, RepackPlan plan, string targ
         }
         catch (IOException e)
         {
-            throw new IOException($"'{path}' could not be written: {e.Message} Free space on the drive or check it, and run again: what is finished stays.", e);
+            throw new IOException($"'{path}' could not be written: {e.Message} {Full}", e);
         }
         finally
         {

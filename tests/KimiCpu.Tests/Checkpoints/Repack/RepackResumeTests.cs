@@ -153,7 +153,7 @@ internal sealed class RepackResumeTests
         Assert.That(RepackFolders.Files(Target), Is.EquivalentTo(before));
 
         using var cancel = new CancellationTokenSource();
-        Assert.That(() => RepackFolders.Repack(Source, Target, new FaultyDrive { Free = 1 }, new Reports(_ => cancel.Cancel()), cancel.Token), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(() => RepackFolders.Repack(Source, Target, new FaultyDrive { Free = 1 + JournalSpace() }, new Reports(_ => cancel.Cancel()), cancel.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(Path.Combine(Target, ShardIndex.File), Does.Not.Exist);
         RepackManifest manifest = RepackManifest.TryRead(Target)!;
         Assert.That(manifest.IsComplete, Is.False);
@@ -187,6 +187,50 @@ internal sealed class RepackResumeTests
         Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.Nothing);
     }
 
+    /// <summary>A checkpoint of Kimi K2 has a journal of 25 MB, which is written beside its place after every file.</summary>
+    [Test]
+    public void The_journal_needs_space_as_well()
+    {
+        RepackPlan plan = RepackPlan.Of(RepackSource.Open(Source));
+        var drive = new FaultyDrive { Free = plan.Files.Sum(f => f.Bytes) + JournalSpace() - 1 };
+        Assert.That(() => RepackFolders.Repack(Source, Target, drive), Throws.InstanceOf<IOException>().With.Message.Contains("are still to be written"));
+        drive.Free++;
+        RepackFolders.Repack(Source, Target, drive);
+        Assert.That(new FileInfo(Path.Combine(Target, RepackManifest.File)).Length, Is.LessThanOrEqualTo(MostJournal()).And.GreaterThan(MostJournal() / 2));
+    }
+
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Links need a privilege there.")]
+    public void What_no_journal_vouches_for_goes_before_the_journal_is_written()
+    {
+        RepackFolders.Repack(Source, Target);
+        RepackPlan plan = RepackPlan.Of(RepackSource.Open(Source));
+        string unknown = Path.Combine(Target, plan.Files[1].Name);
+        string known = Path.Combine(Target, plan.Files[2].Name);
+        RepackManifest manifest = RepackManifest.TryRead(Target)!;
+        manifest.Written.Remove(plan.Files[1].Name);
+        manifest.Save(Target);
+        RepackFolders.FlipByte(known, 20);
+
+        // Beside a file of such a name none can be made.
+        string journal = Path.Combine(Target, RepackManifest.File);
+        string place = Path.Combine(_folder, new string('j', 240));
+        File.Move(journal, place);
+        File.CreateSymbolicLink(journal, place);
+        string before = File.ReadAllText(place);
+        IOException error = Assert.Throws<IOException>(() => RepackFolders.Repack(Source, Target))!;
+        Assert.That(error.Message, Does.StartWith($"'{journal}' could not be written: ").And.Contain("what is finished stays"));
+        Assert.That((File.Exists(unknown), File.Exists(known), File.ReadAllText(place)), Is.EqualTo((false, true, before)));
+    }
+
+    /// <summary>As the root of a drive is that was made for the model.</summary>
+    [Test]
+    public void A_folder_with_lost_and_found_alone_is_empty()
+    {
+        Directory.CreateDirectory(Path.Combine(Target, "lost+found"));
+        Assert.That(() => RepackFolders.Repack(Source, Target), Throws.Nothing);
+    }
+
     /// <summary>A run that was killed before it wrote a shard into the journal leaves a whole one, which is written again in the space that it takes.</summary>
     [Test]
     public void A_file_that_the_journal_does_not_know_takes_no_space_from_the_one_that_replaces_it()
@@ -197,7 +241,7 @@ internal sealed class RepackResumeTests
         manifest.Written.Remove(shard);
         manifest.IsComplete = false;
         manifest.Save(Target);
-        var drive = new FaultyDrive { Size = RepackFolders.Bytes(Target) + 1 };
+        var drive = new FaultyDrive { Size = RepackFolders.Bytes(Target) + JournalSpace() };
         Assert.That(RepackFolders.Repack(Source, Target, drive).Written, Is.EqualTo(2));
         Assert.That(drive.Created, Is.EqualTo(new[] { shard, ShardIndex.File }));
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
@@ -366,6 +410,19 @@ internal sealed class RepackResumeTests
     }
 
     /// <summary>Ends a run when it begins a file.</summary>
+    private long MostJournal()
+    {
+        RepackSource source = RepackSource.Open(Source);
+        return RepackManifest.MostBytes(source.Files, RepackPlan.Of(source).Files);
+    }
+
+    /// <summary>Two journals, less the one that is there.</summary>
+    private long JournalSpace()
+    {
+        var journal = new FileInfo(Path.Combine(Target, RepackManifest.File));
+        return (2 * MostJournal()) - (journal.Exists ? journal.Length : 0);
+    }
+
     private void Interrupt(string file)
     {
         using var cancel = new CancellationTokenSource();
