@@ -54,7 +54,15 @@ internal static class ToolCallText
 
     private static bool Same(string own, JsonElement now)
     {
-        using JsonDocument before = JsonDocument.Parse(own);
-        return JsonElement.DeepEquals(before.RootElement, now);
+        try
+        {
+            using JsonDocument before = JsonDocument.Parse(own);
+            return JsonElement.DeepEquals(before.RootElement, now);
+        }
+        catch (JsonException)
+        {
+            // Models may write what is no JSON, and who copies a call may leave out its exception, which says so.
+            return false;
+        }
     }
 }

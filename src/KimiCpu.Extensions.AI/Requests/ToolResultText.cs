@@ -23,7 +23,7 @@ internal static class ToolResultText
                 string text => text,
                 JsonElement { ValueKind: JsonValueKind.String } text => text.GetString()!,
                 AIContent part => TextOf(part),
-                IEnumerable<AIContent> parts => TextOf(parts),
+                IEnumerable<AIContent> parts => TextOf([.. parts]),
                 JsonElement saved when Saved(saved) is { } parts => TextOf(parts),
                 { } other => CompactJson.Write(other),
             };
@@ -78,7 +78,8 @@ internal static class ToolResultText
             && json.EnumerateObject().All(p => p.Name is "$type" or "annotations" or "additionalProperties" || required.Contains(p.Name) || optional.Contains(p.Name));
     }
 
-    private static string TextOf(IEnumerable<AIContent?> parts) => string.Join('\n', parts.Select(TextOf));
+    /// <summary>Without contents it is any empty list, which nothing tells from this one once the conversation was saved.</summary>
+    private static string TextOf(AIContent?[] parts) => parts.Length == 0 ? "[]" : string.Join('\n', parts.Select(TextOf));
 
     private static string TextOf(AIContent? part) => part switch
     {

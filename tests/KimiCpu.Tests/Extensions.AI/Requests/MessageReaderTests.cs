@@ -208,11 +208,13 @@ internal sealed class MessageReaderTests
     public void Contents_that_were_saved_with_their_conversation_are_shown_as_before()
     {
         Expect(new TextContent("12"), "12");
+        Expect(Array.Empty<AIContent>(), "[]");
         Expect(new AIContent[] { new TextContent("12"), new DataContent(new byte[] { 1 }, "image/png"), new ErrorContent("late") }, "12\n(image/png, 1 bytes, which this model is not shown)\nError: late");
         Expect(new List<AIContent> { new UriContent("https://example.com/a.png", "image/png") }, "(image/png at https://example.com/a.png, which this model is not shown)");
 
         static void Expect(object result, string shown)
         {
+            Assert.That(ToolResultText.Of(new FunctionResultContent("id", result)), Is.EqualTo(shown));
             string saved = JsonSerializer.Serialize(new ChatMessage(ChatRole.Tool, [new FunctionResultContent("id", result)]), AIJsonUtilities.DefaultOptions);
             var read = (FunctionResultContent)JsonSerializer.Deserialize<ChatMessage>(saved, AIJsonUtilities.DefaultOptions)!.Contents.Single();
             Assert.That(read.Result, Is.TypeOf<JsonElement>());
@@ -266,6 +268,8 @@ internal sealed class MessageReaderTests
         Assert.That(ToolCallText.Of(content).Arguments, Is.EqualTo("""{"b": 1, "a": "<é😀>"}"""));
         var broken = new FunctionCallContent(own.Id, "f") { Exception = new JsonException(), RawRepresentation = own with { Arguments = "{oops" } };
         Assert.That(ToolCallText.Of(broken).Arguments, Is.EqualTo("{oops"));
+        broken.Exception = null;
+        Assert.That(ToolCallText.Of(broken).Arguments, Is.EqualTo("{}"), "as where middleware copies a call without it");
         Assert.That(ToolCallText.Of(new FunctionCallContent("", "f")).Arguments, Is.EqualTo("{}"));
     }
 
