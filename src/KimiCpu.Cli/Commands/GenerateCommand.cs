@@ -48,7 +48,7 @@ internal static class GenerateCommand
             var prompts = new PromptLine(streams.ShowsProgress ? streams.Error : TextWriter.Null, streams.Columns);
             options = options with { PromptProgress = prompts };
             IAsyncEnumerable<GenerationUpdate> updates = parsed.GetValue(raw)
-                ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial)).AsMemory(), options, cancellationToken)
+                ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial), cancellationToken).AsMemory(), options, cancellationToken)
                 : opened.GenerateAsync(given?.Messages ?? Messages(parsed.GetValue(system), text), options, cancellationToken);
             bool stream = !parsed.GetValue(json);
             GenerationResult? result = null;

@@ -76,7 +76,7 @@ internal static class TraceCommand
             long? bytes = memory.Bytes(parsed);
             using Checkpoint checkpoint = OpenedModel.OpenCheckpoint(parsed.GetValue(model));
             OptionChecks.Validate(options with { MaxTokens = Math.Max(1, most) }, checkpoint.Config.VocabularySize);
-            int[] ids = KimiTokenizer.Open(checkpoint.Files).Encode(text);
+            int[] ids = KimiTokenizer.Open(checkpoint.Files).Encode(text, cancellationToken: cancellationToken);
             if (ids.Length == 0)
             {
                 throw new ArgumentException("There is no text to trace.");

@@ -36,11 +36,11 @@ internal sealed class ChatFileTests
         using (KimiModel model = KimiModel.OpenEmbedded())
         using (KimiSession session = model.CreateSession())
         {
-            int letter = model.Tokenizer.Encode("e").Single();
+            int letter = model.Tokenizer.Encode("e", cancellationToken: cancellationToken).Single();
             GenerationOptions letters = options with { LogitBias = new Dictionary<int, float> { [letter] = 1000 } };
             GenerationResult answer = session.Generate(messages, letters, cancellationToken);
             Assert.That(answer.Tokens, Is.All.EqualTo(letter));
-            Assert.That(model.Tokenizer.Encode(answer.Text), Is.Not.EqualTo(answer.Tokens));
+            Assert.That(model.Tokenizer.Encode(answer.Text, cancellationToken: cancellationToken), Is.Not.EqualTo(answer.Tokens));
             messages.Add(answer.ToMessage());
             known = session.TokenCount;
             ChatFile.Save(FilePath, session, messages, s_streams, cancellationToken);

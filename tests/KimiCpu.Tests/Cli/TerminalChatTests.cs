@@ -90,7 +90,7 @@ internal sealed class TerminalChatTests
         await chat.RunAsync(cancellation);
         KimiMessage[] answers = [.. chat.Messages.Where(m => m.Role == KimiRole.Assistant)];
         Assert.That(answers.Select(a => a.Reasoning).ToArray(), Has.Length.EqualTo(2).And.All.Not.Empty);
-        string shown = model.Tokenizer.Decode(model.EncodePrompt([.. chat.Messages, KimiMessage.User("And of Spain?")], options));
+        string shown = model.Tokenizer.Decode(model.EncodePrompt([.. chat.Messages, KimiMessage.User("And of Spain?")], options, cancellationToken));
         Assert.That(answers.Select(a => shown.Contains($"<think>{a.Reasoning}</think>{a.Content}", StringComparison.Ordinal)), Is.All.EqualTo(preserve));
         int known = chat.Session.TokenCount;
         GenerationResult next = chat.Session.Generate([.. chat.Messages, KimiMessage.User("And of Spain?")], options, cancellationToken);

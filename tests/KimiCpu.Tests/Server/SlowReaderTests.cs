@@ -29,7 +29,7 @@ internal sealed class SlowReaderTests
     public async Task Others_are_answered_meanwhile_and_who_reads_late_gets_all_of_it(CancellationToken cancellationToken)
     {
         await using RunningServer server = await RunningServer.StartAsync(host: SmallBuffers);
-        GenerationResult expected = server.Model.Generate(server.Model.Tokenizer.Encode(Prompt).AsMemory(), new GenerationOptions { Temperature = 0, MaxTokens = Tokens, IgnoreEndOfText = true }, cancellationToken);
+        GenerationResult expected = server.Model.Generate(server.Model.Tokenizer.Encode(Prompt, cancellationToken: cancellationToken).AsMemory(), new GenerationOptions { Temperature = 0, MaxTokens = Tokens, IgnoreEndOfText = true }, cancellationToken);
         Socket[] slow = [.. Enumerable.Range(0, SlowClients).Select(_ => Begin(server))];
         try
         {
