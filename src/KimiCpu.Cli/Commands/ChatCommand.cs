@@ -41,7 +41,7 @@ internal static class ChatCommand
             }
 
             ChatSaver? saver = path is null ? null : new ChatSaver(path, chat, messages, cancellation, streams);
-            cancellation.AtPrompt = () => BeforeEnd(() => saver?.Save());
+            cancellation.AtPrompt = () => BeforeEnd(() => saver?.SaveAtSignal());
             using EndSignals? signals = saver is null ? null : new EndSignals(() => BeforeEnd(saver.SaveAtSignal));
             bool answered;
             try
@@ -70,7 +70,7 @@ internal static class ChatCommand
                 catch (Exception e)
                 {
                     // On the thread of a signal nobody else would catch it, and an error that ends the chat is told by itself.
-                    streams.Error.WriteLine(e.Message);
+                    streams.Error.WriteLine(VisibleText.Of(e.Message));
                 }
             }
         });

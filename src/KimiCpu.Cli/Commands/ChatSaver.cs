@@ -8,7 +8,7 @@ namespace KimiCpu.Cli.Commands;
 
 /// <summary>
 /// Saves a chat at its end: not where its file says the same already, since computing a long conversation anew may take hours, and not against a Ctrl-C. The end may come on
-/// two threads at once, the chat's and that of a Ctrl-C at the prompt; whoever comes second finds it done.
+/// two threads at once, the chat's and that of a signal; whoever comes second finds it done.
 /// </summary>
 /// <param name="path">The file.</param>
 /// <param name="chat">What is saved.</param>
@@ -17,28 +17,39 @@ namespace KimiCpu.Cli.Commands;
 /// <param name="streams">Where progress is shown.</param>
 internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<KimiMessage>? saved, CancellationSwitch cancellation, CliStreams streams)
 {
-    /// <summary>An answer stops between two steps of the model.</summary>
-    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(5);
+    /// <summary>An answer stops between two steps of the model. Of the ten seconds that Docker gives a program for its end, the save needs some.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
+    /// <summary>Where an answer does not stop, the model may have stopped for good, and a save beside it would wait for ever.</summary>
+    private static readonly TimeSpan s_patienceBeside = TimeSpan.FromSeconds(30);
 
     private readonly object _gate = new();
     private IReadOnlyList<KimiMessage>? _saved = saved;
     private bool _stopped;
-    private volatile bool _saves;
 
     /// <returns>Whether the file has the conversation; it has not where a Ctrl-C stopped this save or an earlier one.</returns>
     /// <exception cref="IOException">It cannot be written.</exception>
-    public bool Save()
+    public bool Save() => Save(Timeout.InfiniteTimeSpan);
+
+    /// <summary>
+    /// Saves where the system ends the program: an answer is stopped, of which the part stays that came, and a save that has begun comes to its end. An answer that does not
+    /// stop is left out with its question, and the signal ends the program all the same.
+    /// </summary>
+    /// <exception cref="IOException">It cannot be written.</exception>
+    public void SaveAtSignal() => Save(chat.End(s_patience) ? Timeout.InfiniteTimeSpan : s_patienceBeside);
+
+    private bool Save(TimeSpan patience)
     {
         lock (_gate)
         {
-            KimiMessage[] messages = [.. chat.Messages];
+            IReadOnlyList<KimiMessage> messages = chat.Messages;
             if (_stopped || (_saved is not null && _saved.SequenceEqual(messages)))
             {
                 return !_stopped;
             }
 
-            _saves = true;
             using CancellationTokenSource source = cancellation.Begin();
+            source.CancelAfter(patience);
             try
             {
                 ChatFile.Save(path, chat.Session, messages, streams, source.Token);
@@ -52,28 +63,9 @@ internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<Ki
             finally
             {
                 cancellation.End();
-                _saves = false;
             }
 
             return !_stopped;
         }
-    }
-
-    /// <summary>Saves where the system ends the program: an answer is stopped, of which the part stays that came, and a save that has begun comes to its end.</summary>
-    /// <exception cref="IOException">It cannot be written.</exception>
-    public void SaveAtSignal()
-    {
-        chat.HasEnded = true;
-        if (!_saves)
-        {
-            cancellation.TryStop();
-        }
-
-        while (cancellation.IsRunning && !_saves)
-        {
-            Thread.Sleep(s_pause);
-        }
-
-        Save();
     }
 }

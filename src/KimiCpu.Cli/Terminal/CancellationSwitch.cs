@@ -23,9 +23,6 @@ internal sealed class CancellationSwitch : IDisposable
         return source;
     }
 
-    /// <summary>Whether something runs that Ctrl-C would stop.</summary>
-    public bool IsRunning => Volatile.Read(ref _current) is not null;
-
     public void End() => Volatile.Write(ref _current, null);
 
     /// <summary>Stops what runs.</summary>

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Text;
 using KimiCpu.Chat;
 using KimiCpu.Generation;
@@ -22,9 +23,14 @@ internal sealed class TerminalChat : IDisposable
     private readonly bool _decorated;
     private readonly bool _coloured;
     private readonly List<KimiMessage> _messages = [];
+
+    /// <summary>Of what the thread of a signal looks at: the conversation, the answer that is running and the end.</summary>
+    private readonly object _gate = new();
     private string? _system;
     private int _earlier;
     private GenerationOptions _options;
+    private CancellationTokenSource? _answer;
+    private bool _hasEnded;
 
     /// <param name="model">Answers.</param>
     /// <param name="session">Keeps the conversation's cache; disposed with the chat.</param>
@@ -60,18 +66,32 @@ internal sealed class TerminalChat : IDisposable
     /// <summary>Of that terminal, as wide as it is now; 0 where nobody knows.</summary>
     public Func<int> Columns { get; init; } = MovingLine.ColumnsOfConsole;
 
-    /// <summary>Set where the program is being ended: no question is answered any more.</summary>
+    /// <summary>Whether the program is being ended: no question is answered any more.</summary>
     public bool HasEnded
     {
-        get => Volatile.Read(ref field);
-        set => Volatile.Write(ref field, value);
+        get
+        {
+            lock (_gate)
+            {
+                return _hasEnded;
+            }
+        }
     }
 
     /// <summary>Keeps the conversation's cache; another one from each /reset on.</summary>
     public KimiSession Session { get; private set; }
 
-    /// <summary>The conversation so far.</summary>
-    public IReadOnlyList<KimiMessage> Messages => _messages;
+    /// <summary>The conversation so far, as it is now; a question comes into it with its answer.</summary>
+    public IReadOnlyList<KimiMessage> Messages
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return [.. _messages];
+            }
+        }
+    }
 
     /// <summary>Goes on with an earlier conversation.</summary>
     /// <param name="messages">With the instruction, if it had one.</param>
@@ -90,6 +110,27 @@ internal sealed class TerminalChat : IDisposable
     }
 
     public void Dispose() => Session.Dispose();
+
+    /// <summary>Ends the chat from another thread: no question is answered any more, and an answer is stopped, of which the part stays that came.</summary>
+    /// <param name="patience">How long to wait for the answer's end; it does not come where nobody reads the answers any more, or a drive hangs.</param>
+    /// <returns>Whether no answer is running any more; from here on the conversation stays as it is then.</returns>
+    public bool End(TimeSpan patience)
+    {
+        long start = Stopwatch.GetTimestamp();
+        lock (_gate)
+        {
+            _hasEnded = true;
+
+            // On another thread, since what the answer's end calls may wait for this one.
+            _ = _answer?.CancelAsync();
+            while (_answer is not null && patience - Stopwatch.GetElapsedTime(start) is { Ticks: > 0 } left)
+            {
+                Monitor.Wait(_gate, left);
+            }
+
+            return _answer is null;
+        }
+    }
 
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
     /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
@@ -132,12 +173,11 @@ internal sealed class TerminalChat : IDisposable
         switch (line)
         {
             case "/reset":
-                Reset();
+                if (TryBeginAnew())
+                {
+                    _error.WriteLine("The conversation begins anew.");
+                }
 
-                // The old one would keep its tokens, from others in the cache and for whoever reads its file.
-                Session.Dispose();
-                Session = _model.CreateSession();
-                _error.WriteLine("The conversation begins anew.");
                 return true;
             case "/think on" or "/think off":
                 _options = _options with { Thinking = line.EndsWith("on", StringComparison.Ordinal) };
@@ -157,6 +197,25 @@ internal sealed class TerminalChat : IDisposable
         }
     }
 
+    /// <summary>Not where the chat has ended: another thread may be saving it.</summary>
+    private bool TryBeginAnew()
+    {
+        lock (_gate)
+        {
+            if (_hasEnded)
+            {
+                return false;
+            }
+
+            Reset();
+
+            // The old one would keep its tokens, from others in the cache and for whoever reads its file.
+            Session.Dispose();
+            Session = _model.CreateSession();
+            return true;
+        }
+    }
+
     private void Reset()
     {
         _messages.Clear();
@@ -168,17 +227,23 @@ internal sealed class TerminalChat : IDisposable
 
     private async Task<bool> AnswerAsync(string question, CancellationSwitch cancellation)
     {
-        _messages.Add(KimiMessage.User(question));
+        KimiMessage asked = KimiMessage.User(question);
+        using CancellationTokenSource source = cancellation.Begin();
+        if (!TryBeginAnswer(source))
+        {
+            cancellation.End();
+            return false;
+        }
+
         var text = new StringBuilder();
         var thought = new StringBuilder();
         List<int> tokens = [];
         bool reasoning = false;
         GenerationResult? result = null;
-        using CancellationTokenSource source = cancellation.Begin();
         var prompts = new PromptLine(ShowsProgress ? _error : TextWriter.Null, Columns);
         try
         {
-            await foreach (GenerationUpdate update in Session.GenerateAsync(_messages, _options with { PromptProgress = prompts }, source.Token))
+            await foreach (GenerationUpdate update in Session.GenerateAsync([.. _messages, asked], _options with { PromptProgress = prompts }, source.Token))
             {
                 prompts.End();
                 tokens.AddRange(update.Tokens);
@@ -224,24 +289,35 @@ internal sealed class TerminalChat : IDisposable
             }
             finally
             {
-                Keep(result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString(), thought.Length > 0 ? thought.ToString() : null) with { GeneratedTokens = tokens });
                 cancellation.End();
+                EndAnswer(asked, result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString(), thought.Length > 0 ? thought.ToString() : null) with { GeneratedTokens = tokens });
             }
         }
 
         return result is not null || text.Length > 0;
     }
 
-    /// <summary>The question stays with its answer, if only a part of one, and goes with none.</summary>
-    private void Keep(KimiMessage? answer)
+    private bool TryBeginAnswer(CancellationTokenSource source)
     {
-        if (answer is not null)
+        lock (_gate)
         {
-            _messages.Add(answer);
+            _answer = _hasEnded ? null : source;
+            return !_hasEnded;
         }
-        else
+    }
+
+    /// <summary>The question stays with its answer, if only a part of one, and goes with none.</summary>
+    private void EndAnswer(KimiMessage question, KimiMessage? answer)
+    {
+        lock (_gate)
         {
-            _messages.RemoveAt(_messages.Count - 1);
+            if (answer is not null)
+            {
+                _messages.AddRange([question, answer]);
+            }
+
+            _answer = null;
+            Monitor.PulseAll(_gate);
         }
     }
 

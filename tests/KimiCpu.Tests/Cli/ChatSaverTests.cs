@@ -57,7 +57,7 @@ internal sealed class ChatSaverTests
 
         byte[] before = exists ? File.ReadAllBytes(FilePath) : [];
         using TerminalChat chat = await ChatAsync(model, cancellation);
-        using var error = new StoppingWriter(cancellation);
+        using var error = new ActingWriter(() => cancellation.TryStop());
         var saver = new ChatSaver(FilePath, chat, messages, cancellation, Streams(error));
         Assert.That(saver.Save(), Is.False);
         Assert.That(error.ToString(), Does.Contain("Saving the session (Ctrl-C leaves it)").And.Contain("The session was not saved").And.EndsWith((exists ? "is as it was." : "saved.") + Environment.NewLine));
@@ -66,6 +66,57 @@ internal sealed class ChatSaverTests
         Assert.That(error.ToString(), Has.Length.EqualTo(told));
         Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(exists ? 1 : 0));
         Assert.That(exists ? File.ReadAllBytes(FilePath) : [], Is.EqualTo(before));
+    }
+
+    /// <summary>A terminal that is closed ends the input, too, and the chat saves itself at that.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_signal_lets_a_save_come_to_its_end(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using TerminalChat chat = await ChatAsync(model, cancellation);
+        ChatSaver? saver = null;
+        Task? signal = null;
+        using var error = new ActingWriter(() =>
+        {
+            signal ??= Task.Run(saver!.SaveAtSignal, cancellationToken);
+            SpinWait.SpinUntil(() => chat.HasEnded || cancellationToken.IsCancellationRequested);
+        });
+        saver = new ChatSaver(FilePath, chat, saved: null, cancellation, Streams(error));
+        Assert.That(saver.Save(), Is.True);
+        await signal!.WaitAsync(cancellationToken);
+        Assert.That(error.ToString(), Does.Not.Contain("not saved"));
+        Assert.That(FilePath, Does.Exist);
+    }
+
+    /// <summary>The answer cannot be stopped then; the signal would end nothing any more.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Where_nobody_reads_the_output_any_more_what_came_before_is_saved_at_a_signal(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var output = new StuckWriter(cancellationToken);
+        using var input = new StringReader("My name is Anna.\nAnd my sister's is Berta.\nAnd my brother's is Carl.");
+        using var chat = new TerminalChat(model, model.CreateSession(), s_options, null, input, output, TextWriter.Null, decorated: false, coloured: false);
+        var saver = new ChatSaver(FilePath, chat, saved: null, cancellation, Streams(TextWriter.Null));
+        Task<bool> talk = Task.Run(() => chat.RunAsync(cancellation), cancellationToken);
+        try
+        {
+            await output.IsStuck.WaitAsync(cancellationToken);
+            await Task.Run(saver.SaveAtSignal, cancellationToken).WaitAsync(cancellationToken);
+            using KimiSession session = model.LoadSession(FilePath, cancellationToken: cancellationToken);
+            Assert.That(session.TokenCount, Is.Positive);
+            Assert.That(Encoding.UTF8.GetString(session.ApplicationData.Span), Does.Contain("Anna").And.Contain("Assistant").And.Not.Contain("Berta"));
+        }
+        finally
+        {
+            output.GoOn();
+            await talk.WaitAsync(cancellationToken);
+        }
+
+        Assert.That(chat.Messages.Select(m => m.Content), Has.None.Contains("Carl"), "no question is answered any more");
     }
 
     private static CliStreams Streams(TextWriter error) => new(Stream.Null, TextWriter.Null, error, IsTerminal: true);
@@ -78,15 +129,44 @@ internal sealed class ChatSaverTests
         return chat;
     }
 
-    /// <summary>Does what Ctrl-C does as soon as progress is shown.</summary>
-    private sealed class StoppingWriter(CancellationSwitch cancellation) : StringWriter
+    /// <summary>Does something as soon as progress is shown.</summary>
+    private sealed class ActingWriter(Action act) : StringWriter
     {
         public override Encoding Encoding => Encoding.UTF8;
 
         public override void Write(string? value)
         {
             base.Write(value);
-            cancellation.TryStop();
+            act();
+        }
+    }
+
+    /// <summary>Takes one answer and no more.</summary>
+    private sealed class StuckWriter(CancellationToken cancellationToken) : TextWriter
+    {
+        private readonly TaskCompletionSource _stuck = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly TaskCompletionSource _goesOn = new();
+        private int _answers;
+
+        public override Encoding Encoding => Encoding.UTF8;
+
+        public Task IsStuck => _stuck.Task;
+
+        public void GoOn() => _goesOn.TrySetResult();
+
+        public override void Write(char value)
+        {
+        }
+
+        public override void WriteLine() => _answers++;
+
+        public override void Write(string? value)
+        {
+            if (_answers > 0)
+            {
+                _stuck.TrySetResult();
+                _goesOn.Task.Wait(cancellationToken);
+            }
         }
     }
 }
