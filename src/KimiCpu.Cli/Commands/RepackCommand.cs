@@ -81,7 +81,7 @@ internal static class RepackCommand
         long bytes = repacker.BytesToWrite();
         foreach (LeftOut file in source.LeftOut)
         {
-            streams.Error.WriteLine($"{file.Name} is left out: {file.Reason}.");
+            streams.Error.WriteLine($"{VisibleText.Of(file.Name)} is left out: {file.Reason}.");
         }
 
         string there = bytes < plan.Bytes ? $"; {InspectCommand.Bytes(plan.Bytes - bytes)} are there from an earlier run" : "";

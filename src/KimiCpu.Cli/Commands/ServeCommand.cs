@@ -52,7 +52,7 @@ internal static class ServeCommand
             }
             catch (ServeConfigurationException e)
             {
-                await streams.Error.WriteLineAsync(e.Message);
+                await streams.Error.WriteLineAsync(VisibleText.Of(e.Message));
                 return KimiCommand.Usage;
             }
         });

@@ -34,7 +34,7 @@ internal sealed class RepackLine(CliStreams streams) : IProgress<RepackProgress>
         {
             if (value.IsChecking && value.FileDone == value.FileBytes)
             {
-                streams.Error.WriteLine($"{value.File} ({value.Number} of {value.Count}): {InspectBytes(value.FileBytes)} written and read back in {Time(Stopwatch.GetElapsedTime(_fileStart, now))}");
+                streams.Error.WriteLine($"{VisibleText.Of(value.File)} ({value.Number} of {value.Count}): {InspectBytes(value.FileBytes)} written and read back in {Time(Stopwatch.GetElapsedTime(_fileStart, now))}");
             }
 
             return;
@@ -60,7 +60,7 @@ internal sealed class RepackLine(CliStreams streams) : IProgress<RepackProgress>
         string left = all.TotalSeconds > 1 && value.Done > 0 ? $" ({Time(all * ((value.Total - value.Done) / (double)value.Done))} left)" : "";
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{100.0 * value.Done / Math.Max(1, value.Total):F0} % of all{left}: file {value.Number} of {value.Count}, {(value.IsChecking ? "read back" : "written")} {value.FileDone / 1e9:F2} of {value.FileBytes / 1e9:F2} GB, {rate / 1e9:F2} GB/s: {value.File}");
+            $"{100.0 * value.Done / Math.Max(1, value.Total):F0} % of all{left}: file {value.Number} of {value.Count}, {(value.IsChecking ? "read back" : "written")} {value.FileDone / 1e9:F2} of {value.FileBytes / 1e9:F2} GB, {rate / 1e9:F2} GB/s: {VisibleText.Of(value.File)}");
     }
 
     /// <summary>Short: 12 s, 3 min 5 s, 1 h 20 min.</summary>

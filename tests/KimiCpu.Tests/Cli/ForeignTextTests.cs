@@ -46,4 +46,21 @@ internal sealed class ForeignTextTests : CommandFixture
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
         Assert.That(error, Does.Contain("Deepseek" + Shown).And.Not.Contain("\u001b"));
     }
+
+    [Test]
+    [Platform(Exclude = "Win", Reason = "No name of a file has such characters there.")]
+    public async Task Names_of_files_that_a_repack_leaves_out_show_it()
+    {
+        string source = Path.Combine(Folder, "source");
+        Directory.CreateDirectory(source);
+        foreach (string path in Directory.GetFiles(Repository.Checkpoint("tiny-k25")))
+        {
+            File.Copy(path, Path.Combine(source, Path.GetFileName(path)));
+        }
+
+        File.WriteAllText(Path.Combine(source, $"x{Act}.safetensors"), "");
+        (int code, _, string error) = await Run(["repack", source, Path.Combine(Folder, "target"), "--force"]);
+        Assert.That(code, Is.EqualTo(KimiCommand.Ok), error);
+        Assert.That(error, Does.Contain($"x{Shown}.safetensors is left out").And.Not.Contain("\u001b"));
+    }
 }
