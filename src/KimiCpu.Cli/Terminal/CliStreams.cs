@@ -8,10 +8,13 @@ namespace KimiCpu.Cli.Terminal;
 /// <summary>Where a command reads and writes: the console, or memory in tests.</summary>
 /// <param name="Input">Standard input as bytes.</param>
 /// <param name="Output">Data.</param>
-/// <param name="Error">Progress and errors.</param>
+/// <param name="Error">Progress and errors, where they can be written.</param>
 /// <param name="IsTerminal">Whether a person looks at the output and types the input.</param>
 internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Error, bool IsTerminal)
 {
+    /// <summary>Progress and errors; what cannot be written is dropped.</summary>
+    public TextWriter Error { get; } = UnfailingWriter.Around(Error);
+
     /// <summary>Whether a terminal shows the output, wherever the input comes from.</summary>
     public bool ShowsOnTerminal { get; init; } = IsTerminal;
 

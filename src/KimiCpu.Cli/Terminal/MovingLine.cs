@@ -15,7 +15,7 @@ internal sealed class MovingLine(TextWriter error, Func<int> columns)
     {
         int room = Room();
         string line = text[..Math.Min(text.Length, room)];
-        Write("\r" + line.PadRight(Math.Min(_shown, room)));
+        error.Write("\r" + line.PadRight(Math.Min(_shown, room)));
         _shown = line.Length;
     }
 
@@ -24,7 +24,7 @@ internal sealed class MovingLine(TextWriter error, Func<int> columns)
     {
         if (_shown > 0)
         {
-            Write("\r" + new string(' ', Math.Min(_shown, Room())) + "\r");
+            error.Write("\r" + new string(' ', Math.Min(_shown, Room())) + "\r");
             _shown = 0;
         }
     }
@@ -39,18 +39,6 @@ internal sealed class MovingLine(TextWriter error, Func<int> columns)
         catch (Exception e) when (e is IOException or PlatformNotSupportedException)
         {
             return 0;
-        }
-    }
-
-    private void Write(string text)
-    {
-        try
-        {
-            error.Write(text);
-        }
-        catch (IOException)
-        {
-            // A terminal that has been closed ends nothing whose progress it showed: a chat is saved then.
         }
     }
 

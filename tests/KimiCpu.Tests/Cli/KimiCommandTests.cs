@@ -84,6 +84,15 @@ internal sealed class KimiCommandTests : CommandFixture
         Assert.That(error.ToString(), Does.Contain("Cancelled"));
     }
 
+    /// <summary>As behind a terminal that has been closed: the process would be aborted, and its memory written to a drive.</summary>
+    [TestCase(KimiCommand.Failed, "inspect", "/does/not/exist")]
+    [TestCase(KimiCommand.Usage, "generate", "--threads", "0", "hi")]
+    public async Task An_error_that_cannot_be_told_has_its_code(int code, params string[] args)
+    {
+        using var source = new CancellationTokenSource();
+        Assert.That(await KimiCommand.RunAsync(args, new CliStreams(Stream.Null, TextWriter.Null, new ClosedWriter(), IsTerminal: true), source), Is.EqualTo(code));
+    }
+
     [Test]
     public async Task Every_command_and_option_has_a_help_text()
     {
