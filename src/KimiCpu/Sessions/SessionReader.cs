@@ -71,8 +71,8 @@ internal sealed class SessionReader : IDisposable
 
     public void Dispose() => _file.Dispose();
 
-    /// <summary>Whether it is a session at all can be known without the model that is to go on with it.</summary>
-    /// <exception cref="SessionFileException">It is none.</exception>
+    /// <summary>Whether it is a session, and of a format that is read, can be known without the model that is to go on with it.</summary>
+    /// <exception cref="SessionFileException">It is none, or of another format.</exception>
     public static void CheckBeginning(string path)
     {
         using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
@@ -83,23 +83,25 @@ internal sealed class SessionReader : IDisposable
     {
         var opening = new byte[SessionFormat.OpeningBytes];
         int read = file.ReadAtLeast(opening, opening.Length, throwOnEndOfStream: false);
-        return read == opening.Length && opening.AsSpan().StartsWith(SessionFormat.Magic)
-            ? opening
-            : throw new SessionFileException(path, "This is no saved session: it does not begin like one.");
+        if (read < opening.Length || !opening.AsSpan().StartsWith(SessionFormat.Magic))
+        {
+            throw new SessionFileException(path, "This is no saved session: it does not begin like one.");
+        }
+
+        int version = BinaryPrimitives.ReadInt32LittleEndian(opening.AsSpan(8));
+        if (version != SessionFormat.Version)
+        {
+            throw new SessionFileException(path, version > SessionFormat.Version
+                ? $"The session has format {version}, and this version of KimiCpu reads format {SessionFormat.Version}. Use a newer KimiCpu."
+                : $"The session has format {version}, which never was. {Damaged}");
+        }
+
+        return opening;
     }
 
     private SessionHeader ReadHeader()
     {
         byte[] opening = ReadOpening(_file, _path);
-
-        int version = BinaryPrimitives.ReadInt32LittleEndian(opening.AsSpan(8));
-        if (version != SessionFormat.Version)
-        {
-            throw Problem(version > SessionFormat.Version
-                ? $"The session has format {version}, and this version of KimiCpu reads format {SessionFormat.Version}. Use a newer KimiCpu."
-                : $"The session has format {version}, which never was. {Damaged}");
-        }
-
         int length = BinaryPrimitives.ReadInt32LittleEndian(opening.AsSpan(12));
         if (length is < 1 or > SessionFormat.MaxHeaderBytes || length > _file.Length - _file.Position - SessionFormat.HashBytes)
         {

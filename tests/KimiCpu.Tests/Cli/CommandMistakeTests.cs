@@ -159,6 +159,10 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That(await Run(["chat", "--model", NoModel, "--session", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--session" + because)));
         (code, _, error) = await Run(["chat", "--model", NoModel, "--session", trace]);
         Assert.That((code, error.Contains("This is no saved session", StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Failed, true)), error);
+        string newer = Path.Combine(Folder, "newer.session");
+        File.WriteAllBytes(newer, [.. "KimiKV\r\n"u8, 99, 0, 0, 0, 100, 0, 0, 0]);
+        (code, _, error) = await Run(["chat", "--model", NoModel, "--session", newer]);
+        Assert.That((code, error.Contains("format 99", StringComparison.Ordinal) && error.Contains("Use a newer KimiCpu", StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Failed, true)), error);
         Assert.That(await Run(["bench", "--model", NoModel, "--expert-memory", "1MB", "--timeline", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--timeline" + because)));
     }
 
