@@ -50,14 +50,14 @@ internal sealed class ToolCallConstraint
         bool named = choice.Kind == ToolChoiceKind.Named;
         if ((named && !tools.Any(t => t.Name == choice.Name)) || (choice.Kind == ToolChoiceKind.Required && tools.Count == 0))
         {
-            throw CallArgument.Options(named ? $"A call of the tool '{choice.Name}' is demanded, which is not declared." : "A tool call is demanded, but no tool is declared.");
+            throw CallArgument.Options(named ? $"A call of the tool '{Excerpt.Of(choice.Name!)}' is demanded, which is not declared." : "A tool call is demanded, but no tool is declared.");
         }
 
         foreach ((string name, JsonElement parameters) in choice.Kind == ToolChoiceKind.None ? [] : tools.Where(t => !named || t.Name == choice.Name))
         {
             if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas ?? new ToolSchemas(), refused, cancellationToken) : null))
             {
-                throw CallArgument.Options($"Two tools are called '{name}'.");
+                throw CallArgument.Options($"Two tools are called '{Excerpt.Of(name)}'.");
             }
         }
 
@@ -103,7 +103,7 @@ internal sealed class ToolCallConstraint
     {
         if (refused is not null)
         {
-            return schemas.GetOrAny(parameters, e => refused($"The parameters of the tool '{name}' cannot be enforced, so its arguments may be any JSON object. {e.Message}"), cancellationToken).For(_tokenizer);
+            return schemas.GetOrAny(parameters, e => refused($"The parameters of the tool '{Excerpt.Of(name)}' cannot be enforced, so its arguments may be any JSON object. {e.Message}"), cancellationToken).For(_tokenizer);
         }
 
         try
@@ -112,7 +112,7 @@ internal sealed class ToolCallConstraint
         }
         catch (KimiConstraintException e)
         {
-            throw new KimiConstraintException($"The parameters of the tool '{name}' cannot be enforced. {e.Message} GenerationOptions.AllowUnenforceableTools = true takes any JSON object for this tool, and ConstrainToolArguments = false generates arguments without a constraint.", e);
+            throw new KimiConstraintException($"The parameters of the tool '{Excerpt.Of(name)}' cannot be enforced. {e.Message} GenerationOptions.AllowUnenforceableTools = true takes any JSON object for this tool, and ConstrainToolArguments = false generates arguments without a constraint.", e);
         }
     }
 

@@ -22,6 +22,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
 
     /// <summary>Hashes, since a schema may be refused for its length.</summary>
     private readonly HashSet<string> _refused = new(StringComparer.Ordinal);
+    private volatile bool _anyRefused;
 
     /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
     /// <param name="cancellationToken">Ends the compilation.</param>
@@ -62,10 +63,15 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     /// <param name="cancellationToken">Ends the compilation.</param>
     public KimiConstraint GetOrAny(JsonElement parameters, Action<KimiConstraintException> refused, CancellationToken cancellationToken)
     {
-        bool known;
-        lock (_gate)
+        // All calls pass here with all of their tools, and hardly any schema is refused: nothing is hashed for none, and nobody waits for a hash.
+        bool known = false;
+        if (parameters.ValueKind == JsonValueKind.Object && _anyRefused)
         {
-            known = parameters.ValueKind == JsonValueKind.Object && _refused.Contains(HashOf(parameters));
+            string hash = HashOf(parameters);
+            lock (_gate)
+            {
+                known = _refused.Contains(hash);
+            }
         }
 
         try
@@ -74,6 +80,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
         }
         catch (KimiConstraintException e)
         {
+            string hash = HashOf(parameters);
             lock (_gate)
             {
                 if (_refused.Count >= Capacity)
@@ -81,7 +88,8 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
                     _refused.Clear();
                 }
 
-                _refused.Add(HashOf(parameters));
+                _refused.Add(hash);
+                _anyRefused = true;
             }
 
             refused(e);

@@ -184,6 +184,14 @@ internal sealed class ToolCallConstraintTests
         (string, JsonElement)[] refused = [("odd", JsonElement.Parse("""{"multipleOf":2}"""))];
         Assert.That(() => new ToolCallConstraint(s_tokenizer, refused, ToolChoice.Auto), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("odd").And.Message.Contains("ConstrainToolArguments"));
         Assert.That(() => new ToolCallConstraint(s_tokenizer, refused, ToolChoice.Auto, constrainArguments: false), Throws.Nothing);
+        string name = new('x', 2000);
+        (string, JsonElement)[] refusedAtLength = [(name, refused[0].Item2)];
+        List<string> warnings = [];
+        Assert.That(() => new ToolCallConstraint(s_tokenizer, s_tools, ToolChoice.Named(name)), Throws.ArgumentException.With.Message.Length.LessThan(1000));
+        Assert.That(() => new ToolCallConstraint(s_tokenizer, [(name, default), (name, default)], ToolChoice.Auto), Throws.ArgumentException.With.Message.Length.LessThan(1000));
+        Assert.That(() => new ToolCallConstraint(s_tokenizer, refusedAtLength, ToolChoice.Auto), Throws.TypeOf<KimiConstraintException>().With.Message.Length.LessThan(1000));
+        _ = new ToolCallConstraint(s_tokenizer, refusedAtLength, ToolChoice.Auto, refused: warnings.Add);
+        Assert.That(warnings.Single(), Has.Length.LessThan(1000));
         (string, JsonElement)[] longNames = [.. Enumerable.Range(0, 50).Select(i => ($"{i}{new string('x', 9000)}", default(JsonElement)))];
         Assert.That(() => new ToolCallConstraint(s_tokenizer, longNames, ToolChoice.Auto), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("states"), "before anything runs");
     }
