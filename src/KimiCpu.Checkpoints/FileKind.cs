@@ -19,28 +19,27 @@ internal static partial class FileKind
 
     /// <summary>
     /// Whether no other file can take its place: moved over a device or a pipe, one would be there instead of it, for every other program too, and over a file
-    /// that a container mounts by itself the system moves none.
+    /// that a container mounts by itself the system moves none. Elsewhere than on Linux devices are known by their folder, and pipes that have names are not known.
     /// </summary>
     public static bool IsFixed(string path)
     {
-        string full = Path.GetFullPath(path);
         if (!OperatingSystem.IsLinux())
         {
-            return !OperatingSystem.IsWindows() && full.StartsWith("/dev/", StringComparison.Ordinal);
+            return !OperatingSystem.IsWindows() && IsDevice(path);
         }
 
         // Its fields lie at the same places on every processor.
         Span<byte> state = stackalloc byte[256];
         try
         {
-            if (StateOf(FromWorkingFolder, full, 0, TypeWanted, state) != 0)
+            if (StateOf(FromWorkingFolder, Path.GetFullPath(path), 0, TypeWanted, state) != 0)
             {
                 return false;
             }
         }
         catch (EntryPointNotFoundException)
         {
-            return full.StartsWith("/dev/", StringComparison.Ordinal);
+            return IsDevice(path);
         }
 
         int type = BinaryPrimitives.ReadUInt16LittleEndian(state[28..]) & TypeMask;
@@ -49,6 +48,8 @@ internal static partial class FileKind
 
     /// <summary>Whether this user may write to what is there, which is not opened for that: a pipe would wait for its reader.</summary>
     public static bool MayWrite(string path) => OperatingSystem.IsWindows() || Access(Path.GetFullPath(path), Write) == 0;
+
+    private static bool IsDevice(string path) => UnfinishedFile.PlaceOf(path).StartsWith("/dev/", StringComparison.Ordinal);
 
     [LibraryImport("libc", EntryPoint = "statx", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int StateOf(int folder, string path, int flags, uint wanted, Span<byte> state);
