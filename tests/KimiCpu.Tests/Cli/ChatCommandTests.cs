@@ -106,7 +106,7 @@ internal sealed class ChatCommandTests : CommandFixture
     public async Task A_chat_that_a_signal_ends_is_saved([Values(15, 1)] int signal, [Values] bool answering, CancellationToken cancellationToken)
     {
         string file = Path.Combine(Folder, "anna.session");
-        using (var kimi = new KimiProcess(["chat", "--session", file, "--no-think", .. answering ? new[] { "--ignore-eos" } : []]))
+        using (var kimi = new KimiProcess(["chat", "--session", file, "--no-think", "--temperature", "0", .. answering ? new[] { "--ignore-eos" } : []]))
         {
             await kimi.Input.WriteLineAsync("My name is Anna.".AsMemory(), cancellationToken);
             await kimi.Input.FlushAsync(cancellationToken);
