@@ -24,9 +24,9 @@ internal sealed class ForeignIds
         return [.. turn.Select(Called)];
     }
 
-    /// <summary>The id as shown of the call that a result answers; null where no open one was given with its id.</summary>
+    /// <summary>The id as shown of the call that a result answers; null where no open one was given, or is shown, with its id: clients may leave out the ids of calls alone.</summary>
     /// <param name="id">As the result gives it.</param>
-    public string? Answered(string id) => _open.AnswerGiven(id);
+    public string? Answered(string id) => _open.AnswerGiven(id) ?? _open.AnswerShown(id);
 
     /// <summary>The same for a result that only its tool tells of: of a call of this tool, else of any; null where there is none.</summary>
     /// <param name="name">Of the tool; null where the result does not name it.</param>

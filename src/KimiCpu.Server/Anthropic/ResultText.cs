@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
@@ -10,6 +11,8 @@ namespace KimiCpu.Server.Anthropic;
 /// <summary>The content of a <c>tool_result</c> as the model reads it.</summary>
 internal static class ResultText
 {
+    private const int MostParts = 4096;
+
     public static string Of(IEnumerable<JsonFields> blocks)
     {
         var text = new PartsText();
@@ -20,23 +23,30 @@ internal static class ResultText
             {
                 text.Add(block.RequiredText("text"));
             }
-            else if (block.Fields("source") is not { } source)
+            else if (type == "search_result")
             {
-                text.AddLine(NotShown.Of(type));
-            }
-            else if (source.Text("type") == "text")
-            {
-                // A document that is a text.
-                text.Add(source.RequiredText("data"));
+                // Its source is where it was found.
+                text.AddLine($"{block.Text("title")} ({block.Text("source")})");
+                text.AddLine(Of(Parts(block)));
             }
             else
             {
-                text.AddLine(Named(type, source));
+                text.AddLine(OfSource(type, block.Fields("source")));
             }
         }
 
         return text.ToString();
     }
+
+    private static string OfSource(string type, JsonFields? given) => given is not { } source ? NotShown.Of(type) : source.Text("type") switch
+    {
+        "text" => source.RequiredText("data"),
+        "content" when source.Get("content") is { ValueKind: JsonValueKind.String } text => text.GetString()!,
+        "content" => Of(Parts(source)),
+        _ => Named(type, source),
+    };
+
+    private static IEnumerable<JsonFields> Parts(JsonFields block) => block.Items("content", MostParts).Select(part => new JsonFields(part.Element, part.Path));
 
     private static string Named(string type, JsonFields source)
     {

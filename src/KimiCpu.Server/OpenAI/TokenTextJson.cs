@@ -23,6 +23,8 @@ internal static class TokenTextJson
     /// <param name="cancellationToken">Ends the writing.</param>
     public static async Task WriteAsync(HttpContext context, string[] names, KimiTokenizer tokenizer, ReadOnlyMemory<int> tokens, CancellationToken cancellationToken)
     {
+        // Once it has begun there is no other answer.
+        cancellationToken.ThrowIfCancellationRequested();
         PipeWriter body = context.Response.BodyWriter;
         context.Response.ContentType = "application/json; charset=utf-8";
         await using var json = new Utf8JsonWriter(body, JsonText.Options);

@@ -57,7 +57,7 @@ internal sealed partial class AnthropicHttpTests
         string results = string.Join(',', Enumerable.Repeat("""{"type":"tool_result","tool_use_id":"b"}""", Blocks));
         IEnumerable<string> messages = [
             """{"role":"user","content":"x"}""",
-            .. Enumerable.Repeat($$"""{"role":"assistant","content":[{{calls}}]}""", Messages),
+            .. Enumerable.Repeat($$"""{"role":"assistant","content":[{{calls}}]},{"role":"user","content":"y"}""", Messages),
             .. Enumerable.Repeat($$"""{"role":"user","content":[{{results}}]}""", Messages)];
         string body = $$"""{"model":"kimi-nano","messages":[{{string.Join(',', messages)}}]}""";
         using HttpResponseMessage response = await _server.Http.PostAsync($"{Path}/count_tokens", new StringContent(body, Encoding.UTF8, "application/json"), cancellationToken);

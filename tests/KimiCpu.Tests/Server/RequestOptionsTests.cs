@@ -59,7 +59,7 @@ internal sealed class RequestOptionsTests
     [Test]
     public void Completions_of_OpenAI()
     {
-        GenerationOptions read = new CompletionRequestReader(new KimiServerOptions()).Read(Fields($$"""{"prompt":[5],"max_tokens":99,"logprobs":3,{{OpenAISampling}}}"""), tokenizer: null!).Request.Options;
+        GenerationOptions read = new CompletionRequestReader(new KimiServerOptions()).Read(Fields($$"""{"prompt":[5],"max_tokens":99,"logprobs":3,{{OpenAISampling}}}"""), tokenizer: null!, CancellationToken.None).Request.Options;
         Assert.That(read, Is.EqualTo(s_sampling with { MaxTokens = 99, LogProbabilities = true, TopLogProbabilities = 3 }));
     }
 

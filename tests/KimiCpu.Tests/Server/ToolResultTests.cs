@@ -23,9 +23,10 @@ internal sealed class ToolResultTests
         Assert.That(ConversationReading.Anthropic(AnthropicCall + """
             {"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"He"},{"type":"text","text":"re:"},
              {"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAAAA=="}},{"type":"document","source":{"type":"text","media_type":"text/plain","data":"A text."}},
-             {"type":"image","source":{"type":"url","url":"https://example.com/a.png"}},{"type":"tool_reference","tool_name":"g"}]}]}
+             {"type":"image","source":{"type":"url","url":"https://example.com/a.png"}},{"type":"tool_reference","tool_name":"g"},
+             {"type":"search_result","source":"https://example.com","title":"Found","content":[{"type":"text","text":"Words."}]},{"type":"document","source":{"type":"content","content":[{"type":"text","text":"More."}]}}]}]}
             """)[^1].Content, Is.EqualTo(
-            "Here:\n(image/png, 4 bytes, which this model is not shown)\nA text.\n(image at https://example.com/a.png, which this model is not shown)\n(tool_reference, which this model is not shown)"));
+            "Here:\n(image/png, 4 bytes, which this model is not shown)\nA text.\n(image at https://example.com/a.png, which this model is not shown)\n(tool_reference, which this model is not shown)\nFound (https://example.com)\nWords.\nMore."));
         Assert.That(ConversationReading.OpenAI(OpenAICall + """
             {"role":"tool","tool_call_id":"t","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAAAA=="}},{"type":"text","text":"Text."},
              {"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,AAAA"}},{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}}]}
@@ -68,6 +69,18 @@ internal sealed class ToolResultTests
             {"role":"tool","tool_name":"b","tool_call_id":"{{id}}","content":"B"},{"role":"tool","tool_name":"a","tool_call_id":"{{id}}","content":"A"},{"role":"tool","tool_name":"a","tool_call_id":"late","content":"C"}
             """);
         Assert.That(read.TakeLast(3).Select(m => (m.ToolCallId, m.Content)), Is.EqualTo(new[] { ("functions.b:1", "B"), ("functions.a:0", "A"), ("late", "C") }));
+    }
+
+    /// <summary>As the interface's own answers name them. Results come in the order in which they are ready.</summary>
+    [Test]
+    public void A_result_of_Ollamas_interface_answers_the_call_that_its_id_is_shown_for([Values] bool named)
+    {
+        string tool = named ? "\"tool_name\":\"a\"," : "";
+        IReadOnlyList<KimiMessage> read = ConversationReading.Ollama($$$$"""
+            {"role":"user","content":"x"},{"role":"assistant","content":"","tool_calls":[{"function":{"name":"a","arguments":{"x":1}}},{"function":{"name":"a","arguments":{"x":2}}}]},
+            {"role":"tool",{{{{tool}}}}"tool_call_id":"functions.a:1","content":"B"},{"role":"tool",{{{{tool}}}}"tool_call_id":"functions.a:0","content":"A"}
+            """);
+        Assert.That(read.TakeLast(2).Select(m => (m.ToolCallId, m.Content)), Is.EqualTo(new[] { ("functions.a:1", "B"), ("functions.a:0", "A") }));
     }
 
     /// <summary>Elsewhere each call has an id, and one that none has is of a call that was cut off.</summary>

@@ -409,7 +409,7 @@ internal sealed class RepackResumeTests
         Assert.That(ChecksumVerifier.Verify(Target), Is.Empty);
     }
 
-    /// <summary>Ends a run when it begins a file.</summary>
+    /// <summary>What the journal takes at most.</summary>
     private long MostJournal()
     {
         RepackSource source = RepackSource.Open(Source);
@@ -423,6 +423,7 @@ internal sealed class RepackResumeTests
         return (2 * MostJournal()) - (journal.Exists ? journal.Length : 0);
     }
 
+    /// <summary>Ends a run when it begins a file.</summary>
     private void Interrupt(string file)
     {
         using var cancel = new CancellationTokenSource();
