@@ -22,7 +22,7 @@ internal sealed class RequestOptionsTests
 
     private const string OpenAISampling = """
         "temperature":1.3,"top_p":0.9,"top_k":7,"min_p":0.05,"repetition_penalty":1.1,"presence_penalty":0.2,"frequency_penalty":-0.4,
-        "logit_bias":{"5":-100,"6":-99.5,"7":2},"seed":-1,"stop":["a","b"],"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}
+        "logit_bias":{"5":-100,"6":-99.5,"7":2},"seed":-2,"stop":["a","b"],"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}
         """;
 
     private static readonly GenerationOptions s_sampling = new()
@@ -35,7 +35,7 @@ internal sealed class RequestOptionsTests
         PresencePenalty = 0.2f,
         FrequencyPenalty = -0.4f,
         LogitBias = new Dictionary<int, float> { [5] = float.NegativeInfinity, [6] = -99.5f, [7] = 2 },
-        Seed = ulong.MaxValue,
+        Seed = ulong.MaxValue - 1,
         StopSequences = ["a", "b"],
         IgnoreEndOfText = true,
     };
@@ -86,7 +86,7 @@ internal sealed class RequestOptionsTests
     public void Chats_and_texts_of_Ollama()
     {
         const string Given = """
-            ,"options":{"temperature":1.3,"top_k":7,"top_p":0.9,"min_p":0.05,"repeat_penalty":1.1,"presence_penalty":0.2,"frequency_penalty":-0.4,"seed":-1,"num_predict":99,"stop":["a","","b"]}
+            ,"options":{"temperature":1.3,"top_k":7,"top_p":0.9,"min_p":0.05,"repeat_penalty":1.1,"presence_penalty":0.2,"frequency_penalty":-0.4,"seed":-2,"num_predict":99,"stop":["a","","b"]}
             """;
         GenerationOptions expected = s_sampling with { LogitBias = null, IgnoreEndOfText = false, MaxTokens = 99 };
         var reader = new OllamaRequestReader(Parts());
