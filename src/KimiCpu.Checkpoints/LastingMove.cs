@@ -10,11 +10,6 @@ namespace KimiCpu.Checkpoints;
 internal static partial class LastingMove
 {
     private const int ReadOnly = 0;
-    private const int AccessDenied = unchecked((int)0x80070005);
-    private const int SharingViolation = unchecked((int)0x80070020);
-
-    /// <summary>Waits between tries take a second in all.</summary>
-    private const int LongestWaitMilliseconds = 512;
 
     /// <param name="from">The file.</param>
     /// <param name="to">Its place in the same folder; what is there is replaced.</param>
@@ -23,29 +18,12 @@ internal static partial class LastingMove
         if (OperatingSystem.IsWindows())
         {
             // Its file system's journal has to do.
-            MoveOnceClosed(from, to);
+            MomentaryUse.Outlast(() => File.Move(from, to, overwrite: true));
             return;
         }
 
         File.Move(from, to, overwrite: true);
         FlushFolder(Path.GetDirectoryName(Path.GetFullPath(to))!);
-    }
-
-    /// <summary>Windows replaces no file that is open, if for a moment only: by a reader, a virus scanner, or another one who replaces it.</summary>
-    private static void MoveOnceClosed(string from, string to)
-    {
-        for (int wait = 1; ; wait *= 2)
-        {
-            try
-            {
-                File.Move(from, to, overwrite: true);
-                return;
-            }
-            catch (Exception e) when (e.HResult is AccessDenied or SharingViolation && wait <= LongestWaitMilliseconds)
-            {
-                Thread.Sleep(wait);
-            }
-        }
     }
 
     /// <summary>Where the system lets it: the file is in its place and whole in any case.</summary>

@@ -3,6 +3,7 @@
 
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using KimiCpu.Checkpoints;
 using KimiCpu.Model;
 
 namespace KimiCpu.Sessions;
@@ -30,7 +31,7 @@ internal sealed class SessionReader : IDisposable
             throw new UnauthorizedAccessException($"{Path.GetFullPath(path)} is a folder; a session is loaded from a file.");
         }
 
-        _file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        _file = Open(path);
         try
         {
             Header = ReadHeader();
@@ -75,9 +76,13 @@ internal sealed class SessionReader : IDisposable
     /// <exception cref="SessionFileException">It is none, or of another format.</exception>
     public static void CheckBeginning(string path)
     {
-        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        using FileStream file = Open(path);
         ReadOpening(file, path);
     }
+
+    /// <summary>A save that replaces the file goes on beside it, and what was opened stays what it was.</summary>
+    private static FileStream Open(string path) =>
+        MomentaryUse.Outlast(() => new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete));
 
     private static byte[] ReadOpening(FileStream file, string path)
     {
