@@ -162,14 +162,10 @@ internal sealed unsafe class CpuBackend : IDisposable
             return new HotWeights(weights, _copies, progress);
         }
 
-        return Task.Factory.StartNew(
-            () =>
-            {
-                Pool.TieCaller();
-                return new HotWeights(weights, _copies, progress);
-            },
-            CancellationToken.None,
-            TaskCreationOptions.LongRunning,
-            TaskScheduler.Default).GetAwaiter().GetResult();
+        return OwnThread.Run("kimi-copies", () =>
+        {
+            Pool.TieCaller();
+            return new HotWeights(weights, _copies, progress);
+        }).GetAwaiter().GetResult();
     }
 }

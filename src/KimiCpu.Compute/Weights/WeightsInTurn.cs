@@ -39,8 +39,12 @@ internal sealed class WeightsInTurn : IDisposable
             WeightMatrix weight = _weights[_begun];
             CancellationToken ended = _ended.Token;
 
-            // Not one of .NET's pool: where a GPU was lost, the application's threads that hold all of these wait for the one that waits here.
-            _reads[_begun] = Task.Factory.StartNew(() => _residence.Hold(weight, ended), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            // Where a GPU was lost, the application's threads that hold all of .NET's pool wait for the one that waits here.
+            _reads[_begun] = OwnThread.Run("kimi-weights", () =>
+            {
+                _residence.Hold(weight, ended);
+                return weight;
+            });
         }
 
         _reads[_taken].GetAwaiter().GetResult();

@@ -35,14 +35,13 @@ internal sealed unsafe class DriveReaders : IDisposable
         _queues = [.. Enumerable.Range(0, drives).Select(_ => Enum.GetValues<ReadUrgency>().Select(_ => new Queue<(ExpertRead, int)>()).ToArray())];
         _progress = new long[drives];
         Array.Fill(_progress, Stopwatch.GetTimestamp());
-        start ??= thread => thread.Start();
         try
         {
             for (int i = 0; i < drives * threadsOfDrive; i++)
             {
                 int drive = i % drives;
                 var thread = new Thread(() => Loop(drive)) { IsBackground = true, Name = $"kimi-drive-{drive}" };
-                start(thread);
+                OwnThread.Start(thread, start);
                 _threads.Add(thread);
             }
         }

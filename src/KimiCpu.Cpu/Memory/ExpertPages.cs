@@ -61,15 +61,12 @@ internal sealed unsafe class ExpertPages
         };
 
         // The pool's caller works for its first node and has to run there, but is somebody's who wants to go on running anywhere.
-        Task.Factory.StartNew(
-            () =>
-            {
-                _pool.TieCaller();
-                _pool.Run(_ends, work);
-            },
-            CancellationToken.None,
-            TaskCreationOptions.LongRunning,
-            TaskScheduler.Default).GetAwaiter().GetResult();
+        OwnThread.Run("kimi-pages", () =>
+        {
+            _pool.TieCaller();
+            _pool.Run(_ends, work);
+            return _pool;
+        }).GetAwaiter().GetResult();
     }
 
     private void Add(WeightMatrix weight)

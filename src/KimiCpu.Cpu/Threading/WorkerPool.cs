@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Cpu.Threading;
 
 namespace KimiCpu.Cpu;
@@ -89,7 +90,6 @@ internal sealed class WorkerPool : IDisposable
         ActiveThreads = Threads;
         _shares = new WorkerShare[Threads];
         _wakeups = [.. Enumerable.Range(0, Threads).Select(_ => new SemaphoreSlim(0))];
-        start ??= thread => thread.Start();
         try
         {
             for (int i = 1; i < Threads; i++)
@@ -97,7 +97,7 @@ internal sealed class WorkerPool : IDisposable
                 int worker = i;
                 int[] processors = tie ? placement.ProcessorsOf(worker) : [];
                 var thread = new Thread(() => WorkerLoop(worker, processors)) { IsBackground = true, Name = $"kimi-worker-{worker}" };
-                start(thread);
+                OwnThread.Start(thread, start);
                 _threads.Add(thread);
             }
         }

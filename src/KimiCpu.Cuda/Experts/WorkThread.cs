@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 
 namespace KimiCpu.Cuda.Experts;
@@ -39,11 +40,11 @@ internal sealed class WorkThread : IDisposable
     {
         try
         {
-            (start ?? (t => t.Start()))(thread);
+            OwnThread.Start(thread, start);
         }
-        catch (Exception e) when (e is OutOfMemoryException or ThreadStartException)
+        catch (InsufficientMemoryException e)
         {
-            throw new CudaException($"The system started no thread for the GPU ({thread.Name}): {e.Message} A higher limit of threads or processes (ulimit -u, a container's pids limit), or more free main memory, helps.");
+            throw new CudaException($"The GPU needs a thread of its own. {e.Message}");
         }
     }
 

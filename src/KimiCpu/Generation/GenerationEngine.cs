@@ -60,7 +60,7 @@ internal sealed class GenerationEngine : IDisposable
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
         _ceiling = new MemoryCeiling(memory);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
-        _thread.Start();
+        OwnThread.Start(_thread);
     }
 
     /// <summary>What computes now. Its cache is for the engine's thread; see <see cref="UseCache"/>.</summary>

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
+
 namespace KimiCpu.Sessions;
 
 /// <summary>
@@ -26,7 +28,7 @@ internal sealed class FirstSessionStore(Func<SessionStore> make)
         {
             if (_made is null or { IsFaulted: true })
             {
-                _made = Task.Factory.StartNew(make, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+                _made = OwnThread.Run("kimi-sessions", make);
 
                 // Who asked may have gone away.
                 _made.ContinueWith(m => _ = m.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);

@@ -234,7 +234,7 @@ internal sealed unsafe class LatentAttentionTests
             }
         }
 
-        Compute.Reference.ReferenceOps.Softmax(scores);
+        KimiCpu.Compute.Reference.ReferenceOps.Softmax(scores);
         return [.. Enumerable.Range(0, shape.KeyValueLoraRank).Select(c => cache.Select((row, t) => scores[t] * row[c]).Sum())];
     }
 }

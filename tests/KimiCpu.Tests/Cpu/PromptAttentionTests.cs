@@ -263,7 +263,7 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
     {
         int width = shape.NopeHeadSize + shape.RopeHeadSize;
         float[] own = query[(((row * shape.HeadCount) + head) * width)..][..width];
-        Compute.Reference.ReferenceOps.Rotate(shape.Rotary, position, own.AsSpan(shape.NopeHeadSize));
+        KimiCpu.Compute.Reference.ReferenceOps.Rotate(shape.Rotary, position, own.AsSpan(shape.NopeHeadSize));
         double[] kept = [.. own.Select(v => Kept(v * shape.SoftmaxScale))];
         var scores = new double[position + 1];
         var values = new double[position + 1][];
@@ -277,7 +277,7 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
             }
         }
 
-        Compute.Reference.ReferenceOps.Softmax(scores);
+        KimiCpu.Compute.Reference.ReferenceOps.Softmax(scores);
         int at = ((row * shape.HeadCount) + head) * shape.ValueHeadSize;
         for (int i = 0; i < shape.ValueHeadSize; i++)
         {
