@@ -348,10 +348,13 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
             }
             else
             {
-                _fillError ??= read.Urgency == ReadUrgency.Warming ? read.Error : null;
-
                 // What failed for a step before this one is tried again, not held against this one.
                 Forget(read.Slot, read.Step < _step ? null : read.Error);
+                if (read.Urgency == ReadUrgency.Warming)
+                {
+                    _fillError ??= read.Error;
+                    _warming.Postpone(KeyOf(read.Layer, read.Expert));
+                }
             }
 
             TakeSlots();

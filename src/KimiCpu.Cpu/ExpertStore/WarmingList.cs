@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
+
 namespace KimiCpu.Cpu;
 
 /// <summary>
@@ -10,9 +12,14 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal sealed class WarmingList
 {
+    private static readonly TimeSpan s_shortestRest = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan s_longestRest = TimeSpan.FromSeconds(16);
+
     private readonly Queue<int> _keys = [];
     private readonly List<ExpertRead> _reads = [];
     private readonly long _mostReads;
+    private long _restEnd;
+    private TimeSpan _rest;
 
     /// <param name="drives">That hold the experts.</param>
     /// <param name="readsOfDrive">Reads in flight on each.</param>
@@ -36,17 +43,32 @@ internal sealed class WarmingList
         }
     }
 
-    /// <summary>The expert to begin with now; false where there is none, or the drives are busy.</summary>
+    /// <summary>Comes again behind all others, and nothing begins for a while: a drive that fails for a minute must not use the list up. The more fail one after another, the longer.</summary>
+    public void Postpone(int key)
+    {
+        _keys.Enqueue(key);
+        _rest = _rest == TimeSpan.Zero ? s_shortestRest : TimeSpan.FromTicks(Math.Min(2 * _rest.Ticks, s_longestRest.Ticks));
+        _restEnd = Stopwatch.GetTimestamp() + (long)(_rest.TotalSeconds * Stopwatch.Frequency);
+    }
+
+    /// <summary>The expert to begin with now; false where there is none, or the drives are busy, or one has just failed.</summary>
     public bool TryNext(out int key)
     {
         key = -1;
-        return _reads.Count < _mostReads && _keys.TryDequeue(out key);
+        return _reads.Count < _mostReads && Stopwatch.GetTimestamp() >= _restEnd && _keys.TryDequeue(out key);
     }
 
     public void Begin(ExpertRead read) => _reads.Add(read);
 
     /// <param name="read">Any that has ended, or is not wanted any more.</param>
-    public void End(ExpertRead read) => _reads.Remove(read);
+    public void End(ExpertRead read)
+    {
+        _reads.Remove(read);
+        if (read is { Error: null, IsAbandoned: false })
+        {
+            (_rest, _restEnd) = (TimeSpan.Zero, 0);
+        }
+    }
 
     /// <summary>Leaves out what has not begun.</summary>
     public void Clear() => _keys.Clear();

@@ -226,6 +226,24 @@ internal sealed unsafe class TieredStoreTests
         Assert.That(store.RetiredSlots, Is.Zero);
     }
 
+    /// <summary>A share that answers nothing but errors for a minute would use up the list of a start, the hottest first.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void What_was_to_be_warmed_is_warmed_when_the_drive_answers_again()
+    {
+        long slot = s_slotBytes.Value;
+        using ModelUnderTest tiered = Open(40, MadeUpMemory.Keeper(8 * slot, () => 1000 * slot), readsOfDrive: 1);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        int reads = _files.Reads;
+        _files.Error = new IOException("The share is away.");
+        _files.GoodReads = 0;
+        store.Warm(Enumerable.Range(experts, 40));
+        Assert.That(() => _files.Reads, Is.GreaterThan(reads + 3).After(20_000, 5));
+        _files.Error = null;
+        Assert.That(() => store.DriveBytesRead, Is.GreaterThanOrEqualTo(40 * ExpertBytes(tiered)).After(60_000, 20));
+    }
+
     [Test]
     [CancelAfter(60_000)]
     public void What_a_step_needs_and_expects_has_slots_and_goes_before_what_is_warmed()
