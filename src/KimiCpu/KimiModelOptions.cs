@@ -80,7 +80,7 @@ public sealed record KimiModelOptions
     /// (limits of control groups included): where all experts fit they are used in the files' mapping; else, or where a value
     /// is given, they are read into slots of so many bytes past the system's page cache, the missing ones from the drives
     /// during each step, and what every token needs is read into memory of its own where no GPU has it. At least one expert; more than all of
-    /// them is as good as all, and what the system refuses to promise (Linux refuses more than all of its memory) fails the opening with a <see cref="KimiException"/>. Changes no bit of an answer, unless by longer steps of prompts (<see cref="PrefillChunk"/>). Only for checkpoints on a drive.
+    /// them is as good as all, and what the system refuses to promise (Linux refuses more than all of its memory) fails the opening with a <see cref="KimiException"/>. A CPU that has to take the place of a GPU takes its share from them. Changes no bit of an answer, unless by longer steps of prompts (<see cref="PrefillChunk"/>). Only for checkpoints on a drive.
     /// </summary>
     public long? ExpertMemory { get; init; }
 

@@ -11,6 +11,9 @@ internal sealed record MemoryShares
     /// <summary>Where the routed experts go.</summary>
     public required ExpertMemoryPlan Experts { get; init; }
 
+    /// <summary>Bytes that are left for slots of experts, whatever was asked for; 0 or less where nothing is.</summary>
+    public required long RoomForExperts { get; init; }
+
     /// <summary>Budget of the CPU's cache.</summary>
     public required long CacheBytes { get; init; }
 

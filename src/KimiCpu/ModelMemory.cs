@@ -75,6 +75,7 @@ internal sealed class ModelMemory
         return new MemoryShares
         {
             Experts = plan,
+            RoomForExperts = ExpertMemoryPlan.RoomOf(needs),
             CacheBytes = mapped ? _options.KvCacheBytes ?? CacheBesideAll(experts, oneContext) : cache ?? oneContext,
             PrefillChunk = mapped ? _options.PrefillChunk ?? ChunkInMemory(_shape.ExpertCount, _shape.ExpertsPerToken, LargePrefillChunk) : LargePrefillChunk,
             GpuPrefillChunk = mapped ? _options.PrefillChunk ?? UsualChunk : LargePrefillChunk,
@@ -107,7 +108,7 @@ internal sealed class ModelMemory
     private bool CopiesHotPath => _options.Int8HotPath && !_options.Exact;
 
     private string Remedies(bool onGpu) =>
-        onGpu ? "A smaller KimiModelOptions.PrefillChunk"
+        onGpu || _options.PrefillChunk > LargestChunk ? "A smaller KimiModelOptions.PrefillChunk"
         : _options.Int8HotPath || _options.Exact ? "A smaller KimiModelOptions.KvCacheBytes or ContextLength"
         : "A smaller KimiModelOptions.KvCacheBytes or ContextLength, or KimiModelOptions.Int8HotPath,";
 

@@ -212,7 +212,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
             if (_cpu.Store is TieredExpertStore store)
             {
                 _shares = _memory.Divide(onGpu: false);
-                store.Limit(_shares.Experts.SlotBytes!.Value);
+
+                // What was asked for was asked for beside the GPU, and the slots are full: the CPU's share goes before it.
+                store.Limit(Math.Min(_shares.Experts.SlotBytes!.Value, _shares.RoomForExperts));
             }
 
             _cpu.TakeOverHotPath();

@@ -37,21 +37,20 @@ internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
     /// <exception cref="KimiException">What every token needs does not fit by itself.</exception>
     public static ExpertMemoryPlan Choose(MemoryNeeds needs, long? wanted)
     {
-        long room = Room(needs.Available);
         string numbers = Numbers(needs.Available);
         if (wanted is { } bytes)
         {
             return new ExpertMemoryPlan(bytes, $"{Gigabytes(bytes)} asked for of {Gigabytes(needs.Experts)} of experts; {numbers}");
         }
 
-        if (needs.Experts <= Room(needs.Unused) && needs.Promised <= needs.Available - ReserveOf(needs.Available))
+        if (needs.Experts <= RoomIn(needs, needs.Unused) && needs.Promised <= needs.Available - ReserveOf(needs.Available))
         {
             return new ExpertMemoryPlan(null, $"all {Gigabytes(needs.Experts)} of experts fit; {Numbers(needs.Unused)}");
         }
 
+        long room = RoomOf(needs);
         if (needs.PromisedInVain > 0)
         {
-            room -= needs.PromisedInVain;
             numbers += $", {Gigabytes(needs.PromisedInVain)} promised by the system to weights that are read and let go";
         }
 
@@ -59,10 +58,13 @@ internal sealed record ExpertMemoryPlan(long? SlotBytes, string Reason)
             ? new ExpertMemoryPlan(room, $"{Gigabytes(room)} for {Gigabytes(needs.Experts)} of experts; {numbers}")
             : throw new KimiException($"The model does not fit: {numbers}, so nothing is left for experts. {needs.Remedies} helps, or KimiModelOptions.ExpertMemory, which takes its bytes without asking.");
 
-        long Room(long memory) => memory - needs.EveryToken - needs.Cache - ReserveOf(memory);
-
         string Numbers(long memory) => $"{Gigabytes(memory)} of memory available, of which {Gigabytes(needs.EveryToken)} for what every token needs, {Gigabytes(needs.Cache)} for cache and activations, {Gigabytes(ReserveOf(memory))} left to the system";
     }
+
+    /// <summary>Bytes that are left for slots, whatever was asked for; 0 or less where nothing is.</summary>
+    public static long RoomOf(MemoryNeeds needs) => RoomIn(needs, needs.Available) - needs.PromisedInVain;
+
+    private static long RoomIn(MemoryNeeds needs, long memory) => memory - needs.EveryToken - needs.Cache - ReserveOf(memory);
 
     private static string Gigabytes(long bytes) => FormattableString.Invariant($"{bytes / 1e9:F1} GB");
 }

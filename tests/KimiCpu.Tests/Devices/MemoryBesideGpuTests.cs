@@ -68,7 +68,7 @@ internal sealed class MemoryBesideGpuTests
     }
 
     [Test]
-    public void A_CPU_that_takes_the_place_of_a_GPU_takes_memory_from_experts()
+    public void A_CPU_that_takes_the_place_of_a_GPU_takes_memory_from_experts([Values] bool asked)
     {
         KimiModelOptions options = Options() with { KvCacheBytes = 200_000, Int8HotPath = true };
         long experts = _checkpoint.Tensors.Values.Where(t => t.IsRoutedExpert).Sum(t => t.Length);
@@ -76,7 +76,7 @@ internal sealed class MemoryBesideGpuTests
         long beside = Slots(Memory(options, available), onGpu: true);
         long alone = Slots(Memory(options, available), onGpu: false);
         Assert.That(alone, Is.InRange(1, beside - 1_000_000));
-        using ModelDevices devices = Devices(options, available);
+        using ModelDevices devices = Devices(asked ? options with { ExpertMemory = beside } : options, available);
         int[] slots = NumbersIn(devices.Placement, "([0-9,]+) of [0-9,]+ experts in");
         Assert.That(_log.Lines, Has.None.Contains("slots hold"));
         Lose(devices);
