@@ -18,7 +18,9 @@ internal static unsafe partial class HugePages
 
     private const int AdviceHugePage = 14;
     private const int AdviceDontNeed = 4;
-    private const int AdviceFreeOnMac = 5;
+
+    private const int ReadAndWrite = 3;
+    private const int PrivateFixedAnonymousOnMac = 0x1012;
 
     public static void Advise(byte* block, nuint bytes)
     {
@@ -29,7 +31,7 @@ internal static unsafe partial class HugePages
     }
 
     /// <summary>
-    /// Gives the whole pages of a block back to the system. What they hold when they are touched again is zeros on Linux, and elsewhere anything.
+    /// Gives the whole pages of a block back to the system. What they hold when they are touched again is zeros on Linux and macOS, and elsewhere anything.
     /// </summary>
     public static void GiveBack(byte* block, nuint bytes)
     {
@@ -46,10 +48,27 @@ internal static unsafe partial class HugePages
         {
             _ = DiscardVirtualMemory((byte*)first, end - first);
         }
+        else if (OperatingSystem.IsMacOS())
+        {
+            MapAnew((byte*)first, end - first, PrivateFixedAnonymousOnMac);
+        }
         else
         {
-            Tell((byte*)first, end - first, OperatingSystem.IsMacOS() ? AdviceFreeOnMac : AdviceDontNeed);
+            Tell((byte*)first, end - first, AdviceDontNeed);
         }
+    }
+
+    /// <summary>
+    /// Fresh pages in the place of those that are there. What macOS has for advice, <c>MADV_FREE</c>, leaves pages counted as used until the system runs short, so that
+    /// whoever gives back by what is left over would never stop.
+    /// </summary>
+    /// <param name="address">Of the first page.</param>
+    /// <param name="length">Of whole pages.</param>
+    /// <param name="flags">Of the system: private, fixed, anonymous.</param>
+    internal static void MapAnew(byte* address, nuint length, int flags)
+    {
+        // Where it is refused the pages stay as they are.
+        _ = MapMemory(address, length, ReadAndWrite, flags, -1, 0);
     }
 
     private static void Tell(byte* address, nuint length, int advice)
@@ -66,6 +85,9 @@ internal static unsafe partial class HugePages
 
     [LibraryImport("kernel32")]
     private static partial int DiscardVirtualMemory(byte* address, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "mmap")]
+    private static partial byte* MapMemory(byte* address, nuint length, int protection, int flags, int file, long offset);
 
     [LibraryImport("libc", EntryPoint = "madvise")]
     private static partial int MemoryAdvise(byte* address, nuint length, int advice);

@@ -48,6 +48,7 @@ internal sealed class HugeCheckpointTests
             AssertMappedExpertsTakeNoPromise(checkpoint, int8HotPath: true);
             AssertSlotsAreWhatIsStillPromised(checkpoint, onGpu: false, int8HotPath: true);
             AssertSlotsAreWhatIsStillPromised(checkpoint, onGpu: true, int8HotPath: false);
+            AssertStepsThatAreTooLongAreNamed(checkpoint);
             AssertCacheLeavesTheExperts(checkpoint, 640e9, takes: 1);
             AssertCacheLeavesTheExperts(checkpoint, 640L << 30, takes: 3);
             AssertCacheLeavesTheExperts(checkpoint, 1L << 40, takes: 14);
@@ -111,6 +112,16 @@ internal sealed class HugeCheckpointTests
         MemoryShares shares = new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, 32_768, memory).Divide(onGpu: false);
         Assert.That(shares.Experts.SlotBytes, Is.Null, shares.Experts.Reason);
         Assert.That(shares.CacheBytes, Is.LessThanOrEqualTo(Unpromised / 4));
+    }
+
+    /// <summary>The longest that may be asked for take 58 GB of activations.</summary>
+    private static void AssertStepsThatAreTooLongAreNamed(Checkpoint checkpoint)
+    {
+        ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
+        var asked = new ModelMemory(checkpoint, shape, new KimiModelOptions { PrefillChunk = 65_536 }, 32_768, Free(64e9));
+        Assert.That(() => asked.Divide(onGpu: false), Throws.TypeOf<KimiException>().With.Message.Contains("A smaller KimiModelOptions.PrefillChunk helps"));
+        var usual = new ModelMemory(checkpoint, shape, new KimiModelOptions(), 32_768, Free(16e9));
+        Assert.That(() => usual.Divide(onGpu: false), Throws.TypeOf<KimiException>().With.Message.Contains("A smaller KimiModelOptions.KvCacheBytes"));
     }
 
     private static ProcessMemory Free(double bytes) => new((long)bytes, (long)bytes, null);

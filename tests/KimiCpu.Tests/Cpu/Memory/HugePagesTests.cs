@@ -32,4 +32,22 @@ internal sealed unsafe class HugePagesTests
         Assert.That(all[first..last].IndexOfAnyExcept((byte)0), Is.Negative);
         Assert.That(all[last..].IndexOfAnyExcept((byte)7), Is.Negative);
     }
+
+    /// <summary>What macOS is given back by, whose flags only have other numbers.</summary>
+    [Test]
+    [Platform("Linux")]
+    public void Pages_that_are_mapped_anew_are_empty_and_those_beside_them_as_they_were()
+    {
+        const int PrivateFixedAnonymous = 0x32;
+        int page = Environment.SystemPageSize;
+        using var buffer = new AlignedBuffer<byte>(8 << 20);
+        var all = new Span<byte>(buffer.Pointer, 8 * page);
+        all.Fill(7);
+        HugePages.MapAnew(buffer.Pointer + (2 * page), (nuint)(4 * page), PrivateFixedAnonymous);
+        Assert.That(all[(2 * page)..(6 * page)].IndexOfAnyExcept((byte)0), Is.Negative);
+        Assert.That(all[..(2 * page)].IndexOfAnyExcept((byte)7), Is.Negative);
+        Assert.That(all[(6 * page)..].IndexOfAnyExcept((byte)7), Is.Negative);
+        all.Fill(9);
+        Assert.That(all.IndexOfAnyExcept((byte)9), Is.Negative);
+    }
 }
