@@ -16,12 +16,27 @@ internal static class NonFiniteCheck
     /// <returns>An error that says where the first one appeared; null where all is finite.</returns>
     public static KimiException? Of(ForwardPass forward, GenerationJob job, ReadOnlySpan<float> logits)
     {
-        (string Name, int Row)? place = First(forward, job) is { } first ? ($"layer {first.Layer}", first.Row)
+        (string Name, int Row)? place = First(forward, job) is { } first ? Source(forward, job, first)
             : !logits.IsEmpty && !RowMath.IsFinite(CpuFeatures.Best, logits) ? ("the output head", job.StepRows - 1)
             : null;
         return place is { } there
             ? new KimiException($"A NaN or an infinity appeared in {there.Name} at position {job.Sequence!.Length + there.Row}, so the logits are no numbers. The weights may be damaged: run `kimi verify`.")
             : null;
+    }
+
+    /// <summary>What a token brings with it is seen behind the first layer only, whose attention takes some rows together and so may spread it to rows before it.</summary>
+    private static (string Name, int Row) Source(ForwardPass forward, GenerationJob job, (int Layer, int Row) first)
+    {
+        ReadOnlySpan<int> tokens = job.StepTokens;
+        for (int row = 0; first.Layer == 0 && row < tokens.Length; row++)
+        {
+            if (!forward.HasFiniteEmbedding(tokens[row]))
+            {
+                return ($"the embedding of token {tokens[row]}", row);
+            }
+        }
+
+        return ($"layer {first.Layer}", first.Row);
     }
 
     /// <summary>The first layer that put one into any of the job's rows, and the first of those, counted from the job's first: from there it reaches the rows behind, in later layers, and the logits.</summary>

@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
+using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Model;
 
@@ -121,4 +123,12 @@ internal sealed class ForwardPass
 
     /// <summary>The first layer after which the residual of a row of the last pass was not finite; -1 where none was.</summary>
     public int NonFiniteLayer(int row) => _nonFiniteLayers[row];
+
+    /// <summary>Whether a token's row of the embedding is finite.</summary>
+    public bool HasFiniteEmbedding(int token)
+    {
+        var values = new float[Shape.HiddenSize];
+        WeightDecoder.DecodeRow(_weights.Embedding, token, values);
+        return RowMath.IsFinite(CpuFeatures.Best, values);
+    }
 }
