@@ -13,7 +13,10 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal sealed unsafe class ArithmeticProbe
 {
-    private const int Rounds = 2_000_000;
+    /// <summary>Some 60 microseconds of work: so short that cores of two kinds, or one that another process holds for a while, end together.</summary>
+    private const int Rounds = 60_000;
+
+    private const int ItemsOfThread = 32;
     private const int Passes = 5;
 
     private readonly WorkerPool _pool;
@@ -45,8 +48,8 @@ internal sealed unsafe class ArithmeticProbe
         for (int i = 0; i < Passes; i++)
         {
             long start = Stopwatch.GetTimestamp();
-            _pool.Run(_pool.Threads, _work);
-            best = Math.Max(best, _pool.Threads * _operationsOfAnItem / Stopwatch.GetElapsedTime(start).TotalSeconds);
+            _pool.Run(ItemsOfThread * _pool.Threads, _work);
+            best = Math.Max(best, ItemsOfThread * _pool.Threads * _operationsOfAnItem / Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
 
         return best;
