@@ -135,8 +135,8 @@ internal sealed unsafe class HotExperts : IDisposable
             {
                 // A pass that nobody wants any more ends without waiting for what it has sent, and the next bytes go where those are.
                 _gatheredSent.Synchronize();
-                (_move, _slot, _sent) = (next, _tableOnHost.Pointer[next.Out], 0);
                 Gather(next.In);
+                (_move, _slot, _sent) = (next, _tableOnHost.Pointer[next.Out], 0);
             }
 
             return;
