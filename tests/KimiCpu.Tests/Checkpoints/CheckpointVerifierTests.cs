@@ -154,10 +154,16 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
     {
         CopyCheckpoint("tiny-int4");
         const string Tensor = "model.layers.1.mlp.experts.3.up_proj.weight_shape";
+        TensorEntry entry;
+        string shard;
         using (Checkpoint checkpoint = Checkpoint.Open(Folder))
         {
-            TensorEntry entry = checkpoint.Get(Tensor);
-            using var stream = new FileStream(Path.Combine(Folder, checkpoint.Shards[entry.Shard]), FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+            entry = checkpoint.Get(Tensor);
+            shard = Path.Combine(Folder, checkpoint.Shards[entry.Shard]);
+        }
+
+        using (FileStream stream = File.OpenWrite(shard))
+        {
             stream.Position = entry.Offset;
             stream.WriteByte(77);
         }

@@ -53,14 +53,15 @@ internal sealed unsafe partial class DirectFileTests
         Assert.That(file.ReadsOverlap);
         if (file.IsDirect)
         {
-            // At a place that is not aligned direct reads are refused, and the file is opened once more.
+            // At a place that is not aligned most file systems refuse direct reads, and the file is opened once more.
             using var target = new AlignedBuffer<byte>(1 << 20);
             file.Read(1, target.Pointer, 8192);
-            Assert.That((file.IsDirect, file.ReadsOverlap), Is.EqualTo((false, true)));
+            Assert.That(file.ReadsOverlap);
         }
     }
 
     [Test]
+    [Platform(Exclude = "Win", Reason = "Nobody may cut a file that is read.")]
     public void A_file_that_was_cut_is_an_error_that_says_where_it_ends()
     {
         Write(100_000);
@@ -122,15 +123,11 @@ internal sealed unsafe partial class DirectFileTests
     public void A_missing_file_is_an_error() => Assert.That(() => DirectFile.Open(_path), Throws.InstanceOf<IOException>());
 
     [Test]
+    [Platform("Linux")]
     public void A_file_system_that_refuses_direct_reads_is_read_through_the_page_cache()
     {
         // Kernel tables are files without pages to go past.
         const string Table = "/proc/cpuinfo";
-        if (!File.Exists(Table))
-        {
-            Assert.Ignore("Needs Linux.");
-        }
-
         using DirectFile file = DirectFile.Open(Table);
         Assert.That(file.IsDirect, Is.False);
     }

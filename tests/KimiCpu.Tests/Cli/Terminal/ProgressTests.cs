@@ -72,7 +72,7 @@ internal sealed class ProgressTests
             line.Report(new RepackProgress("a", 1, 2, IsChecking: true, FileDone: 10, FileBytes: 10, Done: 10, Total: 40));
         }
 
-        Assert.That(error.ToString(), Does.StartWith("a (1 of 2): 10 B written and read back in ").And.Not.Contain("\r"));
+        Assert.That(error.ToString().Replace(Environment.NewLine, "\n", StringComparison.Ordinal), Does.StartWith("a (1 of 2): 10 B written and read back in ").And.Not.Contain("\r"));
     }
 
     /// <summary>A name comes with the checkpoint, and is shown on a terminal.</summary>

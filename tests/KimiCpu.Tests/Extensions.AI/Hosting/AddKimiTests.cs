@@ -186,7 +186,7 @@ internal sealed class AddKimiTests
     public void Mistakes_in_options_are_told_at_start()
     {
         Expect(_ => { }, "ModelPath");
-        Expect(o => o.ModelPath = "/no/such/folder", "/no/such/folder");
+        Expect(o => o.ModelPath = "/no/such/folder", Path.GetFullPath("/no/such/folder"));
         Expect(o => (o.ModelPath, o.Embedded) = ("x", true), "exclude");
         Expect(o => (o.Threads, o.Embedded) = (0, true), "Threads takes 1 … 1024; found 0");
         Expect(o => (o.Device, o.Embedded) = ("gpu", true), "Device takes cpu, auto, cuda or cuda:N; found 'gpu'.");
