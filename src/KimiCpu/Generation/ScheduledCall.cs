@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Model;
 
 namespace KimiCpu.Generation;
@@ -12,6 +13,9 @@ namespace KimiCpu.Generation;
 internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationToken cancellationToken)
 {
     private readonly int[] _nextToken = new int[1];
+
+    /// <summary>What <see cref="LastHeld"/> gave last, in which cache, and of which session's tokens where calls share nothing.</summary>
+    private (KvCache? Cache, KvPrefix? Own, CachedPage? Page) _held;
 
     public int[] Prompt { get; } = prompt;
 
@@ -40,11 +44,8 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>The running call that is computing the same text, and up to which token it is worth waiting for.</summary>
     public (ScheduledCall Call, int Tokens)? Awaits { get; set; }
 
-    /// <summary>Pages that were free when there was no room for it; it takes more, unless others have computed some of its text since.</summary>
-    public int RefusedAt { get; set; } = -1;
-
-    /// <summary><see cref="KvCache.KnownPages"/> when it was looked at last since then, and those of its text.</summary>
-    public (long All, int OfText) RefusedWith { get; set; }
+    /// <summary>Whether there was no room for it when it was looked at last.</summary>
+    public bool IsRefused { get; set; }
 
     /// <summary>The cached tokens; null until admitted.</summary>
     public KvSequence? Sequence { get; private set; }
@@ -91,6 +92,12 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>What was answered so far.</summary>
     protected abstract IReadOnlyList<int> Answered { get; }
 
+    /// <summary>
+    /// Free pages that the text takes, whether they are empty or known by it already: all but those that it shares with somebody who holds them. Whether there is room is known
+    /// by this alone. Asked between steps of calls that wait, it walks no more of the text than has changed hands since it was asked before.
+    /// </summary>
+    public int PagesToBegin(KvCache cache) => KvCache.PagesFor(Text.Length) - (LastHeld(cache).End / KvPage.Tokens);
+
     /// <summary>Takes what the cache has of the text and room for the rest.</summary>
     /// <param name="cache">Of all calls.</param>
     /// <param name="reserve">Pages that stay free for others.</param>
@@ -131,6 +138,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     {
         cache.Release(Sequence!.Leave());
         Sequence = null;
+        _held = default;
         Text = [.. Prompt, .. Answered];
         IsPaused = true;
     }
@@ -171,6 +179,27 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
         {
             session.Renew(cache, prefix);
         }
+    }
+
+    /// <summary>The last page that it would share and that somebody holds. The last token is left to be computed.</summary>
+    private CachedPage LastHeld(KvCache cache)
+    {
+        CachedPage root = cache.Prefixes.Root;
+        ReadOnlySpan<int> text = Text.AsSpan(..^1);
+        if (cache.KeepsPrefixes)
+        {
+            _held = (cache, null, PrefixTree.LastHeld(text, _held.Cache == cache ? _held.Page! : root));
+        }
+        else if (Session?.HeldIn(cache) is not { } own)
+        {
+            _held = (cache, null, root);
+        }
+        else if (own != _held.Own)
+        {
+            _held = (cache, own, own.Fork(PrefixTree.LastHeld(text, root)));
+        }
+
+        return _held.Page!;
     }
 
     /// <summary>Gives the pages back. What has not been shared is lost.</summary>

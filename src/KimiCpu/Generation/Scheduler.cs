@@ -176,7 +176,7 @@ internal sealed class Scheduler
         _pace = PaceOf(prefillChunk, efficientPart);
 
         // What they were refused for was the other one's room.
-        _waiting.ForEach(c => c.RefusedAt = -1);
+        _waiting.ForEach(c => c.IsRefused = false);
     }
 
     private static KimiBusyException Busy(string what, TimeSpan retryAfter) =>
@@ -243,7 +243,7 @@ internal sealed class Scheduler
     /// </summary>
     private void EndThoseThatWaitTooLong()
     {
-        while (_running.Count < _options.MaxRunning && _waiting.Find(c => c.RefusedAt >= 0 && HasWaitedTooLong(c) && !AwaitsAnother(c)) is { } refused)
+        while (_running.Count < _options.MaxRunning && _waiting.Find(c => c.IsRefused && HasWaitedTooLong(c) && !AwaitsAnother(c)) is { } refused)
         {
             EndWaiting(refused);
             Admit();
@@ -284,14 +284,13 @@ internal sealed class Scheduler
             }
             else if (HasRoom(call))
             {
-                foreach (ScheduledCall passed in _waiting.Take(i).Where(c => c.RefusedAt >= 0))
+                foreach (ScheduledCall passed in _waiting.Take(i).Where(c => c.IsRefused))
                 {
                     mayPass &= ++passed.Passed < MostPasses;
                 }
 
                 _waiting.RemoveAt(i);
                 InOrder(_running, call);
-                call.RefusedAt = -1;
             }
             else if (_running.Count == 0 && !_pagesMayReturn())
             {
@@ -340,37 +339,12 @@ internal sealed class Scheduler
     private bool HasRoom(ScheduledCall call)
     {
         int reserve = _running.Count(c => c.MayGrow);
-        if (_cache.FreePages - reserve <= call.RefusedAt && !NeedsFewer(call) && (_running.Count > 0 || _pagesMayReturn()))
-        {
-            return false;
-        }
-
         _prepared = call;
-        if (call.TryPrepare(_cache, reserve))
-        {
-            return true;
-        }
 
-        // Counted only now: there are fewer pages than there were to be where memory has ended.
-        call.RefusedAt = Math.Max(_cache.FreePages - reserve, 0);
-        call.RefusedWith = (_cache.KnownPages, KnownOf(call));
-        return false;
+        // What it is given may still be less: where memory ends there are fewer pages than there were to be.
+        call.IsRefused = call.PagesToBegin(_cache) > _cache.FreePages - reserve || !call.TryPrepare(_cache, reserve);
+        return !call.IsRefused;
     }
-
-    /// <summary>Whether others have computed more of a refused call's text since it was looked at last.</summary>
-    private bool NeedsFewer(ScheduledCall call)
-    {
-        if (_cache.KnownPages == call.RefusedWith.All)
-        {
-            return false;
-        }
-
-        int before = call.RefusedWith.OfText;
-        call.RefusedWith = (_cache.KnownPages, KnownOf(call));
-        return call.RefusedWith.OfText > before;
-    }
-
-    private int KnownOf(ScheduledCall call) => _cache.Prefixes.PagesOf(call.Text.AsSpan(..^1));
 
     /// <summary>A row for every answer, the oldest first; who needs a page when none is left gets it from the youngest.</summary>
     private void MoveAnswers()

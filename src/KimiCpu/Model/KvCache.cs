@@ -55,9 +55,6 @@ internal sealed class KvCache
     /// <summary>Pages that nobody holds and that are known by their text.</summary>
     public int ReusablePages => Prefixes.Count - Prefixes.HeldCount;
 
-    /// <summary>Pages that have ever become known by their text. While there are no more of them, a text needs as many pages of its own as before.</summary>
-    public long KnownPages => Prefixes.Added;
-
     /// <summary>Bytes of the pages made so far.</summary>
     public long BytesInUse => _made * _hotPath.BytesPerPage;
 

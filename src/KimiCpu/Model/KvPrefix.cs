@@ -37,6 +37,18 @@ internal readonly record struct KvPrefix(CachedPage Last, int Length)
         return pages;
     }
 
+    /// <summary>The last page that is wholly in it and leads to another page of its cache, or is that page; the root where they have nothing in common.</summary>
+    public CachedPage Fork(CachedPage other)
+    {
+        CachedPage own = Last;
+        while (own != other || own.End > Length)
+        {
+            (own, other) = own.End > other.End ? (own.Parent!, other) : (own, other.Parent!);
+        }
+
+        return own;
+    }
+
     /// <summary>The tokens in order.</summary>
     public int[] Tokens() => [.. Pages().SelectMany(p => p.Tokens).Take(Length)];
 }

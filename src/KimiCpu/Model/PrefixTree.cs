@@ -25,9 +25,6 @@ internal sealed class PrefixTree
     /// <summary>Pages in the tree.</summary>
     public int Count { get; private set; }
 
-    /// <summary>Pages that have ever come into the tree.</summary>
-    public long Added { get; private set; }
-
     /// <summary>Pages that somebody holds or that lead to such a page.</summary>
     public int HeldCount { get; private set; }
 
@@ -56,16 +53,24 @@ internal sealed class PrefixTree
         return best;
     }
 
-    /// <summary>Whole pages that a text begins with and that are in the tree. Nothing is held, and no use is noted.</summary>
-    public int PagesOf(ReadOnlySpan<int> text)
+    /// <summary>The last of the whole pages that a text begins with and that somebody holds. No use is noted.</summary>
+    /// <param name="text">Of any length.</param>
+    /// <param name="before">What this was for the same text or a beginning of it at any time before, or the root. Only what others have taken hold of or released since is walked.</param>
+    public static CachedPage LastHeld(ReadOnlySpan<int> text, CachedPage before)
     {
-        int pages = 0;
-        for (CachedPage at = Root; Find(at, text[(pages * KvPage.Tokens)..], out CachedPage? next) == KvPage.Tokens; at = next!)
+        // Whoever holds a page holds all that lead to it, and nobody one that has been given up.
+        CachedPage at = before;
+        while (at.Holders == 0)
         {
-            pages++;
+            at = at.Parent!;
         }
 
-        return pages;
+        while (Find(at, text[at.End..], out CachedPage? next) == KvPage.Tokens && next!.Holders > 0)
+        {
+            at = next;
+        }
+
+        return at;
     }
 
     /// <summary>Takes a page in.</summary>
@@ -87,7 +92,6 @@ internal sealed class PrefixTree
         parent.Insert(parent.PlaceOf(tokens), cached);
         _evictable.Add(cached);
         Count++;
-        Added++;
         int place = parent.PlaceOf(tokens);
         if (place > 0)
         {

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Model;
 using static KimiCpu.Tests.Generation.SchedulerSteps;
 
 namespace KimiCpu.Tests.Generation;
@@ -56,6 +57,28 @@ internal sealed class SchedulerPrefixTests
 
         steps.Run();
         Assert.That((small.Tokens.Count < 24, large.Tokens.Count), Is.EqualTo((true, 1)));
+    }
+
+    /// <summary>Known pages that another call takes hold of are no longer free, and so much less is what a call with the same beginning needs.</summary>
+    [Test]
+    public void A_call_without_room_begins_as_soon_as_there_is_some_though_others_have_taken_hold_of_its_beginning()
+    {
+        var steps = new SchedulerSteps(pages: 10, prefillChunk: 1000);
+        int[] common = Text(1, 256);
+        steps.Add(common, 1);
+        steps.RunAll();
+        FakeCall first = steps.Add(Text(2, 188), 4);
+        steps.Add(Text(3, 68), 60);
+        FakeCall large = steps.Add([.. common, .. Text(4, 150)], 1);
+        FakeCall small = steps.Add([.. common, .. Text(5, 30)], 34);
+        for (int i = 0; i < 4; i++)
+        {
+            steps.Run();
+        }
+
+        Assert.That((first.Tokens.Count, large.Sequence, small.Tokens.Count), Is.EqualTo((4, (KvSequence?)null, 4)));
+        steps.Run();
+        Assert.That(large.Tokens, Has.Count.EqualTo(1), "three pages are free, and it needs three");
     }
 
     [Test]
