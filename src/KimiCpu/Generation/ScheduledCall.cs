@@ -14,8 +14,8 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
 {
     private readonly int[] _nextToken = new int[1];
 
-    /// <summary>What <see cref="LastHeld"/> gave last, in which cache, and of which session's tokens where calls share nothing.</summary>
-    private (KvCache? Cache, KvPrefix? Own, CachedPage? Page) _held;
+    /// <summary>How far somebody held the text when <see cref="LastHeld"/> was asked last, and in which cache.</summary>
+    private (KvCache? Cache, CachedPage? Last) _held;
 
     public int[] Prompt { get; } = prompt;
 
@@ -94,7 +94,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
 
     /// <summary>
     /// Free pages that the text takes, whether they are empty or known by it already: all but those that it shares with somebody who holds them. Whether there is room is known
-    /// by this alone. Asked between steps of calls that wait, it walks no more of the text than has changed hands since it was asked before.
+    /// by this alone. Asked between steps of calls that wait, it walks no more of the text than has changed hands since it was asked before, and where calls share nothing what its session keeps beyond.
     /// </summary>
     public int PagesToBegin(KvCache cache) => KvCache.PagesFor(Text.Length) - (LastHeld(cache).End / KvPage.Tokens);
 
@@ -138,7 +138,6 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     {
         cache.Release(Sequence!.Leave());
         Sequence = null;
-        _held = default;
         Text = [.. Prompt, .. Answered];
         IsPaused = true;
     }
@@ -185,21 +184,11 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     private CachedPage LastHeld(KvCache cache)
     {
         CachedPage root = cache.Prefixes.Root;
-        ReadOnlySpan<int> text = Text.AsSpan(..^1);
-        if (cache.KeepsPrefixes)
-        {
-            _held = (cache, null, PrefixTree.LastHeld(text, _held.Cache == cache ? _held.Page! : root));
-        }
-        else if (Session?.HeldIn(cache) is not { } own)
-        {
-            _held = (cache, null, root);
-        }
-        else if (own != _held.Own)
-        {
-            _held = (cache, own, own.Fork(PrefixTree.LastHeld(text, root)));
-        }
+        CachedPage last = PrefixTree.LastHeld(Text.AsSpan(..^1), _held.Cache == cache ? _held.Last! : root);
+        _held = (cache, last);
 
-        return _held.Page!;
+        // Where calls share nothing, a session's call still goes on from the session.
+        return cache.KeepsPrefixes ? last : Session?.HeldIn(cache)?.Fork(last) ?? root;
     }
 
     /// <summary>Gives the pages back. What has not been shared is lost.</summary>
