@@ -9,7 +9,7 @@ namespace KimiCpu;
 /// <summary>
 /// Keeps the cached tokens of a conversation. Every call of a model takes over what is cached of its prompt, but what no
 /// session keeps is given up when the cache needs room. A session's tokens, those of its last call that ended or was
-/// cancelled while it ran, prompt and answer, stay until the next one ends or it is disposed; they can be branched, saved, and loaded by
+/// cancelled while it ran, prompt and answer, stay until the next one ends or it is disposed; only what that next call does not begin with goes before, where there is no other room for it. They can be branched, saved, and loaded by
 /// a process to come. A session knows tokens, not messages: each call passes its whole conversation, and only what differs
 /// from the cached text on is computed. So no call takes a single text, as those of <see cref="IKimiModel"/> do: add it to the messages as <see cref="KimiMessage.User"/>,
 /// and the answer as <see cref="GenerationResult.ToMessage"/>. Where the cache is lost with a GPU a session still knows its tokens; they are

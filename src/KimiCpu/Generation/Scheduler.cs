@@ -292,7 +292,7 @@ internal sealed class Scheduler
                 _waiting.RemoveAt(i);
                 InOrder(_running, call);
             }
-            else if (_running.Count == 0 && !_pagesMayReturn())
+            else if (_running.Count == 0 && !call.TryCutSession(_cache, call.PagesToBegin(_cache) - _cache.FreePages) && !_pagesMayReturn())
             {
                 // Nobody is there who would give pages back.
                 _waiting.RemoveAt(i);
@@ -366,14 +366,14 @@ internal sealed class Scheduler
         while (!call.Sequence!.TryExtend(1))
         {
             ScheduledCall youngest = _running[^1];
-            if (_running.Count == 1 && _pagesMayReturn())
+            if (_running.Count == 1 && (call.TryCutSession(_cache, missing: 1) || _pagesMayReturn()))
             {
                 return false;
             }
 
             if (_running.Count == 1)
             {
-                // Its session keeps what it had, or no page would become free.
+                // Its session keeps what it has, or no page would become free.
                 _running.Clear();
                 Leave(call, c => c.Fail(new ContextLengthException(
                     $"The cache budget of {_cache.PageCapacity} pages ({(long)_cache.PageCapacity * KvPage.Tokens:N0} tokens) is used up by this call and the open sessions. "

@@ -6,8 +6,8 @@ using KimiCpu.Model;
 namespace KimiCpu.Generation;
 
 /// <summary>
-/// The tokens that a session keeps, and their pages in a cache, as long as that is the engine's. The engine's thread renews them when a call of the session ends; everything
-/// here may be called from any thread, and nothing waits for a step.
+/// The tokens that a session keeps, and their pages in a cache, as long as that is the engine's. The engine's thread renews them when a call of the session ends, and cuts them where
+/// that call finds no other room; everything else may be called from any thread, and nothing waits for a step.
 /// </summary>
 internal sealed class SessionState : IDisposable
 {
@@ -89,6 +89,37 @@ internal sealed class SessionState : IDisposable
         leaving?.Release();
     }
 
+    /// <summary>
+    /// Gives up what does not lead to a page, where nobody else keeps it and enough pages will be free of it: when the engine's thread, which calls this, comes to what has been
+    /// posted, or when those who save the session have done so.
+    /// </summary>
+    /// <param name="cache">The engine's.</param>
+    /// <param name="page">Of a text that is to take the place of this one.</param>
+    /// <param name="missing">Pages that have to become free, at least one.</param>
+    /// <returns>False, with nothing changed, where that is not so.</returns>
+    public bool TryCut(KvCache cache, CachedPage page, int missing)
+    {
+        HeldPrefix leaving;
+        lock (_gate)
+        {
+            if (_held is null || !_held.IsIn(cache) || !_held.IsOfOneSession)
+            {
+                return false;
+            }
+
+            CachedPage fork = _held.Prefix.Fork(page);
+            if (_held.Prefix.HeldAloneBehind(fork) < missing)
+            {
+                return false;
+            }
+
+            (leaving, _held) = (_held, new HeldPrefix(_engine, cache, cache.Hold(fork)));
+        }
+
+        leaving.Release();
+        return true;
+    }
+
     /// <summary>A state of its own with the same tokens; nothing is copied.</summary>
     /// <exception cref="ObjectDisposedException">The session is disposed.</exception>
     public SessionState Branch() => new(_engine, Share(toSave: false));
@@ -145,6 +176,18 @@ internal sealed class HeldPrefix(GenerationEngine engine, KvCache? cache, KvPref
 
     /// <summary>Whether its pages are in this cache; those of an earlier one went with its device.</summary>
     public bool IsIn(KvCache other) => cache == other;
+
+    /// <summary>Whether only one owner keeps it for longer than a save takes.</summary>
+    public bool IsOfOneSession
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _owners - _saving == 1;
+            }
+        }
+    }
 
     /// <summary>Adds an owner; called by one.</summary>
     /// <param name="toSave">Whether it gives the prefix up as soon as that is saved.</param>

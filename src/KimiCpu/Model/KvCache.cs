@@ -69,6 +69,13 @@ internal sealed class KvCache
     /// <summary>Pages that hold so many tokens.</summary>
     public static int PagesFor(int tokens) => (int)(((long)tokens + KvPage.Tokens - 1) / KvPage.Tokens);
 
+    /// <summary>Keeps all tokens up to the end of a page that somebody holds.</summary>
+    public KvPrefix Hold(CachedPage page)
+    {
+        Prefixes.Hold(page);
+        return new KvPrefix(page, page.End);
+    }
+
     /// <summary>Gives up the hold on a prefix.</summary>
     public void Release(KvPrefix prefix)
     {

@@ -49,6 +49,18 @@ internal readonly record struct KvPrefix(CachedPage Last, int Length)
         return own;
     }
 
+    /// <summary>Pages behind one of its own that nobody else holds.</summary>
+    public int HeldAloneBehind(CachedPage page)
+    {
+        int pages = 0;
+        for (CachedPage at = Last; at != page && at.Holders == 1; at = at.Parent!)
+        {
+            pages++;
+        }
+
+        return pages;
+    }
+
     /// <summary>The tokens in order.</summary>
     public int[] Tokens() => [.. Pages().SelectMany(p => p.Tokens).Take(Length)];
 }

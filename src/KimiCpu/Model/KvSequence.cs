@@ -33,6 +33,9 @@ internal sealed class KvSequence : IDisposable
     /// <summary>The pages in order.</summary>
     public ReadOnlyMemory<int> Pages => _table;
 
+    /// <summary>The last of those that are shared; the root where there is none.</summary>
+    public CachedPage LastShared => _lastShared;
+
     /// <summary>
     /// Goes on as far as others have computed the same text: whole pages are shared, and of the page where the texts part a
     /// copy is made, where this sequence has a page to copy to. A cache that keeps no prefixes gives nothing.

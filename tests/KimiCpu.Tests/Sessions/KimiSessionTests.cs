@@ -163,6 +163,60 @@ internal sealed class KimiSessionTests
         Assert.That(younger.Generate(Enumerable.Repeat(8, 100).ToArray().AsMemory(), most).Tokens, Has.Count.EqualTo(300));
     }
 
+    /// <summary>As after an answer with reasoning, which the next prompt does not show. The second call takes all pages there are; it lacks them when it comes, or only for the end of its answer.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void What_a_session_keeps_takes_no_room_from_the_call_that_replaces_it([Values(300, 20)] int answered, [Values] bool shares, CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 8 * PageBytes, PrefixCaching = shares });
+        using KimiSession session = model.CreateSession();
+        int[] prompt = [.. Enumerable.Range(0, 100)];
+        session.Generate(prompt.AsMemory(), s_greedy with { MaxTokens = answered, IgnoreEndOfText = true }, cancellationToken);
+        Assert.That(session.TokenCount, Is.EqualTo(99 + answered));
+        GenerationResult next = session.Generate(prompt.Concat(Enumerable.Repeat(7, 50)).ToArray().AsMemory(), s_greedy with { MaxTokens = 300, IgnoreEndOfText = true }, cancellationToken);
+        Assert.That(next.Tokens, Has.Count.EqualTo(300));
+        Assert.That(next.Usage.CachedTokens, Is.InRange(64, 100));
+        Assert.That((session.TokenCount, model.CachePages.Free), Is.EqualTo((449, 0)));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void What_a_branch_keeps_too_or_what_would_not_be_enough_is_not_given_up([Values] bool branched, CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 8 * PageBytes });
+        using KimiSession session = model.CreateSession();
+        int[] prompt = [.. Enumerable.Range(0, 100)];
+        session.Generate(prompt.AsMemory(), s_greedy with { MaxTokens = 200, IgnoreEndOfText = true }, cancellationToken);
+        using KimiSession other = branched ? session.Branch() : model.CreateSession();
+        if (!branched)
+        {
+            other.Generate(Enumerable.Repeat(9, 100).ToArray().AsMemory(), s_greedy with { MaxTokens = 1 }, cancellationToken);
+        }
+
+        Assert.That(
+            () => session.Generate(prompt.Concat(Enumerable.Repeat(7, 320)).ToArray().AsMemory(), s_greedy with { MaxTokens = 1 }, cancellationToken),
+            Throws.TypeOf<ContextLengthException>().With.Message.Contains("open sessions"));
+        Assert.That((session.TokenCount, other.TokenCount), Is.EqualTo((299, branched ? 299 : 100)));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_call_that_fails_after_all_leaves_its_session_what_both_begin_with(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { KvCacheBytes = 8 * PageBytes });
+        using KimiSession other = model.CreateSession();
+        other.Generate(new[] { 1, 2, 3 }.AsMemory(), s_greedy with { MaxTokens = 1 }, cancellationToken);
+        using KimiSession session = model.CreateSession();
+        int[] prompt = [.. Enumerable.Range(0, 100)];
+        session.Generate(prompt.AsMemory(), s_greedy with { MaxTokens = 200, IgnoreEndOfText = true }, cancellationToken);
+        Assert.That(
+            () => session.Generate(prompt.Concat(Enumerable.Repeat(7, 50)).ToArray().AsMemory(), s_greedy with { MaxTokens = 300, IgnoreEndOfText = true }, cancellationToken),
+            Throws.TypeOf<ContextLengthException>().With.Message.Contains("is used up by this call and the open sessions"));
+        Assert.That((other.TokenCount, session.TokenCount), Is.EqualTo((3, 64)));
+        other.Dispose();
+        Assert.That(session.Generate(prompt.AsMemory(), s_greedy with { MaxTokens = 400, IgnoreEndOfText = true }, cancellationToken).Usage.CachedTokens, Is.GreaterThanOrEqualTo(64));
+    }
+
     /// <summary>Its pages are another call's by then, which must not fail for lack of them.</summary>
     [Test]
     public async Task A_call_that_is_cancelled_while_it_waits_for_pages_leaves_its_session_as_it_was()

@@ -67,6 +67,25 @@ internal sealed class SessionPagesTests
         await saving;
     }
 
+    /// <summary>What is saved is what the session kept when that began, and the call has its pages as soon as that is done.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_call_of_a_session_waits_for_the_pages_that_it_gives_up_while_they_are_saved(CancellationToken cancellationToken)
+    {
+        using SessionState session = await Session();
+        Task saving = Save(session);
+        _held.Wait(cancellationToken);
+        GenerationJob call = Submit(cancellationToken, session);
+        Assert.That(await HasEnded(call, cancellationToken), Is.False);
+        _free.Set();
+        Assert.That((await call.Completion.WaitAsync(cancellationToken)).Tokens, Has.Count.EqualTo(3));
+        await saving;
+        Assert.That(session.Length, Is.EqualTo(302));
+        session.Dispose();
+        using SessionState loaded = _store.Load(_path, out byte[] _, null, cancellationToken);
+        Assert.That(loaded.Length, Is.EqualTo(Tokens));
+    }
+
     [Test]
     [CancelAfter(60_000)]
     public async Task A_call_that_waits_for_a_save_can_be_cancelled(CancellationToken cancellationToken)
@@ -163,11 +182,11 @@ internal sealed class SessionPagesTests
     }
 
     /// <summary>Five pages, where two are free.</summary>
-    private GenerationJob Submit(CancellationToken cancellationToken)
+    private GenerationJob Submit(CancellationToken cancellationToken, SessionState? session = null)
     {
         var options = new GenerationOptions { Temperature = 0, MaxTokens = 3, IgnoreEndOfText = true };
         var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), AnswerLayout.Plain);
-        var job = new GenerationJob([.. Enumerable.Range(0, 300).Select(t => 1 + (t % 7))], 3, options, answer, streamed: false, constraint: null, cancellationToken);
+        var job = new GenerationJob([.. Enumerable.Range(0, 300).Select(t => 1 + (t % 7))], 3, options, answer, streamed: false, constraint: null, cancellationToken) { Session = session };
         _engine.Submit(job);
         return job;
     }
