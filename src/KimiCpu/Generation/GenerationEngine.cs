@@ -15,7 +15,7 @@ namespace KimiCpu.Generation;
 /// </summary>
 internal sealed class GenerationEngine : IDisposable
 {
-    /// <summary>How often calls are looked at that wait for pages of a session that is saved or loaded: they may be cancelled, or too old.</summary>
+    /// <summary>How often calls are looked at that wait for pages of a session that is saved, loaded or about to be disposed of: they may be cancelled, or too old.</summary>
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(20);
 
     private readonly Scheduler _scheduler;

@@ -17,6 +17,9 @@ internal sealed class Scheduler
     /// <summary>Later calls that may begin before one for which there is no room.</summary>
     private const int MostPasses = 8;
 
+    /// <summary>What the owner of a session may take to dispose of it after its call, of whose end he hears on a thread of his own, before others fail for want of its pages.</summary>
+    private static readonly TimeSpan s_disposal = TimeSpan.FromMilliseconds(250);
+
     private readonly SchedulingOptions _options;
     private readonly TimeProvider _time;
     private readonly QueueEstimate _estimate;
@@ -29,7 +32,8 @@ internal sealed class Scheduler
     private PromptPace _pace;
     private PromptShares _shares;
     private long _arrived;
-    private Func<bool> _pagesMayReturn = () => false;
+    private long? _sessionCallEnded;
+    private Func<bool> _othersMayReturn = () => false;
     private volatile int _count;
 
     /// <param name="cache">Of all calls.</param>
@@ -97,7 +101,7 @@ internal sealed class Scheduler
     /// <returns>The calls that move, in the order of their arrival; the rows of each are said by it. None where all wait for such pages.</returns>
     public IReadOnlyList<ScheduledCall> Plan(Func<bool> pagesMayReturn)
     {
-        _pagesMayReturn = pagesMayReturn;
+        _othersMayReturn = pagesMayReturn;
         EndLate(_waiting);
         EndLate(_running);
         Admit();
@@ -193,6 +197,7 @@ internal sealed class Scheduler
         where TCall : ScheduledCall
     {
         _count--;
+        _sessionCallEnded = call.Session is null ? _sessionCallEnded : _time.GetTimestamp();
         try
         {
             tell(call);
@@ -292,7 +297,7 @@ internal sealed class Scheduler
                 _waiting.RemoveAt(i);
                 InOrder(_running, call);
             }
-            else if (_running.Count == 0 && !call.TryCutSession(_cache, call.PagesToBegin(_cache) - _cache.FreePages) && !_pagesMayReturn())
+            else if (_running.Count == 0 && !call.TryCutSession(_cache, call.PagesToBegin(_cache) - _cache.FreePages) && !PagesMayReturn())
             {
                 // Nobody is there who would give pages back.
                 _waiting.RemoveAt(i);
@@ -307,6 +312,9 @@ internal sealed class Scheduler
             }
         }
     }
+
+    /// <summary>Whether pages that no call holds may be given back before long, so that nobody fails for want of them yet.</summary>
+    private bool PagesMayReturn() => (_sessionCallEnded is { } ended && _time.GetElapsedTime(ended) < s_disposal) || _othersMayReturn();
 
     /// <summary>Whether a running call is computing pages that this one begins with.</summary>
     private bool AwaitsAnother(ScheduledCall call)
@@ -366,7 +374,7 @@ internal sealed class Scheduler
         while (!call.Sequence!.TryExtend(1))
         {
             ScheduledCall youngest = _running[^1];
-            if (_running.Count == 1 && (call.TryCutSession(_cache, missing: 1) || _pagesMayReturn()))
+            if (_running.Count == 1 && (call.TryCutSession(_cache, missing: 1) || PagesMayReturn()))
             {
                 return false;
             }

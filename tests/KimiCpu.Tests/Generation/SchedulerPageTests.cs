@@ -157,6 +157,38 @@ internal sealed class SchedulerPageTests
         }
     }
 
+    /// <summary>Who has made the call hears of its end when the next step is planned already, and gives the pages back a little later.</summary>
+    [Test]
+    public void Who_finds_no_room_waits_a_moment_for_the_pages_of_a_session_whose_call_has_ended([Values] bool runs, [Values] bool disposed)
+    {
+        var steps = new SchedulerSteps(pages: 8, prefillChunk: 512);
+        var session = new SessionState(null!);
+        FakeCall first = steps.Add(new FakeCall(Text(1, 300), 20, CancellationToken.None) { Session = session });
+        FakeCall? second = null;
+        while (first.Tokens.Count < 20)
+        {
+            // It has the three pages that are left, and needs another one when the first has ended.
+            second ??= first.Tokens.Count == 17 || !runs ? steps.Add(Text(2, runs ? 190 : 300), 20) : null;
+            steps.Run();
+        }
+
+        for (int step = 0; step < 30; step++)
+        {
+            steps.Run();
+        }
+
+        Assert.That((second!.Error, second.Tokens.Count < 20, second.Sequence is not null), Is.EqualTo(((Exception?)null, true, runs)));
+        if (disposed)
+        {
+            steps.Cache.Release(session.HeldIn(steps.Cache)!.Value);
+        }
+
+        steps.Time.Advance(TimeSpan.FromMilliseconds(250));
+        steps.RunAll();
+        Assert.That(second.Error, disposed ? Is.Null : Is.TypeOf<ContextLengthException>());
+        Assert.That(second.Tokens.Count == 20, Is.EqualTo(disposed));
+    }
+
     [Test]
     public void Who_waits_for_pages_that_may_return_can_be_cancelled_and_passed()
     {
