@@ -308,7 +308,12 @@ internal sealed class GenerationEngine : IDisposable
             _moving = moving;
             if (!forward.Run(_batch, _logits.AsSpan(0, size), _beforeLayer))
             {
-                // All of its jobs end before the next step.
+                // All of its jobs end before the next step, and here those that nobody else would end.
+                foreach (GenerationJob job in moving)
+                {
+                    EndIfListenerThrew(job);
+                }
+
                 return;
             }
         }
@@ -344,13 +349,7 @@ internal sealed class GenerationEngine : IDisposable
             // Only now are the tokens in the cache for others too.
             job.Sequence!.Advance(job.StepTokens);
             NotePrompt(job, ofStep: 0);
-            if (job.Reporter?.Error is { } thrown)
-            {
-                _scheduler.End(job, j => j.Fail(thrown));
-                continue;
-            }
-
-            if (job.StepLogits >= 0)
+            if (!EndIfListenerThrew(job) && job.StepLogits >= 0)
             {
                 Continue(job, logits);
             }
@@ -364,10 +363,21 @@ internal sealed class GenerationEngine : IDisposable
         foreach (GenerationJob job in _disposed ? [] : _moving)
         {
             NotePrompt(job, (int)((long)job.StepRows * layer / _runner.Forward.Shape.LayerCount));
-            isWanted |= !_scheduler.IsOver(job);
+            isWanted |= job.Reporter?.Error is null && !_scheduler.IsOver(job);
         }
 
         return isWanted;
+    }
+
+    private bool EndIfListenerThrew(GenerationJob job)
+    {
+        if (job.Reporter?.Error is not { } thrown)
+        {
+            return false;
+        }
+
+        _scheduler.End(job, j => j.Fail(thrown));
+        return true;
     }
 
     private static void NotePrompt(GenerationJob job, int ofStep)

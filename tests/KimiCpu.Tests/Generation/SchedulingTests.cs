@@ -154,6 +154,38 @@ internal sealed class SchedulingTests
         Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
     }
 
+    /// <summary>What a listener throws is how it stops its call, which ends with the step whatever that computes.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_step_ends_between_layers_when_the_listener_of_its_only_call_has_thrown([Values] bool only, CancellationToken cancellationToken)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var hotPath = new ObservedHotPath(model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
+        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 16, new FakeMemory());
+        using var submitted = new ManualResetEventSlim();
+        int layers = 0;
+        int pass = 0;
+        hotPath.BeforePass = () =>
+        {
+            submitted.Wait(cancellationToken);
+            pass++;
+        };
+        hotPath.BeforeLayer = _ => layers += pass == 2 ? 1 : 0;
+        GenerationJob first = Submit(engine, [1], 1, streamed: false, cancellationToken);
+        GenerationJob stopped = Submit(engine, [2, 3], 20, streamed: false, cancellationToken, new Stopper());
+        GenerationJob? other = only ? null : Submit(engine, [4, 5], 3, streamed: false, cancellationToken);
+        submitted.Set();
+        Assert.That(async () => await first.Completion.WaitAsync(cancellationToken), Throws.Nothing);
+        Assert.That(async () => await stopped.Completion.WaitAsync(cancellationToken), Throws.InvalidOperationException.With.Message.EqualTo("enough"));
+        other ??= Submit(engine, [4, 5], 3, streamed: false, cancellationToken);
+        Assert.That(async () => await other.Completion.WaitAsync(cancellationToken), Throws.Nothing);
+        engine.Dispose();
+        Assert.That(layers, Is.EqualTo(only ? 0 : model.Weights.Shape.LayerCount));
+        Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
+    }
+
     [Test]
     public void A_call_that_takes_too_long_fails_with_the_limit()
     {
@@ -232,13 +264,18 @@ internal sealed class SchedulingTests
         Assert.That(model.Activity.ReusableCachePages, Is.Positive);
     }
 
-    private static GenerationJob Submit(GenerationEngine engine, int[] prompt, int tokens, bool streamed, CancellationToken cancellationToken)
+    private static GenerationJob Submit(GenerationEngine engine, int[] prompt, int tokens, bool streamed, CancellationToken cancellationToken, IProgress<PromptProgress>? progress = null)
     {
-        GenerationOptions options = s_endless with { MaxTokens = tokens };
+        GenerationOptions options = s_endless with { MaxTokens = tokens, PromptProgress = progress };
         var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
         var job = new GenerationJob(prompt, tokens, options, answer, streamed, constraint: null, cancellationToken);
         engine.Submit(job);
         return job;
+    }
+
+    private sealed class Stopper : IProgress<PromptProgress>
+    {
+        public void Report(PromptProgress value) => throw new InvalidOperationException("enough");
     }
 
     /// <summary>The system's time, for a test that wants to know when somebody asks.</summary>
