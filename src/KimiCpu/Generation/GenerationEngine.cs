@@ -58,7 +58,7 @@ internal sealed class GenerationEngine : IDisposable
         // In this order: what was given up last is among the calls when nobody passes any more.
         _pagesMayReturn = () => Volatile.Read(ref _passing) > 0 || _cacheCalls.Any;
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
-        _ceiling = new MemoryCeiling(memory);
+        _ceiling = new MemoryCeiling(memory, TimeProvider.System);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
         OwnThread.Start(_thread);
     }

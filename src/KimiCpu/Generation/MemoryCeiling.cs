@@ -11,8 +11,13 @@ namespace KimiCpu.Generation;
 /// step for which it matters, and whenever somebody asks, then between steps too. There is one measurement at a time.
 /// <see cref="Request"/> may be called from any thread; the rest belongs to the engine's.
 /// </summary>
-internal sealed class MemoryCeiling(IMemoryMeter meter)
+/// <param name="meter">Measures.</param>
+/// <param name="time">What patience is measured by.</param>
+internal sealed class MemoryCeiling(IMemoryMeter meter, TimeProvider time)
 {
+    /// <summary>A measurement that finds no idle time for so long gives its memory back, which is in no plan and may be gigabytes, and begins anew in the next one.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
+
     /// <summary>A step that reads less than so many times the caches may find much of it there.</summary>
     private const int CacheMargin = 2;
 
@@ -23,6 +28,7 @@ internal sealed class MemoryCeiling(IMemoryMeter meter)
     private TaskCompletionSource<double?>? _request;
     private bool _ended;
     private IBandwidthMeasurement? _measurement;
+    private long _lastSlice;
     private bool _wanted;
     private bool _tried;
 
@@ -70,6 +76,11 @@ internal sealed class MemoryCeiling(IMemoryMeter meter)
     {
         if (!HasWork(idle))
         {
+            if (_measurement is not null && time.GetElapsedTime(_lastSlice) > s_patience)
+            {
+                DropMeasurement();
+            }
+
             return;
         }
 
@@ -102,6 +113,7 @@ internal sealed class MemoryCeiling(IMemoryMeter meter)
 
     private void RunSlice()
     {
+        _lastSlice = time.GetTimestamp();
         try
         {
             _measurement ??= meter.Start();
@@ -129,10 +141,15 @@ internal sealed class MemoryCeiling(IMemoryMeter meter)
         }
     }
 
-    private void Finish(Action<TaskCompletionSource<double?>> answer)
+    private void DropMeasurement()
     {
         _measurement?.Dispose();
         _measurement = null;
+    }
+
+    private void Finish(Action<TaskCompletionSource<double?>> answer)
+    {
+        DropMeasurement();
         (_wanted, _tried) = (false, true);
         TaskCompletionSource<double?>? request;
         lock (_gate)
