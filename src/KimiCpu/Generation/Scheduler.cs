@@ -296,6 +296,7 @@ internal sealed class Scheduler
 
                 _waiting.RemoveAt(i);
                 InOrder(_running, call);
+                call.Passed = 0;
             }
             else if (_running.Count == 0 && !call.TryCutSession(_cache, call.PagesToBegin(_cache) - _cache.FreePages) && !PagesMayReturn())
             {

@@ -232,4 +232,34 @@ internal sealed class SchedulerPageTests
         steps.RunAll();
         Assert.That((large.Error, large.Tokens.Count), Is.EqualTo(((Exception?)null, 1)));
     }
+
+    /// <summary>How often it was passed before it ran says nothing of how long it has waited since.</summary>
+    [Test]
+    public void A_call_that_has_run_and_given_way_may_be_passed_again()
+    {
+        var steps = new SchedulerSteps(pages: 10, prefillChunk: 1000);
+        FakeCall first = steps.Add(Text(1, 128), 150);
+        FakeCall second = steps.Add(Text(2, 256), 30);
+        steps.Run();
+        FakeCall large = steps.Add(Text(3, 310), 100);
+        for (int i = 0; i < 8; i++)
+        {
+            steps.Add(Text(10 + i, 4), 1);
+        }
+
+        while (large.Tokens.Count == 0)
+        {
+            steps.Run();
+            Assert.That(large.Passed, Is.LessThanOrEqualTo(8));
+        }
+
+        while (!large.IsPaused || large.Sequence is not null)
+        {
+            steps.Run();
+        }
+
+        FakeCall small = steps.Add(Text(30, 4), 1);
+        steps.Run();
+        Assert.That((first.Tokens.Count < 150, second.Tokens.Count, small.Tokens.Count, large.Sequence), Is.EqualTo((true, 30, 1, (KvSequence?)null)));
+    }
 }
