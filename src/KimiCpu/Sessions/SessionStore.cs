@@ -148,7 +148,9 @@ internal sealed class SessionStore(
             Wait(engine.UseCache(cache =>
             {
                 ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
-                return sequence = MakeRoom(cache, reader.Tokens.Length);
+                sequence = cache.CreateSequence(shares: true);
+                MakeRoom(cache, sequence, reader.Tokens);
+                return sequence;
             }), cancellationToken);
             LoadPages(reader, runner, sequence!, progress, cancellationToken);
 
@@ -156,7 +158,7 @@ internal sealed class SessionStore(
             Wait(engine.UseCache(cache =>
             {
                 ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
-                sequence!.Advance(reader.Tokens);
+                sequence!.Advance(reader.Tokens.AsSpan(sequence.Length));
                 return prefix = sequence.Leave();
             }), cancellationToken);
             return new SessionState(engine, runner.Cache, prefix!.Value);
@@ -200,17 +202,17 @@ internal sealed class SessionStore(
         }
     }
 
-    private static KvSequence MakeRoom(KvCache cache, int tokens)
+    private static void MakeRoom(KvCache cache, KvSequence sequence, int[] tokens)
     {
-        KvSequence sequence = cache.CreateSequence(shares: true);
-        if (!sequence.TryExtend(tokens))
+        // Whole pages that the cache has already need no room.
+        sequence.Adopt(tokens);
+        int missing = tokens.Length - sequence.Length;
+        if (!sequence.TryExtend(missing))
         {
             throw new ContextLengthException(
-                $"The session's {tokens:N0} tokens need {KvCache.PagesFor(tokens)} pages of the cache; of {cache.PageCapacity} in its budget {cache.FreePages} are held by nobody. "
+                $"{missing:N0} of the session's {tokens.Length:N0} tokens need {KvCache.PagesFor(missing)} pages of the cache; of {cache.PageCapacity} in its budget {cache.FreePages} are held by nobody. "
                 + $"Dispose sessions, wait for calls to end, or {cache.MoreRoom}.");
         }
-
-        return sequence;
     }
 
     private void LoadPages(SessionReader reader, ModelRunner runner, KvSequence sequence, IProgress<double>? progress, CancellationToken cancellationToken)
@@ -249,7 +251,7 @@ internal sealed class SessionStore(
             cache =>
             {
                 ThrowIfLost(cache == runner.Cache, "loaded. Load it again");
-                foreach (int page in batches.PagesOf(batch))
+                foreach (int page in batches.PagesOf(batch).Where(p => p >= sequence.Length / KvPage.Tokens))
                 {
                     sequence.Write(page, reader.Header.TokensOf(page), batches[page]);
                 }

@@ -147,6 +147,34 @@ internal sealed class SessionPagesTests
         }
     }
 
+    /// <summary>It is checked all the same, and where it is damaged nothing is kept of it.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_session_that_the_cache_knows_is_loaded_without_room_for_it_again([Values] bool damaged, CancellationToken cancellationToken)
+    {
+        _free.Set();
+        using (SessionState session = await Session())
+        {
+            _store.Save(_path, session, default, null, cancellationToken);
+        }
+
+        using SessionState first = _store.Load(_path, out byte[] _, null, cancellationToken);
+        if (damaged)
+        {
+            byte[] bytes = await File.ReadAllBytesAsync(_path, cancellationToken);
+            bytes[^1] ^= 1;
+            await File.WriteAllBytesAsync(_path, bytes, cancellationToken);
+            Assert.That(() => _store.Load(_path, out byte[] _, null, cancellationToken), Throws.TypeOf<SessionFileException>());
+        }
+        else
+        {
+            using SessionState second = _store.Load(_path, out byte[] _, null, cancellationToken);
+            Assert.That(second.HeldIn(_cache), Is.EqualTo(first.HeldIn(_cache)));
+        }
+
+        Assert.That(await _engine.UseCache(cache => cache.FreePages), Is.EqualTo(Pages - (Tokens / KvPage.Tokens)));
+    }
+
     /// <summary>A session is saved and disposed of meanwhile, and a call waits for its pages.</summary>
     /// <param name="ofCall">Cancels the call.</param>
     /// <param name="cancellationToken">Ends the test.</param>
