@@ -61,14 +61,16 @@ internal sealed class EngineFaultTests
         Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
     }
 
-    [Test]
-    public void Memory_that_runs_out_fails_the_call_and_the_engine_goes_on()
+    /// <summary>Not even the first page can be made.</summary>
+    [TestCase(typeof(IOException))]
+    [TestCase(typeof(InsufficientMemoryException))]
+    public void Memory_that_runs_out_fails_the_call_and_the_engine_goes_on(Type failure)
     {
         using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = new IOException("no memory") };
+        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = (Exception)Activator.CreateInstance(failure, "no memory")! };
         using var experts = new ReferenceExperts(model.Weights);
         using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
-        Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
+        Assert.That(() => Run(engine), Throws.TypeOf(failure));
         faulty.ReserveFailure = null;
         Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
     }
