@@ -16,7 +16,10 @@ namespace KimiCpu;
 internal sealed record PreparedCall(int[] Prompt, GenerationOptions Options, AnswerLayout Layout, ToolCallConstraint? Tools)
 {
     /// <summary>What is done, in the words of OpenTelemetry's GenAI conventions.</summary>
-    public string Operation => Layout == AnswerLayout.Plain ? "text_completion" : "chat";
+    public string Operation => Layout == AnswerLayout.Plain ? CallTelemetry.Completion : CallTelemetry.Chat;
+
+    /// <summary>What it took to get here.</summary>
+    public TimeSpan Preparation { get; init; }
 }
 
 /// <summary>Turns messages or token ids and options into jobs of the engine. Safe to use from several threads.</summary>
@@ -91,7 +94,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
     {
         int maxTokens = call.Options.MaxTokens ?? Math.Max(1, limit().Tokens - call.Prompt.Length);
         var builder = new AnswerBuilder(tokenizer, call.Options, endTokens, call.Layout);
-        return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken) { HasTime = hasTime };
+        return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken) { HasTime = hasTime, Preparation = call.Preparation };
     }
 
     private static int NextCallIndex(IEnumerable<KimiMessage> conversation, ChatFormat format)

@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using KimiCpu.Chat;
 using KimiCpu.Generation;
 using Microsoft.Extensions.Logging;
 
@@ -14,6 +16,14 @@ namespace KimiCpu;
 /// <param name="logger">Told how each one went.</param>
 internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls, string model, ILogger logger)
 {
+    /// <summary>Prepares a call that there is room for. Who listens hears of those that fail here, too.</summary>
+    public PreparedCall Prepare(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken) =>
+        Prepare(CallTelemetry.Chat, () => calls.Prepare(messages, options, cancellationToken));
+
+    /// <inheritdoc cref="Prepare(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>
+    public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken) =>
+        Prepare(CallTelemetry.Completion, () => calls.Prepare(tokens, options, cancellationToken));
+
     /// <summary>Computes what a session is to keep, however long it takes.</summary>
     public Task Compute(PreparedCall call, SessionState session, CancellationToken cancellationToken) =>
         Submit(calls.MakeJob(call, streamed: false, cancellationToken, hasTime: true), session).Completion;
@@ -21,7 +31,7 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
     public GenerationResult Run(PreparedCall call, SessionState? session, CancellationToken cancellationToken)
     {
         engine.ThrowIfOnOwnThread();
-        using var telemetry = new CallTelemetry(model, call.Operation);
+        using var telemetry = new CallTelemetry(model, call.Operation, call.Preparation);
         try
         {
             GenerationJob job = Submit(calls.MakeJob(call, streamed: false, cancellationToken), session);
@@ -40,7 +50,7 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
     {
         // Also cancelled when the consumer leaves the loop early, so that the engine stops working for nobody.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
-        using var telemetry = new CallTelemetry(model, call.Operation);
+        using var telemetry = new CallTelemetry(model, call.Operation, call.Preparation);
         GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
         try
         {
@@ -81,6 +91,24 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
             {
                 await ((Task)job.Completion).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
+        }
+    }
+
+    private PreparedCall Prepare(string operation, Func<PreparedCall> prepare)
+    {
+        long start = Stopwatch.GetTimestamp();
+        try
+        {
+            // A long prompt takes much of a processor, which those that run have more use for than one that is refused in the end.
+            engine.ThrowIfNoMoreCalls();
+            PreparedCall call = prepare();
+            return call with { Preparation = Stopwatch.GetElapsedTime(start) };
+        }
+        catch (Exception e)
+        {
+            using var telemetry = new CallTelemetry(model, operation, Stopwatch.GetElapsedTime(start));
+            telemetry.Fail(e);
+            throw;
         }
     }
 

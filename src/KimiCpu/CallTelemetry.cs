@@ -9,15 +9,24 @@ namespace KimiCpu;
 /// <summary>Tells listeners of one call: begun when made, ended by <see cref="Dispose"/> at the latest.</summary>
 internal sealed class CallTelemetry : IDisposable
 {
+    /// <summary>The call answers messages.</summary>
+    public const string Chat = "chat";
+
+    /// <summary>The call continues token ids.</summary>
+    public const string Completion = "text_completion";
+
     private readonly TagList _tags;
     private readonly Activity? _activity;
     private readonly long _start = Stopwatch.GetTimestamp();
+    private readonly TimeSpan _preparation;
     private bool _ended;
 
     /// <param name="model">Its name.</param>
     /// <param name="operation">In the words of the GenAI conventions.</param>
-    public CallTelemetry(string model, string operation)
+    /// <param name="preparation">What the call has taken already, which is a part of its time.</param>
+    public CallTelemetry(string model, string operation, TimeSpan preparation)
     {
+        _preparation = preparation;
         _tags = new TagList
         {
             { "gen_ai.operation.name", operation },
@@ -25,7 +34,7 @@ internal sealed class CallTelemetry : IDisposable
             { "gen_ai.request.model", model },
         };
         Listeners.Tell(KimiTelemetry.Active, 1, _tags);
-        _activity = Listeners.Start(KimiTelemetry.Source, $"generate {model}", _tags);
+        _activity = Listeners.Start(KimiTelemetry.Source, $"generate {model}", _tags, DateTimeOffset.UtcNow - preparation);
     }
 
     /// <summary>The call has its answer.</summary>
@@ -98,7 +107,7 @@ internal sealed class CallTelemetry : IDisposable
 
         _ended = true;
         Listeners.Tell(KimiTelemetry.Active, -1, _tags);
-        Listeners.Tell(KimiTelemetry.Duration, Stopwatch.GetElapsedTime(_start).TotalSeconds, errorType is null ? _tags : With("error.type", errorType));
+        Listeners.Tell(KimiTelemetry.Duration, (_preparation + Stopwatch.GetElapsedTime(_start)).TotalSeconds, errorType is null ? _tags : With("error.type", errorType));
     }
 
     private TagList With(string key, object value)

@@ -126,7 +126,7 @@ public sealed class KimiModel : IKimiModel
     public long[][] CountExpertUses() => _devices.Choices.Copy();
 
     /// <inheritdoc/>
-    public KimiModelActivity Activity => _engine.Activity.Now(_engine.Bandwidth) with { Device = _devices.Device, Failure = _devices.Failure };
+    public KimiModelActivity Activity => _engine.Activity.Now(_engine.Bandwidth) with { Device = _devices.Device, Failure = _engine.Failure };
 
     /// <summary>The files of kimi-nano.</summary>
     internal static CheckpointFiles EmbeddedFiles => new EmbeddedCheckpointFiles(NanoCheckpoint.Assembly, NanoCheckpoint.ResourcePrefix, NanoCheckpoint.Name);
@@ -289,13 +289,13 @@ public sealed class KimiModel : IKimiModel
     private PreparedCall Prepared(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return _calls.Prepare(messages, options, cancellationToken);
+        return _runner.Prepare(messages, options, cancellationToken);
     }
 
     private PreparedCall Prepared(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return _calls.Prepare(tokens, options, cancellationToken);
+        return _runner.Prepare(tokens, options, cancellationToken);
     }
 
     private static KimiModel Open(CheckpointFiles files, KimiModelOptions? options)
@@ -347,7 +347,7 @@ public sealed class KimiModel : IKimiModel
         var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, Arithmetic: "", BytesPerToken: 0, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
         var options = new GenerationOptions { MaxTokens = 1, Temperature = 0 };
         return new SessionStore(_engine, header, Info.VocabularySize, (tokens, session, progress, cancellationToken) =>
-            _runner.Compute(Prepared(tokens, options with { PromptProgress = progress }, cancellationToken), session, cancellationToken), _logger);
+            _runner.Compute(_calls.Prepare(tokens, options with { PromptProgress = progress }, cancellationToken), session, cancellationToken), _logger);
     }
 
     private HashSet<int> EndTokens()

@@ -49,11 +49,11 @@ internal static class Listeners
     }
 
     /// <returns>Null where nobody listens, or a listener throws.</returns>
-    public static Activity? Start(ActivitySource source, string name, in TagList tags)
+    public static Activity? Start(ActivitySource source, string name, in TagList tags, DateTimeOffset start)
     {
         try
         {
-            return source.StartActivity(ActivityKind.Internal, tags: tags, name: name);
+            return source.StartActivity(ActivityKind.Internal, tags: tags, startTime: start, name: name);
         }
         catch (Exception)
         {

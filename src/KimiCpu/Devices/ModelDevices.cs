@@ -38,7 +38,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
     private string _lost = "";
     private long _passesAtFailure = -1;
     private volatile string _placement = "";
-    private volatile string? _failure;
+    private string? _failure;
 
     /// <param name="checkpoint">Stays open, and the caller's.</param>
     /// <param name="memory">Planned for it.</param>
@@ -152,9 +152,6 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
 
     /// <summary>Where the hot path runs now. Safe for all threads.</summary>
     public KimiDevice Device => Volatile.Read(ref _gpu) is { } gpu ? KimiDevice.Cuda(gpu.Ordinal) : KimiDevice.Cpu;
-
-    /// <summary>Why nothing can compute any more; null while something can. Safe for all threads.</summary>
-    public string? Failure => _failure;
 
     public DeviceOutcome Recover(DeviceException failure, bool ofStep)
     {

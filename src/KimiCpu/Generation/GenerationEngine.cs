@@ -34,7 +34,7 @@ internal sealed class GenerationEngine : IDisposable
     private GenerationJob[] _moving = [];
     private float[] _logits = [];
     private float[] _kept = [];
-    private KimiException? _ended;
+    private volatile KimiException? _ended;
     private int _passing;
     private bool _awaitsPages;
     private volatile bool _disposed;
@@ -96,6 +96,27 @@ internal sealed class GenerationEngine : IDisposable
     /// <summary>Bytes per second that the memory can be read with; null until measured.</summary>
     public double? Bandwidth => _ceiling.BytesPerSecond;
 
+    /// <summary>Why every call fails from now on; null while calls can run.</summary>
+    public string? Failure => _ended?.Message;
+
+    /// <summary>Refuses a call that <see cref="Submit"/> would refuse now, before anything is done for it.</summary>
+    /// <exception cref="KimiBusyException">As many calls as allowed run or wait.</exception>
+    /// <exception cref="KimiException">The device was lost and nothing has taken its place.</exception>
+    /// <exception cref="ObjectDisposedException">The engine is disposed.</exception>
+    public void ThrowIfNoMoreCalls()
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, typeof(KimiModel));
+            if (_ended is { } ended)
+            {
+                throw new KimiException(ended.Message, ended.InnerException);
+            }
+
+            _scheduler.ThrowIfFull(_submitted.Count);
+        }
+    }
+
     /// <exception cref="KimiBusyException">As many calls as allowed run or wait.</exception>
     /// <exception cref="KimiException">The device was lost and nothing has taken its place.</exception>
     /// <exception cref="ObjectDisposedException">The engine is disposed.</exception>
@@ -103,13 +124,7 @@ internal sealed class GenerationEngine : IDisposable
     {
         lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(_disposed, typeof(KimiModel));
-            if (_ended is not null)
-            {
-                throw new KimiException(_ended.Message, _ended.InnerException);
-            }
-
-            _scheduler.ThrowIfFull(_submitted.Count);
+            ThrowIfNoMoreCalls();
             job.Arrival = Stopwatch.GetTimestamp();
             _submitted.Enqueue(job);
             Activity.NoteWaiting(1);

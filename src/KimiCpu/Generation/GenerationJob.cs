@@ -48,6 +48,9 @@ internal sealed class GenerationJob : ScheduledCall
     /// <summary>Tells the caller how far the prompt is; null where he has not asked.</summary>
     public PromptReporter? Reporter { get; }
 
+    /// <summary>What the call took before there was a job.</summary>
+    public TimeSpan Preparation { get; init; }
+
     public Task<GenerationResult> Completion => _completion.Task;
 
     public ChannelReader<GenerationUpdate> Updates => _updates!.Reader;
@@ -115,7 +118,7 @@ internal sealed class GenerationJob : ScheduledCall
             FinishReason = reason,
             StopSequence = Answer.StopSequence,
             Usage = new GenerationUsage(Prompt.Length, tokens, Answer.ReasoningTokens, CachedTokens),
-            Timings = new GenerationTimings(Stopwatch.GetElapsedTime(_submitted, _begun), prefill, decode)
+            Timings = new GenerationTimings(Preparation + Stopwatch.GetElapsedTime(_submitted, _begun), prefill, decode)
             {
                 PrefillTokensPerSecond = prefill > TimeSpan.Zero ? (Prompt.Length - CachedTokens) / prefill.TotalSeconds : 0,
                 DecodeTokensPerSecond = tokens > 1 && decode > TimeSpan.Zero ? (tokens - 1) / decode.TotalSeconds : 0,

@@ -61,6 +61,23 @@ internal sealed class EngineFaultTests
         Assert.That(() => engine.FreePages, Is.EqualTo(engine.PageCapacity).After(2000, 10));
     }
 
+    /// <summary>Nobody knows what the device is like then, so no call runs on it any more, and who watches the model has to see that.</summary>
+    [Test]
+    public void A_device_that_fails_where_nothing_can_be_done_about_it_is_the_end_of_all_calls()
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        var cache = new KvCache(faulty, 1 << 26, 200);
+        var scheduler = new Scheduler(cache, 16, new SchedulingOptions(), TimeProvider.System);
+        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, faulty, experts), cache, "", 16), scheduler, new FakeMemory(), new NoRecovery());
+        Assert.That(engine.Failure, Is.Null);
+        faulty.Failure = new DeviceException("The device is gone.");
+        Assert.That(() => Run(engine), Throws.TypeOf<KimiException>());
+        Assert.That(engine.Failure, Is.EqualTo("The device is gone. What was to be done about it failed too: there is no other"));
+        Assert.That(engine.ThrowIfNoMoreCalls, Throws.TypeOf<KimiException>().With.Message.EqualTo(engine.Failure));
+    }
+
     /// <summary>Not even the first page can be made.</summary>
     [TestCase(typeof(IOException))]
     [TestCase(typeof(InsufficientMemoryException))]
@@ -151,6 +168,11 @@ internal sealed class EngineFaultTests
         var job = new GenerationJob(prompt, maxTokens, options, answer, streamed: false, constraint: null, CancellationToken.None);
         engine.Submit(job);
         return job;
+    }
+
+    private sealed class NoRecovery : IDeviceRecovery
+    {
+        public DeviceOutcome Recover(DeviceException failure, bool ofStep) => throw new InvalidOperationException("there is no other");
     }
 
     /// <summary>A hot path that can be told to fail, or to put a NaN into a layer's output.</summary>

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics.Metrics;
+using KimiCpu.Chat;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Generation;
 using KimiCpu.Model;
@@ -75,6 +76,19 @@ internal sealed class SchedulingTests
 
         Assert.That(() => model.Activity.RunningCalls, Is.Zero.After(30_000, 5));
         Assert.That(model.Generate("Who are you?", new GenerationOptions { Temperature = 0 }).Text, Is.Not.Empty);
+    }
+
+    /// <summary>Whoever is refused is told to come again, and would encode a long prompt each time.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_full_model_looks_at_no_prompt(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 } });
+        await using IAsyncEnumerator<GenerationUpdate> stream = model.GenerateAsync("Tell me a story.", s_endless, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        Assert.That(await stream.MoveNextAsync());
+        IEnumerable<KimiMessage> unread = Enumerable.Range(0, 1).Select<int, KimiMessage>(_ => throw new InvalidOperationException("It was read."));
+        Assert.That(() => model.Generate(unread, s_endless, cancellationToken), Throws.TypeOf<KimiBusyException>());
+        Assert.That(() => model.GenerateAsync(unread, s_endless, cancellationToken), Throws.TypeOf<KimiBusyException>());
     }
 
     /// <summary>A call that leaves makes the scheduler look at its clock; that its caller has heard nothing by then is what is asserted.</summary>

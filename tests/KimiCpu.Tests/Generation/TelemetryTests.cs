@@ -3,6 +3,7 @@
 
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using KimiCpu.Chat;
 using KimiCpu.Generation;
 
 namespace KimiCpu.Tests.Generation;
@@ -57,6 +58,43 @@ internal sealed class TelemetryTests
         Assert.That(heard.Values("gen_ai.server.request.duration"), Has.Count.EqualTo(2));
         Assert.That(heard.Values("gen_ai.server.time_to_first_token"), Is.Empty);
         Assert.That(heard.Sum("kimicpu.requests.active"), Is.Zero);
+    }
+
+    [Test]
+    public void Calls_that_fail_before_they_can_run_are_told_by_their_type()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 40 });
+        using var heard = new Measurements();
+        string prompt = new('x', 500);
+        Assert.That(() => model.Generate(prompt), Throws.TypeOf<ContextLengthException>());
+        Assert.That(() => model.GenerateAsync(prompt), Throws.TypeOf<ContextLengthException>());
+        Assert.That(() => model.Generate(new int[40]), Throws.TypeOf<ContextLengthException>());
+        Assert.That(heard.Values("gen_ai.server.request.duration"), Has.Count.EqualTo(3));
+        Assert.That(heard.Tags, Is.SupersetOf(new[] { ("error.type", "KimiCpu.ContextLengthException"), ("gen_ai.operation.name", "chat"), ("gen_ai.operation.name", "text_completion") }));
+        Assert.That(heard.Values("kimicpu.requests.active"), Is.EqualTo(new[] { 1, -1, 1, -1, 1, -1 }));
+    }
+
+    [Test]
+    public async Task What_a_call_took_to_be_prepared_is_part_of_its_times([Values] bool streamed)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var heard = new Measurements();
+        var options = new GenerationOptions { MaxTokens = 3 };
+        TimeSpan reading = default;
+        GenerationResult result = streamed ? (await model.GenerateAsync(Slow(), options).LastAsync()).Result! : model.Generate(Slow(), options);
+        Assert.That(result.Timings.Queued, Is.GreaterThanOrEqualTo(reading));
+        foreach (string name in new[] { "gen_ai.server.request.duration", "gen_ai.server.time_to_first_token", "kimicpu.request.queue_time" })
+        {
+            Assert.That(heard.Values(name).Single(), Is.GreaterThanOrEqualTo(reading.TotalSeconds), name);
+        }
+
+        IEnumerable<KimiMessage> Slow()
+        {
+            long start = Stopwatch.GetTimestamp();
+            Thread.Sleep(200);
+            reading = Stopwatch.GetElapsedTime(start);
+            yield return KimiMessage.User("Who are you?");
+        }
     }
 
     [Test]
