@@ -35,9 +35,13 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         Require(options.ContextLength is null or >= 1, nameof(options.ContextLength), options.ContextLength, "1 or more");
         Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
-        if (!KimiDevice.TryParse(options.Device, out _))
+        if (!KimiDevice.TryParse(options.Device, out KimiDevice device))
         {
             problems.Add($"Device takes cpu, auto, cuda or cuda:N; found '{options.Device}'.");
+        }
+        else if (options.Exact && !device.IsCpu && !device.IsAuto)
+        {
+            problems.Add($"Exact computes on the CPU; Device is {device}. Leave one of them at its default.");
         }
 
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");

@@ -7,7 +7,7 @@ namespace KimiCpu.Extensions.AI.Hosting;
 
 /// <summary>
 /// Healthy where the model answers calls, or where nobody has asked for it yet; the registration's failure status while it
-/// is being opened and after it could not be, from which it is tried again once in a while.
+/// is being opened, after it could not be, from which it is tried again once in a while, and where it can run no call any more.
 /// </summary>
 internal sealed class ModelHealthCheck : IHealthCheck
 {
@@ -22,11 +22,13 @@ internal sealed class ModelHealthCheck : IHealthCheck
         var data = new Dictionary<string, object> { ["state"] = $"{state}" };
         switch (state)
         {
-            case ModelState.Ready:
+            case ModelState.Ready or ModelState.Lost:
                 IKimiModel model = await _host.OpenAsync(cancellationToken).ConfigureAwait(false);
                 data["model"] = model.Info.Name;
                 data["placement"] = model.Placement;
-                return HealthCheckResult.Healthy($"{model.Info.Name} is open.", data);
+                return model.Activity.Failure is { } failure
+                    ? new HealthCheckResult(context.Registration.FailureStatus, failure, data: data)
+                    : HealthCheckResult.Healthy($"{model.Info.Name} is open.", data);
             case ModelState.Closed:
                 return HealthCheckResult.Healthy("The model is opened by the first call.", data);
             case ModelState.Opening:

@@ -23,6 +23,9 @@ internal enum ModelState
 
     /// <summary>It could not be opened; the next call tries again, or who asks a while later whether it is ready.</summary>
     Failed,
+
+    /// <summary>It was open and can run no call any more; <see cref="KimiModelActivity.Failure"/> says why. Only a new process opens it again.</summary>
+    Lost,
 }
 
 /// <summary>
@@ -39,6 +42,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private readonly ILoggerFactory? _loggers;
     private Task<IKimiModel>? _opening;
     private string? _openingName;
+    private volatile Tuple<LoadProgress>? _progress;
     private long _failedAt;
     private bool _disposed;
 
@@ -73,8 +77,11 @@ internal sealed class ModelHost : IHostedService, IDisposable
     /// <summary>How long after a failed opening those who only ask whether the model is ready begin the next one.</summary>
     public TimeSpan TimeToTryAgain { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>How far the last opening has come; null where none has begun.</summary>
-    public LoadProgress? Progress { get; private set; }
+    /// <summary>Opens a model: its folder, null for the one that is embedded, and how.</summary>
+    public Func<string?, KimiModelOptions, CancellationToken, Task<IKimiModel>> Opener { get; init; } = OpenModelAsync;
+
+    /// <summary>How far the last opening has come; null where it has told nothing yet.</summary>
+    public LoadProgress? Progress => _progress?.Item1;
 
     public ModelState State
     {
@@ -84,8 +91,9 @@ internal sealed class ModelHost : IHostedService, IDisposable
             {
                 return _opening is null ? ModelState.Closed
                     : !_opening.IsCompleted ? ModelState.Opening
-                    : _opening.IsCompletedSuccessfully ? ModelState.Ready
-                    : ModelState.Failed;
+                    : !_opening.IsCompletedSuccessfully ? ModelState.Failed
+                    : _opening.Result.Activity.Failure is null ? ModelState.Ready
+                    : ModelState.Lost;
             }
         }
     }
@@ -105,7 +113,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     /// <summary>The open model; opens it where it is not open.</summary>
     /// <param name="cancellationToken">Ends the wait. The opening goes on for others.</param>
     /// <exception cref="OptionsValidationException">The options are not valid.</exception>
-    /// <exception cref="ObjectDisposedException">The services are disposed.</exception>
+    /// <exception cref="ObjectDisposedException">The services are disposed, or were while the model was being opened.</exception>
     public Task<IKimiModel> OpenAsync(CancellationToken cancellationToken)
     {
         lock (_gate)
@@ -115,6 +123,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
             {
                 KimiOptions options = _options();
                 _openingName = NameOf(options);
+                _progress = null;
                 _opening = Task.Run(() => OpenAsync(options));
             }
 
@@ -129,7 +138,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
         lock (_gate)
         {
             state = State;
-            if (state == ModelState.Ready)
+            if (state is ModelState.Ready or ModelState.Lost)
             {
                 return _opening!.Result;
             }
@@ -247,9 +256,14 @@ internal sealed class ModelHost : IHostedService, IDisposable
         try
         {
             KimiModelOptions how = OptionsOf(options) with { LoggerFactory = _loggers, Progress = new Told(this) };
-            return options.Embedded ? KimiModel.OpenEmbedded(how) : await KimiModel.OpenAsync(options.ModelPath!, how, _closing.Token).ConfigureAwait(false);
+            return await Opener(options.Embedded ? null : options.ModelPath, how, _closing.Token).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (OperationCanceledException) when (_closing.IsCancellationRequested)
+        {
+            // Who waits for the model has cancelled nothing.
+            throw new ObjectDisposedException(typeof(KimiModel).FullName, "The services were disposed while the model was being opened.");
+        }
+        catch (Exception e)
         {
             _failedAt = Stopwatch.GetTimestamp();
             if (_loggers is not null && !IsOpenedByProgram)
@@ -265,8 +279,12 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private static bool IsToldByMessage(Exception e) =>
         e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException || e.GetType().Namespace?.StartsWith(nameof(KimiCpu), StringComparison.Ordinal) == true;
 
+    private static async Task<IKimiModel> OpenModelAsync(string? path, KimiModelOptions options, CancellationToken cancellationToken) =>
+        path is null ? KimiModel.OpenEmbedded(options) : await KimiModel.OpenAsync(path, options, cancellationToken).ConfigureAwait(false);
+
+    /// <summary>In one piece, since others read while it is written.</summary>
     private sealed class Told(ModelHost host) : IProgress<LoadProgress>
     {
-        public void Report(LoadProgress value) => host.Progress = value;
+        public void Report(LoadProgress value) => host._progress = Tuple.Create(value);
     }
 }

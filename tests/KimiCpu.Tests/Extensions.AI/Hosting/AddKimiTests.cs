@@ -191,6 +191,7 @@ internal sealed class AddKimiTests
         Expect(o => (o.Threads, o.Embedded) = (0, true), "Threads takes 1 … 1024; found 0");
         Expect(o => (o.Device, o.Embedded) = ("gpu", true), "Device takes cpu, auto, cuda or cuda:N; found 'gpu'.");
         Expect(o => (o.GpuExpertBytes, o.Embedded) = (-1, true), "GpuExpertBytes takes 0 or more; found -1");
+        Expect(o => (o.Exact, o.Device, o.Embedded) = (true, "cuda:1", true), "Exact computes on the CPU; Device is cuda:1.");
 
         static void Expect(Action<KimiOptions> configure, string message)
         {
