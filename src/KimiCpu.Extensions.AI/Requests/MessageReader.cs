@@ -16,7 +16,7 @@ internal static class MessageReader
     /// <param name="messages">In order.</param>
     /// <param name="instructions">A system message before all others; null for none.</param>
     /// <exception cref="NotSupportedException">A content is no text, a role is not known, or arguments or a result cannot be written as JSON.</exception>
-    /// <exception cref="ArgumentException">There is no message, a message or a content is null, another role than the assistant's calls tools, or a result answers no call.</exception>
+    /// <exception cref="ArgumentException">There is no message, a message or a content is null, another role than the assistant's reasons or calls tools, or a result answers no call.</exception>
     public static IReadOnlyList<KimiMessage> Read(IEnumerable<ChatMessage> messages, string? instructions)
     {
         ChatMessage[] given = [.. messages];
@@ -72,7 +72,7 @@ internal static class MessageReader
             switch (content)
             {
                 case TextReasoningContent thought:
-                    parts.AddReasoning(thought.Text + HiddenReasoning.In(thought));
+                    parts.AddReasoning(role == KimiRole.Assistant ? thought.Text + HiddenReasoning.In(thought) : throw RequestArgument.Messages($"{place} has {nameof(TextReasoningContent)}; only the assistant reasons."));
                     break;
                 case TextContent plain:
                     parts.AddText(plain.Text);

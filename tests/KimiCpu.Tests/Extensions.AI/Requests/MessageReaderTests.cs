@@ -164,6 +164,24 @@ internal sealed class MessageReaderTests
         Assert.That(read, Is.EqualTo(expected));
     }
 
+    /// <summary>The model would see an empty turn, or take it for the result of the next call.</summary>
+    [Test]
+    public void Reasoning_of_others_than_the_assistant_is_refused()
+    {
+        ChatMessage[][] wrong =
+        [
+            [new(ChatRole.User, [new TextReasoningContent("r")])],
+            [new(ChatRole.Assistant, [Call("a", "f"), Call("b", "f")]), new(ChatRole.Tool, [Result("a", "12"), new TextReasoningContent("r")]), new(ChatRole.Tool, [Result("b", "13")])],
+        ];
+        foreach (ChatMessage[] messages in wrong)
+        {
+            int place = messages.Length == 1 ? 0 : 1;
+            Assert.That(
+                () => MessageReader.Read(messages, null),
+                Throws.ArgumentException.With.Message.Contains($"messages[{place}] of role '{messages[place].Role}' has TextReasoningContent; only the assistant reasons."));
+        }
+    }
+
     [Test]
     public void Reasoning_that_others_protect_is_not_read()
     {
