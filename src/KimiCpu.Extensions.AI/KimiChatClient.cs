@@ -15,7 +15,8 @@ namespace KimiCpu.Extensions.AI;
 /// A model as an <see cref="IChatClient"/>. Every member of <see cref="ChatOptions"/> is honoured, or refused with a
 /// <see cref="NotSupportedException"/> that names it; none is ignored. The client keeps no conversation: each call passes all
 /// of its messages, and what is cached of them is not computed again (<see cref="UsageDetails.CachedInputTokenCount"/>).
-/// All members are safe to call from several threads at once; running calls share the model's steps.
+/// All members are safe to call from several threads at once; running calls share the model's steps. Calls keep nobody's thread, a user
+/// interface's for one: messages and options are read at the call, and prompts are encoded and schemas compiled on other threads.
 /// </summary>
 public sealed class KimiChatClient : IChatClient
 {
@@ -61,7 +62,7 @@ public sealed class KimiChatClient : IChatClient
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
-        Request request = Read(messages, options, cancellationToken);
+        Request request = Read(messages, options);
         var response = new ResponseWriter(ModelName, request.ShowsReasoning);
         await foreach (GenerationUpdate update in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
         {
@@ -76,12 +77,14 @@ public sealed class KimiChatClient : IChatClient
 
     /// <summary>
     /// Continues a conversation and returns the answer as it is generated: reasoning, text, and each tool call once it is
-    /// whole. The last update has the usage and why the answer ended. All have one response id and one message id.
+    /// whole. The last update has the usage and why the answer ended. All have one response id and one message id. What the
+    /// messages and options themselves say is refused at the call, and by the enumeration what is found out later: that the
+    /// prompt is too long, or that a schema cannot be enforced.
     /// </summary>
     /// <inheritdoc cref="GetResponseAsync"/>
     /// <returns>Updates; <see cref="ChatResponseUpdate.RawRepresentation"/> is the <see cref="GenerationUpdate"/>.</returns>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
-        StreamAsync(Read(messages, options, cancellationToken), cancellationToken);
+        StreamAsync(Read(messages, options), cancellationToken);
 
     /// <summary>
     /// Gives what is behind the client: <see cref="IKimiModel"/> (opened now where it is not open yet), its
@@ -117,10 +120,10 @@ public sealed class KimiChatClient : IChatClient
 
     private IKimiModel Model() => _open(CancellationToken.None).GetAwaiter().GetResult();
 
-    private Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
+    private Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options)
     {
         ArgumentNullException.ThrowIfNull(messages);
-        return _options.Read(messages, options, this, cancellationToken);
+        return _options.Read(messages, options, this);
     }
 
     private async IAsyncEnumerable<ChatResponseUpdate> StreamAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
@@ -138,7 +141,11 @@ public sealed class KimiChatClient : IChatClient
     private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         IKimiModel model = await _open(cancellationToken).ConfigureAwait(false);
-        await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.For(model), cancellationToken).ConfigureAwait(false))
+        GenerationOptions options = await _options.CompleteAsync(request, model, cancellationToken).ConfigureAwait(false);
+
+        // It encodes the prompt and compiles the schemas of tools, which can take seconds.
+        IAsyncEnumerable<GenerationUpdate> updates = await Task.Run(() => model.GenerateAsync(request.Messages, options, cancellationToken), cancellationToken).ConfigureAwait(false);
+        await foreach (GenerationUpdate update in updates.ConfigureAwait(false))
         {
             yield return update;
         }

@@ -88,13 +88,21 @@ public interface IKimiModel : IDisposable
     /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
-    /// <summary>The streaming form of <see cref="Generate(string, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <summary>
+    /// The streaming form of <see cref="Generate(string, GenerationOptions?, CancellationToken)"/>. What is wrong with the prompt or the options is thrown by
+    /// this method, and not by the enumeration: it encodes the prompt and compiles schemas that are new, which can take seconds where they are long. On a
+    /// user interface's thread call it by <see cref="Task.Run{TResult}(Func{TResult})"/>; <c>KimiChatClient</c> of KimiCpu.Extensions.AI does so itself.
+    /// </summary>
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
-    /// <summary>The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <summary>
+    /// The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>. What is wrong with the prompt or the
+    /// options is thrown by this method, and not by the enumeration: it encodes the prompt and compiles schemas that are new, which can take seconds where
+    /// they are long. On a user interface's thread call it by <see cref="Task.Run{TResult}(Func{TResult})"/>; <c>KimiChatClient</c> of KimiCpu.Extensions.AI does so itself.
+    /// </summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>

@@ -76,7 +76,8 @@ public sealed class KimiSession : IDisposable
 
     /// <summary>
     /// The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>. Leaving the loop early is as good as a
-    /// cancellation: the session has what was computed when the enumeration is disposed of, which waits for the running step.
+    /// cancellation: the session has what was computed when the enumeration is disposed of, which waits for the running step. The prompt is encoded and
+    /// schemas are compiled on the caller's thread, as by <see cref="IKimiModel.GenerateAsync(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.
     /// </summary>
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>

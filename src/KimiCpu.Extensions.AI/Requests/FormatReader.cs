@@ -2,6 +2,8 @@
 // Licensed under the MIT License.
 
 using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using System.Text.Json;
 using KimiCpu.Constraints;
 using KimiCpu.Generation;
@@ -9,14 +11,20 @@ using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Extensions.AI.Requests;
 
-/// <summary>Holds the answer to the format that is asked for. Schemas are compiled once; safe to use from several threads.</summary>
+/// <summary>Holds the answer to the format that is asked for. Compiled schemas are kept; safe to use from several threads.</summary>
 internal sealed class FormatReader
 {
     /// <summary>Enough for the types of an application; who makes up schemas without end does not fill the memory with them.</summary>
     private const int MostKept = 64;
 
     private static readonly Lazy<KimiConstraint> s_json = new(KimiConstraint.Json);
+
+    /// <summary>By hashes, since a schema may be refused for its length.</summary>
     private readonly ConcurrentDictionary<string, Compiled> _schemas = new(StringComparer.Ordinal);
+    private readonly SemaphoreSlim _turn = new(1);
+
+    /// <summary>Compiles a schema.</summary>
+    public Func<JsonElement, CancellationToken, KimiConstraint> Compiler { get; init; } = KimiConstraint.JsonSchema;
 
     /// <summary>Bytes that compiled schemas and what they have found out may take together; the latest one is kept in any case.</summary>
     public long MostBytes { get; init; } = 256_000_000;
@@ -27,19 +35,56 @@ internal sealed class FormatReader
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="NotSupportedException">The format is not known.</exception>
     /// <exception cref="KimiConstraintException">The schema cannot be enforced.</exception>
-    public GenerationOptions Read(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken) => format switch
+    public GenerationOptions Read(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken)
     {
-        null => generation,
-        ChatResponseFormatText => generation with { Constraint = null },
-        ChatResponseFormatJson { Schema: { } schema } => generation with { Constraint = Compile(schema, cancellationToken) },
-        ChatResponseFormatJson => generation with { Constraint = s_json.Value },
-        _ => throw new NotSupportedException($"ChatOptions.ResponseFormat ({format.GetType().Name}): use ChatResponseFormat.Text, Json or ForJsonSchema."),
-    };
+        RequireKnown(format);
+        return format switch
+        {
+            ChatResponseFormatText => generation with { Constraint = null },
+            ChatResponseFormatJson { Schema: { } schema } => generation with { Constraint = Compile(schema, HashOf(schema), cancellationToken) },
+            ChatResponseFormatJson => generation with { Constraint = s_json.Value },
+            _ => generation,
+        };
+    }
 
-    private KimiConstraint Compile(JsonElement schema, CancellationToken cancellationToken)
+    /// <summary>
+    /// As <see cref="Read"/>, but compiles on another thread than the caller's, and one schema at a time: calls that begin together mostly have the same,
+    /// which is there then for all but the first.
+    /// </summary>
+    /// <inheritdoc cref="Read"/>
+    public async Task<GenerationOptions> ReadAsync(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken)
     {
-        string text = schema.GetRawText();
-        Compiled compiled = _schemas.TryGetValue(text, out Compiled? known) ? known : Compiled.Of(schema, cancellationToken);
+        if (format is not ChatResponseFormatJson { Schema: { } schema } || _schemas.ContainsKey(HashOf(schema)))
+        {
+            return Read(format, generation, cancellationToken);
+        }
+
+        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return await Task.Run(() => Read(format, generation, cancellationToken), cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    /// <summary>What can be said of a format at once.</summary>
+    /// <exception cref="NotSupportedException">The format is not known.</exception>
+    public static void RequireKnown(ChatResponseFormat? format)
+    {
+        if (format is not (null or ChatResponseFormatText or ChatResponseFormatJson))
+        {
+            throw new NotSupportedException($"ChatOptions.ResponseFormat ({format.GetType().Name}): use ChatResponseFormat.Text, Json or ForJsonSchema.");
+        }
+    }
+
+    private static string HashOf(JsonElement schema) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(schema)));
+
+    private KimiConstraint Compile(JsonElement schema, string hash, CancellationToken cancellationToken)
+    {
+        Compiled compiled = _schemas.TryGetValue(hash, out Compiled? known) ? known : Compiled.Of(Compiler, schema, cancellationToken);
 
         // Constraints grow while they are used, so all are looked at, whichever is asked for.
         if ((known is null && _schemas.Count >= MostKept) || _schemas.Sum(s => s.Value.Constraint?.Bytes ?? 0) > MostBytes)
@@ -47,18 +92,18 @@ internal sealed class FormatReader
             _schemas.Clear();
         }
 
-        compiled = _schemas.GetOrAdd(text, compiled);
+        compiled = _schemas.GetOrAdd(hash, compiled);
         return compiled.Constraint ?? throw new KimiConstraintException(compiled.Refusal!);
     }
 
     /// <summary>A schema's constraint, or why it cannot be one: to find out takes as long.</summary>
     private sealed record Compiled(KimiConstraint? Constraint, string? Refusal)
     {
-        public static Compiled Of(JsonElement schema, CancellationToken cancellationToken)
+        public static Compiled Of(Func<JsonElement, CancellationToken, KimiConstraint> compiler, JsonElement schema, CancellationToken cancellationToken)
         {
             try
             {
-                return new Compiled(KimiConstraint.JsonSchema(schema, cancellationToken), null);
+                return new Compiled(compiler(schema, cancellationToken), null);
             }
             catch (KimiConstraintException e)
             {

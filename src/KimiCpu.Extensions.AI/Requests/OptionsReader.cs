@@ -16,14 +16,13 @@ internal sealed class OptionsReader
     /// <param name="modelName">The one model that <see cref="ChatOptions.ModelId"/> may name.</param>
     public OptionsReader(string modelName) => _modelName = modelName;
 
+    /// <summary>Reads all but the format, whose schema takes long to compile.</summary>
     /// <param name="messages">In order.</param>
     /// <param name="options">Null for none.</param>
     /// <param name="client">Whom they are given to.</param>
-    /// <param name="cancellationToken">Ends the compilation of a schema.</param>
     /// <exception cref="NotSupportedException">An option or a content has no equivalent.</exception>
     /// <exception cref="ArgumentException">Options contradict one another, or one is outside its range.</exception>
-    /// <exception cref="Constraints.KimiConstraintException">The schema of the response format cannot be enforced.</exception>
-    public Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, IChatClient client, CancellationToken cancellationToken)
+    public Request Read(IEnumerable<ChatMessage> messages, ChatOptions? options, IChatClient client)
     {
         options ??= new ChatOptions();
         RefuseUnsupported(options);
@@ -47,20 +46,35 @@ internal sealed class OptionsReader
         };
         generation = ReasoningReader.Read(options.Reasoning, generation);
         generation = ToolsReader.Read(options, generation);
-        generation = _formats.Read(options.ResponseFormat, generation, cancellationToken);
+        FormatReader.RequireKnown(options.ResponseFormat);
         generation = AdditionalOptions.Read(options.AdditionalProperties, generation);
         bool showsReasoning = options.Reasoning?.Output is not ReasoningOutput.None;
         bool singleToolCall = options.AllowMultipleToolCalls == false && generation.Tools.Count > 0;
-        return new Request(MessageReader.Read(messages, options.Instructions), generation, showsReasoning, singleToolCall);
+        return new Request(MessageReader.Read(messages, options.Instructions), generation, options.ResponseFormat, showsReasoning, singleToolCall);
     }
+
+    /// <summary>The whole options of a request for a model. Compiles on another thread than the caller's.</summary>
+    /// <param name="request">Read.</param>
+    /// <param name="model">Answers it.</param>
+    /// <param name="cancellationToken">Ends the compilation of a schema.</param>
+    /// <exception cref="Constraints.KimiConstraintException">The schema of the response format cannot be enforced.</exception>
+    public Task<GenerationOptions> CompleteAsync(Request request, IKimiModel model, CancellationToken cancellationToken) =>
+        _formats.ReadAsync(request.Format, request.For(model), cancellationToken);
 
     private static GenerationOptions Base(ChatOptions options, IChatClient client) => options.RawRepresentationFactory?.Invoke(client) switch
     {
         null => new GenerationOptions(),
-        GenerationOptions own => own,
+        GenerationOptions own => Whole(own),
         { } other => throw new NotSupportedException(
             $"ChatOptions.RawRepresentationFactory: expected {typeof(GenerationOptions)}, found {other.GetType()}. Return null for clients that the options are not meant for."),
     };
+
+    /// <summary>What is added to lists of theirs needs the lists.</summary>
+    private static GenerationOptions Whole(GenerationOptions own)
+    {
+        OptionChecks.RequireAll(own);
+        return own;
+    }
 
     private void RefuseUnsupported(ChatOptions options)
     {

@@ -3,6 +3,7 @@
 
 using System.Text.Json;
 using KimiCpu.Chat;
+using KimiCpu.Constraints;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Generation;
@@ -48,6 +49,38 @@ internal sealed class KimiChatClientTests
 
         static void Expect(string parameter, string problem, Func<object?> call) =>
             Assert.That(call, Throws.InstanceOf<ArgumentException>().With.Property(nameof(ArgumentException.ParamName)).EqualTo(parameter).And.Message.Contains(problem));
+    }
+
+    /// <summary>A user interface's thread, say: to encode a prompt and to compile schemas can take seconds.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_call_is_prepared_on_another_thread_than_the_callers([Values] bool streamed, CancellationToken cancellationToken)
+    {
+        using var begun = new ManualResetEventSlim();
+        using var client = new KimiChatClient(StandInModel.Of(_model, member =>
+        {
+            if (member.Name == nameof(IKimiModel.GenerateAsync))
+            {
+                begun.Wait(cancellationToken);
+            }
+
+            return null;
+        }));
+        Task<ChatResponse> answer = streamed
+            ? client.GetStreamingResponseAsync("What is the capital of France?", s_greedy, cancellationToken).ToChatResponseAsync(cancellationToken)
+            : client.GetResponseAsync("What is the capital of France?", s_greedy, cancellationToken);
+        begun.Set();
+        Assert.That((await answer).Text, Does.Contain("Paris"));
+    }
+
+    [Test]
+    public async Task What_is_found_out_by_and_by_is_told_by_the_enumeration()
+    {
+        var refused = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"not":{"type":"string"}}""")) };
+        IAsyncEnumerable<ChatResponseUpdate> held = _client.GetStreamingResponseAsync("Who are you?", refused);
+        IAsyncEnumerable<ChatResponseUpdate> tooLong = _client.GetStreamingResponseAsync("Who are you?", new ChatOptions { MaxOutputTokens = int.MaxValue });
+        await Assert.ThatAsync(async () => await held.ToListAsync(), Throws.TypeOf<KimiConstraintException>());
+        await Assert.ThatAsync(async () => await tooLong.ToListAsync(), Throws.TypeOf<ContextLengthException>());
     }
 
     [Test]

@@ -54,6 +54,30 @@ internal sealed class FormatReaderTests
         }
     }
 
+    /// <summary>As where an application asks for many answers of one type at once.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Calls_that_begin_together_compile_their_schema_once_and_on_no_callers_thread(CancellationToken cancellationToken)
+    {
+        using var go = new ManualResetEventSlim();
+        int compiled = 0;
+        var reader = new FormatReader
+        {
+            Compiler = (schema, token) =>
+            {
+                compiled++;
+                go.Wait(token);
+                return KimiConstraint.JsonSchema(schema, token);
+            },
+        };
+        ChatResponseFormat format = ChatResponseFormat.ForJsonSchema(JsonElement.Parse(Words(0)));
+        Task<GenerationOptions>[] calls = [.. Enumerable.Range(0, 8).Select(_ => reader.ReadAsync(format, new GenerationOptions(), cancellationToken))];
+        go.Set();
+        GenerationOptions[] read = await Task.WhenAll(calls);
+        Assert.That(compiled, Is.EqualTo(1));
+        Assert.That(read.Select(r => r.Constraint), Is.All.Not.Null.And.All.SameAs(read[0].Constraint));
+    }
+
     private static KimiConstraint Compile(FormatReader reader, string schema) =>
         reader.Read(ChatResponseFormat.ForJsonSchema(JsonElement.Parse(schema)), new GenerationOptions(), CancellationToken.None).Constraint!;
 

@@ -130,13 +130,21 @@ internal sealed class OptionsReaderTests
     public void Formats_are_constraints_and_schemas_are_compiled_once()
     {
         var reader = new OptionsReader("kimi-nano");
-        KimiConstraint? Of(ChatResponseFormat? format) => reader.Read([new(ChatRole.User, "?")], new ChatOptions { ResponseFormat = format }, null!, default).Options.Constraint;
+        KimiConstraint? Of(ChatResponseFormat? format) =>
+            reader.CompleteAsync(reader.Read([new(ChatRole.User, "?")], new ChatOptions { ResponseFormat = format }, null!), null!, default).GetAwaiter().GetResult().Constraint;
         Assert.That(Of(null), Is.Null);
         Assert.That(Of(ChatResponseFormat.Text), Is.Null);
         Assert.That(Of(ChatResponseFormat.Json), Is.Not.Null);
         KimiConstraint? first = Of(ChatResponseFormat.ForJsonSchema<Dictionary<string, int>>());
         Assert.That(first, Is.Not.Null.And.SameAs(Of(ChatResponseFormat.ForJsonSchema<Dictionary<string, int>>())));
         Assert.That(() => Of(ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"not": {"type": "string"}}"""))), Throws.InstanceOf<KimiConstraintException>());
+    }
+
+    [Test]
+    public void Lists_of_ones_own_options_that_are_null_are_named()
+    {
+        Assert.That(() => Read(new() { RawRepresentationFactory = _ => new GenerationOptions { StopSequences = null! } }), Throws.ArgumentNullException.With.Message.Contains("StopSequences takes a list"));
+        Assert.That(() => Read(new() { RawRepresentationFactory = _ => new GenerationOptions { Tools = null! } }), Throws.ArgumentNullException.With.Message.Contains("Tools takes a list"));
     }
 
     [Test]
@@ -159,5 +167,5 @@ internal sealed class OptionsReaderTests
         }
     }
 
-    private static GenerationOptions Read(ChatOptions? options) => new OptionsReader("kimi-nano").Read([new(ChatRole.User, "?")], options, null!, default).Options;
+    private static GenerationOptions Read(ChatOptions? options) => new OptionsReader("kimi-nano").Read([new(ChatRole.User, "?")], options, null!).Options;
 }
