@@ -21,7 +21,7 @@ internal sealed class MessagesReader(int maxMessages)
 
     public IReadOnlyList<KimiMessage> Read(JsonFields request)
     {
-        if (request.Has("system") && TextOf(request, "system") is { Length: > 0 } system)
+        if (request.Has("system") && SystemOf(request) is { Length: > 0 } system)
         {
             _conversation.Add(KimiMessage.System(system));
         }
@@ -131,9 +131,13 @@ internal sealed class MessagesReader(int maxMessages)
         ? fields.Items(name, MostBlocks).Select(b => new JsonFields(b.Element, b.Path))
         : throw fields.Missing(name);
 
-    private static string TextOf(JsonFields fields, string name) => fields.Get(name) is { ValueKind: JsonValueKind.String } text
-        ? text.GetString()!
-        : string.Concat(Blocks(fields, name).Select(PlainText));
+    private static string SystemOf(JsonFields request) => string.Concat(TextsOf(request, "system").Select((text, i) => i == 0 ? BillingLine.TakenFrom(text) : text));
+
+    private static string TextOf(JsonFields fields, string name) => string.Concat(TextsOf(fields, name));
+
+    private static IEnumerable<string> TextsOf(JsonFields fields, string name) => fields.Get(name) is { ValueKind: JsonValueKind.String } text
+        ? [text.GetString()!]
+        : Blocks(fields, name).Select(PlainText);
 
     private static string PlainText(JsonFields block) => block.RequiredText("type") == "text"
         ? block.RequiredText("text")

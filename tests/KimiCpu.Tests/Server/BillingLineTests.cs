@@ -1,0 +1,63 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Chat;
+using KimiCpu.Server.Anthropic;
+using KimiCpu.Server.Http;
+
+namespace KimiCpu.Tests.Server;
+
+/// <summary>Claude Code's requests of one conversation begin alike, though the line that it puts before its instructions is another in each.</summary>
+[TestFixture]
+internal sealed class BillingLineTests
+{
+    private const string Line = "x-anthropic-billing-header: cc_version=2.1.177.01c; cc_entrypoint=cli; cch=36ee5;";
+
+    private static readonly string s_instructions = string.Concat(Enumerable.Repeat("Answer in one word. ", 120));
+
+    [TestCase($$"""[{"type":"text","text":"{{Line}}"},{"type":"text","text":"Be brief."}]""", "Be brief.")]
+    [TestCase($$"""[{"type":"text","text":"{{Line}}\nBe brief."}]""", "Be brief.")]
+    [TestCase($"\"{Line}\\r\\nBe brief.\"", "Be brief.")]
+    [TestCase($"\"{Line}\"", null)]
+    [TestCase($$"""[{"type":"text","text":"{{Line}}"}]""", null)]
+    [TestCase($"\"Never write {Line}\"", $"Never write {Line}")]
+    [TestCase($$"""[{"type":"text","text":"Be brief."},{"type":"text","text":"{{Line}}"}]""", $"Be brief.{Line}")]
+    public void The_line_is_no_part_of_the_instructions(string system, string? expected)
+    {
+        IReadOnlyList<KimiMessage> read = Read($$"""{"system":{{system}},"messages":[{"role":"user","content":"Hi"}]}""");
+        Assert.That(read.Where(m => m.Role == KimiRole.System).Select(m => m.Content), Is.EqualTo(expected is null ? Array.Empty<string>() : [expected]));
+    }
+
+    [Test]
+    public void What_users_say_stays_as_it_is() =>
+        Assert.That(Read($$"""{"messages":[{"role":"user","content":"{{Line}}"}]}""").Single().Content, Is.EqualTo(Line));
+
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task The_second_request_finds_the_first_ones_prompt_in_the_cache(CancellationToken cancellationToken)
+    {
+        RunningServer server = await SharedServers.Plain;
+        (_, JsonElement count, _) = await server.PostAsync("/v1/messages/count_tokens", Request("cch=36ee5;"));
+        (_, JsonElement first, _) = await server.PostAsync("/v1/messages", Request("cch=36ee5;"));
+        cancellationToken.ThrowIfCancellationRequested();
+        (int status, JsonElement second, _) = await server.PostAsync("/v1/messages", Request("cch=0aaa9;"));
+        Assert.That(status, Is.EqualTo(200), second.GetRawText());
+        int prompt = count.GetProperty("input_tokens").GetInt32();
+        JsonElement usage = second.GetProperty("usage");
+        Assert.That(TokensOf(first.GetProperty("usage")), Is.EqualTo(prompt), "counted as it is read");
+        Assert.That(TokensOf(usage), Is.EqualTo(prompt));
+
+        // All whole pages, of 64 tokens.
+        Assert.That(usage.GetProperty("cache_read_input_tokens").GetInt32(), Is.GreaterThan(prompt - 65).And.GreaterThan(400));
+
+        string Request(string checksum) => $$"""
+            {"model":"kimi-nano","max_tokens":1,"system":[{"type":"text","text":"x-anthropic-billing-header: cc_version=2.1.177.01c; {{checksum}}"},{"type":"text","text":"{{s_instructions}}"}],
+             "messages":[{"role":"user","content":"Which colour is grass?"}]}
+            """;
+    }
+
+    private static int TokensOf(JsonElement usage) => usage.GetProperty("input_tokens").GetInt32() + usage.GetProperty("cache_read_input_tokens").GetInt32();
+
+    private static IReadOnlyList<KimiMessage> Read(string request) => new MessagesReader(10).Read(new JsonFields(JsonElement.Parse(request)));
+}
