@@ -40,8 +40,8 @@ public sealed class KimiServerOptions
     public int? MaxTokens { get; set; }
 
     /// <summary>
-    /// Longest silence of a streamed answer, which a long prompt or a queue may bring: then comes a comment, which clients of server-sent events skip, or
-    /// an empty piece from Ollama's interface. Above zero, at most a day, or <see cref="Timeout.InfiniteTimeSpan"/> for none. Default 15 seconds.
+    /// Longest silence of a streamed answer, which a long prompt or a queue may bring: then comes what says nothing, in most interfaces a comment, which clients
+    /// of server-sent events skip. Above zero, at most a day, or <see cref="Timeout.InfiniteTimeSpan"/> for none. Default 15 seconds.
     /// </summary>
     public TimeSpan StreamKeepAlive { get; set; } = TimeSpan.FromSeconds(15);
 

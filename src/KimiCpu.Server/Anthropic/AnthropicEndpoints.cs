@@ -30,7 +30,7 @@ internal static class AnthropicEndpoints
         {
             // The first event says how long the prompt is.
             int prompt = answers.Model.EncodePrompt(request.Messages!, request.Options, call.Cancelled).Length;
-            await call.WriteEventsAsync(new MessageStream(call, writer, answers, prompt).EventsAsync()).ConfigureAwait(false);
+            await call.WriteEventsAsync(new MessageStream(call, writer, answers, prompt).EventsAsync(), MessageStream.Ping).ConfigureAwait(false);
         }
         else
         {

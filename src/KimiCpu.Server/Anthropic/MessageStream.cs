@@ -21,6 +21,9 @@ internal sealed class MessageStream(ServerCall call, MessageWriter writer, Runni
     private const string Text = "text";
     private const string ToolUse = "tool_use";
 
+    /// <summary>Says that the connection lives, as the interface has it.</summary>
+    public static SseItem<string> Ping { get; } = Event(new JsonObject { ["type"] = "ping" });
+
     private int _index = -1;
     private string? _open;
 
@@ -30,7 +33,7 @@ internal sealed class MessageStream(ServerCall call, MessageWriter writer, Runni
     private async IAsyncEnumerable<SseItem<string>> MessageAsync()
     {
         yield return Event(new JsonObject { ["type"] = "message_start", ["message"] = writer.Begin(promptTokens) });
-        yield return Event(new JsonObject { ["type"] = "ping" });
+        yield return Ping;
         await foreach ((_, GenerationUpdate update) in answers.PiecesAsync().ConfigureAwait(false))
         {
             foreach (JsonObject block in Blocks(update))

@@ -23,7 +23,7 @@ namespace KimiCpu.Server.Http;
 internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string Id, ILogger Logger, TimeSpan KeepAlive, CancellationToken Cancelled, CancellationToken EndOfAnswers)
 {
     /// <summary>Stands for a comment among events, which clients skip.</summary>
-    private static readonly SseItem<string> s_comment = new("still at work", ":");
+    public static SseItem<string> Comment { get; } = new("still at work", ":");
 
     /// <summary>Whether nobody waits for the answer any more.</summary>
     public bool IsGone => Context.RequestAborted.IsCancellationRequested;
@@ -42,10 +42,12 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
     }
 
     /// <summary>Streams events as server-sent events; those without a type have <c>message</c>, which is not written.</summary>
-    public async Task WriteEventsAsync(IAsyncEnumerable<SseItem<string>> events)
+    /// <param name="events">The events.</param>
+    /// <param name="filler">What says nothing, for pauses; null where the events fill them themselves.</param>
+    public async Task WriteEventsAsync(IAsyncEnumerable<SseItem<string>> events, SseItem<string>? filler)
     {
         BeginStream("text/event-stream");
-        await foreach (SseItem<string> item in events.FillingPauses(KeepAlive, () => s_comment).ConfigureAwait(false))
+        await foreach (SseItem<string> item in (filler is { } nothing ? events.FillingPauses(KeepAlive, () => nothing) : events).ConfigureAwait(false))
         {
             string type = item.EventType is ":" or SseParser.EventTypeDefault ? "" : $"event: {item.EventType}\n";
             string name = item.EventType == ":" ? ":" : "data:";

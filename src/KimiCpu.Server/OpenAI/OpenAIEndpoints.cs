@@ -28,7 +28,7 @@ internal static class OpenAIEndpoints
         var writer = new ChatWriter(model.Name, answers.Model.Tokenizer);
         if (request.Streams)
         {
-            await call.WriteEventsAsync(new ChatStream(call, writer, answers, usage).EventsAsync()).ConfigureAwait(false);
+            await call.WriteEventsAsync(new ChatStream(call, writer, answers, usage).EventsAsync(), ServerCall.Comment).ConfigureAwait(false);
         }
         else
         {
@@ -48,7 +48,7 @@ internal static class OpenAIEndpoints
         var writer = new CompletionWriter(model.Name, opened.Tokenizer, request, echo);
         if (request.Streams)
         {
-            await call.WriteEventsAsync(new CompletionStream(call, writer, answers, usage).EventsAsync()).ConfigureAwait(false);
+            await call.WriteEventsAsync(new CompletionStream(call, writer, answers, usage).EventsAsync(), ServerCall.Comment).ConfigureAwait(false);
         }
         else
         {

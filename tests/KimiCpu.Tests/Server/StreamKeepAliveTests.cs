@@ -10,6 +10,8 @@ namespace KimiCpu.Tests.Server;
 [TestFixture]
 internal sealed class StreamKeepAliveTests
 {
+    private const string Comment = ": still at work";
+
     private static readonly string s_long = string.Concat(Enumerable.Repeat("Tell me a story. ", 500));
 
     private RunningServer _server = null!;
@@ -21,20 +23,40 @@ internal sealed class StreamKeepAliveTests
     [OneTimeTearDown]
     public async Task Stop() => await _server.DisposeAsync();
 
-    [TestCase("/v1/chat/completions", "data: [DONE]")]
-    [TestCase("/v1/completions", "data: [DONE]")]
-    [TestCase("/v1/responses", "response.incomplete")]
-    [TestCase("/v1/messages", "message_stop")]
-    public async Task Comments_stand_between_events(string path, string end)
+    [TestCase("/v1/chat/completions", Comment, "data: [DONE]")]
+    [TestCase("/v1/completions", Comment, "data: [DONE]")]
+    [TestCase("/v1/messages", "event: ping\ndata: {\"type\":\"ping\"}", "message_stop")]
+    public async Task What_says_nothing_stands_between_events(string path, string filler, string end)
     {
         string text = await Post(path, s_long);
         string[] events = text.Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
-        Assert.That(events, Has.Some.EqualTo(": still at work"));
+        Assert.That(events.Count(e => e == filler), Is.GreaterThan(2));
         Assert.That(events[^1], Does.Contain(end));
         foreach (string line in events.SelectMany(e => e.Split('\n')))
         {
-            Assert.That(line, Does.StartWith("data: ").Or.StartWith("event: ").Or.EqualTo(": still at work"));
+            Assert.That(line, Does.StartWith("data: ").Or.StartWith("event: ").Or.EqualTo(filler));
         }
+    }
+
+    /// <summary>Codex counts events: a stream that brings comments alone for five minutes is dead to it.</summary>
+    [Test]
+    public async Task Responses_say_again_that_they_are_in_progress()
+    {
+        JsonElement[] events = [.. (await Post("/v1/responses", s_long)).Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Select(e =>
+        {
+            string[] lines = e.Split('\n');
+            JsonElement data = JsonElement.Parse(lines[1]["data: ".Length..]);
+            Assert.That((lines.Length, lines[0]), Is.EqualTo((2, $"event: {data.GetProperty("type").GetString()}")));
+            return data;
+        })];
+        string[] types = [.. events.Select(e => e.GetProperty("type").GetString()!)];
+        Assert.That(types.Take(4), Is.EqualTo(new[] { "response.created", "response.in_progress", "response.in_progress", "response.in_progress" }));
+        Assert.That(types[^1], Is.EqualTo("response.incomplete"));
+        Assert.That(events.Select(e => e.GetProperty("sequence_number").GetInt32()), Is.EqualTo(Enumerable.Range(0, events.Length)));
+        JsonElement[] running = [.. events.Where((_, i) => types[i] is "response.created" or "response.in_progress").Select(e => e.GetProperty("response"))];
+        Assert.That(running.Select(r => JsonElement.DeepEquals(r, running[0])), Is.All.True);
+        Assert.That((running[0].GetProperty("status").GetString(), running[0].GetProperty("output").GetArrayLength()), Is.EqualTo(("in_progress", 0)));
+        Assert.That(events[^1].GetProperty("response").GetProperty("id").GetString(), Is.EqualTo(running[0].GetProperty("id").GetString()));
     }
 
     [Test]
@@ -55,7 +77,7 @@ internal sealed class StreamKeepAliveTests
         using (HttpResponseMessage response = await _server.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, source.Token))
         {
             using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
-            Assert.That(await reader.ReadLineAsync(), Is.EqualTo(": still at work"));
+            Assert.That(await reader.ReadLineAsync(), Is.EqualTo(Comment));
         }
 
         Assert.That(() => _server.Gone, Is.EqualTo(gone + 1).After(30_000, 5));

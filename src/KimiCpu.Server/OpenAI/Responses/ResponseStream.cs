@@ -27,16 +27,28 @@ internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, Out
 
     private async IAsyncEnumerable<SseItem<string>> ResponseAsync()
     {
-        yield return Event(Whole("created", writer.Begin()));
-        yield return Event(Whole("in_progress", writer.Begin()));
-        await foreach ((_, GenerationUpdate update) in answers.PiecesAsync().ConfigureAwait(false))
+        const string Running = "in_progress";
+        yield return Begun("created");
+        yield return Begun(Running);
+
+        // Some clients give up a stream that brings no event for a while, whatever comments come.
+        await foreach (AnswerPiece? piece in answers.PiecesAsync().FillingPauses<AnswerPiece?>(call.KeepAlive, () => null).ConfigureAwait(false))
         {
-            foreach (JsonObject body in Events(update))
+            if (piece is null)
+            {
+                yield return Begun(Running);
+                continue;
+            }
+
+            foreach (JsonObject body in Events(piece.Update))
             {
                 yield return Event(body);
             }
         }
     }
+
+    /// <summary>An event with the response before there is anything of it. It may be as long as the request, and come again and again, so it is not made anew.</summary>
+    private SseItem<string> Begun(string what) => new($$"""{"type":"response.{{what}}","response":{{writer.Begun}},"sequence_number":{{_sequence++}}}""", $"response.{what}");
 
     private IEnumerable<JsonObject> Events(GenerationUpdate update)
     {

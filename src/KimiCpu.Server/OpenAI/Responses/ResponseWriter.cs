@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using System.Text.Json.Nodes;
 using KimiCpu.Generation;
 using KimiCpu.Server.Answers;
@@ -22,8 +23,8 @@ internal sealed class ResponseWriter
     /// <exception cref="InvalidOperationException">A text of the request is no valid Unicode.</exception>
     public ResponseWriter(string model, ResponseRequest request) => (_request, _asked) = (request.Answer, JsonText.Bytes(Asked(model, request.Answer, request.Fields)));
 
-    /// <summary>The response before there is anything of it.</summary>
-    public JsonObject Begin() => Response(OutputItems.Running, []);
+    /// <summary>The response before there is anything of it, as JSON.</summary>
+    public string Begun => Encoding.UTF8.GetString(_asked);
 
     /// <summary>The whole response.</summary>
     public JsonObject End(GenerationResult result, IReadOnlyList<JsonObject> output, ServerCall call)

@@ -32,7 +32,7 @@ internal static class ResponsesEndpoints
         var items = new OutputItems(request, answers.Model.Tokenizer);
         if (request.Answer.Streams)
         {
-            await call.WriteEventsAsync(new ResponseStream(call, writer, items, answers).EventsAsync()).ConfigureAwait(false);
+            await call.WriteEventsAsync(new ResponseStream(call, writer, items, answers).EventsAsync(), filler: null).ConfigureAwait(false);
         }
         else
         {
