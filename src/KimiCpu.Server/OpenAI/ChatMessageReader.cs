@@ -59,8 +59,13 @@ internal sealed class ChatMessageReader(int maxMessages)
     private static KimiMessage Assistant(JsonFields message)
     {
         KimiToolCall[] calls = [.. message.Items("tool_calls", MostParts).Select(c => Call(new JsonFields(c.Element, c.Path)))];
-        string content = message.Has("content") ? Content(message) : calls.Length > 0 || message.Has("refusal") ? message.Text("refusal") ?? "" : throw message.Missing("content");
-        return KimiMessage.Assistant(content, Reasoning(message)) with { ToolCalls = calls };
+        string? reasoning = Reasoning(message);
+
+        // An answer that was cut off within its reasoning has nothing else.
+        string content = message.Has("content") ? Content(message)
+            : calls.Length > 0 || message.Has("refusal") || reasoning is { Length: > 0 } ? message.Text("refusal") ?? ""
+            : throw message.Missing("content");
+        return KimiMessage.Assistant(content, reasoning) with { ToolCalls = calls };
     }
 
     /// <summary>Clients know it by two names and some send both, one of them empty; templates read this one first.</summary>
