@@ -6,7 +6,7 @@ namespace KimiCpu.Server;
 /// <summary>Who may ask the server, for how much, and under which names; in a form that configuration binds to.</summary>
 public sealed class KimiServerOptions
 {
-    /// <summary>Keys of which each request has to bring one, as <c>Authorization: Bearer KEY</c> or <c>x-api-key: KEY</c>. None: everybody may ask.</summary>
+    /// <summary>Keys of which each request has to bring one, as <c>Authorization: Bearer KEY</c> or <c>x-api-key: KEY</c>; of both, one is enough. None: everybody may ask.</summary>
     public IList<string> ApiKeys { get; init; } = [];
 
     /// <summary>Names that requests may give the model besides its own; <c>*</c> stands for any.</summary>

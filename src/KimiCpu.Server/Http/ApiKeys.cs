@@ -23,17 +23,19 @@ internal sealed class ApiKeys(IEnumerable<string> keys)
             return;
         }
 
-        string? given = KeyOf(request);
-        if (given is null)
+        string[] given = [.. KeysOf(request)];
+        if (given.Length == 0)
         {
             throw new RequestException(StatusCodes.Status401Unauthorized, "This server asks for an API key: Authorization: Bearer KEY, or x-api-key: KEY.", code: "missing_api_key");
         }
 
-        byte[] hash = Hash(given);
         bool known = false;
-        foreach (byte[] valid in _hashes)
+        foreach (byte[] hash in given.Select(Hash))
         {
-            known |= CryptographicOperations.FixedTimeEquals(hash, valid);
+            foreach (byte[] valid in _hashes)
+            {
+                known |= CryptographicOperations.FixedTimeEquals(hash, valid);
+            }
         }
 
         if (!known)
@@ -42,12 +44,19 @@ internal sealed class ApiKeys(IEnumerable<string> keys)
         }
     }
 
-    private static string? KeyOf(HttpRequest request)
+    /// <summary>Anthropic's clients send both where both are set, and one of them may be meant for another server.</summary>
+    private static IEnumerable<string> KeysOf(HttpRequest request)
     {
         string? authorization = request.Headers.Authorization;
-        return authorization?.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) == true ? authorization[Bearer.Length..].Trim()
-            : request.Headers.TryGetValue("x-api-key", out var key) ? key.ToString().Trim()
-            : null;
+        if (authorization?.StartsWith(Bearer, StringComparison.OrdinalIgnoreCase) == true)
+        {
+            yield return authorization[Bearer.Length..].Trim();
+        }
+
+        if (request.Headers.TryGetValue("x-api-key", out var key))
+        {
+            yield return key.ToString().Trim();
+        }
     }
 
     private static byte[] Hash(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));

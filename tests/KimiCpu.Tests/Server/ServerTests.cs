@@ -32,6 +32,11 @@ internal sealed class ServerTests
 
         Assert.That((await server.PostAsync(Chat, Short, ("x-api-key", RunningServer.Key))).Status, Is.EqualTo(200));
         Assert.That((int)(await server.GetAsync("/v1/models", ("x-api-key", RunningServer.Key))).StatusCode, Is.EqualTo(200));
+        foreach ((string bearer, string key, int expected) in new[] { ("key-3", "key-2", 200), ("key-2", "key-3", 200), ("key-3", "key-4", 401), ("", "key-2", 200) })
+        {
+            Assert.That((await server.PostAsync(Chat, Short, ("Authorization", $"Bearer {bearer}"), ("x-api-key", key))).Status, Is.EqualTo(expected), $"clients of Anthropic send both: {bearer}, {key}");
+        }
+
         Assert.That((int)(await server.GetAsync("/v1/models")).StatusCode, Is.EqualTo(401));
         Assert.That((int)(await server.GetAsync("/health")).StatusCode, Is.EqualTo(200));
         Assert.That(server.Log.Since(known), Is.Not.Empty.And.None.Contains("key-"));
