@@ -11,16 +11,19 @@ namespace KimiCpu.Server.Answers;
 /// </summary>
 internal sealed class SchemaTurns : IDisposable
 {
-    private static readonly HashSet<string> s_formats = ["response_format", "text", "format", "output_format", "output_config"];
     private readonly SemaphoreSlim _turns = new(Math.Max(1, Environment.ProcessorCount / 2));
     private int _waiting;
 
     /// <summary>Requests that wait for a turn.</summary>
     public int Waiting => Volatile.Read(ref _waiting);
 
-    /// <summary>Whether a request's body may hold a schema for its answer.</summary>
+    /// <summary>Whether a request's body may hold a schema for its answer: at its place in one of the interfaces, beside which others of the same object say something else.</summary>
     public static bool HasFormat(JsonElement body) =>
-        body.ValueKind == JsonValueKind.Object && body.EnumerateObject().Any(f => f.Value.ValueKind == JsonValueKind.Object && s_formats.Contains(f.Name));
+        In(body, "format") is not null
+        || In(body, "output_format") is not null
+        || In(In(body, "output_config"), "format") is not null
+        || IsMore(In(body, "response_format"))
+        || IsMore(In(In(body, "text"), "format"));
 
     /// <param name="needed">Whether it has to wait for a turn.</param>
     /// <param name="prepare">Done in it.</param>
@@ -53,4 +56,12 @@ internal sealed class SchemaTurns : IDisposable
     }
 
     public void Dispose() => _turns.Dispose();
+
+    /// <summary>An object within another; null where there is none.</summary>
+    private static JsonElement? In(JsonElement? holder, string name) =>
+        holder is { ValueKind: JsonValueKind.Object } given && given.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Object ? value : null;
+
+    /// <summary>Whether a format that has a type is another than plain text, which some clients name though it is the default.</summary>
+    private static bool IsMore(JsonElement? format) =>
+        format is { } given && !(given.TryGetProperty("type", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.ValueEquals("text"u8));
 }
