@@ -54,6 +54,7 @@ public sealed class KimiModel : IKimiModel
             MaxRunning = scheduling.MaxRunning;
             var scheduler = new Scheduler(_devices.Runner.Cache, _devices.Runner.PrefillChunk, scheduling, TimeProvider.System, _devices.Runner.Forward.EfficientRows);
             _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name);
+            CheckpointSummary weights = CheckpointSummary.Of(checkpoint);
             _info = new KimiModelInfo
             {
                 Name = checkpoint.Name,
@@ -61,6 +62,9 @@ public sealed class KimiModel : IKimiModel
                 HiddenSize = shape.HiddenSize,
                 ExpertCount = shape.ExpertCount,
                 ExpertsPerToken = shape.ExpertsPerToken,
+                ParameterCount = weights.Parameters,
+                WeightBytes = weights.Bytes,
+                ExpertFormat = string.Join(", ", weights.Components.Where(c => c.Component == Component.RoutedExperts).SelectMany(c => c.Formats)),
                 VocabularySize = shape.VocabularySize,
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,

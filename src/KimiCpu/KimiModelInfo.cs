@@ -21,6 +21,15 @@ public sealed record KimiModelInfo
     /// <summary>Routed experts that each token uses.</summary>
     public required int ExpertsPerToken { get; init; }
 
+    /// <summary>Weights in all, routed experts included.</summary>
+    public required long ParameterCount { get; init; }
+
+    /// <summary>Bytes that the weights take in the checkpoint.</summary>
+    public required long WeightBytes { get; init; }
+
+    /// <summary>How the checkpoint stores the routed experts, which are most of it, as <c>kimi inspect</c> shows it: <c>INT4 g32</c>, <c>FP8 128x128</c> or <c>BF16</c>.</summary>
+    public required string ExpertFormat { get; init; }
+
     /// <summary>Token ids run from 0 to this, exclusive.</summary>
     public required int VocabularySize { get; init; }
 

@@ -16,11 +16,12 @@ namespace KimiCpu.Server.Answers;
 /// <param name="turns">In which schemas are compiled.</param>
 internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options, SchemaTurns turns)
 {
+    /// <summary>What Ollama's clients put behind a name that has no tag.</summary>
+    public const string Tag = ":latest";
+
     private readonly FormatReader _formats = new();
 
     public string Name => host.ModelName;
-
-    public ModelState State => host.State;
 
     /// <inheritdoc cref="ModelHost.IsReadyForCalls"/>
     public bool IsReadyForCalls(out ModelState state) => host.IsReadyForCalls(out state);
@@ -48,7 +49,7 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
     /// <summary>Whether a request's name means this model. Ollama's clients add a tag.</summary>
     public bool Is(string? name) => name is null
         || Matches(name)
-        || (name.EndsWith(":latest", StringComparison.Ordinal) && Matches(name[..^":latest".Length]));
+        || (name.EndsWith(Tag, StringComparison.Ordinal) && Matches(name[..^Tag.Length]));
 
     /// <exception cref="RequestException">The name means no model of this server.</exception>
     public void Require(string? name)

@@ -31,7 +31,10 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
     public static RequestException ShuttingDown() =>
         new(StatusCodes.Status503ServiceUnavailable, "The server is shutting down.", code: "shutting_down") { RetryAfter = 10 };
 
-    public Task<JsonDocument> ReadJsonAsync(KimiServerOptions options) => RequestBody.ReadAsync(Context, options.MaxBodyBytes, options.BodyTime, Cancelled);
+    /// <param name="options">Limits.</param>
+    /// <param name="most">Most bytes of a body that is always small; null for as many as the options have.</param>
+    public Task<JsonDocument> ReadJsonAsync(KimiServerOptions options, int? most = null) =>
+        RequestBody.ReadAsync(Context, Math.Min(options.MaxBodyBytes, most ?? int.MaxValue), options.BodyTime, Cancelled);
 
     public async Task WriteJsonAsync(JsonNode body)
     {

@@ -1,10 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 
@@ -19,45 +17,37 @@ internal static class OllamaEndpoints
     /// </summary>
     private const string InterfaceVersion = "0.12.0";
 
+    /// <summary>Bytes of a body that names a model. The request has no place among those that there may be only so many of, so as many bodies as connections may be there at once.</summary>
+    private const int MostOfShow = 64 << 10;
+
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         OllamaDialect dialect = OllamaDialect.Instance;
         routes.Post("/api/chat", dialect, call => AnswerAsync(call, model, options, (fields, _, parts) => new OllamaRequestReader(parts).ReadChat(fields), chat: true));
         routes.Post("/api/generate", dialect, call => AnswerAsync(call, model, options, (fields, opened, parts) => new OllamaRequestReader(parts).ReadGenerate(fields, opened.Tokenizer), chat: false));
-        routes.Get("/api/tags", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(Describe(model)) }), counts: false);
-        routes.Get("/api/ps", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.State == ModelState.Ready ? new JsonArray(Describe(model)) : [] }), counts: false);
+        routes.Get("/api/tags", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(ModelDescription.Listed(model)) }), counts: false);
+        routes.Get("/api/ps", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.IfOpen(out _) is { } open ? new JsonArray(ModelDescription.Running(model, open.Info)) : [] }), counts: false);
         routes.Post("/api/show", dialect, call => ShowAsync(call, model, options), counts: false);
         routes.Get("/api/version", dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = InterfaceVersion, ["kimicpu"] = OwnVersion() }), counts: false);
     }
 
     private static string OwnVersion() => typeof(OllamaEndpoints).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
 
-    private static JsonObject Describe(ServedModel model) => new()
-    {
-        ["name"] = model.Name,
-        ["model"] = model.Name,
-        ["modified_at"] = model.Since.ToString("O", CultureInfo.InvariantCulture),
-        ["details"] = Details(),
-    };
-
-    private static JsonObject Details() => new() { ["format"] = "safetensors", ["family"] = "kimi-k2", ["families"] = new JsonArray((JsonNode)"kimi-k2") };
-
     private static async Task ShowAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {
-        using JsonDocument body = await call.ReadJsonAsync(options).ConfigureAwait(false);
-        var fields = new JsonFields(body.RootElement);
-        model.Require(fields.Text("model") ?? fields.Text("name") ?? throw fields.Missing("model"));
+        model.Require(await NameAsync(call, options).ConfigureAwait(false));
         KimiModelInfo info = (await model.OpenAsync(call.Cancelled).ConfigureAwait(false)).Info;
         await call.WriteJsonAsync(new JsonObject
         {
-            ["modified_at"] = model.Since.ToString("O", CultureInfo.InvariantCulture),
-            ["details"] = Details(),
+            ["modified_at"] = ModelDescription.ModifiedAt(model),
+            ["details"] = ModelDescription.Details(info),
             ["model_info"] = new JsonObject
             {
                 ["general.architecture"] = "kimi-k2",
 
                 // Some clients know no other name to show.
                 ["general.basename"] = model.Name,
+                ["general.parameter_count"] = info.ParameterCount,
                 ["kimi-k2.block_count"] = info.LayerCount,
                 ["kimi-k2.context_length"] = info.ContextLength,
                 ["kimi-k2.embedding_length"] = info.HiddenSize,
@@ -67,6 +57,14 @@ internal static class OllamaEndpoints
             },
             ["capabilities"] = new JsonArray("completion", "tools", "thinking"),
         }).ConfigureAwait(false);
+    }
+
+    /// <summary>Which model is asked about. Nothing is kept of the body while the model is being opened.</summary>
+    private static async Task<string> NameAsync(ServerCall call, KimiServerOptions options)
+    {
+        using JsonDocument body = await call.ReadJsonAsync(options, MostOfShow).ConfigureAwait(false);
+        var fields = new JsonFields(body.RootElement);
+        return fields.Text("model") ?? fields.Text("name") ?? throw fields.Missing("model");
     }
 
     private static async Task AnswerAsync(ServerCall call, ServedModel model, KimiServerOptions options, Func<JsonFields, IKimiModel, RequestParts, AnswerRequest?> read, bool chat)

@@ -291,6 +291,8 @@ internal sealed class CheckpointTests : CheckpointFixture
         Assert.That(summary.Parameters / 1e6, Is.EqualTo(15.3).Within(0.05));
         Assert.That(summary.Bytes, Is.EqualTo(checkpoint.Tensors.Where(t => !t.Key.EndsWith("weight_shape", StringComparison.Ordinal)).Sum(t => t.Value.Length)));
         Assert.That(summary.CacheBytesPerToken, Is.EqualTo(2 * 6 * 80));
+        using KimiModel model = KimiModel.OpenEmbedded();
+        Assert.That((model.Info.ParameterCount, model.Info.WeightBytes, model.Info.ExpertFormat), Is.EqualTo((summary.Parameters, summary.Bytes, "INT4 g32")));
     }
 
     [Test]

@@ -81,8 +81,6 @@ internal sealed class OllamaHttpTests
     [Test]
     public async Task Describes_its_model_and_loads_it()
     {
-        JsonElement tags = JsonDocument.Parse(await _server.Http.GetStringAsync("/api/tags")).RootElement;
-        Assert.That(tags.GetProperty("models")[0].GetProperty("name").GetString(), Is.EqualTo("kimi-nano"));
         (_, JsonElement show, _) = await _server.PostAsync("/api/show", """{"model":"kimi-nano"}""");
         JsonElement info = show.GetProperty("model_info");
         Assert.That(info.GetProperty("general.basename").GetString(), Is.EqualTo("kimi-nano"), "what Copilot Chat shows in its list of models");

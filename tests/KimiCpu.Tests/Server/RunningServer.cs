@@ -12,6 +12,7 @@ using KimiCpu.Server;
 using KimiCpu.Server.Answers;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using OllamaSharp;
@@ -45,6 +46,9 @@ internal sealed class RunningServer : IAsyncDisposable
     public ModelHost ModelHost => _app.Services.GetRequiredService<ModelHost>();
 
     public SchemaTurns Turns => _app.Services.GetRequiredService<SchemaTurns>();
+
+    /// <summary>The routes that there are.</summary>
+    public IEnumerable<RouteEndpoint> Routes => ((IEndpointRouteBuilder)_app).DataSources.SelectMany(d => d.Endpoints).OfType<RouteEndpoint>();
 
     /// <summary>Requests whose clients went away before they were answered.</summary>
     public int Gone => Log.Lines.Count(l => l.Contains("the client has gone away", StringComparison.Ordinal));

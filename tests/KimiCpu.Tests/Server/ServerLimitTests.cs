@@ -3,6 +3,7 @@
 
 using System.Text;
 using System.Text.Json;
+using Microsoft.AspNetCore.Routing;
 
 namespace KimiCpu.Tests.Server;
 
@@ -40,6 +41,26 @@ internal sealed class ServerLimitTests
         string[] events = await EventsAsync(server, cancellationToken);
         Assert.That(events[^1], Is.EqualTo("data: [DONE]"));
         Assert.That(Code(JsonElement.Parse(events[^2]["data: ".Length..])), Is.EqualTo("rate_limit_exceeded"));
+    }
+
+    /// <summary>Else so many bodies could be there at once as there are connections.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task What_has_no_place_among_the_requests_has_a_small_body(CancellationToken cancellationToken)
+    {
+        await using RunningServer server = await RunningServer.StartAsync(o => o.MaxRequests = 1, m => m.ContextLength = 8192);
+        string body = $$"""{"model":"kimi-nano","x":[1{{string.Concat(Enumerable.Repeat(",1", 100_000))}}]}""";
+        using HttpResponseMessage running = await server.Http.SendAsync(Request(EndlessStream), HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        string[] paths = [.. server.Routes.Where(r => r.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods.Contains("POST") == true).Select(r => r.RoutePattern.RawText!)];
+        Assert.That(paths, Has.Some.EqualTo("/api/show").And.Some.EqualTo("/api/chat").And.Some.EqualTo("/v1/responses"));
+        foreach (string path in paths)
+        {
+            (int status, _, _) = await server.PostAsync(path, body);
+            Assert.That(status, Is.EqualTo(path == "/api/show" ? 413 : 429), path);
+        }
+
+        (int shown, _, _) = await server.PostAsync("/api/show", """{"model":"kimi-nano"}""");
+        Assert.That(shown, Is.EqualTo(200), "to look at the models takes no place");
     }
 
     /// <summary>Those that came over connections which were there before it listened no longer.</summary>

@@ -119,8 +119,11 @@ internal sealed class OllamaClientTests
     [Test]
     public async Task Describes_its_model()
     {
-        Assert.That((await _client.ListLocalModelsAsync()).Select(m => m.Name), Is.EqualTo(new[] { "kimi-nano" }));
-        Assert.That((await _client.ListRunningModelsAsync()).Select(m => m.Name), Is.EqualTo(new[] { "kimi-nano" }));
+        OllamaSharp.Models.Model listed = (await _client.ListLocalModelsAsync()).Single();
+        Assert.That((listed.Name, listed.Digest.Length, listed.Details.ParameterSize), Is.EqualTo(("kimi-nano:latest", 64, "15.3M")));
+        RunningModel running = (await _client.ListRunningModelsAsync()).Single();
+        Assert.That((running.Name, running.Size, running.SizeVram), Is.EqualTo((listed.Name, listed.Size, 0)));
+        Assert.That(running.ExpiresAt, Is.GreaterThan(DateTime.UtcNow.AddYears(20)));
         ShowModelResponse shown = await _client.ShowModelAsync("kimi-nano");
         Assert.That(shown.Capabilities, Is.EquivalentTo(new[] { "completion", "tools", "thinking" }));
         Assert.That((shown.Info.Architecture, $"{shown.Info.ExtraInfo!["kimi-k2.context_length"]}"), Is.EqualTo(("kimi-k2", "2048")));
