@@ -18,8 +18,8 @@ internal sealed record AnswerRequest
     /// <summary>For the model.</summary>
     public required GenerationOptions Options { get; init; }
 
-    /// <summary>Most tokens of an answer where the request names no limit, as its interface has it; null for as many as there is room for.</summary>
-    public int? UsualMaxTokens { get; init; }
+    /// <summary>Most tokens of an answer where the options name no limit; fewer where there is less room, while a limit of the options' has to fit. Null for as many as there is room for.</summary>
+    public int? Ceiling { get; init; }
 
     /// <summary>Answers for each prompt.</summary>
     public int Choices { get; init; } = 1;
@@ -36,7 +36,7 @@ internal sealed record AnswerRequest
     /// <summary>The options for one of the answers: each has its own seed, or all would be the same.</summary>
     public GenerationOptions OptionsOf(int choice, IKimiModel model, int? maxTokens)
     {
-        int? wanted = Options.MaxTokens ?? UsualMaxTokens;
+        int? wanted = Options.MaxTokens ?? Ceiling;
         GenerationOptions options = Options with
         {
             Seed = Options.Seed + (ulong)(choice % Choices),

@@ -74,7 +74,13 @@ internal sealed class RequestParts(KimiServerOptions options, FormatReader forma
     }
 
     /// <summary>The seed of the answer; null for any, which clients of other servers for open models ask for by -1: it is the default that some send along.</summary>
-    public static ulong? Seed(JsonFields fields) => fields.Long("seed") is { } seed and not -1 ? unchecked((ulong)seed) : null;
+    /// <remarks>Some clients draw one of 64 bits without a sign.</remarks>
+    public static ulong? Seed(JsonFields fields) => fields.Whole("seed", long.MinValue, ulong.MaxValue) is { } seed and not -1
+        ? seed < 0 ? unchecked((ulong)(long)seed) : (ulong)seed
+        : null;
+
+    /// <summary>The least share of the most likely token's probability. A whole one leaves only what is as likely, and so does the largest share that options take.</summary>
+    public static float? MinP(JsonFields fields) => (float?)fields.Number("min_p", 0, 1) is { } share ? Math.Min(share, MathF.BitDecrement(1)) : null;
 
     /// <summary>A level of effort becomes a budget, since the models know none.</summary>
     /// <param name="fields">Of the request.</param>
@@ -87,7 +93,7 @@ internal sealed class RequestParts(KimiServerOptions options, FormatReader forma
         "minimal" or "low" => Effort(ReasoningEffort.Low, generation),
         "medium" => Effort(ReasoningEffort.Medium, generation),
         "high" or "xhigh" or "max" => Effort(ReasoningEffort.High, generation),
-        _ => throw fields.Invalid(name, "none, minimal, low, medium, high or xhigh"),
+        _ => throw fields.Invalid(name, "none, minimal, low, medium, high, xhigh or max"),
     };
 
     public static GenerationOptions Effort(ReasoningEffort effort, GenerationOptions generation) =>

@@ -126,7 +126,7 @@ internal sealed class RunningAnswers : IAsyncDisposable
         }
         catch (ContextLengthException e) when (Request.Options.MaxTokens is null && e is { PromptTokens: { } prompt, AvailableTokens: { } room } && prompt < room && !(options.MaxTokens <= room - prompt))
         {
-            // Nobody asked for so many: the limit is the server's or the interface's, and takes less where there is less.
+            // Nobody insists on so many: the limit is the server's, or one that takes less where there is less.
             return Ask(choice, options with { MaxTokens = room - prompt });
         }
     }

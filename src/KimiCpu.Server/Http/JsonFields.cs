@@ -55,9 +55,12 @@ internal readonly struct JsonFields
             : throw Wrong(PathOf(name), most == int.MaxValue ? $"a whole number, {least} or more" : $"a whole number {least} … {most}", value)
         : null;
 
+    /// <summary>A whole number that may be larger than an integer.</summary>
     /// <inheritdoc cref="Integer"/>
-    public long? Long(string name) => Get(name) is { } value
-        ? IsWhole(value, out decimal number) && number is >= long.MinValue and <= long.MaxValue ? (long)number : throw Wrong(PathOf(name), "a whole number", value)
+    public decimal? Whole(string name, decimal least, decimal most) => Get(name) is { } value
+        ? IsWhole(value, out decimal number) && number >= least && number <= most
+            ? number
+            : throw Wrong(PathOf(name), FormattableString.Invariant($"a whole number {least} … {most}"), value)
         : null;
 
     public JsonFields? Fields(string name) => Get(name) is { } value ? new JsonFields(value, PathOf(name)) : null;

@@ -11,13 +11,10 @@ internal sealed class OllamaDialect : IDialect
 {
     public static OllamaDialect Instance { get; } = new();
 
-    public (string Message, string? Parameter) TooLong(ContextOverflow overflow)
-    {
-        string fewer = overflow.IsOfPromptAlone ? "" : ", or ask for fewer tokens (num_predict)";
-        return (
-            overflow.With($"prompt too long; exceeded max context length by {overflow.Needed - overflow.Limit} tokens: {overflow.Prompt} of the prompt and {overflow.Answer} of the answer do not fit its {overflow.Limit}. Shorten the conversation{fewer}."),
-            null);
-    }
+    /// <summary>It is always the prompt that is too long: answers take the room that there is, whatever the request allows them.</summary>
+    public (string Message, string? Parameter) TooLong(ContextOverflow overflow) => (
+        overflow.With($"prompt too long; exceeded max context length by {overflow.Prompt + 1L - overflow.Limit} tokens: {overflow.Prompt} of the prompt and one of an answer do not fit its {overflow.Limit}. Shorten the conversation."),
+        null);
 
     public JsonObject Error(RequestException error, string requestId) => new() { ["error"] = error.Message };
 }

@@ -53,6 +53,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
             {
                 Tools = RequestParts.Distinct([.. fields.Items("tools", parts.Options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))]),
             },
+            Ceiling = ReadCeiling(fields),
             Streams = fields.Flag("stream") ?? true,
         };
     }
@@ -80,6 +81,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
             Messages = raw ? null : string.IsNullOrEmpty(system) ? [KimiMessage.User(prompt)] : [KimiMessage.System(system), KimiMessage.User(prompt)],
             Prompts = raw ? [tokenizer.Encode(prompt, cancellationToken: parts.Cancelled)] : [],
             Options = ReadOptions(fields),
+            Ceiling = ReadCeiling(fields),
             Streams = fields.Flag("stream") ?? true,
         };
     }
@@ -191,17 +193,19 @@ internal sealed class OllamaRequestReader(RequestParts parts)
         return options with
         {
             Temperature = (float?)given.Number("temperature", 0, 100) ?? options.Temperature,
-            TopK = given.Integer("top_k", 0) ?? options.TopK,
+            TopK = given.Integer("top_k", -1) is { } k ? Math.Max(0, k) : options.TopK,
             TopP = (float?)given.Number("top_p", 0, 1) is { } share ? Math.Max(share, float.Epsilon) : options.TopP,
-            MinP = (float?)given.Number("min_p", 0, 0.999) ?? options.MinP,
+            MinP = RequestParts.MinP(given) ?? options.MinP,
             RepetitionPenalty = (float?)given.Number("repeat_penalty", 0.01, 10) ?? options.RepetitionPenalty,
             PresencePenalty = (float?)given.Number("presence_penalty", -2, 2) ?? options.PresencePenalty,
             FrequencyPenalty = (float?)given.Number("frequency_penalty", -2, 2) ?? options.FrequencyPenalty,
             Seed = RequestParts.Seed(given),
-            MaxTokens = given.Integer("num_predict", -2) is > 0 and { } most ? most : options.MaxTokens,
             StopSequences = [.. given.Texts("stop", MostStops).Where(s => s.Length > 0)],
         };
     }
+
+    /// <summary>As there, more than the context has room for is no mistake: no client asks again for less.</summary>
+    private static int? ReadCeiling(JsonFields fields) => fields.Fields("options")?.Integer("num_predict", -2) is > 0 and { } most ? most : null;
 
     private static GenerationOptions ReadThinking(JsonFields fields, GenerationOptions options) => fields.Get("think") switch
     {

@@ -53,7 +53,7 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
                 LogProbabilities = top is not null,
                 TopLogProbabilities = top ?? 0,
             },
-            UsualMaxTokens = DefaultMaxTokens,
+            Ceiling = DefaultMaxTokens,
             Choices = choices,
             Streams = fields.Flag("stream") ?? false,
         };

@@ -34,7 +34,7 @@ internal static class SamplingReader
             Temperature = (float?)fields.Number("temperature", 0, 2) ?? options.Temperature,
             TopP = Positive((float?)fields.Number("top_p", 0, 1)) ?? options.TopP,
             TopK = fields.Integer("top_k", -1) is { } k ? Math.Max(0, k) : options.TopK,
-            MinP = (float?)fields.Number("min_p", 0, 0.999) ?? options.MinP,
+            MinP = RequestParts.MinP(fields) ?? options.MinP,
             RepetitionPenalty = (float?)fields.Number("repetition_penalty", 0.01, 10) ?? options.RepetitionPenalty,
             PresencePenalty = (float?)fields.Number("presence_penalty", -2, 2) ?? options.PresencePenalty,
             FrequencyPenalty = (float?)fields.Number("frequency_penalty", -2, 2) ?? options.FrequencyPenalty,

@@ -119,7 +119,7 @@ internal sealed class OllamaHttpTests
         Assert.That(status, Is.EqualTo(200), floats.GetRawText());
         Assert.That((floats.GetProperty("response").GetString(), floats.GetProperty("eval_count").GetInt32()), Is.EqualTo((whole.GetProperty("response").GetString(), 8)));
         (status, JsonElement half, _) = await _server.PostAsync("/api/generate", Begin + "\"top_k\":40.5}}");
-        Assert.That((status, half.GetProperty("error").GetString()), Is.EqualTo((400, "options.top_k takes a whole number, 0 or more; found 40.5.")));
+        Assert.That((status, half.GetProperty("error").GetString()), Is.EqualTo((400, "options.top_k takes a whole number, -1 or more; found 40.5.")));
     }
 
     private async Task<List<JsonElement>> LinesAsync(string path, string json)

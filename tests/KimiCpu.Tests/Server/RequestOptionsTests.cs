@@ -88,12 +88,12 @@ internal sealed class RequestOptionsTests
         const string Given = """
             ,"options":{"temperature":1.3,"top_k":7,"top_p":0.9,"min_p":0.05,"repeat_penalty":1.1,"presence_penalty":0.2,"frequency_penalty":-0.4,"seed":-2,"num_predict":99,"stop":["a","","b"]}
             """;
-        GenerationOptions expected = s_sampling with { LogitBias = null, IgnoreEndOfText = false, MaxTokens = 99 };
+        GenerationOptions expected = s_sampling with { LogitBias = null, IgnoreEndOfText = false };
         var reader = new OllamaRequestReader(Parts());
-        Assert.That(Ollama(Given), Is.EqualTo(expected));
-        Assert.That(reader.ReadGenerate(Fields($$"""{"prompt":"Hi"{{Given}}}"""), tokenizer: null!)!.Options, Is.EqualTo(expected));
+        AnswerRequest[] read = [reader.ReadChat(Fields($"{{{Messages}{Given}}}"))!, reader.ReadGenerate(Fields($$"""{"prompt":"Hi"{{Given}}}"""), tokenizer: null!)!];
+        Assert.That(read.Select(r => (r.Options, r.Ceiling)), Is.All.EqualTo((expected, (int?)99)), "a limit that the context may be shorter than");
         Assert.That(Ollama(""), Is.EqualTo(new GenerationOptions()));
-        Assert.That(Ollama(""","options":{"num_predict":-1}"""), Is.EqualTo(new GenerationOptions()), "no limit");
+        Assert.That(reader.ReadChat(Fields($$$"""{{{{Messages}}},"options":{"num_predict":-1}}"""))!.Ceiling, Is.Null, "no limit");
     }
 
     /// <summary>A share of nothing leaves the most likely token, and so does the smallest one that options take.</summary>
@@ -104,7 +104,14 @@ internal sealed class RequestOptionsTests
         Assert.That(Message(""","top_p":0""").TopP, Is.EqualTo(float.Epsilon));
         Assert.That(Ollama(""","options":{"top_p":0}""").TopP, Is.EqualTo(float.Epsilon));
         Assert.That(Chat(""","top_k":-1""").TopK, Is.Zero);
+        Assert.That(Ollama(""","options":{"top_k":-1}""").TopK, Is.Zero);
+        Assert.That(Chat(""","min_p":1""").MinP, Is.EqualTo(0.99999994f));
+        Assert.That(Ollama(""","options":{"min_p":1}""").MinP, Is.EqualTo(0.99999994f));
     }
+
+    [Test]
+    public void An_effort_that_is_none_is_answered_with_all_that_there_are() =>
+        Assert.That(() => Chat(""","reasoning_effort":"much" """), Throws.TypeOf<RequestException>().With.Message.EqualTo("reasoning_effort takes none, minimal, low, medium, high, xhigh or max; found 'much'."));
 
     [TestCase("none", false, 0)]
     [TestCase("minimal", true, 1024)]

@@ -38,6 +38,18 @@ internal sealed class AnswerLengthTests
         Assert.That((status, MessageOf(body).Contains("max_tokens", StringComparison.Ordinal)), Is.EqualTo((400, false)), "there is no room for any answer: " + body.GetRawText());
     }
 
+    /// <summary>As Ollama has it: no client of its interface asks again for less.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task What_an_answer_of_Ollamas_is_limited_to_may_be_more_than_there_is_room_for(CancellationToken cancellationToken)
+    {
+        string text = await LongTextAsync(cancellationToken);
+        (int status, JsonElement body, _) = await _server.PostAsync(
+            "/api/chat", $$$"""{"model":"kimi-nano","stream":false,"think":false,"messages":[{"role":"user","content":"{{{text}}}"}],"format":{{{RunningServer.EndlessSchema}}},"options":{"num_predict":100000}}""");
+        Assert.That((status, body.GetProperty("done_reason").GetString()), Is.EqualTo((200, "length")), body.GetRawText());
+        Assert.That(body.GetProperty("prompt_eval_count").GetInt32() + body.GetProperty("eval_count").GetInt32(), Is.EqualTo(Context));
+    }
+
     [Test]
     public async Task The_usual_length_of_a_completion_is_shorter_where_there_is_less_room()
     {

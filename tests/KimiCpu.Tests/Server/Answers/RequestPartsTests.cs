@@ -21,6 +21,9 @@ internal sealed class RequestPartsTests
     [TestCase("-2", ulong.MaxValue - 1)]
     [TestCase("0", 0UL)]
     [TestCase("7", 7UL)]
+    [TestCase("-9223372036854775808", 1UL << 63)]
+    [TestCase("9223372036854775808", 1UL << 63)]
+    [TestCase("18446744073709551615", ulong.MaxValue)]
     public void A_seed_of_minus_one_is_any(string given, ulong? seed)
     {
         var seeded = new JsonFields(JsonElement.Parse($$"""{"seed":{{given}}}"""));
@@ -29,4 +32,11 @@ internal sealed class RequestPartsTests
         AnswerRequest read = new OllamaRequestReader(new RequestParts(new KimiServerOptions(), new FormatReader(), CancellationToken.None)).ReadChat(chat)!;
         Assert.That(read.Options.Seed, Is.EqualTo(seed));
     }
+
+    [TestCase("18446744073709551616")]
+    [TestCase("-9223372036854775809")]
+    [TestCase("1.5")]
+    public void A_seed_has_64_bits_with_or_without_a_sign(string given) => Assert.That(
+        () => RequestParts.Seed(new JsonFields(JsonElement.Parse($$"""{"seed":{{given}}}"""))),
+        Throws.TypeOf<RequestException>().With.Message.EqualTo($"seed takes a whole number -9223372036854775808 … 18446744073709551615; found {given}."));
 }

@@ -134,13 +134,14 @@ internal sealed class ChatClientTests(ChatClientKind kind)
         using IChatClient client = kind.Create(server, status == 401 ? "key-3" : RunningServer.Key, model);
         ChatOptions options = kind.Options();
         options.ModelId = model;
-        options.MaxOutputTokens = status == 400 ? 100_000 : 4;
+        options.MaxOutputTokens = 4;
+        string prompt = status == 400 ? string.Concat(Enumerable.Repeat("one two three ", 2000)) : "Hello";
         async Task ExpectRefusalAsync()
         {
-            Assert.That(await StatusAsync(() => client.GetResponseAsync("Hello", options)), Is.EqualTo(status));
+            Assert.That(await StatusAsync(() => client.GetResponseAsync(prompt, options)), Is.EqualTo(status));
             if (kind.Streams)
             {
-                Assert.That(await StatusAsync(() => client.GetStreamingResponseAsync("Hello", options).ToChatResponseAsync()), Is.EqualTo(status), "a stream as well, before it begins");
+                Assert.That(await StatusAsync(() => client.GetStreamingResponseAsync(prompt, options).ToChatResponseAsync()), Is.EqualTo(status), "a stream as well, before it begins");
             }
         }
 
