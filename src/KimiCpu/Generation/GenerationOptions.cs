@@ -43,7 +43,7 @@ public sealed partial record GenerationOptions
     /// <summary>Most tokens of the answer, reasoning included; null for as many as the context holds. At least 1.</summary>
     public int? MaxTokens { get; init; }
 
-    /// <summary>Texts that end the answer where they first appear in its text (not in the reasoning, nor in tool calls); none is ever part of it. None may be empty, or have half of a surrogate pair.</summary>
+    /// <summary>Texts that end the answer where they first appear in its text (not in the reasoning, nor in tool calls); none is ever part of it. Of those that overlap the one that is whole first ends it. None may be empty, or have half of a surrogate pair.</summary>
     public IReadOnlyList<string> StopSequences { get; init => field = ValueList<string>.Of(value); } = ValueList<string>.Empty;
 
     /// <summary>Token ids that end the answer, besides those of the checkpoint.</summary>

@@ -3,7 +3,10 @@
 
 namespace KimiCpu.Generation;
 
-/// <summary>Finds stop sequences in streamed text, and holds back what could be the beginning of one.</summary>
+/// <summary>
+/// Finds stop sequences in streamed text, and holds back what could be the beginning of one. The sequence that is whole first ends the
+/// text, and of those that end together the longest: what is found does not depend on how the text was divided.
+/// </summary>
 internal sealed class StopMatcher
 {
     private readonly IReadOnlyList<string> _stops;
@@ -23,20 +26,21 @@ internal sealed class StopMatcher
         }
 
         string all = _held + text;
-        int first = -1;
+        int begin = -1;
+        int end = int.MaxValue;
         foreach (string stop in _stops)
         {
             int at = all.IndexOf(stop, StringComparison.Ordinal);
-            if (at >= 0 && (first < 0 || at < first))
+            if (at >= 0 && (at + stop.Length < end || (at + stop.Length == end && at < begin)))
             {
-                (first, Found) = (at, stop);
+                (begin, end, Found) = (at, at + stop.Length, stop);
             }
         }
 
-        if (first >= 0)
+        if (begin >= 0)
         {
             _held = "";
-            return all[..first];
+            return all[..begin];
         }
 
         int keep = LongestBeginning(all);
