@@ -4,7 +4,9 @@
 namespace KimiCpu.Constraints;
 
 /// <summary>Bounds what compiling one constraint may cost, whoever wrote it, and lets it be cancelled.</summary>
-internal sealed class CompileBudget(CancellationToken cancellationToken)
+/// <param name="cancellationToken">Ends the compilation.</param>
+/// <param name="maxWork">Steps that it may take: less than usual where others have taken of what they have together.</param>
+internal sealed class CompileBudget(CancellationToken cancellationToken, long maxWork = CompileBudget.MaxWork)
 {
     public const int MaxStates = 400_000;
     public const int MaxRules = 20_000;
@@ -17,6 +19,12 @@ internal sealed class CompileBudget(CancellationToken cancellationToken)
     /// </summary>
     public const long MaxWork = 2_000_000_000;
 
+    /// <summary>A place in a table is found.</summary>
+    private const int WorkOfPlace = 16;
+
+    /// <summary>Characters that are hashed, or copied, in a step.</summary>
+    private const int CharactersOfStep = 8;
+
     private const int WorkBetweenLooks = 0x1000;
 
     /// <summary>A state or a rule is allocated, numbered and kept.</summary>
@@ -28,6 +36,9 @@ internal sealed class CompileBudget(CancellationToken cancellationToken)
 
     /// <summary>Steps so far.</summary>
     public long Work { get; private set; }
+
+    /// <summary>Steps in which a text is found in a table.</summary>
+    public static long WorkOfLookup(string text) => WorkOfPlace + (text.Length / CharactersOfStep);
 
     /// <exception cref="KimiConstraintException">There are too many.</exception>
     public void CountState()
@@ -54,7 +65,7 @@ internal sealed class CompileBudget(CancellationToken cancellationToken)
     /// <summary>Counts what automata keep beside their states, so that few large states cost no more memory than many small ones.</summary>
     /// <param name="count">Entries to come.</param>
     /// <exception cref="KimiConstraintException">There are too many.</exception>
-    public void CountCells(int count)
+    public void CountCells(long count)
     {
         if ((_cells += count) > MaxCells)
         {
@@ -72,9 +83,9 @@ internal sealed class CompileBudget(CancellationToken cancellationToken)
     {
         long before = Work;
         Work += work;
-        if (Work > MaxWork)
+        if (Work > maxWork)
         {
-            throw new KimiConstraintException($"Compiling the constraint takes more than {MaxWork:N0} steps. Use a simpler one: fewer alternatives that begin alike, smaller bounds of repetitions, or fewer patterns for one text.");
+            throw new KimiConstraintException($"Compiling the constraint takes more than {maxWork:N0} steps. Use a simpler one: fewer alternatives that begin alike, smaller bounds of repetitions, or fewer patterns for one text.");
         }
 
         if (before / WorkBetweenLooks != Work / WorkBetweenLooks)

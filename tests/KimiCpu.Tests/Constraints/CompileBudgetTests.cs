@@ -65,6 +65,37 @@ internal sealed class CompileBudgetTests
         Assert.That(() => SchemaCompiler.Compile(schema.RootElement, objectOnly: false, budget), Throws.InstanceOf<KimiConstraintException>().With.Message.Contains("2,000,000,000 steps"));
     }
 
+    private static readonly TestCaseData[] s_long =
+    [
+        new TestCaseData("\"minLength\":0." + new string('0', 100_000)).SetArgDisplayNames("number"),
+        new TestCaseData("\"type\":\"object\",\"properties\":{\"" + new string('n', 500_000) + "\":false}").SetArgDisplayNames("name"),
+        new TestCaseData("\"enum\":[\"" + new string('x', 100_000) + "\"]").SetArgDisplayNames("text"),
+        new TestCaseData("\"enum\":[{" + string.Join(',', Enumerable.Repeat("\"\":0", 5000)) + "}],\"required\":[\"a\"]").SetArgDisplayNames("members"),
+        new TestCaseData("\"allOf\":[{\"const\":{" + string.Join(',', Enumerable.Repeat("\"\":0", 5000)) + "}},{\"const\":1}]").SetArgDisplayNames("listed members"),
+    ];
+
+    /// <summary>It may be as long as the schema, and the alternatives as many as there may be.</summary>
+    [TestCaseSource(nameof(s_long))]
+    public void What_is_read_for_each_alternative_is_counted_for_each(string keywords)
+    {
+        JsonElement schema = JsonElement.Parse("{\"anyOf\":[true," + string.Join(',', Enumerable.Repeat("{\"$ref\":\"#/$defs/a\"}", 100)) + "],\"$defs\":{\"a\":{" + keywords + "}}}");
+        Assert.That(Measure(b => SchemaCompiler.Compile(schema, objectOnly: false, b)), Is.GreaterThan(5_000_000));
+    }
+
+    /// <summary>For each of the list's alternatives the item is judged by each of its own: in all they would take hours.</summary>
+    [Test, CancelAfter(120_000)]
+    public void Judging_a_listed_value_takes_the_work_of_what_is_read([Values("members", "text")] string what, CancellationToken cancellationToken)
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        (string item, string keywords) = what == "members"
+            ? ("{" + List(119, i => $"\"a{i}\":0") + string.Concat(Enumerable.Repeat(",\"\":0", 40_000)) + "}", "\"required\":[" + List(119, i => $"\"a{i}\"") + ",\"missing\"]")
+            : ("\"" + new string('x', 800_000) + "\"", "\"minLength\":900000");
+        JsonElement schema = JsonElement.Parse("{\"enum\":[[" + item + "]],\"anyOf\":[" + List(500, _ => "{\"$ref\":\"#/$defs/o\"}") + "],\"$defs\":{\"o\":{\"items\":{\"$ref\":\"#/$defs/i\"}},\"i\":{\"anyOf\":[" + List(500, _ => "{\"$ref\":\"#/$defs/r\"}") + "]},\"r\":{" + keywords + "}}}");
+        var budget = new CompileBudget(cancellationToken);
+        budget.Spend(CompileBudget.MaxWork - 200_000_000);
+        Assert.That(() => SchemaCompiler.Compile(schema, objectOnly: false, budget), Throws.InstanceOf<KimiConstraintException>().With.Message.Contains("2,000,000,000 steps"));
+    }
+
     [Test]
     public void What_grows_without_measure_is_refused()
     {

@@ -76,6 +76,18 @@ internal sealed class SchemaSizeTests
             "{\"oneOf\":[" + List(480, i => $"{{\"$ref\":\"#/$defs/a\",\"type\":\"object\",\"properties\":{{\"k\":{{\"const\":{i}}}}},\"required\":[\"k\"]}}") + "],\"$defs\":{\"a\":{" + keywords + "}}}";
     }
 
+    /// <summary>Each alternative has the same ones, which are kept once.</summary>
+    [TestCase("{\"enum\":[LIST],\"anyOf\":[BRANCHES]}", "{}", true)]
+    [TestCase("{\"oneOf\":[BRANCHES],\"$defs\":{\"e\":{\"enum\":[LIST]}}}", "{\"$ref\":\"#/$defs/e\"}", false)]
+    [CancelAfter(120_000)]
+    public void Listed_values_take_no_memory_for_each_alternative(string form, string branch, bool accepted, CancellationToken cancellationToken)
+    {
+        JsonElement schema = JsonElement.Parse(form.Replace("LIST", string.Join(',', Enumerable.Repeat("null", 125_000))).Replace("BRANCHES", string.Join(',', Enumerable.Repeat(branch, 30))));
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.That(() => KimiConstraint.JsonSchema(schema, cancellationToken), accepted ? Throws.Nothing : Throws.TypeOf<KimiConstraintException>().With.Message.Contains("'oneOf'"));
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(60_000_000));
+    }
+
     [Test]
     public void Schemas_of_any_kind_have_their_limit_of_length()
     {

@@ -57,11 +57,17 @@ internal static class JsonExpr
     /// <summary>The inside of a string with a given text, in its one way.</summary>
     public static string Escape(string text)
     {
-        var result = new StringBuilder();
+        var result = new StringBuilder(text.Length);
         foreach (char c in text)
         {
+            if (c >= ' ' && c is not ('"' or '\\'))
+            {
+                result.Append(c);
+                continue;
+            }
+
             string? known = Array.Find(s_shortEscapes, e => e.Character == c).Escape;
-            result.Append(known ?? (c < 0x20 ? $"\\u{(int)c:x4}" : c.ToString()));
+            result.Append(known ?? $"\\u{(int)c:x4}");
         }
 
         return result.ToString();

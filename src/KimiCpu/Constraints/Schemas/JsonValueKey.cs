@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 
@@ -13,24 +14,29 @@ namespace KimiCpu.Constraints.Schemas;
 /// </summary>
 internal static class JsonValueKey
 {
+    private const int WorkOfValue = 16;
+
+    /// <summary>Its name is compared with some of the others, to bring them in order.</summary>
+    private const int WorkOfMember = 64;
+
     public static string Of(JsonElement value, CompileBudget budget)
     {
         var key = new StringBuilder();
-        Append(key, value);
+        Append(key, value, budget);
         budget.Spend(key.Length);
         return key.ToString();
     }
 
-    public static HashSet<string> Of(IEnumerable<JsonElement> values, CompileBudget budget) => [.. values.Select(v => Of(v, budget))];
-
-    private static void Append(StringBuilder key, JsonElement value)
+    private static void Append(StringBuilder key, JsonElement value, CompileBudget budget)
     {
+        budget.Spend(WorkOfValue);
         switch (value.ValueKind)
         {
             case JsonValueKind.String:
                 Append(key, value.GetString()!);
                 break;
             case JsonValueKind.Number:
+                budget.Spend(JsonMarshal.GetRawUtf8Value(value).Length);
                 var number = JsonNumber.Of(value);
                 key.Append(CultureInfo.InvariantCulture, $"{(number.Negative ? '-' : '+')}{number.Digits}e{number.Exponent};");
                 break;
@@ -38,7 +44,7 @@ internal static class JsonValueKey
                 key.Append('[');
                 foreach (JsonElement item in value.EnumerateArray())
                 {
-                    Append(key, item);
+                    Append(key, item, budget);
                 }
 
                 key.Append(']');
@@ -47,14 +53,16 @@ internal static class JsonValueKey
                 var members = new SortedDictionary<string, JsonElement>(StringComparer.Ordinal);
                 foreach (JsonProperty member in value.EnumerateObject())
                 {
-                    members[member.Name] = member.Value;
+                    string name = member.Name;
+                    budget.Spend(WorkOfMember + name.Length);
+                    members[name] = member.Value;
                 }
 
                 key.Append('{');
                 foreach ((string name, JsonElement member) in members)
                 {
                     Append(key, name);
-                    Append(key, member);
+                    Append(key, member, budget);
                 }
 
                 key.Append('}');

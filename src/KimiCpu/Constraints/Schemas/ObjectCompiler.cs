@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text;
 using KimiCpu.Constraints.Grammars;
 using KimiCpu.Constraints.RegularExpressions;
 
@@ -16,6 +15,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
     /// <summary>For a name that a set of names is found by.</summary>
     private const int WorkOfName = 64;
 
+    private readonly EscapedTexts _escaped = new(grammar.Budget);
     private readonly Dictionary<string, DfaProduct> _names = [];
     private readonly Dictionary<(DfaProduct Names, ulong Label, int Value), (int First, int Later)> _others = [];
 
@@ -25,8 +25,8 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
         var named = new List<(int First, int Later, bool Required)>();
         foreach (string name in facts.Names)
         {
-            byte[] escaped = Encoding.UTF8.GetBytes(JsonExpr.Escape(name));
-            List<SchemaElement> member = facts.SchemasOf(name, i => patterns[i].Matches(escaped));
+            byte[] escaped = _escaped.Of(name).Bytes;
+            List<SchemaElement> member = facts.SchemasOf(name, i => Matches(patterns[i], escaped));
             bool required = facts.Required.Contains(name);
             if (facts.IsClosed && member.Count == 0)
             {
@@ -35,7 +35,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
 
             if (!member.Exists(s => s.IsNothing))
             {
-                (int first, int later) = Member(Expr.Text(JsonExpr.Escape(name)), schemas.ValueRule(member));
+                (int first, int later) = Member(new LiteralExpr(escaped), schemas.ValueRule(member));
                 named.Add((first, later, required));
             }
             else if (required)
@@ -45,6 +45,12 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
         }
 
         return Expr.Sequence(Expr.Text("{"), grammar.Members(named, Others(facts, patterns)), Expr.Text("}"));
+    }
+
+    private bool Matches(Dfa pattern, byte[] name)
+    {
+        grammar.Budget.Spend(name.Length);
+        return pattern.Matches(name);
     }
 
     private Dfa PatternOf(SchemaElement schema, string pattern)
@@ -105,15 +111,16 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
     /// </summary>
     private DfaProduct NamesOf(ObjectFacts facts, Dfa[] patterns)
     {
-        string[] declared = [.. facts.Names.Select(JsonExpr.Escape).Order(StringComparer.Ordinal)];
-        grammar.Budget.Spend(WorkOfName * (long)declared.Length);
+        EscapedText[] declared = [.. facts.Names.Select(_escaped.Of).OrderBy(n => n.Text, StringComparer.Ordinal)];
+        string[] patternTexts = [.. facts.Patterns.Select(p => _escaped.Of(p.Pattern).Text)];
+        grammar.Budget.Spend((WorkOfName * (long)declared.Length) + declared.Sum(n => (long)n.Text.Length) + patternTexts.Sum(p => (long)p.Length));
 
         // No escaped name has a line break.
-        string key = string.Join('\n', [.. declared.Select(n => $"n{n}"), .. facts.Patterns.Select(p => $"p{JsonExpr.Escape(p.Pattern)}")]);
+        string key = string.Join('\n', [.. declared.Select(n => $"n{n.Text}"), .. patternTexts.Select(p => $"p{p}")]);
         if (!_names.TryGetValue(key, out DfaProduct? names))
         {
             Dfa any = DfaBuilder.Build(Expr.Repeat(JsonExpr.Character(CodePointSet.All), 0, null), grammar.Budget);
-            names = new DfaProduct([any, DfaBuilder.Build(Expr.Choice([.. declared.Select(Expr.Text)]), grammar.Budget), .. patterns], grammar.Budget);
+            names = new DfaProduct([any, DfaBuilder.Build(Expr.Choice([.. declared.Select(n => new LiteralExpr(n.Bytes))]), grammar.Budget), .. patterns], grammar.Budget);
             _names.Add(key, names);
         }
 

@@ -13,8 +13,8 @@ internal sealed class ObjectFacts
     /// <summary>Properties that are false. They cost no bit of a set of members.</summary>
     private const int MaxForbidden = 500;
 
-    /// <summary>For what one schema says of a name.</summary>
-    private const int WorkOfLookup = 16;
+    /// <summary>For what one schema says of a name by one pattern.</summary>
+    private const int WorkOfPattern = 16;
 
     private readonly IReadOnlyList<SchemaElement> _schemas;
     private readonly CompileBudget _budget;
@@ -46,7 +46,7 @@ internal sealed class ObjectFacts
         {
             foreach (string name in schema.Required)
             {
-                Required.Add(name);
+                RequiredLength += Required.Add(name) ? name.Length : 0;
                 AddName(schema, name, isNothing: false);
             }
         }
@@ -58,6 +58,9 @@ internal sealed class ObjectFacts
     public List<string> Names { get; } = [];
 
     public HashSet<string> Required { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Characters of all that are required.</summary>
+    public long RequiredLength { get; private set; }
 
     public List<(SchemaElement Schema, string Pattern)> Patterns { get; } = [];
 
@@ -77,7 +80,7 @@ internal sealed class ObjectFacts
     /// <param name="matches">Whether a pattern of <see cref="Patterns"/> matches the name, by its place.</param>
     public List<SchemaElement> SchemasOf(string? name, Func<int, bool> matches)
     {
-        _budget.Spend(WorkOfLookup * _schemas.Count * (1L + Patterns.Count));
+        _budget.Spend(_schemas.Count * ((WorkOfPattern * (long)Patterns.Count) + CompileBudget.WorkOfLookup(name ?? "")));
         var result = new List<SchemaElement>();
         foreach (SchemaElement schema in _schemas)
         {
@@ -91,6 +94,7 @@ internal sealed class ObjectFacts
             {
                 if (Patterns[i].Schema == schema && matches(i))
                 {
+                    _budget.Spend(CompileBudget.WorkOfLookup(Patterns[i].Pattern));
                     result.Add(schema.NamedChildren("patternProperties")[Patterns[i].Pattern]);
                 }
             }
@@ -109,6 +113,7 @@ internal sealed class ObjectFacts
 
     private void AddName(SchemaElement schema, string name, bool isNothing)
     {
+        _budget.Spend(CompileBudget.WorkOfLookup(name));
         if (_named.Add(name))
         {
             Names.Add(name);

@@ -18,17 +18,16 @@ internal sealed class OverlapSide(SchemaElement[] schemas, SchemaExpansion expan
     private readonly SchemaFacts _facts = new(schemas, budget);
     private readonly Dictionary<string, OverlapSide[]> _members = new(StringComparer.Ordinal);
     private readonly HashSet<string> _forbidden = new(StringComparer.Ordinal);
-    private JsonTypes? _types;
 
     /// <summary>The alternatives of a member that may be objects, this one among them.</summary>
     private OverlapSide[] _objects = [];
 
     public SchemaElement[] Schemas => schemas;
 
-    /// <summary>The only values, see <see cref="JsonValueKey"/>; null for no such list.</summary>
-    public HashSet<string>? Values => _facts.Values is null ? null : field ??= JsonValueKey.Of(_facts.Values, budget);
+    /// <summary>The only values; null for no such list.</summary>
+    public ValueList? Values => _facts.Values;
 
-    public JsonTypes Types => _types ??= _facts.Types & (_facts.Values?.Aggregate(JsonTypes.None, (all, v) => all | SchemaFacts.TypeOf(v)) ?? JsonTypes.All);
+    public JsonTypes Types => _facts.Types & (Values?.Types ?? JsonTypes.All);
 
     public ObjectFacts Members => field ??= new ObjectFacts(schemas, budget);
 

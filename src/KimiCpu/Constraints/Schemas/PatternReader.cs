@@ -47,6 +47,7 @@ internal sealed class PatternReader(CompileBudget budget)
 
     private Automaton AutomatonOf(SchemaElement schema, string pattern)
     {
+        budget.Spend(CompileBudget.WorkOfLookup(pattern));
         if (!_automata.TryGetValue(pattern, out Automaton? automaton))
         {
             try

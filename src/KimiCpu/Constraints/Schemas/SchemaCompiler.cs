@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using KimiCpu.Constraints.Grammars;
 using KimiCpu.Constraints.RegularExpressions;
@@ -23,6 +24,9 @@ internal sealed class SchemaCompiler
 
     /// <summary>For a listed value or a schema that is looked at.</summary>
     private const int WorkOfValue = 32;
+
+    /// <summary>What is kept of a listed value until its rule is made, without its characters.</summary>
+    private const int CellsOfValue = 24;
 
     private readonly SchemaDocument _document;
     private readonly GrammarBuilder _grammar;
@@ -78,6 +82,7 @@ internal sealed class SchemaCompiler
     /// <summary>A pattern as an automaton over the inside of strings in their one way.</summary>
     public Dfa PatternOf(string pattern, bool whole)
     {
+        _grammar.Budget.Spend(CompileBudget.WorkOfLookup(pattern));
         string key = (whole ? "=" : "~") + pattern;
         if (!_patterns.TryGetValue(key, out Dfa? dfa))
         {
@@ -114,14 +119,14 @@ internal sealed class SchemaCompiler
         var scalars = new List<Expr>();
         var objects = new List<Expr>();
         var arrays = new List<Expr>();
-        var listed = new List<JsonElement>();
+        var listed = new HashSet<JsonElement>(RawValueComparer.Instance);
         foreach (SchemaElement[] alternative in _expansion.Expand(schemas))
         {
             var facts = new SchemaFacts(alternative, _grammar.Budget);
-            _grammar.Budget.Spend(WorkOfValue * (1L + (facts.Values?.Count ?? 0)));
+            _grammar.Budget.Spend(WorkOfValue * (1L + (facts.Values?.Items.Count ?? 0)));
             if (facts.Values is not null)
             {
-                listed.AddRange(_listed.Valid(facts));
+                AddListed(listed, facts);
                 continue;
             }
 
@@ -145,6 +150,20 @@ internal sealed class SchemaCompiler
         }
 
         _grammar.Define(rule, Expr.Choice([.. scalars]));
+    }
+
+    /// <summary>All alternatives may list the same values, which need be written once.</summary>
+    private void AddListed(HashSet<JsonElement> listed, SchemaFacts facts)
+    {
+        foreach (JsonElement value in _listed.Valid(facts))
+        {
+            int length = JsonMarshal.GetRawUtf8Value(value).Length;
+            _grammar.Budget.Spend(WorkOfValue + length);
+            if (listed.Add(value))
+            {
+                _grammar.Budget.CountCells(CellsOfValue + (length / sizeof(int)));
+            }
+        }
     }
 
     private void AddNesting(List<Expr> branches, List<Expr> nested, int levels)

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 
 namespace KimiCpu.Constraints.Schemas;
@@ -22,6 +23,7 @@ internal sealed class SchemaElement
     private Dictionary<string, SchemaElement>? _members;
     private SchemaElement[]? _items;
     private string[]? _required;
+    private ValueList? _values;
 
     /// <param name="document">Numbers the element.</param>
     /// <param name="json">Any value.</param>
@@ -78,6 +80,12 @@ internal sealed class SchemaElement
     /// <summary>The names of <c>required</c>, each once.</summary>
     public IReadOnlyList<string> Required => _required ??= Member("required") is { } names ? [.. NamesOf(names).Distinct(StringComparer.Ordinal)] : [];
 
+    /// <summary>The items of a list as values, which <c>enum</c> takes.</summary>
+    public ValueList Listed => _values ??= new ValueList([.. Json.EnumerateArray()], _document.Budget);
+
+    /// <summary>Itself as the only value, as <c>const</c> takes it.</summary>
+    public ValueList Only => _values ??= new ValueList([Json], _document.Budget);
+
     /// <summary>What it is inside of, the innermost first.</summary>
     public IEnumerable<SchemaElement> Ancestors()
     {
@@ -90,11 +98,16 @@ internal sealed class SchemaElement
     /// <summary>The value of a keyword; null where it is not there.</summary>
     public SchemaElement? Member(string keyword) => Members.GetValueOrDefault(keyword);
 
-    /// <summary>The value of a keyword, if it is there.</summary>
+    /// <summary>The value of a keyword, if it is there, to be read. A text or a number may be as long as the schema, and is read for each alternative.</summary>
     public bool TryGet(string keyword, out JsonElement value)
     {
         SchemaElement? member = Member(keyword);
         value = member?.Json ?? default;
+        if (value.ValueKind is JsonValueKind.String or JsonValueKind.Number)
+        {
+            _document.Budget.Spend(JsonMarshal.GetRawUtf8Value(value).Length);
+        }
+
         return member is not null;
     }
 

@@ -65,7 +65,7 @@ internal sealed class SchemaFacts
     public JsonTypes Types { get; private set; } = JsonTypes.All;
 
     /// <summary>The only values; null for no such list.</summary>
-    public List<JsonElement>? Values { get; private set; }
+    public ValueList? Values { get; private set; }
 
     public int MinLength { get; private set; }
 
@@ -153,28 +153,21 @@ internal sealed class SchemaFacts
 
     private void ReadValues(SchemaElement schema)
     {
-        if (schema.TryGet("const", out JsonElement only))
+        if (schema.Member("const") is { } only)
         {
-            Restrict([only]);
+            Restrict(only.Only);
         }
 
-        if (schema.TryGet("enum", out JsonElement list))
+        if (schema.Member("enum") is { } list)
         {
-            Restrict(list.ValueKind == JsonValueKind.Array ? [.. list.EnumerateArray()] : throw schema.Error("'enum' takes a list of values"));
+            Restrict(list.Json.ValueKind == JsonValueKind.Array ? list.Listed : throw schema.Error("'enum' takes a list of values"));
         }
     }
 
-    private void Restrict(List<JsonElement> values)
+    private void Restrict(ValueList values)
     {
-        _budget.Spend(WorkOfSchema * (long)values.Count);
-        if (Values is null)
-        {
-            Values = values;
-            return;
-        }
-
-        HashSet<string> keys = JsonValueKey.Of(values, _budget);
-        Values = [.. Values.Where(v => keys.Contains(JsonValueKey.Of(v, _budget)))];
+        _budget.Spend(WorkOfSchema * (long)values.Items.Count);
+        Values = Values is null ? values : Values.In(values);
     }
 
     private void ReadString(SchemaElement schema)

@@ -16,6 +16,9 @@ internal sealed class SchemaOverlap(SchemaDocument document, SchemaExpansion exp
     private const int WorkOfPair = 2048;
     private const int WorkOfValue = 32;
 
+    /// <summary>Of names and values that are looked for among others.</summary>
+    private const int CharactersOfStep = 2;
+
     /// <summary>Members that branches must not have if two of them are to be apart.</summary>
     private readonly List<(OverlapSide Side, string Name)> _found = [];
 
@@ -60,18 +63,21 @@ internal sealed class SchemaOverlap(SchemaDocument document, SchemaExpansion exp
 
     private bool AreDisjoint(OverlapSide left, OverlapSide right, int depth)
     {
-        document.Budget.Spend(WorkOfPair + (WorkOfValue * ((left.Values?.Count ?? 0L) + (right.Values?.Count ?? 0L))));
+        document.Budget.Spend(WorkOfPair + WorkOf(left.Values) + WorkOf(right.Values));
         if (left.Values is { } a && right.Values is { } b)
         {
-            return !a.Overlaps(b);
+            return !a.Keys.Overlaps(b.Keys);
         }
 
         JsonTypes common = left.Types & right.Types;
         return common == JsonTypes.None || (common == JsonTypes.Object && depth < MaxDepth && DifferInMembers(left, right, depth));
     }
 
+    private static long WorkOf(ValueList? values) => values is null ? 0 : (WorkOfValue * (long)values.Items.Count) + (values.KeyLength / CharactersOfStep);
+
     private bool DifferInMembers(OverlapSide left, OverlapSide right, int depth)
     {
+        document.Budget.Spend((left.Members.RequiredLength + right.Members.RequiredLength) / CharactersOfStep);
         if (left.Members.Patterns.Count + right.Members.Patterns.Count > 0)
         {
             return false;

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using System.Text.Json;
 
 namespace KimiCpu.Constraints.Schemas;
@@ -17,14 +18,15 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     private readonly PatternReader _patterns = new(budget);
 
     /// <summary>The values of a list that obey all that stands beside it.</summary>
-    public List<JsonElement> Valid(SchemaFacts facts)
+    public IEnumerable<JsonElement> Valid(SchemaFacts facts)
     {
         var alternative = new Alternative(facts, budget);
-        return [.. facts.Values!.Where(v => IsValid(v, alternative))];
+        return facts.Values!.Items.Where(v => IsValid(v, alternative));
     }
 
     private bool IsValid(JsonElement value, IReadOnlyList<SchemaElement> schemas)
     {
+        budget.Spend(WorkOfSchema * (1L + schemas.Count));
         string key = SchemaElement.KeyOf(schemas);
         if (!_alternatives.TryGetValue(key, out Alternative[]? alternatives))
         {
@@ -38,25 +40,46 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     private bool IsValid(JsonElement value, Alternative alternative)
     {
         SchemaFacts facts = alternative.Facts;
-        budget.Spend(WorkOfSchema * (1L + facts.Schemas.Count));
+        budget.Spend((WorkOfSchema * (1L + facts.Schemas.Count)) + LengthOf(value));
         return (SchemaFacts.TypeOf(value) & facts.Types) != 0 && value.ValueKind switch
         {
             JsonValueKind.Number => IsWithin(JsonNumber.Of(value), facts),
-            JsonValueKind.String => IsValid(value.GetString()!, facts),
+            JsonValueKind.String => IsValidText(value, facts),
             JsonValueKind.Array => AreValidItems(value, alternative),
             JsonValueKind.Object => AreValidMembers(value, alternative.Members),
             _ => true,
         };
     }
 
+    /// <summary>Characters that are read to know a value, without its items and members.</summary>
+    private static int LengthOf(JsonElement value) => value.ValueKind is JsonValueKind.String or JsonValueKind.Number ? JsonMarshal.GetRawUtf8Value(value).Length : 0;
+
     private static bool IsWithin(JsonNumber value, SchemaFacts facts) =>
         (facts.Min is not { } min || value > min.Value || (value == min.Value && !min.Exclusive))
         && (facts.Max is not { } max || value < max.Value || (value == max.Value && !max.Exclusive));
 
-    private bool IsValid(string text, SchemaFacts facts)
+    private bool IsValidText(JsonElement value, SchemaFacts facts)
     {
-        int length = text.EnumerateRunes().Count();
+        if (facts.MinLength == 0 && facts.MaxLength is null && facts.Patterns.Count == 0)
+        {
+            return true;
+        }
+
+        string text = value.GetString()!;
+        int length = CountOfCodePoints(text);
         return length >= facts.MinLength && !(length > facts.MaxLength) && facts.Patterns.TrueForAll(p => _patterns.Matches(p.Schema, p.Pattern, text));
+    }
+
+    /// <summary>Surrogates come in pairs: others were refused.</summary>
+    private static int CountOfCodePoints(string text)
+    {
+        int count = text.Length;
+        foreach (char c in text)
+        {
+            count -= char.IsLowSurrogate(c) ? 1 : 0;
+        }
+
+        return count;
     }
 
     private bool AreValidItems(JsonElement array, Alternative alternative)
@@ -67,17 +90,46 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
 
     private bool AreValidMembers(JsonElement value, ObjectFacts facts)
     {
-        if (!facts.Required.All(n => value.TryGetProperty(n, out _)))
+        if (!HasRequired(value, facts))
         {
             return false;
         }
 
         foreach (JsonProperty member in value.EnumerateObject())
         {
-            budget.Spend(WorkOfSchema * (1L + facts.Names.Count + facts.Patterns.Count));
-            bool[] matches = [.. facts.Patterns.Select(p => _patterns.Matches(p.Schema, p.Pattern, member.Name))];
-            bool named = facts.IsNamed(member.Name) || Array.Exists(matches, m => m);
-            if ((facts.IsClosed && !named) || !IsValid(member.Value, facts.SchemasOf(member.Name, i => matches[i])))
+            string name = member.Name;
+            budget.Spend((WorkOfSchema * (1L + facts.Names.Count + facts.Patterns.Count)) + name.Length);
+            bool[] matches = [.. facts.Patterns.Select(p => _patterns.Matches(p.Schema, p.Pattern, name))];
+            bool named = facts.IsNamed(name) || Array.Exists(matches, m => m);
+            if ((facts.IsClosed && !named) || !IsValid(member.Value, facts.SchemasOf(name, i => matches[i])))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>The members are read once for all names: to look for each of them in the object would be to read all members each time.</summary>
+    private bool HasRequired(JsonElement value, ObjectFacts facts)
+    {
+        if (facts.Required.Count == 0)
+        {
+            return true;
+        }
+
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        foreach (JsonProperty member in value.EnumerateObject())
+        {
+            string name = member.Name;
+            budget.Spend(WorkOfSchema + name.Length);
+            names.Add(name);
+        }
+
+        foreach (string name in facts.Required)
+        {
+            budget.Spend(CompileBudget.WorkOfLookup(name));
+            if (!names.Contains(name))
             {
                 return false;
             }
@@ -90,7 +142,6 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     private sealed class Alternative(SchemaFacts facts, CompileBudget budget)
     {
         private readonly Dictionary<int, List<SchemaElement>> _items = [];
-        private HashSet<string>? _keys;
         private int _prefix = -1;
 
         public SchemaFacts Facts => facts;
@@ -98,7 +149,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
         public ObjectFacts Members => field ??= new ObjectFacts(facts.Schemas, budget);
 
         /// <summary>Whether a value is among the only ones, if there are such.</summary>
-        public bool Lists(JsonElement value) => facts.Values is null || (_keys ??= JsonValueKey.Of(facts.Values, budget)).Contains(JsonValueKey.Of(value, budget));
+        public bool Lists(JsonElement value) => facts.Values is null || facts.Values.Keys.Contains(JsonValueKey.Of(value, budget));
 
         public List<SchemaElement> Item(int index)
         {
