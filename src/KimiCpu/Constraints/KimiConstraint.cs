@@ -24,11 +24,9 @@ public sealed class KimiConstraint
 {
     private const int MaxSchemaLength = 1_000_000;
 
-    private readonly Grammar _grammar;
-    private readonly long _grammarBytes;
     private readonly ConditionalWeakTable<KimiTokenizer, TokenAutomaton> _automata = [];
 
-    private KimiConstraint(Grammar grammar) => (_grammar, _grammarBytes) = (grammar, grammar.Bytes);
+    private KimiConstraint(Grammar grammar, long work) => (Grammar, TableBytes, Work) = (grammar, grammar.Bytes, work);
 
     /// <summary>
     /// JSON that is valid by a schema: draft 2020-12 as far as tool definitions use it. Supported: <c>type</c>,
@@ -43,7 +41,7 @@ public sealed class KimiConstraint
     /// <exception cref="KimiConstraintException">The schema is malformed, uses what is not supported, is satisfied by no value, or is too large.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static KimiConstraint JsonSchema(JsonElement schema, CancellationToken cancellationToken = default) => schema.ValueKind != JsonValueKind.Undefined
-        ? Compile(schema, objectOnly: false, cancellationToken)
+        ? Compile(schema, objectOnly: false, new CompileBudget(cancellationToken))
         : throw new ArgumentException("A JSON Schema is an object, true or false; this element was never read from anything.", nameof(schema));
 
     /// <inheritdoc cref="JsonSchema(JsonElement, CancellationToken)"/>
@@ -83,7 +81,7 @@ public sealed class KimiConstraint
         var grammar = new GrammarBuilder(new CompileBudget(cancellationToken));
         int root = grammar.Reserve();
         grammar.Define(root, new RegexCompiler(Utf8Expr.Of, grammar.Budget, grammar).Whole(pattern));
-        return Of(grammar.Build(root));
+        return Of(grammar.Build(root), grammar.Budget);
     }
 
     /// <summary>One of some texts, exactly.</summary>
@@ -100,18 +98,26 @@ public sealed class KimiConstraint
         }
 
         var grammar = new GrammarBuilder(new CompileBudget(CancellationToken.None));
-        return Of(grammar.Build(grammar.Add(Expr.Choice([.. texts.Select(Expr.Text)]))));
+        return Of(grammar.Build(grammar.Add(Expr.Choice([.. texts.Select(Expr.Text)]))), grammar.Budget);
     }
 
     /// <summary>An object that is valid by the schema of a tool's parameters.</summary>
-    internal static KimiConstraint ToolArguments(JsonElement parameters, CancellationToken cancellationToken) =>
-        Compile(parameters, objectOnly: true, cancellationToken);
+    internal static KimiConstraint ToolArguments(JsonElement parameters, CompileBudget budget) => Compile(parameters, objectOnly: true, budget);
 
     /// <summary>Bytes that the constraint takes with all that it has found out about tokens, roughly. They grow while it is used: whoever keeps many constraints limits their sum.</summary>
-    public long Bytes => _grammarBytes + _automata.Sum(a => a.Value.CachedBytes);
+    public long Bytes => TableBytes + _automata.Sum(a => a.Value.CachedBytes);
+
+    /// <summary>The texts that it allows.</summary>
+    internal Grammar Grammar { get; }
+
+    /// <summary>The part of <see cref="Bytes"/> that is there from the beginning.</summary>
+    internal long TableBytes { get; }
+
+    /// <summary>Steps that the compilation took; see <see cref="CompileBudget"/>.</summary>
+    internal long Work { get; }
 
     /// <summary>The constraint for the tokens of one tokenizer.</summary>
-    internal TokenAutomaton For(KimiTokenizer tokenizer) => _automata.GetValue(tokenizer, t => new TokenAutomaton(_grammar, t));
+    internal TokenAutomaton For(KimiTokenizer tokenizer) => _automata.GetValue(tokenizer, t => new TokenAutomaton(Grammar, t));
 
     /// <summary>UTF-8 has no such characters; without this they would become others.</summary>
     private static void RefuseHalfPairs(string text, string what)
@@ -136,14 +142,14 @@ public sealed class KimiConstraint
         }
     }
 
-    private static KimiConstraint Compile(JsonElement schema, bool objectOnly, CancellationToken cancellationToken)
+    private static KimiConstraint Compile(JsonElement schema, bool objectOnly, CompileBudget budget)
     {
         RefuseLong(Encoding.UTF8.GetCharCount(JsonMarshal.GetRawUtf8Value(schema)));
-        return Of(SchemaCompiler.Compile(schema, objectOnly, new CompileBudget(cancellationToken)));
+        return Of(SchemaCompiler.Compile(schema, objectOnly, budget), budget);
     }
 
-    private static KimiConstraint Of(Grammar grammar) => grammar.HasTexts
-        ? new KimiConstraint(grammar)
+    private static KimiConstraint Of(Grammar grammar, CompileBudget budget) => grammar.HasTexts
+        ? new KimiConstraint(grammar, budget.Work)
         : throw new KimiConstraintException(
             $"No text satisfies the constraint, or only texts that are nested more than {Grammar.MaxNesting} levels deep. Look for required properties that can have no value, and for bounds that exclude each other.");
 }

@@ -29,7 +29,7 @@ internal sealed class ToolCallConstraint
     /// <param name="schemas">Keeps what was compiled; null to compile anew.</param>
     /// <param name="refused">Told of each tool whose schema cannot be a constraint, which then takes any object; null to fail instead.</param>
     /// <param name="cancellationToken">Ends the compilation.</param>
-    /// <exception cref="KimiConstraintException">A schema cannot be a constraint, or the tokenizer has no tokens for tool calls.</exception>
+    /// <exception cref="KimiConstraintException">A schema cannot be a constraint, all of them together are too large, or the tokenizer has no tokens for tool calls.</exception>
     /// <exception cref="ArgumentException">A call is demanded of a tool that is not declared.</exception>
     public ToolCallConstraint(
         KimiTokenizer tokenizer,
@@ -53,9 +53,11 @@ internal sealed class ToolCallConstraint
             throw CallArgument.Options(named ? $"A call of the tool '{Excerpt.Of(choice.Name!)}' is demanded, which is not declared." : "A tool call is demanded, but no tool is declared.");
         }
 
+        schemas ??= new ToolSchemas();
+        var budget = new CallBudget(cancellationToken);
         foreach ((string name, JsonElement parameters) in choice.Kind == ToolChoiceKind.None ? [] : tools.Where(t => !named || t.Name == choice.Name))
         {
-            if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas ?? new ToolSchemas(), refused, cancellationToken) : null))
+            if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas, refused, budget) : null))
             {
                 throw CallArgument.Options($"Two tools are called '{Excerpt.Of(name)}'.");
             }
@@ -99,16 +101,16 @@ internal sealed class ToolCallConstraint
 
     private string Id(string name, int calls) => string.Create(CultureInfo.InvariantCulture, $"functions.{name}:{_firstIndex + calls}");
 
-    private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, Action<string>? refused, CancellationToken cancellationToken)
+    private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, Action<string>? refused, CallBudget budget)
     {
         if (refused is not null)
         {
-            return schemas.GetOrAny(parameters, e => refused($"The parameters of the tool '{Excerpt.Of(name)}' cannot be enforced, so its arguments may be any JSON object. {e.Message}"), cancellationToken).For(_tokenizer);
+            return schemas.GetOrAny(parameters, why => refused($"The parameters of the tool '{Excerpt.Of(name)}' cannot be enforced, so its arguments may be any JSON object. {why}"), budget).For(_tokenizer);
         }
 
         try
         {
-            return schemas.Get(parameters, cancellationToken).For(_tokenizer);
+            return schemas.Get(parameters, budget).For(_tokenizer);
         }
         catch (KimiConstraintException e)
         {

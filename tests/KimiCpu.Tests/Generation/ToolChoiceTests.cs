@@ -166,14 +166,14 @@ internal sealed class ToolChoiceTests
     public void Schemas_are_compiled_once_while_they_are_in_use()
     {
         var schemas = new ToolSchemas();
-        KimiConstraint first = schemas.Get(s_weather.Parameters!.Value, CancellationToken.None);
-        Assert.That(schemas.Get(JsonElement.Parse(WeatherSchema), CancellationToken.None), Is.SameAs(first));
+        KimiConstraint first = schemas.Get(s_weather.Parameters!.Value, new CallBudget(CancellationToken.None));
+        Assert.That(schemas.Get(JsonElement.Parse(WeatherSchema), new CallBudget(CancellationToken.None)), Is.SameAs(first));
         for (int i = 0; i < ToolSchemas.Capacity; i++)
         {
-            schemas.Get(JsonElement.Parse($$"""{"type":"object","title":"{{i}}"}"""), CancellationToken.None);
+            schemas.Get(JsonElement.Parse($$"""{"type":"object","title":"{{i}}"}"""), new CallBudget(CancellationToken.None));
         }
 
-        Assert.That(schemas.Get(s_weather.Parameters!.Value, CancellationToken.None), Is.Not.SameAs(first), "the oldest is forgotten");
+        Assert.That(schemas.Get(s_weather.Parameters!.Value, new CallBudget(CancellationToken.None)), Is.Not.SameAs(first), "the oldest is forgotten");
     }
 
     [Test]
@@ -182,14 +182,14 @@ internal sealed class ToolChoiceTests
         JsonElement grown = JsonElement.Parse("""{"type":"object","properties":{"code":{"type":"string","pattern":"^([a-c]{4},){300}$"}}}""");
         long unused = KimiConstraint.JsonSchema(grown).Bytes + KimiConstraint.JsonSchema(s_weather.Parameters!.Value).Bytes;
         var schemas = new ToolSchemas(maxBytes: unused + 5000);
-        KimiConstraint first = schemas.Get(grown, CancellationToken.None);
-        KimiConstraint second = schemas.Get(s_weather.Parameters!.Value, CancellationToken.None);
-        Assert.That(schemas.Get(grown, CancellationToken.None), Is.SameAs(first), "there is room for both");
-        _ = schemas.Get(s_weather.Parameters!.Value, CancellationToken.None);
+        KimiConstraint first = schemas.Get(grown, new CallBudget(CancellationToken.None));
+        KimiConstraint second = schemas.Get(s_weather.Parameters!.Value, new CallBudget(CancellationToken.None));
+        Assert.That(schemas.Get(grown, new CallBudget(CancellationToken.None)), Is.SameAs(first), "there is room for both");
+        _ = schemas.Get(s_weather.Parameters!.Value, new CallBudget(CancellationToken.None));
         new ConstraintReader(first).Accepts("{\"code\":\"" + string.Concat(Enumerable.Repeat("abca,", 300)) + "\"}");
         Assert.That(first.Bytes, Is.GreaterThan(unused + 5000));
-        Assert.That(schemas.Get(s_weather.Parameters!.Value, CancellationToken.None), Is.SameAs(second), "the latest one stays");
-        Assert.That(schemas.Get(grown, CancellationToken.None), Is.Not.SameAs(first));
+        Assert.That(schemas.Get(s_weather.Parameters!.Value, new CallBudget(CancellationToken.None)), Is.SameAs(second), "the latest one stays");
+        Assert.That(schemas.Get(grown, new CallBudget(CancellationToken.None)), Is.Not.SameAs(first));
     }
 
     /// <summary>That they were refused is known without their texts, which may be as long as a request.</summary>
@@ -202,7 +202,7 @@ internal sealed class ToolChoiceTests
         for (int i = 0; i < 40; i++)
         {
             JsonElement schema = JsonElement.Parse($"{{\"title\":\"{i / 2}{new string('x', 1_000_000)}\"}}");
-            schemas.GetOrAny(schema, _ => refused++, CancellationToken.None);
+            schemas.GetOrAny(schema, _ => refused++, new CallBudget(CancellationToken.None));
         }
 
         Assert.That(refused, Is.EqualTo(20), "once for each");

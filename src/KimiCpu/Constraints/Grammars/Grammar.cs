@@ -12,6 +12,10 @@ internal sealed class Grammar
     /// <summary>Readings of one text that are followed at once. No place of a grammar has more ways to go on.</summary>
     public const int MaxReadings = 20_000;
 
+    /// <summary>Of an automaton's rule without its states: the classes of bytes, of plain characters among them, and the objects.</summary>
+    private const int BytesOfRule = 1500;
+    private const int BytesOfMember = 64;
+
     public Grammar(Rule[] rules, int root, CompileBudget budget)
     {
         Rules = rules;
@@ -41,11 +45,18 @@ internal sealed class Grammar
 
     public int ClassCount { get; }
 
-    /// <summary>What the tables of the rules take, roughly.</summary>
-    public long Bytes => Rules.OfType<DfaRule>().Sum(r => (r.Dfa.Next.LongLength * sizeof(int)) + (r.Dfa.StateCount * 32L) + r.Dfa.Calls.Sum(c => c is null ? 0 : 24 + (c.Length * 8L)));
+    /// <summary>What the rules take, roughly.</summary>
+    public long Bytes => Rules.Sum(BytesOf);
 
     /// <summary>Whether a rule alone has texts.</summary>
     public bool CanEnd(int rule) => Rules[rule].Weight + Rules[rule].Height(0) <= MaxNesting;
+
+    private static long BytesOf(Rule rule) => rule switch
+    {
+        DfaRule dfa => BytesOfRule + (dfa.Dfa.Next.LongLength * sizeof(int)) + (dfa.Dfa.StateCount * 32L) + dfa.Dfa.Calls.Sum(c => c is null ? 0 : 24 + (c.Length * 8L)),
+        MembersRule members => BytesOfMember * (1L + members.Named.Count + members.Others.Count),
+        _ => BytesOfMember,
+    };
 
     /// <summary>The least solution, by repeated sweeps. Called rules mostly have higher numbers, and states behind others too.</summary>
     private void FindHeights(CompileBudget budget)

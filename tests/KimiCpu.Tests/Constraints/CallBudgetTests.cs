@@ -1,0 +1,125 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Text.Json;
+using KimiCpu.Constraints;
+
+namespace KimiCpu.Tests.Constraints;
+
+/// <summary>What the tools of one call may cost together.</summary>
+[TestFixture]
+internal sealed class CallBudgetTests
+{
+    /// <summary>As an agent with several MCP servers sends them.</summary>
+    [Test, CancelAfter(180_000)]
+    public void As_many_tools_as_a_server_takes_are_within_the_budget(CancellationToken cancellationToken)
+    {
+        var schemas = new ToolSchemas();
+        var budget = new CallBudget(cancellationToken);
+        long bytes = 0;
+        for (int i = 0; i < 128; i++)
+        {
+            JsonElement parameters = JsonElement.Parse(LargeTool(i));
+            Assert.That(parameters.GetRawText(), Has.Length.InRange(3000, 10_000));
+            bytes += schemas.Get(parameters, budget).TableBytes;
+        }
+
+        Assert.That(() => budget.CountWork(CallBudget.MaxWork / 2), Throws.Nothing, "half of the steps is left");
+        Assert.That(bytes, Is.LessThan(CallBudget.MaxBytes / 2));
+    }
+
+    /// <summary>Each of them is within what one schema may take, and all are held by the call whatever the cache forgets.</summary>
+    [Test, CancelAfter(180_000)]
+    public void Tables_of_all_tools_together_are_limited(CancellationToken cancellationToken)
+    {
+        var schemas = new ToolSchemas();
+        (string Name, JsonElement Parameters)[] tools = [.. Enumerable.Range(0, 6).Select(i => ($"tool{i}", JsonElement.Parse(ManyTexts(i))))];
+        for (int attempt = 0; attempt < 2; attempt++)
+        {
+            Assert.That(
+                () => new ToolCallConstraint(ConstraintReader.Tokenizer, tools, ToolChoice.Auto, schemas: schemas, cancellationToken: cancellationToken),
+                Throws.TypeOf<KimiConstraintException>().With.Message.Contains("256 MB of tables together").And.Message.Contains("tool"),
+                "alike whether they are known or not");
+        }
+
+        Assert.That(() => new ToolCallConstraint(ConstraintReader.Tokenizer, tools, ToolChoice.Named("tool5"), schemas: schemas, cancellationToken: cancellationToken), Throws.Nothing, "it alone may");
+        (string, JsonElement)[] same = [.. tools.Select(t => (t.Name, tools[0].Parameters))];
+        Assert.That(() => new ToolCallConstraint(ConstraintReader.Tokenizer, same, ToolChoice.Auto, schemas: schemas, cancellationToken: cancellationToken), Throws.Nothing, "equal ones are held once");
+        List<string> warnings = [];
+        _ = new ToolCallConstraint(ConstraintReader.Tokenizer, [.. tools, ("small", JsonElement.Parse("""{"required":["a"],"properties":{"a":{}}}"""))], ToolChoice.Auto, schemas: schemas, refused: warnings.Add, cancellationToken: cancellationToken);
+        Assert.That(warnings, Has.Count.InRange(1, 5).And.All.Contains("256 MB"));
+        Assert.That(warnings, Has.None.Contains("'small'"), "those that fit keep their schemas");
+    }
+
+    [Test]
+    public void Steps_of_all_tools_together_are_limited()
+    {
+        var schemas = new ToolSchemas();
+        JsonElement schema = JsonElement.Parse(LargeTool(0));
+        Assert.That(() => schemas.Get(schema, NearlySpent(10_000)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("4,000,000,000 steps together"));
+        Assert.That(() => schemas.Get(schema, new CallBudget(CancellationToken.None)), Throws.Nothing, "it was not the schema's fault");
+        Assert.That(() => schemas.Get(schema, NearlySpent(10_000)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("4,000,000,000 steps together"), "alike once it is known");
+        List<string> warnings = [];
+        CallBudget spent = NearlySpent(10_000);
+        Assert.That(schemas.GetOrAny(schema, warnings.Add, spent), Is.SameAs(schemas.Get(default, spent)));
+        Assert.That(warnings.Single(), Does.Contain("steps together"));
+    }
+
+    [Test, CancelAfter(120_000)]
+    public void What_a_refused_schema_took_counts_too(CancellationToken cancellationToken)
+    {
+        var schemas = new ToolSchemas();
+        JsonElement explosive = JsonElement.Parse("""{"properties":{"a":{"type":"string","pattern":"^(a|b)*a(a|b){30}$"}}}""");
+        for (int attempt = 0; attempt < 2; attempt++)
+        {
+            var budget = new CallBudget(cancellationToken);
+            Assert.That(() => schemas.Get(explosive, budget), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("400,000 states"));
+            Assert.That(() => budget.CountWork(CallBudget.MaxWork - 10_000_000), Throws.TypeOf<KimiConstraintException>(), "also where it was known");
+        }
+    }
+
+    /// <summary>A client that tries again would keep a core busy for seconds each time.</summary>
+    [Test]
+    public void What_was_refused_is_not_compiled_again()
+    {
+        var schemas = new ToolSchemas();
+        JsonElement odd = JsonElement.Parse("""{"properties":{"a":{"multipleOf":2}}}""");
+        string message = Assert.Throws<KimiConstraintException>(() => schemas.Get(odd, new CallBudget(CancellationToken.None)))!.Message;
+        var cancelled = new CallBudget(new CancellationToken(canceled: true));
+        Assert.That(() => schemas.Get(JsonElement.Parse(LargeTool(0)), cancelled), Throws.InstanceOf<OperationCanceledException>(), "a new one is compiled");
+        Assert.That(() => schemas.Get(odd, cancelled), Throws.TypeOf<KimiConstraintException>().With.Message.EqualTo(message));
+        List<string> warnings = [];
+        _ = schemas.GetOrAny(odd, warnings.Add, cancelled);
+        _ = schemas.GetOrAny(odd, warnings.Add, cancelled);
+        Assert.That(warnings, Is.EqualTo(new[] { message }), "told once to who goes on without it");
+    }
+
+    private static CallBudget NearlySpent(long left)
+    {
+        var budget = new CallBudget(CancellationToken.None);
+        budget.CountWork(CallBudget.MaxWork - left);
+        return budget;
+    }
+
+    private static string LargeTool(int seed)
+    {
+        string members = string.Join(',', Enumerable.Range(0, 36).Select(i => (i % 6) switch
+        {
+            0 => $$"""{{'"'}}path{{i}}":{"type":"string","minLength":1,"maxLength":4096,"description":"Where the file number {{i}} of the request is found, as an absolute path."}""",
+            1 => $$"""{{'"'}}kind{{i}}":{"enum":["created","changed","removed","renamed","copied{{seed}}"],"description":"What happened to it."}""",
+            2 => $$"""{{'"'}}lines{{i}}":{"type":"array","maxItems":100,"items":{"type":"object","required":["from","to"],"properties":{"from":{"type":"integer","minimum":1},"to":{"type":"integer","minimum":1,"maximum":100000} } } }""",
+            3 => $$"""{{'"'}}at{{i}}":{"anyOf":[{"type":"string","format":"date-time"},{"type":"null"}],"description":"When that was."}""",
+            4 => $$"""{{'"'}}id{{i}}":{"type":"string","pattern":"^[a-z][a-z0-9_-]{0,62}$"}""",
+            _ => $$"""{{'"'}}options{{i}}":{"type":"object","properties":{"depth":{"type":"number","minimum":0,"maximum":1.5},"flags":{"type":"array","items":{"type":"string"} } },"additionalProperties":false}""",
+        }));
+        return $$$"""{"type":"object","title":"tool {{{seed}}}","required":["path0","kind1"],"properties":{{{{members}}}}}""";
+    }
+
+    /// <summary>Few steps for the size of the tables.</summary>
+    private static string ManyTexts(int seed)
+    {
+        var random = new Random(seed);
+        string texts = string.Join(',', Enumerable.Range(0, 5000).Select(_ => $"\"{random.GetString("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;+-*/()", 36)}\""));
+        return $$"""{"properties":{"x":{"enum":[{{texts}}]} } }""";
+    }
+}
