@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Globalization;
 using System.Text.Json;
 using KimiCpu.Constraints.Masks;
 using KimiCpu.Tokens;
@@ -19,6 +18,7 @@ internal sealed class ToolCallConstraint
     private readonly Dictionary<string, TokenAutomaton?> _arguments = new(StringComparer.Ordinal);
     private readonly int _firstIndex;
     private readonly bool _freeIds;
+    private readonly CallIds? _ids;
     private readonly TokenAutomaton? _firstIds;
 
     /// <param name="tokenizer">Of the model.</param>
@@ -64,7 +64,8 @@ internal sealed class ToolCallConstraint
         }
 
         _freeIds = choice.Kind == ToolChoiceKind.Auto && !constrainArguments;
-        _firstIds = _freeIds || _arguments.Count == 0 ? null : MakeIds(0);
+        _ids = _freeIds || _arguments.Count == 0 ? null : new CallIds(_arguments.Keys);
+        _firstIds = _ids is null ? null : MakeIds(0);
     }
 
     public ToolChoiceKind Choice { get; }
@@ -95,11 +96,9 @@ internal sealed class ToolCallConstraint
     /// <summary>What the arguments of a call may be; null for any text.</summary>
     /// <param name="id">As <see cref="Ids"/> allows.</param>
     /// <param name="calls">Calls of this answer before it.</param>
-    public TokenAutomaton? ArgumentsOf(string id, int calls) => _freeIds ? null : _arguments.Single(a => Id(a.Key, calls) == id).Value;
+    public TokenAutomaton? ArgumentsOf(string id, int calls) => _freeIds ? null : _arguments.Single(a => CallIds.Of(a.Key, _firstIndex + calls) == id).Value;
 
-    private TokenAutomaton MakeIds(int calls) => KimiConstraint.Choice(_arguments.Keys.Select(name => Id(name, calls))).For(_tokenizer);
-
-    private string Id(string name, int calls) => string.Create(CultureInfo.InvariantCulture, $"functions.{name}:{_firstIndex + calls}");
+    private TokenAutomaton MakeIds(int calls) => new(_ids!.With(_firstIndex + calls), _tokenizer);
 
     private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, Action<string>? refused, CallBudget budget)
     {

@@ -4,6 +4,8 @@
 using System.Text;
 using System.Text.Json;
 using KimiCpu.Constraints;
+using KimiCpu.Constraints.Automata;
+using KimiCpu.Constraints.Masks;
 using KimiCpu.Tokens;
 
 namespace KimiCpu.Tests.Constraints;
@@ -174,6 +176,21 @@ internal sealed class ToolCallConstraintTests
             constraint.Mask(logits);
             return logits;
         }
+    }
+
+    /// <summary>They are asked for between two steps, for which all running answers wait.</summary>
+    [Test]
+    public void Ids_of_later_calls_are_not_compiled_from_all_names_again()
+    {
+        (string, JsonElement)[] tools = [.. Enumerable.Range(0, 128).Select(i => ($"{i}_{new string((char)('a' + (i % 26)), 250)}", default(JsonElement)))];
+        var constraint = new ToolCallConstraint(s_tokenizer, tools, ToolChoice.Required);
+        _ = constraint.Ids(1);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        TokenAutomaton ids = constraint.Ids(10)!;
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(1_000_000), "the automaton of the names alone takes more");
+        AutomatonState state = ids.Read(ids.Start, Encoding.UTF8.GetBytes($"functions.{tools[7].Item1}:10"));
+        Assert.That((state.Accepts, ids.Read(state, "0"u8).IsDead, ids.Read(ids.Start, Encoding.UTF8.GetBytes($"functions.{tools[7].Item1}:9")).IsDead), Is.EqualTo((true, true, true)));
+        Assert.That(constraint.ArgumentsOf($"functions.{tools[7].Item1}:10", 10), Is.Not.Null);
     }
 
     [Test]

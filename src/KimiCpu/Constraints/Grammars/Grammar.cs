@@ -27,7 +27,7 @@ internal sealed class Grammar
         {
             partition.Refine(value => rule.Dfa.ClassOf[value]);
             budget.Spend(BytePartition.Work);
-            rule.Plain = new PlainRuns(rule, budget);
+            rule.Plain ??= new PlainRuns(rule, budget);
         }
 
         (ClassOf, ClassCount) = (partition.ClassOf, partition.Count);
@@ -67,7 +67,7 @@ internal sealed class Grammar
             changed = false;
             for (int i = Rules.Length - 1; i >= 0; i--)
             {
-                if (Rules[i] is DfaRule rule)
+                if (Rules[i] is DfaRule { IsComplete: false } rule)
                 {
                     while (Sweep(rule, budget))
                     {

@@ -38,6 +38,14 @@ internal sealed class GrammarBuilder(CompileBudget budget)
         return rule;
     }
 
+    /// <summary>A rule of another grammar, which is complete and calls no rules. Nothing is computed for it again.</summary>
+    public int Add(DfaRule complete)
+    {
+        int rule = Reserve();
+        _makers[rule] = () => complete;
+        return rule;
+    }
+
     /// <summary>A repetition that costs no states; see <see cref="CounterRule"/>.</summary>
     public Expr Count(int item, int min, int? max)
     {

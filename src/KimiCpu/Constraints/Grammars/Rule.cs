@@ -30,6 +30,9 @@ internal sealed class DfaRule(Dfa dfa, int weight) : Rule(weight)
     /// <summary>What is known of runs of plain characters. Found when the grammar is complete.</summary>
     public PlainRuns Plain { get; set; } = null!;
 
+    /// <summary>Whether all is found already, as a part of another grammar.</summary>
+    public bool IsComplete => Plain is not null;
+
     public override int Height(UInt128 state) => Heights[(int)state];
 
     /// <summary>Whether nothing can happen in a state but leaving the rule.</summary>
