@@ -5,10 +5,11 @@ using Spectre.Console;
 
 namespace KimiCpu.Cli.Terminal;
 
-/// <summary>Tables in plain text, with colours off where nobody looks.</summary>
+/// <summary>Tables in plain text, a row a line.</summary>
 internal static class TextTable
 {
-    private const int Width = 140;
+    /// <summary>A table that has less room than it needs loses cells, numbers too; a terminal only goes on in its next row.</summary>
+    private const int Unlimited = int.MaxValue / 2;
 
     /// <param name="streams">Where to write.</param>
     /// <param name="headers">Column titles; those that begin with <c>&gt;</c> are aligned to the right.</param>
@@ -28,12 +29,16 @@ internal static class TextTable
             table.AddRow([.. row.Select(Markup.Escape)]);
         }
 
-        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings
-        {
-            Ansi = streams.UsesColours ? AnsiSupport.Detect : AnsiSupport.No,
-            Out = new AnsiConsoleOutput(streams.Output),
-        });
-        console.Profile.Width = Math.Max(Width, console.Profile.Width);
+        var text = new StringWriter();
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, Out = new AnsiConsoleOutput(text) });
+        console.Profile.Width = Unlimited;
         console.Write(table);
+
+        // Where one cell is wider than the terminal, the blanks behind the others would be empty rows of it.
+        using var lines = new StringReader(text.ToString());
+        while (lines.ReadLine() is { } line)
+        {
+            streams.Output.WriteLine(line.TrimEnd(' '));
+        }
     }
 }
