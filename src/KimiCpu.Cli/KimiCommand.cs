@@ -21,7 +21,7 @@ internal static class KimiCommand
 
     /// <param name="args">Without the program's name.</param>
     /// <param name="streams">Where to read and write.</param>
-    /// <param name="cancellation">Cancelled by Ctrl-C.</param>
+    /// <param name="cancellation">Ends the command as Ctrl-C does; cancelled where its terminal goes away.</param>
     public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
     {
         ParseResult parsed = Parse(streams, OptionWords.WithAliases(args));
@@ -52,13 +52,13 @@ internal static class KimiCommand
                 // A slow drive takes its time for what has been handed to it.
                 configuration.ProcessTerminationTimeout = TimeSpan.FromMinutes(1);
             }
-
             else if (parsed.CommandResult.Command.Name is TraceCommand.Name or LogitsCommand.Name or BenchCommand.Name)
             {
-                // They notice between two steps of the model, and take away then what they have begun to write.
+                // They notice between two layers of the model, and take away then what they have begun to write, or finish it.
                 configuration.ProcessTerminationTimeout = TimeSpan.FromSeconds(15);
             }
 
+            using HangUp? hangUp = configuration.ProcessTerminationTimeout is { } patience ? new HangUp(cancellation, patience) : null;
             return await parsed.InvokeAsync(configuration, cancellation.Token);
         }
         catch (OperationCanceledException)
@@ -69,6 +69,12 @@ internal static class KimiCommand
         catch (IOException e) when (StandardOutput.IsClosed(e))
         {
             return OutputClosed;
+        }
+        catch (OutOfMemoryException e)
+        {
+            // A text or an array can be too long for any memory, too.
+            await streams.Error.WriteLineAsync($"This takes more memory than there is for it: {FirstLine(e)}");
+            return Failed;
         }
         catch (Exception e) when (e is ArgumentException or FormatException)
         {

@@ -121,24 +121,23 @@ internal sealed class ModelBench : IDisposable
         var cache = new KvCache(_model.HotPath, long.MaxValue, shape.MaxPositions);
         using KvSequence sequence = cache.CreateSequence();
         var logits = new float[shape.VocabularySize];
-        Step(sequence, prompt, logits);
+        Step(sequence, prompt, logits, cancellationToken);
         long start = Stopwatch.GetTimestamp();
         for (int i = 0; i < decoded; i++)
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            Step(sequence, 1, logits);
+            Step(sequence, 1, logits, cancellationToken);
         }
 
         return Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
-    private void Step(KvSequence sequence, int tokens, float[] logits)
+    private void Step(KvSequence sequence, int tokens, float[] logits, CancellationToken cancellationToken)
     {
         int[] ids = [.. Enumerable.Range(0, tokens).Select(_ => _random.Next(logits.Length))];
         sequence.TryExtend(tokens);
         var batch = new RaggedBatch();
         batch.Add(ids, sequence.Length, sequence.Pages, LogitsWanted.Last);
-        _model.Forward.Run(batch, logits);
+        _model.Forward.Run(batch, logits, cancellationToken);
         sequence.Advance(tokens);
     }
 }

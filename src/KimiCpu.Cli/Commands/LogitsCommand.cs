@@ -41,9 +41,10 @@ internal static class LogitsCommand
             using var opened = OpenedModel.Open(OpenedModel.OpenCheckpoint(parsed.GetValue(model)), cpu, bytes, prompt.Length, Chunk);
             int rows = parsed.GetValue(all) ? prompt.Length : 1;
             float[] last = Write(opened, prompt, parsed.GetValue(all), file, cancellationToken);
-            streams.Output.WriteLine($"{rows} x {last.Length} float32 in {file}");
+            TextWriter summary = OutputFile.SummaryTo(file, streams);
+            summary.WriteLine($"{rows} x {last.Length} float32 in {file}");
             string best = string.Join(", ", Enumerable.Range(0, last.Length).OrderByDescending(i => last[i]).Take(ShownTokens).Select(i => string.Create(CultureInfo.InvariantCulture, $"{i}: {last[i]:F4}")));
-            streams.Output.WriteLine($"last position: {best}");
+            summary.WriteLine($"last position: {best}");
             return KimiCommand.Ok;
         });
         return command;
@@ -64,14 +65,13 @@ internal static class LogitsCommand
         using UnfinishedFile output = OutputFile.Write("--out", file, () => new UnfinishedFile(file));
         while (sequence.Length < prompt.Length)
         {
-            cancellationToken.ThrowIfCancellationRequested();
             int count = Math.Min(Chunk, prompt.Length - sequence.Length);
             bool last = sequence.Length + count == prompt.Length;
             sequence.TryExtend(count);
             batch.Clear();
             batch.Add(prompt.AsSpan(sequence.Length, count), sequence.Length, sequence.Pages, all ? LogitsWanted.All : last ? LogitsWanted.Last : LogitsWanted.None);
             logits = new float[batch.LogitRows.Length * vocabulary];
-            opened.Forward.Run(batch, logits);
+            opened.Forward.Run(batch, logits, cancellationToken);
             sequence.Advance(count);
             output.Stream.Write(MemoryMarshal.AsBytes(logits.AsSpan()));
         }

@@ -3,6 +3,7 @@
 
 using System.Text;
 using KimiCpu.Checkpoints;
+using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Cli.Commands;
 
@@ -35,6 +36,9 @@ internal static class OutputFile
         using var probe = new UnfinishedFile(path, ownersOnly);
         return path;
     });
+
+    /// <summary>Where to say what has been written: beside the output, where that is what has been written to (<c>-o /dev/stdout | …</c>).</summary>
+    public static TextWriter SummaryTo(string path, CliStreams streams) => UnfinishedFile.PlaceOf(path) == UnfinishedFile.PlaceOf("/dev/stdout") ? streams.Error : streams.Output;
 
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>

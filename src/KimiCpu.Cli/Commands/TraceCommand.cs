@@ -27,8 +27,8 @@ internal static class TraceCommand
         var memory = new ExpertMemoryOption();
         var prompt = new Option<string?>("--prompt") { Description = "Text to continue, as it is, without the chat template.", HelpName = "TEXT" };
         var file = new Option<string?>("--file") { Description = "The same from a file.", HelpName = "FILE" };
-        var tokens = new Option<int?>("--tokens", "-n") { Description = "Most tokens to generate; 0 for the text alone. Default: 256. With --synthetic: tokens to make up; default: 2000.", HelpName = "N" };
-        var chunk = new Option<int>("--chunk") { Description = "Tokens of the text that a forward pass takes in; 1 treats it as if it were generated.", HelpName = "N", DefaultValueFactory = _ => 256 };
+        Option<int?> tokens = new Option<int?>("--tokens", "-n") { Description = "Most tokens to generate; 0 for the text alone. Default: 256. With --synthetic: tokens to make up; default: 2000.", HelpName = "N" }.Within(0);
+        Option<int> chunk = new Option<int>("--chunk") { Description = "Tokens of the text that a forward pass takes in; 1 treats it as if it were generated.", HelpName = "N", DefaultValueFactory = _ => 256 }.Within(1, RoutingTraceFormat.MaxRows);
         var temperature = new Option<float>("--temperature") { Description = "0 (greedy) … 100.", DefaultValueFactory = _ => 0.6f, HelpName = "T" };
         var topP = new Option<float>("--top-p") { Description = "Only the most likely tokens that reach this probability, above 0, at most 1.", DefaultValueFactory = _ => 1, HelpName = "P" };
         var seed = new Option<ulong?>("--seed") { Description = "Same seed, same trace. Default: random.", HelpName = "N" };
@@ -51,7 +51,7 @@ internal static class TraceCommand
             if (parsed.GetValue(synthetic.Switch) is not null)
             {
                 int made = synthetic.Write(parsed, path, parsed.GetValue(tokens) ?? DefaultSyntheticTokens, parsed.GetValue(seed), cancellationToken);
-                streams.Output.WriteLine(Summary(made, 0, path));
+                OutputFile.SummaryTo(path, streams).WriteLine(Summary(made, 0, path));
                 return KimiCommand.Ok;
             }
 
@@ -71,8 +71,6 @@ internal static class TraceCommand
                 IgnoreEndOfText = parsed.GetValue(ignoreEnd),
                 MaxTokens = most,
             };
-            RequireAtLeast(most, 0, "--tokens");
-            RequireAtLeast(parsed.GetValue(chunk), 1, "--chunk");
             long? bytes = memory.Bytes(parsed);
             using Checkpoint checkpoint = OpenedModel.OpenCheckpoint(parsed.GetValue(model));
             OptionChecks.Validate(options with { MaxTokens = Math.Max(1, most) }, checkpoint.Config.VocabularySize);
@@ -106,18 +104,10 @@ internal static class TraceCommand
                 writer.Finish();
             }
 
-            streams.Output.WriteLine(Summary(generated, ids.Length, path));
+            OutputFile.SummaryTo(path, streams).WriteLine(Summary(generated, ids.Length, path));
             return KimiCommand.Ok;
         });
         return command;
-    }
-
-    private static void RequireAtLeast(int value, int least, string option)
-    {
-        if (value < least)
-        {
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option} takes {least} or more; found {value}."));
-        }
     }
 
     private static string Summary(int generated, int text, string path) => string.Create(

@@ -16,7 +16,7 @@ internal sealed record RoutingTrace(RoutingTraceHeader Header, IReadOnlyList<Rou
     /// <exception cref="RoutingTraceException">The file is no whole trace.</exception>
     public static RoutingTrace Read(string path)
     {
-        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        using Stream file = Open(path);
         long blocks = 0;
         RoutingTraceHeader header = ReadHeader();
         var steps = new List<RoutingStep>();
@@ -114,5 +114,23 @@ internal sealed record RoutingTrace(RoutingTraceHeader Header, IReadOnlyList<Rou
         }
 
         RoutingTraceException Problem(string problem) => new(path, problem);
+    }
+
+    /// <summary>A pipe does not say how long it is.</summary>
+    private static Stream Open(string path)
+    {
+        var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        if (file.CanSeek)
+        {
+            return file;
+        }
+
+        using (file)
+        {
+            var all = new MemoryStream();
+            file.CopyTo(all);
+            all.Position = 0;
+            return all;
+        }
     }
 }

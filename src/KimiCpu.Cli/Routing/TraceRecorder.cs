@@ -53,13 +53,14 @@ internal sealed unsafe class TraceRecorder
     }
 
     /// <summary>Runs a batch and returns its routing.</summary>
-    public RoutingStep Run(RaggedBatch batch, Span<float> logits)
+    /// <exception cref="OperationCanceledException">The token was cancelled, at which the pass ends between two layers.</exception>
+    public RoutingStep Run(RaggedBatch batch, Span<float> logits, CancellationToken cancellationToken)
     {
         _step = new RoutingStep(_header, batch.RowCount);
         _forward.Routed = Note;
         try
         {
-            _forward.Run(batch, logits);
+            _forward.Run(batch, logits, cancellationToken);
             return _step;
         }
         finally

@@ -17,7 +17,7 @@ internal static class TracedGeneration
     /// <param name="recorder">Of the model.</param>
     /// <param name="writer">Receives the passes.</param>
     /// <param name="token">Told every token that is generated.</param>
-    /// <param name="cancellationToken">Honoured between passes.</param>
+    /// <param name="cancellationToken">Honoured between layers; what is recorded are whole passes.</param>
     /// <exception cref="ContextLengthException">The prompt leaves no room.</exception>
     public static void Run(
         OpenedModel opened, int[] prompt, GenerationOptions options, int chunk, TraceRecorder recorder, RoutingTraceWriter writer, Action<int> token, CancellationToken cancellationToken)
@@ -54,11 +54,10 @@ internal static class TracedGeneration
 
         void Step(ReadOnlySpan<int> tokens, bool wanted)
         {
-            cancellationToken.ThrowIfCancellationRequested();
             sequence.TryExtend(tokens.Length);
             batch.Clear();
             batch.Add(tokens, sequence.Length, sequence.Pages, wanted ? LogitsWanted.Last : LogitsWanted.None);
-            writer.Write(recorder.Run(batch, logits.AsSpan(0, wanted ? logits.Length : 0)));
+            writer.Write(recorder.Run(batch, logits.AsSpan(0, wanted ? logits.Length : 0), cancellationToken));
             sequence.Advance(tokens.Length);
         }
     }

@@ -93,6 +93,22 @@ internal sealed partial class InterruptionTests
         Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1), "nothing unfinished is left");
     }
 
+    /// <summary>As where the connection drops in which it runs.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task A_trace_whose_terminal_goes_away_keeps_what_was_recorded(CancellationToken cancellationToken)
+    {
+        string file = Path.Combine(_folder, "a.trace");
+        using var kimi = new KimiProcess("trace", "--prompt", "ROMEO:\n", "-n", "8000", "--ignore-eos", "-o", file);
+        await WaitUntilAsync(() => Directory.GetFiles(_folder) is [var unfinished] && new FileInfo(unfinished).Length > 10_000, cancellationToken);
+        kimi.Send(1);
+        string said = await kimi.Error.ReadToEndAsync(cancellationToken);
+        Assert.That((await kimi.WaitAsync(cancellationToken), said), Is.EqualTo((KimiCommand.Cancelled, said)));
+        Assert.That(said, Does.StartWith($"What was recorded until then is in {file} ("));
+        Assert.That(RoutingTrace.Read(file).Steps, Is.Not.Empty);
+        Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
+    }
+
     /// <summary>The opening waits until somebody writes into the model's configuration.</summary>
     [Test]
     [CancelAfter(180_000)]
