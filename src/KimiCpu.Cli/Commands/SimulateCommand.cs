@@ -35,7 +35,7 @@ internal static class SimulateCommand
         };
         command.SetLongAction((parsed, cancellationToken) =>
         {
-            string[] policies = Split(parsed.GetValue(policy)!);
+            string[] policies = Split(policy.Name, parsed.GetValue(policy)!);
             if (parsed.GetValue(chart) is { } place)
             {
                 OutputFile.CheckPlace(chart.Name, place);
@@ -76,7 +76,9 @@ internal static class SimulateCommand
         return command;
     }
 
-    private static string[] Split(string list) => list.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+    private static string[] Split(string option, string list) => list.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) is { Length: > 0 } parts
+        ? parts
+        : throw new FormatException($"{option} takes at least one of what it names, several separated by commas; found '{list}'.");
 
     /// <summary>Rising numbers of slots, at most one for every expert.</summary>
     private static int[] Sizes(RoutingTraceHeader header, string? slots, string? memory)
@@ -84,8 +86,8 @@ internal static class SimulateCommand
         IEnumerable<long> wanted = (slots, memory) switch
         {
             (null, null) => s_defaultShares.Select(s => (long)Math.Max(1, s * header.TotalExperts)),
-            (not null, null) => Split(slots).Select(ReadSlots),
-            (null, not null) => Split(memory).Select(m => SlotsOf(m, header.ExpertBytes)),
+            (not null, null) => Split("--slots", slots).Select(ReadSlots),
+            (null, not null) => Split("--memory", memory).Select(m => SlotsOf(m, header.ExpertBytes)),
             _ => throw new ArgumentException("Sizes come from --slots or from --memory, not from both."),
         };
         return [.. wanted.Select(n => (int)Math.Min(n, header.TotalExperts)).Distinct().Order()];

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
@@ -114,6 +115,47 @@ internal sealed class TraceCommandTests
         Assert.That(output, Does.Contain("30 tokens counted").And.Contain("foreseen"));
     }
 
+    /// <summary>As in <c>kimi trace -o /dev/stdout | ssh …</c>.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "There is no such file.")]
+    [CancelAfter(60_000)]
+    public async Task A_trace_that_goes_to_the_output_has_it_for_itself(CancellationToken cancellationToken)
+    {
+        using (var kimi = new KimiProcess("trace", "--synthetic", "flat", "-n", "3", "-o", "/dev/stdout"))
+        {
+            await using (var file = new FileStream(TraceFile, FileMode.CreateNew))
+            {
+                await kimi.Output.BaseStream.CopyToAsync(file, cancellationToken);
+            }
+
+            Assert.That((await kimi.WaitAsync(cancellationToken), await kimi.Error.ReadToEndAsync(cancellationToken)), Is.EqualTo((KimiCommand.Ok, "3 made-up tokens in /dev/stdout" + Environment.NewLine)));
+        }
+
+        Assert.That(RoutingTrace.Read(TraceFile).Steps, Has.Count.EqualTo(3));
+        using var logits = new KimiProcess("logits", "--tokens", "1,2", "-o", "/dev/stdout");
+        using var rows = new MemoryStream();
+        await logits.Output.BaseStream.CopyToAsync(rows, cancellationToken);
+        Assert.That(await logits.Error.ReadToEndAsync(cancellationToken), Does.StartWith($"1 x {rows.Length / sizeof(float)} float32 in /dev/stdout"));
+    }
+
+    /// <summary>As in <c>kimi simulate &lt;(ssh … cat a.trace)</c>.</summary>
+    [Test]
+    [Platform("Linux", Reason = "Pipes have names there.")]
+    [CancelAfter(60_000)]
+    public async Task A_trace_is_read_from_a_pipe(CancellationToken cancellationToken)
+    {
+        await Run("trace", "--synthetic", "flat", "--layers", "2", "--experts", "9", "--topk", "2", "-n", "5", "-o", TraceFile);
+        string pipe = Path.Combine(_folder, "pipe");
+        using (Process make = Process.Start("mkfifo", [pipe]))
+        {
+            await make.WaitForExitAsync(cancellationToken);
+        }
+
+        Task write = Task.Run(() => File.WriteAllBytes(pipe, File.ReadAllBytes(TraceFile)), cancellationToken);
+        Assert.That(await Run("simulate", pipe).WaitAsync(cancellationToken), Is.EqualTo(await Run("simulate", TraceFile)));
+        await write.WaitAsync(cancellationToken);
+    }
+
     [TestCase("trace", "--synthetic", "pareto:1", "-o", "x")]
     [TestCase("trace", "--synthetic", "zipf:-1", "-o", "x")]
     [TestCase("trace", "--synthetic", "flat", "--topk", "999", "-o", "x")]
@@ -135,6 +177,8 @@ internal sealed class TraceCommandTests
 
     [TestCase("--policy", "fifo")]
     [TestCase("--slots", "0")]
+    [TestCase("--slots", "")]
+    [TestCase("--memory", ",")]
     [TestCase("--slots", "12,x")]
     [TestCase("--memory", "12 parsecs")]
     [TestCase("--memory", "1KB")]
