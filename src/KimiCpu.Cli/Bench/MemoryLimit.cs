@@ -76,7 +76,20 @@ internal sealed class MemoryLimit : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
+            Remove(group);
             return null;
+        }
+    }
+
+    private static void Remove(string group)
+    {
+        try
+        {
+            Directory.Delete(group);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It was not made, or goes with the machine's next start.
         }
     }
 

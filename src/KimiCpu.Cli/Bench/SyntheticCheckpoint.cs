@@ -32,27 +32,21 @@ internal sealed class SyntheticCheckpoint
             return folder;
         }
 
-        string unfinished = $"{folder}.unfinished-{Environment.ProcessId}";
         try
         {
-            Directory.CreateDirectory(unfinished);
+            Directory.CreateDirectory(cacheFolder);
+            using var unfinished = new UnfinishedFolder(folder);
             using var progress = new ProgressLine(streams, $"Writing {folder}");
-            new SyntheticCheckpoint(shape).Write(unfinished, progress, cancellationToken);
+            new SyntheticCheckpoint(shape).Write(unfinished.Path, progress, cancellationToken);
+
+            unfinished.Finish();
 
             // Written pages stay small; read anew they are as large as those of a model after a restart.
-            FileCache.TryDrop(unfinished);
-            Directory.Move(unfinished, folder);
+            FileCache.TryDrop(folder);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new IOException($"The synthetic checkpoint could not be written into '{cacheFolder}': {e.Message} `--cache DIR` names another folder.", e);
-        }
-        finally
-        {
-            if (Directory.Exists(unfinished))
-            {
-                Directory.Delete(unfinished, recursive: true);
-            }
         }
 
         return folder;

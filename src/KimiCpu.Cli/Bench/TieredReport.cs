@@ -5,6 +5,7 @@ using System.Globalization;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Cli.Bench;
 
@@ -13,43 +14,39 @@ internal static class TieredReport
 {
     /// <param name="subject">What is measured, as the user named it.</param>
     /// <param name="folder">Of the checkpoint.</param>
-    /// <param name="limit">Memory for the whole process, page cache included; null for none.</param>
-    /// <param name="sizes">Of slots.</param>
-    /// <param name="mapped">Whether plain mapping is measured too.</param>
-    /// <param name="options">How.</param>
-    /// <param name="timeline">SVG file of the last run from slots; null for none.</param>
+    /// <param name="runs">What is measured of it.</param>
     /// <param name="json">In place of a table.</param>
     /// <param name="streams">Where to write.</param>
     /// <param name="cancellationToken">Ends it between tokens.</param>
-    /// <exception cref="FormatException">The model has no experts to hold.</exception>
-    public static void Run(
-        string subject, string folder, long? limit, IReadOnlyList<long> sizes, bool mapped, TieredBenchOptions options, string? timeline, bool json, CliStreams streams, CancellationToken cancellationToken)
+    /// <exception cref="FormatException">The model has no experts to hold, or its context no room for the tokens.</exception>
+    public static void Run(string subject, string folder, TieredRuns runs, bool json, CliStreams streams, CancellationToken cancellationToken)
     {
-        RequireExperts(folder);
+        Require(folder, runs.How);
         FileCache.TryDrop(folder);
+        long? limit = runs.Limit;
         using MemoryLimit? group = limit is { } bytes ? MemoryLimit.TrySet(bytes) : null;
         string memory = limit is null ? "no limit on memory"
             : group is not null ? $"{InspectCommand.Bytes(limit.Value)} of memory by a control group"
             : "no control group may be made here, so that only the slots are limited and the page cache is not";
-        var bench = new TieredBench(folder, options, cancellationToken);
+        var bench = new TieredBench(folder, runs.How, cancellationToken);
         var results = new List<TieredResult>();
         using (var progress = new ProgressLine(streams, "Measuring"))
         {
-            int runs = sizes.Count + (mapped ? 1 : 0);
-            foreach (long size in sizes)
+            int count = runs.SlotBytes.Count + (runs.Mapped ? 1 : 0);
+            foreach (long size in runs.SlotBytes)
             {
                 results.Add(bench.Measure(size, limit ?? size));
-                progress.Report("size", results.Count, runs);
+                progress.Report("size", results.Count, count);
             }
 
-            if (mapped)
+            if (runs.Mapped)
             {
                 group?.DropCache();
                 results.Add(bench.Measure(null, limit ?? long.MaxValue));
             }
         }
 
-        double? plain = mapped ? results[^1].TokensPerSecond : null;
+        double? plain = runs.Mapped ? results[^1].TokensPerSecond : null;
         if (json)
         {
             streams.Output.WriteLine(ToJson(subject, memory, plain, results));
@@ -62,18 +59,26 @@ internal static class TieredReport
         }
 
         // Last: where it cannot be written after all, what was measured is there.
-        if (timeline is not null && bench.Timeline is { } recorded)
+        if (runs.Timeline is { } timeline && bench.Timeline is { } recorded)
         {
-            OutputFile.WriteText("--timeline", timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(sizes[^1])}, the rest from the drive", recorded, seconds: 3));
+            OutputFile.WriteText("--timeline", timeline, StoreTimelineChart.Draw($"{subject}: experts in {InspectCommand.Bytes(runs.SlotBytes[^1])}, the rest from the drive", recorded, seconds: 3));
         }
     }
 
-    private static void RequireExperts(string folder)
+    private static void Require(string folder, TieredBenchOptions how)
     {
         using Checkpoint checkpoint = Checkpoint.Open(folder);
         if (CheckpointSummary.Of(checkpoint).Components.All(c => c.Component != Component.RoutedExperts || c.Bytes == 0))
         {
             throw new FormatException($"--expert-memory is memory for routed experts, and '{checkpoint.Name}' has none.");
+        }
+
+        long tokens = (long)how.WarmUp + how.Tokens + how.PromptTokens;
+        int most = WeightLoader.ShapeOf(checkpoint.Config).MaxPositions;
+        if (tokens > most)
+        {
+            throw new FormatException(
+                $"--warm-up, --decode and --prompt take at most {most} together with this model, whose context that is; found {tokens} ({how.WarmUp}, {how.Tokens} and {how.PromptTokens}).");
         }
     }
 

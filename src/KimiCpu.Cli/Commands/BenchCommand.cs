@@ -53,13 +53,21 @@ internal static class BenchCommand
                 throw new FormatException("--model measures a checkpoint that there is, --shape one that is made up: give one of them.");
             }
 
+            if (parsed.GetValue(model) is not null && parsed.GetResult(cache) is { Implicit: false })
+            {
+                throw new FormatException("--cache is the folder of checkpoints that are made up, and --model measures one that there is: give one of them.");
+            }
+
             if (parsed.GetValue(chart) is { } place)
             {
                 OutputFile.CheckPlace(chart.Name, place);
             }
 
-            tiered.CheckPlace(parsed);
-
+            // All of it is read before a checkpoint is written, which may take minutes and as much of the drive as a model.
+            var options = new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
+            int[] prompts = [.. parsed.GetValue(prefill)!.Split(',').Select(ReadCount).Where(n => n > 0)];
+            int[]? together = concurrency.Counts(parsed);
+            TieredRuns? inSlots = tiered.Read(parsed, options, parsed.GetValue(decode));
             if (parsed.GetValue(kernels))
             {
                 RooflineReport.Run(parsed.GetValue(threads), parsed.GetValue(json), parsed.GetValue(chart), streams, cancellationToken);
@@ -72,26 +80,23 @@ internal static class BenchCommand
                 return KimiCommand.Ok;
             }
 
-            bool together = parsed.GetValue(concurrency.Switch) is not null;
-            bool inSlots = parsed.GetValue(tiered.Switch) is not null;
-            if ((together || inSlots) && parsed.GetValue(decode) == 0)
+            if ((together is not null || inSlots is not null) && parsed.GetValue(decode) == 0)
             {
                 throw new FormatException("--decode takes 1 or more where answers are measured together or with experts in slots; found 0.");
             }
 
             string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
             string folder = parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken);
-            if (together)
+            if (together is not null)
             {
                 var how = new KimiModelOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
-                await concurrency.Run(parsed, subject, folder, how, parsed.GetValue(decode), parsed.GetValue(chart), parsed.GetValue(json), streams, cancellationToken).ConfigureAwait(false);
+                await concurrency.Run(parsed, together, subject, folder, how, parsed.GetValue(decode), parsed.GetValue(chart), parsed.GetValue(json), streams, cancellationToken).ConfigureAwait(false);
                 return KimiCommand.Ok;
             }
 
-            var options = new CpuBackendOptions { Threads = parsed.GetValue(threads), Int8HotPath = parsed.GetValue(int8) };
-            if (inSlots)
+            if (inSlots is not null)
             {
-                tiered.Run(parsed, subject, folder, options, parsed.GetValue(decode), parsed.GetValue(json), streams, cancellationToken);
+                TieredReport.Run(subject, folder, inSlots, parsed.GetValue(json), streams, cancellationToken);
                 return KimiCommand.Ok;
             }
 
@@ -101,12 +106,7 @@ internal static class BenchCommand
                 return KimiCommand.Ok;
             }
 
-            (int count, List<BenchResult> results) = MeasureModel(
-                folder,
-                options,
-                [.. parsed.GetValue(prefill)!.Split(',').Select(ReadCount).Where(n => n > 0)],
-                parsed.GetValue(decode),
-                cancellationToken);
+            (int count, List<BenchResult> results) = MeasureModel(folder, options, prompts, parsed.GetValue(decode), cancellationToken);
             if (parsed.GetValue(json))
             {
                 streams.Output.WriteLine(ToJson(subject, count, results));

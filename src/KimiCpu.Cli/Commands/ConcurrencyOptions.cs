@@ -30,9 +30,12 @@ internal sealed class ConcurrencyOptions
         }
     }
 
-    public Task Run(ParseResult parsed, string subject, string folder, KimiModelOptions options, int tokens, string? chart, bool json, CliStreams streams, CancellationToken cancellationToken)
+    /// <summary>How many answers at once; null without the switch.</summary>
+    /// <exception cref="FormatException">They are no counts.</exception>
+    public int[]? Counts(ParseResult parsed) => parsed.GetValue(Switch) is { } counts ? [.. counts.Split(',').Select(ReadCount)] : null;
+
+    public Task Run(ParseResult parsed, int[] calls, string subject, string folder, KimiModelOptions options, int tokens, string? chart, bool json, CliStreams streams, CancellationToken cancellationToken)
     {
-        int[] calls = [.. parsed.GetValue(Switch)!.Split(',').Select(ReadCount)];
         options = options with
         {
             Scheduling = new SchedulingOptions

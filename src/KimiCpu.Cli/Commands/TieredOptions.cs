@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using System.Globalization;
 using KimiCpu.Cli.Bench;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Cpu;
@@ -21,9 +22,9 @@ internal sealed class TieredOptions
 
     private readonly Option<int> _warmUp = new Option<int>("--warm-up") { Description = "With --expert-memory: tokens before the measured ones.", DefaultValueFactory = _ => 40, HelpName = "N" }.Within(0);
 
-    private readonly Option<int> _prompt = new("--prompt") { Description = "With --expert-memory: then read a prompt of so many tokens in one pass, 0 … 256.", HelpName = "N" };
+    private readonly Option<int> _prompt = new Option<int>("--prompt") { Description = "With --expert-memory: then read a prompt of so many tokens in one pass, 0 … 256.", HelpName = "N" }.Within(0, 256);
 
-    private readonly Option<int> _reads = new("--reads") { Description = "With --expert-memory: reads in flight.", DefaultValueFactory = _ => new TieredStoreOptions { Bytes = 0 }.ReadsOfDrive, HelpName = "N" };
+    private readonly Option<int> _reads = new Option<int>("--reads") { Description = "With --expert-memory: reads in flight.", DefaultValueFactory = _ => new TieredStoreOptions { Bytes = 0 }.ReadsOfDrive, HelpName = "N" }.Within(1, 256);
 
     private readonly Option<string> _piece = new("--read-size") { Description = "With --expert-memory: most bytes of a read.", DefaultValueFactory = _ => $"{new TieredStoreOptions { Bytes = 0 }.PieceBytes >> 20}MiB", HelpName = "SIZE" };
 
@@ -45,43 +46,58 @@ internal sealed class TieredOptions
         }
     }
 
+    /// <summary>What the options ask for, before anything is written or opened for it; null without the switch.</summary>
+    /// <exception cref="FormatException">One of them is none of what it takes, or does nothing.</exception>
     /// <exception cref="IOException">The timeline cannot be written.</exception>
-    public void CheckPlace(ParseResult parsed)
+    public TieredRuns? Read(ParseResult parsed, CpuBackendOptions cpu, int tokens)
     {
+        if (parsed.GetValue(Switch) is not { } sizes)
+        {
+            return null;
+        }
+
         if (parsed.GetValue(_timeline) is { } place)
         {
             OutputFile.CheckPlace(_timeline.Name, place);
         }
+
+        return new TieredRuns
+        {
+            SlotBytes = [.. sizes.Split(',').Select(s => (long)Quantity.Bytes(Switch.Name, s))],
+            Limit = parsed.GetValue(_limit) is { } limit ? (long)Quantity.Bytes(_limit.Name, limit) : null,
+            Mapped = !parsed.GetValue(_noMapping),
+            Timeline = parsed.GetValue(_timeline),
+            How = How(parsed, cpu, tokens),
+        };
     }
 
-    public void Run(ParseResult parsed, string subject, string folder, CpuBackendOptions cpu, int tokens, bool json, CliStreams streams, CancellationToken cancellationToken)
+    private TieredBenchOptions How(ParseResult parsed, CpuBackendOptions cpu, int tokens)
     {
         const int Unit = KimiCpu.Compute.IWeightFiles.Alignment;
-        var options = new TieredBenchOptions
+        double? skew = parsed.GetValue(_skew) is { } exponent ? InRange(_skew.Name, exponent, 0, 10) : null;
+        double recall = InRange(_recall.Name, parsed.GetValue(_recall), 0, 1);
+        if (skew is null && recall > 0 && parsed.GetResult(_recall) is { Implicit: false })
+        {
+            throw new FormatException($"{_recall.Name} above 0 needs {_skew.Name}: without it look-ahead predicts what the model's own routers let it. 0 switches it off.");
+        }
+
+        string policy = parsed.GetValue(_policy)!;
+        _ = EvictionPolicies.Make(policy, layers: 1, expertsPerLayer: 1);
+        return new TieredBenchOptions
         {
             Cpu = cpu,
-            Policy = parsed.GetValue(_policy)!,
+            Policy = policy,
             WarmUp = parsed.GetValue(_warmUp),
             Tokens = tokens,
-            PromptTokens = (int)InRange("--prompt", parsed.GetValue(_prompt), 0, 256),
-            Reads = (int)InRange("--reads", parsed.GetValue(_reads), 1, 256),
-            RoutingSkew = parsed.GetValue(_skew) is { } skew ? InRange("--skew", skew, 0, 10) : null,
-            Recall = InRange("--recall", parsed.GetValue(_recall), 0, 1),
-            PieceBytes = (int)Math.Clamp(Quantity.Bytes("--read-size", parsed.GetValue(_piece)!) / Unit, 1, (1 << 30) / Unit) * Unit,
+            PromptTokens = parsed.GetValue(_prompt),
+            Reads = parsed.GetValue(_reads),
+            RoutingSkew = skew,
+            Recall = recall,
+            PieceBytes = (int)Math.Clamp(Quantity.Bytes(_piece.Name, parsed.GetValue(_piece)!) / Unit, 1, (1 << 30) / Unit) * Unit,
         };
-        TieredReport.Run(
-            subject,
-            folder,
-            parsed.GetValue(_limit) is { } limit ? (long)Quantity.Bytes("--memory-limit", limit) : null,
-            [.. parsed.GetValue(Switch)!.Split(',').Select(s => (long)Quantity.Bytes("--expert-memory", s))],
-            !parsed.GetValue(_noMapping),
-            options,
-            parsed.GetValue(_timeline),
-            json,
-            streams,
-            cancellationToken);
     }
 
-    private static double InRange(string option, double value, double least, double most) =>
-        value >= least && value <= most ? value : throw new FormatException($"{option} takes {least} … {most}; found {value}.");
+    private static double InRange(string option, double value, double least, double most) => value >= least && value <= most
+        ? value
+        : throw new FormatException(string.Create(CultureInfo.InvariantCulture, $"{option} takes {least} … {most}; found {value}."));
 }

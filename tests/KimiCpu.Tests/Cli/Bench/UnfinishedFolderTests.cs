@@ -1,0 +1,61 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using KimiCpu.Cli.Bench;
+
+namespace KimiCpu.Tests.Cli.Bench;
+
+[TestFixture]
+internal sealed class UnfinishedFolderTests
+{
+    private string _parent = "";
+
+    private string Place => Path.Combine(_parent, "synthetic-1");
+
+    [SetUp]
+    public void CreateFolder() => _parent = Directory.CreateTempSubdirectory("kimicpu").FullName;
+
+    [TearDown]
+    public void DeleteFolder() => Directory.Delete(_parent, recursive: true);
+
+    [Test]
+    public void It_is_moved_when_it_is_whole([Values] bool isWhole)
+    {
+        using (var folder = new UnfinishedFolder(Place))
+        {
+            File.WriteAllText(Path.Combine(folder.Path, "a"), "b");
+            Assert.That(Place, Does.Not.Exist);
+            if (isWhole)
+            {
+                folder.Finish();
+            }
+        }
+
+        string[] left = [.. Directory.GetFileSystemEntries(_parent, "*", SearchOption.AllDirectories).Order()];
+        Assert.That(left, Is.EqualTo(isWhole ? new[] { Place, Path.Combine(Place, "a") } : []));
+    }
+
+    /// <summary>Of a process that was killed, which may be 23 GB.</summary>
+    [Test]
+    public void What_nobody_writes_any_more_is_deleted()
+    {
+        string other = Path.Combine(_parent, "synthetic-2");
+        string abandoned = Make($"{other}.{Guid.NewGuid():N}.unfinished", TimeSpan.FromMinutes(2));
+        File.WriteAllText(Path.Combine(abandoned, "held"), "");
+        Directory.SetLastWriteTimeUtc(abandoned, DateTime.UtcNow.AddMinutes(-2));
+        string killedAtOnce = Make($"{other}.{Guid.NewGuid():N}.unfinished", TimeSpan.FromMinutes(2));
+        string fresh = Make($"{other}.{Guid.NewGuid():N}.unfinished", TimeSpan.Zero);
+        string foreign = Make($"{other}.unfinished", TimeSpan.FromMinutes(2));
+        using var running = new UnfinishedFolder(other);
+        Directory.SetLastWriteTimeUtc(running.Path, DateTime.UtcNow.AddMinutes(-2));
+        using var mine = new UnfinishedFolder(Place);
+        Assert.That(Directory.GetDirectories(_parent), Is.EquivalentTo(new[] { fresh, foreign, running.Path, mine.Path }));
+    }
+
+    private static string Make(string folder, TimeSpan age)
+    {
+        Directory.CreateDirectory(folder);
+        Directory.SetLastWriteTimeUtc(folder, DateTime.UtcNow - age);
+        return folder;
+    }
+}
