@@ -51,10 +51,7 @@ internal static class KimiServer
         bool listens = false;
         builder.Logging.AddFilter("Microsoft", level => level == LogLevel.Warning || (level > LogLevel.Warning && Volatile.Read(ref listens)));
         builder.Logging.AddConfiguration(builder.Configuration.GetSection(ServeConfiguration.Logging));
-        builder.Logging.AddSimpleConsole(o => (o.SingleLine, o.TimestampFormat) = (true, "HH:mm:ss "));
-
-        // Data goes to standard output, everything else beside it.
-        builder.Services.Configure<Microsoft.Extensions.Logging.Console.ConsoleLoggerOptions>(o => o.LogToStandardErrorThreshold = LogLevel.Trace);
+        ConsoleLog.AddTo(builder.Logging, streams);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;

@@ -21,7 +21,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>Whether a terminal shows what is written beside the output, wherever input and output go: a line there may move.</summary>
     public bool ShowsProgress { get; init; } = IsTerminal;
 
-    /// <summary>Of the input's text. What is typed into a console of Windows comes in the console's code page.</summary>
+    /// <summary>Of the input's text. What is typed into a console of Windows comes in UTF-16.</summary>
     public Encoding InputEncoding { get; init; } = Encoding.UTF8;
 
     /// <summary>Of the terminal that shows progress, as wide as it is now; 0 where nobody knows.</summary>
@@ -30,18 +30,24 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>Whether colours are welcome, and shown.</summary>
     public bool UsesColours { get; init; } = IsTerminal;
 
+    /// <summary>Whether colours are welcome among the errors, and shown.</summary>
+    public bool UsesColoursInErrors { get; init; } = IsTerminal;
+
     public static CliStreams OfConsole() => new(
-        Console.OpenStandardInput(),
+        OpenInput(),
         StandardOutput.Open(),
         Console.Error,
         !Console.IsOutputRedirected && !Console.IsInputRedirected)
     {
         ShowsOnTerminal = !Console.IsOutputRedirected,
         ShowsProgress = !Console.IsErrorRedirected,
-        InputEncoding = OperatingSystem.IsWindows() && !Console.IsInputRedirected ? Console.InputEncoding : Encoding.UTF8,
+        InputEncoding = IsTypedOnWindows ? Encoding.Unicode : Encoding.UTF8,
         UsesColours = !Console.IsOutputRedirected && !Console.IsInputRedirected && TerminalColours.AreShown(),
+        UsesColoursInErrors = !Console.IsErrorRedirected && TerminalColours.AreShownInErrors(),
         Columns = MovingLine.ColumnsOfConsole,
     };
+
+    private static bool IsTypedOnWindows => OperatingSystem.IsWindows() && !Console.IsInputRedirected;
 
     /// <summary>Text of somebody else's file as the output may have it: on a terminal without control characters.</summary>
     public string Shown(string text) => ShowsOnTerminal ? VisibleText.Of(text) : text;
@@ -63,5 +69,16 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         using var bytes = new MemoryStream();
         Input.CopyTo(bytes);
         return bytes.ToArray();
+    }
+
+    private static Stream OpenInput()
+    {
+        if (!IsTypedOnWindows)
+        {
+            return Console.OpenStandardInput();
+        }
+
+        Console.InputEncoding = Encoding.Unicode;
+        return new TypedInput(Console.OpenStandardInput());
     }
 }
