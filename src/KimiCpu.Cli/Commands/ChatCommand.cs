@@ -4,6 +4,7 @@
 using System.CommandLine;
 using KimiCpu.Chat;
 using KimiCpu.Cli.Terminal;
+using KimiCpu.Generation;
 
 namespace KimiCpu.Cli.Commands;
 
@@ -23,7 +24,8 @@ internal static class ChatCommand
         sampling.AddTo(command);
         command.SetAction(async (parsed, _) =>
         {
-            var options = sampling.Read(parsed);
+            GenerationOptions options = sampling.Read(parsed);
+            SamplingOptions.Check(options);
             string? path = parsed.GetValue(file);
             if (path is not null)
             {

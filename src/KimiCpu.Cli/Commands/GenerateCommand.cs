@@ -37,6 +37,7 @@ internal static class GenerateCommand
             Refuse(parsed.GetValue(allowSpecial) && !parsed.GetValue(raw), "--allow-special is for --raw: messages are never read for control tokens.");
             Refuse(sampling.LimitsNoReasoning(parsed), "--no-think leaves no reasoning for --max-reasoning-tokens to limit: give one of them.");
             GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
+            SamplingOptions.Check(options);
             Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
@@ -51,40 +52,27 @@ internal static class GenerateCommand
                 ? opened.GenerateAsync(opened.Tokenizer.Encode(text, parsed.GetValue(allowSpecial), cancellationToken).AsMemory(), options, cancellationToken)
                 : opened.GenerateAsync(given?.Messages ?? Messages(parsed.GetValue(system), text), options, cancellationToken);
             bool stream = !parsed.GetValue(json);
+            var answer = new StreamedAnswer(streams, stream, parsed.GetValue(reasoning));
             GenerationResult? result = null;
             try
             {
                 await foreach (GenerationUpdate update in updates)
                 {
                     prompts.End();
-                    if (stream)
-                    {
-                        await streams.Output.WriteAsync(streams.ShowsOnTerminal ? VisibleText.Of(update.Text) : update.Text);
-                        await streams.Output.FlushAsync(CancellationToken.None);
-                    }
-
-                    if (parsed.GetValue(reasoning))
-                    {
-                        await streams.Error.WriteAsync(VisibleText.Of(update.Reasoning));
-                    }
-
+                    answer.Write(update);
                     result = update.Result;
                 }
             }
             finally
             {
                 prompts.End();
+                answer.End(isWhole: result is not null);
             }
 
             await streams.Output.WriteLineAsync(stream ? ToLines(result!, streams.ShowsOnTerminal) : ToJson(result!));
             if (stream && CutNotice.Of(result!, options, opened.Info.ContextLength) is { } notice)
             {
                 await streams.Error.WriteLineAsync(notice);
-            }
-
-            if (parsed.GetValue(reasoning))
-            {
-                await streams.Error.WriteLineAsync();
             }
 
             if (parsed.GetValue(stats))

@@ -7,7 +7,7 @@ using KimiCpu.Generation;
 
 namespace KimiCpu.Cli.Commands;
 
-/// <summary>The options that shape an answer, and their translation; ranges are checked by the library.</summary>
+/// <summary>The options that shape an answer, and their translation.</summary>
 internal sealed class SamplingOptions
 {
     private readonly Option<int?> _tokens = new("--tokens", "-n") { Description = "Most tokens of the answer, at least 1. Default: as many as the context holds.", HelpName = "N" };
@@ -70,6 +70,10 @@ internal sealed class SamplingOptions
         LogProbabilities = parsed.GetValue(_logProbabilities) is not null,
         TopLogProbabilities = parsed.GetValue(_logProbabilities) ?? 0,
     };
+
+    /// <summary>What can be known of options before there is a model, whose opening may take an hour. Whether it has the tokens that they name is checked with it.</summary>
+    /// <exception cref="ArgumentException">A value is outside its range, or options exclude each other.</exception>
+    public static void Check(GenerationOptions options) => OptionChecks.Validate(options, int.MaxValue);
 
     private static (int Token, float Bias) ReadBias(string text)
     {

@@ -85,6 +85,48 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That(error.Split(Environment.NewLine)[0], Does.Contain(expected).And.Not.Match("[a-z][A-Z]"));
     }
 
+    /// <summary>Opening it may take an hour.</summary>
+    [TestCase("--top-p takes above 0, at most 1; found 2.", "--top-p", "2")]
+    [TestCase("--tokens takes 1 or more; found 0.", "-n", "0")]
+    [TestCase("--repetition-penalty takes above 0, at most 10; found 0.", "--repetition-penalty", "0")]
+    [TestCase("--stop takes texts of at least one character", "--stop", "")]
+    [TestCase("--logit-bias takes token ids", "--logit-bias", "2147483647=1")]
+    public async Task Options_that_no_answer_can_have_are_refused_before_a_model_is_opened(string expected, params string[] options)
+    {
+        foreach (string command in new[] { "chat", "generate" })
+        {
+            (int code, string output, string error) = await Run([command, "--model", "/does/not/exist", .. options], "hi\n");
+            Assert.That((code, output), Is.EqualTo((KimiCommand.Usage, "")), error);
+            Assert.That(error, Does.StartWith(expected));
+        }
+    }
+
+    [Test]
+    public async Task A_conversation_and_a_constraint_that_there_cannot_be_are_refused_before_a_model_is_opened()
+    {
+        string empty = Path.Combine(Folder, "empty.json");
+        File.WriteAllText(empty, "[]");
+        string[] generate = ["generate", "--model", "/does/not/exist"];
+        Assert.That(await Run([.. generate, "--conversation", empty]), Is.EqualTo((KimiCommand.Usage, "", $"--conversation, '{empty}': A conversation has at least one message.{Environment.NewLine}")));
+        (int code, _, string error) = await Run([.. generate, "--choice", "yes", "--ignore-eos", "hi"]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Usage, "A Constraint ends its answer by an end-of-text token, so --ignore-eos must be false with it." + Environment.NewLine)));
+    }
+
+    /// <summary>Wherever it comes from.</summary>
+    [TestCase("[]", "A conversation has at least one message.")]
+    [TestCase("""[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]""", "")]
+    public async Task What_is_no_conversation_of_texts_is_wrong_usage(string json, string expected)
+    {
+        string file = Path.Combine(Folder, "conversation.json");
+        File.WriteAllText(file, json);
+        (int code, _, string error) = await Run(["render", file]);
+        Assert.That(code, Is.EqualTo(KimiCommand.Usage));
+        Assert.That(error, Does.StartWith($"CONVERSATION.json, '{file}': {expected}"));
+        (code, _, error) = await Run(["render"], json);
+        Assert.That(code, Is.EqualTo(KimiCommand.Usage));
+        Assert.That(error, Does.StartWith($"standard input: {expected}"));
+    }
+
     [Test]
     public async Task Answers_that_were_cut_off_and_options_that_do_less_are_told()
     {
@@ -167,6 +209,16 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That(await Run(["bench", "--model", NoModel, "--expert-memory", "1MB", "--timeline", nowhere]), Is.EqualTo((KimiCommand.Failed, "", "--timeline" + because)));
     }
 
+    /// <summary>A text has 2^30 characters at most, whatever memory there is.</summary>
+    [Test]
+    public async Task An_input_that_takes_too_much_memory_is_told([Values("generate", "tokenize")] string command)
+    {
+        using var source = new CancellationTokenSource();
+        var error = new StringWriter();
+        Assert.That(await KimiCommand.RunAsync([command], new CliStreams(new EndlessStream(), TextWriter.Null, error, IsTerminal: false), source), Is.EqualTo(KimiCommand.Failed));
+        Assert.That(error.ToString(), Does.Match(@"^This takes more memory than there is for it: [^\n]+\n$"));
+    }
+
     /// <summary>Whoever may write everywhere would otherwise put a file in a device's place.</summary>
     [Test]
     [Platform("Linux", Reason = "Pipes have names there.")]
@@ -206,5 +258,17 @@ internal sealed class CommandMistakeTests : CommandFixture
         (int code, _, string error) = await Run(["bench", "--shape", "nano", "--cache", "/proc/x"]);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
         Assert.That(error, Does.StartWith("The synthetic checkpoint could not be written into '/proc/x': ").And.Contain("--cache DIR"));
+    }
+
+    /// <summary>Fails as where the memory for what was read is over.</summary>
+    private sealed class EndlessStream : MemoryStream
+    {
+        public override bool CanSeek => false;
+
+        public override int Read(byte[] buffer, int offset, int count) => throw new OutOfMemoryException();
+
+        public override int Read(Span<byte> buffer) => throw new OutOfMemoryException();
+
+        public override void CopyTo(Stream destination, int bufferSize) => throw new OutOfMemoryException();
     }
 }

@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using KimiCpu.Cli;
+using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Tests.Cli;
 
@@ -28,6 +30,23 @@ internal sealed class PromptCommandTests : CommandFixture
         Assert.That(output, Does.Contain("\"\\n\"").And.Contain("\\x"));
     }
 
+    /// <summary>All of it at once might take more memory than there is.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Tokens_of_a_long_text_are_written_as_they_come([Values] bool ids, CancellationToken cancellationToken)
+    {
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using var input = new MemoryStream(Encoding.UTF8.GetBytes(string.Concat(Enumerable.Repeat("To be, or not to be\n", 5000))));
+        var output = new PartsWriter();
+        string[] args = ["tokenize", .. ids ? new[] { "--ids" } : []];
+        Assert.That(await KimiCommand.RunAsync(args, new CliStreams(input, output, TextWriter.Null, IsTerminal: false), source), Is.Zero);
+        string text = string.Concat(output.Parts);
+        string[] tokens = text.Split(ids ? ' ' : '\n');
+        Assert.That(tokens, Has.Length.GreaterThan(20_000));
+        Assert.That(output.Parts.Select(p => p.Length), Has.All.LessThan(20_000));
+        Assert.That(text, ids ? Does.Match(@"^(\d+ )+\d+\n$") : Does.StartWith("  id piece" + Environment.NewLine).And.EndWith("\"\\n\"" + Environment.NewLine));
+    }
+
     [Test]
     public async Task Tokenize_has_a_model_by_itself()
     {
@@ -43,7 +62,7 @@ internal sealed class PromptCommandTests : CommandFixture
         File.WriteAllText(file, "[]");
         (int code, string output, string error) = await Run(["render", file]);
         Assert.That((code, output), Is.EqualTo((KimiCommand.Usage, "")));
-        Assert.That(error, Is.Not.Empty.And.EqualTo((await Run(["generate", "--conversation", file])).Error));
+        Assert.That(error.Replace("CONVERSATION.json", "--conversation", StringComparison.Ordinal), Is.Not.Empty.And.EqualTo((await Run(["generate", "--conversation", file])).Error));
     }
 
     [Test]
@@ -60,5 +79,16 @@ internal sealed class PromptCommandTests : CommandFixture
         (int code, string output, string error) = await Run(["render", file, "--model", Repository.Checkpoint("tiny-int4"), "--ids"]);
         Assert.That((code, output.TrimEnd('\n').Split(' ').All(id => int.TryParse(id, out _))), Is.EqualTo((0, true)));
         Assert.That(error, Does.Contain("chat_template.jinja"), "the folder has no template");
+    }
+
+    private sealed class PartsWriter : TextWriter
+    {
+        public List<string> Parts { get; } = [];
+
+        public override Encoding Encoding => Encoding.UTF8;
+
+        public override void Write(char value) => Parts.Add(value.ToString());
+
+        public override void Write(string? value) => Parts.Add(value ?? "");
     }
 }
