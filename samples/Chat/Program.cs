@@ -23,6 +23,11 @@ try
     using var chat = new TerminalChat(model, model.CreateSession(), arguments.Options, arguments.System, Console.In, Console.Out, Console.Error, terminal, colours) { ShowsOnTerminal = !Console.IsOutputRedirected };
     return await chat.RunAsync(cancellation) ? 0 : 1;
 }
+catch (OperationCanceledException)
+{
+    // In a pipe Ctrl-C ends the chat.
+    return 130;
+}
 catch (Exception e) when (e is FormatException or KimiException or ArgumentException or NotSupportedException or IOException or UnauthorizedAccessException)
 {
     Console.Error.WriteLine(e.Message);

@@ -19,7 +19,7 @@ internal static class ChatCommand
         var sampling = new SamplingOptions();
         var system = new Option<string?>("--system") { Description = "An instruction for the model.", HelpName = "TEXT" };
         var file = new Option<string?>("--session") { Description = "Go on with the conversation in this file, if it exists, and save it there at the end.", HelpName = "FILE" };
-        var command = new Command(Name, "Talks with the model. At a terminal: /reset, /think on|off, /exit, Ctrl-C stops an answer. In a pipe: a question a line.") { system, file };
+        var command = new Command(Name, "Talks with the model, a question a line. " + TerminalChat.Commands + " Ctrl-C stops an answer at a terminal, and ends the chat in a pipe.") { system, file };
         model.AddTo(command);
         sampling.AddTo(command);
         command.SetAction(async (parsed, _) =>
@@ -43,7 +43,7 @@ internal static class ChatCommand
             }
 
             ChatSaver? saver = path is null ? null : new ChatSaver(path, chat, messages, cancellation, streams);
-            cancellation.AtPrompt = () => BeforeEnd(() => saver?.SaveAtSignal());
+            cancellation.BeforeEnd = () => BeforeEnd(() => saver?.SaveAtSignal());
             using EndSignals? signals = saver is null ? null : new EndSignals(() => BeforeEnd(saver.SaveAtSignal));
             bool answered;
             try

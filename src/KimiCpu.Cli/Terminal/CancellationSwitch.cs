@@ -5,13 +5,13 @@ using System.Diagnostics;
 
 namespace KimiCpu.Cli.Terminal;
 
-/// <summary>Lets Ctrl-C stop what runs, an answer or a save; at the prompt it ends the program as usual.</summary>
+/// <summary>Lets Ctrl-C stop what runs, an answer or a save; where nothing does it ends the program as usual, and Ctrl-\ (Ctrl-Break on Windows) does so always.</summary>
 internal sealed class CancellationSwitch : IDisposable
 {
     private CancellationTokenSource? _current;
 
-    /// <summary>Called before a Ctrl-C at the prompt ends the program.</summary>
-    public Action? AtPrompt { get; set; }
+    /// <summary>Called before one of the keys ends the program.</summary>
+    public Action? BeforeEnd { get; set; }
 
     public CancellationSwitch() => Console.CancelKeyPress += OnCancel;
 
@@ -49,15 +49,17 @@ internal sealed class CancellationSwitch : IDisposable
 
     public void Dispose() => Console.CancelKeyPress -= OnCancel;
 
-    private void OnCancel(object? sender, ConsoleCancelEventArgs e)
+    /// <returns>Whether the program goes on.</returns>
+    internal bool Press(ConsoleSpecialKey key)
     {
-        if (TryStop())
+        if (key == ConsoleSpecialKey.ControlC && TryStop())
         {
-            e.Cancel = true;
+            return true;
         }
-        else
-        {
-            AtPrompt?.Invoke();
-        }
+
+        BeforeEnd?.Invoke();
+        return false;
     }
+
+    private void OnCancel(object? sender, ConsoleCancelEventArgs e) => e.Cancel = Press(e.SpecialKey);
 }

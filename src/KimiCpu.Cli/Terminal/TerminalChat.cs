@@ -9,12 +9,16 @@ using KimiCpu.Generation;
 namespace KimiCpu.Cli.Terminal;
 
 /// <summary>
-/// A conversation in a terminal: answers stream, reasoning is set apart, Ctrl-C stops an answer and not the program.
-/// Piped input is answered line by line without decoration. It needs nothing but the library's public face.
+/// A conversation in a terminal: answers stream, reasoning is set apart, Ctrl-C stops an answer and not the program, nor does an answer that fails.
+/// Piped input is answered line by line without decoration, and there both end the chat. It needs nothing but the library's public face.
 /// </summary>
 internal sealed class TerminalChat : IDisposable
 {
-    private const string Help = "/reset begins anew, /think on|off switches reasoning, /exit leaves; Ctrl-C stops an answer.";
+    /// <summary>What is no question, and how one is asked that looks like it.</summary>
+    public const string Commands = "/reset begins anew, /think on|off switches reasoning, /exit leaves. A question that begins with a slash and a word takes another slash in front: //word.";
+
+    private const string Help = Commands + " Ctrl-C stops an answer.";
+    private const int MostShown = 40;
 
     private readonly IKimiModel _model;
     private readonly TextReader _input;
@@ -134,7 +138,9 @@ internal sealed class TerminalChat : IDisposable
 
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
     /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
-    /// <returns>Whether every question was answered, if only in part; at a terminal, where all is seen, always.</returns>
+    /// <returns>Whether every line was answered, if only in part, or a command; at a terminal, where all is seen, always.</returns>
+    /// <exception cref="OperationCanceledException">Ctrl-C stopped an answer, in a pipe: nobody there looks at each.</exception>
+    /// <exception cref="KimiException">An answer failed, in a pipe.</exception>
     public async Task<bool> RunAsync(CancellationSwitch cancellation)
     {
         bool answered = true;
@@ -161,13 +167,18 @@ internal sealed class TerminalChat : IDisposable
                 return answered || _decorated;
             }
 
-            if (line.Trim().Length > 0 && !TryCommand(line.Trim()))
+            if (ChatLine.IsCommand(line))
             {
-                answered &= await AnswerAsync(line, cancellation);
+                answered &= TryCommand(line.Trim());
+            }
+            else if (line.Trim().Length > 0)
+            {
+                answered &= await AnswerAsync(ChatLine.Question(line), cancellation);
             }
         }
     }
 
+    /// <returns>Whether there is this command.</returns>
     private bool TryCommand(string line)
     {
         switch (line)
@@ -187,12 +198,7 @@ internal sealed class TerminalChat : IDisposable
                 _error.WriteLine(Help);
                 return true;
             default:
-                if (line.StartsWith('/'))
-                {
-                    _error.WriteLine($"There is no command {line.Split(' ')[0]}. {Help}");
-                    return true;
-                }
-
+                _error.WriteLine($"There is no command {VisibleText.Of(line.Length > MostShown ? $"{line.AsSpan(0, MostShown)}…" : line)}. {Help}");
                 return false;
         }
     }
@@ -274,11 +280,23 @@ internal sealed class TerminalChat : IDisposable
             EndLines(prompts, ref reasoning);
             _output.WriteLine();
             _error.WriteLine(text.Length > 0 ? "(stopped)" : "(stopped before an answer came; the question is forgotten)");
+            if (!_decorated && !HasEnded)
+            {
+                throw;
+            }
         }
         catch (ContextLengthException e)
         {
             EndLines(prompts, ref reasoning);
             _error.WriteLine($"{e.Message} /reset begins anew.");
+        }
+        catch (KimiException e) when (_decorated)
+        {
+            // A drive may answer the next time, and who sits there knows better than to lose the conversation.
+            EndLines(prompts, ref reasoning);
+            _output.WriteLine();
+            _error.WriteLine(VisibleText.Of(e.Message));
+            _error.WriteLine(text.Length > 0 ? "(the answer ends here)" : "(no answer came; the question is forgotten)");
         }
         finally
         {

@@ -30,9 +30,9 @@ internal sealed class TerminalChatTests
                 }
             },
             cancellationToken);
-        (IReadOnlyList<KimiMessage> messages, string error) = await ChatAsync(s_greedy, question, cancellation, TextWriter.Null);
+        (IReadOnlyList<KimiMessage> messages, string[] error) = await ChatAsync(s_greedy, question, cancellation, TextWriter.Null);
         await stopping;
-        Assert.That(error, Does.StartWith("(stopped before an answer came; the question is forgotten)"));
+        Assert.That(error[0], Is.EqualTo("(stopped before an answer came; the question is forgotten)"));
         Assert.That(messages.Select(m => m.Role), Is.EqualTo(new[] { KimiRole.System, KimiRole.User, KimiRole.Assistant }));
         Assert.That(messages[1].Content, Is.EqualTo("Who are you?"));
     }
@@ -42,9 +42,9 @@ internal sealed class TerminalChatTests
     {
         using var cancellation = new CancellationSwitch();
         using var output = new StoppingWriter(cancellation);
-        (IReadOnlyList<KimiMessage> messages, string error) = await ChatAsync(s_greedy with { MaxTokens = 7000, IgnoreEndOfText = true }, "Tell me a story.", cancellation, output);
+        (IReadOnlyList<KimiMessage> messages, string[] error) = await ChatAsync(s_greedy with { MaxTokens = 7000, IgnoreEndOfText = true }, "Tell me a story.", cancellation, output);
         Assert.That(output.HasStopped);
-        Assert.That(error, Does.StartWith("(stopped)"));
+        Assert.That(error[0], Is.EqualTo("(stopped)"));
         Assert.That(messages.Take(4).Select(m => m.Role), Is.EqualTo(new[] { KimiRole.System, KimiRole.User, KimiRole.Assistant, KimiRole.User }));
         Assert.That((messages[1].Content, messages[3].Content), Is.EqualTo(("Tell me a story.", "Who are you?")));
         Assert.That(messages[2].Content, Is.Not.Empty);
@@ -56,7 +56,7 @@ internal sealed class TerminalChatTests
     {
         using KimiModel model = KimiModel.OpenEmbedded();
         using var cancellation = new CancellationSwitch();
-        using var output = new FailingWriter(at: 6);
+        using var output = new FailingWriter(at: 6, new IOException("the drive is gone"));
         using var input = new StringReader("What is the capital of France?");
         using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { Thinking = true }, null, input, output, TextWriter.Null, decorated: true, coloured: true) { ShowsProgress = false };
         Assert.That(() => chat.RunAsync(cancellation), Throws.TypeOf<IOException>());
@@ -68,14 +68,69 @@ internal sealed class TerminalChatTests
     {
         Assert.That(await AnsweredAsync("Who are you?"), Is.True);
         Assert.That(await AnsweredAsync($"Who are you?\n{string.Concat(Enumerable.Repeat("hello ", 20_000))}"), Is.False);
+        Assert.That(await AnsweredAsync("Who are you?\n/think off\n/reset\n"), Is.True);
+        Assert.That(await AnsweredAsync("/rset\nWho are you?\n"), Is.False, "what follows it is not answered as was meant");
 
-        static async Task<bool> AnsweredAsync(string input)
+        static async Task<bool> AnsweredAsync(string input) => (await ChatAsync(input, terminal: false)).Answered;
+    }
+
+    [Test]
+    public async Task Questions_may_begin_with_a_slash([Values] bool terminal)
+    {
+        (bool answered, string[] questions, string error) = await ChatAsync("/etc/fstab: what is the sixth field?\n//reset\n/think harder\n// TODO\n", terminal);
+        Assert.That(questions, Is.EqualTo(new[] { "/etc/fstab: what is the sixth field?", "/reset", "// TODO" }));
+        Assert.That(answered, Is.EqualTo(terminal));
+        Assert.That(error, Does.Contain("There is no command /think harder. /reset begins anew, "));
+    }
+
+    /// <summary>A drive may fail once, and what was said until then took hours.</summary>
+    [Test]
+    public async Task An_answer_that_fails_ends_no_conversation_at_a_terminal([Values] bool terminal)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var output = new FailingWriter(at: terminal ? 3 : 2, new KimiException("The drive\u001b is gone."));
+        using var input = new StringReader("What is the capital of France?\nWho are you?\n");
+        var error = new StringWriter();
+        using var chat = new TerminalChat(model, model.CreateSession(), s_greedy, null, input, output, error, terminal, coloured: false) { ShowsProgress = false };
+        if (!terminal)
         {
-            using KimiModel model = KimiModel.OpenEmbedded();
-            using var cancellation = new CancellationSwitch();
-            using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { MaxTokens = 3 }, null, new StringReader(input), TextWriter.Null, TextWriter.Null, decorated: false, coloured: false);
-            return await chat.RunAsync(cancellation);
+            Assert.That(() => chat.RunAsync(cancellation), Throws.TypeOf<KimiException>());
+            return;
         }
+
+        Assert.That(await chat.RunAsync(cancellation), Is.True);
+        Assert.That(error.ToString(), Does.Contain($"The drive\\u001B is gone.{Environment.NewLine}(the answer ends here){Environment.NewLine}"));
+        Assert.That(chat.Messages.Select(m => m.Role), Is.EqualTo(new[] { KimiRole.User, KimiRole.Assistant, KimiRole.User, KimiRole.Assistant }));
+        Assert.That(output.Text, Does.EndWith("> "), "the prompt");
+    }
+
+    /// <summary>There are a thousand more questions, and each would have to be stopped.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Ctrl_C_ends_a_chat_in_a_pipe()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var output = new StoppingWriter(cancellation);
+        using var input = new StringReader("Tell me a story.\nWho are you?\n");
+        var error = new StringWriter();
+        using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { MaxTokens = 7000, IgnoreEndOfText = true }, null, input, output, error, decorated: false, coloured: false);
+        Assert.That(() => chat.RunAsync(cancellation), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(error.ToString(), Is.EqualTo("(stopped)" + Environment.NewLine));
+        Assert.That(chat.Messages, Has.Count.EqualTo(2), "what came of the answer can be saved");
+        Assert.That(input.ReadLine(), Is.EqualTo("Who are you?"));
+    }
+
+    private static async Task<(bool Answered, string[] Questions, string Error)> ChatAsync(string lines, bool terminal)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var input = new StringReader(lines);
+        var error = new StringWriter();
+        using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { MaxTokens = 3 }, null, input, TextWriter.Null, error, terminal, coloured: false) { ShowsProgress = false };
+        bool answered = await chat.RunAsync(cancellation);
+        return (answered, [.. chat.Messages.Where(m => m.Role == KimiRole.User).Select(m => m.Content)], error.ToString());
     }
 
     [Test]
@@ -115,19 +170,19 @@ internal sealed class TerminalChatTests
     public void A_terminal_is_shown_control_characters_by_number() =>
         Assert.That(VisibleText.Of("a\tb\n\u001b]0;x\u0007\u009b2J\u007fé😀"), Is.EqualTo("a\tb\n\\u001B]0;x\\u0007\\u009B2J\\u007Fé😀"));
 
-    /// <summary>Asks a question whose answer is stopped, and another one.</summary>
-    private static async Task<(IReadOnlyList<KimiMessage> Messages, string Error)> ChatAsync(GenerationOptions options, string question, CancellationSwitch cancellation, TextWriter output)
+    /// <summary>Asks a question whose answer is stopped, and another one, at a terminal. The errors are those behind its greeting.</summary>
+    private static async Task<(IReadOnlyList<KimiMessage> Messages, string[] Error)> ChatAsync(GenerationOptions options, string question, CancellationSwitch cancellation, TextWriter output)
     {
         using KimiModel model = KimiModel.OpenEmbedded();
         var error = new StringWriter();
         using var input = new StringReader($"{question}\nWho are you?\n/exit\n");
-        using var chat = new TerminalChat(model, model.CreateSession(), options, "Be brief.", input, output, error, decorated: false, coloured: false);
+        using var chat = new TerminalChat(model, model.CreateSession(), options, "Be brief.", input, output, error, decorated: true, coloured: false) { ShowsProgress = false };
         await chat.RunAsync(cancellation);
-        return ([.. chat.Messages], error.ToString());
+        return ([.. chat.Messages], error.ToString().Split(Environment.NewLine)[2..]);
     }
 
     /// <summary>Fails once.</summary>
-    private sealed class FailingWriter(int at) : TextWriter
+    private sealed class FailingWriter(int at, Exception error) : TextWriter
     {
         private readonly StringBuilder _text = new();
         private int _writes;
@@ -143,7 +198,7 @@ internal sealed class TerminalChatTests
             _text.Append(value);
             if (++_writes == at)
             {
-                throw new IOException("the drive is gone");
+                throw error;
             }
         }
 
