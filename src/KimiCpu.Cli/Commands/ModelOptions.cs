@@ -15,7 +15,7 @@ internal sealed class ModelOptions
 
     public Option<bool> TuneThreads { get; } = new("--tune-threads") { Description = "Use as many of these threads as decode fastest; measured the first time, then remembered." };
 
-    public Option<int?> Context { get; } = new("--context") { Description = "Most tokens of prompt and answer together. Default: the model's own limit.", HelpName = "N" };
+    public Option<string?> Context { get; } = new("--context") { Description = "Most tokens of prompt and answer together, such as 4096 or 32K (K is 1024). Default: the model's own limit.", HelpName = "N" };
 
     public Option<bool> Exact { get; } = new("--exact") { Description = "Single-precision activations and cache, for verification; slower." };
 
@@ -49,7 +49,12 @@ internal sealed class ModelOptions
         }
     }
 
+    /// <summary>Null where it is not given.</summary>
+    /// <exception cref="FormatException">It is no number of tokens.</exception>
+    public int? ContextLength(ParseResult parsed) => parsed.GetValue(Context) is { } text ? Quantity.Tokens(Context.Name, text) : null;
+
     /// <exception cref="ArgumentException">Options exclude each other.</exception>
+    /// <exception cref="FormatException">One is none of what it takes.</exception>
     public KimiModel Open(ParseResult parsed, CliStreams streams)
     {
         Check(parsed);
@@ -58,7 +63,7 @@ internal sealed class ModelOptions
         {
             Threads = parsed.GetValue(Threads),
             TuneThreads = parsed.GetValue(TuneThreads),
-            ContextLength = parsed.GetValue(Context),
+            ContextLength = ContextLength(parsed),
             Exact = parsed.GetValue(Exact),
             Int8HotPath = parsed.GetValue(Int8HotPath),
             Device = parsed.GetValue(Device) is { } device ? KimiDevice.Parse(device) : KimiDevice.Cpu,

@@ -39,7 +39,7 @@ internal static class ServeCommand
             settings.Set("Model:ModelPath", parsed.GetValue(model.Model));
             settings.Set("Model:Threads", parsed.GetValue(model.Threads));
             settings.Set("Model:TuneThreads", parsed.GetValue(model.TuneThreads));
-            settings.Set("Model:ContextLength", parsed.GetValue(model.Context));
+            settings.Set("Model:ContextLength", model.ContextLength(parsed));
             settings.Set("Model:Exact", parsed.GetValue(model.Exact));
             settings.Set("Model:Int8HotPath", parsed.GetValue(model.Int8HotPath));
             settings.Set("Model:Device", parsed.GetValue(model.Device));

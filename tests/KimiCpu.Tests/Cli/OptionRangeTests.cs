@@ -47,6 +47,24 @@ internal sealed class OptionRangeTests
     [TestCase("trace -o x --synthetic flat --temperature 1", "--temperature has no place beside --synthetic")]
     [TestCase("trace -o x --synthetic flat --ignore-eos", "--ignore-eos has no place beside --synthetic")]
     [TestCase("trace -o x --synthetic flat --layers 1024 --experts 65535", "--layers times --experts is at most 4194304; found 1024 times 65535.")]
+    [TestCase("trace -o x --prompt hi --chunk 65537", "--chunk takes 1 … 65536; found 65537.")]
+    [TestCase("bench --shape nano --prefill x", "--prefill takes counts separated by commas, such as 128,512; found 'x'.")]
+    [TestCase("bench --shape nano --concurrency 1,x", "--concurrency takes counts from 1 to 1024 separated by commas, such as 1,2,4,8,16; found 'x'.")]
+    [TestCase("bench --shape nano --concurrency 0", "--concurrency takes counts from 1 to 1024")]
+    [TestCase("bench --shape nano --expert-memory 2", "--expert-memory takes a size in MB, GB, ")]
+    [TestCase("bench --shape nano --expert-memory 1MB --policy mru", "A policy is one of lru, lfu, hybrid, wait")]
+    [TestCase("bench --shape nano --expert-memory 1MB --reads 0", "--reads takes 1 … 256; found 0.")]
+    [TestCase("bench --shape nano --expert-memory 1MB --prompt 300", "--prompt takes 0 … 256; found 300.")]
+    [TestCase("bench --shape nano --expert-memory 1MB --read-size 4", "--read-size takes a size in MB, GB, ")]
+    [TestCase("bench --shape nano --expert-memory 1MB --memory-limit 9", "--memory-limit takes a size in MB, GB, ")]
+    [TestCase("bench --shape nano --expert-memory 1MB --skew 11", "--skew takes 0 … 10; found 11.")]
+    [TestCase("bench --shape nano --expert-memory 1MB --skew 1 --recall 2.5", "--recall takes 0 … 1; found 2.5.")]
+    [TestCase("bench --shape nano --expert-memory 1MB --recall 0.5", "--recall above 0 needs --skew")]
+    [TestCase("bench --model x --cache y", "--cache is the folder of checkpoints that are made up, and --model measures one that there is: give one of them.")]
+    [TestCase("simulate x --policy ,", "--policy takes at least one of what it names, several separated by commas; found ','.")]
+    [TestCase("generate hi --context 0", "--context takes a number of tokens, such as 4096, 32K or 128K (K is 1024); found '0'.")]
+    [TestCase("chat --context 32M", "--context takes a number of tokens")]
+    [TestCase("serve --context -1", "--context takes a number of tokens")]
     [TestCase("bench --shape nano,experts=3,topk=9", "at most 3 here; found 9")]
     public async Task It_is_refused_by_name(string line, string expected)
     {
@@ -71,6 +89,19 @@ internal sealed class OptionRangeTests
         int code = await KimiCommand.RunAsync(["bench", "--shape", "nano", "--cache", folder.Path, "--prefill", "0", "--decode", "2147483647"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source);
         Assert.That(code, Is.EqualTo(KimiCommand.Usage));
         Assert.That(error.ToString(), Does.Contain("--decode takes at most").And.Contain("2147483647"));
+    }
+
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task More_tokens_than_the_context_has_are_refused_before_slots_are_filled(CancellationToken cancellationToken)
+    {
+        using var folder = new TemporaryFolder();
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var error = new StringWriter();
+        string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--cache", folder.Path, "--expert-memory", "1MB", "--warm-up", "131000", "--decode", "72", "--prompt", "1"];
+        int code = await KimiCommand.RunAsync(args, new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source);
+        Assert.That(code, Is.EqualTo(KimiCommand.Usage));
+        Assert.That(error.ToString(), Does.StartWith("--warm-up, --decode and --prompt take at most 131072 together with this model, whose context that is; found 131073 (131000, 72 and 1)."));
     }
 
     private sealed class TemporaryFolder : IDisposable

@@ -94,7 +94,7 @@ internal sealed partial class ServeCommandTests
     [TestCase("--max-requests 0", "MaxRequests")]
     [TestCase("--model nowhere", "ModelPath")]
     [TestCase("--device gpu", "Device")]
-    [TestCase("--context -4", "--context takes 1 or more; found -4.")]
+    [TestCase("--context -4", "--context takes a number of tokens, such as 4096, 32K or 128K (K is 1024); found '-4'.")]
     [TestCase("--exact --int8-hot-path", "exclude each other")]
     [TestCase("--allow-host https://kimi.example.com", "takes names of hosts such as kimi.example.com, or *.example.com for all below it, without scheme, port and path; found 'https://kimi.example.com'.")]
     [TestCase("--allow-host kimi.example.com:8080", "found 'kimi.example.com:8080'")]
