@@ -62,7 +62,7 @@ internal static class PlanJson
         if (machine.Gpu is { } gpu)
         {
             json.WriteStartObject("gpu");
-            json.WriteString("state", "estimated from the design, not adjusted to the one card that was measured");
+            json.WriteString("state", PlanWords.GpuState);
             json.WriteNumber("bytes", gpu.Bytes);
             Write(json, "bytes_per_second", gpu.BytesPerSecond);
             Write(json, "link_bytes_per_second", gpu.LinkBytesPerSecond);

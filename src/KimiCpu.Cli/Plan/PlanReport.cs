@@ -65,7 +65,7 @@ internal sealed class PlanReport(CliStreams streams, MachinePlan plan)
         }));
         if (m.Gpu is { } gpu)
         {
-            rows.Add(["GPU", string.Create(CultureInfo.InvariantCulture, $"{gpu.Bytes / (double)(1 << 30):0.#} GiB"), "estimated from the design, not adjusted to the one card that was measured"]);
+            rows.Add(["GPU", string.Create(CultureInfo.InvariantCulture, $"{gpu.Bytes / (double)(1 << 30):0.#} GiB"), PlanWords.GpuState]);
             rows.Add(["its bandwidth", PlanWords.GigabytesPerSecond(gpu.BytesPerSecond.Value), Origin(gpu.BytesPerSecond)]);
             rows.Add(["link to it", PlanWords.GigabytesPerSecond(gpu.LinkBytesPerSecond.Value), Origin(gpu.LinkBytesPerSecond)]);
         }

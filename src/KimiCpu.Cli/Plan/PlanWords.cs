@@ -9,6 +9,9 @@ namespace KimiCpu.Cli.Plan;
 /// <summary>Numbers and names of a plan as people read them.</summary>
 internal static class PlanWords
 {
+    /// <summary>Where a GPU's figures are from. docs/plan.md says how far they were off.</summary>
+    public const string GpuState = "estimated from the design; a step of the one card that was measured took half as long again";
+
     public static string Gigabytes(double bytes) => bytes >= 1e8 || bytes == 0 ? Invariant($"{bytes / 1e9:F1} GB") : Invariant($"{bytes / 1e6:F1} MB");
 
     public static string GigabytesPerSecond(double rate) => Invariant($"{rate / 1e9:0.#} GB/s");

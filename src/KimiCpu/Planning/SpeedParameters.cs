@@ -11,12 +11,12 @@ internal sealed record SpeedParameters
 {
     public static SpeedParameters Default { get; } = new();
 
-    /// <summary>Share of the memory's read bandwidth that decoding reaches. docs/performance.md: 0.82 … 0.98 by kernel with all threads, 0.94 for a whole MoE layer.</summary>
+    /// <summary>Share of the memory's read bandwidth that decoding reaches. docs/performance.md: 0.72 … 0.99 for a MoE layer of one token with two threads or more, most of it near 0.90.</summary>
     public double MemoryEfficiency { get; init; } = 0.90;
 
     /// <summary>
     /// Bytes of weights that a core multiplies with one token's activations in the time of a byte operation of its peak: 8 GB/s of 184 Gop/s
-    /// (AVX2 on Zen 3), 20 … 27 GB/s of 470 Gop/s (AVX-512 VNNI on Zen 4; docs/performance.md). Unpacking takes the rest.
+    /// (AVX2 on Zen 3), 20 … 27 GB/s of 470 Gop/s (AVX-512 VNNI on Zen 4), measured with one thread by <c>kimi bench --kernels</c>. Unpacking takes the rest.
     /// </summary>
     public double DecodedBytesPerOperation { get; init; } = 0.04;
 
@@ -38,7 +38,7 @@ internal sealed record SpeedParameters
     /// <summary>Share of the integer or BF16 arithmetic that products of many tokens reach. docs/performance.md, MoE layer at 512 tokens.</summary>
     public double ArithmeticEfficiency { get; init; } = 0.50;
 
-    /// <summary>Share of the arithmetic that attention reaches, of BF16 where that is faster. docs/performance.md: 0.58 to 0.72 on Zen 5 and Emerald Rapids, less with many cores.</summary>
+    /// <summary>Share of the arithmetic that attention reaches, of BF16 where that is faster. docs/performance.md: 0.58 to 0.74 on Zen 5 and Emerald Rapids, less with many cores.</summary>
     public double AttentionEfficiency { get; init; } = 0.50;
 
     /// <summary>Seconds a layer for what grows with nothing: barriers, norms, routing, activations.</summary>
