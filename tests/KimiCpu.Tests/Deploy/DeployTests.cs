@@ -23,6 +23,11 @@ internal sealed partial class DeployTests
         Assert.That(runs.Select(r => Seconds(StopTimeout(), r)), Has.All.GreaterThan(s_end));
     }
 
+    /// <summary>Else its first token takes a second more than that of the packages.</summary>
+    [Test]
+    public void A_container_has_machine_code() =>
+        Assert.That(File.ReadLines(Path.Combine(Repository.Root, "deploy", "Dockerfile")).Single(l => l.StartsWith("RUN dotnet publish ", StringComparison.Ordinal)), Does.Contain(" -p:PublishReadyToRun=true ").And.Contain(" --use-current-runtime "));
+
     [Test]
     public void A_service_has_time_to_end_its_streams_and_does_not_start_again_what_is_configured_wrongly()
     {
