@@ -321,7 +321,8 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         }
         else if (_checkpoint.Files.AreOnDrive && !MappedExperts.Load(_checkpoint, report, BringInByNode()))
         {
-            KimiLog.Warned(_logger, "The experts are in memory, but the system does not lock them there, so it may take them back for other uses; on Linux `ulimit -l unlimited` allows it.");
+            string remedy = OperatingSystem.IsWindows() ? "" : "; a higher limit of locked memory (ulimit -l) allows it";
+            KimiLog.Warned(_logger, $"The experts are in memory, but the system does not lock them there, so it may take them back for other uses{remedy}.");
         }
     }
 

@@ -57,6 +57,18 @@ internal sealed class ExpertMemoryTests
         Assert.That(async () => await KimiModel.OpenAsync(s_nano, options, source.Token), Throws.InstanceOf<OperationCanceledException>());
     }
 
+    /// <summary>Windows has no such limit to raise, and nothing is locked there.</summary>
+    [Test]
+    public void Mapped_experts_that_are_not_locked_are_told_with_what_helps_on_this_system()
+    {
+        using var log = new LogLines();
+        using var loggers = new LoggerFactory([log]);
+        using KimiModel model = KimiModel.Open(s_nano, new KimiModelOptions { PreloadExperts = true, LoggerFactory = loggers });
+        string[] warnings = [.. log.Lines.Where(l => l.Contains("does not lock them there", StringComparison.Ordinal))];
+        Assert.That(warnings.Select(w => w.Contains("ulimit -l", StringComparison.Ordinal)), Has.All.EqualTo(!OperatingSystem.IsWindows()));
+        Assert.That(warnings.Length > 0 || !OperatingSystem.IsWindows(), "elsewhere all may be locked");
+    }
+
     [Test]
     public void Memory_for_less_than_an_expert_is_refused_with_the_size_of_one() =>
         Assert.That(() => KimiModel.Open(s_nano, new KimiModelOptions { ExpertMemory = 1000 }), Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains("One expert takes"));
