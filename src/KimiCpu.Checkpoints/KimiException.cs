@@ -4,8 +4,8 @@
 namespace KimiCpu;
 
 /// <summary>
-/// What the library's own exceptions have in common: an error of the model itself, such as a NaN in its logits, or of its checkpoint. Wrong arguments are
-/// <see cref="ArgumentException"/>s as everywhere.
+/// What the library's own exceptions have in common: an error of the model, its checkpoint, a session's file, the GPU or memory; too many calls, a prompt that does
+/// not fit, a schema that cannot be enforced. Other wrong arguments are <see cref="ArgumentException"/>s as everywhere.
 /// </summary>
 public class KimiException : Exception
 {

@@ -57,7 +57,11 @@ public sealed class KimiChatClient : IChatClient
     /// <exception cref="NotSupportedException">An option or a content cannot be honoured, or a call's arguments or its result cannot be written as JSON; the message names it.</exception>
     /// <exception cref="ArgumentException">There is no message, a call or a result is out of place, a value is outside its range, or tools contradict one another.</exception>
     /// <exception cref="KimiConstraintException">The schema of the response format or of a tool's parameters cannot be enforced; the message says what to write instead.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what open sessions leave of the cache.</exception>
+    /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
+    /// <exception cref="TimeoutException">The call has taken longer than <see cref="SchedulingOptions.MaxCallTime"/>.</exception>
+    /// <exception cref="Checkpoints.CheckpointException">Experts could not be read, from a drive or from a mapped file.</exception>
+    /// <exception cref="KimiException">The GPU failed, or a NaN or an infinity appeared among the logits.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)

@@ -51,6 +51,7 @@ public interface IKimiModel : IDisposable
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Those that shape the prompt matter: tools and thinking. Null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within a text.</param>
+    /// <exception cref="ArgumentException">There is no message, one is out of place, or an option is outside its range.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
@@ -59,9 +60,14 @@ public interface IKimiModel : IDisposable
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
-    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
+    /// <exception cref="ArgumentException">There is no prompt, a message or token id is out of place, an option is outside its range, or two contradict one another.</exception>
+    /// <exception cref="Constraints.KimiConstraintException"><see cref="GenerationOptions.Constraint"/> or a tool's parameters cannot be enforced; the message says what to write instead.</exception>
+    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what open sessions leave of the cache.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
+    /// <exception cref="TimeoutException">The call has taken longer than <see cref="SchedulingOptions.MaxCallTime"/>.</exception>
+    /// <exception cref="Checkpoints.CheckpointException">Experts could not be read, from a drive or from a mapped file.</exception>
+    /// <exception cref="KimiException">The GPU failed, or a NaN or an infinity appeared among the logits.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
@@ -70,22 +76,14 @@ public interface IKimiModel : IDisposable
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
-    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
-    /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
-    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
-    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Continues token ids as they are, without the chat template.</summary>
     /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
-    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context or the cache budget.</exception>
-    /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
-    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
-    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -96,6 +94,7 @@ public interface IKimiModel : IDisposable
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -106,12 +105,14 @@ public interface IKimiModel : IDisposable
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
-    /// <summary>The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>.</summary>
+    /// <summary>The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/> Wrong arguments are told at the call, all else by the enumeration.</summary>
     /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Begins a session, which keeps the cache of a conversation.</summary>
@@ -138,5 +139,6 @@ public interface IKimiModel : IDisposable
     /// <param name="path">The file.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
+    /// <inheritdoc cref="LoadSession" path="/exception"/>
     Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 }

@@ -30,7 +30,7 @@ public sealed record KimiModelOptions
     public bool Exact { get; init; }
 
     /// <summary>
-    /// Copies the weights that every token needs (attention, shared experts, dense layers, head) to 8-bit integers with a
+    /// Copies the weights that every token needs (attention but kv_b_proj, shared experts, dense layers, head) to 8-bit integers with a
     /// scale for 32 columns when the model opens. A token then reads about half of their bytes, where they are BF16, and prefill runs on integer
     /// instructions; FP8 weights become no smaller, but are multiplied faster, and INT4 ones stay as they are. Opening takes as long as reading those weights once, and the copies take 8.5 bits a weight of memory.
     /// Activations are rounded to int8 there too. Ignored with <see cref="Exact"/>. On a GPU (<see cref="Device"/>) all these weights are then kept in 8 bits there, with a scale
@@ -59,7 +59,7 @@ public sealed record KimiModelOptions
     public bool RuntimeCodeGeneration { get; init; } = true;
 
     /// <summary>
-    /// Most tokens of a prompt and its answer together; null for the model's own limit. At least 1. A GPU (<see cref="Device"/>) makes room for as many as are given
+    /// Most tokens of a prompt and its answer together; null for the model's own limit. Fewer where the cache does not hold so many. At least 1. A GPU (<see cref="Device"/>) makes room for as many as are given
     /// here, as far as <see cref="KvCacheBytes"/> lets it, with weights and at last the cache in 8 bits if need be; for null it reduces weights for 32,768 at most, and the cache never.
     /// <see cref="KimiDevice.Auto"/> passes a GPU over that does not hold so many tokens even then, or for null not 4,096; <see cref="KimiDevice.Cuda"/> takes it with those that fit.
     /// </summary>
@@ -94,8 +94,8 @@ public sealed record KimiModelOptions
     public long? GpuExpertBytes { get; init; }
 
     /// <summary>
-    /// Reads all experts into memory when the model opens and asks the system to keep them there, where they are used in the
-    /// mapping; the first answers are as fast as later ones then. Where they do not fit, fills the slots of
+    /// Reads all experts into memory when the model opens, where they are used in the mapping; the first answers are as fast as later ones then. On Linux and macOS they are
+    /// locked there if the limit of locked memory (<c>ulimit -l</c>) allows it; else the system may take them back, and the log has a warning. Where they do not fit, fills the slots of
     /// <see cref="ExpertMemory"/> with what earlier runs used most. Takes as long as reading the files. Default false.
     /// </summary>
     public bool PreloadExperts { get; init; }

@@ -49,11 +49,8 @@ public sealed class KimiSession : IDisposable
     /// <summary>Continues a conversation and returns when the answer is complete.</summary>
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
-    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
-    /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
-    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
+    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</param>
+    /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         _state.ThrowIfDisposed();
@@ -63,11 +60,8 @@ public sealed class KimiSession : IDisposable
     /// <summary>Continues token ids as they are, without the chat template.</summary>
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
-    /// <exception cref="OperationCanceledException">The token was cancelled; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what sessions leave of the cache budget.</exception>
-    /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
-    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
+    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</param>
+    /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         _state.ThrowIfDisposed();
@@ -82,6 +76,7 @@ public sealed class KimiSession : IDisposable
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
+    /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         _state.ThrowIfDisposed();
@@ -95,6 +90,7 @@ public sealed class KimiSession : IDisposable
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         _state.ThrowIfDisposed();
@@ -135,6 +131,7 @@ public sealed class KimiSession : IDisposable
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
+    /// <inheritdoc cref="Save" path="/exception"/>
     public Task SaveAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);

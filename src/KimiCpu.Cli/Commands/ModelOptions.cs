@@ -15,7 +15,7 @@ internal sealed class ModelOptions
 
     public Option<bool> TuneThreads { get; } = new("--tune-threads") { Description = "Use as many of these threads as decode fastest; measured the first time, then remembered." };
 
-    public Option<string?> Context { get; } = new("--context") { Description = "Most tokens of prompt and answer together, such as 4096 or 32K (K is 1024). Default: the model's own limit.", HelpName = "N" };
+    public Option<string?> Context { get; } = new("--context") { Description = "Most tokens of prompt and answer together, such as 4096 or 32K (K is 1024). Default: the model's own limit, as far as the cache holds so many.", HelpName = "N" };
 
     public Option<bool> Exact { get; } = new("--exact") { Description = "Single-precision activations and cache, for verification; slower." };
 

@@ -13,7 +13,7 @@ namespace KimiCpu.Generation;
 /// </summary>
 public sealed partial record GenerationOptions
 {
-    /// <summary>0 for greedy decoding, else the divisor of the logits, up to 100. Default 0.6.</summary>
+    /// <summary>0 for greedy decoding, else the divisor of the logits, up to 100. Default 0.6, as Moonshot advises for K2 Instruct (1.0 for K2 Thinking); that of a checkpoint's <c>generation_config.json</c> is not read.</summary>
     public float Temperature { get; init; } = 0.6f;
 
     /// <summary>Only the so many most likely tokens; null or 0 for all.</summary>
