@@ -15,14 +15,14 @@ namespace KimiCpu.Generation;
 /// <param name="time">What patience is measured by.</param>
 internal sealed class MemoryCeiling(IMemoryMeter meter, TimeProvider time)
 {
-    /// <summary>A measurement that finds no idle time for so long gives its memory back, which is in no plan and may be gigabytes, and begins anew in the next one.</summary>
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
-
     /// <summary>A step that reads less than so many times the caches may find much of it there.</summary>
     private const int CacheMargin = 2;
 
     /// <summary>Between steps a measurement may take this part of their time, or who asks would wait for a hundred steps.</summary>
     private const int PartOfStep = 10;
+
+    /// <summary>A measurement that finds no idle time for so long gives its memory back, which is in no plan and may be gigabytes, and begins anew in the next one.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
 
     private readonly object _gate = new();
     private TaskCompletionSource<double?>? _request;
