@@ -24,7 +24,7 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
         return facts.Values!.Items.Where(v => IsValid(v, alternative));
     }
 
-    private bool IsValid(JsonElement value, IReadOnlyList<SchemaElement> schemas)
+    private bool IsValid(JsonElement value, List<SchemaElement> schemas)
     {
         budget.Spend(WorkOfSchema * (1L + schemas.Count));
         string key = SchemaElement.KeyOf(schemas);
