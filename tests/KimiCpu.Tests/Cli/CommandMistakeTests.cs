@@ -265,10 +265,10 @@ internal sealed class CommandMistakeTests : CommandFixture
     {
         public override bool CanSeek => false;
 
-        public override int Read(byte[] buffer, int offset, int count) => throw new OutOfMemoryException();
+        public override int Read(byte[] buffer, int offset, int count) => throw new InsufficientMemoryException();
 
-        public override int Read(Span<byte> buffer) => throw new OutOfMemoryException();
+        public override int Read(Span<byte> buffer) => throw new InsufficientMemoryException();
 
-        public override void CopyTo(Stream destination, int bufferSize) => throw new OutOfMemoryException();
+        public override void CopyTo(Stream destination, int bufferSize) => throw new InsufficientMemoryException();
     }
 }
