@@ -18,10 +18,10 @@ internal sealed class FormatReader
     private const int MostKept = 64;
 
     private static readonly Lazy<KimiConstraint> s_json = new(KimiConstraint.Json);
+    private static readonly SemaphoreSlim s_turn = new(1);
 
     /// <summary>By hashes, since a schema may be refused for its length.</summary>
     private readonly ConcurrentDictionary<string, Compiled> _schemas = new(StringComparer.Ordinal);
-    private readonly SemaphoreSlim _turn = new(1);
 
     /// <summary>Compiles a schema.</summary>
     public Func<JsonElement, CancellationToken, KimiConstraint> Compiler { get; init; } = KimiConstraint.JsonSchema;
@@ -35,17 +35,14 @@ internal sealed class FormatReader
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="NotSupportedException">The format is not known.</exception>
     /// <exception cref="KimiConstraintException">The schema cannot be enforced.</exception>
-    public GenerationOptions Read(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken)
+    public GenerationOptions Read(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken) => format switch
     {
-        RequireKnown(format);
-        return format switch
-        {
-            ChatResponseFormatText => generation with { Constraint = null },
-            ChatResponseFormatJson { Schema: { } schema } => generation with { Constraint = Compile(schema, HashOf(schema), cancellationToken) },
-            ChatResponseFormatJson => generation with { Constraint = s_json.Value },
-            _ => generation,
-        };
-    }
+        null => generation,
+        ChatResponseFormatText => generation with { Constraint = null },
+        ChatResponseFormatJson { Schema: { } schema } => generation with { Constraint = Compile(schema, HashOf(schema), cancellationToken) },
+        ChatResponseFormatJson => generation with { Constraint = s_json.Value },
+        _ => throw Unknown(format),
+    };
 
     /// <summary>
     /// As <see cref="Read"/>, but compiles on another thread than the caller's, and one schema at a time: calls that begin together mostly have the same,
@@ -59,26 +56,28 @@ internal sealed class FormatReader
             return Read(format, generation, cancellationToken);
         }
 
-        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        await s_turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
             return await Task.Run(() => Read(format, generation, cancellationToken), cancellationToken).ConfigureAwait(false);
         }
         finally
         {
-            _turn.Release();
+            s_turn.Release();
         }
     }
 
-    /// <summary>What can be said of a format at once.</summary>
+    /// <summary>A format to be read later, when its caller may have disposed of the document that its schema is of.</summary>
     /// <exception cref="NotSupportedException">The format is not known.</exception>
-    public static void RequireKnown(ChatResponseFormat? format)
+    public static ChatResponseFormat? Keep(ChatResponseFormat? format) => format switch
     {
-        if (format is not (null or ChatResponseFormatText or ChatResponseFormatJson))
-        {
-            throw new NotSupportedException($"ChatOptions.ResponseFormat ({format.GetType().Name}): use ChatResponseFormat.Text, Json or ForJsonSchema.");
-        }
-    }
+        null or ChatResponseFormatText or ChatResponseFormatJson { Schema: null } => format,
+        ChatResponseFormatJson { Schema: { } schema } => ChatResponseFormat.ForJsonSchema(schema.Clone()),
+        _ => throw Unknown(format),
+    };
+
+    private static NotSupportedException Unknown(ChatResponseFormat format) =>
+        new($"ChatOptions.ResponseFormat ({format.GetType().Name}): use ChatResponseFormat.Text, Json or ForJsonSchema.");
 
     private static string HashOf(JsonElement schema) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(schema)));
 

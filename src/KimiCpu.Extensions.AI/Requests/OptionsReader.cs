@@ -46,11 +46,10 @@ internal sealed class OptionsReader
         };
         generation = ReasoningReader.Read(options.Reasoning, generation);
         generation = ToolsReader.Read(options, generation);
-        FormatReader.RequireKnown(options.ResponseFormat);
         generation = AdditionalOptions.Read(options.AdditionalProperties, generation);
         bool showsReasoning = options.Reasoning?.Output is not ReasoningOutput.None;
         bool singleToolCall = options.AllowMultipleToolCalls == false && generation.Tools.Count > 0;
-        return new Request(MessageReader.Read(messages, options.Instructions), generation, options.ResponseFormat, showsReasoning, singleToolCall);
+        return new Request(MessageReader.Read(messages, options.Instructions), generation, FormatReader.Keep(options.ResponseFormat), showsReasoning, singleToolCall);
     }
 
     /// <summary>The whole options of a request for a model. Compiles on another thread than the caller's.</summary>

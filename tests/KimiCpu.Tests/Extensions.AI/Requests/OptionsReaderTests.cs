@@ -140,6 +140,20 @@ internal sealed class OptionsReaderTests
         Assert.That(() => Of(ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"not": {"type": "string"}}"""))), Throws.InstanceOf<KimiConstraintException>());
     }
 
+    /// <summary>A stream may be read when the method that asked for it has returned.</summary>
+    [Test]
+    public async Task A_schema_outlives_the_document_that_it_is_of()
+    {
+        var reader = new OptionsReader("kimi-nano");
+        Request request;
+        using (var document = JsonDocument.Parse("""{"type": "integer"}"""))
+        {
+            request = reader.Read([new(ChatRole.User, "?")], new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(document.RootElement) }, null!);
+        }
+
+        Assert.That((await reader.CompleteAsync(request, null!, default)).Constraint, Is.Not.Null);
+    }
+
     [Test]
     public void Lists_of_ones_own_options_that_are_null_are_named()
     {
