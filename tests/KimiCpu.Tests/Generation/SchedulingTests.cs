@@ -178,16 +178,19 @@ internal sealed class SchedulingTests
         using var experts = new ReferenceExperts(model.Weights);
         var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
         using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 16, new FakeMemory());
+        using var begun = new ManualResetEventSlim();
         using var submitted = new ManualResetEventSlim();
         int layers = 0;
         int pass = 0;
         hotPath.BeforePass = () =>
         {
+            begun.Set();
             submitted.Wait(cancellationToken);
             pass++;
         };
         hotPath.BeforeLayer = _ => layers += pass == 2 ? 1 : 0;
         GenerationJob first = Submit(engine, [1], 1, streamed: false, cancellationToken);
+        begun.Wait(cancellationToken);
         GenerationJob stopped = Submit(engine, [2, 3], 20, streamed: false, cancellationToken, new Stopper());
         GenerationJob? other = only ? null : Submit(engine, [4, 5], 3, streamed: false, cancellationToken);
         submitted.Set();
