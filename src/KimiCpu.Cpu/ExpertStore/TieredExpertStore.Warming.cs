@@ -34,6 +34,9 @@ internal sealed unsafe partial class TieredExpertStore
         lock (_gate)
         {
             _fillError = null;
+
+            // What failed before may be there by now, and is told if it is not.
+            _warming.Wake();
             Warm(wanted);
             try
             {

@@ -12,10 +12,14 @@ namespace KimiCpu.Cpu;
 /// </summary>
 internal sealed class WarmingList
 {
+    /// <summary>Of an expert; with the longest rests between them they take more than a minute.</summary>
+    private const int MostTries = 10;
+
     private static readonly TimeSpan s_shortestRest = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan s_longestRest = TimeSpan.FromSeconds(16);
 
     private readonly Queue<int> _keys = [];
+    private readonly Dictionary<int, int> _failures = [];
     private readonly List<ExpertRead> _reads = [];
     private readonly long _mostReads;
     private long _restEnd;
@@ -43,13 +47,30 @@ internal sealed class WarmingList
         }
     }
 
-    /// <summary>Comes again behind all others, and nothing begins for a while: a drive that fails for a minute must not use the list up. The more fail one after another, the longer.</summary>
+    /// <summary>
+    /// An expert that could not be read comes again behind all others, and nothing begins for a while, the longer the more rests end in another failure: a drive that fails for a
+    /// minute must not use the list up. One that fails again and again is left to whoever needs it.
+    /// </summary>
     public void Postpone(int key)
     {
-        _keys.Enqueue(key);
-        _rest = _rest == TimeSpan.Zero ? s_shortestRest : TimeSpan.FromTicks(Math.Min(2 * _rest.Ticks, s_longestRest.Ticks));
-        _restEnd = Stopwatch.GetTimestamp() + (long)(_rest.TotalSeconds * Stopwatch.Frequency);
+        int failures = _failures.GetValueOrDefault(key) + 1;
+        _failures[key] = failures;
+        if (failures < MostTries)
+        {
+            _keys.Enqueue(key);
+        }
+
+        // Reads that were in flight together fail together.
+        long now = Stopwatch.GetTimestamp();
+        if (now >= _restEnd)
+        {
+            _rest = _rest == TimeSpan.Zero ? s_shortestRest : TimeSpan.FromTicks(Math.Min(2 * _rest.Ticks, s_longestRest.Ticks));
+            _restEnd = now + (long)(_rest.TotalSeconds * Stopwatch.Frequency);
+        }
     }
+
+    /// <summary>Begins again at once, whatever has failed.</summary>
+    public void Wake() => (_rest, _restEnd) = (TimeSpan.Zero, 0);
 
     /// <summary>The expert to begin with now; false where there is none, or the drives are busy, or one has just failed.</summary>
     public bool TryNext(out int key)
@@ -66,10 +87,14 @@ internal sealed class WarmingList
         _reads.Remove(read);
         if (read is { Error: null, IsAbandoned: false })
         {
-            (_rest, _restEnd) = (TimeSpan.Zero, 0);
+            Wake();
         }
     }
 
     /// <summary>Leaves out what has not begun.</summary>
-    public void Clear() => _keys.Clear();
+    public void Clear()
+    {
+        _keys.Clear();
+        _failures.Clear();
+    }
 }

@@ -19,6 +19,7 @@ internal sealed class ForwardPass
     private readonly ExpertReads _expertReads;
     private float[] _routedSum = [];
     private int[] _nonFiniteLayers = [];
+    private float[]? _embedding;
 
     public ForwardPass(ModelWeights weights, IHotPath hotPath, IRoutedExperts experts)
     {
@@ -127,8 +128,8 @@ internal sealed class ForwardPass
     /// <summary>Whether a token's row of the embedding is finite.</summary>
     public bool HasFiniteEmbedding(int token)
     {
-        var values = new float[Shape.HiddenSize];
-        WeightDecoder.DecodeRow(_weights.Embedding, token, values);
-        return RowMath.IsFinite(CpuFeatures.Best, values);
+        _embedding ??= new float[Shape.HiddenSize];
+        WeightDecoder.DecodeRow(_weights.Embedding, token, _embedding);
+        return RowMath.IsFinite(CpuFeatures.Best, _embedding);
     }
 }

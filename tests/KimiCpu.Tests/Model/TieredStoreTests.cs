@@ -244,6 +244,32 @@ internal sealed unsafe class TieredStoreTests
         Assert.That(() => store.DriveBytesRead, Is.GreaterThanOrEqualTo(40 * ExpertBytes(tiered)).After(60_000, 20));
     }
 
+    /// <summary>What failed a moment before, for the list of an earlier run, leaves no rest behind that a fill would take for its end.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void Filling_begins_whatever_has_failed_before([Values] bool stillFails)
+    {
+        long slot = s_slotBytes.Value;
+        using ModelUnderTest tiered = Open(40, MadeUpMemory.Keeper(8 * slot, () => 1000 * slot), readsOfDrive: 1);
+        TieredExpertStore store = tiered.Store;
+        int reads = _files.Reads;
+        _files.Error = new IOException("The share is away.");
+        _files.GoodReads = 0;
+        store.Warm(Enumerable.Range(tiered.Weights.Shape.ExpertCount, 40));
+        Assert.That(() => _files.Reads, Is.GreaterThan(reads + 3).After(20_000, 5));
+        Thread.Sleep(1500);
+        _files.Error = stillFails ? _files.Error : null;
+        if (stillFails)
+        {
+            Assert.That(() => store.Fill(_ => false, null), Throws.Exception);
+        }
+        else
+        {
+            store.Fill(_ => false, null);
+            Assert.That(store.DriveBytesRead, Is.GreaterThanOrEqualTo(40 * ExpertBytes(tiered)));
+        }
+    }
+
     [Test]
     [CancelAfter(60_000)]
     public void What_a_step_needs_and_expects_has_slots_and_goes_before_what_is_warmed()
