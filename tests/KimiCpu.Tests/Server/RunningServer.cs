@@ -15,6 +15,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using OllamaSharp;
 
 namespace KimiCpu.Tests.Server;
@@ -76,6 +77,10 @@ internal sealed class RunningServer : IAsyncDisposable
         await app.StartAsync();
         return new RunningServer(app) { Log = log };
     }
+
+    /// <summary>A server whose model is the test's.</summary>
+    public static Task<RunningServer> StartWithAsync(IKimiModel model, Action<KimiServerOptions>? configure = null) => StartAsync(configure, host: builder => builder.Services.AddSingleton(
+        s => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = (_, _, _) => Task.FromResult(model) }));
 
     public global::OpenAI.OpenAIClient Client(string key = "none") => new(
         new ApiKeyCredential(key),

@@ -3,6 +3,8 @@
 
 using System.Net.Http.Json;
 using System.Text.Json;
+using KimiCpu.Generation;
+using KimiCpu.Tests.Extensions.AI;
 
 namespace KimiCpu.Tests.Server;
 
@@ -57,6 +59,41 @@ internal sealed class StreamKeepAliveTests
         Assert.That(running.Select(r => JsonElement.DeepEquals(r, running[0])), Is.All.True);
         Assert.That((running[0].GetProperty("status").GetString(), running[0].GetProperty("output").GetArrayLength()), Is.EqualTo(("in_progress", 0)));
         Assert.That(events[^1].GetProperty("response").GetProperty("id").GetString(), Is.EqualTo(running[0].GetProperty("id").GetString()));
+    }
+
+    /// <summary>The names of tools, white space in their arguments: a model that is slow, or does not end with them, says nothing meanwhile.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Responses_are_in_progress_also_while_tokens_come_of_which_nothing_is_shown(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        GenerationResult result = model.Generate("Hi", new GenerationOptions { MaxTokens = 1 }, cancellationToken);
+        bool seen = false;
+        await using RunningServer server = await RunningServer.StartWithAsync(
+            StandInModel.Of(model, m => m.Name == nameof(IKimiModel.GenerateAsync) ? UpdatesAsync() : null), o => o.StreamKeepAlive = TimeSpan.FromMilliseconds(200));
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/responses") { Content = JsonContent.Create(new { model = "kimi-nano", input = "Hi", stream = true }) };
+        using HttpResponseMessage response = await server.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken));
+        for (int told = 0; told < 3;)
+        {
+            string? line = await reader.ReadLineAsync(cancellationToken);
+            Assert.That(line, Is.Not.Null);
+            told += line == "event: response.in_progress" ? 1 : 0;
+        }
+
+        Volatile.Write(ref seen, true);
+        Assert.That(await reader.ReadToEndAsync(cancellationToken), Does.Contain("event: response.incomplete"));
+
+        async IAsyncEnumerable<GenerationUpdate> UpdatesAsync()
+        {
+            while (!Volatile.Read(ref seen))
+            {
+                await Task.Delay(1, cancellationToken);
+                yield return new GenerationUpdate { Tokens = [1] };
+            }
+
+            yield return new GenerationUpdate { Result = result };
+        }
     }
 
     [Test]

@@ -31,18 +31,21 @@ internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, Out
         yield return Begun("created");
         yield return Begun(Running);
 
-        // Some clients give up a stream that brings no event for a while, whatever comments come.
-        await foreach (AnswerPiece? piece in answers.PiecesAsync().FillingPauses<AnswerPiece?>(call.KeepAlive, () => null).ConfigureAwait(false))
+        // Some clients give up a stream that brings no event for a while, whatever comments come. Numbers are given here, where one event comes after the other.
+        await foreach (JsonObject? body in BodiesAsync().FillingPauses<JsonObject?>(call.KeepAlive, () => null).ConfigureAwait(false))
         {
-            if (piece is null)
-            {
-                yield return Begun(Running);
-                continue;
-            }
+            yield return body is null ? Begun(Running) : Event(body);
+        }
+    }
 
+    /// <summary>All that the answer brings. Many of its pieces bring nothing: white space between the arguments of a call, say, may go on without end.</summary>
+    private async IAsyncEnumerable<JsonObject> BodiesAsync()
+    {
+        await foreach (AnswerPiece piece in answers.PiecesAsync().ConfigureAwait(false))
+        {
             foreach (JsonObject body in Events(piece.Update))
             {
-                yield return Event(body);
+                yield return body;
             }
         }
     }
