@@ -3,6 +3,7 @@
 
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Http;
 
@@ -26,12 +27,16 @@ internal static class OllamaEndpoints
         routes.Post("/api/chat", dialect, call => AnswerAsync(call, model, options, (fields, _, parts) => new OllamaRequestReader(parts).ReadChat(fields), chat: true));
         routes.Post("/api/generate", dialect, call => AnswerAsync(call, model, options, (fields, opened, parts) => new OllamaRequestReader(parts).ReadGenerate(fields, opened.Tokenizer), chat: false));
         routes.Get("/api/tags", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = new JsonArray(ModelDescription.Listed(model)) }), counts: false);
-        routes.Get("/api/ps", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = model.IfOpen(out _) is { } open ? new JsonArray(ModelDescription.Running(model, open.Info)) : [] }), counts: false);
+        routes.Get("/api/ps", dialect, call => call.WriteJsonAsync(new JsonObject { ["models"] = Running(model) }), counts: false);
         routes.Post("/api/show", dialect, call => ShowAsync(call, model, options), counts: false);
         routes.Get("/api/version", dialect, call => call.WriteJsonAsync(new JsonObject { ["version"] = InterfaceVersion, ["kimicpu"] = OwnVersion() }), counts: false);
     }
 
     private static string OwnVersion() => typeof(OllamaEndpoints).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
+
+    /// <summary>One that can run no call any more is open, but not running.</summary>
+    private static JsonArray Running(ServedModel model) =>
+        model.IfOpen(out ModelState state) is { } open && state == ModelState.Ready ? new JsonArray(ModelDescription.Running(model, open.Info)) : [];
 
     private static async Task ShowAsync(ServerCall call, ServedModel model, KimiServerOptions options)
     {

@@ -6,6 +6,7 @@ using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
 using KimiCpu.Server.Answers;
 using KimiCpu.Server.Ollama;
+using KimiCpu.Tests.Extensions.AI;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace KimiCpu.Tests.Server;
@@ -93,6 +94,21 @@ internal sealed class OllamaListTests
         {
             folder.Delete(recursive: true);
         }
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_model_that_can_run_no_call_any_more_is_not_among_those_that_run(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        string? failure = null;
+        await using RunningServer server = await RunningServer.StartWithAsync(StandInModel.Of(model, m => m.Name == "get_Activity" ? new KimiModelActivity { Failure = failure } : null));
+        await server.ModelHost.OpenAsync(cancellationToken);
+        Assert.That(await CountAsync(), Is.EqualTo(1));
+        failure = "GPU 0 was lost, so every call fails from here on.";
+        Assert.That(await CountAsync(), Is.Zero);
+
+        async Task<int> CountAsync() => JsonElement.Parse(await server.Http.GetStringAsync("/api/ps", cancellationToken)).GetProperty("models").GetArrayLength();
     }
 
     private async Task<JsonElement> OnlyOneAsync(string path) =>
