@@ -10,7 +10,7 @@ namespace KimiCpu.Cli.Terminal;
 
 /// <summary>
 /// A conversation in a terminal: answers stream, reasoning is set apart, Ctrl-C stops an answer and not the program, nor does an answer that fails.
-/// Piped input is answered line by line without decoration, and there both end the chat. It needs nothing but the library's public face.
+/// Piped input is answered line by line without decoration, and there both end the chat; only a question that is too long for the model does not. It needs nothing but the library's public face.
 /// </summary>
 internal sealed class TerminalChat : IDisposable
 {
@@ -140,7 +140,7 @@ internal sealed class TerminalChat : IDisposable
     /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
     /// <returns>Whether every line was answered, if only in part, or a command; at a terminal, where all is seen, always.</returns>
     /// <exception cref="OperationCanceledException">Ctrl-C stopped an answer, in a pipe: nobody there looks at each.</exception>
-    /// <exception cref="KimiException">An answer failed, in a pipe.</exception>
+    /// <exception cref="KimiException">An answer failed, in a pipe, and not because it was too long with its question: the next question is asked then.</exception>
     public async Task<bool> RunAsync(CancellationSwitch cancellation)
     {
         bool answered = true;
@@ -310,6 +310,12 @@ internal sealed class TerminalChat : IDisposable
                 cancellation.End();
                 EndAnswer(asked, result is null && text.Length == 0 ? null : KimiMessage.Assistant(text.ToString(), thought.Length > 0 ? thought.ToString() : null) with { GeneratedTokens = tokens });
             }
+        }
+
+        // Where the last of an answer waited for its reader, the key came too late for that answer, not for the chat.
+        if (!_decorated && !HasEnded)
+        {
+            source.Token.ThrowIfCancellationRequested();
         }
 
         return result is not null || text.Length > 0;

@@ -122,6 +122,22 @@ internal sealed class TerminalChatTests
         Assert.That(input.ReadLine(), Is.EqualTo("Who are you?"));
     }
 
+    /// <summary>The answer is whole, but its end waits for a reader, as in <c>kimi chat &lt; questions | less</c>.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Ctrl_C_at_the_end_of_an_answer_ends_a_chat_in_a_pipe()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var output = new StoppingWriter(cancellation, atEnd: true);
+        using var input = new StringReader("What is the capital of France?\nWho are you?\n");
+        using var chat = new TerminalChat(model, model.CreateSession(), s_greedy, null, input, output, TextWriter.Null, decorated: false, coloured: false);
+        Assert.That(() => chat.RunAsync(cancellation), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(output.HasStopped);
+        Assert.That(chat.Messages, Has.Count.EqualTo(2), "the answer can be saved");
+        Assert.That(input.ReadLine(), Is.EqualTo("Who are you?"));
+    }
+
     private static async Task<(bool Answered, string[] Questions, string Error)> ChatAsync(string lines, bool terminal)
     {
         using KimiModel model = KimiModel.OpenEmbedded();
@@ -205,8 +221,8 @@ internal sealed class TerminalChatTests
         public override void WriteLine(string? value) => _text.Append(value).Append(NewLine);
     }
 
-    /// <summary>Does what Ctrl-C does at every piece of an answer.</summary>
-    private sealed class StoppingWriter(CancellationSwitch cancellation) : TextWriter
+    /// <summary>Does what Ctrl-C does at every piece of an answer, or at its end.</summary>
+    private sealed class StoppingWriter(CancellationSwitch cancellation, bool atEnd = false) : TextWriter
     {
         public bool HasStopped { get; private set; }
 
@@ -216,6 +232,8 @@ internal sealed class TerminalChatTests
         {
         }
 
-        public override void Write(string? value) => HasStopped |= cancellation.TryStop();
+        public override void Write(string? value) => HasStopped |= !atEnd && cancellation.TryStop();
+
+        public override void WriteLine() => HasStopped |= atEnd && cancellation.TryStop();
     }
 }
