@@ -21,7 +21,7 @@ internal static class KimiCommand
 
     /// <param name="args">Without the program's name.</param>
     /// <param name="streams">Where to read and write.</param>
-    /// <param name="cancellation">Ends the command as Ctrl-C does; cancelled where its terminal goes away.</param>
+    /// <param name="cancellation">Ends the command as Ctrl-C does; cancelled where its terminal goes away, except that of a chat, which its signal ends.</param>
     public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
     {
         ParseResult parsed = Parse(streams, OptionWords.WithAliases(args));
@@ -58,7 +58,9 @@ internal static class KimiCommand
                 configuration.ProcessTerminationTimeout = TimeSpan.FromSeconds(15);
             }
 
-            using HangUp? hangUp = configuration.ProcessTerminationTimeout is { } patience ? new HangUp(cancellation, patience) : null;
+            // The server has limits of its own for its end, and a chat saves itself where it is to be saved.
+            TimeSpan? patience = parsed.CommandResult.Command.Name == ServeCommand.Name ? Timeout.InfiniteTimeSpan : configuration.ProcessTerminationTimeout;
+            using HangUp? hangUp = patience is { } time ? new HangUp(cancellation, time) : null;
             return await parsed.InvokeAsync(configuration, cancellation.Token);
         }
         catch (OperationCanceledException)

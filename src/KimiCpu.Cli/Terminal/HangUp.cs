@@ -17,7 +17,7 @@ internal sealed class HangUp : IDisposable
     private readonly PosixSignalRegistration _registration;
 
     /// <param name="cancellation">Of the command.</param>
-    /// <param name="patience">What the command has for its end.</param>
+    /// <param name="patience">What the command has for its end; <see cref="Timeout.InfiniteTimeSpan"/> for as long as it takes.</param>
     public HangUp(CancellationTokenSource cancellation, TimeSpan patience)
     {
         _cancellation = cancellation;
@@ -31,8 +31,9 @@ internal sealed class HangUp : IDisposable
         _registration.Dispose();
     }
 
+    /// <summary>What the signal does.</summary>
     /// <returns>Whether the command came to its end, after which the program ends by itself.</returns>
-    private bool TryCancel()
+    internal bool TryCancel()
     {
         if (_done.Task.IsCompleted)
         {

@@ -29,7 +29,7 @@ internal sealed partial class InterruptionTests
 
     [Test]
     [CancelAfter(180_000)]
-    public async Task A_repack_keeps_what_is_finished_and_leaves_nothing_else([Values] bool terminates, CancellationToken cancellationToken)
+    public async Task A_repack_keeps_what_is_finished_and_leaves_nothing_else([Values(2, 15)] int signal, CancellationToken cancellationToken)
     {
         // Many files, so that the run is far from its end when the first of them is told.
         var silent = new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, IsTerminal: false);
@@ -38,7 +38,7 @@ internal sealed partial class InterruptionTests
         using (var kimi = new KimiProcess("repack", source, target, "--force"))
         {
             Assert.That(await kimi.Error.ReadLineAsync(cancellationToken), Does.Contain(" (1 of "));
-            Stop(kimi, terminates);
+            kimi.Send(signal);
             string said = await kimi.Error.ReadToEndAsync(cancellationToken);
             Assert.That((await kimi.WaitAsync(cancellationToken), said), Is.EqualTo((KimiCommand.Cancelled, said)));
             Assert.That(said, Does.EndWith($"Finished files stay; the same command goes on with the others.{Environment.NewLine}Cancelled.{Environment.NewLine}"));
@@ -112,14 +112,14 @@ internal sealed partial class InterruptionTests
     /// <summary>The opening waits until somebody writes into the model's configuration.</summary>
     [Test]
     [CancelAfter(180_000)]
-    public async Task A_server_stops_while_its_model_is_being_opened([Values] bool terminates, CancellationToken cancellationToken)
+    public async Task A_server_stops_while_its_model_is_being_opened([Values(2, 15, 1)] int signal, CancellationToken cancellationToken)
     {
         string pipe = await MakePipeAsync("config.json", cancellationToken);
         int port = FreePort();
         using var kimi = new KimiProcess("serve", "--port", $"{port}", "--model", _folder);
         Task<string> said = kimi.Error.ReadToEndAsync(cancellationToken);
         await WaitUntilAsync(() => Listens(port), cancellationToken);
-        Stop(kimi, terminates);
+        kimi.Send(signal);
         await WaitUntilAsync(() => !Listens(port), cancellationToken);
 
         // What cannot be interrupted is waited for.
@@ -130,7 +130,7 @@ internal sealed partial class InterruptionTests
 
     [Test]
     [CancelAfter(180_000)]
-    public async Task A_server_brings_running_answers_to_their_end([Values] bool terminates, CancellationToken cancellationToken)
+    public async Task A_server_brings_running_answers_to_their_end([Values(2, 15, 1)] int signal, CancellationToken cancellationToken)
     {
         using var kimi = new KimiProcess("serve", "--port", "0");
         Task<string> error = kimi.Error.ReadToEndAsync(cancellationToken);
@@ -143,23 +143,10 @@ internal sealed partial class InterruptionTests
         using HttpResponseMessage response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
         using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken));
         Assert.That(await reader.ReadLineAsync(cancellationToken), Does.StartWith("data: {"), "it runs");
-        Stop(kimi, terminates);
+        kimi.Send(signal);
         string rest = await reader.ReadToEndAsync(cancellationToken);
         Assert.That(rest, Does.Contain("\"finish_reason\":\"length\"").And.Contain("data: [DONE]").And.Not.Contain("\"error\""));
         Assert.That((await kimi.WaitAsync(cancellationToken), await error), Is.EqualTo((KimiCommand.Ok, await error)));
-    }
-
-    /// <summary>By the signal of Ctrl-C, or by that of systemd and Docker.</summary>
-    private static void Stop(KimiProcess kimi, bool terminates)
-    {
-        if (terminates)
-        {
-            kimi.Terminate();
-        }
-        else
-        {
-            kimi.Interrupt();
-        }
     }
 
     [GeneratedRegex("http://[^ ]+")]
