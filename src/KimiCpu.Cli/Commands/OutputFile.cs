@@ -38,7 +38,7 @@ internal static class OutputFile
     });
 
     /// <summary>Where to say what has been written: beside the output, where that is what has been written to (<c>-o /dev/stdout | …</c>).</summary>
-    public static TextWriter SummaryTo(string path, CliStreams streams) => UnfinishedFile.PlaceOf(path) == UnfinishedFile.PlaceOf("/dev/stdout") ? streams.Error : streams.Output;
+    public static TextWriter SummaryTo(string path, CliStreams streams) => FileKind.AreSame(path, "/dev/stdout") ? streams.Error : streams.Output;
 
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>

@@ -202,6 +202,21 @@ internal sealed class UnfinishedFileTests
     }
 
     [Test]
+    public void A_file_is_the_same_by_each_of_its_names_and_no_other()
+    {
+        Write(FilePath, [1]);
+        string other = Path.Combine(_folder, "other");
+        File.Copy(FilePath, other);
+        Assert.That(FileKind.AreSame(FilePath, Path.Combine(_folder, ".", Path.GetFileName(FilePath))));
+        Assert.That(new[] { other, _folder, Path.Combine(_folder, "none") }.Where(p => FileKind.AreSame(FilePath, p) || FileKind.AreSame(p, FilePath)), Is.Empty);
+        if (OperatingSystem.IsLinux())
+        {
+            Assert.That(FileKind.AreSame("/dev/null", "/dev/zero"), Is.False);
+            Assert.That(FileKind.AreSame(FilePath, $"/proc/self/root{FilePath}"), "a folder of another name");
+        }
+    }
+
+    [Test]
     public void Files_folders_and_what_is_not_there_are_no_devices()
     {
         Write(FilePath, [1]);
