@@ -5,8 +5,8 @@ namespace KimiCpu.Cli.Terminal;
 
 /// <summary>
 /// What a line of a chat is. One that begins with a slash and a word (<c>/reset</c>) is a command, at a terminal and in a pipe, whether there is such a command or not:
-/// a mistyped one is told and not asked. All others are questions, those that begin with a path or a comment (<c>/etc/fstab</c>, <c>// TODO</c>) as well, and
-/// <c>//word</c> asks <c>/word</c>.
+/// a mistyped one is told and not asked. So is one that has nothing but a slash and what has neither blanks nor another slash (<c>/?</c>, <c>/exit.</c>). All others are questions,
+/// those that begin with a path or a comment (<c>/etc/fstab</c>, <c>// TODO</c>) as well, and <c>//word</c> asks <c>/word</c>.
 /// </summary>
 internal static class ChatLine
 {
@@ -19,7 +19,7 @@ internal static class ChatLine
         return Slashes(line) > 1 ? line.Remove(first, 1) : line;
     }
 
-    /// <summary>How many stand before the first word, if that is one of letters alone; else 0.</summary>
+    /// <summary>How many stand before a word that begins the line, if that is one of letters or stands there alone; else 0.</summary>
     private static int Slashes(string line)
     {
         ReadOnlySpan<char> rest = line.AsSpan().Trim();
@@ -31,11 +31,14 @@ internal static class ChatLine
 
         rest = rest[slashes..];
         int letters = 0;
-        while (letters < rest.Length && char.IsLetter(rest[letters]))
+        int end = 0;
+        while (end < rest.Length && !char.IsWhiteSpace(rest[end]))
         {
-            letters++;
+            letters += char.IsLetter(rest[end]) ? 1 : 0;
+            end++;
         }
 
-        return letters > 0 && (letters == rest.Length || char.IsWhiteSpace(rest[letters])) ? slashes : 0;
+        bool isWord = end == rest.Length ? !rest.Contains('/') : letters > 0 && letters == end;
+        return isWord ? slashes : 0;
     }
 }

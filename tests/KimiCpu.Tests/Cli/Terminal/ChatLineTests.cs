@@ -12,6 +12,10 @@ internal sealed class ChatLineTests
     [TestCase("  /think on ")]
     [TestCase("/nonsense and more")]
     [TestCase("/сброс")]
+    [TestCase("/?")]
+    [TestCase("/exit.")]
+    [TestCase("/think=off ")]
+    [TestCase("/re-set")]
     public void A_slash_and_a_word_are_a_command(string line) => Assert.That(ChatLine.IsCommand(line), Is.True);
 
     [TestCase("Who are you?", "Who are you?")]
@@ -24,6 +28,9 @@ internal sealed class ChatLineTests
     [TestCase("//usr is what?", "/usr is what?")]
     [TestCase(" //reset", " /reset")]
     [TestCase("///usr", "//usr")]
+    [TestCase("//?", "/?")]
+    [TestCase("/usr/lib", "/usr/lib")]
+    [TestCase("/? is what?", "/? is what?")]
     public void Everything_else_is_a_question(string line, string question) =>
         Assert.That((ChatLine.IsCommand(line), ChatLine.Question(line)), Is.EqualTo((false, question)));
 }
