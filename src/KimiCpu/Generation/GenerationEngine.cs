@@ -324,11 +324,7 @@ internal sealed class GenerationEngine : IDisposable
             if (!forward.Run(_batch, _logits.AsSpan(0, size), _beforeLayer))
             {
                 // All of its jobs end before the next step, and here those that nobody else would end.
-                foreach (GenerationJob job in moving)
-                {
-                    EndIfListenerThrew(job);
-                }
-
+                Array.ForEach(moving, EndIfListenerThrew);
                 return;
             }
         }
@@ -364,7 +360,11 @@ internal sealed class GenerationEngine : IDisposable
             // Only now are the tokens in the cache for others too.
             job.Sequence!.Advance(job.StepTokens);
             NotePrompt(job, ofStep: 0);
-            if (!EndIfListenerThrew(job) && job.StepLogits >= 0)
+            if (job.Reporter?.Error is not null)
+            {
+                EndIfListenerThrew(job);
+            }
+            else if (job.StepLogits >= 0)
             {
                 Continue(job, logits);
             }
@@ -384,15 +384,13 @@ internal sealed class GenerationEngine : IDisposable
         return isWanted;
     }
 
-    private bool EndIfListenerThrew(GenerationJob job)
+    /// <summary>Who has cancelled often throws too: such a call ends as a cancelled one before the next step, and its session keeps what was computed.</summary>
+    private void EndIfListenerThrew(GenerationJob job)
     {
-        if (job.Reporter?.Error is not { } thrown)
+        if (job.Reporter?.Error is { } thrown && !_scheduler.IsOver(job))
         {
-            return false;
+            _scheduler.End(job, j => j.Fail(thrown));
         }
-
-        _scheduler.End(job, j => j.Fail(thrown));
-        return true;
     }
 
     private static void NotePrompt(GenerationJob job, int ofStep)

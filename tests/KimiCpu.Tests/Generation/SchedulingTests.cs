@@ -191,7 +191,7 @@ internal sealed class SchedulingTests
         hotPath.BeforeLayer = _ => layers += pass == 2 ? 1 : 0;
         GenerationJob first = Submit(engine, [1], 1, streamed: false, cancellationToken);
         begun.Wait(cancellationToken);
-        GenerationJob stopped = Submit(engine, [2, 3], 20, streamed: false, cancellationToken, new Stopper());
+        GenerationJob stopped = Submit(engine, [2, 3], 20, streamed: false, cancellationToken, new Stopper(() => throw new InvalidOperationException("enough")));
         GenerationJob? other = only ? null : Submit(engine, [4, 5], 3, streamed: false, cancellationToken);
         submitted.Set();
         Assert.That(async () => await first.Completion.WaitAsync(cancellationToken), Throws.Nothing);
@@ -201,6 +201,45 @@ internal sealed class SchedulingTests
         engine.Dispose();
         Assert.That(layers, Is.EqualTo(only ? 0 : model.Weights.Shape.LayerCount));
         Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
+    }
+
+    /// <summary>As a listener does that looks at the token of the call itself, or whose connection is closed with it.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_call_that_is_cancelled_and_whose_listener_throws_is_a_cancelled_one_to_its_session([Values] bool alone, CancellationToken cancellationToken)
+    {
+        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var hotPath = new ObservedHotPath(model.HotPath);
+        using var experts = new ReferenceExperts(model.Weights);
+        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
+        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 16, new FakeMemory());
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using var session = new SessionState(engine);
+        using var submitted = new ManualResetEventSlim();
+        int pass = 0;
+        hotPath.BeforePass = () =>
+        {
+            submitted.Wait(cancellationToken);
+            pass++;
+
+            // It is told ten times a second at most.
+            Thread.Sleep(150);
+        };
+        var leaving = new Stopper(() =>
+        {
+            if (pass == 2)
+            {
+                source.Cancel();
+                throw new IOException("the connection is closed");
+            }
+        });
+        GenerationJob? other = alone ? null : Submit(engine, [1], 5, streamed: false, cancellationToken);
+        GenerationJob call = Submit(engine, [.. Enumerable.Range(2, 64)], 5, streamed: false, source.Token, leaving, session);
+        submitted.Set();
+        Assert.That(async () => await call.Completion.WaitAsync(cancellationToken), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(cancellationToken.IsCancellationRequested, Is.False);
+        Assert.That(session.Length, alone ? Is.EqualTo(16) : Is.Positive);
+        Assert.That(async () => await (other?.Completion ?? Task.CompletedTask), Throws.Nothing);
     }
 
     [Test]
@@ -281,18 +320,18 @@ internal sealed class SchedulingTests
         Assert.That(model.Activity.ReusableCachePages, Is.Positive);
     }
 
-    private static GenerationJob Submit(GenerationEngine engine, int[] prompt, int tokens, bool streamed, CancellationToken cancellationToken, IProgress<PromptProgress>? progress = null)
+    private static GenerationJob Submit(GenerationEngine engine, int[] prompt, int tokens, bool streamed, CancellationToken cancellationToken, IProgress<PromptProgress>? progress = null, SessionState? session = null)
     {
         GenerationOptions options = s_endless with { MaxTokens = tokens, PromptProgress = progress };
         var answer = new AnswerBuilder(TokenizerCases.Tokenizer, options, new HashSet<int>(), KimiCpu.Chat.AnswerLayout.Plain);
-        var job = new GenerationJob(prompt, tokens, options, answer, streamed, constraint: null, cancellationToken);
+        var job = new GenerationJob(prompt, tokens, options, answer, streamed, constraint: null, cancellationToken) { Session = session };
         engine.Submit(job);
         return job;
     }
 
-    private sealed class Stopper : IProgress<PromptProgress>
+    private sealed class Stopper(Action stop) : IProgress<PromptProgress>
     {
-        public void Report(PromptProgress value) => throw new InvalidOperationException("enough");
+        public void Report(PromptProgress value) => stop();
     }
 
     /// <summary>The system's time, for a test that wants to know when somebody asks.</summary>
