@@ -156,7 +156,7 @@ internal sealed class Scheduler
             for (int i = calls.Count - 1; i >= 0; i--)
             {
                 ScheduledCall call = calls[i];
-                if (call.Sequence is not null || call.IsPaused)
+                if (HasBegun(call))
                 {
                     calls.RemoveAt(i);
                     Leave(call, c => c.Fail(error));
@@ -192,12 +192,19 @@ internal sealed class Scheduler
     private PromptPace PaceOf(int prefillChunk, int efficientPart) =>
         new(prefillChunk, _options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : _options.MaxTokenGap, efficientPart);
 
+    private static bool HasBegun(ScheduledCall call) => call.Sequence is not null || call.IsPaused;
+
     /// <summary>Counts a call out and then tells its caller, who may call again at once and must find the place free.</summary>
     private void Leave<TCall>(TCall call, Action<TCall> tell)
         where TCall : ScheduledCall
     {
         _count--;
-        _sessionCallEnded = call.Session is null ? _sessionCallEnded : _time.GetTimestamp();
+        if (call.Session is not null && HasBegun(call))
+        {
+            // Others would have it renewed for ever where they come and are cancelled all the time.
+            _sessionCallEnded = _time.GetTimestamp();
+        }
+
         try
         {
             tell(call);

@@ -189,6 +189,26 @@ internal sealed class SchedulerPageTests
         Assert.That(second.Tokens.Count == 20, Is.EqualTo(disposed));
     }
 
+    /// <summary>Calls that come and are cancelled before they begin, as those of impatient clients, are no reason to hope.</summary>
+    [Test]
+    public void Who_finds_no_room_does_not_wait_for_sessions_whose_calls_never_began()
+    {
+        var steps = new SchedulerSteps(pages: 3, prefillChunk: 512);
+        steps.Add(new FakeCall(Text(1, 60), 1, CancellationToken.None) { Session = new SessionState(null!) });
+        steps.RunAll();
+        FakeCall large = steps.Add(Text(2, 150), 1);
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.That(large.Error, i < 2 ? Is.Null : Is.TypeOf<ContextLengthException>());
+            using var source = new CancellationTokenSource();
+            steps.Add(new FakeCall(Text(3 + i, 150), 1, source.Token) { Session = new SessionState(null!) });
+            steps.Run();
+            steps.Time.Advance(TimeSpan.FromMilliseconds(200));
+            source.Cancel();
+            steps.Run();
+        }
+    }
+
     [Test]
     public void Who_waits_for_pages_that_may_return_can_be_cancelled_and_passed()
     {
