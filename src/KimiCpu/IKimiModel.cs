@@ -87,9 +87,10 @@ public interface IKimiModel : IDisposable
     GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// The streaming form of <see cref="Generate(string, GenerationOptions?, CancellationToken)"/>. What is wrong with the prompt or the options is thrown by
-    /// this method, and not by the enumeration: it encodes the prompt and compiles schemas that are new, which can take seconds where they are long. On a
-    /// user interface's thread call it by <see cref="Task.Run{TResult}(Func{TResult})"/>; <c>KimiChatClient</c> of KimiCpu.Extensions.AI does so itself.
+    /// The streaming form of <see cref="Generate(string, GenerationOptions?, CancellationToken)"/>. What is wrong with the prompt or the options, and that the
+    /// model is full or its GPU lost when it is called, is thrown by this method; that it has become so since, and what happens to the call, by the enumeration.
+    /// This method encodes the prompt and compiles schemas that are new, which can take seconds where they are long. On a user interface's thread call it by
+    /// <see cref="Task.Run{TResult}(Func{TResult})"/>; <c>KimiChatClient</c> of KimiCpu.Extensions.AI does so itself.
     /// </summary>
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
@@ -99,8 +100,9 @@ public interface IKimiModel : IDisposable
 
     /// <summary>
     /// The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>. What is wrong with the prompt or the
-    /// options is thrown by this method, and not by the enumeration: it encodes the prompt and compiles schemas that are new, which can take seconds where
-    /// they are long. On a user interface's thread call it by <see cref="Task.Run{TResult}(Func{TResult})"/>; <c>KimiChatClient</c> of KimiCpu.Extensions.AI does so itself.
+    /// options, and that the model is full or its GPU lost when it is called, is thrown by this method; that it has become so since, and what happens to the
+    /// call, by the enumeration. This method encodes the prompt and compiles schemas that are new, which can take seconds where they are long. On a user
+    /// interface's thread call it by <see cref="Task.Run{TResult}(Func{TResult})"/>; <c>KimiChatClient</c> of KimiCpu.Extensions.AI does so itself.
     /// </summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
@@ -108,7 +110,11 @@ public interface IKimiModel : IDisposable
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
-    /// <summary>The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/> Wrong arguments are told at the call, all else by the enumeration.</summary>
+    /// <summary>
+    /// The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>. What is wrong with the prompt or the options,
+    /// and that the model is full or its GPU lost when it is called, is thrown by this method; that it has become so since, and what happens to the call, by
+    /// the enumeration.
+    /// </summary>
     /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within one token.</param>

@@ -49,7 +49,7 @@ public sealed class KimiSession : IDisposable
     /// <summary>Continues a conversation and returns when the answer is complete.</summary>
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</param>
+    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache: only the beginning that both share where it needed the room of the rest.</param>
     /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
@@ -60,7 +60,7 @@ public sealed class KimiSession : IDisposable
     /// <summary>Continues token ids as they are, without the chat template.</summary>
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache.</param>
+    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache: only the beginning that both share where it needed the room of the rest.</param>
     /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
@@ -71,7 +71,7 @@ public sealed class KimiSession : IDisposable
     /// <summary>
     /// The streaming form of <see cref="Generate(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>. Leaving the loop early is as good as a
     /// cancellation: the session has what was computed when the enumeration is disposed of, which waits for the running step. The prompt is encoded and
-    /// schemas are compiled on the caller's thread, as by <see cref="IKimiModel.GenerateAsync(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.
+    /// schemas are compiled on the caller's thread, and what goes wrong is thrown where it is by <see cref="IKimiModel.GenerateAsync(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>.
     /// </summary>
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
@@ -85,7 +85,8 @@ public sealed class KimiSession : IDisposable
 
     /// <summary>
     /// The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>. Leaving the loop early is as good as a
-    /// cancellation: the session has what was computed when the enumeration is disposed of, which waits for the running step.
+    /// cancellation: the session has what was computed when the enumeration is disposed of, which waits for the running step. What goes wrong is thrown where
+    /// it is by <see cref="IKimiModel.GenerateAsync(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>.
     /// </summary>
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>

@@ -86,6 +86,24 @@ internal sealed class SessionPagesTests
         Assert.That(loaded.Length, Is.EqualTo(Tokens));
     }
 
+    /// <summary>The call was to take the place of what it gives up, so it does not wait for others' pages instead.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_session_has_what_its_call_left_it_when_that_is_cancelled_while_it_waits(CancellationToken cancellationToken)
+    {
+        using SessionState session = await Session();
+        Task saving = Save(session);
+        _held.Wait(cancellationToken);
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        GenerationJob call = Submit(source.Token, session);
+        Assert.That(await HasEnded(call, cancellationToken), Is.False);
+        await source.CancelAsync();
+        Assert.That(async () => await call.Completion.WaitAsync(cancellationToken), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That((session.Length, saving.IsCompleted), Is.EqualTo((0, false)), "they begin with different tokens");
+        _free.Set();
+        await saving;
+    }
+
     [Test]
     [CancelAfter(60_000)]
     public async Task A_call_that_waits_for_a_save_can_be_cancelled(CancellationToken cancellationToken)
