@@ -33,10 +33,16 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 {
     private readonly ToolSchemas _toolSchemas = new();
 
-    public PreparedCall Prepare(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken)
+    /// <param name="messages">In order.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <param name="cancellationToken">Ends the preparation.</param>
+    /// <param name="admit">Called after what is cheap to check, and before what takes much of a processor: those that run have more use for that than a call that is refused in the end.</param>
+    public PreparedCall Prepare(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken, Action? admit = null)
     {
         ArgumentNullException.ThrowIfNull(messages);
         options ??= new GenerationOptions();
+        Check(options);
+        admit?.Invoke();
         ChatRenderer renderer = chat.Value;
         KimiMessage[] conversation = [.. messages];
         int[] prompt = Render(conversation, options, cancellationToken);
@@ -61,7 +67,11 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         }, cancellationToken);
     }
 
-    public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
+    /// <param name="tokens">The prompt.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <param name="cancellationToken">Ends the preparation.</param>
+    /// <param name="admit">As for messages.</param>
+    public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken, Action? admit = null)
     {
         if (tokens.Length == 0)
         {
@@ -77,12 +87,13 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         }
 
         options ??= new GenerationOptions();
-        OptionChecks.RequireAll(options);
+        Check(options);
         if (options.Tools.Count > 0)
         {
             throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));
         }
 
+        admit?.Invoke();
         return Check(tokens.ToArray(), options, AnswerLayout.Plain, cancellationToken);
     }
 
@@ -108,10 +119,16 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         return counter.Next;
     }
 
-    private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
+    private void Check(GenerationOptions options)
     {
+        OptionChecks.RequireAll(options);
+
         // The model may have more rows than the tokenizer has tokens; those are never answered.
         OptionChecks.Validate(options, tokenizer.VocabularySize);
+    }
+
+    private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
+    {
         limit().Check(prompt.Length, options.MaxTokens);
         var call = new PreparedCall(prompt, options, layout, ToolsOf(options, layout, cancellationToken));
 

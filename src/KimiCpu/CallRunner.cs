@@ -17,12 +17,20 @@ namespace KimiCpu;
 internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls, string model, ILogger logger)
 {
     /// <summary>Prepares a call that there is room for. Who listens hears of those that fail here, too.</summary>
-    public PreparedCall Prepare(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken) =>
-        Prepare(CallTelemetry.Chat, () => calls.Prepare(messages, options, cancellationToken));
+    /// <param name="messages">In order.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <param name="waits">Whether the caller's thread is to wait for the answer.</param>
+    /// <param name="cancellationToken">Ends the preparation.</param>
+    public PreparedCall Prepare(IEnumerable<KimiMessage> messages, GenerationOptions? options, bool waits, CancellationToken cancellationToken) =>
+        Prepare(CallTelemetry.Chat, waits, () => calls.Prepare(messages, options, cancellationToken, engine.ThrowIfNoMoreCalls));
 
-    /// <inheritdoc cref="Prepare(IEnumerable{KimiMessage}, GenerationOptions?, CancellationToken)"/>
-    public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken) =>
-        Prepare(CallTelemetry.Completion, () => calls.Prepare(tokens, options, cancellationToken));
+    /// <summary>Prepares a call that there is room for. Who listens hears of those that fail here, too.</summary>
+    /// <param name="tokens">The prompt.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <param name="waits">Whether the caller's thread is to wait for the answer.</param>
+    /// <param name="cancellationToken">Ends the preparation.</param>
+    public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, bool waits, CancellationToken cancellationToken) =>
+        Prepare(CallTelemetry.Completion, waits, () => calls.Prepare(tokens, options, cancellationToken, engine.ThrowIfNoMoreCalls));
 
     /// <summary>Computes what a session is to keep, however long it takes.</summary>
     public Task Compute(PreparedCall call, SessionState session, CancellationToken cancellationToken) =>
@@ -30,7 +38,6 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
 
     public GenerationResult Run(PreparedCall call, SessionState? session, CancellationToken cancellationToken)
     {
-        engine.ThrowIfOnOwnThread();
         using var telemetry = new CallTelemetry(model, call.Operation, call.Preparation);
         try
         {
@@ -94,13 +101,17 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         }
     }
 
-    private PreparedCall Prepare(string operation, Func<PreparedCall> prepare)
+    private PreparedCall Prepare(string operation, bool waits, Func<PreparedCall> prepare)
     {
+        if (waits)
+        {
+            // Before anybody hears that the model is full and tries again, which would keep it so.
+            engine.ThrowIfOnOwnThread();
+        }
+
         long start = Stopwatch.GetTimestamp();
         try
         {
-            // A long prompt takes much of a processor, which those that run have more use for than one that is refused in the end.
-            engine.ThrowIfNoMoreCalls();
             PreparedCall call = prepare();
             return call with { Preparation = Stopwatch.GetElapsedTime(start) };
         }

@@ -202,11 +202,11 @@ public sealed class KimiModel : IKimiModel
 
     /// <inheritdoc/>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        _runner.Run(Prepared(messages, options, cancellationToken), session: null, cancellationToken);
+        _runner.Run(Prepared(messages, options, waits: true, cancellationToken), session: null, cancellationToken);
 
     /// <inheritdoc/>
     public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default) =>
-        _runner.Run(Prepared(tokens, options, cancellationToken), session: null, cancellationToken);
+        _runner.Run(Prepared(tokens, options, waits: true, cancellationToken), session: null, cancellationToken);
 
     /// <inheritdoc/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
@@ -278,28 +278,28 @@ public sealed class KimiModel : IKimiModel
     }
 
     internal GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
-        _runner.Run(Prepared(messages, options, cancellationToken), session, cancellationToken);
+        _runner.Run(Prepared(messages, options, waits: true, cancellationToken), session, cancellationToken);
 
     internal GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
-        _runner.Run(Prepared(tokens, options, cancellationToken), session, cancellationToken);
+        _runner.Run(Prepared(tokens, options, waits: true, cancellationToken), session, cancellationToken);
 
     // Calls are prepared at once, so that bad arguments are reported where the caller sees them; a job is made per enumeration.
     internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken) =>
-        _runner.Stream(Prepared(messages, options, cancellationToken), session, cancellationToken);
+        _runner.Stream(Prepared(messages, options, waits: false, cancellationToken), session, cancellationToken);
 
     internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken) =>
-        _runner.Stream(Prepared(tokens, options, cancellationToken), session, cancellationToken);
+        _runner.Stream(Prepared(tokens, options, waits: false, cancellationToken), session, cancellationToken);
 
-    private PreparedCall Prepared(IEnumerable<KimiMessage> messages, GenerationOptions? options, CancellationToken cancellationToken)
+    private PreparedCall Prepared(IEnumerable<KimiMessage> messages, GenerationOptions? options, bool waits, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return _runner.Prepare(messages, options, cancellationToken);
+        return _runner.Prepare(messages, options, waits, cancellationToken);
     }
 
-    private PreparedCall Prepared(ReadOnlyMemory<int> tokens, GenerationOptions? options, CancellationToken cancellationToken)
+    private PreparedCall Prepared(ReadOnlyMemory<int> tokens, GenerationOptions? options, bool waits, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return _runner.Prepare(tokens, options, cancellationToken);
+        return _runner.Prepare(tokens, options, waits, cancellationToken);
     }
 
     private static KimiModel Open(CheckpointFiles files, KimiModelOptions? options)

@@ -112,8 +112,8 @@ internal sealed class PromptProgressTests
     [CancelAfter(60_000)]
     public async Task A_model_is_not_waited_for_by_what_it_calls(string what, CancellationToken cancellationToken)
     {
-        // Not disposed of where this fails, since its thread would not end then.
-        KimiModel model = KimiModel.OpenEmbedded();
+        // Not disposed of where this fails, since its thread would not end then. Full, which is no reason to tell the call to try again.
+        KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 } });
         KimiSession session = model.CreateSession();
         string path = Path.Combine(Path.GetTempPath(), $"kimicpu-{Guid.NewGuid():N}");
         Action wait = what switch

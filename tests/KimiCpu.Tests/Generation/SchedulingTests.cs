@@ -91,6 +91,19 @@ internal sealed class SchedulingTests
         Assert.That(() => model.GenerateAsync(unread, s_endless, cancellationToken), Throws.TypeOf<KimiBusyException>());
     }
 
+    /// <summary>To try again, as one does with a model that is full, would not help.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_full_model_says_what_is_wrong_with_arguments(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 } });
+        await using IAsyncEnumerator<GenerationUpdate> stream = model.GenerateAsync("Tell me a story.", s_endless, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        Assert.That(await stream.MoveNextAsync());
+        Assert.That(() => model.Generate((IEnumerable<KimiMessage>)null!, s_endless, cancellationToken), Throws.ArgumentNullException);
+        Assert.That(() => model.Generate("Who are you?", s_endless with { TopP = 2 }, cancellationToken), Throws.TypeOf<ArgumentOutOfRangeException>().With.Message.Contains("TopP"));
+        Assert.That(() => model.GenerateAsync(new[] { -1 }, s_endless, cancellationToken), Throws.TypeOf<ArgumentOutOfRangeException>());
+    }
+
     /// <summary>A call that leaves makes the scheduler look at its clock; that its caller has heard nothing by then is what is asserted.</summary>
     [TestCase(false)]
     [TestCase(true)]
