@@ -129,7 +129,13 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
     private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
-        limit().Check(prompt.Length, options.MaxTokens);
+        ContextLimit room = limit();
+        if (options is { TakesFewerTokens: true, MaxTokens: { } most } && prompt.Length < room.Tokens)
+        {
+            options = options with { MaxTokens = Math.Min(most, room.Tokens - prompt.Length) };
+        }
+
+        room.Check(prompt.Length, options.MaxTokens);
         var call = new PreparedCall(prompt, options, layout, ToolsOf(options, layout, cancellationToken));
 
         // What the tokenizer cannot enforce is refused now, not in the middle of an enumeration.

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Chat;
+using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Generation;
 
 namespace KimiCpu.Server.Answers;
@@ -43,6 +44,7 @@ internal sealed record AnswerRequest
             MaxTokens = maxTokens is { } most ? Math.Min(most, wanted ?? most) : wanted,
             AllowUnenforceableTools = true,
         };
+        options = Options.MaxTokens is null ? options.TakingFewerTokens() : options;
         return SingleToolCall && options.Tools.Count > 0 && model.Tokenizer.TryGetSpecialToken("<|tool_call_end|>", out int end)
             ? options with { StopTokens = [.. options.StopTokens, end] }
             : options;

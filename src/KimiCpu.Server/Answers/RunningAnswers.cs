@@ -116,20 +116,9 @@ internal sealed class RunningAnswers : IAsyncDisposable
         }
     }
 
-    private IAsyncEnumerable<GenerationUpdate> Ask(int choice, GenerationOptions options)
-    {
-        try
-        {
-            return Request.Messages is { } messages
-                ? Model.GenerateAsync(messages, options, _end.Token)
-                : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
-        }
-        catch (ContextLengthException e) when (Request.Options.MaxTokens is null && e is { PromptTokens: { } prompt, AvailableTokens: { } room } && prompt < room && !(options.MaxTokens <= room - prompt))
-        {
-            // Nobody insists on so many: the limit is the server's, or one that takes less where there is less.
-            return Ask(choice, options with { MaxTokens = room - prompt });
-        }
-    }
+    private IAsyncEnumerable<GenerationUpdate> Ask(int choice, GenerationOptions options) => Request.Messages is { } messages
+        ? Model.GenerateAsync(messages, options, _end.Token)
+        : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
 
     private async IAsyncEnumerable<GenerationUpdate> UpdatesAsync(int choice)
     {

@@ -43,6 +43,9 @@ public sealed partial record GenerationOptions
     /// <summary>Most tokens of the answer, reasoning included; null for as many as the context holds. At least 1.</summary>
     public int? MaxTokens { get; init; }
 
+    /// <summary>Whether the answer has fewer tokens than <see cref="MaxTokens"/> where there is less room, since nobody insists on so many. Otherwise there has to be room for all of them.</summary>
+    internal bool TakesFewerTokens { get; init; }
+
     /// <summary>Texts that end the answer where they first appear in its text (not in the reasoning, nor in tool calls); none is ever part of it. Of those that overlap the one that is whole first ends it. None may be empty, or have half of a surrogate pair.</summary>
     public IReadOnlyList<string> StopSequences { get; init => field = ValueList<string>.Of(value); } = ValueList<string>.Empty;
 

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics.Metrics;
 using System.Text.Json;
 
 namespace KimiCpu.Tests.Server.Answers;
@@ -48,6 +49,30 @@ internal sealed class AnswerLengthTests
             "/api/chat", $$$"""{"model":"kimi-nano","stream":false,"think":false,"messages":[{"role":"user","content":"{{{text}}}"}],"format":{{{RunningServer.EndlessSchema}}},"options":{"num_predict":100000}}""");
         Assert.That((status, body.GetProperty("done_reason").GetString()), Is.EqualTo((200, "length")), body.GetRawText());
         Assert.That(body.GetProperty("prompt_eval_count").GetInt32() + body.GetProperty("eval_count").GetInt32(), Is.EqualTo(Context));
+    }
+
+    /// <summary>A try that fails and one that does not would be an error rate of a half where all is well.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task An_answer_for_which_there_is_less_room_is_one_call_to_who_measures(CancellationToken cancellationToken)
+    {
+        string text = await LongTextAsync(cancellationToken);
+        var ended = new List<string>();
+        using var listener = new MeterListener
+        {
+            InstrumentPublished = (instrument, l) =>
+            {
+                if (instrument.Name == "gen_ai.server.request.duration")
+                {
+                    l.EnableMeasurementEvents(instrument);
+                }
+            },
+        };
+        listener.SetMeasurementEventCallback<double>((_, _, tags, _) => ended.Add(string.Join(' ', tags.ToArray().Where(t => t.Key == "error.type").Select(t => t.Value))));
+        listener.Start();
+        (int status, JsonElement body, _) = await _server.PostAsync("/api/chat", $$$"""{"model":"kimi-nano","stream":false,"think":false,"messages":[{"role":"user","content":"{{{text}}}"}],"options":{"num_predict":100000}}""");
+        Assert.That(status, Is.EqualTo(200), body.GetRawText());
+        Assert.That(ended, Is.EqualTo(new[] { "" }));
     }
 
     [Test]
