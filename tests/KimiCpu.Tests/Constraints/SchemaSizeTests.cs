@@ -118,6 +118,16 @@ internal sealed class SchemaSizeTests
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - start, Is.LessThan(50_000_000));
     }
 
+    /// <summary>Each reference asks for the address of the schema that it stands in.</summary>
+    [Test]
+    public void Long_addresses_are_read_once()
+    {
+        JsonElement schema = JsonElement.Parse("{\"$id\":\"" + new string('i', 400_000) + "\",\"$defs\":{\"y\":{}},\"allOf\":[" + string.Join(',', Enumerable.Repeat("{\"$ref\":\"#/$defs/y\"}", 200)) + "]}");
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        KimiConstraint.JsonSchema(schema);
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(20_000_000));
+    }
+
     /// <summary>More of them are refused, so they are not put together first.</summary>
     [Test]
     public void No_more_alternatives_are_kept_than_there_may_be()

@@ -51,7 +51,7 @@ internal sealed class SchemaDocument
             throw from.Error($"'$ref' to '{Excerpt.Of(target)}'; only references inside the schema are supported, such as '#/$defs/Name'");
         }
 
-        SchemaElement element = BaseOf(from);
+        SchemaElement element = from.Base;
         foreach (string part in target.Split('/').Skip(1))
         {
             string name = Uri.UnescapeDataString(part).Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal);
@@ -60,13 +60,6 @@ internal sealed class SchemaDocument
 
         return element;
     }
-
-    /// <summary>
-    /// What # stands for: the innermost schema with an address of its own, as in files that several schemas were bundled into. What begins with
-    /// # is the name of a place, as older drafts wrote it, and no address.
-    /// </summary>
-    private SchemaElement BaseOf(SchemaElement from) => from.Ancestors().Prepend(from).FirstOrDefault(
-        s => s.Member("$id")?.Json is { ValueKind: JsonValueKind.String } id && !id.GetString()!.StartsWith('#')) ?? Root;
 
     private static SchemaElement? Item(SchemaElement list, string name) =>
         int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int index) && index < list.Items.Count ? list.Items[index] : null;

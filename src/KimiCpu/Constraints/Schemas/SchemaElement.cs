@@ -74,6 +74,12 @@ internal sealed class SchemaElement
         }
     }
 
+    /// <summary>
+    /// What # stands for in its references: the innermost schema with an address of its own, as in files that several schemas were bundled into.
+    /// Found once, since an address may be as long as the schema and is asked for by each reference.
+    /// </summary>
+    public SchemaElement Base => field ??= HasAddress() ? this : _parent?.Base ?? _document.Root;
+
     /// <summary>Empty for what is no array.</summary>
     public IReadOnlyList<SchemaElement> Items => _items ??= Json.ValueKind == JsonValueKind.Array ? [.. Json.EnumerateArray().Select(Item)] : [];
 
@@ -135,6 +141,9 @@ internal sealed class SchemaElement
 
     /// <summary>A problem that was found without knowing its place.</summary>
     public KimiConstraintException Error(KimiConstraintException problem) => new($"JSON Schema, at {Path}: {problem.Message}", problem);
+
+    /// <summary>What begins with # is the name of a place, as older drafts wrote it, and no address.</summary>
+    private bool HasAddress() => TryGet("$id", out JsonElement id) && id.ValueKind == JsonValueKind.String && !id.GetString()!.StartsWith('#');
 
     private SchemaElement Item(JsonElement item, int place)
     {
