@@ -110,6 +110,8 @@ internal sealed class SchemaConstraintTests
     [TestCase("""{"properties":{"a":{"$id":"https://example.com/a","$ref":"#/$defs/b","$defs":{"b":{"type":"null"}}}},"$defs":{"b":{"type":"boolean"}}}""", """{"a":null}""", true)]
     [TestCase("""{"properties":{"a":{"$id":"https://example.com/a","$ref":"#/$defs/b","$defs":{"b":{"type":"null"}}}},"$defs":{"b":{"type":"boolean"}}}""", """{"a":true}""", false)]
     [TestCase("""{"$id":"https://example.com/a","properties":{"a":{"$id":"#/properties/a","$ref":"#/$defs/b"}},"$defs":{"b":{"type":"boolean"}}}""", """{"a":true}""", true)]
+    [TestCase("""{"$ref":"#/$defs/A","$defs":{"A":{"$id":"A","type":"object","properties":{"b":{"$ref":"#/$defs/B"}}},"B":{"type":"boolean"}}}""", """{"b":true}""", true)]
+    [TestCase("""{"$ref":"#/$defs/A","$defs":{"A":{"$id":"A","type":"object","properties":{"b":{"$ref":"#/$defs/B"}}},"B":{"type":"boolean"}}}""", """{"b":1}""", false)]
     [TestCase("""{"patternProperties":{"^a":{"type":"integer"},"^a":{"type":"string"}}}""", """{"a":"x"}""", true)]
     [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"a\u001f":1}""", true)]
     [TestCase("""{"type":"object","properties":{"a\u001F":{"type":"integer"}},"additionalProperties":true}""", """{"a\u001f":"x"}""", false)]

@@ -51,11 +51,21 @@ internal sealed class SchemaDocument
             throw from.Error($"'$ref' to '{Excerpt.Of(target)}'; only references inside the schema are supported, such as '#/$defs/Name'");
         }
 
-        SchemaElement element = from.Base;
+        // Generators that give a definition an address do not always write its references anew: where it has not got what they name, the whole schema may.
+        return Find(from.Base, target) ?? Find(Root, target) ?? throw from.Error($"'$ref' to '{Excerpt.Of(target)}', which is not there");
+    }
+
+    private static SchemaElement? Find(SchemaElement start, string target)
+    {
+        SchemaElement? element = start;
         foreach (string part in target.Split('/').Skip(1))
         {
             string name = Uri.UnescapeDataString(part).Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal);
-            element = element.Member(name) ?? Item(element, name) ?? throw from.Error($"'$ref' to '{Excerpt.Of(target)}', which is not there");
+            element = element.Member(name) ?? Item(element, name);
+            if (element is null)
+            {
+                break;
+            }
         }
 
         return element;
