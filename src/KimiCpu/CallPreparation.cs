@@ -164,7 +164,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
                 options.ConstrainToolArguments,
                 _toolSchemas,
                 options.AllowUnenforceableTools ? warn : null,
-                cancellationToken)
+                cancellationToken: cancellationToken)
             : null;
     }
 

@@ -8,7 +8,8 @@ namespace KimiCpu.Constraints;
 /// counts as if it were compiled now: whether a call is refused does not depend on what came before it.
 /// </summary>
 /// <param name="cancellationToken">Ends the compilation.</param>
-internal sealed class CallBudget(CancellationToken cancellationToken)
+/// <param name="maxWork">Steps that all may take together; one may take half of them.</param>
+internal sealed class CallBudget(CancellationToken cancellationToken, long maxWork = CallBudget.MaxWork)
 {
     /// <summary>Twice what one schema may take, so that one that is refused for it leaves enough for the others.</summary>
     public const long MaxWork = 2 * CompileBudget.MaxWork;
@@ -17,11 +18,19 @@ internal sealed class CallBudget(CancellationToken cancellationToken)
     public const long MaxBytes = 256_000_000;
 
     private readonly HashSet<KimiConstraint> _counted = [];
+    private readonly long _maxWorkOfOne = maxWork / 2;
     private long _work;
     private long _bytes;
 
+    /// <summary>Whether no step is left: nothing can be compiled any more.</summary>
+    public bool IsSpent => _work >= maxWork;
+
+    /// <summary>Whether a schema that takes so many steps, or ends after as many as one may take, finds them.</summary>
+    public bool Has(long work) => _work + Math.Min(work, _maxWorkOfOne) <= maxWork;
+
     /// <summary>What the next schema may cost.</summary>
-    public CompileBudget Begin() => new(cancellationToken, Math.Min(CompileBudget.MaxWork, MaxWork - _work));
+    /// <exception cref="KimiConstraintException">Nothing is left.</exception>
+    public CompileBudget Begin() => IsSpent ? throw TooMuchWork() : new CompileBudget(cancellationToken, Math.Min(_maxWorkOfOne, maxWork - _work));
 
     /// <summary>Counts a constraint, once, that the call is to hold.</summary>
     /// <exception cref="KimiConstraintException">It is too much; its tables are not counted then.</exception>
@@ -47,9 +56,19 @@ internal sealed class CallBudget(CancellationToken cancellationToken)
     public void CountWork(long work)
     {
         _work += work;
-        if (_work > MaxWork)
+        if (_work > maxWork)
         {
-            throw new KimiConstraintException($"Compiling the schemas of the call's tools takes more than {MaxWork:N0} steps together. Declare fewer tools at once, or use simpler schemas: fewer alternatives that begin alike, smaller bounds of repetitions, or fewer patterns for one text.");
+            throw TooMuchWork();
         }
     }
+
+    /// <summary>
+    /// Counts steps that a refused schema took, no more than one may take: the last of them may go beyond that, and two schemas
+    /// that are too large shall each be refused for themselves, which is remembered.
+    /// </summary>
+    /// <exception cref="KimiConstraintException">They are too many together with those of others.</exception>
+    public void CountRefusal(long work) => CountWork(Math.Min(work, _maxWorkOfOne));
+
+    private KimiConstraintException TooMuchWork() =>
+        new($"Compiling the schemas of the call's tools takes more than {maxWork:N0} steps together. Declare fewer tools at once, or use simpler schemas: fewer alternatives that begin alike, smaller bounds of repetitions, or fewer patterns for one text.");
 }

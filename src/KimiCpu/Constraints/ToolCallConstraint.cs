@@ -28,6 +28,7 @@ internal sealed class ToolCallConstraint
     /// <param name="constrainArguments">Whether arguments are held to the schemas; else they are any text, and with <see cref="ToolChoice.Auto"/> ids are, too.</param>
     /// <param name="schemas">Keeps what was compiled; null to compile anew.</param>
     /// <param name="refused">Told of each tool whose schema cannot be a constraint, which then takes any object; null to fail instead.</param>
+    /// <param name="budget">What the schemas may cost; null for what those of a call usually may.</param>
     /// <param name="cancellationToken">Ends the compilation.</param>
     /// <exception cref="KimiConstraintException">A schema cannot be a constraint, all of them together are too large, or the tokenizer has no tokens for tool calls.</exception>
     /// <exception cref="ArgumentException">A call is demanded of a tool that is not declared.</exception>
@@ -39,6 +40,7 @@ internal sealed class ToolCallConstraint
         bool constrainArguments = true,
         ToolSchemas? schemas = null,
         Action<string>? refused = null,
+        CallBudget? budget = null,
         CancellationToken cancellationToken = default)
     {
         (_tokenizer, _firstIndex, Choice) = (tokenizer, firstIndex, choice.Kind);
@@ -54,15 +56,17 @@ internal sealed class ToolCallConstraint
         }
 
         schemas ??= new ToolSchemas();
-        var budget = new CallBudget(cancellationToken);
+        budget ??= new CallBudget(cancellationToken);
+        ToolWarnings? warnings = refused is null ? null : new ToolWarnings(refused);
         foreach ((string name, JsonElement parameters) in choice.Kind == ToolChoiceKind.None ? [] : tools.Where(t => !named || t.Name == choice.Name))
         {
-            if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas, refused, budget) : null))
+            if (!_arguments.TryAdd(name, constrainArguments ? Compile(name, parameters, schemas, warnings, budget) : null))
             {
                 throw CallArgument.Options($"Two tools are called '{Excerpt.Of(name)}'.");
             }
         }
 
+        warnings?.End();
         _freeIds = choice.Kind == ToolChoiceKind.Auto && !constrainArguments;
         _ids = _freeIds || _arguments.Count == 0 ? null : new CallIds(_arguments.Keys);
         _firstIds = _ids is null ? null : MakeIds(0);
@@ -100,11 +104,12 @@ internal sealed class ToolCallConstraint
 
     private TokenAutomaton MakeIds(int calls) => new(_ids!.With(_firstIndex + calls), _tokenizer);
 
-    private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, Action<string>? refused, CallBudget budget)
+    private TokenAutomaton Compile(string name, JsonElement parameters, ToolSchemas schemas, ToolWarnings? warnings, CallBudget budget)
     {
-        if (refused is not null)
+        if (warnings is not null)
         {
-            return schemas.GetOrAny(parameters, why => refused($"The parameters of the tool '{Excerpt.Of(name)}' cannot be enforced, so its arguments may be any JSON object. {why}"), budget).For(_tokenizer);
+            bool isLate = budget.IsSpent;
+            return schemas.GetOrAny(parameters, why => warnings.Tell(name, why, isLate), budget).For(_tokenizer);
         }
 
         try

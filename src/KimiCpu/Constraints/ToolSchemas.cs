@@ -1,8 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using System.Text.Json;
 
 namespace KimiCpu.Constraints;
@@ -20,17 +18,14 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     private readonly Lock _gate = new();
     private readonly Dictionary<string, LinkedListNode<(string Text, KimiConstraint Constraint)>> _byText = new(StringComparer.Ordinal);
     private readonly LinkedList<(string Text, KimiConstraint Constraint)> _latestFirst = new();
-
-    /// <summary>By hashes, since a schema may be refused for its length.</summary>
-    private readonly Dictionary<string, Refusal> _refused = new(StringComparer.Ordinal);
+    private readonly RefusedSchemas _refused = new();
     private readonly Lazy<KimiConstraint> _any = new(KimiConstraint.Json);
-    private volatile bool _anyRefused;
 
     /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
     /// <param name="budget">Of the call, which is to hold the constraint.</param>
     /// <exception cref="KimiConstraintException">The schema cannot be a constraint, or the schemas of the call are too much together.</exception>
     public KimiConstraint Get(JsonElement parameters, CallBudget budget) =>
-        Find(parameters, budget, out Refusal? refusal) ?? throw new KimiConstraintException(refusal!.Message);
+        Find(parameters, budget, out SchemaRefusal? refusal) ?? throw new KimiConstraintException(refusal!.Message);
 
     /// <summary>As <see cref="Get"/>, but any object where the schema cannot be a constraint.</summary>
     /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
@@ -40,7 +35,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     {
         try
         {
-            if (Find(parameters, budget, out Refusal? refusal) is { } found)
+            if (Find(parameters, budget, out SchemaRefusal? refusal) is { } found)
             {
                 return found;
             }
@@ -60,7 +55,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
 
     /// <returns>The constraint; null where the schema cannot be one.</returns>
     /// <exception cref="KimiConstraintException">The schemas of the call are too much together.</exception>
-    private KimiConstraint? Find(JsonElement parameters, CallBudget budget, out Refusal? refusal)
+    private KimiConstraint? Find(JsonElement parameters, CallBudget budget, out SchemaRefusal? refusal)
     {
         refusal = null;
         if (parameters.ValueKind is JsonValueKind.Undefined or JsonValueKind.Null)
@@ -73,10 +68,10 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
         KimiConstraint? found = Known(text);
         if (found is null)
         {
-            refusal = KnownRefusal(parameters);
-            if (refusal is not null)
+            refusal = _refused.Find(parameters);
+            if (refusal is not null && (refusal.IsFinal || !budget.Has(refusal.Work)))
             {
-                budget.CountWork(refusal.Work);
+                budget.CountRefusal(refusal.Work);
                 return null;
             }
 
@@ -88,9 +83,9 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
             }
             catch (KimiConstraintException e)
             {
-                // Only of what it takes alone is it known that it will be refused again.
-                budget.CountWork(one.Work);
-                refusal = Keep(parameters, new Refusal(e.Message, one.Work));
+                // What ended for the call's other schemas may do in another call, but will end again where no more is left.
+                refusal = _refused.Keep(parameters, new SchemaRefusal(e.Message, one.Work, isFinal: budget.Has(one.Work)));
+                budget.CountRefusal(one.Work);
                 return null;
             }
         }
@@ -131,44 +126,6 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
         }
     }
 
-    /// <summary>Calls come with tools that are not compiled yet, and hardly any schema is refused: nothing is hashed for none, and nobody waits for a hash.</summary>
-    private Refusal? KnownRefusal(JsonElement parameters)
-    {
-        if (!_anyRefused)
-        {
-            return null;
-        }
-
-        string hash = HashOf(parameters);
-        lock (_gate)
-        {
-            return _refused.GetValueOrDefault(hash);
-        }
-    }
-
-    private Refusal Keep(JsonElement parameters, Refusal refusal)
-    {
-        string hash = HashOf(parameters);
-        lock (_gate)
-        {
-            if (_refused.TryGetValue(hash, out Refusal? known))
-            {
-                return known;
-            }
-
-            if (_refused.Count >= Capacity)
-            {
-                _refused.Clear();
-            }
-
-            _refused.Add(hash, refusal);
-            _anyRefused = true;
-            return refusal;
-        }
-    }
-
-    private static string HashOf(JsonElement parameters) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(parameters)));
-
     /// <summary>Constraints grow while they are used, so all are looked at, whichever is asked for.</summary>
     private void Trim()
     {
@@ -180,18 +137,5 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
             _byText.Remove(text);
             _latestFirst.RemoveLast();
         }
-    }
-
-    /// <summary>Why a schema cannot be a constraint, and how many steps it took to find that out.</summary>
-    private sealed class Refusal(string message, long work)
-    {
-        private int _told;
-
-        public string Message => message;
-
-        public long Work => work;
-
-        /// <summary>Whether nobody has asked before.</summary>
-        public bool IsNews() => Interlocked.Exchange(ref _told, 1) == 0;
     }
 }

@@ -94,9 +94,55 @@ internal sealed class CallBudgetTests
         Assert.That(warnings, Is.EqualTo(new[] { message }), "told once to who goes on without it");
     }
 
-    private static CallBudget NearlySpent(long left)
+    /// <summary>The steps of one that is refused leave enough for another one to be refused for itself.</summary>
+    [Test]
+    public void Two_schemas_that_are_too_large_are_compiled_once()
     {
-        var budget = new CallBudget(CancellationToken.None);
+        var schemas = new ToolSchemas();
+        List<string> warnings = [];
+        for (int attempt = 0; attempt < 3; attempt++)
+        {
+            var budget = new CallBudget(new CancellationToken(canceled: attempt > 0), maxWork: 20_000);
+            for (int i = 0; i < 2; i++)
+            {
+                _ = schemas.GetOrAny(JsonElement.Parse(LargeTool(i)), warnings.Add, budget);
+            }
+        }
+
+        Assert.That(warnings, Has.Count.EqualTo(2).And.All.Contains("more than 10,000 steps."));
+    }
+
+    [Test]
+    public void What_no_steps_were_left_for_is_compiled_again_only_where_more_are_left()
+    {
+        var schemas = new ToolSchemas();
+        JsonElement schema = JsonElement.Parse(LargeTool(0));
+        var cancelled = new CancellationToken(canceled: true);
+        Assert.That(() => schemas.Get(schema, NearlySpent(10_000)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("steps together"));
+        Assert.That(() => schemas.Get(schema, NearlySpent(10_000, cancelled)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("steps together"));
+        Assert.That(() => schemas.Get(schema, NearlySpent(0, cancelled)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("steps together"));
+        Assert.That(() => schemas.Get(schema, NearlySpent(100_000, cancelled)), Throws.InstanceOf<OperationCanceledException>(), "it may do now");
+        Assert.That(() => schemas.Get(schema, NearlySpent(100_000)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("steps together"));
+        Assert.That(() => schemas.Get(schema, NearlySpent(90_000, cancelled)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("steps together"), "the most that is known counts");
+        Assert.That(() => schemas.Get(schema, NearlySpent(50_000_000)), Throws.Nothing);
+    }
+
+    /// <summary>A log would have a hundred lines for each turn of an agent.</summary>
+    [TestCase(3, "the tool 'tool2' cannot be enforced, so its arguments")]
+    [TestCase(6, "the tool 'tool2' and of 3 more behind it cannot be enforced, so their arguments")]
+    public void Tools_behind_the_end_of_the_steps_are_told_together(int count, string last)
+    {
+        (string, JsonElement)[] tools = [.. Enumerable.Range(0, count).Select(i => ($"tool{i}", JsonElement.Parse(LargeTool(i))))];
+        List<string> warnings = [];
+        _ = new ToolCallConstraint(ConstraintReader.Tokenizer, tools, ToolChoice.Auto, refused: warnings.Add, budget: new CallBudget(CancellationToken.None, maxWork: 20_000));
+        Assert.That(warnings, Has.Count.EqualTo(3));
+        Assert.That(warnings[..2], Has.All.Contains("more than 10,000 steps."), "each by itself");
+        Assert.That(warnings[2], Does.Contain(last).And.Contain("20,000 steps together"));
+    }
+
+    private static CallBudget NearlySpent(long left, CancellationToken cancellationToken = default)
+    {
+        var budget = new CallBudget(cancellationToken);
         budget.CountWork(CallBudget.MaxWork - left);
         return budget;
     }

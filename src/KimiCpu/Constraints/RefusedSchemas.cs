@@ -1,0 +1,58 @@
+// Copyright (c) KimiCpu contributors.
+// Licensed under the MIT License.
+
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text.Json;
+
+namespace KimiCpu.Constraints;
+
+/// <summary>Schemas that were refused, by their hashes, since a schema may be refused for its length. Safe to use from several threads.</summary>
+internal sealed class RefusedSchemas
+{
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, SchemaRefusal> _byHash = new(StringComparer.Ordinal);
+    private volatile bool _any;
+
+    /// <summary>Calls come with tools that are not compiled yet, and hardly any schema is refused: nothing is hashed for none, and nobody waits for a hash.</summary>
+    /// <returns>Null where it was not refused, or that is forgotten.</returns>
+    public SchemaRefusal? Find(JsonElement schema)
+    {
+        if (!_any)
+        {
+            return null;
+        }
+
+        string hash = HashOf(schema);
+        lock (_gate)
+        {
+            return _byHash.GetValueOrDefault(hash);
+        }
+    }
+
+    /// <summary>Whoever comes second leaves the first one's in place, unless it is known better.</summary>
+    public SchemaRefusal Keep(JsonElement schema, SchemaRefusal refusal)
+    {
+        string hash = HashOf(schema);
+        lock (_gate)
+        {
+            if (_byHash.TryGetValue(hash, out SchemaRefusal? known))
+            {
+                if (known.IsFinal || (!refusal.IsFinal && refusal.Work <= known.Work))
+                {
+                    return known;
+                }
+            }
+            else if (_byHash.Count >= ToolSchemas.Capacity)
+            {
+                _byHash.Clear();
+            }
+
+            _byHash[hash] = refusal;
+            _any = true;
+            return refusal;
+        }
+    }
+
+    private static string HashOf(JsonElement schema) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(schema)));
+}
