@@ -28,9 +28,11 @@ internal static class NonFiniteCheck
     private static (string Name, int Row) Source(ForwardPass forward, GenerationJob job, (int Layer, int Row) first)
     {
         ReadOnlySpan<int> tokens = job.StepTokens;
+        var embedding = new float[forward.Shape.HiddenSize];
         for (int row = 0; first.Layer == 0 && row < tokens.Length; row++)
         {
-            if (!forward.HasFiniteEmbedding(tokens[row]))
+            WeightDecoder.DecodeRow(forward.Embedding, tokens[row], embedding);
+            if (!RowMath.IsFinite(CpuFeatures.Best, embedding))
             {
                 return ($"the embedding of token {tokens[row]}", row);
             }

@@ -2,8 +2,6 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
-using KimiCpu.Cpu;
-using KimiCpu.Cpu.Kernels;
 
 namespace KimiCpu.Model;
 
@@ -19,7 +17,6 @@ internal sealed class ForwardPass
     private readonly ExpertReads _expertReads;
     private float[] _routedSum = [];
     private int[] _nonFiniteLayers = [];
-    private float[]? _embedding;
 
     public ForwardPass(ModelWeights weights, IHotPath hotPath, IRoutedExperts experts)
     {
@@ -30,6 +27,9 @@ internal sealed class ForwardPass
     }
 
     public ModelShape Shape => _weights.Shape;
+
+    /// <summary>(vocabulary, hidden).</summary>
+    public WeightMatrix Embedding => _weights.Embedding;
 
     /// <summary>Most tokens of a pass.</summary>
     public int MaxRows => _hotPath.MaxRows;
@@ -124,12 +124,4 @@ internal sealed class ForwardPass
 
     /// <summary>The first layer after which the residual of a row of the last pass was not finite; -1 where none was.</summary>
     public int NonFiniteLayer(int row) => _nonFiniteLayers[row];
-
-    /// <summary>Whether a token's row of the embedding is finite.</summary>
-    public bool HasFiniteEmbedding(int token)
-    {
-        _embedding ??= new float[Shape.HiddenSize];
-        WeightDecoder.DecodeRow(_weights.Embedding, token, _embedding);
-        return RowMath.IsFinite(CpuFeatures.Best, _embedding);
-    }
 }
