@@ -156,7 +156,10 @@ internal sealed class ChatCommandTests : CommandFixture
     {
         string file = Path.Combine(Folder, "story.session");
         string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
-        var start = new ProcessStartInfo("script", ["--quiet", "--return", "--command", $"dotnet '{program}' chat --session '{file}' --no-think --ignore-eos", "/dev/null"])
+
+        // The key would end a shell that waits for the program; and beside the console's echo that of the terminal would come for what is typed before it is read.
+        string command = $"stty -echo; exec dotnet '{program}' chat --session '{file}' --no-think --ignore-eos";
+        var start = new ProcessStartInfo("script", ["--quiet", "--return", "--command", command, "/dev/null"])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
