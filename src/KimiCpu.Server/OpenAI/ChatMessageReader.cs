@@ -13,7 +13,7 @@ namespace KimiCpu.Server.OpenAI;
 /// <param name="maxMessages">Most of them.</param>
 internal sealed class ChatMessageReader(int maxMessages)
 {
-    private const int MostParts = 1024;
+    private static readonly ContentText s_content = new("text");
 
     private readonly Conversation _conversation = new();
 
@@ -38,16 +38,16 @@ internal sealed class ChatMessageReader(int maxMessages)
         switch (message.RequiredText("role"))
         {
             case "system" or "developer":
-                _conversation.Add(KimiMessage.System(Content(message)) with { Name = NameOf(message) });
+                _conversation.Add(KimiMessage.System(s_content.Read(message, "content")) with { Name = NameOf(message) });
                 break;
             case "user":
-                _conversation.Add(KimiMessage.User(Content(message)) with { Name = NameOf(message) });
+                _conversation.Add(KimiMessage.User(s_content.Read(message, "content")) with { Name = NameOf(message) });
                 break;
             case "assistant":
                 _conversation.Add(Assistant(message), NameOf(message));
                 break;
             case "tool":
-                _conversation.AddResult(message, "tool_call_id", Content(message, isResult: true));
+                _conversation.AddResult(message, "tool_call_id", s_content.Read(message, "content", isResult: true));
                 break;
             case "function":
                 throw message.Unsupported("role", "use tools, and results with the role tool.");
@@ -58,11 +58,11 @@ internal sealed class ChatMessageReader(int maxMessages)
 
     private static KimiMessage Assistant(JsonFields message)
     {
-        KimiToolCall[] calls = [.. message.Items("tool_calls", MostParts).Select(c => Call(new JsonFields(c.Element, c.Path)))];
+        KimiToolCall[] calls = [.. message.Items("tool_calls", ContentText.MostParts).Select(c => Call(new JsonFields(c.Element, c.Path)))];
         string? reasoning = Reasoning(message);
 
         // An answer that was cut off within its reasoning has nothing else.
-        string content = message.Has("content") ? Content(message)
+        string content = message.Has("content") ? s_content.Read(message, "content")
             : calls.Length > 0 || message.Has("refusal") || reasoning is { Length: > 0 } ? message.Text("refusal") ?? ""
             : throw message.Missing("content");
         return KimiMessage.Assistant(content, reasoning) with { ToolCalls = calls };
@@ -79,36 +79,4 @@ internal sealed class ChatMessageReader(int maxMessages)
     }
 
     private static string? NameOf(JsonFields message) => message.Text("name") is { } name && !string.IsNullOrWhiteSpace(name) ? name : null;
-
-    /// <param name="message">Whose.</param>
-    /// <param name="isResult">Whether it is a tool's, of which parts that are no text are named.</param>
-    private static string Content(JsonFields message, bool isResult = false)
-    {
-        if (message.Get("content") is not { ValueKind: JsonValueKind.Array })
-        {
-            return message.RequiredText("content");
-        }
-
-        var text = new PartsText();
-        foreach ((JsonElement element, string path) in message.Items("content", MostParts))
-        {
-            var part = new JsonFields(element, path);
-            switch (part.RequiredText("type"))
-            {
-                case "text":
-                    text.Add(part.RequiredText("text"));
-                    break;
-                case "refusal":
-                    text.Add(part.RequiredText("refusal"));
-                    break;
-                case { } other when isResult:
-                    text.AddLine(PartNames.Of(part, other));
-                    break;
-                case { } other:
-                    throw part.Unsupported("type", $"the model reads text only; found '{other}'.");
-            }
-        }
-
-        return text.ToString();
-    }
 }

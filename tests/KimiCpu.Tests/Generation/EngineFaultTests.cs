@@ -19,10 +19,9 @@ internal sealed class EngineFaultTests
     [Test]
     public void A_NaN_fails_its_call_with_the_layers_number_and_the_engine_goes_on()
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
+        using var model = new FaultyModel();
+        FaultyHotPath faulty = model.HotPath;
+        using GenerationEngine engine = model.Engine();
         faulty.PoisonLayer = 2;
         Assert.That(() => Run(engine), Throws.TypeOf<KimiException>().With.Message.Contains("layer 2 at position 0"), "the first of three tokens, from which the others have it");
         faulty.PoisonLayer = -1;
@@ -50,10 +49,9 @@ internal sealed class EngineFaultTests
     [Test]
     public void An_exception_in_a_step_fails_its_calls_and_the_engine_goes_on()
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
+        using var model = new FaultyModel();
+        FaultyHotPath faulty = model.HotPath;
+        using GenerationEngine engine = model.Engine();
         faulty.Failure = new IOException("the drive is gone");
         Assert.That(() => Run(engine), Throws.TypeOf<IOException>());
         faulty.Failure = null;
@@ -65,12 +63,11 @@ internal sealed class EngineFaultTests
     [Test]
     public void A_device_that_fails_where_nothing_can_be_done_about_it_is_the_end_of_all_calls()
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
+        using var model = new FaultyModel();
+        FaultyHotPath faulty = model.HotPath;
         var cache = new KvCache(faulty, 1 << 26, 200);
         var scheduler = new Scheduler(cache, 16, new SchedulingOptions(), TimeProvider.System);
-        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, faulty, experts), cache, "", 16), scheduler, new FakeMemory(), new NoRecovery());
+        using var engine = new GenerationEngine(new ModelRunner(model.Forward, cache, "", 16), scheduler, new FakeMemory(), new NoRecovery());
         Assert.That(engine.Failure, Is.Null);
         faulty.Failure = new DeviceException("The device is gone.");
         Assert.That(() => Run(engine), Throws.TypeOf<KimiException>());
@@ -83,10 +80,10 @@ internal sealed class EngineFaultTests
     [TestCase(typeof(InsufficientMemoryException))]
     public void Memory_that_runs_out_fails_the_call_and_the_engine_goes_on(Type failure)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = (Exception)Activator.CreateInstance(failure, "no memory")! };
-        using var experts = new ReferenceExperts(model.Weights);
-        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 16, new FakeMemory());
+        using var model = new FaultyModel();
+        FaultyHotPath faulty = model.HotPath;
+        faulty.ReserveFailure = (Exception)Activator.CreateInstance(failure, "no memory")!;
+        using GenerationEngine engine = model.Engine();
         Assert.That(() => Run(engine), Throws.TypeOf(failure));
         faulty.ReserveFailure = null;
         Assert.That(Run(engine).Tokens, Has.Count.EqualTo(3));
@@ -97,12 +94,13 @@ internal sealed class EngineFaultTests
     [CancelAfter(60_000)]
     public void Memory_that_runs_out_later_takes_pages_of_earlier_texts_and_no_call_away(CancellationToken cancellationToken)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath) { ReserveFailure = new InsufficientMemoryException("no memory"), ReservablePages = 3 };
-        using var experts = new ReferenceExperts(model.Weights);
+        using var model = new FaultyModel();
+        FaultyHotPath faulty = model.HotPath;
+        faulty.ReserveFailure = new InsufficientMemoryException("no memory");
+        faulty.ReservablePages = 3;
         var told = new List<(int Made, int Wanted)>();
         var cache = new KvCache(faulty, 1 << 26, 200, ranOut: (made, wanted) => told.Add((made, wanted)));
-        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), cache, 16, new FakeMemory());
+        using var engine = Engines.Make(model.Forward, cache, 16, new FakeMemory());
         int wanted = engine.PageCapacity;
         Assert.That(wanted, Is.GreaterThan(3));
         Run(engine, [.. Enumerable.Range(1, 100)]);
@@ -131,17 +129,16 @@ internal sealed class EngineFaultTests
     [TestCase("NaN of the head")]
     public void A_step_that_fails_leaves_nothing_of_itself_in_the_cache(string fault)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var faulty = new FaultyHotPath(model.HotPath, (ReferenceHotPath)model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
+        using var model = new FaultyModel();
+        FaultyHotPath faulty = model.HotPath;
         int[] prompt = [.. Enumerable.Range(1, 140)];
         IReadOnlyList<int> expected;
-        using (var sound = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory()))
+        using (GenerationEngine sound = model.Engine(prefillChunk: 100))
         {
             expected = Run(sound, prompt).Tokens;
         }
 
-        using var engine = Engines.Make(new ForwardPass(model.Weights, faulty, experts), new KvCache(faulty, 1 << 26, 200), 100, new FakeMemory());
+        using GenerationEngine engine = model.Engine(prefillChunk: 100);
         int passes = 0;
         faulty.BeforePass = () =>
         {
@@ -173,84 +170,5 @@ internal sealed class EngineFaultTests
     private sealed class NoRecovery : IDeviceRecovery
     {
         public DeviceOutcome Recover(DeviceException failure, bool ofStep) => throw new InvalidOperationException("there is no other");
-    }
-
-    /// <summary>A hot path that can be told to fail, or to put a NaN into a layer's output.</summary>
-    private sealed class FaultyHotPath(IHotPath inner, ReferenceHotPath reference) : IHotPath
-    {
-        public int PoisonLayer { get; set; } = -1;
-
-        public Exception? Failure { get; set; }
-
-        public Exception? ReserveFailure { get; set; }
-
-        /// <summary>Pages that are made in spite of <see cref="ReserveFailure"/>.</summary>
-        public int ReservablePages { get; init; }
-
-        public bool PoisonLogits { get; set; }
-
-        public Action? BeforePass { get; set; }
-
-        public int MaxRows => inner.MaxRows;
-
-        public int EfficientRows => inner.EfficientRows;
-
-        public long BytesPerPage => inner.BytesPerPage;
-
-        public long BytesRead(RaggedBatch batch) => inner.BytesRead(batch);
-
-        public void ReservePages(int count)
-        {
-            if (ReserveFailure is not null && count > ReservablePages)
-            {
-                throw ReserveFailure;
-            }
-
-            inner.ReservePages(count);
-        }
-
-        public void CopyPage(int source, int target) => inner.CopyPage(source, target);
-
-        public void ReadPage(int page, int tokens, Span<byte> bytes) => inner.ReadPage(page, tokens, bytes);
-
-        public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes) => inner.WritePage(page, tokens, bytes);
-
-        public void Begin(RaggedBatch batch)
-        {
-            BeforePass?.Invoke();
-            if (Failure is not null)
-            {
-                throw Failure;
-            }
-
-            inner.Begin(batch);
-        }
-
-        public RoutedRows Attend(int layer) => inner.Attend(layer);
-
-        public void StartShared(int layer) => inner.StartShared(layer);
-
-        public void Finish(int layer, ReadOnlySpan<float> routedSum)
-        {
-            float[] sum = routedSum.ToArray();
-            if (layer == PoisonLayer)
-            {
-                sum[0] = float.NaN;
-            }
-
-            reference.Finish(layer, sum);
-        }
-
-        public void Logits(ReadOnlySpan<int> rows, Span<float> logits)
-        {
-            inner.Logits(rows, logits);
-            logits[0] = PoisonLogits ? float.NaN : logits[0];
-        }
-
-        public int NonFiniteLayer(int row) => inner.NonFiniteLayer(row);
-
-        public void Dispose()
-        {
-        }
     }
 }

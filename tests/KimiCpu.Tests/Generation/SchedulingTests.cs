@@ -20,18 +20,15 @@ internal sealed class SchedulingTests
     [Test]
     public void A_cancelled_call_has_given_its_pages_back_when_the_next_step_begins([Values] bool streamed)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var hotPath = new ObservedHotPath(model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
+        using var model = new ObservedModel();
         using var source = new CancellationTokenSource();
         using var submitted = new ManualResetEventSlim();
         var held = new List<int>();
-        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 16, new FakeMemory());
-        hotPath.BeforePass = () =>
+        using GenerationEngine engine = model.Engine();
+        model.HotPath.BeforePass = () =>
         {
             submitted.Wait();
-            held.Add(cache.PageCapacity - cache.FreePages);
+            held.Add(model.Cache.PageCapacity - model.Cache.FreePages);
             if (held.Count == 20)
             {
                 source.Cancel();
@@ -109,17 +106,14 @@ internal sealed class SchedulingTests
     [TestCase(true)]
     public void A_call_has_left_when_its_caller_hears_of_its_end(bool fails)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var hotPath = new ObservedHotPath(model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
+        using var model = new ObservedModel();
         var clock = new WatchedClock();
-        var scheduler = new Scheduler(cache, 16, new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 }, clock);
-        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, "", 16), scheduler, new FakeMemory());
+        var scheduler = new Scheduler(model.Cache, 16, new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 }, clock);
+        using GenerationEngine engine = model.Engine(scheduler);
         using var submitted = new ManualResetEventSlim();
         var heard = new List<bool>();
         GenerationJob? job = null;
-        hotPath.BeforePass = () =>
+        model.HotPath.BeforePass = () =>
         {
             submitted.Wait();
             clock.Read = () => heard.AddRange(scheduler.Running.Count == 0 ? [job!.Completion.IsCompleted] : []);
@@ -139,23 +133,20 @@ internal sealed class SchedulingTests
     [Test]
     public void A_step_ends_between_layers_when_all_of_its_calls_are_cancelled([Values] bool both)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var hotPath = new ObservedHotPath(model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
-        var scheduler = new Scheduler(cache, 16, new SchedulingOptions(), TimeProvider.System);
-        using var engine = new GenerationEngine(new ModelRunner(new ForwardPass(model.Weights, hotPath, experts), cache, "", 16), scheduler, new FakeMemory());
+        using var model = new ObservedModel();
+        var scheduler = new Scheduler(model.Cache, 16, new SchedulingOptions(), TimeProvider.System);
+        using GenerationEngine engine = model.Engine(scheduler);
         using var submitted = new ManualResetEventSlim();
         using var first = new CancellationTokenSource();
         using var second = new CancellationTokenSource();
         var layers = new List<int>();
         int pass = 0;
-        hotPath.BeforePass = () =>
+        model.HotPath.BeforePass = () =>
         {
             submitted.Wait();
             pass++;
         };
-        hotPath.BeforeLayer = layer =>
+        model.HotPath.BeforeLayer = layer =>
         {
             if (pass != 2)
             {
@@ -177,8 +168,8 @@ internal sealed class SchedulingTests
         Assert.That(async () => await a.Completion, Throws.InstanceOf<OperationCanceledException>());
         Assert.That(async () => await b.Completion, both ? Throws.InstanceOf<OperationCanceledException>() : Throws.Nothing);
         engine.Dispose();
-        Assert.That(layers, Has.Count.EqualTo(both ? 1 : model.Weights.Shape.LayerCount));
-        Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
+        Assert.That(layers, Has.Count.EqualTo(both ? 1 : model.LayerCount));
+        Assert.That(model.Cache.FreePages, Is.EqualTo(model.Cache.PageCapacity));
     }
 
     /// <summary>What a listener throws is how it stops its call, which ends with the step whatever that computes.</summary>
@@ -186,22 +177,19 @@ internal sealed class SchedulingTests
     [CancelAfter(60_000)]
     public void A_step_ends_between_layers_when_the_listener_of_its_only_call_has_thrown([Values] bool only, CancellationToken cancellationToken)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var hotPath = new ObservedHotPath(model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
-        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 16, new FakeMemory());
+        using var model = new ObservedModel();
+        using GenerationEngine engine = model.Engine();
         using var begun = new ManualResetEventSlim();
         using var submitted = new ManualResetEventSlim();
         int layers = 0;
         int pass = 0;
-        hotPath.BeforePass = () =>
+        model.HotPath.BeforePass = () =>
         {
             begun.Set();
             submitted.Wait(cancellationToken);
             pass++;
         };
-        hotPath.BeforeLayer = _ => layers += pass == 2 ? 1 : 0;
+        model.HotPath.BeforeLayer = _ => layers += pass == 2 ? 1 : 0;
         GenerationJob first = Submit(engine, [1], 1, streamed: false, cancellationToken);
         begun.Wait(cancellationToken);
         GenerationJob stopped = Submit(engine, [2, 3], 20, streamed: false, cancellationToken, new Stopper(() => throw new InvalidOperationException("enough")));
@@ -212,8 +200,8 @@ internal sealed class SchedulingTests
         other ??= Submit(engine, [4, 5], 3, streamed: false, cancellationToken);
         Assert.That(async () => await other.Completion.WaitAsync(cancellationToken), Throws.Nothing);
         engine.Dispose();
-        Assert.That(layers, Is.EqualTo(only ? 0 : model.Weights.Shape.LayerCount));
-        Assert.That(cache.FreePages, Is.EqualTo(cache.PageCapacity));
+        Assert.That(layers, Is.EqualTo(only ? 0 : model.LayerCount));
+        Assert.That(model.Cache.FreePages, Is.EqualTo(model.Cache.PageCapacity));
     }
 
     /// <summary>As a listener does that looks at the token of the call itself, or whose connection is closed with it.</summary>
@@ -221,16 +209,13 @@ internal sealed class SchedulingTests
     [CancelAfter(60_000)]
     public void A_call_that_is_cancelled_and_whose_listener_throws_is_a_cancelled_one_to_its_session([Values] bool alone, CancellationToken cancellationToken)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var hotPath = new ObservedHotPath(model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        var cache = new KvCache(hotPath, 100 * hotPath.BytesPerPage, 200);
-        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 16, new FakeMemory());
+        using var model = new ObservedModel();
+        using GenerationEngine engine = model.Engine();
         using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var session = new SessionState(engine);
         using var submitted = new ManualResetEventSlim();
         int pass = 0;
-        hotPath.BeforePass = () =>
+        model.HotPath.BeforePass = () =>
         {
             submitted.Wait(cancellationToken);
             pass++;

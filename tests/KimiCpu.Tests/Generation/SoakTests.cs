@@ -110,12 +110,10 @@ internal sealed class SoakTests
     [CancelAfter(300_000)]
     public async Task Steps_that_fail_at_random_leave_nothing_behind(CancellationToken cancellationToken)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
+        using var model = new ObservedModel(pages: 12);
         var random = new Random(3);
-        using var hotPath = new ObservedHotPath(model.HotPath) { BeforePass = () => _ = random.Next(12) == 0 ? throw new IOException("the drive is gone") : 0 };
-        using var experts = new ReferenceExperts(model.Weights);
-        var cache = new KvCache(hotPath, 12 * hotPath.BytesPerPage, 200);
-        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), cache, 24, new FakeMemory());
+        model.HotPath.BeforePass = () => _ = random.Next(12) == 0 ? throw new IOException("the drive is gone") : 0;
+        using GenerationEngine engine = model.Engine(prefillChunk: 24);
         var calls = new Random(4);
         (int answered, int failed) = (0, 0);
         for (int round = 0; round < 60; round++)
@@ -146,14 +144,12 @@ internal sealed class SoakTests
     [CancelAfter(60_000)]
     public async Task Pages_of_a_session_that_ends_during_the_last_step_are_seen_to_be_free(CancellationToken cancellationToken)
     {
-        using var model = new ModelUnderTest(Repository.Checkpoint("tiny-int4"), Backend.Reference);
-        using var hotPath = new ObservedHotPath(model.HotPath);
-        using var experts = new ReferenceExperts(model.Weights);
-        using GenerationEngine engine = Engines.Make(new ForwardPass(model.Weights, hotPath, experts), new KvCache(hotPath, 12 * hotPath.BytesPerPage, 200), 64, new FakeMemory());
+        using var model = new ObservedModel(pages: 12);
+        using GenerationEngine engine = model.Engine(prefillChunk: 64);
         using var session = new SessionState(engine);
         await Submit(engine, session, new Random(1)).Completion.WaitAsync(cancellationToken);
         Assert.That(() => engine.Activity.Now(null).UsedCachePages, Is.Positive.After(10_000, 5));
-        hotPath.BeforePass = session.Dispose;
+        model.HotPath.BeforePass = session.Dispose;
         await Submit(engine, null, new Random(1), most: 1).Completion.WaitAsync(cancellationToken);
         Assert.That(() => engine.Activity.Now(null).UsedCachePages, Is.Zero.After(10_000, 5));
     }

@@ -13,7 +13,7 @@ namespace KimiCpu.Server.OpenAI.Responses;
 /// <param name="maxItems">Most of them.</param>
 internal sealed class InputReader(int maxItems)
 {
-    private const int MostParts = 1024;
+    private static readonly ContentText s_content = new("input_text", "output_text", "text", "reasoning_text", "summary_text");
 
     private readonly Conversation _conversation = new();
 
@@ -59,7 +59,7 @@ internal sealed class InputReader(int maxItems)
                 ReadCall(item);
                 break;
             case "function_call_output":
-                _conversation.AddResult(item, "call_id", Content(item, "output", isResult: true));
+                _conversation.AddResult(item, "call_id", s_content.Read(item, "output", isResult: true));
                 break;
             case null:
                 throw item.Missing("type");
@@ -72,7 +72,7 @@ internal sealed class InputReader(int maxItems)
 
     private void ReadMessage(JsonFields item)
     {
-        string content = Content(item, "content");
+        string content = s_content.Read(item, "content");
         _conversation.Add(item.RequiredText("role") switch
         {
             "user" => KimiMessage.User(content),
@@ -85,8 +85,8 @@ internal sealed class InputReader(int maxItems)
     private void ReadReasoning(JsonFields item)
     {
         // Of other providers there is a summary at most; what they encrypted nobody here can read.
-        string thought = item.Has("content") ? Content(item, "content") : "";
-        thought = thought.Length == 0 && item.Has("summary") ? Content(item, "summary") : thought;
+        string thought = item.Has("content") ? s_content.Read(item, "content") : "";
+        thought = thought.Length == 0 && item.Has("summary") ? s_content.Read(item, "summary") : thought;
         if (thought.Length > 0)
         {
             _conversation.Add(KimiMessage.Assistant("", thought));
@@ -97,38 +97,5 @@ internal sealed class InputReader(int maxItems)
     {
         string arguments = item.Text("arguments") is { Length: > 0 } given ? given : "{}";
         _conversation.Add(KimiMessage.Assistant("") with { ToolCalls = [new KimiToolCall(item.RequiredText("call_id"), item.RequiredText("name"), arguments)] });
-    }
-
-    /// <param name="item">Whose.</param>
-    /// <param name="name">Of the field.</param>
-    /// <param name="isResult">Whether it is a tool's, of which parts that are no text are named.</param>
-    private static string Content(JsonFields item, string name, bool isResult = false)
-    {
-        if (item.Get(name) is not { ValueKind: JsonValueKind.Array })
-        {
-            return item.RequiredText(name);
-        }
-
-        var text = new PartsText();
-        foreach ((JsonElement element, string path) in item.Items(name, MostParts))
-        {
-            var part = new JsonFields(element, path);
-            switch (part.RequiredText("type"))
-            {
-                case "input_text" or "output_text" or "text" or "reasoning_text" or "summary_text":
-                    text.Add(part.RequiredText("text"));
-                    break;
-                case "refusal":
-                    text.Add(part.RequiredText("refusal"));
-                    break;
-                case { } other when isResult:
-                    text.AddLine(PartNames.Of(part, other));
-                    break;
-                case { } other:
-                    throw part.Unsupported("type", $"the model reads text only; found '{other}'.");
-            }
-        }
-
-        return text.ToString();
     }
 }
