@@ -138,6 +138,8 @@ public sealed class KimiModel : IKimiModel
     /// <summary>Cache pages that neither a call nor a session holds, and how many of them are known by their text; for leak checks.</summary>
     internal (int Free, int Reusable, int Capacity) CachePages => (_engine.FreePages, _engine.ReusablePages, _engine.PageCapacity);
 
+    internal GenerationEngine Engine => _engine;
+
     /// <summary>Opens a checkpoint folder.</summary>
     /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
     /// <param name="options">Null for the defaults.</param>

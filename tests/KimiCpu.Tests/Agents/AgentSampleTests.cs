@@ -57,11 +57,7 @@ internal sealed class AgentSampleTests
         {
             Assert.That(await AskAsync("""{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"""), Does.Contain("kimicpu-demo"));
             await server.StandardInput.WriteLineAsync("""{"jsonrpc":"2.0","method":"notifications/initialized"}""");
-            using (Process kill = Process.Start("kill", ["-INT", $"{server.Id}"]))
-            {
-                await kill.WaitForExitAsync(cancellationToken);
-            }
-
+            Signals.Send(server, Signals.Interruption);
             Assert.That(await AskAsync("""{"jsonrpc":"2.0","id":2,"method":"tools/list"}"""), Does.Contain("get_time"));
             server.StandardInput.Close();
             await server.WaitForExitAsync(cancellationToken);

@@ -15,7 +15,7 @@ internal sealed unsafe partial class DirectFileTests
     private string _path = "";
 
     [SetUp]
-    public void MakeFile() => _path = Path.Combine(Directory.CreateTempSubdirectory("kimicpu").FullName, "file");
+    public void MakeFile() => _path = Path.Combine(RealPath.Of(Directory.CreateTempSubdirectory("kimicpu").FullName), "file");
 
     [TearDown]
     public void DeleteFile() => Directory.Delete(Path.GetDirectoryName(_path)!, recursive: true);

@@ -165,6 +165,9 @@ internal sealed class ChatCommandTests : CommandFixture
             RedirectStandardOutput = true,
         };
         start.Environment["TERM"] = "dumb";
+
+        // Services may have one that runs nothing.
+        start.Environment["SHELL"] = "/bin/sh";
         using Process chat = Process.Start(start)!;
         try
         {

@@ -1,18 +1,13 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.ComponentModel;
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 
 namespace KimiCpu.Tests.Cli;
 
 /// <summary>The program itself in a process of its own, since a signal reaches all of it. Not on Windows.</summary>
-internal sealed partial class KimiProcess : IDisposable
+internal sealed class KimiProcess : IDisposable
 {
-    private const int HangUp = 1;
-    private const int Interruption = 2;
-
     private readonly Process _process;
 
     public KimiProcess(params string[] args)
@@ -49,20 +44,17 @@ internal sealed partial class KimiProcess : IDisposable
     public StreamReader Error => _process.StandardError;
 
     /// <summary>As Ctrl-C does.</summary>
-    public void Interrupt() => Send(Interruption);
+    public void Interrupt() => Send(Signals.Interruption);
 
     /// <param name="signal">By its number: 2 as Ctrl-C does, 15 as systemd and Docker do, 1 as a terminal that goes away.</param>
     public void Send(int signal)
     {
-        if (signal == HangUp && IgnoresHangUp())
+        if (signal == Signals.HangUp && IgnoresHangUp())
         {
             Assert.Ignore("These tests run where a terminal's end is ignored, as under nohup, and so does what they start.");
         }
 
-        if (Kill(_process.Id, signal) != 0)
-        {
-            throw new Win32Exception(Marshal.GetLastPInvokeError());
-        }
+        Signals.Send(_process, signal);
     }
 
     /// <returns>The exit code.</returns>
@@ -84,9 +76,6 @@ internal sealed partial class KimiProcess : IDisposable
         const string Ignored = "SigIgn:";
         string status = $"/proc/{_process.Id}/status";
         return File.Exists(status)
-            && (Convert.ToUInt64(File.ReadLines(status).Single(l => l.StartsWith(Ignored, StringComparison.Ordinal))[Ignored.Length..].Trim(), 16) & (1UL << (HangUp - 1))) != 0;
+            && (Convert.ToUInt64(File.ReadLines(status).Single(l => l.StartsWith(Ignored, StringComparison.Ordinal))[Ignored.Length..].Trim(), 16) & (1UL << (Signals.HangUp - 1))) != 0;
     }
-
-    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
-    private static partial int Kill(int process, int signal);
 }

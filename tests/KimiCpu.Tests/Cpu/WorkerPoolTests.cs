@@ -140,7 +140,7 @@ internal sealed class WorkerPoolTests
     {
         const int Items = 64;
         int takenAtOnce = Items / 2 * (inStretches ? 3 : 1) / 4;
-        using var pool = new WorkerPool(2);
+        using var pool = new WorkerPool(2, new CpuTopology(CpuTopology.Unknown(2)), tie: false);
         using var release = new ManualResetEventSlim();
         int first = 0;
         int others = 0;

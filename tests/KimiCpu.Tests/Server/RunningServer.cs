@@ -118,35 +118,36 @@ internal sealed class RunningServer : IAsyncDisposable
     /// <summary>Does something while another call runs and one waits, which is all that the server of <see cref="SharedServers.Guarded"/> has room for.</summary>
     public async Task WhileFullAsync(Func<Task> act)
     {
-        // On a busy machine the running call may have reached its last token before the other one comes.
-        const int Attempts = 20;
-        for (int attempt = 0; attempt < Attempts; attempt++)
+        using var end = new CancellationTokenSource();
+        ExpectCalls(0, 0);
+        using HeldAnswer running = await HoldAnswerAsync();
+        Task<HttpResponseMessage> waiting = BeginEndlessAsync(end.Token);
+        Assert.That(() => (Model.Activity.RunningCalls, Model.Activity.WaitingCalls), Is.EqualTo((1, 1)).After(30_000, 5));
+        await act();
+        await end.CancelAsync();
+        await ((Task)waiting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        Assert.That(waiting.IsCanceled, "it waited until now");
+    }
+
+    /// <summary>For answers that are to come no further for a while.</summary>
+    public HeldEngine Held() => new(Model.Engine);
+
+    /// <summary>Begins an answer that comes no further until it is disposed of.</summary>
+    public async Task<HeldAnswer> HoldAnswerAsync()
+    {
+        while (true)
         {
-            using var end = new CancellationTokenSource();
-            ExpectCalls(0, 0);
-            using HttpResponseMessage running = await BeginEndlessAsync();
-            Task<HttpResponseMessage> waiting = BeginEndlessAsync(end.Token);
-            bool full = SpinWait.SpinUntil(() => (Model.Activity.RunningCalls, Model.Activity.WaitingCalls) == (1, 1), TimeSpan.FromSeconds(1));
-            if (full)
+            HttpResponseMessage response = await BeginEndlessAsync();
+            var answer = new HeldAnswer(response, Held());
+            await answer.HoldAsync();
+            if (Model.Activity.RunningCalls == 1)
             {
-                await act();
+                return answer;
             }
 
-            await end.CancelAsync();
-            await ((Task)waiting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            if (full)
-            {
-                Assert.That(waiting.IsCanceled, "it waited until now");
-                return;
-            }
-
-            if (waiting.IsCompletedSuccessfully)
-            {
-                (await waiting).Dispose();
-            }
+            // On a busy machine it may have reached its last token meanwhile.
+            answer.Dispose();
         }
-
-        Assert.Fail("The server was never full.");
     }
 
     /// <summary>Waits until no call runs, and finds every page of the cache free.</summary>

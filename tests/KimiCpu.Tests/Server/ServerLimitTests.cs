@@ -48,9 +48,9 @@ internal sealed class ServerLimitTests
     [CancelAfter(120_000)]
     public async Task What_has_no_place_among_the_requests_has_a_small_body(CancellationToken cancellationToken)
     {
-        await using RunningServer server = await RunningServer.StartAsync(o => o.MaxRequests = 1, m => m.ContextLength = 8192);
+        await using RunningServer server = await RunningServer.StartAsync(o => o.MaxRequests = 1);
         string body = $$"""{"model":"kimi-nano","x":[1{{string.Concat(Enumerable.Repeat(",1", 100_000))}}]}""";
-        using HttpResponseMessage running = await server.Http.SendAsync(Request(EndlessStream), HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        using HeldAnswer running = await server.HoldAnswerAsync();
         string[] paths = [.. server.Routes.Where(r => r.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods.Contains("POST") == true).Select(r => r.RoutePattern.RawText!)];
         Assert.That(paths, Has.Some.EqualTo("/api/show").And.Some.EqualTo("/api/chat").And.Some.EqualTo("/v1/responses"));
         foreach (string path in paths)

@@ -58,7 +58,7 @@ internal sealed class ServerTests
     public async Task Refuses_more_requests_than_it_may_take_and_says_when_to_come_back()
     {
         await using RunningServer server = await RunningServer.StartAsync(o => o.MaxRequests = 1);
-        using (await server.BeginEndlessAsync())
+        using (await server.HoldAnswerAsync())
         {
             await ExpectRefusalAsync(server);
         }

@@ -333,14 +333,21 @@ internal sealed class RepackResumeTests
         string plain = Path.Combine(_folder, "plain");
         Directory.CreateDirectory(plain);
         File.WriteAllText(Path.Combine(plain, "letter.txt"), "dear");
-        string link = Path.Combine(_folder, "link");
-        Directory.CreateSymbolicLink(link, Source);
-        foreach (string target in new[] { Source, Source + Path.DirectorySeparatorChar, Path.Combine(Source, "inner"), Path.Combine(Source, "..", "source"), link, Path.Combine(link, "inner"), plain, Path.Combine(plain, "letter.txt") })
+        foreach (string target in new[] { Source, Source + Path.DirectorySeparatorChar, Path.Combine(Source, "inner"), Path.Combine(Source, "..", "source"), plain, Path.Combine(plain, "letter.txt") })
         {
             Assert.That(() => RepackFolders.Repack(Source, target), Throws.ArgumentException, target);
         }
 
         Assert.That(Directory.GetFileSystemEntries(plain), Has.Length.EqualTo(1));
+        Assert.That(Directory.Exists(Path.Combine(Source, "inner")), Is.False);
+    }
+
+    [Test]
+    public void A_link_to_the_source_is_no_other_folder([Values("", "inner")] string inner)
+    {
+        string link = Path.Combine(_folder, "link");
+        Links.Create(link, Source);
+        Assert.That(() => RepackFolders.Repack(Source, Path.Combine(link, inner)), Throws.ArgumentException);
         Assert.That(Directory.Exists(Path.Combine(Source, "inner")), Is.False);
     }
 

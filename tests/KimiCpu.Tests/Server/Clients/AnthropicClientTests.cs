@@ -216,6 +216,9 @@ internal sealed class AnthropicClientTests
         var schema = JsonSerializer.Deserialize<Dictionary<string, JsonElement>>(RunningServer.EndlessSchema)!;
         MessageCreateParams endless = Ask("Sing.") with { MaxTokens = 1900, OutputConfig = new OutputConfig { Format = new JsonOutputFormat { Schema = schema } } };
         using var cancellation = new CancellationTokenSource();
+
+        // Where other work keeps the client from its turn, the answer could come to its end before it is cancelled.
+        using HeldEngine held = _server.Held();
         Assert.That(
             async () =>
             {
@@ -223,11 +226,13 @@ internal sealed class AnthropicClientTests
                 {
                     if (update.TryPickContentBlockDelta(out _))
                     {
+                        await held.HoldAsync();
                         await cancellation.CancelAsync();
                     }
                 }
             },
             Throws.InstanceOf<OperationCanceledException>());
+        held.Dispose();
         Assert.That(() => _server.Gone, Is.EqualTo(gone + 1).After(20_000, 20), "the answer had not come to its end");
         _server.ExpectIdle();
     }

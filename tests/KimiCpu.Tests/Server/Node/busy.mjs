@@ -1,4 +1,4 @@
-// What both packages make of a server that answers one request at a time while it does so.
+// What both packages make of a server that answers one request at a time, and does so.
 
 import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
@@ -13,13 +13,9 @@ async function see(request, { RateLimitError }) {
   return { isRateLimit: error instanceof RateLimitError, status: error.status, retryAfter: error.headers.get("retry-after") };
 }
 
-const stop = new AbortController();
-const running = await openAI.completions.create({ model: "kimi-nano", prompt: "ROMEO:\n", ignore_eos: true, max_tokens: 2000, stream: true }, { signal: stop.signal });
-await running[Symbol.asyncIterator]().next();
 await report({
   openAI: () => see(() => openAI.chat.completions.create(ask()), OpenAI),
   openAIStreamed: () => see(() => openAI.responses.create({ model: "kimi-nano", input: "Hi", stream: true }), OpenAI),
   anthropic: () => see(() => anthropic.messages.create(ask()), Anthropic),
   anthropicStreamed: () => see(() => anthropic.messages.create(ask({ stream: true })), Anthropic),
 });
-stop.abort();
