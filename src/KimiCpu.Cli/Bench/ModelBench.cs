@@ -134,7 +134,7 @@ internal sealed class ModelBench : IDisposable
     private void Step(KvSequence sequence, int tokens, float[] logits, CancellationToken cancellationToken)
     {
         int[] ids = [.. Enumerable.Range(0, tokens).Select(_ => _random.Next(logits.Length))];
-        sequence.TryExtend(tokens);
+        sequence.Extend(tokens);
         var batch = new RaggedBatch();
         batch.Add(ids, sequence.Length, sequence.Pages, LogitsWanted.Last);
         _model.Forward.Run(batch, logits, cancellationToken);

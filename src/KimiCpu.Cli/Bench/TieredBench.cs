@@ -142,7 +142,7 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
 
         private void Run(int tokens)
         {
-            _sequence.TryExtend(tokens);
+            _sequence.Extend(tokens);
             var batch = new RaggedBatch();
             batch.Add([.. Enumerable.Range(0, tokens).Select(_ => _random.Next(_logits.Length))], _sequence.Length, _sequence.Pages, LogitsWanted.Last);
             model.Forward.Run(batch, _logits, cancellationToken);

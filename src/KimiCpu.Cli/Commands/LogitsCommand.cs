@@ -67,7 +67,7 @@ internal static class LogitsCommand
         {
             int count = Math.Min(Chunk, prompt.Length - sequence.Length);
             bool last = sequence.Length + count == prompt.Length;
-            sequence.TryExtend(count);
+            sequence.Extend(count);
             batch.Clear();
             batch.Add(prompt.AsSpan(sequence.Length, count), sequence.Length, sequence.Pages, all ? LogitsWanted.All : last ? LogitsWanted.Last : LogitsWanted.None);
             logits = new float[batch.LogitRows.Length * vocabulary];

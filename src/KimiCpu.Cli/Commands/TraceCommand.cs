@@ -86,22 +86,14 @@ internal static class TraceCommand
             string source = parsed.GetValue(file) is { } textFile ? $"text of {Path.GetFileName(textFile)}" : "a prompt";
             RoutingTraceHeader header = TraceRecorder.HeaderOf(opened.Checkpoint, opened.Weights, source);
             using (var writer = OutputFile.Write(output.Name, path, () => new RoutingTraceWriter(path, header)))
-            using (var progress = new ProgressLine(streams, "Tracing"))
             {
-                try
+                KeptRecording.Run(path, writer, Record, streams.Error);
+
+                void Record()
                 {
+                    using var progress = new ProgressLine(streams, "Tracing");
                     TracedGeneration.Run(opened, ids, options, parsed.GetValue(chunk), new TraceRecorder(opened.Forward, header), writer, _ => progress.Report("token", ++generated, most), cancellationToken);
                 }
-                catch (Exception e) when (writer.Passes > 0 && e is OperationCanceledException or KimiException)
-                {
-                    // They are a shorter trace, and may have taken hours. So they are where a drive fails, at which the model says that it cannot go on.
-                    progress.Dispose();
-                    writer.Finish();
-                    streams.Error.WriteLine($"What was recorded until then is in {path} ({writer.Passes} forward passes).");
-                    throw;
-                }
-
-                writer.Finish();
             }
 
             OutputFile.SummaryTo(path, streams).WriteLine(Summary(generated, ids.Length, path));

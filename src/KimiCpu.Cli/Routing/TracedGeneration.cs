@@ -54,7 +54,7 @@ internal static class TracedGeneration
 
         void Step(ReadOnlySpan<int> tokens, bool wanted)
         {
-            sequence.TryExtend(tokens.Length);
+            sequence.Extend(tokens.Length);
             batch.Clear();
             batch.Add(tokens, sequence.Length, sequence.Pages, wanted ? LogitsWanted.Last : LogitsWanted.None);
             writer.Write(recorder.Run(batch, logits.AsSpan(0, wanted ? logits.Length : 0), cancellationToken));
