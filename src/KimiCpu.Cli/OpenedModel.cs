@@ -57,16 +57,18 @@ internal sealed class OpenedModel : IDisposable
     /// <param name="expertMemory">Bytes of slots that the user asks for; null for what the machine allows.</param>
     /// <param name="context">Tokens that are to be cached.</param>
     /// <param name="chunk">Most tokens of a forward pass.</param>
+    /// <param name="remedies">What of the command takes less memory; see <see cref="ModelMemory.Remedies"/>.</param>
+    /// <param name="available">What the process may take; null for what there is now.</param>
     /// <exception cref="KimiException">The model does not fit.</exception>
-    public static OpenedModel Open(Checkpoint checkpoint, CpuBackendOptions options, long? expertMemory, int context, int chunk)
+    public static OpenedModel Open(Checkpoint checkpoint, CpuBackendOptions options, long? expertMemory, int context, int chunk, string remedies, ProcessMemory? available = null)
     {
         TieredStoreOptions? store;
         try
         {
-            ProcessMemory memory = ProcessMemory.Now();
+            ProcessMemory memory = available ?? ProcessMemory.Now();
             var wanted = new KimiModelOptions { Threads = options.Threads, Exact = options.Precision == ComputePrecision.Exact, ExpertMemory = expertMemory, PrefillChunk = chunk };
             ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
-            long? slots = new ModelMemory(checkpoint, shape, wanted, Math.Min(context, shape.MaxPositions), memory).Divide(onGpu: false).Experts.SlotBytes;
+            long? slots = new ModelMemory(checkpoint, shape, wanted, Math.Min(context, shape.MaxPositions), memory) { Remedies = remedies }.Divide(onGpu: false).Experts.SlotBytes;
             store = slots is { } bytes ? new TieredStoreOptions { Bytes = bytes, Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.AvailableBytes), ProcessMemory.Now) } : null;
         }
         catch

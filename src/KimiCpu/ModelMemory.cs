@@ -50,6 +50,9 @@ internal sealed class ModelMemory
     /// <summary>Most prompt tokens of a step where reading experts takes long however many tokens they have.</summary>
     public int LargePrefillChunk { get; }
 
+    /// <summary>What takes less memory, for people, with "helps" to follow; null for what <see cref="KimiModelOptions"/> has for it.</summary>
+    public string? Remedies { get; init; }
+
     /// <param name="onGpu">Whether a GPU has the cache and what every token needs, all but the embedding.</param>
     /// <exception cref="KimiException">The model does not fit.</exception>
     public MemoryShares Divide(bool onGpu)
@@ -62,7 +65,7 @@ internal sealed class ModelMemory
         // As much as there is, or more, asks for no share of it: it is no limit.
         long? cache = _options.KvCacheBytes < Available ? _options.KvCacheBytes : null;
         long cacheAndActivations = (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk);
-        var needs = new MemoryNeeds(experts, hot, cacheAndActivations, Available, Remedies(onGpu))
+        var needs = new MemoryNeeds(experts, hot, cacheAndActivations, Available, Remedies ?? SmallerOptions(onGpu))
         {
             Unused = _unused,
             Promised = cacheAndActivations + CopiedBytes(onGpu),
@@ -107,7 +110,7 @@ internal sealed class ModelMemory
 
     private bool CopiesHotPath => _options.Int8HotPath && !_options.Exact;
 
-    private string Remedies(bool onGpu) =>
+    private string SmallerOptions(bool onGpu) =>
         onGpu || _options.PrefillChunk > LargestChunk ? "A smaller KimiModelOptions.PrefillChunk"
         : _options.Int8HotPath || _options.Exact ? "A smaller KimiModelOptions.KvCacheBytes or ContextLength"
         : "A smaller KimiModelOptions.KvCacheBytes or ContextLength, or KimiModelOptions.Int8HotPath,";

@@ -26,13 +26,15 @@ internal static class ChatCommand
         {
             GenerationOptions options = sampling.Read(parsed);
             SamplingOptions.Check(options);
+            KimiModelOptions how = model.Read(parsed);
             string? path = parsed.GetValue(file);
             if (path is not null)
             {
                 ChatFile.Check(path);
             }
 
-            using KimiModel opened = model.Open(parsed, streams);
+            SamplingOptions.CheckTokens(options, model.Files(parsed));
+            using KimiModel opened = model.Open(parsed, how, streams);
             KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage>? messages);
             using var cancellation = new CancellationSwitch();
             using var input = streams.Reader();

@@ -38,12 +38,14 @@ internal static class GenerateCommand
             Refuse(sampling.LimitsNoReasoning(parsed), "--no-think leaves no reasoning for --max-reasoning-tokens to limit: give one of them.");
             GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
             SamplingOptions.Check(options);
-            Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw)) : null;
+            KimiModelOptions how = model.Read(parsed);
+            Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw), cancellationToken) : null;
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
+            SamplingOptions.CheckTokens(options, model.Files(parsed));
             string text = given is null ? parsed.GetValue(prompt) ?? WithoutLineEnd(await streams.ReadTextAsync(cancellationToken), parsed.GetValue(raw)) : "";
             Refuse(given is null && text.Length == 0, "There is nothing to answer: PROMPT, or standard input without it, is empty.");
-            using KimiModel opened = model.Open(parsed, streams);
+            using KimiModel opened = model.Open(parsed, how, streams);
             double? bandwidth = parsed.GetValue(stats) ? opened.MeasureMemoryBandwidth(cancellationToken) : null;
 
             var prompts = new PromptLine(streams.ShowsProgress ? streams.Error : TextWriter.Null, streams.Columns);
@@ -102,10 +104,13 @@ internal static class GenerateCommand
     private static string WithoutLineEnd(string text, bool raw) =>
         raw || !text.EndsWith('\n') ? text : text[..^(text.EndsWith("\r\n", StringComparison.Ordinal) ? 2 : 1)];
 
-    private static Conversation ReadConversation(string option, string file, string? prompt, string? system, bool raw) =>
-        prompt is null && system is null && !raw
-            ? ConversationFile.Read(option, file)
-            : throw new ArgumentException($"{option} stands in place of PROMPT, --system and --raw.");
+    private static Conversation ReadConversation(string option, string file, string? prompt, string? system, bool raw, CancellationToken cancellationToken)
+    {
+        Refuse(prompt is not null || system is not null || raw, $"{option} stands in place of PROMPT, --system and --raw.");
+        Conversation conversation = ConversationFile.Read(option, file);
+        ConversationFile.CheckTools(option, file, conversation.Tools, cancellationToken);
+        return conversation;
+    }
 
     private static GenerationOptions With(GenerationOptions options, Conversation given) => options with
     {

@@ -9,6 +9,7 @@ using KimiCpu.Cli.Terminal;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Model;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Cli.Commands;
 
@@ -19,6 +20,8 @@ internal static class LogitsCommand
 
     private const int Chunk = 256;
     private const int ShownTokens = 5;
+
+    private const string Remedies = "A shorter list of --tokens";
 
     public static Command Make(CliStreams streams)
     {
@@ -38,7 +41,9 @@ internal static class LogitsCommand
             ComputePrecision precision = parsed.GetValue(exact) ? ComputePrecision.Exact : ComputePrecision.Fast;
             var cpu = new CpuBackendOptions { Precision = precision, Threads = parsed.GetValue(threads) };
             long? bytes = memory.Bytes(parsed);
-            using var opened = OpenedModel.Open(OpenedModel.OpenCheckpoint(parsed.GetValue(model)), cpu, bytes, prompt.Length, Chunk);
+            using Checkpoint checkpoint = OpenedModel.OpenCheckpoint(parsed.GetValue(model));
+            Check(prompt, WeightLoader.ShapeOf(checkpoint.Config));
+            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, prompt.Length, Chunk, Remedies);
             int rows = parsed.GetValue(all) ? prompt.Length : 1;
             float[] last = Write(opened, prompt, parsed.GetValue(all), file, cancellationToken);
             TextWriter summary = OutputFile.SummaryTo(file, streams);
@@ -53,6 +58,22 @@ internal static class LogitsCommand
     private static int ReadToken(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int token)
         ? token
         : throw new FormatException($"--tokens takes ids separated by commas, such as 1,2,3; found '{text}'.");
+
+    /// <summary>Opening the model, and computing what stands before a mistake, may take an hour.</summary>
+    /// <exception cref="FormatException">The model has no such token.</exception>
+    /// <exception cref="ContextLengthException">They are more than the context holds.</exception>
+    private static void Check(int[] prompt, ModelShape shape)
+    {
+        if (Array.FindIndex(prompt, t => t >= shape.VocabularySize) is >= 0 and int unknown)
+        {
+            throw new FormatException($"--tokens takes ids 0 … {shape.VocabularySize - 1}; found {prompt[unknown]}.");
+        }
+
+        if (prompt.Length > shape.MaxPositions)
+        {
+            throw new ContextLengthException(FormattableString.Invariant($"--tokens has {prompt.Length:N0} ids; the model's context holds {shape.MaxPositions:N0}."));
+        }
+    }
 
     /// <summary>Runs the prompt in chunks and writes rows as they come, beside the file first; returns the last row.</summary>
     private static float[] Write(OpenedModel opened, int[] prompt, bool all, string file, CancellationToken cancellationToken)

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Cli.Commands;
@@ -53,13 +54,13 @@ internal sealed class ModelOptions
     /// <exception cref="FormatException">It is no number of tokens.</exception>
     public int? ContextLength(ParseResult parsed) => parsed.GetValue(Context) is { } text ? Quantity.Tokens(Context.Name, text) : null;
 
+    /// <summary>What is asked of the model, which nothing else need be waited for to find a mistake in.</summary>
     /// <exception cref="ArgumentException">Options exclude each other.</exception>
     /// <exception cref="FormatException">One is none of what it takes.</exception>
-    public KimiModel Open(ParseResult parsed, CliStreams streams)
+    public KimiModelOptions Read(ParseResult parsed)
     {
         Check(parsed);
-        using var progress = new ProgressLine(streams, "Opening");
-        var options = new KimiModelOptions
+        return new KimiModelOptions
         {
             Threads = parsed.GetValue(Threads),
             TuneThreads = parsed.GetValue(TuneThreads),
@@ -69,9 +70,19 @@ internal sealed class ModelOptions
             Device = parsed.GetValue(Device) is { } device ? KimiDevice.Parse(device) : KimiDevice.Cpu,
             ExpertMemory = ExpertMemory.Bytes(parsed),
             PreloadExperts = parsed.GetValue(PreloadExperts),
-            Progress = progress,
-            LoggerFactory = new WarningLines(streams, progress, message => OptionWords.Translate(message, parsed)),
         };
+    }
+
+    /// <summary>The model's files, of which the tokenizer's are read in a second.</summary>
+    public CheckpointFiles Files(ParseResult parsed) => parsed.GetValue(Model) is { } folder ? new FolderCheckpointFiles(folder) : KimiModel.EmbeddedFiles;
+
+    /// <param name="parsed">Names the model.</param>
+    /// <param name="options">As <see cref="Read"/> gave them.</param>
+    /// <param name="streams">Shown progress and warnings.</param>
+    public KimiModel Open(ParseResult parsed, KimiModelOptions options, CliStreams streams)
+    {
+        using var progress = new ProgressLine(streams, "Opening");
+        options = options with { Progress = progress, LoggerFactory = new WarningLines(streams, progress, message => OptionWords.Translate(message, parsed)) };
         return parsed.GetValue(Model) is { } folder ? KimiModel.Open(folder, options) : KimiModel.OpenEmbedded(options);
     }
 }

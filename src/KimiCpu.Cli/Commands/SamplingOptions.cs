@@ -3,7 +3,9 @@
 
 using System.CommandLine;
 using System.Globalization;
+using KimiCpu.Checkpoints;
 using KimiCpu.Generation;
+using KimiCpu.Tokens;
 
 namespace KimiCpu.Cli.Commands;
 
@@ -71,9 +73,19 @@ internal sealed class SamplingOptions
         TopLogProbabilities = parsed.GetValue(_logProbabilities) ?? 0,
     };
 
-    /// <summary>What can be known of options before there is a model, whose opening may take an hour. Whether it has the tokens that they name is checked with it.</summary>
+    /// <summary>What can be known of options before there is a model, whose opening may take an hour.</summary>
     /// <exception cref="ArgumentException">A value is outside its range, or options exclude each other.</exception>
     public static void Check(GenerationOptions options) => OptionChecks.Validate(options, int.MaxValue);
+
+    /// <summary>The same of the tokens that they name, for which the tokenizer has to be read.</summary>
+    /// <exception cref="ArgumentException">It has no such token.</exception>
+    public static void CheckTokens(GenerationOptions options, CheckpointFiles files)
+    {
+        if (options.StopTokens.Count + (options.LogitBias?.Count ?? 0) > 0)
+        {
+            OptionChecks.Validate(options, KimiTokenizer.Open(files).VocabularySize);
+        }
+    }
 
     private static (int Token, float Bias) ReadBias(string text)
     {

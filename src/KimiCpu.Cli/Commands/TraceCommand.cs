@@ -9,6 +9,7 @@ using KimiCpu.Cli.Terminal;
 using KimiCpu.Cpu;
 using KimiCpu.Generation;
 using KimiCpu.Tokens;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Cli.Commands;
 
@@ -19,6 +20,8 @@ internal static class TraceCommand
 
     private const int DefaultTokens = 256;
     private const int DefaultSyntheticTokens = 2000;
+
+    private const string Remedies = "A smaller --tokens or --chunk, or a shorter text,";
 
     public static Command Make(CliStreams streams)
     {
@@ -80,8 +83,9 @@ internal static class TraceCommand
                 throw new ArgumentException("There is no text to trace.");
             }
 
+            TracedGeneration.Check(ids, WeightLoader.ShapeOf(checkpoint.Config));
             var cpu = new CpuBackendOptions { Threads = parsed.GetValue(threads), LookAhead = true };
-            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, (int)Math.Min((long)ids.Length + most, int.MaxValue), Math.Min(parsed.GetValue(chunk), ids.Length));
+            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, (int)Math.Min((long)ids.Length + most, int.MaxValue), Math.Min(parsed.GetValue(chunk), ids.Length), Remedies);
             int generated = 0;
             string source = parsed.GetValue(file) is { } textFile ? $"text of {Path.GetFileName(textFile)}" : "a prompt";
             RoutingTraceHeader header = TraceRecorder.HeaderOf(opened.Checkpoint, opened.Weights, source);

@@ -10,24 +10,28 @@ namespace KimiCpu.Cli.Routing;
 /// <summary>Continues a text and records the routing of every forward pass: the prompt's in chunks, then one token each.</summary>
 internal static class TracedGeneration
 {
+    /// <summary>What can be known before there is a model, whose opening may take an hour.</summary>
+    /// <exception cref="ContextLengthException">The prompt leaves no room.</exception>
+    public static void Check(int[] prompt, ModelShape shape)
+    {
+        if (prompt.Length > shape.MaxPositions)
+        {
+            throw new ContextLengthException(FormattableString.Invariant($"The text has {prompt.Length:N0} tokens; the model's context holds {shape.MaxPositions:N0}. Trace a part of it."));
+        }
+    }
+
     /// <param name="opened">With look-ahead.</param>
-    /// <param name="prompt">1 token or more.</param>
+    /// <param name="prompt">1 token or more, as <see cref="Check"/> lets it.</param>
     /// <param name="options">Checked; <see cref="GenerationOptions.MaxTokens"/> is set.</param>
     /// <param name="chunk">Tokens of the prompt that a pass takes in.</param>
     /// <param name="recorder">Of the model.</param>
     /// <param name="writer">Receives the passes.</param>
     /// <param name="token">Told every token that is generated.</param>
     /// <param name="cancellationToken">Honoured between layers; what is recorded are whole passes.</param>
-    /// <exception cref="ContextLengthException">The prompt leaves no room.</exception>
     public static void Run(
         OpenedModel opened, int[] prompt, GenerationOptions options, int chunk, TraceRecorder recorder, RoutingTraceWriter writer, Action<int> token, CancellationToken cancellationToken)
     {
         ModelShape shape = opened.Weights.Shape;
-        if (prompt.Length > shape.MaxPositions)
-        {
-            throw new ContextLengthException($"The text has {prompt.Length:N0} tokens; the model's context holds {shape.MaxPositions:N0}. Trace a part of it.");
-        }
-
         var cache = new KvCache(opened.HotPath, long.MaxValue, Math.Min(shape.MaxPositions, int.MaxValue - chunk));
         using KvSequence sequence = cache.CreateSequence();
         var sampler = new Sampler(options, prompt);

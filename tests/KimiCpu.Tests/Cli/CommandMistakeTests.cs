@@ -112,6 +112,67 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That((code, error), Is.EqualTo((KimiCommand.Usage, "A Constraint ends its answer by an end-of-text token, so --ignore-eos must be false with it." + Environment.NewLine)));
     }
 
+    /// <summary>For that the tokenizer is enough, and weights there are none here.</summary>
+    [TestCase("--stop-token takes token ids 0 … ", "--stop-token", "999999")]
+    [TestCase("--logit-bias takes token ids 0 … ", "--logit-bias", "999999=1")]
+    public async Task Tokens_that_the_model_has_not_are_refused_before_it_is_opened(string expected, params string[] options)
+    {
+        foreach (string file in new[] { "config.json", "tiktoken.model", "tokenizer_config.json" })
+        {
+            File.Copy(Path.Combine(Repository.NanoModel, file), Path.Combine(Folder, file));
+        }
+
+        foreach (string command in new[] { "chat", "generate" })
+        {
+            (int code, string output, string error) = await Run([command, "--model", Folder, .. options], "hi\n");
+            Assert.That((code, output), Is.EqualTo((KimiCommand.Usage, "")), error);
+            Assert.That(error, Does.StartWith(expected).And.Contain("; found 999999."));
+        }
+    }
+
+    /// <summary>Opening fails here, as it may do after an hour elsewhere.</summary>
+    [Test]
+    public async Task Texts_that_a_model_cannot_take_are_refused_before_it_is_opened()
+    {
+        string file = Path.Combine(Folder, "out");
+        string[] model = ["--model", Repository.NanoModel, "--expert-memory", "0.001MB", "--output", file];
+        (int code, _, string error) = await Run(["logits", .. model[..^2], "--out", file, "--tokens", string.Join(',', Enumerable.Repeat("1", 256).Append("2304"))]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Usage, "--tokens takes ids 0 … 2303; found 2304." + Environment.NewLine)));
+        (code, _, error) = await Run(["logits", .. model[..^2], "--out", file, "--tokens", string.Join(',', Enumerable.Repeat("1", 8193))]);
+        Assert.That((code, error), Is.EqualTo((KimiCommand.Failed, "--tokens has 8,193 ids; the model's context holds 8,192." + Environment.NewLine)));
+        string text = Path.Combine(Folder, "text");
+        File.WriteAllText(text, string.Concat(Enumerable.Repeat("To be, or not to be\n", 5000)));
+        (code, _, error) = await Run(["trace", .. model, "--file", text]);
+        Assert.That((code, error.StartsWith("The text has ", StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Failed, true)), error);
+        (code, _, error) = await Run(["trace", .. model, "--prompt", "hi"]);
+        Assert.That((code, error.StartsWith("One expert takes ", StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Usage, true)), error);
+    }
+
+    /// <summary>Somebody may have to type it, or a pipe may bring it an hour later.</summary>
+    [TestCase("--context takes a number of tokens", "--context", "0")]
+    [TestCase("'gpu' is no device", "--device", "gpu")]
+    [TestCase("--expert-memory takes a size", "--expert-memory", "12")]
+    [TestCase("--exact and --int8-hot-path exclude each other", "--exact", "--int8-hot-path")]
+    [TestCase("--stop-token takes token ids", "--stop-token", "999999")]
+    public async Task Options_are_looked_at_before_the_prompt_is_waited_for(string expected, params string[] options)
+    {
+        using var source = new CancellationTokenSource();
+        var error = new StringWriter();
+        int code = await KimiCommand.RunAsync(["generate", .. options], new CliStreams(new FailingStream(new IOException("It was read.")), TextWriter.Null, error, IsTerminal: false), source);
+        Assert.That((code, error.ToString().StartsWith(expected, StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Usage, true)), error.ToString());
+    }
+
+    [TestCase("""{"name":"mark","parameters":{"type":"object","properties":{"numbers":{"type":"array","uniqueItems":true}}}}""", "The parameters of the tool 'mark' cannot be enforced. ")]
+    [TestCase("""{"name":"now"}},{"type":"function","function":{"name":"now"}""", "Two tools are called 'now'.")]
+    public async Task Tools_that_no_answer_can_call_are_refused_before_a_model_is_opened(string tools, string expected)
+    {
+        string file = Path.Combine(Folder, "conversation.json");
+        File.WriteAllText(file, $$$"""{"messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{{{tools}}}}]}""");
+        (int code, _, string error) = await Run(["generate", "--model", "/does/not/exist", "--conversation", file]);
+        Assert.That((code, error.StartsWith($"--conversation, '{file}': {expected}", StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Usage, true)), error);
+        Assert.That(error, Does.Not.Contain("GenerationOptions"));
+    }
+
     /// <summary>Wherever it comes from.</summary>
     [TestCase("[]", "A conversation has at least one message.")]
     [TestCase("""[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]""", "")]
@@ -215,7 +276,7 @@ internal sealed class CommandMistakeTests : CommandFixture
     {
         using var source = new CancellationTokenSource();
         var error = new StringWriter();
-        Assert.That(await KimiCommand.RunAsync([command], new CliStreams(new EndlessStream(), TextWriter.Null, error, IsTerminal: false), source), Is.EqualTo(KimiCommand.Failed));
+        Assert.That(await KimiCommand.RunAsync([command], new CliStreams(new FailingStream(new InsufficientMemoryException()), TextWriter.Null, error, IsTerminal: false), source), Is.EqualTo(KimiCommand.Failed));
         Assert.That(error.ToString(), Does.Match(@"^This takes more memory than there is for it: [^\n]+\n$"));
     }
 
@@ -260,15 +321,14 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That(error, Does.StartWith("The synthetic checkpoint could not be written into '/proc/x': ").And.Contain("--cache DIR"));
     }
 
-    /// <summary>Fails as where the memory for what was read is over.</summary>
-    private sealed class EndlessStream : MemoryStream
+    private sealed class FailingStream(Exception failure) : MemoryStream
     {
         public override bool CanSeek => false;
 
-        public override int Read(byte[] buffer, int offset, int count) => throw new InsufficientMemoryException();
+        public override int Read(byte[] buffer, int offset, int count) => throw failure;
 
-        public override int Read(Span<byte> buffer) => throw new InsufficientMemoryException();
+        public override int Read(Span<byte> buffer) => throw failure;
 
-        public override void CopyTo(Stream destination, int bufferSize) => throw new InsufficientMemoryException();
+        public override void CopyTo(Stream destination, int bufferSize) => throw failure;
     }
 }
