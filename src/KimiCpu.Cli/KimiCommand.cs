@@ -72,6 +72,12 @@ internal static class KimiCommand
         {
             return OutputClosed;
         }
+        catch (InsufficientMemoryException e) when (e.InnerException is not null)
+        {
+            // The library's own, which says what the system refused: it may be a thread.
+            await streams.Error.WriteLineAsync(OptionWords.Translate(FirstLine(e), parsed));
+            return Failed;
+        }
         catch (OutOfMemoryException e)
         {
             // A text or an array can be too long for any memory, too.

@@ -3,6 +3,7 @@
 
 using System.Diagnostics;
 using KimiCpu.Checkpoints;
+using KimiCpu.Compute;
 using KimiCpu.Cpu;
 
 namespace KimiCpu.Planning;
@@ -27,9 +28,11 @@ internal static class DriveBandwidthProbe
     /// <param name="files">Of one drive, or of a group that is read in parallel.</param>
     /// <param name="duration">How long to read.</param>
     /// <param name="cancellationToken">Ends the measurement early.</param>
+    /// <param name="startThread">Starts a thread; null for <see cref="Thread.Start()"/>.</param>
     /// <returns>Null where the files are too small to say anything.</returns>
     /// <exception cref="IOException">A file cannot be read.</exception>
-    public static DriveBandwidth? Measure(IReadOnlyList<string> files, TimeSpan duration, CancellationToken cancellationToken)
+    /// <exception cref="InsufficientMemoryException">The system has no thread left.</exception>
+    public static DriveBandwidth? Measure(IReadOnlyList<string> files, TimeSpan duration, CancellationToken cancellationToken, Action<Thread>? startThread = null)
     {
         var opened = new List<DirectFile>();
         try
@@ -48,7 +51,7 @@ internal static class DriveBandwidthProbe
 
             DirectFile[] usable = [.. opened.Where(f => f.Length >= block)];
             long start = Stopwatch.GetTimestamp();
-            long bytes = ReadInParallel(usable, block, start + (long)(duration.TotalSeconds * Stopwatch.Frequency), cancellationToken);
+            long bytes = ReadInParallel(usable, block, start + (long)(duration.TotalSeconds * Stopwatch.Frequency), startThread, cancellationToken);
             return new DriveBandwidth(bytes / Stopwatch.GetElapsedTime(start).TotalSeconds, bytes, opened.TrueForAll(f => f.IsDirect));
         }
         finally
@@ -57,10 +60,11 @@ internal static class DriveBandwidthProbe
         }
     }
 
-    private static long ReadInParallel(DirectFile[] files, int block, long end, CancellationToken cancellationToken)
+    private static long ReadInParallel(DirectFile[] files, int block, long end, Action<Thread>? startThread, CancellationToken cancellationToken)
     {
         long total = 0;
         Exception? failure = null;
+        int started = 0;
         Thread[] threads =
         [
             .. Enumerable.Range(0, Readers).Select(reader => new Thread(() =>
@@ -73,10 +77,22 @@ internal static class DriveBandwidthProbe
                 {
                     failure = e;
                 }
-            })),
+            })
+            { Name = $"kimi-probe-{reader}" }),
         ];
-        Array.ForEach(threads, t => t.Start());
-        Array.ForEach(threads, t => t.Join());
+        try
+        {
+            for (; started < threads.Length; started++)
+            {
+                OwnThread.Start(threads[started], startThread);
+            }
+        }
+        finally
+        {
+            // Their files are closed next.
+            Array.ForEach(threads[..started], t => t.Join());
+        }
+
         cancellationToken.ThrowIfCancellationRequested();
         return failure is null ? total : throw new IOException($"The drive cannot be measured: {failure.Message}", failure);
     }

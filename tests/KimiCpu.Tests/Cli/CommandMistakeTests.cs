@@ -280,6 +280,18 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That(error.ToString(), Does.Match(@"^This takes more memory than there is for it: [^\n]+\n$"));
     }
 
+    /// <summary>A system that has no thread left is not short of memory.</summary>
+    [Test]
+    public async Task What_the_library_says_of_something_that_the_system_refuses_is_told_as_it_is()
+    {
+        const string Refusal = "The system refuses 9.0 GB of memory. Ask for less (KimiModelOptions.ExpertMemory).";
+        using var source = new CancellationTokenSource();
+        var error = new StringWriter();
+        using var input = new FailingStream(new InsufficientMemoryException(Refusal, new IOException()));
+        Assert.That(await KimiCommand.RunAsync(["generate"], new CliStreams(input, TextWriter.Null, error, IsTerminal: false), source), Is.EqualTo(KimiCommand.Failed));
+        Assert.That(error.ToString(), Is.EqualTo(Refusal.Replace("KimiModelOptions.ExpertMemory", "--expert-memory", StringComparison.Ordinal) + Environment.NewLine));
+    }
+
     /// <summary>Whoever may write everywhere would otherwise put a file in a device's place.</summary>
     [Test]
     [Platform("Linux", Reason = "Pipes have names there.")]
