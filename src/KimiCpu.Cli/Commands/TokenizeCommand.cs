@@ -20,10 +20,10 @@ internal static class TokenizeCommand
         var ids = new Option<bool>("--ids") { Description = "One line of ids separated by blanks, instead of a table." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "Read names of control tokens as those tokens." };
         var command = new Command("tokenize", "Shows the tokens of standard input, read as it is.") { model, ids, allowSpecial };
-        command.SetLongAction((parsed, cancellationToken) =>
+        command.SetLongAction(async (parsed, cancellationToken) =>
         {
             KimiTokenizer tokenizer = parsed.GetValue(model) is { } folder ? KimiTokenizer.Open(folder) : KimiTokenizer.Open(KimiModel.EmbeddedFiles);
-            int[] tokens = tokenizer.Encode(streams.ReadBytes(), parsed.GetValue(allowSpecial), cancellationToken);
+            int[] tokens = tokenizer.Encode(await streams.ReadBytesAsync(cancellationToken), parsed.GetValue(allowSpecial), cancellationToken);
             Write(streams.Output, parsed.GetValue(ids) ? Ids(tokens) : Rows(tokenizer, tokens), cancellationToken);
             return KimiCommand.Ok;
         });

@@ -55,8 +55,11 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>All of the input as text; somebody may type it, and think better of it.</summary>
     public Task<string> ReadTextAsync(CancellationToken cancellationToken) => Task.Run(() => Reader().ReadToEnd(), CancellationToken.None).WaitAsync(cancellationToken);
 
-    /// <summary>The input as text.</summary>
-    public StreamReader Reader() => new(Input, InputEncoding);
+    /// <summary>The same as <see cref="ReadBytes"/> gives it.</summary>
+    public Task<byte[]> ReadBytesAsync(CancellationToken cancellationToken) => Task.Run(ReadBytes, CancellationToken.None).WaitAsync(cancellationToken);
+
+    /// <summary>The input as text. What is typed has no byte order mark, and in UTF-16 its first characters may look like one of UTF-8.</summary>
+    public StreamReader Reader() => new(Input, InputEncoding, detectEncodingFromByteOrderMarks: !InputEncoding.Equals(Encoding.Unicode));
 
     /// <summary>All of the input as it is, where that is UTF-8; else as UTF-8.</summary>
     public byte[] ReadBytes()

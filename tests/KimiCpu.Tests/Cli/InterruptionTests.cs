@@ -68,7 +68,7 @@ internal sealed partial class InterruptionTests
 
     [Test]
     [CancelAfter(60_000)]
-    public async Task A_text_that_is_not_typed_to_its_end_is_not_waited_for([Values("generate", "trace")] string command, CancellationToken cancellationToken)
+    public async Task A_text_that_is_not_typed_to_its_end_is_not_waited_for([Values("generate", "trace", "tokenize")] string command, CancellationToken cancellationToken)
     {
         using var kimi = new KimiProcess([command, .. command == "trace" ? new[] { "--output", Path.Combine(_folder, "a.trace") } : []]);
 

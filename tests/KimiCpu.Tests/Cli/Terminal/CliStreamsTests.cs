@@ -22,6 +22,15 @@ internal sealed class CliStreamsTests
         Assert.That(Encoding.UTF8.GetString(Typed(name).ReadBytes()), Is.EqualTo(Greeting));
     }
 
+    /// <summary>In UTF-16 these characters are the bytes of another encoding's byte order mark.</summary>
+    [Test]
+    public async Task What_is_typed_in_UTF16_is_taken_for_nothing_else()
+    {
+        const string Hangul = "\uBBEF\u01BF";
+        var streams = new CliStreams(new MemoryStream(Encoding.Unicode.GetBytes(Hangul)), TextWriter.Null, TextWriter.Null, IsTerminal: false) { InputEncoding = Encoding.Unicode };
+        Assert.That(await streams.ReadTextAsync(CancellationToken.None), Is.EqualTo(Hangul));
+    }
+
     [Test]
     public async Task A_chat_reads_its_questions_in_the_encoding_of_its_input()
     {
