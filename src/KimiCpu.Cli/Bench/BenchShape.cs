@@ -10,6 +10,9 @@ namespace KimiCpu.Cli.Bench;
 /// <summary>Sizes of a synthetic model, in the words of <c>--shape</c>.</summary>
 internal sealed class BenchShape
 {
+    /// <summary>Tokens that the model has positions for, whatever its sizes.</summary>
+    public const int Context = 131072;
+
     private static readonly Dictionary<string, int> s_k2Mini = new()
     {
         ["hidden"] = 2048,

@@ -22,13 +22,21 @@ internal sealed class ConcurrencyBench(IKimiModel model, int tokens, int promptT
 
     private readonly Random _random = new(1);
 
+    /// <param name="tokens">Of each answer that are measured.</param>
+    /// <param name="context">Tokens that the model has room for.</param>
+    /// <exception cref="FormatException">The answers would reach the end of the context first.</exception>
+    public static void RequireRoom(int tokens, int context)
+    {
+        if (tokens > context - ShortPrompt)
+        {
+            throw TooMany(tokens, context);
+        }
+    }
+
     /// <exception cref="FormatException">The answers would reach the end of the context first.</exception>
     public async Task<ConcurrencyResult> Run(int calls, CancellationToken cancellationToken)
     {
-        if (tokens > model.Info.ContextLength - ShortPrompt)
-        {
-            throw TooMany();
-        }
+        RequireRoom(tokens, model.Info.ContextLength);
 
         // Answers that outlast what is measured; all of it happens after the last of them has begun.
         using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -79,15 +87,15 @@ internal sealed class ConcurrencyBench(IKimiModel model, int tokens, int promptT
             {
                 await ended.Ended.ConfigureAwait(false);
                 cancellationToken.ThrowIfCancellationRequested();
-                throw TooMany();
+                throw TooMany(tokens, model.Info.ContextLength);
             }
 
             await Task.Delay(5, cancellationToken).ConfigureAwait(false);
         }
     }
 
-    private FormatException TooMany() => new(FormattableString.Invariant(
-        $"--decode {tokens}: an answer comes to the end of the model's context of {model.Info.ContextLength:N0} tokens before it is measured. It begins behind a prompt of {ShortPrompt} and goes on while the others begin; take fewer tokens."));
+    private static FormatException TooMany(int tokens, int context) => new(FormattableString.Invariant(
+        $"--decode {tokens}: an answer comes to the end of the model's context of {context:N0} tokens before it is measured. It begins behind a prompt of {ShortPrompt} and goes on while the others begin; take fewer tokens."));
 
     private ReadOnlyMemory<int> Tokens(int count) => Enumerable.Range(0, count).Select(_ => _random.Next(model.Info.VocabularySize)).ToArray();
 

@@ -25,6 +25,9 @@ internal sealed class ModelBench : IDisposable
 {
     private const int Repetitions = 3;
 
+    /// <summary>Tokens behind which decoding is measured.</summary>
+    private const int DecodePrompt = 16;
+
     /// <summary>The runtime compiles what runs often anew while it runs.</summary>
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(1.5);
 
@@ -42,10 +45,38 @@ internal sealed class ModelBench : IDisposable
 
     public int Threads => _model.Pool.Threads;
 
+    /// <summary>Tokens that the model has room for.</summary>
+    public int Context => _model.Weights.Shape.MaxPositions;
+
+    /// <param name="prefills">Lengths of prompts.</param>
+    /// <param name="decoded">Tokens behind a short one.</param>
+    /// <param name="context">Tokens that the model has room for.</param>
+    /// <exception cref="FormatException">The context has no room for one of them.</exception>
+    public static void RequireRoom(IEnumerable<int> prefills, int decoded, int context)
+    {
+        foreach (int tokens in prefills)
+        {
+            Require("--prefill", tokens, 0);
+        }
+
+        if (decoded > 0)
+        {
+            Require("--decode", decoded, DecodePrompt);
+        }
+
+        void Require(string option, int tokens, int before)
+        {
+            int most = context - before;
+            if (tokens > most)
+            {
+                throw new FormatException($"{option} takes at most {most} with this model, whose context that is{(before > 0 ? $" behind a prompt of {before}" : "")}; found {tokens}.");
+            }
+        }
+    }
+
     /// <summary>Reads a prompt of so many tokens in one pass.</summary>
     public BenchResult Prefill(int tokens, CancellationToken cancellationToken)
     {
-        RequireRoom("--prefill", tokens, 0);
         WarmUp(() => Pass(tokens, 0, cancellationToken), cancellationToken);
         (double seconds, double bandwidth) = Repeat(() => Time(() => Pass(tokens, 0, cancellationToken)), cancellationToken);
         return new BenchResult($"prefill {tokens}", tokens / seconds, 0, 0, bandwidth);
@@ -54,12 +85,10 @@ internal sealed class ModelBench : IDisposable
     /// <summary>Generates so many tokens one after another behind a short prompt.</summary>
     public BenchResult Decode(int tokens, CancellationToken cancellationToken)
     {
-        const int Prompt = 16;
-        RequireRoom("--decode", tokens, Prompt);
-        WarmUp(() => Pass(Prompt, 8, cancellationToken), cancellationToken);
-        (double seconds, double bandwidth) = Repeat(() => Pass(Prompt, tokens, cancellationToken), cancellationToken);
+        WarmUp(() => Pass(DecodePrompt, 8, cancellationToken), cancellationToken);
+        (double seconds, double bandwidth) = Repeat(() => Pass(DecodePrompt, tokens, cancellationToken), cancellationToken);
         double rate = tokens / seconds;
-        double cached = (Prompt + (tokens / 2.0)) * _summary.CacheBytesPerToken;
+        double cached = (DecodePrompt + (tokens / 2.0)) * _summary.CacheBytesPerToken;
         double bytes = _summary.BytesPerToken - _model.SavedBytes + cached;
         return new BenchResult($"decode {tokens}", rate, bytes, bytes * rate, bandwidth);
     }
@@ -68,15 +97,6 @@ internal sealed class ModelBench : IDisposable
     {
         _probe.Dispose();
         _model.Dispose();
-    }
-
-    private void RequireRoom(string option, int tokens, int before)
-    {
-        int most = _model.Weights.Shape.MaxPositions - before;
-        if (tokens > most)
-        {
-            throw new FormatException($"{option} takes at most {most} with this model, whose context that is{(before > 0 ? $" behind a prompt of {before}" : "")}; found {tokens}.");
-        }
     }
 
     private static void WarmUp(Action part, CancellationToken cancellationToken)

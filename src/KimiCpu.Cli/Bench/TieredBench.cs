@@ -29,7 +29,11 @@ internal sealed record TieredResult(long? SlotBytes, double ResidentShare, doubl
 }
 
 /// <summary>Decodes a checkpoint that is larger than memory: from slots of several sizes, and from its mapping.</summary>
-internal sealed class TieredBench(string folder, TieredBenchOptions options, CancellationToken cancellationToken)
+/// <param name="folder">Of the checkpoint.</param>
+/// <param name="options">How it is measured.</param>
+/// <param name="sizes">Of slots that are to be measured, in bytes: one that cannot be is told before the first of them is, which takes minutes.</param>
+/// <param name="cancellationToken">Ends it between tokens.</param>
+internal sealed class TieredBench(string folder, TieredBenchOptions options, IReadOnlyList<long> sizes, CancellationToken cancellationToken)
 {
     /// <summary>For the cache of tokens, activations and the runtime.</summary>
     private const long SpareBytes = 300_000_000;
@@ -48,7 +52,12 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
             ? new TieredStoreOptions { Bytes = bytes, ReadsOfDrive = options.Reads, PieceBytes = options.PieceBytes, LookAhead = options.Recall > 0, Policy = (layers, experts) => EvictionPolicies.Make(options.Policy, layers, experts) }
             : null;
         using var model = new OpenedModel(folder, options.Cpu, store, options.RoutingSkew is null ? null : Impose);
-        ThrowIfTooLarge(slotBytes ?? 0);
+        if (model.Store is { } opened)
+        {
+            ThrowIfTooSmall(sizes.Min(), opened.SlotBytes);
+        }
+
+        ThrowIfTooLarge(slotBytes is null ? 0 : sizes.Max());
         double before = ProbeDrive();
         var run = new DecodeRun(model, options.Seed, cancellationToken);
         run.Decode(options.WarmUp);
@@ -78,6 +87,14 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, Can
             slotBytes is null ? double.NaN : (double)(readAfter - read) / options.Tokens,
             prompt,
             drive);
+    }
+
+    private static void ThrowIfTooSmall(long slotBytes, long expertBytes)
+    {
+        if (slotBytes < expertBytes)
+        {
+            throw new ArgumentException($"--expert-memory {InspectCommand.Bytes(slotBytes)} holds no expert: one takes {InspectCommand.Bytes(expertBytes)}.");
+        }
     }
 
     /// <summary>The slots are taken as they are filled, and a control group kills who takes too much.</summary>

@@ -28,7 +28,7 @@ internal static class TieredReport
         string memory = limit is null ? "no limit on memory"
             : group is not null ? $"{InspectCommand.Bytes(limit.Value)} of memory by a control group"
             : "no control group may be made here, so that only the slots are limited and the page cache is not";
-        var bench = new TieredBench(folder, runs.How, cancellationToken);
+        var bench = new TieredBench(folder, runs.How, runs.SlotBytes, cancellationToken);
         var results = new List<TieredResult>();
         using (var progress = new ProgressLine(streams, "Measuring"))
         {
@@ -65,6 +65,19 @@ internal static class TieredReport
         }
     }
 
+    /// <param name="how">What is measured.</param>
+    /// <param name="context">Tokens that the model has room for.</param>
+    /// <exception cref="FormatException">The context has no room for the tokens.</exception>
+    public static void RequireRoom(TieredBenchOptions how, int context)
+    {
+        long tokens = (long)how.WarmUp + how.Tokens + how.PromptTokens;
+        if (tokens > context)
+        {
+            throw new FormatException(
+                $"--warm-up, --decode and --prompt take at most {context} together with this model, whose context that is; found {tokens} ({how.WarmUp}, {how.Tokens} and {how.PromptTokens}).");
+        }
+    }
+
     private static void Require(string folder, TieredBenchOptions how)
     {
         using Checkpoint checkpoint = Checkpoint.Open(folder);
@@ -73,13 +86,7 @@ internal static class TieredReport
             throw new FormatException($"--expert-memory is memory for routed experts, and '{checkpoint.Name}' has none.");
         }
 
-        long tokens = (long)how.WarmUp + how.Tokens + how.PromptTokens;
-        int most = WeightLoader.ShapeOf(checkpoint.Config).MaxPositions;
-        if (tokens > most)
-        {
-            throw new FormatException(
-                $"--warm-up, --decode and --prompt take at most {most} together with this model, whose context that is; found {tokens} ({how.WarmUp}, {how.Tokens} and {how.PromptTokens}).");
-        }
+        RequireRoom(how, WeightLoader.ShapeOf(checkpoint.Config).MaxPositions);
     }
 
     private static string[] Row(TieredResult r, double? plain) =>

@@ -31,11 +31,18 @@ internal sealed class UnfinishedFolder : IDisposable
     /// <summary>Where it is written.</summary>
     public string Path { get; }
 
-    /// <summary>Moves it to its place.</summary>
+    /// <summary>Moves it to its place. Where another process has finished the same meanwhile, that one stays.</summary>
     public void Finish()
     {
         _held.Dispose();
-        Directory.Move(Path, _place);
+        try
+        {
+            Directory.Move(Path, _place);
+        }
+        catch (IOException) when (Directory.Exists(_place))
+        {
+            // This one is deleted with what was not finished.
+        }
     }
 
     /// <summary>Deletes what was not finished.</summary>

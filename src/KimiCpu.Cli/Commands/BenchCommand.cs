@@ -85,6 +85,11 @@ internal static class BenchCommand
                 throw new FormatException("--decode takes 1 or more where answers are measured together or with experts in slots; found 0.");
             }
 
+            if (parsed.GetValue(model) is null && !parsed.GetValue(tune))
+            {
+                RequireRoom(prompts, together, inSlots?.How, parsed.GetValue(decode));
+            }
+
             string subject = parsed.GetValue(model) ?? parsed.GetValue(shape)!;
             string folder = parsed.GetValue(model) ?? SyntheticCheckpoint.Prepare(BenchShape.Parse(parsed.GetValue(shape)!), parsed.GetValue(cache)!, streams, cancellationToken);
             if (together is not null)
@@ -122,9 +127,28 @@ internal static class BenchCommand
         return command;
     }
 
+    /// <summary>The context of what is made up is known before it is written.</summary>
+    /// <exception cref="FormatException">It has no room for the tokens.</exception>
+    private static void RequireRoom(int[] prefills, int[]? together, TieredBenchOptions? inSlots, int decoded)
+    {
+        if (together is not null)
+        {
+            ConcurrencyBench.RequireRoom(decoded, BenchShape.Context);
+        }
+        else if (inSlots is not null)
+        {
+            TieredReport.RequireRoom(inSlots, BenchShape.Context);
+        }
+        else
+        {
+            ModelBench.RequireRoom(prefills, decoded, BenchShape.Context);
+        }
+    }
+
     private static (int Threads, List<BenchResult> Results) MeasureModel(string folder, CpuBackendOptions options, int[] prefills, int decoded, CancellationToken cancellationToken)
     {
         using var bench = new ModelBench(folder, options);
+        ModelBench.RequireRoom(prefills, decoded, bench.Context);
         List<BenchResult> results = [.. prefills.Select(n => bench.Prefill(n, cancellationToken))];
         if (decoded > 0)
         {

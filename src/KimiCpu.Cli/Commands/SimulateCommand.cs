@@ -36,6 +36,7 @@ internal static class SimulateCommand
         command.SetLongAction((parsed, cancellationToken) =>
         {
             string[] policies = Split(policy.Name, parsed.GetValue(policy)!);
+            Array.ForEach(policies, p => _ = EvictionPolicies.Make(p, layers: 1, expertsPerLayer: 1));
             if (parsed.GetValue(chart) is { } place)
             {
                 OutputFile.CheckPlace(chart.Name, place);

@@ -14,7 +14,7 @@ internal sealed class TieredOptions
 {
     public Option<string?> Switch { get; } = new("--expert-memory") { Description = "Decode with experts in slots of this memory, the others from the drive, and with plain mapping; several sizes separated by commas. Use --shape k2-experts.", HelpName = "SIZE,SIZE" };
 
-    private readonly Option<string?> _limit = new("--memory-limit") { Description = "With --expert-memory: memory for the whole process, page cache included, by a control group (Linux).", HelpName = "SIZE" };
+    private readonly Option<string?> _limit = new("--memory-limit") { Description = "With --expert-memory: memory for the whole process, page cache included, 500MB or more, by a control group (Linux).", HelpName = "SIZE" };
 
     private readonly Option<bool> _noMapping = new("--no-mapping") { Description = "With --expert-memory: leave plain mapping out." };
 
@@ -33,6 +33,9 @@ internal sealed class TieredOptions
     private readonly Option<double> _recall = new("--recall") { Description = "With --skew: part of a layer's experts that look-ahead predicts, as measured on real models; 0 switches look-ahead off.", DefaultValueFactory = _ => 0.72, HelpName = "R" };
 
     private readonly Option<string?> _timeline = new("--timeline") { Description = "With --expert-memory: draw reads, computing and waiting of the last size, as SVG.", HelpName = "FILE" };
+
+    /// <summary>Of a process without a model, more or less: the system ends who is held to less, and says nothing.</summary>
+    private const double LeastLimit = 500e6;
 
     /// <summary>Those that need the switch.</summary>
     public Option[] Others => [_limit, _noMapping, _policy, _warmUp, _prompt, _reads, _piece, _skew, _recall, _timeline];
@@ -64,12 +67,16 @@ internal sealed class TieredOptions
         return new TieredRuns
         {
             SlotBytes = [.. sizes.Split(',').Select(s => (long)Quantity.Bytes(Switch.Name, s))],
-            Limit = parsed.GetValue(_limit) is { } limit ? (long)Quantity.Bytes(_limit.Name, limit) : null,
+            Limit = parsed.GetValue(_limit) is { } limit ? ReadLimit(limit) : null,
             Mapped = !parsed.GetValue(_noMapping),
             Timeline = parsed.GetValue(_timeline),
             How = How(parsed, cpu, tokens),
         };
     }
+
+    private long ReadLimit(string text) => Quantity.Bytes(_limit.Name, text) is >= LeastLimit and var bytes
+        ? (long)bytes
+        : throw new FormatException($"{_limit.Name} takes {LeastLimit / 1e6} MB or more, since the whole process has to fit; found '{text}'.");
 
     private TieredBenchOptions How(ParseResult parsed, CpuBackendOptions cpu, int tokens)
     {

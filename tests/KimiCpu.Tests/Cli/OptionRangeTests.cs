@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json;
 using KimiCpu.Cli;
+using KimiCpu.Cli.Bench;
 using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Tests.Cli;
@@ -57,10 +59,16 @@ internal sealed class OptionRangeTests
     [TestCase("bench --shape nano --expert-memory 1MB --prompt 300", "--prompt takes 0 … 256; found 300.")]
     [TestCase("bench --shape nano --expert-memory 1MB --read-size 4", "--read-size takes a size in MB, GB, ")]
     [TestCase("bench --shape nano --expert-memory 1MB --memory-limit 9", "--memory-limit takes a size in MB, GB, ")]
+    [TestCase("bench --shape nano --expert-memory 1MB --memory-limit 9MB", "--memory-limit takes 500 MB or more, since the whole process has to fit; found '9MB'.")]
+    [TestCase("bench --shape nano --prefill 131073", "--prefill takes at most 131072 with this model, whose context that is; found 131073.")]
+    [TestCase("bench --shape nano --prefill 0 --decode 131057", "--decode takes at most 131056 with this model, whose context that is behind a prompt of 16; found 131057.")]
+    [TestCase("bench --shape nano --expert-memory 1MB --warm-up 131000 --decode 72 --prompt 1", "--warm-up, --decode and --prompt take at most 131072 together with this model, whose context that is; found 131073 (131000, 72 and 1).")]
+    [TestCase("bench --shape nano --concurrency 1 --decode 131041", "--decode 131041: an answer comes to the end of the model's context of 131,072 tokens")]
     [TestCase("bench --shape nano --expert-memory 1MB --skew 11", "--skew takes 0 … 10; found 11.")]
     [TestCase("bench --shape nano --expert-memory 1MB --skew 1 --recall 2.5", "--recall takes 0 … 1; found 2.5.")]
     [TestCase("bench --shape nano --expert-memory 1MB --recall 0.5", "--recall above 0 needs --skew")]
     [TestCase("bench --model x --cache y", "--cache is the folder of checkpoints that are made up, and --model measures one that there is: give one of them.")]
+    [TestCase("simulate /does/not/exist --policy lru,mru", "A policy is one of lru, lfu, hybrid, wait")]
     [TestCase("simulate x --policy ,", "--policy takes at least one of what it names, several separated by commas; found ','.")]
     [TestCase("generate hi --context 0", "--context takes a number of tokens, such as 4096, 32K or 128K (K is 1024); found '0'.")]
     [TestCase("chat --context 32M", "--context takes a number of tokens")]
@@ -79,29 +87,41 @@ internal sealed class OptionRangeTests
         Assert.That(Directory.EnumerateFileSystemEntries(folder.Path), Is.Empty);
     }
 
-    [Test]
+    /// <summary>Of a checkpoint that there is, its configuration says how many that are.</summary>
+    [TestCase("--prefill 8193", "--prefill takes at most 8192 with this model, whose context that is; found 8193.")]
+    [TestCase("--prefill 8 --decode 2147483647", "--decode takes at most 8176 with this model, whose context that is behind a prompt of 16; found 2147483647.")]
+    [TestCase("--expert-memory 1MB --warm-up 8000 --decode 192 --prompt 1", "--warm-up, --decode and --prompt take at most 8192 together with this model, whose context that is; found 8193 (8000, 192 and 1).")]
     [CancelAfter(120_000)]
-    public async Task More_tokens_than_the_context_has_are_refused_before_they_are_decoded(CancellationToken cancellationToken)
+    public async Task More_tokens_than_the_context_has_are_refused_before_any_is_computed(string options, string expected, CancellationToken cancellationToken)
     {
-        using var folder = new TemporaryFolder();
         using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var error = new StringWriter();
-        int code = await KimiCommand.RunAsync(["bench", "--shape", "nano", "--cache", folder.Path, "--prefill", "0", "--decode", "2147483647"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source);
-        Assert.That(code, Is.EqualTo(KimiCommand.Usage));
-        Assert.That(error.ToString(), Does.Contain("--decode takes at most").And.Contain("2147483647"));
+        int code = await KimiCommand.RunAsync(["bench", "--model", Repository.NanoModel, .. options.Split(' ')], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source);
+        Assert.That((code, error.ToString()), Is.EqualTo((KimiCommand.Usage, expected + Environment.NewLine)));
+    }
+
+    /// <summary>Each of them is measured for minutes, and shown at the end.</summary>
+    [TestCase("2MB,900TB", "--expert-memory 900000.00 GB does not fit: ")]
+    [TestCase("2MB,0.001MB", "--expert-memory 1.0 kB holds no expert: one takes ")]
+    [CancelAfter(120_000)]
+    public async Task A_size_that_cannot_be_measured_is_refused_before_another_one_is(string sizes, string expected, CancellationToken cancellationToken)
+    {
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var error = new StringWriter();
+        string[] args = ["bench", "--model", Repository.NanoModel, "--expert-memory", sizes, "--warm-up", "1", "--decode", "1"];
+        int code = await KimiCommand.RunAsync(args, new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: true), source);
+        Assert.That(code, Is.EqualTo(KimiCommand.Usage), error.ToString());
+        Assert.That(error.ToString(), Does.Contain(expected).And.Not.Contain("size 1 of"));
     }
 
     [Test]
-    [CancelAfter(120_000)]
-    public async Task More_tokens_than_the_context_has_are_refused_before_slots_are_filled(CancellationToken cancellationToken)
+    [CancelAfter(60_000)]
+    public void What_is_known_of_a_synthetic_checkpoint_s_context_is_what_its_configuration_says(CancellationToken cancellationToken)
     {
         using var folder = new TemporaryFolder();
-        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var error = new StringWriter();
-        string[] args = ["bench", "--shape", "nano,layers=2,experts=8,topk=2", "--cache", folder.Path, "--expert-memory", "1MB", "--warm-up", "131000", "--decode", "72", "--prompt", "1"];
-        int code = await KimiCommand.RunAsync(args, new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source);
-        Assert.That(code, Is.EqualTo(KimiCommand.Usage));
-        Assert.That(error.ToString(), Does.StartWith("--warm-up, --decode and --prompt take at most 131072 together with this model, whose context that is; found 131073 (131000, 72 and 1)."));
+        string checkpoint = SyntheticCheckpoint.Prepare(BenchShape.Parse("nano,layers=1,vocab=512"), folder.Path, new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, IsTerminal: false), cancellationToken);
+        using JsonDocument config = JsonDocument.Parse(File.ReadAllText(Path.Combine(checkpoint, "config.json")));
+        Assert.That(config.RootElement.GetProperty("max_position_embeddings").GetInt32(), Is.EqualTo(BenchShape.Context));
     }
 
     private sealed class TemporaryFolder : IDisposable

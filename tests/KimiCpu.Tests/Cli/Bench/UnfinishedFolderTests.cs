@@ -35,6 +35,25 @@ internal sealed class UnfinishedFolderTests
         Assert.That(left, Is.EqualTo(isWhole ? new[] { Place, Path.Combine(Place, "a") } : []));
     }
 
+    /// <summary>Both have the same in them, written for minutes.</summary>
+    [Test]
+    public void Of_two_that_are_written_at_once_the_first_one_stays()
+    {
+        using (var second = new UnfinishedFolder(Place))
+        {
+            File.WriteAllText(Path.Combine(second.Path, "second"), "");
+            using (var first = new UnfinishedFolder(Place))
+            {
+                File.WriteAllText(Path.Combine(first.Path, "first"), "");
+                first.Finish();
+            }
+
+            second.Finish();
+        }
+
+        Assert.That(Directory.GetFileSystemEntries(_parent, "*", SearchOption.AllDirectories).Order(), Is.EqualTo(new[] { Place, Path.Combine(Place, "first") }));
+    }
+
     /// <summary>Of a process that was killed, which may be 23 GB.</summary>
     [Test]
     public void What_nobody_writes_any_more_is_deleted()
