@@ -85,12 +85,12 @@ internal sealed class CudaBackend : IDisposable
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
     {
         (int refusals, long most) = (0, long.MaxValue);
-        wish = _context.SharesMemory ? wish.OfSharedMemory(weights.Shape, _context.MemoryInfo().Free) : wish;
+        wish = _context.SharesMemory ? wish.OfSharedMemory(weights.Shape, _context.FreeBytes(options.SystemBytes)) : wish;
         while (true)
         {
             // Whoever was warned may have left the thread another one.
             _context.SetCurrent();
-            long free = Math.Min(_context.MemoryInfo().Free, most);
+            long free = Math.Min(_context.FreeBytes(options.SystemBytes), most);
             MemoryPlan plan = MemoryPlan.Fit(weights, wish, free);
             try
             {

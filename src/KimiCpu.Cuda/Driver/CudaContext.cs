@@ -147,6 +147,17 @@ internal sealed unsafe class CudaContext : IDisposable
         return ((long)free, (long)total);
     }
 
+    /// <summary>
+    /// Bytes that may be taken. Where memory is the system's, the driver counts as taken what the system gives up on demand too, above all pages of files: those of a checkpoint that was
+    /// just downloaded may be all that there is.
+    /// </summary>
+    /// <param name="ofSystem">Bytes of main memory that the process may take, asked where these are the GPU's; null where nobody knows.</param>
+    public long FreeBytes(Func<long>? ofSystem)
+    {
+        (long free, long total) = MemoryInfo();
+        return SharesMemory && ofSystem is not null ? Math.Max(free, Math.Min(ofSystem(), total)) : free;
+    }
+
     /// <summary>Throws where a call failed.</summary>
     /// <param name="result">What it returned.</param>
     /// <param name="call">Its source text, which names it.</param>

@@ -31,6 +31,9 @@ internal sealed record CudaHotPathOptions
     /// <summary>Decides how many experts are streamed in prompts, where the plan has a ring; null for the measured one.</summary>
     public IStreamSplit? StreamSplit { get; init; }
 
+    /// <summary>Bytes of main memory that the process may take, for a GPU that has none of its own; null where nobody knows.</summary>
+    public Func<long>? SystemBytes { get; init; }
+
     /// <summary>Told what is given up where the GPU is used with less than was wanted.</summary>
     public Action<string>? Warn { get; init; }
 

@@ -27,7 +27,8 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="FewestRows">What <paramref name="MaxRows"/> gives way to, by halves, before the cache is reduced or the context has less room; null where it does not.</param>
 /// <param name="ReadRows">The same as <paramref name="ManyRows"/> where none are streamed: the CPU reads most of them in each pass, however few tokens it has.</param>
 /// <param name="FewestTokens">Tokens of the context without which nothing is to be on this GPU, of those that <paramref name="CacheBytes"/> allows; 0 where it may hold as few as it can.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0, int FewestTokens = 0)
+/// <param name="SharesMemory">Whether the GPU's memory is the system's; see <see cref="OfSharedMemory"/>.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0, int FewestTokens = 0, bool SharesMemory = false)
 {
     /// <summary>Pages of the wanted context.</summary>
     public int Pages => Math.Max(1, PagesOf(ContextTokens));
@@ -58,6 +59,7 @@ internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCach
     {
         CacheBytes = CacheBytes < freeBytes ? CacheBytes : Pages * DevicePages.BytesOfPage(shape, CacheFormat.BFloat16),
         ExpertBytes = ExpertBytes ?? 0,
+        SharesMemory = true,
     };
 
     private static int PagesOf(int tokens) => (int)(((long)tokens + KvPage.Tokens - 1) / KvPage.Tokens);
@@ -120,13 +122,13 @@ internal sealed record MemoryPlan
         (MemoryPlan? fitting, string table) = FitFewerRows(weights, wish, freeBytes);
         MemoryPlan plan = fitting ?? throw new CudaException(
             $"The model does not fit the GPU: {Mib(freeBytes)} are free, {Mib(freeBytes / ReserveShare)} of which stay so.{table}\n"
-            + "Free memory on the GPU (nvidia-smi shows who holds it), lower PrefillChunk, or run on the CPU.");
+            + $"{Remedy(wish)}, lower PrefillChunk, or run on the CPU.");
 
         if (plan.Pages < wish.FewestPages(DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat)))
         {
             throw new CudaException(string.Create(CultureInfo.InvariantCulture,
                 $"The GPU has room for {plan.CacheTokens:N0} tokens of context, with all that every token needs in 8 bits, and {wish.FewestTokens:N0} are to fit. "
-                + $"Free memory on the GPU (nvidia-smi shows who holds it), lower ContextLength or PrefillChunk, or set Device to KimiDevice.Cuda for this GPU, which takes as many as fit."));
+                + $"{Remedy(wish)}, lower ContextLength or PrefillChunk, or set Device to KimiDevice.Cuda for this GPU, which takes as many as fit."));
         }
 
         // Neither weights nor context give way for larger passes.
@@ -305,6 +307,9 @@ internal sealed record MemoryPlan
 
     /// <summary>Bytes beside the experts themselves.</summary>
     internal static long ExpertWorkBytes(ModelShape shape, int maxRows) => new ExpertWork(shape, maxRows).Bytes + HotExperts.TableBytes(shape);
+
+    /// <summary>nvidia-smi knows nothing of memory that is the system's.</summary>
+    private static string Remedy(MemoryWish wish) => wish.SharesMemory ? "Free main memory, which is the GPU's too" : "Free memory on the GPU (nvidia-smi shows who holds it)";
 
     private static string Mib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes >> 20:N0} MiB");
 

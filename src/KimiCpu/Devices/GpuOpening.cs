@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Cpu;
 using KimiCpu.Cuda;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Experts;
@@ -54,6 +55,7 @@ internal static class GpuOpening
             Patience = options.GpuPatience ?? CudaContext.DefaultPatience,
             Placement = placement,
             ExpertFiles = files,
+            SystemBytes = () => ProcessMemory.Now().AvailableBytes,
             Warn = problem => KimiLog.Warned(logger, problem),
             Progress = (done, total) => options.Progress?.Report(new LoadProgress("gpu", done, total)),
             ExpertProgress = (done, total) => options.Progress?.Report(new LoadProgress("gpu experts", done, total)),

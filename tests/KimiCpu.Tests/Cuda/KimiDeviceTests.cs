@@ -118,6 +118,22 @@ internal sealed class KimiDeviceTests
         Assert.That(() => KimiModel.OpenEmbedded(options with { Device = KimiDevice.Cuda(0) }), Throws.TypeOf<KimiException>(), "asked for by number");
     }
 
+    /// <summary>As after the model was downloaded: a GPU within the processor has what the process may take, however much of it the driver counts as taken by pages of files.</summary>
+    [Test]
+    public void A_GPU_within_the_processor_is_used_where_files_fill_its_memory([Values] bool shares)
+    {
+        using var driver = new SimulatedDriver { SharesMemory = shares, CachedBytes = SimulatedDriver.DefaultBytes - (64 << 10) };
+        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false };
+        using (KimiModel model = KimiModel.OpenEmbedded(options))
+        {
+            Assert.That(model.Activity.Device, Is.EqualTo(shares ? KimiDevice.Cuda(0) : KimiDevice.Cpu));
+            Assert.That(model.Placement, shares ? Does.Contain(": all weights as stored (") : Does.StartWith("CPU: "));
+            Assert.That(model.Generate((int[])[1, 2, 3], s_options).Tokens, Has.Count.EqualTo(3));
+        }
+
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+    }
+
     /// <summary>With fewer tokens than are asked for prompts would fail that the next GPU, or the CPU, takes.</summary>
     [Test]
     public void Auto_passes_a_GPU_over_that_does_not_hold_the_context([Values] bool second, [Values] bool asked)

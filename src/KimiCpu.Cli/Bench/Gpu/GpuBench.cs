@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using KimiCpu.Cpu;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Kernels;
 
@@ -46,7 +47,7 @@ internal static class GpuBench
         }
 
         GpuStepResult? step = null;
-        if (GpuDecodeStep.LayersThatFit(sizes, context.MemoryInfo().Free) is > 0 and int layers)
+        if (GpuDecodeStep.LayersThatFit(sizes, FreeBytes(context)) is > 0 and int layers)
         {
             progress("whole steps");
             using var whole = new GpuDecodeStep(context, stream, kernels, sizes, layers);
@@ -66,4 +67,7 @@ internal static class GpuBench
             }
         }
     }
+
+    /// <summary>Bytes that what is measured may take, as when a model is opened.</summary>
+    internal static long FreeBytes(CudaContext context) => context.FreeBytes(() => ProcessMemory.Now().AvailableBytes);
 }

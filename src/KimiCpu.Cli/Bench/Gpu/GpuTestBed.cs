@@ -27,7 +27,7 @@ internal sealed class GpuTestBed : IDisposable
         Workspace = new Workspace(sizes.Shape, sizes.MaxRows, sizes.Shape.ExpertIntermediateSize, lookAhead: false, KernelSet.SuitsAttendExpanded(sizes.Shape) ? Math.Min(ExpandedAttention.BlockTokens, (sizes.PromptContext + KvPage.Tokens - 1) / KvPage.Tokens * KvPage.Tokens) : 0);
         PoolBytes = BytesOfPool(sizes);
         long needed = PoolBytes + Workspace.Bytes;
-        long free = context.MemoryInfo().Free;
+        long free = GpuBench.FreeBytes(context);
         if (needed > free)
         {
             throw new CudaException($"Measuring the kernels takes {needed >> 20:N0} MiB of the GPU's memory; {free >> 20:N0} MiB are free. nvidia-smi shows who holds it.");

@@ -83,5 +83,35 @@ internal sealed class RefusedMemoryTests
         Assert.That(Plan(true, null, 1L << 40).CacheTokens, Is.EqualTo(512), "more than there is asks for no share of it");
     }
 
+    /// <summary>As after a checkpoint was downloaded, whose pages the driver counts as taken where they lie in the GPU's memory.</summary>
+    [Test]
+    public void Pages_of_files_are_free_where_memory_is_the_systems([Values] bool shares)
+    {
+        const long Limit = 4 << 20;
+        MemoryPlan Plan(long cached, Func<long>? system)
+        {
+            using var driver = new SimulatedDriver { SharesMemory = shares, CachedBytes = cached };
+            using var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"), cacheBytes: Limit, systemBytes: system);
+            Assert.That(model.Logits(s_tokens), Has.None.NaN);
+            Assert.That((model.Warnings, driver.Fault), Is.EqualTo((Array.Empty<string>(), (string?)null)));
+            return model.Plan;
+        }
+
+        const long Cached = SimulatedDriver.DefaultBytes - (512 << 10);
+        MemoryPlan free = Plan(0, null);
+        Assert.That(() => Plan(Cached, null), Throws.TypeOf<CudaException>().With.Message.Contains(shares ? "Free main memory" : "nvidia-smi"));
+        if (shares)
+        {
+            Assert.That(free.CacheTokens, Is.GreaterThan(512), "as the limit says");
+            Assert.That(Plan(Cached, () => long.MaxValue), Is.EqualTo(free), "no more than there is");
+            Assert.That(Plan(Cached, () => SimulatedDriver.DefaultBytes), Is.EqualTo(free));
+            Assert.That(Plan(0, () => 0), Is.EqualTo(free), "the driver knows it better");
+        }
+        else
+        {
+            Assert.That(() => Plan(Cached, () => SimulatedDriver.DefaultBytes), Throws.TypeOf<CudaException>().With.Message.Contains("does not fit the GPU"));
+        }
+    }
+
     private static GpuModel Open(SimulatedDriver driver) => new(driver, Repository.Checkpoint("tiny-qproj"));
 }

@@ -13,7 +13,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult MemGetInfo(nuint* free, nuint* total) => Enter(
         d =>
         {
-            (*free, *total) = ((nuint)(d.BytesOfGpu - d.DeviceBytes), (nuint)d.BytesOfGpu);
+            (*free, *total) = ((nuint)Math.Max(0, d.BytesOfGpu - d.DeviceBytes - d.CachedBytes), (nuint)d.BytesOfGpu);
             return CUResult.Success;
         },
         "cuMemGetInfo");

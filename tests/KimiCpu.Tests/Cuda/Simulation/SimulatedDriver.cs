@@ -77,6 +77,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>Of it that the driver says is free and does not give: another program has taken it since.</summary>
     public long TakenBytes { get; init; }
 
+    /// <summary>Of it that the driver says is taken and gives all the same: pages of files, where memory is the system's.</summary>
+    public long CachedBytes { get; init; }
+
     /// <summary>Memory that each recording takes that can be launched.</summary>
     public long GraphBytes { get; set; }
 
