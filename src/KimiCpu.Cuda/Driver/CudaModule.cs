@@ -33,7 +33,9 @@ internal sealed unsafe class CudaModule : IDisposable
             CUResult result = context.Driver.ModuleLoadDataEx(&handle, text, 2, options, values);
             if (result != CUResult.Success)
             {
-                string said = Encoding.UTF8.GetString(log.AsSpan(0, Math.Max(0, log.AsSpan().IndexOf((byte)0)))).Trim();
+                // A log that fills all of it need not end.
+                int end = log.AsSpan().IndexOf((byte)0);
+                string said = Encoding.UTF8.GetString(log.AsSpan(0, end < 0 ? log.Length : end)).Trim();
                 context.Release(result, nameof(DriverTable.ModuleLoadDataEx));
                 throw new CudaException(result, "cuModuleLoadDataEx", context.NameOf(result), said.Length == 0 ? null : $"The translator said: {said}");
             }

@@ -60,7 +60,7 @@ internal unsafe struct DriverTable
     public static DriverTable OfInstalledDriver()
     {
         string library = OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
-        if (!NativeLibrary.TryLoad(library, out nint handle))
+        if (!TryLoad(library, out nint handle))
         {
             throw new CudaException($"No usable NVIDIA GPU: {library}, the CUDA driver, is not installed.");
         }
@@ -68,6 +68,11 @@ internal unsafe struct DriverTable
         // Never unloaded: the driver keeps threads of its own.
         return From(name => NativeLibrary.TryGetExport(handle, name, out nint address) ? address : 0);
     }
+
+    /// <summary>Loads a library of the system's. By itself Windows would look into the current directory too, which may be a stranger's folder.</summary>
+    internal static bool TryLoad(string library, out nint handle) => OperatingSystem.IsWindows()
+        ? NativeLibrary.TryLoad(library, typeof(DriverTable).Assembly, DllImportSearchPath.System32, out handle)
+        : NativeLibrary.TryLoad(library, out handle);
 
     /// <summary>Fills the table from exported names.</summary>
     /// <param name="find">The address of an export; 0 where there is none.</param>

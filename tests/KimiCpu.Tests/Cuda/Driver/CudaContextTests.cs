@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Tests.Cuda.Simulation;
 
@@ -20,6 +21,25 @@ internal sealed class CudaContextTests
         int asked = 0;
         DriverTable.From(_ => ++asked);
         Assert.That(asked, Is.EqualTo(typeof(DriverTable).GetFields().Length));
+    }
+
+    /// <summary>A program's current directory may hold files of strangers, where Windows looks for libraries too.</summary>
+    [Test]
+    [Platform("Win")]
+    public void A_library_in_the_current_directory_is_no_driver()
+    {
+        string name = $"{Guid.NewGuid():N}.dll";
+        File.Copy(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "System.IO.Compression.Native.dll"), Path.GetFullPath(name));
+        try
+        {
+            Assert.That(DriverTable.TryLoad(name, out _), Is.False);
+            Assert.That(NativeLibrary.TryLoad(name, out nint handle), "it could be loaded from there");
+            NativeLibrary.Free(handle);
+        }
+        finally
+        {
+            File.Delete(Path.GetFullPath(name));
+        }
     }
 
     [Test]
@@ -53,6 +73,16 @@ internal sealed class CudaContextTests
         using var driver = new SimulatedDriver();
         using var context = new CudaContext(driver.Table, 0);
         Assert.That(() => new CudaModule(context, ".version 7.4\nnonsense\0"u8), Throws.TypeOf<CudaException>().With.Message.Contains("The translator said: line 2: `nonsense`"));
+    }
+
+    /// <summary>It need not end in a zero byte then.</summary>
+    [Test]
+    public void A_translator_that_fills_its_log_is_heard()
+    {
+        using var driver = new SimulatedDriver();
+        using var context = new CudaContext(driver.Table, 0);
+        byte[] nonsense = [.. ".version 7.4\n"u8, .. Enumerable.Repeat((byte)'n', 10_000), 0];
+        Assert.That(() => new CudaModule(context, nonsense), Throws.TypeOf<CudaException>().With.Message.Contains("The translator said: line 2: `nnn"));
     }
 
     /// <summary>The copy reads its source when it runs, not when it is asked for.</summary>

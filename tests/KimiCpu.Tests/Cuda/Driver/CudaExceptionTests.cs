@@ -13,8 +13,12 @@ internal sealed class CudaExceptionTests
     [TestCase("cuInit", 34, "stub")]
     [TestCase("cuDevicePrimaryCtxRetain", 46, "compute mode")]
     [TestCase("cuInit", 100, "CUDA_VISIBLE_DEVICES")]
+    [TestCase("cuDevicePrimaryCtxRetain", 102, "vGPU")]
+    [TestCase("cuModuleLoadDataEx", 209, "CUDA_DISABLE_PTX_JIT")]
+    [TestCase("cuModuleLoadDataEx", 223, "CUDA_DISABLE_PTX_JIT")]
     [TestCase("cuInit", 304, "seccomp")]
     [TestCase("cuInit", 800, "security profile")]
+    [TestCase("cuMemHostAlloc", 801, "profile")]
     [TestCase("cuInit", 802, "nvidia-fabricmanager")]
     [TestCase("cuInit", 803, "restart the machine")]
     [TestCase("cuInit", 804, "cuda-compat")]
@@ -49,6 +53,7 @@ internal sealed class CudaExceptionTests
     private static void Open(SimulatedDriver driver)
     {
         using var context = new CudaContext(driver.Table, 0);
+        using var module = new CudaModule(context, ".version 7.4\n.target sm_80\n.address_size 64\n\0"u8);
         using var device = new CudaDeviceVariable<int>(context, 1);
         using var host = new CudaPageLockedHostMemory<int>(context, 1);
     }

@@ -25,7 +25,9 @@ internal sealed unsafe partial class SimulatedDriver
                 catch (PtxFault e)
                 {
                     // Option 5 is the buffer for the translator's log, 6 its size.
-                    Encoding.UTF8.GetBytes(e.Message + "\0").CopyTo(new Span<byte>(values[0], (int)(nint)values[1]));
+                    byte[] log = Encoding.UTF8.GetBytes(e.Message + "\0");
+                    int bytes = Math.Min(log.Length, (int)(nint)values[1]);
+                    log.AsSpan(0, bytes).CopyTo(new Span<byte>(values[0], bytes));
                     return CUResult.ErrorInvalidPtx;
                 }
             },
