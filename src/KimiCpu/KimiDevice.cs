@@ -5,7 +5,7 @@ using System.Globalization;
 
 namespace KimiCpu;
 
-/// <summary>Where a model's hot path runs: attention with its cache, dense layers, shared experts, router and head. Routed experts are always the CPU's.</summary>
+/// <summary>Where a model's hot path runs: attention with its cache, dense layers, shared experts, router and head. Routed experts are the CPU's, but for INT4 ones that find room on a GPU or pass through it in prompts; see <see cref="KimiModelOptions.GpuExpertBytes"/>.</summary>
 public readonly record struct KimiDevice
 {
     private enum Kind

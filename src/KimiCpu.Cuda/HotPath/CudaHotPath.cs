@@ -337,10 +337,19 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _context.SetCurrent();
     }
 
-    /// <summary>Who is told may be the application, which may leave the thread another context.</summary>
+    /// <summary>Who is told may be the application, which may leave the thread another context, also where it ends the opening by an exception: what was made is given back then.</summary>
     private Action<int, int>? KeepingContext(Action<int, int>? progress) => progress is null ? null : (done, total) =>
     {
-        progress(done, total);
+        try
+        {
+            progress(done, total);
+        }
+        catch
+        {
+            _context.SetCurrentToRelease();
+            throw;
+        }
+
         _context.SetCurrent();
     };
 

@@ -132,6 +132,9 @@ internal sealed class Recordings : IDisposable
             _warn?.Invoke(
                 $"The GPU has no memory left to record launches ({refused.Call} failed with CUDA error {(int)refused.Result}): steps that are not recorded launch each kernel by itself, which takes longer. "
                 + "A lower KvCacheBytes or GpuExpertBytes leaves more, and so do other programs that hold less (see nvidia-smi).");
+
+            // Who is told may be the application, which may leave the thread another one.
+            _context.SetCurrent();
         }
     }
 

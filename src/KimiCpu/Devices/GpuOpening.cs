@@ -43,6 +43,11 @@ internal static class GpuOpening
     {
         if (!IsWanted(options))
         {
+            if (options.Device.IsAuto)
+            {
+                KimiLog.Warned(logger, "The model runs on the CPU, since KimiModelOptions.Exact is set: no GPU computes exactly.");
+            }
+
             return null;
         }
 

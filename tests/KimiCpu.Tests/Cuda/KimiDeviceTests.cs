@@ -215,17 +215,37 @@ internal sealed class KimiDeviceTests
         Assert.That(driver.LiveObjects, Is.Zero);
     }
 
-    /// <summary>Whoever has enough of the opening does not want the next card.</summary>
     [Test]
-    public void An_opening_that_is_cancelled_tries_no_other_GPU()
+    public void Exact_arithmetic_takes_the_CPU_and_the_log_says_so()
     {
-        using var driver = new SimulatedDriver { DeviceCount = 2 };
-        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false, Progress = new Ending() };
-        Assert.That(() => KimiModel.OpenEmbedded(options), Throws.InstanceOf<OperationCanceledException>());
-        Assert.That((driver.CallsOf["cuDevicePrimaryCtxRetain"], driver.LiveObjects), Is.EqualTo((1, 0)));
+        using var driver = new SimulatedDriver();
+        using var log = new LogLines();
+        using ILoggerFactory factory = LoggerFactory.Create(b => b.AddProvider(log));
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Device = KimiDevice.Auto, Exact = true, CudaDriver = driver.Table, RememberExperts = false, LoggerFactory = factory });
+        Assert.That(model.Activity.Device, Is.EqualTo(KimiDevice.Cpu));
+        Assert.That(log.Lines.Count(l => l.Contains("The model runs on the CPU, since KimiModelOptions.Exact is set", StringComparison.Ordinal)), Is.EqualTo(1));
+        Assert.That(driver.Calls, Is.Zero);
     }
 
-    /// <summary>An application may use CUDA too, with another GPU that it has made its thread's.</summary>
+    /// <summary>Whoever has enough of the opening does not want the next card. Who ends it may leave the thread another context, and all is given back all the same.</summary>
+    [Test]
+    public void An_opening_that_is_cancelled_tries_no_other_GPU([Values(0, 77)] int contextLeft)
+    {
+        using var driver = new SimulatedDriver { DeviceCount = 2 };
+        var ending = new Told<LoadProgress>(report =>
+        {
+            if (report.Phase == "gpu")
+            {
+                driver.ContextOfThread = contextLeft > 0 ? contextLeft : driver.ContextOfThread;
+                throw new OperationCanceledException();
+            }
+        });
+        var options = new KimiModelOptions { Device = KimiDevice.Auto, CudaDriver = driver.Table, RememberExperts = false, Progress = ending };
+        Assert.That(() => KimiModel.OpenEmbedded(options), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That((driver.CallsOf["cuDevicePrimaryCtxRetain"], driver.LiveObjects, driver.Fault), Is.EqualTo((1, 0, (string?)null)));
+    }
+
+    /// <summary>An application may use CUDA too, with another GPU that it has made its thread's, and record graphs, which calls in another mode than the thread's own would break.</summary>
     [Test]
     public void The_application_keeps_its_own_context([Values(0, 77)] int own, [Values] bool tunes)
     {
@@ -269,11 +289,11 @@ internal sealed class KimiDeviceTests
     public void Who_is_told_of_progress_may_leave_the_thread_another_context()
     {
         using var driver = new SimulatedDriver();
-        var context = new Told<LoadProgress>(() => driver.ContextOfThread = 77);
+        var context = new Told<LoadProgress>(_ => driver.ContextOfThread = 77);
         var options = new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, Progress = context };
         using (KimiModel model = KimiModel.OpenEmbedded(options))
         {
-            var prompt = new Told<PromptProgress>(() => driver.ContextOfThread = 77);
+            var prompt = new Told<PromptProgress>(_ => driver.ContextOfThread = 77);
             Assert.That(model.Generate((int[])[1, 2, 3], s_options with { PromptProgress = prompt }).Tokens, Has.Count.EqualTo(3));
             Assert.That(context.Times, Is.Positive);
             Assert.That(prompt.Times, Is.Positive);
@@ -295,14 +315,14 @@ internal sealed class KimiDeviceTests
         Assert.That(() => KimiDevice.Parse("cuda:-1"), Throws.TypeOf<FormatException>().With.Message.Contains("cuda:N"));
     }
 
-    private sealed class Told<T>(Action then) : IProgress<T>
+    private sealed class Told<T>(Action<T> then) : IProgress<T>
     {
         public int Times { get; private set; }
 
         public void Report(T value)
         {
             Times++;
-            then();
+            then(value);
         }
     }
 
@@ -329,17 +349,6 @@ internal sealed class KimiDeviceTests
             catch (CudaException)
             {
                 return false;
-            }
-        }
-    }
-
-    private sealed class Ending : IProgress<LoadProgress>
-    {
-        public void Report(LoadProgress value)
-        {
-            if (value.Phase == "gpu")
-            {
-                throw new OperationCanceledException();
             }
         }
     }

@@ -23,6 +23,9 @@ internal sealed class RecordingsTests
     private Recordings _recordings = null!;
     private List<string> _warnings = null!;
 
+    /// <summary>Whether who is warned leaves the thread a context of its own, as an application may that uses CUDA too.</summary>
+    private bool _contextIsLeft;
+
     /// <summary>Memory for the recordings of one kind of passes, and half of another's.</summary>
     [SetUp]
     public void Open()
@@ -32,8 +35,8 @@ internal sealed class RecordingsTests
         _stream = new CudaStream(_context);
         _number = new CudaDeviceVariable<int>(_context, 1);
         _driver.GraphBytes = (_driver.TotalBytes - _driver.DeviceBytes) / (Layers * 3 / 2);
-        _warnings = [];
-        _recordings = new Recordings(_context, _stream, _ => _stream.Clear(_number.DevicePointer, sizeof(int)), _warnings.Add);
+        (_warnings, _contextIsLeft) = ([], false);
+        _recordings = new Recordings(_context, _stream, _ => _stream.Clear(_number.DevicePointer, sizeof(int)), Warn);
     }
 
     [TearDown]
@@ -49,8 +52,9 @@ internal sealed class RecordingsTests
     }
 
     [Test]
-    public void What_no_pass_has_used_for_long_makes_room()
+    public void What_no_pass_has_used_for_long_makes_room([Values] bool contextIsLeft)
     {
+        _contextIsLeft = contextIsLeft;
         Assert.That((Pass(rows: 1), Pass(rows: 2)), Is.EqualTo((Layers, Layers / 2)), "what is left, without a failure");
         Assert.That(Passes(Rest, rows: 2), Is.All.GreaterThanOrEqualTo(Layers / 2));
         Assert.That((Pass(rows: 2), _recordings.Count), Is.EqualTo((Layers, Layers)));
@@ -79,6 +83,12 @@ internal sealed class RecordingsTests
         int[] replayed = Passes(Rest + 1, rows: 2);
         Assert.That((replayed[0], replayed[^1], _recordings.Count), Is.EqualTo((Layers / 2, Layers, Layers * 2)));
         Assert.That(Pass(rows: 1), Is.EqualTo(Layers), "nothing was given up for it");
+    }
+
+    private void Warn(string warning)
+    {
+        _warnings.Add(warning);
+        _driver.ContextOfThread = _contextIsLeft ? 77 : _driver.ContextOfThread;
     }
 
     /// <returns>Segments whose recordings were launched.</returns>
