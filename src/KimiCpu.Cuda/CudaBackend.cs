@@ -69,11 +69,8 @@ internal sealed class CudaBackend : IDisposable
 
     public void Dispose()
     {
-        using (KeepCallersContext())
-        {
-            HotPath.Dispose();
-        }
-
+        using CallersContext callers = KeepCallersContext();
+        HotPath.Dispose();
         _context.Dispose();
     }
 

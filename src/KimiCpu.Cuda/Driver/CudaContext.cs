@@ -110,7 +110,7 @@ internal sealed unsafe class CudaContext : IDisposable
 
     /// <summary>
     /// Makes this the calling thread's GPU. Asked for each time: other code may have given the thread another one, and one
-    /// that is opened again looks the same as before.
+    /// that is opened again looks the same as before. The thread's calls do not concern what others record either, such as an application that uses CUDA by itself.
     /// </summary>
     /// <exception cref="GpuLostException">The GPU was lost earlier, and the message says by what, or given back.</exception>
     public void SetCurrent()
@@ -127,6 +127,8 @@ internal sealed unsafe class CudaContext : IDisposable
         }
 
         Check(Driver.CtxSetCurrent(_context));
+        CaptureMode mode = CaptureMode.ThreadLocal;
+        Check(Driver.ThreadExchangeStreamCaptureMode(&mode));
     }
 
     /// <summary>The same for clean-up, on a GPU that is lost too: without it the driver would give nothing back, and where another one has the context too nothing would ever be.</summary>
@@ -135,6 +137,8 @@ internal sealed unsafe class CudaContext : IDisposable
         if (MayRelease)
         {
             Release(Driver.CtxSetCurrent(_context));
+            CaptureMode mode = CaptureMode.ThreadLocal;
+            Release(Driver.ThreadExchangeStreamCaptureMode(&mode));
         }
     }
 

@@ -6,9 +6,6 @@ namespace KimiCpu.Cuda.Driver;
 /// <summary>Work that was recorded once and is launched as a whole.</summary>
 internal sealed unsafe class CudaGraphExec : IDisposable
 {
-    /// <summary>Calls of other threads neither end up in the graph nor break it.</summary>
-    private const int ThreadLocal = 1;
-
     private readonly CudaContext _context;
     private nint _handle;
 
@@ -17,7 +14,7 @@ internal sealed unsafe class CudaGraphExec : IDisposable
     /// <summary>Records what an action puts into a stream, instead of running it.</summary>
     public static CudaGraphExec Capture(CudaContext context, CudaStream stream, Action record)
     {
-        context.Check(context.Driver.StreamBeginCapture(stream.Handle, ThreadLocal));
+        context.Check(context.Driver.StreamBeginCapture(stream.Handle, CaptureMode.ThreadLocal));
         nint graph = 0;
         try
         {

@@ -48,7 +48,8 @@ internal unsafe struct DriverTable
     public delegate* unmanaged<nint, nint, CUResult> EventRecord;
     public delegate* unmanaged<nint, CUResult> EventQuery;
     public delegate* unmanaged<float*, nint, nint, CUResult> EventElapsedTime;
-    public delegate* unmanaged<nint, int, CUResult> StreamBeginCapture;
+    public delegate* unmanaged<CaptureMode*, CUResult> ThreadExchangeStreamCaptureMode;
+    public delegate* unmanaged<nint, CaptureMode, CUResult> StreamBeginCapture;
     public delegate* unmanaged<nint, nint*, CUResult> StreamEndCapture;
     public delegate* unmanaged<nint*, nint, ulong, CUResult> GraphInstantiateWithFlags;
     public delegate* unmanaged<nint, nint, CUResult> GraphLaunch;
@@ -121,7 +122,8 @@ internal unsafe struct DriverTable
             EventRecord = (delegate* unmanaged<nint, nint, CUResult>)Need("cuEventRecord"),
             EventQuery = (delegate* unmanaged<nint, CUResult>)Need("cuEventQuery"),
             EventElapsedTime = (delegate* unmanaged<float*, nint, nint, CUResult>)Need("cuEventElapsedTime"),
-            StreamBeginCapture = (delegate* unmanaged<nint, int, CUResult>)Need("cuStreamBeginCapture_v2"),
+            ThreadExchangeStreamCaptureMode = (delegate* unmanaged<CaptureMode*, CUResult>)Need("cuThreadExchangeStreamCaptureMode"),
+            StreamBeginCapture = (delegate* unmanaged<nint, CaptureMode, CUResult>)Need("cuStreamBeginCapture_v2"),
             StreamEndCapture = (delegate* unmanaged<nint, nint*, CUResult>)Need("cuStreamEndCapture"),
             GraphInstantiateWithFlags = (delegate* unmanaged<nint*, nint, ulong, CUResult>)Need("cuGraphInstantiateWithFlags"),
             GraphLaunch = (delegate* unmanaged<nint, nint, CUResult>)Need("cuGraphLaunch"),

@@ -249,21 +249,23 @@ internal sealed class KimiDeviceTests
     [Test]
     public void The_application_keeps_its_own_context([Values(0, 77)] int own, [Values] bool tunes)
     {
+        const CaptureMode Relaxed = (CaptureMode)2;
+        CaptureMode mode = own == 0 ? CaptureMode.Global : Relaxed;
         string file = Path.Combine(TestContext.CurrentContext.WorkDirectory, $"{Guid.NewGuid():N}.json");
-        using var driver = new SimulatedDriver { ContextOfThread = own };
+        using var driver = new SimulatedDriver { ContextOfThread = own, ModeOfThread = mode };
         try
         {
             var options = new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, TuneThreads = tunes, Threads = 2, ThreadsFile = file };
             using (KimiModel model = KimiModel.OpenEmbedded(options))
             {
-                Assert.That(driver.ContextOfThread, Is.EqualTo((nint)own));
+                Assert.That((driver.ContextOfThread, driver.ModeOfThread), Is.EqualTo(((nint)own, mode)));
                 Assert.That(model.Generate((int[])[1, 2, 3], s_options).Tokens, Has.Count.EqualTo(3));
             }
 
-            Assert.That((driver.ContextOfThread, driver.LiveObjects), Is.EqualTo(((nint)own, 0)));
+            Assert.That((driver.ContextOfThread, driver.ModeOfThread, driver.LiveObjects), Is.EqualTo(((nint)own, mode, 0)));
             (driver.FailingFunction, driver.Failure) = ("cuStreamCreateWithPriority", CUResult.ErrorUnknown);
             Assert.That(() => KimiModel.OpenEmbedded(options), Throws.TypeOf<KimiException>());
-            Assert.That((driver.ContextOfThread, driver.LiveObjects, driver.Fault), Is.EqualTo(((nint)own, 0, (string?)null)));
+            Assert.That((driver.ContextOfThread, driver.ModeOfThread, driver.LiveObjects, driver.Fault), Is.EqualTo(((nint)own, mode, 0, (string?)null)));
         }
         finally
         {

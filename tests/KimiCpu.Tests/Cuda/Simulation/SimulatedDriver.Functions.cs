@@ -124,9 +124,9 @@ internal sealed unsafe partial class SimulatedDriver
             driver.Fault ??= "something is given back while the GPU does not answer: the driver would wait for ever";
         }
 
-        if (needsContext && driver._sticky == CUResult.Success && s_currentOfThread != driver)
+        if (needsContext && driver._sticky == CUResult.Success && driver.Objection is { } objection)
         {
-            driver.Fault ??= "something is given back by a thread without a context: the driver would keep it";
+            driver.Fault ??= $"something is given back by a thread {objection}: the driver would keep it";
         }
 
         CUResult result = call(driver);

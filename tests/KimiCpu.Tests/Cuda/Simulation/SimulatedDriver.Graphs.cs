@@ -10,9 +10,24 @@ namespace KimiCpu.Tests.Cuda.Simulation;
 internal sealed unsafe partial class SimulatedDriver
 {
     [UnmanagedCallersOnly]
-    private static CUResult StreamBeginCapture(nint stream, int mode) => Enter(
+    private static CUResult ThreadExchangeStreamCaptureMode(CaptureMode* mode) => Enter(
         d =>
         {
+            (d.ModeOfThread, *mode) = (*mode, d.ModeOfThread);
+            return CUResult.Success;
+        },
+        "cuThreadExchangeStreamCaptureMode",
+        needsContext: false);
+
+    [UnmanagedCallersOnly]
+    private static CUResult StreamBeginCapture(nint stream, CaptureMode mode) => Enter(
+        d =>
+        {
+            if (mode == CaptureMode.Global)
+            {
+                throw new PtxFault("what is recorded is broken by calls of other threads");
+            }
+
             d.Get<SimulatedStream>(stream).Recording = new Queue<Action>();
             return CUResult.Success;
         },

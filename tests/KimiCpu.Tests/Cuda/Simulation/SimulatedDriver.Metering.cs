@@ -21,6 +21,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static DriverTable Metered(DriverTable table) => table with
     {
         CtxSetCurrent = &MeterCtxSetCurrent,
+        ThreadExchangeStreamCaptureMode = &MeterThreadExchangeStreamCaptureMode,
         MemcpyHtoDAsync = &MeterMemcpyHtoDAsync,
         MemcpyDtoHAsync = &MeterMemcpyDtoHAsync,
         LaunchKernel = &MeterLaunchKernel,
@@ -40,6 +41,9 @@ internal sealed unsafe partial class SimulatedDriver
 
     [UnmanagedCallersOnly]
     private static CUResult MeterCtxSetCurrent(nint context) => Count(Now(), ((delegate* unmanaged<nint, CUResult>)&CtxSetCurrent)(context));
+
+    [UnmanagedCallersOnly]
+    private static CUResult MeterThreadExchangeStreamCaptureMode(CaptureMode* mode) => Count(Now(), ((delegate* unmanaged<CaptureMode*, CUResult>)&ThreadExchangeStreamCaptureMode)(mode));
 
     [UnmanagedCallersOnly]
     private static CUResult MeterMemcpyHtoDAsync(ulong target, void* source, nuint bytes, nint stream) =>

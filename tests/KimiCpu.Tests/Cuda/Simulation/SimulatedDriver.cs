@@ -35,6 +35,10 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     [ThreadStatic]
     private static nint s_contextOfThread;
 
+    /// <summary>Whose thread it is by its calls, and how these concern what others record.</summary>
+    [ThreadStatic]
+    private static (SimulatedDriver? Driver, CaptureMode Mode) s_modeOfThread;
+
     private readonly DeviceMemory _memory = new();
     private readonly HashSet<ulong> _deviceAllocations = [];
     private readonly HashSet<ulong> _hostAllocations = [];
@@ -131,6 +135,13 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         set => (s_currentOfThread, s_contextOfThread) = (null, value);
     }
 
+    /// <summary>How the calling thread's calls concern what other threads record, such as an application's: in the mode that threads begin with they would break it, so no call comes in that.</summary>
+    public CaptureMode ModeOfThread
+    {
+        get => s_modeOfThread.Driver == this ? s_modeOfThread.Mode : CaptureMode.Global;
+        set => s_modeOfThread = (this, value);
+    }
+
     /// <summary>How often each kernel was put into a stream or a graph.</summary>
     public Dictionary<string, int> LaunchesOf { get; } = [];
 
@@ -195,6 +206,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
         EventRecord = &EventRecord,
         EventQuery = &EventQuery,
         EventElapsedTime = &EventElapsedTime,
+        ThreadExchangeStreamCaptureMode = &ThreadExchangeStreamCaptureMode,
         StreamBeginCapture = &StreamBeginCapture,
         StreamEndCapture = &StreamEndCapture,
         GraphInstantiateWithFlags = &GraphInstantiateWithFlags,
@@ -253,7 +265,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
         try
         {
-            return needsContext && s_currentOfThread != driver ? throw new PtxFault($"{function} is called by a thread without a context") : call(driver);
+            return needsContext && driver.Objection is { } objection ? throw new PtxFault($"{function} is called by a thread {objection}") : call(driver);
         }
         catch (PtxFault e)
         {
@@ -261,6 +273,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
             return driver._sticky = CUResult.ErrorIllegalAddress;
         }
     }
+
+    /// <summary>Why the calling thread may not call what works on a GPU; null where it may.</summary>
+    private string? Objection => s_currentOfThread != this ? "without a context" : ModeOfThread == CaptureMode.Global ? "whose calls break what others record" : null;
 
     private (int Major, int Minor) CapabilityOf(int device) => ComputeCapabilityOf.GetValueOrDefault(device, ComputeCapability);
 
