@@ -76,7 +76,7 @@ internal sealed class CudaBackend : IDisposable
 
     /// <summary>
     /// What may be refused before any weight is copied, and what is done without then. Page-locked memory is the system's to give, and no plan knows how much of it
-    /// there is: what routed experts take is given up. And while kernels are translated, which takes seconds the first time, a display or another program may
+    /// there is: what routed experts take is given up, then tokens of a step, which most of it is for. And while kernels are translated, which takes seconds the first time, a display or another program may
     /// take memory that was free: the plan is made again with less.
     /// </summary>
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
@@ -93,11 +93,9 @@ internal sealed class CudaBackend : IDisposable
             {
                 return (plan, new CudaHotPath(_context, weights, plan, options));
             }
-            catch (CudaException e) when (e is { Call: "cuMemHostAlloc" } and not GpuLostException && plan.ExpertBytes > 0)
+            catch (CudaException e) when (e is { Call: "cuMemHostAlloc" } and not GpuLostException && WithLessLocked(wish, plan) is not null)
             {
-                (wish, string less) = plan.RingSlots > 0
-                    ? (wish with { StreamExperts = false }, "No routed experts pass through the GPU in prompts")
-                    : (wish with { ExpertBytes = 0 }, "No routed experts are on the GPU");
+                (wish, string less) = WithLessLocked(wish, plan)!.Value;
                 options.Warn?.Invoke($"{less}: the system refused page-locked memory ({e.Call} failed with CUDA error {(int)e.Result}). More free main memory, or a higher limit of locked memory (ulimit -l), helps.");
             }
             catch (CudaException e) when (e is { Call: "cuMemAlloc", Result: CUResult.ErrorOutOfMemory } && refusals < MostRefusals)
@@ -107,5 +105,19 @@ internal sealed class CudaBackend : IDisposable
                 options.Warn?.Invoke(string.Create(CultureInfo.InvariantCulture, $"The GPU refused memory of which {free >> 20:N0} MiB had been free. Its memory is divided again, as if there were {most >> 20:N0} MiB at most."));
             }
         }
+    }
+
+    /// <summary>The wish that takes less page-locked memory than a plan that was refused it, and what is given up; null where all else is needed.</summary>
+    private static (MemoryWish Wish, string Less)? WithLessLocked(MemoryWish wish, MemoryPlan plan)
+    {
+        if (plan.ExpertBytes > 0)
+        {
+            return plan.RingSlots > 0
+                ? (wish with { StreamExperts = false }, "No routed experts pass through the GPU in prompts")
+                : (wish with { ExpertBytes = 0 }, "No routed experts are on the GPU");
+        }
+
+        int rows = Math.Max(wish.LeastRows, plan.MaxRows / 2);
+        return rows < plan.MaxRows ? (wish.OfRows(rows), string.Create(CultureInfo.InvariantCulture, $"Steps have at most {rows:N0} tokens")) : null;
     }
 }

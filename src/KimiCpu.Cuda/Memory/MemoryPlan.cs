@@ -30,6 +30,9 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="SharesMemory">Whether the GPU's memory is the system's; see <see cref="OfSharedMemory"/>.</param>
 internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0, int FewestTokens = 0, bool SharesMemory = false)
 {
+    /// <summary>What tokens of a pass may give way to.</summary>
+    public int LeastRows => FewestRows ?? MaxRows;
+
     /// <summary>Pages of the wanted context.</summary>
     public int Pages => Math.Max(1, PagesOf(ContextTokens));
 
@@ -42,14 +45,16 @@ internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCach
     /// <summary>Most tokens of a pass, as they are tried in turn.</summary>
     public IEnumerable<int> RowsInTurn()
     {
-        int fewest = FewestRows ?? MaxRows;
-        for (int rows = MaxRows; rows > fewest; rows /= 2)
+        for (int rows = MaxRows; rows > LeastRows; rows /= 2)
         {
             yield return rows;
         }
 
-        yield return fewest;
+        yield return LeastRows;
     }
+
+    /// <summary>The same with no more than so many tokens in any pass; not fewer than <see cref="LeastRows"/>.</summary>
+    public MemoryWish OfRows(int most) => this with { MaxRows = Math.Min(MaxRows, most), ManyRows = Math.Min(ManyRows, most), ReadRows = Math.Min(ReadRows, most) };
 
     /// <summary>
     /// The same where the GPU has no memory of its own: what is spare there holds the routed experts already, so the cache gets no more than the wanted context, and experts no second place.

@@ -113,5 +113,43 @@ internal sealed class RefusedMemoryTests
         }
     }
 
+    /// <summary>What a GPU may not be given up for: most of that memory is for the tokens of a step.</summary>
+    [TestCase(0, 80)]
+    [TestCase(640, 640)]
+    public void Steps_give_way_where_page_locked_memory_is_refused(int readRows, int rows)
+    {
+        float[] expected;
+        long bytes;
+        using (var sound = new SimulatedDriver())
+        using (GpuModel model = Open(sound, fewest: 20))
+        {
+            Assert.That((model.Plan.MaxRows, model.Warnings), Is.EqualTo((rows, Array.Empty<string>())));
+            (expected, bytes) = (model.Logits(s_tokens), sound.MostHostBytes);
+        }
+
+        using (var driver = new SimulatedDriver { TotalHostBytes = bytes - 1 })
+        {
+            using (GpuModel model = Open(driver, fewest: 20))
+            {
+                Assert.That(model.Plan.MaxRows, Is.EqualTo(rows / 2));
+                Assert.That(model.Warnings, Has.Count.EqualTo(1).And.Some.StartsWith($"Steps have at most {rows / 2} tokens: the system refused page-locked memory"));
+                Assert.That(model.Logits(s_tokens), Is.EqualTo(expected));
+            }
+
+            Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+        }
+
+        using (var little = new SimulatedDriver { TotalHostBytes = 1 })
+        {
+            Assert.That(() => Open(little, fewest: 20), Throws.TypeOf<CudaException>().With.Message.Contains("cuMemHostAlloc"), "refused at the fewest too");
+            Assert.That((little.LiveObjects, little.Fault), Is.EqualTo((0, (string?)null)));
+        }
+
+        using var asked = new SimulatedDriver { TotalHostBytes = 1 };
+        Assert.That(() => Open(asked, fewest: null), Throws.TypeOf<CudaException>().With.Message.Contains("cuMemHostAlloc"));
+
+        GpuModel Open(SimulatedDriver driver, int? fewest) => new(driver, Repository.Checkpoint("tiny-qproj"), fewestRows: fewest, readRows: readRows);
+    }
+
     private static GpuModel Open(SimulatedDriver driver) => new(driver, Repository.Checkpoint("tiny-qproj"));
 }
