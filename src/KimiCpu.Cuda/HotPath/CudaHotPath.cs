@@ -228,12 +228,13 @@ internal sealed unsafe class CudaHotPath : IHotPath
     public void Finish(int layer, ReadOnlySpan<float> routedSum)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(routedSum.Length, _batch.RowCount * _shape.HiddenSize);
-        _context.SetCurrent();
         if (TakesMany)
         {
             _prompt!.Join();
         }
 
+        // Behind it: an error that stays is told in the words of the call that met it first.
+        _context.SetCurrent();
         _handOver.Send(routedSum);
         if (layer == _shape.LayerCount - 1)
         {
