@@ -84,8 +84,8 @@ internal sealed class WarmingList
     /// <param name="read">Any that has ended, or is not wanted any more.</param>
     public void End(ExpertRead read)
     {
-        _reads.Remove(read);
-        if (read is { Error: null, IsAbandoned: false })
+        // One of a step says nothing of the drive, or of the part of it, that fails, and steps read all the time.
+        if (_reads.Remove(read) && read is { Error: null, IsAbandoned: false })
         {
             Wake();
         }
