@@ -41,10 +41,11 @@ internal static class LinuxMemory
             long used = LinuxText.Number(Path.Combine(folder, files.Usage)) ?? 0;
             string[] statistics = LinuxText.Lines(Path.Combine(folder, "memory.stat")) ?? [];
             long cache = files.Cache.Sum(key => Bytes(statistics, key));
-            long left = Math.Min(memory.AvailableBytes, Math.Max(0, limit - Math.Max(0, used - cache)));
-            if (left < memory.AvailableBytes || limit < memory.TotalBytes)
+            long left = limit - Math.Max(0, used - cache);
+            if (left < memory.UnusedBytes || limit < memory.TotalBytes)
             {
-                memory = new ProcessMemory(left, Math.Min(memory.TotalBytes, limit), "/" + Path.GetRelativePath(root, folder));
+                long unused = Math.Min(memory.UnusedBytes, left);
+                memory = new ProcessMemory(Math.Max(0, unused), Math.Min(memory.TotalBytes, limit), "/" + Path.GetRelativePath(root, folder)) { UnusedBytes = unused };
             }
         }
 

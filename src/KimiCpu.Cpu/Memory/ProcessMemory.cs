@@ -11,7 +11,10 @@ internal sealed record ProcessMemory(long AvailableBytes, long TotalBytes, strin
 {
     private static readonly Lazy<IReadOnlyList<int>?> s_bound = new(() => LinuxNodes.Bound("/"));
 
-    /// <summary>What nobody uses, which pages that are given back add to. More than is available where the system counts what it has promised as taken.</summary>
+    /// <summary>
+    /// What nobody uses, which pages that are given back add to. More than is available where the system counts what it has promised as taken, and below 0
+    /// where a limit has been lowered below what is used: so much is to be given back before anything is free.
+    /// </summary>
     public long UnusedBytes { get; init; } = AvailableBytes;
 
     /// <summary>What the system may still promise, where whoever asks for memory is promised all of it, used or not, or refused: Windows, and Linux where it is told so (<c>vm.overcommit_memory</c>). Else null.</summary>

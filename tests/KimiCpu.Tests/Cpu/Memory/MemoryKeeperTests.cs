@@ -11,6 +11,8 @@ internal sealed class MemoryKeeperTests
     [TestCase(400, 0, 600, Description = "less than half of the reserve: the whole reserve is restored")]
     [TestCase(400, 100, 700, Description = "what is promised and given up gives nothing back")]
     [TestCase(0, 0, 1000)]
+    [TestCase(-40_000, 0, 41_000, Description = "a limit below what is used: all of that at once")]
+    [TestCase(-40_000, 300, 41_300)]
     [TestCase(500, 0, 0)]
     [TestCase(500, 30, 30, Description = "what is promised would leave less than half: that much is not to be taken")]
     [TestCase(1000, 500, 0)]

@@ -65,6 +65,27 @@ internal sealed class ProcessMemoryTests
         Assert.That((memory.TotalBytes, memory.Limit), Is.EqualTo(available == 5_000_000 ? (6_000_000L, "/sys/fs/cgroup/job") : (65_536_000L << 10, (string?)null)));
     }
 
+    /// <summary>Somebody who gives back no more than a part of that each time is slowed down meanwhile, until next to nothing goes on.</summary>
+    [TestCase("6000000", "max", -2_500_000)]
+    [TestCase("max", "5000000", -4_000_000)]
+    [TestCase("6000000", "5000000", -4_000_000)]
+    [TestCase("10000000", "max", 1_500_000)]
+    public void A_limit_that_was_lowered_below_what_is_used_says_how_much_is_too_much(string inner, string outer, long unused)
+    {
+        Write("proc/meminfo", "MemTotal: 65536000 kB\nMemAvailable: 32000000 kB\nCommitLimit: 50000000 kB\nCommitted_AS: 49999000 kB\n");
+        Write("proc/self/cgroup", "0::/work/job\n");
+        Write("sys/fs/cgroup/work/job/memory.high", inner + "\n");
+        Write("sys/fs/cgroup/work/job/memory.current", "9000000\n");
+        Write("sys/fs/cgroup/work/job/memory.stat", "inactive_file 500000\n");
+        Write("sys/fs/cgroup/work/memory.max", outer + "\n");
+        Write("sys/fs/cgroup/work/memory.current", "9000000\n");
+        ProcessMemory memory = LinuxMemory.Read(_root)!;
+        Assert.That((memory.AvailableBytes, memory.UnusedBytes), Is.EqualTo((Math.Max(0, unused), unused)));
+        Write("proc/sys/vm/overcommit_memory", "2\n");
+        memory = LinuxMemory.Read(_root)!;
+        Assert.That((memory.AvailableBytes, memory.UnusedBytes), Is.EqualTo((Math.Clamp(unused, 0, 1000 << 10), unused)));
+    }
+
     [Test]
     public void A_container_sees_its_group_as_the_root_of_the_mount()
     {
