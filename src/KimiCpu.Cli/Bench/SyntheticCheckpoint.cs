@@ -38,7 +38,6 @@ internal sealed class SyntheticCheckpoint
             using var unfinished = new UnfinishedFolder(folder);
             using var progress = new ProgressLine(streams, $"Writing {folder}");
             new SyntheticCheckpoint(shape).Write(unfinished.Path, progress, cancellationToken);
-
             unfinished.Finish();
 
             // Written pages stay small; read anew they are as large as those of a model after a restart.

@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using Microsoft.Win32.SafeHandles;
+
 namespace KimiCpu.Cli.Bench;
 
 /// <summary>
@@ -31,9 +33,18 @@ internal sealed class UnfinishedFolder : IDisposable
     /// <summary>Where it is written.</summary>
     public string Path { get; }
 
-    /// <summary>Moves it to its place. Where another process has finished the same meanwhile, that one stays.</summary>
+    /// <summary>
+    /// Moves it to its place, once its files have reached the drive: after a power cut nobody would look into them again. That may take longer than what nobody holds is left alone.
+    /// Where another process has finished the same meanwhile, that one stays.
+    /// </summary>
     public void Finish()
     {
+        foreach (string file in Directory.GetFiles(Path).Where(f => System.IO.Path.GetFileName(f) != Held))
+        {
+            using SafeFileHandle handle = File.OpenHandle(file, FileMode.Open, FileAccess.ReadWrite);
+            RandomAccess.FlushToDisk(handle);
+        }
+
         _held.Dispose();
         try
         {

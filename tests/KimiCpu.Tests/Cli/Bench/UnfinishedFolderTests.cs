@@ -54,6 +54,22 @@ internal sealed class UnfinishedFolderTests
         Assert.That(Directory.GetFileSystemEntries(_parent, "*", SearchOption.AllDirectories).Order(), Is.EqualTo(new[] { Place, Path.Combine(Place, "first") }));
     }
 
+    /// <summary>After a power cut empty files in its place would be taken for a checkpoint for ever. One that another has opened for itself alone cannot be brought to the drive.</summary>
+    [Test]
+    public void It_is_moved_after_all_of_it_has_reached_the_drive()
+    {
+        using var folder = new UnfinishedFolder(Place);
+        File.WriteAllText(Path.Combine(folder.Path, "a"), "b");
+        using (new FileStream(Path.Combine(folder.Path, "b"), FileMode.CreateNew, FileAccess.Write, FileShare.None))
+        {
+            Assert.That(folder.Finish, Throws.InstanceOf<IOException>());
+            Assert.That(Place, Does.Not.Exist);
+        }
+
+        folder.Finish();
+        Assert.That(Directory.GetFiles(Place).Select(Path.GetFileName), Is.EquivalentTo(new[] { "a", "b" }));
+    }
+
     /// <summary>Of a process that was killed, which may be 23 GB.</summary>
     [Test]
     public void What_nobody_writes_any_more_is_deleted()
