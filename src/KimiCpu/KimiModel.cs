@@ -45,6 +45,9 @@ public sealed class KimiModel : IKimiModel
         Tokenizer = KimiTokenizer.Open(checkpoint.Files);
         ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
         Tokenizer.RequireFit(checkpoint.Config, checkpoint.Files);
+
+        // Control tokens that a chat needs may be missing where nobody chats; a file that cannot be read is nobody's wish.
+        (ChatFormat chats, string? doubt) = ChatTemplate.Read(checkpoint.Files);
         int context = Math.Min(options.ContextLength ?? int.MaxValue, shape.MaxPositions);
         var memory = new ModelMemory(checkpoint, shape, options, context, ProcessMemory.Now());
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);
@@ -69,13 +72,18 @@ public sealed class KimiModel : IKimiModel
                 ContextLength = _engine.MaxJobTokens,
                 CacheBytesPerToken = _engine.CacheBytesPerToken,
             };
-            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(MakeRenderer, LazyThreadSafetyMode.PublicationOnly), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions, _engine.MoreRoom), problem => KimiLog.Warned(_logger, problem));
+            _calls = new CallPreparation(Tokenizer, new Lazy<ChatRenderer>(() => new ChatRenderer(Tokenizer, chats), LazyThreadSafetyMode.PublicationOnly), EndTokens(), shape.VocabularySize, () => new ContextLimit(_engine.MaxJobTokens, context, shape.MaxPositions, _engine.MoreRoom), problem => KimiLog.Warned(_logger, problem));
             _runner = new CallRunner(_engine, _calls, checkpoint.Name, _logger);
 
             _sessions = new FirstSessionStore(MakeSessionStore);
             _keeper = _devices.Uses is { AreKept: true } uses ? new ExpertUsesKeeper(uses, _engine, options.UsesTime) : null;
             KimiLog.Opened(_logger, Info.Name, Info.LayerCount, Info.ExpertCount, checkpoint.TensorBytes, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
             _devices.LogOpened();
+            if (doubt is not null)
+            {
+                KimiLog.Warned(_logger, doubt);
+            }
+
             if (options.ContextLength > shape.MaxPositions)
             {
                 KimiLog.Warned(_logger, string.Create(CultureInfo.InvariantCulture, $"ContextLength is {options.ContextLength:N0}, but the model has {shape.MaxPositions:N0} positions: the context has those."));
@@ -335,17 +343,6 @@ public sealed class KimiModel : IKimiModel
 
             throw;
         }
-    }
-
-    private ChatRenderer MakeRenderer()
-    {
-        (ChatFormat format, string? doubt) = ChatTemplate.Read(_checkpoint.Files);
-        if (doubt is not null)
-        {
-            KimiLog.Warned(_logger, doubt);
-        }
-
-        return new ChatRenderer(Tokenizer, format);
     }
 
     private SessionStore MakeSessionStore()

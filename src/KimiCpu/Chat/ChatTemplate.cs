@@ -19,6 +19,9 @@ internal static partial class ChatTemplate
     private const string TypeScriptFile = "tool_declaration_ts.py";
     private const string TokenizerCode = "tokenization_kimi.py";
     private const string NoReasoning = "<think></think>";
+    private const string ConfigField = "chat_template";
+
+    /// <summary>How long looking at a template takes grows with its square: at this length it is seconds.</summary>
     private const int MaxFileBytes = 1 << 17;
 
     /// <summary>What every template of the family writes.</summary>
@@ -38,7 +41,7 @@ internal static partial class ChatTemplate
         string? template = Text(files, TemplateFile) ?? TemplateInConfig(files);
         if (template is null)
         {
-            return (new ChatFormat(), $"{files.PathOf(TemplateFile)} does not exist: chats are rendered as plain turns of Kimi K2, without a default system prompt and without reasoning.");
+            return (new ChatFormat(), $"{files.PathOf(TemplateFile)} does not exist: chats are rendered as plain turns of Kimi K2, without a default system prompt and without reasoning. Fetch it, if the model's release has it.");
         }
 
         (ChatFormat format, string? doubt) = ReadTemplate(template);
@@ -46,7 +49,7 @@ internal static partial class ChatTemplate
         bool sorts = typeScript || Text(files, TokenizerCode)?.Contains("deep_sort", StringComparison.Ordinal) == true;
         if (!typeScript && template.Contains("tools_ts_str", StringComparison.Ordinal))
         {
-            doubt ??= $"the template declares tools in TypeScript where {TypeScriptFile} is, but there is none: they are declared as JSON.";
+            doubt ??= $"the template declares tools in TypeScript where {TypeScriptFile} is, but there is none: they are declared as JSON. Fetch it, if the model's release has it.";
         }
 
         return (format with { TypeScriptTools = typeScript, SortsToolKeys = sorts }, doubt is null ? null : $"{files.PathOf(TemplateFile)}: {doubt}");
@@ -113,10 +116,13 @@ internal static partial class ChatTemplate
             return null;
         }
 
-        return files.ReadJson(KimiTokenizer.ConfigFile, root =>
-            root.ValueKind == JsonValueKind.Object && root.TryGetProperty("chat_template", out JsonElement template) && template.ValueKind == JsonValueKind.String
-                ? template.GetString()
+        string? template = files.ReadJson(KimiTokenizer.ConfigFile, root =>
+            root.ValueKind == JsonValueKind.Object && root.TryGetProperty(ConfigField, out JsonElement field) && field.ValueKind == JsonValueKind.String
+                ? field.GetString()
                 : null);
+        return template is { Length: > MaxFileBytes }
+            ? throw new CheckpointException(files.PathOf(KimiTokenizer.ConfigFile), ConfigField, $"Expected at most {MaxFileBytes:N0} characters, found {template.Length:N0}.")
+            : template;
     }
 
     /// <summary>A system message that the template spells out.</summary>

@@ -71,6 +71,23 @@ internal sealed class ChatTemplateTests
         Assert.That(ChatTemplate.ReadTemplate("{{ {% {# '<").Format, Is.EqualTo(new ChatFormat()));
     }
 
+    /// <summary>It is looked through when a model opens, and that takes hours for what a hostile file may hold.</summary>
+    [TestCase("chat_template.jinja")]
+    [TestCase("tokenizer_config.json")]
+    public void A_template_is_no_longer_than_templates_are_wherever_it_stands(string file)
+    {
+        Write(1 << 17);
+        Assert.That(Read().Doubt, Does.Contain("not one of the known ones"));
+        Write((1 << 17) + 1);
+        Assert.That(Read, Throws.TypeOf<CheckpointException>().With.Message.Contains(file).And.Message.Contains("131,073"));
+
+        void Write(int length)
+        {
+            string template = new('x', length);
+            File.WriteAllText(Path.Combine(_folder, file), file == "chat_template.jinja" ? template : $$"""{"chat_template": "{{template}}"}""");
+        }
+    }
+
     private void WriteTemplate(string template) => File.WriteAllText(Path.Combine(_folder, "chat_template.jinja"), template);
 
     private (ChatFormat Format, string? Doubt) Read() => ChatTemplate.Read(new FolderCheckpointFiles(_folder));
