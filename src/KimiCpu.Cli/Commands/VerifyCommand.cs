@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Tokens;
@@ -25,7 +26,12 @@ internal static class VerifyCommand
             // Without any checksums that is wrong usage, and better told before a checkpoint has been looked through.
             bool unfinished = parsed.GetValue(checksums) ? !ChecksumVerifier.ManifestOf(path).IsComplete : IsUnfinished(path);
             VerificationReport report = CheckpointVerifier.Verify(path, progress.Report, cancellationToken);
-            report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report).Except(report.Problems)] };
+            string? note = null;
+            if (!report.Problems.Any(p => p.File == KimiConfigReader.File && p.IsForeign))
+            {
+                report = report with { Problems = [.. report.Problems, .. TokenizerProblems(path, report).Concat(TemplateProblems(path, out note)).Except(report.Problems)] };
+            }
+
             if (parsed.GetValue(checksums))
             {
                 IReadOnlyList<VerificationProblem> damaged = ChecksumVerifier.Verify(path, (done, total) => progress.Report("MB", (int)(done / 1_000_000), (int)(total / 1_000_000)), cancellationToken);
@@ -36,10 +42,11 @@ internal static class VerifyCommand
             if (unfinished)
             {
                 // What is missing is still to be written, by nobody but the repack.
+                note = null;
                 report = report with { Problems = [ChecksumVerifier.Unfinished, .. report.Problems.Where(p => p != ChecksumVerifier.Unfinished && (p.IsUnreadable || File.Exists(Path.Combine(path, p.File))))] };
             }
 
-            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report) : streams.Shown(ToText(report, path)));
+            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report, note) : streams.Shown(ToText(report, note, RepairOf(report, path, unfinished))));
             return report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed;
         });
         return command;
@@ -60,7 +67,7 @@ internal static class VerifyCommand
 
     private static IEnumerable<VerificationProblem> TokenizerProblems(string folder, VerificationReport report)
     {
-        if (report.Problems.Any(p => p.File is KimiTokenizer.RanksFile or KimiTokenizer.ConfigFile || (p.File == KimiConfigReader.File && p.IsForeign)))
+        if (report.Problems.Any(p => p.File is KimiTokenizer.RanksFile or KimiTokenizer.ConfigFile))
         {
             return [];
         }
@@ -82,27 +89,49 @@ internal static class VerifyCommand
         }
     }
 
-    private static string ToText(VerificationReport report, string folder)
+    /// <summary>How a chat is rendered is found out by everybody's first one, after the hour that opening may take.</summary>
+    /// <param name="folder">The checkpoint.</param>
+    /// <param name="note">What is doubtful and no damage: base models have no template.</param>
+    private static VerificationProblem[] TemplateProblems(string folder, out string? note)
     {
-        if (report.Problems.Count == 0)
+        note = null;
+        try
         {
-            return $"Whole: {report.Shards} shards, {report.Tensors} tensors, {InspectCommand.Bytes(report.Bytes)}.";
+            note = ChatTemplate.Read(new FolderCheckpointFiles(folder)).Doubt;
+            return [];
         }
-
-        IEnumerable<string> lines = report.Problems.Select(p => $"{p.File}{(p.Tensor is null ? "" : $", {p.Tensor}")}: {p.Problem}{(p.Remedy is null ? "" : $" {p.Remedy}")}");
-        bool repacked = File.Exists(Path.Combine(folder, RepackManifest.File));
-        string[] repair = report.FilesToFetch.Count == 0 ? [] : ["", repacked ? Repair(report, folder) : $"Fetch again: {string.Join(", ", report.FilesToFetch)}"];
-        return string.Join('\n', [.. lines, .. repair]);
+        catch (CheckpointException e)
+        {
+            return [VerificationProblem.Of(e)];
+        }
     }
 
-    /// <summary>What helps a repacked checkpoint: files that are not there are written again.</summary>
-    private static string Repair(VerificationReport report, string folder)
+    private static string ToText(VerificationReport report, string? note, string? repair)
+    {
+        IEnumerable<string> lines = report.Problems.Count == 0
+            ? [$"Whole: {report.Shards} shards, {report.Tensors} tensors, {InspectCommand.Bytes(report.Bytes)}."]
+            : report.Problems.Select(p => $"{p.File}{(p.Tensor is null ? "" : $", {p.Tensor}")}: {p.Problem}{(p.Remedy is null ? "" : $" {p.Remedy}")}");
+        string[] notes = note is null ? [] : [$"Note: {note}"];
+        return string.Join('\n', [.. lines, .. notes, .. repair is null ? [] : new[] { "", repair }]);
+    }
+
+    private static string? RepairOf(VerificationReport report, string folder, bool unfinished)
+    {
+        string fetch = string.Join(", ", report.FilesToFetch);
+        return report.FilesToFetch.Count == 0 ? null
+            : !File.Exists(Path.Combine(folder, RepackManifest.File)) ? $"Fetch again: {fetch}"
+            : unfinished ? RepackAgain(report, folder)
+            : $"Where the source of the repack is at hand: {RepackAgain(report, folder)}\nElsewhere fetch again, from where this folder came: {fetch}";
+    }
+
+    /// <summary>What repairs a checkpoint where it was repacked: files that are not there are written again.</summary>
+    private static string RepackAgain(VerificationReport report, string folder)
     {
         string[] damaged = [.. report.FilesToFetch.Where(f => File.Exists(Path.Combine(folder, f)))];
         return damaged.Length == 0 ? "Run `kimi repack` again." : $"Delete these files and run `kimi repack` again: {string.Join(", ", damaged)}";
     }
 
-    private static string ToJson(VerificationReport report) => JsonText.Write(json =>
+    private static string ToJson(VerificationReport report, string? note) => JsonText.Write(json =>
     {
         json.WriteBoolean("whole", report.Problems.Count == 0);
         json.WriteNumber("shards", report.Shards);
@@ -128,5 +157,6 @@ internal static class VerifyCommand
         }
 
         json.WriteEndArray();
+        json.WriteString("note", note);
     });
 }

@@ -97,6 +97,33 @@ internal sealed class VerifyCommandTests
         Assert.That(output, Does.StartWith($"tiktoken.model: The tokenizer has {count + 257} ids").And.Contain("do not belong together").And.Not.Contain("Fetch again"));
     }
 
+    /// <summary>Opening takes an hour, and no chat would be answered.</summary>
+    [Test]
+    public async Task A_template_that_cannot_be_used_is_named_and_opens_no_model([Values("chat_template.jinja", "tokenization_kimi.py")] string file, [Values] bool isPointer)
+    {
+        File.WriteAllText(Path.Combine(_folder, "chat_template.jinja"), "<|im_user|>");
+        File.WriteAllText(Path.Combine(_folder, file), isPointer ? "version https://git-lfs.github.com/spec/v1\n" : new string('x', 200_000));
+        (int code, string output) = await Run("verify", _folder);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output, Does.StartWith($"{file}: Expected "));
+        Assert.That(output, isPointer ? Does.Contain("git lfs pull").And.Not.Contain("Fetch again") : Does.EndWith($"Fetch again: {file}{Environment.NewLine}"));
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains(file));
+    }
+
+    /// <summary>Base models have none, and a download of the safetensors and JSON files alone brings none.</summary>
+    [Test]
+    public async Task A_folder_without_a_template_is_whole_and_told_of()
+    {
+        (int code, string output) = await Run("verify", _folder);
+        Assert.That(code, Is.EqualTo(KimiCommand.Ok));
+        Assert.That(output, Does.StartWith("Whole: ").And.Contain("Note: ").And.Contain("chat_template.jinja does not exist").And.Contain("Fetch it, if"));
+        using var json = JsonDocument.Parse((await Run("verify", _folder, "--json")).Output);
+        Assert.That(json.RootElement.GetProperty("whole").GetBoolean());
+        Assert.That(json.RootElement.GetProperty("note").GetString(), Does.Contain("chat_template.jinja does not exist"));
+        (_, output) = await Run("verify", Repository.NanoModel);
+        Assert.That(output, Does.Not.Contain("Note"));
+    }
+
     private void LinkTo(string file, string target)
     {
         string path = Path.Combine(_folder, file);
