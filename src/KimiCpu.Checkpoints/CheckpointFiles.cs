@@ -97,6 +97,10 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
 {
     private const string Snapshots = "snapshots";
 
+    /// <summary>Of the folder of a model in a hub's cache: behind it come the publisher and the model, with the same sign between them.</summary>
+    private const string CachedModel = "models--";
+    private const string Separator = "--";
+
     private static readonly HashSet<string> s_otherFormats = [".gguf", ".bin", ".pt", ".pth"];
 
     private readonly string _folder;
@@ -116,7 +120,7 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         _folder = Path.GetFullPath(folder);
     }
 
-    public override string Name => Path.GetFileName(Path.TrimEndingDirectorySeparator(_folder));
+    public override string Name => NameOf(_folder);
 
     public override string? OtherContents
     {
@@ -130,6 +134,21 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
             string? other = Directory.EnumerateFiles(_folder).Select(f => Path.GetFileName(f)!).Order(StringComparer.Ordinal).FirstOrDefault(f => s_otherFormats.Contains(Path.GetExtension(f)));
             return other is null ? null : $"The folder has '{other}', and other formats than safetensors are not read: give the model's folder as its makers publish it.";
         }
+    }
+
+    /// <summary>
+    /// A model's name by its folder: the folder's own, which in a hub's cache would be that of a commit, another one after each update, and in the root of a drive
+    /// none at all.
+    /// </summary>
+    /// <param name="folder">A path; nothing need be there.</param>
+    public static string NameOf(string folder)
+    {
+        string path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        string? parent = Path.GetDirectoryName(path);
+        string cached = Path.GetFileName(parent) == Snapshots ? Path.GetFileName(Path.GetDirectoryName(parent)) ?? "" : "";
+        string name = cached.StartsWith(CachedModel, StringComparison.Ordinal) ? cached[(cached.LastIndexOf(Separator, StringComparison.Ordinal) + Separator.Length)..] : "";
+        string own = Path.GetFileName(path);
+        return name.Length > 0 ? name : own.Length > 0 ? own : "model";
     }
 
     public override bool Exists(string file) => File.Exists(PathOf(file));

@@ -287,6 +287,10 @@ public sealed class KimiModel : IKimiModel
         return _sessions.Get(cancellationToken);
     }
 
+    /// <summary>The name that a model will have, before it is opened.</summary>
+    /// <param name="path">Of its folder.</param>
+    internal static string NameOf(string path) => FolderCheckpointFiles.NameOf(path);
+
     internal GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
         _runner.Run(Prepared(messages, options, waits: true, cancellationToken), session, cancellationToken);
 

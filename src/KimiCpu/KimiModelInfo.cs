@@ -6,7 +6,7 @@ namespace KimiCpu;
 /// <summary>What an open model is, read from its checkpoint.</summary>
 public sealed record KimiModelInfo
 {
-    /// <summary>Name to show: the folder's name, or <c>kimi-nano</c>.</summary>
+    /// <summary>Name to show: the folder's name, in a hub's cache the model's, or <c>kimi-nano</c>.</summary>
     public required string Name { get; init; }
 
     /// <summary>Decoder layers.</summary>

@@ -249,7 +249,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     /// <summary>By what is opened: beside <see cref="KimiOptions.Embedded"/> a path may be empty, since variables of the environment cannot take one away.</summary>
     private static string NameOf(KimiOptions options) =>
-        options.Embedded ? Nano : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.ModelPath!)));
+        options.Embedded ? Nano : KimiModel.NameOf(options.ModelPath!);
 
     private async Task<IKimiModel> OpenAsync(KimiOptions options)
     {
