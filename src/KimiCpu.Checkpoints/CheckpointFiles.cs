@@ -131,7 +131,17 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
                 return $"The folder is one of a hub's cache: give the one below '{Snapshots}' in it.";
             }
 
-            string? other = Directory.EnumerateFiles(_folder).Select(f => Path.GetFileName(f)!).Order(StringComparer.Ordinal).FirstOrDefault(f => s_otherFormats.Contains(Path.GetExtension(f)));
+            string? other;
+            try
+            {
+                other = Directory.EnumerateFiles(_folder).Select(f => Path.GetFileName(f)!).Order(StringComparer.Ordinal).FirstOrDefault(f => s_otherFormats.Contains(Path.GetExtension(f)));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // Where the folder is closed to this user all of its files look as if they were missing.
+                throw CheckpointException.Unreadable(_folder, e);
+            }
+
             return other is null ? null : $"The folder has '{other}', and other formats than safetensors are not read: give the model's folder as its makers publish it.";
         }
     }

@@ -85,6 +85,7 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         try
         {
             Unprivileged.Run(Folder, () => Assert.That(() => CheckpointVerifier.Verify(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("Check the drive and the permissions.")));
+            Unprivileged.Run(Folder, () => Assert.That(() => Checkpoint.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("Check the drive and the permissions.")));
         }
         finally
         {
