@@ -211,7 +211,7 @@ internal sealed class Checkpoint : IDisposable
         foreach (TensorEntry entry in entries)
         {
             bool expected = index.ShardOf is null || (index.ShardOf.TryGetValue(entry.Name, out int listed) && listed == shard);
-            SafetensorsHeader.Expect(expected, files.PathOf(index.Shards[shard]), entry.Name, "The shard holds this tensor, but the index does not list it here.");
+            SafetensorsHeader.Expect(expected, files.PathOf(index.Shards[shard]), entry.Name, "The shard holds this tensor, but the index does not list it here.", ShardIndex.WhereItDiffers);
             SafetensorsHeader.Expect(tensors.TryAdd(entry.Name, entry), files.PathOf(index.Shards[shard]), entry.Name, "Another shard holds this tensor too.");
         }
     }
@@ -220,7 +220,7 @@ internal sealed class Checkpoint : IDisposable
     {
         foreach ((string name, int shard) in index.ShardOf ?? new Dictionary<string, int>())
         {
-            SafetensorsHeader.Expect(tensors.ContainsKey(name), files.PathOf(index.Shards[shard]), name, "The index lists this tensor here, but the shard does not hold it.");
+            SafetensorsHeader.Expect(tensors.ContainsKey(name), files.PathOf(index.Shards[shard]), name, "The index lists this tensor here, but the shard does not hold it.", ShardIndex.WhereItDiffers);
         }
     }
 

@@ -117,6 +117,7 @@ internal static partial class CheckpointVerifier
         int tensors = 0;
         long bytes = 0;
         int missing = 0;
+        int differing = 0;
         var expected = new Dictionary<int, HashSet<string>>();
         foreach ((string name, int shard) in index.ShardOf ?? new Dictionary<string, int>())
         {
@@ -143,7 +144,7 @@ internal static partial class CheckpointVerifier
                     bytes += files.Length(file);
                     if (index.ShardOf is not null)
                     {
-                        CheckNames(file, expected[shard], entries, problems);
+                        differing += CheckNames(file, expected[shard], entries, problems) ? 0 : 1;
                     }
                 });
             }
@@ -156,15 +157,22 @@ internal static partial class CheckpointVerifier
             problems.Add(new VerificationProblem(ShardIndex.File, null, $"The index lists {missing - MaxMissingShards:N0} more shards that are missing.", "No checkpoint has so many: fetch the index again before the shards."));
         }
 
+        if (differing > 0)
+        {
+            problems.Add(new VerificationProblem(ShardIndex.File, null, $"It differs from the headers of {differing:N0} of {index.Shards.Count:N0} shards."));
+        }
+
         return (tensors, bytes);
     }
 
-    private static void CheckNames(string file, HashSet<string> expected, List<TensorEntry> entries, List<VerificationProblem> problems)
+    private static bool CheckNames(string file, HashSet<string> expected, List<TensorEntry> entries, List<VerificationProblem> problems)
     {
+        int before = problems.Count;
         HashSet<string> found = [.. entries.Select(e => e.Name)];
-        IEnumerable<VerificationProblem> missing = expected.Except(found).Select(n => new VerificationProblem(file, n, "The index lists this tensor here, but the shard does not hold it."));
-        IEnumerable<VerificationProblem> surplus = found.Except(expected).Select(n => new VerificationProblem(file, n, "The shard holds this tensor, but the index does not list it here."));
+        IEnumerable<VerificationProblem> missing = expected.Except(found).Select(n => new VerificationProblem(file, n, "The index lists this tensor here, but the shard does not hold it.", ShardIndex.WhereItDiffers));
+        IEnumerable<VerificationProblem> surplus = found.Except(expected).Select(n => new VerificationProblem(file, n, "The shard holds this tensor, but the index does not list it here.", ShardIndex.WhereItDiffers));
         problems.AddRange(missing.Concat(surplus).Take(MaxAlike));
+        return problems.Count == before;
     }
 
     /// <summary>Shards whose names say of how many they are must all be listed, in whatever width: <c>00001-of-00003</c>, and the releases' <c>1-of-61</c> and <c>00001-of-000062</c>.</summary>

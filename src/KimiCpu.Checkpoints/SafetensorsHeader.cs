@@ -91,11 +91,11 @@ internal static class SafetensorsHeader
     }
 
     /// <inheritdoc cref="Expect(bool, string, string?, ref ProblemText)"/>
-    internal static void Expect(bool condition, string path, string? tensor, string problem)
+    internal static void Expect(bool condition, string path, string? tensor, string problem, string? remedy = null)
     {
         if (!condition)
         {
-            throw new CheckpointException(path, tensor, problem);
+            throw new CheckpointException(path, tensor, problem, remedy);
         }
     }
 

@@ -11,6 +11,9 @@ internal sealed class ShardIndex
     public const string File = "model.safetensors.index.json";
     public const string SingleFile = "model.safetensors";
 
+    /// <summary>What helps where a shard's header, which agrees with the shard's length, differs from the index: either may be wrong, and one is a thousand times smaller.</summary>
+    public const string WhereItDiffers = $"Fetch {File} again, and this shard only if that changes nothing.";
+
     private ShardIndex(IReadOnlyList<string> shards, IReadOnlyDictionary<string, int>? shardOf)
     {
         Shards = shards;

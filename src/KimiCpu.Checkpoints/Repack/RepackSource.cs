@@ -97,7 +97,7 @@ internal sealed class RepackSource
             foreach (TensorEntry entry in SafetensorsHeader.Read(files, index.Shards[shard], shard, metadata))
             {
                 bool expected = index.ShardOf is null || (index.ShardOf.TryGetValue(entry.Name, out int listed) && listed == shard);
-                SafetensorsHeader.Expect(expected && seen.Add(entry.Name), path, entry.Name, "The index does not list this tensor here, or lists it twice.");
+                SafetensorsHeader.Expect(expected && seen.Add(entry.Name), path, entry.Name, "The index does not list this tensor here, or lists it twice.", ShardIndex.WhereItDiffers);
                 tensors.Add(entry);
             }
 
@@ -106,7 +106,7 @@ internal sealed class RepackSource
 
         foreach ((string name, int shard) in index.ShardOf ?? new Dictionary<string, int>())
         {
-            SafetensorsHeader.Expect(seen.Contains(name), files.PathOf(index.Shards[shard]), name, "The index lists this tensor here, but the shard does not hold it.");
+            SafetensorsHeader.Expect(seen.Contains(name), files.PathOf(index.Shards[shard]), name, "The index lists this tensor here, but the shard does not hold it.", ShardIndex.WhereItDiffers);
         }
 
         // A download may have put another file in the place of one whose header was read.

@@ -219,4 +219,20 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         Assert.That(report.FilesToFetch, Is.EqualTo(new[] { "generation_config.json" }));
         Assert.That(report.Problems.Single().Tensor, Is.EqualTo("eos_token_id"));
     }
+
+    /// <summary>One is 8 MB, and the other would be no other: a shard's header agrees with its length.</summary>
+    [Test]
+    public void A_name_that_differs_is_fetched_with_the_index_first()
+    {
+        CopyCheckpoint("tiny-int4");
+        string index = Path.Combine(Folder, ShardIndex.File);
+        File.WriteAllText(index, File.ReadAllText(index).Replace("model.norm.weight", "model.nora.weight", StringComparison.Ordinal));
+        VerificationReport report = CheckpointVerifier.Verify(Folder);
+        Assert.That(report.FilesToFetch, Is.EqualTo(new[] { ShardIndex.File }));
+        Assert.That(report.Problems.Select(p => p.Tensor), Is.EquivalentTo(new[] { "model.norm.weight", "model.nora.weight", null }));
+        Assert.That(report.Problems.Single(p => p.Tensor is null).Problem, Is.EqualTo("It differs from the headers of 1 of 3 shards."));
+        Assert.That(report.Problems.Where(p => p.Tensor is not null), Has.All.Property(nameof(VerificationProblem.Remedy)).Contains("this shard only if that changes nothing"));
+        Assert.That(() => Checkpoint.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Fetch {ShardIndex.File} again"));
+        Assert.That(() => RepackSource.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Fetch {ShardIndex.File} again"));
+    }
 }
