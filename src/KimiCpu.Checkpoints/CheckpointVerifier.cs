@@ -175,11 +175,14 @@ internal static partial class CheckpointVerifier
         return problems.Count == before;
     }
 
-    /// <summary>Shards whose names say of how many they are must all be listed, in whatever width: <c>00001-of-00003</c>, and the releases' <c>1-of-61</c> and <c>00001-of-000062</c>.</summary>
+    /// <summary>
+    /// Shards whose names say of how many they are must all be listed, in whatever width: <c>00001-of-00003</c>, and the releases' <c>1-of-61</c> and <c>00001-of-000062</c>.
+    /// Some programs count them from 0.
+    /// </summary>
     private static void CheckNumbering(ShardIndex index, List<VerificationProblem> problems)
     {
         IEnumerable<IGrouping<int, int>> sets = index.Shards.Select(s => NumberedShard().Match(s)).Where(m => m.Success).GroupBy(m => Number(m, "count"), m => Number(m, "number"));
-        IEnumerable<VerificationProblem> missing = sets.SelectMany(set => Enumerable.Range(1, set.Key).Except(set).Select(n => new VerificationProblem(ShardIndex.File, null, $"Shard {n} of {set.Key} is not listed.")));
+        IEnumerable<VerificationProblem> missing = sets.SelectMany(set => Enumerable.Range(set.Contains(0) ? 0 : 1, set.Key).Except(set).Select(n => new VerificationProblem(ShardIndex.File, null, $"Shard {n} of {set.Key} is not listed.")));
         problems.AddRange(missing.Take(MaxAlike));
 
         static int Number(Match match, string group) => int.Parse(match.Groups[group].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture);

@@ -235,4 +235,19 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         Assert.That(() => Checkpoint.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Fetch {ShardIndex.File} again"));
         Assert.That(() => RepackSource.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Fetch {ShardIndex.File} again"));
     }
+
+    /// <summary>As some programs that write checkpoints count.</summary>
+    [Test]
+    public void Shards_that_are_counted_from_0_are_all_there()
+    {
+        CopyCheckpoint("tiny-int4");
+        for (int shard = 1; shard <= 3; shard++)
+        {
+            RenameShard(shard, $"model-{shard - 1:D5}-of-00003.safetensors");
+        }
+
+        Assert.That(CheckpointVerifier.Verify(Folder).Problems, Is.Empty);
+        RenameShard(2, "model-00002-of-00004.safetensors");
+        Assert.That(CheckpointVerifier.Verify(Folder).Problems.Select(p => p.Problem), Does.Contain("Shard 2 of 3 is not listed."));
+    }
 }
