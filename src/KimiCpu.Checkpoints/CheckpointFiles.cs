@@ -48,6 +48,7 @@ internal abstract class CheckpointFiles
             throw new CheckpointException(PathOf(file), null, "The file is missing.", OtherContents ?? "Download the checkpoint folder completely.");
         }
 
+        RefuseUnfinished(file);
         long length = Length(file);
         if (length > limit)
         {
@@ -57,6 +58,22 @@ internal abstract class CheckpointFiles
         byte[] bytes = Read(file, 0, (int)length);
         RefusePointer(file, bytes);
         return bytes;
+    }
+
+    /// <summary>aria2 writes the pieces of a file where they belong as they come, so that one whose download was interrupted has its full length, and zeros in it.</summary>
+    /// <param name="file">Its name.</param>
+    /// <exception cref="CheckpointException">What aria2 notes of a download lies beside it.</exception>
+    public void RefuseUnfinished(string file)
+    {
+        string notes = file + ".aria2";
+        if (Exists(notes))
+        {
+            throw new CheckpointException(
+                PathOf(file), null, $"Expected a whole file, found '{notes}' beside it: its download by aria2 has not ended.", $"Let aria2 go on with it, or delete '{notes}' if something else has fetched the whole file since.")
+            {
+                IsIntact = true,
+            };
+        }
     }
 
     /// <summary>A clone without git-lfs has small texts in place of large files, and is no damaged download.</summary>

@@ -23,6 +23,7 @@ internal static class SafetensorsHeader
     /// <param name="metadata">Filled with the texts of <c>__metadata__</c>; those that are there already stay.</param>
     public static List<TensorEntry> Read(CheckpointFiles files, string file, int shard, IDictionary<string, string>? metadata = null)
     {
+        files.RefuseUnfinished(file);
         string path = files.PathOf(file);
         long fileLength = files.Length(file);
         if (fileLength < 8)

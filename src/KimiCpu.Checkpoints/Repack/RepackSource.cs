@@ -112,6 +112,11 @@ internal sealed class RepackSource
         // A download may have put another file in the place of one whose header was read.
         var source = new RepackSource(Path.GetFullPath(folder), index, tensors, metadata);
         source.CheckSame(looked, [.. source.Files.Take(looked.Count)], "when its header was read", "Wait until the download has ended, and run again.");
+        foreach (string other in source.Others)
+        {
+            files.RefuseUnfinished(other);
+        }
+
         return source;
     }
 

@@ -250,4 +250,21 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         RenameShard(2, "model-00002-of-00004.safetensors");
         Assert.That(CheckpointVerifier.Verify(Folder).Problems.Select(p => p.Problem), Does.Contain("Shard 2 of 3 is not listed."));
     }
+
+    /// <summary>aria2 reserves all of a file and writes its pieces where they belong: there are zeros between them, and nothing tells but the notes beside it.</summary>
+    [TestCase("model-00002-of-00003.safetensors")]
+    [TestCase("tiktoken.model")]
+    public void A_download_that_aria2_has_not_ended_is_not_whole(string file)
+    {
+        CopyCheckpoint("tiny-fp8");
+        File.WriteAllBytes(Path.Combine(Folder, file + ".aria2"), [1]);
+        Assert.That(() => KimiModel.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"'{file}.aria2' beside it"));
+        Assert.That(() => RepackSource.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"'{file}.aria2' beside it"));
+        if (file.EndsWith(".safetensors", StringComparison.Ordinal))
+        {
+            VerificationReport report = CheckpointVerifier.Verify(Folder);
+            Assert.That(report.Problems.Single().File, Is.EqualTo(file));
+            Assert.That(report.FilesToFetch, Is.Empty, "aria2 goes on with it");
+        }
+    }
 }
