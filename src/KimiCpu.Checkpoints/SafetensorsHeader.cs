@@ -235,6 +235,11 @@ internal static class SafetensorsHeader
             ReadOnlySpan<byte> text = reader.ValueSpan;
             if (!ElementTypes.TryParse(text, out ElementType type))
             {
+                if (ElementTypes.IsUnsupported(text))
+                {
+                    throw new CheckpointException(path, name, $"Its dtype is '{reader.GetString()}'.", "This form of weights is not supported.") { IsIntact = true };
+                }
+
                 string shown = text.Length <= 32 ? $"'{reader.GetString()}'" : $"a text of {text.Length:N0} bytes";
                 throw new CheckpointException(path, name, $"Its dtype is {shown}, which is unknown.");
             }

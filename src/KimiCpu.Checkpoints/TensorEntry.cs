@@ -58,6 +58,10 @@ internal static class ElementTypes
         return known;
     }
 
+    /// <summary>Whether the format knows a type of this name that is not read here: a file with it is as it was published.</summary>
+    public static bool IsUnsupported(ReadOnlySpan<byte> name) =>
+        name.SequenceEqual("F4"u8) || name.SequenceEqual("F6_E2M3"u8) || name.SequenceEqual("F6_E3M2"u8) || name.SequenceEqual("F8_E8M0"u8) || name.SequenceEqual("C64"u8);
+
     /// <summary>The name that headers use.</summary>
     public static string Name(this ElementType type) => type switch
     {

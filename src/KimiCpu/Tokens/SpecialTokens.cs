@@ -14,6 +14,9 @@ internal sealed class SpecialTokens
 {
     public const int Count = 256;
 
+    /// <summary>Of a name; the releases' have 40 at most, and the tree takes a hundred bytes for each.</summary>
+    private const int MostCharacters = 1024;
+
     private readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
     private readonly byte[][] _bytes = new byte[Count][];
     private readonly SearchValues<byte> _beginnings;
@@ -116,10 +119,10 @@ internal sealed class SpecialTokens
                 && token.Value.ValueKind == JsonValueKind.Object
                 && token.Value.TryGetProperty("content", out JsonElement content)
                 && content.ValueKind == JsonValueKind.String
-                && content.GetString()!.Length > 0;
+                && content.GetString()!.Length is > 0 and <= MostCharacters;
             if (!valid)
             {
-                throw new CheckpointException(source, "added_tokens_decoder", $"Expected ids from {first} to {first + Count - 1}, each with a content; found '{token.Name}'.");
+                throw new CheckpointException(source, "added_tokens_decoder", $"Expected ids from {first} to {first + Count - 1}, each with a content of at most {MostCharacters:N0} characters; found '{token.Name}'.");
             }
 
             names[id - first] = token.Value.GetProperty("content").GetString();

@@ -267,4 +267,16 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
             Assert.That(report.FilesToFetch, Is.Empty, "aria2 goes on with it");
         }
     }
+
+    /// <summary>It is as it was published.</summary>
+    [TestCase("F8_E8M0", true)]
+    [TestCase("F8_E8M1", false)]
+    public void A_type_that_is_not_read_is_no_damage_where_the_format_knows_it(string type, bool isKnown)
+    {
+        CopyCheckpoint("tiny-bf16");
+        EditHeader(Shard(2), header => header.Replace("\"BF16\"", $"\"{type}\"", StringComparison.Ordinal));
+        VerificationReport report = CheckpointVerifier.Verify(Folder);
+        Assert.That(report.Problems.Single().Problem, Does.Contain($"'{type}'"));
+        Assert.That(report.FilesToFetch, Is.EqualTo(isKnown ? [] : new[] { Path.GetFileName(Shard(2)) }));
+    }
 }

@@ -3,6 +3,7 @@
 
 using System.Text;
 using System.Text.Json;
+using KimiCpu.Checkpoints;
 using KimiCpu.Tokens;
 
 namespace KimiCpu.Tests.Tokens;
@@ -35,5 +36,13 @@ internal sealed class SpecialTokensTests
         }
 
         Assert.That(found, Is.InRange(5_000, 19_000));
+    }
+
+    /// <summary>Each of its bytes is a node of a tree.</summary>
+    [Test]
+    public void A_name_as_long_as_a_book_is_refused([Values(1024, 1025)] int length)
+    {
+        var config = JsonSerializer.SerializeToElement(new { added_tokens_decoder = new Dictionary<string, object> { [$"{First + 7}"] = new { content = new string('x', length) } } });
+        Assert.That(() => new SpecialTokens(config, First, "file"), length == 1024 ? Throws.Nothing : Throws.TypeOf<CheckpointException>().With.Message.Contains("at most 1,024 characters; found '1007'"));
     }
 }
