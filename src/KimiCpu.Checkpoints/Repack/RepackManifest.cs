@@ -27,6 +27,9 @@ internal sealed class RepackManifest
 
     private const int Format = 1;
 
+    /// <summary>More than any checkpoint has, and so few that their megabytes are a number.</summary>
+    private const long MostBytesWritten = 1L << 50;
+
     public RepackManifest(IReadOnlyList<SourceFile> source) => Source = source;
 
     public IReadOnlyList<SourceFile> Source { get; }
@@ -66,6 +69,7 @@ internal sealed class RepackManifest
                 throw new FormatException("A file of the source is listed twice.");
             }
 
+            long bytes = 0;
             var manifest = new RepackManifest(source) { IsComplete = root.GetProperty("complete").GetBoolean() };
             foreach (JsonElement file in root.GetProperty("files").EnumerateArray())
             {
@@ -75,6 +79,12 @@ internal sealed class RepackManifest
                     throw new FormatException($"Expected names of files in this folder, found '{written.Name}'.");
                 }
 
+                if (written.Bytes < 0 || written.Bytes > MostBytesWritten - bytes)
+                {
+                    throw new FormatException($"Expected files of at most {MostBytesWritten:N0} bytes in all, found '{written.Name}' of {written.Bytes:N0}.");
+                }
+
+                bytes += written.Bytes;
                 manifest.Written[written.Name] = written;
             }
 

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.Json.Nodes;
 using KimiCpu.Checkpoints;
 
 namespace KimiCpu.Tests.Checkpoints.Repack;
@@ -52,5 +53,18 @@ internal sealed class ChecksumVerifierTests
         Assert.That(problem.Remedy, Does.Contain("verify again").And.Not.Contain("written so far"));
         Assert.That(new VerificationReport(0, 0, 0, problems).FilesToFetch, Is.Empty);
         Assert.That(ChecksumVerifier.Verify(Target, null, cancellationToken), Is.Empty, "it was whole all the time");
+    }
+
+    /// <summary>The file comes with a download, and lengths of it are added up.</summary>
+    [TestCase(-1)]
+    [TestCase(long.MaxValue)]
+    [TestCase((1L << 50) - 1)]
+    public void Absurd_lengths_are_damage(long bytes)
+    {
+        string file = Path.Combine(Target, RepackManifest.File);
+        JsonObject json = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
+        json["files"]![0]!["bytes"] = bytes;
+        File.WriteAllText(file, json.ToJsonString());
+        Assert.That(() => ChecksumVerifier.Verify(Target), Throws.TypeOf<CheckpointException>().With.Message.Contains("The file is damaged"));
     }
 }
