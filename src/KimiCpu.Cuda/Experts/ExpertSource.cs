@@ -18,10 +18,27 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
     /// <summary>Of a read.</summary>
     private const int PieceBytes = 1 << 20;
 
+    /// <summary>Held while bytes from files go to a slot, and never while a drive is asked: that may take for ever.</summary>
+    private readonly Lock _writing = new();
+    private bool _ended;
+
+    /// <summary>
+    /// Once it has returned no slot is written to from files any more, however long drives take to answer: copies that are under way end with the read
+    /// that they wait for. Copies from the mapping are not ended.
+    /// </summary>
+    public void End()
+    {
+        lock (_writing)
+        {
+            _ended = true;
+        }
+    }
+
     /// <summary>Puts an expert together. Safe for all threads.</summary>
     /// <param name="key">(layer, expert) in one number.</param>
     /// <param name="slot">Room for a slot's bytes.</param>
     /// <remarks>Where a drive fails, the exception is that of <see cref="IWeightFiles.Failure"/>.</remarks>
+    /// <exception cref="OperationCanceledException">It was ended meanwhile.</exception>
     public void Copy(int key, byte* slot)
     {
         (int layer, int expert) = Math.DivRem(key, weights.Shape.ExpertCount);
@@ -56,7 +73,7 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
     }
 
     /// <summary>Reads what lies around a tensor in whole blocks, piece by piece.</summary>
-    private static void Read(IWeightFiles files, TensorPlace place, byte* target, byte* piece)
+    private void Read(IWeightFiles files, TensorPlace place, byte* target, byte* piece)
     {
         long done = 0;
         while (done < place.Length)
@@ -66,7 +83,16 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
             int count = (int)Math.Min(PieceBytes - before, place.Length - done);
             int whole = (before + count + IWeightFiles.Alignment - 1) / IWeightFiles.Alignment * IWeightFiles.Alignment;
             files.Read(place.File, at - before, piece, whole);
-            Buffer.MemoryCopy(piece + before, target + done, count, count);
+            lock (_writing)
+            {
+                if (_ended)
+                {
+                    throw new OperationCanceledException("Nobody wants the expert any more.");
+                }
+
+                Buffer.MemoryCopy(piece + before, target + done, count, count);
+            }
+
             done += count;
         }
     }

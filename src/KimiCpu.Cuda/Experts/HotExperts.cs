@@ -22,6 +22,9 @@ internal sealed unsafe class HotExperts : IDisposable
     /// <summary>What a pass sends of an expert that moves: 0.2 ms of a PCIe 4 link.</summary>
     private const long PieceBytes = 4 << 20;
 
+    /// <summary>For a drive that has not answered, as <c>DriveReaders</c> has for it.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
     private readonly ModelWeights _weights;
     private readonly ExpertSlotLayout _layout;
     private readonly ExpertSource _source;
@@ -34,6 +37,7 @@ internal sealed unsafe class HotExperts : IDisposable
     private readonly CudaPageLockedHostMemory<byte> _gathered;
     private readonly CudaEvent _gatheredSent;
     private readonly WorkThread _gatherer;
+    private readonly bool _readsDrives;
     private readonly bool[] _held;
     private ExpertMove? _move;
     private uint _slot;
@@ -50,6 +54,7 @@ internal sealed unsafe class HotExperts : IDisposable
         _weights = weights;
         _layout = ExpertSlotLayout.Of(weights)!;
         _source = new ExpertSource(weights, files, _layout);
+        _readsDrives = files is not null;
         _placement = placement;
         _stream = stream;
         ModelShape shape = weights.Shape;
@@ -64,9 +69,7 @@ internal sealed unsafe class HotExperts : IDisposable
             _gathered = Own(new CudaPageLockedHostMemory<byte>(context, _layout.Bytes));
             _gatheredSent = Own(new CudaEvent(context));
             _tableOnHost.Span.Fill(NoSlot);
-
-            // Last, so that it ends first: it writes to memory that is given back then, and reads the checkpoint.
-            _gatherer = Own(new WorkThread("kimi-gpu-gather"));
+            _gatherer = new WorkThread("kimi-gpu-gather");
         }
         catch
         {
@@ -178,6 +181,10 @@ internal sealed unsafe class HotExperts : IDisposable
 
     public void Dispose()
     {
+        // The gatherer ends first: it writes to memory that is given back then, and reads the checkpoint. From a mapping it reads to the end, since
+        // pages that are gone would end the process; a drive may never answer.
+        _source.End();
+        _gatherer?.End(_readsDrives ? s_patience : Timeout.InfiniteTimeSpan);
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();

@@ -65,19 +65,24 @@ internal sealed class WorkThread : IDisposable
         return _failure;
     }
 
-    public void Dispose()
+    /// <summary>Ends the thread when its work is done.</summary>
+    /// <param name="patience">How long that is waited for. A thread whose work takes longer is left behind: it ends by itself as soon as it can, and must touch nothing until then that is given back now.</param>
+    public void End(TimeSpan patience)
     {
-        if (IsBusy)
-        {
-            Wait();
-        }
-
+        bool isDone = !IsBusy || _done.Wait(patience);
         _work = null;
         _begun.Release();
-        _thread.Join();
-        _begun.Dispose();
-        _done.Dispose();
+        if (isDone)
+        {
+            _thread.Join();
+
+            // One that was left behind still uses them.
+            _begun.Dispose();
+            _done.Dispose();
+        }
     }
+
+    public void Dispose() => End(Timeout.InfiniteTimeSpan);
 
     private void Loop()
     {

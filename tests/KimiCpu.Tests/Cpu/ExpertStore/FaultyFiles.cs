@@ -11,6 +11,7 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
     private readonly ManualResetEventSlim _open = new(initialState: true);
     private int _reads;
     private int _poolReads;
+    private volatile Thread? _reader;
 
     /// <summary>Thrown by every read while it is set.</summary>
     public IOException? Error { get; set; }
@@ -23,6 +24,9 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
     /// <summary>Those made by threads of .NET's pool.</summary>
     public int PoolReads => Volatile.Read(ref _poolReads);
 
+    /// <summary>The thread that began to read last.</summary>
+    public Thread? Reader => _reader;
+
     public int Count => inner.Count;
 
     /// <summary>No read returns until <see cref="Resume"/>.</summary>
@@ -34,6 +38,7 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
 
     public void Read(int file, long offset, byte* target, int count)
     {
+        _reader = Thread.CurrentThread;
         int number = Interlocked.Increment(ref _reads);
         _ = Thread.CurrentThread.IsThreadPoolThread ? Interlocked.Increment(ref _poolReads) : 0;
         _open.Wait();

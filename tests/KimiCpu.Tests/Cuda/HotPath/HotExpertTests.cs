@@ -181,6 +181,34 @@ internal sealed class HotExpertTests
         Assert.That(files.PoolReads, Is.Zero, "an application's calls may hold all threads of the pool, and wait for the GPU that waits for the reads");
     }
 
+    /// <summary>Its thread cannot be ended: it is left behind, and touches nothing any more when the drive answers after all.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void Closing_does_not_wait_for_a_drive_that_does_not_answer()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(Tiny));
+        using var files = new FaultyFiles(CheckpointWeightFiles.Open(checkpoint));
+        using var driver = new SimulatedDriver();
+        var placement = new Fixed(0.5);
+        var gpu = new Hybrid(driver, placement, useGraphs: true, ExpertPlaces.Of(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), files));
+        HotExperts experts = gpu.Model.HotPath.Experts!;
+        int reads = files.Reads;
+        files.Stall();
+        placement.Wanted = new ExpertMove(FirstKey(experts, held: false), FirstKey(experts, held: true));
+        gpu.Model.Logits([1]);
+        Assert.That(() => files.Reads, Is.EqualTo(reads + 1).After(30_000, 1));
+        Assert.That(experts.IsGathering);
+        Thread reader = files.Reader!;
+        var closing = new Thread(gpu.Dispose) { IsBackground = true };
+        closing.Start();
+        Assert.That(closing.Join(TimeSpan.FromSeconds(60)), "closed");
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+        Assert.That((reader.Name, reader.IsAlive), Is.EqualTo(("kimi-gpu-gather", true)));
+        files.Resume();
+        Assert.That(reader.Join(TimeSpan.FromSeconds(30)), "ended");
+        Assert.That(files.Reads, Is.EqualTo(reads + 1), "no further piece");
+    }
+
     private static void Gathered(HotExperts experts) =>
         Assert.That(() => experts.IsGathering, Is.False.After(60_000, 1), "the bytes are together, or cannot be had");
 
