@@ -84,13 +84,6 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _groups.Build(rows);
         _passes = _integerLayers[layer] ? _int4 : _float;
         int count = _groups.Count;
-        if (count == 0)
-        {
-            // The device that has them all also has the shared expert.
-            sum.Clear();
-            return;
-        }
-
         for (int g = 0; g < count; g++)
         {
             _ids[g] = _groups[g].Expert;
@@ -101,6 +94,14 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
             _store.Begin(layer, _ids.AsSpan(0, count));
             int end = _store.WaveEnd(0);
             _store.Request(0, end);
+            if (count == 0)
+            {
+                // The device that has them all also has the shared expert. The store is told of the layer all the same: it tells steps apart by their layers.
+                LookAhead(layer, end, count);
+                sum.Clear();
+                return;
+            }
+
             _passes.Prepare(layer, rows, _groups, _weights);
             _shared?.Prepare(layer, rows);
             _sharedItems = _shared?.GateUpItems ?? 0;

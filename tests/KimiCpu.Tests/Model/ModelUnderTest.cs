@@ -102,6 +102,8 @@ internal sealed class ModelUnderTest : IDisposable
 
     public IHotPath HotPath => _hotPath;
 
+    public IRoutedExperts Experts => _experts;
+
     /// <summary>Of the GPU; null where it holds none.</summary>
     public HotExperts? ExpertsOnGpu => _cuda?.HotPath.Experts;
 
