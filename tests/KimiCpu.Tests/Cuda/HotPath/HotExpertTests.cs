@@ -199,9 +199,8 @@ internal sealed class HotExpertTests
         Assert.That(() => files.Reads, Is.EqualTo(reads + 1).After(30_000, 1));
         Assert.That(experts.IsGathering);
         Thread reader = files.Reader!;
-        var closing = new Thread(gpu.Dispose) { IsBackground = true };
-        closing.Start();
-        Assert.That(closing.Join(TimeSpan.FromSeconds(60)), "closed");
+        Task closing = Task.Factory.StartNew(gpu.Dispose, TaskCreationOptions.LongRunning);
+        Assert.That(closing.Wait(TimeSpan.FromSeconds(60)), "closed");
         Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
         Assert.That((reader.Name, reader.IsAlive), Is.EqualTo(("kimi-gpu-gather", true)));
         files.Resume();
