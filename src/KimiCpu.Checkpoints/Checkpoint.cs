@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Buffers.Binary;
+using System.Globalization;
 
 namespace KimiCpu.Checkpoints;
 
@@ -156,7 +157,7 @@ internal sealed class Checkpoint : IDisposable
         return new StoredMatrix(format, rows, columns, data, null, 0, 0);
     }
 
-    /// <summary>A small vector of BF16, F16 or F32 as floats.</summary>
+    /// <summary>A small vector of BF16, F16 or F32 as floats, all of them finite: norms and a router's biases, where one number that is none is in every token's way.</summary>
     public float[] ReadVector(string name, int length)
     {
         TensorEntry entry = Get(name);
@@ -172,6 +173,10 @@ internal sealed class Checkpoint : IDisposable
                 ElementType.Float16 => (float)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
                 _ => throw Mismatch(entry, $"Expected F32, BF16 or F16, found {entry}."),
             };
+            if (!float.IsFinite(values[i]))
+            {
+                throw new CheckpointException(Files.PathOf(_shards[entry.Shard]), entry.Name, string.Create(CultureInfo.InvariantCulture, $"Expected finite numbers, found {values[i]} at place {i} of {length}."));
+            }
         }
 
         return values;

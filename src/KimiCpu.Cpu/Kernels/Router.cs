@@ -29,7 +29,7 @@ internal sealed class Router
 
     /// <summary>Chooses experts for one token.</summary>
     /// <param name="logits">(experts) router outputs.</param>
-    /// <param name="correctionBias">(experts).</param>
+    /// <param name="correctionBias">(experts), no infinite ones.</param>
     /// <param name="experts">(experts per token) receives ids by falling score + bias; equal ones by rising id.</param>
     /// <param name="weights">(experts per token) receives the factors of their outputs.</param>
     public void Route(ReadOnlySpan<float> logits, ReadOnlySpan<float> correctionBias, Span<int> experts, Span<float> weights)
@@ -120,9 +120,7 @@ internal sealed class Router
                 (first, second) = value > first ? (value, first) : (first, Math.Max(second, value));
             }
 
-            // Infinite biases of either sign may add up to no number: such a group loses.
-            float score = size > 1 ? first + second : first;
-            _groupScores[group] = float.IsNaN(score) ? float.NegativeInfinity : score;
+            _groupScores[group] = size > 1 ? first + second : first;
         }
 
         Array.Clear(_groupChosen);

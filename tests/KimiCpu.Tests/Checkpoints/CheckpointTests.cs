@@ -270,6 +270,35 @@ internal sealed class CheckpointTests : CheckpointFixture
         Assert.That(() => WeightLoader.Load(biased), Throws.TypeOf<CheckpointException>().With.Message.Contains("bias"));
     }
 
+    /// <summary>Of norms and biases one such number is enough to spoil every token, or, unnoticed, to choose other experts.</summary>
+    [Test]
+    public void Vectors_of_numbers_that_are_not_finite_are_refused_by_name(
+        [Values("model.layers.1.mlp.gate.e_score_correction_bias", "model.layers.0.input_layernorm.weight")] string name, [Values(float.NaN, float.PositiveInfinity, float.NegativeInfinity)] float value)
+    {
+        CopyCheckpoint("tiny-qproj");
+        TensorEntry entry;
+        using (Checkpoint sound = Checkpoint.Open(Folder))
+        {
+            entry = sound.Get(name);
+        }
+
+        int bytes = entry.Type == ElementType.Float32 ? 4 : 2;
+        using (FileStream stream = File.OpenWrite(Path.Combine(Folder, "model.safetensors")))
+        {
+            // The upper half of a single is a BF16.
+            stream.Position = entry.Offset + (2 * bytes);
+            stream.Write(BitConverter.GetBytes(value).AsSpan(4 - bytes));
+        }
+
+        using (Checkpoint damaged = Checkpoint.Open(Folder))
+        {
+            CheckpointException error = Assert.Throws<CheckpointException>(() => WeightLoader.Load(damaged))!;
+            Assert.That((error.Tensor, error.Problem), Is.EqualTo((name, FormattableString.Invariant($"Expected finite numbers, found {value} at place 2 of {entry.Shape[0]}."))));
+        }
+
+        Assert.That(CheckpointVerifier.Verify(Folder).Problems.Select(p => p.Tensor), Does.Contain(name));
+    }
+
     [Test]
     public void Embedded_and_mapped_files_are_the_same()
     {
