@@ -10,8 +10,11 @@ namespace KimiCpu.Weights;
 /// Tensors in memory of their own, in huge pages, while somebody holds them: where the page cache is not to be relied on, because the system
 /// would take pages back for experts, or because a failing drive must cost an exception and not the process. Owns the memory.
 /// </summary>
-internal sealed unsafe class ResidentTensors(IWeightFiles files) : IWeightResidence, IDisposable
+/// <param name="files">To read from; stay the caller's.</param>
+/// <param name="patience">How long drives may be silent while somebody waits for a tensor; null for as long as they may in a step.</param>
+internal sealed unsafe class ResidentTensors(IWeightFiles files, TimeSpan? patience = null) : IWeightResidence, IDisposable
 {
+    private readonly DrivePatience _patience = new(patience ?? DrivePatience.Default);
     private readonly Dictionary<string, ResidentTensor> _byName = [];
     private readonly Dictionary<nint, ResidentTensor> _byAddress = [];
 
@@ -34,7 +37,7 @@ internal sealed unsafe class ResidentTensors(IWeightFiles files) : IWeightReside
         {
             if (!_byName.TryGetValue(entry.Name, out ResidentTensor? tensor))
             {
-                tensor = new ResidentTensor(files, entry);
+                tensor = new ResidentTensor(files, entry, _patience);
                 _byName.Add(entry.Name, tensor);
                 _byAddress.Add((nint)tensor.Pointer, tensor);
             }
@@ -43,7 +46,7 @@ internal sealed unsafe class ResidentTensors(IWeightFiles files) : IWeightReside
         }
     }
 
-    /// <exception cref="CheckpointException">The drive fails, or the file was changed.</exception>
+    /// <exception cref="CheckpointException">The drive fails or does not answer, or the file was changed.</exception>
     public void Hold(WeightMatrix weight, CancellationToken cancellationToken = default)
     {
         ResidentTensor data = Of(weight.Data);

@@ -178,6 +178,49 @@ internal sealed unsafe class ResidentTensorsTests
         Assert.That((_files.Reads, _resident.Bytes), Is.EqualTo((0, 0L)));
     }
 
+    /// <summary>Its read goes on in memory that must stay until the drive answers.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void A_drive_that_does_not_answer_fails_who_waits_and_is_asked_again_when_it_has()
+    {
+        using var resident = new ResidentTensors(_files, TimeSpan.FromMilliseconds(200));
+        ModelWeights weights = WeightLoader.Load(_checkpoint, resident: resident);
+        _files.Stall();
+        for (int i = 0; i < 2; i++)
+        {
+            CheckpointException error = Assert.Throws<CheckpointException>(() => InTime(() => resident.Hold(weights.Head)))!;
+            Assert.That((error.Tensor, error.Problem), Is.EqualTo(("lm_head.weight", $"Reading at byte {_checkpoint.Get("lm_head.weight").Offset:N0} failed: The drive has not answered for 0 seconds.")));
+        }
+
+        Assert.That((_files.Reads, resident.Bytes), Is.EqualTo((1, 0L)), "not twice at once into the same memory");
+        _files.Resume();
+        Assert.That(_files.Reader!.Join(TimeSpan.FromSeconds(30)));
+        resident.Hold(weights.Head);
+        Assert.That(_files.Reads, Is.EqualTo(2));
+        Assert.That(BytesOf(weights.Head).SequenceEqual(BytesOf(_mapped.Head)));
+    }
+
+    /// <summary>As where a GPU is lost while the drive is silent.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void A_CPU_takes_no_hot_path_over_from_a_drive_that_does_not_answer_and_nothing_waits_for_it([Values] bool int8HotPath)
+    {
+        var resident = new ResidentTensors(_files, TimeSpan.FromMilliseconds(200));
+        ModelWeights weights = WeightLoader.Load(_checkpoint, resident: resident);
+        using (var cpu = new CpuBackend(weights, new CpuBackendOptions { Threads = 1, HotPathElsewhere = true, Int8HotPath = int8HotPath }))
+        {
+            _files.Stall();
+            Assert.That(() => InTime(cpu.TakeOverHotPath), Throws.TypeOf<CheckpointException>().With.Message.Contains("The drive has not answered"));
+            Assert.That((cpu.HasHotPath, resident.Bytes), Is.EqualTo((false, 0L)));
+        }
+
+        int reads = _files.Reads;
+        resident.Dispose();
+        _files.Resume();
+        Assert.That(_files.Reader!.Join(TimeSpan.FromSeconds(30)), "left behind, and ended");
+        Assert.That(_files.Reads, Is.EqualTo(reads));
+    }
+
     [Test]
     public void In_turn_what_is_kept_stays()
     {
@@ -206,6 +249,8 @@ internal sealed unsafe class ResidentTensorsTests
 
         Assert.That(_resident.Bytes, Is.Zero);
     }
+
+    private static void InTime(Action action) => Task.Factory.StartNew(action, TaskCreationOptions.LongRunning).WaitAsync(TimeSpan.FromSeconds(60)).GetAwaiter().GetResult();
 
     private static ReadOnlySpan<byte> BytesOf(WeightMatrix weight) => new(weight.Data, (int)(weight.Rows * weight.RowBytes));
 
