@@ -128,6 +128,21 @@ internal sealed class SchemaSizeTests
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(20_000_000));
     }
 
+    /// <summary>It is as long as all names around it, and each alternative of each <c>oneOf</c> has one.</summary>
+    [Test, CancelAfter(120_000)]
+    public void The_text_of_a_place_is_made_for_messages_only(CancellationToken cancellationToken)
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        string name = new('/', 100);
+        string inside = "{\"allOf\":[" + List(50, _ => "{\"oneOf\":[{\"$ref\":\"#/d\"}]},false") + "]}";
+        string schema = "{\"properties\":{\"p\":{\"$ref\":\"#" + string.Concat(Enumerable.Repeat("/" + name.Replace("/", "~1"), 40)) + "\"}},\"d\":{\"anyOf\":[" + List(500, _ => "{}") + "]},"
+            + string.Concat(Enumerable.Repeat($"\"{name}\":{{", 39)) + $"\"{name}\":{inside}" + new string('}', 40);
+        JsonElement read = JsonElement.Parse(schema);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.That(() => KimiConstraint.JsonSchema(read, cancellationToken), Throws.Nothing);
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(100_000_000));
+    }
+
     /// <summary>More of them are refused, so they are not put together first.</summary>
     [Test]
     public void No_more_alternatives_are_kept_than_there_may_be()

@@ -68,8 +68,8 @@ internal sealed class OverlapSide(SchemaElement[] schemas, SchemaExpansion expan
     /// <summary>What was forbidden, as a schema; null for nothing.</summary>
     /// <param name="sides">Alternatives that it holds for, each of them.</param>
     /// <param name="document">Makes the schema.</param>
-    /// <param name="name">What messages call it.</param>
-    public static SchemaElement? Restriction(IEnumerable<OverlapSide> sides, SchemaDocument document, string name)
+    /// <param name="name">What messages call it; asked for by a message only, since there may be a million alternatives, and the text is as long as the names around them.</param>
+    public static SchemaElement? Restriction(IEnumerable<OverlapSide> sides, SchemaDocument document, Func<string> name)
     {
         var properties = new Dictionary<string, SchemaElement>(StringComparer.Ordinal);
         foreach (OverlapSide side in sides)

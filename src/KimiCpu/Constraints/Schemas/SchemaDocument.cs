@@ -35,7 +35,7 @@ internal sealed class SchemaDocument
     /// <summary>An object that is not in the document, of members that are made already.</summary>
     /// <param name="members">By name; the object keeps them.</param>
     /// <param name="name">What messages call it.</param>
-    public SchemaElement Beside(Dictionary<string, SchemaElement> members, string name) => new(this, members, name);
+    public SchemaElement Beside(Dictionary<string, SchemaElement> members, Func<string> name) => new(this, members, name);
 
     /// <summary>Whether a schema is in the document itself.</summary>
     public bool Has(SchemaElement schema) => schema == Root || schema.Ancestors().Contains(Root);

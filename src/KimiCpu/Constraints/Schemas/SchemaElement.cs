@@ -20,6 +20,7 @@ internal sealed class SchemaElement
     private readonly SchemaDocument _document;
     private readonly SchemaElement? _parent;
     private readonly string _name;
+    private readonly Func<string>? _path;
     private Dictionary<string, SchemaElement>? _members;
     private SchemaElement[]? _items;
     private string[]? _required;
@@ -37,9 +38,9 @@ internal sealed class SchemaElement
 
     /// <param name="document">Numbers the element.</param>
     /// <param name="members">Of an object that was never written.</param>
-    /// <param name="name">What its path is.</param>
-    public SchemaElement(SchemaDocument document, Dictionary<string, SchemaElement> members, string name)
-        : this(document, s_object, name) => _members = members;
+    /// <param name="path">What its path is.</param>
+    public SchemaElement(SchemaDocument document, Dictionary<string, SchemaElement> members, Func<string> path)
+        : this(document, s_object, "") => (_members, _path) = (members, path);
 
     public JsonElement Json { get; }
 
@@ -49,7 +50,7 @@ internal sealed class SchemaElement
     public bool IsNothing => Json.ValueKind == JsonValueKind.False;
 
     /// <summary>JSON pointer as a fragment, such as <c>#/properties/a</c>, for messages.</summary>
-    public string Path => _parent is null ? _name : $"{_parent.Path}/{SchemaPath.Escape(_name)}";
+    public string Path => _parent is null ? _path?.Invoke() ?? _name : $"{_parent.Path}/{SchemaPath.Escape(_name)}";
 
     /// <summary>Member by member, in order. Of those with one name the last counts, as for readers of JSON. Empty for what is no object.</summary>
     public IReadOnlyDictionary<string, SchemaElement> Members

@@ -43,7 +43,7 @@ internal sealed class SchemaOverlap(SchemaDocument document, SchemaExpansion exp
             side.Forbid(name);
         }
 
-        return sides.SelectMany((branch, i) => branch.Select(side => OverlapSide.Restriction([side], document, $"the other branches of {schema.Path}/oneOf/{i}") is { } restriction
+        return sides.SelectMany((branch, i) => branch.Select(side => OverlapSide.Restriction([side], document, () => $"the other branches of {schema.Path}/oneOf/{i}") is { } restriction
             ? [.. side.Schemas, restriction]
             : side.Schemas));
     }
