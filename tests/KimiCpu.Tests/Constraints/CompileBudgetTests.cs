@@ -82,6 +82,20 @@ internal sealed class CompileBudgetTests
         Assert.That(Measure(b => SchemaCompiler.Compile(schema, objectOnly: false, b)), Is.GreaterThan(5_000_000));
     }
 
+    /// <summary>Thousands of them may hold together, and an array may have a thousand places.</summary>
+    [Test, CancelAfter(60_000)]
+    public void Places_of_an_array_are_counted_for_each_schema_that_names_places()
+    {
+        Assert.That(Places(1000, "{}") - Places(10, "{}"), Is.LessThan(20_000_000), "they name none");
+        Assert.That(Places(1000, "{\"prefixItems\":[true]}") - Places(10, "{\"prefixItems\":[true]}"), Is.GreaterThan(40_000_000));
+
+        static long Places(int count, string leaf)
+        {
+            JsonElement schema = JsonElement.Parse("{\"type\":\"array\",\"prefixItems\":[" + string.Join(',', Enumerable.Repeat("true", count)) + "],\"allOf\":[" + AllOf.Of(Enumerable.Repeat(leaf, 3000)) + "]}");
+            return Measure(b => SchemaCompiler.Compile(schema, objectOnly: false, b));
+        }
+    }
+
     /// <summary>For each of the list's alternatives the item is judged by each of its own: in all they would take hours.</summary>
     [Test, CancelAfter(120_000)]
     public void Judging_a_listed_value_takes_the_work_of_what_is_read([Values("members", "text")] string what, CancellationToken cancellationToken)

@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Text.Json;
 using KimiCpu.Constraints.Grammars;
 
 namespace KimiCpu.Constraints.Schemas;
@@ -13,7 +12,8 @@ internal static class ArrayCompiler
 
     public static Expr Compile(SchemaFacts facts, SchemaCompiler schemas, GrammarBuilder grammar)
     {
-        int prefix = PrefixOf(facts);
+        var items = new ArrayFacts(facts.Schemas, grammar.Budget);
+        int prefix = items.Prefix;
         if (prefix > MaxPrefix)
         {
             throw facts.Place.Error($"'prefixItems' has more than {MaxPrefix} schemas");
@@ -27,7 +27,7 @@ internal static class ArrayCompiler
         for (; open && count < prefix && count != maxItems; count++)
         {
             AddEnd(count);
-            List<SchemaElement> item = ItemAt(facts, count);
+            List<SchemaElement> item = items.SchemasAt(count);
             open = !item.Exists(s => s.IsNothing);
             if (open)
             {
@@ -46,17 +46,17 @@ internal static class ArrayCompiler
         edges.AddRange(ends.Select(e => (e, (Expr?)Expr.Text("]"), last)));
         return new GraphExpr(last + 1, edges, [last]);
 
-        void AddEnd(int items)
+        void AddEnd(int length)
         {
-            if (items >= facts.MinItems)
+            if (length >= facts.MinItems)
             {
-                ends.Add(items + 1);
+                ends.Add(length + 1);
             }
         }
 
         void AddRest(int before)
         {
-            List<SchemaElement> item = ItemAt(facts, prefix);
+            List<SchemaElement> item = items.SchemasAt(prefix);
             if (before < prefix || item.Exists(s => s.IsNothing) || maxItems <= before)
             {
                 return;
@@ -69,28 +69,5 @@ internal static class ArrayCompiler
             edges.Add((before + 1, first == 1 ? Expr.Sequence(value, more) : more, before + 2));
             ends.Add(before + 2);
         }
-    }
-
-    /// <summary>Items from this place on have the same schemas.</summary>
-    public static int PrefixOf(SchemaFacts facts) => facts.Schemas.Select(s => s.Children("prefixItems").Count).DefaultIfEmpty(0).Max();
-
-    /// <summary>The schemas that hold together for an item.</summary>
-    public static List<SchemaElement> ItemAt(SchemaFacts facts, int index)
-    {
-        var result = new List<SchemaElement>();
-        foreach (SchemaElement schema in facts.Schemas)
-        {
-            IReadOnlyList<SchemaElement> prefix = schema.Children("prefixItems");
-            if (index < prefix.Count)
-            {
-                result.Add(prefix[index]);
-            }
-            else if (schema.Member("items") is { } items)
-            {
-                result.Add(items.Json.ValueKind == JsonValueKind.Array ? throw schema.Error("'items' takes one schema; a list of them is called 'prefixItems'") : items);
-            }
-        }
-
-        return result;
     }
 }

@@ -142,23 +142,22 @@ internal sealed class ValueCheck(SchemaExpansion expansion, CompileBudget budget
     private sealed class Alternative(SchemaFacts facts, CompileBudget budget)
     {
         private readonly Dictionary<int, List<SchemaElement>> _items = [];
-        private int _prefix = -1;
 
         public SchemaFacts Facts => facts;
 
         public ObjectFacts Members => field ??= new ObjectFacts(facts.Schemas, budget);
+
+        private ArrayFacts Array => field ??= new ArrayFacts(facts.Schemas, budget);
 
         /// <summary>Whether a value is among the only ones, if there are such.</summary>
         public bool Lists(JsonElement value) => facts.Values is null || facts.Values.Keys.Contains(JsonValueKey.Of(value, budget));
 
         public List<SchemaElement> Item(int index)
         {
-            _prefix = _prefix < 0 ? ArrayCompiler.PrefixOf(facts) : _prefix;
-            int place = Math.Min(index, _prefix);
+            int place = Math.Min(index, Array.Prefix);
             if (!_items.TryGetValue(place, out List<SchemaElement>? item))
             {
-                budget.Spend(WorkOfSchema * (1L + place));
-                item = ArrayCompiler.ItemAt(facts, place);
+                item = Array.SchemasAt(place);
                 _items.Add(place, item);
             }
 
