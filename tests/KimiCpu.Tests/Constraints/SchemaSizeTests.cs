@@ -88,6 +88,17 @@ internal sealed class SchemaSizeTests
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.LessThan(60_000_000));
     }
 
+    /// <summary>Fifteen characters may refer to five hundred alternatives, and a name may stand for as many schemas as the text has.</summary>
+    [Test, CancelAfter(120_000)]
+    public void What_is_put_together_is_counted_as_it_is_kept([Values] bool members, CancellationToken cancellationToken)
+    {
+        static string List(int count, Func<int, string> item) => string.Join(',', Enumerable.Range(0, count).Select(item));
+        JsonElement schema = JsonElement.Parse(members
+            ? "{\"properties\":{" + List(50, i => $"\"p{i}\":{{\"properties\":{{" + List(120, j => $"\"m{i}_{j}\":{{}}") + "},\"allOf\":[{\"$ref\":\"#/t\"}]}") + "},\"t\":" + AllOf.Of(Enumerable.Repeat("{\"additionalProperties\":{}}", 3000)) + "}"
+            : "{\"allOf\":[false," + List(8000, _ => "{\"$ref\":\"#/d\"}") + "],\"d\":{\"anyOf\":[" + List(500, _ => "{}") + "]}}");
+        Assert.That(() => KimiConstraint.JsonSchema(schema, cancellationToken), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("32,000,000 entries"));
+    }
+
     [Test]
     public void Schemas_of_any_kind_have_their_limit_of_length()
     {

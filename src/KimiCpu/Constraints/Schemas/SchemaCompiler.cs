@@ -28,6 +28,9 @@ internal sealed class SchemaCompiler
     /// <summary>What is kept of a listed value until its rule is made, without its characters.</summary>
     private const int CellsOfValue = 24;
 
+    /// <summary>What is kept of one of the schemas that a rule is made of: the schema and its number, as text.</summary>
+    private const int CellsOfSchema = 6;
+
     private readonly SchemaDocument _document;
     private readonly GrammarBuilder _grammar;
     private readonly SchemaExpansion _expansion;
@@ -68,9 +71,11 @@ internal sealed class SchemaCompiler
     /// <summary>The rule of a value that obeys some schemas together.</summary>
     public int ValueRule(IReadOnlyList<SchemaElement> schemas)
     {
+        _grammar.Budget.Spend(WorkOfValue * (long)schemas.Count);
         string key = SchemaElement.KeyOf(schemas);
         if (!_values.TryGetValue(key, out (int Rule, IReadOnlyList<SchemaElement> Schemas) value))
         {
+            _grammar.Budget.CountCells(CellsOfSchema * (long)schemas.Count);
             value = (_grammar.Reserve(), schemas);
             _values.Add(key, value);
             _open.Enqueue(value);

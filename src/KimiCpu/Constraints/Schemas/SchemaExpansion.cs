@@ -18,6 +18,12 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
     private const int MaxDepth = 200;
     private const int WorkOfElement = 32;
 
+    /// <summary>What is kept of an alternative until the compilation ends, without its schemas.</summary>
+    private const int CellsOfAlternative = 8;
+
+    /// <summary>Of a schema in an alternative.</summary>
+    private const int CellsOfElement = 2;
+
     private readonly Dictionary<SchemaElement, List<SchemaElement[]>> _known = [];
     private readonly HashSet<SchemaElement> _open = [];
 
@@ -113,7 +119,9 @@ internal sealed class SchemaExpansion(SchemaDocument document, CompileBudget bud
             throw TooMany(at);
         }
 
-        budget.Spend(WorkOfElement * (1L + (left.Sum(l => (long)l.Length) * right.Count) + (right.Sum(r => (long)r.Length) * left.Count)));
+        long elements = (left.Sum(l => (long)l.Length) * right.Count) + (right.Sum(r => (long)r.Length) * left.Count);
+        budget.Spend(WorkOfElement * (1 + elements));
+        budget.CountCells((CellsOfAlternative * (long)left.Count * right.Count) + (CellsOfElement * elements));
         return [.. left.SelectMany(l => right.Select(r => l.Concat(r).Distinct().ToArray()))];
     }
 }
