@@ -18,6 +18,8 @@ internal sealed class CallBudget(CancellationToken cancellationToken, long maxWo
     public const long MaxBytes = 256_000_000;
 
     private readonly HashSet<KimiConstraint> _counted = [];
+    private readonly HashSet<KimiConstraint> _tooLarge = [];
+    private readonly HashSet<SchemaRefusal> _refused = [];
     private readonly long _maxWorkOfOne = maxWork / 2;
     private long _work;
     private long _bytes;
@@ -32,7 +34,7 @@ internal sealed class CallBudget(CancellationToken cancellationToken, long maxWo
     /// <exception cref="KimiConstraintException">Nothing is left.</exception>
     public CompileBudget Begin() => IsSpent ? throw TooMuchWork() : new CompileBudget(cancellationToken, Math.Min(_maxWorkOfOne, maxWork - _work));
 
-    /// <summary>Counts a constraint, once, that the call is to hold.</summary>
+    /// <summary>Counts a constraint that the call is to hold; its steps once, also where its tables do not fit.</summary>
     /// <exception cref="KimiConstraintException">It is too much; its tables are not counted then.</exception>
     public void Count(KimiConstraint constraint)
     {
@@ -41,10 +43,16 @@ internal sealed class CallBudget(CancellationToken cancellationToken, long maxWo
             return;
         }
 
+        if (_tooLarge.Contains(constraint))
+        {
+            throw TooManyTables();
+        }
+
         CountWork(constraint.Work);
         if (_bytes + constraint.TableBytes > MaxBytes)
         {
-            throw new KimiConstraintException($"The schemas of the call's tools need more than {MaxBytes / 1_000_000:N0} MB of tables together. Declare fewer tools at once, or use simpler schemas: shorter lists of values, smaller bounds, simpler patterns.");
+            _tooLarge.Add(constraint);
+            throw TooManyTables();
         }
 
         _bytes += constraint.TableBytes;
@@ -63,11 +71,20 @@ internal sealed class CallBudget(CancellationToken cancellationToken, long maxWo
     }
 
     /// <summary>
-    /// Counts steps that a refused schema took, no more than one may take: the last of them may go beyond that, and two schemas
+    /// Counts steps that a refused schema took, once, and no more than one may take: the last of them may go beyond that, and two schemas
     /// that are too large shall each be refused for themselves, which is remembered.
     /// </summary>
     /// <exception cref="KimiConstraintException">They are too many together with those of others.</exception>
-    public void CountRefusal(long work) => CountWork(Math.Min(work, _maxWorkOfOne));
+    public void Count(SchemaRefusal refusal)
+    {
+        if (_refused.Add(refusal))
+        {
+            CountWork(Math.Min(refusal.Work, _maxWorkOfOne));
+        }
+    }
+
+    private static KimiConstraintException TooManyTables() =>
+        new($"The schemas of the call's tools need more than {MaxBytes / 1_000_000:N0} MB of tables together. Declare fewer tools at once, or use simpler schemas: shorter lists of values, smaller bounds, simpler patterns.");
 
     private KimiConstraintException TooMuchWork() =>
         new($"Compiling the schemas of the call's tools takes more than {maxWork:N0} steps together. Declare fewer tools at once, or use simpler schemas: fewer alternatives that begin alike, smaller bounds of repetitions, or fewer patterns for one text.");

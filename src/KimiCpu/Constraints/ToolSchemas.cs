@@ -71,7 +71,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
             refusal = _refused.Find(parameters);
             if (refusal is not null && (refusal.IsFinal || !budget.Has(refusal.Work)))
             {
-                budget.CountRefusal(refusal.Work);
+                budget.Count(refusal);
                 return null;
             }
 
@@ -85,7 +85,7 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
             {
                 // What ended for the call's other schemas may do in another call, but will end again where no more is left.
                 refusal = _refused.Keep(parameters, new SchemaRefusal(e.Message, one.Work, isFinal: budget.Has(one.Work)));
-                budget.CountRefusal(one.Work);
+                budget.Count(refusal);
                 return null;
             }
         }

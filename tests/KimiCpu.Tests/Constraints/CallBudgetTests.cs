@@ -3,6 +3,7 @@
 
 using System.Text.Json;
 using KimiCpu.Constraints;
+using KimiCpu.Constraints.Masks;
 
 namespace KimiCpu.Tests.Constraints;
 
@@ -110,6 +111,43 @@ internal sealed class CallBudgetTests
         }
 
         Assert.That(warnings, Has.Count.EqualTo(2).And.All.Contains("more than 10,000 steps."));
+    }
+
+    /// <summary>Else tools that have nothing to do with it would go on without their schemas.</summary>
+    [Test, CancelAfter(60_000)]
+    public void Equal_schemas_that_are_refused_count_once(CancellationToken cancellationToken)
+    {
+        JsonElement large = JsonElement.Parse("""{"properties":{"a":{"type":"string","pattern":"^(a|b)*a(a|b){30}$"}}}""");
+        (string, JsonElement)[] tools = [("a", large), ("b", large), ("c", JsonElement.Parse("""{"required":["x"],"properties":{"x":{"type":"null"}}}"""))];
+        List<string> warnings = [];
+        var constraint = new ToolCallConstraint(ConstraintReader.Tokenizer, tools, ToolChoice.Auto, refused: warnings.Add, budget: new CallBudget(cancellationToken, maxWork: 2_000_000));
+        Assert.That(warnings.Single(), Does.Contain("'a'").And.Contain("more than 1,000,000 steps."));
+        TokenAutomaton arguments = constraint.ArgumentsOf("functions.c:0", 0)!;
+        Assert.That(arguments.Read(arguments.Start, "{}"u8).IsDead, Is.True, "it has its schema");
+    }
+
+    [Test, CancelAfter(120_000)]
+    public void Steps_of_equal_schemas_whose_tables_do_not_fit_count_once(CancellationToken cancellationToken)
+    {
+        var budget = new CallBudget(cancellationToken);
+        KimiConstraint? last = null;
+        long work = 0;
+        for (int i = 0; last is null; i++)
+        {
+            var next = KimiConstraint.ToolArguments(JsonElement.Parse(ManyTexts(i)), new CompileBudget(cancellationToken));
+            work += next.Work;
+            try
+            {
+                budget.Count(next);
+            }
+            catch (KimiConstraintException)
+            {
+                last = next;
+            }
+        }
+
+        budget.CountWork(CallBudget.MaxWork - work - (last.Work / 2));
+        Assert.That(() => budget.Count(last), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("256 MB of tables together"));
     }
 
     [Test]
