@@ -24,15 +24,12 @@ internal sealed class CallBudget(CancellationToken cancellationToken, long maxWo
     private long _work;
     private long _bytes;
 
-    /// <summary>Whether no step is left: nothing can be compiled any more.</summary>
-    public bool IsSpent => _work >= maxWork;
-
     /// <summary>Whether a schema that takes so many steps, or ends after as many as one may take, finds them.</summary>
     public bool Has(long work) => _work + Math.Min(work, _maxWorkOfOne) <= maxWork;
 
     /// <summary>What the next schema may cost.</summary>
     /// <exception cref="KimiConstraintException">Nothing is left.</exception>
-    public CompileBudget Begin() => IsSpent ? throw TooMuchWork() : new CompileBudget(cancellationToken, Math.Min(_maxWorkOfOne, maxWork - _work));
+    public CompileBudget Begin() => _work >= maxWork ? throw TooMuchWork() : new CompileBudget(cancellationToken, Math.Min(_maxWorkOfOne, maxWork - _work));
 
     /// <summary>Counts a constraint that the call is to hold; its steps once, also where its tables do not fit.</summary>
     /// <exception cref="KimiConstraintException">It is too much; its tables are not counted then.</exception>

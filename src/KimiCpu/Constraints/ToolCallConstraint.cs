@@ -108,8 +108,7 @@ internal sealed class ToolCallConstraint
     {
         if (warnings is not null)
         {
-            bool isLate = budget.IsSpent;
-            return schemas.GetOrAny(parameters, why => warnings.Tell(name, why, isLate), budget).For(_tokenizer);
+            return schemas.GetOrAny(parameters, (why, isTooMuch) => warnings.Tell(name, why, isTooMuch), budget).For(_tokenizer);
         }
 
         try
@@ -118,7 +117,7 @@ internal sealed class ToolCallConstraint
         }
         catch (KimiConstraintException e)
         {
-            throw new KimiConstraintException($"The parameters of the tool '{Excerpt.Of(name)}' cannot be enforced. {e.Message} GenerationOptions.AllowUnenforceableTools = true takes any JSON object for this tool, and ConstrainToolArguments = false generates arguments without a constraint.", e);
+            throw new KimiConstraintException($"The parameters of the tool '{Excerpt.Of(name)}' cannot be enforced. {e.Message} GenerationOptions.AllowUnenforceableTools = true takes any JSON object for tools that cannot be enforced, and ConstrainToolArguments = false generates arguments without a constraint.", e);
         }
     }
 

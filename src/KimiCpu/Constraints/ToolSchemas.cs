@@ -29,9 +29,12 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
 
     /// <summary>As <see cref="Get"/>, but any object where the schema cannot be a constraint.</summary>
     /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
-    /// <param name="refused">Told why it cannot be; once for each schema, as long as it is kept. What is too much for one call may do in another one, and is told each time.</param>
+    /// <param name="refused">
+    /// Told why it cannot be, and whether that is for what the call's other schemas took. What is the schema's fault is told once, as long as that is kept.
+    /// What is too much for one call may do in another one, and is told each time.
+    /// </param>
     /// <param name="budget">Of the call, which is to hold the constraint.</param>
-    public KimiConstraint GetOrAny(JsonElement parameters, Action<string> refused, CallBudget budget)
+    public KimiConstraint GetOrAny(JsonElement parameters, Action<string, bool> refused, CallBudget budget)
     {
         try
         {
@@ -42,12 +45,12 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
 
             if (refusal!.IsNews())
             {
-                refused(refusal.Message);
+                refused(refusal.Message, false);
             }
         }
         catch (KimiConstraintException e)
         {
-            refused(e.Message);
+            refused(e.Message, true);
         }
 
         return _any.Value;

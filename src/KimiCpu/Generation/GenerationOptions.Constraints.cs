@@ -25,8 +25,8 @@ public sealed partial record GenerationOptions
 
     /// <summary>
     /// With <see cref="ConstrainToolArguments"/>: whether a tool whose parameters cannot be enforced may be called with any JSON
-    /// object, of which the log is warned; the arguments of the other tools are still held to their schemas. Otherwise such
-    /// a tool fails the call. Default false.
+    /// object, of which the log is warned. The arguments of the other tools are still held to their schemas, unless all schemas together are too much for one
+    /// call: then those tools whose tables do not fit, and all that come behind the end of the steps, take any object, too. Otherwise such a tool fails the call. Default false.
     /// </summary>
     public bool AllowUnenforceableTools { get; init; }
 }

@@ -202,7 +202,7 @@ internal sealed class ToolChoiceTests
         for (int i = 0; i < 40; i++)
         {
             JsonElement schema = JsonElement.Parse($"{{\"title\":\"{i / 2}{new string('x', 1_000_000)}\"}}");
-            schemas.GetOrAny(schema, _ => refused++, new CallBudget(CancellationToken.None));
+            schemas.GetOrAny(schema, (_, _) => refused++, new CallBudget(CancellationToken.None));
         }
 
         Assert.That(refused, Is.EqualTo(20), "once for each");
