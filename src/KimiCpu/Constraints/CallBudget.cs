@@ -24,6 +24,9 @@ internal sealed class CallBudget(CancellationToken cancellationToken, long maxWo
     private long _work;
     private long _bytes;
 
+    /// <summary>Ends the compilation.</summary>
+    public CancellationToken CancellationToken => cancellationToken;
+
     /// <summary>Whether a schema that takes so many steps, or ends after as many as one may take, finds them.</summary>
     public bool Has(long work) => _work + Math.Min(work, _maxWorkOfOne) <= maxWork;
 

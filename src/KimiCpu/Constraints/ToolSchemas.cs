@@ -19,7 +19,11 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     private readonly Dictionary<string, LinkedListNode<(string Text, KimiConstraint Constraint)>> _byText = new(StringComparer.Ordinal);
     private readonly LinkedList<(string Text, KimiConstraint Constraint)> _latestFirst = new();
     private readonly RefusedSchemas _refused = new();
+    private readonly TurnsByText _turns = new();
     private readonly Lazy<KimiConstraint> _any = new(KimiConstraint.Json);
+
+    /// <summary>Compiles a schema.</summary>
+    public Func<JsonElement, CompileBudget, KimiConstraint> Compiler { get; init; } = KimiConstraint.ToolArguments;
 
     /// <param name="parameters">JSON Schema; undefined or null for any object.</param>
     /// <param name="budget">Of the call, which is to hold the constraint.</param>
@@ -68,33 +72,48 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
         }
 
         string text = parameters.GetRawText();
-        KimiConstraint? found = Known(text);
-        if (found is null)
+        KimiConstraint? found = Known(text) ?? Make(parameters, text, budget, out refusal);
+        if (found is not null)
         {
-            refusal = _refused.Find(parameters);
-            if (refusal is not null && (refusal.IsFinal || !budget.Has(refusal.Work)))
-            {
-                budget.Count(refusal);
-                return null;
-            }
-
-            // Not inside the lock: others need not wait for a large schema.
-            CompileBudget one = budget.Begin();
-            try
-            {
-                found = Keep(text, KimiConstraint.ToolArguments(parameters, one));
-            }
-            catch (KimiConstraintException e)
-            {
-                // What ended for the call's other schemas may do in another call, but will end again where no more is left.
-                refusal = _refused.Keep(parameters, new SchemaRefusal(e.Message, one.Work, isFinal: budget.Has(one.Work)));
-                budget.Count(refusal);
-                return null;
-            }
+            budget.Count(found);
         }
 
-        budget.Count(found);
         return found;
+    }
+
+    /// <summary>
+    /// Not inside the lock, as others need not wait for a large schema; but calls that begin together mostly have the same tools, which are there then for all
+    /// but the first.
+    /// </summary>
+    private KimiConstraint? Make(JsonElement parameters, string text, CallBudget budget, out SchemaRefusal? refusal)
+    {
+        using IDisposable turn = _turns.Enter(text, budget.CancellationToken);
+        refusal = null;
+        if (Known(text) is { } known)
+        {
+            return known;
+        }
+
+        refusal = _refused.Find(parameters);
+        if (refusal is not null && (refusal.IsFinal || !budget.Has(refusal.Work)))
+        {
+            budget.Count(refusal);
+            return null;
+        }
+
+        refusal = null;
+        CompileBudget one = budget.Begin();
+        try
+        {
+            return Keep(text, Compiler(parameters, one));
+        }
+        catch (KimiConstraintException e)
+        {
+            // What ended for the call's other schemas may do in another call, but will end again where no more is left.
+            refusal = _refused.Keep(parameters, new SchemaRefusal(e.Message, one.Work, isFinal: budget.Has(one.Work)));
+            budget.Count(refusal);
+            return null;
+        }
     }
 
     private KimiConstraint? Known(string text)
@@ -113,16 +132,10 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
         }
     }
 
-    /// <summary>Whoever comes second leaves the first one's in place.</summary>
     private KimiConstraint Keep(string text, KimiConstraint made)
     {
         lock (_gate)
         {
-            if (_byText.TryGetValue(text, out LinkedListNode<(string Text, KimiConstraint Constraint)>? known))
-            {
-                return known.Value.Constraint;
-            }
-
             _byText.Add(text, _latestFirst.AddFirst((text, made)));
             Trim();
             return made;

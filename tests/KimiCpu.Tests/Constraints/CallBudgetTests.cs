@@ -11,6 +11,71 @@ namespace KimiCpu.Tests.Constraints;
 [TestFixture]
 internal sealed class CallBudgetTests
 {
+    /// <summary>An application starts many at once, with the same tools.</summary>
+    [Test, CancelAfter(60_000)]
+    public async Task Calls_that_begin_together_compile_their_schema_once(CancellationToken cancellationToken)
+    {
+        int compiled = 0;
+        var schemas = new ToolSchemas
+        {
+            Compiler = (parameters, budget) =>
+            {
+                Interlocked.Increment(ref compiled);
+
+                // Time for others to do so, too.
+                SpinWait.SpinUntil(() => Volatile.Read(ref compiled) > 1, 300);
+                return KimiConstraint.ToolArguments(parameters, budget);
+            },
+        };
+        JsonElement schema = JsonElement.Parse("""{"properties":{"a":{"type":"null"}}}""");
+        KimiConstraint[] found = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Factory.StartNew(
+            () => schemas.Get(schema, new CallBudget(cancellationToken)),
+            cancellationToken,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default)));
+        Assert.That(compiled, Is.EqualTo(1));
+        Assert.That(found, Is.All.SameAs(found[0]));
+    }
+
+    /// <summary>Where the first one gives up, the next one compiles.</summary>
+    [Test, CancelAfter(60_000)]
+    public async Task Who_waits_for_a_schema_of_another_call_can_give_up_and_go_on_alone(CancellationToken cancellationToken)
+    {
+        using var first = new CancellationTokenSource();
+        using var second = new CancellationTokenSource();
+        using var begun = new SemaphoreSlim(0);
+        int compiled = 0;
+        var schemas = new ToolSchemas
+        {
+            Compiler = (parameters, budget) =>
+            {
+                if (Interlocked.Increment(ref compiled) == 1)
+                {
+                    begun.Release();
+                    first.Token.WaitHandle.WaitOne();
+                    first.Token.ThrowIfCancellationRequested();
+                }
+
+                return KimiConstraint.ToolArguments(parameters, budget);
+            },
+        };
+        JsonElement schema = JsonElement.Parse("""{"properties":{"a":{"type":"null"}}}""");
+        Task<KimiConstraint> compiling = Get(first.Token);
+        await begun.WaitAsync(cancellationToken);
+        Task<KimiConstraint> waiting = Get(second.Token);
+        Task<KimiConstraint> last = Get(cancellationToken);
+        await second.CancelAsync();
+        Assert.That(async () => await waiting, Throws.InstanceOf<OperationCanceledException>());
+        Assert.That((compiling.IsCompleted, last.IsCompleted), Is.EqualTo((false, false)));
+        await first.CancelAsync();
+        Assert.That(async () => await compiling, Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(await last, Is.Not.Null);
+        Assert.That(compiled, Is.EqualTo(2));
+
+        Task<KimiConstraint> Get(CancellationToken token) =>
+            Task.Factory.StartNew(() => schemas.Get(schema, new CallBudget(token)), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    }
+
     /// <summary>As an agent with several MCP servers sends them.</summary>
     [Test, CancelAfter(180_000)]
     public void As_many_tools_as_a_server_takes_are_within_the_budget(CancellationToken cancellationToken)

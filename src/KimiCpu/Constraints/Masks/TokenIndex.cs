@@ -13,7 +13,7 @@ namespace KimiCpu.Constraints.Masks;
 /// <summary>The tokens of a tokenizer, control tokens excluded, arranged for making masks. Made once per tokenizer.</summary>
 internal sealed class TokenIndex
 {
-    private static readonly ConditionalWeakTable<KimiTokenizer, TokenIndex> s_known = [];
+    private static readonly ConditionalWeakTable<KimiTokenizer, Lazy<TokenIndex>> s_known = [];
 
     private TokenIndex(KimiTokenizer tokenizer)
     {
@@ -52,8 +52,9 @@ internal sealed class TokenIndex
     /// <summary>[n]: the tokens of 1 … n plain characters; the last one holds all.</summary>
     public IReadOnlyList<ulong[]> PlainUpTo { get; }
 
+    /// <summary>Made by the first of those who ask at once; it takes a while.</summary>
     /// <exception cref="KimiConstraintException">A single byte is no token.</exception>
-    public static TokenIndex Of(KimiTokenizer tokenizer) => s_known.GetValue(tokenizer, t => new TokenIndex(t));
+    public static TokenIndex Of(KimiTokenizer tokenizer) => s_known.GetValue(tokenizer, t => new Lazy<TokenIndex>(() => new TokenIndex(t))).Value;
 
     /// <summary>By bytes. The first eight as a number decide most comparisons.</summary>
     private static (int Token, byte[] Bytes)[] Order(KimiTokenizer tokenizer, int count)
