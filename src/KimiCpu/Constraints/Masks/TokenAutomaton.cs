@@ -18,16 +18,25 @@ internal sealed class TokenAutomaton
 
     private readonly object _gate = new();
     private readonly TokenIndex _tokens;
+    private readonly AutomatonCaches _caches;
     private readonly Automaton _automaton;
     private volatile AutomatonState _start;
     private int _masks;
     private long _cachedBytes;
+    private long _lastUse;
 
-    public TokenAutomaton(Grammar grammar, KimiTokenizer tokenizer)
+    /// <param name="grammar">What may be read.</param>
+    /// <param name="tokenizer">Whose tokens are read.</param>
+    /// <param name="caches">Bounds what it finds out, together with others; null for that of all automata of the tokenizer.</param>
+    public TokenAutomaton(Grammar grammar, KimiTokenizer tokenizer, AutomatonCaches? caches = null)
     {
         _tokens = TokenIndex.Of(tokenizer);
+        _caches = caches ?? _tokens.Caches;
         _automaton = new Automaton(grammar);
         _start = _automaton.Start;
+        _lastUse = _caches.NextUse();
+        Measure();
+        _caches.Add(this);
     }
 
     /// <summary>Before the first token. Another state, which means the same, each time that the tables are begun anew.</summary>
@@ -39,16 +48,24 @@ internal sealed class TokenAutomaton
     /// <summary>What is kept of states and masks, roughly.</summary>
     public long CachedBytes => Volatile.Read(ref _cachedBytes);
 
+    /// <summary>See <see cref="AutomatonCaches.NextUse"/>.</summary>
+    public long LastUse => Volatile.Read(ref _lastUse);
+
     /// <summary>The state behind some bytes; dead where no text goes on so.</summary>
     public AutomatonState Read(AutomatonState state, ReadOnlySpan<byte> text)
     {
+        AutomatonState next;
+        long grown;
         lock (_gate)
         {
+            Volatile.Write(ref _lastUse, _caches.NextUse());
             Trim(force: false);
-            AutomatonState next = _automaton.Read(_automaton.Adopt(state), text);
-            Measure();
-            return next;
+            next = _automaton.Read(_automaton.Adopt(state), text);
+            grown = Measure();
         }
+
+        _caches.Grow(grown);
+        return next;
     }
 
     /// <summary>The tokens that can come next. Empty only where the text must end.</summary>
@@ -60,18 +77,45 @@ internal sealed class TokenAutomaton
             return known;
         }
 
+        TokenMask mask;
+        long grown;
         lock (_gate)
         {
+            Volatile.Write(ref _lastUse, _caches.NextUse());
             Trim(force: _masks >= MaxCachedMasks);
             AutomatonState current = _automaton.Canonical(_automaton.Adopt(state), _tokens.All.Depth);
             if (current.Mask is null)
             {
                 current.Mask = Make(current);
                 _masks++;
-                Measure();
             }
 
-            return state.Mask = current.Mask;
+            mask = state.Mask = current.Mask;
+            grown = Measure();
+        }
+
+        _caches.Grow(grown);
+        return mask;
+    }
+
+    /// <summary>Begins the tables anew, unless somebody is at work with them. States from before stay valid.</summary>
+    /// <returns>Whether it did.</returns>
+    public bool TryForget()
+    {
+        if (!Monitor.TryEnter(_gate))
+        {
+            return false;
+        }
+
+        try
+        {
+            Trim(force: true);
+            Measure();
+            return true;
+        }
+        finally
+        {
+            Monitor.Exit(_gate);
         }
     }
 
@@ -85,7 +129,13 @@ internal sealed class TokenAutomaton
         }
     }
 
-    private void Measure() => Volatile.Write(ref _cachedBytes, _automaton.CachedBytes + ((long)_masks * _tokens.WordCount * sizeof(ulong)));
+    /// <returns>What was added since the last time; negative where the tables were begun anew.</returns>
+    private long Measure()
+    {
+        long before = _cachedBytes;
+        Volatile.Write(ref _cachedBytes, _automaton.CachedBytes + ((long)_masks * _tokens.WordCount * sizeof(ulong)));
+        return _cachedBytes - before;
+    }
 
     /// <summary>
     /// Rows of plain characters that some reading takes whatever they are need no look, and those longer than any reading

@@ -52,6 +52,9 @@ internal sealed class TokenIndex
     /// <summary>[n]: the tokens of 1 … n plain characters; the last one holds all.</summary>
     public IReadOnlyList<ulong[]> PlainUpTo { get; }
 
+    /// <summary>What the automata that read its tokens have found out.</summary>
+    public AutomatonCaches Caches { get; } = new();
+
     /// <summary>Made by the first of those who ask at once; it takes a while.</summary>
     /// <exception cref="KimiConstraintException">A single byte is no token.</exception>
     public static TokenIndex Of(KimiTokenizer tokenizer) => s_known.GetValue(tokenizer, t => new Lazy<TokenIndex>(() => new TokenIndex(t))).Value;
