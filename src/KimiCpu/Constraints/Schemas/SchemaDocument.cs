@@ -24,6 +24,9 @@ internal sealed class SchemaDocument
     /// <summary>The schema of no value. It is one object wherever it stands, as there may be one for each pair of branches.</summary>
     public SchemaElement Nothing => field ??= Beside("false", "false");
 
+    /// <summary>Found for the first reference that has one.</summary>
+    private SchemaAddresses Addresses => field ??= new SchemaAddresses(Root, Budget);
+
     /// <summary>For an element that is made.</summary>
     public int NextNumber() => _elements++;
 
@@ -46,9 +49,13 @@ internal sealed class SchemaDocument
     {
         string target = reference.ValueKind == JsonValueKind.String ? reference.GetString()! : throw from.Error("'$ref' takes a text");
         Budget.Spend(target.Length);
-        if (target is not "#" && !target.StartsWith("#/", StringComparison.Ordinal))
+        string[] parts = target.Split('#', 2);
+        string place = parts.Length > 1 ? $"#{parts[1]}" : "#";
+        bool isPlace = place is "#" || place.StartsWith("#/", StringComparison.Ordinal);
+        if (!isPlace || parts[0].Length > 0)
         {
-            throw from.Error($"'$ref' to '{Excerpt.Of(target)}'; only references inside the schema are supported, such as '#/$defs/Name'");
+            return (isPlace && Addresses.Find(from, parts[0]) is { } start ? Find(start, place) : null)
+                ?? throw from.Error($"'$ref' to '{Excerpt.Of(target)}'; only references inside the schema are supported, such as '#/$defs/Name' or the '$id' of a schema in it");
         }
 
         // Generators that give a definition an address do not always write its references anew: where it has not got what they name, the whole schema may.

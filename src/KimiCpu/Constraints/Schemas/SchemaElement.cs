@@ -79,7 +79,10 @@ internal sealed class SchemaElement
     /// What # stands for in its references: the innermost schema with an address of its own, as in files that several schemas were bundled into.
     /// Found once, since an address may be as long as the schema and is asked for by each reference.
     /// </summary>
-    public SchemaElement Base => field ??= HasAddress() ? this : _parent?.Base ?? _document.Root;
+    public SchemaElement Base => field ??= Address is not null ? this : _parent?.Base ?? _document.Root;
+
+    /// <summary>Of a schema; null for none. What begins with # is the name of a place, as older drafts wrote it, and no address.</summary>
+    public string? Address => TryGet("$id", out JsonElement id) && id.ValueKind == JsonValueKind.String && id.GetString() is { } text && !text.StartsWith('#') ? text : null;
 
     /// <summary>Empty for what is no array.</summary>
     public IReadOnlyList<SchemaElement> Items => _items ??= Json.ValueKind == JsonValueKind.Array ? [.. Json.EnumerateArray().Select(Item)] : [];
@@ -142,9 +145,6 @@ internal sealed class SchemaElement
 
     /// <summary>A problem that was found without knowing its place.</summary>
     public KimiConstraintException Error(KimiConstraintException problem) => new($"JSON Schema, at {Path}: {problem.Message}", problem);
-
-    /// <summary>What begins with # is the name of a place, as older drafts wrote it, and no address.</summary>
-    private bool HasAddress() => TryGet("$id", out JsonElement id) && id.ValueKind == JsonValueKind.String && !id.GetString()!.StartsWith('#');
 
     private SchemaElement Item(JsonElement item, int place)
     {
