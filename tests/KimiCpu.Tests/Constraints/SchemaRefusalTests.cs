@@ -13,7 +13,8 @@ namespace KimiCpu.Tests.Constraints;
 internal sealed class SchemaRefusalTests
 {
     [TestCase("""{"multipleOf":3}""", "multipleOf")]
-    [TestCase("""{"type":"object","properties":{"a":{"not":{}}}}""", "#/properties/a")]
+    [TestCase("""{"type":"object","properties":{"a":{"not":{"type":"null"}}}}""", "#/properties/a")]
+    [TestCase("""{"not":{}}""", "No text")]
     [TestCase("""{"type":"string","format":"regex"}""", "regex")]
     [TestCase("""{"enum":["\ud800"]}""", "surrogate")]
     [TestCase("""{"properties":{"a":{"\udc00":true}}}""", "#/properties/a")]

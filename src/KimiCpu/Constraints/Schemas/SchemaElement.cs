@@ -47,7 +47,8 @@ internal sealed class SchemaElement
     /// <summary>Tells it apart from all others.</summary>
     public int Number { get; }
 
-    public bool IsNothing => Json.ValueKind == JsonValueKind.False;
+    /// <summary>Whether it is false, or says so by excluding everything.</summary>
+    public bool IsNothing => Json.ValueKind == JsonValueKind.False || Member("not") is { Json.ValueKind: JsonValueKind.True } or { Json.ValueKind: JsonValueKind.Object, Members.Count: 0 };
 
     /// <summary>JSON pointer as a fragment, such as <c>#/properties/a</c>, for messages.</summary>
     public string Path => _parent is null ? _path?.Invoke() ?? _name : $"{_parent.Path}/{SchemaPath.Escape(_name)}";

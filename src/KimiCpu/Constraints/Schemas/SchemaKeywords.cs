@@ -41,7 +41,8 @@ internal static class SchemaKeywords
 
         foreach ((string keyword, SchemaElement value) in schema.Members)
         {
-            if (s_refused.TryGetValue(keyword, out string? instead) && !(keyword == "propertyNames" && AreAllNames(value.Json)))
+            bool isSimple = (keyword == "propertyNames" && AreAllNames(value.Json)) || (keyword == "not" && schema.IsNothing);
+            if (s_refused.TryGetValue(keyword, out string? instead) && !isSimple)
             {
                 throw schema.Error($"'{keyword}' is not supported; {instead}");
             }
