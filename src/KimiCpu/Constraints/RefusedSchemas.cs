@@ -30,7 +30,10 @@ internal sealed class RefusedSchemas
         }
     }
 
-    /// <summary>Whoever comes second leaves the first one's in place, unless it is known better.</summary>
+    /// <summary>
+    /// Whoever comes second leaves the first one's in place, unless it is known better. Where they are too many, what was found out with the fewest steps is forgotten: else one
+    /// call with many bad tools would make what others took seconds for be found out again.
+    /// </summary>
     public SchemaRefusal Keep(JsonElement schema, SchemaRefusal refusal)
     {
         string hash = HashOf(schema);
@@ -45,7 +48,7 @@ internal sealed class RefusedSchemas
             }
             else if (_byHash.Count >= ToolSchemas.Capacity)
             {
-                _byHash.Clear();
+                _byHash.Remove(_byHash.MinBy(r => r.Value.Work).Key);
             }
 
             _byHash[hash] = refusal;
