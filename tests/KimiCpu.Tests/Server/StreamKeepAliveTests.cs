@@ -96,6 +96,67 @@ internal sealed class StreamKeepAliveTests
         }
     }
 
+    /// <summary>Clients may take the response of an event as all that there is, and an answer may pause anywhere.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Pauses_within_a_response_are_filled_with_what_agrees_with_its_items(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var answer = new PausingAnswer(model, cancellationToken);
+        await using RunningServer server = await answer.ServeAsync();
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/responses") { Content = JsonContent.Create(new { model = "kimi-nano", input = "Hi", stream = true }) };
+        using HttpResponseMessage response = await server.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken));
+        var pauses = new List<string>();
+        var done = new List<JsonElement>();
+        string? open = null;
+        for ((int number, int silent) = (0, 0); await reader.ReadLineAsync(cancellationToken) is { } line;)
+        {
+            if (!line.StartsWith("data: ", StringComparison.Ordinal))
+            {
+                continue;
+            }
+
+            JsonElement data = JsonElement.Parse(line["data: ".Length..]);
+            string type = data.GetProperty("type").GetString()!;
+            Assert.That(data.GetProperty("sequence_number").GetInt32(), Is.EqualTo(number++));
+            if (type is "response.output_item.added" or "response.output_item.done")
+            {
+                JsonElement item = data.GetProperty("item");
+                open = type == "response.output_item.added" ? item.GetProperty("id").GetString() : null;
+                done.AddRange(open is null ? [item] : []);
+            }
+
+            bool says = true;
+            if (type == "response.in_progress")
+            {
+                says = false;
+                JsonElement[] output = [.. data.GetProperty("response").GetProperty("output").EnumerateArray()];
+                Assert.That(open, Is.Null, "or the item that is open would be missing");
+                Assert.That(output.Select(o => o.GetRawText()), Is.EqualTo(done.Select(d => d.GetRawText())));
+            }
+            else if (data.TryGetProperty("delta", out JsonElement delta) && delta.GetString() == "")
+            {
+                says = false;
+                Assert.That((data.GetProperty("item_id").GetString(), data.GetProperty("output_index").GetInt32()), Is.EqualTo((open, done.Count)));
+            }
+
+            silent = says ? 0 : silent + 1;
+            if (silent == 3)
+            {
+                pauses.Add(type);
+                using HttpResponseMessage look = await server.GetAsync("/kimi/machine");
+            }
+        }
+
+        Assert.That(pauses, Is.EqualTo(new[]
+        {
+            "response.in_progress", "response.reasoning_text.delta", "response.output_text.delta", "response.output_text.delta",
+            "response.function_call_arguments.delta", "response.function_call_arguments.delta", "response.function_call_arguments.delta", "response.in_progress",
+        }));
+        Assert.That(done, Has.Count.EqualTo(3));
+    }
+
     [Test]
     public async Task Ollama_has_empty_pieces()
     {

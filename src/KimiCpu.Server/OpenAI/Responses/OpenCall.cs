@@ -19,17 +19,24 @@ internal sealed class OpenCall(int index, ToolCallBegun begun) : OpenItem(index,
     public JsonObject Grow(string arguments)
     {
         _arguments.Append(arguments);
-        JsonObject body = InnerEvent("response.function_call_arguments.delta");
-        body["delta"] = arguments;
-        return body;
+        return Delta(arguments);
     }
+
+    public override JsonObject Nothing() => Delta("");
 
     public override IEnumerable<JsonObject> End(string status)
     {
         JsonObject body = InnerEvent("response.function_call_arguments.done");
         (body["name"], body["arguments"]) = (begun.Name, _arguments.ToString());
-        return [body, ItemEvent("response.output_item.done", status)];
+        return [body, ItemEvent(Done, status)];
     }
 
     public override JsonObject Item(string status) => OutputItems.Call(Id, begun.Id, begun.Name, _arguments.ToString(), status);
+
+    private JsonObject Delta(string arguments)
+    {
+        JsonObject body = InnerEvent("response.function_call_arguments.delta");
+        body["delta"] = arguments;
+        return body;
+    }
 }

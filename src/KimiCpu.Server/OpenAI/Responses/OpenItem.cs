@@ -10,6 +10,9 @@ namespace KimiCpu.Server.OpenAI.Responses;
 /// <param name="id">Of the item.</param>
 internal abstract class OpenItem(int index, string id)
 {
+    /// <summary>The type of the event that ends an item.</summary>
+    public const string Done = "response.output_item.done";
+
     protected int Index => index;
 
     protected string Id => id;
@@ -18,6 +21,9 @@ internal abstract class OpenItem(int index, string id)
 
     /// <param name="status">Of the item, from now on.</param>
     public abstract IEnumerable<JsonObject> End(string status);
+
+    /// <summary>An event that lets it grow by nothing, for pauses. It is the same all along, also while the item grows.</summary>
+    public abstract JsonObject Nothing();
 
     /// <summary>The item as it is now.</summary>
     public abstract JsonObject Item(string status);

@@ -33,11 +33,13 @@ internal sealed class OpenText(int index, TextKind kind, OutputItems items) : Op
         return TextEvent("delta", "delta", text, tokens);
     }
 
+    public override JsonObject Nothing() => TextEvent("delta", "delta", "", []);
+
     /// <summary>Takes tokens that wrote no text which is sent, such as the beginning of a stop sequence.</summary>
     public void Account(IEnumerable<TokenLogProbability> tokens) => _tokens.AddRange(tokens);
 
     public override IEnumerable<JsonObject> End(string status) =>
-        [TextEvent("done", "text", _text.ToString(), _tokens), PartEvent("done"), ItemEvent("response.output_item.done", status)];
+        [TextEvent("done", "text", _text.ToString(), _tokens), PartEvent("done"), ItemEvent(Done, status)];
 
     public override JsonObject Item(string status) => kind.Item(Id, status, Part());
 

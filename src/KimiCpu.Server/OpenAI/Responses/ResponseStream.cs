@@ -31,21 +31,37 @@ internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, Out
         yield return Begun("created");
         yield return Begun(Running);
 
-        // Some clients give up a stream that brings no event for a while, whatever comments come. Numbers are given here, where one event comes after the other.
-        await foreach (JsonObject? body in BodiesAsync().FillingPauses<JsonObject?>(call.KeepAlive, () => null).ConfigureAwait(false))
+        // Some clients give up a stream that brings no event for a while, whatever comments come. Numbers are given here, where one event comes after the other. What fills a
+        // pause agrees with what was sent before it, since some clients take a response in an event as all that there is of it; what comes next is being made meanwhile.
+        OpenItem? open = null;
+        var done = new List<JsonNode>();
+        await foreach ((JsonObject Body, OpenItem? Open)? sent in BodiesAsync().FillingPauses<(JsonObject Body, OpenItem? Open)?>(call.KeepAlive, () => null).ConfigureAwait(false))
         {
-            yield return body is null ? Begun(Running) : Event(body);
+            if (sent is not { } next)
+            {
+                yield return open is not null ? Event(open.Nothing()) : done.Count > 0 ? Event(Whole(Running, writer.Running(done))) : Begun(Running);
+                continue;
+            }
+
+            open = next.Open;
+            if ((string?)next.Body["type"] == OpenItem.Done)
+            {
+                done.Add(next.Body["item"]!.DeepClone());
+            }
+
+            yield return Event(next.Body);
         }
     }
 
-    /// <summary>All that the answer brings. Many of its pieces bring nothing: white space between the arguments of a call, say, may go on without end.</summary>
-    private async IAsyncEnumerable<JsonObject> BodiesAsync()
+    /// <summary>All that the answer brings, with the item that is open behind it. Many of its pieces bring nothing: white space between the arguments of a call, say, may go on without end.</summary>
+    private async IAsyncEnumerable<(JsonObject Body, OpenItem? Open)?> BodiesAsync()
     {
         await foreach (AnswerPiece piece in answers.PiecesAsync().ConfigureAwait(false))
         {
+            // There is no pause between those of one piece.
             foreach (JsonObject body in Events(piece.Update))
             {
-                yield return body;
+                yield return (body, _open);
             }
         }
     }

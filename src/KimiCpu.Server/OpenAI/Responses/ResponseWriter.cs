@@ -26,6 +26,10 @@ internal sealed class ResponseWriter
     /// <summary>The response before there is anything of it, as JSON.</summary>
     public string Begun => Encoding.UTF8.GetString(_asked);
 
+    /// <summary>The response while it goes on.</summary>
+    /// <param name="output">Its items that have ended.</param>
+    public JsonObject Running(IEnumerable<JsonNode> output) => Response(OutputItems.Running, output.Select(i => i.DeepClone()));
+
     /// <summary>The whole response.</summary>
     public JsonObject End(GenerationResult result, IReadOnlyList<JsonObject> output, ServerCall call)
     {
@@ -64,7 +68,7 @@ internal sealed class ResponseWriter
         ["total_tokens"] = usage.PromptTokens + usage.CompletionTokens,
     };
 
-    private JsonObject Response(string status, IReadOnlyList<JsonObject> output)
+    private JsonObject Response(string status, IEnumerable<JsonNode> output)
     {
         JsonObject response = JsonNode.Parse(_asked)!.AsObject();
         (response["status"], response["output"]) = (status, JsonText.Array(output));

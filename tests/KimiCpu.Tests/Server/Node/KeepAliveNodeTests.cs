@@ -31,6 +31,24 @@ internal sealed class KeepAliveNodeTests
         Assert.That(numbers, Is.EqualTo(Enumerable.Range(0, numbers.Length)));
     }
 
+    /// <summary>Some of the client's versions take the response of any event as all that there is, and gave up when the next piece was of an item that it did not have.</summary>
+    [Test]
+    [CancelAfter(300_000)]
+    public async Task Responses_that_pause_within_their_items_and_between(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var answer = new PausingAnswer(model, cancellationToken);
+        await using RunningServer server = await answer.ServeAsync();
+        NodeReport seen = await NodeReport.OfAsync("keep-alive-answer", server);
+        Assert.Multiple(() =>
+        {
+            foreach (string how in new[] { "streamed", "accumulated", "streamedEarlier", "accumulatedEarlier" })
+            {
+                Assert.That(seen[how].Texts("said"), Is.EqualTo(new[] { PausingAnswer.Reasoning, PausingAnswer.Text, PausingAnswer.Arguments }), how);
+            }
+        });
+    }
+
     [Test]
     public void Messages_with_pings_between()
     {
