@@ -132,7 +132,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
 
     /// <summary>Has its session give up what the call does not begin with, and would replace at its end, where that makes enough room.</summary>
     /// <param name="cache">Of all calls.</param>
-    /// <param name="missing">Free pages that it is short of, at least one; they come later.</param>
+    /// <param name="missing">Free pages that it is short of, at least one; they come later where the session is being saved.</param>
     public bool TryCutSession(KvCache cache, int missing) => Session?.TryCut(cache, Sequence?.LastShared ?? LastHeld(cache), missing) == true;
 
     /// <summary>Takes what others have computed of the text meanwhile, where calls share.</summary>

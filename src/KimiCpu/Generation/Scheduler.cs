@@ -305,7 +305,11 @@ internal sealed class Scheduler
                 InOrder(_running, call);
                 call.Passed = 0;
             }
-            else if (_running.Count == 0 && !call.TryCutSession(_cache, call.PagesToBegin(_cache) - _cache.FreePages) && !PagesMayReturn())
+            else if (TryCutSession(call))
+            {
+                // It is looked at again before anybody else: what its session has given up is for it. Where that is being saved it goes on below.
+            }
+            else if (_running.Count == 0 && !PagesMayReturn())
             {
                 // Nobody is there who would give pages back.
                 _waiting.RemoveAt(i);
@@ -322,6 +326,19 @@ internal sealed class Scheduler
     }
 
     /// <summary>Whether pages that no call holds may be given back before long, so that nobody fails for want of them yet.</summary>
+    /// <summary>
+    /// Has the session of a call without room give up what the call would replace at its end, where that is enough. Nobody will read it again, so the call waits for no other
+    /// one's pages instead, and holds up nobody meanwhile.
+    /// </summary>
+    private bool TryCutSession(ScheduledCall call)
+    {
+        int missing = call.PagesToBegin(_cache) + Reserve() - _cache.FreePages;
+        return missing > 0 && call.TryCutSession(_cache, missing);
+    }
+
+    /// <summary>Pages that stay free when a call begins: one for each running answer that may need one more.</summary>
+    private int Reserve() => _running.Count(c => c.MayGrow);
+
     private bool PagesMayReturn() => (_sessionCallEnded is { } ended && _time.GetElapsedTime(ended) < s_disposal) || _othersMayReturn();
 
     /// <summary>Whether a running call is computing pages that this one begins with.</summary>
@@ -354,7 +371,7 @@ internal sealed class Scheduler
     /// <summary>Takes pages for a call's text, where a page more remains for each running answer that may need one.</summary>
     private bool HasRoom(ScheduledCall call)
     {
-        int reserve = _running.Count(c => c.MayGrow);
+        int reserve = Reserve();
         _prepared = call;
 
         // What it is given may still be less: where memory ends there are fewer pages than there were to be.
@@ -382,7 +399,13 @@ internal sealed class Scheduler
         while (!call.Sequence!.TryExtend(1))
         {
             ScheduledCall youngest = _running[^1];
-            if (_running.Count == 1 && (call.TryCutSession(_cache, missing: 1) || PagesMayReturn()))
+            if (call.TryCutSession(_cache, missing: 1))
+            {
+                // Its session keeps pages that nobody will read again, so nobody is paused for one.
+                continue;
+            }
+
+            if (_running.Count == 1 && PagesMayReturn())
             {
                 return false;
             }

@@ -90,8 +90,8 @@ internal sealed class SessionState : IDisposable
     }
 
     /// <summary>
-    /// Gives up what does not lead to a page, where nobody else keeps it and enough pages will be free of it: when the engine's thread, which calls this, comes to what has been
-    /// posted, or when those who save the session have done so.
+    /// Gives up what does not lead to a page, where nobody else keeps it and enough pages become free of it: at once, since it is the engine's thread that calls this, or when those
+    /// who save the session have done so.
     /// </summary>
     /// <param name="cache">The engine's.</param>
     /// <param name="page">Of a text that is to take the place of this one.</param>
@@ -116,7 +116,7 @@ internal sealed class SessionState : IDisposable
             (leaving, _held) = (_held, new HeldPrefix(_engine, cache, cache.Hold(fork)));
         }
 
-        leaving.Release();
+        leaving.ReleaseHere();
         return true;
     }
 
@@ -160,7 +160,7 @@ internal sealed class SessionState : IDisposable
 }
 
 /// <summary>
-/// A prefix with as many owners as share it; the last one's release reaches the engine's thread. Where none is left but those that save it, the engine knows
+/// A prefix with as many owners as share it; the last one's release is done on the engine's thread. Where none is left but those that save it, the engine knows
 /// that its pages will be free.
 /// </summary>
 /// <param name="engine">Whose thread owns the cache.</param>
@@ -196,7 +196,10 @@ internal sealed class HeldPrefix(GenerationEngine engine, KvCache? cache, KvPref
     /// <param name="saved">What the owner came with.</param>
     public void Release(bool saved = false) => Change(-1, saved);
 
-    private void Change(int owners, bool saving)
+    /// <summary>As <see cref="Release"/>, on the engine's thread: the pages of the last owner are free when this returns.</summary>
+    public void ReleaseHere() => Change(-1, saving: false, onEngine: true);
+
+    private void Change(int owners, bool saving, bool onEngine = false)
     {
         lock (_gate)
         {
@@ -206,7 +209,14 @@ internal sealed class HeldPrefix(GenerationEngine engine, KvCache? cache, KvPref
             bool isLeaving = _saving > 0 && _saving == _owners;
             if (_owners == 0 && cache is not null)
             {
-                engine.PostToCache(_ => cache.Release(prefix));
+                if (onEngine)
+                {
+                    cache.Release(prefix);
+                }
+                else
+                {
+                    engine.PostToCache(_ => cache.Release(prefix));
+                }
             }
 
             if (wasLeaving != isLeaving)
