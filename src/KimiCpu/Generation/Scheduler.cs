@@ -290,8 +290,9 @@ internal sealed class Scheduler
             ScheduledCall call = _waiting[i];
             if (AwaitsAnother(call))
             {
-                // Without a place it would be late.
+                // Without a place it would be late. It is not for want of room that it waits.
                 held += HasWaitedTooLong(call) ? 1 : 0;
+                call.IsRefused = false;
                 i++;
             }
             else if (HasRoom(call))
@@ -325,7 +326,6 @@ internal sealed class Scheduler
         }
     }
 
-    /// <summary>Whether pages that no call holds may be given back before long, so that nobody fails for want of them yet.</summary>
     /// <summary>
     /// Has the session of a call without room give up what the call would replace at its end, where that is enough. Nobody will read it again, so the call waits for no other
     /// one's pages instead, and holds up nobody meanwhile.
@@ -339,6 +339,7 @@ internal sealed class Scheduler
     /// <summary>Pages that stay free when a call begins: one for each running answer that may need one more.</summary>
     private int Reserve() => _running.Count(c => c.MayGrow);
 
+    /// <summary>Whether pages that no call holds may be given back before long, so that nobody fails for want of them yet.</summary>
     private bool PagesMayReturn() => (_sessionCallEnded is { } ended && _time.GetElapsedTime(ended) < s_disposal) || _othersMayReturn();
 
     /// <summary>Whether a running call is computing pages that this one begins with.</summary>
@@ -398,13 +399,13 @@ internal sealed class Scheduler
         _prepared = call;
         while (!call.Sequence!.TryExtend(1))
         {
-            ScheduledCall youngest = _running[^1];
             if (call.TryCutSession(_cache, missing: 1))
             {
                 // Its session keeps pages that nobody will read again, so nobody is paused for one.
                 continue;
             }
 
+            ScheduledCall youngest = _running[^1];
             if (_running.Count == 1 && PagesMayReturn())
             {
                 return false;

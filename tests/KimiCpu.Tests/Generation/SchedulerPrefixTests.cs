@@ -81,6 +81,27 @@ internal sealed class SchedulerPrefixTests
         Assert.That(large.Tokens, Has.Count.EqualTo(1), "three pages are free, and it needs three");
     }
 
+    /// <summary>It waits for that text then and not for room, so it holds up nobody.</summary>
+    [Test]
+    public void Who_was_refused_and_now_waits_for_what_another_one_computes_is_passed_freely()
+    {
+        var steps = new SchedulerSteps(pages: 100, prefillChunk: 16);
+        int[] common = Text(2, 640);
+        steps.Add(Text(1, 3840), 1);
+        steps.Run();
+        FakeCall large = steps.Add([.. common, .. Text(3, 2240)], 1);
+        steps.Run();
+        FakeCall first = steps.Add([.. common, .. Text(4, 4)], 1);
+        steps.Run();
+        Assert.That((large.Sequence, large.Passed, first.Sequence is not null), Is.EqualTo(((KvSequence?)null, 1, true)));
+        FakeCall[] small = [.. Enumerable.Range(0, 12).Select(i => steps.Add(Text(10 + i, 4), 1))];
+        steps.Run();
+        Assert.That(steps.Scheduler.Waiting, Is.EqualTo(new[] { large }));
+        Assert.That(large.Passed, Is.EqualTo(1));
+        steps.RunAll();
+        Assert.That(small.Append(first).Append(large).Select(c => c.Tokens.Count), Is.All.EqualTo(1));
+    }
+
     [Test]
     public void A_call_that_shares_nothing_does_not_wait_for_one_that_does()
     {
