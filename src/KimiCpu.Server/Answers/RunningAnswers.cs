@@ -11,45 +11,34 @@ namespace KimiCpu.Server.Answers;
 /// <param name="Update">The piece.</param>
 internal sealed record AnswerPiece(int Choice, GenerationUpdate Update);
 
-/// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run.</summary>
+/// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run, which takes up to a step of the model.</summary>
 internal sealed class RunningAnswers : IAsyncDisposable
 {
     private readonly CancellationTokenSource _end;
     private readonly List<(IAsyncEnumerator<GenerationUpdate> Updates, Task<bool> First)> _streams = [];
 
-    private RunningAnswers(IKimiModel model, AnswerRequest request, CancellationToken cancellationToken)
+    /// <param name="model">Answers.</param>
+    /// <param name="request">What is asked.</param>
+    /// <param name="cancellationToken">Ends all of them.</param>
+    public RunningAnswers(IKimiModel model, AnswerRequest request, CancellationToken cancellationToken)
     {
         (Model, Request) = (model, request);
         _end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
     }
 
-    /// <summary>Hands all of them to the model. Where its queue is full that shows here, while the request can still be refused.</summary>
-    /// <param name="model">Answers.</param>
-    /// <param name="request">What is asked.</param>
-    /// <param name="maxTokens">Most tokens of an answer; null for no limit of the server's.</param>
-    /// <param name="cancellationToken">Ends all of them.</param>
-    public static async Task<RunningAnswers> BeginAsync(IKimiModel model, AnswerRequest request, int? maxTokens, CancellationToken cancellationToken)
-    {
-        var answers = new RunningAnswers(model, request, cancellationToken);
-        try
-        {
-            for (int i = 0; i < request.Total; i++)
-            {
-                await answers.BeginAsync(i, maxTokens).ConfigureAwait(false);
-            }
-
-            return answers;
-        }
-        catch
-        {
-            await answers.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-    }
-
     public IKimiModel Model { get; }
 
     public AnswerRequest Request { get; }
+
+    /// <summary>Hands all of them to the model. Where its queue is full that shows here, while the request can still be refused.</summary>
+    /// <param name="maxTokens">Most tokens of an answer; null for no limit of the server's.</param>
+    public async Task BeginAsync(int? maxTokens)
+    {
+        for (int i = 0; i < Request.Total; i++)
+        {
+            await BeginAsync(i, maxTokens).ConfigureAwait(false);
+        }
+    }
 
     /// <summary>The pieces of all answers, as they come.</summary>
     public async IAsyncEnumerable<AnswerPiece> PiecesAsync()

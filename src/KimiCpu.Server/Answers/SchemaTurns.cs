@@ -28,6 +28,18 @@ internal sealed class SchemaTurns : IDisposable
     /// <param name="needed">Whether it has to wait for a turn.</param>
     /// <param name="prepare">Done in it.</param>
     /// <param name="cancellationToken">Ends the waiting.</param>
+    public Task RunAsync(bool needed, Func<Task> prepare, CancellationToken cancellationToken) => RunAsync(
+        needed,
+        async () =>
+        {
+            await prepare().ConfigureAwait(false);
+            return true;
+        },
+        cancellationToken);
+
+    /// <param name="needed">Whether it has to wait for a turn.</param>
+    /// <param name="prepare">Done in it.</param>
+    /// <param name="cancellationToken">Ends the waiting.</param>
     public async Task<T> RunAsync<T>(bool needed, Func<Task<T>> prepare, CancellationToken cancellationToken)
     {
         if (!needed)

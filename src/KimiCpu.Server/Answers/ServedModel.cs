@@ -86,9 +86,19 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
 
         IKimiModel model = await OpenAsync(cancellationToken).ConfigureAwait(false);
 
-        // The schemas of tools are compiled with the first answer that has them.
-        return await turns.RunAsync(
-            request.Options.Tools.Count > 0, () => RunningAnswers.BeginAsync(model, request, limits.MaxTokens, cancellationToken), cancellationToken).ConfigureAwait(false);
+        var answers = new RunningAnswers(model, request, cancellationToken);
+        try
+        {
+            // The schemas of tools are compiled with the first answer that has them.
+            await turns.RunAsync(request.Options.Tools.Count > 0, () => answers.BeginAsync(limits.MaxTokens), cancellationToken).ConfigureAwait(false);
+            return answers;
+        }
+        catch
+        {
+            // Not within the turn, for which others wait.
+            await answers.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
     }
 
     private static string Shorten(string name) => name.Length <= 80 ? name : $"{name[..80]}…";

@@ -3,7 +3,10 @@
 
 using System.Net;
 using System.Net.Http.Json;
+using System.Text;
 using System.Text.Json.Nodes;
+using KimiCpu.Generation;
+using KimiCpu.Tests.Extensions.AI;
 
 namespace KimiCpu.Tests.Server.Answers;
 
@@ -53,6 +56,51 @@ internal sealed class SchemaRequestTests
         await gone.CancelAsync();
         Assert.That(async () => await leaving, Throws.InstanceOf<OperationCanceledException>());
         Assert.That(() => server.Gone, Is.EqualTo(1).After((int)Patience.TotalMilliseconds, 10), "while all turns are taken");
+    }
+
+    /// <summary>Of two answers the first one has begun, and ends with the model's step, when the second one is refused.</summary>
+    [Test]
+    public async Task A_request_that_fails_does_not_hold_its_turn_until_its_answers_have_ended()
+    {
+        const string Tools = """[{"type":"function","function":{"name":"a","parameters":{"type":"object"}}}]""";
+        using KimiModel model = KimiModel.OpenEmbedded();
+        var step = new TaskCompletionSource();
+        int turns = Math.Max(1, Environment.ProcessorCount / 2);
+        int answers = 0;
+        await using RunningServer server = await RunningServer.StartWithAsync(StandInModel.Of(model, m => m.Name != nameof(IKimiModel.GenerateAsync) || Interlocked.Increment(ref answers) > 2 * turns
+            ? null
+            : answers % 2 == 1 ? NothingAsync() : throw new KimiBusyException("It is full.")));
+        var failing = new List<Task<HttpResponseMessage>>();
+        try
+        {
+            for (int i = 1; i <= turns; i++)
+            {
+                failing.Add(server.Http.PostAsync(Chat, Json(2)));
+                Assert.That(() => Volatile.Read(ref answers), Is.EqualTo(2 * i).After((int)Patience.TotalMilliseconds, 10));
+            }
+
+            using HttpResponseMessage other = await server.Http.PostAsync(Chat, Json(1)).WaitAsync(Patience);
+            Assert.That(other.StatusCode, Is.EqualTo(HttpStatusCode.OK));
+            Assert.That(failing.Select(f => f.IsCompleted), Is.All.False);
+        }
+        finally
+        {
+            step.SetResult();
+        }
+
+        foreach (Task<HttpResponseMessage> request in failing)
+        {
+            using HttpResponseMessage refusal = await request.WaitAsync(Patience);
+            Assert.That(refusal.StatusCode, Is.EqualTo(HttpStatusCode.TooManyRequests));
+        }
+
+        StringContent Json(int n) => new($$"""{"model":"kimi-nano","max_tokens":4,"n":{{n}},"tools":{{Tools}},"messages":[{"role":"user","content":"Hi"}]}""", Encoding.UTF8, "application/json");
+
+        async IAsyncEnumerable<GenerationUpdate> NothingAsync()
+        {
+            await step.Task;
+            yield break;
+        }
     }
 
     private static void ExpectWaiting(RunningServer server) => Assert.That(() => server.Turns.Waiting, Is.EqualTo(1).After((int)Patience.TotalMilliseconds, 10), "it waits for its turn");
