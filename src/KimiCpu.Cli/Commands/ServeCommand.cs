@@ -47,7 +47,7 @@ internal static class ServeCommand
             settings.Set("Model:PreloadExperts", parsed.GetValue(model.PreloadExperts));
             try
             {
-                await KimiServer.RunAsync(parsed.GetValue(config), settings, streams, cancellationToken);
+                await KimiServer.RunAsync(parsed.GetValue(config), settings, streams, replace: null, cancellationToken);
                 return KimiCommand.Ok;
             }
             catch (ServeConfigurationException e)

@@ -33,11 +33,16 @@ internal static class KimiServer
     /// <summary>What clients look for in answers, and browsers would hide from pages of other origins: a request's id, and when to ask again.</summary>
     private static readonly string[] s_exposed = ["x-request-id", "request-id", "Retry-After", "WWW-Authenticate"];
 
+    /// <summary>How often it is seen whether the model can still run calls.</summary>
+    private static readonly TimeSpan s_look = TimeSpan.FromSeconds(5);
+
     /// <param name="file">Configuration; null for none.</param>
     /// <param name="settings">Of the command line.</param>
     /// <param name="streams">Told the address.</param>
+    /// <param name="replace">Puts services of a test in the place of its own; null for none.</param>
     /// <param name="cancellationToken">Stops the server.</param>
-    public static async Task RunAsync(string? file, ServeSettings settings, CliStreams streams, CancellationToken cancellationToken)
+    /// <exception cref="KimiException">The model was lost; only another process can open it again.</exception>
+    public static async Task RunAsync(string? file, ServeSettings settings, CliStreams streams, Action<IServiceCollection>? replace, CancellationToken cancellationToken)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         string? source = ServeConfiguration.Read(builder.Configuration, file, settings);
@@ -87,6 +92,7 @@ internal static class KimiServer
 
         builder.Services.AddCors();
         builder.Services.AddOptions<HostOptions>().Configure<IOptions<KimiServerOptions>>((o, s) => o.ShutdownTimeout = s.Value.ShutdownGrace + TimeSpan.FromSeconds(5));
+        replace?.Invoke(builder.Services);
         await using WebApplication app = Checked(builder.Build);
         KimiServerOptions options = Checked(() =>
         {
@@ -127,15 +133,29 @@ internal static class KimiServer
             IKimiModel model = await modelHost.OpenAsync(stopping.Token);
             await streams.Output.WriteLineAsync($"Serving {model.Info.Name} at {app.Urls.First()} (a page for browsers; OpenAI: {app.Urls.First()}/v1). Ctrl-C stops.");
             await streams.Output.FlushAsync(cancellationToken);
-            await app.WaitForShutdownAsync(cancellationToken);
+            await ThrowWhenLostAsync(model, stopping.Token);
         }
         catch (OperationCanceledException) when (stopping.IsCancellationRequested)
         {
-            // It is told to stop while the model is still being opened, and that ends with the services.
+            // It is told to stop, perhaps while the model is still being opened, which ends with the services.
         }
         finally
         {
             await app.StopAsync(CancellationToken.None);
+        }
+    }
+
+    /// <summary>Goes on as long as the model can run calls. A process that could only refuse them ends: what watches it, such as systemd, starts another one.</summary>
+    /// <exception cref="KimiException">The model was lost.</exception>
+    private static async Task ThrowWhenLostAsync(IKimiModel model, CancellationToken cancellationToken)
+    {
+        using var looks = new PeriodicTimer(s_look);
+        while (await looks.WaitForNextTickAsync(cancellationToken))
+        {
+            if (model.Activity.Failure is { } failure)
+            {
+                throw new KimiException(failure);
+            }
         }
     }
 

@@ -96,14 +96,37 @@ internal sealed class RunningAnswers : IAsyncDisposable
 
     private async Task BeginAsync(int choice, int? maxTokens)
     {
-        IAsyncEnumerator<GenerationUpdate> updates = Ask(choice, Request.OptionsOf(choice, Model, maxTokens)).GetAsyncEnumerator(CancellationToken.None);
-        Task<bool> first = updates.MoveNextAsync().AsTask();
-        _streams.Add((updates, first));
-        if (first.IsFaulted)
+        try
         {
-            await first.ConfigureAwait(false);
+            IAsyncEnumerator<GenerationUpdate> updates = Ask(choice, Request.OptionsOf(choice, Model, maxTokens)).GetAsyncEnumerator(CancellationToken.None);
+            Task<bool> first = updates.MoveNextAsync().AsTask();
+            _streams.Add((updates, first));
+            if (first.IsFaulted)
+            {
+                await first.ConfigureAwait(false);
+            }
+        }
+        catch (KimiException e) when (SaysThatModelIsLost(e))
+        {
+            throw ServedModel.Lost();
         }
     }
+
+    /// <summary>The next move of an answer; a model that is lost is told as that.</summary>
+    private async Task<bool> HearAsync(Task<bool> move)
+    {
+        try
+        {
+            return await move.ConfigureAwait(false);
+        }
+        catch (KimiException e) when (SaysThatModelIsLost(e))
+        {
+            throw ServedModel.Lost();
+        }
+    }
+
+    /// <summary>Every call that ends of that, or comes later, fails with the reason that the model gives from then on.</summary>
+    private bool SaysThatModelIsLost(KimiException e) => e.Message == Model.Activity.Failure;
 
     private IAsyncEnumerable<GenerationUpdate> Ask(int choice, GenerationOptions options) => Request.Messages is { } messages
         ? Model.GenerateAsync(messages, options, _end.Token)
@@ -112,7 +135,7 @@ internal sealed class RunningAnswers : IAsyncDisposable
     private async IAsyncEnumerable<GenerationUpdate> UpdatesAsync(int choice)
     {
         (IAsyncEnumerator<GenerationUpdate> updates, Task<bool> first) = _streams[choice];
-        for (bool more = await first.ConfigureAwait(false); more; more = await updates.MoveNextAsync().ConfigureAwait(false))
+        for (bool more = await HearAsync(first).ConfigureAwait(false); more; more = await HearAsync(updates.MoveNextAsync().AsTask()).ConfigureAwait(false))
         {
             yield return updates.Current;
         }

@@ -42,9 +42,12 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
         }
         catch (Exception e) when (e is not (OperationCanceledException or ObjectDisposedException))
         {
-            throw new RequestException(StatusCodes.Status503ServiceUnavailable, "The model could not be opened; the server's log says why.", code: "model_not_available") { RetryAfter = 30 };
+            throw NotAvailable("The model could not be opened; the server's log says why.");
         }
     }
+
+    /// <summary>The model was open and can run no call any more, which its log has told once.</summary>
+    public static RequestException Lost() => NotAvailable("The model was lost and can run no call any more; the server's log says why. The server has to be started again.");
 
     /// <summary>Whether a request's name means this model. Ollama's clients add a tag.</summary>
     public bool Is(string? name) => name is null
@@ -100,6 +103,8 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
             throw;
         }
     }
+
+    private static RequestException NotAvailable(string message) => new(StatusCodes.Status503ServiceUnavailable, message, code: "model_not_available") { RetryAfter = 30 };
 
     private static string Shorten(string name) => name.Length <= 80 ? name : $"{name[..80]}…";
 

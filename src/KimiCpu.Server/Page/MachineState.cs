@@ -25,6 +25,7 @@ internal static class MachineState
         {
             ["model"] = served.Name,
             ["placement"] = model.Placement,
+            ["failure"] = activity.Failure,
             ["running_calls"] = activity.RunningCalls,
             ["waiting_calls"] = activity.WaitingCalls,
             ["cache_pages"] = activity.CachePages,

@@ -43,7 +43,7 @@ export class Machine {
   }
 
   #draw(state) {
-    byId("placement").textContent = state.placement;
+    byId("placement").textContent = state.failure ?? state.placement;
     byId("rate").textContent = state.tokens_per_second.toFixed(1);
     byId("prompt-rate").textContent = state.prompt_tokens_per_second.toFixed(1);
     byId("running").textContent = state.running_calls;
