@@ -27,18 +27,18 @@ internal sealed class ChatMessageReader(int maxMessages)
 
         foreach ((JsonElement element, string path) in messages)
         {
-            ReadMessage(new JsonFields(element, path));
+            ReadMessage(new JsonFields(element, path), isFirst: path == messages[0].Path);
         }
 
         return _conversation.End();
     }
 
-    private void ReadMessage(JsonFields message)
+    private void ReadMessage(JsonFields message, bool isFirst)
     {
         switch (message.RequiredText("role"))
         {
             case "system" or "developer":
-                _conversation.Add(KimiMessage.System(s_content.Read(message, "content")) with { Name = NameOf(message) });
+                ReadSystem(message, isFirst);
                 break;
             case "user":
                 _conversation.Add(KimiMessage.User(s_content.Read(message, "content")) with { Name = NameOf(message) });
@@ -53,6 +53,16 @@ internal sealed class ChatMessageReader(int maxMessages)
                 throw message.Unsupported("role", "use tools, and results with the role tool.");
             default:
                 throw message.Invalid("role", "system, developer, user, assistant or tool");
+        }
+    }
+
+    private void ReadSystem(JsonFields message, bool isFirst)
+    {
+        string said = s_content.Read(message, "content");
+        string kept = isFirst ? BillingLine.TakenFrom(said) : said;
+        if (kept.Length > 0 || said.Length == 0)
+        {
+            _conversation.Add(KimiMessage.System(kept) with { Name = NameOf(message) });
         }
     }
 

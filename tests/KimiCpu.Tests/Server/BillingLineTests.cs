@@ -5,6 +5,7 @@ using System.Text.Json;
 using KimiCpu.Chat;
 using KimiCpu.Server.Anthropic;
 using KimiCpu.Server.Http;
+using KimiCpu.Server.OpenAI.Responses;
 
 namespace KimiCpu.Tests.Server;
 
@@ -32,6 +33,26 @@ internal sealed class BillingLineTests
     {
         IReadOnlyList<KimiMessage> read = Read($$"""{"system":{{system}},"messages":[{"role":"user","content":"Hi"}]}""");
         Assert.That(read.Where(m => m.Role == KimiRole.System).Select(m => m.Content), Is.EqualTo(expected is null ? Array.Empty<string>() : [expected]));
+    }
+
+    /// <summary>A gateway that Claude Code asks may ask by another interface.</summary>
+    [TestCase($"\"{Line}\\nBe brief.\"", "Be brief.")]
+    [TestCase($$"""[{"type":"text","text":"{{Line}}"},{"type":"text","text":"Be brief."}]""", "Be brief.")]
+    [TestCase($"\"{Line}\"", null)]
+    [TestCase($"\"Never write {Line}\"", $"Never write {Line}")]
+    [TestCase("\"\"", "")]
+    public void A_chat_s_first_message_is_read_without_it(string content, string? expected)
+    {
+        IReadOnlyList<KimiMessage> read = ConversationReading.OpenAI($$"""{"role":"system","content":{{content}}},{"role":"system","content":"{{Line}}"},{"role":"user","content":"{{Line}}"}""");
+        Assert.That(read.Select(m => m.Content), Is.EqualTo((string[])[.. expected is null ? Array.Empty<string>() : [expected], Line, Line]), "only where the prompt begins");
+    }
+
+    [TestCase($"{Line}\\nBe brief.", "Be brief.")]
+    [TestCase(Line, null)]
+    public void Instructions_of_a_response_are_read_without_it(string instructions, string? expected)
+    {
+        IReadOnlyList<KimiMessage> read = new InputReader(10).Read(new JsonFields(JsonElement.Parse($$"""{"instructions":"{{instructions}}","input":"{{Line}}"}""")));
+        Assert.That(read.Select(m => m.Content), Is.EqualTo((string[])[.. expected is null ? Array.Empty<string>() : [expected], Line]));
     }
 
     [Test]

@@ -19,7 +19,7 @@ internal sealed class InputReader(int maxItems)
 
     public IReadOnlyList<KimiMessage> Read(JsonFields request)
     {
-        if (request.Text("instructions") is { Length: > 0 } instructions)
+        if (BillingLine.TakenFrom(request.Text("instructions") ?? "") is { Length: > 0 } instructions)
         {
             _conversation.Add(KimiMessage.System(instructions));
         }

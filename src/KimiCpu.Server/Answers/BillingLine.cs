@@ -3,10 +3,10 @@
 
 using System.Text.RegularExpressions;
 
-namespace KimiCpu.Server.Anthropic;
+namespace KimiCpu.Server.Answers;
 
 /// <summary>
-/// What Claude Code puts before its instructions, also where another server than Anthropic's is to read them: a line with its version and a checksum that is
+/// What Claude Code puts before its instructions, also where another server than Anthropic's is to read them, or a gateway that asks it by another interface: a line with its version and a checksum that is
 /// another in every request. It means nothing to the model, and since it stands where the prompt begins, nothing behind it would ever be found in the cache.
 /// Only its names and values are known by their form: who joins it with the instructions on the way may leave no end of a line between them.
 /// </summary>
