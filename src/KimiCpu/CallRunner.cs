@@ -39,15 +39,17 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
     public GenerationResult Run(PreparedCall call, SessionState? session, CancellationToken cancellationToken)
     {
         using var telemetry = new CallTelemetry(model, call.Operation, call.Preparation);
+        GenerationJob? job = null;
         try
         {
-            GenerationJob job = Submit(calls.MakeJob(call, streamed: false, cancellationToken), session);
+            job = Submit(calls.MakeJob(call, streamed: false, cancellationToken), session);
             GenerationResult result = job.Completion.GetAwaiter().GetResult();
             Report(result, telemetry);
             return result;
         }
         catch (Exception e)
         {
+            CountInVain(job, telemetry);
             telemetry.Fail(e);
             throw;
         }
@@ -59,9 +61,9 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         using var source = CancellationTokenSource.CreateLinkedTokenSource(callerToken, cancellationToken);
         using var telemetry = new CallTelemetry(model, call.Operation, call.Preparation);
         GenerationJob job = SubmitStream(call, session, telemetry, source.Token);
+        bool ended = false;
         try
         {
-            bool ended = false;
             while (await MoreUpdates(job, telemetry, callerToken, cancellationToken).ConfigureAwait(false))
             {
                 while (job.Updates.TryRead(out GenerationUpdate? update))
@@ -92,6 +94,10 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
             // Before anything is awaited, which may end on another thread.
             bool isEngine = engine.IsOnOwnThread;
             await source.CancelAsync().ConfigureAwait(false);
+            if (!ended)
+            {
+                CountInVain(job, telemetry);
+            }
 
             // Who leaves early goes on with the session as who cancels does; but the engine cannot wait for itself.
             if (session is not null && !isEngine)
@@ -117,10 +123,15 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         }
         catch (Exception e)
         {
-            using var telemetry = new CallTelemetry(model, operation, Stopwatch.GetElapsedTime(start));
-            telemetry.Fail(e);
+            TellRefused(operation, start, e);
             throw;
         }
+    }
+
+    private void TellRefused(string operation, long start, Exception error)
+    {
+        using var telemetry = new CallTelemetry(model, operation, Stopwatch.GetElapsedTime(start));
+        telemetry.Fail(error);
     }
 
     private GenerationJob Submit(GenerationJob job, SessionState? session)
@@ -142,6 +153,10 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
             throw;
         }
     }
+
+    /// <summary>Counts the tokens of a call without an answer, which are known when the engine has let go of it.</summary>
+    private static void CountInVain(GenerationJob? job, CallTelemetry telemetry) =>
+        _ = job?.Completion.ContinueWith(_ => telemetry.Count(job.Computed), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
 
     /// <summary>Whether there are updates to read; waits for them.</summary>
     private static async ValueTask<bool> MoreUpdates(GenerationJob job, CallTelemetry telemetry, CancellationToken callerToken, CancellationToken cancellationToken)

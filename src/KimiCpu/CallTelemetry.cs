@@ -44,10 +44,7 @@ internal sealed class CallTelemetry : IDisposable
         TimeSpan first = timings.Queued + timings.Prefill;
         Listeners.Tell(KimiTelemetry.TimeToFirstToken, first.TotalSeconds, _tags);
         Listeners.Tell(KimiTelemetry.QueueTime, timings.Queued.TotalSeconds, _tags);
-        Listeners.Tell(KimiTelemetry.PromptTokens, usage.PromptTokens - usage.CachedTokens, With("kimicpu.cached", false));
-        Listeners.Tell(KimiTelemetry.PromptTokens, usage.CachedTokens, With("kimicpu.cached", true));
-        Listeners.Tell(KimiTelemetry.CompletionTokens, usage.CompletionTokens - usage.ReasoningTokens, With("kimicpu.reasoning", false));
-        Listeners.Tell(KimiTelemetry.CompletionTokens, usage.ReasoningTokens, With("kimicpu.reasoning", true));
+        Count(usage);
         Listeners.Tell(KimiTelemetry.PrefillRate, timings.PrefillTokensPerSecond, _tags);
         if (timings.DecodeTokensPerSecond > 0)
         {
@@ -62,6 +59,15 @@ internal sealed class CallTelemetry : IDisposable
         }
 
         End(errorType: null);
+    }
+
+    /// <summary>Tells of the tokens of a call, whether it has its answer or not; once.</summary>
+    public void Count(GenerationUsage usage)
+    {
+        Listeners.Tell(KimiTelemetry.PromptTokens, usage.PromptTokens - usage.CachedTokens, With("kimicpu.cached", false));
+        Listeners.Tell(KimiTelemetry.PromptTokens, usage.CachedTokens, With("kimicpu.cached", true));
+        Listeners.Tell(KimiTelemetry.CompletionTokens, usage.CompletionTokens - usage.ReasoningTokens, With("kimicpu.reasoning", false));
+        Listeners.Tell(KimiTelemetry.CompletionTokens, usage.ReasoningTokens, With("kimicpu.reasoning", true));
     }
 
     /// <summary>The call ends without an answer.</summary>

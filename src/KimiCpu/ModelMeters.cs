@@ -28,11 +28,13 @@ internal sealed class ModelMeters
 
     public void Remove(IKimiModel model) => _open.TryRemove(model, out _);
 
-    private IEnumerable<Measurement<long>> Each(Func<KimiModelActivity, long> value, string? state = null) => _open.Select(entry =>
+    /// <summary>One measurement for each name: of several with the same attributes listeners keep any one.</summary>
+    private IEnumerable<Measurement<long>> Each(Func<KimiModelActivity, long> value, string? state = null) => _open.GroupBy(entry => entry.Value).Select(models =>
     {
-        var model = new KeyValuePair<string, object?>("gen_ai.request.model", entry.Value);
+        long sum = models.Sum(entry => value(entry.Key.Activity));
+        var model = new KeyValuePair<string, object?>("gen_ai.request.model", models.Key);
         return state is null
-            ? new Measurement<long>(value(entry.Key.Activity), model)
-            : new Measurement<long>(value(entry.Key.Activity), model, new KeyValuePair<string, object?>("kimicpu.cache.state", state));
+            ? new Measurement<long>(sum, model)
+            : new Measurement<long>(sum, model, new KeyValuePair<string, object?>("kimicpu.cache.state", state));
     });
 }

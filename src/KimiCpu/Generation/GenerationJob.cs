@@ -58,6 +58,9 @@ internal sealed class GenerationJob : ScheduledCall
     /// <summary>What the decoding of its tokens has read so far.</summary>
     public DecodeReads Reads { get; } = new();
 
+    /// <summary>What was computed of it, once it has ended; nothing where no step has begun.</summary>
+    public GenerationUsage Computed => _begun == 0 ? new GenerationUsage(0, 0, 0) : new GenerationUsage(PromptTokensIn, Answer.Tokens.Count, Answer.ReasoningTokens, CachedTokens);
+
     protected override IReadOnlyList<int> Answered => Answer.Tokens;
 
     /// <summary>Notes that the first step with this job begins.</summary>

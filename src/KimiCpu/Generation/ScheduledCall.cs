@@ -56,6 +56,9 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Tokens of the prompt that were in the cache already.</summary>
     public int CachedTokens { get; private set; }
 
+    /// <summary>Tokens of the prompt that were in the cache when the pages were given up, whoever computed them.</summary>
+    public int PromptTokensIn { get; private set; }
+
     /// <summary>The token that the next step takes in, once the text is in.</summary>
     public int NextToken
     {
@@ -105,7 +108,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     public bool TryPrepare(KvCache cache, int reserve)
     {
         Sequence = cache.CreateSequence(shares: cache.KeepsPrefixes || Session is not null);
-        CachedTokens = IsPaused ? CachedTokens : 0;
+        (CachedTokens, PromptTokensIn) = IsPaused ? (CachedTokens, PromptTokensIn) : (0, 0);
         AdoptFirst();
         if (!Sequence.TryExtend(Missing, reserve))
         {
@@ -141,6 +144,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Gives all pages to others. What was computed stays in the cache as long as there is room, and is computed again where it does not.</summary>
     public void Pause(KvCache cache)
     {
+        NotePrompt();
         cache.Release(Sequence!.Leave());
         Sequence = null;
         Text = [.. Prompt, .. Answered];
@@ -173,6 +177,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
 
     private void Leave(KvCache cache, SessionState? session)
     {
+        NotePrompt();
         KvPrefix prefix = Sequence!.Leave();
         Sequence = null;
         if (session is null)
@@ -199,9 +204,12 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Gives the pages back. What has not been shared is lost.</summary>
     public void Release()
     {
+        NotePrompt();
         Sequence?.Dispose();
         Sequence = null;
     }
+
+    private void NotePrompt() => PromptTokensIn = Math.Min(Prompt.Length, Math.Max(PromptTokensIn, Sequence?.Length ?? 0));
 
     /// <summary>What a pause makes it find again is its own.</summary>
     private void NoteCached(int tokens) => CachedTokens += IsPaused ? 0 : tokens;

@@ -74,6 +74,87 @@ internal sealed class TelemetryTests
         Assert.That(heard.Values("kimicpu.requests.active"), Is.EqualTo(new[] { 1, -1, 1, -1, 1, -1 }));
     }
 
+    /// <summary>They were computed all the same, and of a busy server that is a good part of them.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Tokens_of_calls_without_an_answer_are_counted([Values] bool cancels, CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var heard = new Measurements();
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        KimiMessage[] messages = [KimiMessage.User("Tell me a story.")];
+        int prompt = model.EncodePrompt(messages, cancellationToken: cancellationToken).Length;
+        var options = new GenerationOptions { Temperature = 0, IgnoreEndOfText = true };
+        int read = 0;
+        try
+        {
+            await foreach (GenerationUpdate _ in model.GenerateAsync(messages, options, source.Token))
+            {
+                if (++read < 3)
+                {
+                    continue;
+                }
+
+                if (!cancels)
+                {
+                    break;
+                }
+
+                await source.CancelAsync();
+            }
+        }
+        catch (OperationCanceledException) when (cancels)
+        {
+            // It is what was asked for.
+        }
+
+        Assert.That(read, Is.EqualTo(3));
+        Assert.That(() => heard.Sum("kimicpu.completion.tokens"), Is.GreaterThanOrEqualTo(3).After(30_000, 5), "when the model has let go of it");
+        Assert.That(heard.Sum("kimicpu.prompt.tokens", ("kimicpu.cached", false)), Is.EqualTo(prompt));
+        Assert.That(heard.Sum("kimicpu.prompt.tokens", ("kimicpu.cached", true)), Is.Zero);
+    }
+
+    /// <summary>Of two values with the same attributes listeners keep one, and names are those of folders.</summary>
+    [Test]
+    public void Models_of_one_name_are_observed_together()
+    {
+        using var heard = new Measurements();
+        double before = Pages();
+        using KimiModel plain = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 640 });
+        using KimiModel exact = KimiModel.OpenEmbedded(new KimiModelOptions { ContextLength = 1280, Exact = true });
+        Assert.That(Pages() - before, Is.EqualTo(plain.Activity.CachePages + exact.Activity.CachePages).And.Positive);
+
+        double Pages()
+        {
+            heard.Forget();
+            heard.Observe();
+            (string Key, object Value) name = ("gen_ai.request.model", "kimi-nano");
+            foreach (string instrument in new[] { "kimicpu.requests.running", "kimicpu.requests.waiting" })
+            {
+                Assert.That(heard.Count(instrument, name), Is.LessThanOrEqualTo(1));
+            }
+
+            Assert.That(heard.Count("kimicpu.cache.pages", name), Is.Zero.Or.EqualTo(3), "used, reusable and free");
+            return heard.Sum("kimicpu.cache.pages", name);
+        }
+    }
+
+    /// <summary>A model that is larger than memory takes minutes for an answer, and half a minute for a step with a prompt.</summary>
+    [Test]
+    public void Histograms_reach_as_far_as_such_models_take()
+    {
+        (Histogram<double> Histogram, double Least)[] expected =
+        [
+            (KimiTelemetry.Duration, 3600), (KimiTelemetry.QueueTime, 3600), (KimiTelemetry.TimeToFirstToken, 3600), (KimiTelemetry.TimePerOutputToken, 10), (KimiTelemetry.StepDuration, 60),
+        ];
+        foreach ((Histogram<double> histogram, double least) in expected)
+        {
+            IReadOnlyList<double> boundaries = histogram.Advice!.HistogramBucketBoundaries!;
+            Assert.That(boundaries[^1], Is.GreaterThanOrEqualTo(least), histogram.Name);
+            Assert.That(boundaries, Is.Ordered.And.Unique, histogram.Name);
+        }
+    }
+
     [Test]
     public async Task What_a_call_took_to_be_prepared_is_part_of_its_times([Values] bool streamed)
     {
@@ -211,14 +292,36 @@ internal sealed class TelemetryTests
 
         public Dictionary<string, string?> Units { get; } = [];
 
-        public IEnumerable<(string Key, string Value)> Tags => _all.SelectMany(m => m.Tags).Select(t => (t.Key, $"{t.Value}")).Distinct();
+        public IEnumerable<(string Key, string Value)> Tags => All().SelectMany(m => m.Tags).Select(t => (t.Key, $"{t.Value}")).Distinct();
 
-        public List<double> Values(string name) => [.. _all.Where(m => m.Name == name).Select(m => m.Value)];
+        public List<double> Values(string name) => [.. All().Where(m => m.Name == name).Select(m => m.Value)];
 
-        public double Sum(string name, (string Key, object Value)? tag = null) =>
-            _all.Where(m => m.Name == name && (tag is null || m.Tags.Contains(new KeyValuePair<string, object?>(tag.Value.Key, tag.Value.Value)))).Sum(m => m.Value);
+        public double Sum(string name, (string Key, object Value)? tag = null) => Of(name, tag).Sum();
+
+        public int Count(string name, (string Key, object Value) tag) => Of(name, tag).Count();
+
+        public void Observe() => _listener.RecordObservableInstruments();
+
+        public void Forget()
+        {
+            lock (_all)
+            {
+                _all.Clear();
+            }
+        }
 
         public void Dispose() => _listener.Dispose();
+
+        private (string Name, double Value, KeyValuePair<string, object?>[] Tags)[] All()
+        {
+            lock (_all)
+            {
+                return [.. _all];
+            }
+        }
+
+        private IEnumerable<double> Of(string name, (string Key, object Value)? tag) =>
+            All().Where(m => m.Name == name && (tag is null || m.Tags.Contains(new KeyValuePair<string, object?>(tag.Value.Key, tag.Value.Value)))).Select(m => m.Value);
 
         private void Add(Instrument instrument, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
         {
