@@ -23,9 +23,9 @@ public sealed class KimiChatClient : IChatClient
     /// <summary><see cref="ChatClientMetadata.ProviderName"/> of all clients.</summary>
     public const string ProviderName = "kimicpu";
 
+    private readonly Func<string> _modelName;
     private readonly Func<CancellationToken, Task<IKimiModel>> _open;
     private readonly IDisposable? _owned;
-    private readonly ChatClientMetadata _metadata;
     private readonly OptionsReader _options;
 
     /// <summary>Makes a client of an open model.</summary>
@@ -36,18 +36,16 @@ public sealed class KimiChatClient : IChatClient
     {
     }
 
-    /// <param name="modelName">Known before the model is open.</param>
+    /// <param name="modelName">Known before the model is open, and until then that of the one which would be opened next.</param>
     /// <param name="open">Gives the model, which is opened first where it is not open.</param>
     /// <param name="owned">Disposed of with the client.</param>
-    internal KimiChatClient(string modelName, Func<CancellationToken, Task<IKimiModel>> open, IDisposable? owned)
+    internal KimiChatClient(Func<string> modelName, Func<CancellationToken, Task<IKimiModel>> open, IDisposable? owned)
     {
+        _modelName = modelName;
         _open = open;
         _owned = owned;
-        _metadata = new ChatClientMetadata(ProviderName, providerUri: null, modelName);
         _options = new OptionsReader(modelName);
     }
-
-    private string ModelName => _metadata.DefaultModelId!;
 
     /// <summary>Continues a conversation and returns the whole answer.</summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
@@ -67,8 +65,9 @@ public sealed class KimiChatClient : IChatClient
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         Request request = Read(messages, options);
-        var response = new ResponseWriter(ModelName, request.ShowsReasoning);
-        await foreach (GenerationUpdate update in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
+        IKimiModel model = await _open(cancellationToken).ConfigureAwait(false);
+        var response = new ResponseWriter(model.Info.Name, request.ShowsReasoning);
+        await foreach (GenerationUpdate update in AnswerAsync(model, request, cancellationToken).ConfigureAwait(false))
         {
             if (update.Result is { } result)
             {
@@ -102,7 +101,7 @@ public sealed class KimiChatClient : IChatClient
     {
         ArgumentNullException.ThrowIfNull(serviceType);
         return serviceKey is not null ? null
-            : serviceType == typeof(ChatClientMetadata) ? _metadata
+            : serviceType == typeof(ChatClientMetadata) ? new ChatClientMetadata(ProviderName, providerUri: null, _modelName())
             : serviceType.IsInstanceOfType(this) ? this
             : serviceType == typeof(KimiTokenizer) ? Model().Tokenizer
             : serviceType == typeof(KimiModelInfo) ? Model().Info
@@ -116,10 +115,11 @@ public sealed class KimiChatClient : IChatClient
     /// </summary>
     public void Dispose() => _owned?.Dispose();
 
-    private static string NameOf(IKimiModel model)
+    private static Func<string> NameOf(IKimiModel model)
     {
         ArgumentNullException.ThrowIfNull(model);
-        return model.Info.Name;
+        string name = model.Info.Name;
+        return () => name;
     }
 
     private IKimiModel Model() => _open(CancellationToken.None).GetAwaiter().GetResult();
@@ -132,8 +132,9 @@ public sealed class KimiChatClient : IChatClient
 
     private async IAsyncEnumerable<ChatResponseUpdate> StreamAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var response = new ResponseWriter(ModelName, request.ShowsReasoning);
-        await foreach (GenerationUpdate update in AnswerAsync(request, cancellationToken).ConfigureAwait(false))
+        IKimiModel model = await _open(cancellationToken).ConfigureAwait(false);
+        var response = new ResponseWriter(model.Info.Name, request.ShowsReasoning);
+        await foreach (GenerationUpdate update in AnswerAsync(model, request, cancellationToken).ConfigureAwait(false))
         {
             if (response.Piece(update) is { } piece)
             {
@@ -142,9 +143,8 @@ public sealed class KimiChatClient : IChatClient
         }
     }
 
-    private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(IKimiModel model, Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        IKimiModel model = await _open(cancellationToken).ConfigureAwait(false);
         GenerationOptions options = await _options.CompleteAsync(request, model, cancellationToken).ConfigureAwait(false);
 
         // It encodes the prompt and compiles the schemas of tools, which can take seconds.

@@ -113,5 +113,5 @@ public static class KimiServiceCollectionExtensions
         return services;
     }
 
-    private static KimiChatClient MakeClient(ModelHost host) => new(host.ModelName, host.OpenAsync, owned: null);
+    private static KimiChatClient MakeClient(ModelHost host) => new(() => host.ModelName, host.OpenAsync, owned: null);
 }

@@ -8,13 +8,10 @@ using Microsoft.Extensions.AI;
 namespace KimiCpu.Extensions.AI.Requests;
 
 /// <summary>Turns <see cref="ChatOptions"/> into <see cref="GenerationOptions"/>; what has no equivalent is refused by name.</summary>
-internal sealed class OptionsReader
+/// <param name="modelName">The one model that <see cref="ChatOptions.ModelId"/> may name, as it is called now.</param>
+internal sealed class OptionsReader(Func<string> modelName)
 {
-    private readonly string _modelName;
     private readonly FormatReader _formats = new();
-
-    /// <param name="modelName">The one model that <see cref="ChatOptions.ModelId"/> may name.</param>
-    public OptionsReader(string modelName) => _modelName = modelName;
 
     /// <summary>Reads all but the format, whose schema takes long to compile.</summary>
     /// <param name="messages">In order.</param>
@@ -83,9 +80,9 @@ internal sealed class OptionsReader
                 $"ChatOptions.ConversationId ('{conversation}'): the client keeps no conversations. Pass all messages with each call; what is cached of them is not computed again.");
         }
 
-        if (options.ModelId is { } model && !string.Equals(model, _modelName, StringComparison.OrdinalIgnoreCase))
+        if (options.ModelId is { } model && modelName() is var own && !string.Equals(model, own, StringComparison.OrdinalIgnoreCase))
         {
-            throw new NotSupportedException($"ChatOptions.ModelId: this client has the model '{_modelName}' only, '{model}' was asked for. Leave it null, or register another model under a key.");
+            throw new NotSupportedException($"ChatOptions.ModelId: this client has the model '{own}' only, '{model}' was asked for. Leave it null, or register another model under a key.");
         }
 
         if (options.AllowBackgroundResponses == true)

@@ -166,6 +166,32 @@ internal sealed class AddKimiTests
         }
     }
 
+    /// <summary>As where telemetry around a client asks for its name before the first call.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_client_has_the_name_of_the_model_that_answers(CancellationToken cancellationToken)
+    {
+        string broken = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["ModelPath"] = broken }).Build();
+            await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(configuration).BuildServiceProvider();
+            var client = services.GetRequiredService<IChatClient>();
+            Assert.That(client.GetService<ChatClientMetadata>()!.DefaultModelId, Is.EqualTo(Path.GetFileName(broken)));
+            Assert.That(async () => await client.GetResponseAsync("Who are you?", s_greedy, cancellationToken), Throws.Exception.With.Message.Contains(broken));
+            configuration["ModelPath"] = Repository.NanoModel;
+            configuration.Reload();
+            ChatOptions named = new() { Temperature = 0, ModelId = "kimi-nano" };
+            Assert.That((await client.GetResponseAsync("Who are you?", named, cancellationToken)).ModelId, Is.EqualTo("kimi-nano"));
+            Assert.That((await client.GetStreamingResponseAsync("Who are you?", named, cancellationToken).ToListAsync(cancellationToken)).Select(u => u.ModelId).Distinct(), Is.EqualTo(new[] { "kimi-nano" }));
+            Assert.That(client.GetService<ChatClientMetadata>()!.DefaultModelId, Is.EqualTo("kimi-nano"));
+        }
+        finally
+        {
+            Directory.Delete(broken);
+        }
+    }
+
     [Test]
     public async Task Models_under_keys_live_beside_one_another()
     {

@@ -129,7 +129,7 @@ internal sealed class OptionsReaderTests
     [Test]
     public void Formats_are_constraints_and_schemas_are_compiled_once()
     {
-        var reader = new OptionsReader("kimi-nano");
+        var reader = new OptionsReader(() => "kimi-nano");
         KimiConstraint? Of(ChatResponseFormat? format) =>
             reader.CompleteAsync(reader.Read([new(ChatRole.User, "?")], new ChatOptions { ResponseFormat = format }, null!), null!, default).GetAwaiter().GetResult().Constraint;
         Assert.That(Of(null), Is.Null);
@@ -144,7 +144,7 @@ internal sealed class OptionsReaderTests
     [Test]
     public async Task A_schema_outlives_the_document_that_it_is_of()
     {
-        var reader = new OptionsReader("kimi-nano");
+        var reader = new OptionsReader(() => "kimi-nano");
         Request request;
         using (var document = JsonDocument.Parse("""{"type": "integer"}"""))
         {
@@ -181,5 +181,5 @@ internal sealed class OptionsReaderTests
         }
     }
 
-    private static GenerationOptions Read(ChatOptions? options) => new OptionsReader("kimi-nano").Read([new(ChatRole.User, "?")], options, null!).Options;
+    private static GenerationOptions Read(ChatOptions? options) => new OptionsReader(() => "kimi-nano").Read([new(ChatRole.User, "?")], options, null!).Options;
 }
