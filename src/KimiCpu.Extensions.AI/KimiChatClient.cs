@@ -145,13 +145,23 @@ public sealed class KimiChatClient : IChatClient
 
     private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(IKimiModel model, Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        GenerationOptions options = await _options.CompleteAsync(request, model, cancellationToken).ConfigureAwait(false);
-
-        // It encodes the prompt and compiles the schemas of tools, which can take seconds.
-        IAsyncEnumerable<GenerationUpdate> updates = await Task.Run(() => model.GenerateAsync(request.Messages, options, cancellationToken), cancellationToken).ConfigureAwait(false);
+        IAsyncEnumerable<GenerationUpdate> updates = await BeginAsync(model, request, cancellationToken).ConfigureAwait(false);
         await foreach (GenerationUpdate update in updates.ConfigureAwait(false))
         {
             yield return update;
         }
+    }
+
+    /// <summary>Encodes the prompt and compiles schemas, which can take seconds, on other threads.</summary>
+    private async Task<IAsyncEnumerable<GenerationUpdate>> BeginAsync(IKimiModel model, Request request, CancellationToken cancellationToken)
+    {
+        // A model that is full refuses a call before anybody compiles for it.
+        if (model is KimiModel own)
+        {
+            return await own.BeginAsync(request.Messages, request.For(model), () => _options.CompleteAsync(request, model, cancellationToken), cancellationToken).ConfigureAwait(false);
+        }
+
+        GenerationOptions options = await _options.CompleteAsync(request, model, cancellationToken).ConfigureAwait(false);
+        return await Task.Run(() => model.GenerateAsync(request.Messages, options, cancellationToken), cancellationToken).ConfigureAwait(false);
     }
 }

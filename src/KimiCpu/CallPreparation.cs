@@ -108,6 +108,16 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         return new GenerationJob(call.Prompt, maxTokens, call.Options, builder, streamed, ConstraintOf(call), cancellationToken) { HasTime = hasTime, Preparation = call.Preparation };
     }
 
+    /// <summary>Refuses what the model does not take, before anything is done for it.</summary>
+    /// <exception cref="ArgumentException">An option is outside its range, or two contradict one another.</exception>
+    public void Check(GenerationOptions options)
+    {
+        OptionChecks.RequireAll(options);
+
+        // The model may have more rows than the tokenizer has tokens; those are never answered.
+        OptionChecks.Validate(options, tokenizer.VocabularySize);
+    }
+
     private static int NextCallIndex(IEnumerable<KimiMessage> conversation, ChatFormat format)
     {
         var counter = new CallCounter(format.RewritesCallIds);
@@ -117,14 +127,6 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         }
 
         return counter.Next;
-    }
-
-    private void Check(GenerationOptions options)
-    {
-        OptionChecks.RequireAll(options);
-
-        // The model may have more rows than the tokenizer has tokens; those are never answered.
-        OptionChecks.Validate(options, tokenizer.VocabularySize);
     }
 
     private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)

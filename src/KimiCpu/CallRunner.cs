@@ -32,6 +32,29 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
     public PreparedCall Prepare(ReadOnlyMemory<int> tokens, GenerationOptions? options, bool waits, CancellationToken cancellationToken) =>
         Prepare(CallTelemetry.Completion, waits, () => calls.Prepare(tokens, options, cancellationToken, engine.ThrowIfNoMoreCalls));
 
+    /// <summary>Prepares a call that there is room for, on other threads than the caller's. Who listens hears of those that fail here, too.</summary>
+    /// <param name="messages">In order.</param>
+    /// <param name="options">What is known of them without much work.</param>
+    /// <param name="complete">Gives all of them; it is not asked for a call that there is no room for.</param>
+    /// <param name="cancellationToken">Ends the preparation.</param>
+    public async Task<PreparedCall> PrepareAsync(IEnumerable<KimiMessage> messages, GenerationOptions options, Func<Task<GenerationOptions>> complete, CancellationToken cancellationToken)
+    {
+        long start = Stopwatch.GetTimestamp();
+        try
+        {
+            calls.Check(options);
+            engine.ThrowIfNoMoreCalls();
+            GenerationOptions whole = await complete().ConfigureAwait(false);
+            PreparedCall call = await Task.Run(() => calls.Prepare(messages, whole, cancellationToken, engine.ThrowIfNoMoreCalls), cancellationToken).ConfigureAwait(false);
+            return call with { Preparation = Stopwatch.GetElapsedTime(start) };
+        }
+        catch (Exception e)
+        {
+            TellRefused(CallTelemetry.Chat, start, e);
+            throw;
+        }
+    }
+
     /// <summary>Computes what a session is to keep, however long it takes.</summary>
     public Task Compute(PreparedCall call, SessionState session, CancellationToken cancellationToken) =>
         Submit(calls.MakeJob(call, streamed: false, cancellationToken, hasTime: true), session).Completion;

@@ -304,6 +304,18 @@ public sealed class KimiModel : IKimiModel
     internal IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options, SessionState? session, CancellationToken cancellationToken) =>
         _runner.Stream(Prepared(tokens, options, waits: false, cancellationToken), session, cancellationToken);
 
+    /// <summary>A stream for a caller whose options take long to complete; what is known of them is checked, and the call admitted, before that.</summary>
+    /// <param name="messages">In order.</param>
+    /// <param name="options">What is known of them.</param>
+    /// <param name="complete">Gives all of them.</param>
+    /// <param name="cancellationToken">Ends the call.</param>
+    internal async Task<IAsyncEnumerable<GenerationUpdate>> BeginAsync(IEnumerable<KimiMessage> messages, GenerationOptions options, Func<Task<GenerationOptions>> complete, CancellationToken cancellationToken)
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        PreparedCall call = await _runner.PrepareAsync(messages, options, complete, cancellationToken).ConfigureAwait(false);
+        return _runner.Stream(call, session: null, cancellationToken);
+    }
+
     private PreparedCall Prepared(IEnumerable<KimiMessage> messages, GenerationOptions? options, bool waits, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);

@@ -51,15 +51,22 @@ internal sealed class FormatReader
     /// <inheritdoc cref="Read"/>
     public async Task<GenerationOptions> ReadAsync(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken)
     {
-        if (format is not ChatResponseFormatJson { Schema: { } schema } || _schemas.ContainsKey(HashOf(schema)))
+        if (format is not ChatResponseFormatJson { Schema: { } schema })
         {
             return Read(format, generation, cancellationToken);
+        }
+
+        // Looked up once: what others make the table forget meanwhile would be compiled here.
+        string hash = HashOf(schema);
+        if (_schemas.TryGetValue(hash, out Compiled? known))
+        {
+            return generation with { Constraint = Use(hash, known, isNew: false) };
         }
 
         await s_turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            return await Task.Run(() => Read(format, generation, cancellationToken), cancellationToken).ConfigureAwait(false);
+            return await Task.Run(() => generation with { Constraint = Compile(schema, hash, cancellationToken) }, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -81,12 +88,15 @@ internal sealed class FormatReader
 
     private static string HashOf(JsonElement schema) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(schema)));
 
-    private KimiConstraint Compile(JsonElement schema, string hash, CancellationToken cancellationToken)
-    {
-        Compiled compiled = _schemas.TryGetValue(hash, out Compiled? known) ? known : Compiled.Of(Compiler, schema, cancellationToken);
+    private KimiConstraint Compile(JsonElement schema, string hash, CancellationToken cancellationToken) => _schemas.TryGetValue(hash, out Compiled? known)
+        ? Use(hash, known, isNew: false)
+        : Use(hash, Compiled.Of(Compiler, schema, cancellationToken), isNew: true);
 
+    /// <exception cref="KimiConstraintException">The schema was refused.</exception>
+    private KimiConstraint Use(string hash, Compiled compiled, bool isNew)
+    {
         // Constraints grow while they are used, so all are looked at, whichever is asked for.
-        if ((known is null && _schemas.Count >= MostKept) || _schemas.Sum(s => s.Value.Constraint?.Bytes ?? 0) > MostBytes)
+        if ((isNew && _schemas.Count >= MostKept) || _schemas.Sum(s => s.Value.Constraint?.Bytes ?? 0) > MostBytes)
         {
             _schemas.Clear();
         }

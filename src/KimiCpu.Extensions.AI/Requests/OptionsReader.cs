@@ -44,9 +44,12 @@ internal sealed class OptionsReader(Func<string> modelName)
         generation = ReasoningReader.Read(options.Reasoning, generation);
         generation = ToolsReader.Read(options, generation);
         generation = AdditionalOptions.Read(options.AdditionalProperties, generation);
+        ChatResponseFormat? format = FormatReader.Keep(options.ResponseFormat);
+        generation = format is null ? generation : generation with { Constraint = null };
+        Check(generation, format);
         bool showsReasoning = options.Reasoning?.Output is not ReasoningOutput.None;
         bool singleToolCall = options.AllowMultipleToolCalls == false && generation.Tools.Count > 0;
-        return new Request(MessageReader.Read(messages, options.Instructions), generation, FormatReader.Keep(options.ResponseFormat), showsReasoning, singleToolCall);
+        return new Request(MessageReader.Read(messages, options.Instructions), generation, format, showsReasoning, singleToolCall);
     }
 
     /// <summary>The whole options of a request for a model. Compiles on another thread than the caller's.</summary>
@@ -56,6 +59,16 @@ internal sealed class OptionsReader(Func<string> modelName)
     /// <exception cref="Constraints.KimiConstraintException">The schema of the response format cannot be enforced.</exception>
     public Task<GenerationOptions> CompleteAsync(Request request, IKimiModel model, CancellationToken cancellationToken) =>
         _formats.ReadAsync(request.Format, request.For(model), cancellationToken);
+
+    /// <summary>What no model takes is refused before one is opened. Only the model knows which token ids it has.</summary>
+    private static void Check(GenerationOptions generation, ChatResponseFormat? format)
+    {
+        OptionChecks.Validate(generation, int.MaxValue);
+        if (format is ChatResponseFormatJson && generation.IgnoreEndOfText)
+        {
+            throw RequestArgument.Options("An answer with a ChatOptions.ResponseFormat ends by an end-of-text token, so IgnoreEndOfText must be false with it.");
+        }
+    }
 
     private static GenerationOptions Base(ChatOptions options, IChatClient client) => options.RawRepresentationFactory?.Invoke(client) switch
     {

@@ -3,6 +3,8 @@
 
 using System.Buffers;
 using System.Text;
+using KimiCpu.Chat;
+using KimiCpu.Constraints;
 
 namespace KimiCpu.Generation;
 
@@ -38,6 +40,7 @@ internal static class OptionChecks
         OptionRange.Require(options.TopLogProbabilities is >= 0 and <= 20, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "0 … 20");
         OptionRange.Require(options.TopLogProbabilities == 0 || options.LogProbabilities, nameof(options.TopLogProbabilities), options.TopLogProbabilities, "more than 0 with LogProbabilities only");
         RequireEnd(options);
+        RequireCallable(options);
         foreach (string stop in options.StopSequences)
         {
             OptionRange.Require(!string.IsNullOrEmpty(stop), nameof(options.StopSequences), stop is null ? null : "''", "texts of at least one character");
@@ -73,6 +76,36 @@ internal static class OptionChecks
         if (options.Constraint is not null && options.IgnoreEndOfText)
         {
             throw new ArgumentException("A Constraint ends its answer by an end-of-text token, so IgnoreEndOfText must be false with it.", nameof(options));
+        }
+    }
+
+    /// <summary>What <see cref="ToolCallConstraint"/> cannot be made of, before anybody encodes a prompt or compiles a schema for it.</summary>
+    /// <exception cref="ArgumentException">A call is demanded of a tool that is not declared, or two tools that may be called have one name.</exception>
+    private static void RequireCallable(GenerationOptions options)
+    {
+        (ToolChoiceKind kind, string? name) = (options.ToolChoice.Kind, options.ToolChoice.Name);
+        if (kind == ToolChoiceKind.Named && !options.Tools.Any(t => t.Name == name))
+        {
+            throw CallArgument.Options($"A call of the tool '{Excerpt.Of(name!)}' is demanded, which is not declared.");
+        }
+
+        if (kind == ToolChoiceKind.Required && options.Tools.Count == 0)
+        {
+            throw CallArgument.Options("A tool call is demanded, but no tool is declared.");
+        }
+
+        // Where any text may be a call, or none is to be, names are only shown.
+        IEnumerable<KimiTool> callable = kind switch
+        {
+            ToolChoiceKind.None => [],
+            ToolChoiceKind.Auto when !options.ConstrainToolArguments => [],
+            ToolChoiceKind.Named => options.Tools.Where(t => t.Name == name),
+            _ => options.Tools,
+        };
+        var names = new HashSet<string>(StringComparer.Ordinal);
+        if (callable.FirstOrDefault(t => !names.Add(t.Name)) is { } second)
+        {
+            throw CallArgument.Options($"Two tools are called '{Excerpt.Of(second.Name)}'.");
         }
     }
 }

@@ -51,6 +51,42 @@ internal sealed class KimiChatClientTests
             Assert.That(call, Throws.InstanceOf<ArgumentException>().With.Property(nameof(ArgumentException.ParamName)).EqualTo(parameter).And.Message.Contains(problem));
     }
 
+    private static IEnumerable<TestCaseData> WrongOptions()
+    {
+        AIFunction tool = AIFunctionFactory.Create((string city) => "", "get_weather");
+        yield return Wrong("Temperature", new() { Temperature = -1 });
+        yield return Wrong("TopP", new() { TopP = 2 });
+        yield return Wrong("TopK", new() { TopK = -1 });
+        yield return Wrong("PresencePenalty", new() { PresencePenalty = 3 });
+        yield return Wrong("StopSequences", new() { StopSequences = [""] });
+        yield return Wrong("MinP", new() { AdditionalProperties = new() { ["min_p"] = 1 } });
+        yield return Wrong("TopLogProbabilities", new() { AdditionalProperties = new() { ["top_logprobs"] = 3 } });
+        yield return Wrong("'other' is demanded", new() { Tools = [tool], ToolMode = ChatToolMode.RequireSpecific("other") });
+        yield return Wrong("no tool is declared", new() { ToolMode = ChatToolMode.RequireAny });
+        yield return Wrong("Two tools are called 'get_weather'", new() { Tools = [tool, tool] });
+        yield return Wrong("IgnoreEndOfText", new() { ResponseFormat = ChatResponseFormat.Json, RawRepresentationFactory = _ => new GenerationOptions { IgnoreEndOfText = true } });
+
+        static TestCaseData Wrong(string problem, ChatOptions options) => new TestCaseData(problem, options).SetArgDisplayNames(problem);
+    }
+
+    [TestCaseSource(nameof(WrongOptions))]
+    public void What_the_options_say_is_refused_at_the_call(string problem, ChatOptions options) =>
+        Assert.That(() => _client.GetStreamingResponseAsync("Who are you?", options), Throws.InstanceOf<ArgumentException>().With.Message.Contains(problem));
+
+    /// <summary>Whoever is refused is told to come again, and would compile a schema each time.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_full_model_compiles_no_schema(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = new SchedulingOptions { MaxRunning = 1, MaxWaiting = 0 } });
+        using KimiChatClient client = model.AsIChatClient();
+        var endless = new GenerationOptions { Temperature = 1, Seed = 1, IgnoreEndOfText = true };
+        await using IAsyncEnumerator<GenerationUpdate> stream = model.GenerateAsync("Tell me a story.", endless, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        Assert.That(await stream.MoveNextAsync());
+        var refused = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"not":{"type":"string"}}""")) };
+        await Assert.ThatAsync(async () => await client.GetResponseAsync("Who are you?", refused, cancellationToken), Throws.TypeOf<KimiBusyException>(), "compiling would have told what is wrong with it");
+    }
+
     /// <summary>A user interface's thread, say: to encode a prompt and to compile schemas can take seconds.</summary>
     [Test]
     [CancelAfter(60_000)]

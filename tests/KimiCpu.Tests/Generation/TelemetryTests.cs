@@ -3,8 +3,11 @@
 
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using System.Text.Json;
 using KimiCpu.Chat;
+using KimiCpu.Extensions.AI;
 using KimiCpu.Generation;
+using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Tests.Generation;
 
@@ -72,6 +75,20 @@ internal sealed class TelemetryTests
         Assert.That(heard.Values("gen_ai.server.request.duration"), Has.Count.EqualTo(3));
         Assert.That(heard.Tags, Is.SupersetOf(new[] { ("error.type", "KimiCpu.ContextLengthException"), ("gen_ai.operation.name", "chat"), ("gen_ai.operation.name", "text_completion") }));
         Assert.That(heard.Values("kimicpu.requests.active"), Is.EqualTo(new[] { 1, -1, 1, -1, 1, -1 }));
+    }
+
+    /// <summary>As a tool whose schema is refused, which the model finds out itself.</summary>
+    [Test]
+    public async Task A_response_format_that_is_refused_is_told_by_its_type()
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiChatClient client = model.AsIChatClient();
+        using var heard = new Measurements();
+        var options = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"not":{"type":"string"}}""")) };
+        await Assert.ThatAsync(async () => await client.GetResponseAsync("Who are you?", options), Throws.Exception);
+        Assert.That(heard.Values("gen_ai.server.request.duration"), Has.Count.EqualTo(1));
+        Assert.That(heard.Tags, Is.SupersetOf(new[] { ("error.type", "KimiCpu.Constraints.KimiConstraintException"), ("gen_ai.operation.name", "chat") }));
+        Assert.That(heard.Values("kimicpu.requests.active"), Is.EqualTo(new[] { 1, -1 }));
     }
 
     /// <summary>They were computed all the same, and of a busy server that is a good part of them.</summary>

@@ -74,6 +74,16 @@ internal sealed class ModelHostTests
         Assert.That(async () => await second, Throws.TypeOf<KimiException>());
     }
 
+    /// <summary>It may take minutes, or fail, and the caller would hear of that in place of what is wrong with the call.</summary>
+    [Test]
+    public async Task A_call_that_no_model_takes_opens_none()
+    {
+        await using ServiceProvider services = Services((_, _, _) => throw new InvalidOperationException("It is opened."));
+        var client = services.GetRequiredService<IChatClient>();
+        await Assert.ThatAsync(async () => await client.GetResponseAsync("Who are you?", new ChatOptions { Temperature = -1 }), Throws.InstanceOf<ArgumentOutOfRangeException>());
+        Assert.That(services.GetRequiredService<ModelHost>().State, Is.EqualTo(ModelState.Closed));
+    }
+
     private static ServiceProvider Services(Func<string?, KimiModelOptions, CancellationToken, Task<IKimiModel>> opener)
     {
         IServiceCollection services = new ServiceCollection().AddLogging().AddKimi(o => o.Embedded = true).AddHealthChecks().AddKimi().Services;

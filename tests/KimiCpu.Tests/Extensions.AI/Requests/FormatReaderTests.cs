@@ -78,6 +78,49 @@ internal sealed class FormatReaderTests
         Assert.That(read.Select(r => r.Constraint), Is.All.Not.Null.And.All.SameAs(read[0].Constraint));
     }
 
+    /// <summary>A reader that keeps nothing for long forgets a schema at any moment between the look at it and its use.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task A_schema_that_is_forgotten_while_it_is_asked_for_is_compiled_on_no_callers_thread(CancellationToken cancellationToken)
+    {
+        using var caller = new ThreadLocal<bool>();
+        int onCaller = 0;
+        var reader = new FormatReader
+        {
+            MostBytes = 1,
+            Compiler = (schema, token) =>
+            {
+                onCaller += caller.Value ? 1 : 0;
+                return KimiConstraint.JsonSchema(schema, token);
+            },
+        };
+        using var done = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task forgetting = Task.Run(() =>
+        {
+            while (!done.IsCancellationRequested)
+            {
+                Compile(reader, """{"const":1}""");
+                Compile(reader, """{"const":2}""");
+            }
+        }, cancellationToken);
+        ChatResponseFormat format = ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"const":0}"""));
+        await Task.Factory.StartNew(
+            () =>
+            {
+                caller.Value = true;
+                for (int i = 0; i < 20_000; i++)
+                {
+                    reader.ReadAsync(format, new GenerationOptions(), cancellationToken).GetAwaiter().GetResult();
+                }
+            },
+            cancellationToken,
+            TaskCreationOptions.LongRunning,
+            TaskScheduler.Default);
+        await done.CancelAsync();
+        await forgetting;
+        Assert.That(onCaller, Is.Zero);
+    }
+
     private static KimiConstraint Compile(FormatReader reader, string schema) =>
         reader.Read(ChatResponseFormat.ForJsonSchema(JsonElement.Parse(schema)), new GenerationOptions(), CancellationToken.None).Constraint!;
 

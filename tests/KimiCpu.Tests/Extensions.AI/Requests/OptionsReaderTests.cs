@@ -101,7 +101,7 @@ internal sealed class OptionsReaderTests
         object value = isJson ? JsonElement.Parse("0.4") : 0.4;
         Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { [key] = value } }), Throws.ArgumentException.With.Message.Contains($"'{key}' cannot be 0.4"));
         Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { [key] = 1e10 } }), Throws.ArgumentException.With.Message.Contains(key));
-        Assert.That(Read(new ChatOptions { AdditionalProperties = new() { [key] = JsonElement.Parse("4.0") } }), Is.Not.Null);
+        Assert.That(Read(new ChatOptions { AdditionalProperties = new() { [key] = JsonElement.Parse("4.0"), ["logprobs"] = true } }), Is.Not.Null);
     }
 
     [TestCase(ReasoningEffort.None, false, 0)]
@@ -159,6 +159,16 @@ internal sealed class OptionsReaderTests
     {
         Assert.That(() => Read(new() { RawRepresentationFactory = _ => new GenerationOptions { StopSequences = null! } }), Throws.ArgumentNullException.With.Message.Contains("StopSequences takes a list"));
         Assert.That(() => Read(new() { RawRepresentationFactory = _ => new GenerationOptions { Tools = null! } }), Throws.ArgumentNullException.With.Message.Contains("Tools takes a list"));
+    }
+
+    /// <summary>A format takes the place of the constraint of one's own options, so those need not go together.</summary>
+    [Test]
+    public void A_format_takes_the_place_of_ones_own_constraint()
+    {
+        static GenerationOptions Own() => new() { Constraint = KimiConstraint.Choice(["a"]), IgnoreEndOfText = true };
+        Assert.That(() => Read(new() { RawRepresentationFactory = _ => Own() }), Throws.ArgumentException.With.Message.Contains("IgnoreEndOfText"));
+        Assert.That(() => Read(new() { RawRepresentationFactory = _ => Own(), ResponseFormat = ChatResponseFormat.Json }), Throws.ArgumentException.With.Message.Contains("ChatOptions.ResponseFormat"));
+        Assert.That(Read(new() { RawRepresentationFactory = _ => Own(), ResponseFormat = ChatResponseFormat.Text }).Constraint, Is.Null);
     }
 
     [Test]
