@@ -105,7 +105,7 @@ public static class KimiServiceCollectionExtensions
             services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiSectionValidator(name, configuration));
         }
 
-        services.AddKeyedSingleton(key, (s, _) => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), name, s.GetService<ILoggerFactory>()));
+        services.AddKeyedSingleton(key, (s, _) => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), s.GetRequiredService<IOptionsMonitorCache<KimiOptions>>(), name, s.GetService<ILoggerFactory>()));
         services.AddSingleton<IHostedService>(s => s.GetRequiredKeyedService<ModelHost>(key));
         services.AddKeyedSingleton(key, (s, _) => s.GetRequiredKeyedService<ModelHost>(key).OpenAsync(CancellationToken.None).GetAwaiter().GetResult());
         services.AddKeyedSingleton(key, (s, _) => MakeClient(s.GetRequiredKeyedService<ModelHost>(key)));

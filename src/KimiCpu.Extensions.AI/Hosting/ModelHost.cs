@@ -38,7 +38,9 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     private readonly Lock _gate = new();
     private readonly CancellationTokenSource _closing = new();
-    private readonly Func<KimiOptions> _options;
+    private readonly IOptionsMonitor<KimiOptions> _options;
+    private readonly IOptionsMonitorCache<KimiOptions> _cache;
+    private readonly string _name;
     private readonly ILoggerFactory? _loggers;
     private Task<IKimiModel>? _opening;
     private string? _openingName;
@@ -47,11 +49,14 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private bool _disposed;
 
     /// <param name="options">All sets of options.</param>
+    /// <param name="cache">Where those keep what they have read.</param>
     /// <param name="name">Which of them.</param>
     /// <param name="loggers">For the model; null for silence.</param>
-    public ModelHost(IOptionsMonitor<KimiOptions> options, string name, ILoggerFactory? loggers)
+    public ModelHost(IOptionsMonitor<KimiOptions> options, IOptionsMonitorCache<KimiOptions> cache, string name, ILoggerFactory? loggers)
     {
-        _options = () => options.Get(name);
+        _options = options;
+        _cache = cache;
+        _name = name;
         _loggers = loggers;
     }
 
@@ -63,7 +68,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
         {
             lock (_gate)
             {
-                return HasToOpen ? NameOf(_options()) : _openingName!;
+                return !HasToOpen && _openingName is { } name ? name : NameOf(Read());
             }
         }
     }
@@ -112,7 +117,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     /// <summary>The open model; opens it where it is not open.</summary>
     /// <param name="cancellationToken">Ends the wait. The opening goes on for others.</param>
-    /// <exception cref="OptionsValidationException">The options are not valid.</exception>
+    /// <exception cref="OptionsValidationException">The options are not valid; as after any other failure, the next call tries again.</exception>
     /// <exception cref="ObjectDisposedException">The services are disposed, or were while the model was being opened.</exception>
     public Task<IKimiModel> OpenAsync(CancellationToken cancellationToken)
     {
@@ -121,10 +126,8 @@ internal sealed class ModelHost : IHostedService, IDisposable
             ObjectDisposedException.ThrowIf(_disposed, typeof(KimiModel));
             if (HasToOpen)
             {
-                KimiOptions options = _options();
-                _openingName = NameOf(options);
                 _progress = null;
-                _opening = Task.Run(() => OpenAsync(options));
+                _opening = Start();
             }
 
             return _opening!.WaitAsync(cancellationToken);
@@ -159,14 +162,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
         {
             if (_opening is { IsFaulted: true } && !_disposed && !IsOpenedByProgram && Stopwatch.GetElapsedTime(_failedAt) >= TimeToTryAgain)
             {
-                try
-                {
-                    Begin();
-                }
-                catch (OptionsValidationException)
-                {
-                    // They were reloaded and are wrong now, of which the reload told.
-                }
+                Begin();
             }
 
             state = State;
@@ -176,7 +172,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        if (_options().OpenAtStart)
+        if (Read().OpenAtStart)
         {
             Begin();
         }
@@ -201,14 +197,14 @@ internal sealed class ModelHost : IHostedService, IDisposable
         }
 
         _closing.Cancel();
-        try
+        if (opening is not null)
         {
-            opening?.GetAwaiter().GetResult().Dispose();
-        }
-        catch (Exception e) when (opening!.IsCompleted)
-        {
-            // It was never open: the failure has been logged, or the opening was cancelled just now.
-            _ = e;
+            // Where it was never open, the failure has been logged, or the opening was cancelled just now.
+            Task.WhenAny(opening).GetAwaiter().GetResult();
+            if (opening.IsCompletedSuccessfully)
+            {
+                opening.Result.Dispose();
+            }
         }
 
         _closing.Dispose();
@@ -251,6 +247,44 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private static string NameOf(KimiOptions options) =>
         options.Embedded ? Nano : KimiModel.NameOf(options.ModelPath!);
 
+    /// <summary>
+    /// The options as they are now. That they were wrong is not kept: a folder that was not there when somebody asked, on a drive that was
+    /// not mounted yet, would stay missing for the life of the process.
+    /// </summary>
+    /// <exception cref="OptionsValidationException">They are not valid.</exception>
+    private KimiOptions Read()
+    {
+        try
+        {
+            return _options.Get(_name);
+        }
+        catch (Exception)
+        {
+            _cache.TryRemove(_name);
+            throw;
+        }
+    }
+
+    /// <summary>Begins an opening. One that is stopped by the options fails like any other.</summary>
+    private Task<IKimiModel> Start()
+    {
+        _openingName = null;
+        try
+        {
+            KimiOptions options = Read();
+            _openingName = NameOf(options);
+            return Task.Run(() => OpenAsync(options));
+        }
+        catch (Exception e)
+        {
+            return Task.Run(() =>
+            {
+                TellFailure(_name.Length == 0 ? "Kimi" : _name, e);
+                return Task.FromException<IKimiModel>(e);
+            });
+        }
+    }
+
     private async Task<IKimiModel> OpenAsync(KimiOptions options)
     {
         try
@@ -265,19 +299,33 @@ internal sealed class ModelHost : IHostedService, IDisposable
         }
         catch (Exception e)
         {
-            _failedAt = Stopwatch.GetTimestamp();
-            if (_loggers is not null && !IsOpenedByProgram)
-            {
-                HostLog.NotOpened(_loggers.CreateLogger<KimiModel>(), options.Embedded ? Nano : options.ModelPath!, e.Message, IsToldByMessage(e) ? null : e);
-            }
-
+            TellFailure(options.Embedded ? Nano : options.ModelPath!, e);
             throw;
+        }
+    }
+
+    /// <summary>Notes that an opening has failed, and logs why.</summary>
+    private void TellFailure(string model, Exception error)
+    {
+        _failedAt = Stopwatch.GetTimestamp();
+        if (_loggers is null || IsOpenedByProgram)
+        {
+            return;
+        }
+
+        try
+        {
+            HostLog.NotOpened(_loggers.CreateLogger<KimiModel>(), model, error.Message, IsToldByMessage(error) ? null : error);
+        }
+        catch (Exception)
+        {
+            // Those who wait are to hear why there is no model, and not why that cannot be logged.
         }
     }
 
     /// <summary>Whether an exception is about files and options: all of the library's own are.</summary>
     private static bool IsToldByMessage(Exception e) =>
-        e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException || e.GetType().Namespace?.StartsWith(nameof(KimiCpu), StringComparison.Ordinal) == true;
+        e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException or OptionsValidationException || e.GetType().Namespace?.StartsWith(nameof(KimiCpu), StringComparison.Ordinal) == true;
 
     private static async Task<IKimiModel> OpenModelAsync(string? path, KimiModelOptions options, CancellationToken cancellationToken) =>
         path is null ? KimiModel.OpenEmbedded(options) : await KimiModel.OpenAsync(path, options, cancellationToken).ConfigureAwait(false);

@@ -80,7 +80,7 @@ internal sealed class RunningServer : IAsyncDisposable
 
     /// <summary>A server whose model is the test's.</summary>
     public static Task<RunningServer> StartWithAsync(IKimiModel model, Action<KimiServerOptions>? configure = null) => StartAsync(configure, host: builder => builder.Services.AddSingleton(
-        s => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = (_, _, _) => Task.FromResult(model) }));
+        s => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), s.GetRequiredService<IOptionsMonitorCache<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = (_, _, _) => Task.FromResult(model) }));
 
     public global::OpenAI.OpenAIClient Client(string key = "none") => new(
         new ApiKeyCredential(key),

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Reflection;
+using KimiCpu.Checkpoints;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Generation;
@@ -192,6 +193,79 @@ internal sealed class AddKimiTests
         }
     }
 
+    /// <summary>A drive that is mounted after the first call, say.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_folder_that_is_missing_is_looked_for_again_by_the_next_call(CancellationToken cancellationToken)
+    {
+        string parent = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            string folder = Path.Combine(parent, "later");
+            using var lines = new LogLines();
+            await using ServiceProvider services = new ServiceCollection().AddLogging(l => l.AddProvider(lines)).AddKimi(o => o.ModelPath = folder).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
+            var client = services.GetRequiredService<IChatClient>();
+            Assert.That(async () => await client.GetResponseAsync("Who are you?", s_greedy, cancellationToken), Throws.TypeOf<OptionsValidationException>().With.Message.Contains(folder));
+            Assert.That(lines.Lines, Has.Exactly(1).Contains("could not be opened: ").And.Exactly(1).Contains($"'{folder}', which does not exist").And.None.Contains("OptionsValidationException"));
+            HealthReport report = await services.GetRequiredService<HealthCheckService>().CheckHealthAsync(cancellationToken);
+            Assert.That((report.Status, report.Entries["kimi"].Data["state"]), Is.EqualTo((HealthStatus.Unhealthy, "Failed")));
+            CopyNano(folder);
+            Assert.That((await client.GetResponseAsync("What is the capital of France?", s_greedy, cancellationToken)).Text, Does.Contain("Paris"));
+        }
+        finally
+        {
+            Directory.Delete(parent, recursive: true);
+        }
+    }
+
+    /// <summary>A host reloads its files by itself, where nobody catches what the reload throws.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_folder_that_a_reload_names_before_it_is_there_is_told_and_opened_by_the_health_check(CancellationToken cancellationToken)
+    {
+        string parent = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            string folder = Path.Combine(parent, "later");
+            IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["ModelPath"] = parent }).Build();
+            await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(configuration).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
+            var host = services.GetRequiredService<ModelHost>();
+            var health = services.GetRequiredService<HealthCheckService>();
+            Assert.That(async () => await host.OpenAsync(cancellationToken), Throws.Exception.With.Message.Contains(parent));
+            configuration["ModelPath"] = folder;
+            Assert.That(configuration.Reload, Throws.Exception);
+            host.TimeToTryAgain = TimeSpan.Zero;
+            _ = await health.CheckHealthAsync(cancellationToken);
+            host.TimeToTryAgain = TimeSpan.FromHours(1);
+            Assert.That(async () => (await health.CheckHealthAsync(cancellationToken)).Entries["kimi"].Description, Does.Contain($"'{folder}', which does not exist").After(30_000, 20));
+            CopyNano(folder);
+            host.TimeToTryAgain = TimeSpan.Zero;
+            Assert.That(async () => (await health.CheckHealthAsync(cancellationToken)).Status, Is.EqualTo(HealthStatus.Healthy).After(30_000, 20));
+        }
+        finally
+        {
+            Directory.Delete(parent, recursive: true);
+        }
+    }
+
+    /// <summary>On a drive that is full, say. The caller, and the health check, are to hear what is wrong with the model.</summary>
+    [Test]
+    public async Task A_logger_that_throws_hides_no_reason()
+    {
+        string folder = Directory.CreateTempSubdirectory("kimi").FullName;
+        try
+        {
+            using var full = new FullDrive();
+            await using ServiceProvider services = new ServiceCollection().AddLogging(l => l.AddProvider(full)).AddKimi(o => o.ModelPath = folder).BuildServiceProvider();
+            Assert.That(async () => await services.GetRequiredService<IChatClient>().GetResponseAsync("Who are you?"), Throws.TypeOf<CheckpointException>().With.Message.Contains(folder));
+            Assert.That(services.GetRequiredService<ModelHost>().Error, Is.TypeOf<CheckpointException>());
+        }
+        finally
+        {
+            Directory.Delete(folder);
+        }
+    }
+
     [Test]
     public async Task Models_under_keys_live_beside_one_another()
     {
@@ -248,11 +322,7 @@ internal sealed class AddKimiTests
             await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o => o.ModelPath = folder).AddHealthChecks().AddKimi().Services.BuildServiceProvider();
             var host = services.GetRequiredService<ModelHost>();
             Assert.That(async () => await host.OpenAsync(cancellationToken), Throws.Exception);
-            foreach (string file in Directory.GetFiles(Repository.NanoModel))
-            {
-                File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
-            }
-
+            CopyNano(folder);
             host.TimeToTryAgain = TimeSpan.Zero;
             var health = services.GetRequiredService<HealthCheckService>();
             Assert.That(async () => (await health.CheckHealthAsync(cancellationToken)).Status, Is.EqualTo(HealthStatus.Healthy).After(30_000, 20));
@@ -290,16 +360,39 @@ internal sealed class AddKimiTests
             Assert.That(report.Entries["kimi"].Data["state"], Is.EqualTo("Failed"));
             Assert.That(report.Entries["kimi"].Description, Does.Contain(folder));
             Assert.That(services.GetRequiredService<ModelHost>().State, Is.EqualTo(ModelState.Failed), "the check itself tries again later");
-            foreach (string file in Directory.GetFiles(Repository.NanoModel))
-            {
-                File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
-            }
-
+            CopyNano(folder);
             Assert.That((await client.GetResponseAsync("What is the capital of France?", s_greedy)).Text, Does.Contain("Paris"));
         }
         finally
         {
             Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static void CopyNano(string folder)
+    {
+        Directory.CreateDirectory(folder);
+        foreach (string file in Directory.GetFiles(Repository.NanoModel))
+        {
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        }
+    }
+
+    /// <summary>A logger that can write nothing.</summary>
+    private sealed class FullDrive : ILoggerProvider, ILogger
+    {
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            throw new IOException("There is no space left.");
+
+        public void Dispose()
+        {
         }
     }
 }

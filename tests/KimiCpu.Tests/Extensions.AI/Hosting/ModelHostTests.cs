@@ -84,10 +84,22 @@ internal sealed class ModelHostTests
         Assert.That(services.GetRequiredService<ModelHost>().State, Is.EqualTo(ModelState.Closed));
     }
 
+    /// <summary>As a model does that is disposed of by what it calls while it computes: it stays open, of which somebody has to hear.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_model_that_cannot_be_disposed_of_says_so(CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        IKimiModel busy = StandInModel.Of(model, m => m.Name == nameof(IDisposable.Dispose) ? throw new InvalidOperationException("It computes.") : null);
+        ServiceProvider services = Services((_, _, _) => Task.FromResult(busy));
+        await services.GetRequiredService<ModelHost>().OpenAsync(cancellationToken);
+        await Assert.ThatAsync(async () => await services.DisposeAsync(), Throws.InvalidOperationException.With.Message.EqualTo("It computes."));
+    }
+
     private static ServiceProvider Services(Func<string?, KimiModelOptions, CancellationToken, Task<IKimiModel>> opener)
     {
         IServiceCollection services = new ServiceCollection().AddLogging().AddKimi(o => o.Embedded = true).AddHealthChecks().AddKimi().Services;
-        services.AddSingleton(s => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = opener });
+        services.AddSingleton(s => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), s.GetRequiredService<IOptionsMonitorCache<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = opener });
         return services.BuildServiceProvider();
     }
 }
