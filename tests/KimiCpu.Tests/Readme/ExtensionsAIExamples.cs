@@ -18,7 +18,7 @@ internal static class ExtensionsAIExamples
     public static async Task Client()
     {
         using KimiModel model = KimiModel.OpenEmbedded();
-        IChatClient client = model.AsIChatClient().AsBuilder().UseFunctionInvocation().UseOpenTelemetry().Build();
+        IChatClient client = model.AsIChatClient().AsBuilder().UseFunctionInvocation().UseOpenTelemetry(sourceName: "Chat").Build();
 
         AIFunction weather = AIFunctionFactory.Create((string city) => $"12 degrees and sunny in {city}", "get_weather", "Get the current weather for a city.");
         ChatResponse response = await client.GetResponseAsync("What is the weather in Oslo?", new ChatOptions { Tools = [weather] });
@@ -28,13 +28,14 @@ internal static class ExtensionsAIExamples
     public static void Services(IHostApplicationBuilder builder)
     {
         builder.Services.AddKimi(builder.Configuration.GetSection("Kimi"));
-        builder.Services.AddChatClient(services => services.GetRequiredService<KimiChatClient>()).UseFunctionInvocation().UseOpenTelemetry();
+        builder.Services.AddChatClient(services => services.GetRequiredService<KimiChatClient>()).UseFunctionInvocation().UseOpenTelemetry(sourceName: "Chat");
         builder.Services.AddHealthChecks().AddKimi(tags: ["ready"]);
     }
 
-    public static void Telemetry()
+    public static (MeterProviderBuilder Metrics, TracerProviderBuilder Spans) Telemetry()
     {
-        Sdk.CreateMeterProviderBuilder().AddMeter(KimiTelemetry.MeterName);
-        Sdk.CreateTracerProviderBuilder().AddSource(KimiTelemetry.ActivitySourceName);
+        MeterProviderBuilder metrics = Sdk.CreateMeterProviderBuilder().AddMeter(KimiTelemetry.MeterName, "Chat");
+        TracerProviderBuilder spans = Sdk.CreateTracerProviderBuilder().AddSource(KimiTelemetry.ActivitySourceName, "Chat");
+        return (metrics, spans);
     }
 }

@@ -1,11 +1,14 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using System.Text.RegularExpressions;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using OpenTelemetry;
+using OpenTelemetry.Trace;
 
 namespace KimiCpu.Tests.Readme;
 
@@ -75,8 +78,13 @@ internal sealed partial class ReadmeTests
     [Test]
     public async Task Code_of_the_chat_client_runs()
     {
-        await ExtensionsAIExamples.Client();
-        ExtensionsAIExamples.Telemetry();
+        var spans = new List<Activity>();
+        using (TracerProvider tracer = ExtensionsAIExamples.Telemetry().Spans.AddInMemoryExporter(spans).Build())
+        {
+            await ExtensionsAIExamples.Client();
+        }
+
+        Assert.That(spans.Select(s => s.DisplayName), Does.Contain("chat kimi-nano").And.Contain("generate kimi-nano"), "the page's client is one of the page's sources");
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Configuration.AddInMemoryCollection(new Dictionary<string, string?> { ["Kimi:Embedded"] = "true" });
         ExtensionsAIExamples.Services(builder);
