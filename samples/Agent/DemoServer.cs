@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.ComponentModel;
+using System.Reflection;
 using ModelContextProtocol;
 using ModelContextProtocol.Protocol;
 using ModelContextProtocol.Server;
@@ -15,7 +16,16 @@ public static class DemoServer
     public const string Option = "--mcp-server";
 
     /// <summary>Starts this program as the server.</summary>
-    public static IReadOnlyList<string> Command => ["dotnet", typeof(DemoServer).Assembly.Location, Option];
+    public static IReadOnlyList<string> Command => CommandOf(Environment.ProcessPath, Assembly.GetEntryAssembly() == typeof(DemoServer).Assembly);
+
+    /// <summary>Starts this program as the server, also where there is no <c>dotnet</c> on the path.</summary>
+    /// <param name="running">The program of this process: an executable of its own, or <c>dotnet</c> with an assembly.</param>
+    /// <param name="isOwn">Whether it runs this assembly.</param>
+    public static IReadOnlyList<string> CommandOf(string? running, bool isOwn)
+    {
+        bool isDotnet = Path.GetFileNameWithoutExtension(running) == "dotnet";
+        return isOwn && running is not null && !isDotnet ? [running, Option] : [isDotnet ? running! : "dotnet", typeof(DemoServer).Assembly.Location, Option];
+    }
 
     /// <summary>Serves until the client goes away.</summary>
     public static async Task RunAsync(CancellationToken cancellationToken = default)

@@ -7,6 +7,7 @@ using System.Runtime.InteropServices;
 using KimiCpu;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
+using KimiCpu.Samples;
 using KimiCpu.Samples.Agent;
 using Microsoft.Extensions.AI;
 using ModelContextProtocol;
@@ -44,7 +45,7 @@ try
         Console.Error.WriteLine($"Tools: {string.Join(", ", tools.Select(t => t.Name))}. /exit leaves; Ctrl-C stops an answer.");
     }
 
-    var agent = new TerminalAgent(client, arguments.OptionsWith(tools), Console.In, Console.Out, terminal, terminal && TerminalColours.AreShown());
+    var agent = new TerminalAgent(client, arguments.OptionsWith(tools), ConsoleInput.Open(), Console.Out, terminal, terminal && TerminalColours.AreShown());
     await agent.RunAsync(cancellation.Begin, cancellation.End);
     return 0;
 }

@@ -49,7 +49,7 @@ public sealed class TerminalAgent
 
     /// <summary>Runs until the input ends or <c>/exit</c>.</summary>
     /// <param name="begin">Gives an answer its cancellation.</param>
-    /// <param name="end">Called when the answer has ended.</param>
+    /// <param name="end">Called when the answer has ended, however it did.</param>
     public async Task RunAsync(Func<CancellationTokenSource> begin, Action end)
     {
         while (true)
@@ -64,8 +64,15 @@ public sealed class TerminalAgent
             if (line.Trim().Length > 0)
             {
                 using CancellationTokenSource source = begin();
-                await AnswerAsync(line, source.Token);
-                end();
+                try
+                {
+                    await AnswerAsync(line, source.Token);
+                }
+                finally
+                {
+                    // Before the source is disposed of, also where an answer that has failed ends a script.
+                    end();
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 // A terminal chat on the library's public face. Usage: dotnet run --project samples/Chat [-- OPTIONS]; see ChatArguments.
 using KimiCpu;
 using KimiCpu.Cli.Terminal;
+using KimiCpu.Samples;
 using KimiCpu.Samples.Chat;
 
 try
@@ -20,7 +21,7 @@ try
     bool terminal = !Console.IsInputRedirected && !Console.IsOutputRedirected;
     bool colours = terminal && TerminalColours.AreShown();
     using var cancellation = new CancellationSwitch();
-    using var chat = new TerminalChat(model, model.CreateSession(), arguments.Options, arguments.System, Console.In, Console.Out, Console.Error, terminal, colours) { ShowsOnTerminal = !Console.IsOutputRedirected };
+    using var chat = new TerminalChat(model, model.CreateSession(), arguments.Options, arguments.System, ConsoleInput.Open(), Console.Out, Console.Error, terminal, colours) { ShowsOnTerminal = !Console.IsOutputRedirected };
     return await chat.RunAsync(cancellation) ? 0 : 1;
 }
 catch (OperationCanceledException)

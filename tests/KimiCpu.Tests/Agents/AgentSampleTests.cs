@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using KimiCpu.Extensions.AI;
@@ -38,12 +39,30 @@ internal sealed class AgentSampleTests
     {
         await using McpTools server = await McpTools.ConnectAsync(DemoServer.Command);
         Assert.That(server.Functions.Select(f => f.Name), Is.EqualTo(new[] { "get_time" }));
-        string before = WorldClock.TimeIn("Paris");
+        string before = TimeInParis();
         (string output, _) = await RunAsync(server.Functions, "What time is it in Paris?", "What time is it in Atlantis?");
-        string after = WorldClock.TimeIn("Paris");
+        string after = TimeInParis();
         Assert.That(output, Does.Contain("-> get_time {\"city\":\"Paris\"}"));
         Assert.That(output, Does.Contain($"<- {before}\nIt is {before} in Paris.").Or.Contain($"<- {after}\nIt is {after} in Paris."));
         Assert.That(output, Does.Match("<- [^{}\n]*No time zone is named after 'Atlantis'").And.Not.Contain("isError"), "the server's words reach the model");
+
+        static string TimeInParis() => TimeZoneInfo.ConvertTimeBySystemTimeZoneId(DateTimeOffset.UtcNow, OperatingSystem.IsWindows() ? "Romance Standard Time" : "Europe/Paris").ToString("HH:mm", CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>Of the cities that kimi-nano was trained with.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Windows finds cities through ICU, which the sample has and the tests have not.")]
+    public void The_clock_knows_cities([Values("Paris", "new york", "Los Angeles", "Hong Kong", "Sydney", "Cairo", "Reykjavik", "Buenos Aires")] string city) =>
+        Assert.That(WorldClock.TimeIn(city), Does.Match("^[0-2][0-9]:[0-5][0-9]$"));
+
+    [Test]
+    public void The_demos_server_is_started_by_what_runs_the_agent()
+    {
+        string assembly = typeof(DemoServer).Assembly.Location;
+        Assert.That(DemoServer.CommandOf("/opt/agent/Agent", isOwn: true), Is.EqualTo(new[] { "/opt/agent/Agent", DemoServer.Option }));
+        Assert.That(DemoServer.CommandOf("/opt/sdk/dotnet", isOwn: true), Is.EqualTo(new[] { "/opt/sdk/dotnet", assembly, DemoServer.Option }));
+        Assert.That(DemoServer.CommandOf("/opt/tests/KimiCpu.Tests", isOwn: false), Is.EqualTo(new[] { "dotnet", assembly, DemoServer.Option }));
+        Assert.That(DemoServer.CommandOf(null, isOwn: true), Is.EqualTo(new[] { "dotnet", assembly, DemoServer.Option }));
     }
 
     /// <summary>At a terminal Ctrl-C, which stops an answer, reaches the processes of servers, too.</summary>
@@ -133,6 +152,25 @@ internal sealed class AgentSampleTests
         Assert.That(output, Does.Contain("It is broken.\n").And.Contain("I was told:"));
         Assert.That(agent.History.Count(m => m.Role == ChatRole.User), Is.EqualTo(1));
         Assert.That(async () => await RunAsync(model, [], decorated: false, () => new CancellationTokenSource(), "break"), Throws.InvalidOperationException);
+    }
+
+    /// <summary>A Ctrl-C that comes while the script ends finds no answer to stop; it would find one whose cancellation is disposed of.</summary>
+    [Test]
+    public async Task An_answer_that_fails_has_ended_before_its_cancellation_is_disposed_of()
+    {
+        using var model = new Stubborn(calls: 0);
+        using var input = new StringReader("break");
+        var agent = new TerminalAgent(model, new ChatOptions(), input, TextWriter.Null, decorated: false, coloured: false);
+        CancellationTokenSource? source = null;
+        int ends = 0;
+        await Assert.ThatAsync(() => agent.RunAsync(() => source = new CancellationTokenSource(), End), Throws.InvalidOperationException.With.Message.EqualTo("It is broken."));
+        Assert.That(ends, Is.EqualTo(1));
+
+        void End()
+        {
+            ends++;
+            source!.Cancel();
+        }
     }
 
     private Task<(string Output, TerminalAgent Agent)> RunAsync(IEnumerable<AIFunction> tools, params string[] lines) => RunAsync(tools, () => new CancellationTokenSource(), lines);
