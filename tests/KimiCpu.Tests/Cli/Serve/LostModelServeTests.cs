@@ -35,5 +35,5 @@ internal sealed class LostModelServeTests
     }
 
     private static ModelHost Host(IServiceProvider services, IKimiModel model) =>
-        new(services.GetRequiredService<IOptionsMonitor<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = (_, _, _) => Task.FromResult(model) };
+        new(services.GetRequiredService<IOptionsMonitor<KimiOptions>>(), services.GetRequiredService<IOptionsMonitorCache<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = (_, _, _) => Task.FromResult(model) };
 }
