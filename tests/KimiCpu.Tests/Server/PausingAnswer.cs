@@ -29,8 +29,9 @@ internal sealed class PausingAnswer(KimiModel model, CancellationToken end) : ID
         new(),
     ];
 
-    private readonly SemaphoreSlim _looks = new(0);
+    private readonly CancellationTokenSource _end = CancellationTokenSource.CreateLinkedTokenSource(end);
     private readonly GenerationResult _result = model.Generate("Hi", new GenerationOptions { MaxTokens = 1 }, end);
+    private volatile SemaphoreSlim? _looks;
 
     /// <summary>Starts a server with it, whose streams are silent for a moment at most.</summary>
     public Task<RunningServer> ServeAsync() => RunningServer.StartWithAsync(
@@ -38,20 +39,23 @@ internal sealed class PausingAnswer(KimiModel model, CancellationToken end) : ID
         {
             if (member.Name == nameof(IKimiModel.CountExpertUses))
             {
-                _looks.Release();
+                _looks?.Release();
             }
 
-            return member.Name == nameof(IKimiModel.GenerateAsync) ? UpdatesAsync(end) : null;
+            return member.Name == nameof(IKimiModel.GenerateAsync) ? UpdatesAsync(_looks = new SemaphoreSlim(0), _end.Token) : null;
         }),
         o => o.StreamKeepAlive = TimeSpan.FromMilliseconds(10));
 
-    public void Dispose() => _looks.Dispose();
+    /// <summary>Ends answers whose clients have given up.</summary>
+    public void End() => _end.Cancel();
 
-    private async IAsyncEnumerable<GenerationUpdate> UpdatesAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    public void Dispose() => _end.Dispose();
+
+    private async IAsyncEnumerable<GenerationUpdate> UpdatesAsync(SemaphoreSlim looks, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         foreach (GenerationUpdate piece in s_pieces)
         {
-            await _looks.WaitAsync(cancellationToken);
+            await looks.WaitAsync(cancellationToken);
             yield return piece == s_pieces[^1] ? piece with { Result = _result } : piece;
         }
     }

@@ -40,6 +40,7 @@ internal sealed class KeepAliveNodeTests
         using var answer = new PausingAnswer(model, cancellationToken);
         await using RunningServer server = await answer.ServeAsync();
         NodeReport seen = await NodeReport.OfAsync("keep-alive-answer", server);
+        answer.End();
         Assert.Multiple(() =>
         {
             foreach (string how in new[] { "streamed", "accumulated", "streamedEarlier", "accumulatedEarlier" })
