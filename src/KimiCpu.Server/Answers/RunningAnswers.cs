@@ -106,7 +106,7 @@ internal sealed class RunningAnswers : IAsyncDisposable
                 await first.ConfigureAwait(false);
             }
         }
-        catch (KimiException e) when (SaysThatModelIsLost(e))
+        catch (Exception e) when (SaysThatModelIsLost(e))
         {
             throw ServedModel.Lost();
         }
@@ -119,14 +119,14 @@ internal sealed class RunningAnswers : IAsyncDisposable
         {
             return await move.ConfigureAwait(false);
         }
-        catch (KimiException e) when (SaysThatModelIsLost(e))
+        catch (Exception e) when (SaysThatModelIsLost(e))
         {
             throw ServedModel.Lost();
         }
     }
 
     /// <summary>Every call that ends of that, or comes later, fails with the reason that the model gives from then on.</summary>
-    private bool SaysThatModelIsLost(KimiException e) => e.Message == Model.Activity.Failure;
+    private bool SaysThatModelIsLost(Exception e) => e.Message == Model.Activity.Failure;
 
     private IAsyncEnumerable<GenerationUpdate> Ask(int choice, GenerationOptions options) => Request.Messages is { } messages
         ? Model.GenerateAsync(messages, options, _end.Token)
