@@ -333,8 +333,13 @@ internal sealed class Scheduler
     private bool TryCutSession(ScheduledCall call)
     {
         int missing = call.PagesToBegin(_cache) + Reserve() - _cache.FreePages;
-        return missing > 0 && call.TryCutSession(_cache, missing);
+        return missing > 0 && TryCutSession(call, missing);
     }
+
+    /// <summary>Another call of the session that waits may begin with what would be given up: only where nobody else runs it has to compute that again.</summary>
+    private bool TryCutSession(ScheduledCall call, int missing) =>
+        (_running.TrueForAll(c => c == call) || !_waiting.Exists(c => c != call && c.Session is not null && c.Session == call.Session))
+        && call.TryCutSession(_cache, missing);
 
     /// <summary>Pages that stay free when a call begins: one for each running answer that may need one more.</summary>
     private int Reserve() => _running.Count(c => c.MayGrow);
@@ -399,7 +404,7 @@ internal sealed class Scheduler
         _prepared = call;
         while (!call.Sequence!.TryExtend(1))
         {
-            if (call.TryCutSession(_cache, missing: 1))
+            if (TryCutSession(call, missing: 1))
             {
                 // Its session keeps pages that nobody will read again, so nobody is paused for one.
                 continue;

@@ -96,6 +96,21 @@ internal sealed class SchedulerSessionTests
         Assert.That((call.Tokens.Count, first.Sequence, first.Error), Is.EqualTo((1, (KvSequence?)null, (Exception?)null)));
     }
 
+    /// <summary>As where an application has a title made beside the next turn: of the two the longer one begins with all that the session keeps.</summary>
+    [Test]
+    public void What_another_call_of_the_session_waits_for_is_not_given_up([Values] bool isThere)
+    {
+        var steps = new SchedulerSteps(pages: 10, prefillChunk: 1000);
+        SessionState session = Session(steps, pages: 6);
+        steps.Add(Text(1, 100), 1000);
+        steps.Run();
+        FakeCall? turn = isThere ? steps.Add(new FakeCall([.. Text(9, 6 * KvPage.Tokens), .. Text(11, 192)], 3, CancellationToken.None) { Session = session }) : null;
+        FakeCall title = steps.Add(Next(200, 3, session));
+        steps.Run();
+        Assert.That((turn?.Sequence, title.Tokens.Count), Is.EqualTo(((KvSequence?)null, isThere ? 0 : 1)));
+        Assert.That(session.Length, Is.EqualTo(isThere ? 6 * KvPage.Tokens : KvPage.Tokens));
+    }
+
     /// <summary>Pages of a text that has nothing but its beginning in common with the session's next prompts.</summary>
     private static SessionState Session(SchedulerSteps steps, int pages)
     {
