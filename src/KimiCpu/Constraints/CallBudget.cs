@@ -81,6 +81,10 @@ internal sealed class CallBudget(CancellationToken cancellationToken, long maxWo
         {
             CountWork(Math.Min(refusal.Work, _maxWorkOfOne));
         }
+        else if (!refusal.IsFinal && _work > maxWork)
+        {
+            throw TooMuchWork();
+        }
     }
 
     private static KimiConstraintException TooManyTables() =>

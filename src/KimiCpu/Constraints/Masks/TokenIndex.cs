@@ -57,7 +57,19 @@ internal sealed class TokenIndex
 
     /// <summary>Made by the first of those who ask at once; it takes a while.</summary>
     /// <exception cref="KimiConstraintException">A single byte is no token.</exception>
-    public static TokenIndex Of(KimiTokenizer tokenizer) => s_known.GetValue(tokenizer, t => new Lazy<TokenIndex>(() => new TokenIndex(t))).Value;
+    public static TokenIndex Of(KimiTokenizer tokenizer)
+    {
+        try
+        {
+            return s_known.GetValue(tokenizer, t => new Lazy<TokenIndex>(() => new TokenIndex(t))).Value;
+        }
+        catch (OutOfMemoryException)
+        {
+            // It would be thrown again for ever, and there may be memory the next time.
+            s_known.Remove(tokenizer);
+            throw;
+        }
+    }
 
     /// <summary>By bytes. The first eight as a number decide most comparisons.</summary>
     private static (int Token, byte[] Bytes)[] Order(KimiTokenizer tokenizer, int count)
