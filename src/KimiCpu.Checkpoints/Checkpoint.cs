@@ -157,12 +157,16 @@ internal sealed class Checkpoint : IDisposable
         return new StoredMatrix(format, rows, columns, data, null, 0, 0);
     }
 
-    /// <summary>A small vector of BF16, F16 or F32 as floats, all of them finite: norms and a router's biases, where one number that is none is in every token's way.</summary>
+    /// <summary>
+    /// A small vector of BF16, F16 or F32 as floats: norms and a router's biases, where one number that is none is in every token's way. All are finite, but for
+    /// biases of -infinity, by which an expert is never chosen; sums of them with others would be those of groups.
+    /// </summary>
     public float[] ReadVector(string name, int length)
     {
         TensorEntry entry = Get(name);
         CheckShape(entry, length);
         ReadOnlySpan<byte> bytes = ReadSmall(entry);
+        bool mayExclude = Config.ExpertGroupCount == 1 && name.EndsWith(".e_score_correction_bias", StringComparison.Ordinal);
         var values = new float[length];
         for (int i = 0; i < length; i++)
         {
@@ -173,7 +177,7 @@ internal sealed class Checkpoint : IDisposable
                 ElementType.Float16 => (float)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
                 _ => throw Mismatch(entry, $"Expected F32, BF16 or F16, found {entry}."),
             };
-            if (!float.IsFinite(values[i]))
+            if (!float.IsFinite(values[i]) && !(mayExclude && float.IsNegativeInfinity(values[i])))
             {
                 throw new CheckpointException(Files.PathOf(_shards[entry.Shard]), entry.Name, string.Create(CultureInfo.InvariantCulture, $"Expected finite numbers, found {values[i]} at place {i} of {length}."));
             }

@@ -118,6 +118,7 @@ internal static partial class CheckpointVerifier
         long bytes = 0;
         int missing = 0;
         int differing = 0;
+        List<string> others = [];
         var expected = new Dictionary<int, HashSet<string>>();
         foreach ((string name, int shard) in index.ShardOf ?? new Dictionary<string, int>())
         {
@@ -145,6 +146,7 @@ internal static partial class CheckpointVerifier
                     if (index.ShardOf is not null)
                     {
                         differing += CheckNames(file, expected[shard], entries, problems) ? 0 : 1;
+                        others.AddRange(entries.Exists(e => expected[shard].Contains(e.Name)) ? [] : [file]);
                     }
                 });
             }
@@ -155,6 +157,13 @@ internal static partial class CheckpointVerifier
         if (missing > MaxMissingShards)
         {
             problems.Add(new VerificationProblem(ShardIndex.File, null, $"The index lists {missing - MaxMissingShards:N0} more shards that are missing.", "No checkpoint has so many: fetch the index again before the shards."));
+        }
+
+        // An index of another revision may agree with none of them.
+        if (2 * differing < index.Shards.Count)
+        {
+            problems.AddRange(others.Select(f => new VerificationProblem(f, null, "It has none of the tensors that the index lists here, and the index agrees with most other shards: it is another file under this name.")));
+            differing -= others.Count;
         }
 
         if (differing > 0)

@@ -29,7 +29,7 @@ internal sealed class Router
 
     /// <summary>Chooses experts for one token.</summary>
     /// <param name="logits">(experts) router outputs.</param>
-    /// <param name="correctionBias">(experts), no infinite ones.</param>
+    /// <param name="correctionBias">(experts), no infinite ones where experts have groups.</param>
     /// <param name="experts">(experts per token) receives ids by falling score + bias; equal ones by rising id.</param>
     /// <param name="weights">(experts per token) receives the factors of their outputs.</param>
     public void Route(ReadOnlySpan<float> logits, ReadOnlySpan<float> correctionBias, Span<int> experts, Span<float> weights)

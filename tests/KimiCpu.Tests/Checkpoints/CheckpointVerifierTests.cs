@@ -150,6 +150,22 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         Assert.That((report.Problems[^1].File, report.Problems[^1].Problem), Is.EqualTo((ShardIndex.File, "The index lists 100 more shards that are missing.")));
     }
 
+    /// <summary>As where a download was given the wrong name: to fetch the index again would change nothing.</summary>
+    [Test]
+    public void A_shard_that_is_another_one_is_to_be_fetched_and_an_index_of_others_is()
+    {
+        CopyCheckpoint("tiny-int4");
+        File.Copy(Shard(2), Shard(3), overwrite: true);
+        Assert.That(CheckpointVerifier.Verify(Folder).FilesToFetch, Is.EqualTo(new[] { Path.GetFileName(Shard(3)) }));
+        CopyCheckpoint("tiny-int4");
+        string first = Path.Combine(Folder, "first");
+        File.Move(Shard(1), first);
+        File.Move(Shard(2), Shard(1));
+        File.Move(Shard(3), Shard(2));
+        File.Move(first, Shard(3));
+        Assert.That(CheckpointVerifier.Verify(Folder).FilesToFetch, Is.EqualTo(new[] { ShardIndex.File }));
+    }
+
     [Test]
     public void Every_shape_that_is_written_out_is_compared_and_told_of()
     {
