@@ -76,7 +76,7 @@ internal sealed class CudaBackend : IDisposable
 
     /// <summary>
     /// What may be refused before any weight is copied, and what is done without then. Page-locked memory is the system's to give, and no plan knows how much of it
-    /// there is: what routed experts take is given up, then tokens of a step, which most of it is for. And while kernels are translated, which takes seconds the first time, a display or another program may
+    /// there is: the ring that routed experts pass through is given up, then tokens of a step, which most of it is for, then experts that stay. And while kernels are translated, which takes seconds the first time, a display or another program may
     /// take memory that was free: the plan is made again with less.
     /// </summary>
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
@@ -87,7 +87,9 @@ internal sealed class CudaBackend : IDisposable
         {
             // Whoever was warned may have left the thread another one.
             _context.SetCurrent();
-            long free = Math.Min(_context.FreeBytes(options.SystemBytes), most);
+
+            // Where the GPU shares the system's memory, the driver's own number comes last: it may give no more, whatever the system would.
+            long free = Math.Min(refusals == MostRefusals ? _context.MemoryInfo().Free : _context.FreeBytes(options.SystemBytes), most);
             MemoryPlan plan = MemoryPlan.Fit(weights, wish, free);
             try
             {
@@ -110,14 +112,10 @@ internal sealed class CudaBackend : IDisposable
     /// <summary>The wish that takes less page-locked memory than a plan that was refused it, and what is given up; null where all else is needed.</summary>
     private static (MemoryWish Wish, string Less)? WithLessLocked(MemoryWish wish, MemoryPlan plan)
     {
-        if (plan.ExpertBytes > 0)
-        {
-            return plan.RingSlots > 0
-                ? (wish with { StreamExperts = false }, "No routed experts pass through the GPU in prompts")
-                : (wish with { ExpertBytes = 0 }, "No routed experts are on the GPU");
-        }
-
         int rows = Math.Max(wish.LeastRows, plan.MaxRows / 2);
-        return rows < plan.MaxRows ? (wish.OfRows(rows), string.Create(CultureInfo.InvariantCulture, $"Steps have at most {rows:N0} tokens")) : null;
+        return plan.RingSlots > 0 ? (wish with { StreamExperts = false }, "No routed experts pass through the GPU in prompts")
+            : rows < plan.MaxRows ? (wish.OfRows(rows), string.Create(CultureInfo.InvariantCulture, $"Steps have at most {rows:N0} tokens"))
+            : plan.ExpertBytes > 0 ? (wish with { ExpertBytes = 0 }, "No routed experts are on the GPU")
+            : null;
     }
 }

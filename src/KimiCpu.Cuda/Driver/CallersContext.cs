@@ -29,7 +29,13 @@ internal readonly unsafe struct CallersContext : IDisposable
     public void Dispose()
     {
         CaptureMode mode = _mode;
-        _exchangeMode(&mode);
+        bool isBack = _exchangeMode(&mode) == CUResult.Success;
         _setCurrent(_context);
+        if (!isBack)
+        {
+            // The context that was current then may have been given back.
+            mode = _mode;
+            _exchangeMode(&mode);
+        }
     }
 }

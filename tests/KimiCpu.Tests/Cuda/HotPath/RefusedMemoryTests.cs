@@ -151,5 +151,26 @@ internal sealed class RefusedMemoryTests
         GpuModel Open(SimulatedDriver driver, int? fewest) => new(driver, Repository.Checkpoint("tiny-qproj"), fewestRows: fewest, readRows: readRows);
     }
 
+    /// <summary>Experts that stay take one page-locked buffer; that of steps is twice as large and more.</summary>
+    [Test]
+    public void Steps_give_way_before_experts_where_page_locked_memory_is_refused()
+    {
+        long bytes;
+        int experts;
+        using (var sound = new SimulatedDriver())
+        using (GpuModel model = Open(sound))
+        {
+            (bytes, experts) = (sound.MostHostBytes, model.Plan.ExpertSlots);
+            Assert.That(experts, Is.Positive);
+        }
+
+        using var driver = new SimulatedDriver { TotalHostBytes = bytes - 1 };
+        using GpuModel halved = Open(driver);
+        Assert.That((halved.Plan.MaxRows, halved.Plan.ExpertSlots), Is.EqualTo((40, experts)));
+
+        static GpuModel Open(SimulatedDriver driver) =>
+            new(driver, Repository.Checkpoint("tiny-steady"), placement: new HotExpertTests.Fixed(1.0), expertBytes: null, fewestRows: 20);
+    }
+
     private static GpuModel Open(SimulatedDriver driver) => new(driver, Repository.Checkpoint("tiny-qproj"));
 }
