@@ -40,6 +40,9 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, IRe
 
     private static readonly TimeSpan s_probe = TimeSpan.FromSeconds(2);
 
+    /// <summary>Before the first run all sizes are looked at; what another process takes later is no reason to lose what has been measured.</summary>
+    private bool _isChecked;
+
     /// <summary>The last run from slots.</summary>
     public StoreTimeline? Timeline { get; private set; }
 
@@ -57,7 +60,8 @@ internal sealed class TieredBench(string folder, TieredBenchOptions options, IRe
             ThrowIfTooSmall(sizes.Min(), opened.SlotBytes);
         }
 
-        ThrowIfTooLarge(slotBytes is null ? 0 : sizes.Max());
+        ThrowIfTooLarge(slotBytes is not { } own ? 0 : _isChecked ? own : sizes.Max());
+        _isChecked = true;
         double before = ProbeDrive();
         var run = new DecodeRun(model, options.Seed, cancellationToken);
         run.Decode(options.WarmUp);

@@ -44,6 +44,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private readonly ILoggerFactory? _loggers;
     private Task<IKimiModel>? _opening;
     private string? _openingName;
+    private string? _lastName;
     private volatile Tuple<LoadProgress>? _progress;
     private long _failedAt;
     private bool _disposed;
@@ -61,14 +62,27 @@ internal sealed class ModelHost : IHostedService, IDisposable
     }
 
     /// <summary>Of the model, known before it is open. It keeps its name, whatever becomes of the configuration.</summary>
-    /// <exception cref="OptionsValidationException">It is not open, and the options are not valid.</exception>
+    /// <exception cref="OptionsValidationException">It is not open, and the options have never been valid.</exception>
     public string ModelName
     {
         get
         {
             lock (_gate)
             {
-                return !HasToOpen && _openingName is { } name ? name : NameOf(Read());
+                if (!HasToOpen && _openingName is { } name)
+                {
+                    return name;
+                }
+
+                try
+                {
+                    return _lastName = NameOf(Read());
+                }
+                catch (OptionsValidationException) when (_lastName is not null)
+                {
+                    // What is wrong with them is for who calls, not for who asks for a name.
+                    return _lastName;
+                }
             }
         }
     }
@@ -272,7 +286,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
         try
         {
             KimiOptions options = Read();
-            _openingName = NameOf(options);
+            _lastName = _openingName = NameOf(options);
             return Task.Run(() => OpenAsync(options));
         }
         catch (Exception e)

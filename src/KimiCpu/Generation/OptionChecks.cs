@@ -49,15 +49,18 @@ internal static class OptionChecks
 
         foreach (int token in options.StopTokens)
         {
-            OptionRange.Require(token >= 0 && token < vocabulary, nameof(options.StopTokens), token, $"token ids 0 … {vocabulary - 1}");
+            OptionRange.Require(token >= 0 && token < vocabulary, nameof(options.StopTokens), token, Ids(vocabulary));
         }
 
         foreach ((int token, float bias) in options.LogitBias ?? new Dictionary<int, float>())
         {
-            OptionRange.Require(token >= 0 && token < vocabulary, nameof(options.LogitBias), token, $"token ids 0 … {vocabulary - 1}");
+            OptionRange.Require(token >= 0 && token < vocabulary, nameof(options.LogitBias), token, Ids(vocabulary));
             OptionRange.Require(float.IsFinite(bias) || float.IsNegativeInfinity(bias), nameof(options.LogitBias), bias, "finite numbers or negative infinity");
         }
     }
+
+    /// <summary>How many there are may not be known yet.</summary>
+    private static string Ids(int vocabulary) => vocabulary == int.MaxValue ? "token ids of at least 0" : $"token ids 0 … {vocabulary - 1}";
 
     /// <summary>Half of a surrogate pair would be found in the middle of a character.</summary>
     private static bool IsWellFormed(ReadOnlySpan<char> text)

@@ -7,6 +7,7 @@ using KimiCpu.Constraints;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Generation;
+using KimiCpu.Tests.Server;
 using KimiCpu.Tokens;
 using Microsoft.Extensions.AI;
 using DescriptionAttribute = System.ComponentModel.DescriptionAttribute;
@@ -83,6 +84,8 @@ internal sealed class KimiChatClientTests
         var endless = new GenerationOptions { Temperature = 1, Seed = 1, IgnoreEndOfText = true };
         await using IAsyncEnumerator<GenerationUpdate> stream = model.GenerateAsync("Tell me a story.", endless, cancellationToken).GetAsyncEnumerator(cancellationToken);
         Assert.That(await stream.MoveNextAsync());
+        using var held = new HeldEngine(model.Engine);
+        await held.HoldAsync();
         var refused = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"not":{"type":"string"}}""")) };
         await Assert.ThatAsync(async () => await client.GetResponseAsync("Who are you?", refused, cancellationToken), Throws.TypeOf<KimiBusyException>(), "compiling would have told what is wrong with it");
     }

@@ -90,7 +90,11 @@ internal sealed class FormatReaderTests
             MostBytes = 1,
             Compiler = (schema, token) =>
             {
-                onCaller += caller.Value ? 1 : 0;
+                if (caller.Value)
+                {
+                    Interlocked.Increment(ref onCaller);
+                }
+
                 return KimiConstraint.JsonSchema(schema, token);
             },
         };
@@ -104,20 +108,27 @@ internal sealed class FormatReaderTests
             }
         }, cancellationToken);
         ChatResponseFormat format = ChatResponseFormat.ForJsonSchema(JsonElement.Parse("""{"const":0}"""));
-        await Task.Factory.StartNew(
-            () =>
-            {
-                caller.Value = true;
-                for (int i = 0; i < 20_000; i++)
+        try
+        {
+            await Task.Factory.StartNew(
+                () =>
                 {
-                    reader.ReadAsync(format, new GenerationOptions(), cancellationToken).GetAwaiter().GetResult();
-                }
-            },
-            cancellationToken,
-            TaskCreationOptions.LongRunning,
-            TaskScheduler.Default);
-        await done.CancelAsync();
-        await forgetting;
+                    caller.Value = true;
+                    for (int i = 0; i < 20_000; i++)
+                    {
+                        reader.ReadAsync(format, new GenerationOptions(), cancellationToken).GetAwaiter().GetResult();
+                    }
+                },
+                cancellationToken,
+                TaskCreationOptions.LongRunning,
+                TaskScheduler.Default);
+        }
+        finally
+        {
+            await done.CancelAsync();
+            await forgetting;
+        }
+
         Assert.That(onCaller, Is.Zero);
     }
 
