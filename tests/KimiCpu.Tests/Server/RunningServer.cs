@@ -135,9 +135,21 @@ internal sealed class RunningServer : IAsyncDisposable
     /// <summary>Begins an answer that comes no further until it is disposed of.</summary>
     public async Task<HeldAnswer> HoldAnswerAsync()
     {
-        while (true)
+        const int Attempts = 50;
+        for (int attempt = 0; attempt < Attempts; attempt++)
         {
-            HttpResponseMessage response = await BeginEndlessAsync();
+            HttpResponseMessage response;
+            try
+            {
+                response = await BeginEndlessAsync();
+            }
+            catch (HttpRequestException e) when (attempt > 0 && e.StatusCode == System.Net.HttpStatusCode.TooManyRequests)
+            {
+                // The one before has not given its place back yet.
+                await Task.Delay(100);
+                continue;
+            }
+
             var answer = new HeldAnswer(response, Held());
             await answer.HoldAsync();
             if (Model.Activity.RunningCalls == 1)
@@ -148,6 +160,8 @@ internal sealed class RunningServer : IAsyncDisposable
             // On a busy machine it may have reached its last token meanwhile.
             answer.Dispose();
         }
+
+        throw new AssertionException("No answer could be held.");
     }
 
     /// <summary>Waits until no call runs, and finds every page of the cache free.</summary>

@@ -146,25 +146,20 @@ internal sealed class SessionFileTests
     public void A_file_that_cannot_be_read_once_is_read_again()
     {
         string checkpoint = Directory.CreateDirectory(System.IO.Path.Combine(_folder, "model")).FullName;
-        foreach (string file in Directory.GetFiles(Repository.NanoModel))
+        foreach (string part in Directory.GetFiles(Repository.NanoModel))
         {
-            File.Copy(file, System.IO.Path.Combine(checkpoint, System.IO.Path.GetFileName(file)));
+            File.Copy(part, System.IO.Path.Combine(checkpoint, System.IO.Path.GetFileName(part)));
         }
 
         using KimiModel model = KimiModel.Open(checkpoint);
         using KimiSession session = model.CreateSession();
         session.Generate(s_text.AsMemory(), s_options);
-        FailsOnce(Directory.GetFiles(checkpoint, "*.safetensors")[0], () => session.Save(Path));
-        FailsOnce(System.IO.Path.Combine(checkpoint, "chat_template.jinja"), () => model.Generate("Who are you?", s_options));
-
-        static void FailsOnce(string file, Action use)
-        {
-            File.Move(file, file + ".away");
-            File.WriteAllBytes(file, new byte[1 << 18]);
-            Assert.That(() => use(), Throws.TypeOf<CheckpointException>(), file);
-            File.Move(file + ".away", file, overwrite: true);
-            use();
-        }
+        string file = Directory.GetFiles(checkpoint, "*.safetensors")[0];
+        File.Move(file, file + ".away");
+        File.WriteAllBytes(file, new byte[1 << 18]);
+        Assert.That(() => session.Save(Path), Throws.TypeOf<CheckpointException>());
+        File.Move(file + ".away", file, overwrite: true);
+        session.Save(Path);
     }
 
     [Test]

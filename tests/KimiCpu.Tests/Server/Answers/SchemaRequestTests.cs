@@ -69,7 +69,7 @@ internal sealed class SchemaRequestTests
         int answers = 0;
         await using RunningServer server = await RunningServer.StartWithAsync(StandInModel.Of(model, m => m.Name != nameof(IKimiModel.GenerateAsync) || Interlocked.Increment(ref answers) > 2 * turns
             ? null
-            : answers % 2 == 1 ? NothingAsync() : throw new KimiBusyException("It is full.")));
+            : answers % 2 == 1 ? NothingAsync() : throw new KimiBusyException("It is full.")), o => o.MaxRequests = turns + 1);
         var failing = new List<Task<HttpResponseMessage>>();
         try
         {
