@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 
@@ -21,6 +23,7 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
     /// <summary>Held while bytes from files go to a slot, and never while a drive is asked: that may take for ever.</summary>
     private readonly Lock _writing = new();
     private bool _ended;
+    private long _answered;
 
     /// <summary>
     /// Once it has returned no slot is written to from files any more, however long drives take to answer: copies that are under way end with the read
@@ -32,6 +35,20 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
         {
             _ended = true;
         }
+    }
+
+    /// <summary>How long no file has answered.</summary>
+    /// <param name="start">When somebody began to wait (<see cref="Stopwatch"/> ticks): what was silent before has its chance again.</param>
+    public TimeSpan SilentSince(long start) => Stopwatch.GetElapsedTime(Math.Max(start, Interlocked.Read(ref _answered)));
+
+    /// <summary>Why an expert from files is waited for no longer.</summary>
+    /// <param name="key">(layer, expert) in one number.</param>
+    /// <param name="patience">How long its drive was silent.</param>
+    public Exception Silence(int key, TimeSpan patience)
+    {
+        (int layer, int expert) = Math.DivRem(key, weights.Shape.ExpertCount);
+        TensorPlace place = files!.Of(layer, expert)[0];
+        return files.Files.Failure(place.File, files.NameOf(layer, expert, 0), place.Offset, string.Create(CultureInfo.InvariantCulture, $"The drive has not answered for {patience.TotalSeconds:F0} seconds."), null);
     }
 
     /// <summary>Puts an expert together. Safe for all threads.</summary>
@@ -83,6 +100,7 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
             int count = (int)Math.Min(PieceBytes - before, place.Length - done);
             int whole = (before + count + IWeightFiles.Alignment - 1) / IWeightFiles.Alignment * IWeightFiles.Alignment;
             files.Read(place.File, at - before, piece, whole);
+            Interlocked.Exchange(ref _answered, Stopwatch.GetTimestamp());
             lock (_writing)
             {
                 if (_ended)

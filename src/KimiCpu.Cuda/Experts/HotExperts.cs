@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Kernels;
@@ -24,6 +26,9 @@ internal sealed unsafe class HotExperts : IDisposable
 
     /// <summary>For a drive that has not answered, as <c>DriveReaders</c> has for it.</summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
+    /// <summary>Between two looks whether somebody has stopped the opening, while a drive is waited for.</summary>
+    private static readonly TimeSpan s_look = TimeSpan.FromSeconds(1);
 
     private readonly ModelWeights _weights;
     private readonly ExpertSlotLayout _layout;
@@ -113,13 +118,15 @@ internal sealed unsafe class HotExperts : IDisposable
 
     /// <summary>Fills the slots when the model is opened.</summary>
     /// <param name="uploader">Copies.</param>
-    /// <param name="progress">Told after every expert: done, in all. May throw to stop.</param>
-    public void Fill(WeightUploader uploader, Action<int, int>? progress)
+    /// <param name="progress">Told after every expert, and again while a drive is waited for: done, in all. May throw to stop.</param>
+    /// <param name="drivePatience">How long drives may be silent.</param>
+    /// <remarks>Where a drive fails or is silent for longer, the exception is that of <see cref="IWeightFiles.Failure"/>.</remarks>
+    public void Fill(WeightUploader uploader, Action<int, int>? progress, TimeSpan drivePatience)
     {
         IReadOnlyList<int> first = _placement.First(SlotCount);
         for (int slot = 0; slot < first.Count; slot++)
         {
-            _source.Copy(first[slot], _gathered.Pointer);
+            Bring(first[slot], drivePatience, slot, first.Count, progress);
             uploader.Copy(_gathered.Pointer, AddressOf((uint)slot), _layout.Bytes);
             _tableOnHost.Pointer[first[slot]] = (uint)slot;
             _held[first[slot]] = true;
@@ -188,6 +195,33 @@ internal sealed unsafe class HotExperts : IDisposable
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();
+        }
+    }
+
+    /// <summary>From drives by the thread that can be left behind, since they may never answer.</summary>
+    private void Bring(int key, TimeSpan drivePatience, int done, int all, Action<int, int>? progress)
+    {
+        if (!_readsDrives)
+        {
+            _source.Copy(key, _gathered.Pointer);
+            return;
+        }
+
+        long start = Stopwatch.GetTimestamp();
+        Gather(key);
+        Exception? failure;
+        while (!_gatherer.TryWait(s_look < drivePatience ? s_look : drivePatience, out failure))
+        {
+            progress?.Invoke(done, all);
+            if (_source.SilentSince(start) >= drivePatience)
+            {
+                throw _source.Silence(key, drivePatience);
+            }
+        }
+
+        if (failure is not null)
+        {
+            ExceptionDispatchInfo.Throw(failure);
         }
     }
 

@@ -65,6 +65,17 @@ internal sealed class WorkThread : IDisposable
         return _failure;
     }
 
+    /// <summary>Waits for the work that was begun, so long at most.</summary>
+    /// <param name="patience">So long.</param>
+    /// <param name="failure">What it threw; null for nothing, or where it is not done.</param>
+    /// <returns>Whether it is done.</returns>
+    public bool TryWait(TimeSpan patience, out Exception? failure)
+    {
+        bool isDone = _done.Wait(patience);
+        (IsBusy, failure) = (!isDone, isDone ? _failure : null);
+        return isDone;
+    }
+
     /// <summary>Ends the thread when its work is done.</summary>
     /// <param name="patience">How long that is waited for. A thread whose work takes longer is left behind: it ends by itself as soon as it can, and must touch nothing until then that is given back now.</param>
     public void End(TimeSpan patience)

@@ -92,7 +92,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             using (var uploader = new WeightUploader(context, _stream))
             {
                 device.Upload(weightMemory.DevicePointer, uploader, KeepingContext(options.Progress));
-                _experts?.Fill(uploader, KeepingContext(options.ExpertProgress));
+                _experts?.Fill(uploader, KeepingContext(options.ExpertProgress), options.DrivePatience);
                 uploader.Finish();
             }
 

@@ -28,6 +28,9 @@ internal sealed record CudaHotPathOptions
     /// <summary>Where a store reads the experts from; null where they are used in the mapping.</summary>
     public ExpertFiles? ExpertFiles { get; init; }
 
+    /// <summary>How long drives may be silent while experts from files are put on the GPU; as long as in a step.</summary>
+    public TimeSpan DrivePatience { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>Decides how many experts are streamed in prompts, where the plan has a ring; null for the measured one.</summary>
     public IStreamSplit? StreamSplit { get; init; }
 

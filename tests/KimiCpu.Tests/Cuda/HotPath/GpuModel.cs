@@ -22,14 +22,14 @@ internal sealed class GpuModel : IDisposable
     private readonly GpuUnderTest _driver;
     private readonly CudaBackend _backend;
 
-    public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int manyRows = LinearProgram.DefaultManyRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false, ExpertFiles? expertFiles = null, IStreamSplit? split = null, bool smallCache = false, bool smallWeights = false, int expandedTokens = ExpandedAttention.BlockTokens, int? expandedRows = null, bool driverCollects = false, long? cacheBytes = null, Func<long>? systemBytes = null, int? fewestRows = null, int readRows = 0)
+    public GpuModel(GpuUnderTest driver, string folder, bool useGraphs = true, TimeSpan? patience = null, int contextTokens = 512, int manyRows = LinearProgram.DefaultManyRows, IExpertPlacement? placement = null, long? expertBytes = 0, bool lookAhead = false, ExpertFiles? expertFiles = null, IStreamSplit? split = null, bool smallCache = false, bool smallWeights = false, int expandedTokens = ExpandedAttention.BlockTokens, int? expandedRows = null, bool driverCollects = false, long? cacheBytes = null, Func<long>? systemBytes = null, int? fewestRows = null, int readRows = 0, TimeSpan? drivePatience = null, Action<int, int>? expertProgress = null)
     {
         _driver = driver;
         _checkpoint = Checkpoint.Open(folder);
         Weights = WeightLoader.Load(_checkpoint);
         try
         {
-            _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, smallCache, cacheBytes, ExpertBytes: expertBytes, StreamExperts: split is not null, SmallWeights: smallWeights, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows, FewestRows: fewestRows, ReadRows: readRows), new CudaHotPathOptions { Warn = Warnings.Add, Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, ManyRows = manyRows, DriverCollects = driverCollects, SystemBytes = systemBytes });
+            _backend = new CudaBackend(driver.Table, 0, Weights, new MemoryWish(80, contextTokens, smallCache, cacheBytes, ExpertBytes: expertBytes, StreamExperts: split is not null, SmallWeights: smallWeights, LookAhead: lookAhead, ExpandedTokens: expandedTokens, ExpandedRows: expandedRows, FewestRows: fewestRows, ReadRows: readRows), new CudaHotPathOptions { Warn = Warnings.Add, Placement = placement, ExpertFiles = expertFiles, StreamSplit = split, UseGraphs = useGraphs, Patience = patience ?? CudaContext.DefaultPatience, ManyRows = manyRows, DriverCollects = driverCollects, SystemBytes = systemBytes, DrivePatience = drivePatience ?? TimeSpan.FromSeconds(30), ExpertProgress = expertProgress });
         }
         catch
         {

@@ -208,6 +208,38 @@ internal sealed class HotExpertTests
         Assert.That(files.Reads, Is.EqualTo(reads + 1), "no further piece");
     }
 
+    /// <summary>Who stops the opening is heard while the drive is silent; who does not is told after a while.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void An_opening_does_not_wait_without_end_for_a_drive_that_does_not_answer([Values] bool isStopped)
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(Tiny));
+        using var files = new FaultyFiles(CheckpointWeightFiles.Open(checkpoint));
+        using var driver = new SimulatedDriver();
+        int told = 0;
+        Action open = () => _ = new GpuModel(
+            driver,
+            Repository.Checkpoint(Tiny),
+            placement: new Fixed(1.0),
+            expertBytes: null,
+            expertFiles: ExpertPlaces.Of(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), files),
+            drivePatience: TimeSpan.FromSeconds(isStopped ? 100 : 2),
+            expertProgress: (done, _) =>
+            {
+                told++;
+                files.Stall();
+                if (isStopped && told > 1)
+                {
+                    throw new OperationCanceledException("enough");
+                }
+            });
+        Assert.That(() => open(), isStopped ? (NUnit.Framework.Constraints.IResolveConstraint)Throws.TypeOf<OperationCanceledException>() : Throws.TypeOf<CheckpointException>().With.Message.Contains("has not answered for 2 seconds").And.Message.Contains(".mlp.experts."));
+        Assert.That(told, Is.GreaterThan(1));
+        Assert.That((driver.LiveObjects, driver.Fault), Is.EqualTo((0, (string?)null)));
+        files.Resume();
+        Assert.That(files.Reader!.Join(TimeSpan.FromSeconds(30)), "ended");
+    }
+
     private static void Gathered(HotExperts experts) =>
         Assert.That(() => experts.IsGathering, Is.False.After(60_000, 1), "the bytes are together, or cannot be had");
 
