@@ -40,6 +40,13 @@ internal static class Int4Code
     private const int PrefetchDistance = 6144;
     private const int ScalePrefetchDistance = 2048;
 
+    /// <summary>
+    /// The same with <see cref="PrefetchStyle.EveryLineTwice"/>, whose nearer requests are for lines that are in the second-level cache by then (Emerald Rapids; 2 and 4 KB are as good, 1 KB is not).
+    /// </summary>
+    private const int FarDistance = 8192;
+    private const int NearDistance = 3072;
+    private const int NearScaleDistance = 1024;
+
     public static void Write(Assembler code, CallingConvention convention, CodeTarget target)
     {
         AssemblerRegister64 arguments = convention.Arguments[0];
@@ -193,6 +200,18 @@ internal static class Int4Code
         {
             PageCode.Ask(code, at.Data, StepBytes, Prefetch.PagesAhead);
             PageCode.Ask(code, at.Scales, ScaleBytes, Prefetch.PageBytes);
+            return;
+        }
+
+        if (style == PrefetchStyle.EveryLineTwice)
+        {
+            code.prefetcht0(__byte_ptr[at.Scales + NearScaleDistance]);
+            for (int line = 0; line < StepBytes; line += LineBytes)
+            {
+                code.prefetcht1(__byte_ptr[at.Data + (line + FarDistance)]);
+                code.prefetcht0(__byte_ptr[at.Data + (line + NearDistance)]);
+            }
+
             return;
         }
 

@@ -21,7 +21,8 @@ internal static class StreamCode
 
     /// <summary>
     /// Bytes ahead with <see cref="PrefetchStyle.EveryPage"/>, into the first level: one core of Zen 5 reads a tenth more
-    /// than with the other distance (768 and 1536 are as good, 256 and 512 worse for long rows), since no line that was asked for is dropped.
+    /// than with the other distance (768 and 1536 are as good, 256 and 512 worse for long rows), since no line that was asked for is dropped. With <see cref="PrefetchStyle.EveryLineTwice"/> both:
+    /// one core of Emerald Rapids reads a tenth more than with the other distance alone (512 and 1536 are as good).
     /// </summary>
     private const int NearDistance = 1024;
 
@@ -33,6 +34,10 @@ internal static class StreamCode
         for (int i = 0; i < count; i++)
         {
             AskForLine(code, streams[i] + (style == PrefetchStyle.EveryPage ? NearDistance : LineDistance), style);
+            if (style == PrefetchStyle.EveryLineTwice)
+            {
+                code.prefetcht0(streams[i] + NearDistance);
+            }
         }
     }
 

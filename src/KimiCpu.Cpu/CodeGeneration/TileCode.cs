@@ -161,18 +161,25 @@ internal static class TileCode
         {
             int at = i * WeightTile.VectorBytes;
             AssemblerRegisterZMM weight = (i & 1) == 0 ? weight0 : weight1;
-            if (style == PrefetchStyle.EveryLine)
-            {
-                code.prefetcht1(__byte_ptr[weights + (at + PrefetchDistance)]);
-            }
-
+            AskForLine(code, weights, at, style);
             code.vmovdqu64(weight, __zmmword_ptr[weights + at]);
             code.vpdpbusd(integers[i / QuadsOfGroup], weight, free[i % QuadsOfGroup]);
         }
 
-        if (style == PrefetchStyle.EveryLine)
+        AskForLine(code, weights, WeightTile.ScalesAt, style);
+    }
+
+    /// <summary>Asks for what one token meets later, where not the hardware does.</summary>
+    private static void AskForLine(Assembler code, AssemblerRegister64 weights, int at, PrefetchStyle style)
+    {
+        if (style != PrefetchStyle.EveryPage)
         {
-            code.prefetcht1(__byte_ptr[weights + (WeightTile.ScalesAt + PrefetchDistance)]);
+            code.prefetcht1(__byte_ptr[weights + (at + PrefetchDistance)]);
+        }
+
+        if (style == PrefetchStyle.EveryLineTwice)
+        {
+            code.prefetcht0(__byte_ptr[weights + (at + WeightTile.RecordBytes)]);
         }
     }
 

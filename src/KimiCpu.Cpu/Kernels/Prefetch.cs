@@ -31,7 +31,7 @@ internal static unsafe class Prefetch
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void NextLine(byte* at)
     {
-        if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryLine)
+        if (CpuFeatures.PrefetchStyle != PrefetchStyle.EveryPage)
         {
             Line(at);
         }

@@ -20,7 +20,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     private const long LargeBytes = 1L << 30;
     private const int PassesOfAKind = 3;
 
-    private static readonly Pattern[] s_patterns = [new(1, 0), new(2, 0), new(4, 0), new(4, 1024), new(1, 8192), new(1, Prefetch.PagesAhead, OncePerPage: true)];
+    private static readonly Pattern[] s_patterns = [new(1, 0), new(2, 0), new(4, 0), new(4, 1024), new(4, 1024, FarDistance: 2048), new(1, 8192), new(1, Prefetch.PagesAhead, OncePerPage: true)];
 
     private readonly WorkerPool _pool;
     private readonly AlignedBuffer<byte> _buffer;
@@ -126,7 +126,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
         {
             if (distance > 0 && ((nuint)at & (Prefetch.PageBytes - 1)) < asked)
             {
-                Ask(at + distance, pattern);
+                Ask(at, pattern);
             }
 
             a += Vector.Load((long*)at);
@@ -139,7 +139,7 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
                 other += bytes;
                 if (distance > 0)
                 {
-                    Ask(other + distance, pattern);
+                    Ask(other, pattern);
                 }
 
                 a += Vector.Load((long*)other);
@@ -157,10 +157,22 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     {
         if (Sse.IsSupported)
         {
-            Sse.Prefetch0(at);
-            if (Vector<byte>.Count > 16 && !pattern.OncePerPage)
+            bool hasSecondLine = Vector<byte>.Count > 16 && !pattern.OncePerPage;
+            byte* near = at + pattern.PrefetchDistance;
+            if (pattern.FarDistance > 0)
             {
-                Sse.Prefetch0(at + 64);
+                byte* far = at + pattern.FarDistance;
+                Sse.Prefetch1(far);
+                if (hasSecondLine)
+                {
+                    Sse.Prefetch1(far + 64);
+                }
+            }
+
+            Sse.Prefetch0(near);
+            if (hasSecondLine)
+            {
+                Sse.Prefetch0(near + 64);
             }
         }
     }
@@ -168,5 +180,6 @@ internal sealed unsafe class MemoryBandwidthProbe : IDisposable
     /// <param name="Streams">Places of a thread's share that are read in turn: 1, 2 or 4.</param>
     /// <param name="PrefetchDistance">Bytes ahead that are asked for; 0 leaves it to the hardware.</param>
     /// <param name="OncePerPage">Whether one line of each page is asked for, not every line.</param>
-    internal readonly record struct Pattern(int Streams, int PrefetchDistance, bool OncePerPage = false);
+    /// <param name="FarDistance">Bytes ahead that are asked for beforehand, into the second-level cache; 0 if they are not.</param>
+    internal readonly record struct Pattern(int Streams, int PrefetchDistance, bool OncePerPage = false, int FarDistance = 0);
 }
