@@ -16,6 +16,11 @@ internal static unsafe partial class FloatGemv
         where TLanes : unmanaged, ILanes<TLanes>
     {
         int vectors = weight.Columns / (2 * TLanes.Count) * 2 * TLanes.Count;
+        if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryLineTwice)
+        {
+            rowBegin += BFloat16Streams<TLanes>(weight, rowBegin, rowEnd, x, y);
+        }
+
         for (int r = rowBegin; r < rowEnd;)
         {
             byte* data = weight.Data + (r * weight.RowBytes);

@@ -46,6 +46,7 @@ internal static unsafe partial class FloatGemv
         {
             Vector256<float> x0 = Vector256.Load(x), x1 = Vector256.Load(x + 8), x2 = Vector256.Load(x + 16), x3 = Vector256.Load(x + 24);
             Prefetch.Line(next);
+            Prefetch.NearLine(data + NearDistance);
             Vector256<byte> bits = Vector256.Load(data);
             largest = Avx2.Max(largest, bits | Vector256.Create((byte)0x80));
             Vector256<uint> halves = EvenHalves(bits);
@@ -54,6 +55,7 @@ internal static unsafe partial class FloatGemv
             halves = OddHalves(bits);
             odd0 = Fma.MultiplyAdd((halves << 16).AsSingle(), x1, odd0);
             odd0 = Fma.MultiplyAdd(UpperHalves(halves), x3, odd0);
+            Prefetch.NearLine(data + rowBytes + NearDistance);
             bits = Vector256.Load(data + rowBytes);
             largest = Avx2.Max(largest, bits | Vector256.Create((byte)0x80));
             halves = EvenHalves(bits);

@@ -15,6 +15,9 @@ namespace KimiCpu.Cpu.Kernels;
 /// </summary>
 internal static unsafe partial class FloatGemv
 {
+    /// <summary>Bytes ahead in each row that lines are asked for once more, with <see cref="Prefetch.NearLine"/>.</summary>
+    private const int NearDistance = 1024;
+
     /// <summary>y[t, r] = Σ W[r, c] x[t, c].</summary>
     /// <param name="weight">(rows, columns).</param>
     /// <param name="rowBegin">First row to compute.</param>

@@ -36,6 +36,10 @@ internal static unsafe partial class Int4Gemv
                 Prefetch.NextLine(data + PrefetchDistance + 64);
                 Prefetch.NextLine(data + PrefetchDistance + 128);
                 Prefetch.NextLine(data + PrefetchDistance + 192);
+                Prefetch.NearLine(data + NearDistance);
+                Prefetch.NearLine(data + NearDistance + 64);
+                Prefetch.NearLine(data + NearDistance + 128);
+                Prefetch.NearLine(data + NearDistance + 192);
                 low = HalfStepAvx2(data, scales, even, odd, corrections, factors, 0, low);
                 high = HalfStepAvx2(data, scales, even, odd, corrections, factors, 1, high);
                 data += StepBytes;

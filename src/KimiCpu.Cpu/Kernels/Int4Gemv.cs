@@ -25,6 +25,9 @@ internal static unsafe partial class Int4Gemv
     /// <summary>Bytes ahead of use that weights are asked for; beyond it the hardware's own prefetch has caught up.</summary>
     private const int PrefetchDistance = 8192;
 
+    /// <summary>The same for requests into the first level, as in <see cref="CodeGeneration.Int4Code"/>.</summary>
+    private const int NearDistance = 3072;
+
     /// <summary>y[r] = Σ W[r, c] x[c].</summary>
     /// <param name="weight">(rows, columns) in <see cref="WeightFormat.Int4Group32"/>.</param>
     /// <param name="rowBegin">First row to compute.</param>

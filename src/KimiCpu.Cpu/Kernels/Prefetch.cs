@@ -37,6 +37,16 @@ internal static unsafe class Prefetch
         }
     }
 
+    /// <summary>A line that <see cref="NextLine"/> has asked for before, shortly before it is read, into the first level, where each line is asked for twice.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void NearLine(byte* at)
+    {
+        if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryLineTwice)
+        {
+            Sse.Prefetch0(at);
+        }
+    }
+
     /// <summary>
     /// The first line of a stream's page, with the first call in it, where one of each page is asked for: the hardware goes on from there, and
     /// lines before it would be waited for.

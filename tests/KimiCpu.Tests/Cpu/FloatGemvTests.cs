@@ -89,6 +89,43 @@ internal sealed unsafe class FloatGemvTests
         }
     }
 
+    /// <summary>Which of both ways is taken depends on the processor.</summary>
+    [Test]
+    public void Rows_of_BF16_in_streams_have_the_bits_of_rows_side_by_side([ValueSource(nameof(Sets))] InstructionSet set, [Values(1, 33, 64, 200, 2100)] int columns, [Values(3, 4, 23, 70)] int rows)
+    {
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, rows + 1, columns, 9);
+        using var x = new GuardedBuffer(sizeof(float) * columns);
+        var random = new Random(10);
+        foreach (ref float value in new Span<float>(x.Pointer, columns))
+        {
+            value = random.NextSingle() - 0.5f;
+        }
+
+        var streams = new float[rows + 1];
+        var alone = new float[rows + 1];
+        fixed (float* y = streams)
+        fixed (float* z = alone)
+        {
+            var source = (float*)x.Pointer;
+            int count = set switch
+            {
+                InstructionSet.Avx512 => FloatGemv.BFloat16Streams<Lanes512>(weight.Matrix, 1, rows + 1, source, y),
+                InstructionSet.Avx2 => FloatGemv.BFloat16Streams<Lanes256>(weight.Matrix, 1, rows + 1, source, y),
+                InstructionSet.Vector128 => FloatGemv.BFloat16Streams<Lanes128>(weight.Matrix, 1, rows + 1, source, y),
+                _ => FloatGemv.BFloat16Streams<LanesScalar>(weight.Matrix, 1, rows + 1, source, y),
+            };
+            Assert.That(count, Is.EqualTo(rows / 4 * 4));
+
+            // Single rows are never streams.
+            for (int r = 1; r <= count; r++)
+            {
+                FloatGemv.Multiply(set, weight.Matrix, r, r + 1, source, columns, 1, z, rows + 1);
+            }
+        }
+
+        Assert.That(streams, Is.EqualTo(alone));
+    }
+
     [Test]
     public void Every_fp8_code_is_decoded_exactly([ValueSource(nameof(Sets))] InstructionSet set)
     {
