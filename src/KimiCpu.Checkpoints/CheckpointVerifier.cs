@@ -117,6 +117,7 @@ internal static partial class CheckpointVerifier
         int tensors = 0;
         long bytes = 0;
         int missing = 0;
+        int compared = 0;
         int differing = 0;
         List<string> others = [];
         var expected = new Dictionary<int, HashSet<string>>();
@@ -145,6 +146,7 @@ internal static partial class CheckpointVerifier
                     bytes += files.Length(file);
                     if (index.ShardOf is not null)
                     {
+                        compared++;
                         differing += CheckNames(file, expected[shard], entries, problems) ? 0 : 1;
                         others.AddRange(entries.Exists(e => expected[shard].Contains(e.Name)) ? [] : [file]);
                     }
@@ -159,8 +161,8 @@ internal static partial class CheckpointVerifier
             problems.Add(new VerificationProblem(ShardIndex.File, null, $"The index lists {missing - MaxMissingShards:N0} more shards that are missing.", "No checkpoint has so many: fetch the index again before the shards."));
         }
 
-        // An index of another revision may agree with none of them.
-        if (2 * differing < index.Shards.Count)
+        // An index of another revision may agree with none of them. Shards that are missing or damaged speak for neither.
+        if (2 * differing < compared)
         {
             problems.AddRange(others.Select(f => new VerificationProblem(f, null, "It has none of the tensors that the index lists here, and the index agrees with most other shards: it is another file under this name.")));
             differing -= others.Count;
@@ -168,7 +170,7 @@ internal static partial class CheckpointVerifier
 
         if (differing > 0)
         {
-            problems.Add(new VerificationProblem(ShardIndex.File, null, $"It differs from the headers of {differing:N0} of {index.Shards.Count:N0} shards."));
+            problems.Add(new VerificationProblem(ShardIndex.File, null, $"It differs from the headers of {differing:N0} of {compared:N0} shards."));
         }
 
         return (tensors, bytes);

@@ -166,6 +166,19 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         Assert.That(CheckpointVerifier.Verify(Folder).FilesToFetch, Is.EqualTo(new[] { ShardIndex.File }));
     }
 
+    /// <summary>As of a download that has just begun: what has not come yet agrees with nothing.</summary>
+    [Test]
+    public void An_index_that_agrees_with_no_shard_that_is_there_is_to_be_fetched_before_them()
+    {
+        CopyCheckpoint("tiny-int4");
+        File.Copy(Shard(2), Shard(1), overwrite: true);
+        File.Delete(Shard(2));
+        Truncate(Shard(3), 10);
+        VerificationReport report = CheckpointVerifier.Verify(Folder);
+        Assert.That(report.FilesToFetch, Is.EqualTo(new[] { Path.GetFileName(Shard(2)), Path.GetFileName(Shard(3)), ShardIndex.File }));
+        Assert.That(report.Problems.Single(p => p.File == ShardIndex.File).Problem, Is.EqualTo("It differs from the headers of 1 of 1 shards."));
+    }
+
     [Test]
     public void Every_shape_that_is_written_out_is_compared_and_told_of()
     {
