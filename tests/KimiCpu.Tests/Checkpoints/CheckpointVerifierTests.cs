@@ -156,7 +156,9 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
     {
         CopyCheckpoint("tiny-int4");
         File.Copy(Shard(2), Shard(3), overwrite: true);
-        Assert.That(CheckpointVerifier.Verify(Folder).FilesToFetch, Is.EqualTo(new[] { Path.GetFileName(Shard(3)) }));
+        VerificationReport other = CheckpointVerifier.Verify(Folder);
+        Assert.That(other.FilesToFetch, Is.EqualTo(new[] { Path.GetFileName(Shard(3)) }));
+        Assert.That(other.Problems.Select(p => (p.Tensor, p.Remedy)), Is.EqualTo(new[] { ((string?)null, (string?)null) }), "no line has the index fetched");
         CopyCheckpoint("tiny-int4");
         string first = Path.Combine(Folder, "first");
         File.Move(Shard(1), first);
