@@ -25,6 +25,9 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
     private bool _ended;
     private long _answered;
 
+    /// <summary>What is being read, or was last.</summary>
+    private volatile ReadPlace _reading = new(0, 0);
+
     /// <summary>
     /// Once it has returned no slot is written to from files any more, however long drives take to answer: copies that are under way end with the read
     /// that they wait for. Copies from the mapping are not ended.
@@ -41,17 +44,18 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
     /// <param name="start">When somebody began to wait (<see cref="Stopwatch"/> ticks): what was silent before has its chance again.</param>
     public TimeSpan SilentSince(long start) => Stopwatch.GetElapsedTime(Math.Max(start, Interlocked.Read(ref _answered)));
 
-    /// <summary>Why an expert from files is waited for no longer.</summary>
+    /// <summary>Why the expert that is being put together from files is waited for no longer.</summary>
     /// <param name="key">(layer, expert) in one number.</param>
     /// <param name="patience">How long its drive was silent.</param>
     public Exception Silence(int key, TimeSpan patience)
     {
         (int layer, int expert) = Math.DivRem(key, weights.Shape.ExpertCount);
-        TensorPlace place = files!.Of(layer, expert)[0];
-        return files.Files.Failure(place.File, files.NameOf(layer, expert, 0), place.Offset, string.Create(CultureInfo.InvariantCulture, $"The drive has not answered for {patience.TotalSeconds:F0} seconds."), null);
+        ReadPlace reading = _reading;
+        TensorPlace place = files!.Of(layer, expert)[reading.Part];
+        return files.Files.Failure(place.File, files.NameOf(layer, expert, reading.Part), place.Offset + reading.Done, string.Create(CultureInfo.InvariantCulture, $"The drive has not answered for {patience.TotalSeconds:F0} seconds."), null);
     }
 
-    /// <summary>Puts an expert together. Safe for all threads.</summary>
+    /// <summary>Puts an expert together, from files one at a time.</summary>
     /// <param name="key">(layer, expert) in one number.</param>
     /// <param name="slot">Room for a slot's bytes.</param>
     /// <remarks>Where a drive fails, the exception is that of <see cref="IWeightFiles.Failure"/>.</remarks>
@@ -75,7 +79,7 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
                 TensorPlace place = files.Of(layer, expert)[i];
                 try
                 {
-                    Read(files.Files, place, slot + parts[i].Offset, piece);
+                    Read(files.Files, i, place, slot + parts[i].Offset, piece);
                 }
                 catch (IOException e)
                 {
@@ -90,7 +94,7 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
     }
 
     /// <summary>Reads what lies around a tensor in whole blocks, piece by piece.</summary>
-    private void Read(IWeightFiles files, TensorPlace place, byte* target, byte* piece)
+    private void Read(IWeightFiles files, int part, TensorPlace place, byte* target, byte* piece)
     {
         long done = 0;
         while (done < place.Length)
@@ -99,6 +103,7 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
             int before = (int)(at % IWeightFiles.Alignment);
             int count = (int)Math.Min(PieceBytes - before, place.Length - done);
             int whole = (before + count + IWeightFiles.Alignment - 1) / IWeightFiles.Alignment * IWeightFiles.Alignment;
+            _reading = new ReadPlace(part, done);
             files.Read(place.File, at - before, piece, whole);
             Interlocked.Exchange(ref _answered, Stopwatch.GetTimestamp());
             lock (_writing)
@@ -114,4 +119,9 @@ internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? fil
             done += count;
         }
     }
+
+    /// <summary>How far a copy is.</summary>
+    /// <param name="Part">Of an expert: which of its tensors.</param>
+    /// <param name="Done">Bytes of the tensor that are there.</param>
+    private sealed record ReadPlace(int Part, long Done);
 }

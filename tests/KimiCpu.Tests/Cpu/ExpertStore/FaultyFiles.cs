@@ -11,6 +11,7 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
     private readonly ManualResetEventSlim _open = new(initialState: true);
     private int _reads;
     private int _poolReads;
+    private volatile int _stalling;
     private volatile Thread? _reader;
 
     /// <summary>Thrown by every read while it is set.</summary>
@@ -32,6 +33,9 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
     /// <summary>No read returns until <see cref="Resume"/>.</summary>
     public void Stall() => _open.Reset();
 
+    /// <summary>The same from a read on: the first is 1.</summary>
+    public void StallFrom(int read) => _stalling = read;
+
     public void Resume() => _open.Set();
 
     public int DriveOf(int file) => inner.DriveOf(file);
@@ -41,6 +45,11 @@ internal sealed unsafe class FaultyFiles(IWeightFiles inner) : IWeightFiles
         _reader = Thread.CurrentThread;
         int number = Interlocked.Increment(ref _reads);
         _ = Thread.CurrentThread.IsThreadPoolThread ? Interlocked.Increment(ref _poolReads) : 0;
+        if (number == _stalling)
+        {
+            Stall();
+        }
+
         _open.Wait();
         if (Error is { } error && number > GoodReads)
         {
