@@ -36,6 +36,9 @@ public sealed class CheckpointException : KimiException
     /// <summary>Whether the file is what it was meant to be, or would be no other if it were fetched again.</summary>
     internal bool IsIntact { get; init; }
 
+    /// <summary>Whether the file is of a model that is not of this family.</summary>
+    internal bool IsForeign { get; init; }
+
     /// <summary>Whether the file is there and could not be looked into, or not to its end, so that nobody knows what is wrong with it.</summary>
     internal bool IsUnreadable { get; private init; }
 

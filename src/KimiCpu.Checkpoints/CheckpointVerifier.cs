@@ -17,10 +17,10 @@ internal sealed record VerificationProblem(string File, string? Tensor, string P
     public bool IsUnreadable { get; init; }
 
     /// <summary>Whether the file belongs to something else than a download of this family.</summary>
-    public bool IsForeign => Remedy is not null && !IsUnreadable;
+    public bool IsForeign { get; init; }
 
     public static VerificationProblem Of(CheckpointException e) =>
-        new(Path.GetFileName(e.File), e.Tensor, e.Problem, e.IsIntact || e.IsUnreadable ? e.Remedy : null) { IsUnreadable = e.IsUnreadable };
+        new(Path.GetFileName(e.File), e.Tensor, e.Problem, e.IsIntact || e.IsUnreadable ? e.Remedy : null) { IsUnreadable = e.IsUnreadable, IsForeign = e.IsForeign };
 }
 
 /// <summary>What <see cref="CheckpointVerifier"/> found.</summary>
@@ -60,7 +60,7 @@ internal static partial class CheckpointVerifier
         if (!files.Exists(KimiConfigReader.File) && !files.Exists(ShardIndex.File) && !files.Exists(ShardIndex.SingleFile) && files.OtherContents is { } other)
         {
             // No download of a checkpoint has begun here: there is another folder to give, and nothing to fetch.
-            return new VerificationReport(0, 0, 0, [new VerificationProblem(KimiConfigReader.File, null, "The file is missing.", other)]);
+            return new VerificationReport(0, 0, 0, [new VerificationProblem(KimiConfigReader.File, null, "The file is missing.", other) { IsForeign = true }]);
         }
 
         foreach (string file in s_required)

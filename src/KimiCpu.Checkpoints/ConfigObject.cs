@@ -121,7 +121,7 @@ internal readonly struct ConfigObject
     public CheckpointException Error(string field, string problem) => new(_path, _prefix + field, problem);
 
     public CheckpointException Unsupported(string field, string problem) =>
-        new(_path, _prefix + field, problem, "This model is not of the Kimi K2 family as it is supported here; give the folder of one that is, as downloaded.") { IsIntact = true };
+        new(_path, _prefix + field, problem, "This model is not of the Kimi K2 family as it is supported here; give the folder of one that is, as downloaded.") { IsIntact = true, IsForeign = true };
 
     private bool TryGet(string field, out JsonElement value) => _element.TryGetProperty(field, out value) && value.ValueKind != JsonValueKind.Null;
 
