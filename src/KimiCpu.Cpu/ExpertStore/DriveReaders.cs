@@ -20,6 +20,10 @@ internal sealed unsafe class DriveReaders : IDisposable
     private readonly Queue<(ExpertRead Read, int Piece)>[][] _queues;
     private readonly List<Thread> _threads = [];
     private bool _stopped;
+
+    /// <summary>Threads that have not ended.</summary>
+    private int _running;
+    private Action? _atEnd;
     private long _bytesRead;
     private readonly long[] _progress;
 
@@ -35,6 +39,7 @@ internal sealed unsafe class DriveReaders : IDisposable
         _queues = [.. Enumerable.Range(0, drives).Select(_ => Enum.GetValues<ReadUrgency>().Select(_ => new Queue<(ExpertRead, int)>()).ToArray())];
         _progress = new long[drives];
         Array.Fill(_progress, Stopwatch.GetTimestamp());
+        _running = drives * threadsOfDrive;
         try
         {
             for (int i = 0; i < drives * threadsOfDrive; i++)
@@ -120,6 +125,15 @@ internal sealed unsafe class DriveReaders : IDisposable
         }
     }
 
+    /// <summary>Whether a drive may still write to the read's slot. Once they are stopped nothing that has come in begins anew.</summary>
+    public bool IsInFlight(ExpertRead read)
+    {
+        lock (_gate)
+        {
+            return read.IsInFlight;
+        }
+    }
+
     /// <summary>Whether all threads have ended, so that nobody writes to the slots any more. Waits a few seconds for it.</summary>
     public bool Stop()
     {
@@ -131,6 +145,21 @@ internal sealed unsafe class DriveReaders : IDisposable
 
         long start = Stopwatch.GetTimestamp();
         return _threads.TrueForAll(t => s_patience - Stopwatch.GetElapsedTime(start) is var left && t.Join(left > TimeSpan.Zero ? left : TimeSpan.Zero));
+    }
+
+    /// <summary>Has something done when all threads have ended: now where they have, or by the last one.</summary>
+    public void AtEnd(Action done)
+    {
+        lock (_gate)
+        {
+            if (_running > 0)
+            {
+                _atEnd = done;
+                return;
+            }
+        }
+
+        done();
     }
 
     public void Dispose() => Stop();
@@ -179,6 +208,17 @@ internal sealed unsafe class DriveReaders : IDisposable
                 _finished(next.Read);
             }
         }
+
+        Action? done = null;
+        lock (_gate)
+        {
+            if (--_running == 0)
+            {
+                done = _atEnd;
+            }
+        }
+
+        done?.Invoke();
     }
 
     private (ExpertRead Read, int Piece)? Next(int drive)

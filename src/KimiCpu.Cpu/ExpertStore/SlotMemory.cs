@@ -46,8 +46,5 @@ internal sealed unsafe class SlotMemory : IDisposable
     /// <summary>The system may have the slot's memory for something else; its contents are lost.</summary>
     public void GiveBack(int slot) => HugePages.GiveBack(this[slot], (nuint)SlotBytes);
 
-    /// <summary>Leaves the memory to the end of the process: a read that nobody can stop may still write to it.</summary>
-    public void Abandon() => _block.Abandon();
-
     public void Dispose() => _block.Dispose();
 }

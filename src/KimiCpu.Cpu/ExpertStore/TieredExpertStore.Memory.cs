@@ -94,6 +94,21 @@ internal sealed unsafe partial class TieredExpertStore
         WarmMore();
     }
 
+    /// <summary>A drive that does not answer may still write to a few slots, and the model that is opened next needs the memory of all others.</summary>
+    private void GiveBackWhatNobodyReads()
+    {
+        lock (_gate)
+        {
+            for (int slot = 0; slot < Slots; slot++)
+            {
+                if (_reads[slot] is not { } read || !_readers.IsInFlight(read))
+                {
+                    _memory.GiveBack(slot);
+                }
+            }
+        }
+    }
+
     /// <summary>Whoever listens may throw, a logger for one: neither a step nor, from the timer's thread, the process ends of that.</summary>
     private void TellCapacity()
     {

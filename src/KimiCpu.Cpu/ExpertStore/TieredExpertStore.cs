@@ -227,14 +227,12 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
         }
 
         _idle?.Dispose();
-        if (_readers.Stop())
+        if (!_readers.Stop())
         {
-            _memory.Dispose();
+            GiveBackWhatNobodyReads();
         }
-        else
-        {
-            _memory.Abandon();
-        }
+
+        _readers.AtEnd(_memory.Dispose);
     }
 
     private static long LargestExpert(ExpertFiles files)

@@ -85,6 +85,29 @@ internal sealed unsafe class TieredStoreTests
         Assert.That(data.Count(IsFilled), Is.EqualTo(2));
     }
 
+    /// <summary>Whoever opens the model again, as a server does, needs it.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_store_that_a_silent_drive_outlives_leaves_its_memory_to_the_system()
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            Assert.Ignore("Only Linux says what is in pages that were given back.");
+        }
+
+        using ModelUnderTest tiered = Open(6);
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        nint[] data = Fill(store, 5, experts);
+        int reads = _files.Reads;
+        _files.Stall();
+        store.Warm([2 * experts]);
+        Assert.That(() => _files.Reads, Is.GreaterThan(reads).After(20_000, 5));
+        store.Dispose();
+        Assert.That(data.Count(IsFilled), Is.Zero);
+        _files.Resume();
+    }
+
     /// <summary>Free slots have no memory to give, so the memory of those that are filled has to go at once, before the system ends somebody.</summary>
     [Test]
     public void What_the_system_needs_comes_from_slots_that_are_filled()

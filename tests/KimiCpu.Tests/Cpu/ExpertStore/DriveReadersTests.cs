@@ -153,6 +153,33 @@ internal sealed unsafe class DriveReadersTests
         Assert.That(started.Select(t => t.IsAlive), Is.EqualTo(new[] { false, false, false }));
     }
 
+    /// <summary>Only then may the slots' memory go: a drive that is silent for longer than anybody waits answers in the end.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void What_is_to_be_done_at_the_end_is_done_by_the_last_thread_or_at_once()
+    {
+        using var files = new Files(2);
+        using var memory = new AlignedBuffer<byte>(Experts * ExpertBytes);
+        files.Gates[0].Reset();
+        var readers = new DriveReaders(files.Places, 1, _finished.Enqueue);
+        ExpertRead read = Read(files, 0, memory, ReadUrgency.Needed);
+        ExpertRead waiting = Read(files, 2, memory, ReadUrgency.Needed);
+        readers.Start(read);
+        Assert.That(() => files.Order.Count, Is.EqualTo(1).After(10_000, 5));
+        readers.Start(waiting);
+        Assert.That(readers.Stop(), Is.False);
+        int ended = 0;
+        readers.AtEnd(() => Interlocked.Increment(ref ended));
+        Assert.That((Volatile.Read(ref ended), readers.IsInFlight(read), readers.IsInFlight(waiting)), Is.EqualTo((0, true, false)));
+        files.Gates[0].Set();
+        Assert.That(() => Volatile.Read(ref ended), Is.EqualTo(1).After(20_000, 5));
+        Assert.That(readers.IsInFlight(read), Is.False);
+        Assert.That(files.Order, Has.Count.EqualTo(1), "no further piece");
+        Assert.That(readers.Stop());
+        readers.AtEnd(() => Interlocked.Increment(ref ended));
+        Assert.That(ended, Is.EqualTo(2));
+    }
+
     private static ExpertRead Read(Files files, int expert, AlignedBuffer<byte> memory, ReadUrgency urgency) =>
         new(0, expert, expert, memory.Pointer + (expert * ExpertBytes), new ExpertLayout(files.Places.Of(0, expert)), Piece, urgency);
 
