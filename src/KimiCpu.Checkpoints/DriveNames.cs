@@ -1,18 +1,21 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
+
 namespace KimiCpu.Checkpoints;
 
 /// <summary>Which drive a file lies on, as the system names it.</summary>
-internal static class DriveNames
+internal static partial class DriveNames
 {
     /// <summary>The drive or mounted file system of an existing file, links followed.</summary>
     public static string Of(string file)
     {
         string path = RealPath.Of(file);
-        return OperatingSystem.IsLinux() && ReadMounts("/proc/self/mounts") is { } mounts && DeviceOf(path, mounts) is { } device
-            ? device
-            : Path.GetPathRoot(path) ?? path;
+        string? name = OperatingSystem.IsLinux() ? (ReadMounts("/proc/self/mounts") is { } mounts ? DeviceOf(path, mounts) : null)
+            : OperatingSystem.IsWindows() ? VolumeOf(path)
+            : PointOf(path, MountPoints());
+        return name ?? Path.GetPathRoot(path) ?? path;
     }
 
     /// <param name="path">Absolute.</param>
@@ -30,16 +33,43 @@ internal static class DriveNames
             }
 
             string point = Unescape(fields[1]);
-            bool holds = point == "/" || path == point || path.StartsWith(point + "/", StringComparison.Ordinal);
 
             // A later mount at the same point hides an earlier one.
-            if (holds && point.Length >= (best?.Point.Length ?? 0))
+            if (Holds(point, path) && point.Length >= (best?.Point.Length ?? 0))
             {
                 best = (Unescape(fields[0]), point);
             }
         }
 
         return best?.Device;
+    }
+
+    /// <param name="path">Absolute.</param>
+    /// <param name="points">Where file systems are mounted; on macOS, where every path begins with <c>/</c>, other drives are below <c>/Volumes</c>.</param>
+    /// <returns>The innermost one that holds the path; null for none.</returns>
+    public static string? PointOf(string path, IEnumerable<string> points) => points.Where(p => Holds(p, path)).MaxBy(p => p.Length);
+
+    /// <summary>Mount points of the system; none where it does not tell.</summary>
+    public static IEnumerable<string> MountPoints()
+    {
+        try
+        {
+            return DriveInfo.GetDrives().Select(d => d.Name);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
+    }
+
+    private static bool Holds(string point, string path) => point == "/" || path == point || path.StartsWith(point + "/", StringComparison.Ordinal);
+
+    /// <summary>A volume may be mounted in a folder of another one, without a letter.</summary>
+    private static string? VolumeOf(string path)
+    {
+        const int ShortPath = 260;
+        Span<char> volume = new char[Math.Max(ShortPath, path.Length + 2)];
+        return GetVolumePathName(path, volume, volume.Length) ? new string(volume[..volume.IndexOf('\0')]) : null;
     }
 
     private static string[]? ReadMounts(string path)
@@ -56,4 +86,8 @@ internal static class DriveNames
 
     /// <summary>Blanks stand as octal numbers there.</summary>
     private static string Unescape(string field) => field.Replace("\\040", " ", StringComparison.Ordinal).Replace("\\011", "\t", StringComparison.Ordinal);
+
+    [LibraryImport("kernel32", EntryPoint = "GetVolumePathNameW", StringMarshalling = StringMarshalling.Utf16)]
+    [return: MarshalAs(UnmanagedType.Bool)]
+    private static partial bool GetVolumePathName(string path, Span<char> volume, int length);
 }

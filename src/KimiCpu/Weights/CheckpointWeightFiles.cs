@@ -27,7 +27,7 @@ internal sealed unsafe class CheckpointWeightFiles : IWeightFiles
 
     public int Count => _files.Length;
 
-    /// <summary>Devices or drive letters, by <see cref="DriveOf"/>.</summary>
+    /// <summary>Devices, mount points or drive letters, by <see cref="DriveOf"/>.</summary>
     public IReadOnlyList<string> DrivesUsed { get; }
 
     /// <summary>Whether all reads go past the page cache.</summary>
