@@ -59,12 +59,15 @@ internal sealed unsafe class CheckpointWeightFiles : IWeightFiles
         }
     }
 
+    /// <summary>What <see cref="IWeightFiles.Failure"/> says, of a file by its path.</summary>
+    public static CheckpointException Failure(string path, string tensor, long offset, string problem, Exception? cause) =>
+        new(path, tensor, $"Reading at byte {offset:N0} failed: {problem}", "Check the drive; `kimi verify` lists every damaged file of a checkpoint.", cause);
+
     public int DriveOf(int file) => _drives[file];
 
     public void Read(int file, long offset, byte* target, int count) => _reads[file].Read(offset, target, count);
 
-    public Exception Failure(int file, string tensor, long offset, string problem, Exception? cause) =>
-        new CheckpointException(_paths[file], tensor, $"Reading at byte {offset:N0} failed: {problem}", "Check the drive; `kimi verify` lists every damaged file of a checkpoint.", cause);
+    public Exception Failure(int file, string tensor, long offset, string problem, Exception? cause) => Failure(_paths[file], tensor, offset, problem, cause);
 
     public void Dispose() => Array.ForEach(_files, f => f.Dispose());
 }

@@ -20,6 +20,24 @@ internal sealed class DrivePatience(TimeSpan patience)
     /// <summary>A drive has answered just now.</summary>
     public void NoteAnswer() => Interlocked.Exchange(ref _answered, Stopwatch.GetTimestamp());
 
+    /// <summary>Waits for a read by a thread of its own, which is left behind where patience ends first.</summary>
+    /// <returns>Whether it has ended, well or not.</returns>
+    public bool TryWait(Task read)
+    {
+        long start = Stopwatch.GetTimestamp();
+        while (Task.WaitAny([read], LeftSince(start)) < 0)
+        {
+            if (LeftSince(start) == TimeSpan.Zero)
+            {
+                // Nobody else would look at how it ended.
+                _ = read.ContinueWith(r => r.Exception, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>How much of it is left; zero for none.</summary>
     /// <param name="start">When the one who asks began to wait (<see cref="Stopwatch"/> ticks): what was silent before has its chance again.</param>
     public TimeSpan LeftSince(long start)

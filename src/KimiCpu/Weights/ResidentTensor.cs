@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
@@ -98,20 +97,13 @@ internal sealed unsafe class ResidentTensor : IDisposable
             throw Failure(_patience.Problem, null);
         }
 
-        long start = Stopwatch.GetTimestamp();
         byte* begin = Begin;
         _isGivenUp = false;
         _read = OwnThread.Run("kimi-read", () => ReadTo(begin, cancellationToken));
-        while (Task.WaitAny([_read], _patience.LeftSince(start)) < 0)
+        if (!_patience.TryWait(_read))
         {
-            if (_patience.LeftSince(start) == TimeSpan.Zero)
-            {
-                _isGivenUp = true;
-
-                // Nobody else would look at how it ended.
-                _ = _read.ContinueWith(r => r.Exception, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
-                throw Failure(_patience.Problem, null);
-            }
+            _isGivenUp = true;
+            throw Failure(_patience.Problem, null);
         }
 
         _read.GetAwaiter().GetResult();

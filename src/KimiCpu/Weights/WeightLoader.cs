@@ -15,19 +15,17 @@ internal sealed class WeightLoader
 {
     private readonly Checkpoint _checkpoint;
     private readonly ResidentTensors? _resident;
+    private readonly DrivePatience _patience;
 
-    private WeightLoader(Checkpoint checkpoint, ResidentTensors? resident)
-    {
-        _checkpoint = checkpoint;
-        _resident = resident;
-    }
+    private WeightLoader(Checkpoint checkpoint, ResidentTensors? resident, DrivePatience patience) => (_checkpoint, _resident, _patience) = (checkpoint, resident, patience);
 
     /// <param name="checkpoint">Stays open as long as the weights are used.</param>
     /// <param name="progress">Told after every layer: layers done, layers in all.</param>
     /// <param name="resident">Where all but the routed experts are to be when they are held; null for views of the mapping.</param>
+    /// <param name="patience">How long drives may be silent while norms and the like are read; null for as long as they may in a step.</param>
     /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration, or cannot be read.</exception>
-    public static ModelWeights Load(Checkpoint checkpoint, Action<int, int>? progress = null, ResidentTensors? resident = null) =>
-        new WeightLoader(checkpoint, resident).Load(progress);
+    public static ModelWeights Load(Checkpoint checkpoint, Action<int, int>? progress = null, ResidentTensors? resident = null, TimeSpan? patience = null) =>
+        new WeightLoader(checkpoint, resident, new DrivePatience(patience ?? DrivePatience.Default)).Load(progress);
 
     private ModelWeights Load(Action<int, int>? progress)
     {
@@ -63,7 +61,7 @@ internal sealed class WeightLoader
             Residence = _resident,
             Embedding = embedding,
             Layers = layers,
-            FinalNorm = _checkpoint.ReadVector("model.norm.weight", shape.HiddenSize),
+            FinalNorm = Vector("model.norm.weight", shape.HiddenSize),
             Head = config.TieEmbeddings ? embedding : Matrix("lm_head", shape.VocabularySize, shape.HiddenSize),
         };
     }
@@ -114,9 +112,9 @@ internal sealed class WeightLoader
 
         return new LayerWeights
         {
-            InputNorm = _checkpoint.ReadVector(prefix + "input_layernorm.weight", shape.HiddenSize),
+            InputNorm = Vector(prefix + "input_layernorm.weight", shape.HiddenSize),
             Attention = Attention(shape, prefix + "self_attn."),
-            PostAttentionNorm = _checkpoint.ReadVector(prefix + "post_attention_layernorm.weight", shape.HiddenSize),
+            PostAttentionNorm = Vector(prefix + "post_attention_layernorm.weight", shape.HiddenSize),
             Dense = moe ? null : Mlp(prefix + "mlp", shape.HiddenSize, config.IntermediateSize),
             Router = moe ? Router(shape, prefix + "mlp.gate") : null,
             Shared = moe && sharedSize > 0 ? Mlp(prefix + "mlp.shared_experts", shape.HiddenSize, sharedSize) : null,
@@ -131,10 +129,10 @@ internal sealed class WeightLoader
         return new AttentionWeights
         {
             QueryA = rank > 0 ? Matrix(prefix + "q_a_proj", rank, shape.HiddenSize) : default,
-            QueryANorm = rank > 0 ? _checkpoint.ReadVector(prefix + "q_a_layernorm.weight", rank) : [],
+            QueryANorm = rank > 0 ? Vector(prefix + "q_a_layernorm.weight", rank) : [],
             QueryB = rank > 0 ? Matrix(prefix + "q_b_proj", queryRows, rank) : Matrix(prefix + "q_proj", queryRows, shape.HiddenSize),
             KeyValueA = Matrix(prefix + "kv_a_proj_with_mqa", shape.CacheWidth, shape.HiddenSize),
-            KeyValueANorm = _checkpoint.ReadVector(prefix + "kv_a_layernorm.weight", shape.KeyValueLoraRank),
+            KeyValueANorm = Vector(prefix + "kv_a_layernorm.weight", shape.KeyValueLoraRank),
             KeyValueB = Matrix(prefix + "kv_b_proj", shape.HeadCount * (shape.NopeHeadSize + shape.ValueHeadSize), shape.KeyValueLoraRank),
             Output = Matrix(prefix + "o_proj", shape.HiddenSize, shape.HeadCount * shape.ValueHeadSize),
         };
@@ -143,7 +141,7 @@ internal sealed class WeightLoader
     private RouterWeights Router(ModelShape shape, string stem) => new()
     {
         Gate = Matrix(stem, shape.ExpertCount, shape.HiddenSize),
-        CorrectionBias = _checkpoint.ReadVector(stem + ".e_score_correction_bias", shape.ExpertCount),
+        CorrectionBias = Vector(stem + ".e_score_correction_bias", shape.ExpertCount),
     };
 
     private MlpWeights Mlp(string stem, int hidden, int intermediate, bool routed = false, bool readWeightShape = true) => new()
@@ -153,9 +151,26 @@ internal sealed class WeightLoader
         Down = Matrix(stem + ".down_proj", hidden, intermediate, routed, readWeightShape),
     };
 
+    private float[] Vector(string name, int length) => Ask(_checkpoint.Get(name), () => _checkpoint.ReadVector(name, length));
+
+    /// <summary>What is copied comes by ordinary reads, which nobody could end where a drive does not answer.</summary>
+    private T Ask<T>(TensorEntry tensor, Func<T> read)
+    {
+        Task<T> reading = OwnThread.Run("kimi-read", read);
+        if (!_patience.TryWait(reading))
+        {
+            throw CheckpointWeightFiles.Failure(_checkpoint.Files.PathOf(_checkpoint.Shards[tensor.Shard]), tensor.Name, tensor.Offset, _patience.Problem, null);
+        }
+
+        _patience.NoteAnswer();
+        return reading.GetAwaiter().GetResult();
+    }
+
     private unsafe WeightMatrix Matrix(string stem, int rows, int columns, bool routed = false, bool readWeightShape = true)
     {
-        StoredMatrix stored = _checkpoint.ResolveMatrix(stem, rows, columns, readWeightShape);
+        StoredMatrix stored = readWeightShape && _checkpoint.Contains(stem + ".weight_packed")
+            ? Ask(_checkpoint.WeightShapeOf(stem), () => _checkpoint.ResolveMatrix(stem, rows, columns))
+            : _checkpoint.ResolveMatrix(stem, rows, columns, readWeightShape: false);
         WeightFormat format = stored.Format switch
         {
             StoredFormat.Float32 => WeightFormat.Float32,
