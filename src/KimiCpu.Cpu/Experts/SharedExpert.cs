@@ -67,8 +67,9 @@ internal sealed unsafe class SharedExpert : IDisposable
 
         int inner = _weights.Gate.Rows;
 
-        // Weights of 8 bits on either side take tiles of 32: of their own rows, or of the columns that they are multiplied with.
-        _blockRows = _weights.Gate.Is8Bit || _weights.Down.Is8Bit ? WeightTile.Rows : _stored.RowsOfItem(_weights.Gate.Stored, _tokens);
+        // Weights of 8 bits on either side take tiles of 32: of their own rows, or of the columns that they are multiplied with. Gate and up may differ: 4 bits are not copied.
+        bool takesRounded = _weights.Gate.Is8Bit || _weights.Up.Is8Bit;
+        _blockRows = takesRounded || _weights.Down.Is8Bit ? WeightTile.Rows : _stored.RowsOfItem(_weights.Gate.Stored, _tokens);
         _gate.EnsureCapacity((long)_tokens * inner);
         _up.EnsureCapacity((long)_tokens * inner);
         foreach (AlignedBuffer<float> scratch in _scratch)
@@ -76,7 +77,7 @@ internal sealed unsafe class SharedExpert : IDisposable
             scratch.EnsureCapacity(2L * Math.Max(_tokens, ExpertRuns.MostItems) * WeightTile.Rows);
         }
 
-        if (_weights.Gate.Is8Bit)
+        if (takesRounded)
         {
             _roundedHidden.Set(_hidden, _tokens, _weights.Gate.Columns);
         }
