@@ -127,7 +127,7 @@ internal sealed unsafe class Int8Copies(WorkerPool pool, long blockBytes = 64 <<
             return;
         }
 
-        // A scale is off by at most 1/512, so the largest value still rounds to 127.
+        // A scale is off by at most 1/257, so the largest value is at most 127.4961 of its steps and still rounds to 127; 127.5 would wrap around to -128.
         *storedScale = scale;
         Vector256<float> factor = Vector256.Create(1 / rounded);
         Vector256<short> lower = Vector256.Narrow(Round(a, factor), Round(b, factor));
