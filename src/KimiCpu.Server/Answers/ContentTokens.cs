@@ -15,7 +15,6 @@ namespace KimiCpu.Server.Answers;
 /// <param name="stops">Sequences that end the answer.</param>
 internal sealed class ContentTokens(KimiTokenizer tokenizer, IReadOnlyList<string> stops)
 {
-    private readonly int _think = tokenizer.TryGetSpecialToken("<think>", out int think) ? think : -1;
     private readonly int _endThink = tokenizer.TryGetSpecialToken("</think>", out int end) ? end : -1;
     private readonly int _calls = tokenizer.TryGetSpecialToken("<|tool_calls_section_begin|>", out int calls) ? calls : -1;
     private readonly ShownTokens _shown = new(tokenizer, stops);
@@ -28,7 +27,8 @@ internal sealed class ContentTokens(KimiTokenizer tokenizer, IReadOnlyList<strin
         _kept.AddRange(update.LogProbabilities);
         if (_inContent is null)
         {
-            _inContent = update.Reasoning.Length > 0 || _kept.Any(k => k.Token == _endThink) ? false
+            // Not by the tags, which are text where an answer has no reasoning or a second one.
+            _inContent = update.Reasoning.Length > 0 ? false
                 : update.Text.Length > 0 || update.ToolCalls.Count > 0 || update.Result is not null ? true
                 : null;
         }
@@ -41,7 +41,7 @@ internal sealed class ContentTokens(KimiTokenizer tokenizer, IReadOnlyList<strin
         var content = new List<TokenLogProbability>();
         foreach (TokenLogProbability token in _kept)
         {
-            if (token.Token == _think || token.Token == _calls)
+            if (token.Token == _calls)
             {
                 _inContent = false;
             }
