@@ -68,7 +68,7 @@ internal sealed class ChatRenderer
     {
         var tokens = new PromptTokens(_tokenizer, cancellationToken);
         Declare(tokens, options.Tools);
-        if (Format.DefaultSystemPrompt is { } prompt && (messages.Count == 0 || messages[0].Role != KimiRole.System))
+        if (Format.DefaultSystemPrompt is { } prompt && messages is not [{ Role: KimiRole.System, HasOtherRole: false }, ..])
         {
             Turn(tokens, _system, "system", prompt);
         }

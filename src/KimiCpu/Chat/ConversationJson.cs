@@ -90,6 +90,7 @@ internal static class ConversationJson
         return new KimiMessage(known ?? KimiRole.System, ReadContent(message, path))
         {
             Name = Text(message, "name", path) ?? (known is null ? role : null),
+            HasOtherRole = known is null,
             Reasoning = string.IsNullOrEmpty(reasoning) ? Text(message, "reasoning_content", path) : reasoning,
             ToolCalls = ReadCalls(message, path),
             ToolCallId = Text(message, "tool_call_id", path),

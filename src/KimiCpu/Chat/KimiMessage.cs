@@ -35,6 +35,12 @@ public sealed record KimiMessage(KimiRole Role, string Content)
     /// </summary>
     public IReadOnlyList<int>? GeneratedTokens { get; init => field = ValueList<int>.Of(value); }
 
+    /// <summary>
+    /// Whether its role is one that <see cref="KimiRole"/> has not, such as developer in a file. It is shown as a system message under a name of its own, but is none to templates
+    /// that ask whether a conversation begins with one.
+    /// </summary>
+    internal bool HasOtherRole { get; init; }
+
     /// <summary>A message that instructs the model.</summary>
     /// <param name="content">The instruction.</param>
     /// <exception cref="ArgumentNullException">It is null.</exception>

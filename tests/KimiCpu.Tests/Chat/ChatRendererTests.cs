@@ -165,6 +165,18 @@ internal sealed class ChatRendererTests
         Assert.That(unnamed, Does.Match("functions.f:1\nfirst.*functions.f:2\nsecond.*functions.f:0\nthird"), "results without an id, too");
     }
 
+    /// <summary>The templates ask for the role itself, not for what it is shown as.</summary>
+    [TestCase("system", "")]
+    [TestCase("developer", "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>")]
+    public void Only_a_system_message_takes_the_place_of_the_default_prompt(string role, string prompt)
+    {
+        Conversation conversation = ConversationJson.Read(JsonElement.Parse($$"""[{"role":"{{role}}","content":"rules"},{"role":"user","content":"hi"}]"""));
+        string rest = $"<|im_system|>{role}<|im_middle|>rules<|im_end|><|im_user|>user<|im_middle|>hi<|im_end|><|im_assistant|>assistant<|im_middle|>";
+        Assert.That(Render(ChatFormat.K2Thinking, [.. conversation.Messages]), Is.EqualTo(prompt + rest));
+        Assert.That(Render(ChatFormat.K2Instruct, [.. conversation.Messages]), Is.EqualTo(prompt + rest));
+        Assert.That(Render(ChatFormat.K25, [.. conversation.Messages]), Is.EqualTo($"{rest}<think>"), "it has no default prompt");
+    }
+
     [Test]
     public void Reasoning_stays_in_a_tool_loop_and_goes_with_the_answer()
     {

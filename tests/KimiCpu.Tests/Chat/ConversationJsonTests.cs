@@ -20,7 +20,7 @@ internal sealed class ConversationJsonTests
               {"role": "tool", "tool_call_id": "x", "content": "r"}],
              "tools": null, "thinking": false}
             """);
-        Assert.That(conversation.Messages[0], Is.EqualTo(KimiMessage.System("rules") with { Name = "developer", ToolCalls = conversation.Messages[0].ToolCalls }));
+        Assert.That(conversation.Messages[0], Is.EqualTo(KimiMessage.System("rules") with { Name = "developer", HasOtherRole = true, ToolCalls = conversation.Messages[0].ToolCalls }));
         Assert.That((conversation.Messages[1].Name, conversation.Messages[1].Content), Is.EqualTo(("ann", "ab")));
         KimiMessage answer = conversation.Messages[2];
         Assert.That((answer.Content, answer.Reasoning), Is.EqualTo(("", "hm")));
