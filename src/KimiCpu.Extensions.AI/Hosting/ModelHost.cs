@@ -62,7 +62,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     }
 
     /// <summary>Of the model, known before it is open. It keeps its name, whatever becomes of the configuration.</summary>
-    /// <exception cref="OptionsValidationException">It is not open, and the options have never been valid.</exception>
+    /// <exception cref="OptionsValidationException">It is not open, and the options have not been valid since the host started.</exception>
     public string ModelName
     {
         get
@@ -78,7 +78,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 {
                     return _lastName = NameOf(Read());
                 }
-                catch (OptionsValidationException) when (_lastName is not null)
+                catch (Exception) when (_lastName is not null)
                 {
                     // What is wrong with them is for who calls, not for who asks for a name.
                     return _lastName;
@@ -186,7 +186,14 @@ internal sealed class ModelHost : IHostedService, IDisposable
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        if (Read().OpenAtStart)
+        KimiOptions options = Read();
+        lock (_gate)
+        {
+            // They may be wrong by the time that somebody asks for the name of a model that the first call opens.
+            _lastName = NameOf(options);
+        }
+
+        if (options.OpenAtStart)
         {
             Begin();
         }

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Text;
+using System.Text.Json;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Server;
 using Microsoft.AspNetCore.Builder;
@@ -65,6 +66,20 @@ internal sealed class ServerConfigurationTests
         Assert.That((await server.PostAsync("/v1/chat/completions", Request)).Status, Is.EqualTo(200));
         using HttpResponseMessage ready = await server.Http.GetAsync("/ready", cancellationToken);
         Assert.That(await ready.Content.ReadAsStringAsync(cancellationToken), Does.Contain("\"kimi-nano\"").And.Contain("\"ready\""));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_model_that_is_not_open_yet_is_closed_and_not_available_when_its_configuration_becomes_invalid(CancellationToken cancellationToken)
+    {
+        IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["OpenAtStart"] = "false", ["Threads"] = "1" }).Build();
+        await using RunningServer server = await RunningServer.StartAsync(host: builder => builder.Services.AddOptions<KimiOptions>().Bind(configuration));
+        configuration["Threads"] = "0";
+        Assert.That(configuration.Reload, Throws.Exception.With.Message.Contains("Threads"));
+        using HttpResponseMessage ready = await server.Http.GetAsync("/ready", cancellationToken);
+        Assert.That(((int)ready.StatusCode, await ready.Content.ReadAsStringAsync(cancellationToken)), Is.EqualTo((200, """{"status":"closed","model":"kimi-nano"}""")));
+        (int status, JsonElement body, _) = await server.PostAsync("/v1/chat/completions", """{"model":"kimi-nano","messages":[{"role":"user","content":"Hi"}],"max_tokens":2}""");
+        Assert.That((status, body.GetProperty("error").GetProperty("code").GetString()), Is.EqualTo((503, "model_not_available")));
     }
 
     private static WebApplication Build(IConfiguration configuration, Action<KimiServerOptions>? configure = null)

@@ -142,6 +142,24 @@ internal sealed class AddKimiTests
         }
     }
 
+    /// <summary>What is wrong with the configuration is for the call that opens the model, which has to come so far.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_model_that_the_first_call_opens_has_a_name_whatever_becomes_of_the_configuration(CancellationToken cancellationToken)
+    {
+        string missing = Path.Combine(Path.GetTempPath(), $"{Guid.NewGuid():N}");
+        IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?> { ["ModelPath"] = Repository.NanoModel, ["OpenAtStart"] = "false" }).Build();
+        bool isReadable = true;
+        await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(configuration, o => o.Threads = isReadable ? 1 : throw new IOException("The drive is away.")).BuildServiceProvider();
+        var host = services.GetRequiredService<ModelHost>();
+        await host.StartAsync(cancellationToken);
+        configuration["ModelPath"] = missing;
+        Assert.That(configuration.Reload, Throws.Exception.With.Message.Contains(missing));
+        Assert.That((host.ModelName, host.State), Is.EqualTo(("kimi-nano", ModelState.Closed)));
+        isReadable = false;
+        Assert.That((host.ModelName, host.State), Is.EqualTo(("kimi-nano", ModelState.Closed)), "whatever the options throw");
+    }
+
     /// <summary>A model that could not be opened is the next one's to name: requests that ask for it have to reach its opening.</summary>
     [Test]
     [CancelAfter(60_000)]
