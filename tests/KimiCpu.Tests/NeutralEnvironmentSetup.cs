@@ -11,6 +11,9 @@ internal sealed class NeutralEnvironmentSetup
 {
     private const string DataFolder = "XDG_DATA_HOME";
 
+    /// <summary>Of variables that the library reads, and OpenTelemetry, which would record nothing of what tests look for.</summary>
+    private static readonly string[] s_prefixes = ["KIMI_", "OTEL_"];
+
     private string _folder = "";
 
     [OneTimeSetUp]
@@ -18,7 +21,7 @@ internal sealed class NeutralEnvironmentSetup
     {
         // Of .NET's variables for proxies none leaves this machine's own addresses out by itself.
         HttpClient.DefaultProxy = new WebProxy();
-        foreach (string name in Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(n => n.StartsWith("KIMI_", StringComparison.OrdinalIgnoreCase)))
+        foreach (string name in Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(n => s_prefixes.Any(p => n.StartsWith(p, StringComparison.OrdinalIgnoreCase))))
         {
             Environment.SetEnvironmentVariable(name, null);
         }
