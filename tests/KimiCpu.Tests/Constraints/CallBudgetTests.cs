@@ -231,6 +231,21 @@ internal sealed class CallBudgetTests
         Assert.That(() => schemas.Get(schema, NearlySpent(50_000_000)), Throws.Nothing);
     }
 
+    /// <summary>It is no more its schema's fault than it was the first one's.</summary>
+    [Test]
+    public void Of_equal_tools_that_no_steps_were_left_for_the_second_hears_so_too()
+    {
+        JsonElement schema = JsonElement.Parse(LargeTool(0));
+        var schemas = new ToolSchemas();
+        CallBudget spent = NearlySpent(10_000);
+        string first = Assert.Throws<KimiConstraintException>(() => schemas.Get(schema, spent))!.Message;
+        Assert.That(first, Does.Contain("steps together"));
+        Assert.That(() => schemas.Get(schema, spent), Throws.TypeOf<KimiConstraintException>().With.Message.EqualTo(first));
+        List<string> warnings = [];
+        _ = new ToolCallConstraint(ConstraintReader.Tokenizer, [("a", schema), ("b", schema)], ToolChoice.Auto, refused: warnings.Add, budget: NearlySpent(10_000));
+        Assert.That(warnings.Single(), Does.Contain("'a' and of 1 more behind it").And.Contain("steps together"));
+    }
+
     /// <summary>A log would have a hundred lines for each turn of an agent.</summary>
     [TestCase(3, "the tool 'tool2' cannot be enforced, so its arguments")]
     [TestCase(6, "the tool 'tool2' and of 3 more behind it cannot be enforced, so their arguments")]

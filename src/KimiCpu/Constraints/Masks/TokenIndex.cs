@@ -56,12 +56,14 @@ internal sealed class TokenIndex
     public AutomatonCaches Caches { get; } = new();
 
     /// <summary>Made by the first of those who ask at once; it takes a while.</summary>
+    /// <param name="tokenizer">Whose tokens.</param>
+    /// <param name="make">In place of the constructor, for tests; null for that.</param>
     /// <exception cref="KimiConstraintException">A single byte is no token.</exception>
-    public static TokenIndex Of(KimiTokenizer tokenizer)
+    public static TokenIndex Of(KimiTokenizer tokenizer, Func<KimiTokenizer, TokenIndex>? make = null)
     {
         try
         {
-            return s_known.GetValue(tokenizer, t => new Lazy<TokenIndex>(() => new TokenIndex(t))).Value;
+            return s_known.GetValue(tokenizer, t => new Lazy<TokenIndex>(() => make is null ? new TokenIndex(t) : make(t))).Value;
         }
         catch (OutOfMemoryException)
         {
