@@ -15,12 +15,19 @@ internal static unsafe partial class FloatGemv
     private static void BFloat16Rows<TLanes>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, float* y)
         where TLanes : unmanaged, ILanes<TLanes>
     {
-        int vectors = weight.Columns / (2 * TLanes.Count) * 2 * TLanes.Count;
         if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryLineTwice)
         {
             rowBegin += BFloat16Streams<TLanes>(weight, rowBegin, rowEnd, x, y);
         }
 
+        BFloat16SideBySide<TLanes>(weight, rowBegin, rowEnd, x, y);
+    }
+
+    /// <summary>As many rows together as share activations best.</summary>
+    internal static void BFloat16SideBySide<TLanes>(in WeightMatrix weight, int rowBegin, int rowEnd, float* x, float* y)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        int vectors = weight.Columns / (2 * TLanes.Count) * 2 * TLanes.Count;
         for (int r = rowBegin; r < rowEnd;)
         {
             byte* data = weight.Data + (r * weight.RowBytes);

@@ -388,9 +388,12 @@ internal sealed unsafe partial class WideTileKernel<TVector, TProducts>(TileKern
             Sse.Prefetch1(next + 896);
             Sse.Prefetch1(next + 960);
             Sse.Prefetch1(next + 1024);
-            for (int line = 0; line < WeightTile.RecordBytes; line += TileAhead.LineBytes)
+            if (CpuFeatures.PrefetchStyle == PrefetchStyle.EveryLineTwice)
             {
-                Prefetch.NearLine(weights + WeightTile.RecordBytes + line);
+                for (int line = 0; line < WeightTile.RecordBytes; line += TileAhead.LineBytes)
+                {
+                    Sse.Prefetch0(weights + WeightTile.RecordBytes + line);
+                }
             }
 
             return;

@@ -11,7 +11,7 @@ internal sealed record SpeedParameters
 {
     public static SpeedParameters Default { get; } = new();
 
-    /// <summary>Share of the memory's read bandwidth that decoding reaches. docs/performance.md: 0.72 … 0.99 for a MoE layer of one token with two threads or more, most of it near 0.90.</summary>
+    /// <summary>Share of the memory's read bandwidth that decoding reaches. docs/performance.md: 0.70 … 0.94 for a MoE layer of one token with two threads or more.</summary>
     public double MemoryEfficiency { get; init; } = 0.90;
 
     /// <summary>
@@ -38,7 +38,7 @@ internal sealed record SpeedParameters
     /// <summary>Share of the integer or BF16 arithmetic that products of many tokens reach. docs/performance.md, MoE layer at 512 tokens.</summary>
     public double ArithmeticEfficiency { get; init; } = 0.50;
 
-    /// <summary>Share of the arithmetic that attention reaches, of BF16 where that is faster. docs/performance.md: 0.58 to 0.74 on Zen 5 and Emerald Rapids, less with many cores.</summary>
+    /// <summary>Share of the arithmetic that attention reaches, of BF16 where that is faster. docs/performance.md: 0.56 to 0.80 on Zen 5 and Emerald Rapids, less with many cores.</summary>
     public double AttentionEfficiency { get; init; } = 0.50;
 
     /// <summary>Seconds a layer for what grows with nothing: barriers, norms, routing, activations.</summary>

@@ -101,29 +101,46 @@ internal sealed unsafe class FloatGemvTests
             value = random.NextSingle() - 0.5f;
         }
 
-        var streams = new float[rows + 1];
-        var alone = new float[rows + 1];
-        fixed (float* y = streams)
-        fixed (float* z = alone)
+        switch (set)
         {
-            var source = (float*)x.Pointer;
-            int count = set switch
-            {
-                InstructionSet.Avx512 => FloatGemv.BFloat16Streams<Lanes512>(weight.Matrix, 1, rows + 1, source, y),
-                InstructionSet.Avx2 => FloatGemv.BFloat16Streams<Lanes256>(weight.Matrix, 1, rows + 1, source, y),
-                InstructionSet.Vector128 => FloatGemv.BFloat16Streams<Lanes128>(weight.Matrix, 1, rows + 1, source, y),
-                _ => FloatGemv.BFloat16Streams<LanesScalar>(weight.Matrix, 1, rows + 1, source, y),
-            };
-            Assert.That(count, Is.EqualTo(rows / 4 * 4));
-
-            // Single rows are never streams.
-            for (int r = 1; r <= count; r++)
-            {
-                FloatGemv.Multiply(set, weight.Matrix, r, r + 1, source, columns, 1, z, rows + 1);
-            }
+            case InstructionSet.Avx512:
+                CompareRows<Lanes512>(weight.Matrix, rows, (float*)x.Pointer);
+                break;
+            case InstructionSet.Avx2:
+                CompareRows<Lanes256>(weight.Matrix, rows, (float*)x.Pointer);
+                break;
+            case InstructionSet.Vector128:
+                CompareRows<Lanes128>(weight.Matrix, rows, (float*)x.Pointer);
+                break;
+            default:
+                CompareRows<LanesScalar>(weight.Matrix, rows, (float*)x.Pointer);
+                break;
         }
+    }
 
-        Assert.That(streams, Is.EqualTo(alone));
+    /// <summary>The first row is left out of all.</summary>
+    private static void CompareRows<TLanes>(in WeightMatrix weight, int rows, float* x)
+        where TLanes : unmanaged, ILanes<TLanes>
+    {
+        var streams = new float[rows + 1];
+        var sideBySide = new float[rows + 1];
+        var alone = new float[rows + 1];
+        fixed (float* s = streams)
+        fixed (float* b = sideBySide)
+        fixed (float* a = alone)
+        {
+            int count = FloatGemv.BFloat16Streams<TLanes>(weight, 1, rows + 1, x, s);
+            Assert.That(count, Is.EqualTo(rows / 4 * 4));
+            FloatGemv.BFloat16SideBySide<TLanes>(weight, 1, rows + 1, x, b);
+            for (int r = 1; r <= rows; r++)
+            {
+                FloatGemv.BFloat16SideBySide<TLanes>(weight, r, r + 1, x, a);
+            }
+
+            Assert.That(sideBySide, Is.EqualTo(alone), "rows together and one by one");
+            Assert.That(streams[..(count + 1)], Is.EqualTo(alone[..(count + 1)]), "streams");
+            Assert.That(streams[(count + 1)..], Is.All.Zero, "rows that are left");
+        }
     }
 
     [Test]
