@@ -162,11 +162,11 @@ internal static partial class CheckpointVerifier
         }
 
         // An index of another revision may agree with none of them. Shards that are missing or damaged speak for neither.
-        if (2 * differing < compared)
+        if (differing < compared && 2 * differing <= compared)
         {
             // One line says of all their tensors what is wrong, and each line would have the index fetched first.
             problems.RemoveAll(p => p.Tensor is not null && others.Contains(p.File));
-            problems.AddRange(others.Select(f => new VerificationProblem(f, null, "It has none of the tensors that the index lists here, and the index agrees with most other shards: it is another file under this name.")));
+            problems.AddRange(others.Select(f => new VerificationProblem(f, null, "It has none of the tensors that the index lists here, and the index agrees with others: it is another file under this name.")));
             differing -= others.Count;
         }
 

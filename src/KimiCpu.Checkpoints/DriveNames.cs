@@ -2,19 +2,25 @@
 // Licensed under the MIT License.
 
 using System.Runtime.InteropServices;
+using System.Text;
 
 namespace KimiCpu.Checkpoints;
 
 /// <summary>Which drive a file lies on, as the system names it.</summary>
 internal static partial class DriveNames
 {
+    // struct statfs of macOS: sizes, counts, kinds and the type's name of 16 bytes, f_mntonname, f_mntfromname, 32 bytes more.
+    private const int PointAt = 88;
+    private const int PointBytes = 1024;
+    private const int StatfsBytes = PointAt + (2 * PointBytes) + 32;
+
     /// <summary>The drive or mounted file system of an existing file, links followed.</summary>
     public static string Of(string file)
     {
         string path = RealPath.Of(file);
         string? name = OperatingSystem.IsLinux() ? (ReadMounts("/proc/self/mounts") is { } mounts ? DeviceOf(path, mounts) : null)
             : OperatingSystem.IsWindows() ? VolumeOf(path)
-            : PointOf(path, MountPoints());
+            : OperatingSystem.IsMacOS() ? MacPointOf(path) : null;
         return name ?? Path.GetPathRoot(path) ?? path;
     }
 
@@ -44,21 +50,23 @@ internal static partial class DriveNames
         return best?.Device;
     }
 
-    /// <param name="path">Absolute.</param>
-    /// <param name="points">Where file systems are mounted; on macOS, where every path begins with <c>/</c>, other drives are below <c>/Volumes</c>.</param>
-    /// <returns>The innermost one that holds the path; null for none.</returns>
-    public static string? PointOf(string path, IEnumerable<string> points) => points.Where(p => Holds(p, path)).MaxBy(p => p.Length);
-
-    /// <summary>Mount points of the system; none where it does not tell.</summary>
-    public static IEnumerable<string> MountPoints()
+    /// <param name="statfs">What macOS fills for a file, a <c>struct statfs</c> with inodes of 64 bits.</param>
+    /// <returns>Where the file's own file system is mounted; null where that is not said.</returns>
+    public static string? PointOf(ReadOnlySpan<byte> statfs)
     {
-        try
+        ReadOnlySpan<byte> point = statfs.Slice(PointAt, PointBytes);
+        int end = point.IndexOf((byte)0);
+        return end > 0 ? Encoding.UTF8.GetString(point[..end]) : null;
+    }
+
+    /// <summary>Of the file alone: a list of all mount points would wait for each of them, also for a share whose server is gone.</summary>
+    private static unsafe string? MacPointOf(string path)
+    {
+        byte[] result = new byte[StatfsBytes];
+        fixed (byte* target = result)
         {
-            return DriveInfo.GetDrives().Select(d => d.Name);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return [];
+            int code = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? StatfsX64(path, target) : Statfs(path, target);
+            return code == 0 ? PointOf(result) : null;
         }
     }
 
@@ -90,4 +98,11 @@ internal static partial class DriveNames
     [LibraryImport("kernel32", EntryPoint = "GetVolumePathNameW", StringMarshalling = StringMarshalling.Utf16)]
     [return: MarshalAs(UnmanagedType.Bool)]
     private static partial bool GetVolumePathName(string path, Span<char> volume, int length);
+
+    [LibraryImport("libc", EntryPoint = "statfs", StringMarshalling = StringMarshalling.Utf8)]
+    private static unsafe partial int Statfs(string path, byte* result);
+
+    /// <summary>On x64 the other name fills the structure of inodes of 32 bits.</summary>
+    [LibraryImport("libc", EntryPoint = "statfs$INODE64", StringMarshalling = StringMarshalling.Utf8)]
+    private static unsafe partial int StatfsX64(string path, byte* result);
 }

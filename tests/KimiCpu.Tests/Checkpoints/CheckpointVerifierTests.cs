@@ -181,6 +181,16 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         Assert.That(report.Problems.Single(p => p.File == ShardIndex.File).Problem, Is.EqualTo("It differs from the headers of 1 of 1 shards."));
     }
 
+    /// <summary>An index of another revision would hardly agree with all tensors of any.</summary>
+    [Test]
+    public void One_shard_that_agrees_speaks_for_the_index_against_one_that_does_not()
+    {
+        CopyCheckpoint("tiny-int4");
+        File.Copy(Shard(2), Shard(1), overwrite: true);
+        File.Delete(Shard(3));
+        Assert.That(CheckpointVerifier.Verify(Folder).FilesToFetch, Is.EquivalentTo(new[] { Path.GetFileName(Shard(1)), Path.GetFileName(Shard(3)) }));
+    }
+
     [Test]
     public void Every_shape_that_is_written_out_is_compared_and_told_of()
     {

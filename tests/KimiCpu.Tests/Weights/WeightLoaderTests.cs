@@ -23,11 +23,11 @@ internal sealed class WeightLoaderTests
         using Checkpoint checkpoint = Checkpoint.Open(files);
         TensorEntry owed = checkpoint.Get(name);
         files.Owed = (checkpoint.Shards[owed.Shard], owed.Offset);
-        Task<ModelWeights> loading = OwnThread.Run("load", () => WeightLoader.Load(checkpoint, patience: TimeSpan.FromSeconds(1)));
+        Task<ModelWeights> loading = OwnThread.Run("load", () => WeightLoader.Load(checkpoint, patience: TimeSpan.FromSeconds(5)));
         Assert.That(Task.WaitAny([loading], TimeSpan.FromSeconds(60)), Is.Zero, "it has ended");
         CheckpointException error = Assert.Throws<CheckpointException>(() => loading.GetAwaiter().GetResult())!;
         Assert.That((error.File, error.Tensor), Is.EqualTo((files.PathOf(checkpoint.Shards[owed.Shard]), name)));
-        Assert.That(error.Problem, Is.EqualTo($"Reading at byte {owed.Offset:N0} failed: The drive has not answered for 1 seconds."));
+        Assert.That(error.Problem, Is.EqualTo($"Reading at byte {owed.Offset:N0} failed: The drive has not answered for 5 seconds."));
         files.Owed = null;
         Assert.That(WeightLoader.Load(checkpoint).Layers, Is.Not.Empty);
     }
