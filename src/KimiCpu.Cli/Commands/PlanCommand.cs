@@ -47,7 +47,7 @@ internal static class PlanCommand
             using (var progress = new ProgressLine(streams, "Measuring"))
             {
                 int step = 0;
-                machine = MachineProbe.Complete(sketch, model.Folder, what => progress.Report(what, ++step, step), cancellationToken);
+                machine = MachineProbe.Complete(sketch, model, what => progress.Report(what, ++step, step), cancellationToken);
             }
 
             var plan = new MachinePlan(model, machine, asked ?? MachinePlan.DefaultContext, parsed.GetValue(options.Int8HotPath));

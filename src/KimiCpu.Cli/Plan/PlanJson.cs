@@ -55,10 +55,16 @@ internal static class PlanJson
             json.WriteString("name", drives.Name);
             json.WriteNumber("count", drives.Count);
             Write(json, "bytes_per_second", drives.BytesPerSecond);
+            if (drives.LayerShares is { } shares)
+            {
+                json.WriteNumber("expert_share", shares.Average());
+            }
+
             json.WriteEndObject();
         }
 
         json.WriteEndArray();
+        json.WriteNumber("expert_bytes_per_second", machine.ExpertBytesPerSecond);
         if (machine.Gpu is { } gpu)
         {
             json.WriteStartObject("gpu");

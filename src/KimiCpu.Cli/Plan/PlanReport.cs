@@ -22,6 +22,7 @@ internal sealed class PlanReport(CliStreams streams, MachinePlan plan)
         _out.WriteLine($"{subject.Name}, {PlanWords.Gigabytes(subject.Summary.Bytes)}{(subject.Folder is null && subject.Name != KnownModels.Nano ? " (from its known shape; no files read)" : "")}, room for {PlanWords.Tokens(plan.ContextLength)} tokens");
         _out.WriteLine();
         WriteMachine();
+        WriteDrives();
         _out.WriteLine();
         WritePlaces();
         _out.WriteLine();
@@ -61,7 +62,8 @@ internal sealed class PlanReport(CliStreams streams, MachinePlan plan)
         {
             $"drive {d.Name}",
             (d.Count > 1 ? $"{d.Count} x " : "") + PlanWords.GigabytesPerSecond(d.BytesPerSecond.Value),
-            d.BytesPerSecond.Origin == FactOrigin.Assumed ? Origin(d.BytesPerSecond, "no checkpoint files to read here; --nvme gives it") : Origin(d.BytesPerSecond, "large random reads"),
+            d.BytesPerSecond.Origin == FactOrigin.Assumed ? Origin(d.BytesPerSecond, "no checkpoint files to read here; --nvme gives it")
+                : Origin(d.BytesPerSecond, "large random reads") + (m.Drives.Count > 1 && d.LayerShares is { } shares ? $", {PlanWords.Percent(shares.Average())} of the routed experts" : ""),
         }));
         if (m.Gpu is { } gpu)
         {
@@ -71,6 +73,17 @@ internal sealed class PlanReport(CliStreams streams, MachinePlan plan)
         }
 
         TextTable.Write(streams, ["machine", ">", ""], rows);
+    }
+
+    /// <summary>What drives that hold different layers bring together.</summary>
+    private void WriteDrives()
+    {
+        const double Noticeable = 0.99;
+        (double together, double sum) = (plan.Machine.ExpertBytesPerSecond, plan.Machine.DriveBytesPerSecond);
+        if (together < Noticeable * sum)
+        {
+            _out.WriteLine($"Experts come at {PlanWords.GigabytesPerSecond(together)} from these drives, not at {PlanWords.GigabytesPerSecond(sum)}: a layer's lie on one of them, mostly, and layers are read one after another. A volume that is striped over all of them (RAID 0) has the sum.");
+        }
     }
 
     private void WritePlaces()

@@ -69,7 +69,7 @@ internal sealed class MachinePlan
     public MachinePlan On(PlanMachine machine) => new(Subject, machine, ContextLength, _int8HotPath, _parameters);
 
     /// <summary>The first pass from the drive into memory: every byte of the checkpoint once, as far as memory holds it.</summary>
-    public double FirstReadSeconds => (Subject.Summary.Bytes - Placement.BytesIn(PlanPlace.Drive)) / (Machine.DriveBytesPerSecond * _parameters.DriveEfficiency);
+    public double FirstReadSeconds => Machine.SecondsToFill(Subject.Summary.Bytes - Placement.BytesIn(PlanPlace.Drive)) / _parameters.DriveEfficiency;
 
     /// <summary>Changes that a workstation's owner can make, the one that brings decoding most first; those that change nothing are left out.</summary>
     public IReadOnlyList<PlanUpgrade> Upgrades()
@@ -105,7 +105,8 @@ internal sealed class MachinePlan
         yield return ("twice the cores", m with { Cores = Twice(m.Cores) });
         if (m.Drives.MaxBy(d => d.BytesPerSecond.Value) is { } best)
         {
-            yield return ("one more drive like the fastest", m with { Drives = [.. m.Drives, best with { Count = 1 }] });
+            yield return ("these drives striped to one volume", m.Striped());
+            yield return ("one more drive like the fastest, all striped", (m with { Drives = [.. m.Drives, best with { Count = 1 }] }).Striped());
         }
 
         yield return m.Gpu is null

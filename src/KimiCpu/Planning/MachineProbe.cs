@@ -36,10 +36,10 @@ internal static class MachineProbe
     private static readonly TimeSpan s_driveTime = TimeSpan.FromSeconds(1.5);
 
     /// <param name="sketch">What is given.</param>
-    /// <param name="folder">A checkpoint whose drives are read; null for none.</param>
+    /// <param name="subject">The model, whose drives are read where it has files; null for none.</param>
     /// <param name="progress">Told what is measured.</param>
     /// <param name="cancellationToken">Ends it.</param>
-    public static PlanMachine Complete(MachineSketch sketch, string? folder, Action<string> progress, CancellationToken cancellationToken)
+    public static PlanMachine Complete(MachineSketch sketch, PlanSubject? subject, Action<string> progress, CancellationToken cancellationToken)
     {
         Fact cores = sketch.Cores is { } given ? Fact.Given(given) : Fact.Measured(CpuTopology.OfThisProcess.DefaultThreads);
         TileKernel kernel = TileKernel.Best();
@@ -59,7 +59,7 @@ internal static class MachineProbe
                 _ => 2,
             },
             BFloat16OperationsFactor = kernel.FastBFloat16Products is null ? 1 : 2,
-            Drives = sketch.Drives ?? Drives(folder, progress, cancellationToken),
+            Drives = sketch.Drives ?? Drives(subject, progress, cancellationToken),
             Gpu = sketch.Gpu,
         };
     }
@@ -110,19 +110,27 @@ internal static class MachineProbe
         return Fact.Measured(measurement.BytesPerSecond);
     }
 
-    /// <summary>Each drive that holds shards, alone: together they are read in parallel.</summary>
-    private static List<PlanDrives> Drives(string? folder, Action<string> progress, CancellationToken cancellationToken)
+    /// <summary>Each drive that holds shards, alone.</summary>
+    private static List<PlanDrives> Drives(PlanSubject? subject, Action<string> progress, CancellationToken cancellationToken)
     {
         List<PlanDrives> drives = [];
+        string? folder = subject?.Folder;
         string[] shards = folder is null ? [] : [.. ShardIndex.Read(new FolderCheckpointFiles(folder)).Shards.Select(s => Path.Combine(folder, s))];
-        foreach (IGrouping<string, string> drive in shards.GroupBy(DriveNames.Of))
+        IGrouping<string, string>[] groups = [.. shards.GroupBy(DriveNames.Of)];
+        foreach (IGrouping<string, string> drive in groups)
         {
             progress($"drive {drive.Key}");
             if (DriveBandwidthProbe.Measure([.. drive], s_driveTime, cancellationToken) is { } found)
             {
                 string name = found.Unbuffered ? drive.Key : $"{drive.Key} (through the page cache, so memory may have answered)";
-                drives.Add(new PlanDrives(name, 1, Fact.Measured(found.BytesPerSecond)));
+                drives.Add(new PlanDrives(name, 1, Fact.Measured(found.BytesPerSecond)) { LayerShares = subject!.ExpertShares.GetValueOrDefault(drive.Key) });
             }
+        }
+
+        if (drives.Count < groups.Length)
+        {
+            // Where a drive's rate is not known, neither is what its layers take.
+            drives = [.. drives.Select(d => d with { LayerShares = null })];
         }
 
         return drives.Count > 0 ? drives : [new PlanDrives("NVMe", 1, Fact.Assumed(UsualDrive))];

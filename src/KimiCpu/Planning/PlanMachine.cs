@@ -26,11 +26,15 @@ internal readonly record struct Fact(double Value, FactOrigin Origin)
     public static Fact Measured(double value) => new(value, FactOrigin.Measured);
 }
 
-/// <summary>Drives of one kind that hold shards and are read in parallel.</summary>
+/// <summary>Drives of one kind that hold shards.</summary>
 /// <param name="Name">To show.</param>
 /// <param name="Count">How many.</param>
 /// <param name="BytesPerSecond">Of one, large reads at random offsets.</param>
-internal sealed record PlanDrives(string Name, int Count, Fact BytesPerSecond);
+internal sealed record PlanDrives(string Name, int Count, Fact BytesPerSecond)
+{
+    /// <summary>What share of each MoE layer's routed experts lies here; null where everything is striped over all drives, so that every read takes all of them.</summary>
+    public IReadOnlyList<double>? LayerShares { get; init; }
+}
 
 /// <summary>One GPU.</summary>
 /// <param name="Bytes">Nominal, as it is sold.</param>
@@ -70,5 +74,23 @@ internal sealed record PlanMachine
     /// <summary>All drives in parallel.</summary>
     public double DriveBytesPerSecond => Drives.Sum(d => d.Count * d.BytesPerSecond.Value);
 
+    /// <summary>Missing experts of a token or a prompt, of every layer alike.</summary>
+    public double ExpertBytesPerSecond => 1 / SecondsToRead(1);
+
     public double OperationsPerSecond => Cores.Value * OperationsPerSecondPerCore.Value;
+
+    /// <summary>The same drives as one volume that is striped over all of them.</summary>
+    public PlanMachine Striped() => this with { Drives = [.. Drives.Select(d => d with { LayerShares = null })] };
+
+    /// <summary>Seconds for so many bytes of experts, of every layer alike. Layers are read one after another, since nobody knows which experts the later ones choose, and each takes as long as its slowest drive.</summary>
+    public double SecondsToRead(double bytes)
+    {
+        int layers = Drives.Max(d => d.LayerShares?.Count) ?? 0;
+        return bytes * (layers == 0 ? 1 / DriveBytesPerSecond : Enumerable.Range(0, layers).Average(layer => SlowestDrive(d => d.LayerShares![layer])));
+    }
+
+    /// <summary>Seconds to fill memory, in whatever order keeps all drives busy.</summary>
+    public double SecondsToFill(double bytes) => bytes * (Drives.Any(d => d.LayerShares is not null) ? SlowestDrive(d => d.LayerShares!.Average()) : 1 / DriveBytesPerSecond);
+
+    private double SlowestDrive(Func<PlanDrives, double> shareOf) => Drives.Max(d => shareOf(d) / (d.Count * d.BytesPerSecond.Value));
 }

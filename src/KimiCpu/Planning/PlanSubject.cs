@@ -17,6 +17,9 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
     /// <summary>Columns that share a factor in INT4.</summary>
     private const int Int4Group = 32;
 
+    /// <summary>By drive, the share that it holds of each MoE layer's routed experts; empty where no files are read.</summary>
+    public IReadOnlyDictionary<string, double[]> ExpertShares { get; init; } = new Dictionary<string, double[]>();
+
     public int MoeLayers => Enumerable.Range(0, Config.LayerCount).Count(Config.IsMoe);
 
     public long RoutedBytes => BytesOf(Component.RoutedExperts);
@@ -76,7 +79,7 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
         if (Directory.Exists(folderOrName))
         {
             using Checkpoint checkpoint = Checkpoint.Open(folderOrName);
-            return new PlanSubject(checkpoint.Name, checkpoint.Config, CheckpointSummary.Of(checkpoint), folderOrName);
+            return new PlanSubject(checkpoint.Name, checkpoint.Config, CheckpointSummary.Of(checkpoint), folderOrName) { ExpertShares = ExpertDrives.Of(checkpoint) };
         }
 
         return KnownModels.Find(folderOrName)

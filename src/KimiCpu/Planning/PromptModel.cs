@@ -59,7 +59,7 @@ internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Plac
     {
         double touched = subject.DistinctExperts(count) * subject.ExpertBytes * subject.MoeLayers;
         double missing = touched * (1 - placement.ResidentShare);
-        double drive = missing == 0 ? 0 : missing / (machine.DriveBytesPerSecond * parameters.DriveEfficiency);
+        double drive = missing == 0 ? 0 : machine.SecondsToRead(missing) / parameters.DriveEfficiency;
         (double hotSeconds, PlanBound hotBound) = HotPath(count, before);
         (double expertSeconds, PlanBound expertBound) = Experts(count, touched, missing);
         double busy = hotSeconds + expertSeconds + (subject.Config.LayerCount * parameters.SecondsPerLayer);

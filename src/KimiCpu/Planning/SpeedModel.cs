@@ -41,7 +41,7 @@ internal sealed class SpeedModel(PlanSubject subject, PlanMachine machine, Place
         double routed = subject.RoutedBytesPerToken;
         double missed = routed * (1 - hits);
         double gpuRouted = placement.ResidentShare == 0 ? 0 : routed * hits * placement.GpuShare / placement.ResidentShare;
-        double drive = missed == 0 ? 0 : missed / (machine.DriveBytesPerSecond * parameters.DriveEfficiency);
+        double drive = missed == 0 ? 0 : machine.SecondsToRead(missed) / parameters.DriveEfficiency;
 
         // Missed experts are written to memory and read from there.
         double memory = MemorySeconds(routed - gpuRouted + placement.HotBytesIn(PlanPlace.Memory), missed);

@@ -199,7 +199,7 @@ internal sealed class PlacementTests
         IReadOnlyList<PlanUpgrade> upgrades = new MachinePlan(Machines.Thinking, Machines.Workstation(), 32_768).Upgrades();
         Assert.That(upgrades[0].Name, Is.EqualTo("twice the memory"));
         Assert.That(upgrades.Select(u => u.DecodeGain), Is.Ordered.Descending);
-        Assert.That(upgrades.Select(u => u.Name), Has.Member("one more drive like the fastest").And.Member("a GPU of 24 GB (estimate)"));
+        Assert.That(upgrades.Select(u => u.Name), Has.Member("one more drive like the fastest, all striped").And.Member("a GPU of 24 GB (estimate)"));
         Assert.That(new MachinePlan(Machines.Thinking, Machines.Workstation(700e9), 32_768).Upgrades().Select(u => u.Name), Has.No.Member("twice the memory"));
     }
 
