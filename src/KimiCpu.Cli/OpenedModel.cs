@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
 using KimiCpu.Checkpoints;
+using KimiCpu.Cli.Commands;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Model;
@@ -66,7 +68,7 @@ internal sealed class OpenedModel : IDisposable
         try
         {
             ProcessMemory memory = available ?? ProcessMemory.Now();
-            var wanted = new KimiModelOptions { Threads = options.Threads, Exact = options.Precision == ComputePrecision.Exact, ExpertMemory = expertMemory, PrefillChunk = chunk };
+            var wanted = new KimiModelOptions { Threads = options.Threads, Exact = options.Precision == ComputePrecision.Exact, Int8HotPath = options.Int8HotPath, ExpertMemory = expertMemory, PrefillChunk = chunk };
             ModelShape shape = WeightLoader.ShapeOf(checkpoint.Config);
             long? slots = new ModelMemory(checkpoint, shape, wanted, Math.Min(context, shape.MaxPositions), memory) { Remedies = remedies }.Divide(onGpu: false).Experts.SlotBytes;
             store = slots is { } bytes ? new TieredStoreOptions { Bytes = bytes, Keeper = new MemoryKeeper(ExpertMemoryPlan.ReserveOf(memory.AvailableBytes), ProcessMemory.Now) } : null;
@@ -93,6 +95,11 @@ internal sealed class OpenedModel : IDisposable
 
     /// <summary>Where experts are read from the files; null where they are mapped.</summary>
     public TieredExpertStore? Store => _cpu.Store as TieredExpertStore;
+
+    /// <summary>Where the experts are, for people.</summary>
+    public string ExpertPlace => Store is { } store
+        ? string.Create(CultureInfo.InvariantCulture, $"{store.Slots:N0} slots for {Weights.Layers.Count(l => l.IsMoe) * (long)Weights.Shape.ExpertCount:N0} experts, {InspectCommand.Bytes(store.Slots * store.SlotBytes)}, the others from the drive")
+        : "all weights in memory";
 
     /// <summary>Bytes that a token reads less since the hot path is copied to 8 bits; 0 where it is not.</summary>
     public long SavedBytes => _cpu.ReplacedBytes - _cpu.CopiedBytes;

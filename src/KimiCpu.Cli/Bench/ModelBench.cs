@@ -36,17 +36,28 @@ internal sealed class ModelBench : IDisposable
     private readonly CheckpointSummary _summary;
     private readonly Random _random = new(1);
 
-    public ModelBench(string folder, CpuBackendOptions options)
+    /// <param name="checkpoint">Belongs to the bench from here on.</param>
+    /// <param name="options">How the CPU computes.</param>
+    /// <param name="prefills">Lengths of prompts.</param>
+    /// <param name="decoded">Tokens behind a short one; 0 for none.</param>
+    /// <param name="available">What the process may take; null for what there is now.</param>
+    /// <exception cref="KimiException">The model does not fit.</exception>
+    public ModelBench(Checkpoint checkpoint, CpuBackendOptions options, IReadOnlyCollection<int> prefills, int decoded, ProcessMemory? available = null)
     {
-        _model = new OpenedModel(folder, options);
+        int longest = Math.Max(DecodePrompt, prefills.DefaultIfEmpty().Max());
+        int context = (int)Math.Max(longest, Math.Min((long)DecodePrompt + decoded, int.MaxValue));
+        _model = OpenedModel.Open(checkpoint, options, expertMemory: null, context, longest, "A shorter --prefill or --decode", available);
         _probe = MemoryBandwidthProbe.Large(_model.Pool);
         _summary = CheckpointSummary.Of(_model.Checkpoint);
     }
 
     public int Threads => _model.Pool.Threads;
 
-    /// <summary>Tokens that the model has room for.</summary>
-    public int Context => _model.Weights.Shape.MaxPositions;
+    /// <summary>Where the experts are, for people.</summary>
+    public string ExpertPlace => _model.ExpertPlace;
+
+    /// <summary>Where <c>kimi chat</c> reads them from drives, this does too; null where they are mapped.</summary>
+    public TieredExpertStore? Store => _model.Store;
 
     /// <param name="prefills">Lengths of prompts.</param>
     /// <param name="decoded">Tokens behind a short one.</param>

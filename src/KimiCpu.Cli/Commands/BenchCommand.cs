@@ -3,6 +3,8 @@
 
 using System.CommandLine;
 using System.Globalization;
+using System.Text.Json;
+using KimiCpu.Checkpoints;
 using KimiCpu.Cli.Bench;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Cpu;
@@ -17,7 +19,7 @@ internal static class BenchCommand
     public static Command Make(CliStreams streams)
     {
         var shape = new Option<string>("--shape") { Description = $"k2-mini, k2-experts, nano, or sizes such as k2-mini,layers=4 (of {BenchShape.Keys}).", DefaultValueFactory = _ => "k2-mini", HelpName = "SHAPE" };
-        var model = new Option<string?>("--model", "-m") { Description = "Measure this checkpoint instead of a synthetic one.", HelpName = "DIR" };
+        var model = new Option<string?>("--model", "-m") { Description = "Measure this checkpoint instead of a synthetic one, its experts where kimi chat would have them: in memory, or in slots where they do not fit.", HelpName = "DIR" };
         var threads = WholeNumbers.Threads();
         var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
         var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" }.Within(0);
@@ -107,21 +109,11 @@ internal static class BenchCommand
 
             if (parsed.GetValue(tune))
             {
-                ThreadReport.Run(folder, subject, options, parsed.GetValue(json), streams, cancellationToken);
+                ThreadReport.Run(folder, subject, options, parsed.GetValue(json), streams, available: null, cancellationToken);
                 return KimiCommand.Ok;
             }
 
-            (int count, List<BenchResult> results) = MeasureModel(folder, options, prompts, parsed.GetValue(decode), cancellationToken);
-            if (parsed.GetValue(json))
-            {
-                streams.Output.WriteLine(ToJson(subject, count, results));
-            }
-            else
-            {
-                streams.Output.WriteLine($"{subject}, {count} threads, {CpuFeatures.Description}");
-                TextTable.Write(streams, ["part", ">per second", ">bytes each", ">GB/s", ">memory GB/s", ">ratio"], results.Select(Row));
-            }
-
+            MeasureModel(folder, subject, options, prompts, parsed.GetValue(decode), parsed.GetValue(json), streams, available: null, cancellationToken);
             return KimiCommand.Ok;
         });
         return command;
@@ -145,17 +137,50 @@ internal static class BenchCommand
         }
     }
 
-    private static (int Threads, List<BenchResult> Results) MeasureModel(string folder, CpuBackendOptions options, int[] prefills, int decoded, CancellationToken cancellationToken)
+    /// <param name="folder">Of the checkpoint.</param>
+    /// <param name="subject">What is measured, as the user named it.</param>
+    /// <param name="options">How the CPU computes.</param>
+    /// <param name="prefills">Lengths of prompts.</param>
+    /// <param name="decoded">Tokens behind a short one; 0 for none.</param>
+    /// <param name="json">In place of a table.</param>
+    /// <param name="streams">Where to write.</param>
+    /// <param name="available">What the process may take; null for what there is now.</param>
+    /// <param name="cancellationToken">Ends it between tokens.</param>
+    /// <exception cref="KimiException">The model does not fit.</exception>
+    /// <exception cref="FormatException">Its context has no room for the tokens.</exception>
+    internal static void MeasureModel(string folder, string subject, CpuBackendOptions options, int[] prefills, int decoded, bool json, CliStreams streams, ProcessMemory? available, CancellationToken cancellationToken)
     {
-        using var bench = new ModelBench(folder, options);
-        ModelBench.RequireRoom(prefills, decoded, bench.Context);
+        using Checkpoint checkpoint = OpenedModel.OpenCheckpoint(folder);
+        ModelBench.RequireRoom(prefills, decoded, checkpoint.Config.MaxPositions);
+        using var bench = new ModelBench(checkpoint, options, prefills, decoded, available);
         List<BenchResult> results = [.. prefills.Select(n => bench.Prefill(n, cancellationToken))];
         if (decoded > 0)
         {
             results.Add(bench.Decode(decoded, cancellationToken));
         }
 
-        return (bench.Threads, results);
+        if (json)
+        {
+            streams.Output.WriteLine(ToJson(subject, bench, results));
+        }
+        else
+        {
+            streams.Output.WriteLine($"{subject}, {bench.Threads} threads, {CpuFeatures.Description}, {bench.ExpertPlace}");
+            TextTable.Write(streams, ["part", ">per second", ">bytes each", ">GB/s", ">memory GB/s", ">ratio"], results.Select(Row));
+        }
+    }
+
+    /// <summary>How many experts memory holds where the others come from the drive; null where all are mapped.</summary>
+    internal static void WriteSlots(Utf8JsonWriter json, int? slots)
+    {
+        if (slots is { } count)
+        {
+            json.WriteNumber("expert_slots", count);
+        }
+        else
+        {
+            json.WriteNull("expert_slots");
+        }
     }
 
     private static string[] Row(BenchResult r) =>
@@ -168,11 +193,12 @@ internal static class BenchCommand
         r.BytesPerSecond > 0 ? r.Ratio.ToString("F2", CultureInfo.InvariantCulture) : "",
     ];
 
-    private static string ToJson(string subject, int threads, List<BenchResult> results) => JsonText.Write(json =>
+    private static string ToJson(string subject, ModelBench bench, List<BenchResult> results) => JsonText.Write(json =>
     {
         json.WriteString("subject", subject);
-        json.WriteNumber("threads", threads);
+        json.WriteNumber("threads", bench.Threads);
         json.WriteString("cpu", CpuFeatures.Description);
+        WriteSlots(json, bench.Store?.Slots);
         json.WriteStartArray("results");
         foreach (BenchResult result in results)
         {

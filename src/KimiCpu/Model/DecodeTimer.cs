@@ -15,7 +15,7 @@ internal sealed class DecodeTimer
     private const int FewestSteps = 3;
 
     /// <summary>Then the sequence begins anew: the cost of attention stays out of it.</summary>
-    private const int MostTokens = 64;
+    public const int MostTokens = 64;
 
     private static readonly TimeSpan s_enough = TimeSpan.FromMilliseconds(150);
 

@@ -2,7 +2,14 @@
 // Licensed under the MIT License.
 
 using System.Text.Json;
+using KimiCpu.Checkpoints;
 using KimiCpu.Cli;
+using KimiCpu.Cli.Bench;
+using KimiCpu.Cli.Commands;
+using KimiCpu.Cli.Terminal;
+using KimiCpu.Cpu;
+using KimiCpu.Model;
+using KimiCpu.Weights;
 
 namespace KimiCpu.Tests.Cli;
 
@@ -49,6 +56,56 @@ internal sealed class BenchCommandTests : CommandFixture
         (int code, string output, string error) = await Run(["bench", "--shape", "nano,layers=1", "--expert-memory", "1MB", "--cache", Folder]);
         Assert.That((code, output), Is.EqualTo((KimiCommand.Usage, "")), error);
         Assert.That(error, Does.Match("^--expert-memory is memory for routed experts, and '[^']+' has none."));
+    }
+
+    /// <summary>Whoever has less memory than experts wants to know how fast it will be, not how fast a mapping would be that no model uses.</summary>
+    [Test]
+    public void Experts_are_where_a_model_of_the_library_would_have_them([Values] bool fit)
+    {
+        ProcessMemory? memory = fit ? null : TooLittleForAllExperts();
+        var cpu = new CpuBackendOptions { Threads = 1 };
+        (StringWriter text, StringWriter json) = (new(), new());
+        BenchCommand.MeasureModel(Repository.NanoModel, "nano", cpu, [ModelMemory.UsualChunk], 0, json: false, Streams(text), memory, default);
+        BenchCommand.MeasureModel(Repository.NanoModel, "nano", cpu, [ModelMemory.UsualChunk], 0, json: true, Streams(json), memory, default);
+        Assert.That(text.ToString(), fit ? Does.Contain(", all weights in memory") : Does.Match(@", \d+ slots for 120 experts, [\d.]+ MB, the others from the drive"));
+        Assert.That(Slots(json), fit ? Is.Null : Is.InRange(1, 119));
+
+        (text, json) = (new(), new());
+        ThreadReport.Run(Repository.NanoModel, "nano", cpu, json: false, Streams(text), memory, default);
+        ThreadReport.Run(Repository.NanoModel, "nano", cpu, json: true, Streams(json), memory, default);
+        Assert.That(text.ToString(), Does.Contain(fit ? ", all weights in memory: 1 threads" : " slots for 120 experts"));
+        Assert.That(Slots(json), fit ? Is.Null : Is.InRange(1, 119));
+
+        static CliStreams Streams(TextWriter output) => new(Stream.Null, output, TextWriter.Null, IsTerminal: false);
+
+        static int? Slots(StringWriter json)
+        {
+            using var document = JsonDocument.Parse(json.ToString());
+            return document.RootElement.GetProperty("expert_slots") is { ValueKind: JsonValueKind.Number } slots ? slots.GetInt32() : null;
+        }
+    }
+
+    /// <summary>Of which half are to be read from the drive.</summary>
+    internal static ProcessMemory TooLittleForAllExperts()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.NanoModel);
+        var options = new KimiModelOptions { Threads = 1, PrefillChunk = ModelMemory.UsualChunk };
+        long experts = CheckpointSummary.Of(checkpoint).Components.Single(c => c.Component == Component.RoutedExperts).Bytes;
+        for (long bytes = 128L << 20; ; bytes += experts / 8)
+        {
+            var memory = new ProcessMemory(bytes, bytes, null);
+            try
+            {
+                if (new ModelMemory(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), options, DecodeTimer.MostTokens, memory).Divide(onGpu: false).Experts.SlotBytes >= experts / 2)
+                {
+                    return memory;
+                }
+            }
+            catch (KimiException)
+            {
+                // Nothing is left for experts.
+            }
+        }
     }
 
     [Test]

@@ -28,6 +28,21 @@ internal sealed class OpenedModelTests
         Assert.That(opened.Store, Is.Null);
     }
 
+    [Test]
+    [CancelAfter(60_000)]
+    public void Copies_in_8_bits_are_counted_as_the_library_counts_them()
+    {
+        ProcessMemory memory = BenchCommandTests.TooLittleForAllExperts();
+        Assert.That(Slots(true), Is.Not.EqualTo(Slots(false)));
+
+        int? Slots(bool int8HotPath)
+        {
+            var cpu = new CpuBackendOptions { Threads = 1, Int8HotPath = int8HotPath };
+            using OpenedModel opened = OpenedModel.Open(OpenedModel.OpenCheckpoint(Repository.NanoModel), cpu, null, context: 64, ModelMemory.UsualChunk, Remedy, memory);
+            return opened.Store?.Slots;
+        }
+    }
+
     /// <summary>The library's remedies are options of its own, few of which a command has that opens no <see cref="KimiModel"/>.</summary>
     [Test]
     [CancelAfter(60_000)]
