@@ -39,16 +39,18 @@ internal static class MachineProbe
     /// <param name="subject">The model, whose drives are read where it has files; null for none.</param>
     /// <param name="progress">Told what is measured.</param>
     /// <param name="cancellationToken">Ends it.</param>
-    public static PlanMachine Complete(MachineSketch sketch, PlanSubject? subject, Action<string> progress, CancellationToken cancellationToken)
+    /// <param name="available">What the process may take; null for what there is now.</param>
+    public static PlanMachine Complete(MachineSketch sketch, PlanSubject? subject, Action<string> progress, CancellationToken cancellationToken, ProcessMemory? available = null)
     {
         Fact cores = sketch.Cores is { } given ? Fact.Given(given) : Fact.Measured(CpuTopology.OfThisProcess.DefaultThreads);
         TileKernel kernel = TileKernel.Best();
         (Fact bandwidth, Fact operations, double widening) = Processor(sketch, kernel, progress, cancellationToken);
-        ProcessMemory? memory = sketch.MemoryBytes is null ? ProcessMemory.Now() : null;
+        ProcessMemory? memory = sketch.MemoryBytes is null ? available ?? ProcessMemory.Now() : null;
         return new PlanMachine
         {
             MemoryBytes = sketch.MemoryBytes is { } bytes ? Fact.Given(bytes) : Fact.Measured(memory!.AvailableBytes),
             MemoryLimit = memory is null ? "" : memory.Limit is { } limit ? $"available within the limit of {limit}" : "available to this process",
+            PromisableBeyondBytes = memory?.UnpromisedBytes is { } unpromised ? Math.Max(0, unpromised - memory.AvailableBytes) : double.PositiveInfinity,
             MemoryBytesPerSecond = bandwidth,
             Cores = cores,
             OperationsPerSecondPerCore = operations,

@@ -67,6 +67,12 @@ internal static class PlacementPlanner
 
         (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, fromDrives, parameters, parts);
         parts.AddRange(InMemory(subject, contextLength, int8HotPath, gpu is not null));
+        double inVain = fromDrives ? HotPathMemory.LetGo(subject.Summary, subject.Config, int8HotPath, gpu is not null) - machine.PromisableBeyondBytes : 0;
+        if (inVain > 0)
+        {
+            parts.Add(new PlacedPart(InVainName, PlanPlace.Memory, inVain, "", null));
+        }
+
         double reserve = ExpertMemoryPlan.ReserveOf(memory);
         double room = memory - reserve - parts.Where(p => p.Place == PlanPlace.Memory).Sum(p => p.Bytes);
         double wanted = subject.RoutedBytes * (1 - gpuShare);
@@ -118,6 +124,7 @@ internal static class PlacementPlanner
         _ => "head",
     };
 
+    internal const string InVainName = "promised to weights let go";
     internal const string ExpertsName = "routed experts";
     internal const string RingName = "ring for streamed experts";
 

@@ -51,6 +51,9 @@ internal sealed record PlanMachine
     /// <summary>Which limit that is, to show; empty without.</summary>
     public string MemoryLimit { get; init; } = "";
 
+    /// <summary>What the system will promise beyond them, where it counts promises: page files, mostly. Infinite where it promises whatever is asked for.</summary>
+    public double PromisableBeyondBytes { get; init; } = double.PositiveInfinity;
+
     public required Fact MemoryBytesPerSecond { get; init; }
 
     /// <summary>Physical cores that compute.</summary>

@@ -46,6 +46,22 @@ internal sealed class PlacementTests
         }
     }
 
+    /// <summary>Windows goes on promising what weights took before they went to the GPU or to 8 bits; a page file as large gives it back.</summary>
+    [TestCase(24, false, 21.1)]
+    [TestCase(null, true, 19.74)]
+    [TestCase(null, false, 0)]
+    public void Memory_that_is_promised_in_vain_is_not_the_experts(int? card, bool int8HotPath, double expected)
+    {
+        PlanMachine machine = Machines.Workstation(64e9) with { Gpu = card is { } size ? Machines.Card(size) : null };
+        Placement free = new MachinePlan(Machines.Thinking, machine, 32_768, int8HotPath).Placement;
+        Placement none = new MachinePlan(Machines.Thinking, machine with { PromisableBeyondBytes = 0 }, 32_768, int8HotPath).Placement;
+        Assert.That(none.Parts.Where(p => p.Name == PlacementPlanner.InVainName).Sum(p => p.Bytes), Is.EqualTo(expected * 1e9).Within(0.1e9));
+        Assert.That((free.MemoryShare - none.MemoryShare) * Machines.Thinking.RoutedBytes, Is.EqualTo(expected * 1e9).Within(3).Percent.Or.EqualTo(0));
+        Assert.That(none.BytesIn(PlanPlace.Memory) + none.ReserveBytes + none.MemoryLeft, Is.EqualTo(64e9).Within(1.0));
+        Placement pageFile = new MachinePlan(Machines.Thinking, machine with { PromisableBeyondBytes = expected * 1.01e9 }, 32_768, int8HotPath).Placement;
+        Assert.That(pageFile.MemoryShare, Is.EqualTo(free.MemoryShare));
+    }
+
     /// <summary>7,152 slots of 24 MiB in 180 GB, as the store has them, and not 7,266 experts of 24.77 MB.</summary>
     [Test]
     public void Experts_from_drives_take_whole_slots()
