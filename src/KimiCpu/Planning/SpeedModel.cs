@@ -37,7 +37,7 @@ internal sealed class SpeedModel(PlanSubject subject, PlanMachine machine, Place
     /// <param name="hitBonus">Points that hits exceed the resident share by.</param>
     public DecodeTime Decode(int context, double hitBonus)
     {
-        double hits = HitRate.Of(placement.ResidentShare, parameters.RoutingSkew, hitBonus, subject.Config.RoutedExpertCount);
+        double hits = HitRate.Of(placement.ResidentShare, hitBonus);
         double routed = subject.RoutedBytesPerToken;
         double missed = routed * (1 - hits);
         double gpuRouted = placement.ResidentShare == 0 ? 0 : routed * hits * placement.GpuShare / placement.ResidentShare;

@@ -27,12 +27,9 @@ internal sealed record SpeedParameters
     public double DriveOverlap { get; init; } = 0.80;
 
     /// <summary>
-    /// Zipf exponent of how often experts are used: 0 is flat. Routers of this family are trained to balance without an auxiliary
-    /// loss, and published traces are nearly flat; a trace of one's own use can be fitted.
+    /// Points by which hits exceed the resident share because successive tokens use like experts. Which ones are used is nearly flat otherwise: routers of this family are trained to
+    /// balance without an auxiliary loss. Published caches: 0.15 … 0.25 near a share of one half; flat routing: 0.
     /// </summary>
-    public double RoutingSkew { get; init; }
-
-    /// <summary>Points by which hits exceed the resident share because successive tokens use like experts. Published caches: 0.15 … 0.25 near a share of one half; flat routing: 0.</summary>
     public (double Low, double Likely, double High) HitBonus { get; init; } = (0, 0.15, 0.25);
 
     /// <summary>Share of the integer or BF16 arithmetic that products of many tokens reach. docs/performance.md, MoE layer at 512 tokens.</summary>
