@@ -37,7 +37,7 @@ public readonly record struct KimiDevice
     internal bool IsAuto => _kind == Kind.Auto;
 
     /// <summary>One NVIDIA GPU, with the context that fits; opening fails where it cannot be used, and every call once it is lost.</summary>
-    /// <param name="ordinal">0 … number of GPUs - 1, as CUDA_VISIBLE_DEVICES orders them.</param>
+    /// <param name="ordinal">0 … number of GPUs - 1, in the driver's order: the fastest first where nothing else is said, not the order of nvidia-smi, which the environment variable CUDA_DEVICE_ORDER=PCI_BUS_ID makes this one too. CUDA_VISIBLE_DEVICES chooses among these numbers, and orders them anew.</param>
     /// <exception cref="ArgumentOutOfRangeException">It is negative.</exception>
     public static KimiDevice Cuda(int ordinal = 0)
     {

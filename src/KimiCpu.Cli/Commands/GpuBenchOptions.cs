@@ -13,7 +13,7 @@ internal sealed class GpuBenchOptions
 {
     public Option<bool> Switch { get; } = new("--gpu") { Description = "A GPU instead: each kernel at the sizes of Kimi K2 beside the memory's bandwidth, the way to the host and back, a whole step (takes up to 12 GB of its memory)." };
 
-    public Option<string?> Device { get; } = new("--device") { Description = "With --gpu: cuda or cuda:N. Default: cuda:0.", HelpName = "DEVICE" };
+    public Option<string?> Device { get; } = new("--device") { Description = "With --gpu: cuda or cuda:N (the fastest GPU is 0; with CUDA_DEVICE_ORDER=PCI_BUS_ID numbers are nvidia-smi's). Default: cuda:0.", HelpName = "DEVICE" };
 
     public void AddTo(Command command)
     {

@@ -22,7 +22,7 @@ internal sealed class ModelOptions
 
     public Option<bool> Int8HotPath { get; } = new("--int8-hot-path") { Description = "Copy the weights that every token needs to 8 bits: faster, for memory and time to open; on a GPU it leaves memory for experts and context. Not with --exact." };
 
-    public Option<string?> Device { get; } = new("--device") { Description = "Where attention and everything else that every token needs runs: cpu, auto, cuda or cuda:N. Default: cpu; of GPUs only an NVIDIA H200 has been tried.", HelpName = "DEVICE" };
+    public Option<string?> Device { get; } = new("--device") { Description = "Where attention and everything else that every token needs runs: cpu, auto, cuda or cuda:N (the fastest GPU is 0; with CUDA_DEVICE_ORDER=PCI_BUS_ID numbers are nvidia-smi's). Default: cpu; of GPUs only an NVIDIA H200 has been tried.", HelpName = "DEVICE" };
 
     public ExpertMemoryOption ExpertMemory { get; } = new();
 

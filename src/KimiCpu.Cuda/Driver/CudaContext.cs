@@ -27,7 +27,7 @@ internal sealed unsafe class CudaContext : IDisposable
     private string? _loss;
 
     /// <param name="driver">The driver's functions.</param>
-    /// <param name="ordinal">0 … number of GPUs - 1, as CUDA_VISIBLE_DEVICES orders them.</param>
+    /// <param name="ordinal">0 … number of GPUs - 1, in the driver's order: by speed, or by bus where CUDA_DEVICE_ORDER says so, and as CUDA_VISIBLE_DEVICES has them.</param>
     /// <param name="patience">See <see cref="Patience"/>; null for <see cref="DefaultPatience"/>.</param>
     /// <exception cref="CudaException">There is no such GPU, or it or its driver is too old.</exception>
     public CudaContext(in DriverTable driver, int ordinal, TimeSpan? patience = null)

@@ -109,6 +109,22 @@ internal sealed partial class ReadmeTests
         Assert.That(CommandLine().Matches(Readme + package).Select(m => m.Groups[1].Value).Distinct(), Is.Not.Empty.And.SubsetOf(commands));
     }
 
+    /// <summary>Of two cards, nvidia-smi's first need not be the driver's.</summary>
+    [Test]
+    public async Task Whoever_names_a_Gpu_by_its_number_reads_whose_numbers_these_are()
+    {
+        foreach (string command in new[] { "chat", "generate", "serve", "bench" })
+        {
+            var output = new StringWriter();
+            var streams = new KimiCpu.Cli.Terminal.CliStreams(Stream.Null, output, TextWriter.Null, false);
+            using var source = new CancellationTokenSource();
+            await KimiCpu.Cli.KimiCommand.RunAsync([command, "--help"], streams, source);
+            Assert.That(Blanks().Replace(output.ToString(), " "), Does.Contain("CUDA_DEVICE_ORDER=PCI_BUS_ID"), command);
+        }
+
+        Assert.That(File.ReadAllText(Path.Combine(Repository.Root, "docs", "gpu.md")), Does.Contain("`CUDA_DEVICE_ORDER=PCI_BUS_ID`"));
+    }
+
     [GeneratedRegex("```csharp\r?\n(.*?)```", RegexOptions.Singleline)]
     private static partial Regex CodeBlock();
 
@@ -120,4 +136,7 @@ internal sealed partial class ReadmeTests
 
     [GeneratedRegex("^kimi ([a-z]+)", RegexOptions.Multiline)]
     private static partial Regex CommandLine();
+
+    [GeneratedRegex(@"\s+")]
+    private static partial Regex Blanks();
 }
