@@ -24,6 +24,25 @@ internal sealed partial class DocumentedPlansTests
     }
 
     [Test]
+    public void The_other_machines_of_the_readme()
+    {
+        PlanMachine large = Machines.Workstation() with { Drives = [new PlanDrives("NVMe", 2, Fact.Given(7e9))] };
+        var plan = new MachinePlan(Machines.Thinking, large, MachinePlan.DefaultContext);
+        MachinePlan withGpu = plan.On(large with { Gpu = Machines.Card(24) });
+        DecodeRange[] rates = [.. withGpu.Decodes];
+        Assert.That(Page("README.md"), Does.Contain(Invariant(
+            $"about {rates[0].Likely.TokensPerSecond:F2} tokens/s behind a short context, {rates[1].Likely.TokensPerSecond:F2} behind 32K, and {withGpu.Prompts.Time(4096).Seconds:F0} s instead of {plan.Prompts.Time(4096).Seconds:F0} s to the first token of a prompt of 4K")));
+        PlanMachine small = Machines.Workstation(memory: 64e9, bandwidth: 60e9) with { Cores = Fact.Given(8) };
+        double[] rate =
+        [
+            .. new[] { (false, small), (true, small), (false, small with { Gpu = Machines.Card(24) }) }
+                .Select(p => new MachinePlan(Machines.Thinking, p.Item2, MachinePlan.DefaultContext, p.Item1).Headline.Likely.TokensPerSecond),
+        ];
+        Assert.That(Page("README.md"), Does.Contain(Invariant(
+            $"with memory of 60 GB/s and one drive of 7 GB/s about {rate[0]:F2} tokens/s behind a short context, {rate[1]:F2} with `--int8-hot-path`, {rate[2]:F2} with a GPU of 24 GB")));
+    }
+
+    [Test]
     public void A_card_of_24_GB_with_and_without_8_bits()
     {
         PlanMachine machine = Machines.Workstation(memory: 768L << 30, bandwidth: 200e9) with { OperationsPerSecondPerCore = Fact.Given(100e9), Gpu = Machines.Card(24) };

@@ -109,6 +109,41 @@ internal sealed partial class ReadmeTests
         Assert.That(CommandLine().Matches(Readme + package).Select(m => m.Groups[1].Value).Distinct(), Is.Not.Empty.And.SubsetOf(commands));
     }
 
+    /// <summary>What is to be typed; what has a prompt or a text of its own would be read from a file.</summary>
+    [Test]
+    public void Command_lines_of_the_pages_are_understood()
+    {
+        var streams = new KimiCpu.Cli.Terminal.CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, false);
+        System.CommandLine.RootCommand root = KimiCpu.Cli.KimiCommand.MakeRoot(streams);
+        foreach (string page in Directory.GetFiles(Path.Combine(Repository.Root, "docs"), "*.md").Append(Path.Combine(Repository.Root, "README.md")))
+        {
+            foreach (string line in CodeLine().Matches(File.ReadAllText(page)).Select(m => m.Groups[1].Value))
+            {
+                Assert.That(root.Parse(line).Errors.Select(e => e.Message), Is.Empty, $"{page}: kimi {line}");
+            }
+        }
+    }
+
+    [TestCase("README.md")]
+    [TestCase("docs/gpu.md")]
+    public void How_a_Gpu_is_used_from_the_command_line_is_said(string page) =>
+        Assert.That(CodeLine().Matches(File.ReadAllText(Path.Combine(Repository.Root, page))).Select(m => m.Groups[1].Value), Has.Some.Match("^chat .*--device auto").And.Some.Match("^plan .*--gpu 24GB"));
+
+    /// <summary>A name that nobody but the library can use is no help.</summary>
+    [Test]
+    public void Members_that_the_pages_name_are_public()
+    {
+        Type[] types = [.. AppDomain.CurrentDomain.GetAssemblies().Where(a => a.GetName().Name!.StartsWith("KimiCpu", StringComparison.Ordinal) && a != typeof(ReadmeTests).Assembly).SelectMany(a => a.GetTypes())];
+        foreach (string page in Directory.GetFiles(Path.Combine(Repository.Root, "docs"), "*.md").Append(Path.Combine(Repository.Root, "README.md")))
+        {
+            foreach (Match name in MemberName().Matches(File.ReadAllText(page)))
+            {
+                Type[] meant = [.. types.Where(t => t.Name == name.Groups[1].Value)];
+                Assert.That(meant, Has.All.Matches<Type>(t => t!.IsPublic && t.GetMember(name.Groups[2].Value).Length > 0), $"{page}: {name.Value}");
+            }
+        }
+    }
+
     /// <summary>Of two cards, nvidia-smi's first need not be the driver's.</summary>
     [Test]
     public async Task Whoever_names_a_Gpu_by_its_number_reads_whose_numbers_these_are()
@@ -133,6 +168,13 @@ internal sealed partial class ReadmeTests
 
     [GeneratedRegex(@"^\| `kimi (\w+)", RegexOptions.Multiline)]
     private static partial Regex CommandRow();
+
+    /// <summary>A line of a block, up to what is said about it.</summary>
+    [GeneratedRegex("^kimi ([^#\r\n]+)", RegexOptions.Multiline)]
+    private static partial Regex CodeLine();
+
+    [GeneratedRegex(@"`([A-Z]\w+)\.([A-Z]\w+)[`(]")]
+    private static partial Regex MemberName();
 
     [GeneratedRegex("^kimi ([a-z]+)", RegexOptions.Multiline)]
     private static partial Regex CommandLine();
