@@ -25,6 +25,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
     private readonly ModelWeights _weights;
     private readonly ModelShape _shape;
     private readonly int _maxRows;
+    private readonly int _mostSplits;
     private readonly Stack<IDisposable> _owned = [];
     private readonly CudaStream _stream;
     private readonly Workspace _workspace;
@@ -63,6 +64,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             context.SetCurrent();
             _stream = Own(new CudaStream(context) { Collects = options.DriverCollects });
             KernelSet kernels = Own(new KernelSet(context));
+            _mostSplits = kernels.MostSplits(_shape);
             var device = new DeviceWeights(weights, plan.Weights);
             var weightMemory = Own(new CudaDeviceVariable<byte>(context, device.Bytes));
             _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows, plan.LookAhead, plan.ExpandedTokens);
@@ -354,7 +356,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         _context.SetCurrent();
     };
 
-    private static int SplitsOf(RaggedBatch batch)
+    private int SplitsOf(RaggedBatch batch)
     {
         int longest = 1;
         foreach (BatchSequence sequence in batch.Sequences)
@@ -362,7 +364,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             longest = Math.Max(longest, sequence.Start + sequence.RowCount);
         }
 
-        return KernelSet.GridSplits(longest);
+        return KernelSet.GridSplits(longest, _mostSplits);
     }
 
     private void Run(Segment segment)

@@ -21,6 +21,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         [.. weights.Layers.Select((_, layer) => handOver.Predicted == 0 ? null : Enumerable.Range(0, weights.Layers.Count).Where(l => l > layer && weights.Layers[l].Router is not null).Select(l => (int?)l).FirstOrDefault())];
 
     private readonly LinearProgram _linear = new(kernels, memory, stream, manyRows);
+    private readonly uint _mostSplits = (uint)kernels.MostSplits(shape);
     private readonly int _fewestExpanded = Math.Max(expandedRows, manyRows);
     private readonly ExpandedAttention _expanded = new(shape, kernels, memory, stream, pages.Format, expandedRows);
 
@@ -180,6 +181,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Partial = memory.Partial,
             LogSums = memory.LogSums,
             Heads = (uint)shape.HeadCount,
+            MostSplits = _mostSplits,
         });
         kernels.Expand(stream, w.KeyValueB.Format, shape.HeadCount, rows, new ExpandArguments
         {
@@ -190,6 +192,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
             Values = ValuesOf(first),
             Nope = (uint)shape.NopeHeadSize,
             Value = (uint)shape.ValueHeadSize,
+            MostSplits = _mostSplits,
         });
     }
 

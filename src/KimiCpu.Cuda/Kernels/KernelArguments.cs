@@ -162,7 +162,7 @@ internal struct AttendArguments
     public ulong Partial;
     public ulong LogSums;
     public uint Heads;
-    private readonly uint _padding;
+    public uint MostSplits;
 }
 
 /// <summary>AttendRowsArguments of Kernels/mla_rows.cu.</summary>
@@ -187,6 +187,8 @@ internal struct ExpandArguments
     public ulong Values;
     public uint Nope;
     public uint Value;
+    public uint MostSplits;
+    private readonly uint _padding;
 }
 
 /// <summary>RouteArguments of Kernels/router.cu.</summary>

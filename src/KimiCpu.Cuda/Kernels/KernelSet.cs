@@ -9,7 +9,7 @@ namespace KimiCpu.Cuda.Kernels;
 /// <summary>The kernels of kimi.ptx on one GPU, with the grids that their sources ask for.</summary>
 internal sealed class KernelSet : IDisposable
 {
-    /// <summary>Parts that a row's cache is cut into at most: max_splits of Kernels/cache.h.</summary>
+    /// <summary>Parts that a row's cache is cut into at most on any GPU: max_splits of Kernels/cache.h.</summary>
     public const int MaxSplits = 32;
 
     /// <summary>Experts that route has room for: most_experts of Kernels/router.cu.</summary>
@@ -21,7 +21,7 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Splits of short caches: of up to 512 tokens.</summary>
     private const int FewSplits = 4;
 
-    /// <summary>Tokens of a split while there are fewer than <see cref="MaxSplits"/>: split_tokens of Kernels/cache.h.</summary>
+    /// <summary>Tokens of a split while there are fewer than <see cref="MostSplits(Compute.ModelShape)"/>: split_tokens of Kernels/cache.h.</summary>
     private const int SplitTokens = 128;
 
     /// <summary>A block's shared memory on compute capabilities 8.6 and 8.9.</summary>
@@ -93,6 +93,7 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Rows of a batch that one block of linear_any_* multiplies; the code for few rows spends nothing on absent ones.</summary>
     private static readonly int[] s_batchRows = [1, 4, 8];
 
+    private readonly int _multiprocessors;
     private readonly CudaModule _module;
     private readonly CudaKernel?[] _linear;
     private readonly CudaKernel?[] _linearRows;
@@ -120,6 +121,7 @@ internal sealed class KernelSet : IDisposable
 
     public KernelSet(CudaContext context)
     {
+        _multiprocessors = context.MultiprocessorCount;
         _module = new CudaModule(context, Ptx());
         try
         {
@@ -188,14 +190,24 @@ internal sealed class KernelSet : IDisposable
         return text;
     }
 
+    /// <summary>Parts that a row's cache is cut into at most: as many as make the row's blocks one wave on this GPU.</summary>
+    public int MostSplits(Compute.ModelShape shape) => MostSplits(shape, _multiprocessors);
+
+    /// <summary>
+    /// The same on a GPU of so many multiprocessors. A block of the tensor cores' kernel needs one for itself, and where a few blocks are left over they run
+    /// alone when all others have ended, and take as long once more. The kernel for any sizes has several blocks on each.
+    /// </summary>
+    public static int MostSplits(Compute.ModelShape shape, int multiprocessors) =>
+        SuitsTensorAttention(shape.KeyValueLoraRank, shape.RopeHeadSize, shape.HeadCount) ? Math.Clamp(multiprocessors / (shape.HeadCount / TensorHeads), 1, MaxSplits) : MaxSplits;
+
     /// <summary>How many splits a cache of so many tokens has: splits_of of Kernels/cache.h.</summary>
-    public static int Splits(int tokens) => Math.Clamp((tokens + SplitTokens - 1) / SplitTokens, 1, MaxSplits);
+    public static int Splits(int tokens, int most) => Math.Clamp((tokens + SplitTokens - 1) / SplitTokens, 1, most);
 
     /// <summary>
     /// Splits of a grid for caches of up to so many tokens: no fewer than the longest has, and one of two numbers, so that launches are recorded twice
     /// at most, however long a cache becomes. Blocks of a split that a row does not have end at once, so no bit depends on it.
     /// </summary>
-    public static int GridSplits(int tokens) => Splits(tokens) <= FewSplits ? FewSplits : MaxSplits;
+    public static int GridSplits(int tokens, int most) => Splits(tokens, most) <= FewSplits ? Math.Min(FewSplits, most) : most;
 
     /// <summary>y = f(x) W of one or two weights of one format with the same input.</summary>
     public void Linear(CudaStream stream, DeviceFormat format, in LinearArguments arguments)
@@ -301,7 +313,7 @@ internal sealed class KernelSet : IDisposable
         int latent = (int)arguments.Cache.Latent;
         int rope = (int)arguments.Cache.Rope;
         int heads = (int)arguments.Heads;
-        if (latent == TensorLatent && rope == TensorRope && heads % TensorHeads == 0)
+        if (SuitsTensorAttention(latent, rope, heads))
         {
             _attendTensor[(int)cache].Launch(stream, splits, heads / TensorHeads, batch, arguments, TensorAttentionBytes(cache));
         }
@@ -389,6 +401,8 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Rows of the input must be aligned, and factors those of whole steps.</summary>
     internal static bool SuitsLinear(DeviceFormat format, in DeviceMatrix weight) =>
         weight.Columns % 4 == 0 && (format is DeviceFormat.BFloat16 or DeviceFormat.Int8 || (format == DeviceFormat.Float8 && weight.ScaleColumns % LinearStep == 0));
+
+    private static bool SuitsTensorAttention(int latent, int rope, int heads) => latent == TensorLatent && rope == TensorRope && heads % TensorHeads == 0;
 
     private static int Blocks(int items, int each) => (items + each - 1) / each;
 }

@@ -154,6 +154,7 @@ struct ExpandArguments {
   const u32* lengths;
   float* values;
   u32 nope, value;
+  u32 most_splits;   // of the attention that made them
 };
 // Neighbouring lanes read from sixteens that do not share banks.
 DEVICE u32 padded(u32 column) { return column + column / 16 * 4; }
@@ -161,7 +162,7 @@ DEVICE u32 padded(u32 column) { return column + column / 16 * 4; }
 template <typename Format>
 DEVICE void expand(const ExpandArguments& a) {
   float* attended = (float*)dynamic_shared;
-  const u32 head = block_x(), row = block_y(), value = a.value, latent = a.expansion.columns, splits = splits_of(a.lengths[row]);
+  const u32 head = block_x(), row = block_y(), value = a.value, latent = a.expansion.columns, splits = splits_of(a.lengths[row], a.most_splits);
   const u64 place = (u64)row * grid_x() + head;
   const float* parts = a.partial + place * max_splits * latent;
   const float* logs = a.log_sums + place * max_splits;

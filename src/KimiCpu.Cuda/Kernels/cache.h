@@ -66,11 +66,11 @@ struct Int8Token {
   }
 };
 
-// A row's cache is cut by its length alone, so that its sums do not depend on what else is in the batch.
+// A row's cache is cut by its length and by what the card takes at once, most, so that its sums do not depend on what else is in the batch.
 constexpr u32 max_splits = 32, split_tokens = 128;
-DEVICE u32 splits_of(u32 length) {
+DEVICE u32 splits_of(u32 length, u32 most) {
   const u32 splits = (length + split_tokens - 1) / split_tokens;
-  return splits < max_splits ? splits : max_splits;
+  return splits < most ? splits : most;
 }
 // The first token of a split; whole tiles of 32 tokens, none across a page's end.
 DEVICE u32 split_begin(u32 length, u32 splits, u32 split) {
@@ -85,4 +85,5 @@ struct AttendArguments {
   float* partial;        // (batch, heads, max_splits, latent)
   float* log_sums;       // (batch, heads, max_splits), base 2
   u32 heads;
+  u32 most_splits;       // 1 … max_splits, the same for all rows of a model
 };

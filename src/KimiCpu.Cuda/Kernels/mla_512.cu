@@ -78,7 +78,7 @@ DEVICE void attend(const AttendArguments& a) {
   u8* tiles = dynamic_shared + at_tiles;
   float* scores = (float*)(dynamic_shared + at_scores<Tile>);
   const u32 split = block_x(), head = block_y() * heads_of_block, batch_row = block_z(), w = warp(), l = lane();
-  const u32 length = cache.lengths[batch_row], splits = splits_of(length);
+  const u32 length = cache.lengths[batch_row], splits = splits_of(length, a.most_splits);
   if (split >= splits) return;
   const u32 begin = split_begin(length, splits, split), end = split_begin(length, splits, split + 1);
   const u64 place = (u64)batch_row * a.heads + head;

@@ -10,7 +10,7 @@ DEVICE void attend_any(const AttendArguments& a) {
   const Cache& cache = a.cache;
   SHARED(float, largest, 4);
   SHARED(float, totals, 4);
-  const u32 split = block_x(), head = block_y(), row = block_z(), length = cache.lengths[row], splits = splits_of(length), width = cache.latent + cache.rope;
+  const u32 split = block_x(), head = block_y(), row = block_z(), length = cache.lengths[row], splits = splits_of(length, a.most_splits), width = cache.latent + cache.rope;
   if (split >= splits) return;
   const u64 place = (u64)row * a.heads + head;
   const u32* table = cache.pages + cache.tables[row];

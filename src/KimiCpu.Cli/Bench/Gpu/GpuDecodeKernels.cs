@@ -134,24 +134,27 @@ internal sealed class GpuDecodeKernels(GpuTestBed bed)
                 Values = _memory.Values,
                 Nope = (uint)_shape.NopeHeadSize,
                 Value = (uint)_shape.ValueHeadSize,
+                MostSplits = (uint)bed.Kernels.MostSplits(_shape),
             }));
     }
 
     private GpuKernelResult Attention(CacheFormat format, int context)
     {
+        int most = bed.Kernels.MostSplits(_shape);
         using var cache = new GpuCache(bed, format, [context]);
         return Time(
             $"MLA, {_shape.HeadCount} heads, {context} tokens of {NameOf(format)} cache, {Rows(1)}",
             (double)context * bed.Sizes.TokenBytes(format),
             2.0 * context * _shape.HeadCount * (_shape.CacheWidth + _shape.KeyValueLoraRank),
             cache.Layers,
-            i => bed.Kernels.Attend(bed.Stream, format, KernelSet.Splits(context), 1, new AttendArguments
+            i => bed.Kernels.Attend(bed.Stream, format, KernelSet.Splits(context, most), 1, new AttendArguments
             {
                 Cache = cache.Of(i),
                 Absorbed = _memory.Absorbed,
                 Partial = _memory.Partial,
                 LogSums = _memory.LogSums,
                 Heads = (uint)_shape.HeadCount,
+                MostSplits = (uint)most,
             }));
     }
 

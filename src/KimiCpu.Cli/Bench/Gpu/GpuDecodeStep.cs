@@ -75,7 +75,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             stream.Synchronize();
             _batch.Add([0], sizes.StepContext - 1, Enumerable.Range(0, pages).ToArray(), LogitsWanted.Last);
             var program = new LayerProgram(shape, _device, kernels, workspace, _step, _handOver, cache, stream, LinearProgram.DefaultManyRows, ExpandedAttention.FewestRows(shape), experts: null);
-            int splits = KernelSet.GridSplits(sizes.StepContext);
+            int splits = KernelSet.GridSplits(sizes.StepContext, kernels.MostSplits(shape));
             CudaGraphExec Record(Action put) => _owner.Own(CudaGraphExec.Capture(context, stream, put));
             _attend = [.. Enumerable.Range(0, layers).Select(l => Record(() => program.Attend(l, 1, splits, _batch.Sequences)))];
             _shared = [.. Enumerable.Range(0, layers).Select(l => IsMoe(l) ? Record(() => program.Shared(l, 1)) : null)];

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 using KimiCpu.Compute.Reference;
 using KimiCpu.Cuda.Driver;
@@ -190,9 +191,42 @@ internal sealed class CudaHotPathTests
     [Test]
     public void Launches_are_recorded_anew_once_as_a_cache_grows()
     {
-        int[] grids = [.. Enumerable.Range(1, 300_000).Select(KernelSet.GridSplits).Distinct()];
-        Assert.That(grids, Is.EqualTo(new[] { 4, KernelSet.MaxSplits }));
-        Assert.That(Enumerable.Range(1, 300_000).Where(tokens => KernelSet.GridSplits(tokens) < KernelSet.Splits(tokens)), Is.Empty);
+        foreach (int most in new[] { 1, 4, 5, 20, KernelSet.MaxSplits })
+        {
+            int[] grids = [.. Enumerable.Range(1, 300_000).Select(tokens => KernelSet.GridSplits(tokens, most)).Distinct()];
+            Assert.That(grids, Is.EqualTo(most > 4 ? new[] { 4, most } : [most]));
+            Assert.That(Enumerable.Range(1, 300_000).Where(tokens => KernelSet.GridSplits(tokens, most) < KernelSet.Splits(tokens, most)), Is.Empty);
+        }
+    }
+
+    /// <summary>A card's multiprocessors say into how many parts a cache is cut, for every row alike, whatever else is in its step.</summary>
+    [Test]
+    public void Small_cards_cut_caches_into_fewer_parts([Values(2, 132)] int multiprocessors)
+    {
+        using var checkpoint = new SyntheticModel(OfTensorCores);
+        int[] tokens = [.. Enumerable.Range(1, 130), .. Enumerable.Range(1, 10)];
+        using var driver = new SimulatedDriver { TotalBytes = 256 << 20, Multiprocessors = multiprocessors };
+        using var model = new GpuModel(driver, checkpoint.Folder);
+        List<uint> most = [];
+        driver.Launched = (kernel, _, arguments) => most.AddRange(
+            kernel.StartsWith("mla_512", StringComparison.Ordinal) ? [MemoryMarshal.Read<AttendArguments>(arguments).MostSplits]
+            : kernel.StartsWith("expand_", StringComparison.Ordinal) ? [MemoryMarshal.Read<ExpandArguments>(arguments).MostSplits] : []);
+        using KvSequence alone = model.Cache.CreateSequence();
+        Prompt(alone);
+        float[] logits = [.. tokens[^4..].SelectMany(token => model.Step(alone, [token]))];
+        using KvSequence together = model.Cache.CreateSequence();
+        Prompt(together);
+        Assert.That(model.Step(together, tokens[^4..]), Is.EqualTo(logits), "the same bits in a step of four");
+
+        // Two blocks have the 32 heads of a part.
+        Assert.That(most, Is.Not.Empty.And.All.EqualTo(Math.Min(multiprocessors / 2, KernelSet.MaxSplits)));
+
+        // Steps of many rows have no parts.
+        Agreement agreement = Agreement.Of(model.Logits(tokens, 70)[^logits.Length..], logits, model.Vocabulary);
+        TestContext.Out.WriteLine(agreement);
+        Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
+
+        void Prompt(KvSequence sequence) => Array.ForEach([.. tokens[..^4].Chunk(68)], part => model.Step(sequence, part));
     }
 
     [Test]
@@ -225,8 +259,8 @@ internal sealed class CudaHotPathTests
         new ForwardPass(model.Weights, reference, experts).Run(batch, []);
         var exact = new byte[bytes.Length * 2];
         reference.ReadPage(1, 6, exact);
-        ReadOnlySpan<float> expected = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(exact);
-        ReadOnlySpan<ushort> actual = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ushort>(bytes);
+        ReadOnlySpan<float> expected = MemoryMarshal.Cast<byte, float>(exact);
+        ReadOnlySpan<ushort> actual = MemoryMarshal.Cast<byte, ushort>(bytes);
         for (int i = 0; i < actual.Length; i++)
         {
             Assert.That(BFloat16.ToSingle(actual[i]), Is.EqualTo(expected[i]).Within(0.02 * Math.Max(1, Math.Abs(expected[i]))));

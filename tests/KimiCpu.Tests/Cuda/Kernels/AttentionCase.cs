@@ -9,10 +9,10 @@ namespace KimiCpu.Tests.Cuda.Kernels;
 /// <summary>Attention of given lengths, checked by merging the splits in double precision.</summary>
 internal static class AttentionCase
 {
-    public static void Check(KernelHarness harness, CacheFormat format, int[] lengths, int latent, int rope, int heads, double tolerance)
+    public static void Check(KernelHarness harness, CacheFormat format, int[] lengths, int latent, int rope, int heads, double tolerance, int most = KernelSet.MaxSplits)
     {
         var cache = new PagedCache(harness, format, lengths, latent, rope);
-        Check(harness, cache, lengths, latent, rope, heads, tolerance, Query(lengths.Length * heads * (latent + rope)));
+        Check(harness, cache, lengths, latent, rope, heads, tolerance, Query(lengths.Length * heads * (latent + rope)), most);
     }
 
     /// <summary>
@@ -40,15 +40,15 @@ internal static class AttentionCase
         Check(harness, cache, lengths, Latent, Rope, heads, tolerance, query);
     }
 
-    private static void Check(KernelHarness harness, PagedCache cache, int[] lengths, int latent, int rope, int heads, double tolerance, ushort[] query)
+    private static void Check(KernelHarness harness, PagedCache cache, int[] lengths, int latent, int rope, int heads, double tolerance, ushort[] query, int most = KernelSet.MaxSplits)
     {
         CacheFormat format = cache.Format;
         int places = lengths.Length * heads * KernelSet.MaxSplits;
         ulong partial = harness.New<float>(places * latent);
         ulong logs = harness.New<float>(places);
-        harness.Kernels.Attend(harness.Stream, format, lengths.Max(KernelSet.Splits), lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = harness.Put<ushort>(query), Partial = partial, LogSums = logs, Heads = (uint)heads });
-        double error = Error(cache, lengths, latent, rope, heads, query, harness.Get<float>(partial, places * latent), harness.Get<float>(logs, places));
-        KernelHarness.AssertClose(0, error, tolerance, $"{format}, lengths {string.Join(", ", lengths)}, latent {latent}, {heads} heads");
+        harness.Kernels.Attend(harness.Stream, format, lengths.Max(l => KernelSet.Splits(l, most)), lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = harness.Put<ushort>(query), Partial = partial, LogSums = logs, Heads = (uint)heads, MostSplits = (uint)most });
+        double error = Error(cache, lengths, latent, rope, heads, query, most, harness.Get<float>(partial, places * latent), harness.Get<float>(logs, places));
+        KernelHarness.AssertClose(0, error, tolerance, $"{format}, lengths {string.Join(", ", lengths)}, latent {latent}, {heads} heads, {most} parts at most");
     }
 
     /// <summary>The grid of recorded launches has more splits than the caches: what the kernels write must be the same, to the bit.</summary>
@@ -57,8 +57,9 @@ internal static class AttentionCase
         var cache = new PagedCache(harness, format, lengths, latent, rope);
         ulong query = harness.Put<ushort>(Query(lengths.Length * heads * (latent + rope)));
         int places = lengths.Length * heads * KernelSet.MaxSplits;
-        int least = lengths.Max(KernelSet.Splits);
-        int grid = KernelSet.GridSplits(lengths.Max());
+        const int Most = KernelSet.MaxSplits;
+        int least = lengths.Max(l => KernelSet.Splits(l, Most));
+        int grid = KernelSet.GridSplits(lengths.Max(), Most);
         Assert.That(grid, Is.GreaterThan(least));
         Assert.That(Attended(grid), Is.EqualTo(Attended(least)));
 
@@ -66,7 +67,7 @@ internal static class AttentionCase
         {
             ulong partial = harness.Put<float>(new float[places * latent]);
             ulong logs = harness.Put<float>(new float[places]);
-            harness.Kernels.Attend(harness.Stream, format, splits, lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = query, Partial = partial, LogSums = logs, Heads = (uint)heads });
+            harness.Kernels.Attend(harness.Stream, format, splits, lengths.Length, new AttendArguments { Cache = cache.Arguments, Absorbed = query, Partial = partial, LogSums = logs, Heads = (uint)heads, MostSplits = Most });
             return [.. harness.Get<int>(partial, places * latent).ToArray(), .. harness.Get<int>(logs, places).ToArray()];
         }
     }
@@ -75,7 +76,7 @@ internal static class AttentionCase
     private static ushort[] Query(int count) => [.. KernelHarness.Random(count, seed: 9).Select(v => BFloat16.FromSingle(v / 4))];
 
     /// <summary>The largest error over the largest value; NaN where any is.</summary>
-    private static double Error(PagedCache cache, int[] lengths, int latent, int rope, int heads, ushort[] query, ReadOnlySpan<float> partial, ReadOnlySpan<float> logs)
+    private static double Error(PagedCache cache, int[] lengths, int latent, int rope, int heads, ushort[] query, int most, ReadOnlySpan<float> partial, ReadOnlySpan<float> logs)
     {
         double worst = 0;
         double largest = 0;
@@ -96,7 +97,7 @@ internal static class AttentionCase
 
                 double top = scores.Max();
                 double total = scores.Sum(s => Math.Pow(2, s - top));
-                int splits = KernelSet.Splits(lengths[row]);
+                int splits = KernelSet.Splits(lengths[row], most);
                 double merged = 0;
                 for (int s = 0; s < splits; s++)
                 {

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cli.Bench.Gpu;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.HotPath;
 using KimiCpu.Cuda.Kernels;
@@ -117,10 +118,18 @@ internal sealed class AttentionTests
         CheckExpansion(harness, format, 280, nope: 70, value: 75, lengths: [1030, 2200, 4096, 9000, 1, 1025, 300, 129, 4097]);
     }
 
+    /// <summary>What a card of fewer multiprocessors cuts a cache into.</summary>
+    [Test]
+    public void As_many_parts_are_merged_as_attention_has_made([Values(1, 5, 14, 27)] int most)
+    {
+        using var harness = new KernelHarness();
+        CheckExpansion(harness, DeviceFormat.Int8, 48, nope: 9, value: 7, lengths: [1, 129, 641, 1793, 3457, 9000], most);
+    }
+
     internal static void CheckExpansion(KernelHarness harness, DeviceFormat format, int latent) =>
         CheckExpansion(harness, format, latent, nope: 9, value: 7, lengths: [100, 300, 128, 129, 1, 256, 257, 384, 385, 2]);
 
-    private static void CheckExpansion(KernelHarness harness, DeviceFormat format, int latent, int nope, int value, int[] lengths)
+    private static void CheckExpansion(KernelHarness harness, DeviceFormat format, int latent, int nope, int value, int[] lengths, int most = KernelSet.MaxSplits)
     {
         const int Heads = 3;
         const int Rope = 4;
@@ -146,7 +155,7 @@ internal sealed class AttentionTests
         float[] partial = KernelHarness.Random(batch * Heads * KernelSet.MaxSplits * latent, seed: 2);
         float[] logs = KernelHarness.Random(batch * Heads * KernelSet.MaxSplits, seed: 3);
         ulong valuesOnDevice = harness.New<float>(batch * Heads * value);
-        var expand = new ExpandArguments { Expansion = weight.Matrix, Partial = harness.Put<float>(partial), LogSums = harness.Put<float>(logs), Lengths = harness.Put<int>(lengths), Values = valuesOnDevice, Nope = (uint)nope, Value = (uint)value };
+        var expand = new ExpandArguments { Expansion = weight.Matrix, Partial = harness.Put<float>(partial), LogSums = harness.Put<float>(logs), Lengths = harness.Put<int>(lengths), Values = valuesOnDevice, Nope = (uint)nope, Value = (uint)value, MostSplits = (uint)most };
         harness.Kernels.Expand(harness.Stream, format, Heads, batch, expand);
         float[] values = harness.Get<float>(valuesOnDevice, batch * Heads * value);
         ulong firstOnDevice = harness.New<float>(Heads * value);
@@ -163,7 +172,7 @@ internal sealed class AttentionTests
                     KernelHarness.AssertClose(expected * 0.3f, BFloat16.ToSingle(absorbed[(place * (latent + Rope)) + c]), (Math.Abs(expected) * 0.3 / 200) + 1e-6, $"absorbed {c} of head {h}");
                 }
 
-                int splits = KernelSet.Splits(lengths[b]);
+                int splits = KernelSet.Splits(lengths[b], most);
                 double total = Enumerable.Range(0, splits).Sum(s => Math.Pow(2, logs[(place * KernelSet.MaxSplits) + s]));
                 double Attended(int c) => Enumerable.Range(0, splits).Sum(s => Math.Pow(2, logs[(place * KernelSet.MaxSplits) + s]) / total * partial[(((place * KernelSet.MaxSplits) + s) * latent) + c]);
                 double[] attended = [.. Enumerable.Range(0, latent).Select(Attended)];
@@ -218,6 +227,34 @@ internal sealed class AttentionTests
             AttentionCase.CheckGrid(harness, format, lengths, 512, 64, 16);
             AttentionCase.CheckGrid(harness, format, lengths, 30, 2, 3);
         }
+    }
+
+    /// <summary>Caches of more parts than a card of few multiprocessors takes at once.</summary>
+    [Test]
+    public void Fewer_parts_give_the_same_attention([Values] CacheFormat format, [Values(1, 5, 14)] int most)
+    {
+        using var harness = new KernelHarness();
+        int[] lengths = [(128 * most) + 33, 100];
+        AttentionCase.Check(harness, format, lengths, 16, 8, 1, 1e-3, most);
+        AttentionCase.Check(harness, format, lengths, 512, 64, 16, 2.5e-2, most);
+    }
+
+    /// <summary>Blocks of a decoding row of Kimi K2, 16 heads by a part each, of which a multiprocessor has one at a time.</summary>
+    [TestCase(2, 1)]
+    [TestCase(16, 4)]
+    [TestCase(56, 14, Description = "A30")]
+    [TestCase(82, 20, Description = "GeForce RTX 3090")]
+    [TestCase(108, 27, Description = "A100")]
+    [TestCase(128, 32, Description = "GeForce RTX 4090")]
+    [TestCase(132, 32, Description = "H200")]
+    [TestCase(170, 32, Description = "GeForce RTX 5090")]
+    public void A_row_is_cut_into_no_more_parts_than_run_at_once(int multiprocessors, int most)
+    {
+        ModelShape shape = GpuBenchSizes.KimiK2.Shape;
+        int blocks = shape.HeadCount / 16;
+        Assert.That(KernelSet.MostSplits(shape, multiprocessors), Is.EqualTo(most));
+        Assert.That(most * blocks, Is.LessThanOrEqualTo(Math.Max(multiprocessors, blocks)));
+        Assert.That(KernelSet.MostSplits(RouterAndModuleTests.Shape(1, 1, 1, 1, 16), multiprocessors), Is.EqualTo(KernelSet.MaxSplits), "the kernel for any sizes");
     }
 
     [Test]

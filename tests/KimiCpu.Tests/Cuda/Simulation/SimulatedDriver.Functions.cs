@@ -67,7 +67,7 @@ internal sealed unsafe partial class SimulatedDriver
             {
                 75 => d.CapabilityOf(device).Major,
                 76 => d.CapabilityOf(device).Minor,
-                16 => 82,
+                16 => d.Multiprocessors,
                 18 => d.SharesMemory ? 1 : 0,
                 _ => throw new PtxFault($"attribute {attribute} is not simulated"),
             };

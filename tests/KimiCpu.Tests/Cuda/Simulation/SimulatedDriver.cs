@@ -71,6 +71,8 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     /// <summary>Of GPUs that differ from <see cref="ComputeCapability"/>.</summary>
     public Dictionary<int, (int Major, int Minor)> ComputeCapabilityOf { get; } = [];
 
+    public int Multiprocessors { get; init; } = 82;
+
     public bool SharesMemory { get; init; }
 
     public long TotalBytes { get; init; } = DefaultBytes;
