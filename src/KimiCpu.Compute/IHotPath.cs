@@ -49,8 +49,14 @@ internal interface IHotPath : IDisposable
     /// <summary>Starts the shared expert of an MoE layer on the rows that <see cref="Attend"/> gave.</summary>
     void StartShared(int layer);
 
-    /// <summary>Adds the shared expert's result and <paramref name="routedSum"/> (rows, hidden) to the residual.</summary>
-    void Finish(int layer, ReadOnlySpan<float> routedSum);
+    /// <summary>
+    /// (rows, hidden) of the pass: where the sum of a layer's routed experts is written, behind its <see cref="Attend"/> and before its <see cref="Finish"/>. It is
+    /// the device's to say, so that nobody copies it.
+    /// </summary>
+    Span<float> RoutedSum { get; }
+
+    /// <summary>Adds the shared expert's result and <see cref="RoutedSum"/> to the residual.</summary>
+    void Finish(int layer);
 
     /// <summary>Final norm and head for the given rows of the batch. <paramref name="logits"/> is (rows.Length, vocabulary).</summary>
     void Logits(ReadOnlySpan<int> rows, Span<float> logits);

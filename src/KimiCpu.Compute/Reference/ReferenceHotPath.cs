@@ -17,6 +17,7 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
     private readonly PinnedRows _predicted = new();
     private readonly bool _lookAhead;
     private float[] _residual = [];
+    private float[] _routedSum = [];
     private float[] _shared = [];
     private int[] _nonFiniteLayer = [];
     private RaggedBatch _batch = new();
@@ -74,6 +75,7 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
     {
         _batch = batch;
         _residual = new float[batch.RowCount * _shape.HiddenSize];
+        _routedSum = new float[_residual.Length];
         _nonFiniteLayer = new int[batch.RowCount];
         Array.Fill(_nonFiniteLayer, -1);
         for (int row = 0; row < batch.RowCount; row++)
@@ -127,9 +129,11 @@ internal sealed unsafe class ReferenceHotPath : IHotPath
         }
     }
 
-    public void Finish(int layer, ReadOnlySpan<float> routedSum)
+    public Span<float> RoutedSum => _routedSum;
+
+    public void Finish(int layer)
     {
-        AddToResidual(routedSum);
+        AddToResidual(_routedSum);
         AddToResidual(_shared);
         EndLayer(layer);
     }

@@ -46,7 +46,6 @@ internal sealed unsafe class CpuHotPath : IHotPath
     private LayerWeights? _next;
     private int _layerIndex;
     private int _width;
-    private float* _addend;
 
     /// <param name="weights">As stored.</param>
     /// <param name="hot">Those of them that are computed with.</param>
@@ -125,7 +124,6 @@ internal sealed unsafe class CpuHotPath : IHotPath
         if (_hot.Layers[layer].Dense is { } dense)
         {
             Mlp(dense);
-            _addend = _output.Pointer;
             _pool.Run(rows, _add);
             return default;
         }
@@ -151,15 +149,10 @@ internal sealed unsafe class CpuHotPath : IHotPath
     {
     }
 
-    public void Finish(int layer, ReadOnlySpan<float> routedSum)
-    {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(routedSum.Length, _batch.RowCount * _shape.HiddenSize);
-        fixed (float* sum = routedSum)
-        {
-            _addend = sum;
-            _pool.Run(_batch.RowCount, _add);
-        }
-    }
+    /// <summary>In the place of the attention's output, which has been added.</summary>
+    public Span<float> RoutedSum => new(_output.Pointer, _batch.RowCount * _shape.HiddenSize);
+
+    public void Finish(int layer) => _pool.Run(_batch.RowCount, _add);
 
     public void Logits(ReadOnlySpan<int> rows, Span<float> logits)
     {
@@ -241,11 +234,10 @@ internal sealed unsafe class CpuHotPath : IHotPath
     /// <summary>Adds an MLP's output to the residual.</summary>
     private void Add(int begin, int end, int worker)
     {
-        int size = _shape.HiddenSize;
         for (int row = begin; row < end; row++)
         {
             Span<float> residual = Row(_residual, row);
-            RowMath.Add(residual, new ReadOnlySpan<float>(_addend + ((long)row * size), size));
+            RowMath.Add(residual, Row(_output, row));
             NoteIfNotFinite(row, residual);
         }
     }

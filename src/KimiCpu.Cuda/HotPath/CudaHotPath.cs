@@ -226,10 +226,12 @@ internal sealed unsafe class CudaHotPath : IHotPath
         }
     }
 
+    /// <summary>What reads it in a pass has run when a later layer's <see cref="Attend"/> returns, so nobody waits for that.</summary>
+    public Span<float> RoutedSum => _handOver.RoutedOnHost[..(_batch.RowCount * _shape.HiddenSize)];
+
     /// <summary>The next layer's first kernel adds the sum; after the last layer one of its own.</summary>
-    public void Finish(int layer, ReadOnlySpan<float> routedSum)
+    public void Finish(int layer)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(routedSum.Length, _batch.RowCount * _shape.HiddenSize);
         if (TakesMany)
         {
             _prompt!.Join();
@@ -237,7 +239,6 @@ internal sealed unsafe class CudaHotPath : IHotPath
 
         // Behind it: an error that stays is told in the words of the call that met it first.
         _context.SetCurrent();
-        _handOver.Send(routedSum);
         if (layer == _shape.LayerCount - 1)
         {
             Run(new Segment(SegmentKind.Finish, layer, _batch.RowCount, 0));

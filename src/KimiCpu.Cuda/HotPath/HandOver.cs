@@ -62,6 +62,9 @@ internal sealed unsafe class HandOver : IDisposable
 
     public ulong Routed => _routed.DevicePointer;
 
+    /// <summary>The same for the host, which writes the routed sum (rows, hidden) here.</summary>
+    public Span<float> RoutedOnHost => _routed.Span;
+
     /// <summary>Waits for the flag and gives what was handed over.</summary>
     /// <param name="flag">What the device raises it to.</param>
     /// <param name="rows">Of the batch.</param>
@@ -99,9 +102,6 @@ internal sealed unsafe class HandOver : IDisposable
 
         return new RoutedRows(rows, _hidden.Pointer, _experts.Pointer, _weights.Pointer, predicted ? _predicted!.Pointer : null);
     }
-
-    /// <summary>Puts the routed sum (rows, hidden) where the device reads it.</summary>
-    public void Send(ReadOnlySpan<float> routedSum) => routedSum.CopyTo(new Span<float>(_routed.Pointer, routedSum.Length));
 
     public void Dispose()
     {

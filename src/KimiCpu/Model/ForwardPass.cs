@@ -15,7 +15,6 @@ internal sealed class ForwardPass
     private readonly IHotPath _hotPath;
     private readonly IRoutedExperts _experts;
     private readonly ExpertReads _expertReads;
-    private float[] _routedSum = [];
     private int[] _nonFiniteLayers = [];
 
     public ForwardPass(ModelWeights weights, IHotPath hotPath, IRoutedExperts experts)
@@ -71,13 +70,6 @@ internal sealed class ForwardPass
             }
         }
 
-        int sumLength = batch.RowCount * Shape.HiddenSize;
-        if (_routedSum.Length < sumLength)
-        {
-            _routedSum = new float[sumLength];
-        }
-
-        Span<float> routedSum = _routedSum.AsSpan(0, sumLength);
         BytesRead = _hotPath.BytesRead(batch);
         long before = _experts.DriveBytesRead;
         _hotPath.Begin(batch);
@@ -97,8 +89,8 @@ internal sealed class ForwardPass
             Routed?.Invoke(layer, rows);
             BytesRead += _expertReads.Of(layer, rows);
             _hotPath.StartShared(layer);
-            _experts.Run(layer, rows, routedSum);
-            _hotPath.Finish(layer, routedSum);
+            _experts.Run(layer, rows, _hotPath.RoutedSum);
+            _hotPath.Finish(layer);
         }
 
         if (!batch.LogitRows.IsEmpty)

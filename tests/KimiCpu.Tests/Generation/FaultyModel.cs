@@ -17,7 +17,7 @@ internal sealed class FaultyModel : IDisposable
     public FaultyModel()
     {
         _experts = new ReferenceExperts(_model.Weights);
-        HotPath = new FaultyHotPath(_model.HotPath, (ReferenceHotPath)_model.HotPath);
+        HotPath = new FaultyHotPath(_model.HotPath);
     }
 
     public FaultyHotPath HotPath { get; }

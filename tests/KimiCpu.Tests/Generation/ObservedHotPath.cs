@@ -51,7 +51,9 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
 
     public void StartShared(int layer) => inner!.StartShared(layer);
 
-    public void Finish(int layer, ReadOnlySpan<float> routedSum) => inner!.Finish(layer, routedSum);
+    public Span<float> RoutedSum => inner!.RoutedSum;
+
+    public void Finish(int layer) => inner!.Finish(layer);
 
     public void Logits(ReadOnlySpan<int> rows, Span<float> logits) => inner!.Logits(rows, logits);
 

@@ -157,7 +157,7 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
             _shared[layer]?.Launch(_stream);
             if (asksHost && IsMoe(layer))
             {
-                _handOver.Send(_answer);
+                _answer.CopyTo(_handOver.RoutedOnHost);
             }
         }
 

@@ -61,7 +61,7 @@ internal sealed unsafe class GpuRoundTrip : IDisposable
             cancellationToken.ThrowIfCancellationRequested();
             int layer = 1 + (turn & 1);
             long start = Stopwatch.GetTimestamp();
-            _handOver.Send(answer);
+            answer.CopyTo(_handOver.RoutedOnHost);
             layers[layer - 1].Launch(_bed.Stream);
             _handOver.Receive((uint)layer, 1, layer, _bed.Stream, predicted: false);
             if (turn >= 0)

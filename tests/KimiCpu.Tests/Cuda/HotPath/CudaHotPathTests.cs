@@ -187,6 +187,23 @@ internal sealed class CudaHotPathTests
         Assert.That(driver.LiveObjects, Is.Zero);
     }
 
+    /// <summary>In large steps a copy of it would take as long as some experts.</summary>
+    [Test]
+    public void The_sum_of_the_routed_experts_is_written_where_the_GPU_reads_it()
+    {
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint("tiny-int4"));
+        using var experts = new ReferenceExperts(model.Weights);
+        List<(ulong Address, int Length)> written = [];
+        HashSet<ulong> read = [];
+        model.Experts = new Observed(experts, written);
+        driver.Launched = (kernel, _, arguments) => read.UnionWith(kernel == "finish_layer" && MemoryMarshal.Read<FinishArguments>(arguments).Routed is not 0 and var routed ? [routed] : []);
+        model.Logits([1, 2, 3, 4, 5], 3);
+        Assert.That(read, Has.Count.EqualTo(1));
+        int layers = model.Weights.Layers.Count(l => l.IsMoe);
+        Assert.That(written, Is.EqualTo(Enumerable.Repeat((read.Single(), 3 * model.Weights.Shape.HiddenSize), layers).Concat(Enumerable.Repeat((read.Single(), 2 * model.Weights.Shape.HiddenSize), layers))));
+    }
+
     /// <summary>Of passes of up to eight tokens there are two kinds, however long the cache.</summary>
     [Test]
     public void Launches_are_recorded_anew_once_as_a_cache_grows()
@@ -291,5 +308,25 @@ internal sealed class CudaHotPathTests
         using var tiny = new SimulatedDriver { TotalBytes = work };
         Assert.That(() => new GpuModel(tiny, Repository.Checkpoint("tiny-int4")), Throws.TypeOf<CudaException>().With.Message.Contains("too much"));
         Assert.That(tiny.LiveObjects, Is.Zero);
+    }
+
+    /// <summary>Notes where sums go.</summary>
+    private sealed unsafe class Observed(ReferenceExperts experts, List<(ulong Address, int Length)> written) : IRoutedExperts
+    {
+        public long DriveBytesRead => experts.DriveBytesRead;
+
+        public void Run(int layer, RoutedRows rows, Span<float> sum)
+        {
+            fixed (float* address = sum)
+            {
+                written.Add(((ulong)address, sum.Length));
+            }
+
+            experts.Run(layer, rows, sum);
+        }
+
+        public void Dispose()
+        {
+        }
     }
 }
