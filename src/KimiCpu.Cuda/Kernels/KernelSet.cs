@@ -52,14 +52,20 @@ internal sealed class KernelSet : IDisposable
     private const int NarrowSteps = 16;
     private const int NarrowLinearWarps = 4;
 
+    /// <summary>The GPU that the numbers of warps were measured on, an H200, has so many.</summary>
+    private const int MeasuredMultiprocessors = 132;
+
     /// <summary>
     /// Where there are as few, a block has to keep more bytes on their way. Of one row and 8 bits, that many, or twice as many with half of the warps, are as many
-    /// blocks as 132 multiprocessors hold at once, and none is left over that would begin when all others end.
+    /// blocks as that GPU holds at once, and none is left over that would begin when all others end.
     /// </summary>
-    private const int FewOutputs = 4224;
+    private const int FewOutputs = 2 * LinearRows * MeasuredMultiprocessors;
 
     /// <summary>Of more outputs than twice that blocks follow each other anyway.</summary>
     private const int ManyOutputsLinearWarps = 8;
+
+    /// <summary>Of one row and BF16 a multiprocessor's registers hold one block of 12 warps, or two of so many.</summary>
+    private const int PairedLinearWarps = 8;
 
     private const int AbsorbedRows = 8;
     private const int AbsorbedColumns = 256;
@@ -232,16 +238,23 @@ internal sealed class KernelSet : IDisposable
         int blocks = gates
             ? Blocks((int)arguments.First.Rows, LinearRows / 2)
             : Blocks((int)arguments.First.Rows, LinearRows) + Blocks((int)arguments.Second.Rows, LinearRows);
-        int warps = LinearWarps((int)(arguments.First.Rows + arguments.Second.Rows), (int)arguments.First.Columns);
+        int warps = LinearWarps(format, (int)(arguments.First.Rows + arguments.Second.Rows), (int)arguments.First.Columns, _multiprocessors);
         kernel.Launch(stream, blocks, Blocks(batch, batchRows), 1, arguments, warps * batchRows * LinearStagedBytes, 32 * warps);
     }
 
-    /// <summary>Warps that share a block's columns. What is added in which order depends on it, so it depends on the weights alone.</summary>
-    private static int LinearWarps(int outputs, int columns) =>
+    /// <summary>Warps that share a block's columns. What is added in which order depends on it, so it depends on the weights and the GPU alone.</summary>
+    internal static int LinearWarps(DeviceFormat format, int outputs, int columns, int multiprocessors) =>
         Blocks(columns, LinearStep) <= NarrowSteps ? NarrowLinearWarps
-        : outputs <= FewOutputs ? MaxLinearWarps
+        : outputs <= FewOutputs ? (format == DeviceFormat.BFloat16 && RunsAsPairs(Blocks(outputs, LinearRows), multiprocessors) ? PairedLinearWarps : MaxLinearWarps)
         : outputs <= 2 * FewOutputs ? MaxLinearWarps / 2
         : ManyOutputsLinearWarps;
+
+    /// <summary>
+    /// Whether some of the blocks would be left over, one a multiprocessor, and none are, two on each: on GPUs smaller than the measured one, q_a with kv_a of Kimi K2.
+    /// Two full rounds lose nothing.
+    /// </summary>
+    private static bool RunsAsPairs(int blocks, int multiprocessors) =>
+        multiprocessors < MeasuredMultiprocessors && blocks > multiprocessors && blocks < 2 * multiprocessors;
 
     /// <summary>Whether <see cref="Gemm"/> takes a weight: one in single precision it does not, and factors must be those of whole tiles.</summary>
     public static bool SuitsGemm(DeviceWeight weight) => weight.Format switch

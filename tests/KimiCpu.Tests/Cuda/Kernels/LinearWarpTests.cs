@@ -5,6 +5,7 @@ using KimiCpu.Compute;
 using KimiCpu.Cuda.Kernels;
 using KimiCpu.Cuda.Weights;
 using KimiCpu.Tests.Cpu;
+using KimiCpu.Tests.Cuda.Simulation;
 
 namespace KimiCpu.Tests.Cuda.Kernels;
 
@@ -49,6 +50,43 @@ internal sealed class LinearWarpTests
         (string, int) one = ($"{format.Kernels}_1", 32 * size.Warps);
         (string, int) several = ($"{format.Kernels}_8", 32 * size.Warps);
         Assert.That(launches, harness.Simulated is null ? Is.Empty : Is.EqualTo(new[] { one, one, several, several }));
+    }
+
+    /// <summary>A GPU of four multiprocessors has six blocks at once where two of them share one.</summary>
+    [Test]
+    public void Small_GPUs_have_warps_of_BF16_for_which_no_block_is_left_over()
+    {
+        using var driver = new SimulatedDriver { Multiprocessors = 4 };
+        List<(string Kernel, int Threads)> launches = [];
+        foreach ((WeightFormat stored, DeviceFormat device, string kernels) in s_formats)
+        {
+            using var harness = new KernelHarness();
+            using var first = new RandomMatrix(stored, 37, 3204, seed: 1);
+            using var second = new RandomMatrix(stored, 37, 3204, seed: 2);
+            DeviceWeight[] weights = [harness.Put(first.Matrix, device), harness.Put(second.Matrix, device)];
+            driver.Launched = (kernel, threads, _) => launches.Add((kernel, threads));
+            CheckTwo(harness, weights, [.. weights.Select(KernelHarness.Decode)], 1);
+            CheckTwo(harness, weights, [.. weights.Select(KernelHarness.Decode)], 3);
+        }
+
+        (string, int)[] expected =
+        [
+            ("linear_bf16_1", 32 * 8), ("linear_bf16_8", 32 * 8), ("linear_fp8_1", 32 * 12), ("linear_fp8_8", 32 * 12), ("linear_int8_1", 32 * 12), ("linear_int8_8", 32 * 12),
+        ];
+        Assert.That(launches, GpuUnderTest.IsReal ? Is.Empty : Is.EqualTo(expected));
+    }
+
+    /// <summary>Of Kimi K2: q_a with kv_a, gate with up of a shared expert, the router, and o_proj. What was measured on an H200 stays.</summary>
+    [TestCase(132, 12, 12, 12, 6, Description = "H200")]
+    [TestCase(170, 12, 12, 12, 6, Description = "GeForce RTX 5090")]
+    [TestCase(128, 8, 12, 12, 6, Description = "GeForce RTX 4090: of gate and up two full rounds")]
+    [TestCase(82, 8, 12, 12, 6, Description = "GeForce RTX 3090")]
+    [TestCase(58, 12, 12, 12, 6, Description = "L4: some would be left over either way")]
+    public void Warps_of_BF16_follow_from_the_weight_and_the_GPU(int multiprocessors, int low, int gateUp, int router, int output)
+    {
+        int[] warps = [.. new[] { (2112, 7168), (4096, 7168), (384, 7168), (7168, 8192) }.Select(w => KernelSet.LinearWarps(DeviceFormat.BFloat16, w.Item1, w.Item2, multiprocessors))];
+        Assert.That(warps, Is.EqualTo(new[] { low, gateUp, router, output }));
+        Assert.That(KernelSet.LinearWarps(DeviceFormat.Int8, 2112, 7168, multiprocessors), Is.EqualTo(12), "two blocks of 12 warps fit");
     }
 
     /// <summary>Of a normalized input. The second weight lacks some of its rows.</summary>
