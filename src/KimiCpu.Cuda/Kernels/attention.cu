@@ -166,6 +166,14 @@ DEVICE void expand(const ExpandArguments& a) {
   const u64 place = (u64)row * grid_x() + head;
   const float* parts = a.partial + place * max_splits * latent;
   const float* logs = a.log_sums + place * max_splits;
+  // What the block reads first of its weights, neighbouring rows, is on its way while the splits are merged.
+  constexpr u32 at_once = 8, line = 128;
+  const u32 first_value = block_z() * 8 * at_once, row_bytes = a.expansion.stride;
+  if (first_value < value) {
+    const u8* weights = a.expansion.data + (u64)(head * (a.nope + value) + a.nope + first_value) * row_bytes;
+    const u32 rows = value - first_value < 8 * at_once ? value - first_value : 8 * at_once;
+    for (u32 at = thread_id() * line; at < rows * row_bytes; at += 256 * line) prefetch(weights + at);
+  }
   // Each warp has the splits' weights, one a lane.
   static_assert(max_splits == 32);
   const float log = lane() < splits ? logs[lane()] : -__builtin_inff(), largest = warp_max(log);
@@ -180,7 +188,6 @@ DEVICE void expand(const ExpandArguments& a) {
     if (c < (latent + 15) / 16 * 16) attended[padded(c)] = sum * norm;
   }
   sync_block();
-  constexpr u32 at_once = 8;
   for (u32 first = block_z() * 8 * at_once + warp(); first < value; first += grid_z() * 8 * at_once) {
     float sums[at_once];
     UNROLL for (u32 j = 0; j < at_once; j++) sums[j] = 0.f;

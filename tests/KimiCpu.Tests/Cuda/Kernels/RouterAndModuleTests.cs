@@ -154,6 +154,16 @@ internal sealed class RouterAndModuleTests
         Assert.That(() => new PtxModule(text.Replace("ex2.approx.f32", "tanh.approx.f32", StringComparison.Ordinal)), Throws.TypeOf<PtxFault>().With.Message.Contains("tanh.approx.f32"));
     }
 
+    /// <summary>They depend on nothing that the block waits for, and memory has no pause.</summary>
+    [Test]
+    public void Weights_are_on_their_way_before_a_block_waits([Values("expand_f32", "expand_bf16", "expand_fp8", "expand_int8")] string kernel)
+    {
+        PtxInstruction[] code = SimulatedDriver.ModuleOf(System.Text.Encoding.UTF8.GetString(KernelSet.Ptx()).TrimEnd('\0')).Kernels[kernel].Code;
+        int wait = Array.FindIndex(code, i => i.Flow == PtxFlow.Barrier);
+        Assert.That(wait, Is.Positive);
+        Assert.That(code[..wait].Select(i => i.Text), Has.Some.Contains("prefetch.global.L2"));
+    }
+
     private static unsafe int ArgumentBytes(string kernel) => kernel.Split('_')[0] switch
     {
         "linear" => sizeof(LinearArguments),

@@ -72,6 +72,16 @@ internal static unsafe partial class PtxInstructionSet
         }
     }
 
+    /// <summary>Changes nothing that a kernel sees. An address outside of all memory is a mistake all the same.</summary>
+    private static void Prefetch(PtxInstruction i, PtxWarp w, uint mask)
+    {
+        for (; mask != 0; mask &= mask - 1)
+        {
+            int l = BitOperations.TrailingZeroCount(mask);
+            GlobalSpace.At(i, w, l, Address(i, w, l), 1, write: false);
+        }
+    }
+
     private static void Store<TStored, TRegister, TCount, TSpace>(PtxInstruction i, PtxWarp w, uint mask)
         where TStored : unmanaged, IBinaryInteger<TStored>
         where TRegister : unmanaged, IBinaryInteger<TRegister>

@@ -181,6 +181,7 @@ internal static unsafe partial class PtxInstructionSet
         known["ld.global.v4.f32"] = new(10, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.global.v4.u32"] = new(10, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
         known["ld.global.nc.L1::no_allocate.v4.u32"] = new(74, &Load<uint, uint, Vector4, GlobalSpace>, BindLoad(4, 4, 8));
+        known["prefetch.global.L2"] = new(20, &Prefetch, (i, o, r) => (i.Base, i.Offset) = r.ReadAddress(o[0], 8));
         known["ld.shared.f32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8));
         known["ld.shared.u32"] = new(10, &Load<uint, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8, &Load<uint, ulong, Vector1, SharedSpace>));
         known["ld.shared.u16"] = new(10, &Load<ushort, uint, Vector1, SharedSpace>, BindLoad(1, 4, 8));
