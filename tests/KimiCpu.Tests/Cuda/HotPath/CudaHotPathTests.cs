@@ -239,7 +239,7 @@ internal sealed class CudaHotPathTests
         Assert.That(most, Is.Not.Empty.And.All.EqualTo(Math.Min(multiprocessors / 2, KernelSet.MaxSplits)));
 
         // Steps of many rows have no parts.
-        Agreement agreement = Agreement.Of(model.Logits(tokens, 70)[^logits.Length..], logits, model.Vocabulary);
+        Agreement agreement = Agreement.Of(model.Logits(tokens, 70).AsSpan(^logits.Length..), logits, model.Vocabulary);
         TestContext.Out.WriteLine(agreement);
         Assert.That(agreement.MaxDifferenceOverMaxLogit, Is.LessThanOrEqualTo(5e-3));
 
