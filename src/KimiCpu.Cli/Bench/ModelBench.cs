@@ -46,8 +46,17 @@ internal sealed class ModelBench : IDisposable
     {
         int longest = Math.Max(DecodePrompt, prefills.DefaultIfEmpty().Max());
         int context = (int)Math.Max(longest, Math.Min((long)DecodePrompt + decoded, int.MaxValue));
-        _model = OpenedModel.Open(checkpoint, options, expertMemory: null, context, longest, "A shorter --prefill or --decode", available);
-        _probe = MemoryBandwidthProbe.Large(_model.Pool);
+        _model = OpenedModel.Open(checkpoint, options, expertMemory: null, context, longest, options.Int8HotPath ? "A shorter --prefill or --decode" : "A shorter --prefill or --decode, or --int8-hot-path,", available);
+        try
+        {
+            _probe = MemoryBandwidthProbe.Large(_model.Pool);
+        }
+        catch
+        {
+            _model.Dispose();
+            throw;
+        }
+
         _summary = CheckpointSummary.Of(_model.Checkpoint);
     }
 
@@ -56,7 +65,7 @@ internal sealed class ModelBench : IDisposable
     /// <summary>Where the experts are, for people.</summary>
     public string ExpertPlace => _model.ExpertPlace;
 
-    /// <summary>Where <c>kimi chat</c> reads them from drives, this does too; null where they are mapped.</summary>
+    /// <summary>Where <c>kimi chat</c> with so short a context reads them from drives, this does too; null where they are mapped.</summary>
     public TieredExpertStore? Store => _model.Store;
 
     /// <param name="prefills">Lengths of prompts.</param>

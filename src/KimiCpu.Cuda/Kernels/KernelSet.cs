@@ -251,10 +251,10 @@ internal sealed class KernelSet : IDisposable
 
     /// <summary>
     /// Whether some of the blocks would be left over, one a multiprocessor, and none are, two on each: on GPUs smaller than the measured one, q_a with kv_a of Kimi K2.
-    /// Two full rounds lose nothing.
+    /// Two full rounds lose nothing. Still smaller GPUs have them left over either way, and their router, whose outputs are twice as many where it looks ahead, must have the same warps with both.
     /// </summary>
     private static bool RunsAsPairs(int blocks, int multiprocessors) =>
-        multiprocessors < MeasuredMultiprocessors && blocks > multiprocessors && blocks < 2 * multiprocessors;
+        multiprocessors is > MeasuredMultiprocessors / 2 and < MeasuredMultiprocessors && blocks > multiprocessors && blocks < 2 * multiprocessors;
 
     /// <summary>Whether <see cref="Gemm"/> takes a weight: one in single precision it does not, and factors must be those of whole tiles.</summary>
     public static bool SuitsGemm(DeviceWeight weight) => weight.Format switch

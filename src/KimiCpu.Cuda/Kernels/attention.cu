@@ -166,13 +166,15 @@ DEVICE void expand(const ExpandArguments& a) {
   const u64 place = (u64)row * grid_x() + head;
   const float* parts = a.partial + place * max_splits * latent;
   const float* logs = a.log_sums + place * max_splits;
-  // What the block reads first of its weights, neighbouring rows, is on its way while the splits are merged.
+  // What the block's warps read first of their weights, 512 bytes of neighbouring rows, is on its way while the splits are merged. All of it would be more than some
+  // second-level caches hold.
   constexpr u32 at_once = 8, line = 128;
   const u32 first_value = block_z() * 8 * at_once, row_bytes = a.expansion.stride;
   if (first_value < value) {
     const u8* weights = a.expansion.data + (u64)(head * (a.nope + value) + a.nope + first_value) * row_bytes;
     const u32 rows = value - first_value < 8 * at_once ? value - first_value : 8 * at_once;
-    for (u32 at = thread_id() * line; at < rows * row_bytes; at += 256 * line) prefetch(weights + at);
+    const u32 ahead = thread_id() / 4, at = thread_id() % 4 * line;
+    if (ahead < rows && at < row_bytes) prefetch(weights + ahead * row_bytes + at);
   }
   // Each warp has the splits' weights, one a lane.
   static_assert(max_splits == 32);

@@ -118,20 +118,25 @@ internal static class MachineProbe
         List<PlanDrives> drives = [];
         string? folder = subject?.Folder;
         string[] shards = folder is null ? [] : [.. ShardIndex.Read(new FolderCheckpointFiles(folder)).Shards.Select(s => Path.Combine(folder, s))];
-        IGrouping<string, string>[] groups = [.. shards.GroupBy(DriveNames.Of)];
-        foreach (IGrouping<string, string> drive in groups)
+        bool isKnown = true;
+        foreach (IGrouping<string, string> drive in shards.GroupBy(DriveNames.Of))
         {
             progress($"drive {drive.Key}");
+            double[]? shares = subject!.ExpertShares.GetValueOrDefault(drive.Key);
             if (DriveBandwidthProbe.Measure([.. drive], s_driveTime, cancellationToken) is { } found)
             {
                 string name = found.Unbuffered ? drive.Key : $"{drive.Key} (through the page cache, so memory may have answered)";
-                drives.Add(new PlanDrives(name, 1, Fact.Measured(found.BytesPerSecond)) { LayerShares = subject!.ExpertShares.GetValueOrDefault(drive.Key) });
+                drives.Add(new PlanDrives(name, 1, Fact.Measured(found.BytesPerSecond)) { LayerShares = shares });
+            }
+            else if (shares?.Any(s => s > 0) == true)
+            {
+                isKnown = false;
             }
         }
 
-        if (drives.Count < groups.Length)
+        if (!isKnown)
         {
-            // Where a drive's rate is not known, neither is what its layers take.
+            // Where the rate of a drive with experts is not known, neither is what its layers take.
             drives = [.. drives.Select(d => d with { LayerShares = null })];
         }
 

@@ -202,6 +202,11 @@ internal static class PlacementPlanner
     private static string Missing(PlanMachine machine, double reserve, List<PlacedPart> parts, double least)
     {
         double needed = parts.Where(p => p.Place == PlanPlace.Memory && p.Component != Component.RoutedExperts).Sum(p => p.Bytes) + reserve + least;
-        return string.Create(CultureInfo.InvariantCulture, $"It does not fit: {needed / 1e9:F1} GB of memory are needed for what every token needs, the context, the fewest experts and the system; {machine.MemoryBytes.Value / 1e9:F1} GB can be used. A shorter --context, --int8-hot-path or more memory helps.");
+        double inVain = parts.Where(p => p.Name == InVainName).Sum(p => p.Bytes);
+        string vain = inVain > 0 ? string.Create(CultureInfo.InvariantCulture, $" Of these the system goes on promising {inVain / 1e9:F1} GB to weights that are let go: a page file that is larger by so much needs none of them.") : "";
+
+        // Where promises are counted, a copy in 8 bits needs what it copies besides.
+        string smaller = double.IsInfinity(machine.PromisableBeyondBytes) ? "A shorter --context, --int8-hot-path" : "A shorter --context";
+        return string.Create(CultureInfo.InvariantCulture, $"It does not fit: {needed / 1e9:F1} GB of memory are needed for what every token needs, the context, the fewest experts and the system; {machine.MemoryBytes.Value / 1e9:F1} GB can be used.{vain} {smaller} or more memory helps.");
     }
 }

@@ -62,6 +62,17 @@ internal sealed class PlacementTests
         Assert.That(pageFile.MemoryShare, Is.EqualTo(free.MemoryShare));
     }
 
+    /// <summary>Copies in 8 bits would only add to what is promised.</summary>
+    [Test]
+    public void What_does_not_fit_for_promises_is_told_to_need_a_page_file()
+    {
+        PlanMachine machine = Machines.Workstation(16e9);
+        string usual = new MachinePlan(Machines.Thinking, machine, 32_768).Placement.Problem!;
+        Assert.That(usual, Does.EndWith("A shorter --context, --int8-hot-path or more memory helps.").And.Not.Contains("page file"));
+        string counted = new MachinePlan(Machines.Thinking, machine with { PromisableBeyondBytes = 0 }, 32_768, int8HotPath: true).Placement.Problem!;
+        Assert.That(counted, Does.EndWith(" Of these the system goes on promising 19.7 GB to weights that are let go: a page file that is larger by so much needs none of them. A shorter --context or more memory helps."));
+    }
+
     /// <summary>7,152 slots of 24 MiB in 180 GB, as the store has them, and not 7,266 experts of 24.77 MB.</summary>
     [Test]
     public void Experts_from_drives_take_whole_slots()
