@@ -16,16 +16,21 @@ internal sealed class WeightLoader
     private readonly Checkpoint _checkpoint;
     private readonly ResidentTensors? _resident;
     private readonly DrivePatience _patience;
+    private readonly ReadThreads _reads;
 
-    private WeightLoader(Checkpoint checkpoint, ResidentTensors? resident, DrivePatience patience) => (_checkpoint, _resident, _patience) = (checkpoint, resident, patience);
+    private WeightLoader(Checkpoint checkpoint, ResidentTensors? resident, DrivePatience patience, ReadThreads reads) =>
+        (_checkpoint, _resident, _patience, _reads) = (checkpoint, resident, patience, reads);
 
     /// <param name="checkpoint">Stays open as long as the weights are used.</param>
     /// <param name="progress">Told after every layer: layers done, layers in all.</param>
     /// <param name="resident">Where all but the routed experts are to be when they are held; null for views of the mapping.</param>
     /// <param name="patience">How long drives may be silent while norms and the like are read; null for as long as they may in a step.</param>
     /// <exception cref="CheckpointException">A tensor is missing or does not match the configuration, or cannot be read.</exception>
-    public static ModelWeights Load(Checkpoint checkpoint, Action<int, int>? progress = null, ResidentTensors? resident = null, TimeSpan? patience = null) =>
-        new WeightLoader(checkpoint, resident, new DrivePatience(patience ?? DrivePatience.Default)).Load(progress);
+    public static ModelWeights Load(Checkpoint checkpoint, Action<int, int>? progress = null, ResidentTensors? resident = null, TimeSpan? patience = null)
+    {
+        using var reads = new ReadThreads();
+        return new WeightLoader(checkpoint, resident, new DrivePatience(patience ?? DrivePatience.Default), reads).Load(progress);
+    }
 
     private ModelWeights Load(Action<int, int>? progress)
     {
@@ -156,7 +161,7 @@ internal sealed class WeightLoader
     /// <summary>What is copied comes by ordinary reads, which nobody could end where a drive does not answer.</summary>
     private T Ask<T>(TensorEntry tensor, Func<T> read)
     {
-        Task<T> reading = OwnThread.Run("kimi-read", read);
+        Task<T> reading = _reads.Run(read);
         if (!_patience.TryWait(reading))
         {
             throw CheckpointWeightFiles.Failure(_checkpoint.Files.PathOf(_checkpoint.Shards[tensor.Shard]), tensor.Name, tensor.Offset, _patience.Problem, null);
