@@ -444,80 +444,10 @@ internal sealed unsafe class TieredStoreTests
         store.End();
     }
 
-    /// <summary>A GPU may hold all experts that the tokens of a layer choose, of one layer in one step and of another in the next.</summary>
-    [Test]
-    public void A_layer_whose_experts_are_all_elsewhere_belongs_to_its_step_too()
-    {
-        CountingPolicy? policy = null;
-        var options = new TieredStoreOptions { Bytes = 20 * s_slotBytes.Value, Policy = (layers, experts) => policy = new CountingPolicy(layers * experts) };
-        using var tiered = new ModelUnderTest(s_nano, Backend.CpuFast, threads: 1, slotBytes: options.Bytes, store: options);
-        Run(tiered, 1, isElsewhere: false);
-        Run(tiered, 2, isElsewhere: true);
-        Assert.That(policy!.Steps, Is.Zero, "the first one, which nothing ends");
-        Run(tiered, 1, isElsewhere: true);
-        Run(tiered, 2, isElsewhere: false);
-        Assert.That(policy.Steps, Is.EqualTo(1));
-    }
-
-    [Test]
-    public void A_layer_whose_experts_are_all_elsewhere_reads_ahead_for_the_next_one()
-    {
-        using ModelUnderTest tiered = Open(20);
-        Assert.That(Run(tiered, 1, isElsewhere: true), Is.All.Zero);
-        int count = tiered.Weights.Shape.ExpertsPerToken;
-        Assert.That(() => tiered.Store.DriveBytesRead, Is.GreaterThanOrEqualTo(count * ExpertBytes(tiered)).After(20_000, 20));
-        Run(tiered, 2, isElsewhere: false);
-        Assert.That((tiered.Store.Counters.Hits + tiered.Store.Counters.Late, tiered.Store.Counters.Misses), Is.EqualTo((count, 0)));
-    }
-
-    /// <summary>One token that chooses the first experts, and is expected to do so in the next layer.</summary>
-    private static float[] Run(ModelUnderTest model, int layer, bool isElsewhere)
-    {
-        ModelShape shape = model.Weights.Shape;
-        int[] chosen = [.. Enumerable.Range(0, shape.ExpertsPerToken)];
-        (float[] hidden, float[] weights, float[] sum) = (new float[shape.HiddenSize], new float[chosen.Length], new float[shape.HiddenSize]);
-        bool[] elsewhere = [.. Enumerable.Repeat(isElsewhere, shape.ExpertCount)];
-        sum.AsSpan().Fill(1);
-        fixed (float* row = hidden, factors = weights)
-        {
-            fixed (int* ids = chosen)
-            {
-                fixed (bool* all = elsewhere)
-                {
-                    model.Experts.Run(layer, new RoutedRows(1, row, ids, factors, ids) { Elsewhere = all }, sum);
-                }
-            }
-        }
-
-        return sum;
-    }
-
     private ModelUnderTest Open(int slots, MemoryKeeper? keeper = null, int readsOfDrive = 8, int pieceBytes = 4 << 20, TimeSpan? patience = null)
     {
         var options = new TieredStoreOptions { Bytes = slots * s_slotBytes.Value, Patience = patience ?? TimeSpan.FromSeconds(5), Keeper = keeper, ReadsOfDrive = readsOfDrive, PieceBytes = pieceBytes };
         return new ModelUnderTest(s_nano, Backend.CpuFast, threads: 1, slotBytes: options.Bytes, store: options, wrap: inner => _files = new FaultyFiles(inner));
-    }
-
-    /// <summary>Any policy, and how often it was told that a step begins.</summary>
-    private sealed class CountingPolicy(int keys) : IEvictionPolicy
-    {
-        private readonly LeastRecentlyUsed _inner = new(keys);
-
-        public int Steps { get; private set; }
-
-        public string Name => _inner.Name;
-
-        public void BeginStep()
-        {
-            Steps++;
-            _inner.BeginStep();
-        }
-
-        public void BeginLayer(int layer) => _inner.BeginLayer(layer);
-
-        public void Use(int key) => _inner.Use(key);
-
-        public double Priority(int key) => _inner.Priority(key);
     }
 
     /// <summary>Drives that fail and take their time at random.</summary>
