@@ -45,8 +45,8 @@ internal sealed record GeneratedCode(
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens, style)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
         var bfloat16Scores = BFloat16ScoresCode.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16ScoresCode.Write(code, convention, shape)));
-        long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows, style));
-        long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1, style));
+        long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows, target));
+        long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1, target));
         long float8Activations = Append(stream, code => Float8ActivationsCode.Write(code, convention));
         return new GeneratedCode(stream.ToArray(), tiles, int4, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, bfloat16Scores, float8Rows, float8OneRow, float8Activations);
     }

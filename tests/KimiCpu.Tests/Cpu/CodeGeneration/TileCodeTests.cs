@@ -344,7 +344,7 @@ internal sealed unsafe class TileCodeTests
     }
 
     [Test]
-    public void Code_for_windows_computes_the_same_products_of_FP8([Values(63, 64, 200)] int columns, [Values(1, 4)] int rows, [Values(0, 1, 4, 8)] int offset, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
+    public void Code_for_windows_computes_the_same_products_of_FP8([Values(63, 64, 200)] int columns, [Values(1, 4)] int rows, [Values(0, 1, 4, 8)] int offset, [Values] bool normal, [ValueSource(typeof(CodeTargets), nameof(CodeTargets.Runnable))] CodeTarget target)
     {
         if (GeneratedTileKernel.Shared?.Float8Products is null || OperatingSystem.IsWindows())
         {
@@ -357,6 +357,11 @@ internal sealed unsafe class TileCodeTests
         using ExecutableMemory bridge = Bridge(windows.Pointer + (rows == 1 ? functions.Float8OneRow : functions.Float8Rows));
         using ExecutableMemory activations = Bridge(windows.Pointer + functions.Float8Activations);
         using var weight = new RandomMatrix(WeightFormat.Float8Block, rows, columns, 3, block: 256);
+        if (normal)
+        {
+            Float8BitsTests.MakeNormal(weight);
+        }
+
         int steps = (columns + Float8Codes.StepColumns - 1) / Float8Codes.StepColumns;
         float[] x = new float[steps * Float8Codes.StepColumns];
         for (int c = 0; c < columns; c++)
