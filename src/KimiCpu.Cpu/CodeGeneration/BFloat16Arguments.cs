@@ -30,4 +30,8 @@ internal unsafe struct BFloat16Arguments
 
     /// <summary>What to ask for, <see cref="BFloat16Code.LinesOfStep"/> lines a step of several tokens; never read.</summary>
     public byte* Next;
+
+    /// <summary>Is overwritten: how multiply-adds round and what they flush, before and meanwhile.</summary>
+    public uint ControlBefore;
+    public uint Control;
 }

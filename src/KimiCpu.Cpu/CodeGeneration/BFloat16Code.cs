@@ -17,7 +17,8 @@ internal readonly record struct BFloat16Shape(int Rows, int Tokens, bool AreStre
 /// <summary>
 /// Writes void(<see cref="BFloat16Arguments"/>*): rows of BF16 weights as stored times tokens rounded to BF16, with
 /// vdpbf16ps. Each (row, token) pair is one chain: lane i of its 16 sums takes the products of columns 32 v + 2 i + 1 and
-/// 32 v + 2 i, in this order, each by a fused multiply-add, for v = 0, 1, … Subnormal numbers count as zero.
+/// 32 v + 2 i, in this order, each by a fused multiply-add, for v = 0, 1, … Subnormal numbers count as zero. With <see cref="CodeTarget.HasSlowBFloat16"/>
+/// several tokens are multiplied by these multiply-adds themselves, which are told to flush as well.
 /// </summary>
 internal static class BFloat16Code
 {
@@ -28,6 +29,9 @@ internal static class BFloat16Code
     public const int LinesOfStep = 2;
 
     private const int VectorBytes = 64;
+
+    /// <summary>MXCSR as it is by default, with subnormal arguments and results as zeros (DAZ and FTZ).</summary>
+    private const int FlushingControl = 0x9FC0;
 
     /// <summary>Sums of four rows, their weights, and one vector of activations.</summary>
     public static int MaxTokens(CallingConvention convention) => Math.Min(6, (convention.Vectors.Count - Rows - 1) / Rows);
@@ -46,19 +50,31 @@ internal static class BFloat16Code
         }
     }
 
-    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, PrefetchStyle style)
+    public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, CodeTarget target)
     {
+        PrefetchStyle style = target.Style;
         AssemblerRegister64 arguments = convention.Arguments[0];
         var at = new Pointers(new(convention.Arguments[1], convention.Arguments[2], convention.Arguments[3]), convention.Scratch[0], convention.Scratch[1]);
         var registers = new Queue<AssemblerRegisterZMM>(convention.Vectors);
         AssemblerRegisterZMM[] sums = [.. Enumerable.Range(0, shape.Rows * shape.Tokens).Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM x = registers.Dequeue();
+        bool byMultiplyAdds = target.HasSlowBFloat16 && shape.Tokens > 1;
+        AssemblerRegisterZMM? upperHalves = byMultiplyAdds ? registers.Dequeue() : null;
         AssemblerRegisterZMM[] weights = [.. registers.Take(shape.Rows)];
         Label continues = code.CreateLabel();
         Label begin = code.CreateLabel();
         Label step = code.CreateLabel();
         Label wholeDone = code.CreateLabel();
         Label done = code.CreateLabel();
+
+        if (upperHalves is { } upper)
+        {
+            code.mov(at.X.Lower(), unchecked((int)0xFFFF0000));
+            code.vpbroadcastd(upper, at.X.Lower());
+            code.stmxcsr(Half(arguments, nameof(BFloat16Arguments.ControlBefore)));
+            code.mov(Half(arguments, nameof(BFloat16Arguments.Control)), FlushingControl);
+            code.ldmxcsr(Half(arguments, nameof(BFloat16Arguments.Control)));
+        }
 
         code.cmp(Field(arguments, nameof(BFloat16Arguments.Continues)), 0);
         code.jne(continues);
@@ -94,7 +110,7 @@ internal static class BFloat16Code
 
         code.Label(ref step);
         Ask(code, at, shape, style);
-        Step(code, at, shape, sums, x, weights, masked: false);
+        Step(code, at, shape, sums, x, weights, upperHalves, masked: false);
         code.add(at.Rows.First, VectorBytes);
         code.add(at.X, VectorBytes * shape.Tokens);
         if (!shape.AreStreams)
@@ -109,13 +125,18 @@ internal static class BFloat16Code
         code.cmp(Field(arguments, nameof(BFloat16Arguments.RestMask)), 0);
         code.je(done);
         code.kmovq(k1, Field(arguments, nameof(BFloat16Arguments.RestMask)));
-        Step(code, at, shape, sums, x, weights, masked: true);
+        Step(code, at, shape, sums, x, weights, upperHalves, masked: true);
 
         code.Label(ref done);
         code.mov(at.X, Field(arguments, nameof(BFloat16Arguments.Sums)));
         for (int i = 0; i < sums.Length; i++)
         {
             code.vmovups(__zmmword_ptr[at.X + (VectorBytes * i)], sums[i]);
+        }
+
+        if (byMultiplyAdds)
+        {
+            code.ldmxcsr(Half(arguments, nameof(BFloat16Arguments.ControlBefore)));
         }
 
         code.vzeroupper();
@@ -186,8 +207,15 @@ internal static class BFloat16Code
         code.jmp(done);
     }
 
-    private static void Step(Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, bool masked)
+    private static void Step(
+        Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, AssemblerRegisterZMM? upperHalves, bool masked)
     {
+        if (upperHalves is { } upper)
+        {
+            MultiplyAdd(code, at, shape, sums, x, weights, upper, masked);
+            return;
+        }
+
         if (shape.Tokens == 1)
         {
             code.vmovdqu64(x, __zmmword_ptr[at.X]);
@@ -228,6 +256,44 @@ internal static class BFloat16Code
             }
         }
     }
+
+    /// <summary>The odd columns of all rows and tokens, then the even ones, widened from either half of a doubleword.</summary>
+    private static void MultiplyAdd(
+        Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, AssemblerRegisterZMM upperHalves, bool masked)
+    {
+        const byte HalfBits = 16;
+        foreach (bool odd in new[] { true, false })
+        {
+            for (int row = 0; row < shape.Rows; row++)
+            {
+                AssemblerRegisterZMM weight = weights[row];
+                if (masked)
+                {
+                    code.vmovdqu16(weight.k1.z, at.Rows[row]);
+                    Widen(weight, w => code.vpandd(w, upperHalves, w), w => code.vpslld(w, w, HalfBits));
+                }
+                else
+                {
+                    Widen(weight, w => code.vpandd(w, upperHalves, at.Rows[row]), w => code.vpslld(w, at.Rows[row], HalfBits));
+                }
+            }
+
+            for (int token = 0; token < shape.Tokens; token++)
+            {
+                AssemblerMemoryOperand vector = __zmmword_ptr[at.X + (VectorBytes * token)];
+                Widen(x, v => code.vpandd(v, upperHalves, vector), v => code.vpslld(v, vector, HalfBits));
+                for (int row = 0; row < shape.Rows; row++)
+                {
+                    code.vfmadd231ps(sums[(token * shape.Rows) + row], x, weights[row]);
+                }
+            }
+
+            void Widen(AssemblerRegisterZMM register, Action<AssemblerRegisterZMM> upper, Action<AssemblerRegisterZMM> lower) => (odd ? upper : lower)(register);
+        }
+    }
+
+    private static AssemblerMemoryOperand Half(AssemblerRegister64 arguments, string name) =>
+        __dword_ptr[arguments + (int)Marshal.OffsetOf<BFloat16Arguments>(name)];
 
     private static AssemblerMemoryOperand Field(AssemblerRegister64 arguments, string name) =>
         __qword_ptr[arguments + (int)Marshal.OffsetOf<BFloat16Arguments>(name)];

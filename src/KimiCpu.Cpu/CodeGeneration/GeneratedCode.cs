@@ -41,7 +41,7 @@ internal sealed record GeneratedCode(
         long[] tiles = [.. Enumerable.Range(1, TileCode.MaxTokens(convention)).Select(tokens => Append(stream, code => TileCode.Write(code, convention, tokens, style)))];
         long int4 = Append(stream, code => Int4Code.Write(code, convention, target));
         var int4Tokens = Int4TokensCode.Shapes.ToDictionary(shape => shape, shape => Append(stream, code => Int4TokensCode.Write(code, convention, shape, target)));
-        var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, style)));
+        var bfloat16 = BFloat16Code.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16Code.Write(code, convention, shape, target)));
         long[] bfloat16Pairs = [.. Enumerable.Range(1, BFloat16Code.MaxTokens(convention)).Select(tokens => Append(stream, code => BFloat16PairsCode.Write(code, convention, tokens, style)))];
         long bfloat16RowSum = Append(stream, code => BFloat16RowSumCode.Write(code, convention, style));
         var bfloat16Scores = BFloat16ScoresCode.Shapes(convention).ToDictionary(shape => shape, shape => Append(stream, code => BFloat16ScoresCode.Write(code, convention, shape)));

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.InteropServices;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 using KimiCpu.Cpu.CodeGeneration;
@@ -162,6 +163,55 @@ internal sealed unsafe class CodeTargetTests
 
             Assert.That(actual, Is.EqualTo(first ??= actual), $"{behind} bytes before the guard page");
         }
+    }
+
+    /// <summary>Dot products and the multiply-adds that stand for them, with every kind of number, zeros' signs included; parts of rows, single rows and whole ones.</summary>
+    [Test]
+    public void Rows_of_BF16_and_several_tokens_are_the_same_bits_however_they_are_multiplied([Values(2, 5, 6, 13)] int tokens, [Values(32, 70, 1607)] int columns, [Values(9, 45)] int rows)
+    {
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, rows, columns, 14);
+        var random = new Random(columns + tokens);
+        Span<ushort> numbers = MemoryMarshal.Cast<byte, ushort>(weight.Data);
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            // Products with small activations are subnormal, then weights are, then anything goes.
+            ushort mantissa = (ushort)random.Next(128), sign = (ushort)(random.Next(2) << 15);
+            numbers[i] = (i / columns % 4) switch
+            {
+                1 => (ushort)(sign | (random.Next(50, 62) << 7) | mantissa),
+                2 => (ushort)(sign | mantissa),
+                3 => (ushort)random.Next(1 << 16),
+                _ => numbers[i],
+            };
+        }
+
+        float[] values = [.. Enumerable.Range(0, tokens * columns).Select(i => (i / columns % 3) switch
+        {
+            1 => MathF.Cos(i) * 1e-17f,
+            2 => BitConverter.Int32BitsToSingle(random.Next() & ~(1 << 30)),
+            _ => MathF.Cos(i),
+        })];
+        uint[][] results = [.. CodeTargets.Runnable.Select(target => Kernel(target).BFloat16Products).OfType<BFloat16Products>().Select(products =>
+        {
+            using var x = new BFloat16Tiles(products.Tiles);
+            var actual = new float[tokens * rows];
+            fixed (float* source = values)
+            fixed (float* y = actual)
+            {
+                x.Set(source, columns, tokens, columns);
+                products.Multiply(weight.Matrix, 0, rows, x, y, rows);
+            }
+
+            return actual.Select(v => float.IsNaN(v) ? uint.MaxValue : BitConverter.SingleToUInt32Bits(v)).ToArray();
+        })];
+        Assert.That(results, Is.All.EqualTo(results.FirstOrDefault()));
+        if (results.Length > 0)
+        {
+            Assert.That(results[0].Where((_, i) => i % rows % 4 == 1), Has.Some.Not.Zero);
+        }
+
+        // Whoever calls has subnormal numbers as before.
+        Assert.That(values[0] * float.Epsilon, Is.Not.Zero);
     }
 
     /// <summary>Rows that begin with any element of a line, beside a guard page, where the pairs of several tokens are the definition.</summary>

@@ -17,7 +17,7 @@ internal sealed unsafe class Float8BitsTests
     private const int Rows = Float8Code.Rows;
     private const int Step = Float8Codes.StepColumns;
 
-    private static readonly CodeTarget s_target = new(PrefetchStyle.EveryLineTwice, HasGaloisField: true, HasSlowTables: true);
+    private static readonly CodeTarget s_target = new(PrefetchStyle.EveryLineTwice, HasGaloisField: true, HasSlowTables: true, HasSlowBFloat16: true);
 
     private GeneratedTileKernel _kernel = null!;
 
