@@ -203,10 +203,21 @@ internal sealed class ResponsesHttpTests
         Task stopping = server.StopAsync();
         List<JsonElement> events = Events(body + await reader.ReadToEndAsync(cancellationToken));
         await stopping;
-        JsonElement failed = events[^1].GetProperty("response");
-        Assert.That((TypeOf(events[^1]), failed.GetProperty("status").GetString()), Is.EqualTo(("response.failed", "failed")));
-        Assert.That(failed.GetProperty("error").GetProperty("code").GetString(), Is.EqualTo("shutting_down"));
+        JsonElement failed = ExpectFailure(events, "shutting_down");
         Assert.That(failed.GetProperty("output").EnumerateArray().Last().GetProperty("status").GetString(), Is.EqualTo("incomplete"), "what was streamed so far");
+    }
+
+    /// <summary>The last two events tell of a failure, since some clients look at the first of them alone and others at the second; gives the response.</summary>
+    private static JsonElement ExpectFailure(List<JsonElement> events, string code)
+    {
+        (JsonElement error, JsonElement failed) = (events[^2], events[^1].GetProperty("response"));
+        Assert.That((TypeOf(error), TypeOf(events[^1]), failed.GetProperty("status").GetString()), Is.EqualTo(("error", "response.failed", "failed")));
+        JsonElement[] told = [error, error.GetProperty("error"), failed.GetProperty("error")];
+        Assert.That(told.Select(t => t.GetProperty("code").GetString()), Is.All.EqualTo(code));
+        Assert.That(told.Select(t => t.GetProperty("message").GetString()), Is.All.EqualTo(told[0].GetProperty("message").GetString()).And.All.Not.Empty);
+        Assert.That(told[1].GetProperty("type").GetString(), Does.EndWith("_error"));
+        Assert.That(told[1].GetProperty("param").GetRawText(), Is.EqualTo(error.GetProperty("param").GetRawText()));
+        return failed;
     }
 
     /// <summary>The last event holds what the items' own events said, and the same as an answer that is not streamed.</summary>

@@ -17,19 +17,19 @@ namespace KimiCpu.Server.OpenAI.Responses;
 /// <param name="answers">What is streamed.</param>
 internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, OutputItems items, RunningAnswers answers)
 {
+    private readonly ResponseEvents _events = new(writer);
     private readonly List<JsonObject> _output = [];
     private readonly ContentTokens _content = new(answers.Model.Tokenizer, answers.Request.Options.StopSequences);
     private readonly List<TokenLogProbability> _tokens = [];
     private OpenItem? _open;
-    private int _sequence;
 
-    public IAsyncEnumerable<SseItem<string>> EventsAsync() => ResponseAsync().EndingWith(e => [Failed(call.ErrorOf(e))], () => call.IsGone);
+    public IAsyncEnumerable<SseItem<string>> EventsAsync() => ResponseAsync().EndingWith(e => Failed(call.ErrorOf(e)), () => call.IsGone);
 
     private async IAsyncEnumerable<SseItem<string>> ResponseAsync()
     {
         const string Running = "in_progress";
-        yield return Begun("created");
-        yield return Begun(Running);
+        yield return _events.Begun("created");
+        yield return _events.Begun(Running);
 
         // Some clients give up a stream that brings no event for a while, whatever comments come. Numbers are given here, where one event comes after the other. What fills a
         // pause agrees with what was sent before it, since some clients take a response in an event as all that there is of it; what comes next is being made meanwhile.
@@ -39,7 +39,7 @@ internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, Out
         {
             if (sent is not { } next)
             {
-                yield return open is not null ? Event(open.Nothing()) : done.Count > 0 ? Event(Whole(Running, writer.Running(done))) : Begun(Running);
+                yield return open is not null ? _events.Next(open.Nothing()) : done.Count > 0 ? _events.Next(ResponseEvents.Whole(Running, writer.Running(done))) : _events.Begun(Running);
                 continue;
             }
 
@@ -49,7 +49,7 @@ internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, Out
                 done.Add(next.Body["item"]!.DeepClone());
             }
 
-            yield return Event(next.Body);
+            yield return _events.Next(next.Body);
         }
     }
 
@@ -65,9 +65,6 @@ internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, Out
             }
         }
     }
-
-    /// <summary>An event with the response before there is anything of it. It may be as long as the request, and come again and again, so it is not made anew.</summary>
-    private SseItem<string> Begun(string what) => new($$"""{"type":"response.{{what}}","response":{{writer.Begun}},"sequence_number":{{_sequence++}}}""", $"response.{what}");
 
     private IEnumerable<JsonObject> Events(GenerationUpdate update)
     {
@@ -141,21 +138,13 @@ internal sealed class ResponseStream(ServerCall call, ResponseWriter writer, Out
     {
         List<JsonObject> events = Close(OutputItems.StatusOf(result.FinishReason));
         JsonObject response = writer.End(result, _output, call);
-        return [.. events, Whole((string)response["status"]!, response)];
+        return [.. events, ResponseEvents.Whole((string)response["status"]!, response)];
     }
 
-    private SseItem<string> Failed(RequestException error)
+    private IReadOnlyList<SseItem<string>> Failed(RequestException error)
     {
         // What has been sent of it belongs to the response, whatever came in between.
         Close(OutputItems.Incomplete);
-        return Event(Whole("failed", writer.Failed(error, _output)));
-    }
-
-    private static JsonObject Whole(string what, JsonObject response) => new() { ["type"] = $"response.{what}", ["response"] = response };
-
-    private SseItem<string> Event(JsonObject body)
-    {
-        body["sequence_number"] = _sequence++;
-        return new SseItem<string>(JsonText.Of(body), (string)body["type"]!);
+        return _events.Failed(error, _output);
     }
 }

@@ -53,11 +53,14 @@ internal sealed class ResponseWriter
         JsonObject response = Response("failed", output);
         response["error"] = new JsonObject
         {
-            ["code"] = error.Code ?? (error.Status >= StatusCodes.Status500InternalServerError ? "server_error" : "invalid_prompt"),
+            ["code"] = CodeOf(error),
             ["message"] = error.Message,
         };
         return response;
     }
+
+    /// <summary>The short name of a problem; here there has to be one.</summary>
+    public static string CodeOf(RequestException error) => error.Code ?? (error.Status >= StatusCodes.Status500InternalServerError ? "server_error" : "invalid_prompt");
 
     private static JsonObject UsageOf(Usage usage) => new()
     {
