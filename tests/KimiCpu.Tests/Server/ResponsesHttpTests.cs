@@ -207,6 +207,22 @@ internal sealed class ResponsesHttpTests
         Assert.That(failed.GetProperty("output").EnumerateArray().Last().GetProperty("status").GetString(), Is.EqualTo("incomplete"), "what was streamed so far");
     }
 
+    /// <summary>Codex shortens a conversation only where it is told within the stream, as OpenAI does; whoever does not stream looks at the status.</summary>
+    [TestCase("\"input\":\"LONG\"", "and an answer needs one at least")]
+    [TestCase("\"input\":\"Hi\",\"max_output_tokens\":100000", "together with max_output_tokens")]
+    public async Task A_stream_says_itself_that_its_prompt_and_answer_do_not_fit_the_context(string fields, string words)
+    {
+        string request = $"{{{fields.Replace("LONG", string.Concat(Enumerable.Repeat("one two three ", 2000)), StringComparison.Ordinal)}";
+        List<JsonElement> events = await StreamAsync(request + ",\"stream\":true}");
+        Assert.That(events.Select(TypeOf), Is.EqualTo((string[])["response.created", "response.in_progress", "error", "response.failed"]));
+        JsonElement failed = ExpectFailure(events, "context_length_exceeded");
+        string message = failed.GetProperty("error").GetProperty("message").GetString()!;
+        Assert.That(message, Does.StartWith("Your input exceeds the context window").And.Contain(words));
+        Assert.That((events[^2].GetProperty("param").GetString(), failed.GetProperty("output").GetArrayLength()), Is.EqualTo(("input", 0)));
+        (int status, JsonElement body, _) = await _server.PostAsync(Responses, request + "}");
+        Assert.That((status, body.GetProperty("error").GetProperty("message").GetString()), Is.EqualTo((400, message)));
+    }
+
     /// <summary>The last two events tell of a failure, since some clients look at the first of them alone and others at the second; gives the response.</summary>
     private static JsonElement ExpectFailure(List<JsonElement> events, string code)
     {

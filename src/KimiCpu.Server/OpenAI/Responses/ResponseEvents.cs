@@ -24,6 +24,10 @@ internal sealed class ResponseEvents(ResponseWriter writer)
         return new SseItem<string>(JsonText.Of(body), (string)body["type"]!);
     }
 
+    /// <summary>All of a response that cannot be begun.</summary>
+    /// <param name="error">What is wrong with it.</param>
+    public IReadOnlyList<SseItem<string>> Refused(RequestException error) => [Begun("created"), Begun(OutputItems.Running), .. Failed(error, [])];
+
     /// <summary>The end of a response that cannot be finished: OpenAI says twice what went wrong, and some clients look for the first event only, others for the second.</summary>
     /// <param name="error">What went wrong.</param>
     /// <param name="output">What there is of the response.</param>

@@ -28,7 +28,19 @@ internal static class ResponsesEndpoints
         model.Require(fields.Text("model"));
         ResponseRequest request = await model.ReadAsync(call, body.RootElement, parts => new ResponseRequestReader(parts).Read(fields)).ConfigureAwait(false);
         var writer = new ResponseWriter(model.Name, request);
-        await using RunningAnswers answers = await model.BeginAsync(request.Answer, call.Cancelled).ConfigureAwait(false);
+        RunningAnswers begun;
+        try
+        {
+            begun = await model.BeginAsync(request.Answer, call.Cancelled).ConfigureAwait(false);
+        }
+        catch (ContextLengthException e) when (request.Answer.Streams && RequestException.Of(e, call.Dialect)?.Code == ContextOverflow.Code)
+        {
+            // OpenAI says it within the stream, and Codex shortens a conversation only where it is said there.
+            await call.WriteEventsAsync(new ResponseEvents(writer).Refused(call.ErrorOf(e)).ToAsyncEnumerable(), filler: null).ConfigureAwait(false);
+            return;
+        }
+
+        await using RunningAnswers answers = begun;
         var items = new OutputItems(request, answers.Model.Tokenizer);
         if (request.Answer.Streams)
         {

@@ -58,6 +58,15 @@ internal sealed class ErrorNodeTests
         }
     }
 
+    /// <summary>It has begun by then, so there is no status; without an event that it knows, the client would end as if there were an answer.</summary>
+    [Test]
+    public void OpenAI_tells_of_a_response_that_fails_in_its_stream()
+    {
+        JsonElement seen = _openAI["responseStreamed"];
+        Assert.That((seen.Text("kind"), seen.Text("code"), seen.Text("param"), seen.Text("type")), Is.EqualTo(("APIError", "context_length_exceeded", "input", "invalid_request_error")));
+        Assert.That(seen.Text("message"), Does.StartWith("Your input exceeds the context window of this model together with max_output_tokens"));
+    }
+
     [TestCase("key", "AuthenticationError", 401, "key", "authentication_error")]
     [TestCase("model", "NotFoundError", 404, "kimi-nano", "not_found_error")]
     [TestCase("retrieved", "NotFoundError", 404, "kimi-nano", "not_found_error")]

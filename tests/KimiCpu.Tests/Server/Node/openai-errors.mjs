@@ -18,6 +18,13 @@ await report({
   model: () => see(() => known.chat.completions.create(ask({ model: "gpt-9" }))),
   length: () => see(() => known.chat.completions.create(ask({ max_tokens: 100_000 }))),
   lengthStreamed: () => see(() => known.chat.completions.create(ask({ max_tokens: 100_000, stream: true }))),
+  responseStreamed: () =>
+    see(async () => {
+      const stream = await known.responses.create({ model: "kimi-nano", input: "Hi", max_output_tokens: 100_000, stream: true });
+      for await (const event of stream) {
+        void event;
+      }
+    }),
   field: () => see(() => known.responses.create({ model: "kimi-nano", input: "Hi", previous_response_id: "resp_1" })),
   response: () => see(() => known.responses.retrieve("resp_1")),
   endpoint: () => see(() => known.embeddings.create({ model: "kimi-nano", input: "Hi" })),
