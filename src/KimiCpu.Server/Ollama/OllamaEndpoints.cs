@@ -21,6 +21,12 @@ internal static class OllamaEndpoints
     /// <summary>Bytes of a body that names a model. The request has no place among those that there may be only so many of, so as many bodies as connections may be there at once.</summary>
     private const int MostOfShow = 64 << 10;
 
+    /// <summary>
+    /// What a prompt is made of, in Ollama's language; the order is the model's own, its control tokens are nobody's to send. Some clients send tools only where a template
+    /// has the word, whatever <c>capabilities</c> say, and the field that continues a text between two others only where it has that.
+    /// </summary>
+    private const string Template = "{{ .System }}{{ .Tools }}{{ range .Messages }}{{ .Role }}: {{ .Content }}{{ end }}";
+
     public static void Map(RouteMap routes, ServedModel model, KimiServerOptions options)
     {
         OllamaDialect dialect = OllamaDialect.Instance;
@@ -45,6 +51,7 @@ internal static class OllamaEndpoints
         await call.WriteJsonAsync(new JsonObject
         {
             ["modified_at"] = ModelDescription.ModifiedAt(model),
+            ["template"] = Template,
             ["details"] = ModelDescription.Details(info),
             ["model_info"] = new JsonObject
             {

@@ -85,6 +85,7 @@ internal sealed class OllamaHttpTests
         JsonElement info = show.GetProperty("model_info");
         Assert.That(info.GetProperty("general.basename").GetString(), Is.EqualTo("kimi-nano"), "what Copilot Chat shows in its list of models");
         Assert.That(info.GetProperty($"{info.GetProperty("general.architecture").GetString()}.context_length").GetInt32(), Is.EqualTo(2048));
+        Assert.That(show.GetProperty("template").GetString(), Does.Contain("tools").IgnoreCase.And.Not.Contain(".Suffix"), "where LiteLLM looks for tools, and Continue for what this model does not do");
         JsonElement version = JsonDocument.Parse(await _server.Http.GetStringAsync("/api/version")).RootElement;
         Assert.That(Version.Parse(version.GetProperty("version").GetString()!), Is.GreaterThanOrEqualTo(new Version(0, 9)), "clients ask for the one that brought tools in streams and thinking");
         Assert.That(version.GetProperty("kimicpu").GetString(), Is.EqualTo(typeof(KimiServerOptions).Assembly.GetName().Version!.ToString(3)));
