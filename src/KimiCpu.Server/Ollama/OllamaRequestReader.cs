@@ -16,6 +16,7 @@ namespace KimiCpu.Server.Ollama;
 /// <param name="parts">What dialects share.</param>
 internal sealed class OllamaRequestReader(RequestParts parts)
 {
+    private const float LeastPenalty = 0.01f;
     private const int MostCalls = 1024;
     private const int MostImages = 1024;
     private const int MostStops = 16;
@@ -196,13 +197,16 @@ internal sealed class OllamaRequestReader(RequestParts parts)
             TopK = given.Integer("top_k", -1) is { } k ? Math.Max(0, k) : options.TopK,
             TopP = (float?)given.Number("top_p", 0, 1) is { } share ? Math.Max(share, float.Epsilon) : options.TopP,
             MinP = RequestParts.MinP(given) ?? options.MinP,
-            RepetitionPenalty = (float?)given.Number("repeat_penalty", 0.01, 10) ?? options.RepetitionPenalty,
+            RepetitionPenalty = RepeatPenalty(given) ?? options.RepetitionPenalty,
             PresencePenalty = (float?)given.Number("presence_penalty", -2, 2) ?? options.PresencePenalty,
             FrequencyPenalty = (float?)given.Number("frequency_penalty", -2, 2) ?? options.FrequencyPenalty,
             Seed = RequestParts.Seed(given),
             StopSequences = [.. given.Texts("stop", MostStops).Where(s => s.Length > 0)],
         };
     }
+
+    /// <summary>Null also for 0 and less, which a logit cannot be divided by: LiteLLM sends the <c>frequency_penalty</c> of OpenAI's clients under this name, where 0 is none.</summary>
+    private static float? RepeatPenalty(JsonFields options) => options.Number("repeat_penalty", -10, 10) is > 0 and { } penalty ? Math.Max((float)penalty, LeastPenalty) : null;
 
     /// <summary>As there, more than the context has room for is no mistake: no client asks again for less.</summary>
     private static int? ReadCeiling(JsonFields fields) => fields.Fields("options")?.Integer("num_predict", -2) is > 0 and { } most ? most : null;

@@ -107,6 +107,8 @@ internal sealed class RequestOptionsTests
         Assert.That(Ollama(""","options":{"top_k":-1}""").TopK, Is.Zero);
         Assert.That(Chat(""","min_p":1""").MinP, Is.EqualTo(0.99999994f));
         Assert.That(Ollama(""","options":{"min_p":1}""").MinP, Is.EqualTo(0.99999994f));
+        Assert.That(new[] { "0", "0.0", "-1" }.Select(p => Ollama($$$""","options":{"repeat_penalty":{{{p}}}}""")), Is.All.EqualTo(new GenerationOptions()), "LiteLLM's word for a frequency_penalty");
+        Assert.That(Ollama(""","options":{"repeat_penalty":1e-30}""").RepetitionPenalty, Is.EqualTo(0.01f));
     }
 
     [Test]
