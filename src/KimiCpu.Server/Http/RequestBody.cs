@@ -10,7 +10,7 @@ using Microsoft.Net.Http.Headers;
 
 namespace KimiCpu.Server.Http;
 
-/// <summary>Reads the JSON of a request, of bounded size and in UTF-8.</summary>
+/// <summary>Reads the JSON of a request, of bounded size and in UTF-8. All texts in it are valid.</summary>
 internal static class RequestBody
 {
     private const long MostDrained = 256L << 20;
@@ -36,12 +36,13 @@ internal static class RequestBody
         }
 
         byte[] bytes = await ReadBytesAsync(context, maxBytes, maxTime, cancellationToken).ConfigureAwait(false);
-        ReadOnlyMemory<byte> text = bytes.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? bytes.AsMemory(Encoding.UTF8.Preamble.Length) : bytes;
+        Memory<byte> text = bytes.AsSpan().StartsWith(Encoding.UTF8.Preamble) ? bytes.AsMemory(Encoding.UTF8.Preamble.Length) : bytes;
         if (!Utf8.IsValid(text.Span))
         {
             throw new RequestException(StatusCodes.Status400BadRequest, "The body is not valid UTF-8.");
         }
 
+        SurrogateHalves.Replace(text.Span);
         try
         {
             return JsonDocument.Parse(text);

@@ -93,9 +93,7 @@ internal sealed record ServerCall(HttpContext Context, IDialect Dialect, string 
             return ShuttingDown();
         }
 
-        // A text with half of a surrogate pair shows only when it is read.
-        RequestException? error = RequestException.Of(failure, Dialect)
-            ?? (failure is InvalidOperationException && failure.Source?.StartsWith("System.Text.Json", StringComparison.Ordinal) == true ? new RequestException(StatusCodes.Status400BadRequest, "A text of the body is no valid Unicode.") : null);
+        RequestException? error = RequestException.Of(failure, Dialect);
         if (error is null)
         {
             ServerLog.Failed(Logger, Id, failure);

@@ -15,12 +15,11 @@ internal sealed class ResponseWriter
 {
     private readonly AnswerRequest _request;
 
-    /// <summary>The response with what was asked, written once: fields that nobody else reads may hold what is no valid text.</summary>
+    /// <summary>The response with what was asked, written once.</summary>
     private readonly byte[] _asked;
 
     /// <param name="model">Its name.</param>
     /// <param name="request">What was asked.</param>
-    /// <exception cref="InvalidOperationException">A text of the request is no valid Unicode.</exception>
     public ResponseWriter(string model, ResponseRequest request) => (_request, _asked) = (request.Answer, JsonText.Bytes(Asked(model, request.Answer, request.Fields)));
 
     /// <summary>The response before there is anything of it, as JSON.</summary>
