@@ -111,7 +111,8 @@ public static class KimiServerExtensions
         services.AddRouting();
         configure(services.AddOptions<KimiServerOptions>().ValidateOnStart());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiServerOptions>, ServerOptionsValidator>());
-        services.TryAddSingleton(s => new ServerEnd(s.GetRequiredService<IHostApplicationLifetime>(), s.GetRequiredService<IOptions<KimiServerOptions>>()));
+        services.TryAddSingleton(s => new ServerEnd(
+            s.GetRequiredService<IHostApplicationLifetime>(), s.GetRequiredService<IOptions<KimiServerOptions>>(), s.GetRequiredService<IOptions<HostOptions>>()));
         services.TryAddSingleton(_ => new SchemaTurns());
         services.TryAddSingleton(s => new ServedModel(
             s.GetService<ModelHost>() ?? throw new InvalidOperationException("No model is registered. Call services.AddKimi(…) beside AddKimiServer."),

@@ -48,6 +48,9 @@ public sealed class KimiServerOptions
     /// <summary>How long the body of a request may take to arrive: it has its place among <see cref="MaxRequests"/> meanwhile.</summary>
     internal TimeSpan BodyTime { get; set; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>How long running answers may go on once the server is told to stop; then they end with an error in their own form. At most a day. Default 10 seconds.</summary>
+    /// <summary>
+    /// How long running answers may go on once the server is told to stop; then they end with an error in their own form. At most a day. Default 10 seconds.
+    /// The host's own time to stop, <c>HostOptions.ShutdownTimeout</c>, is made five seconds longer than this where it is less.
+    /// </summary>
     public TimeSpan ShutdownGrace { get; set; } = TimeSpan.FromSeconds(10);
 }

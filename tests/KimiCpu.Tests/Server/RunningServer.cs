@@ -14,6 +14,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OllamaSharp;
@@ -47,6 +48,9 @@ internal sealed class RunningServer : IAsyncDisposable
     public ModelHost ModelHost => _app.Services.GetRequiredService<ModelHost>();
 
     public SchemaTurns Turns => _app.Services.GetRequiredService<SchemaTurns>();
+
+    /// <summary>How long its host waits for it when it is to stop.</summary>
+    public TimeSpan ShutdownTimeout => _app.Services.GetRequiredService<IOptions<HostOptions>>().Value.ShutdownTimeout;
 
     /// <summary>The routes that there are.</summary>
     public IEnumerable<RouteEndpoint> Routes => ((IEndpointRouteBuilder)_app).DataSources.SelectMany(d => d.Endpoints).OfType<RouteEndpoint>();

@@ -6,6 +6,7 @@ using System.Text;
 using System.Text.Json;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 
 namespace KimiCpu.Tests.Server;
 
@@ -134,6 +135,27 @@ internal sealed class ServerTests
             Assert.That(events[^1], Is.EqualTo("data: [DONE]"));
             Assert.That(events[^2], Does.Contain("shutting_down"));
         }
+    }
+
+    [TestCase(30_000, 300_000, 305_000)]
+    [TestCase(30_000, 10_000, 30_000, Description = "longer")]
+    [TestCase(-1, 300_000, -1, Description = "without end")]
+    public async Task A_host_has_at_least_the_time_that_answers_have_to_finish(int host, int grace, int expected)
+    {
+        await using RunningServer server = await StartAsync(host, grace);
+        Assert.That(server.ShutdownTimeout, Is.EqualTo(TimeSpan.FromMilliseconds(expected)));
+    }
+
+    /// <summary>A host aborts all connections once its own time is over, and no end of a stream would be sent.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task Streams_end_in_their_own_form_where_the_host_has_no_time(CancellationToken cancellationToken)
+    {
+        await using RunningServer server = await StartAsync(host: 0, grace: 50);
+        using HttpResponseMessage response = await BeginAsync(server, Endless.Replace("2000", "8000", StringComparison.Ordinal));
+        Task stopping = server.StopAsync();
+        Assert.That(await response.Content.ReadAsStringAsync(cancellationToken), Does.Contain("shutting_down").And.EndWith("data: [DONE]\n\n"));
+        await stopping;
     }
 
     [Test]
@@ -300,6 +322,13 @@ internal sealed class ServerTests
         slow.Close();
         await stopping;
     }
+
+    /// <param name="host">Milliseconds that the host has to stop.</param>
+    /// <param name="grace">Milliseconds that answers have to finish.</param>
+    private static Task<RunningServer> StartAsync(int host, int grace) => RunningServer.StartAsync(
+        o => o.ShutdownGrace = TimeSpan.FromMilliseconds(grace),
+        o => (o.ContextLength, o.OpenAtStart) = (8192, false),
+        b => b.Services.Configure<HostOptions>(o => o.ShutdownTimeout = TimeSpan.FromMilliseconds(host)));
 
     private static async Task ExpectRefusalAsync(RunningServer server)
     {
