@@ -10,5 +10,7 @@ internal static class CallArgument
 
     public static ArgumentException Options(string problem) => Wrong("options", problem);
 
-    private static ArgumentException Wrong(string parameter, string problem) => new(problem, parameter);
+    public static ArgumentException Tokens(string problem) => Wrong("tokens", problem);
+
+    private static ArgumentException Wrong(string parameter, string problem) => CallersMistake.Of(new ArgumentException(problem, parameter));
 }

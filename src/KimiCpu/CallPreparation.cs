@@ -75,14 +75,14 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
     {
         if (tokens.Length == 0)
         {
-            throw new ArgumentException("A prompt has at least one token.", nameof(tokens));
+            throw CallArgument.Tokens("A prompt has at least one token.");
         }
 
         foreach (int token in tokens.Span)
         {
             if (token < 0 || token >= vocabulary)
             {
-                throw new ArgumentOutOfRangeException(nameof(tokens), token, $"{nameof(tokens)} takes token ids 0 … {vocabulary - 1}.");
+                throw CallersMistake.Of(new ArgumentOutOfRangeException(nameof(tokens), token, $"{nameof(tokens)} takes token ids 0 … {vocabulary - 1}."));
             }
         }
 
@@ -90,7 +90,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
         Check(options);
         if (options.Tools.Count > 0)
         {
-            throw new ArgumentException("Tools are declared by the chat template, so they need messages; token ids are taken as they are.", nameof(options));
+            throw CallArgument.Options("Tools are declared by the chat template, so they need messages; token ids are taken as they are.");
         }
 
         admit?.Invoke();

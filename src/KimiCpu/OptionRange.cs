@@ -18,7 +18,7 @@ internal static class OptionRange
     {
         if (!condition)
         {
-            throw new ArgumentOutOfRangeException(option, found, string.Create(CultureInfo.InvariantCulture, $"{option} takes {range}; found {found ?? "null"}."));
+            throw CallersMistake.Of(new ArgumentOutOfRangeException(option, found, string.Create(CultureInfo.InvariantCulture, $"{option} takes {range}; found {found ?? "null"}.")));
         }
     }
 
@@ -30,7 +30,7 @@ internal static class OptionRange
     {
         if (value is null)
         {
-            throw new ArgumentNullException(option, $"{option} takes {range}; found null.");
+            throw CallersMistake.Of(new ArgumentNullException(option, $"{option} takes {range}; found null."));
         }
     }
 }

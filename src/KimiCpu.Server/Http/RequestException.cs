@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Constraints;
+using KimiCpu.Extensions.AI.Requests;
 using Microsoft.AspNetCore.Http;
 
 namespace KimiCpu.Server.Http;
@@ -32,10 +33,9 @@ internal sealed class RequestException(int status, string message, string? param
         TimeoutException => new RequestException(StatusCodes.Status504GatewayTimeout, e.Message, code: "timeout"),
         ContextLengthException { PromptTokens: { } prompt, NeededTokens: { } needed, AvailableTokens: { } limit } tooLong => Of(new ContextOverflow(prompt, needed - prompt, limit, tooLong.MoreRoom), dialect),
         ContextLengthException => new RequestException(StatusCodes.Status429TooManyRequests, e.Message, code: "rate_limit_exceeded") { RetryAfter = 5 },
-        ArgumentException or NotSupportedException or FormatException when !IsOfLibrary(e) => null,
         KimiConstraintException => new RequestException(StatusCodes.Status400BadRequest, e.Message, code: "unsupported_schema"),
-        ArgumentOutOfRangeException { ParamName: { } option } => new RequestException(StatusCodes.Status400BadRequest, InFieldsWords(Sentence(e), option), FieldOf(option)),
-        ArgumentException or NotSupportedException or FormatException => new RequestException(StatusCodes.Status400BadRequest, Sentence(e).Replace("LogitBias forbids", "logit_bias forbids", StringComparison.Ordinal)),
+        ArgumentOutOfRangeException { ParamName: { } option } when RequestMistake.Is(e) => new RequestException(StatusCodes.Status400BadRequest, InFieldsWords(Sentence(e), option), FieldOf(option)),
+        _ when RequestMistake.Is(e) => new RequestException(StatusCodes.Status400BadRequest, Sentence(e).Replace("LogitBias forbids", "logit_bias forbids", StringComparison.Ordinal)),
         ObjectDisposedException => new RequestException(StatusCodes.Status503ServiceUnavailable, "The server is shutting down.", code: "shutting_down") { RetryAfter = 10 },
         BadHttpRequestException http => new RequestException(http.StatusCode, http.Message),
         _ => null,
@@ -46,13 +46,6 @@ internal sealed class RequestException(int status, string message, string? param
         (string message, string? parameter) = dialect.TooLong(overflow);
         return new RequestException(StatusCodes.Status400BadRequest, message, parameter, ContextOverflow.Code);
     }
-
-    /// <summary>
-    /// Whether the library threw it, which looks at what is asked for and says what is wrong with it. What .NET throws of the same types,
-    /// for an index or a text that its own code should never have been given, is no mistake of the caller's.
-    /// </summary>
-    /// <remarks><see cref="Exception.Source"/> is the assembly, and nothing that is known where a program was compiled ahead of time: there another sign is needed.</remarks>
-    private static bool IsOfLibrary(Exception e) => e.Source?.StartsWith(nameof(KimiCpu), StringComparison.Ordinal) == true;
 
     /// <summary>The message without what .NET adds about its own parameters.</summary>
     private static string Sentence(Exception e)

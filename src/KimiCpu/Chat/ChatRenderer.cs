@@ -211,11 +211,11 @@ internal sealed class ChatRenderer
     {
         if (!Markers.HasCalls)
         {
-            throw new NotSupportedException("The tokenizer has no control tokens for tool calls, so this checkpoint cannot use tools.");
+            throw CallersMistake.Of(new NotSupportedException("The tokenizer has no control tokens for tool calls, so this checkpoint cannot use tools."));
         }
     }
 
     private int Required(string name) => _tokenizer.TryGetSpecialToken(name, out int id)
         ? id
-        : throw new NotSupportedException($"The tokenizer has no control token '{name}', so this checkpoint cannot chat; generate from token ids instead.");
+        : throw CallersMistake.Of(new NotSupportedException($"The tokenizer has no control token '{name}', so this checkpoint cannot chat; generate from token ids instead."));
 }

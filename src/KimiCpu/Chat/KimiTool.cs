@@ -85,7 +85,7 @@ public sealed class KimiTool
         ArgumentException.ThrowIfNullOrWhiteSpace(name);
         if (parameters is { ValueKind: not JsonValueKind.Object } other)
         {
-            throw new ArgumentException($"The parameters of a tool are a JSON schema, an object; found {other.ValueKind}.", nameof(parameters));
+            throw CallersMistake.Of(new ArgumentException($"The parameters of a tool are a JSON schema, an object; found {other.ValueKind}.", nameof(parameters)));
         }
 
         try
@@ -114,7 +114,7 @@ public sealed class KimiTool
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
             // Half of a surrogate pair, or more levels than the reader takes.
-            throw new ArgumentException($"The tool '{name}' cannot be declared: {e.Message}", nameof(parameters), e);
+            throw CallersMistake.Of(new ArgumentException($"The tool '{name}' cannot be declared: {e.Message}", nameof(parameters), e));
         }
     }
 
@@ -128,7 +128,7 @@ public sealed class KimiTool
         }
         catch (JsonException e)
         {
-            throw new ArgumentException($"The parameters of a tool are a JSON schema; this is no JSON: {e.Message}", nameof(parameters), e);
+            throw CallersMistake.Of(new ArgumentException($"The parameters of a tool are a JSON schema; this is no JSON: {e.Message}", nameof(parameters), e));
         }
     }
 

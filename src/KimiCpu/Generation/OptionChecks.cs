@@ -78,7 +78,7 @@ internal static class OptionChecks
     {
         if (options.Constraint is not null && options.IgnoreEndOfText)
         {
-            throw new ArgumentException("A Constraint ends its answer by an end-of-text token, so IgnoreEndOfText must be false with it.", nameof(options));
+            throw CallArgument.Options("A Constraint ends its answer by an end-of-text token, so IgnoreEndOfText must be false with it.");
         }
     }
 

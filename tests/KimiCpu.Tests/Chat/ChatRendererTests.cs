@@ -65,7 +65,7 @@ internal sealed class ChatRendererTests
             KimiTokenizer tokenizer = KimiTokenizer.Open(folder);
             Assert.That(
                 () => new ChatRenderer(tokenizer, ChatFormat.K25).Render([KimiMessage.User("x")], new RenderOptions { Tools = [s_weather] }),
-                Throws.TypeOf<NotSupportedException>().With.Message.Contains(message));
+                Throws.TypeOf<NotSupportedException>().With.Message.Contains(message).And.Matches<Exception>(e => CallersMistake.Is(e!)), "who serves the checkpoint tells his callers");
         }
         finally
         {
