@@ -106,6 +106,21 @@ internal sealed class Checkpoint : IDisposable
 
     public MappedFile MappingOf(int shard) => _mappings[shard];
 
+    /// <summary>Bytes of a shard that is open, by an ordinary read that cannot fault: those of the weights that compute, also where another file has taken the place of theirs.</summary>
+    /// <exception cref="CheckpointException">They cannot be read.</exception>
+    /// <exception cref="ObjectDisposedException">The checkpoint is disposed, which may be during the read.</exception>
+    public byte[] ReadOpen(int shard, long offset, int count)
+    {
+        try
+        {
+            return _mappings[shard].Read(offset, count);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw CheckpointException.Unreadable(Files.PathOf(_shards[shard]), e);
+        }
+    }
+
     public bool Contains(string name) => _tensors.ContainsKey(name);
 
     /// <exception cref="CheckpointException">There is no such tensor.</exception>

@@ -4,6 +4,7 @@
 using System.IO.MemoryMappedFiles;
 using System.Reflection;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace KimiCpu.Checkpoints;
 
@@ -18,14 +19,19 @@ internal sealed unsafe partial class MappedFile : IDisposable
 
     private readonly MemoryMappedFile? _mapping;
     private readonly MemoryMappedViewAccessor? _view;
+
+    /// <summary>Of the file that is mapped, which the mapping holds open.</summary>
+    private readonly SafeFileHandle? _file;
+
     private readonly UnmanagedMemoryStream? _resource;
     private byte* _pointer;
     private int _disposed;
 
-    private MappedFile(MemoryMappedFile mapping, MemoryMappedViewAccessor view, long length)
+    private MappedFile(MemoryMappedFile mapping, MemoryMappedViewAccessor view, SafeFileHandle file, long length)
     {
         _mapping = mapping;
         _view = view;
+        _file = file;
         Length = length;
         byte* pointer = null;
         view.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
@@ -54,7 +60,7 @@ internal sealed unsafe partial class MappedFile : IDisposable
         {
             long length = stream.Length;
             mapping = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
-            return new MappedFile(mapping, mapping.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read), length);
+            return new MappedFile(mapping, mapping.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read), stream.SafeFileHandle, length);
         }
         catch
         {
@@ -71,6 +77,26 @@ internal sealed unsafe partial class MappedFile : IDisposable
         UnmanagedMemoryStream stream => new MappedFile(stream),
         Stream other => throw new NotSupportedException($"Resource '{name}' comes as a {other.GetType().Name}, which has no address in memory."),
     };
+
+    /// <summary>Bytes of what is mapped, by an ordinary read that cannot fault, whatever lies at the file's path by now.</summary>
+    /// <exception cref="IOException">They cannot be read, or the file has become shorter.</exception>
+    /// <exception cref="ObjectDisposedException">It is disposed, which may be during the read.</exception>
+    public byte[] Read(long offset, int count)
+    {
+        if (_file is null)
+        {
+            return new ReadOnlySpan<byte>(Pointer + offset, count).ToArray();
+        }
+
+        var bytes = new byte[count];
+        for (int done = 0; done < count;)
+        {
+            int got = RandomAccess.Read(_file, bytes.AsSpan(done), offset + done);
+            done += got > 0 ? got : throw new EndOfStreamException($"It ends at byte {offset + done:N0} now, and {offset + count:N0} were there when it was opened.");
+        }
+
+        return bytes;
+    }
 
     /// <summary>Brings a range into memory and keeps it there until disposed; false where the system refuses, as it does beyond a user's limit.</summary>
     public bool TryLock(long offset, long length)

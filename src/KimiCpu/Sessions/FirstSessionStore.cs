@@ -10,7 +10,7 @@ namespace KimiCpu.Sessions;
 /// once, by a thread of its own: calls go on meanwhile, and who cancels waits neither for a step nor for a drive. A file that cannot be read
 /// now may be there later, so no failure is kept. Safe for all threads.
 /// </summary>
-/// <param name="make">Makes it, from nothing that ends with the model.</param>
+/// <param name="make">Makes it; where the model is disposed of meanwhile it fails with an <see cref="ObjectDisposedException"/>.</param>
 internal sealed class FirstSessionStore(Func<SessionStore> make)
 {
     private readonly object _gate = new();

@@ -10,7 +10,7 @@ namespace KimiCpu.Sessions;
 /// <summary>
 /// Tells models apart whose caches must not be mixed, without reading their weights: a hash of the configuration's numbers,
 /// of every tensor's name, type and shape, and of <see cref="SampleBytes"/> bytes from the middle of each tensor that every
-/// token needs and of some routed experts.
+/// token needs and of some routed experts. All of it is of the files that are open, and stays the same where others take their places.
 /// </summary>
 internal static class ModelIdentity
 {
@@ -29,33 +29,13 @@ internal static class ModelIdentity
 
         TensorEntry[] experts = [.. tensors.Select(t => t.Value).Where(t => t.IsRoutedExpert)];
         int stride = Math.Max(1, experts.Length / SampledExpertTensors);
-        foreach (byte[] sample in Samples(checkpoint, [.. tensors.Select(t => t.Value).Where(t => !t.IsRoutedExpert), .. experts.Where((_, i) => i % stride == 0)]))
+        foreach (TensorEntry tensor in tensors.Select(t => t.Value).Where(t => !t.IsRoutedExpert).Concat(experts.Where((_, i) => i % stride == 0)))
         {
-            hash.Append(sample);
+            int length = (int)Math.Min(SampleBytes, tensor.Length);
+            hash.Append(checkpoint.ReadOpen(tensor.Shard, tensor.Offset + ((tensor.Length - length) / 2), length));
         }
 
         return hash.GetCurrentHashAsUInt128();
-    }
-
-    /// <returns>In the tensors' order; they are read shard by shard, since opening a file takes longer than reading so little of it.</returns>
-    private static byte[][] Samples(Checkpoint checkpoint, TensorEntry[] tensors)
-    {
-        var samples = new byte[tensors.Length][];
-        foreach (IGrouping<int, int> shard in Enumerable.Range(0, tensors.Length).GroupBy(i => tensors[i].Shard))
-        {
-            foreach ((int place, byte[] sample) in shard.Zip(checkpoint.Files.ReadEach(checkpoint.Shards[shard.Key], shard.Select(i => Middle(tensors[i])))))
-            {
-                samples[place] = sample;
-            }
-        }
-
-        return samples;
-    }
-
-    private static (long Offset, int Count) Middle(TensorEntry tensor)
-    {
-        int length = (int)Math.Min(SampleBytes, tensor.Length);
-        return (tensor.Offset + ((tensor.Length - length) / 2), length);
     }
 
     /// <summary>All that the cached values depend on beside the weights.</summary>

@@ -143,23 +143,50 @@ internal sealed class SessionFileTests
 
     /// <summary>A network drive that was away for a moment.</summary>
     [Test]
+    [Platform(Exclude = "Win", Reason = "A file that is mapped cannot be cut there.")]
     public void A_file_that_cannot_be_read_once_is_read_again()
     {
-        string checkpoint = Directory.CreateDirectory(System.IO.Path.Combine(_folder, "model")).FullName;
-        foreach (string part in Directory.GetFiles(Repository.NanoModel))
-        {
-            File.Copy(part, System.IO.Path.Combine(checkpoint, System.IO.Path.GetFileName(part)));
-        }
-
+        string checkpoint = System.IO.Path.Combine(_folder, "model");
+        Copy(Repository.NanoModel, checkpoint);
         using KimiModel model = KimiModel.Open(checkpoint);
         using KimiSession session = model.CreateSession();
         session.Generate(s_text.AsMemory(), s_options);
         string file = Directory.GetFiles(checkpoint, "*.safetensors")[0];
-        File.Move(file, file + ".away");
-        File.WriteAllBytes(file, new byte[1 << 18]);
-        Assert.That(() => session.Save(Path), Throws.TypeOf<CheckpointException>());
-        File.Move(file + ".away", file, overwrite: true);
+        byte[] whole = File.ReadAllBytes(file);
+        using (var drive = new FileStream(file, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+        {
+            drive.SetLength(1 << 12);
+            Assert.That(() => session.Save(Path), Throws.TypeOf<CheckpointException>().With.Message.Contains(file).And.Message.Contains("It ends at byte"));
+            drive.Write(whole);
+        }
+
         session.Save(Path);
+    }
+
+    /// <summary>As a download does that brings another revision into the folder. The model goes on with the weights that it has opened, and so does its session.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "No file can take the place of one that is mapped there.")]
+    public void A_session_is_of_the_weights_that_computed_it_whatever_lies_in_the_folder_since()
+    {
+        string folder = System.IO.Path.Combine(_folder, "copy");
+        Copy(Repository.Checkpoint("tiny-int4"), folder);
+        using (KimiModel model = KimiModel.Open(folder))
+        {
+            ChangeOneWeight(folder, shard =>
+            {
+                File.Copy(shard, shard + ".new");
+                return shard + ".new";
+            });
+            SaveFrom(model);
+            using KimiSession own = model.LoadSession(Path);
+            Assert.That(own.TokenCount, Is.Positive);
+        }
+
+        using KimiModel next = KimiModel.Open(folder);
+        Assert.That(() => next.LoadSession(Path), Refused("another model"));
+        using KimiModel same = KimiModel.Open(Repository.Checkpoint("tiny-int4"));
+        using KimiSession loaded = same.LoadSession(Path);
+        Assert.That(loaded.TokenCount, Is.Positive);
     }
 
     [Test]
@@ -218,18 +245,7 @@ internal sealed class SessionFileTests
             Assert.That(loaded.TokenCount, Is.Positive, "white space is nothing");
         }
 
-        TensorEntry tensor;
-        using (Checkpoint checkpoint = Checkpoint.Open(copy))
-        {
-            tensor = checkpoint.Get("model.layers.1.self_attn.o_proj.weight");
-        }
-
-        using (FileStream shard = File.OpenWrite(Directory.GetFiles(copy, "*.safetensors").Order().ElementAt(tensor.Shard)))
-        {
-            shard.Position = tensor.Offset + (tensor.Length / 2);
-            shard.WriteByte(0x55);
-        }
-
+        ChangeOneWeight(copy, shard => shard);
         using KimiModel other = KimiModel.Open(copy);
         Assert.That(() => other.LoadSession(Path), Refused("another model"));
     }
@@ -379,6 +395,27 @@ internal sealed class SessionFileTests
 
     private static NUnit.Framework.Constraints.IResolveConstraint Refused(params string[] parts) =>
         Throws.TypeOf<SessionFileException>().With.Message.Matches<string?>(message => parts.All(p => message!.Contains(p, StringComparison.Ordinal)));
+
+    /// <param name="folder">Of the checkpoint.</param>
+    /// <param name="written">Gives the file that is written to, which takes the shard's place.</param>
+    private static void ChangeOneWeight(string folder, Func<string, string> written)
+    {
+        TensorEntry tensor;
+        using (Checkpoint checkpoint = Checkpoint.Open(folder))
+        {
+            tensor = checkpoint.Get("model.layers.1.self_attn.o_proj.weight");
+        }
+
+        string shard = Directory.GetFiles(folder, "*.safetensors").Order().ElementAt(tensor.Shard);
+        string changed = written(shard);
+        using (FileStream file = File.OpenWrite(changed))
+        {
+            file.Position = tensor.Offset + (tensor.Length / 2);
+            file.WriteByte(0x55);
+        }
+
+        File.Move(changed, shard, overwrite: true);
+    }
 
     private static void Copy(string from, string to)
     {
