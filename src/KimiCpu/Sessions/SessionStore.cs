@@ -41,6 +41,9 @@ internal sealed class SessionStore(
                 // Its end gives no page of this cache back, and the call that computes must not wait for any.
                 held = null;
                 lost.Release(saved: true);
+                // To compute may take hours, and a wrong path is told at once.
+                SessionWriter.CheckPlace(path);
+
                 ComputingSaveProgress? computing = progress is null ? null : new ComputingSaveProgress(progress);
                 held = ComputeAgain(session, lost, computing, cancellationToken);
                 progress = computing;

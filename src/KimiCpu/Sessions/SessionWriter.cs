@@ -20,13 +20,7 @@ internal sealed class SessionWriter : IDisposable
     /// <param name="application">As many as the header says.</param>
     public SessionWriter(string path, SessionHeader header, ReadOnlySpan<int> tokens, ReadOnlySpan<byte> application)
     {
-        if (Directory.Exists(path))
-        {
-            throw new IOException($"{Path.GetFullPath(path)} is a folder; a session is saved to a file.");
-        }
-
-        // A conversation is nobody else's business.
-        _file = new UnfinishedFile(path, ownersOnly: true);
+        _file = Begin(path);
         try
         {
             byte[] headerBytes = header.ToBytes();
@@ -46,6 +40,11 @@ internal sealed class SessionWriter : IDisposable
         }
     }
 
+    /// <summary>Finds out whether a session can be saved there, before much is done for it.</summary>
+    /// <exception cref="IOException">It cannot.</exception>
+    /// <exception cref="UnauthorizedAccessException">Writing there is not allowed.</exception>
+    public static void CheckPlace(string path) => Begin(path).Dispose();
+
     public void WritePage(ReadOnlySpan<byte> page) => WriteBlock(page);
 
     /// <summary>Moves the file to its place, once its bytes have reached the drive.</summary>
@@ -53,6 +52,17 @@ internal sealed class SessionWriter : IDisposable
 
     /// <summary>Deletes what was not finished.</summary>
     public void Dispose() => _file.Dispose();
+
+    private static UnfinishedFile Begin(string path)
+    {
+        if (Directory.Exists(path))
+        {
+            throw new IOException($"{Path.GetFullPath(path)} is a folder; a session is saved to a file.");
+        }
+
+        // A conversation is nobody else's business.
+        return new UnfinishedFile(path, ownersOnly: true);
+    }
 
     private ulong WriteBlock(ReadOnlySpan<byte> block)
     {

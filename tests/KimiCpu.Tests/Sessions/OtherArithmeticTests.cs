@@ -90,6 +90,20 @@ internal sealed class OtherArithmeticTests
         Same(result, fresh.Generate(s_longer.AsMemory(), s_options));
     }
 
+    /// <summary>To compute a long conversation may take hours.</summary>
+    [Test]
+    public void A_place_where_nothing_can_be_saved_is_told_before_anything_is_computed()
+    {
+        Save(s_exact);
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession loaded = model.LoadSession(Path);
+        var parts = new List<double>();
+        Assert.That(() => loaded.Save(System.IO.Path.Combine(_folder, "none", "x"), new Immediate(parts.Add)), Throws.TypeOf<DirectoryNotFoundException>());
+        Assert.That(() => loaded.Save(_folder, new Immediate(parts.Add)), Throws.TypeOf<IOException>().With.Message.Contains("is a folder"));
+        Assert.That(parts, Is.Empty);
+        Assert.That(Directory.GetFileSystemEntries(_folder), Is.EqualTo(new[] { Path }), "nothing lies beside it");
+    }
+
     [Test]
     public void The_call_that_computes_can_be_cancelled_and_the_session_keeps_its_tokens()
     {
