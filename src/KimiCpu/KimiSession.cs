@@ -12,8 +12,8 @@ namespace KimiCpu;
 /// cancelled while it ran, prompt and answer, stay until the next one ends or it is disposed; only what that next call does not begin with goes before, where there is no other room for it. They can be branched, saved, and loaded by
 /// a process to come. A session knows tokens, not messages: each call passes its whole conversation, and only what differs
 /// from the cached text on is computed. So no call takes a single text, as those of <see cref="IKimiModel"/> do: add it to the messages as <see cref="KimiMessage.User"/>,
-/// and the answer as <see cref="GenerationResult.ToMessage"/>. Where the cache is lost with a GPU a session still knows its tokens; they are
-/// computed again, on the CPU, by its next call or when it is saved. All members are safe to call from several threads at once; of calls at the same
+/// and the answer as <see cref="GenerationResult.ToMessage"/>. Where the cache is lost with a GPU a session still knows its tokens; with <see cref="KimiDevice.Auto"/> they are
+/// computed again, on the CPU, by its next call or when it is saved, and where no device takes the GPU's place, by the model that loads what was saved. All members are safe to call from several threads at once; of calls at the same
 /// time the last one that ends is kept.
 /// </summary>
 public sealed class KimiSession : IDisposable
@@ -108,7 +108,8 @@ public sealed class KimiSession : IDisposable
     /// <summary>
     /// Writes the session's tokens, their cache and the application's data to a file: beside its place first, then moved
     /// there. It takes <see cref="KimiModelInfo.CacheBytesPerToken"/> for each token. Running calls go on meanwhile. Where
-    /// the cache was lost with a GPU, or not read since it was computed otherwise, it is computed again first, as a call of the model that may take as long as it takes, and that is most of the progress then. The file holds the conversation in the clear; on Unix only its owner may read it.
+    /// the cache was lost with a GPU, or not read since it was computed otherwise, it is computed again first, as a call of the model that may take as long as it takes, and that is most of the progress then.
+    /// Where the model can run no call any more, since it is open for a GPU alone that was lost, the file has the tokens and the application's data only, and the model that loads it computes the cache. The file holds the conversation in the clear; on Unix only its owner may read it.
     /// </summary>
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>

@@ -10,7 +10,7 @@ namespace KimiCpu.Sessions;
 /// header as int32. Then blocks, each followed by its XxHash3 of 64 bits: the header (the opening is hashed with it), the
 /// tokens as int32, the application's bytes, and the cache's pages in order, (layers, tokens of the page, kv_lora + rope)
 /// each. A block's hash is seeded with the hash of the tokens (the tokens' with the header's) and its number, so that no
-/// block can stand in for another one. Nothing follows the last page.
+/// block can stand in for another one. Nothing follows the last page. A session whose pages were lost has none, and 0 bytes a token.
 /// </summary>
 internal static class SessionFormat
 {
@@ -46,6 +46,9 @@ internal static class SessionFormat
 /// <param name="ApplicationBytes">Bytes of the application.</param>
 internal sealed record SessionHeader(UInt128 Model, string ModelName, string Arithmetic, int BytesPerToken, int PageTokens, int TokenCount, int ApplicationBytes)
 {
+    /// <summary>Stands in place of the arithmetic where there are no pages; no model has it.</summary>
+    public const string LostPages = "a GPU that was lost";
+
     /// <summary>Bytes of the file behind the header's hash.</summary>
     public long BodyBytes =>
         ((long)TokenCount * (sizeof(int) + BytesPerToken)) + ApplicationBytes + (SessionFormat.HashBytes * (2 + PageCount));
@@ -53,7 +56,7 @@ internal sealed record SessionHeader(UInt128 Model, string ModelName, string Ari
     /// <summary>Bytes of a full page.</summary>
     public long PageBytes => (long)BytesPerToken * PageTokens;
 
-    public long PageCount => ((long)TokenCount + PageTokens - 1) / PageTokens;
+    public long PageCount => BytesPerToken == 0 ? 0 : ((long)TokenCount + PageTokens - 1) / PageTokens;
 
     /// <summary>Tokens of a page.</summary>
     public int TokensOf(int page) => Math.Min(PageTokens, TokenCount - (page * PageTokens));

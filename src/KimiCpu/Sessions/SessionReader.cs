@@ -134,7 +134,9 @@ internal sealed class SessionReader : IDisposable
         }
 
         // What pages of other arithmetic take is not known here; the length of the file tells whether that is so.
-        bool hasRightSize = found.Arithmetic == expected.Arithmetic ? found.BytesPerToken == expected.BytesPerToken : found.BytesPerToken > 0;
+        bool hasRightSize = found.Arithmetic == expected.Arithmetic ? found.BytesPerToken == expected.BytesPerToken
+            : found.Arithmetic == SessionHeader.LostPages ? found.BytesPerToken == 0
+            : found.BytesPerToken > 0;
         if (!hasRightSize || found.PageTokens != expected.PageTokens
             || found.TokenCount is < 0 or > SessionFormat.MaxTokens || found.ApplicationBytes is < 0 or > SessionFormat.MaxApplicationBytes)
         {

@@ -12,7 +12,7 @@ namespace KimiCpu.Sessions;
 /// Saves and loads what sessions keep in the cache. Pages pass through the engine's thread a few at a time, so that running
 /// calls go on meanwhile; files are read and written on the caller's. Who cancels waits for no step: what the engine was asked for is done
 /// when it comes to it, in memory of its own, before what is given back is. What was lost with a device, or saved by a model with
-/// other arithmetic, is computed again by the next call that needs it.
+/// other arithmetic, is computed again by the next call that needs it; where no call can run any more, only tokens are saved, for a model to come.
 /// </summary>
 /// <param name="engine">Whose thread owns the cache.</param>
 /// <param name="header">Of this model, without counts and what its pages are, which changes with the device.</param>
@@ -33,23 +33,31 @@ internal sealed class SessionStore(
     {
         cancellationToken.ThrowIfCancellationRequested();
         HeldPrefix? held = session.Share(toSave: true);
+        int[] tokens = [];
+        IProgress<double>? told = progress;
         try
         {
+            tokens = held?.Prefix.Tokens() ?? [];
             ModelRunner runner = engine.Runner;
             if (held is { Prefix.Length: > 0 } lost && !lost.IsIn(runner.Cache))
             {
-                // Its end gives no page of this cache back, and the call that computes must not wait for any.
-                held = null;
-                lost.Release(saved: true);
                 // To compute may take hours, and a wrong path is told at once.
                 SessionWriter.CheckPlace(path);
 
+                // Its end gives no page of this cache back, and the call that computes must not wait for any.
+                held = null;
+                lost.Release(saved: true);
                 ComputingSaveProgress? computing = progress is null ? null : new ComputingSaveProgress(progress);
                 held = ComputeAgain(session, lost, computing, cancellationToken);
                 progress = computing;
             }
 
             Save(path, held?.Prefix, runner, application, progress, cancellationToken);
+        }
+        catch (KimiException) when (engine.Failure is not null)
+        {
+            // No second try would fare better.
+            SaveTokens(path, tokens, application, told, cancellationToken);
         }
         finally
         {
@@ -65,6 +73,15 @@ internal sealed class SessionStore(
         HeldPrefix computed = fresh.Share(toSave: true)!;
         session.Replace(lost, computed);
         return computed;
+    }
+
+    private void SaveTokens(string path, int[] tokens, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        SessionHeader whole = header with { Arithmetic = SessionHeader.LostPages, BytesPerToken = 0, TokenCount = tokens.Length, ApplicationBytes = application.Length };
+        using var writer = new SessionWriter(path, whole, tokens, application.Span);
+        progress?.Report(1);
+        cancellationToken.ThrowIfCancellationRequested();
+        writer.Finish();
     }
 
     private void Save(string path, KvPrefix? held, ModelRunner runner, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)

@@ -151,6 +151,56 @@ internal sealed class LostGpuSessionTests(bool int8)
         Same(session.Generate(s_longer, s_options));
     }
 
+    /// <summary>A model to come has the conversation then, and computes it again. The session's own cache was on the GPU, or in a file of other arithmetic.</summary>
+    [Test]
+    public void Where_nothing_but_the_lost_GPU_is_allowed_a_session_is_saved_without_its_cache([Values] bool bySave, [Values] bool fromFile)
+    {
+        string path = Path.Combine(_folder, "session");
+        using (KimiModel cpu = OpenCpu())
+        using (KimiSession session = cpu.CreateSession())
+        {
+            session.Generate(s_text, s_options);
+            session.Save(path);
+        }
+
+        using (KimiModel model = Open(device: KimiDevice.Cuda()))
+        using (KimiSession session = fromFile ? model.LoadSession(path) : model.CreateSession())
+        {
+            if (!fromFile)
+            {
+                session.Generate(s_text, s_options);
+            }
+
+            session.ApplicationData = new byte[] { 1, 2 };
+            (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorIllegalAddress, !bySave ? "cuGraphLaunch" : fromFile ? "cuLaunchKernel" : "cuMemcpyDtoHAsync");
+            if (!bySave)
+            {
+                Assert.That(() => model.Generate(new[] { 1, 2 }, s_options), Throws.TypeOf<KimiException>());
+            }
+
+            for (int i = 0; i < 2; i++)
+            {
+                var parts = new List<double>();
+                session.Save(path, new Immediate(parts.Add));
+                Assert.That(model.Activity.Failure, Is.Not.Null);
+                Assert.That(parts, Is.Ordered.And.Some.EqualTo(1));
+                Assert.That(new FileInfo(path).Length, Is.LessThan(1000), "there is no cache in it");
+            }
+
+            Assert.That(() => session.Save(Path.Combine(_folder, "none", "x")), Throws.TypeOf<DirectoryNotFoundException>());
+            Assert.That(() => session.Save(path, cancellationToken: new CancellationToken(true)), Throws.InstanceOf<OperationCanceledException>());
+        }
+
+        using KimiModel next = OpenCpu();
+        using KimiSession loaded = next.LoadSession(path);
+        Assert.That((loaded.TokenCount, loaded.ApplicationData.ToArray()), Is.EqualTo((_keptTokens, new byte[] { 1, 2 })));
+        loaded.Save(path);
+        using KimiSession again = next.LoadSession(path);
+        GenerationResult result = again.Generate(s_longer, s_options);
+        Assert.That(result.Usage.CachedTokens, Is.EqualTo(s_text.Length), "saving has computed them");
+        Same(result);
+    }
+
     [Test]
     public void A_GPU_that_is_lost_while_a_session_is_loaded_leaves_nothing_behind()
     {
@@ -256,5 +306,10 @@ internal sealed class LostGpuSessionTests(bool int8)
     private static KimiModel OpenCpu() => KimiModel.Open(s_checkpoint);
 
     /// <summary>So many tokens take 77 MB in BF16, more than the GPU has, and 47 MB in 8 bits.</summary>
-    private KimiModel Open(bool prefixCaching = true) => KimiModel.Open(s_checkpoint, new KimiModelOptions { ContextLength = int8 ? 120_000 : null, Device = KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
+    private KimiModel Open(bool prefixCaching = true, KimiDevice? device = null) => KimiModel.Open(s_checkpoint, new KimiModelOptions { ContextLength = int8 ? 120_000 : null, Device = device ?? KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
+
+    private sealed class Immediate(Action<double> report) : IProgress<double>
+    {
+        public void Report(double value) => report(value);
+    }
 }
