@@ -138,6 +138,8 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="KimiException">The GPU failed or was lost meanwhile. Load it again.</exception>
+    /// <exception cref="Checkpoints.CheckpointException">The checkpoint's files, by which models are told apart, could not be read.</exception>
     /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 

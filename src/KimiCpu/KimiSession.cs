@@ -116,7 +116,8 @@ public sealed class KimiSession : IDisposable
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
     /// <exception cref="IOException">The file cannot be written; what was there before is untouched.</exception>
     /// <exception cref="UnauthorizedAccessException">Writing there is not allowed; what was there before is untouched.</exception>
-    /// <exception cref="KimiException">The GPU whose memory holds the cache was lost; what was there before is untouched.</exception>
+    /// <exception cref="KimiException">The GPU whose memory holds the cache failed or was lost meanwhile, or the cache has to be computed and could not be; what was there before is untouched. Save it again.</exception>
+    /// <exception cref="Checkpoints.CheckpointException">The checkpoint's files, by which models are told apart, or experts for a cache that has to be computed, could not be read; what was there before is untouched.</exception>
     /// <exception cref="KimiBusyException">The cache has to be computed, and as many calls run and wait as <see cref="SchedulingOptions"/> allows.</exception>
     /// <exception cref="ContextLengthException">The cache has to be computed, and open sessions leave no room for it.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
