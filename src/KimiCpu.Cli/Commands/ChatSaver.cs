@@ -7,8 +7,8 @@ using KimiCpu.Cli.Terminal;
 namespace KimiCpu.Cli.Commands;
 
 /// <summary>
-/// Saves a chat at its end: not where its file says the same already, since computing a long conversation anew may take hours, and not against a Ctrl-C. The end may come on
-/// two threads at once, the chat's and that of a signal; whoever comes second finds it done.
+/// Saves a chat at its end: not where its file says the same already, since computing a long conversation anew may take hours, not where nothing was said for which there is no file yet
+/// (another chat may have made it meanwhile), and not against a Ctrl-C. The end may come on two threads at once, the chat's and that of a signal; whoever comes second finds it done.
 /// </summary>
 /// <param name="path">The file.</param>
 /// <param name="chat">What is saved.</param>
@@ -43,7 +43,7 @@ internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<Ki
         lock (_gate)
         {
             IReadOnlyList<KimiMessage> messages = chat.Messages;
-            if (_stopped || (_saved is not null && _saved.SequenceEqual(messages)))
+            if (_stopped || (_saved is null ? chat.IsUntouched : _saved.SequenceEqual(messages)))
             {
                 return !_stopped;
             }

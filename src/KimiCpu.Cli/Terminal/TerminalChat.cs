@@ -34,6 +34,7 @@ internal sealed class TerminalChat : IDisposable
     private int _earlier;
     private GenerationOptions _options;
     private CancellationTokenSource? _answer;
+    private bool _isUntouched = true;
     private bool _hasEnded;
 
     /// <param name="model">Answers.</param>
@@ -78,6 +79,18 @@ internal sealed class TerminalChat : IDisposable
             lock (_gate)
             {
                 return _hasEnded;
+            }
+        }
+    }
+
+    /// <summary>Whether no question has come into the conversation with its answer yet, and nobody has begun it anew.</summary>
+    public bool IsUntouched
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _isUntouched;
             }
         }
     }
@@ -214,6 +227,7 @@ internal sealed class TerminalChat : IDisposable
             }
 
             Reset();
+            _isUntouched = false;
 
             // The old one would keep its tokens, from others in the cache and for whoever reads its file.
             Session.Dispose();
@@ -338,6 +352,7 @@ internal sealed class TerminalChat : IDisposable
             if (answer is not null)
             {
                 _messages.AddRange([question, answer]);
+                _isUntouched = false;
             }
 
             _answer = null;

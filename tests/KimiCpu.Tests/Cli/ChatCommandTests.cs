@@ -88,6 +88,18 @@ internal sealed class ChatCommandTests : CommandFixture
         Assert.That(File.ReadAllBytes(file), Is.EqualTo(before));
     }
 
+    /// <summary>Another chat may have made the file meanwhile; and a file with the instruction alone would refuse the next one.</summary>
+    [Test]
+    public async Task A_chat_in_which_nothing_was_said_makes_no_file([Values("/exit\n", "/think off\n", "")] string input)
+    {
+        string file = Path.Combine(Folder, "anna.session");
+        Assert.That((await Run(["chat", "--session", file], input)).Code, Is.Zero);
+        Assert.That((await Run(["chat", "--session", file, "--system", "Be brief."], input)).Code, Is.Zero);
+        Assert.That(Directory.GetFileSystemEntries(Folder), Is.Empty);
+        Assert.That((await Run(["chat", "--no-think", "--session", file, "--system", "Be long."], "Who are you?\n")).Code, Is.Zero);
+        Assert.That(file, Does.Exist);
+    }
+
     [Test]
     public async Task A_conversation_that_was_reset_is_not_in_its_file()
     {
