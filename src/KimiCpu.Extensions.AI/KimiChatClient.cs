@@ -50,7 +50,7 @@ public sealed class KimiChatClient : IChatClient
     /// <summary>Continues a conversation and returns the whole answer.</summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Null for the defaults of <see cref="GenerationOptions"/>.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends.</param>
     /// <returns>One assistant message; <see cref="ChatResponse.RawRepresentation"/> is the <see cref="GenerationResult"/>.</returns>
     /// <exception cref="NotSupportedException">An option or a content cannot be honoured, or a call's arguments or its result cannot be written as JSON; the message names it.</exception>
     /// <exception cref="ArgumentException">There is no message, a call or a result is out of place, a value is outside its range, or tools contradict one another.</exception>

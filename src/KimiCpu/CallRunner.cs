@@ -66,7 +66,9 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         try
         {
             job = Submit(calls.MakeJob(call, streamed: false, cancellationToken), session);
-            GenerationResult result = job.Completion.GetAwaiter().GetResult();
+
+            // Who has cancelled has nothing more to wait for, and the step may be one of others and take minutes. A session's call is waited for: the session has its tokens then.
+            GenerationResult result = (session is null ? job.Completion.WaitAsync(cancellationToken) : job.Completion).GetAwaiter().GetResult();
             Report(result, telemetry);
             return result;
         }
@@ -87,11 +89,13 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         bool ended = false;
         try
         {
-            while (await MoreUpdates(job, telemetry, callerToken, cancellationToken).ConfigureAwait(false))
+            // As above: who has cancelled waits for a session only.
+            CancellationToken waiting = session is null ? source.Token : CancellationToken.None;
+            while (await MoreUpdates(job, telemetry, waiting, callerToken, cancellationToken).ConfigureAwait(false))
             {
                 while (job.Updates.TryRead(out GenerationUpdate? update))
                 {
-                    // Who has cancelled is shown no more of what waits to be read, but hears of it when the call has ended: a session has its tokens then.
+                    // Who has cancelled is shown no more of what waits to be read.
                     if (source.IsCancellationRequested)
                     {
                         continue;
@@ -177,16 +181,16 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
         }
     }
 
-    /// <summary>Counts the tokens of a call without an answer, which are known when the engine has let go of it.</summary>
+    /// <summary>Counts the tokens of a call without an answer, which are known when the engine has let go of it: its caller may have gone by then.</summary>
     private static void CountInVain(GenerationJob? job, CallTelemetry telemetry) =>
         _ = job?.Completion.ContinueWith(_ => telemetry.Count(job.Computed), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
 
     /// <summary>Whether there are updates to read; waits for them.</summary>
-    private static async ValueTask<bool> MoreUpdates(GenerationJob job, CallTelemetry telemetry, CancellationToken callerToken, CancellationToken cancellationToken)
+    private static async ValueTask<bool> MoreUpdates(GenerationJob job, CallTelemetry telemetry, CancellationToken waiting, CancellationToken callerToken, CancellationToken cancellationToken)
     {
         try
         {
-            return await job.Updates.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false);
+            return await job.Updates.WaitToReadAsync(waiting).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (callerToken.IsCancellationRequested || cancellationToken.IsCancellationRequested)
         {

@@ -59,7 +59,7 @@ public interface IKimiModel : IDisposable
     /// <summary>Answers one user message and returns when the answer is complete.</summary>
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends.</param>
     /// <exception cref="ArgumentException">There is no prompt, a message or token id is out of place, an option is outside its range, or two contradict one another.</exception>
     /// <exception cref="Constraints.KimiConstraintException"><see cref="GenerationOptions.Constraint"/> or a tool's parameters cannot be enforced; the message says what to write instead.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what open sessions leave of the cache.</exception>
@@ -75,14 +75,14 @@ public interface IKimiModel : IDisposable
     /// <summary>Continues a conversation and returns when the answer is complete.</summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends.</param>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>Continues token ids as they are, without the chat template.</summary>
     /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends.</param>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
@@ -94,7 +94,7 @@ public interface IKimiModel : IDisposable
     /// </summary>
     /// <param name="prompt">Text of the user message; it can never become a control token.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
+    /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
@@ -106,7 +106,7 @@ public interface IKimiModel : IDisposable
     /// </summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
+    /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 
@@ -117,7 +117,7 @@ public interface IKimiModel : IDisposable
     /// </summary>
     /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends.</param>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default);
 

@@ -49,7 +49,7 @@ public sealed class KimiSession : IDisposable
     /// <summary>Continues a conversation and returns when the answer is complete.</summary>
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache: only the beginning that both share where it needed the room of the rest.</param>
+    /// <param name="cancellationToken">Honoured when the running step ends, which may be one of other calls too; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache: only the beginning that both share where it needed the room of the rest.</param>
     /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
@@ -60,7 +60,7 @@ public sealed class KimiSession : IDisposable
     /// <summary>Continues token ids as they are, without the chat template.</summary>
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache: only the beginning that both share where it needed the room of the rest.</param>
+    /// <param name="cancellationToken">Honoured when the running step ends, which may be one of other calls too; the session keeps what was computed, or what it had before where the call was waiting for pages of the cache: only the beginning that both share where it needed the room of the rest.</param>
     /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
@@ -75,7 +75,7 @@ public sealed class KimiSession : IDisposable
     /// </summary>
     /// <param name="messages">The whole conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
+    /// <param name="cancellationToken">Honoured when the running step ends, which may be one of other calls too. The prompt is encoded at the call: where it is cancelled by then, this method throws, and not the enumeration.</param>
     /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
@@ -90,7 +90,7 @@ public sealed class KimiSession : IDisposable
     /// </summary>
     /// <param name="tokens">The whole prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
-    /// <param name="cancellationToken">Honoured within one token.</param>
+    /// <param name="cancellationToken">Honoured when the running step ends, which may be one of other calls too.</param>
     /// <inheritdoc cref="IKimiModel.Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(ReadOnlyMemory<int> tokens, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {

@@ -17,16 +17,28 @@ internal sealed class PromptLine(TextWriter error, Func<int> columns) : IProgres
 
     private readonly long _begun = Stopwatch.GetTimestamp();
     private readonly MovingLine _line = new(error, columns);
+    private readonly Lock _gate = new();
+    private bool _hasEnded;
 
-    /// <summary>Called by the model's thread, which begins the answer only afterwards.</summary>
+    /// <summary>Called by the model's thread, which may be at it still where the answer was stopped.</summary>
     public void Report(PromptProgress value)
     {
-        if (value.Tokens < value.TotalTokens && Stopwatch.GetElapsedTime(_begun) > s_patience)
+        lock (_gate)
         {
-            _line.Show(string.Create(CultureInfo.InvariantCulture, $"Reading the prompt: {value.Tokens:N0} of {value.TotalTokens:N0} tokens "));
+            if (!_hasEnded && value.Tokens < value.TotalTokens && Stopwatch.GetElapsedTime(_begun) > s_patience)
+            {
+                _line.Show(string.Create(CultureInfo.InvariantCulture, $"Reading the prompt: {value.Tokens:N0} of {value.TotalTokens:N0} tokens "));
+            }
         }
     }
 
-    /// <summary>Takes the line away.</summary>
-    public void End() => _line.End();
+    /// <summary>Takes the line away, for good.</summary>
+    public void End()
+    {
+        lock (_gate)
+        {
+            _hasEnded = true;
+            _line.End();
+        }
+    }
 }

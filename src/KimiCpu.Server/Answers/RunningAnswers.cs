@@ -11,7 +11,7 @@ namespace KimiCpu.Server.Answers;
 /// <param name="Update">The piece.</param>
 internal sealed record AnswerPiece(int Choice, GenerationUpdate Update);
 
-/// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run, which takes up to a step of the model.</summary>
+/// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run and waits for no step of the model.</summary>
 internal sealed class RunningAnswers : IAsyncDisposable
 {
     private readonly CancellationTokenSource _end;

@@ -393,9 +393,10 @@ internal sealed class GenerationEngine : IDisposable
         }
     }
 
+    /// <summary>Who has cancelled may have gone, and is told no more.</summary>
     private static void NotePrompt(GenerationJob job, int ofStep)
     {
-        if (!job.StepDecodes)
+        if (!job.StepDecodes && !job.CancellationToken.IsCancellationRequested)
         {
             job.Reporter?.Note(job.Sequence!.Length + ofStep, job.CachedTokens);
         }

@@ -81,7 +81,8 @@ public sealed partial record GenerationOptions
 
     /// <summary>
     /// Told how far the prompt has been read: when that begins and when it is done, and between them after layers of the model, ten times a
-    /// second at most. Called on the thread that computes for all calls, so it should return at once; what it throws ends the call. Null, the default, for nobody.
+    /// second at most. Called on the thread that computes for all calls, so it should return at once; what it throws ends the call. It is not called any more once the call is cancelled, but
+    /// where it was called just before that it may return after the call has. Null, the default, for nobody.
     /// </summary>
     public IProgress<PromptProgress>? PromptProgress { get; init; }
 }

@@ -24,6 +24,7 @@ internal sealed class PromptLineTests
         Assert.That(terminal.ToString(), Is.EqualTo(Shown), "the answer begins");
         line.End();
         line.End();
+        line.Report(new PromptProgress(2048, 0, 4096));
         Assert.That(terminal.ToString(), Is.EqualTo($"{Shown}\r{new string(' ', Shown.Length - 1)}\r"));
     }
 }

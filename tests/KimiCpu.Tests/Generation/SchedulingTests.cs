@@ -240,6 +240,33 @@ internal sealed class SchedulingTests
         Assert.That(async () => await (other?.Completion ?? Task.CompletedTask), Throws.Nothing);
     }
 
+    /// <summary>He may have gone, while the step goes on for others.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Who_has_cancelled_is_told_no_more_of_his_prompt(CancellationToken cancellationToken)
+    {
+        using var model = new ObservedModel();
+        using GenerationEngine engine = model.Engine();
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using var submitted = new ManualResetEventSlim();
+        int told = 0;
+        model.HotPath.BeforePass = () => submitted.Wait(cancellationToken);
+
+        // It is told ten times a second at most.
+        model.HotPath.BeforeLayer = _ => Thread.Sleep(110);
+        var leaving = new Stopper(() =>
+        {
+            told++;
+            source.Cancel();
+        });
+        GenerationJob other = Submit(engine, [1], 3, streamed: false, cancellationToken);
+        GenerationJob call = Submit(engine, [.. Enumerable.Range(2, 64)], 5, streamed: false, source.Token, leaving);
+        submitted.Set();
+        Assert.That(async () => await call.Completion.WaitAsync(cancellationToken), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(async () => await other.Completion.WaitAsync(cancellationToken), Throws.Nothing);
+        Assert.That(told, Is.EqualTo(1));
+    }
+
     [Test]
     public void A_call_that_takes_too_long_fails_with_the_limit()
     {
