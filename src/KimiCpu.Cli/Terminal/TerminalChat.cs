@@ -30,6 +30,7 @@ internal sealed class TerminalChat : IDisposable
 
     /// <summary>Of what the thread of a signal looks at: the conversation, the answer that is running and the end.</summary>
     private readonly object _gate = new();
+    private readonly int? _reasoningTokens;
     private string? _system;
     private int _earlier;
     private GenerationOptions _options;
@@ -51,6 +52,7 @@ internal sealed class TerminalChat : IDisposable
         _model = model;
         Session = session;
         _options = options;
+        _reasoningTokens = options.MaxReasoningTokens is 0 ? null : options.MaxReasoningTokens;
         _system = system;
         _input = input;
         _output = output;
@@ -204,7 +206,10 @@ internal sealed class TerminalChat : IDisposable
 
                 return true;
             case "/think on" or "/think off":
-                _options = _options with { Thinking = line.EndsWith("on", StringComparison.Ordinal) };
+                bool on = line.EndsWith("on", StringComparison.Ordinal);
+
+                // Where the template cannot leave reasoning away it is closed where it begins.
+                _options = _options with { Thinking = on, MaxReasoningTokens = on ? _reasoningTokens : 0 };
                 _error.WriteLine($"Reasoning is {(_options.Thinking ? "on" : "off")}.");
                 return true;
             case "/help":

@@ -14,13 +14,15 @@ namespace KimiCpu.Extensions.AI.Requests;
 /// </summary>
 internal static class AdditionalOptions
 {
+    private const string MaxReasoningTokens = "max_reasoning_tokens";
+
     /// <summary>What each key does, in the names that servers for language models use.</summary>
     private static readonly Dictionary<string, Func<GenerationOptions, object, GenerationOptions>> s_keys = new(StringComparer.OrdinalIgnoreCase)
     {
         ["min_p"] = (o, v) => o with { MinP = (float)Number(v) },
         ["repetition_penalty"] = (o, v) => o with { RepetitionPenalty = (float)Number(v) },
-        ["max_reasoning_tokens"] = (o, v) => o with { MaxReasoningTokens = WholeNumber(v) },
-        ["thinking"] = (o, v) => o with { Thinking = Flag(v) },
+        [MaxReasoningTokens] = (o, v) => o with { MaxReasoningTokens = WholeNumber(v) },
+        ["thinking"] = (o, v) => ReasoningReader.Switch(o, Flag(v)),
         ["preserve_thinking"] = (o, v) => o with { PreserveThinking = Flag(v) },
         ["constrain_tool_arguments"] = (o, v) => o with { ConstrainToolArguments = Flag(v) },
         ["allow_unenforceable_tools"] = (o, v) => o with { AllowUnenforceableTools = Flag(v) },
@@ -32,7 +34,8 @@ internal static class AdditionalOptions
     /// <exception cref="ArgumentException">A value has another type.</exception>
     public static GenerationOptions Read(AdditionalPropertiesDictionary? properties, GenerationOptions generation)
     {
-        foreach ((string key, object? value) in properties ?? [])
+        // A budget that is given is the budget, whichever of the keys comes first.
+        foreach ((string key, object? value) in (properties ?? []).OrderBy(p => string.Equals(p.Key, MaxReasoningTokens, StringComparison.OrdinalIgnoreCase)))
         {
             if (!s_keys.TryGetValue(key, out Func<GenerationOptions, object, GenerationOptions>? apply))
             {

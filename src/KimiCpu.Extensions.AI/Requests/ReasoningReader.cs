@@ -23,13 +23,16 @@ internal static class ReasoningReader
         return reasoning?.Effort switch
         {
             null => generation,
-
-            // Templates that cannot skip the reasoning close it where it begins.
-            ReasoningEffort.None => generation with { Thinking = false, MaxReasoningTokens = 0 },
+            ReasoningEffort.None => Switch(generation, on: false),
             ReasoningEffort.Low => generation with { Thinking = true, MaxReasoningTokens = LowBudget },
             ReasoningEffort.Medium => generation with { Thinking = true, MaxReasoningTokens = MediumBudget },
             ReasoningEffort.High or ReasoningEffort.ExtraHigh => generation with { Thinking = true, MaxReasoningTokens = null },
             { } effort => throw new NotSupportedException($"ChatOptions.Reasoning.Effort ({effort}): use None, Low, Medium, High or ExtraHigh."),
         };
     }
+
+    /// <summary>Reasoning as far as it is allowed, or none: where the template cannot skip it, it is closed where it begins.</summary>
+    public static GenerationOptions Switch(GenerationOptions generation, bool on) => on
+        ? generation with { Thinking = true, MaxReasoningTokens = generation.MaxReasoningTokens is 0 ? null : generation.MaxReasoningTokens }
+        : generation with { Thinking = false, MaxReasoningTokens = 0 };
 }

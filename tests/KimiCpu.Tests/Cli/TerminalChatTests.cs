@@ -168,6 +168,38 @@ internal sealed class TerminalChatTests
         Assert.That(next.Usage.CachedTokens, preserve ? Is.EqualTo(known) : Is.LessThan(known));
     }
 
+    /// <summary>That of K2 Thinking cannot leave reasoning away: the model opens it by itself.</summary>
+    [Test]
+    public async Task Reasoning_is_switched_whatever_the_template_can_say([Values] bool byTemplate)
+    {
+        string folder = byTemplate ? Repository.NanoModel : Directory.CreateTempSubdirectory("kimicpu").FullName;
+        try
+        {
+            if (!byTemplate)
+            {
+                Array.ForEach(Directory.GetFiles(Repository.NanoModel), f => File.Copy(f, Path.Combine(folder, Path.GetFileName(f))));
+                string template = Path.Combine(folder, "chat_template.jinja");
+                string text = File.ReadAllText(template);
+                int opening = text.LastIndexOf("{% if thinking", StringComparison.Ordinal);
+                File.WriteAllText(template, text[..opening] + "\n{%- endif -%}\n");
+            }
+
+            using KimiModel model = KimiModel.Open(folder);
+            using var cancellation = new CancellationSwitch();
+            using var input = new StringReader("What is the capital of France?\n/think off\nAnd of Italy?\n/think on\nAnd of Spain?");
+            using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { Thinking = true, MaxReasoningTokens = 20 }, null, input, TextWriter.Null, TextWriter.Null, decorated: false, coloured: false);
+            Assert.That(await chat.RunAsync(cancellation), Is.True);
+            Assert.That(chat.Messages.Where(m => m.Role == KimiRole.Assistant).Select(m => m.Reasoning is not null), Is.EqualTo(new[] { true, false, true }));
+        }
+        finally
+        {
+            if (!byTemplate)
+            {
+                Directory.Delete(folder, recursive: true);
+            }
+        }
+    }
+
     /// <summary>The question comes from a pipe either way.</summary>
     [Test]
     public async Task Answers_of_control_characters_reach_files_as_they_are_and_no_terminal([Values] bool terminal)

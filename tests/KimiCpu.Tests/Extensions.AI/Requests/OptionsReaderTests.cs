@@ -115,6 +115,28 @@ internal sealed class OptionsReaderTests
         Assert.That((read.Thinking, read.MaxReasoningTokens), Is.EqualTo((thinks, budget)));
     }
 
+    /// <summary>Of two ways to say it the key wins; and models whose templates cannot leave reasoning away have it closed where it begins, whichever way it is said.</summary>
+    [TestCase(null, false, null, false, 0)]
+    [TestCase(null, true, null, true, null)]
+    [TestCase(ReasoningEffort.None, true, null, true, null)]
+    [TestCase(ReasoningEffort.Low, true, null, true, 1024)]
+    [TestCase(ReasoningEffort.High, false, null, false, 0)]
+    [TestCase(ReasoningEffort.None, true, 12, true, 12)]
+    public void Reasoning_is_switched_by_its_key_as_by_efforts(ReasoningEffort? effort, bool thinking, int? budget, bool thinks, int? expected)
+    {
+        foreach (bool budgetFirst in new[] { false, true })
+        {
+            var keys = new AdditionalPropertiesDictionary();
+            foreach ((string key, object? value) in new (string, object?)[] { ("thinking", thinking), ("max_reasoning_tokens", budget) }.OrderBy(k => k.Item1 == "thinking" == budgetFirst))
+            {
+                keys[key] = value;
+            }
+
+            GenerationOptions read = Read(new ChatOptions { Reasoning = effort is null ? null : new() { Effort = effort }, AdditionalProperties = keys });
+            Assert.That((read.Thinking, read.MaxReasoningTokens), Is.EqualTo((thinks, expected)), string.Join(", ", keys.Keys));
+        }
+    }
+
     [Test]
     public void Tool_modes_are_choices()
     {
