@@ -8,6 +8,7 @@ using KimiCpu.Extensions.AI.Responses;
 using KimiCpu.Generation;
 using KimiCpu.Tokens;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Options;
 
 namespace KimiCpu.Extensions.AI;
 
@@ -52,14 +53,15 @@ public sealed class KimiChatClient : IChatClient
     /// <param name="options">Null for the defaults of <see cref="GenerationOptions"/>.</param>
     /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends.</param>
     /// <returns>One assistant message; <see cref="ChatResponse.RawRepresentation"/> is the <see cref="GenerationResult"/>.</returns>
-    /// <exception cref="NotSupportedException">An option or a content cannot be honoured, or a call's arguments or its result cannot be written as JSON; the message names it.</exception>
+    /// <exception cref="NotSupportedException">An option or a content cannot be honoured, a call's arguments or its result cannot be written as JSON, or the checkpoint's tokenizer has not got the control tokens of a chat, or of calls where there are tools; the message names it.</exception>
     /// <exception cref="ArgumentException">There is no message, a call or a result is out of place, a value is outside its range, or tools contradict one another.</exception>
     /// <exception cref="KimiConstraintException">The schema of the response format or of a tool's parameters cannot be enforced; the message says what to write instead.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what open sessions leave of the cache.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="TimeoutException">The call has taken longer than <see cref="SchedulingOptions.MaxCallTime"/>.</exception>
-    /// <exception cref="Checkpoints.CheckpointException">Experts could not be read, from a drive or from a mapped file.</exception>
-    /// <exception cref="KimiException">The GPU failed, or a NaN or an infinity appeared among the logits.</exception>
+    /// <exception cref="Checkpoints.CheckpointException">Experts could not be read, from a drive or from a mapped file; of a client of <c>AddKimi</c> also that the model cannot be opened, since a file is missing, damaged, or of a model that is not supported.</exception>
+    /// <exception cref="KimiException">The GPU failed, or a NaN or an infinity appeared among the logits; of a client of <c>AddKimi</c> also that the model does not fit into the memory available, or that the GPU asked for cannot be used.</exception>
+    /// <exception cref="OptionsValidationException">Of a client of <c>AddKimi</c> whose model is not open: its options are not valid, a folder that is missing for one. What <c>configure</c> throws is told as it is.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
@@ -97,6 +99,9 @@ public sealed class KimiChatClient : IChatClient
     /// <param name="serviceType">What is asked for.</param>
     /// <param name="serviceKey">Null; nothing here has a key.</param>
     /// <returns>Null for anything else.</returns>
+    /// <exception cref="OptionsValidationException">The model of <c>AddKimi</c> is to be opened, or its name is asked for, and its options are not valid.</exception>
+    /// <exception cref="KimiException">The model of <c>AddKimi</c> cannot be opened; a <see cref="Checkpoints.CheckpointException"/> where that is its files' fault.</exception>
+    /// <exception cref="ObjectDisposedException">The services are disposed, or were while the model was being opened.</exception>
     public object? GetService(Type serviceType, object? serviceKey = null)
     {
         ArgumentNullException.ThrowIfNull(serviceType);

@@ -52,6 +52,7 @@ public interface IKimiModel : IDisposable
     /// <param name="options">Those that shape the prompt matter: tools and thinking. Null for the defaults.</param>
     /// <param name="cancellationToken">Honoured within a text.</param>
     /// <exception cref="ArgumentException">There is no message, one is out of place, or an option is outside its range.</exception>
+    /// <exception cref="NotSupportedException">The checkpoint's tokenizer has not got the control tokens of a chat, or of calls where tools are declared.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     int[] EncodePrompt(IEnumerable<KimiMessage> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default);
@@ -61,6 +62,7 @@ public interface IKimiModel : IDisposable
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
     /// <param name="cancellationToken">Ends the call at once; the model lets go of its place and its pages when the running step ends.</param>
     /// <exception cref="ArgumentException">There is no prompt, a message or token id is out of place, an option is outside its range, or two contradict one another.</exception>
+    /// <exception cref="NotSupportedException">The checkpoint's tokenizer has not got the control tokens of a chat, or of calls where tools are declared: such a model continues token ids alone.</exception>
     /// <exception cref="Constraints.KimiConstraintException"><see cref="GenerationOptions.Constraint"/> or a tool's parameters cannot be enforced; the message says what to write instead.</exception>
     /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what open sessions leave of the cache.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
@@ -136,10 +138,10 @@ public interface IKimiModel : IDisposable
     /// <exception cref="IOException">The file does not exist or cannot be read.</exception>
     /// <exception cref="UnauthorizedAccessException">Reading it is not allowed, or it is a folder.</exception>
     /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
-    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
-    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     /// <exception cref="KimiException">The GPU failed or was lost meanwhile. Load it again.</exception>
     /// <exception cref="Checkpoints.CheckpointException">The checkpoint's files, by which models are told apart, could not be read.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 

@@ -39,6 +39,7 @@ public sealed class KimiConstraint
     /// <param name="schema">The schema, at most a million characters; it may be disposed of afterwards.</param>
     /// <param name="cancellationToken">Ends the compilation, which takes 2 billion counted steps at most, about ten seconds of a core.</param>
     /// <exception cref="KimiConstraintException">The schema is malformed, uses what is not supported, is satisfied by no value, or is too large.</exception>
+    /// <exception cref="ArgumentException">The schema was read from nothing: it is null, or the default of its type.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public static KimiConstraint JsonSchema(JsonElement schema, CancellationToken cancellationToken = default) => schema.ValueKind != JsonValueKind.Undefined
         ? Compile(schema, objectOnly: false, new CompileBudget(cancellationToken))
@@ -87,6 +88,7 @@ public sealed class KimiConstraint
     /// <summary>One of some texts, exactly.</summary>
     /// <param name="choices">At least one.</param>
     /// <exception cref="KimiConstraintException">There are none, or their texts are too large.</exception>
+    /// <exception cref="ArgumentException">One of them is null.</exception>
     public static KimiConstraint Choice(IEnumerable<string> choices)
     {
         ArgumentNullException.ThrowIfNull(choices);
