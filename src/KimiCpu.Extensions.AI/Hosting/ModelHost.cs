@@ -43,8 +43,8 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private readonly string _name;
     private readonly ILoggerFactory? _loggers;
     private Task<IKimiModel>? _opening;
-    private string? _openingName;
-    private string? _lastName;
+    private volatile string? _openingName;
+    private volatile string? _lastName;
     private volatile Tuple<LoadProgress>? _progress;
     private long _failedAt;
     private bool _disposed;
@@ -73,16 +73,17 @@ internal sealed class ModelHost : IHostedService, IDisposable
                 {
                     return name;
                 }
+            }
 
-                try
-                {
-                    return _lastName = NameOf(Read());
-                }
-                catch (Exception) when (_lastName is not null)
-                {
-                    // What is wrong with them is for who calls, not for who asks for a name.
-                    return _lastName;
-                }
+            // Not within the lock: a drive that does not answer would keep others from an open model.
+            try
+            {
+                return _lastName = NameOf(Read());
+            }
+            catch (Exception) when (_lastName is { } last)
+            {
+                // What is wrong with them is for who calls, not for who asks for a name.
+                return last;
             }
         }
     }
@@ -286,24 +287,29 @@ internal sealed class ModelHost : IHostedService, IDisposable
         }
     }
 
-    /// <summary>Begins an opening. One that is stopped by the options fails like any other.</summary>
+    /// <summary>
+    /// Begins an opening, whose first part is to read the options: on another thread than the caller's, since they are bound then, and a drive may take long to say whether there is
+    /// the folder. One that is stopped by the options fails like any other.
+    /// </summary>
     private Task<IKimiModel> Start()
     {
         _openingName = null;
-        try
+        return Task.Run(() =>
         {
-            KimiOptions options = Read();
-            _lastName = _openingName = NameOf(options);
-            return Task.Run(() => OpenAsync(options));
-        }
-        catch (Exception e)
-        {
-            return Task.Run(() =>
+            KimiOptions options;
+            try
+            {
+                options = Read();
+                _lastName = _openingName = NameOf(options);
+            }
+            catch (Exception e)
             {
                 TellFailure(_name.Length == 0 ? "Kimi" : _name, e);
-                return Task.FromException<IKimiModel>(e);
-            });
-        }
+                throw;
+            }
+
+            return OpenAsync(options);
+        });
     }
 
     private async Task<IKimiModel> OpenAsync(KimiOptions options)

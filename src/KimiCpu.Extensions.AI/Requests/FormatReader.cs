@@ -17,7 +17,7 @@ internal sealed class FormatReader
     /// <summary>Enough for the types of an application; who makes up schemas without end does not fill the memory with them.</summary>
     private const int MostKept = 64;
 
-    private static readonly Lazy<KimiConstraint> s_json = new(KimiConstraint.Json);
+    private static readonly JsonElement s_anyObject = JsonElement.Parse("""{"type":"object"}""");
     private static readonly SemaphoreSlim s_turn = new(1);
 
     /// <summary>By hashes, since a schema may be refused for its length.</summary>
@@ -39,8 +39,7 @@ internal sealed class FormatReader
     {
         null => generation,
         ChatResponseFormatText => generation with { Constraint = null },
-        ChatResponseFormatJson { Schema: { } schema } => generation with { Constraint = Compile(schema, HashOf(schema), cancellationToken) },
-        ChatResponseFormatJson => generation with { Constraint = s_json.Value },
+        ChatResponseFormatJson json => generation with { Constraint = Compile(SchemaOf(json), HashOf(SchemaOf(json)), cancellationToken) },
         _ => throw Unknown(format),
     };
 
@@ -51,12 +50,13 @@ internal sealed class FormatReader
     /// <inheritdoc cref="Read"/>
     public async Task<GenerationOptions> ReadAsync(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken)
     {
-        if (format is not ChatResponseFormatJson { Schema: { } schema })
+        if (format is not ChatResponseFormatJson json)
         {
             return Read(format, generation, cancellationToken);
         }
 
         // Looked up once: what others make the table forget meanwhile would be compiled here.
+        JsonElement schema = SchemaOf(json);
         string hash = HashOf(schema);
         if (_schemas.TryGetValue(hash, out Compiled? known))
         {
@@ -85,6 +85,9 @@ internal sealed class FormatReader
 
     private static NotSupportedException Unknown(ChatResponseFormat format) =>
         new($"ChatOptions.ResponseFormat ({format.GetType().Name}): use ChatResponseFormat.Text, Json or ForJsonSchema.");
+
+    /// <summary>Without a schema it is any object, and that has to be compiled as well.</summary>
+    private static JsonElement SchemaOf(ChatResponseFormatJson format) => format.Schema ?? s_anyObject;
 
     private static string HashOf(JsonElement schema) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(schema)));
 

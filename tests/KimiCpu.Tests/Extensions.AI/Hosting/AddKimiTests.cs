@@ -117,6 +117,22 @@ internal sealed class AddKimiTests
         Assert.That((await health.CheckHealthAsync()).Entries["kimi"].Data["state"], Is.EqualTo("Ready"));
     }
 
+    /// <summary>A user interface's thread, say. A drive may take long to say whether there is the model's folder.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task The_first_call_reads_the_options_on_another_thread_than_the_callers(CancellationToken cancellationToken)
+    {
+        using var begun = new ManualResetEventSlim();
+        await using ServiceProvider services = new ServiceCollection().AddLogging().AddKimi(o =>
+        {
+            begun.Wait(cancellationToken);
+            o.Embedded = true;
+        }).BuildServiceProvider();
+        Task<ChatResponse> answer = services.GetRequiredService<IChatClient>().GetResponseAsync("What is the capital of France?", s_greedy, cancellationToken);
+        begun.Set();
+        Assert.That((await answer).Text, Does.Contain("Paris"));
+    }
+
     /// <summary>The model stays the one that was opened, so its name does too; who says the configuration is wrong is its reload.</summary>
     [Test]
     [CancelAfter(60_000)]
