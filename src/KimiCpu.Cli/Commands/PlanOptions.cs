@@ -23,7 +23,7 @@ internal sealed class PlanOptions
 
     public Option<string?> RamBandwidth { get; } = new("--ram-bandwidth") { Description = "Its read bandwidth. Default: measured here.", HelpName = "RATE" };
 
-    public Option<string?> Nvme { get; } = new("--nvme") { Description = "Drives that hold the checkpoint, by their rate for large random reads: 7GB/s, or 2x7GB/s for a volume that is striped over two. Default: measured by reading DIR's files.", HelpName = "N×RATE" };
+    public Option<string?> Nvme { get; } = new("--nvme") { Description = "Drives that hold the checkpoint, by their rate for large random reads: 7GB/s, or 2x7GB/s for a volume that is striped over two. Of drives of different speed as many of the fastest are taken as bring most so. Default: measured by reading DIR's files.", HelpName = "N×RATE" };
 
     public Option<string?> Gpu { get; } = new("--gpu") { Description = "Plan with a GPU of so much memory, such as 24GB (as cards are sold: GiB). Its figures are estimates, not measurements.", HelpName = "SIZE" };
 

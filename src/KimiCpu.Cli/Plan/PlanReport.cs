@@ -79,10 +79,13 @@ internal sealed class PlanReport(CliStreams streams, MachinePlan plan)
     private void WriteDrives()
     {
         const double Noticeable = 0.99;
-        (double together, double sum) = (plan.Machine.ExpertBytesPerSecond, plan.Machine.DriveBytesPerSecond);
-        if (together < Noticeable * sum)
+        PlanMachine m = plan.Machine;
+        (double together, double striped) = (m.ExpertBytesPerSecond, m.StripedBytesPerSecond);
+        if (together < Noticeable * striped)
         {
-            _out.WriteLine($"Experts come at {PlanWords.GigabytesPerSecond(together)} from these drives, not at {PlanWords.GigabytesPerSecond(sum)}: a layer's lie on one of them, mostly, and layers are read one after another. A volume that is striped over all of them (RAID 0) has the sum.");
+            string better = m.StripedDrives == 1 ? "All files on the fastest of them would have that; a volume that is striped (RAID 0) is no faster, since its slowest drive holds up the others"
+                : $"A volume that is striped over {(m.StripedDrives == m.DriveCount ? "all of them" : $"the {m.StripedDrives} fastest")} (RAID 0) has that";
+            _out.WriteLine($"Experts come at {PlanWords.GigabytesPerSecond(together)} from these drives, not at {PlanWords.GigabytesPerSecond(striped)}: a layer's lie on one of them, mostly, and layers are read one after another. {better}.");
         }
     }
 

@@ -105,14 +105,20 @@ internal sealed class MachinePlan
         yield return ("twice the cores", m with { Cores = Twice(m.Cores) });
         if (m.Drives.MaxBy(d => d.BytesPerSecond.Value) is { } best)
         {
-            yield return ("these drives striped to one volume", m.Striped());
-            yield return ("one more drive like the fastest, all striped", (m with { Drives = [.. m.Drives, best with { Count = 1 }] }).Striped());
+            PlanMachine more = (m with { Drives = [.. m.Drives, best with { Count = 1 }] }).Striped();
+            yield return (StripedName(m), m.Striped());
+            yield return ($"one more drive like the fastest, {(more.StripedDrives == more.DriveCount ? "all" : $"the {more.StripedDrives} fastest")} striped", more);
         }
 
         yield return m.Gpu is null
             ? ("a GPU of 24 GB (estimate)", m with { Gpu = new PlanGpu(24L << 30, Fact.Assumed(CardBytesPerSecond), Fact.Assumed(LinkBytesPerSecond)) })
             : ("a GPU of twice the memory (estimate)", m with { Gpu = m.Gpu with { Bytes = 2 * m.Gpu.Bytes } });
     }
+
+    private static string StripedName(PlanMachine machine) =>
+        machine.StripedDrives == machine.DriveCount ? "these drives striped to one volume"
+        : machine.StripedDrives == 1 ? "all files on the fastest drive"
+        : $"the {machine.StripedDrives} fastest drives striped to one volume";
 
     private static Fact Twice(Fact fact) => Fact.Assumed(2 * fact.Value);
 }

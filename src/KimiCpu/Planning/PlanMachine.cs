@@ -32,7 +32,7 @@ internal readonly record struct Fact(double Value, FactOrigin Origin)
 /// <param name="BytesPerSecond">Of one, large reads at random offsets.</param>
 internal sealed record PlanDrives(string Name, int Count, Fact BytesPerSecond)
 {
-    /// <summary>What share of each MoE layer's routed experts lies here; null where everything is striped over all drives, so that every read takes all of them.</summary>
+    /// <summary>What share of each MoE layer's routed experts lies here; null where everything is on one volume that is striped over drives, so that every read takes all of these.</summary>
     public IReadOnlyList<double>? LayerShares { get; init; }
 }
 
@@ -74,26 +74,43 @@ internal sealed record PlanMachine
     /// <summary>Null without.</summary>
     public PlanGpu? Gpu { get; init; }
 
-    /// <summary>All drives in parallel.</summary>
-    public double DriveBytesPerSecond => Drives.Sum(d => d.Count * d.BytesPerSecond.Value);
+    /// <summary>How many drives there are.</summary>
+    public int DriveCount => Drives.Sum(d => d.Count);
+
+    /// <summary>How many of them, the fastest, are best striped to one volume: it has equally many bytes on each, so a drive that is slower than the others holds all of them up.</summary>
+    public int StripedDrives => Volumes().MaxBy(v => v.BytesPerSecond).Count;
+
+    /// <summary>Of that volume.</summary>
+    public double StripedBytesPerSecond => Volumes().Select(v => v.BytesPerSecond).DefaultIfEmpty().Max();
 
     /// <summary>Missing experts of a token or a prompt, of every layer alike.</summary>
     public double ExpertBytesPerSecond => 1 / SecondsToRead(1);
 
     public double OperationsPerSecond => Cores.Value * OperationsPerSecondPerCore.Value;
 
-    /// <summary>The same drives as one volume that is striped over all of them.</summary>
+    /// <summary>The same drives, of which the best ones are one volume that is striped over them and has all files.</summary>
     public PlanMachine Striped() => this with { Drives = [.. Drives.Select(d => d with { LayerShares = null })] };
 
     /// <summary>Seconds for so many bytes of experts, of every layer alike. Layers are read one after another, since nobody knows which experts the later ones choose, and each takes as long as its slowest drive.</summary>
     public double SecondsToRead(double bytes)
     {
         int layers = Drives.Max(d => d.LayerShares?.Count) ?? 0;
-        return bytes * (layers == 0 ? 1 / DriveBytesPerSecond : Enumerable.Range(0, layers).Average(layer => SlowestDrive(d => d.LayerShares![layer])));
+        return bytes * (layers == 0 ? 1 / StripedBytesPerSecond : Enumerable.Range(0, layers).Average(layer => SlowestDrive(d => d.LayerShares![layer])));
     }
 
     /// <summary>Seconds to fill memory, in whatever order keeps all drives busy.</summary>
-    public double SecondsToFill(double bytes) => bytes * (Drives.Any(d => d.LayerShares is not null) ? SlowestDrive(d => d.LayerShares!.Average()) : 1 / DriveBytesPerSecond);
+    public double SecondsToFill(double bytes) => bytes * (Drives.Any(d => d.LayerShares is not null) ? SlowestDrive(d => d.LayerShares!.Average()) : 1 / StripedBytesPerSecond);
+
+    /// <summary>Striped over the fastest drives, over those and the next slower ones, and so on.</summary>
+    private IEnumerable<(int Count, double BytesPerSecond)> Volumes()
+    {
+        int count = 0;
+        foreach (PlanDrives drives in Drives.OrderByDescending(d => d.BytesPerSecond.Value))
+        {
+            count += drives.Count;
+            yield return (count, count * drives.BytesPerSecond.Value);
+        }
+    }
 
     private double SlowestDrive(Func<PlanDrives, double> shareOf) => Drives.Max(d => shareOf(d) / (d.Count * d.BytesPerSecond.Value));
 }

@@ -65,7 +65,35 @@ internal sealed partial class ExpertDrivesTests
         PlanMachine machine = Machine(s_half, s_half, 3.5e9);
         Assert.That(machine.ExpertBytesPerSecond, Is.EqualTo(7e9).Within(1), "half of it at 3.5 GB/s");
         Assert.That(Machine(s_first, s_second, 3.5e9).ExpertBytesPerSecond, Is.EqualTo(2 / ((1 / 7e9) + (1 / 3.5e9))).Within(1), "half of the layers at 7 GB/s, half at 3.5");
-        Assert.That(machine.Striped().ExpertBytesPerSecond, Is.EqualTo(10.5e9).Within(1));
+        Assert.That(machine.Striped().ExpertBytesPerSecond, Is.EqualTo(7e9).Within(1), "equally many bytes on each drive");
+    }
+
+    /// <summary>A volume has equally many bytes on each of its drives.</summary>
+    [TestCase("7GB/s", 7e9, 1)]
+    [TestCase("2x7GB/s", 14e9, 2)]
+    [TestCase("7GB/s,6GB/s", 12e9, 2)]
+    [TestCase("7GB/s,0.55GB/s", 7e9, 1)]
+    [TestCase("0.55GB/s,2x7GB/s", 14e9, 2)]
+    [TestCase("3x2GB/s,7GB/s", 8e9, 4)]
+    public void A_striped_volume_is_as_fast_as_its_slowest_drive_allows(string drives, double rate, int count)
+    {
+        PlanMachine machine = Machines.Workstation() with { Drives = [.. Quantity.Drives("--nvme", drives).Select(d => new PlanDrives("", d.Count, Fact.Given(d.BytesPerSecond)))] };
+        Assert.That(machine.ExpertBytesPerSecond, Is.EqualTo(rate).Within(1));
+        Assert.That(machine.StripedDrives, Is.EqualTo(count));
+        Assert.That(machine.SecondsToFill(rate), Is.EqualTo(1).Within(1e-9));
+    }
+
+    /// <summary>Halves on a fast drive and a slow one: what helps is to do without the slow one.</summary>
+    [Test]
+    public void A_slow_drive_is_not_advised_to_be_striped()
+    {
+        var plan = new MachinePlan(Machines.Thinking, Machine(s_first, s_second, 0.55e9), 32_768, parameters: Machines.Ideal);
+        string report = Report(plan);
+        Assert.That(report, Does.Contain("Experts come at 1 GB/s from these drives, not at 7 GB/s").And.Contain("All files on the fastest of them").And.Not.Contain("7.55"));
+        IReadOnlyList<PlanUpgrade> upgrades = plan.Upgrades();
+        Assert.That(upgrades.Select(u => u.Name), Has.Member("all files on the fastest drive").And.Member("one more drive like the fastest, the 2 fastest striped").And.No.Member(Striped));
+        Assert.That(upgrades.Single(u => u.Name.StartsWith("all files", StringComparison.Ordinal)).Plan.Machine.ExpertBytesPerSecond, Is.EqualTo(7e9).Within(1));
+        Assert.That(upgrades.Max(u => u.Plan.Machine.ExpertBytesPerSecond), Is.EqualTo(14e9).Within(1));
     }
 
     [Test]
