@@ -18,7 +18,7 @@ internal sealed class ReadThreadsTests
         {
             for (int i = 0; i < 100; i++)
             {
-                Assert.That(reads.Run(Number).GetAwaiter().GetResult(), Is.EqualTo(i));
+                Assert.That(reads.Run(Number).WaitAsync(s_long).GetAwaiter().GetResult(), Is.EqualTo(i));
                 int Number()
                 {
                     threads.Add(Thread.CurrentThread);
@@ -37,20 +37,24 @@ internal sealed class ReadThreadsTests
         using var answers = new ManualResetEventSlim();
         Thread? held = null;
         Task<int> silent;
-        using (var reads = new ReadThreads())
+        try
         {
+            using var reads = new ReadThreads();
             silent = reads.Run<int>(() =>
             {
                 held = Thread.CurrentThread;
                 answers.Wait();
                 throw new IOException("Gone.");
             });
-            Assert.That(Enumerable.Range(0, 10).Select(i => reads.Run(() => i).GetAwaiter().GetResult()), Is.EqualTo(Enumerable.Range(0, 10)));
+            Assert.That(Enumerable.Range(0, 10).Select(i => reads.Run(() => i).WaitAsync(s_long).GetAwaiter().GetResult()), Is.EqualTo(Enumerable.Range(0, 10)));
             Assert.That(silent.IsCompleted, Is.False);
         }
+        finally
+        {
+            answers.Set();
+        }
 
-        answers.Set();
-        Assert.That(() => silent.GetAwaiter().GetResult(), Throws.TypeOf<IOException>());
+        Assert.That(() => silent.WaitAsync(s_long).GetAwaiter().GetResult(), Throws.TypeOf<IOException>());
         Assert.That(held!.Join(s_long), "it has ended");
     }
 }
