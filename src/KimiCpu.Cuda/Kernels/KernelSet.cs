@@ -245,16 +245,16 @@ internal sealed class KernelSet : IDisposable
     /// <summary>Warps that share a block's columns. What is added in which order depends on it, so it depends on the weights and the GPU alone.</summary>
     internal static int LinearWarps(DeviceFormat format, int outputs, int columns, int multiprocessors) =>
         Blocks(columns, LinearStep) <= NarrowSteps ? NarrowLinearWarps
-        : outputs <= FewOutputs ? (format == DeviceFormat.BFloat16 && RunsAsPairs(Blocks(outputs, LinearRows), multiprocessors) ? PairedLinearWarps : MaxLinearWarps)
+        : outputs <= FewOutputs ? (format == DeviceFormat.BFloat16 && RunsAsPairs(outputs, multiprocessors) ? PairedLinearWarps : MaxLinearWarps)
         : outputs <= 2 * FewOutputs ? MaxLinearWarps / 2
         : ManyOutputsLinearWarps;
 
     /// <summary>
     /// Whether some of the blocks would be left over, one a multiprocessor, and none are, two on each: on GPUs smaller than the measured one, q_a with kv_a of Kimi K2.
-    /// Two full rounds lose nothing. Still smaller GPUs have them left over either way, and their router, whose outputs are twice as many where it looks ahead, must have the same warps with both.
+    /// Two full rounds lose nothing, and still smaller GPUs have some left over either way. Never of as few outputs as a router may have beside the next layer's: alone and with that it must have the same warps.
     /// </summary>
-    private static bool RunsAsPairs(int blocks, int multiprocessors) =>
-        multiprocessors is > MeasuredMultiprocessors / 2 and < MeasuredMultiprocessors && blocks > multiprocessors && blocks < 2 * multiprocessors;
+    private static bool RunsAsPairs(int outputs, int multiprocessors) =>
+        outputs > 2 * MaxExperts && multiprocessors < MeasuredMultiprocessors && Blocks(outputs, LinearRows) > multiprocessors && Blocks(outputs, LinearRows) < 2 * multiprocessors;
 
     /// <summary>Whether <see cref="Gemm"/> takes a weight: one in single precision it does not, and factors must be those of whole tiles.</summary>
     public static bool SuitsGemm(DeviceWeight weight) => weight.Format switch
