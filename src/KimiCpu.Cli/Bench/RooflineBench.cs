@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Buffers.Binary;
 using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
@@ -404,24 +403,10 @@ internal sealed unsafe class RooflineBench : IDisposable
         return matrices;
     }
 
-    /// <summary>Values as trained weights are spread: normal, and in FP8 scaled so that the largest use the whole range.</summary>
+    /// <summary>All of the memory.</summary>
     private void FillNumbers(bool halves)
     {
-        var pattern = new byte[1 << 17];
-        for (int i = 0; i < pattern.Length; i += halves ? sizeof(ushort) : 1)
-        {
-            double value = Math.Sqrt(-2 * Math.Log(1 - _random.NextDouble())) * Math.Cos(Math.Tau * _random.NextDouble());
-            if (halves)
-            {
-                BinaryPrimitives.WriteUInt16LittleEndian(pattern.AsSpan(i), BFloat16.FromSingle((float)value / 100));
-            }
-            else
-            {
-                int magnitude = Float8E4M3.Values[..0x7F].BinarySearch((float)Math.Abs(value * 90));
-                pattern[i] = (byte)((value < 0 ? 0x80 : 0) | Math.Min(magnitude < 0 ? ~magnitude : magnitude, 0x7E));
-            }
-        }
-
+        byte[] pattern = WeightPattern.Of(_random, halves);
         for (long at = 0; at < WeightBytes; at += pattern.Length)
         {
             int count = (int)Math.Min(pattern.Length, WeightBytes - at);

@@ -33,6 +33,19 @@ internal sealed class RooflineTests
         Assert.That(chart.Descendants().Select(e => e.Value), Has.Member("a < b").And.Member("0.50 memory"));
     }
 
+    /// <summary>A branch predictor that has seen the weights before would make kernels faster than a model has them.</summary>
+    [Test]
+    public void Weights_repeat_after_more_than_a_predictor_remembers([Values] bool halves)
+    {
+        byte[] pattern = WeightPattern.Of(new Random(2), halves);
+        Assert.That(pattern, Has.Length.GreaterThan(4 << 20));
+        Assert.That(pattern.Length % (7168 * (halves ? 2 : 1)), Is.Not.Zero, "rows of Kimi K2 differ");
+        byte[] begin = pattern[..32];
+        Assert.That(pattern.AsSpan(1).IndexOf(begin), Is.EqualTo(-1));
+        Assert.That(halves || !pattern.Any(b => (b & 0x7F) == 0x7F), "no NaN");
+        Assert.That(pattern.Distinct().Count(), Is.GreaterThan(150));
+    }
+
     [Test]
     public void Arithmetic_is_measured()
     {
