@@ -44,7 +44,7 @@ internal sealed unsafe class ExpertRing : IDisposable
         try
         {
             _threads = Own(new CopyThreads(Math.Clamp(Environment.ProcessorCount / 4, 1, MostThreads) - 1));
-            _copies = Own(new CudaStream(context));
+            _copies = Own(new CudaStream(context) { Collects = compute.Collects });
             _slots = Own(new CudaDeviceVariable<byte>(context, Slots * layout.Bytes));
             for (int i = 0; i < Slots; i++)
             {
@@ -76,6 +76,10 @@ internal sealed unsafe class ExpertRing : IDisposable
         _compute.Wait(_copied[place]);
         put(_layout.At(slot));
         _multiplied[place].Record(_compute);
+
+        // The next expert takes a millisecond or two to gather, and nobody asks about these before.
+        _copies.SendOff();
+        _compute.SendOff();
     }
 
     /// <summary>Waits until all experts that have passed are multiplied.</summary>

@@ -179,5 +179,9 @@ internal sealed unsafe class WeightUploader : IDisposable
         return _buffers[_next].Pointer;
     }
 
-    private void Sent() => _copied[_next].Record(_stream);
+    private void Sent()
+    {
+        _copied[_next].Record(_stream);
+        _stream.SendOff();
+    }
 }

@@ -106,6 +106,26 @@ internal sealed class StreamedExpertTests
         Assert.That(last, Has.Count.EqualTo(MoeLayers).And.All.EqualTo("cuStreamQuery"));
     }
 
+    /// <summary>The link would rest while the next expert, or the next weights of the opening, are put together.</summary>
+    [Test]
+    public void Copies_are_sent_off_before_the_next_bytes_are_gathered()
+    {
+        const int Streamed = 4;
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint), placement: new Some(0), expertBytes: null, split: new Forced(Streamed), driverCollects: true);
+        using var experts = new ReferenceExperts(model.Weights);
+        model.Experts = experts;
+        Assert.That(Behind(["cuMemcpyHtoDAsync", "cuEventRecord"]), Is.Not.Empty.And.All.EqualTo("cuStreamQuery"), "weights");
+        driver.Sequence.Clear();
+        model.Logits(s_tokens);
+        Assert.That(Behind(["cuLaunchKernel", "cuEventRecord"]), Has.Length.EqualTo(MoeLayers * Streamed).And.All.EqualTo("cuStreamQuery"), "the copy");
+        Assert.That(Behind(["cuLaunchKernel", "cuEventRecord", "cuStreamQuery"]), Has.All.EqualTo("cuStreamQuery"), "and what multiplies by it");
+
+        // What is called next behind each place where these calls follow one another.
+        string[] Behind(string[] calls) =>
+            [.. Enumerable.Range(0, driver.Sequence.Count - calls.Length).Where(i => driver.Sequence.GetRange(i, calls.Length).SequenceEqual(calls)).Select(i => driver.Sequence[i + calls.Length])];
+    }
+
     /// <summary>Calls of the opening that make things; page-locked memory aside, which can be done without. Refused memory would be planned again.</summary>
     [Test]
     public void A_ring_that_cannot_be_made_leaves_nothing_behind()
@@ -299,7 +319,7 @@ internal sealed class StreamedExpertTests
     }
 
     /// <summary>Streams so many experts a layer, and remembers what it was told.</summary>
-    private sealed class Forced(int count) : IStreamSplit
+    internal sealed class Forced(int count) : IStreamSplit
     {
         public List<int[]> Candidates { get; } = [];
 
