@@ -76,12 +76,13 @@ internal sealed class CudaBackend : IDisposable
 
     /// <summary>
     /// What may be refused before any weight is copied, and what is done without then. Page-locked memory is the system's to give, and no plan knows how much of it
-    /// there is: the ring that routed experts pass through is given up, then tokens of a step, which most of it is for, then experts that stay. And while kernels are translated, which takes seconds the first time, a display or another program may
+    /// there is, though some drivers charge it to the GPU and plans leave room for it there: the ring that routed experts pass through is given up, then tokens of a step, which most of it is for, then experts that stay. And while kernels are translated, which takes seconds the first time, a display or another program may
     /// take memory that was free: the plan is made again with less.
     /// </summary>
     private (MemoryPlan Plan, CudaHotPath HotPath) Make(ModelWeights weights, MemoryWish wish, CudaHotPathOptions options)
     {
         (int refusals, long most) = (0, long.MaxValue);
+        wish = wish with { ChargesLocked = options.DriverCollects };
         wish = _context.SharesMemory ? wish.OfSharedMemory(weights.Shape, _context.FreeBytes(options.SystemBytes)) : wish;
         while (true)
         {
@@ -98,9 +99,13 @@ internal sealed class CudaBackend : IDisposable
             catch (CudaException e) when (e is { Call: "cuMemHostAlloc" } and not GpuLostException && WithLessLocked(wish, plan) is not null)
             {
                 (wish, string less) = WithLessLocked(wish, plan)!.Value;
-                options.Warn?.Invoke($"{less}: the system refused page-locked memory ({e.Call} failed with CUDA error {(int)e.Result}). More free main memory, or a higher limit of locked memory (ulimit -l), helps.");
+
+                // Where it counts there, it may be the GPU's memory that lacks.
+                most = wish.ChargesLocked ? free - (free / RefusedShare) : most;
+                string helps = wish.ChargesLocked ? "A lower KvCacheBytes helps, since it counts against the GPU's memory here, or more free main memory" : "More free main memory helps";
+                options.Warn?.Invoke($"{less}: the system refused page-locked memory ({e.Call} failed with CUDA error {(int)e.Result}). {helps}.");
             }
-            catch (CudaException e) when (e is { Call: "cuMemAlloc", Result: CUResult.ErrorOutOfMemory } && refusals < MostRefusals)
+            catch (CudaException e) when (e.Result.IsWantOfMemory(e.Call) && (e.Call == "cuMemAlloc" || wish.ChargesLocked) && refusals < MostRefusals)
             {
                 refusals++;
                 most = free - (free / RefusedShare);

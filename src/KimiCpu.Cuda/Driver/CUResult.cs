@@ -16,6 +16,7 @@ internal enum CUResult
     ErrorInvalidDevice = 101,
     ErrorDeviceNotLicensed = 102,
     ErrorInvalidImage = 200,
+    ErrorAlreadyMapped = 208,
     ErrorNoBinaryForGpu = 209,
     ErrorEccUncorrectable = 214,
     ErrorInvalidPtx = 218,
@@ -62,12 +63,19 @@ internal static class CUResults
         or (>= CUResult.ErrorHardwareStackError and <= CUResult.ErrorLaunchFailed)
         or CUResult.ErrorMpsRpcFailure or CUResult.ErrorMpsClientTerminated;
 
+    /// <summary>Whether an allocation failed for want of memory: under Windows, and in its Subsystem for Linux, that has other codes too.</summary>
+    public static bool IsWantOfMemory(this CUResult result, string? call) => (result, call) is
+        (CUResult.ErrorOutOfMemory or CUResult.ErrorNotReady, "cuMemAlloc" or "cuMemHostAlloc")
+        or (CUResult.ErrorOperatingSystem or CUResult.ErrorAlreadyMapped, "cuMemHostAlloc");
+
     /// <summary>What a user can do about it.</summary>
     /// <param name="result">Of a call.</param>
     /// <param name="call">The driver's function: which memory there was none of depends on it.</param>
-    public static string Advice(this CUResult result, string call) => result switch
+    /// <param name="chargesLocked">Whether the driver charges page-locked memory to the GPU.</param>
+    public static string Advice(this CUResult result, string call, bool chargesLocked) => result switch
     {
-        CUResult.ErrorOutOfMemory or CUResult.ErrorOperatingSystem when call == "cuMemHostAlloc" => "It is main memory that the system did not give, page-locked for the GPU: free some, raise the limit of locked memory (ulimit -l), lower PrefillChunk, or run on the CPU.",
+        _ when call == "cuMemHostAlloc" && result.IsWantOfMemory(call) => LockedAdvice(chargesLocked || result is CUResult.ErrorAlreadyMapped or CUResult.ErrorNotReady),
+        CUResult.ErrorNotReady when result.IsWantOfMemory(call) => "Under Windows and in WSL 2 a GPU gives less than it calls free: lower KvCacheBytes, end other programs that use it, or run on the CPU.",
         CUResult.ErrorOutOfMemory => "Another program may hold GPU memory: see nvidia-smi, lower KvCacheBytes, or run on the CPU.",
         CUResult.ErrorNoDevice or CUResult.ErrorInvalidDevice => "No NVIDIA GPU is visible to this process: see nvidia-smi and CUDA_VISIBLE_DEVICES.",
         CUResult.ErrorDeviceNotLicensed => "It is a virtual GPU (vGPU) without a licence: nvidia-smi -q tells its state, and NVIDIA's licence service must be reachable from this machine.",
@@ -90,4 +98,9 @@ internal static class CUResults
         _ when result.IsSticky() => "This process cannot use the GPU any more.",
         _ => "This is an error of this library; please report it.",
     };
+
+    private static string LockedAdvice(bool chargesLocked) => chargesLocked
+        ? "It is main memory, page-locked for the GPU, which under Windows and in WSL 2 counts against the GPU's memory too, and of main memory but a part may be locked: lower KvCacheBytes or PrefillChunk, free main memory (of WSL 2 what .wslconfig gives it), or run on the CPU. "
+        + "Once it was refused the driver may give this process none at all: then start that anew."
+        : "It is main memory that the system did not give, page-locked for the GPU: free some, lower PrefillChunk, or run on the CPU.";
 }

@@ -14,7 +14,7 @@ internal class CudaException : DeviceException
     }
 
     public CudaException(CUResult result, string call, string name, string? detail = null)
-        : base($"{call} failed with CUDA error {(int)result} ({name}). {(detail is null ? "" : detail + " ")}{result.Advice(call)}")
+        : base($"{call} failed with CUDA error {(int)result} ({name}). {(detail is null ? "" : detail + " ")}{result.Advice(call, CudaStream.DriverCollects)}")
     {
         Result = result;
         Call = call;

@@ -26,7 +26,7 @@ internal sealed unsafe class CudaStream : IDisposable
 
     /// <summary>
     /// Whether the driver keeps what is put here until somebody asks about it: under Windows, where its way to the GPU is the display's. That is so in the
-    /// Windows Subsystem for Linux too, whose GPU is this device.
+    /// Windows Subsystem for Linux too, whose GPU is this device. The same drivers charge main memory that is page-locked for a GPU to that GPU's memory.
     /// </summary>
     public static bool DriverCollects { get; } = OperatingSystem.IsWindows() || File.Exists("/dev/dxg");
 

@@ -68,10 +68,10 @@ internal sealed unsafe class HotExperts : IDisposable
         try
         {
             SlotCount = plan.ExpertSlots;
-            _slots = Own(new CudaDeviceVariable<byte>(context, SlotCount * _layout.Bytes));
-            _table = Own(new CudaDeviceVariable<uint>(context, keys));
             _tableOnHost = Own(new CudaPageLockedHostMemory<uint>(context, keys));
             _gathered = Own(new CudaPageLockedHostMemory<byte>(context, _layout.Bytes));
+            _slots = Own(new CudaDeviceVariable<byte>(context, SlotCount * _layout.Bytes));
+            _table = Own(new CudaDeviceVariable<uint>(context, keys));
             _gatheredSent = Own(new CudaEvent(context));
             _tableOnHost.Span.Fill(NoSlot);
             _gatherer = new WorkThread("kimi-gpu-gather");

@@ -66,11 +66,10 @@ internal sealed unsafe class CudaHotPath : IHotPath
             KernelSet kernels = Own(new KernelSet(context));
             _mostSplits = kernels.MostSplits(_shape);
             var device = new DeviceWeights(weights, plan.Weights);
-            var weightMemory = Own(new CudaDeviceVariable<byte>(context, device.Bytes));
             _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows, plan.LookAhead, plan.ExpandedTokens);
-            var workspaceMemory = Own(new CudaDeviceVariable<byte>(context, _workspace.Bytes));
-            _workspace.Place(workspaceMemory.DevicePointer);
-            _pages = Own(new DevicePages(context, _stream, _shape, plan.CacheFormat, plan.Pages));
+
+            // Page-locked memory comes first: a driver that charges it to the GPU may refuse it for good once there was too little, where it only says so of the GPU's own.
+            using var uploader = new WeightUploader(context, _stream);
             _step = Own(new StepInputs(context, _shape, plan.MaxRows, plan.Pages));
             _handOver = Own(new HandOver(context, _shape, plan.MaxRows, plan.LookAhead));
             _embeddings = Own(new CudaPageLockedHostMemory<float>(context, (long)plan.MaxRows * _shape.HiddenSize));
@@ -89,15 +88,15 @@ internal sealed unsafe class CudaHotPath : IHotPath
                 _prompt = Own(new PromptExperts(context, _stream, weights, plan, _expertProgram, _experts, split));
             }
 
+            _pages = Own(new DevicePages(context, _stream, _shape, plan.CacheFormat, plan.Pages));
+            var weightMemory = Own(new CudaDeviceVariable<byte>(context, device.Bytes));
+            _workspace.Place(Own(new CudaDeviceVariable<byte>(context, _workspace.Bytes)).DevicePointer);
+
             // Weights come last: until then whoever opens the GPU may do with less memory and try again.
             _stream.Clear(_workspace.Finished, sizeof(uint));
-            using (var uploader = new WeightUploader(context, _stream))
-            {
-                device.Upload(weightMemory.DevicePointer, uploader, KeepingContext(options.Progress));
-                _experts?.Fill(uploader, KeepingContext(options.ExpertProgress), options.DrivePatience);
-                uploader.Finish();
-            }
-
+            device.Upload(weightMemory.DevicePointer, uploader, KeepingContext(options.Progress));
+            _experts?.Fill(uploader, KeepingContext(options.ExpertProgress), options.DrivePatience);
+            uploader.Finish();
             _program = new LayerProgram(_shape, device, kernels, _workspace, _step, _handOver, _pages, _stream, options.ManyRows, plan.ExpandedRows, _expertProgram);
             _recordings = options.UseGraphs ? Own(new Recordings(context, _stream, Put, options.Warn)) : null;
         }

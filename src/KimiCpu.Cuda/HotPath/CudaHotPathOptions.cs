@@ -19,7 +19,7 @@ internal sealed record CudaHotPathOptions
     /// <summary>How long the GPU may take for what is waited for, before it counts as lost.</summary>
     public TimeSpan Patience { get; init; } = CudaContext.DefaultPatience;
 
-    /// <summary>Whether the driver keeps launches until it is asked about them; see <see cref="CudaStream.DriverCollects"/>.</summary>
+    /// <summary>Whether the driver keeps launches until it is asked about them, and charges page-locked memory to the GPU; see <see cref="CudaStream.DriverCollects"/>.</summary>
     public bool DriverCollects { get; init; } = CudaStream.DriverCollects;
 
     /// <summary>Decides which routed experts the GPU holds, where its plan has room for any.</summary>

@@ -26,14 +26,14 @@ internal sealed unsafe class DevicePages : IDisposable
         _layerCount = shape.LayerCount;
         BytesPerPage = _layout.PageBytes;
         Capacity = capacity;
-        _memory = new CudaDeviceVariable<byte>(context, BytesPerPage * capacity);
+        _transfer = new CudaPageLockedHostMemory<byte>(context, BytesPerPage);
         try
         {
-            _transfer = new CudaPageLockedHostMemory<byte>(context, BytesPerPage);
+            _memory = new CudaDeviceVariable<byte>(context, BytesPerPage * capacity);
         }
         catch
         {
-            _memory.Dispose();
+            _transfer.Dispose();
             throw;
         }
     }

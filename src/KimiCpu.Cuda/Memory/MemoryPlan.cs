@@ -28,7 +28,8 @@ namespace KimiCpu.Cuda.Memory;
 /// <param name="ReadRows">The same as <paramref name="ManyRows"/> where none are streamed: the CPU reads most of them in each pass, however few tokens it has.</param>
 /// <param name="FewestTokens">Tokens of the context without which nothing is to be on this GPU, of those that <paramref name="CacheBytes"/> allows; 0 where it may hold as few as it can.</param>
 /// <param name="SharesMemory">Whether the GPU's memory is the system's; see <see cref="OfSharedMemory"/>.</param>
-internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0, int FewestTokens = 0, bool SharesMemory = false)
+/// <param name="ChargesLocked">Whether page-locked main memory counts against the GPU's; see <see cref="CudaStream.DriverCollects"/>.</param>
+internal sealed record MemoryWish(int MaxRows, int ContextTokens, bool SmallCache = false, long? CacheBytes = null, long? ExpertBytes = 0, bool StreamExperts = false, int ManyRows = 0, bool SmallWeights = false, bool LookAhead = false, int ExpandedTokens = ExpandedAttention.BlockTokens, int? ExpandedRows = null, int? FewestRows = null, int ReadRows = 0, int FewestTokens = 0, bool SharesMemory = false, bool ChargesLocked = false)
 {
     /// <summary>What tokens of a pass may give way to.</summary>
     public int LeastRows => FewestRows ?? MaxRows;
@@ -115,6 +116,9 @@ internal sealed record MemoryPlan
     /// <summary>Bytes of the ring.</summary>
     public required long RingBytes { get; init; }
 
+    /// <summary>Page-locked main memory where it counts against the GPU's; else 0, since the system gives it, which does not say how much it has.</summary>
+    public required long LockedBytes { get; init; }
+
     public required long FreeBytes { get; init; }
 
     /// <summary>Tokens that the cache holds.</summary>
@@ -138,12 +142,12 @@ internal sealed record MemoryPlan
 
         // Neither weights nor context give way for larger passes.
         long kept = Math.Min(plan.Pages, wish.KeptPages(DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat)));
-        long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - (kept * DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat));
+        long spare = freeBytes - (freeBytes / ReserveShare) - plan.WeightBytes - plan.WorkspaceBytes - plan.LockedBytes - (kept * DevicePages.BytesOfPage(weights.Shape, plan.CacheFormat));
         for (int rows = plan.RingSlots > 0 ? wish.ManyRows : wish.ReadRows; rows > wish.MaxRows; rows /= 2)
         {
             MemoryPlan? larger = FitRows(weights, wish with { MaxRows = rows }, freeBytes, new StringBuilder());
             bool fits = larger is not null && larger.RingSlots == plan.RingSlots && larger.Weights == plan.Weights && larger.CacheFormat == plan.CacheFormat && larger.Pages >= kept;
-            if (fits && (larger!.WorkspaceBytes - plan.WorkspaceBytes) * ManyRowsShare <= spare)
+            if (fits && (larger!.WorkspaceBytes + larger.LockedBytes - plan.WorkspaceBytes - plan.LockedBytes) * ManyRowsShare <= spare)
             {
                 return larger;
             }
@@ -162,7 +166,7 @@ internal sealed record MemoryPlan
     /// <summary>One line for a user.</summary>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
-        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, {(CacheFormat == CacheFormat.Int8 ? "8-bit" : "BF16")} cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}of {Mib(FreeBytes)} free");
+        $"{Weights.Name} ({Mib(WeightBytes)}), work {Mib(WorkspaceBytes)}, {(CacheFormat == CacheFormat.Int8 ? "8-bit" : "BF16")} cache of {CacheTokens:N0} tokens ({Mib(CacheBytes)}), {(ExpertBytes > 0 ? $"{ExpertSlots:N0} routed experts ({Mib(ExpertBytes)}), " : "")}{(RingSlots > 0 ? $"ring for {RingSlots} streamed ones ({Mib(RingBytes)}), " : "")}{(LockedBytes > 0 ? $"page-locked main memory ({Mib(LockedBytes)}), which counts here, " : "")}of {Mib(FreeBytes)} free");
 
     /// <summary>
     /// The same with as many rows as leave the wanted context its memory, of those that may be: where experts are read from drives large passes are worth weights in 8 bits,
@@ -205,11 +209,13 @@ internal sealed record MemoryPlan
             long workspace = activations + (2L * sizeof(uint) * wish.MaxRows);
 
             // A page costs its slots and its entries in the page tables.
-            long costOfPage = pageBytes + ((long)wish.MaxRows * sizeof(uint));
+            long lockedOfPage = wish.ChargesLocked ? LockedMemory.OfPage(wish.MaxRows) : 0;
+            long costOfPage = pageBytes + ((long)wish.MaxRows * sizeof(uint)) + lockedOfPage;
+            long locked = wish.ChargesLocked ? LockedMemory.OfSteps(weights.Shape, wish.MaxRows, wish.LookAhead, pageBytes) : 0;
             workspace += StepInputs.DeviceBytes(weights.Shape, wish.MaxRows, 0);
-            long left = spendable - weightBytes - workspace;
+            long left = spendable - weightBytes - workspace - locked;
             long pages = Math.Clamp(left / costOfPage, 0, int.MaxValue);
-            table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}{(cache == CacheFormat.Int8 ? ", 8-bit cache" : "")}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
+            table.Append(CultureInfo.InvariantCulture, $"\n  {plan.Name}{(cache == CacheFormat.Int8 ? ", 8-bit cache" : "")}: weights {Mib(weightBytes)}, work {Mib(workspace)}, {(locked > 0 ? $"page-locked main memory {Mib(locked)}, " : "")}{(left < 0 ? $"{Mib(-left)} too much" : $"{Mib(left)} left for {pages * KvPage.Tokens:N0} tokens")}");
             long keptPages = wish.KeptPages(pageBytes);
             bool last = (plan, cache) == steps[^1];
             if (pages == 0 || (pages < keptPages && !last))
@@ -232,7 +238,7 @@ internal sealed record MemoryPlan
             }
 
             ExpertRoom room = Experts(weights, wish, left, pageBytes, costOfPage, Math.Min(pages, wantedPages));
-            pages = Math.Clamp((left - room.Bytes - room.RingBytes) / costOfPage, 1, int.MaxValue);
+            pages = Math.Clamp((left - room.Bytes - room.RingBytes - room.LockedBytes) / costOfPage, 1, int.MaxValue);
             if (wish.CacheBytes is { } limit)
             {
                 pages = Math.Clamp(limit / pageBytes, 1, pages);
@@ -254,6 +260,7 @@ internal sealed record MemoryPlan
                 ExpertBytes = room.Bytes,
                 RingSlots = room.RingBytes > 0 ? ExpertRing.Slots : 0,
                 RingBytes = room.RingBytes,
+                LockedBytes = locked + (pages * lockedOfPage) + room.LockedBytes,
                 FreeBytes = freeBytes,
             };
         }
@@ -305,9 +312,12 @@ internal sealed record MemoryPlan
         }
 
         long work = ExpertWorkBytes(weights.Shape, wish.MaxRows);
-        long ring = wish.StreamExperts && bytes >= work + (ExpertRing.Slots * layout.Bytes) ? ExpertRing.Slots * layout.Bytes : 0;
-        long slots = Math.Clamp((bytes - work - ring) / layout.Bytes, 0, weights.Layers.Sum(l => (long)l.Experts.Length));
-        return slots > 0 || ring > 0 ? new ExpertRoom((int)slots, work + (slots * layout.Bytes), ring) : default;
+        long locked = wish.ChargesLocked ? LockedMemory.OfExperts(weights.Shape, wish.MaxRows, layout) : 0;
+        long ring = ExpertRing.Slots * layout.Bytes;
+        long lockedRing = wish.ChargesLocked ? LockedMemory.OfRing(layout) : 0;
+        (ring, lockedRing) = wish.StreamExperts && bytes >= work + locked + ring + lockedRing ? (ring, lockedRing) : (0, 0);
+        long slots = Math.Clamp((bytes - work - locked - ring - lockedRing) / layout.Bytes, 0, weights.Layers.Sum(l => (long)l.Experts.Length));
+        return slots > 0 || ring > 0 ? new ExpertRoom((int)slots, work + (slots * layout.Bytes), ring, locked + lockedRing) : default;
     }
 
     /// <summary>Bytes beside the experts themselves.</summary>
@@ -318,6 +328,6 @@ internal sealed record MemoryPlan
 
     private static string Mib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes >> 20:N0} MiB");
 
-    /// <summary>Experts that stay, bytes of these with what working with any takes, and bytes of the ring.</summary>
-    private readonly record struct ExpertRoom(int Slots, long Bytes, long RingBytes);
+    /// <summary>Experts that stay, bytes of these with what working with any takes, bytes of the ring, and of page-locked memory for all that where it counts.</summary>
+    private readonly record struct ExpertRoom(int Slots, long Bytes, long RingBytes, long LockedBytes);
 }

@@ -16,12 +16,13 @@ namespace KimiCpu.Cuda.Weights;
 internal sealed unsafe class WeightUploader : IDisposable
 {
     private const int BufferBytes = 8 << 20;
+    private const int BufferCount = 2;
 
     private readonly CudaContext _context;
     private readonly CudaStream _stream;
     private readonly Stack<IDisposable> _owned = [];
-    private readonly CudaPageLockedHostMemory<byte>[] _buffers = new CudaPageLockedHostMemory<byte>[2];
-    private readonly CudaEvent[] _copied = new CudaEvent[2];
+    private readonly CudaPageLockedHostMemory<byte>[] _buffers = new CudaPageLockedHostMemory<byte>[BufferCount];
+    private readonly CudaEvent[] _copied = new CudaEvent[BufferCount];
     private int _next;
     private bool _finished = true;
 
@@ -43,6 +44,9 @@ internal sealed unsafe class WeightUploader : IDisposable
             throw;
         }
     }
+
+    /// <summary>Page-locked, until it is disposed of.</summary>
+    public static long LockedBytes => (long)BufferCount * BufferBytes;
 
     public void Copy(DeviceVector vector)
     {

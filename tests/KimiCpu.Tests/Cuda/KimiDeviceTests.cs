@@ -346,7 +346,7 @@ internal sealed class KimiDeviceTests
         {
             try
             {
-                return MemoryPlan.Fit(weights, new MemoryWish(ModelMemory.UsualChunk + GpuOpening.DecodeRows, ContextTokens: 64), bytes).Pages > 0;
+                return MemoryPlan.Fit(weights, new MemoryWish(ModelMemory.UsualChunk + GpuOpening.DecodeRows, ContextTokens: 64, ChargesLocked: CudaStream.DriverCollects), bytes).Pages > 0;
             }
             catch (CudaException)
             {

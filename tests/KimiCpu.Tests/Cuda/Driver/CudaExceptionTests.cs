@@ -29,6 +29,9 @@ internal sealed class CudaExceptionTests
     [TestCase("cuMemAlloc", 2, "lower KvCacheBytes")]
     [TestCase("cuMemHostAlloc", 2, "main memory")]
     [TestCase("cuMemHostAlloc", 304, "main memory")]
+    [TestCase("cuMemHostAlloc", 208, "lower KvCacheBytes or PrefillChunk, free main memory")]
+    [TestCase("cuMemHostAlloc", 600, "start that anew")]
+    [TestCase("cuMemAlloc", 600, "in WSL 2 a GPU gives less than it calls free: lower KvCacheBytes")]
     public void An_error_of_the_setting_up_says_what_to_do(string function, int code, string advice)
     {
         using var driver = new SimulatedDriver { FailingFunction = function, Failure = (CUResult)code };
@@ -42,9 +45,15 @@ internal sealed class CudaExceptionTests
     [Test]
     public void Memory_of_one_kind_is_not_taken_for_that_of_the_other()
     {
-        Assert.That(new CudaException(CUResult.ErrorOutOfMemory, "cuMemHostAlloc", "").Message, Does.Contain("ulimit -l").And.Not.Contain("KvCacheBytes"));
+        Assert.That(CUResult.ErrorOutOfMemory.Advice("cuMemHostAlloc", chargesLocked: false), Does.Contain("main memory").And.Not.Contain("KvCacheBytes"));
+        Assert.That(CUResult.ErrorOutOfMemory.Advice("cuMemHostAlloc", chargesLocked: true), Does.Contain("main memory").And.Contain("counts against the GPU's").And.Contain("KvCacheBytes"));
         Assert.That(new CudaException(CUResult.ErrorOutOfMemory, "cuMemAlloc", "").Message, Does.Contain("GPU memory").And.Not.Contain("main memory"));
     }
+
+    /// <summary>NVIDIA's driver does not ask the limit of locked memory.</summary>
+    [Test]
+    public void No_limit_is_named_that_the_driver_does_not_ask([Values(2, 208, 304, 600)] int code, [Values] bool chargesLocked) =>
+        Assert.That(((CUResult)code).Advice("cuMemHostAlloc", chargesLocked), Does.Not.Contain("ulimit"));
 
     [Test]
     public void Other_errors_are_the_librarys() =>

@@ -172,5 +172,65 @@ internal sealed class RefusedMemoryTests
             new(driver, Repository.Checkpoint("tiny-steady"), placement: new HotExpertTests.Fixed(1.0), expertBytes: null, fewestRows: 20);
     }
 
+    /// <summary>As under Windows and in its Subsystem for Linux. What was refused once would be refused for good.</summary>
+    [Test]
+    public void Page_locked_memory_that_counts_against_the_GPUs_has_room_there([Values] bool experts)
+    {
+        float[] expected;
+        using (var sound = new SimulatedDriver())
+        using (GpuModel model = Charged(sound, experts, charges: false))
+        {
+            Assert.That(model.Plan.LockedBytes, Is.Zero);
+            expected = model.Logits(s_tokens);
+        }
+
+        using var driver = new SimulatedDriver { ChargesHostMemory = true };
+        using GpuModel charged = Charged(driver, experts, charges: true);
+        MemoryPlan plan = charged.Plan;
+        Assert.That((charged.Warnings, plan.RingSlots > 0, plan.ExpertSlots > 0), Is.EqualTo((Array.Empty<string>(), experts, experts)));
+        Assert.That(plan.LockedBytes, Is.GreaterThanOrEqualTo(driver.MostHostBytes).And.LessThan(driver.MostHostBytes + (64 << 10) + LockedMemory.OfPage(plan.MaxRows) * plan.Pages), "no sequence has all pages");
+        Assert.That(plan.WeightBytes + plan.WorkspaceBytes + plan.CacheBytes + plan.ExpertBytes + plan.RingBytes + plan.LockedBytes, Is.LessThanOrEqualTo(plan.FreeBytes - (plan.FreeBytes / 40)));
+        Assert.That(plan.ToString(), Does.Contain("page-locked main memory ("));
+        Assert.That(charged.Logits(s_tokens), Is.EqualTo(expected));
+    }
+
+    /// <summary>A display that has taken some is no reason to lose page-locked memory too: of what is refused first the plan can be made again.</summary>
+    [Test]
+    public void Memory_that_is_gone_is_done_without_where_page_locked_memory_counts_too()
+    {
+        using var driver = new SimulatedDriver { ChargesHostMemory = true, TakenBytes = 4 << 20 };
+        using GpuModel model = Charged(driver, experts: false, charges: true);
+        Assert.That(model.Warnings, Has.Count.EqualTo(1).And.Some.Contains("60 MiB at most"));
+        Assert.That(model.Logits(s_tokens), Has.None.NaN);
+    }
+
+    /// <summary>The codes that want of memory has under Windows and in its Subsystem for Linux.</summary>
+    [TestCase("cuMemAlloc", 600, false)]
+    [TestCase("cuMemAlloc", 600, true)]
+    [TestCase("cuMemHostAlloc", 600, true)]
+    [TestCase("cuMemHostAlloc", 208, true)]
+    [TestCase("cuMemHostAlloc", 2, true)]
+    public void A_refusal_in_other_words_is_one(string function, int code, bool charges)
+    {
+        using var driver = new SimulatedDriver { FailingFunction = function, Failure = (CUResult)code };
+        using GpuModel model = Charged(driver, experts: false, charges);
+        Assert.That(model.Warnings, Has.Count.EqualTo(1).And.Some.Contains("60 MiB at most"));
+        Assert.That(model.Logits(s_tokens), Has.None.NaN);
+    }
+
+    /// <summary>Less of either may be what helps.</summary>
+    [Test]
+    public void Experts_and_memory_of_the_GPU_give_way_where_page_locked_memory_is_refused_that_counts_there()
+    {
+        using var driver = new SimulatedDriver { FailingFunction = "cuMemHostAlloc", Failure = CUResult.ErrorAlreadyMapped };
+        using GpuModel model = Charged(driver, experts: true, charges: true);
+        Assert.That(model.Warnings, Has.Count.EqualTo(1).And.Some.Contains("No routed experts pass through the GPU in prompts").And.Some.Contains("A lower KvCacheBytes helps"));
+        Assert.That((model.Plan.RingSlots, model.Plan.FreeBytes), Is.EqualTo((0, SimulatedDriver.DefaultBytes - (SimulatedDriver.DefaultBytes / 20))));
+    }
+
+    private static GpuModel Charged(SimulatedDriver driver, bool experts, bool charges) => experts
+        ? new(driver, Repository.Checkpoint("tiny-steady"), placement: new HotExpertTests.Fixed(1.0), expertBytes: null, split: new StreamedExpertTests.Forced(2), driverCollects: charges)
+        : new(driver, Repository.Checkpoint("tiny-qproj"), driverCollects: charges);
+
     private static GpuModel Open(SimulatedDriver driver) => new(driver, Repository.Checkpoint("tiny-qproj"));
 }

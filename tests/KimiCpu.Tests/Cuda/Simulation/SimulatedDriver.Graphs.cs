@@ -48,7 +48,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult GraphInstantiateWithFlags(nint* exec, nint graph, ulong flags) => Enter(
         d =>
         {
-            if (d.DeviceBytes + d.GraphBytes > d.BytesOfGpu - d.TakenBytes)
+            if (d.TakenOfGpu + d.GraphBytes > d.BytesOfGpu - d.TakenBytes)
             {
                 return CUResult.ErrorOutOfMemory;
             }

@@ -13,7 +13,7 @@ internal sealed unsafe partial class SimulatedDriver
     private static CUResult MemGetInfo(nuint* free, nuint* total) => Enter(
         d =>
         {
-            (*free, *total) = ((nuint)Math.Max(0, d.BytesOfGpu - d.DeviceBytes - d.CachedBytes), (nuint)d.BytesOfGpu);
+            (*free, *total) = ((nuint)Math.Max(0, d.BytesOfGpu - d.TakenOfGpu - d.CachedBytes), (nuint)d.BytesOfGpu);
             return CUResult.Success;
         },
         "cuMemGetInfo");
@@ -27,7 +27,7 @@ internal sealed unsafe partial class SimulatedDriver
                 return CUResult.ErrorInvalidValue;
             }
 
-            if (d.DeviceBytes + (long)bytes > d.BytesOfGpu - d.TakenBytes)
+            if (d.TakenOfGpu + (long)bytes > d.BytesOfGpu - d.TakenBytes)
             {
                 return CUResult.ErrorOutOfMemory;
             }
@@ -59,6 +59,12 @@ internal sealed unsafe partial class SimulatedDriver
             if (d.HostBytes + (long)bytes > d.TotalHostBytes)
             {
                 return CUResult.ErrorOutOfMemory;
+            }
+
+            d._refusesHostMemory |= d.ChargesHostMemory && d.TakenOfGpu + (long)bytes > d.BytesOfGpu - d.TakenBytes;
+            if (d._refusesHostMemory)
+            {
+                return CUResult.ErrorAlreadyMapped;
             }
 
             ulong block = d._memory.Allocate((long)bytes);

@@ -49,6 +49,7 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
     private readonly Lock _gate = new();
 
     private nint _lastHandle;
+    private bool _refusesHostMemory;
     private int _users = 1;
     private int _retained;
     private long _pieces;
@@ -91,6 +92,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     /// <summary>Main memory that may be page-locked.</summary>
     public long TotalHostBytes { get; init; } = long.MaxValue;
+
+    /// <summary>Whether it counts against the GPU's memory, as under Windows: where that is full it is refused, and from then on to the process altogether.</summary>
+    public bool ChargesHostMemory { get; init; }
 
     /// <summary>Of it now.</summary>
     public long HostBytes
@@ -283,6 +287,9 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     /// <summary>Memory of the thread's GPU.</summary>
     private long BytesOfGpu => TotalBytesOf.GetValueOrDefault((int)s_contextOfThread - 1, TotalBytes);
+
+    /// <summary>Of that taken.</summary>
+    private long TakenOfGpu => DeviceBytes + (ChargesHostMemory ? HostBytes : 0);
 
     private nint Add(object value)
     {
