@@ -59,10 +59,10 @@ internal sealed class OpenedModel : IDisposable
     /// <param name="expertMemory">Bytes of slots that the user asks for; null for what the machine allows.</param>
     /// <param name="context">Tokens that are to be cached.</param>
     /// <param name="chunk">Most tokens of a forward pass.</param>
-    /// <param name="remedies">What of the command takes less memory; see <see cref="ModelMemory.Remedies"/>.</param>
+    /// <param name="remedies">What of the command takes less memory, by whether copies in 8 bits do; see <see cref="ModelMemory.Remedies"/>.</param>
     /// <param name="available">What the process may take; null for what there is now.</param>
     /// <exception cref="KimiException">The model does not fit.</exception>
-    public static OpenedModel Open(Checkpoint checkpoint, CpuBackendOptions options, long? expertMemory, int context, int chunk, string remedies, ProcessMemory? available = null)
+    public static OpenedModel Open(Checkpoint checkpoint, CpuBackendOptions options, long? expertMemory, int context, int chunk, Func<bool, string> remedies, ProcessMemory? available = null)
     {
         TieredStoreOptions? store;
         try

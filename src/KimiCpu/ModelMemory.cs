@@ -50,8 +50,8 @@ internal sealed class ModelMemory
     /// <summary>Most prompt tokens of a step where reading experts takes long however many tokens they have.</summary>
     public int LargePrefillChunk { get; }
 
-    /// <summary>What takes less memory, for people, with "helps" to follow; null for what <see cref="KimiModelOptions"/> has for it.</summary>
-    public string? Remedies { get; init; }
+    /// <summary>What takes less memory, for people, with "helps" to follow, by whether copies in 8 bits do; null for what <see cref="KimiModelOptions"/> has for it.</summary>
+    public Func<bool, string>? Remedies { get; init; }
 
     /// <param name="onGpu">Whether a GPU has the cache and what every token needs, all but the embedding.</param>
     /// <exception cref="KimiException">The model does not fit.</exception>
@@ -65,7 +65,7 @@ internal sealed class ModelMemory
         // As much as there is, or more, asks for no share of it: it is no limit.
         long? cache = _options.KvCacheBytes < Available ? _options.KvCacheBytes : null;
         long cacheAndActivations = (onGpu ? 0 : cache ?? oneContext) + _workspace.Bytes(LargePrefillChunk);
-        var needs = new MemoryNeeds(experts, hot, cacheAndActivations, Available, Remedies ?? SmallerOptions(onGpu))
+        var needs = new MemoryNeeds(experts, hot, cacheAndActivations, Available, Remedies?.Invoke(CopiesHelp) ?? SmallerOptions(onGpu))
         {
             Unused = _unused,
             Promised = cacheAndActivations + CopiedBytes(onGpu),
@@ -108,11 +108,14 @@ internal sealed class ModelMemory
         return _unpromised is { } unpromised ? Math.Max(0, Available - (unpromised - letGo)) : 0;
     }
 
+    /// <summary>Whether <see cref="KimiModelOptions.Int8HotPath"/>, which is not set, would take less of this memory.</summary>
+    private bool CopiesHelp => !_options.Int8HotPath && !_options.Exact && HotPathMemory.CopiesHelp(_summary, _checkpoint.Config, _unpromised is { } unpromised ? unpromised - Available : double.PositiveInfinity);
+
     private bool CopiesHotPath => _options.Int8HotPath && !_options.Exact;
 
     private string SmallerOptions(bool onGpu) =>
         onGpu || _options.PrefillChunk > LargestChunk ? "A smaller KimiModelOptions.PrefillChunk"
-        : _options.Int8HotPath || _options.Exact ? "A smaller KimiModelOptions.KvCacheBytes or ContextLength"
+        : !CopiesHelp ? "A smaller KimiModelOptions.KvCacheBytes or ContextLength"
         : "A smaller KimiModelOptions.KvCacheBytes or ContextLength, or KimiModelOptions.Int8HotPath,";
 
     /// <summary>Why nothing is read into slots, whatever fits; null where it may be.</summary>

@@ -46,7 +46,7 @@ internal sealed class ModelBench : IDisposable
     {
         int longest = Math.Max(DecodePrompt, prefills.DefaultIfEmpty().Max());
         int context = (int)Math.Max(longest, Math.Min((long)DecodePrompt + decoded, int.MaxValue));
-        _model = OpenedModel.Open(checkpoint, options, expertMemory: null, context, longest, options.Int8HotPath ? "A shorter --prefill or --decode" : "A shorter --prefill or --decode, or --int8-hot-path,", available);
+        _model = OpenedModel.Open(checkpoint, options, expertMemory: null, context, longest, copiesHelp => copiesHelp ? "A shorter --prefill or --decode, or --int8-hot-path," : "A shorter --prefill or --decode", available);
         try
         {
             _probe = MemoryBandwidthProbe.Large(_model.Pool);

@@ -24,7 +24,7 @@ internal static class ThreadReport
     public static void Run(string folder, string subject, CpuBackendOptions options, bool json, CliStreams streams, ProcessMemory? available, CancellationToken cancellationToken)
     {
         // As the library tunes it: with its experts where they will be.
-        using OpenedModel model = OpenedModel.Open(OpenedModel.OpenCheckpoint(folder), options, expertMemory: null, DecodeTimer.MostTokens, ModelMemory.UsualChunk, options.Int8HotPath ? "More memory" : "--int8-hot-path", available);
+        using OpenedModel model = OpenedModel.Open(OpenedModel.OpenCheckpoint(folder), options, expertMemory: null, DecodeTimer.MostTokens, ModelMemory.UsualChunk, copiesHelp => copiesHelp ? "--int8-hot-path" : "More memory", available);
         var cache = new KvCache(model.HotPath, long.MaxValue, model.Weights.Shape.MaxPositions);
         var timer = new DecodeTimer(model.Forward, cache, ThreadTuning.Limit, cancellationToken.ThrowIfCancellationRequested);
         ThreadChoice choice = ThreadTuning.Find(model.Pool, timer, () => { });

@@ -43,7 +43,7 @@ internal static class LogitsCommand
             long? bytes = memory.Bytes(parsed);
             using Checkpoint checkpoint = OpenedModel.OpenCheckpoint(parsed.GetValue(model));
             Check(prompt, WeightLoader.ShapeOf(checkpoint.Config));
-            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, prompt.Length, Chunk, Remedies);
+            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, prompt.Length, Chunk, _ => Remedies);
             int rows = parsed.GetValue(all) ? prompt.Length : 1;
             float[] last = Write(opened, prompt, parsed.GetValue(all), file, cancellationToken);
             TextWriter summary = OutputFile.SummaryTo(file, streams);

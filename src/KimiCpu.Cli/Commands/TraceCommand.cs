@@ -85,7 +85,7 @@ internal static class TraceCommand
 
             TracedGeneration.Check(ids, WeightLoader.ShapeOf(checkpoint.Config));
             var cpu = new CpuBackendOptions { Threads = parsed.GetValue(threads), LookAhead = true };
-            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, (int)Math.Min((long)ids.Length + most, int.MaxValue), Math.Min(parsed.GetValue(chunk), ids.Length), Remedies);
+            using var opened = OpenedModel.Open(checkpoint, cpu, bytes, (int)Math.Min((long)ids.Length + most, int.MaxValue), Math.Min(parsed.GetValue(chunk), ids.Length), _ => Remedies);
             int generated = 0;
             string source = parsed.GetValue(file) is { } textFile ? $"text of {Path.GetFileName(textFile)}" : "a prompt";
             RoutingTraceHeader header = TraceRecorder.HeaderOf(opened.Checkpoint, opened.Weights, source);

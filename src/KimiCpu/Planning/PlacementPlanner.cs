@@ -108,7 +108,7 @@ internal static class PlacementPlanner
             MemoryShare = subject.RoutedBytes == 0 ? 1 : resident / subject.RoutedBytes,
             GpuShare = gpuShare,
             GpuNote = note,
-            Problem = room < least ? Missing(machine, reserve, parts, least) : null,
+            Problem = room < least ? Missing(machine, reserve, parts, least, Remedies(subject, machine, int8HotPath, gpu is not null)) : null,
         };
     }
 
@@ -199,14 +199,17 @@ internal static class PlacementPlanner
 
     private static string Formats(PlanSubject subject) => string.Join(", ", subject.Summary.Components.First(c => c.Component == Component.RoutedExperts).Formats);
 
-    private static string Missing(PlanMachine machine, double reserve, List<PlacedPart> parts, double least)
+    private static string Missing(PlanMachine machine, double reserve, List<PlacedPart> parts, double least, string remedies)
     {
         double needed = parts.Where(p => p.Place == PlanPlace.Memory && p.Component != Component.RoutedExperts).Sum(p => p.Bytes) + reserve + least;
         double inVain = parts.Where(p => p.Name == InVainName).Sum(p => p.Bytes);
-        string vain = inVain > 0 ? string.Create(CultureInfo.InvariantCulture, $" Of these the system goes on promising {inVain / 1e9:F1} GB to weights that are let go: a page file that is larger by so much needs none of them.") : "";
-
-        // Where promises are counted, a copy in 8 bits needs what it copies besides.
-        string smaller = double.IsInfinity(machine.PromisableBeyondBytes) ? "A shorter --context, --int8-hot-path" : "A shorter --context";
-        return string.Create(CultureInfo.InvariantCulture, $"It does not fit: {needed / 1e9:F1} GB of memory are needed for what every token needs, the context, the fewest experts and the system; {machine.MemoryBytes.Value / 1e9:F1} GB can be used.{vain} {smaller} or more memory helps.");
+        string vain = inVain > 0 ? string.Create(CultureInfo.InvariantCulture, $" Of these the system goes on promising {inVain / 1e9:F1} GB to weights that are let go: a page file (Windows) or swap space (Linux) that is larger by so much needs none of them.") : "";
+        return string.Create(CultureInfo.InvariantCulture, $"It does not fit: {needed / 1e9:F1} GB of memory are needed for what every token needs, the context, the fewest experts and the system; {machine.MemoryBytes.Value / 1e9:F1} GB can be used.{vain} {remedies} helps.");
     }
+
+    /// <summary>What takes less main memory, or gives more. A GPU that is used has the context, and the weights whose bits could be fewer.</summary>
+    private static string Remedies(PlanSubject subject, PlanMachine machine, bool int8HotPath, bool onGpu) =>
+        onGpu ? "More memory"
+        : !int8HotPath && HotPathMemory.CopiesHelp(subject.Summary, subject.Config, machine.PromisableBeyondBytes) ? "A shorter --context, --int8-hot-path or more memory"
+        : "A shorter --context or more memory";
 }

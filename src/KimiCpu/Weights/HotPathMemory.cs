@@ -41,6 +41,18 @@ internal static class HotPathMemory
         summary.Components.Where(c => c.Component != Component.RoutedExperts)
             .Sum(c => onGpu ? (c.Component == Component.Embedding ? 0 : c.Bytes) : int8HotPath ? c.Bytes * CopiedShare(config, c) : 0);
 
+    /// <summary>Whether copies in 8 bits would make main memory go further, where no GPU has the weights: they must be smaller, and by more than what the system goes on promising to what they replace.</summary>
+    /// <param name="summary">Of the checkpoint.</param>
+    /// <param name="config">Its shape.</param>
+    /// <param name="promisableBeyond">What the system would promise beyond the memory that the process may take; infinite where it promises whatever is asked for.</param>
+    public static bool CopiesHelp(CheckpointSummary summary, KimiConfig config, double promisableBeyond)
+    {
+        double saved = Bytes(int8HotPath: false) - Bytes(int8HotPath: true);
+        return saved > Math.Max(0, LetGo(summary, config, int8HotPath: true, onGpu: false) - promisableBeyond);
+
+        double Bytes(bool int8HotPath) => Parts(summary, config, int8HotPath, onGpu: false).Sum(p => p.Bytes);
+    }
+
     /// <summary>What is copied to 8 bits: the head and all linear layers but the router, the expansion of keys and values, and what is stored in 4 bits.</summary>
     private static double CopiedShare(KimiConfig config, ComponentSummary component)
     {

@@ -122,6 +122,19 @@ internal sealed class MemoryBesideGpuTests
         Assert.That(error.Message.Contains("Int8HotPath", StringComparison.Ordinal), Is.EqualTo(!onGpu && !int8HotPath));
     }
 
+    /// <summary>Where promises are counted, copies take theirs beside what they replace.</summary>
+    [Test]
+    public void Copies_in_8_bits_are_named_where_the_system_promises_enough([Values] bool promises)
+    {
+        var summary = CheckpointSummary.Of(_checkpoint);
+        long letGo = (long)HotPathMemory.LetGo(summary, _checkpoint.Config, int8HotPath: true, onGpu: false);
+        const long Little = 1_000_000;
+        var free = new ProcessMemory(Little, Little, null) { UnpromisedBytes = Little + (promises ? letGo : 0) };
+        var memory = new ModelMemory(_checkpoint, WeightLoader.ShapeOf(_checkpoint.Config), Options(), Context, free);
+        KimiException error = Assert.Throws<KimiException>(() => memory.Divide(onGpu: false))!;
+        Assert.That(error.Message.Contains("Int8HotPath", StringComparison.Ordinal), Is.EqualTo(promises));
+    }
+
     /// <summary>As on a card of 12 GB: large steps suit drives, but nobody has asked for them.</summary>
     [Test]
     public void Steps_that_nobody_has_asked_for_give_way_where_the_GPU_has_little_memory()
@@ -227,7 +240,7 @@ internal sealed class MemoryBesideGpuTests
     private long LeastOnGpu(int chunk)
     {
         ModelWeights weights = WeightLoader.Load(_checkpoint);
-        var wish = new MemoryWish(chunk + GpuOpening.DecodeRows, Context, LookAhead: true);
+        var wish = new MemoryWish(chunk + GpuOpening.DecodeRows, Context, LookAhead: true, ChargesLocked: CudaStream.DriverCollects);
         return Bisect(Tokens, Context);
 
         long Tokens(long bytes)

@@ -70,7 +70,31 @@ internal sealed class PlacementTests
         string usual = new MachinePlan(Machines.Thinking, machine, 32_768).Placement.Problem!;
         Assert.That(usual, Does.EndWith("A shorter --context, --int8-hot-path or more memory helps.").And.Not.Contains("page file"));
         string counted = new MachinePlan(Machines.Thinking, machine with { PromisableBeyondBytes = 0 }, 32_768, int8HotPath: true).Placement.Problem!;
-        Assert.That(counted, Does.EndWith(" Of these the system goes on promising 19.7 GB to weights that are let go: a page file that is larger by so much needs none of them. A shorter --context or more memory helps."));
+        Assert.That(counted, Does.EndWith(" Of these the system goes on promising 19.7 GB to weights that are let go: a page file (Windows) or swap space (Linux) that is larger by so much needs none of them. A shorter --context or more memory helps."));
+    }
+
+    /// <summary>They save 9.25 GB of Kimi K2 Thinking, and what they replace is 19.7 GB.</summary>
+    [TestCase(24e9, double.PositiveInfinity, true)]
+    [TestCase(24e9, 24e9, true)]
+    [TestCase(24e9, 11e9, true)]
+    [TestCase(24e9, 10e9, false)]
+    [TestCase(24e9, 0, false)]
+    public void Copies_in_8_bits_are_named_where_they_help(double memory, double promisable, bool help)
+    {
+        PlanMachine machine = Machines.Workstation(memory) with { PromisableBeyondBytes = promisable };
+        Placement stored = new MachinePlan(Machines.Thinking, machine, 32_768).Placement;
+        Assert.That(stored.Problem, Does.EndWith(help ? " A shorter --context, --int8-hot-path or more memory helps." : " A shorter --context or more memory helps."));
+        Assert.That(new MachinePlan(Machines.Thinking, machine, 32_768, int8HotPath: true).Placement.MemoryLeft > stored.MemoryLeft, Is.EqualTo(help));
+    }
+
+    [Test]
+    public void Nothing_is_named_that_is_given_already_or_on_the_GPU()
+    {
+        PlanMachine machine = Machines.Workstation(8e9);
+        Assert.That(new MachinePlan(Machines.Thinking, machine, 32_768, int8HotPath: true).Placement.Problem, Does.EndWith(" A shorter --context or more memory helps."));
+        Placement onGpu = new MachinePlan(Machines.Thinking, Machines.Workstation(2e9) with { Gpu = Machines.Card(24) }, 32_768).Placement;
+        Assert.That(onGpu.UsesGpu);
+        Assert.That(onGpu.Problem, Does.EndWith("can be used. More memory helps."));
     }
 
     /// <summary>7,152 slots of 24 MiB in 180 GB, as the store has them, and not 7,266 experts of 24.77 MB.</summary>
