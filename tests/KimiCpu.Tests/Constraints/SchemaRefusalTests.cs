@@ -57,6 +57,14 @@ internal sealed class SchemaRefusalTests
         Assert.That(() => KimiConstraint.JsonSchema(schema), Throws.TypeOf<KimiConstraintException>().With.Message.Contains(said));
 
     [Test]
+    public void Places_of_an_array_with_schemas_of_their_own_have_their_limit()
+    {
+        static string Places(int count) => "{\"prefixItems\":[" + string.Join(',', Enumerable.Repeat("true", count)) + "]}";
+        Assert.That(() => KimiConstraint.JsonSchema(Places(1000)), Throws.Nothing);
+        Assert.That(() => KimiConstraint.JsonSchema(Places(1001)), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("more than 1000 schemas"));
+    }
+
+    [Test]
     public void Half_of_a_surrogate_pair_is_no_text() =>
         Assert.That(() => KimiConstraint.JsonSchema("{\"enum\":[\"\ud800\"]}"), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("character 10"));
 

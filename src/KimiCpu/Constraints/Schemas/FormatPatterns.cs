@@ -32,6 +32,8 @@ internal static class FormatPatterns
     private static readonly Dictionary<string, string> s_patterns = new(StringComparer.Ordinal)
     {
         ["date"] = Date,
+
+        // Without an offset, too: generators of .NET write the format for TimeOnly, which reads none, while RFC 3339 demands one.
         ["time"] = $"{Clock}{Offset}?",
         ["date-time"] = $"{Date}T{Clock}{Offset}",
         ["duration"] = @"P(\d{1,9}W|(\d{1,9}Y(\d{1,9}M)?(\d{1,9}D)?|\d{1,9}M(\d{1,9}D)?|\d{1,9}D)(T(\d{1,9}H(\d{1,9}M)?(\d{1,9}S)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))?|T(\d{1,9}H(\d{1,9}M)?(\d{1,9}S)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))",
