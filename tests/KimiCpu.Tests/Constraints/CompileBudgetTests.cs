@@ -53,6 +53,23 @@ internal sealed class CompileBudgetTests
     public void Long_rows_of_parts_that_may_be_empty_are_looked_at_once() =>
         Assert.That(Measure(b => CompileGrammar("(a{0,9}){10000}", b)), Is.LessThan(30_000_000));
 
+    /// <summary>A state may have thousands, which are looked at in each sweep.</summary>
+    [Test]
+    public void Calls_that_are_looked_at_are_counted()
+    {
+        Rule[] rules = [Calling(Enumerable.Repeat(1, 100_000)), Calling([])];
+        Assert.That(Measure(b => _ = new Grammar(rules, 0, b)), Is.GreaterThan(1_000_000));
+    }
+
+    /// <summary>The least level of one becomes known with that of the one before it, while others wait that have nothing to do with them.</summary>
+    [Test]
+    public void Rules_are_looked_at_again_only_where_one_that_they_call_has_changed()
+    {
+        Rule[] rules = [Calling([]), .. Enumerable.Range(0, 300).Select(i => Calling([i])), Calling(Enumerable.Repeat(0, 100_000))];
+        Assert.That(Measure(b => _ = new Grammar(rules, 0, b)), Is.LessThan(3_000_000));
+        Assert.That(rules.Select(r => r.Height(0)), Is.EqualTo(Enumerable.Range(0, 301).Append(1)));
+    }
+
     /// <summary>Each letter leads to a state of its own, with hundreds of ways to read what came before it.</summary>
     [Test, CancelAfter(120_000)]
     public void Reading_a_listed_text_takes_the_work_of_all_its_readings(CancellationToken cancellationToken)
@@ -135,6 +152,13 @@ internal sealed class CompileBudgetTests
         var budget = new CompileBudget(CancellationToken.None);
         compile(budget);
         return budget.Work;
+    }
+
+    /// <summary>A rule that reads nothing, is a level deeper, and ends behind any of its calls, or at once without calls.</summary>
+    private static DfaRule Calling(IEnumerable<int> rules)
+    {
+        (int, int)[] calls = [.. rules.Select(r => (r, 1))];
+        return new DfaRule(new Dfa { ClassOf = new byte[256], ClassCount = 1, Next = [Dfa.Dead, Dfa.Dead], Accepts = [calls.Length == 0, true], Calls = [calls.Length == 0 ? null : calls, null] }, 1);
     }
 
     private static void Compile(string pattern, CompileBudget budget) => DfaBuilder.Build(new RegexCompiler(Utf8Expr.Of, budget).Whole(pattern), budget);

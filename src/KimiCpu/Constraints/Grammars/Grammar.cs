@@ -20,7 +20,7 @@ internal sealed class Grammar
     {
         Rules = rules;
         Root = root;
-        FindHeights(budget);
+        GrammarHeights.Find(rules, budget);
         GrammarReadings.Check(rules, MaxReadings, budget);
         var partition = new BytePartition();
         foreach (DfaRule rule in rules.OfType<DfaRule>())
@@ -57,49 +57,4 @@ internal sealed class Grammar
         MembersRule members => BytesOfMember * (1L + members.Named.Count + members.Others.Count),
         _ => BytesOfMember,
     };
-
-    /// <summary>The least solution, by repeated sweeps. Called rules mostly have higher numbers, and states behind others too.</summary>
-    private void FindHeights(CompileBudget budget)
-    {
-        bool changed = true;
-        while (changed)
-        {
-            changed = false;
-            for (int i = Rules.Length - 1; i >= 0; i--)
-            {
-                if (Rules[i] is DfaRule { IsComplete: false } rule)
-                {
-                    while (Sweep(rule, budget))
-                    {
-                        changed = true;
-                    }
-                }
-            }
-        }
-    }
-
-    private bool Sweep(DfaRule rule, CompileBudget budget)
-    {
-        bool changed = false;
-        Dfa dfa = rule.Dfa;
-        for (int state = dfa.StateCount - 1; state >= 0; state--)
-        {
-            budget.Spend(1 + dfa.ClassCount);
-            int height = dfa.Accepts[state] ? 0 : Rule.Unreachable;
-            foreach (int next in dfa.Next.AsSpan(state * dfa.ClassCount, dfa.ClassCount))
-            {
-                height = next == Dfa.Dead ? height : Math.Min(height, rule.Heights[next]);
-            }
-
-            foreach ((int called, int target) in dfa.Calls[state] ?? [])
-            {
-                height = Math.Min(height, Math.Max(Rules[called].Weight + Rules[called].Height(0), rule.Heights[target]));
-            }
-
-            changed |= height < rule.Heights[state];
-            rule.Heights[state] = height;
-        }
-
-        return changed;
-    }
 }
