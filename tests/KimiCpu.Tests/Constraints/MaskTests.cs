@@ -97,6 +97,35 @@ internal sealed class MaskTests
         }
     }
 
+    /// <summary>
+    /// Names of other members tell bytes apart that are alike to a pattern: these are followed once. A pattern may also tell them apart itself and
+    /// come to the same: then each is counted. What is followed is seen by the bytes that it takes.
+    /// </summary>
+    [TestCase("^([^Z]{0,39}){100}$", 10)]
+    [TestCase("^(?:LETTERS){100}$", 40)]
+    [CancelAfter(120_000)]
+    public void Bytes_are_followed_within_the_bound_of_a_walk(string pattern, long megabytes)
+    {
+        pattern = pattern.Replace("LETTERS", string.Join('|', ByteLoops.Bytes.ToArray().Select(b => (char)b + "[^Z]{0,39}")));
+        (TokenMask alone, _) = Mask("y");
+        (TokenMask beside, long bytes) = Mask("yabcdefghijklmnopqrstuvwxzABCDEFGHIJKLMNOPQRSTUVWXY0123456789 !#$%&'()*+,-./:;<=>?@[]^_`{|}~");
+        Assert.That(bytes, Is.LessThan(megabytes * 1_000_000));
+        int[] text = [.. Enumerable.Range(0, ConstraintReader.Tokenizer.VocabularySize).Where(t => !ConstraintReader.Tokenizer.GetBytes(t).Contains((byte)'"'))];
+        Assert.That(text.Where(beside.Contains), Is.EqualTo(text.Where(alone.Contains)), "what is told apart elsewhere changes nothing here");
+
+        (TokenMask Mask, long Bytes) Mask(string name)
+        {
+            KimiConstraint constraint = KimiConstraint.JsonSchema("{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\",\"pattern\":\"" + pattern + "\"},\"" + name + "\":{}}}");
+            TokenAutomaton automaton = constraint.For(ConstraintReader.Tokenizer);
+            AutomatonState state = automaton.Read(automaton.Start, Encoding.UTF8.GetBytes("{\"x\":\"" + string.Concat(Enumerable.Repeat("some text ", 50))));
+            Assert.That(state.Frames, Has.Length.GreaterThan(1000), "else it is no such pattern");
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            TokenMask mask = automaton.MaskOf(state);
+            Assert.That(automaton.LargestWork, Is.LessThan(TokenTrie.MaxWork + 10_000L));
+            return (mask, GC.GetAllocatedBytesForCurrentThread() - before);
+        }
+    }
+
     [Test]
     public void One_constraint_serves_many_threads()
     {

@@ -24,12 +24,21 @@ internal sealed class Automaton
     /// <summary>Of a frame or state with its places in the tables, without its lists.</summary>
     private const int EntryBytes = 160;
 
+    private const int TransitionBytes = 48;
+
+    /// <summary>To look for equal kinds among fewer frames would take longer than they do.</summary>
+    private const int ManyFrames = 32;
+
+    /// <summary>Frames that are asked for to follow one reading, in ordinary grammars at most; see <see cref="Transition.Work"/>.</summary>
+    private const int FramesOfReading = 4;
+
     private readonly Grammar _grammar;
     private readonly HashSet<StackFrame> _visited = [];
     private readonly List<StackFrame> _active = [];
     private readonly List<StackFrame> _open = [];
     private Tables _tables;
     private int _counted;
+    private int _asked;
     private int _walk;
     private bool _accepts;
 
@@ -94,7 +103,16 @@ internal sealed class Automaton
     /// <summary>The state behind one more byte; dead where no text goes on so.</summary>
     /// <param name="state">Of the current tables.</param>
     /// <param name="value">The byte.</param>
-    public AutomatonState Step(AutomatonState state, byte value) => state.Next[_grammar.ClassOf[value]] ??= Compute(state, value);
+    public AutomatonState Step(AutomatonState state, byte value) => Take(state, value).Target;
+
+    /// <inheritdoc cref="Step(AutomatonState, byte)"/>
+    public Transition Take(AutomatonState state, byte value) => state.Next[_grammar.ClassOf[value]] ??= Find(state, value);
+
+    /// <summary>Whether a byte can be read, which takes less than finding the state behind it: a reading that goes on within its rule, and is not nested too deep, can be completed.</summary>
+    /// <param name="state">Of any tables.</param>
+    /// <param name="value">The byte.</param>
+    public static bool Reads(AutomatonState state, byte value) =>
+        Array.Exists(state.Frames, f => Behind(f, value) is >= 0 and int next && IsInReach(f.Rule, (uint)next, f.Parent));
 
     /// <summary>
     /// A state from which the next bytes lead on in the same way: where a repetition is so far from its bounds that these bytes
@@ -150,17 +168,88 @@ internal sealed class Automaton
         return loops;
     }
 
+    /// <summary>Of a state's frames that differ in nothing but what to go on with when they are left, one: bytes that do the same to these do the same to all.</summary>
+    /// <param name="state">Of the current tables.</param>
+    public StackFrame[] KindsOf(AutomatonState state)
+    {
+        if (state.Kinds is null)
+        {
+            state.Kinds = state.Frames;
+            if (state.Frames.Length >= ManyFrames)
+            {
+                state.Kinds = [.. state.Frames.DistinctBy(f => (f.RuleIndex, f.State))];
+                _tables.Bytes += state.Kinds.Length * IntPtr.Size;
+            }
+        }
+
+        return state.Kinds;
+    }
+
     /// <summary>A number for a walk, which tells the states that it has come to; see <see cref="AutomatonState.Walk"/>.</summary>
     public int BeginWalk() => ++_walk;
 
     private static bool IsCounted(StackFrame frame) => frame.Parent?.Rule is CounterRule;
+
+    /// <summary>State of a reading's rule behind a byte; <see cref="Dfa.Dead"/> where there is none.</summary>
+    private static int Behind(StackFrame frame, byte value) => ((DfaRule)frame.Rule).Dfa.Step((int)frame.State, value);
+
+    private static bool AreAlike(StackFrame[] frames, byte value, byte other)
+    {
+        foreach (StackFrame frame in frames)
+        {
+            if (Behind(frame, value) != Behind(frame, other))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Whether the end of a rule in a state is not nested too deep.</summary>
+    private static bool IsInReach(Rule rule, UInt128 state, StackFrame? parent) => (parent?.Depth ?? 0) + rule.Weight + rule.Height(state) <= Grammar.MaxNesting;
+
+    /// <summary>
+    /// Bytes that are told apart elsewhere, as by the names of an object, mostly do the same to all readings of a state, which may be
+    /// thousands: to see that takes little beside following them.
+    /// </summary>
+    private Transition Find(AutomatonState state, byte value)
+    {
+        StackFrame[] kinds = KindsOf(state);
+        var hash = default(HashCode);
+        bool any = false;
+        foreach (StackFrame frame in kinds)
+        {
+            int next = Behind(frame, value);
+            any |= next != Dfa.Dead;
+            hash.Add(next);
+        }
+
+        if (!any)
+        {
+            return _tables.Nowhere;
+        }
+
+        int code = hash.ToHashCode();
+        for (Transition? known = state.Transitions; known is not null; known = known.Other)
+        {
+            if (known.Hash == code && AreAlike(kinds, value, known.Value))
+            {
+                return known;
+            }
+        }
+
+        AutomatonState target = Compute(state, value);
+        _tables.Bytes += TransitionBytes;
+        return state.Transitions = new Transition(target, Math.Max(target.Frames.Length, _asked / FramesOfReading), value, code, state.Transitions);
+    }
 
     private AutomatonState Compute(AutomatonState state, byte value)
     {
         Begin();
         foreach (StackFrame frame in state.Frames)
         {
-            int next = ((DfaRule)frame.Rule).Dfa.Step((int)frame.State, value);
+            int next = Behind(frame, value);
             if (next != Dfa.Dead)
             {
                 Follow(frame.RuleIndex, (uint)next, frame.Parent);
@@ -175,6 +264,7 @@ internal sealed class Automaton
         _visited.Clear();
         _active.Clear();
         _counted = 0;
+        _asked = 0;
         _accepts = false;
     }
 
@@ -185,7 +275,7 @@ internal sealed class Automaton
             return _tables.Dead;
         }
 
-        StackFrame[] frames = [.. _active.OrderBy(f => f.Number)];
+        StackFrame[] frames = [.. _active];
         var key = new int[frames.Length + 1];
         key[^1] = _accepts ? 1 : 0;
         for (int i = 0; i < frames.Length; i++)
@@ -193,9 +283,10 @@ internal sealed class Automaton
             key[i] = frames[i].Number;
         }
 
+        Array.Sort(key, frames, 0, frames.Length);
         if (!_tables.States.TryGetValue(key, out AutomatonState? state))
         {
-            state = new AutomatonState(frames, _accepts, frames.Length == 0 ? _tables.Dead.Next : new AutomatonState?[_grammar.ClassCount], _tables);
+            state = new AutomatonState(frames, _accepts, frames.Length == 0 ? _tables.Dead.Next : new Transition?[_grammar.ClassCount], _tables);
             _tables.States.Add(key, state);
             _tables.Bytes += EntryBytes + (frames.Length * (IntPtr.Size + sizeof(int))) + (state.Next.Length * IntPtr.Size);
         }
@@ -339,8 +430,9 @@ internal sealed class Automaton
 
     private StackFrame? Frame(int ruleIndex, UInt128 state, StackFrame? parent)
     {
+        _asked++;
         Rule rule = _grammar.Rules[ruleIndex];
-        return (parent?.Depth ?? 0) + rule.Weight + rule.Height(state) > Grammar.MaxNesting ? null : Intern(ruleIndex, rule, state, parent);
+        return IsInReach(rule, state, parent) ? Intern(ruleIndex, rule, state, parent) : null;
     }
 
     private StackFrame Intern(int ruleIndex, Rule rule, UInt128 state, StackFrame? parent)
@@ -369,9 +461,10 @@ internal sealed class Automaton
     {
         public Tables(int classCount)
         {
-            var next = new AutomatonState?[classCount];
+            var next = new Transition?[classCount];
             Dead = new AutomatonState([], false, next, this);
-            next.AsSpan().Fill(Dead);
+            Nowhere = new Transition(Dead, 0, 0, 0, null);
+            next.AsSpan().Fill(Nowhere);
         }
 
         public Dictionary<(int Rule, UInt128 State, int Parent), StackFrame> Frames { get; } = [];
@@ -379,6 +472,9 @@ internal sealed class Automaton
         public Dictionary<int[], AutomatonState> States { get; } = new(IntArrayComparer.Instance);
 
         public AutomatonState Dead { get; }
+
+        /// <summary>Of all states, by the bytes that no reading takes.</summary>
+        public Transition Nowhere { get; }
 
         public long Bytes { get; set; }
     }

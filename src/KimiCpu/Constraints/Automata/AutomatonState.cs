@@ -10,7 +10,7 @@ namespace KimiCpu.Constraints.Automata;
 /// <param name="accepts">See <see cref="Accepts"/>.</param>
 /// <param name="next">See <see cref="Next"/>; shared by all states that read nothing.</param>
 /// <param name="owner">See <see cref="Owner"/>.</param>
-internal sealed class AutomatonState(StackFrame[] frames, bool accepts, AutomatonState?[] next, object owner)
+internal sealed class AutomatonState(StackFrame[] frames, bool accepts, Transition?[] next, object owner)
 {
     /// <summary>States that can read a byte, by rising number.</summary>
     public StackFrame[] Frames => frames;
@@ -22,7 +22,13 @@ internal sealed class AutomatonState(StackFrame[] frames, bool accepts, Automato
     public bool IsDead => frames.Length == 0 && !accepts;
 
     /// <summary>[class of byte]; null where not looked yet.</summary>
-    public AutomatonState?[] Next => next;
+    public Transition?[] Next => next;
+
+    /// <summary>The latest of those that lead on from here, each of which knows the one before; null until there is one.</summary>
+    public Transition? Transitions { get; set; }
+
+    /// <summary>See <see cref="Automaton.KindsOf(AutomatonState)"/>; null until asked for.</summary>
+    public StackFrame[]? Kinds { get; set; }
 
     /// <summary>See <see cref="ByteLoops"/>; null until asked for.</summary>
     public ulong? Loops { get; set; }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Runtime.CompilerServices;
 using KimiCpu.Constraints.Automata;
 
 namespace KimiCpu.Constraints.Masks;
@@ -9,13 +10,16 @@ namespace KimiCpu.Constraints.Masks;
 internal sealed class TokenTrie
 {
     /// <summary>
-    /// Of one walk: the readings of all states that it comes to, and what a state costs besides. With 160,000 tokens 480 branches of an object
-    /// take 30,000, all formats and usual patterns less. Where each text can be read in thousands of ways, which only patterns made for it
-    /// bring about, a walk would take minutes.
+    /// Of one walk: the readings that are followed from its states, for bytes that all of these take alike once, and what a state costs
+    /// besides. With 160,000 tokens 500 branches of an object take 50,000, all formats and usual patterns less. Where each text can be read
+    /// in thousands of ways, which only patterns made for it bring about, a walk would take minutes.
     /// </summary>
     public const int MaxWork = 250_000;
 
     private const int WorkOfState = 16;
+
+    /// <summary>Kinds of readings of which it takes as long to see what all bytes do to them as to follow one reading.</summary>
+    private const int KindsOfReading = 2;
 
     private readonly Node[] _nodes;
     private readonly int[] _tokens;
@@ -53,8 +57,8 @@ internal sealed class TokenTrie
     public int Depth => _depth;
 
     /// <summary>
-    /// Adds the tokens that a state can read. When the work comes to its end, longer tokens than those looked at by then are left out: what
-    /// is found is right, whatever is known of the automaton already, and always has the single bytes that can be read.
+    /// Adds the tokens that a state can read. When the work comes to its end, tokens not looked at by then are left out but for single bytes:
+    /// what is found is right, the same whatever is known of the automaton already, and always has the single bytes that can be read.
     /// </summary>
     /// <returns>The work.</returns>
     public long Walk(Automaton automaton, AutomatonState start, Span<ulong> mask)
@@ -70,7 +74,18 @@ internal sealed class TokenTrie
         {
             ref readonly Node node = ref nodes[i];
             AutomatonState from = at[node.Depth];
-            AutomatonState next = from.Next[classOf[node.Label]] ?? automaton.Step(from, node.Label);
+            Transition taken = from.Next[classOf[node.Label]] ?? automaton.Take(from, node.Label);
+            AutomatonState next = taken.Target;
+            if (taken.Walk != walk)
+            {
+                work += CountAll(automaton, from, taken, walk, MaxWork - work);
+                if (work > MaxWork)
+                {
+                    AddBytes(start, mask);
+                    return work;
+                }
+            }
+
             if (next == dead)
             {
                 i = node.End;
@@ -94,20 +109,57 @@ internal sealed class TokenTrie
                 mask[node.Token >> 6] |= 1UL << (node.Token & 63);
             }
 
-            if (next.Walk != walk)
-            {
-                next.Walk = walk;
-                work += WorkOfState + next.Frames.Length;
-            }
-
-            i = work > MaxWork ? node.End : i + 1;
-            if (i < node.End)
+            if (++i < node.End)
             {
                 at[node.Depth + 1] = next;
             }
         }
 
         return work;
+    }
+
+    /// <summary>What it takes to come where a transition leads, and where that is back, to look at the letters that lead back: until there is none left.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static long CountAll(Automaton automaton, AutomatonState from, Transition taken, int walk, long left)
+    {
+        long work = Count(automaton, taken, walk);
+        for (int letter = 0; taken.Target == from && work <= left && letter < ByteLoops.Bytes.Length; letter++)
+        {
+            work += Count(automaton, automaton.Take(from, ByteLoops.Bytes[letter]), walk);
+        }
+
+        return work;
+    }
+
+    /// <summary>What it takes to come where a transition leads, once in a walk.</summary>
+    private static long Count(Automaton automaton, Transition taken, int walk)
+    {
+        if (taken.Walk == walk)
+        {
+            return 0;
+        }
+
+        taken.Walk = walk;
+        AutomatonState next = taken.Target;
+        if (next.Walk == walk)
+        {
+            return taken.Work;
+        }
+
+        next.Walk = walk;
+        return taken.Work + WorkOfState + (automaton.KindsOf(next).Length / KindsOfReading);
+    }
+
+    /// <summary>Adds the tokens of one byte that a state can read.</summary>
+    private void AddBytes(AutomatonState start, Span<ulong> mask)
+    {
+        for (int i = 0; i < _nodes.Length; i = _nodes[i].End)
+        {
+            if (_nodes[i].Token is >= 0 and int token && Automaton.Reads(start, _nodes[i].Label))
+            {
+                mask[token >> 6] |= 1UL << (token & 63);
+            }
+        }
     }
 
     /// <summary>Ends the subtrees below a depth, the deepest first.</summary>
