@@ -21,5 +21,7 @@ internal static class CallersMistake
         return exception;
     }
 
+    /// <summary>Whether an exception was marked.</summary>
+    /// <param name="exception">Any.</param>
     public static bool Is(Exception exception) => exception.Data.Contains(Mark);
 }

@@ -33,8 +33,8 @@ internal static class BFloat16Code
     /// <summary>MXCSR as it is by default, with subnormal arguments and results as zeros (DAZ and FTZ).</summary>
     private const int FlushingControl = 0x9FC0;
 
-    /// <summary>Sums of four rows, their weights, and one vector of activations.</summary>
-    public static int MaxTokens(CallingConvention convention) => Math.Min(6, (convention.Vectors.Count - Rows - 1) / Rows);
+    /// <summary>Sums of four rows, their weights, one vector of activations, and what widens both.</summary>
+    public static int MaxTokens(CallingConvention convention) => Math.Min(6, (convention.Vectors.Count - Rows - 2) / Rows);
 
     /// <summary>The functions that every product is made of: single rows only where a range ends.</summary>
     public static IEnumerable<BFloat16Shape> Shapes(CallingConvention convention)

@@ -68,7 +68,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
             var device = new DeviceWeights(weights, plan.Weights);
             _workspace = MemoryPlan.WorkspaceOf(weights, plan.MaxRows, plan.LookAhead, plan.ExpandedTokens);
 
-            // Page-locked memory comes first: a driver that charges it to the GPU may refuse it for good once there was too little, where it only says so of the GPU's own.
+            // Page-locked memory comes before weights, cache and activations: a driver that charges it to the GPU may refuse it for good once there was too little, where it only says so of the GPU's own.
             using var uploader = new WeightUploader(context, _stream);
             _step = Own(new StepInputs(context, _shape, plan.MaxRows, plan.Pages));
             _handOver = Own(new HandOver(context, _shape, plan.MaxRows, plan.LookAhead));

@@ -79,9 +79,9 @@ internal sealed class Recordings : IDisposable
                 graph.Launch(_stream);
                 return true;
             }
-            catch (CudaException e) when (e.Result == CUResult.ErrorOutOfMemory)
+            catch (CudaException e) when (e.Result is CUResult.ErrorOutOfMemory or CUResult.ErrorNotReady)
             {
-                // It may be the first launch that finds no memory.
+                // In WSL 2 the driver may call the want of memory by the other name, which these calls have no use for. It may be the first launch that finds no memory.
                 if (group.Graphs.Remove((segment.Kind, segment.Layer), out CudaGraphExec? refused))
                 {
                     refused.Dispose();

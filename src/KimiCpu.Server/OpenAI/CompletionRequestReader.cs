@@ -57,6 +57,12 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
             Choices = choices,
             Streams = fields.Flag("stream") ?? false,
         };
+        if (echo && request.Prompts.SelectMany(p => p).Where(t => t >= tokenizer.VocabularySize).Take(1).ToArray() is [var unknown])
+        {
+            // The model may have rows for more ids than there are texts.
+            throw new RequestException(StatusCodes.Status400BadRequest, $"prompt takes ids 0 … {tokenizer.VocabularySize - 1} where echo is true; found {unknown}.", "prompt", "invalid_value");
+        }
+
         return (request, echo);
     }
 

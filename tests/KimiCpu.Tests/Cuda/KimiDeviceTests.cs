@@ -51,7 +51,7 @@ internal sealed class KimiDeviceTests
         Assert.That(() => KimiModel.OpenEmbedded(new KimiModelOptions { GpuExpertBytes = -1 }), Throws.InstanceOf<ArgumentException>().With.Message.Contains("GpuExpertBytes"));
     }
 
-    /// <summary>The whole context of tiny-int4, 262,144 tokens, takes 168 MB in BF16 and 103 MB in 8 bits.</summary>
+    /// <summary>The whole context of tiny-int4, 262,144 tokens, takes 168 MB in BF16 and 103 MB in 8 bits; page-locked memory counts where the driver charges it.</summary>
     [TestCase(64, null, "BF16")]
     [TestCase(128, null, "BF16")]
     [TestCase(128, 100_000, "BF16")]
@@ -59,7 +59,7 @@ internal sealed class KimiDeviceTests
     [TestCase(256, 262_144, "BF16")]
     public void The_cache_is_in_8_bits_only_where_a_context_is_asked_for_that_does_not_fit_otherwise(int mebibytes, int? context, string format)
     {
-        using var driver = new SimulatedDriver { TotalBytes = (long)mebibytes << 20 };
+        using var driver = new SimulatedDriver { TotalBytes = (long)(mebibytes + (CudaStream.DriverCollects ? 32 : 0)) << 20 };
         using (KimiModel model = KimiModel.Open(Repository.Checkpoint("tiny-int4"), new KimiModelOptions { Device = KimiDevice.Cuda(), CudaDriver = driver.Table, RememberExperts = false, ContextLength = context }))
         {
             TestContext.Out.WriteLine(model.Placement);

@@ -130,6 +130,16 @@ internal sealed class OpenAIHttpTests
         Assert.That(string.Concat(stream.Split("\n\n", StringSplitOptions.RemoveEmptyEntries)[..^1].Select(e => JsonDocument.Parse(e["data: ".Length..]).RootElement.GetProperty("choices")[0].GetProperty("text").GetString())), Is.EqualTo(answer));
     }
 
+    /// <summary>A model may have rows for it; told before anything is generated.</summary>
+    [Test]
+    public async Task An_id_without_a_text_cannot_be_repeated()
+    {
+        (int status, JsonElement answer, _) = await _server.PostAsync("/v1/completions", $$"""{"prompt":[1,{{_server.Model.Tokenizer.VocabularySize}}],"max_tokens":8,"echo":true}""");
+        Assert.That(status, Is.EqualTo(400), answer.GetRawText());
+        Assert.That(answer.GetProperty("error").GetProperty("param").GetString(), Is.EqualTo("prompt"));
+        Assert.That(answer.GetProperty("error").GetProperty("message").GetString(), Does.Contain("where echo is true"));
+    }
+
     [Test]
     public async Task Log_probabilities_end_where_a_stop_sequence_cuts_the_text()
     {
