@@ -68,7 +68,13 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
             job = Submit(calls.MakeJob(call, streamed: false, cancellationToken), session);
 
             // Who has cancelled has nothing more to wait for, and the step may be one of others and take minutes. A session's call is waited for: the session has its tokens then.
-            GenerationResult result = (session is null ? job.Completion.WaitAsync(cancellationToken) : job.Completion).GetAwaiter().GetResult();
+            if (session is null)
+            {
+                // Not WaitAsync, of whose end a free thread of the pool would have to tell this one: callers may hold them all.
+                Task.WaitAny([job.Completion], cancellationToken);
+            }
+
+            GenerationResult result = job.Completion.GetAwaiter().GetResult();
             Report(result, telemetry);
             return result;
         }

@@ -44,6 +44,9 @@ internal static partial class KimiLog
     [LoggerMessage(13, LogLevel.Warning, "The session in {File} was computed with {Found}, and the model is open with {Expected}: its next call computes what it needs of the {Tokens} tokens again.")]
     public static partial void ComputesAgain(ILogger logger, string file, int tokens, string found, string expected);
 
+    [LoggerMessage(16, LogLevel.Warning, "The session in {File} is saved without its cache, which was lost with its device: the next model computes its {Tokens} tokens again. {Reason}")]
+    public static partial void SavesTokensOnly(ILogger logger, string file, int tokens, string reason);
+
     [LoggerMessage(14, LogLevel.Warning, "The system has no more memory for the cache: it holds {Made} of {Wanted} pages from here on, and earlier texts make room for others. Lower KimiModelOptions.KvCacheBytes, or free memory and open the model again; on Linux a limit of the process (ulimit -v) or vm.max_map_count may be what is used up.")]
     public static partial void CacheCut(ILogger logger, int made, int wanted);
 

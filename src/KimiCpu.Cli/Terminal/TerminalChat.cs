@@ -85,7 +85,7 @@ internal sealed class TerminalChat : IDisposable
         }
     }
 
-    /// <summary>Whether no question has come into the conversation with its answer yet, and nobody has begun it anew.</summary>
+    /// <summary>Whether no question has come into the conversation with its answer yet.</summary>
     public bool IsUntouched
     {
         get
@@ -232,7 +232,6 @@ internal sealed class TerminalChat : IDisposable
             }
 
             Reset();
-            _isUntouched = false;
 
             // The old one would keep its tokens, from others in the cache and for whoever reads its file.
             Session.Dispose();

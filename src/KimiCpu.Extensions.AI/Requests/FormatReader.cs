@@ -17,7 +17,8 @@ internal sealed class FormatReader
     /// <summary>Enough for the types of an application; who makes up schemas without end does not fill the memory with them.</summary>
     private const int MostKept = 64;
 
-    private static readonly JsonElement s_anyObject = JsonElement.Parse("""{"type":"object"}""");
+    /// <summary>Of all readers, with what answers have found out about the vocabulary; strangers' schemas do not make it be forgotten.</summary>
+    private static readonly Lazy<KimiConstraint> s_json = new(KimiConstraint.Json);
     private static readonly SemaphoreSlim s_turn = new(1);
 
     /// <summary>By hashes, since a schema may be refused for its length.</summary>
@@ -25,6 +26,9 @@ internal sealed class FormatReader
 
     /// <summary>Compiles a schema.</summary>
     public Func<JsonElement, CancellationToken, KimiConstraint> Compiler { get; init; } = KimiConstraint.JsonSchema;
+
+    /// <summary>Any object, which has to be compiled as well.</summary>
+    public Lazy<KimiConstraint> Json { get; init; } = s_json;
 
     /// <summary>Bytes that compiled schemas and what they have found out may take together; the latest one is kept in any case.</summary>
     public long MostBytes { get; init; } = 256_000_000;
@@ -39,7 +43,8 @@ internal sealed class FormatReader
     {
         null => generation,
         ChatResponseFormatText => generation with { Constraint = null },
-        ChatResponseFormatJson json => generation with { Constraint = Compile(SchemaOf(json), HashOf(SchemaOf(json)), cancellationToken) },
+        ChatResponseFormatJson { Schema: { } schema } => generation with { Constraint = Compile(schema, HashOf(schema), cancellationToken) },
+        ChatResponseFormatJson => generation with { Constraint = Json.Value },
         _ => throw Unknown(format),
     };
 
@@ -50,13 +55,17 @@ internal sealed class FormatReader
     /// <inheritdoc cref="Read"/>
     public async Task<GenerationOptions> ReadAsync(ChatResponseFormat? format, GenerationOptions generation, CancellationToken cancellationToken)
     {
-        if (format is not ChatResponseFormatJson json)
+        if (format is ChatResponseFormatJson { Schema: null } && !Json.IsValueCreated)
+        {
+            return await Task.Run(() => Read(format, generation, cancellationToken), cancellationToken).ConfigureAwait(false);
+        }
+
+        if (format is not ChatResponseFormatJson { Schema: { } schema })
         {
             return Read(format, generation, cancellationToken);
         }
 
         // Looked up once: what others make the table forget meanwhile would be compiled here.
-        JsonElement schema = SchemaOf(json);
         string hash = HashOf(schema);
         if (_schemas.TryGetValue(hash, out Compiled? known))
         {
@@ -85,9 +94,6 @@ internal sealed class FormatReader
 
     private static NotSupportedException Unknown(ChatResponseFormat format) =>
         new($"ChatOptions.ResponseFormat ({format.GetType().Name}): use ChatResponseFormat.Text, Json or ForJsonSchema.");
-
-    /// <summary>Without a schema it is any object, and that has to be compiled as well.</summary>
-    private static JsonElement SchemaOf(ChatResponseFormatJson format) => format.Schema ?? s_anyObject;
 
     private static string HashOf(JsonElement schema) => Convert.ToHexString(SHA256.HashData(JsonMarshal.GetRawUtf8Value(schema)));
 

@@ -194,7 +194,7 @@ internal sealed class Scheduler
 
     private static bool HasBegun(ScheduledCall call) => call.Sequence is not null || call.IsPaused;
 
-    /// <summary>Counts a call out and then tells its caller, who may call again at once and must find the place free.</summary>
+    /// <summary>Counts a call out and then tells its caller, who may call again at once and must find the place free; one who has cancelled may know before that, and find it taken.</summary>
     private void Leave<TCall>(TCall call, Action<TCall> tell)
         where TCall : ScheduledCall
     {

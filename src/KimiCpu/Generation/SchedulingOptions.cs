@@ -14,7 +14,7 @@ public sealed record SchedulingOptions
 
     /// <summary>
     /// Most calls that wait while <see cref="MaxRunning"/> run. Where there are as many, further ones fail at once with a
-    /// <see cref="KimiBusyException"/>. At least 0, default 1024.
+    /// <see cref="KimiBusyException"/>. A call that was cancelled counts until the running step ends. At least 0, default 1024.
     /// </summary>
     public int MaxWaiting { get; init; } = 1024;
 

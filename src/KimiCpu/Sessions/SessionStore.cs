@@ -18,7 +18,7 @@ namespace KimiCpu.Sessions;
 /// <param name="header">Of this model, without counts and what its pages are, which changes with the device.</param>
 /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
 /// <param name="compute">Computes tokens in a call of a session, which keeps them then, and tells how far it is.</param>
-/// <param name="logger">Told of what has to be computed again.</param>
+/// <param name="logger">Told of what has to be computed again, and of what is saved without its cache.</param>
 /// <param name="batchBytes">What the engine's thread copies at a time, in a few milliseconds.</param>
 internal sealed class SessionStore(
     GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, IProgress<PromptProgress>?, CancellationToken, Task> compute, ILogger logger, int batchBytes = 1 << 24)
@@ -54,10 +54,11 @@ internal sealed class SessionStore(
 
             Save(path, held?.Prefix, runner, application, progress, cancellationToken);
         }
-        catch (KimiException) when (engine.Failure is not null)
+        catch (KimiException e) when (engine.Failure is not null)
         {
             // No second try would fare better.
             SaveTokens(path, tokens, application, told, cancellationToken);
+            KimiLog.SavesTokensOnly(logger, path, tokens.Length, e.Message);
         }
         finally
         {

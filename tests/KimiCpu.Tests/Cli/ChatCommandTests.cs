@@ -90,7 +90,7 @@ internal sealed class ChatCommandTests : CommandFixture
 
     /// <summary>Another chat may have made the file meanwhile; and a file with the instruction alone would refuse the next one.</summary>
     [Test]
-    public async Task A_chat_in_which_nothing_was_said_makes_no_file([Values("/exit\n", "/think off\n", "")] string input)
+    public async Task A_chat_in_which_nothing_was_said_makes_no_file([Values("/exit\n", "/think off\n", "/reset\n", "")] string input)
     {
         string file = Path.Combine(Folder, "anna.session");
         Assert.That((await Run(["chat", "--session", file], input)).Code, Is.Zero);

@@ -4,6 +4,8 @@
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Cuda.Simulation;
+using KimiCpu.Tests.Server;
+using Microsoft.Extensions.Logging;
 
 namespace KimiCpu.Tests.Devices;
 
@@ -163,7 +165,9 @@ internal sealed class LostGpuSessionTests(bool int8)
             session.Save(path);
         }
 
-        using (KimiModel model = Open(device: KimiDevice.Cuda()))
+        using var log = new LogLines();
+        using ILoggerFactory loggers = LoggerFactory.Create(builder => builder.AddProvider(log));
+        using (KimiModel model = Open(device: KimiDevice.Cuda(), loggers: loggers))
         using (KimiSession session = fromFile ? model.LoadSession(path) : model.CreateSession())
         {
             if (!fromFile)
@@ -187,6 +191,7 @@ internal sealed class LostGpuSessionTests(bool int8)
                 Assert.That(new FileInfo(path).Length, Is.LessThan(1000), "there is no cache in it");
             }
 
+            Assert.That(log.Lines.Count(l => l.StartsWith("Warning", StringComparison.Ordinal) && l.Contains("without its cache", StringComparison.Ordinal) && l.Contains(path, StringComparison.Ordinal)), Is.EqualTo(2));
             Assert.That(() => session.Save(Path.Combine(_folder, "none", "x")), Throws.TypeOf<DirectoryNotFoundException>());
             Assert.That(() => session.Save(path, cancellationToken: new CancellationToken(true)), Throws.InstanceOf<OperationCanceledException>());
         }
@@ -306,7 +311,7 @@ internal sealed class LostGpuSessionTests(bool int8)
     private static KimiModel OpenCpu() => KimiModel.Open(s_checkpoint);
 
     /// <summary>So many tokens take 77 MB in BF16, more than the GPU has, and 47 MB in 8 bits.</summary>
-    private KimiModel Open(bool prefixCaching = true, KimiDevice? device = null) => KimiModel.Open(s_checkpoint, new KimiModelOptions { ContextLength = int8 ? 120_000 : null, Device = device ?? KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
+    private KimiModel Open(bool prefixCaching = true, KimiDevice? device = null, ILoggerFactory? loggers = null) => KimiModel.Open(s_checkpoint, new KimiModelOptions { LoggerFactory = loggers, ContextLength = int8 ? 120_000 : null, Device = device ?? KimiDevice.Auto, CudaDriver = _driver.Table, RememberExperts = false, PrefixCaching = prefixCaching, PrefillChunk = 16 });
 
     private sealed class Immediate(Action<double> report) : IProgress<double>
     {

@@ -57,7 +57,7 @@ internal sealed class FormatReaderTests
     /// <summary>As where an application asks for many answers of one type at once.</summary>
     [Test]
     [CancelAfter(60_000)]
-    public async Task Calls_that_begin_together_compile_their_schema_once_and_on_no_callers_thread([Values] bool anyObject, CancellationToken cancellationToken)
+    public async Task Calls_that_begin_together_compile_their_schema_once_and_on_no_callers_thread(CancellationToken cancellationToken)
     {
         using var go = new ManualResetEventSlim();
         int compiled = 0;
@@ -70,12 +70,31 @@ internal sealed class FormatReaderTests
                 return KimiConstraint.JsonSchema(schema, token);
             },
         };
-        ChatResponseFormat format = anyObject ? ChatResponseFormat.Json : ChatResponseFormat.ForJsonSchema(JsonElement.Parse(Words(0)));
+        ChatResponseFormat format = ChatResponseFormat.ForJsonSchema(JsonElement.Parse(Words(0)));
         Task<GenerationOptions>[] calls = [.. Enumerable.Range(0, 8).Select(_ => reader.ReadAsync(format, new GenerationOptions(), cancellationToken))];
         go.Set();
         GenerationOptions[] read = await Task.WhenAll(calls);
         Assert.That(compiled, Is.EqualTo(1));
         Assert.That(read.Select(r => r.Constraint), Is.All.Not.Null.And.All.SameAs(read[0].Constraint));
+    }
+
+    [Test]
+    public async Task Any_object_is_compiled_once_for_all_readers_and_on_no_callers_thread()
+    {
+        int thread = 0, compiled = 0;
+        var json = new Lazy<KimiConstraint>(() =>
+        {
+            thread = Environment.CurrentManagedThreadId;
+            compiled++;
+            return KimiConstraint.Json();
+        });
+        var caller = new Thread(() => new FormatReader { Json = json }.ReadAsync(ChatResponseFormat.Json, new GenerationOptions(), default).GetAwaiter().GetResult());
+        caller.Start();
+        caller.Join();
+        Assert.That(thread, Is.Not.Zero.And.Not.EqualTo(caller.ManagedThreadId));
+        KimiConstraint? again = (await new FormatReader { Json = json }.ReadAsync(ChatResponseFormat.Json, new GenerationOptions(), default)).Constraint;
+        Assert.That((again, compiled), Is.EqualTo((json.Value, 1)));
+        Assert.That(new FormatReader().Json, Is.SameAs(new FormatReader().Json));
     }
 
     /// <summary>A reader that keeps nothing for long forgets a schema at any moment between the look at it and its use.</summary>
