@@ -26,6 +26,6 @@ internal static class JsonText
 
     public static string Of(JsonNode node) => Encoding.UTF8.GetString(Bytes(node));
 
-    /// <summary>An array of what a list gives.</summary>
+    /// <summary>An array of what a list gives. A collection expression for a <see cref="JsonArray"/> warns whoever compiles an application ahead of time, since it adds values of any type.</summary>
     public static JsonArray Array(IEnumerable<JsonNode?> items) => new([.. items]);
 }

@@ -48,13 +48,13 @@ internal sealed class ChatWriter(string model, KimiTokenizer tokenizer)
     /// <param name="tokens">Log-probabilities of the new text; null where none were asked for.</param>
     /// <param name="reason">Of the last piece of an answer; else null.</param>
     public JsonObject Piece(int choice, JsonObject delta, IReadOnlyList<TokenLogProbability>? tokens = null, FinishReason? reason = null) =>
-        Head("chat.completion.chunk", [new JsonObject
+        Head("chat.completion.chunk", JsonText.Array([new JsonObject
         {
             ["index"] = choice,
             ["delta"] = delta,
             ["logprobs"] = tokens is { Count: > 0 } ? _logProbabilities.Chat(tokens) : null,
             ["finish_reason"] = reason is { } why ? Reason(why) : null,
-        }]);
+        }]));
 
     /// <summary>The last piece of a stream, which says what it cost.</summary>
     public JsonObject Cost(Usage usage)

@@ -31,7 +31,7 @@ internal sealed class CompletionWriter(string model, KimiTokenizer tokenizer, An
         return whole;
     }
 
-    public JsonObject Piece(int choice, string text, IReadOnlyList<TokenLogProbability> tokens, FinishReason? reason) => Head([Choice(choice, text, tokens, reason)]);
+    public JsonObject Piece(int choice, string text, IReadOnlyList<TokenLogProbability> tokens, FinishReason? reason) => Head(JsonText.Array([Choice(choice, text, tokens, reason)]));
 
     public JsonObject Cost(Usage usage)
     {
