@@ -13,7 +13,7 @@ internal unsafe struct BFloat16Arguments
     public byte* Weights;
     public long RowBytes;
 
-    /// <summary>Vectors of activations, those of all tokens for the same columns side by side.</summary>
+    /// <summary>Vectors of activations, those of all tokens for the same columns side by side; in single precision for some functions (<see cref="BFloat16Code.TakesSingles"/>).</summary>
     public byte* X;
 
     /// <summary>Where the activations of whole vectors of weights end.</summary>

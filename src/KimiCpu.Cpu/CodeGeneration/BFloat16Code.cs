@@ -18,7 +18,7 @@ internal readonly record struct BFloat16Shape(int Rows, int Tokens, bool AreStre
 /// Writes void(<see cref="BFloat16Arguments"/>*): rows of BF16 weights as stored times tokens rounded to BF16, with
 /// vdpbf16ps. Each (row, token) pair is one chain: lane i of its 16 sums takes the products of columns 32 v + 2 i + 1 and
 /// 32 v + 2 i, in this order, each by a fused multiply-add, for v = 0, 1, … Subnormal numbers count as zero. With <see cref="CodeTarget.HasSlowBFloat16"/>
-/// several tokens are multiplied by these multiply-adds themselves, which are told to flush as well.
+/// several tokens are multiplied by these multiply-adds themselves, which are told to flush as well; beside rows that are not streams their activations are then widened (<see cref="BFloat16Widening"/>).
 /// </summary>
 internal static class BFloat16Code
 {
@@ -29,6 +29,10 @@ internal static class BFloat16Code
     public const int LinesOfStep = 2;
 
     private const int VectorBytes = 64;
+    private const byte HalfBits = 16;
+
+    /// <summary>Ahead in rows that stay in the second-level cache while tokens pass by, into the first (256 and 1024 are as good).</summary>
+    private const int CachedDistance = 512;
 
     /// <summary>MXCSR as it is by default, with subnormal arguments and results as zeros (DAZ and FTZ).</summary>
     private const int FlushingControl = 0x9FC0;
@@ -50,6 +54,9 @@ internal static class BFloat16Code
         }
     }
 
+    /// <summary>Whether a function meets activations in single precision, as <see cref="BFloat16Widening"/> arranges them.</summary>
+    public static bool TakesSingles(BFloat16Shape shape, CodeTarget target) => target.HasSlowBFloat16 && shape is { Tokens: > 1, AreStreams: false };
+
     public static void Write(Assembler code, CallingConvention convention, BFloat16Shape shape, CodeTarget target)
     {
         PrefetchStyle style = target.Style;
@@ -59,6 +66,7 @@ internal static class BFloat16Code
         AssemblerRegisterZMM[] sums = [.. Enumerable.Range(0, shape.Rows * shape.Tokens).Select(_ => registers.Dequeue())];
         AssemblerRegisterZMM x = registers.Dequeue();
         bool byMultiplyAdds = target.HasSlowBFloat16 && shape.Tokens > 1;
+        bool isWide = TakesSingles(shape, target);
         AssemblerRegisterZMM? upperHalves = byMultiplyAdds ? registers.Dequeue() : null;
         AssemblerRegisterZMM[] weights = [.. registers.Take(shape.Rows)];
         Label continues = code.CreateLabel();
@@ -109,10 +117,10 @@ internal static class BFloat16Code
         }
 
         code.Label(ref step);
-        Ask(code, at, shape, style);
+        Ask(code, at, shape, isWide, style);
         Step(code, at, shape, sums, x, weights, upperHalves, masked: false);
         code.add(at.Rows.First, VectorBytes);
-        code.add(at.X, VectorBytes * shape.Tokens);
+        code.add(at.X, VectorBytes * shape.Tokens * (isWide ? 2 : 1));
         if (!shape.AreStreams)
         {
             code.add(at.Next, VectorBytes * LinesOfStep);
@@ -143,12 +151,17 @@ internal static class BFloat16Code
         code.ret();
     }
 
-    private static void Ask(Assembler code, Pointers at, BFloat16Shape shape, PrefetchStyle style)
+    private static void Ask(Assembler code, Pointers at, BFloat16Shape shape, bool isWide, PrefetchStyle style)
     {
         if (shape.AreStreams)
         {
             StreamCode.Ask(code, at.Rows, shape.Rows, style);
             return;
+        }
+
+        for (int row = 0; row < shape.Rows && isWide; row++)
+        {
+            code.prefetcht0(at.Rows[row] + CachedDistance);
         }
 
         // Several tokens leave time to bring each line, where the hardware would begin only when the rows are read.
@@ -257,38 +270,67 @@ internal static class BFloat16Code
         }
     }
 
-    /// <summary>The odd columns of all rows and tokens, then the even ones, widened from either half of a doubleword.</summary>
+    /// <summary>The odd columns of all rows and tokens, then the even ones: either half of a doubleword.</summary>
     private static void MultiplyAdd(
         Assembler code, Pointers at, BFloat16Shape shape, AssemblerRegisterZMM[] sums, AssemblerRegisterZMM x, AssemblerRegisterZMM[] weights, AssemblerRegisterZMM upperHalves, bool masked)
     {
-        const byte HalfBits = 16;
-        foreach (bool odd in new[] { true, false })
+        for (int half = 0; half < 2; half++)
         {
+            AssemblerRegisterZMM? mask = half == 0 ? upperHalves : null;
             for (int row = 0; row < shape.Rows; row++)
             {
-                AssemblerRegisterZMM weight = weights[row];
                 if (masked)
                 {
-                    code.vmovdqu16(weight.k1.z, at.Rows[row]);
-                    Widen(weight, w => code.vpandd(w, upperHalves, w), w => code.vpslld(w, w, HalfBits));
+                    code.vmovdqu16(weights[row].k1.z, at.Rows[row]);
+                    Widen(code, weights[row], mask);
                 }
                 else
                 {
-                    Widen(weight, w => code.vpandd(w, upperHalves, at.Rows[row]), w => code.vpslld(w, at.Rows[row], HalfBits));
+                    Widen(code, weights[row], at.Rows[row], mask);
                 }
             }
 
             for (int token = 0; token < shape.Tokens; token++)
             {
-                AssemblerMemoryOperand vector = __zmmword_ptr[at.X + (VectorBytes * token)];
-                Widen(x, v => code.vpandd(v, upperHalves, vector), v => code.vpslld(v, vector, HalfBits));
+                if (shape.AreStreams)
+                {
+                    Widen(code, x, __zmmword_ptr[at.X + (VectorBytes * token)], mask);
+                }
+                else
+                {
+                    code.vmovups(x, __zmmword_ptr[at.X + (VectorBytes * ((2 * token) + half))]);
+                }
+
                 for (int row = 0; row < shape.Rows; row++)
                 {
                     code.vfmadd231ps(sums[(token * shape.Rows) + row], x, weights[row]);
                 }
             }
+        }
+    }
 
-            void Widen(AssemblerRegisterZMM register, Action<AssemblerRegisterZMM> upper, Action<AssemblerRegisterZMM> lower) => (odd ? upper : lower)(register);
+    /// <summary>Upper halves of doublewords where there is their mask, else lower ones.</summary>
+    private static void Widen(Assembler code, AssemblerRegisterZMM register, AssemblerRegisterZMM? mask)
+    {
+        if (mask is { } upper)
+        {
+            code.vpandd(register, upper, register);
+        }
+        else
+        {
+            code.vpslld(register, register, HalfBits);
+        }
+    }
+
+    private static void Widen(Assembler code, AssemblerRegisterZMM register, AssemblerMemoryOperand vector, AssemblerRegisterZMM? mask)
+    {
+        if (mask is { } upper)
+        {
+            code.vpandd(register, upper, vector);
+        }
+        else
+        {
+            code.vpslld(register, vector, HalfBits);
         }
     }
 

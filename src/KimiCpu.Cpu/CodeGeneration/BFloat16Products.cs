@@ -15,14 +15,10 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// or rows a call has: see <see cref="BFloat16Code"/> for its chain, whose 16 lanes are folded by halves, and <see cref="BFloat16ScoresCode"/> for that of scores. Stateless; usable
 /// by all threads at once.
 /// </summary>
-internal sealed unsafe class BFloat16Products
+internal sealed unsafe partial class BFloat16Products
 {
-    private const int BlockRows = WeightTile.Rows;
     private const int VectorColumns = BFloat16Tiles.VectorColumns;
     private const int VectorBytes = BFloat16Tiles.VectorBytes;
-
-    /// <summary>Vectors of columns whose activations, for six tokens, stay in the first-level cache beside passing weights.</summary>
-    private const int PartVectors = 48;
 
     /// <summary>Activations of so few tokens stay in the second-level cache while weights stream past them.</summary>
     public const long MostStreamedBytes = 768 << 10;
@@ -31,6 +27,9 @@ internal sealed unsafe class BFloat16Products
     private const int Together = 8;
 
     private readonly ExecutableMemory _code;
+
+    /// <summary>Whether rows of a block meet activations in single precision.</summary>
+    private readonly bool _widens;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _oneRow;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _rows;
     private readonly delegate* unmanaged<BFloat16Arguments*, void>[] _streams;
@@ -46,6 +45,7 @@ internal sealed unsafe class BFloat16Products
     public BFloat16Products(ExecutableMemory code, GeneratedCode functions)
     {
         _code = code;
+        _widens = functions.Target.HasSlowBFloat16;
         Tiles = new TokenTiles(functions.BFloat16.Keys.Max(shape => shape.Tokens));
         _oneRow = new delegate* unmanaged<BFloat16Arguments*, void>[Tiles.MaxTokens + 1];
         _rows = new delegate* unmanaged<BFloat16Arguments*, void>[Tiles.MaxTokens + 1];
@@ -104,7 +104,7 @@ internal sealed unsafe class BFloat16Products
 
         for (int row = rowBegin, rows; row < rowEnd; row += rows)
         {
-            rows = Math.Min(BlockRows, rowEnd - row);
+            rows = Math.Min(RowsOfBlock(weight.RowBytes), rowEnd - row);
             byte* data = weight.Data + (row * weight.RowBytes);
             Block(weight, data, rows, x, y + row, yStride, data + (rows * weight.RowBytes), rows * weight.RowBytes);
         }
@@ -258,22 +258,6 @@ internal sealed unsafe class BFloat16Products
         GC.KeepAlive(_code);
     }
 
-    /// <summary>What follows is asked for by and by, while rows meet one tile of tokens after another.</summary>
-    private void Block(in WeightMatrix weight, byte* data, int rows, BFloat16Tiles x, float* y, long yStride, byte* next, long nextBytes)
-    {
-        byte* end = next + nextBytes;
-        for (int first = 0; first < x.Tokens;)
-        {
-            int tokens = Tiles.Next(x.Tokens - first);
-            Tile(weight, data, rows, x.Tile(first), tokens, next < end ? next : data, y + (first * yStride), yStride);
-            next += (rows + BFloat16Code.Rows - 1) / BFloat16Code.Rows * 2 * weight.RowBytes;
-            first += tokens;
-        }
-
-        // The pages live as long as the owner, which the running call keeps.
-        GC.KeepAlive(_code);
-    }
-
     private void OneToken(in WeightMatrix weight, int rowBegin, int rowEnd, BFloat16Tiles x, float* y)
     {
         const int Streams = BFloat16Code.Rows;
@@ -399,65 +383,6 @@ internal sealed unsafe class BFloat16Products
         y[quarter] = sums[1];
         y[2 * quarter] = sums[2];
         y[3 * quarter] = sums[3];
-    }
-
-    private void Tile(in WeightMatrix weight, byte* data, int rows, byte* x, int tokens, byte* next, float* y, long yStride)
-    {
-        int pairs = rows * tokens;
-        float* sums = FloatGemm.Scratch((long)(pairs + Together) * LaneSum.Lanes);
-        int vectors = weight.Columns / VectorColumns;
-        int parts = Math.Max(1, (vectors + PartVectors - 1) / PartVectors);
-        for (int part = 0; part < parts; part++)
-        {
-            int begin = (int)((long)vectors * part / parts);
-            int end = (int)((long)vectors * (part + 1) / parts);
-            var arguments = new BFloat16Arguments
-            {
-                RowBytes = weight.RowBytes,
-                X = x + ((long)begin * tokens * VectorBytes),
-                XEnd = x + ((long)end * tokens * VectorBytes),
-                RestMask = part == parts - 1 ? RestMask(weight.Columns) : 0,
-                Continues = part,
-            };
-            for (int row = 0, taken; row < rows; row += taken)
-            {
-                taken = rows - row >= BFloat16Code.Rows ? BFloat16Code.Rows : 1;
-                arguments.Weights = data + (row * weight.RowBytes) + ((long)begin * VectorBytes);
-                arguments.Sums = sums + ((long)row * tokens * LaneSum.Lanes);
-                arguments.Next = next;
-                (taken == 1 ? _oneRow[tokens] : _rows[tokens])(&arguments);
-                next += (end - begin) * 2 * VectorBytes;
-            }
-        }
-
-        Fold(sums, pairs);
-        for (int row = 0, taken; row < rows; row += taken)
-        {
-            taken = rows - row >= BFloat16Code.Rows ? BFloat16Code.Rows : 1;
-            float* folded = sums + (row * tokens);
-            for (int t = 0; t < tokens; t++, folded += taken)
-            {
-                float* target = y + (t * yStride) + row;
-                if (taken == BFloat16Code.Rows)
-                {
-                    Vector128.Load(folded).Store(target);
-                }
-                else
-                {
-                    *target = *folded;
-                }
-            }
-        }
-    }
-
-    /// <summary>Vectors to floats, which land on vectors that are folded already.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Fold(float* sums, int count)
-    {
-        for (int i = 0; i < count; i += Together)
-        {
-            Lanes512.Sum8(sums + (i * LaneSum.Lanes), sums + i);
-        }
     }
 
     private static ulong RestMask(int columns) => (1UL << (columns % VectorColumns)) - 1;

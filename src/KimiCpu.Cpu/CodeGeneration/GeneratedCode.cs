@@ -7,6 +7,7 @@ using KimiCpu.Cpu.Kernels;
 namespace KimiCpu.Cpu.CodeGeneration;
 
 /// <summary>All functions for one calling convention, each from a cache line of its own, and where they begin.</summary>
+/// <param name="Target">What they are written for.</param>
 /// <param name="Bytes">Free of absolute addresses.</param>
 /// <param name="Tiles">Tile products of 1, 2, … tokens.</param>
 /// <param name="Int4">Products of stored INT4 rows with one token.</param>
@@ -19,6 +20,7 @@ namespace KimiCpu.Cpu.CodeGeneration;
 /// <param name="Float8OneRow">The same of one row.</param>
 /// <param name="Float8Activations">Rounds the activations of a token for FP8 rows.</param>
 internal sealed record GeneratedCode(
+    CodeTarget Target,
     byte[] Bytes,
     IReadOnlyList<long> Tiles,
     long Int4,
@@ -48,7 +50,7 @@ internal sealed record GeneratedCode(
         long float8Rows = Append(stream, code => Float8Code.Write(code, convention, Float8Code.Rows, target));
         long float8OneRow = Append(stream, code => Float8Code.Write(code, convention, 1, target));
         long float8Activations = Append(stream, code => Float8ActivationsCode.Write(code, convention));
-        return new GeneratedCode(stream.ToArray(), tiles, int4, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, bfloat16Scores, float8Rows, float8OneRow, float8Activations);
+        return new GeneratedCode(target, stream.ToArray(), tiles, int4, int4Tokens, bfloat16, bfloat16Pairs, bfloat16RowSum, bfloat16Scores, float8Rows, float8OneRow, float8Activations);
     }
 
     private static long Append(MemoryStream stream, Action<Assembler> write)

@@ -37,7 +37,9 @@ internal sealed unsafe class BFloat16ProductsTests
     /// <summary>Activations that do not stay in the second-level cache meet a block of rows a tile at a time.</summary>
     [TestCase(3100, 130, 45)]
     [TestCase(3100, 131, 3)]
+    [TestCase(3107, 130, 70)]
     [TestCase(7200, 60, 33)]
+    [TestCase(7200, 60, 131)]
     public void Products_of_many_tokens_are_the_bits_of_their_definition(int columns, int tokens, int rows)
     {
         Assert.That((long)sizeof(ushort) * columns * tokens, Is.GreaterThan(BFloat16Products.MostStreamedBytes));
@@ -154,6 +156,24 @@ internal sealed unsafe class BFloat16ProductsTests
         }
 
         Assert.That(rounded, Is.EqualTo(values.Select(BFloat16.FromSingle)));
+    }
+
+    [Test]
+    public void Widened_vectors_are_their_odd_columns_and_their_even_ones([Values(0, 1, 5)] int vectors)
+    {
+        const int Columns = BFloat16Widening.Columns;
+        ushort[] numbers = [.. Enumerable.Range(0, vectors * Columns).Select(i => (ushort)(i * 40503))];
+        float[] actual = [.. Enumerable.Repeat(7f, (vectors * Columns) + 1)];
+        fixed (ushort* source = numbers)
+        fixed (float* target = actual)
+        {
+            BFloat16Widening.Widen(source, vectors, target);
+        }
+
+        IEnumerable<float> expected = numbers.Chunk(Columns)
+            .SelectMany(vector => vector.Where((_, i) => i % 2 == 1).Concat(vector.Where((_, i) => i % 2 == 0)))
+            .Select(BFloat16.ToSingle);
+        Assert.That(actual.Select(BitConverter.SingleToUInt32Bits), Is.EqualTo(expected.Append(7).Select(BitConverter.SingleToUInt32Bits)));
     }
 
     [Test]

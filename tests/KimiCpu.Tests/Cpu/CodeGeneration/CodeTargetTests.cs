@@ -167,7 +167,19 @@ internal sealed unsafe class CodeTargetTests
 
     /// <summary>Dot products and the multiply-adds that stand for them, with every kind of number, zeros' signs included; parts of rows, single rows and whole ones.</summary>
     [Test]
-    public void Rows_of_BF16_and_several_tokens_are_the_same_bits_however_they_are_multiplied([Values(2, 5, 6, 13)] int tokens, [Values(32, 70, 1607)] int columns, [Values(9, 45)] int rows)
+    public void Rows_of_BF16_and_several_tokens_are_the_same_bits_however_they_are_multiplied([Values(2, 5, 6, 13)] int tokens, [Values(32, 70, 1607)] int columns, [Values(9, 45)] int rows) =>
+        AreTheSameBitsHoweverTheyAreMultiplied(tokens, columns, rows);
+
+    /// <summary>The same where blocks of rows stay in the second-level cache, of two sizes.</summary>
+    [TestCase(131, 3101, 70)]
+    [TestCase(25, 18432, 67)]
+    public void Rows_of_BF16_and_many_tokens_are_the_same_bits_however_they_are_multiplied(int tokens, int columns, int rows)
+    {
+        Assert.That((long)sizeof(ushort) * columns * tokens, Is.GreaterThan(BFloat16Products.MostStreamedBytes));
+        AreTheSameBitsHoweverTheyAreMultiplied(tokens, columns, rows);
+    }
+
+    private static void AreTheSameBitsHoweverTheyAreMultiplied(int tokens, int columns, int rows)
     {
         using var weight = new RandomMatrix(WeightFormat.BFloat16, rows, columns, 14);
         var random = new Random(columns + tokens);

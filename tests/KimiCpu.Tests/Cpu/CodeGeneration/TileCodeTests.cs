@@ -228,6 +228,11 @@ internal sealed unsafe class TileCodeTests
 
             // In two parts where that is done, with several tokens: the second goes on from the sums of the first.
             int vectors = columns / 32;
+            using var singles = new AlignedBuffer<float>((vectors + 1) * tokens * BFloat16Widening.Columns);
+            bool takesSingles = BFloat16Code.TakesSingles(shape, target);
+            byte* activations = takesSingles ? (byte*)singles.Pointer : rounded.Tile(0);
+            int vectorBytes = takesSingles ? 128 : 64;
+            BFloat16Widening.Widen((ushort*)rounded.Tile(0), (columns + 31) / 32 * tokens, singles.Pointer);
             int cut = tokens > 1 ? vectors / 2 : 0;
             for (int part = cut > 0 ? 0 : 1; part < 2; part++)
             {
@@ -236,8 +241,8 @@ internal sealed unsafe class TileCodeTests
                 {
                     Weights = weights.Pointer + offset + (64 * begin),
                     RowBytes = rowBytes,
-                    X = rounded.Tile(0) + (begin * 64 * tokens),
-                    XEnd = rounded.Tile(0) + (end * 64 * tokens),
+                    X = activations + (begin * vectorBytes * tokens),
+                    XEnd = activations + (end * vectorBytes * tokens),
                     RestMask = part == 0 ? 0 : (1UL << (columns % 32)) - 1,
                     Sums = sums.Pointer,
                     Continues = begin,
