@@ -54,6 +54,9 @@ internal sealed unsafe class SharedExpert : IDisposable
     /// <summary>Items of the first pass, of about equal bytes; valid after <see cref="Prepare"/>.</summary>
     public int GateUpItems => _weights is null ? 0 : (_weights.Gate.Rows + _blockRows - 1) / _blockRows;
 
+    /// <summary>Whether the first pass multiplies integers; valid after <see cref="Prepare"/>.</summary>
+    public bool IsRounded => _weights is { } weights && weights.Gate.Is8Bit && weights.Up.Is8Bit;
+
     /// <summary>Takes a layer and a batch; rounds or gathers activations. May use the pool.</summary>
     public void Prepare(int layer, RoutedRows rows)
     {

@@ -59,6 +59,9 @@ internal sealed class WorkerPool : IDisposable
 
     private readonly Team[] _teams;
     private readonly int[] _teamOf;
+    private readonly int[] _nodeEnds;
+
+    /// <summary>Behind each worker's last item of a run.</summary>
     private readonly int[] _ends;
     private readonly List<Thread> _threads = [];
     private readonly SemaphoreSlim[] _wakeups;
@@ -86,7 +89,8 @@ internal sealed class WorkerPool : IDisposable
         WorkerPlacement placement = WorkerPlacement.Of(topology, Threads, OnCores);
         _teams = [.. placement.Nodes.Select(n => new Team(n, tie ? n.Processors : []))];
         _teamOf = [.. _teams.SelectMany((t, i) => Enumerable.Repeat(i, t.Threads))];
-        _ends = new int[_teams.Length];
+        _nodeEnds = new int[_teams.Length];
+        _ends = new int[Threads];
         ActiveThreads = Threads;
         _shares = new WorkerShare[Threads];
         _wakeups = [.. Enumerable.Range(0, Threads).Select(_ => new SemaphoreSlim(0))];
@@ -164,6 +168,9 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>The node of a worker, 0 … NodeCount - 1.</summary>
     public int NodeOf(int worker) => _teamOf[worker];
 
+    /// <summary>The workers of a node that take part in runs: so many from the first one on.</summary>
+    public (int First, int Count) ActiveOf(int node) => (_teams[node].First, _teams[node].Active);
+
     /// <summary>Where each node's part of so many items ends when they are divided in proportion to the threads.</summary>
     public void CutByNode(int itemCount, Span<int> ends)
     {
@@ -183,7 +190,8 @@ internal sealed class WorkerPool : IDisposable
         Enter(itemCount, work);
         if (!IsCallersAlone(itemCount, work))
         {
-            CutByNode(itemCount, _ends);
+            CutByNode(itemCount, _nodeEnds);
+            Divide(_nodeEnds);
         }
 
         RunEntered(itemCount, work);
@@ -204,8 +212,30 @@ internal sealed class WorkerPool : IDisposable
         }
 
         Enter(nodeEnds[^1], work);
-        nodeEnds.CopyTo(_ends);
+        Divide(nodeEnds);
         RunEntered(nodeEnds[^1], work);
+    }
+
+    /// <summary>
+    /// Executes items whose division among the workers is given, for those that take unequally long: what a worker has taken nobody else can take over, and the first
+    /// part of a share of equally many items may take longer than all other shares.
+    /// </summary>
+    /// <param name="shareEnds">Behind each worker's last item; one that is not active has none.</param>
+    /// <param name="work">What to execute.</param>
+    public void RunShares(ReadOnlySpan<int> shareEnds, IPoolWork work)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(shareEnds.Length, Threads);
+        for (int worker = 0, begin = 0; worker < shareEnds.Length; begin = shareEnds[worker], worker++)
+        {
+            if (shareEnds[worker] < begin || (shareEnds[worker] > begin && !IsActive(worker)))
+            {
+                throw new ArgumentException("Ends rise, and a worker that is not active has no items.", nameof(shareEnds));
+            }
+        }
+
+        Enter(shareEnds[^1], work);
+        shareEnds.CopyTo(_ends);
+        RunEntered(shareEnds[^1], work);
     }
 
     public void Dispose()
@@ -271,26 +301,35 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Whether nobody else is worth waking, or awake.</summary>
     private bool IsCallersAlone(int itemCount, IPoolWork work) => ActiveThreads == 1 || (itemCount <= 1 && !work.StaysOnNode);
 
+    /// <summary>Each node's items among its active workers, to each equally many.</summary>
+    private void Divide(ReadOnlySpan<int> nodeEnds)
+    {
+        for (int n = 0, begin = 0; n < nodeEnds.Length; begin = nodeEnds[n], n++)
+        {
+            Team team = _teams[n];
+            int count = nodeEnds[n] - begin;
+            for (int i = 0; i < team.Active; i++)
+            {
+                _ends[team.First + i] = begin + (int)((long)count * (i + 1) / team.Active);
+            }
+        }
+    }
+
     /// <param name="helped">Whether workers of other nodes may take the last items of a share.</param>
     private void Start(bool helped)
     {
         _run = ItemRange.RunAfter(_run);
-        int begin = 0;
-        for (int n = 0; n < _teams.Length; n++)
+        int first = 0;
+        foreach (Team team in _teams)
         {
-            Team team = _teams[n];
-            int count = _ends[n] - begin;
-            for (int i = 0; i < team.Active; i++)
+            for (int i = team.First; i < team.First + team.Active; i++)
             {
-                int first = begin + (int)((long)count * i / team.Active);
-                int end = begin + (int)((long)count * (i + 1) / team.Active);
                 // A worker that is so fast that it finds another's share not there yet leaves that one alone.
-                ref WorkerShare share = ref _shares[team.First + i];
-                share.Tail = helped ? Math.Max(1, (end - first) / TailPart) : 0;
-                Volatile.Write(ref share.Left, ItemRange.Pack(_run, first, end));
+                ref WorkerShare share = ref _shares[i];
+                share.Tail = helped ? Math.Max(1, (_ends[i] - first) / TailPart) : 0;
+                Volatile.Write(ref share.Left, ItemRange.Pack(_run, first, _ends[i]));
+                first = _ends[i];
             }
-
-            begin = _ends[n];
         }
 
         // A worker announces its sleep and then looks at its share once more; here it is the other way round.

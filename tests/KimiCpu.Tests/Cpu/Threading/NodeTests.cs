@@ -177,6 +177,40 @@ internal sealed class NodeTests
         Assert.That(() => pool.Run([3, 3], work), Throws.Nothing);
     }
 
+    [Test]
+    public void Items_are_done_once_however_they_are_divided_among_the_workers([Values(1, 2, 3)] int nodes, [Values] bool help)
+    {
+        const int Items = 97;
+        using var pool = new WorkerPool(4 * nodes, Machine(nodes, 4), tie: false) { HelpsOtherNodes = help };
+        var random = new Random(3);
+        for (int round = 0; round < 500; round++)
+        {
+            // Also none for a worker, or all for one.
+            int[] ends = [.. Enumerable.Range(1, pool.Threads - 1).Select(_ => random.Next(Items + 1)).Order(), Items];
+            var counts = new int[Items];
+            pool.RunShares(ends, new PoolAction((begin, end, _) =>
+            {
+                for (int i = begin; i < end; i++)
+                {
+                    Interlocked.Increment(ref counts[i]);
+                }
+            }));
+            Assert.That(counts, Is.All.EqualTo(1));
+        }
+    }
+
+    [Test]
+    public void Items_for_a_worker_that_is_not_active_are_refused()
+    {
+        using var pool = new WorkerPool(4, Machine(2, 2), tie: false);
+        pool.ActiveThreads = 2;
+        var work = new PoolAction((_, _, _) => { });
+        Assert.That(() => pool.RunShares([3, 4, 6, 6], work), Throws.ArgumentException);
+        Assert.That(() => pool.RunShares([3, 3, 2, 2], work), Throws.ArgumentException);
+        Assert.That(() => pool.RunShares([3, 3], work), Throws.TypeOf<ArgumentOutOfRangeException>());
+        Assert.That(() => pool.RunShares([3, 3, 6, 6], work), Throws.Nothing);
+    }
+
     [TestCase("tiny-int4")]
     [TestCase("tiny-fp8")]
     [TestCase("tiny-k25")]
