@@ -10,11 +10,20 @@ namespace KimiCpu.Cpu;
 
 /// <summary>
 /// Linear layers as one run of the pool: blocks of output rows, of up to three layers side by side. Each layer is cut among the nodes for itself, as where a copy of
-/// its weights was written, so that its rows belong to the same node whatever runs beside it.
+/// its weights was written, so that its rows belong to the same node whatever runs beside it. Where blocks are few beside the threads each meets the tokens in bands.
 /// </summary>
 internal sealed unsafe class LinearWork : IPoolWork, IDisposable
 {
     private const int MaxLayers = 3;
+
+    /// <summary>A band is a multiple of so many tokens, for which products in single precision read BF16 weights anew anyway; those of FP8 decode rows anew for up to twice as many.</summary>
+    private const int BandTokens = 48;
+
+    /// <summary>Fewer items for each thread, and some would wait long for the last ones.</summary>
+    private const int ItemsOfThread = 4;
+
+    /// <summary>Rows of an item that meets too few tokens for bands, where there would be more threads than items: of the router, whose products are of no fixed number of rows.</summary>
+    private const int FewRows = 8;
 
     private readonly WorkerPool _pool;
     private readonly StoredProducts _stored;
@@ -32,6 +41,8 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     private int _count;
     private int _partCount;
     private int _tokens;
+    private int _bandTokens;
+    private int _bands;
 
     /// <param name="pool">Runs the layers.</param>
     /// <param name="kernel">For 8-bit copies, and BF16 and FP8 weights where it can.</param>
@@ -51,6 +62,9 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
 
     /// <inheritdoc/>
     public bool ReadsInStretches => _tokens == 1;
+
+    /// <summary>That the last run was divided into, for tests.</summary>
+    public int Items => _nodeEnds[^1];
 
     /// <summary>Adds a layer to the next run.</summary>
     /// <param name="weight">(rows, columns).</param>
@@ -111,10 +125,17 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
     private void RunLayers(int tokens)
     {
         _tokens = tokens;
+        int blocks = 0;
         for (int i = 0; i < _count; i++)
         {
             ref Layer layer = ref _layers[i];
-            layer.BlockRows = layer.Weight.Is8Bit ? WeightTile.Rows : _stored.RowsOfItem(layer.Weight.Stored, tokens);
+            layer.BlockRows = RowsOfBlock(layer);
+            blocks += layer.Blocks;
+        }
+
+        Band(blocks);
+        for (int i = 0; i < _count; i++)
+        {
             Round(i);
         }
 
@@ -127,16 +148,38 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         _pool.Run(_nodeEnds, this);
     }
 
+    private int RowsOfBlock(in Layer layer)
+    {
+        if (layer.Weight.Is8Bit)
+        {
+            return WeightTile.Rows;
+        }
+
+        int rows = _stored.RowsOfItem(layer.Weight.Stored, _tokens);
+        bool few = layer.HasExactInput && _tokens is > 1 and < 2 * BandTokens && layer.Weight.Rows < rows * _pool.ActiveThreads;
+        return few ? FewRows : rows;
+    }
+
+    /// <summary>Cuts tokens into as many bands as make enough items of so many blocks. One thread waits for nobody, and takes blocks together.</summary>
+    private void Band(int blocks)
+    {
+        int items = _pool.ActiveThreads == 1 ? 1 : ItemsOfThread * _pool.ActiveThreads;
+        int wanted = Math.Max(1, (items + blocks - 1) / Math.Max(blocks, 1));
+        int even = (_tokens + wanted - 1) / wanted;
+        _bandTokens = Math.Min(_tokens, (even + BandTokens - 1) / BandTokens * BandTokens);
+        _bands = (_tokens + _bandTokens - 1) / _bandTokens;
+    }
+
     private void Divide()
     {
         for (int i = 0; i < _count; i++)
         {
             ref Layer layer = ref _layers[i];
-            _pool.CutByNode((layer.Weight.Rows + layer.BlockRows - 1) / layer.BlockRows, _layerEnds);
+            _pool.CutByNode(layer.Blocks, _layerEnds);
             for (int node = 0; node < _layerEnds.Length; node++)
             {
-                int firstItem = node == 0 ? 0 : _layerEnds[node - 1];
-                _parts[(node * _count) + i] = new Part { Layer = i, FirstItem = firstItem, Items = _layerEnds[node] - firstItem };
+                int firstBlock = node == 0 ? 0 : _layerEnds[node - 1];
+                _parts[(node * _count) + i] = new Part { Layer = i, FirstItem = firstBlock * _bands, Items = (_layerEnds[node] - firstBlock) * _bands };
             }
         }
 
@@ -150,27 +193,50 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         }
     }
 
-    /// <summary>Items of a layer.</summary>
+    /// <summary>Items of a layer: blocks of rows, each by one band after another.</summary>
     private void Multiply(in Layer layer, int first, int last, int worker)
+    {
+        if (_bands == 1)
+        {
+            Multiply(layer, first, last, 0, worker);
+            return;
+        }
+
+        for (int item = first; item < last; item++)
+        {
+            (int block, int band) = Math.DivRem(item, _bands);
+            Multiply(layer, block, block + 1, band, worker);
+        }
+    }
+
+    /// <summary>Some blocks by the tokens of a band.</summary>
+    private void Multiply(in Layer layer, int first, int last, int band, int worker)
     {
         int rows = layer.Weight.Rows;
         int firstRow = first * layer.BlockRows;
         int lastRow = Math.Min(last * layer.BlockRows, rows);
         if (layer.Weight.Is8Bit)
         {
-            Tiles(layer, first, last, worker);
+            Tiles(layer, first, last, band, worker);
+            return;
         }
-        else if (layer.IsRoundedToBFloat16)
+
+        int columns = layer.Weight.Columns;
+        int firstToken = band * _bandTokens;
+        int tokens = Math.Min(_bandTokens, _tokens - firstToken);
+        float* x = layer.X + ((long)firstToken * columns);
+        float* y = layer.Y + ((long)firstToken * rows);
+        if (layer.IsRoundedToBFloat16)
         {
-            layer.RoundedToBFloat16.Multiply(layer.Weight, firstRow, lastRow, layer.Y, rows);
+            layer.RoundedToBFloat16.Multiply(layer.Weight, firstRow, lastRow, y, rows, band);
         }
         else if (layer.HasExactInput)
         {
-            FloatGemv.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
+            FloatGemv.Multiply(layer.Weight.Stored, firstRow, lastRow, x, columns, tokens, y, rows);
         }
         else
         {
-            _stored.Multiply(layer.Weight.Stored, firstRow, lastRow, layer.X, layer.Weight.Columns, _tokens, layer.Y, rows);
+            _stored.Multiply(layer.Weight.Stored, firstRow, lastRow, x, columns, tokens, y, rows);
         }
     }
 
@@ -202,28 +268,30 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         }
 
         layer.RoundedToBFloat16 = _roundedToBFloat16[index];
-        layer.RoundedToBFloat16.Set(layer.X, _tokens, layer.Weight.Columns);
+        layer.RoundedToBFloat16.Set(layer.X, _tokens, layer.Weight.Columns, _bandTokens);
     }
 
-    private void Tiles(in Layer layer, int first, int last, int worker)
+    private void Tiles(in Layer layer, int first, int last, int band, int worker)
     {
         int rows = layer.Weight.Rows;
         long tileBytes = WeightTile.Bytes(layer.Weight.Columns);
+        (int firstToken, int lastToken) = layer.Rounded.Band(band, _bands);
+        float* y = layer.Y + ((long)firstToken * rows);
         for (int tile = first; tile < last; tile++)
         {
             int row = tile * WeightTile.Rows;
             byte* weights = layer.Weight.Tiles + (tile * tileBytes);
             if (row + WeightTile.Rows <= rows)
             {
-                layer.Rounded.Multiply(weights, layer.Y + row, rows, worker);
+                layer.Rounded.Multiply(weights, firstToken, lastToken, y + row, rows, worker);
                 continue;
             }
 
             float* block = _tileOutput[worker].Pointer;
-            layer.Rounded.Multiply(weights, block, WeightTile.Rows, worker);
-            for (int t = 0; t < _tokens; t++)
+            layer.Rounded.Multiply(weights, firstToken, lastToken, block, WeightTile.Rows, worker);
+            for (int t = 0; t < lastToken - firstToken; t++)
             {
-                new ReadOnlySpan<float>(block + (t * WeightTile.Rows), rows - row).CopyTo(new Span<float>(layer.Y + ((long)t * rows) + row, rows - row));
+                new ReadOnlySpan<float>(block + (t * WeightTile.Rows), rows - row).CopyTo(new Span<float>(y + ((long)t * rows) + row, rows - row));
             }
         }
     }
@@ -238,6 +306,8 @@ internal sealed unsafe class LinearWork : IPoolWork, IDisposable
         public bool HasExactInput;
         public bool IsRoundedToBFloat16;
         public BFloat16Rows RoundedToBFloat16;
+
+        public readonly int Blocks => (Weight.Rows + BlockRows - 1) / BlockRows;
     }
 
     /// <summary>A node's items of a layer, side by side.</summary>

@@ -72,17 +72,33 @@ internal sealed unsafe class TiledRows : IDisposable
     }
 
     /// <summary>y[t * yStride + r] of the 32 rows of a tile for all tokens.</summary>
-    public void Multiply(byte* weightTile, float* y, long yStride, int worker)
+    public void Multiply(byte* weightTile, float* y, long yStride, int worker) => Multiply(weightTile, 0, _tokens, y, yStride, worker);
+
+    /// <summary>The same of some tokens, as <see cref="Band"/> cuts them, the first of which is row 0 of y.</summary>
+    public void Multiply(byte* weightTile, int firstToken, int lastToken, float* y, long yStride, int worker)
     {
         // The next tile is asked for while this one is multiplied.
         long tileBytes = (long)_tiles.Blocks * LaneSum.Lanes * WeightTile.RecordBytes;
-        var ahead = new TileAhead(weightTile + tileBytes, tileBytes, _tiles.Blocks * LaneSum.Lanes, _kernel.Tiles.Count(_tokens));
-        for (int first = 0; first < _tokens;)
+        var ahead = new TileAhead(weightTile + tileBytes, tileBytes, _tiles.Blocks * LaneSum.Lanes, _kernel.Tiles.Count(lastToken - firstToken));
+        for (int first = firstToken; first < lastToken;)
         {
             int count = _kernel.Tiles.Next(_tokens - first);
-            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, ahead, y + (first * yStride), yStride);
+            _kernel.Multiply(weightTile, bits8: true, _tiles.Tile(first), count, _tiles.Blocks, _lanes[worker].Pointer, ahead, y + ((first - firstToken) * yStride), yStride);
             ahead.MoveOn();
             first += count;
+        }
+    }
+
+    /// <summary>Tokens of a band of so many, each of whole tiles: the first, and the one behind the last.</summary>
+    public (int First, int End) Band(int band, int bands)
+    {
+        int tiles = _kernel.Tiles.Count(_tokens);
+        return (FirstOf(band), FirstOf(band + 1));
+
+        int FirstOf(int index)
+        {
+            int tile = (int)((long)tiles * index / bands);
+            return tile == tiles ? _tokens : _kernel.Tiles.At(_tokens, tile).FirstToken;
         }
     }
 

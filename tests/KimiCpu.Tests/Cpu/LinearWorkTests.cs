@@ -109,6 +109,61 @@ internal sealed unsafe class LinearWorkTests
         }
     }
 
+    /// <summary>The router of Kimi K2 beside a prompt, and beside the answers of several calls: 12 blocks of rows, which 64 threads waited for.</summary>
+    [TestCase(960, 1)]
+    [TestCase(960, 2)]
+    [TestCase(960, 64)]
+    [TestCase(40, 64)]
+    [TestCase(2, 64)]
+    public void Few_blocks_are_items_enough_for_many_threads(int tokens, int threads)
+    {
+        const int Experts = 384;
+        using var pool = new WorkerPool(threads, new CpuTopology(CpuTopology.Unknown(threads)), tie: false);
+        using var linear = new LinearWork(pool, TileKernel.Best(), ComputePrecision.Fast);
+        using var weight = new RandomMatrix(WeightFormat.BFloat16, Experts, Size, 1);
+        using var x = new AlignedBuffer<float>(tokens * Size);
+        using var y = new AlignedBuffer<float>(tokens * Experts);
+        linear.Add(new HotMatrix(weight.Matrix), x.Pointer, y.Pointer, exactInput: true).Run(tokens);
+        Assert.That(linear.Items, threads <= 2 ? Is.EqualTo(Experts / WeightTile.Rows) : tokens > 100 ? Is.GreaterThan(threads) : Is.EqualTo(48));
+        linear.Add(new HotMatrix(weight.Matrix), x.Pointer, y.Pointer, exactInput: true).Run(1);
+        Assert.That(linear.Items, Is.EqualTo(48), "one token's rows are read in the same pieces by any number of threads");
+    }
+
+    /// <summary>Where blocks are few beside the threads, each is multiplied with a band of tokens after another, or with fewer rows.</summary>
+    [Test]
+    public void Bands_of_tokens_do_not_change_a_bit(
+        [Values(WeightFormat.BFloat16, WeightFormat.Float8Block, WeightFormat.Float32)] WeightFormat format, [Values] bool copies, [Values] bool exactInput, [Values(2, 60, 97, 333, 500)] int tokens)
+    {
+        const int Columns = 256;
+        const int Rows = 90;
+        float[]? expected = null;
+        using var weight = new RandomMatrix(format, Rows, Columns, 1);
+        using var other = new RandomMatrix(WeightFormat.BFloat16, 3, Columns, 2);
+        var random = new Random(3);
+        float[] x = [.. Enumerable.Range(0, tokens * Columns).Select(_ => random.NextSingle() - 0.5f)];
+        foreach ((int nodes, int threads) in new[] { (1, 1), (1, 3), (2, 8) })
+        {
+            var machine = new CpuTopology(Enumerable.Range(0, threads).Select(i => new LogicalProcessor(i, i, i * nodes / threads)));
+            using var pool = new WorkerPool(threads, machine, tie: false);
+            using var int8 = new Int8Copies(pool);
+            using var linear = new LinearWork(pool, TileKernel.Best(), ComputePrecision.Fast);
+            HotMatrix matrix = copies ? int8.Copy(weight.Matrix) : new HotMatrix(weight.Matrix);
+            var y = new float[tokens * (Rows + 3)];
+            Array.Fill(y, float.NaN);
+            fixed (float* source = x, target = y)
+            {
+                // Another step before.
+                linear.Add(matrix, source, target, exactInput).Run(1);
+                linear.Add(matrix, source, target, exactInput).Add(new HotMatrix(other.Matrix), source, target + ((long)tokens * Rows)).Run(tokens);
+            }
+
+            expected ??= y;
+            Assert.That(y, Is.All.Not.NaN);
+            Assert.That(y, Is.EqualTo(expected), $"{threads} threads");
+            Assert.That(linear.Items > 4 || tokens < 100 || threads == 1, $"{linear.Items} items for {threads} threads");
+        }
+    }
+
     /// <summary>Null where this CPU does not round.</summary>
     private static float[]? Rounded(TileKernel kernel, in WeightMatrix weight, float[] x, int tokens) => weight.Format switch
     {
