@@ -15,7 +15,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Measures, when the model opens, with how many threads it decodes fastest: <see cref="Threads"/>, or one per physical core,
-    /// and fewer. Where several are as fast the fewest are used. The result is remembered for this machine, model and
+    /// and fewer. Where several are as fast the fewest are used, by steps of up to 15 tokens: prompts, which arithmetic binds, and steps of more answers take all threads. The result is remembered for this machine, model and
     /// precision, and for what of the model this machine's CPU computes and where it has its experts, in <c>kimicpu/threads.json</c> among the user's local data (delete it to measure anew), and
     /// <see cref="IKimiModel.Placement"/> says what was chosen. Takes a second or two the first time, and up to half a
     /// minute for a large model. Never changes an answer. Default false.

@@ -10,13 +10,13 @@ using KimiCpu.Model;
 
 namespace KimiCpu;
 
-/// <summary>Finds how many of a pool's threads decode fastest, and lets only those take part.</summary>
+/// <summary>Finds how many of a pool's threads decode fastest, and lets only those take part in steps of few rows.</summary>
 internal static class ThreadTuning
 {
     /// <summary>For models whose steps take long; small ones are done in a second or two.</summary>
     public static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
-    /// <param name="pool">Of the model; its active threads are set.</param>
+    /// <param name="pool">Of the model; its threads for decoding are set.</param>
     /// <param name="timer">Of the model.</param>
     /// <param name="measured">Called after each measurement.</param>
     public static ThreadChoice Find(WorkerPool pool, DecodeTimer timer, Action measured)
@@ -31,17 +31,17 @@ internal static class ThreadTuning
                 timer.Measure();
             }
 
-            pool.ActiveThreads = threads;
+            pool.DecodingThreads = threads;
             double? seconds = timer.Measure();
             measured();
             return seconds;
         });
-        pool.ActiveThreads = choice.Threads;
+        pool.DecodingThreads = choice.Threads;
         return choice;
     }
 
     /// <summary>The count that a file knows, of the user's or of the options, or that is measured and then remembered.</summary>
-    /// <param name="subject">What the choice depends on; its pool's active threads are set.</param>
+    /// <param name="subject">What the choice depends on; its pool's threads for decoding are set.</param>
     /// <param name="runner">Used by nobody else meanwhile.</param>
     /// <returns>How the count came about, for people.</returns>
     public static string Apply(Subject subject, ModelRunner runner)
@@ -52,7 +52,7 @@ internal static class ThreadTuning
         string key = subject.Key;
         if (file?.Find(key, pool.Threads) is { } remembered)
         {
-            pool.ActiveThreads = remembered;
+            pool.DecodingThreads = remembered;
             return "remembered as the fastest count";
         }
 

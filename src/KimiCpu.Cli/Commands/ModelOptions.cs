@@ -14,7 +14,7 @@ internal sealed class ModelOptions
 
     public Option<int?> Threads { get; } = WholeNumbers.Threads();
 
-    public Option<bool> TuneThreads { get; } = new("--tune-threads") { Description = "Use as many of these threads as decode fastest; measured the first time, then remembered." };
+    public Option<bool> TuneThreads { get; } = new("--tune-threads") { Description = "Decode with as many of these threads as are fastest at it (prompts take all); measured the first time, then remembered." };
 
     public Option<string?> Context { get; } = new("--context") { Description = "Most tokens of prompt and answer together, such as 4096 or 32K (K is 1024). Default: the model's own limit, as far as the cache holds so many.", HelpName = "N" };
 

@@ -83,6 +83,9 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(sum.Length, rows.RowCount * _shape.HiddenSize);
         _rows = rows;
+
+        // Where the hot path is on another device nobody else has said so.
+        _pool.SuitRows(rows.RowCount);
         _gateUp.ReadsInStretches = _down.ReadsInStretches = rows.RowCount == 1;
         foreach (AlignedBuffer<float> sums in rows.RowCount > 1 ? _sums : [])
         {

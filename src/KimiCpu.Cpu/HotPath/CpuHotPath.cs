@@ -95,6 +95,7 @@ internal sealed unsafe class CpuHotPath : IHotPath
         _batch = batch;
         _linear.Clear();
         int rows = batch.RowCount;
+        _pool.SuitRows(rows);
         long size = (long)rows * _shape.HiddenSize;
         _residual.EnsureCapacity(size);
         _normalized.EnsureCapacity(size);

@@ -358,7 +358,7 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
         string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
         KvCache cache = Runner.Cache;
-        return $"{gpu}CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.ActiveThreads} threads{_tuned},{copies} {arithmetic} of at most {(long)cache.PageCapacity * cache.BytesPerToken * KvPage.Tokens >> 20} MiB; {PlaceOfWeights()}.{_lost}";
+        return $"{gpu}CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.DecodingThreads ?? _cpu.Pool.Threads} threads{_tuned},{copies} {arithmetic} of at most {(long)cache.PageCapacity * cache.BytesPerToken * KvPage.Tokens >> 20} MiB; {PlaceOfWeights()}.{_lost}";
     }
 
     private string PlaceOfWeights()
