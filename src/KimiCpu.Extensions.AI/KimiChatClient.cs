@@ -14,8 +14,8 @@ namespace KimiCpu.Extensions.AI;
 
 /// <summary>
 /// A model as an <see cref="IChatClient"/>. Every member of <see cref="ChatOptions"/> is honoured, or refused with a
-/// <see cref="NotSupportedException"/> that names it; none is ignored. The client keeps no conversation: each call passes all
-/// of its messages, and what is cached of them is not computed again (<see cref="UsageDetails.CachedInputTokenCount"/>).
+/// <see cref="NotSupportedException"/> that names it; none is ignored, only keys of <see cref="ChatOptions.AdditionalProperties"/> that are
+/// no options are left to those whose they are. The client keeps no conversation: each call passes all of its messages, and what is cached of them is not computed again (<see cref="UsageDetails.CachedInputTokenCount"/>).
 /// All members are safe to call from several threads at once; running calls share the model's steps. Calls keep nobody's thread, a user
 /// interface's for one: messages and options are read at the call, and prompts are encoded and schemas compiled on other threads.
 /// </summary>
@@ -163,6 +163,7 @@ public sealed class KimiChatClient : IChatClient
         // A model that is full refuses a call before anybody compiles for it.
         if (model is KimiModel own)
         {
+            RequestLog.Skipped(own.Logger, request.SkippedKeys);
             return await own.BeginAsync(request.Messages, request.For(model), () => _options.CompleteAsync(request, model, cancellationToken), cancellationToken).ConfigureAwait(false);
         }
 

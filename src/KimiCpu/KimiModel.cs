@@ -148,6 +148,9 @@ public sealed class KimiModel : IKimiModel
 
     internal GenerationEngine Engine => _engine;
 
+    /// <summary>What the application throws in it ends no call.</summary>
+    internal ILogger Logger => _logger;
+
     /// <summary>Opens a checkpoint folder.</summary>
     /// <param name="path">Folder with <c>config.json</c>, safetensors files, <c>tiktoken.model</c> and <c>tokenizer_config.json</c>, as downloaded.</param>
     /// <param name="options">Null for the defaults.</param>

@@ -21,11 +21,21 @@ internal static class SimilarNames
         return known
             .Select(k => (Name: k, Letters: Letters(k)))
             .Select(k => (k.Name, k.Letters, Distance: Distance(letters, k.Letters)))
-            .Where(k => k.Distance <= Math.Max(1, Math.Min(letters.Length, k.Letters.Length) / 3) || ArePart(letters, k.Letters))
+            .Where(k => IsFew(k.Distance, letters, k.Letters) || ArePart(letters, k.Letters))
             .OrderBy(k => k.Distance)
             .Take(Most)
             .Select(k => k.Name);
     }
+
+    /// <summary>The known name that one differs from by few letters, where names of strangers are found too: that one is part of the other says nothing there. Null for none.</summary>
+    public static string? Misspelt(string name, IEnumerable<string> known)
+    {
+        string letters = Letters(name);
+        (string? closest, int distance) = known.Select(k => (k, Distance(letters, Letters(k)))).MinBy(k => k.Item2);
+        return closest is not null && IsFew(distance, letters, Letters(closest)) ? closest : null;
+    }
+
+    private static bool IsFew(int distance, string one, string other) => distance <= Math.Max(1, Math.Min(one.Length, other.Length) / 3);
 
     private static bool ArePart(string one, string other) => Math.Min(one.Length, other.Length) >= LeastPart
         && (one.Contains(other, StringComparison.Ordinal) || other.Contains(one, StringComparison.Ordinal));

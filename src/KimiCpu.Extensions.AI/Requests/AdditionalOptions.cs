@@ -3,6 +3,7 @@
 
 using System.Globalization;
 using System.Text.Json;
+using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Generation;
 using Microsoft.Extensions.AI;
 
@@ -10,7 +11,8 @@ namespace KimiCpu.Extensions.AI.Requests;
 
 /// <summary>
 /// The options that <see cref="ChatOptions"/> has no member for, by their keys in <see cref="ChatOptions.AdditionalProperties"/>.
-/// Values may be numbers of any type, or JSON.
+/// Values may be numbers of any type, or JSON. Frameworks pass one another things under keys of their own there, and those are none of the model's business: they are
+/// skipped. What was meant for a model and would have no effect is refused: a key of ours that is misspelt, and an option that other engines have.
 /// </summary>
 internal static class AdditionalOptions
 {
@@ -30,16 +32,32 @@ internal static class AdditionalOptions
         ["top_logprobs"] = (o, v) => o with { TopLogProbabilities = WholeNumber(v) },
     };
 
-    /// <exception cref="NotSupportedException">A key is not known.</exception>
+    /// <summary>Options of other engines, and those that <see cref="ChatOptions"/> has a member for: an answer without them is not the one that was asked for.</summary>
+    private static readonly string[] s_others =
+    [
+        "temperature", "top_k", "top_p", "typical_p", "tfs_z", "seed", "stop", "logit_bias", "frequency_penalty", "presence_penalty", "repeat_penalty", "repeat_last_n",
+        "mirostat", "mirostat_tau", "mirostat_eta", "max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens", "ignore_eos", "num_predict", "num_ctx",
+        "grammar", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "reasoning_effort", "enable_thinking", "thinking_budget",
+    ];
+
+    /// <param name="properties">Of the call; null for none.</param>
+    /// <param name="generation">What is known before.</param>
+    /// <param name="skipped">Gets the keys of others.</param>
+    /// <exception cref="NotSupportedException">A key looks like an option and is none.</exception>
     /// <exception cref="ArgumentException">A value has another type.</exception>
-    public static GenerationOptions Read(AdditionalPropertiesDictionary? properties, GenerationOptions generation)
+    public static GenerationOptions Read(AdditionalPropertiesDictionary? properties, GenerationOptions generation, out IReadOnlyList<string> skipped)
     {
+        var others = new List<string>();
+        skipped = others;
+
         // A budget that is given is the budget, whichever of the keys comes first.
         foreach ((string key, object? value) in (properties ?? []).OrderBy(p => string.Equals(p.Key, MaxReasoningTokens, StringComparison.OrdinalIgnoreCase)))
         {
             if (!s_keys.TryGetValue(key, out Func<GenerationOptions, object, GenerationOptions>? apply))
             {
-                throw new NotSupportedException($"ChatOptions.AdditionalProperties: there is no option '{key}'. There are {string.Join(", ", s_keys.Keys)}; for others use RawRepresentationFactory.");
+                ThrowIfMeantForModel(key);
+                others.Add(key);
+                continue;
             }
 
             if (value is null or JsonElement { ValueKind: JsonValueKind.Null })
@@ -58,6 +76,16 @@ internal static class AdditionalOptions
         }
 
         return generation;
+    }
+
+    private static void ThrowIfMeantForModel(string key)
+    {
+        string? meant = SimilarNames.Misspelt(key, s_keys.Keys);
+        if (meant is not null || s_others.Any(o => SimilarNames.AreEqual(o, key)))
+        {
+            string remedy = meant is null ? "use the member of ChatOptions that it has, or RawRepresentationFactory" : $"did you mean {meant}? For others use RawRepresentationFactory";
+            throw new NotSupportedException($"ChatOptions.AdditionalProperties: there is no option '{key}'. There are {string.Join(", ", s_keys.Keys)}; {remedy}.");
+        }
     }
 
     private static double Number(object value) =>

@@ -7,7 +7,9 @@ using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Extensions.AI.Requests;
 
-/// <summary>Turns <see cref="ChatOptions"/> into <see cref="GenerationOptions"/>; what has no equivalent is refused by name.</summary>
+/// <summary>
+/// Turns <see cref="ChatOptions"/> into <see cref="GenerationOptions"/>; what has no equivalent is refused by name, but for what others keep in <see cref="ChatOptions.AdditionalProperties"/>.
+/// </summary>
 /// <param name="modelName">The one model that <see cref="ChatOptions.ModelId"/> may name, as it is called now.</param>
 internal sealed class OptionsReader(Func<string> modelName)
 {
@@ -43,13 +45,13 @@ internal sealed class OptionsReader(Func<string> modelName)
         };
         generation = ReasoningReader.Read(options.Reasoning, generation);
         generation = ToolsReader.Read(options, generation);
-        generation = AdditionalOptions.Read(options.AdditionalProperties, generation);
+        generation = AdditionalOptions.Read(options.AdditionalProperties, generation, out IReadOnlyList<string> skipped);
         ChatResponseFormat? format = FormatReader.Keep(options.ResponseFormat);
         generation = format is null ? generation : generation with { Constraint = null };
         Check(generation, format);
         bool showsReasoning = options.Reasoning?.Output is not ReasoningOutput.None;
         bool singleToolCall = options.AllowMultipleToolCalls == false && generation.Tools.Count > 0;
-        return new Request(MessageReader.Read(messages, options.Instructions), generation, format, showsReasoning, singleToolCall);
+        return new Request(MessageReader.Read(messages, options.Instructions), generation, format, showsReasoning, singleToolCall) { SkippedKeys = skipped };
     }
 
     /// <summary>The whole options of a request for a model. Compiles on another thread than the caller's.</summary>

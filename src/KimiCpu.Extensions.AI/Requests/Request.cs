@@ -15,6 +15,9 @@ namespace KimiCpu.Extensions.AI.Requests;
 /// <param name="SingleToolCall">Whether the answer ends with its first tool call.</param>
 internal sealed record Request(IReadOnlyList<KimiMessage> Messages, GenerationOptions Options, ChatResponseFormat? Format, bool ShowsReasoning, bool SingleToolCall)
 {
+    /// <summary>Keys of <see cref="ChatOptions.AdditionalProperties"/> that are somebody else's.</summary>
+    public IReadOnlyList<string> SkippedKeys { get; init; } = [];
+
     /// <summary>The options for a model.</summary>
     public GenerationOptions For(IKimiModel model) => SingleToolCall && model.Tokenizer.TryGetSpecialToken("<|tool_call_end|>", out int end)
         ? Options with { StopTokens = [.. Options.StopTokens, end] }

@@ -10,6 +10,7 @@ using KimiCpu.Generation;
 using KimiCpu.Tests.Server;
 using KimiCpu.Tokens;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging;
 using DescriptionAttribute = System.ComponentModel.DescriptionAttribute;
 
 namespace KimiCpu.Tests.Extensions.AI;
@@ -73,6 +74,19 @@ internal sealed class KimiChatClientTests
     [TestCaseSource(nameof(WrongOptions))]
     public void What_the_options_say_is_refused_at_the_call(string problem, ChatOptions options) =>
         Assert.That(() => _client.GetStreamingResponseAsync("Who are you?", options), Throws.InstanceOf<ArgumentException>().With.Message.Contains(problem));
+
+    [Test]
+    public async Task Keys_of_frameworks_fail_no_call_and_are_one_line_of_the_log_at_debug()
+    {
+        using var log = new LogLines();
+        using ILoggerFactory loggers = LoggerFactory.Create(b => b.AddProvider(log).SetMinimumLevel(LogLevel.Debug));
+        using KimiChatClient client = KimiModel.OpenEmbedded(new KimiModelOptions { LoggerFactory = loggers }).AsIChatClient(ownsModel: true);
+        var options = new ChatOptions { MaxOutputTokens = 1, AdditionalProperties = new() { ["agui_input"] = new object(), ["ag_ui_thread_id"] = "t1" } };
+        Assert.That((await client.GetResponseAsync("Who are you?", options)).Usage!.OutputTokenCount, Is.EqualTo(1));
+        options.AdditionalProperties = null;
+        await client.GetResponseAsync("Who are you?", options);
+        Assert.That(log.Lines.Where(l => l.Contains("AdditionalProperties", StringComparison.Ordinal)), Has.Exactly(1).Items.And.All.Contains("agui_input, ag_ui_thread_id"));
+    }
 
     /// <summary>Whoever is refused is told to come again, and would compile a schema each time.</summary>
     [Test]

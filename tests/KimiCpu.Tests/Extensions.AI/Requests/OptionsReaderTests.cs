@@ -10,7 +10,7 @@ using Microsoft.Extensions.AI;
 
 namespace KimiCpu.Tests.Extensions.AI.Requests;
 
-/// <summary>No member of <see cref="ChatOptions"/> is ignored.</summary>
+/// <summary>No member of <see cref="ChatOptions"/> is ignored; what frameworks keep in it for themselves is left alone.</summary>
 [TestFixture]
 internal sealed class OptionsReaderTests
 {
@@ -93,6 +93,37 @@ internal sealed class OptionsReaderTests
         Assert.That((read.LogProbabilities, read.TopLogProbabilities, read.ConstrainToolArguments, read.AllowUnenforceableTools), Is.EqualTo((true, 3, false, true)));
         Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { ["min_p"] = "much" } }), Throws.ArgumentException.With.Message.Contains("min_p"));
     }
+
+    /// <summary>AG-UI's endpoints put their input there with each call, and applications what their middleware needs.</summary>
+    [Test]
+    public void Keys_of_others_are_skipped()
+    {
+        string[] strangers = ["agui_input", "ag_ui_state", "ag_ui_context", "ag_ui_forwarded_properties", "ag_ui_thread_id", "ag_ui_run_id", "EndUserId", "tenant", "strict", "tools", "map", "admin_panel"];
+        var properties = new AdditionalPropertiesDictionary { ["min_p"] = 0.05 };
+        foreach (string key in strangers)
+        {
+            properties[key] = key == "ag_ui_state" ? default(JsonElement) : new object();
+        }
+
+        Request read = new OptionsReader(() => "kimi-nano").Read([new(ChatRole.User, "?")], new ChatOptions { AdditionalProperties = properties }, null!);
+        Assert.That(read.Options.MinP, Is.EqualTo(0.05f));
+        Assert.That(read.SkippedKeys, Is.EquivalentTo(strangers));
+        Assert.That(read.Options, Is.EqualTo(Read(new ChatOptions { AdditionalProperties = new() { ["min_p"] = 0.05 } })));
+    }
+
+    [TestCase("min-p", "min_p")]
+    [TestCase("MinP", "min_p")]
+    [TestCase("top_logprob", "top_logprobs")]
+    [TestCase("repetion_penalty", "repetition_penalty")]
+    [TestCase("reasoning_tokens", "max_reasoning_tokens")]
+    [TestCase("thinkin", "thinking")]
+    public void A_misspelt_key_is_told_with_the_one_that_was_meant(string key, string meant) =>
+        Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { [key] = 1 } }), Throws.InstanceOf<NotSupportedException>().With.Message.Contains($"'{key}'").And.Message.Contains($"did you mean {meant}?"));
+
+    /// <summary>An answer without them is not the one that was asked for.</summary>
+    [Test]
+    public void Options_of_other_engines_are_refused([Values("num_ctx", "top_k", "TopK", "temperature", "max_tokens", "reasoning_effort", "guided_json", "repeat_penalty")] string key) =>
+        Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { [key] = 1 } }), Throws.InstanceOf<NotSupportedException>().With.Message.Contains($"'{key}'").And.Message.Not.Contains("did you mean"));
 
     /// <summary>Rounded it would be something else: no reasoning at all.</summary>
     [Test]
