@@ -112,6 +112,9 @@ internal interface IRoutedExperts : IDisposable
     /// <summary>Bytes of experts that have come from drives since the model was opened; 0 where all are in memory.</summary>
     long DriveBytesRead { get; }
 
+    /// <summary>Where experts were found since the model was opened; none are looked up where all are in memory.</summary>
+    ExpertLookups Lookups => default;
+
     /// <summary>Overwrites <paramref name="sum"/> (rows, hidden) with the weighted sum of the chosen experts' outputs.</summary>
     void Run(int layer, RoutedRows rows, Span<float> sum);
 }

@@ -229,6 +229,7 @@ internal sealed class CallRunner(GenerationEngine engine, CallPreparation calls,
             result.Usage.CompletionTokens,
             timings.DecodeTokensPerSecond,
             timings.DecodeBytesPerToken / 1e6,
+            timings.DecodeDriveBytesPerToken / 1e6,
             timings.DecodeBytesPerSecond / 1e9,
             result.FinishReason);
         if (timings.MemoryBandwidthShare is { } share)

@@ -102,6 +102,7 @@ internal sealed class CallTelemetry : IDisposable
         activity.SetTag("kimicpu.prefill.rate", result.Timings.PrefillTokensPerSecond);
         activity.SetTag("kimicpu.decode.rate", result.Timings.DecodeTokensPerSecond);
         activity.SetTag("kimicpu.decode.bandwidth", result.Timings.DecodeBytesPerSecond / 1e9);
+        activity.SetTag("kimicpu.decode.drive_bytes", result.Timings.DecodeDriveBytesPerToken);
     }
 
     private void End(string? errorType)

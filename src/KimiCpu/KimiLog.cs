@@ -14,8 +14,8 @@ internal static partial class KimiLog
     [LoggerMessage(2, LogLevel.Information, "{Placement}")]
     public static partial void Placed(ILogger logger, string placement);
 
-    [LoggerMessage(3, LogLevel.Debug, "Answered: {PromptTokens} prompt tokens, {CachedTokens} of them cached, the others at {PrefillRate:F1}/s, {Tokens} tokens at {DecodeRate:F1}/s, {Megabytes:F1} MB read for each, {Gigabytes:F1} GB/s, {Reason}.")]
-    public static partial void Answered(ILogger logger, int promptTokens, int cachedTokens, double prefillRate, int tokens, double decodeRate, double megabytes, double gigabytes, Generation.FinishReason reason);
+    [LoggerMessage(3, LogLevel.Debug, "Answered: {PromptTokens} prompt tokens, {CachedTokens} of them cached, the others at {PrefillRate:F1}/s, {Tokens} tokens at {DecodeRate:F1}/s, {Megabytes:F1} MB read for each and {DriveMegabytes:F1} MB from drives, {Gigabytes:F1} GB/s, {Reason}.")]
+    public static partial void Answered(ILogger logger, int promptTokens, int cachedTokens, double prefillRate, int tokens, double decodeRate, double megabytes, double driveMegabytes, double gigabytes, Generation.FinishReason reason);
 
     [LoggerMessage(4, LogLevel.Warning, "{Problem}")]
     public static partial void Warned(ILogger logger, string problem);

@@ -39,6 +39,15 @@ public sealed record KimiModelActivity
     /// <summary>Bytes read from memory per second.</summary>
     public double BytesPerSecond { get; init; }
 
+    /// <summary>Bytes of experts read from drives per second, those of look-ahead included; 0 where all experts are in memory.</summary>
+    public double DriveBytesPerSecond { get; init; }
+
+    /// <summary>
+    /// Of the experts that steps needed, the part that was in memory then, 0 … 1; one that several tokens of a step need counts once. Null where all experts are in memory, and
+    /// where no step has ended in these seconds.
+    /// </summary>
+    public double? ExpertHitRate { get; init; }
+
     /// <summary>Bytes per second that the memory can be read with; null until measured (see <see cref="IKimiModel.MeasureMemoryBandwidth"/>).</summary>
     public double? MemoryBandwidth { get; init; }
 }

@@ -24,11 +24,14 @@ namespace KimiCpu;
 /// <item><c>kimicpu.prefill.rate</c> and <c>kimicpu.decode.rate</c>, histograms in {token}/s.</item>
 /// <item><c>kimicpu.decode.bandwidth</c>, histogram in GBy/s: what decoding read from memory.</item>
 /// <item><c>kimicpu.step.duration</c>, histogram in s, of the model's steps; <c>kimicpu.step.prompts</c> says whether one took in prompt tokens.</item>
+/// <item><c>kimicpu.expert_cache.lookups</c>, counter of {expert} that steps needed, with <c>kimicpu.expert_cache.result</c> <c>hit</c> (in memory), <c>late</c> (already being
+/// read) or <c>miss</c>; an expert that several tokens of a step need counts once.</item>
+/// <item><c>kimicpu.drive.io</c>, counter in By: experts read from drives during steps, those of look-ahead included.</item>
 /// <item><c>kimicpu.requests.running</c> and <c>kimicpu.requests.waiting</c>, observed, of {request}: see <see cref="KimiModelActivity"/>.</item>
 /// <item><c>kimicpu.cache.pages</c>, observed, of {page}, with <c>kimicpu.cache.state</c> <c>used</c>, <c>reusable</c> or <c>free</c>.</item>
 /// </list>
-/// Tokens are those of all calls, also of those that have failed or were cancelled. The last three lines have the attribute <c>gen_ai.request.model</c> alone, and
-/// of models with one name they tell what all of them do together.
+/// Tokens are those of all calls, also of those that have failed or were cancelled. The last five lines have the attribute <c>gen_ai.request.model</c> alone, and
+/// of models with one name they tell what all of them do together. Those of the expert cache and of drives are silent where all experts are in memory.
 /// The activity source has one activity for each call, <c>generate MODEL</c>, with the same numbers as tags and an event
 /// <c>first_token</c>. No text of prompts or answers is in any of them. What a listener throws is ignored.
 /// </remarks>
@@ -73,6 +76,10 @@ public static class KimiTelemetry
     internal static Histogram<double> DecodeBandwidth { get; } = Histogram("kimicpu.decode.bandwidth", "GBy/s", "Bytes read from memory while decoding.", s_bandwidths);
 
     internal static Histogram<double> StepDuration { get; } = Histogram("kimicpu.step.duration", "s", "Time of a step of the model.", s_steps);
+
+    internal static Counter<long> ExpertLookups { get; } = s_meter.CreateCounter<long>("kimicpu.expert_cache.lookups", "{expert}", "Experts that steps needed, by where they were found.");
+
+    internal static Counter<long> DriveBytes { get; } = s_meter.CreateCounter<long>("kimicpu.drive.io", "By", "Bytes of experts read from drives during steps.");
 
     /// <summary>Says what open models do, for as long as they are observed.</summary>
     internal static ModelMeters Models { get; } = new(s_meter);

@@ -16,6 +16,8 @@ internal sealed unsafe class ImposedRouting(IRoutedExperts inner, SyntheticRouti
 
     public long DriveBytesRead => inner.DriveBytesRead;
 
+    public ExpertLookups Lookups => inner.Lookups;
+
     public void Run(int layer, RoutedRows rows, Span<float> sum)
     {
         if (rows.RowCount != 1)

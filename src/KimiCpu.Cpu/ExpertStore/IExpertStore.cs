@@ -15,6 +15,9 @@ internal interface IExpertStore : IDisposable
     /// <summary>Bytes that have come from drives; 0 where all experts are in memory.</summary>
     long DriveBytesRead { get; }
 
+    /// <summary>Where experts were found; none are looked up where all are in memory. For the thread that uses the store, between two layers.</summary>
+    ExpertLookups Lookups { get; }
+
     /// <summary>A layer begins that needs these experts; from here on they are counted by their place in the list.</summary>
     /// <param name="layer">An MoE layer.</param>
     /// <param name="experts">Rising ids.</param>

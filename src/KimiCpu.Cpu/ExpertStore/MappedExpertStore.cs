@@ -14,6 +14,8 @@ internal sealed class MappedExpertStore(ModelWeights weights) : IExpertStore
 
     public long DriveBytesRead => 0;
 
+    public ExpertLookups Lookups => default;
+
     public MlpWeights this[int place] => _wanted[place];
 
     public void Begin(int layer, ReadOnlySpan<int> experts)

@@ -94,6 +94,8 @@ internal sealed unsafe partial class TieredExpertStore : IExpertStore
 
     public long DriveBytesRead => _readers.BytesRead;
 
+    public ExpertLookups Lookups => new(Counters.Hits, Counters.Late, Counters.Misses);
+
     public DriveReaders Readers => _readers;
 
     public MlpWeights this[int place] => _contents[_slots[place]]!;

@@ -75,6 +75,8 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 
     public long DriveBytesRead => _store.DriveBytesRead;
 
+    public ExpertLookups Lookups => _store.Lookups;
+
     /// <summary>Takes the shared experts over from another device.</summary>
     /// <param name="shared">Passes that run beside those of the routed experts from the next run on.</param>
     public void TakeOver(SharedExpert shared) => _shared = shared;

@@ -35,6 +35,8 @@ internal static class MachineState
             ["prompt_tokens_per_second"] = activity.PromptTokensPerSecond,
             ["bytes_per_second"] = activity.BytesPerSecond,
             ["memory_bytes_per_second"] = activity.MemoryBandwidth,
+            ["drive_bytes_per_second"] = activity.DriveBytesPerSecond,
+            ["expert_hit_rate"] = activity.ExpertHitRate,
             ["expert_uses"] = new JsonArray([.. model.CountExpertUses().Select(layer => new JsonArray([.. layer.Select(n => JsonValue.Create(n))]))]),
         }).ConfigureAwait(false);
     }

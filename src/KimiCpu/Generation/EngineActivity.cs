@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Model;
 
 namespace KimiCpu.Generation;
@@ -11,7 +12,7 @@ internal sealed class EngineActivity(TimeProvider time)
     private static readonly TimeSpan s_window = TimeSpan.FromSeconds(5);
 
     private readonly object _gate = new();
-    private readonly Queue<(long Time, TimeSpan Took, int Answers, int Prompts, long Bytes)> _steps = new();
+    private readonly Queue<Step> _steps = new();
     private KimiModelActivity _state = new();
 
     /// <summary>Calls have come; they wait until the engine's next <see cref="NoteState"/>.</summary>
@@ -44,11 +45,13 @@ internal sealed class EngineActivity(TimeProvider time)
     /// <param name="answers">Tokens generated.</param>
     /// <param name="prompts">Prompt tokens taken in.</param>
     /// <param name="bytes">Read from memory.</param>
-    public void NoteStep(TimeSpan took, int answers, int prompts, long bytes)
+    /// <param name="driveBytes">Read from drives.</param>
+    /// <param name="lookups">Where its experts were found.</param>
+    public void NoteStep(TimeSpan took, int answers, int prompts, long bytes, long driveBytes, ExpertLookups lookups)
     {
         lock (_gate)
         {
-            _steps.Enqueue((time.GetTimestamp(), took, answers, prompts, bytes));
+            _steps.Enqueue(new Step(time.GetTimestamp(), took, answers, prompts, bytes, driveBytes, lookups));
             DropOld();
         }
     }
@@ -66,11 +69,14 @@ internal sealed class EngineActivity(TimeProvider time)
 
             // From the beginning of the first step that is kept.
             double seconds = Math.Max((time.GetElapsedTime(_steps.Peek().Time) + _steps.Peek().Took).TotalSeconds, 1e-6);
+            ExpertLookups lookups = _steps.Aggregate(default(ExpertLookups), (sum, s) => sum + s.Lookups);
             return _state with
             {
                 TokensPerSecond = _steps.Sum(s => s.Answers) / seconds,
                 PromptTokensPerSecond = _steps.Sum(s => s.Prompts) / seconds,
                 BytesPerSecond = _steps.Sum(s => s.Bytes) / seconds,
+                DriveBytesPerSecond = _steps.Sum(s => s.DriveBytes) / seconds,
+                ExpertHitRate = lookups.All > 0 ? (double)lookups.Hits / lookups.All : null,
                 MemoryBandwidth = bandwidth,
             };
         }
@@ -84,4 +90,6 @@ internal sealed class EngineActivity(TimeProvider time)
             _steps.Dequeue();
         }
     }
+
+    private readonly record struct Step(long Time, TimeSpan Took, int Answers, int Prompts, long Bytes, long DriveBytes, ExpertLookups Lookups);
 }

@@ -443,8 +443,8 @@ internal sealed class GenerationEngine : IDisposable
         _scheduler.NoteStep(time);
         int answers = moving.Count(j => j.StepAnswers);
         int prompts = moving.Where(j => !j.StepDecodes).Sum(j => j.StepRows);
-        Activity.NoteStep(time, answers, prompts, forward.BytesRead);
-        Listeners.Tell(KimiTelemetry.StepDuration, time.TotalSeconds, new TagList { { "gen_ai.request.model", _model }, { "kimicpu.step.prompts", prompts > 0 } });
+        Activity.NoteStep(time, answers, prompts, forward.BytesRead, forward.DriveBytesRead, forward.Lookups);
+        StepTelemetry.Tell(_model, time, prompts > 0, forward.DriveBytesRead, forward.Lookups);
     }
 
     /// <summary>Logits as they were before sampling overwrites them, until the next call's are kept.</summary>

@@ -45,6 +45,9 @@ internal sealed class ForwardPass
     /// <summary>Bytes that came from drives during the last pass, those of look-ahead included; 0 where all weights are in memory.</summary>
     public long DriveBytesRead { get; private set; }
 
+    /// <summary>Where the last pass found its experts; none where all weights are in memory.</summary>
+    public ExpertLookups Lookups { get; private set; }
+
     /// <summary>Called when a pass has been computed; throws where what was read cannot be trusted.</summary>
     public Action? Verify { get; set; }
 
@@ -71,7 +74,7 @@ internal sealed class ForwardPass
         }
 
         BytesRead = _hotPath.BytesRead(batch);
-        long before = _experts.DriveBytesRead;
+        (long before, ExpertLookups lookedUp) = (_experts.DriveBytesRead, _experts.Lookups);
         _hotPath.Begin(batch);
         for (int layer = 0; layer < Shape.LayerCount; layer++)
         {
@@ -109,6 +112,7 @@ internal sealed class ForwardPass
         }
 
         DriveBytesRead = _experts.DriveBytesRead - before;
+        Lookups = _experts.Lookups - lookedUp;
         Passes++;
         Verify?.Invoke();
         return true;

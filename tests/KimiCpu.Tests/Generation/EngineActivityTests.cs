@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using KimiCpu.Generation;
 using KimiCpu.Model;
 
@@ -61,12 +62,28 @@ internal sealed class EngineActivityTests
         Rates(answers: 0, prompts: 0, bytes: 0);
     }
 
+    /// <summary>Who serves a model larger than memory sees by them whether it is the drive that is waited for.</summary>
+    [Test]
+    public void Experts_that_were_not_in_memory_are_told()
+    {
+        State(running: 1);
+        Assert.That(_activity.Now(bandwidth: null).ExpertHitRate, Is.Null);
+        Step(seconds: 1, answers: 1, prompts: 0, bytes: 4, driveBytes: 10, new ExpertLookups(Hits: 6, Late: 1, Misses: 1));
+        Step(seconds: 1, answers: 1, prompts: 0, bytes: 4, driveBytes: 30, new ExpertLookups(Hits: 0, Late: 0, Misses: 8));
+        KimiModelActivity now = _activity.Now(bandwidth: null);
+        Assert.That((now.DriveBytesPerSecond, now.ExpertHitRate), Is.EqualTo((20, 6 / 16.0)));
+        _time.Advance(TimeSpan.FromSeconds(4.5));
+        Assert.That(_activity.Now(bandwidth: null).ExpertHitRate, Is.Zero, "the first step is too long ago");
+        Step(seconds: 9, answers: 1, prompts: 0, bytes: 4);
+        Assert.That(_activity.Now(bandwidth: null).ExpertHitRate, Is.Null, "all are in memory");
+    }
+
     private void State(int running) => _activity.NoteState(running, waiting: 0, _cache);
 
-    private void Step(double seconds, int answers, int prompts, long bytes)
+    private void Step(double seconds, int answers, int prompts, long bytes, long driveBytes = 0, ExpertLookups lookups = default)
     {
         _time.Advance(TimeSpan.FromSeconds(seconds));
-        _activity.NoteStep(TimeSpan.FromSeconds(seconds), answers, prompts, bytes);
+        _activity.NoteStep(TimeSpan.FromSeconds(seconds), answers, prompts, bytes, driveBytes, lookups);
     }
 
     private void Rates(double answers, double prompts, double bytes)

@@ -43,6 +43,37 @@ internal sealed class TelemetryTests
         Assert.That(heard.Tags, Is.SupersetOf(new[] { ("gen_ai.request.model", "kimi-nano"), ("gen_ai.operation.name", "chat"), ("gen_ai.provider.name", "kimicpu") }));
     }
 
+    /// <summary>Without them nobody sees, while a model larger than memory runs, whether it is the drive that it waits for.</summary>
+    [Test]
+    public async Task Where_experts_were_found_is_told_where_they_come_from_drives([Values(null, 70_000L)] long? memory)
+    {
+        using KimiModel model = KimiModel.Open(Path.Combine(Repository.Root, "models", "kimi-nano"), new KimiModelOptions { ExpertMemory = memory });
+        using var heard = new Measurements();
+
+        // One token a step, so that no expert is needed by two of them.
+        int[] prompt = [1];
+        model.Generate(prompt, new GenerationOptions { Temperature = 0, MaxTokens = 5, IgnoreEndOfText = true });
+        long needed = model.CountExpertUses().Sum(layer => layer.Sum());
+        Assert.That(heard.Sum("kimicpu.expert_cache.lookups"), Is.EqualTo(memory is null ? 0 : needed));
+        Assert.That(heard.Count("kimicpu.drive.io", ("gen_ai.request.model", "kimi-nano")), Is.EqualTo(memory is null ? 0 : 5));
+        if (memory is not null)
+        {
+            double[] results = [.. new[] { "hit", "late", "miss" }.Select(r => heard.Sum("kimicpu.expert_cache.lookups", ("kimicpu.expert_cache.result", r)))];
+            Assert.That(results.Sum(), Is.EqualTo(needed), "each is one of the three");
+            Assert.That(results[1] + results[2], Is.Positive, "there is memory for few of them");
+            Assert.That(heard.Sum("kimicpu.drive.io"), Is.Positive);
+            Assert.That((heard.Units["kimicpu.expert_cache.lookups"], heard.Units["kimicpu.drive.io"]), Is.EqualTo(("{expert}", "By")));
+        }
+
+        await foreach (GenerationUpdate _ in model.GenerateAsync(prompt, new GenerationOptions { IgnoreEndOfText = true }))
+        {
+            KimiModelActivity now = model.Activity;
+            Assert.That(now.DriveBytesPerSecond > 0, Is.EqualTo(memory is not null));
+            Assert.That(now.ExpertHitRate is < 1, Is.EqualTo(memory is not null), $"{now.ExpertHitRate}");
+            break;
+        }
+    }
+
     [Test]
     public async Task Failures_and_streams_that_are_left_are_told_by_their_type()
     {
@@ -220,6 +251,7 @@ internal sealed class TelemetryTests
         Assert.That(activity.GetTagItem("gen_ai.usage.input_tokens"), Is.EqualTo(result!.Usage.PromptTokens));
         Assert.That(activity.GetTagItem("gen_ai.usage.output_tokens"), Is.EqualTo(result.Usage.CompletionTokens));
         Assert.That(activity.GetTagItem("kimicpu.decode.rate"), Is.EqualTo(result.Timings.DecodeTokensPerSecond));
+        Assert.That(activity.GetTagItem("kimicpu.decode.drive_bytes"), Is.EqualTo(result.Timings.DecodeDriveBytesPerToken));
         Assert.That(activity.Events.Single().Name, Is.EqualTo("first_token"));
         Assert.That(activity.TagObjects.Select(t => $"{t.Value}"), Has.None.Contains("Who are"), "no text of prompts");
 

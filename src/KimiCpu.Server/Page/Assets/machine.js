@@ -52,7 +52,18 @@ export class Machine {
     const read = state.bytes_per_second / 1e9;
     const most = state.memory_bytes_per_second && state.memory_bytes_per_second / 1e9;
     meter("bytes", read, most ?? Math.max(read, 1), `${read.toFixed(1)} ${most ? `of ${most.toFixed(1)} ` : ""}GB/s read`);
+    this.#drawDrive(state);
     this.#drawExperts(state.expert_uses);
+  }
+
+  // Where all experts are in memory there is nothing to say; where they are not, it stays when the model pauses.
+  #drawDrive(state) {
+    const hits = state.expert_hit_rate;
+    if (hits !== null) {
+      byId("drive-title").hidden = byId("drive").hidden = false;
+    }
+
+    byId("drive").textContent = `${(state.drive_bytes_per_second / 1e9).toFixed(2)} GB/s read${hits === null ? "" : `, ${(100 * hits).toFixed(0)} % of experts found in memory`}`;
   }
 
   #drawExperts(uses) {

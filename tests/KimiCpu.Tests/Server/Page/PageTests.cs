@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Net;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Hosting;
@@ -72,6 +73,17 @@ internal sealed partial class PageTests
         Assert.That((int)(await server.GetAsync("/")).StatusCode, Is.EqualTo(200));
         Assert.That((int)(await server.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(401));
         Assert.That((int)(await server.GetAsync("/kimi/machine", ("x-api-key", RunningServer.Key))).StatusCode, Is.EqualTo(200));
+    }
+
+    /// <summary>Null, and not left out, is what tells the page that all experts are in memory.</summary>
+    [Test]
+    public async Task The_machine_tells_what_the_drives_do()
+    {
+        RunningServer server = await SharedServers.Guarded;
+        using HttpResponseMessage response = await server.GetAsync("/kimi/machine", ("x-api-key", RunningServer.Key));
+        using JsonDocument json = JsonDocument.Parse(await response.Content.ReadAsStringAsync());
+        Assert.That(json.RootElement.GetProperty("expert_hit_rate").ValueKind, Is.EqualTo(JsonValueKind.Null));
+        Assert.That(json.RootElement.GetProperty("drive_bytes_per_second").GetDouble(), Is.Zero);
     }
 
     /// <summary>A page that somebody left open would open the model, and try again each second where that fails.</summary>
