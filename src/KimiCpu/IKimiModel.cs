@@ -128,7 +128,7 @@ public interface IKimiModel : IDisposable
     KimiSession CreateSession();
 
     /// <summary>
-    /// Goes on with a session that <see cref="KimiSession.Save"/> wrote. All that is used of the file is checked before. Where the model that saved it
+    /// Goes on with a session that <see cref="KimiSession.Save(string, IProgress{double}?, CancellationToken)"/> wrote. All that is used of the file is checked before. Where the model that saved it
     /// was open with other arithmetic or another format of the cache, only its tokens are read: the session's next call, or saving it, computes them again.
     /// </summary>
     /// <param name="path">The file.</param>
@@ -145,10 +145,35 @@ public interface IKimiModel : IDisposable
     /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
     KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 
-    /// <summary>Loads on another thread; see <see cref="LoadSession"/>.</summary>
+    /// <summary>Loads on another thread; see <see cref="LoadSession(string, IProgress{double}?, CancellationToken)"/>.</summary>
     /// <param name="path">The file.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Ends the loading; nothing is left behind.</param>
-    /// <inheritdoc cref="LoadSession" path="/exception"/>
+    /// <inheritdoc cref="LoadSession(string, IProgress{double}?, CancellationToken)" path="/exception"/>
     Task<KimiSession> LoadSessionAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Goes on with a session from a stream, as <see cref="LoadSession(string, IProgress{double}?, CancellationToken)"/> does from a file, with the same checks. It is read from where it stands
+    /// to its end, which has to be the session's end too; it need not seek, and stays open.
+    /// </summary>
+    /// <param name="stream">What <see cref="KimiSession.Save(Stream, IProgress{double}?, CancellationToken)"/>, or a save to a file, wrote.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
+    /// <param name="cancellationToken">Ends the loading between two reads; nothing is left behind.</param>
+    /// <exception cref="SessionFileException">What is in the stream is damaged, cut off or added to, of a newer format, or of another model.</exception>
+    /// <exception cref="ArgumentException">The stream cannot be read.</exception>
+    /// <exception cref="IOException">What the stream throws is passed on as it is.</exception>
+    /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
+    /// <exception cref="KimiException">The GPU failed or was lost meanwhile. Load it again.</exception>
+    /// <exception cref="Checkpoints.CheckpointException">The checkpoint's files, by which models are told apart, could not be read.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
+    KimiSession LoadSession(Stream stream, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
+
+    /// <summary>Loads from a stream on another thread, by the stream's asynchronous members alone; see <see cref="LoadSession(Stream, IProgress{double}?, CancellationToken)"/>.</summary>
+    /// <param name="stream">What <see cref="KimiSession.Save(Stream, IProgress{double}?, CancellationToken)"/>, or a save to a file, wrote.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
+    /// <param name="cancellationToken">Ends the loading, a read too; nothing is left behind.</param>
+    /// <inheritdoc cref="LoadSession(Stream, IProgress{double}?, CancellationToken)" path="/exception"/>
+    Task<KimiSession> LoadSessionAsync(Stream stream, IProgress<double>? progress = null, CancellationToken cancellationToken = default);
 }

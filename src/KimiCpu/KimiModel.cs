@@ -247,8 +247,7 @@ public sealed class KimiModel : IKimiModel
     public KimiSession LoadSession(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        SessionState state = Sessions(cancellationToken).Load(path, out byte[] applicationData, progress, cancellationToken);
-        return new KimiSession(this, state, applicationData);
+        return LoadSession(new SessionPlace(path), progress, cancellationToken);
     }
 
     /// <inheritdoc/>
@@ -256,6 +255,20 @@ public sealed class KimiModel : IKimiModel
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         return Task.Run(() => LoadSession(path, progress, cancellationToken), cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public KimiSession LoadSession(Stream stream, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        RequireReadable(stream);
+        return LoadSession(new SessionPlace(stream), progress, cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public Task<KimiSession> LoadSessionAsync(Stream stream, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        RequireReadable(stream);
+        return Task.Run(() => LoadSession(new AwaitedStream(stream, cancellationToken), progress, cancellationToken), cancellationToken);
     }
 
     /// <summary>Ends running calls with an <see cref="ObjectDisposedException"/> and closes the checkpoint.</summary>
@@ -362,6 +375,21 @@ public sealed class KimiModel : IKimiModel
 
             throw;
         }
+    }
+
+    private static void RequireReadable(Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        if (!stream.CanRead)
+        {
+            throw new ArgumentException("A session is loaded from a stream that can be read; this one cannot, or is closed.", nameof(stream));
+        }
+    }
+
+    private KimiSession LoadSession(SessionPlace place, IProgress<double>? progress, CancellationToken cancellationToken)
+    {
+        SessionState state = Sessions(cancellationToken).Load(place, out byte[] applicationData, progress, cancellationToken);
+        return new KimiSession(this, state, applicationData);
     }
 
     private SessionStore MakeSessionStore()

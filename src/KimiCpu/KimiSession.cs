@@ -3,6 +3,7 @@
 
 using KimiCpu.Chat;
 using KimiCpu.Generation;
+using KimiCpu.Sessions;
 
 namespace KimiCpu;
 
@@ -41,7 +42,7 @@ public sealed class KimiSession : IDisposable
         get => Volatile.Read(ref _applicationData);
         set
         {
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(value.Length, Sessions.SessionFormat.MaxApplicationBytes, nameof(value));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value.Length, SessionFormat.MaxApplicationBytes, nameof(value));
             Volatile.Write(ref _applicationData, value.ToArray());
         }
     }
@@ -127,20 +128,66 @@ public sealed class KimiSession : IDisposable
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         _state.ThrowIfDisposed();
-        _model.Sessions(cancellationToken).Save(path, _state, ApplicationData, progress, cancellationToken);
+        _model.Sessions(cancellationToken).Save(new SessionPlace(path), _state, ApplicationData, progress, cancellationToken);
     }
 
-    /// <summary>Saves on another thread; see <see cref="Save"/>. What the session keeps when the task begins is saved.</summary>
+    /// <summary>Saves on another thread; see <see cref="Save(string, IProgress{double}?, CancellationToken)"/>. What the session keeps when the task begins is saved.</summary>
     /// <param name="path">The file; replaced if it exists.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Nothing is left behind when it is cancelled.</param>
-    /// <inheritdoc cref="Save" path="/exception"/>
+    /// <inheritdoc cref="Save(string, IProgress{double}?, CancellationToken)" path="/exception"/>
     public Task SaveAsync(string path, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         return Task.Run(() => Save(path, progress, cancellationToken), cancellationToken);
     }
 
+    /// <summary>
+    /// Writes to a stream of the application's what <see cref="Save(string, IProgress{double}?, CancellationToken)"/> writes to a file, from where it stands and strictly
+    /// forwards; it need not seek, and stays open. A save that fails or is cancelled leaves what is written by then, which loading refuses as cut off.
+    /// </summary>
+    /// <param name="stream">Is written to, and flushed at the end.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
+    /// <param name="cancellationToken">Honoured between two writes.</param>
+    /// <exception cref="ArgumentException">The stream cannot be written to.</exception>
+    /// <exception cref="IOException">What the stream throws is passed on as it is.</exception>
+    /// <exception cref="KimiException">The GPU whose memory holds the cache failed or was lost meanwhile, or the cache has to be computed and could not be. Save it again, to a new stream.</exception>
+    /// <exception cref="Checkpoints.CheckpointException">The checkpoint's files, by which models are told apart, or experts for a cache that has to be computed, could not be read.</exception>
+    /// <exception cref="KimiBusyException">The cache has to be computed, and as many calls run and wait as <see cref="SchedulingOptions"/> allows.</exception>
+    /// <exception cref="ContextLengthException">The cache has to be computed, and open sessions leave no room for it.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The session or the model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">It is called by what the model calls while it computes, such as <see cref="GenerationOptions.PromptProgress"/> or a logger, and would wait for itself.</exception>
+    public void Save(Stream stream, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        RequireWritable(stream);
+        _state.ThrowIfDisposed();
+        _model.Sessions(cancellationToken).Save(new SessionPlace(stream), _state, ApplicationData, progress, cancellationToken);
+    }
+
+    /// <summary>
+    /// Saves to a stream on another thread, by the stream's asynchronous members alone; see <see cref="Save(Stream, IProgress{double}?, CancellationToken)"/>. What the session keeps
+    /// when the task begins is saved.
+    /// </summary>
+    /// <param name="stream">Is written to, and flushed at the end.</param>
+    /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
+    /// <param name="cancellationToken">Ends a write, too.</param>
+    /// <inheritdoc cref="Save(Stream, IProgress{double}?, CancellationToken)" path="/exception"/>
+    public Task SaveAsync(Stream stream, IProgress<double>? progress = null, CancellationToken cancellationToken = default)
+    {
+        RequireWritable(stream);
+        return Task.Run(() => Save(new AwaitedStream(stream, cancellationToken), progress, cancellationToken), cancellationToken);
+    }
+
     /// <summary>Gives up the tokens: they stay cached like those of any call, until the cache needs room. Running calls of the session go on.</summary>
     public void Dispose() => _state.Dispose();
+
+    private static void RequireWritable(Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        if (!stream.CanWrite)
+        {
+            throw new ArgumentException("A session is saved to a stream that can be written to; this one cannot, or is closed.", nameof(stream));
+        }
+    }
 }

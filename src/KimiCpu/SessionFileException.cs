@@ -7,11 +7,11 @@ namespace KimiCpu;
 public sealed class SessionFileException : KimiException
 {
     /// <summary>Creates the exception.</summary>
-    /// <param name="file">The file at fault.</param>
+    /// <param name="file">The file at fault; <c>(stream)</c> for a stream.</param>
     /// <param name="problem">What was expected, what was found, and what to do.</param>
     public SessionFileException(string file, string problem)
         : base($"'{file}': {problem}") => File = file;
 
-    /// <summary>The file at fault.</summary>
+    /// <summary>The file at fault; <c>(stream)</c> where the session was loaded from a stream.</summary>
     public string File { get; }
 }

@@ -21,7 +21,7 @@ public sealed record SchedulingOptions
     /// <summary>
     /// How long a call waits at most before it begins; then it fails with a <see cref="KimiBusyException"/>. Looked at between steps, and a call for which there is room then
     /// begins however long the step before has taken. One that waits for a running call to compute what both begin with, though there is room for it, may do so. Above zero; null, the default, for no limit.
-    /// Neither this nor <see cref="MaxCallTime"/> ends what <see cref="KimiSession.Save"/> computes.
+    /// Neither this nor <see cref="MaxCallTime"/> ends what <see cref="KimiSession.Save(string, IProgress{double}?, CancellationToken)"/> computes.
     /// </summary>
     public TimeSpan? MaxQueueTime { get; init; }
 

@@ -8,32 +8,33 @@ using KimiCpu.Model;
 
 namespace KimiCpu.Sessions;
 
-/// <summary>Reads a session's file and believes nothing that it has not checked. See <see cref="SessionFormat"/>.</summary>
+/// <summary>Reads a session from a file or a stream and believes nothing that it has not checked. See <see cref="SessionFormat"/>.</summary>
 internal sealed class SessionReader : IDisposable
 {
-    private const string Damaged = "The file is damaged; use an earlier copy, or begin the session anew.";
+    private readonly SessionPlace _place;
+    private readonly Stream _stream;
 
-    private readonly string _path;
-    private readonly FileStream _file;
+    /// <summary>Bytes of all; null of a stream that does not know its end.</summary>
+    private readonly long? _length;
+    private long _position;
+
+    /// <summary>Bytes that all has to have, by the header.</summary>
+    private long _whole;
     private ulong _seed;
     private ulong _lastHash;
     private int _blocks;
 
-    /// <param name="path">The file.</param>
+    /// <param name="place">Where it is.</param>
     /// <param name="expected">Of the model that is to go on with it; only counts may differ, and where the arithmetic does the pages are of no use.</param>
     /// <param name="vocabulary">Token ids run from 0 to this, exclusive.</param>
-    /// <exception cref="SessionFileException">The file is not what is expected.</exception>
-    public SessionReader(string path, SessionHeader expected, int vocabulary)
+    /// <exception cref="SessionFileException">It is not what is expected.</exception>
+    public SessionReader(SessionPlace place, SessionHeader expected, int vocabulary)
     {
-        _path = path;
-        if (Directory.Exists(path))
-        {
-            throw new UnauthorizedAccessException($"{Path.GetFullPath(path)} is a folder; a session is loaded from a file.");
-        }
-
-        _file = Open(path);
+        _place = place;
+        _stream = place.OpenToRead();
         try
         {
+            _length = _stream.CanSeek ? _stream.Length - _stream.Position : null;
             Header = ReadHeader();
             Check(Header, expected);
             HasUsablePages = Header.Arithmetic == expected.Arithmetic;
@@ -45,12 +46,12 @@ internal sealed class SessionReader : IDisposable
             int wrong = Tokens.AsSpan().IndexOfAnyExceptInRange(0, vocabulary - 1);
             if (wrong >= 0)
             {
-                throw Problem($"Token {wrong} has the id {Tokens[wrong]}, but the model's ids run from 0 to {vocabulary - 1}. {Damaged}");
+                throw Problem($"Token {wrong} has the id {Tokens[wrong]}, but the model's ids run from 0 to {vocabulary - 1}. {Damaged(_place)}");
             }
         }
         catch
         {
-            _file.Dispose();
+            Dispose();
             throw;
         }
     }
@@ -70,35 +71,61 @@ internal sealed class SessionReader : IDisposable
     /// <exception cref="SessionFileException">It is damaged.</exception>
     public void ReadPage(int page, Span<byte> bytes) => ReadBlock(bytes, $"page {page}");
 
-    public void Dispose() => _file.Dispose();
+    /// <summary>
+    /// Finds out that nothing is missing at the end, and that nothing follows. Where the length is known that has been checked before all else; else what has not been read is
+    /// read now.
+    /// </summary>
+    /// <param name="cancellationToken">Honoured between two reads.</param>
+    /// <exception cref="SessionFileException">It was cut off or added to.</exception>
+    public void ReadToEnd(CancellationToken cancellationToken)
+    {
+        if (_length is not null)
+        {
+            return;
+        }
+
+        var rest = new byte[1 << 16];
+        while (_position <= _whole)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            int read = _stream.Read(rest, 0, (int)Math.Min(rest.Length, _whole + 1 - _position));
+            if (read == 0)
+            {
+                break;
+            }
+
+            _position += read;
+        }
+
+        ThrowIfOtherLength(_position, _position > _whole ? "more than " : "");
+    }
+
+    public void Dispose() => _place.Close(_stream);
 
     /// <summary>Whether it is a session, and of a format that is read, can be known without the model that is to go on with it.</summary>
     /// <exception cref="SessionFileException">It is none, or of another format.</exception>
     public static void CheckBeginning(string path)
     {
-        using FileStream file = Open(path);
-        ReadOpening(file, path);
+        var place = new SessionPlace(path);
+        using Stream file = place.OpenToRead();
+        ReadOpening(file, place);
     }
 
-    /// <summary>A save that replaces the file goes on beside it, and what was opened stays what it was.</summary>
-    private static FileStream Open(string path) =>
-        MomentaryUse.Outlast(() => new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete));
-
-    private static byte[] ReadOpening(FileStream file, string path)
+    private static byte[] ReadOpening(Stream stream, SessionPlace place)
     {
         var opening = new byte[SessionFormat.OpeningBytes];
-        int read = file.ReadAtLeast(opening, opening.Length, throwOnEndOfStream: false);
+        int read = stream.ReadAtLeast(opening, opening.Length, throwOnEndOfStream: false);
         if (read < opening.Length || !opening.AsSpan().StartsWith(SessionFormat.Magic))
         {
-            throw new SessionFileException(path, "This is no saved session: it does not begin like one.");
+            throw new SessionFileException(place.Name, "This is no saved session: it does not begin like one.");
         }
 
         int version = BinaryPrimitives.ReadInt32LittleEndian(opening.AsSpan(8));
         if (version != SessionFormat.Version)
         {
-            throw new SessionFileException(path, version > SessionFormat.Version
+            throw new SessionFileException(place.Name, version > SessionFormat.Version
                 ? $"The session has format {version}, and this version of KimiCpu reads format {SessionFormat.Version}. Use a newer KimiCpu."
-                : $"The session has format {version}, which never was. {Damaged}");
+                : $"The session has format {version}, which never was. {Damaged(place)}");
         }
 
         return opening;
@@ -106,11 +133,12 @@ internal sealed class SessionReader : IDisposable
 
     private SessionHeader ReadHeader()
     {
-        byte[] opening = ReadOpening(_file, _path);
+        byte[] opening = ReadOpening(_stream, _place);
+        _position = opening.Length;
         int length = BinaryPrimitives.ReadInt32LittleEndian(opening.AsSpan(12));
-        if (length is < 1 or > SessionFormat.MaxHeaderBytes || length > _file.Length - _file.Position - SessionFormat.HashBytes)
+        if (length is < 1 or > SessionFormat.MaxHeaderBytes || length > _length - _position - SessionFormat.HashBytes)
         {
-            throw Problem($"The header would have {length} bytes in a file of {_file.Length}. {Damaged}");
+            throw Problem($"The header would have {length} bytes{(_length is { } all ? $" in a {_place.Kind} of {all}" : "")}. {Damaged(_place)}");
         }
 
         byte[] header = [.. opening, .. new byte[length]];
@@ -122,7 +150,7 @@ internal sealed class SessionReader : IDisposable
         }
         catch (Exception e) when (e is IOException or FormatException or ArgumentException)
         {
-            throw Problem($"The header ends too early. {Damaged}");
+            throw Problem($"The header ends too early. {Damaged(_place)}");
         }
     }
 
@@ -140,13 +168,20 @@ internal sealed class SessionReader : IDisposable
         if (!hasRightSize || found.PageTokens != expected.PageTokens
             || found.TokenCount is < 0 or > SessionFormat.MaxTokens || found.ApplicationBytes is < 0 or > SessionFormat.MaxApplicationBytes)
         {
-            throw Problem($"The header says {found.TokenCount} tokens of {found.BytesPerToken} bytes in pages of {found.PageTokens}; this model has {expected.BytesPerToken} bytes in pages of {expected.PageTokens}. {Damaged}");
+            throw Problem($"The header says {found.TokenCount} tokens of {found.BytesPerToken} bytes in pages of {found.PageTokens}; this model has {expected.BytesPerToken} bytes in pages of {expected.PageTokens}. {Damaged(_place)}");
         }
 
-        long whole = _file.Position + found.BodyBytes;
-        if (_file.Length != whole)
+        _whole = _position + found.BodyBytes;
+        ThrowIfOtherLength(_length ?? _whole);
+    }
+
+    /// <param name="length">Of all.</param>
+    /// <param name="more">Before the number, where the end is not known.</param>
+    private void ThrowIfOtherLength(long length, string more = "")
+    {
+        if (length != _whole)
         {
-            throw Problem($"The file has {_file.Length:N0} bytes, but {found.TokenCount:N0} tokens make {whole:N0}: it was {(_file.Length < whole ? "cut off" : "added to")}. {Damaged}");
+            throw Problem($"The {_place.Kind} has {more}{(more.Length > 0 ? _whole : length):N0} bytes, but {Header.TokenCount:N0} tokens make {_whole:N0}: it was {(length < _whole ? "cut off" : "added to")}. {Damaged(_place)}");
         }
     }
 
@@ -155,21 +190,25 @@ internal sealed class SessionReader : IDisposable
     /// <param name="known">Of them that have been read already.</param>
     private void ReadBlock(Span<byte> block, string what, int known = 0)
     {
-        long position = _file.Position;
+        long position = _position;
         Span<byte> stored = stackalloc byte[SessionFormat.HashBytes];
-        int read = _file.ReadAtLeast(block[known..], block.Length - known, throwOnEndOfStream: false);
-        if (read < block.Length - known || _file.ReadAtLeast(stored, stored.Length, throwOnEndOfStream: false) < stored.Length)
+        int read = _stream.ReadAtLeast(block[known..], block.Length - known, throwOnEndOfStream: false);
+        if (read < block.Length - known || _stream.ReadAtLeast(stored, stored.Length, throwOnEndOfStream: false) < stored.Length)
         {
-            throw Problem($"The file ends inside {what}, which begins at byte {position:N0}. {Damaged}");
+            throw Problem($"The {_place.Kind} ends inside {what}, which begins at byte {position:N0}: it was cut off. {Damaged(_place)}");
         }
+
+        _position += block.Length - known + stored.Length;
 
         _lastHash = SessionFormat.Hash(block, _seed, _blocks++);
         ulong expected = BinaryPrimitives.ReadUInt64LittleEndian(stored);
         if (expected != _lastHash)
         {
-            throw Problem($"The checksum of {what}, which begins at byte {position:N0}, is {expected:x16}, but its bytes give {_lastHash:x16}. {Damaged}");
+            throw Problem($"The checksum of {what}, which begins at byte {position:N0}, is {expected:x16}, but its bytes give {_lastHash:x16}. {Damaged(_place)}");
         }
     }
 
-    private SessionFileException Problem(string problem) => new(_path, problem);
+    private static string Damaged(SessionPlace place) => $"The {place.Kind} is damaged; use an earlier copy, or begin the session anew.";
+
+    private SessionFileException Problem(string problem) => new(_place.Name, problem);
 }

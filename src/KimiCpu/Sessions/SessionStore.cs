@@ -23,13 +23,13 @@ namespace KimiCpu.Sessions;
 internal sealed class SessionStore(
     GenerationEngine engine, SessionHeader header, int vocabulary, Func<int[], SessionState, IProgress<PromptProgress>?, CancellationToken, Task> compute, ILogger logger, int batchBytes = 1 << 24)
 {
-    /// <param name="path">The file; replaced if it exists.</param>
+    /// <param name="place">Where; a file is replaced if it exists.</param>
     /// <param name="session">What it keeps is saved.</param>
     /// <param name="application">Bytes of the application.</param>
     /// <param name="progress">Told the part that is done, 0 … 1, computing included.</param>
-    /// <param name="cancellationToken">Honoured while it computes and between batches of pages; the unfinished file is deleted.</param>
+    /// <param name="cancellationToken">Honoured while it computes and between batches of pages; the unfinished file is deleted, and what a stream has got by then is no session.</param>
     /// <exception cref="KimiException">The device of the cache was lost meanwhile, or what has to be computed could not be.</exception>
-    public void Save(string path, SessionState session, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
+    public void Save(SessionPlace place, SessionState session, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
         HeldPrefix? held = session.Share(toSave: true);
@@ -42,7 +42,7 @@ internal sealed class SessionStore(
             if (held is { Prefix.Length: > 0 } lost && !lost.IsIn(runner.Cache))
             {
                 // To compute may take hours, and a wrong path is told at once.
-                SessionWriter.CheckPlace(path);
+                place.CheckWritable();
 
                 // Its end gives no page of this cache back, and the call that computes must not wait for any.
                 held = null;
@@ -52,13 +52,13 @@ internal sealed class SessionStore(
                 progress = computing;
             }
 
-            Save(path, held?.Prefix, runner, application, progress, cancellationToken);
+            Save(place, held?.Prefix, runner, application, progress, cancellationToken);
         }
-        catch (KimiException e) when (engine.Failure is not null)
+        catch (KimiException e) when (engine.Failure is not null && place.TryBeginAgain())
         {
             // No second try would fare better.
-            SaveTokens(path, tokens, application, told, cancellationToken);
-            KimiLog.SavesTokensOnly(logger, path, tokens.Length, e.Message);
+            SaveTokens(place, tokens, application, told, cancellationToken);
+            KimiLog.SavesTokensOnly(logger, place.Name, tokens.Length, e.Message);
         }
         finally
         {
@@ -76,21 +76,21 @@ internal sealed class SessionStore(
         return computed;
     }
 
-    private void SaveTokens(string path, int[] tokens, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
+    private void SaveTokens(SessionPlace place, int[] tokens, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         SessionHeader whole = header with { Arithmetic = SessionHeader.LostPages, BytesPerToken = 0, TokenCount = tokens.Length, ApplicationBytes = application.Length };
-        using var writer = new SessionWriter(path, whole, tokens, application.Span);
+        using var writer = new SessionWriter(place, whole, tokens, application.Span);
         progress?.Report(1);
         cancellationToken.ThrowIfCancellationRequested();
         writer.Finish();
     }
 
-    private void Save(string path, KvPrefix? held, ModelRunner runner, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
+    private void Save(SessionPlace place, KvPrefix? held, ModelRunner runner, ReadOnlyMemory<byte> application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         CachedPage[] pages = held?.Pages() ?? [];
         int[] tokens = held?.Tokens() ?? [];
         SessionHeader whole = HeaderOf(runner) with { TokenCount = tokens.Length, ApplicationBytes = application.Length };
-        using var writer = new SessionWriter(path, whole, tokens, application.Span);
+        using var writer = new SessionWriter(place, whole, tokens, application.Span);
         var batches = new PageBatches(whole, batchBytes);
         var asked = new Queue<Task<int>>();
         for (int batch = 0, next = 0; batch < batches.Count; batch++)
@@ -135,20 +135,21 @@ internal sealed class SessionStore(
     /// Reads a session. Pages of other arithmetic are left where they are: the tokens are computed by the session's next call,
     /// which may not need all of them, shows its progress and can be cancelled.
     /// </summary>
-    /// <param name="path">The file.</param>
+    /// <param name="place">Where it is.</param>
     /// <param name="application">Bytes of the application.</param>
     /// <param name="progress">Told the part that is done, 0 … 1.</param>
     /// <param name="cancellationToken">Honoured between batches of pages; all pages are given back.</param>
     /// <exception cref="SessionFileException">The file is damaged, or not this model's.</exception>
     /// <exception cref="ContextLengthException">The cache has no room for it.</exception>
-    public SessionState Load(string path, out byte[] application, IProgress<double>? progress, CancellationToken cancellationToken)
+    public SessionState Load(SessionPlace place, out byte[] application, IProgress<double>? progress, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
         ModelRunner runner = engine.Runner;
-        using var reader = new SessionReader(path, HeaderOf(runner), vocabulary);
+        using var reader = new SessionReader(place, HeaderOf(runner), vocabulary);
         application = reader.Application;
         if (reader.Tokens.Length == 0)
         {
+            reader.ReadToEnd(cancellationToken);
             progress?.Report(1);
             return new SessionState(engine);
         }
@@ -156,7 +157,8 @@ internal sealed class SessionStore(
         ThrowIfTooLong(reader.Tokens.Length, reader.HasUsablePages);
         if (!reader.HasUsablePages)
         {
-            KimiLog.ComputesAgain(logger, path, reader.Tokens.Length, reader.Header.Arithmetic, runner.Arithmetic);
+            reader.ReadToEnd(cancellationToken);
+            KimiLog.ComputesAgain(logger, place.Name, reader.Tokens.Length, reader.Header.Arithmetic, runner.Arithmetic);
             progress?.Report(1);
             return new SessionState(engine, cache: null, KvPrefix.WithoutPages(reader.Tokens));
         }
@@ -174,6 +176,7 @@ internal sealed class SessionStore(
                 return sequence;
             }), cancellationToken);
             LoadPages(reader, runner, sequence!, progress, cancellationToken);
+            reader.ReadToEnd(cancellationToken);
 
             // Only now, when all of the file has proved sound, do others see its pages.
             Wait(engine.UseCache(cache =>

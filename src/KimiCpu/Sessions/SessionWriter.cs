@@ -7,20 +7,22 @@ using KimiCpu.Checkpoints;
 
 namespace KimiCpu.Sessions;
 
-/// <summary>Writes a session's file beside its place and moves it there when it is whole. See <see cref="SessionFormat"/>.</summary>
+/// <summary>Writes a session strictly forwards: to a file beside its place, which is moved there when it is whole, or to a stream. See <see cref="SessionFormat"/>.</summary>
 internal sealed class SessionWriter : IDisposable
 {
-    private readonly UnfinishedFile _file;
+    /// <summary>Null where it is written to a stream.</summary>
+    private readonly UnfinishedFile? _file;
+    private readonly Stream _stream;
     private ulong _seed;
     private int _blocks;
 
-    /// <param name="path">The file; replaced if it exists.</param>
+    /// <param name="place">Where; a file is replaced if it exists.</param>
     /// <param name="header">What follows.</param>
     /// <param name="tokens">As many as the header says.</param>
     /// <param name="application">As many as the header says.</param>
-    public SessionWriter(string path, SessionHeader header, ReadOnlySpan<int> tokens, ReadOnlySpan<byte> application)
+    public SessionWriter(SessionPlace place, SessionHeader header, ReadOnlySpan<int> tokens, ReadOnlySpan<byte> application)
     {
-        _file = Begin(path);
+        _stream = place.BeginWriting(out _file);
         try
         {
             byte[] headerBytes = header.ToBytes();
@@ -40,37 +42,31 @@ internal sealed class SessionWriter : IDisposable
         }
     }
 
-    /// <summary>Finds out whether a session can be saved there, before much is done for it.</summary>
-    /// <exception cref="IOException">It cannot.</exception>
-    /// <exception cref="UnauthorizedAccessException">Writing there is not allowed.</exception>
-    public static void CheckPlace(string path) => Begin(path).Dispose();
-
     public void WritePage(ReadOnlySpan<byte> page) => WriteBlock(page);
 
-    /// <summary>Moves the file to its place, once its bytes have reached the drive.</summary>
-    public void Finish() => _file.Finish();
-
-    /// <summary>Deletes what was not finished.</summary>
-    public void Dispose() => _file.Dispose();
-
-    private static UnfinishedFile Begin(string path)
+    /// <summary>Moves a file to its place, once its bytes have reached the drive.</summary>
+    public void Finish()
     {
-        if (Directory.Exists(path))
+        if (_file is null)
         {
-            throw new IOException($"{Path.GetFullPath(path)} is a folder; a session is saved to a file.");
+            _stream.Flush();
         }
-
-        // A conversation is nobody else's business.
-        return new UnfinishedFile(path, ownersOnly: true);
+        else
+        {
+            _file.Finish();
+        }
     }
+
+    /// <summary>Deletes a file that was not finished.</summary>
+    public void Dispose() => _file?.Dispose();
 
     private ulong WriteBlock(ReadOnlySpan<byte> block)
     {
         ulong hash = SessionFormat.Hash(block, _seed, _blocks++);
-        _file.Stream.Write(block);
+        _stream.Write(block);
         Span<byte> bytes = stackalloc byte[SessionFormat.HashBytes];
         BinaryPrimitives.WriteUInt64LittleEndian(bytes, hash);
-        _file.Stream.Write(bytes);
+        _stream.Write(bytes);
         return hash;
     }
 }

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.IO.Compression;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Generation;
 using KimiCpu.Tests.Cuda.Simulation;
@@ -204,6 +205,35 @@ internal sealed class LostGpuSessionTests(bool int8)
         GenerationResult result = again.Generate(s_longer, s_options);
         Assert.That(result.Usage.CachedTokens, Is.EqualTo(s_text.Length), "saving has computed them");
         Same(result);
+    }
+
+    /// <summary>What was written of its pages by then is taken back, or where it cannot be, the save fails and the next one has the tokens.</summary>
+    [Test]
+    public void A_stream_has_no_half_cache_before_a_session_without_one([Values] bool seeks)
+    {
+        using KimiModel model = Open(device: KimiDevice.Cuda());
+        using KimiSession session = model.CreateSession();
+        session.Generate(s_text, s_options);
+        (_driver.Failure, _driver.FailingFunction) = (CUResult.ErrorIllegalAddress, "cuMemcpyDtoHAsync");
+        using var stream = new MemoryStream();
+        stream.Write("before"u8);
+        if (seeks)
+        {
+            session.Save(stream);
+        }
+        else
+        {
+            using var packed = new DeflateStream(new MemoryStream(), CompressionLevel.Fastest);
+            Assert.That(() => session.Save(packed), Throws.TypeOf<KimiException>());
+            session.Save(stream);
+        }
+
+        Assert.That(model.Activity.Failure, Is.Not.Null);
+        Assert.That(stream.Length, Is.LessThan(1000), "there is no cache in it");
+        stream.Position = "before".Length;
+        using KimiModel next = OpenCpu();
+        using KimiSession loaded = next.LoadSession(stream);
+        Assert.That(loaded.TokenCount, Is.EqualTo(_keptTokens));
     }
 
     [Test]

@@ -82,6 +82,8 @@ internal sealed class CallArgumentTests
     public void Null_is_refused_under_the_name_of_its_parameter()
     {
         using KimiSession session = _model.CreateSession();
+        var closed = new MemoryStream();
+        closed.Dispose();
         Expect("prompt", "", () => _model.Generate((string)null!));
         Expect("prompt", "", () => _model.GenerateAsync((string)null!));
         Expect("messages", "", () => _model.Generate((IEnumerable<KimiMessage>)null!));
@@ -89,9 +91,13 @@ internal sealed class CallArgumentTests
         Expect("messages", "", () => _model.EncodePrompt(null!));
         Expect("messages", "", () => session.Generate((IEnumerable<KimiMessage>)null!));
         Expect("tokens", "at least one token", () => _model.Generate(default(ReadOnlyMemory<int>)));
-        Expect("path", "", () => _model.LoadSession(null!));
-        Expect("path", "", () => _model.LoadSessionAsync(null!));
-        Expect("path", "", () => session.SaveAsync(null!));
+        Expect("path", "", () => _model.LoadSession((string)null!));
+        Expect("path", "", () => _model.LoadSessionAsync((string)null!));
+        Expect("path", "", () => session.SaveAsync((string)null!));
+        Expect("stream", "", () => _model.LoadSession((Stream)null!));
+        Expect("stream", "can be read", () => _model.LoadSessionAsync(closed));
+        Expect("stream", "", () => session.SaveAsync((Stream)null!));
+        Expect("stream", "can be written to", () => session.SaveAsync(closed));
         Expect("path", "", () => KimiModel.Open(null!));
         Expect("path", "", () => KimiModel.OpenAsync(null!));
         Expect("Scheduling", "found null", () => KimiModel.OpenEmbedded(new KimiModelOptions { Scheduling = null! }));

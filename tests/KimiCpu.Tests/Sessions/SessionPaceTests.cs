@@ -81,7 +81,7 @@ internal sealed class SessionPaceTests
         using SessionState session = await Session();
         if (load)
         {
-            _store.Save(_path, session, default, null, cancellationToken);
+            _store.Save(new SessionPlace(_path), session, default, null, cancellationToken);
         }
 
         using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -103,12 +103,12 @@ internal sealed class SessionPaceTests
             {
                 if (load)
                 {
-                    using SessionState loaded = _store.Load(_path, out byte[] _, progress, cancellationToken);
+                    using SessionState loaded = _store.Load(new SessionPlace(_path), out byte[] _, progress, cancellationToken);
                     Assert.That(loaded.Length, Is.EqualTo(Tokens));
                 }
                 else
                 {
-                    _store.Save(_path, session, default, progress, cancellationToken);
+                    _store.Save(new SessionPlace(_path), session, default, progress, cancellationToken);
                 }
             },
             cancellationToken);
@@ -130,7 +130,7 @@ internal sealed class SessionPaceTests
         using SessionState session = await Session();
         if (load)
         {
-            _store.Save(_path, session, default, null, cancellationToken);
+            _store.Save(new SessionPlace(_path), session, default, null, cancellationToken);
         }
 
         int free = _engine.FreePages;
@@ -143,11 +143,11 @@ internal sealed class SessionPaceTests
             {
                 if (load)
                 {
-                    _store.Load(_path, out byte[] _, null, source.Token);
+                    _store.Load(new SessionPlace(_path), out byte[] _, null, source.Token);
                 }
                 else
                 {
-                    _store.Save(_path, session, default, null, source.Token);
+                    _store.Save(new SessionPlace(_path), session, default, null, source.Token);
                 }
             },
             CancellationToken.None);
@@ -204,7 +204,7 @@ internal sealed class SessionPaceTests
         await File.WriteAllTextAsync(_path, "before", cancellationToken);
         var parts = new List<double>();
         Assert.That(
-            () => _store.Save(_path, session, default, new Immediate(DisposeOfModel), cancellationToken),
+            () => _store.Save(new SessionPlace(_path), session, default, new Immediate(DisposeOfModel), cancellationToken),
             Throws.TypeOf<ObjectDisposedException>().With.Property(nameof(ObjectDisposedException.ObjectName)).Contains(nameof(KimiModel)));
         Assert.That(parts, Has.Count.InRange(1, PageBatches.InFlight));
         Assert.That(await File.ReadAllTextAsync(_path, cancellationToken), Is.EqualTo("before"));
@@ -223,8 +223,8 @@ internal sealed class SessionPaceTests
     {
         var lost = new KvCache(_model.HotPath, Pages * _model.HotPath.BytesPerPage, Pages * KvPage.Tokens);
         using var session = new SessionState(_engine, lost, lost.CreateSequence(shares: true).Leave());
-        _store.Save(_path, session, default, null, CancellationToken.None);
-        using SessionState loaded = _store.Load(_path, out byte[] _, null, CancellationToken.None);
+        _store.Save(new SessionPlace(_path), session, default, null, CancellationToken.None);
+        using SessionState loaded = _store.Load(new SessionPlace(_path), out byte[] _, null, CancellationToken.None);
         Assert.That(loaded.Length, Is.Zero);
     }
 
@@ -235,7 +235,7 @@ internal sealed class SessionPaceTests
     {
         using (SessionState session = await Session())
         {
-            _store.Save(_path, session, default, null, cancellationToken);
+            _store.Save(new SessionPlace(_path), session, default, null, cancellationToken);
         }
 
         await _engine.UseCache(cache =>
@@ -249,9 +249,9 @@ internal sealed class SessionPaceTests
 
             return 0;
         });
-        using SessionState loaded = _store.Load(_path, out byte[] _, null, cancellationToken);
+        using SessionState loaded = _store.Load(new SessionPlace(_path), out byte[] _, null, cancellationToken);
         byte[] first = await File.ReadAllBytesAsync(_path, cancellationToken);
-        _store.Save(_path, loaded, default, null, cancellationToken);
+        _store.Save(new SessionPlace(_path), loaded, default, null, cancellationToken);
         Assert.That(await File.ReadAllBytesAsync(_path, cancellationToken), Is.EqualTo(first));
     }
 

@@ -82,7 +82,7 @@ internal sealed class SessionPagesTests
         await saving;
         Assert.That(session.Length, Is.EqualTo(302));
         session.Dispose();
-        using SessionState loaded = _store.Load(_path, out byte[] _, null, cancellationToken);
+        using SessionState loaded = _store.Load(new SessionPlace(_path), out byte[] _, null, cancellationToken);
         Assert.That(loaded.Length, Is.EqualTo(Tokens));
     }
 
@@ -138,7 +138,7 @@ internal sealed class SessionPagesTests
     {
         using (SessionState session = await Session())
         {
-            _store.Save(_path, session, default, null, cancellationToken);
+            _store.Save(new SessionPlace(_path), session, default, null, cancellationToken);
         }
 
         if (damaged)
@@ -148,7 +148,7 @@ internal sealed class SessionPagesTests
             await File.WriteAllBytesAsync(_path, bytes, cancellationToken);
         }
 
-        Task<SessionState> loading = Task.Run(() => _store.Load(_path, out byte[] _, new Holder(this), CancellationToken.None), CancellationToken.None);
+        Task<SessionState> loading = Task.Run(() => _store.Load(new SessionPlace(_path), out byte[] _, new Holder(this), CancellationToken.None), CancellationToken.None);
         _held.Wait(cancellationToken);
         GenerationJob call = Submit(cancellationToken);
         Assert.That(await HasEnded(call, cancellationToken), Is.False);
@@ -173,20 +173,20 @@ internal sealed class SessionPagesTests
         _free.Set();
         using (SessionState session = await Session())
         {
-            _store.Save(_path, session, default, null, cancellationToken);
+            _store.Save(new SessionPlace(_path), session, default, null, cancellationToken);
         }
 
-        using SessionState first = _store.Load(_path, out byte[] _, null, cancellationToken);
+        using SessionState first = _store.Load(new SessionPlace(_path), out byte[] _, null, cancellationToken);
         if (damaged)
         {
             byte[] bytes = await File.ReadAllBytesAsync(_path, cancellationToken);
             bytes[^1] ^= 1;
             await File.WriteAllBytesAsync(_path, bytes, cancellationToken);
-            Assert.That(() => _store.Load(_path, out byte[] _, null, cancellationToken), Throws.TypeOf<SessionFileException>());
+            Assert.That(() => _store.Load(new SessionPlace(_path), out byte[] _, null, cancellationToken), Throws.TypeOf<SessionFileException>());
         }
         else
         {
-            using SessionState second = _store.Load(_path, out byte[] _, null, cancellationToken);
+            using SessionState second = _store.Load(new SessionPlace(_path), out byte[] _, null, cancellationToken);
             Assert.That(second.HeldIn(_cache), Is.EqualTo(first.HeldIn(_cache)));
         }
 
@@ -213,7 +213,7 @@ internal sealed class SessionPagesTests
         return call.Completion.IsCompleted;
     }
 
-    private Task Save(SessionState session) => Task.Run(() => _store.Save(_path, session, default, new Holder(this), CancellationToken.None), CancellationToken.None);
+    private Task Save(SessionState session) => Task.Run(() => _store.Save(new SessionPlace(_path), session, default, new Holder(this), CancellationToken.None), CancellationToken.None);
 
     private async Task<SessionState> Session()
     {
