@@ -17,7 +17,7 @@ internal static class GenerateCommand
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
         var constraint = new ConstraintOptions();
-        var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; standard input if left out, without the end of its last line (but with --raw).", Arity = ArgumentArity.ZeroOrOne };
+        var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; what is piped in goes before it with an empty line between (with --raw as it is, and nothing between), and stands in its place if it is left out. The end of the last line that is piped in is not part of it (but with --raw).", Arity = ArgumentArity.ZeroOrOne };
         var conversation = new Option<string?>("--conversation") { Description = "Messages and tools in place of a prompt, as OpenAI's interface writes them; calls are written after the text, a line each.", HelpName = "FILE" };
         var raw = new Option<bool>("--raw") { Description = "Continue the text as it is, without the chat template." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "With --raw: read names of control tokens in the prompt as those tokens." };
@@ -43,7 +43,7 @@ internal static class GenerateCommand
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
             SamplingOptions.CheckTokens(options, model.Files(parsed));
-            string text = given is null ? parsed.GetValue(prompt) ?? WithoutLineEnd(await streams.ReadTextAsync(cancellationToken), parsed.GetValue(raw)) : "";
+            string text = given is null ? await PromptText.ReadAsync(parsed.GetValue(prompt), parsed.GetValue(raw), streams, cancellationToken) : "";
             Refuse(given is null && text.Length == 0, "There is nothing to answer: PROMPT, or standard input without it, is empty.");
             using KimiModel opened = model.Open(parsed, how, streams);
             double? bandwidth = parsed.GetValue(stats) ? opened.MeasureMemoryBandwidth(cancellationToken) : null;
@@ -99,10 +99,6 @@ internal static class GenerateCommand
             throw new ArgumentException(problem);
         }
     }
-
-    /// <summary>`echo` and editors end a text with one that is not meant, and an answer may depend on it. Text that is continued is left as it is.</summary>
-    private static string WithoutLineEnd(string text, bool raw) =>
-        raw || !text.EndsWith('\n') ? text : text[..^(text.EndsWith("\r\n", StringComparison.Ordinal) ? 2 : 1)];
 
     private static Conversation ReadConversation(string option, string file, string? prompt, string? system, bool raw, CancellationToken cancellationToken)
     {

@@ -18,6 +18,9 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>Whether a terminal shows the output, wherever the input comes from.</summary>
     public bool ShowsOnTerminal { get; init; } = IsTerminal;
 
+    /// <summary>Whether a person types the input, wherever the output goes.</summary>
+    public bool IsTyped { get; init; } = IsTerminal;
+
     /// <summary>Whether a terminal shows what is written beside the output, wherever input and output go: a line there may move.</summary>
     public bool ShowsProgress { get; init; } = IsTerminal;
 
@@ -40,6 +43,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         !Console.IsOutputRedirected && !Console.IsInputRedirected)
     {
         ShowsOnTerminal = !Console.IsOutputRedirected,
+        IsTyped = !Console.IsInputRedirected,
         ShowsProgress = !Console.IsErrorRedirected,
         InputEncoding = IsTypedOnWindows ? Encoding.Unicode : Encoding.UTF8,
         UsesColours = !Console.IsOutputRedirected && !Console.IsInputRedirected && TerminalColours.AreShown(),

@@ -43,13 +43,14 @@ internal sealed class GenerateCommandTests : CommandFixture
         Assert.That(await PromptTokens("Hello\r\n"), Is.EqualTo(given));
         Assert.That(await PromptTokens("Hello\n\n"), Is.GreaterThan(given));
         Assert.That(await PromptTokens("Hello\n", "--raw"), Is.GreaterThan(await PromptTokens("Hello", "--raw")));
+    }
 
-        static async Task<int> PromptTokens(string input, params string[] args)
-        {
-            (_, string output, _) = await Run(["generate", "--json", "--tokens", "1", .. args], input);
-            using JsonDocument json = JsonDocument.Parse(output);
-            return json.RootElement.GetProperty("usage").GetProperty("prompt_tokens").GetInt32();
-        }
+    /// <summary>A model that does not see it would make up an answer.</summary>
+    [Test]
+    public async Task What_is_piped_in_beside_a_prompt_goes_before_it()
+    {
+        int both = await PromptTokens("", "My name is Anna.\n\nWhat is my name?");
+        Assert.That(await PromptTokens("My name is Anna.\n", "What is my name?"), Is.EqualTo(both).And.GreaterThan(await PromptTokens("", "What is my name?")));
     }
 
     [Test]
@@ -136,10 +137,11 @@ internal sealed class GenerateCommandTests : CommandFixture
     public async Task Answer_ends_when_nobody_reads_it_any_more(CancellationToken cancellationToken)
     {
         string program = typeof(KimiCommand).Assembly.Location;
-        var start = new ProcessStartInfo("dotnet", [program, "generate", "--ignore-eos", "Tell me a story."]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("dotnet", [program, "generate", "--ignore-eos", "Tell me a story."]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         using Process generate = Process.Start(start)!;
         try
         {
+            generate.StandardInput.Close();
             Assert.That(await generate.StandardOutput.ReadAsync(new char[1], cancellationToken), Is.Positive);
             generate.StandardOutput.Close();
             await generate.WaitForExitAsync(cancellationToken);
@@ -149,5 +151,12 @@ internal sealed class GenerateCommandTests : CommandFixture
         {
             generate.Kill();
         }
+    }
+
+    private static async Task<int> PromptTokens(string input, params string[] args)
+    {
+        (_, string output, _) = await Run(["generate", "--json", "--tokens", "1", .. args], input);
+        using JsonDocument json = JsonDocument.Parse(output);
+        return json.RootElement.GetProperty("usage").GetProperty("prompt_tokens").GetInt32();
     }
 }
