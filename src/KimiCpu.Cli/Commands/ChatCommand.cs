@@ -38,7 +38,13 @@ internal static class ChatCommand
             KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage>? messages);
             using var cancellation = new CancellationSwitch();
             using var input = streams.Reader();
-            using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours) { ShowsOnTerminal = streams.ShowsOnTerminal, ShowsProgress = streams.ShowsProgress, Columns = streams.Columns };
+            using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours)
+            {
+                ShowsOnTerminal = streams.ShowsOnTerminal,
+                ShowsProgress = streams.ShowsProgress,
+                Columns = streams.Columns,
+                Translate = m => OptionWords.Translate(m, parsed),
+            };
             if (messages is { Count: > 0 })
             {
                 chat.GoOn(messages);
@@ -74,7 +80,7 @@ internal static class ChatCommand
                 catch (Exception e)
                 {
                     // On the thread of a signal nobody else would catch it, and an error that ends the chat is told by itself.
-                    streams.Error.WriteLine(VisibleText.Of(e.Message));
+                    streams.Error.WriteLine(VisibleText.Of(OptionWords.Translate(e.Message, parsed)));
                 }
             }
         });

@@ -73,6 +73,9 @@ internal sealed class TerminalChat : IDisposable
     /// <summary>Of that terminal, as wide as it is now; 0 where nobody knows.</summary>
     public Func<int> Columns { get; init; } = MovingLine.ColumnsOfConsole;
 
+    /// <summary>Says what the library says in the user's words, which know options and no properties.</summary>
+    public Func<string, string> Translate { get; init; } = m => m;
+
     /// <summary>Whether the program is being ended: no question is answered any more.</summary>
     public bool HasEnded
     {
@@ -306,14 +309,14 @@ internal sealed class TerminalChat : IDisposable
         catch (ContextLengthException e)
         {
             EndLines(prompts, ref reasoning);
-            _error.WriteLine($"{e.Message} /reset begins anew.");
+            _error.WriteLine($"{VisibleText.Of(Translate(e.Message))} /reset begins anew.");
         }
         catch (KimiException e) when (_decorated)
         {
             // A drive may answer the next time, and who sits there knows better than to lose the conversation.
             EndLines(prompts, ref reasoning);
             _output.WriteLine();
-            _error.WriteLine(VisibleText.Of(e.Message));
+            _error.WriteLine(VisibleText.Of(Translate(e.Message)));
             _error.WriteLine(text.Length > 0 ? "(the answer ends here)" : "(no answer came; the question is forgotten)");
         }
         finally

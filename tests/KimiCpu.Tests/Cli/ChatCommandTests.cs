@@ -20,6 +20,15 @@ internal sealed class ChatCommandTests : CommandFixture
         Assert.That(error, Does.Contain("/nonsense").And.Contain("anew").And.Contain("Reasoning is off"));
     }
 
+    /// <summary>It is the error in which every long chat ends.</summary>
+    [Test]
+    public async Task A_question_that_is_too_long_is_told_with_the_option_that_helps()
+    {
+        (int code, string output, string error) = await Run(["chat", "--context", "20"], string.Concat(Enumerable.Repeat("hello ", 30)) + "\n");
+        Assert.That((code, output), Is.EqualTo((KimiCommand.Failed, "")));
+        Assert.That(error, Does.Contain(" --context raises the limit, up to 8192. /reset begins anew.").And.Not.Contain("KimiModelOptions"));
+    }
+
     [Test]
     public async Task Chat_goes_on_where_its_session_ended()
     {
