@@ -10,12 +10,12 @@ namespace KimiCpu.Cli.Terminal;
 
 /// <summary>
 /// A conversation in a terminal: answers stream, reasoning is set apart, Ctrl-C stops an answer and not the program, nor does an answer that fails.
-/// Piped input is answered line by line without decoration, and there both end the chat; only a question that is too long for the model does not. It needs nothing but the library's public face.
+/// Piped input is answered question by question without decoration, and there both end the chat; only a question that is too long for the model does not. It needs nothing but the library's public face.
 /// </summary>
 internal sealed class TerminalChat : IDisposable
 {
     /// <summary>What is no question, and how one is asked that looks like it.</summary>
-    public const string Commands = "/reset begins anew, /think on|off switches reasoning, /exit leaves. A question that begins with a slash and a word takes another slash in front: //word.";
+    public const string Commands = "/reset begins anew, /think on|off switches reasoning, /exit leaves. A question that begins with a slash and a word takes another slash in front: //word. One of several lines, as of a text that is pasted in, stands between \"\"\" and \"\"\".";
 
     private const string Help = Commands + " Ctrl-C stops an answer.";
     private const int MostShown = 40;
@@ -42,7 +42,7 @@ internal sealed class TerminalChat : IDisposable
     /// <param name="session">Keeps the conversation's cache; disposed with the chat.</param>
     /// <param name="options">For every answer.</param>
     /// <param name="system">An instruction for the model; null for none.</param>
-    /// <param name="input">Questions, a line each.</param>
+    /// <param name="input">Questions, a line each, and those of several lines between three quotes.</param>
     /// <param name="output">Answers.</param>
     /// <param name="error">Rates and notices.</param>
     /// <param name="decorated">Whether a person sits at a terminal: prompts are shown.</param>
@@ -174,18 +174,17 @@ internal sealed class TerminalChat : IDisposable
 
         while (true)
         {
-            if (_decorated)
-            {
-                _output.Write("\n> ");
-            }
-
-            string? line = _input.ReadLine();
+            string? line = ReadLine("\n> ");
             if (line is null || HasEnded || line.Trim() == "/exit")
             {
                 return answered || _decorated;
             }
 
-            if (ChatLine.IsCommand(line))
+            if (QuotedQuestion.Begins(line))
+            {
+                answered &= await AnswerQuotedAsync(line, cancellation);
+            }
+            else if (ChatLine.IsCommand(line))
             {
                 answered &= TryCommand(line.Trim());
             }
@@ -194,6 +193,28 @@ internal sealed class TerminalChat : IDisposable
                 answered &= await AnswerAsync(ChatLine.Question(line), cancellation);
             }
         }
+    }
+
+    private string? ReadLine(string prompt)
+    {
+        if (_decorated)
+        {
+            _output.Write(prompt);
+        }
+
+        return _input.ReadLine();
+    }
+
+    private async Task<bool> AnswerQuotedAsync(string first, CancellationSwitch cancellation)
+    {
+        string? question = QuotedQuestion.Read(first, () => ReadLine("... "));
+        if (question is null)
+        {
+            _error.WriteLine("The input ended within a question, which was not asked: \"\"\" at the end of a line closes what \"\"\" at the beginning of one opens.");
+            return false;
+        }
+
+        return string.IsNullOrWhiteSpace(question) || await AnswerAsync(question, cancellation);
     }
 
     /// <returns>Whether there is this command.</returns>

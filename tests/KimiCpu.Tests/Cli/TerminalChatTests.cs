@@ -83,6 +83,24 @@ internal sealed class TerminalChatTests
         Assert.That(error, Does.Contain("There is no command /think harder. /reset begins anew, "));
     }
 
+    /// <summary>A text that is pasted in would be as many questions as it has lines.</summary>
+    [Test]
+    public async Task A_question_may_have_several_lines([Values] bool terminal)
+    {
+        (bool answered, string[] questions, string error) = await ChatAsync("\"\"\"a\nb\"\"\"\n\"\"\"\nint f() {\n\n  /exit\n}\n  \"\"\" \n\"\"\"/reset\"\"\"\n\"\"\"\"\"\"\nc \"\"\"\n", terminal);
+        Assert.That(questions, Is.EqualTo(new[] { "a\nb", "int f() {\n\n  /exit\n}", "/reset", "c \"\"\"" }));
+        Assert.That(answered, Is.True);
+        Assert.That(error, Does.Not.Contain("anew." + Environment.NewLine));
+    }
+
+    [Test]
+    public async Task A_question_that_the_input_ends_within_is_not_asked_and_told([Values] bool terminal)
+    {
+        (bool answered, string[] questions, string error) = await ChatAsync("Hi\n\"\"\"a\nb\n", terminal);
+        Assert.That((answered, questions), Is.EqualTo((terminal, new[] { "Hi" })));
+        Assert.That(error, Does.Contain("The input ended within a question, which was not asked"));
+    }
+
     /// <summary>A drive may fail once, and what was said until then took hours.</summary>
     [Test]
     public async Task An_answer_that_fails_ends_no_conversation_at_a_terminal([Values] bool terminal)
