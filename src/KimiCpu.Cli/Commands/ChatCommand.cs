@@ -43,6 +43,7 @@ internal static class ChatCommand
                 ShowsOnTerminal = streams.ShowsOnTerminal,
                 ShowsProgress = streams.ShowsProgress,
                 Columns = streams.Columns,
+                LongestLine = streams.LongestLine,
                 Translate = m => OptionWords.Translate(m, parsed),
             };
             if (messages is { Count: > 0 })

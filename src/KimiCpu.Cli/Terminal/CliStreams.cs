@@ -27,6 +27,9 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>Of the input's text. What is typed into a console of Windows comes in UTF-16.</summary>
     public Encoding InputEncoding { get; init; } = Encoding.UTF8;
 
+    /// <summary>Bytes that a terminal keeps of a line that is typed.</summary>
+    public int LongestLine { get; init; } = int.MaxValue;
+
     /// <summary>Of the terminal that shows progress, as wide as it is now; 0 where nobody knows.</summary>
     public Func<int> Columns { get; init; } = () => 0;
 
@@ -45,11 +48,14 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         ShowsOnTerminal = !Console.IsOutputRedirected,
         IsTyped = !Console.IsInputRedirected,
         ShowsProgress = !Console.IsErrorRedirected,
+        LongestLine = IsTypedOnLinux ? TypedLine.Longest : int.MaxValue,
         InputEncoding = IsTypedOnWindows ? Encoding.Unicode : Encoding.UTF8,
         UsesColours = !Console.IsOutputRedirected && !Console.IsInputRedirected && TerminalColours.AreShown(),
         UsesColoursInErrors = !Console.IsErrorRedirected && TerminalColours.AreShownInErrors(),
         Columns = MovingLine.ColumnsOfConsole,
     };
+
+    private static bool IsTypedOnLinux => OperatingSystem.IsLinux() && !Console.IsInputRedirected;
 
     private static bool IsTypedOnWindows => OperatingSystem.IsWindows() && !Console.IsInputRedirected;
 
@@ -66,6 +72,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     public StreamReader Reader() => new(Input, InputEncoding, detectEncodingFromByteOrderMarks: !InputEncoding.Equals(Encoding.Unicode));
 
     /// <summary>All of the input as it is, where that is UTF-8; else as UTF-8.</summary>
+    /// <exception cref="FormatException">A line was typed that is longer than the terminal keeps.</exception>
     public byte[] ReadBytes()
     {
         if (!InputEncoding.Equals(Encoding.UTF8))
@@ -75,11 +82,34 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
 
         using var bytes = new MemoryStream();
         Input.CopyTo(bytes);
-        return bytes.ToArray();
+        byte[] all = bytes.ToArray();
+        CheckLines(all);
+        return all;
+    }
+
+    private void CheckLines(ReadOnlySpan<byte> text)
+    {
+        if (LongestLine == int.MaxValue)
+        {
+            return;
+        }
+
+        foreach (Range line in text.Split((byte)'\n'))
+        {
+            if (text[line].Length >= LongestLine)
+            {
+                throw new FormatException(FormattableString.Invariant($"A terminal keeps {LongestLine:N0} bytes of a line, and what was beyond them is lost: let a file (`< FILE`) or a pipe bring longer ones."));
+            }
+        }
     }
 
     private static Stream OpenInput()
     {
+        if (IsTypedOnLinux)
+        {
+            return TypedLine.OpenInput();
+        }
+
         if (!IsTypedOnWindows)
         {
             return Console.OpenStandardInput();

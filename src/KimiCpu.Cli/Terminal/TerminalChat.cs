@@ -36,6 +36,7 @@ internal sealed class TerminalChat : IDisposable
     private GenerationOptions _options;
     private CancellationTokenSource? _answer;
     private bool _isUntouched = true;
+    private bool _isCut;
     private bool _hasEnded;
 
     /// <param name="model">Answers.</param>
@@ -72,6 +73,9 @@ internal sealed class TerminalChat : IDisposable
 
     /// <summary>Of that terminal, as wide as it is now; 0 where nobody knows.</summary>
     public Func<int> Columns { get; init; } = MovingLine.ColumnsOfConsole;
+
+    /// <summary>Bytes that the terminal keeps of a line that is typed.</summary>
+    public int LongestLine { get; init; } = int.MaxValue;
 
     /// <summary>Says what the library says in the user's words, which know options and no properties.</summary>
     public Func<string, string> Translate { get; init; } = m => m;
@@ -174,6 +178,7 @@ internal sealed class TerminalChat : IDisposable
 
         while (true)
         {
+            _isCut = false;
             string? line = ReadLine("\n> ");
             if (line is null || HasEnded || line.Trim() == "/exit")
             {
@@ -202,7 +207,9 @@ internal sealed class TerminalChat : IDisposable
             _output.Write(prompt);
         }
 
-        return _input.ReadLine();
+        string? line = _input.ReadLine();
+        _isCut |= line is not null && Encoding.UTF8.GetByteCount(line) >= LongestLine;
+        return line is null || !_decorated ? line : TypedLine.WithoutKeys(line);
     }
 
     private async Task<bool> AnswerQuotedAsync(string first, CancellationSwitch cancellation)
@@ -275,6 +282,12 @@ internal sealed class TerminalChat : IDisposable
 
     private async Task<bool> AnswerAsync(string question, CancellationSwitch cancellation)
     {
+        if (_isCut)
+        {
+            _error.WriteLine(FormattableString.Invariant($"(not asked: the terminal keeps {LongestLine:N0} bytes of a line, and what was beyond them is lost; divide it into lines between \"\"\" and \"\"\")"));
+            return false;
+        }
+
         KimiMessage asked = KimiMessage.User(question);
         using CancellationTokenSource source = cancellation.Begin();
         if (!TryBeginAnswer(source))

@@ -1,8 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
 using System.Text;
+using System.Text.Json;
 using KimiCpu.Cli;
 using KimiCpu.Cli.Terminal;
 
@@ -169,63 +169,65 @@ internal sealed class ChatCommandTests : CommandFixture
         Assert.That(Encoding.UTF8.GetString(session.ApplicationData.Span), Does.Contain("Tell me a story.").And.Not.Contain("another"));
     }
 
-    /// <summary>`script` makes a terminal, in which the key is one.</summary>
     [Test]
-    [Platform("Linux", Reason = "Elsewhere `script` is another program, or none.")]
+    [Platform("Linux", Reason = "See KimiTerminal.")]
     [CancelAfter(60_000)]
     public async Task Ctrl_C_stops_an_answer_at_a_terminal_and_the_chat_goes_on_and_is_saved(CancellationToken cancellationToken)
     {
         string file = Path.Combine(Folder, "story.session");
-        string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
+        using var chat = new KimiTerminal("dumb", "chat", "--session", file, "--no-think", "--ignore-eos");
+        await chat.ReadUntilAsync("> ", cancellationToken);
+        await chat.TypeAsync("Tell me a story.\n", cancellationToken);
+        await chat.ReadUntilAsync("story.\r\n", cancellationToken);
 
-        // The key would end a shell that waits for the program; and beside the console's echo that of the terminal would come for what is typed before it is read.
-        string command = $"stty -echo; exec dotnet '{program}' chat --session '{file}' --no-think --ignore-eos";
-        var start = new ProcessStartInfo("script", ["--quiet", "--return", "--command", command, "/dev/null"])
+        // There is a part of the answer then: the line that says how much of the prompt is read has no full stop.
+        await chat.ReadUntilAsync(".", cancellationToken);
+        await chat.TypeAsync("\u0003", cancellationToken);
+        await chat.ReadUntilAsync("(stopped", cancellationToken);
+
+        // The parser's library would end the program two seconds after the key.
+        await Task.Delay(3000, cancellationToken);
+        await chat.TypeAsync("/reset\n/exit\n", cancellationToken);
+        await chat.ReadUntilAsync("anew", cancellationToken);
+        Assert.That((await chat.EndAsync(cancellationToken)).Code, Is.Zero);
+        Assert.That(file, Does.Exist);
+    }
+
+    /// <summary>Whoever takes a line back with Ctrl-U would ask what was in it, too.</summary>
+    [Test]
+    [Platform("Linux", Reason = "See KimiTerminal.")]
+    [CancelAfter(60_000)]
+    public async Task A_line_is_edited_at_a_terminal(CancellationToken cancellationToken)
+    {
+        string file = Path.Combine(Folder, "edited.session");
+        using (var chat = new KimiTerminal("xterm", "chat", "--session", file, "--no-think", "-n", "1"))
         {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-        };
-        start.Environment["TERM"] = "dumb";
-
-        // Services may have one that runs nothing.
-        start.Environment["SHELL"] = "/bin/sh";
-        using Process chat = Process.Start(start)!;
-        try
-        {
-            await ReadUntilAsync("> ");
-            await chat.StandardInput.WriteAsync("Tell me a story.\n");
-            await chat.StandardInput.FlushAsync(cancellationToken);
-            await ReadUntilAsync("story.\r\n");
-            await ReadUntilAsync(" ");
-
-            // There may be a part of the answer by now, or a line that says how much of the prompt is read.
-            await chat.StandardInput.WriteAsync("\u0003");
-            await chat.StandardInput.FlushAsync(cancellationToken);
-            await ReadUntilAsync("(stopped");
-
-            // The parser's library would end the program two seconds after the key.
-            await Task.Delay(3000, cancellationToken);
-            await chat.StandardInput.WriteAsync("/reset\n/exit\n");
-            await chat.StandardInput.FlushAsync(cancellationToken);
-            await ReadUntilAsync("anew");
-            await chat.WaitForExitAsync(cancellationToken);
-            Assert.That(chat.ExitCode, Is.Zero);
-            Assert.That(file, Does.Exist);
-        }
-        finally
-        {
-            chat.Kill(entireProcessTree: true);
+            await chat.ReadUntilAsync("> ", cancellationToken);
+            await chat.TypeAsync("abc\u0015def ghi\u0017é😀\u007f\u007f\u001b[D\u001bOCü\n", cancellationToken);
+            await chat.ReadUntilAsync("\n> ", cancellationToken);
+            await chat.TypeAsync("\"\"\"one\ntwo\"\"\"\n/exit\n", cancellationToken);
+            Assert.That((await chat.EndAsync(cancellationToken)).Code, Is.Zero);
         }
 
-        async Task ReadUntilAsync(string text)
-        {
-            var said = new StringBuilder();
-            var next = new char[1];
-            while (!said.ToString().EndsWith(text, StringComparison.Ordinal))
-            {
-                Assert.That(await chat.StandardOutput.ReadAsync(next, cancellationToken), Is.Positive, said.ToString());
-                said.Append(next);
-            }
-        }
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using KimiSession session = model.LoadSession(file, cancellationToken: cancellationToken);
+        using JsonDocument saved = JsonDocument.Parse(session.ApplicationData);
+        Assert.That(saved.RootElement.GetProperty("messages").EnumerateArray().Where(m => m.GetProperty("role").GetString() == "User").Select(m => m.GetProperty("content").GetString()), Is.EqualTo(new[] { "def ü", "one\ntwo" }));
+    }
+
+    /// <summary>The terminal keeps the beginning alone, and the question would be another one.</summary>
+    [Test]
+    [Platform("Linux", Reason = "See KimiTerminal.")]
+    [CancelAfter(60_000)]
+    public async Task A_line_that_the_terminal_has_cut_is_not_asked(CancellationToken cancellationToken)
+    {
+        using var chat = new KimiTerminal("dumb", "chat", "--no-think", "-n", "1");
+        await chat.ReadUntilAsync("> ", cancellationToken);
+        await chat.TypeAsync(new string('x', 3000), cancellationToken);
+        await chat.ReadUntilAsync(new string('x', 3000), cancellationToken);
+        await chat.TypeAsync(new string('y', 3000) + "\n", cancellationToken);
+        await chat.ReadUntilAsync("(not asked: the terminal keeps 4,095 bytes of a line", cancellationToken);
+        await chat.TypeAsync("/exit\n", cancellationToken);
+        Assert.That((await chat.EndAsync(cancellationToken)).Code, Is.Zero);
     }
 }
