@@ -52,8 +52,11 @@ internal static class ChatCommand
             }
 
             ChatSaver? saver = path is null ? null : new ChatSaver(path, chat, messages, cancellation, streams);
-            cancellation.BeforeEnd = () => BeforeEnd(() => saver?.SaveAtSignal());
-            using EndSignals? signals = saver is null ? null : new EndSignals(() => BeforeEnd(saver.SaveAtSignal));
+
+            // Also where nothing is saved: an answer that is not ended may leave the terminal dimmed.
+            Action end = saver is null ? () => chat.End(ChatSaver.Patience) : saver.SaveAtSignal;
+            cancellation.BeforeEnd = () => BeforeEnd(end);
+            using var signals = new EndSignals(() => BeforeEnd(end));
             bool answered;
             try
             {

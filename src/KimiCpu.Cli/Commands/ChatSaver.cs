@@ -18,7 +18,7 @@ namespace KimiCpu.Cli.Commands;
 internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<KimiMessage>? saved, CancellationSwitch cancellation, CliStreams streams)
 {
     /// <summary>An answer stops between two steps of the model. Of the ten seconds that Docker gives a program for its end, the save needs some.</summary>
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     /// <summary>Where an answer does not stop, the model may have stopped for good, and a save beside it would wait for ever.</summary>
     private static readonly TimeSpan s_patienceBeside = TimeSpan.FromSeconds(30);
@@ -36,7 +36,7 @@ internal sealed class ChatSaver(string path, TerminalChat chat, IReadOnlyList<Ki
     /// stop is left out with its question, and the signal ends the program all the same.
     /// </summary>
     /// <exception cref="IOException">It cannot be written.</exception>
-    public void SaveAtSignal() => Save(chat.End(s_patience) ? Timeout.InfiniteTimeSpan : s_patienceBeside);
+    public void SaveAtSignal() => Save(chat.End(Patience) ? Timeout.InfiniteTimeSpan : s_patienceBeside);
 
     private bool Save(TimeSpan patience)
     {

@@ -193,6 +193,20 @@ internal sealed class ChatCommandTests : CommandFixture
         Assert.That(file, Does.Exist);
     }
 
+    /// <summary>The shell's prompt would be dimmed from there on.</summary>
+    [Test]
+    [Platform("Linux", Reason = "See KimiTerminal.")]
+    [CancelAfter(60_000)]
+    public async Task A_chat_that_is_ended_while_it_reasons_leaves_no_dimmed_terminal([Values] bool saved, CancellationToken cancellationToken)
+    {
+        using var chat = new KimiTerminal("xterm", ["chat", "--ignore-eos", .. saved ? new[] { "--session", Path.Combine(Folder, "a.session") } : []]);
+        await chat.ReadUntilAsync("> ", cancellationToken);
+        await chat.TypeAsync("Tell me a story.\n", cancellationToken);
+        await chat.ReadUntilAsync("\u001b[2m", cancellationToken);
+        await chat.TypeAsync("\u001c", cancellationToken);
+        Assert.That((await chat.EndAsync(cancellationToken)).Output, Does.Contain("\u001b[0m"));
+    }
+
     /// <summary>Whoever takes a line back with Ctrl-U would ask what was in it, too.</summary>
     [Test]
     [Platform("Linux", Reason = "See KimiTerminal.")]
