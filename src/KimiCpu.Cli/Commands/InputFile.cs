@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Cli.Terminal;
+
 namespace KimiCpu.Cli.Commands;
 
 /// <summary>Files that options and arguments name for reading: one that cannot be read is a wrong option as any other, and is told with the option's name.</summary>
@@ -10,7 +12,8 @@ internal static class InputFile
     public static byte[] ReadBytes(string option, string path) => Read(option, path, File.ReadAllBytes);
 
     /// <inheritdoc cref="Read{T}"/>
-    public static string ReadText(string option, string path) => Read(option, path, File.ReadAllText);
+    /// <exception cref="FormatException">It is not UTF-8.</exception>
+    public static string ReadText(string option, string path) => Utf8Text.Of(ReadBytes(option, path), $"{option}, '{path}',");
 
     /// <param name="option">The option or argument that names the file.</param>
     /// <param name="path">The file.</param>

@@ -63,7 +63,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     public string Shown(string text) => ShowsOnTerminal ? VisibleText.Of(text) : text;
 
     /// <summary>All of the input as text; somebody may type it, and think better of it.</summary>
-    public Task<string> ReadTextAsync(CancellationToken cancellationToken) => Task.Run(() => Reader().ReadToEnd(), CancellationToken.None).WaitAsync(cancellationToken);
+    public Task<string> ReadTextAsync(CancellationToken cancellationToken) => Task.Run(() => Utf8Text.Of(ReadBytes(), "Standard input"), CancellationToken.None).WaitAsync(cancellationToken);
 
     /// <summary>The same as <see cref="ReadBytes"/> gives it.</summary>
     public Task<byte[]> ReadBytesAsync(CancellationToken cancellationToken) => Task.Run(ReadBytes, CancellationToken.None).WaitAsync(cancellationToken);

@@ -37,6 +37,7 @@ internal sealed class TerminalChat : IDisposable
     private CancellationTokenSource? _answer;
     private bool _isUntouched = true;
     private bool _isCut;
+    private bool _hasToldEncoding;
     private bool _hasEnded;
 
     /// <param name="model">Answers.</param>
@@ -209,6 +210,12 @@ internal sealed class TerminalChat : IDisposable
 
         string? line = _input.ReadLine();
         _isCut |= line is not null && Encoding.UTF8.GetByteCount(line) >= LongestLine;
+        if (!_hasToldEncoding && line?.Contains('\uFFFD', StringComparison.Ordinal) == true)
+        {
+            _hasToldEncoding = true;
+            _error.WriteLine("(U+FFFD is in this line, as where a text is not UTF-8; `iconv -f ENCODING -t UTF-8` makes it that)");
+        }
+
         return line is null || !_decorated ? line : TypedLine.WithoutKeys(line);
     }
 

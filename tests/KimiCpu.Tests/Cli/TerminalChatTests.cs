@@ -101,6 +101,14 @@ internal sealed class TerminalChatTests
         Assert.That(error, Does.Contain("The input ended within a question, which was not asked"));
     }
 
+    [Test]
+    public async Task Letters_that_were_lost_are_told_once()
+    {
+        (bool answered, string[] questions, string error) = await ChatAsync("M\uFFFDller\nM\uFFFDnchen\n", terminal: false);
+        Assert.That((answered, questions), Is.EqualTo((true, new[] { "M\uFFFDller", "M\uFFFDnchen" })));
+        Assert.That(error.Split("is not UTF-8"), Has.Length.EqualTo(2));
+    }
+
     /// <summary>A drive may fail once, and what was said until then took hours.</summary>
     [Test]
     public async Task An_answer_that_fails_ends_no_conversation_at_a_terminal([Values] bool terminal)

@@ -31,6 +31,54 @@ internal sealed class CliStreamsTests
         Assert.That(await streams.ReadTextAsync(CancellationToken.None), Is.EqualTo(Hangul));
     }
 
+    /// <summary>The answer would be about "M\uFFFDller".</summary>
+    [TestCase("generate")]
+    [TestCase("generate", "What is this about?")]
+    [TestCase("trace", "--output", "kimicpu-never-written")]
+    public async Task Text_that_is_not_UTF8_is_refused(params string[] args)
+    {
+        using var source = new CancellationTokenSource();
+        var error = new StringWriter();
+        var streams = new CliStreams(new MemoryStream(Encoding.Latin1.GetBytes("M\u00FCller")), TextWriter.Null, error, IsTerminal: false);
+        Assert.That(await KimiCommand.RunAsync(args, streams, source), Is.EqualTo(KimiCommand.Usage));
+        Assert.That(error.ToString(), Is.EqualTo($"Standard input is not UTF-8: byte 2 is 0xFC. `iconv -f ENCODING -t UTF-8` makes it that.{Environment.NewLine}"));
+    }
+
+    [Test]
+    public async Task Files_that_are_not_UTF8_are_refused()
+    {
+        string folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        try
+        {
+            string file = Path.Combine(folder, "text");
+            await File.WriteAllBytesAsync(file, Encoding.Latin1.GetBytes("M\u00FCller"));
+            using var source = new CancellationTokenSource();
+            var error = new StringWriter();
+            Assert.That(await KimiCommand.RunAsync(["trace", "--file", file, "--output", Path.Combine(folder, "trace")], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: false), source), Is.EqualTo(KimiCommand.Usage));
+            Assert.That(error.ToString(), Does.StartWith($"--file, '{file}', is not UTF-8: byte 2 is 0xFC."));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Test]
+    public async Task Text_in_UTF16_says_so_by_its_mark()
+    {
+        var streams = new CliStreams(new MemoryStream([.. Encoding.Unicode.GetPreamble(), .. Encoding.Unicode.GetBytes(Greeting)]), TextWriter.Null, TextWriter.Null, IsTerminal: false);
+        Assert.That(await streams.ReadTextAsync(CancellationToken.None), Is.EqualTo(Greeting));
+    }
+
+    [Test]
+    public void Typed_text_that_the_terminal_has_cut_is_refused()
+    {
+        Assert.That(() => Cut("a\nbcde\nf"), Throws.TypeOf<FormatException>().With.Message.Contains("4 bytes of a line"));
+        Assert.That(Cut("a\nbcd\nefg"), Is.EqualTo("a\nbcd\nefg"u8.ToArray()));
+
+        static byte[] Cut(string text) => new CliStreams(new MemoryStream(Encoding.UTF8.GetBytes(text)), TextWriter.Null, TextWriter.Null, IsTerminal: true) { LongestLine = 4 }.ReadBytes();
+    }
+
     [Test]
     public async Task A_chat_reads_its_questions_in_the_encoding_of_its_input()
     {
