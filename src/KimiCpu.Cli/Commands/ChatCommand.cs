@@ -40,6 +40,7 @@ internal static class ChatCommand
             using var input = streams.Reader();
             using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours)
             {
+                ColoursErrors = streams.UsesColoursInErrors,
                 ShowsOnTerminal = streams.ShowsOnTerminal,
                 ShowsProgress = streams.ShowsProgress,
                 Columns = streams.Columns,

@@ -61,10 +61,14 @@ internal sealed class TerminalChat : IDisposable
         _error = error;
         _decorated = decorated;
         _coloured = coloured;
+        ColoursErrors = coloured;
         ShowsOnTerminal = decorated;
         ShowsProgress = decorated;
         Reset();
     }
+
+    /// <summary>Whether a terminal shows dimmed text among the errors.</summary>
+    public bool ColoursErrors { get; init; }
 
     /// <summary>Whether a terminal shows the answers, also where questions come from a pipe: no control characters are written then.</summary>
     public bool ShowsOnTerminal { get; init; }
@@ -446,7 +450,7 @@ internal sealed class TerminalChat : IDisposable
         if (_decorated)
         {
             string rate = RateLine.Of(result);
-            _error.WriteLine(_coloured ? $"\u001b[2m{rate}\u001b[0m" : rate);
+            _error.WriteLine(ColoursErrors ? $"\u001b[2m{rate}\u001b[0m" : rate);
         }
 
         if (CutNotice.Of(result, _options, _model.Info.ContextLength) is { } notice)

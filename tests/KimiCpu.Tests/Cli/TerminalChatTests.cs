@@ -63,6 +63,18 @@ internal sealed class TerminalChatTests
         Assert.That(output.Text, Does.Contain("\u001b[2m").And.EndsWith("\u001b[0m" + Environment.NewLine));
     }
 
+    /// <summary>As in <c>kimi chat 2&gt; log</c>.</summary>
+    [Test]
+    public async Task Errors_that_go_into_a_file_have_no_colours([Values] bool coloured)
+    {
+        using var source = new CancellationTokenSource();
+        using var input = new MemoryStream("Hi\n"u8.ToArray());
+        var error = new StringWriter();
+        Assert.That(await KimiCpu.Cli.KimiCommand.RunAsync(["chat", "--no-think"], new CliStreams(input, TextWriter.Null, error, IsTerminal: true) { ShowsProgress = false, UsesColoursInErrors = coloured }, source), Is.Zero);
+        Assert.That(error.ToString(), Does.Contain(" tokens/s; "));
+        Assert.That(error.ToString().Contains('\u001b', StringComparison.Ordinal), Is.EqualTo(coloured));
+    }
+
     [Test]
     public async Task In_a_pipe_it_is_told_whether_all_was_answered()
     {
