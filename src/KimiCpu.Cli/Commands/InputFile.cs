@@ -8,6 +8,8 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>Files that options and arguments name for reading: one that cannot be read is a wrong option as any other, and is told with the option's name.</summary>
 internal static class InputFile
 {
+    private const string StandardInput = "/dev/stdin";
+
     /// <inheritdoc cref="Read{T}"/>
     public static byte[] ReadBytes(string option, string path) => Read(option, path, File.ReadAllBytes);
 
@@ -30,6 +32,12 @@ internal static class InputFile
         if (Directory.Exists(path))
         {
             throw new ArgumentException($"{option} takes a file; '{path}' is a folder.");
+        }
+
+        if (path == "-" && File.Exists(StandardInput))
+        {
+            // As with other tools.
+            path = StandardInput;
         }
 
         try

@@ -10,6 +10,12 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>Files that options name for writing: one that cannot be written is told with the option's name.</summary>
 internal static class OutputFile
 {
+    private const string Dash = "-";
+    private const string StandardOutput = "/dev/stdout";
+
+    /// <summary>A dash is standard output, as with other tools, where the system has a file for it.</summary>
+    public static string PlaceOf(string path) => path == Dash && File.Exists(StandardOutput) ? StandardOutput : path;
+
     /// <summary>Writes beside the file first, so that it is whole or as it was.</summary>
     /// <inheritdoc cref="Write{T}"/>
     public static void WriteText(string option, string path, string text) => Write(option, path, () =>
@@ -24,21 +30,30 @@ internal static class OutputFile
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>
     /// <param name="ownersOnly">Whether nobody but the user may read it.</param>
+    /// <exception cref="ArgumentException">It is a dash: whoever writes one means no file of that name.</exception>
     /// <exception cref="IOException">It cannot be written.</exception>
-    public static void CheckPlace(string option, string path, bool ownersOnly = false) => Write(option, path, () =>
+    public static void CheckPlace(string option, string path, bool ownersOnly = false)
     {
-        if (FileKind.IsFixed(path) && !ownersOnly)
+        if (path == Dash)
         {
-            return FileKind.MayWrite(path) ? path : throw new UnauthorizedAccessException();
+            throw new ArgumentException($"{option} takes a file here, and not '-' for standard output; './-' is a file of that name.");
         }
 
-        // Writing goes on beside the file, so the folder must take a new one.
-        using var probe = new UnfinishedFile(path, ownersOnly);
-        return path;
-    });
+        Write(option, path, () =>
+        {
+            if (FileKind.IsFixed(path) && !ownersOnly)
+            {
+                return FileKind.MayWrite(path) ? path : throw new UnauthorizedAccessException();
+            }
+
+            // Writing goes on beside the file, so the folder must take a new one.
+            using var probe = new UnfinishedFile(path, ownersOnly);
+            return path;
+        });
+    }
 
     /// <summary>Where to say what has been written: beside the output, where that is what has been written to (<c>-o /dev/stdout | …</c>).</summary>
-    public static TextWriter SummaryTo(string path, CliStreams streams) => FileKind.AreSame(path, "/dev/stdout") ? streams.Error : streams.Output;
+    public static TextWriter SummaryTo(string path, CliStreams streams) => FileKind.AreSame(path, StandardOutput) ? streams.Error : streams.Output;
 
     /// <param name="option">The option that names the file.</param>
     /// <param name="path">The file.</param>
