@@ -43,9 +43,12 @@ public sealed class CheckpointException : KimiException
     internal bool IsUnreadable { get; private init; }
 
     /// <summary>For a file or folder that the system does not let be read, or that is not there after all.</summary>
-    internal static CheckpointException Unreadable(string path, Exception cause) => cause is FileNotFoundException or DirectoryNotFoundException
+    /// <param name="path">Of it.</param>
+    /// <param name="cause">What the system says.</param>
+    /// <param name="kind">What it is; null where the system is to say that.</param>
+    internal static CheckpointException Unreadable(string path, Exception cause, string? kind = null) => cause is FileNotFoundException or DirectoryNotFoundException
         ? new(path, null, "The file is missing.", innerException: cause)
-        : new(path, null, $"The {(Directory.Exists(path) ? "folder" : "file")} cannot be read: {cause.Message}", "Check the drive and the permissions.", cause) { IsUnreadable = cause is not ArgumentException };
+        : new(path, null, $"The {kind ?? (Directory.Exists(path) ? "folder" : "file")} cannot be read: {cause.Message}", "Check the drive and the permissions.", cause) { IsUnreadable = cause is not ArgumentException };
 
     /// <summary>For a file that was opened and then could not be read to its end: the drive fails, or the file was changed meanwhile. Neither tells what the file holds.</summary>
     internal static CheckpointException ReadFailed(string path, long offset, string remedy, Exception cause) =>

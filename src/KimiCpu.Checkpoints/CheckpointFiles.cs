@@ -13,6 +13,8 @@ internal abstract class CheckpointFiles
     /// <summary>Short name to show.</summary>
     public abstract string Name { get; }
 
+    /// <summary>Whether the file is there, which a link that leads nowhere is.</summary>
+    /// <exception cref="CheckpointException">The system does not let it be looked at, so that nobody knows.</exception>
     public abstract bool Exists(string file);
 
     /// <summary>Bytes of an existing file.</summary>
@@ -124,14 +126,9 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
 
     public FolderCheckpointFiles(string folder)
     {
-        if (File.Exists(folder))
-        {
-            throw new CheckpointException(folder, null, "Expected a folder, found a file.", "Give the folder that holds the model's config.json and safetensors files, as downloaded; other formats are not read.");
-        }
-
         if (!Directory.Exists(folder))
         {
-            throw new CheckpointException(folder, null, "The folder does not exist.", "Give the folder that holds the model's config.json.");
+            throw NoFolder(folder);
         }
 
         _folder = Path.GetFullPath(folder);
@@ -178,7 +175,17 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         return name.Length > 0 ? name : own.Length > 0 ? own : "model";
     }
 
-    public override bool Exists(string file) => File.Exists(PathOf(file));
+    public override bool Exists(string file)
+    {
+        try
+        {
+            return Presence.Of(PathOf(file)) is { } attributes && !attributes.HasFlag(FileAttributes.Directory);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw CheckpointException.Unreadable(PathOf(file), e);
+        }
+    }
 
     public override long Length(string file)
     {
@@ -235,6 +242,20 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw CheckpointException.Unreadable(PathOf(file), e);
+        }
+    }
+
+    private static CheckpointException NoFolder(string folder)
+    {
+        try
+        {
+            return Presence.OfTarget(folder) is null
+                ? new(folder, null, "The folder does not exist.", "Give the folder that holds the model's config.json.")
+                : new(folder, null, "Expected a folder, found a file.", "Give the folder that holds the model's config.json and safetensors files, as downloaded; other formats are not read.");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return CheckpointException.Unreadable(folder, e, "folder");
         }
     }
 

@@ -48,6 +48,9 @@ internal static partial class CheckpointVerifier
 
     private static readonly string[] s_required = [KimiConfigReader.File, "tiktoken.model", "tokenizer_config.json"];
 
+    /// <summary>Where none of them is, no download has begun.</summary>
+    private static readonly string[] s_beginnings = [KimiConfigReader.File, ShardIndex.File, ShardIndex.SingleFile];
+
     /// <param name="folder">The checkpoint.</param>
     /// <param name="progress">Told after each shard: what is being looked at, shards done, shards in all.</param>
     /// <param name="cancellationToken">Honoured between shards and tensors.</param>
@@ -57,7 +60,7 @@ internal static partial class CheckpointVerifier
         var problems = new List<VerificationProblem>();
         var files = new FolderCheckpointFiles(folder);
         RefuseUnlistable(folder);
-        if (!files.Exists(KimiConfigReader.File) && !files.Exists(ShardIndex.File) && !files.Exists(ShardIndex.SingleFile) && files.OtherContents is { } other)
+        if (s_beginnings.All(f => IsMissing(files, f)) && files.OtherContents is { } other)
         {
             // No download of a checkpoint has begun here: there is another folder to give, and nothing to fetch.
             return new VerificationReport(0, 0, 0, [new VerificationProblem(KimiConfigReader.File, null, "The file is missing.", other) { IsForeign = true }]);
@@ -65,13 +68,16 @@ internal static partial class CheckpointVerifier
 
         foreach (string file in s_required)
         {
-            if (!files.Exists(file))
+            Try(problems, () =>
             {
-                problems.Add(new VerificationProblem(file, null, "The file is missing."));
-            }
+                if (!files.Exists(file))
+                {
+                    problems.Add(new VerificationProblem(file, null, "The file is missing."));
+                }
+            });
         }
 
-        if (files.Exists(KimiConfigReader.File))
+        if (!problems.Exists(p => p.File == KimiConfigReader.File))
         {
             Try(problems, () => KimiConfigReader.Read(files));
             if (problems.Find(p => p.IsForeign) is { } foreign)
@@ -96,6 +102,19 @@ internal static partial class CheckpointVerifier
         }
 
         return new VerificationReport(index.Shards.Count, tensors, bytes, problems);
+    }
+
+    /// <summary>Whether it is known that a file is not there.</summary>
+    private static bool IsMissing(FolderCheckpointFiles files, string file)
+    {
+        try
+        {
+            return !files.Exists(file);
+        }
+        catch (CheckpointException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Files in a folder that is closed to this user look as if they were missing, and would be downloaded again.</summary>
@@ -130,29 +149,28 @@ internal static partial class CheckpointVerifier
         {
             cancellationToken.ThrowIfCancellationRequested();
             string file = index.Shards[shard];
-            if (!files.Exists(file))
+            Try(problems, () =>
             {
-                if (++missing <= MaxMissingShards)
+                if (!files.Exists(file))
                 {
-                    problems.Add(new VerificationProblem(file, null, "The index lists this shard, but the file is missing."));
-                }
-            }
-            else
-            {
-                Try(problems, () =>
-                {
-                    List<TensorEntry> entries = SafetensorsHeader.Read(files, file, shard);
-                    tensors += entries.Count;
-                    bytes += files.Length(file);
-                    if (index.ShardOf is not null)
+                    if (++missing <= MaxMissingShards)
                     {
-                        compared++;
-                        differing += CheckNames(file, expected[shard], entries, problems) ? 0 : 1;
-                        others.AddRange(entries.Exists(e => expected[shard].Contains(e.Name)) ? [] : [file]);
+                        problems.Add(new VerificationProblem(file, null, "The index lists this shard, but the file is missing."));
                     }
-                });
-            }
 
+                    return;
+                }
+
+                List<TensorEntry> entries = SafetensorsHeader.Read(files, file, shard);
+                tensors += entries.Count;
+                bytes += files.Length(file);
+                if (index.ShardOf is not null)
+                {
+                    compared++;
+                    differing += CheckNames(file, expected[shard], entries, problems) ? 0 : 1;
+                    others.AddRange(entries.Exists(e => expected[shard].Contains(e.Name)) ? [] : [file]);
+                }
+            });
             progress?.Invoke("shard", shard + 1, index.Shards.Count);
         }
 

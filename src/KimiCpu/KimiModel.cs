@@ -307,6 +307,10 @@ public sealed class KimiModel : IKimiModel
     /// <param name="path">Of its folder.</param>
     internal static string NameOf(string path) => FolderCheckpointFiles.NameOf(path);
 
+    /// <summary>Whether it is known that there is nothing to open; what may not be looked at may be there.</summary>
+    /// <param name="path">Of its folder.</param>
+    internal static bool IsMissing(string path) => Presence.IsMissing(path);
+
     internal GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
         _runner.Run(Prepared(messages, options, waits: true, cancellationToken), session, cancellationToken);
 

@@ -28,7 +28,8 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         }
         else if (!options.Embedded)
         {
-            Require(Directory.Exists(options.ModelPath), nameof(options.ModelPath), $"'{Path.GetFullPath(options.ModelPath!)}', which does not exist", "an existing folder");
+            // Opening tells better what is wrong with what is there, or with a folder that may not be looked at.
+            Require(!KimiModel.IsMissing(options.ModelPath!), nameof(options.ModelPath), $"'{Path.GetFullPath(options.ModelPath!)}', which does not exist", "an existing folder");
         }
 
         Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");

@@ -76,7 +76,8 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
     /// <exception cref="CheckpointException">The folder's files are missing or damaged.</exception>
     public static PlanSubject Open(string folderOrName)
     {
-        if (Directory.Exists(folderOrName))
+        // What may not be looked at is not planned for by its name: opening tells what is wrong with it.
+        if (!Presence.IsMissing(folderOrName) && !File.Exists(RealPath.Of(folderOrName)))
         {
             using Checkpoint checkpoint = Checkpoint.Open(folderOrName);
             return new PlanSubject(checkpoint.Name, checkpoint.Config, CheckpointSummary.Of(checkpoint), folderOrName) { ExpertShares = ExpertDrives.Of(checkpoint) };

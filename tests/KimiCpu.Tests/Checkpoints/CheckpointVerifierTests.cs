@@ -4,7 +4,11 @@
 using System.Globalization;
 using System.Runtime.Versioning;
 using System.Text.Json.Nodes;
+using KimiCpu.Chat;
 using KimiCpu.Checkpoints;
+using KimiCpu.Extensions.AI;
+using KimiCpu.Extensions.AI.Hosting;
+using KimiCpu.Planning;
 
 namespace KimiCpu.Tests.Checkpoints;
 
@@ -91,6 +95,75 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         {
             File.SetUnixFileMode(Folder, mode);
         }
+    }
+
+    /// <summary>As one whose files were given the rights of files, and it, too: they can be listed, and none of them be looked at.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "Rights are others there.")]
+    [UnsupportedOSPlatform("windows")]
+    public void Files_that_may_not_be_looked_at_are_not_missing()
+    {
+        CopyCheckpoint("tiny-int4");
+        string inner = Directory.CreateDirectory(Path.Combine(Folder, "inner")).FullName;
+        UnixFileMode mode = File.GetUnixFileMode(Folder);
+        File.SetUnixFileMode(Folder, UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
+        try
+        {
+            Unprivileged.Run(inner, () =>
+            {
+                VerificationReport report = CheckpointVerifier.Verify(Folder);
+                Assert.That(report.FilesToFetch, Is.Empty);
+                Assert.That(report.Problems.Select(p => p.File), Is.EqualTo(new[] { "config.json", "tiktoken.model", "tokenizer_config.json", ShardIndex.File }));
+                Assert.That(report.Problems, Is.All.Property(nameof(VerificationProblem.IsUnreadable)).True.And.All.Property(nameof(VerificationProblem.Problem)).StartsWith("The file cannot be read: "));
+                Assert.That(() => Checkpoint.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("Check the drive and the permissions."));
+                Assert.That(() => ChatTemplate.Read(new FolderCheckpointFiles(Folder)), Throws.TypeOf<CheckpointException>(), "no doubt about what the release has");
+            });
+        }
+        finally
+        {
+            File.SetUnixFileMode(Folder, mode);
+        }
+    }
+
+    /// <summary>As one below the home of another user, for a service, and one on a share that has gone.</summary>
+    [TestCase("K2")]
+    [TestCase("link")]
+    [Platform(Exclude = "Win", Reason = "Rights are others there.")]
+    [UnsupportedOSPlatform("windows")]
+    public void A_folder_that_may_not_be_looked_at_is_not_said_not_to_exist(string name)
+    {
+        string home = Path.Combine(Folder, "home");
+        string model = Directory.CreateDirectory(Path.Combine(home, "K2")).FullName;
+        string link = Path.Combine(Folder, "link");
+        Directory.CreateSymbolicLink(link, model);
+        string path = name == "link" ? link : model;
+        File.SetUnixFileMode(Folder, Unprivileged.Everybody);
+        File.SetUnixFileMode(home, UnixFileMode.None);
+        try
+        {
+            Unprivileged.Run(home, () =>
+            {
+                AssertIsTold(() => CheckpointVerifier.Verify(path));
+                AssertIsTold(() => PlanSubject.Open(path));
+                Assert.That(new KimiOptionsValidator().Validate(null, new KimiOptions { ModelPath = path }).Succeeded);
+            });
+        }
+        finally
+        {
+            File.SetUnixFileMode(home, Unprivileged.Everybody);
+        }
+
+        void AssertIsTold(Action act) =>
+            Assert.That(act, Throws.TypeOf<CheckpointException>().With.Message.StartsWith($"'{path}': The folder cannot be read: ").And.Message.Contains("Check the drive and the permissions."));
+    }
+
+    [Test]
+    public void A_link_that_leads_nowhere_is_no_folder_of_a_model()
+    {
+        string link = Path.Combine(Folder, "link");
+        Links.Create(link, Path.Combine(Folder, "nowhere"));
+        Assert.That(() => CheckpointVerifier.Verify(link), Throws.TypeOf<CheckpointException>().With.Message.Contains("The folder does not exist."));
+        Assert.That(() => CheckpointVerifier.Verify(""), Throws.TypeOf<CheckpointException>().With.Message.Contains("The folder does not exist."));
     }
 
     [Test]
