@@ -6,6 +6,9 @@ namespace KimiCpu.Checkpoints;
 /// <summary>A checkpoint folder is incomplete, damaged, or of a kind that is not supported.</summary>
 public sealed class CheckpointException : KimiException
 {
+    private const string LinksAlone =
+        "Mount or copy what the links lead to, too: of a hub's cache the whole folder 'models--…', with the folder below 'snapshots' in it as the model's; or copy with links followed, as `cp -rL` does.";
+
     /// <summary>Creates the exception.</summary>
     /// <param name="file">The file at fault, as a path or a name inside the checkpoint.</param>
     /// <param name="tensor">The tensor or field at fault; null where the whole file is.</param>
@@ -47,12 +50,17 @@ public sealed class CheckpointException : KimiException
     /// <param name="cause">What the system says.</param>
     /// <param name="kind">What it is; null where the system is to say that.</param>
     internal static CheckpointException Unreadable(string path, Exception cause, string? kind = null) => cause is FileNotFoundException or DirectoryNotFoundException
-        ? new(path, null, "The file is missing.", innerException: cause)
+        ? NotFound(path, cause)
         : new(path, null, $"The {kind ?? (Directory.Exists(path) ? "folder" : "file")} cannot be read: {cause.Message}", "Check the drive and the permissions.", cause) { IsUnreadable = cause is not ArgumentException };
 
     /// <summary>For a file that was opened and then could not be read to its end: the drive fails, or the file was changed meanwhile. Neither tells what the file holds.</summary>
     internal static CheckpointException ReadFailed(string path, long offset, string remedy, Exception cause) =>
         new(path, null, $"Reading at byte {offset:N0} failed: {cause.Message}", remedy, cause) { IsUnreadable = true };
+
+    /// <summary>A link whose target's folder is not there has lost more than one file, and those are whole where they are: only part of a hub's cache was mounted or copied.</summary>
+    private static CheckpointException NotFound(string path, Exception cause) => RealPath.TargetWithoutFolder(path) is { } target
+        ? new(path, null, $"It is a link to '{target}', and the folder of that is not there.", LinksAlone, cause) { IsIntact = true }
+        : new(path, null, "The file is missing.", innerException: cause);
 
     private static string Compose(string file, string? tensor, string problem, string? remedy)
     {

@@ -12,6 +12,18 @@ internal static class RealPath
     /// <summary>Absolute, all links on the way followed; of a link that leads nowhere, where it is itself.</summary>
     public static string Of(string path) => Of(path, MostLinks);
 
+    /// <summary>What a link leads to, in the link's words, where not even the folder of that is there; null for all else.</summary>
+    public static string? TargetWithoutFolder(string path)
+    {
+        if (path.Length == 0 || new FileInfo(path).LinkTarget is not { } target || Path.GetDirectoryName(Path.GetFullPath(path)) is not { } folder)
+        {
+            return null;
+        }
+
+        // Links lead on from where they really are.
+        return Path.GetDirectoryName(Path.GetFullPath(target, Of(folder))) is { } next && !Directory.Exists(next) ? target : null;
+    }
+
     private static string Of(string path, int links)
     {
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));

@@ -70,6 +70,42 @@ internal sealed class VerifyCommandTests
         Assert.That(output, Does.EndWith($"Fetch again: {First}{Environment.NewLine}"));
     }
 
+    /// <summary>The folder below "snapshots" in a hub's cache, mounted or copied alone: the files are whole where they are, and nothing says so but the links.</summary>
+    [Test]
+    public async Task Links_whose_folder_is_not_there_are_no_files_to_fetch_again([Values] bool all)
+    {
+        foreach (string file in all ? Directory.GetFiles(_folder).Select(f => Path.GetFileName(f)).ToArray() : [First, Second])
+        {
+            LinkTo(file, $"../../blobs/of-{file}");
+        }
+
+        (int code, string output) = await Run("verify", _folder);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        string first = all ? "config.json" : First;
+        Assert.That(output, Does.StartWith($"{first}: It is a link to '../../blobs/of-{first}', and the folder of that is not there. Mount or copy what the links lead to, too").And.Contain("`cp -rL`").And.Not.Contain("Fetch again"));
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("It is a link to '../../blobs/of-").And.Message.Not.Contains("Fetch this file again"));
+    }
+
+    /// <summary>That of the blobs is found from where the link really is.</summary>
+    [Test]
+    public async Task A_blob_that_a_cache_has_lost_is_to_be_fetched_again_through_a_link_to_the_folder_too()
+    {
+        string cache = Path.Combine(_folder, "cache");
+        string link = Path.Combine(_folder, "K2");
+        string snapshot = Directory.CreateDirectory(Path.Combine(cache, "snapshots", "abc")).FullName;
+        Directory.CreateDirectory(Path.Combine(cache, "blobs"));
+        foreach (string file in Directory.GetFiles(_folder).Select(f => Path.GetFileName(f)))
+        {
+            File.Move(Path.Combine(_folder, file), Path.Combine(cache, "blobs", file));
+            File.CreateSymbolicLink(Path.Combine(snapshot, file), $"../../blobs/{file}");
+        }
+
+        Directory.CreateSymbolicLink(link, snapshot);
+        Assert.That((await Run("verify", link)).Code, Is.EqualTo(KimiCommand.Ok));
+        File.Delete(Path.Combine(cache, "blobs", First));
+        Assert.That((await Run("verify", link)).Output, Does.EndWith($"Fetch again: {First}{Environment.NewLine}"));
+    }
+
     [Test]
     public async Task A_configuration_of_generation_that_is_damaged_is_named_once([Values("{", """{"eos_token_id":99999}""")] string content)
     {
