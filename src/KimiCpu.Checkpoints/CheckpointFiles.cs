@@ -10,6 +10,10 @@ namespace KimiCpu.Checkpoints;
 /// <summary>The named files of one checkpoint, wherever they lie.</summary>
 internal abstract class CheckpointFiles
 {
+    /// <summary>Of the tokenizer, and what most other models and all that transformers 5 saves have in its place.</summary>
+    private const string Ranks = "tiktoken.model";
+    private const string OtherTokenizer = "tokenizer.json";
+
     /// <summary>Short name to show.</summary>
     public abstract string Name { get; }
 
@@ -47,7 +51,8 @@ internal abstract class CheckpointFiles
     {
         if (!Exists(file))
         {
-            throw new CheckpointException(PathOf(file), null, "The file is missing.", OtherContents ?? "Download the checkpoint folder completely.");
+            string? instead = InsteadOf(file);
+            throw new CheckpointException(PathOf(file), null, "The file is missing.", instead ?? OtherContents ?? "Download the checkpoint folder completely.") { IsIntact = instead is not null };
         }
 
         RefuseUnfinished(file);
@@ -61,6 +66,12 @@ internal abstract class CheckpointFiles
         RefusePointer(file, bytes);
         return bytes;
     }
+
+    /// <summary>What to do about a file that is missing because the folder has another one in its place, which is read by nobody here; null where it has none.</summary>
+    /// <exception cref="CheckpointException">The system does not let that be looked at.</exception>
+    public string? InsteadOf(string missing) => missing == Ranks && Exists(OtherTokenizer)
+        ? $"The folder has '{OtherTokenizer}' instead, which is not read: models with such a tokenizer are not supported, but for one that was made of a release of the Kimi K2 family take {Ranks} and tokenizer_config.json from that release."
+        : null;
 
     /// <summary>aria2 writes the pieces of a file where they belong as they come, so that one whose download was interrupted has its full length, and zeros in it.</summary>
     /// <param name="file">Its name.</param>

@@ -72,7 +72,7 @@ internal static partial class CheckpointVerifier
             {
                 if (!files.Exists(file))
                 {
-                    problems.Add(new VerificationProblem(file, null, "The file is missing."));
+                    problems.Add(new VerificationProblem(file, null, "The file is missing.", files.InsteadOf(file)));
                 }
             });
         }

@@ -107,7 +107,14 @@ internal sealed class SpecialTokens
 
     private static void ReadNames(JsonElement root, string?[] names, int first, string source)
     {
-        if (root.ValueKind != JsonValueKind.Object || !root.TryGetProperty("added_tokens_decoder", out JsonElement tokens) || tokens.ValueKind != JsonValueKind.Object)
+        JsonElement tokens = default;
+        if (root.ValueKind == JsonValueKind.Object && !root.TryGetProperty("added_tokens_decoder", out tokens))
+        {
+            // As transformers 5 saves it beside a tokenizer.json.
+            throw new CheckpointException(source, "added_tokens_decoder", "Expected an object of token ids, found none.", "Take this file and tiktoken.model from the release of the Kimi K2 family that the model was made of.") { IsIntact = true };
+        }
+
+        if (tokens.ValueKind != JsonValueKind.Object)
         {
             throw new CheckpointException(source, "added_tokens_decoder", "Expected an object of token ids.");
         }

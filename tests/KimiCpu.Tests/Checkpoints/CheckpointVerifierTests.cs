@@ -9,6 +9,7 @@ using KimiCpu.Checkpoints;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Planning;
+using KimiCpu.Tokens;
 
 namespace KimiCpu.Tests.Checkpoints;
 
@@ -175,6 +176,26 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         File.Delete(Path.Combine(Folder, "tiktoken.model"));
         VerificationReport report = CheckpointVerifier.Verify(Folder);
         Assert.That(report.FilesToFetch, Is.EquivalentTo(new[] { "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors", "tiktoken.model" }));
+    }
+
+    /// <summary>As DeepSeek's releases have it, and what transformers 5 saves: to be fetched there is nothing.</summary>
+    [Test]
+    public void A_tokenizer_of_another_kind_is_told_and_the_file_that_the_release_has_not_is_not_to_be_fetched()
+    {
+        CopyCheckpoint("tiny-int4");
+        File.Delete(Path.Combine(Folder, "tiktoken.model"));
+        Assert.That(CheckpointVerifier.Verify(Folder).FilesToFetch, Is.EqualTo(new[] { "tiktoken.model" }));
+        File.WriteAllText(Path.Combine(Folder, "tokenizer.json"), "{}");
+        VerificationReport report = CheckpointVerifier.Verify(Folder);
+        Assert.That(report.Problems.Single().Remedy, Does.StartWith("The folder has 'tokenizer.json' instead").And.Contain("take tiktoken.model and tokenizer_config.json from that release"));
+        Assert.That(report.FilesToFetch, Is.Empty);
+        Assert.That(() => KimiTokenizer.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("'tokenizer.json' instead").And.Message.Not.Contains("Download"));
+
+        File.Copy(Path.Combine(Repository.Checkpoint("tiny-int4"), "tiktoken.model"), Path.Combine(Folder, "tiktoken.model"));
+        EditJson("tokenizer_config.json", c => c.Remove("added_tokens_decoder"));
+        CheckpointException names = Assert.Throws<CheckpointException>(() => KimiTokenizer.Open(Folder))!;
+        Assert.That(names.Message, Does.Contain("'added_tokens_decoder'").And.Contain("from the release").And.Not.Contain("Fetch"));
+        Assert.That(VerificationProblem.Of(names).Remedy, Is.Not.Null);
     }
 
     /// <summary>The releases write numbers in three ways.</summary>
