@@ -36,6 +36,8 @@ internal sealed record LeftOut(string Name, string Reason);
 /// <summary>A checkpoint folder that is to be repacked: all tensors, of vision too, by their names in the files, and the files beside them. Nothing is mapped.</summary>
 internal sealed class RepackSource
 {
+    /// <summary>Of a file, by which a pointer of git-lfs is known.</summary>
+    private const int PointerBytes = 64;
     private const string RepackBegan = "when the repack began";
     private const string Anew = "Repack the folder as it is now into an empty one.";
 
@@ -114,7 +116,9 @@ internal sealed class RepackSource
         source.CheckSame(looked, [.. source.Files.Take(looked.Count)], "when its header was read", "Wait until the download has ended, and run again.");
         foreach (string other in source.Others)
         {
+            // They are copied and read by nobody on the way, and what is in their place then costs a repack of everything.
             files.RefuseUnfinished(other);
+            files.RefusePointer(other, files.Read(other, 0, (int)Math.Min(files.Length(other), PointerBytes)));
         }
 
         return source;

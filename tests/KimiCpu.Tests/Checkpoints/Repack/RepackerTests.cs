@@ -95,6 +95,19 @@ internal sealed class RepackerTests
         Assert.That(RepackFolders.Repack(source, Target).Written, Is.Zero);
     }
 
+    /// <summary>As of a clone in which only the weights were fetched: the copy would be no clone, in which the rest could be.</summary>
+    [TestCase("tiktoken.model")]
+    [TestCase("docs/figure.png")]
+    public void What_git_lfs_has_in_the_place_of_a_file_is_not_copied(string file)
+    {
+        string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
+        string path = Path.Combine(source, file);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllText(path, $"version https://git-lfs.github.com/spec/v1\noid sha256:{new string('a', 64)}\nsize 4869235\n");
+        Assert.That(() => RepackFolders.Repack(source, Target), Throws.TypeOf<CheckpointException>().With.Message.Contains(Path.GetFileName(file)).And.Message.Contains("git lfs pull"));
+        Assert.That(Directory.Exists(Target), Is.False);
+    }
+
     [Test]
     public void Links_to_folders_are_left_out_and_named()
     {
