@@ -131,6 +131,9 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
     private const string CachedModel = "models--";
     private const string Separator = "--";
 
+    /// <summary>What ModelScope's cache has in folders for each dot of a model's name.</summary>
+    private const string MaskedDot = "___";
+
     private static readonly HashSet<string> s_otherFormats = [".gguf", ".bin", ".pt", ".pth"];
 
     private readonly string _folder;
@@ -172,8 +175,8 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
     }
 
     /// <summary>
-    /// A model's name by its folder: the folder's own, which in a hub's cache would be that of a commit, another one after each update, and in the root of a drive
-    /// none at all.
+    /// A model's name by its folder: the folder's own, which in a hub's cache would be that of a commit, another one after each update, or have other signs for
+    /// dots, and in the root of a drive none at all.
     /// </summary>
     /// <param name="folder">A path; nothing need be there.</param>
     public static string NameOf(string folder)
@@ -182,7 +185,7 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         string? parent = Path.GetDirectoryName(path);
         string cached = Path.GetFileName(parent) == Snapshots ? Path.GetFileName(Path.GetDirectoryName(parent)) ?? "" : "";
         string name = cached.StartsWith(CachedModel, StringComparison.Ordinal) ? cached[(cached.LastIndexOf(Separator, StringComparison.Ordinal) + Separator.Length)..] : "";
-        string own = Path.GetFileName(path);
+        string own = Path.GetFileName(path).Replace(MaskedDot, ".", StringComparison.Ordinal);
         return name.Length > 0 ? name : own.Length > 0 ? own : "model";
     }
 
