@@ -353,6 +353,83 @@ internal sealed unsafe class TieredStoreTests
         Assert.That(read.Distinct(), Is.EqualTo(new[] { 9 }));
     }
 
+    /// <summary>A chat whose user thinks for longer than a drive may take.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_pause_between_steps_is_no_silence()
+    {
+        using ModelUnderTest tiered = Open(1, patience: TimeSpan.FromSeconds(2));
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        _ = Fill(store, 1, experts);
+        Thread.Sleep(2500);
+        _files.Stall();
+        store.Begin(1, [1]);
+        store.Request(0, 1);
+        var answer = new Thread(() =>
+        {
+            Thread.Sleep(200);
+            _files.Resume();
+        });
+        answer.Start();
+        Assert.That(ReceiveAll(store, 0, 1, experts), Is.EqualTo(1));
+        answer.Join();
+        store.End();
+    }
+
+    /// <summary>A share, or a drive with many reads before this one: piece by piece it answers.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void A_slow_drive_is_not_a_silent_one()
+    {
+        using ModelUnderTest tiered = Open(1, readsOfDrive: 1, pieceBytes: IWeightFiles.Alignment, patience: TimeSpan.FromSeconds(2));
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        int pieces = 0;
+        store.Readers.PieceDone = (read, _, _, _) =>
+        {
+            pieces = read.Pieces.Count;
+            Thread.Sleep(3000 / pieces);
+        };
+        store.Begin(1, [0]);
+        store.Request(0, 1);
+        Assert.That(ReceiveAll(store, 0, 1, experts), Is.EqualTo(1));
+        Assert.That(pieces, Is.GreaterThan(5), "no pause is as long as what would be silence");
+        store.End();
+    }
+
+    /// <summary>A share that was away for a moment: the next message need not hear of it.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void What_fails_late_is_not_the_next_step_s_failure()
+    {
+        using ModelUnderTest tiered = Open(1, readsOfDrive: 1, patience: TimeSpan.FromSeconds(1));
+        TieredExpertStore store = tiered.Store;
+        int experts = tiered.Weights.Shape.ExpertCount;
+        _files.Stall();
+        store.Begin(1, [0]);
+        store.Request(0, 1);
+        Assert.That(() => ReceiveAll(store, 0, 1, experts), Throws.TypeOf<CheckpointException>().With.Message.Contains("not answered"));
+        store.End();
+
+        // The read is still on its way, is the next step's too, and fails then.
+        _files.Error = new IOException("late");
+        _files.GoodReads = 0;
+        int failures = 0;
+        store.Readers.PieceDone = (_, _, _, _) =>
+        {
+            failures += _files.Error is null ? 0 : 1;
+            _files.Error = null;
+        };
+        store.Begin(1, [0]);
+        store.Request(0, 1);
+        Assert.That(store.Counters.Late, Is.EqualTo(1));
+        _files.Resume();
+        Assert.That(ReceiveAll(store, 0, 1, experts), Is.EqualTo(1));
+        Assert.That(failures, Is.EqualTo(1));
+        store.End();
+    }
+
     /// <summary>Few slots, drives that answer late or fail, guesses, right and wrong, and experts that are brought in ahead: the mapping's bits, or the drive's error.</summary>
     [Test]
     public void Whatever_drives_and_guesses_do_a_step_ends_as_it_should([Range(1, 24)] int seed)

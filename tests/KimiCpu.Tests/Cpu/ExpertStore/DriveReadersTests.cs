@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
 
@@ -180,6 +181,57 @@ internal sealed unsafe class DriveReadersTests
         Assert.That(ended, Is.EqualTo(2));
     }
 
+    /// <summary>Else a drive that is silent would never be noticed while another one reads, or one that reads would be taken for silent.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public void Progress_is_that_of_the_drive_that_a_read_waits_for()
+    {
+        using var files = new Files(2);
+        using var memory = new AlignedBuffer<byte>(Experts * ExpertBytes);
+        files.Gates[0].Reset();
+        using var readers = new DriveReaders(files.Places, 1, _finished.Enqueue);
+        long opened = Stopwatch.GetTimestamp();
+        ExpertRead silent = Read(files, 0, memory, ReadUrgency.Needed);
+        ExpertRead answered = Read(files, 1, memory, ReadUrgency.Needed);
+        readers.Start(silent);
+        Thread.Sleep(200);
+        long begun = Stopwatch.GetTimestamp();
+        readers.Start(answered);
+        WaitFor(1);
+        TimeSpan sinceAnswer = readers.SinceProgress(answered);
+        TimeSpan sinceBegun = Stopwatch.GetElapsedTime(begun);
+        TimeSpan sinceOpened = Stopwatch.GetElapsedTime(opened);
+        TimeSpan sinceSilence = readers.SinceProgress(silent);
+        string stalled = readers.Stalled(silent, sinceSilence).Message;
+        files.Gates[0].Set();
+        WaitFor(2);
+        Assert.That(sinceAnswer, Is.LessThanOrEqualTo(sinceBegun));
+        Assert.That(sinceSilence, Is.GreaterThanOrEqualTo(sinceOpened));
+        Assert.That(stalled, Does.StartWith("file 0, layer 0 expert 0 part 0").And.Contain("not answered"));
+    }
+
+    [Test]
+    [CancelAfter(60_000)]
+    public void Of_an_expert_on_two_drives_the_one_that_has_not_answered_counts()
+    {
+        using var files = new Files(2, splits: true);
+        using var memory = new AlignedBuffer<byte>(Experts * ExpertBytes);
+        files.Gates[1].Reset();
+        using var readers = new DriveReaders(files.Places, 1, _finished.Enqueue);
+        long opened = Stopwatch.GetTimestamp();
+        Thread.Sleep(200);
+        ExpertRead read = Read(files, 0, memory, ReadUrgency.Needed);
+        readers.Start(read);
+        SpinWait.SpinUntil(() => files.Order.Count == 4 && read.Pending.File == 1, 20_000);
+        TimeSpan sinceOpened = Stopwatch.GetElapsedTime(opened);
+        TimeSpan since = readers.SinceProgress(read);
+        string stalled = readers.Stalled(read, since).Message;
+        files.Gates[1].Set();
+        WaitFor(1);
+        Assert.That(stalled, Does.StartWith("file 1, layer 0 expert 0 part 1"));
+        Assert.That(since, Is.GreaterThanOrEqualTo(sinceOpened));
+    }
+
     private static ExpertRead Read(Files files, int expert, AlignedBuffer<byte> memory, ReadUrgency urgency) =>
         new(0, expert, expert, memory.Pointer + (expert * ExpertBytes), new ExpertLayout(files.Places.Of(0, expert)), Piece, urgency);
 
@@ -190,13 +242,15 @@ internal sealed unsafe class DriveReadersTests
     {
         private readonly int _drives;
 
-        public Files(int drives)
+        /// <param name="drives">How many.</param>
+        /// <param name="splits">Whether not experts but their parts lie on the drives in turn.</param>
+        public Files(int drives, bool splits = false)
         {
             _drives = drives;
             Gates = [.. Enumerable.Range(0, drives).Select(_ => new ManualResetEventSlim(true))];
             TensorPlace[] places =
             [
-                .. Enumerable.Range(0, Experts).SelectMany(e => Enumerable.Range(0, ExpertFiles.Parts).Select(p => new TensorPlace(e % drives, (e * (long)ExpertBytes) + (p * 4096), 4096))),
+                .. Enumerable.Range(0, Experts).SelectMany(e => Enumerable.Range(0, ExpertFiles.Parts).Select(p => new TensorPlace((splits ? p : e) % drives, (e * (long)ExpertBytes) + (p * 4096), 4096))),
             ];
             Places = new ExpertFiles(this, [places], (layer, expert, part) => $"layer {layer} expert {expert} part {part}");
         }
