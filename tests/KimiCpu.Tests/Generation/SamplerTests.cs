@@ -32,7 +32,7 @@ internal sealed class SamplerTests
     {
         const int Draws = 20_000;
         var options = new GenerationOptions { Temperature = temperature, TopK = topK, TopP = topP, MinP = minP, Seed = 5 };
-        double[] expected = Expected(options);
+        double[] expected = Expected(s_logits, options);
         var sampler = new Sampler(options, []);
         var counts = new int[s_logits.Length];
         for (int i = 0; i < Draws; i++)
@@ -142,7 +142,7 @@ internal sealed class SamplerTests
         Assert.That(all.Sample([1000, 1000, -1000]), Is.InRange(0, 1));
     }
 
-    /// <summary>A vocabulary in which the floor of the first collection leaves too few.</summary>
+    /// <summary>None of what counts is below the floor of the first collection.</summary>
     [Test]
     public void Flat_and_steep_distributions_keep_what_they_must()
     {
@@ -156,6 +156,61 @@ internal sealed class SamplerTests
         var topK = new Sampler(new GenerationOptions { Temperature = 100, TopK = 150, Seed = 3 }, []);
         int[] wide = [.. Enumerable.Range(0, 3000).Select(_ => topK.Sample([.. steep]))];
         Assert.That(wide.Max(), Is.InRange(120, 149));
+    }
+
+    /// <summary>Each token of the tail is less likely than the floor of the first collection; all of them together are as likely as the best one.</summary>
+    [TestCase(null, 0.9f, 0f, 1 / 1.8, 16_001)]
+    [TestCase(10_001, 1f, 0f, 1 / 1.5, 10_000)]
+    [TestCase(null, 0.9f, 1e-6f, 1 / 1.8, 16_001)]
+    [TestCase(null, 1f, 1e-6f, 1 / 2.0, 20_000)]
+    public void Tails_below_the_first_floor_count(int? topK, float topP, float minP, double best, int last)
+    {
+        const int Draws = 500;
+        float[] logits = [0, .. Enumerable.Repeat(MathF.Log(5e-5f), 20_000)];
+        var sampler = new Sampler(new GenerationOptions { Temperature = 1, TopK = topK, TopP = topP, MinP = minP, Seed = 3 }, []);
+        int[] drawn = [.. Enumerable.Range(0, Draws).Select(_ => sampler.Sample([.. logits]))];
+        Assert.That(drawn.Count(0) / (double)Draws, Is.EqualTo(best).Within(0.07));
+        Assert.That(drawn.Max(), Is.InRange(last * 0.85, last), "equal ones by rising id");
+    }
+
+    /// <summary>Against an oracle that sorts the whole vocabulary and has the same random numbers.</summary>
+    [Test]
+    public void Draws_from_any_vocabulary_are_those_from_a_sorted_one([Range(1, 60)] int seed)
+    {
+        const int Draws = 40;
+        var random = new Random(seed);
+        double sigma = 1 + (random.NextDouble() * 29);
+        float[] logits = [.. Enumerable.Range(0, 1500).Select(_ => (float)Normal.Sample(random, 0, sigma))];
+        var options = new GenerationOptions
+        {
+            Temperature = 0.3f + (random.NextSingle() * 3),
+            TopK = random.Next(3) == 0 ? null : random.Next(1, logits.Length),
+            TopP = random.Next(3) == 0 ? 1 : 1 - (random.NextSingle() * random.NextSingle()),
+            MinP = random.Next(2) == 0 ? 0 : MathF.Pow(10, -1 - (7 * random.NextSingle())),
+            Seed = (ulong)seed,
+        };
+        double[] expected = Expected(logits, options);
+        int[] order = [.. Enumerable.Range(0, logits.Length).OrderByDescending(i => logits[i]).ThenBy(i => i)];
+        var places = new double[logits.Length];
+        double before = 0;
+
+        // Without a filter nothing is sorted.
+        bool sorts = options.TopK is not null || options.TopP < 1 || options.MinP > 0;
+        foreach (int token in sorts ? order : [.. order.Order()])
+        {
+            places[token] = before;
+            before += expected[token];
+        }
+
+        var sampler = new Sampler(options, []);
+        var numbers = new RandomSource((ulong)seed);
+        for (int draw = 0; draw < Draws; draw++)
+        {
+            int token = sampler.Sample([.. logits]);
+            double number = numbers.NextDouble();
+            Assert.That(expected[token], Is.Positive, $"token {token} of {options} is filtered out");
+            Assert.That(number, Is.InRange(places[token] - 1e-5, places[token] + expected[token] + 1e-5), $"token {token} of {options}");
+        }
     }
 
     [Test]
@@ -184,16 +239,19 @@ internal sealed class SamplerTests
         }
     }
 
-    private static double[] Expected(GenerationOptions options)
+    private static double[] Expected(float[] logits, GenerationOptions options)
     {
-        double[] p = [.. s_logits.Select(l => Math.Exp(l / options.Temperature))];
+        double max = logits.Max();
+        double[] p = [.. logits.Select(l => Math.Exp((l - max) / options.Temperature))];
         int[] order = [.. Enumerable.Range(0, p.Length).OrderByDescending(i => p[i])];
         List<int> kept = [.. order.Take(options.TopK ?? p.Length)];
         double total = kept.Sum(i => p[i]);
         double reached = 0;
         kept = [.. kept.TakeWhile(i => { bool take = reached < options.TopP * total; reached += p[i]; return take; })];
-        kept = [.. kept.Where(i => p[i] >= options.MinP * p[order[0]])];
+        kept = [.. kept.Where(i => p[i] >= options.MinP)];
         double sum = kept.Sum(i => p[i]);
-        return [.. Enumerable.Range(0, p.Length).Select(i => kept.Contains(i) ? p[i] / sum : 0)];
+        var shares = new double[p.Length];
+        kept.ForEach(i => shares[i] = p[i] / sum);
+        return shares;
     }
 }
