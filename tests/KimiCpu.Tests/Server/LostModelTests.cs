@@ -53,18 +53,19 @@ internal sealed class LostModelTests
     [TestCase("/v1/messages", $$"""{"stream":true,"model":"kimi-nano","max_tokens":9,{{Messages}}}""", "overloaded_error")]
     public async Task Streams_that_have_begun_end_with_that(string path, string body, string expected)
     {
-        await using RunningServer server = await ServeAsync(m => m == nameof(IKimiModel.GenerateAsync) ? UpdatesAsync() : null);
-        using HttpResponseMessage response = await server.Http.PostAsync(path, new StringContent(body, Encoding.UTF8, "application/json"));
-        string text = await response.Content.ReadAsStringAsync();
-        Assert.That(((int)response.StatusCode, text), Is.EqualTo((200, text)));
-        Assert.That(text, Does.Contain("Well").And.Contains(expected));
+        Assert.That(await LostMeanwhileAsync(path, body), Does.Contain("Well").And.Contains(expected));
+    }
 
-        static async IAsyncEnumerable<GenerationUpdate> UpdatesAsync()
-        {
-            yield return new GenerationUpdate { Text = "Well" };
-            await Task.Yield();
-            throw new KimiException(Failure);
-        }
+    /// <summary>A stream without events has no other place for it than a line, and a connection that breaks is no answer.</summary>
+    [TestCase("/api/chat", $$"""{"model":"kimi-nano",{{Messages}}}""")]
+    [TestCase("/api/generate", """{"model":"kimi-nano","prompt":"Hi"}""")]
+    public async Task Lines_that_have_begun_end_with_one_that_says_that(string path, string body)
+    {
+        string text = await LostMeanwhileAsync(path, body);
+        JsonElement[] lines = [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonElement.Parse(l))];
+        Assert.That(lines[^1].GetProperty("error").GetString(), Does.Contain("was lost").And.Contains("log says why"), text);
+        Assert.That(lines[..^1].Select(l => l.GetProperty("done").GetBoolean()), Is.Not.Empty.And.All.False, text);
+        Assert.That(text, Does.Contain("Well"));
     }
 
     [Test]
@@ -86,6 +87,23 @@ internal sealed class LostModelTests
         (int status, _, HttpResponseMessage response) = await server.PostAsync("/v1/completions", """{"prompt":"Hi"}""");
         response.Dispose();
         Assert.That(status, Is.EqualTo(500));
+    }
+
+    /// <summary>What a client reads whose answer begins, and then cannot go on.</summary>
+    private static async Task<string> LostMeanwhileAsync(string path, string body)
+    {
+        await using RunningServer server = await ServeAsync(m => m == nameof(IKimiModel.GenerateAsync) ? UpdatesAsync() : null);
+        using HttpResponseMessage response = await server.Http.PostAsync(path, new StringContent(body, Encoding.UTF8, "application/json"));
+        string text = await response.Content.ReadAsStringAsync();
+        Assert.That(((int)response.StatusCode, text), Is.EqualTo((200, text)));
+        return text;
+
+        static async IAsyncEnumerable<GenerationUpdate> UpdatesAsync()
+        {
+            yield return new GenerationUpdate { Text = "Well" };
+            await Task.Yield();
+            throw new KimiException(Failure);
+        }
     }
 
     private static Task<RunningServer> ServeAsync(Func<string, object?> member) =>
