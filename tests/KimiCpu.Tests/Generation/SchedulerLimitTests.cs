@@ -37,7 +37,8 @@ internal sealed class SchedulerLimitTests
         }
 
         Assert.That(() => steps.Scheduler.ThrowIfFull(0), Throws.Nothing);
-        Assert.That(() => steps.Scheduler.ThrowIfFull(2), Throws.TypeOf<KimiBusyException>());
+        Assert.That(() => steps.Scheduler.ThrowIfFull(2), Throws.TypeOf<KimiBusyException>()
+            .With.Property(nameof(KimiBusyException.RetryAfter)).EqualTo(TimeSpan.FromSeconds(32)), "two calls have ended, after 40 s and at once");
         steps.RunAll();
         Assert.That(calls.Select(c => c.Error), Is.All.Null);
     }
