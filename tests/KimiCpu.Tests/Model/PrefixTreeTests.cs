@@ -59,6 +59,18 @@ internal sealed class PrefixTreeTests
         Assert.That((_tree.Count, _tree.HeldCount), Is.EqualTo((0, 0)));
     }
 
+    /// <summary>What a long session held until now was used more recently than what ended meanwhile.</summary>
+    [Test]
+    public void A_page_is_used_as_long_as_somebody_holds_it()
+    {
+        CachedPage a = Add(_tree.Root, 1, 10);
+        _tree.Hold(a);
+        CachedPage b = Add(_tree.Root, 2, 11);
+        _tree.Release(a);
+        EvictAll();
+        Assert.That(_freed, Is.EqualTo(new[] { b.Page, a.Page }));
+    }
+
     [Test]
     public void The_beginning_of_a_page_goes_when_nobody_holds_it_beside_the_page()
     {
