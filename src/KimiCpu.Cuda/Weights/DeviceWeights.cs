@@ -8,6 +8,10 @@ namespace KimiCpu.Cuda.Weights;
 /// <summary>
 /// Which weights are reduced to 8 bits so that a model fits. What is stored in 8 bits stays as it is; the router always does.
 /// </summary>
+/// <param name="Name">For messages.</param>
+/// <param name="SmallHead">Whether the head is.</param>
+/// <param name="SmallMlps">Whether dense layers and shared experts are.</param>
+/// <param name="SmallAttention">Whether attention is.</param>
 internal sealed record WeightPlan(string Name, bool SmallHead, bool SmallMlps, bool SmallAttention)
 {
     /// <summary>From exact to small: the least sensitive weights are reduced first.</summary>

@@ -244,10 +244,10 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         IHotPath hotPath = _gpu is null ? _cpu.HotPath : _gpu.HotPath;
         var cache = new KvCache(hotPath, _gpu?.Plan.CacheBytes ?? _shares.CacheBytes, _context, _options.PrefixCaching, (made, wanted) => KimiLog.CacheCut(_logger, made, wanted), _gpu is null ? KvCache.LargerBudget : CacheRemedy.Of(_gpu.Plan, _options));
         var forward = new ForwardPass(_weights.Model, hotPath, _cpu.Experts) { Verify = _weights.ThrowIfFaulted };
-        string arithmetic = _options.Exact ? "exact arithmetic"
-            : _gpu is not null ? $"a GPU's arithmetic, {_gpu.Plan.Weights.Name}{(HasSmallCache ? ", 8-bit cache" : "")}"
-            : _options.Int8HotPath ? "fast arithmetic and 8-bit copies"
-            : "fast arithmetic";
+        string arithmetic = _options.Exact ? CacheArithmetic.Exact
+            : _gpu is not null ? CacheArithmetic.OfGpu(_gpu.Plan.Weights, HasSmallCache)
+            : _options.Int8HotPath ? CacheArithmetic.FastWithCopies
+            : CacheArithmetic.Fast;
         return new ModelRunner(forward, cache, arithmetic, _gpu is null ? _shares.PrefillChunk : _gpu.Plan.MaxRows - GpuOpening.DecodeRows);
     }
 

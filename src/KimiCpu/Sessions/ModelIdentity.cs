@@ -11,6 +11,8 @@ namespace KimiCpu.Sessions;
 /// Tells models apart whose caches must not be mixed, without reading their weights: a hash of the configuration's numbers,
 /// of every tensor's name, type and shape, and of <see cref="SampleBytes"/> bytes from the middle of each tensor that every
 /// token needs and of some routed experts. All of it is of the files that are open, and stays the same where others take their places.
+/// It stands in saved sessions and in the names of files about experts, so nothing that is hashed is ever spelled in another way: all of them would be
+/// those of another model.
 /// </summary>
 internal static class ModelIdentity
 {
@@ -24,7 +26,7 @@ internal static class ModelIdentity
         hash.Append(Encoding.UTF8.GetBytes(Numbers(checkpoint.Config)));
         foreach ((string name, TensorEntry tensor) in tensors)
         {
-            hash.Append(Encoding.UTF8.GetBytes($"{name} {tensor}\n"));
+            hash.Append(Encoding.UTF8.GetBytes($"{name} {Spelled(tensor)}\n"));
         }
 
         TensorEntry[] experts = [.. tensors.Select(t => t.Value).Where(t => t.IsRoutedExpert)];
@@ -39,7 +41,7 @@ internal static class ModelIdentity
     }
 
     /// <summary>All that the cached values depend on beside the weights.</summary>
-    private static string Numbers(KimiConfig config) => FormattableString.Invariant(
+    internal static string Numbers(KimiConfig config) => FormattableString.Invariant(
         $"""
         {config.HiddenSize} {config.LayerCount} {config.VocabularySize} {config.HeadCount} {config.QueryLoraRank} {config.KeyValueLoraRank}
         {config.NopeHeadSize} {config.RopeHeadSize} {config.ValueHeadSize} {config.IntermediateSize} {config.MoeIntermediateSize}
@@ -47,6 +49,9 @@ internal static class ModelIdentity
         {config.FirstDenseLayers} {config.MoeLayerFrequency} {config.NormalizeExpertWeights} {config.RoutedScalingFactor:R} {config.NormEpsilon:R} {config.RopeTheta:R}
         {Numbers(config.RopeScaling)} {config.Float8BlockRows} {config.Float8BlockColumns}
         """);
+
+    /// <summary>The type as headers of safetensors have it, and the shape. Messages may have other words for it.</summary>
+    private static string Spelled(TensorEntry tensor) => $"{tensor.Type.Name()} [{string.Join(", ", tensor.Shape)}]";
 
     private static string Numbers(YarnConfig? yarn) => yarn is null
         ? "none"

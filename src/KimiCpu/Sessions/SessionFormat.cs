@@ -39,14 +39,14 @@ internal static class SessionFormat
 /// <summary>What a saved session is, and whose.</summary>
 /// <param name="Model">See <see cref="ModelIdentity"/>.</param>
 /// <param name="ModelName">To show.</param>
-/// <param name="Arithmetic">How the cached values were rounded.</param>
+/// <param name="Arithmetic">How the cached values were rounded, in words that are never changed.</param>
 /// <param name="BytesPerToken">Cache bytes of a token over all layers.</param>
 /// <param name="PageTokens">Tokens of a full page.</param>
 /// <param name="TokenCount">Tokens in the file.</param>
 /// <param name="ApplicationBytes">Bytes of the application.</param>
 internal sealed record SessionHeader(UInt128 Model, string ModelName, string Arithmetic, int BytesPerToken, int PageTokens, int TokenCount, int ApplicationBytes)
 {
-    /// <summary>Stands in place of the arithmetic where there are no pages; no model has it.</summary>
+    /// <summary>Stands in place of the arithmetic where there are no pages; no model has it. Never reworded, since it stands in files.</summary>
     public const string LostPages = "a GPU that was lost";
 
     /// <summary>Bytes of the file behind the header's hash.</summary>
