@@ -94,6 +94,7 @@ internal sealed class GoldenTests
 
     /// <summary>Rounded activations flip near-ties of the router, so only tiny-steady, made without any, has a tight bound.</summary>
     [Test]
+    [Category("Kernels")]
     public void Rounded_activations_and_cache_stay_within_their_bounds([ValueSource(typeof(Golden), nameof(Golden.Checkpoints))] string checkpoint)
     {
         using var model = new ModelUnderTest(Repository.Checkpoint(checkpoint), Backend.CpuFast);

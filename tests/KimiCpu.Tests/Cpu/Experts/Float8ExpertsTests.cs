@@ -12,6 +12,7 @@ namespace KimiCpu.Tests.Cpu.Experts;
 
 /// <summary>Experts in FP8 are multiplied by the CPU's instructions for BF16 where it has them, and exactly in exact mode.</summary>
 [TestFixture]
+[Category("Kernels")]
 internal sealed unsafe class Float8ExpertsTests
 {
     private const int RoutedExpert = 1;
