@@ -168,6 +168,53 @@ internal sealed class RunningServer : IAsyncDisposable
         throw new AssertionException("No answer could be held.");
     }
 
+    /// <summary>
+    /// Has an answer cancelled while the model stands still, so that it does not end by itself meanwhile, and expects its call to end of that. Begins again where the answer
+    /// had come to its end before: where other work keeps the client from its turn, that can be before its first piece is read.
+    /// </summary>
+    /// <param name="ask">Asks for an endless answer with the token given, and calls what is given as soon as there is a piece of it.</param>
+    /// <returns>How the client tells that it was cancelled; null where it says nothing.</returns>
+    public async Task<Exception?> CancelAnswerAsync(Func<Func<Task>, CancellationToken, Task> ask)
+    {
+        const int Attempts = 50;
+        for (int attempt = 0; attempt < Attempts; attempt++)
+        {
+            int gone = Gone;
+            bool? wasRunning = null;
+            using var cancellation = new CancellationTokenSource();
+            using HeldEngine held = Held();
+            Exception? told = null;
+            try
+            {
+                await ask(
+                    async () =>
+                    {
+                        await held.HoldAsync();
+                        wasRunning ??= Model.Activity.RunningCalls == 1;
+                        await cancellation.CancelAsync();
+                    },
+                    cancellation.Token);
+            }
+            catch (Exception e)
+            {
+                told = e;
+            }
+
+            held.Dispose();
+            if (wasRunning == true)
+            {
+                Assert.That(() => Gone, Is.EqualTo(gone + 1).After(20_000, 20), "the server has heard of it");
+                ExpectIdle();
+                return told;
+            }
+
+            Assert.That(wasRunning, Is.Not.Null, $"A piece of the answer was never read. {told}");
+            ExpectIdle();
+        }
+
+        throw new AssertionException("Every answer came to its end before its first piece was read.");
+    }
+
     /// <summary>Waits until no call runs, and finds every page of the cache free.</summary>
     public void ExpectIdle()
     {
