@@ -112,7 +112,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
 
         if (!IsTypedOnWindows)
         {
-            return Console.OpenStandardInput();
+            return ClosedInput.IsRuntimesPipe() ? Stream.Null : Console.OpenStandardInput();
         }
 
         Console.InputEncoding = Encoding.Unicode;
