@@ -3,6 +3,7 @@
 
 using System.Reflection;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Microsoft.Win32.SafeHandles;
 
 namespace KimiCpu.Checkpoints;
@@ -123,16 +124,13 @@ internal abstract class CheckpointFiles
 }
 
 /// <summary>A folder as downloaded from a hub, or of links into a hub's cache.</summary>
-internal sealed class FolderCheckpointFiles : CheckpointFiles
+internal sealed partial class FolderCheckpointFiles : CheckpointFiles
 {
     private const string Snapshots = "snapshots";
 
     /// <summary>Of the folder of a model in a hub's cache: behind it come the publisher and the model, with the same sign between them.</summary>
     private const string CachedModel = "models--";
     private const string Separator = "--";
-
-    /// <summary>What ModelScope's cache has in folders for each dot of a model's name.</summary>
-    private const string MaskedDot = "___";
 
     private static readonly HashSet<string> s_otherFormats = [".gguf", ".bin", ".pt", ".pth"];
 
@@ -185,9 +183,13 @@ internal sealed class FolderCheckpointFiles : CheckpointFiles
         string? parent = Path.GetDirectoryName(path);
         string cached = Path.GetFileName(parent) == Snapshots ? Path.GetFileName(Path.GetDirectoryName(parent)) ?? "" : "";
         string name = cached.StartsWith(CachedModel, StringComparison.Ordinal) ? cached[(cached.LastIndexOf(Separator, StringComparison.Ordinal) + Separator.Length)..] : "";
-        string own = Path.GetFileName(path).Replace(MaskedDot, ".", StringComparison.Ordinal);
+        string own = MaskedDot().Replace(Path.GetFileName(path), ".");
         return name.Length > 0 ? name : own.Length > 0 ? own : "model";
     }
+
+    /// <summary>What ModelScope's cache has in folders for the dot of a version.</summary>
+    [GeneratedRegex("(?<=[0-9])___(?=[0-9])")]
+    private static partial Regex MaskedDot();
 
     public override bool Exists(string file)
     {

@@ -18,7 +18,7 @@ internal static class Presence
         {
             return File.GetAttributes(path);
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException or PathTooLongException or ArgumentException)
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException or PathTooLongException or ArgumentException || IsNoName(e))
         {
             // Where a name is longer than any may be, or is none, nothing is.
             return null;
@@ -50,5 +50,12 @@ internal static class Presence
         {
             return false;
         }
+    }
+
+    /// <summary>As Windows says it, of a path with a quotation mark, say.</summary>
+    private static bool IsNoName(Exception e)
+    {
+        const int InvalidName = 123, BadPathName = 161, CodeBits = 0xFFFF;
+        return OperatingSystem.IsWindows() && e is IOException && (e.HResult & CodeBits) is (InvalidName or BadPathName);
     }
 }

@@ -76,8 +76,7 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
     /// <exception cref="CheckpointException">The folder's files are missing or damaged.</exception>
     public static PlanSubject Open(string folderOrName)
     {
-        // What may not be looked at is not planned for by its name: opening tells what is wrong with it.
-        if (!Presence.IsMissing(folderOrName) && !File.Exists(RealPath.Of(folderOrName)))
+        if (IsFolder(folderOrName))
         {
             using Checkpoint checkpoint = Checkpoint.Open(folderOrName);
             return new PlanSubject(checkpoint.Name, checkpoint.Config, CheckpointSummary.Of(checkpoint), folderOrName) { ExpertShares = ExpertDrives.Of(checkpoint) };
@@ -86,6 +85,11 @@ internal sealed record PlanSubject(string Name, KimiConfig Config, CheckpointSum
         return KnownModels.Find(folderOrName)
             ?? throw new ArgumentException($"'{folderOrName}' is neither a folder nor a model known by name. Known are: {string.Join(", ", KnownModels.Names)}.");
     }
+
+    /// <summary>What may not be looked at is not planned for by its name: opening tells what is wrong with it. But a name by itself says nothing about a current folder that is closed.</summary>
+    private static bool IsFolder(string folderOrName) =>
+        Directory.Exists(folderOrName)
+        || ((Path.IsPathFullyQualified(folderOrName) || KnownModels.Find(folderOrName) is null) && !Presence.IsMissing(folderOrName) && !File.Exists(RealPath.Of(folderOrName)));
 
     public long BytesOf(Component component) => Summary.Components.Where(c => c.Component == component).Sum(c => c.Bytes);
 

@@ -31,6 +31,7 @@ internal sealed class FolderCheckpointFilesTests
     [TestCase($"datasets--a--b/snapshots/{Commit}", Commit)]
     [TestCase("snapshots/x", "x")]
     [TestCase("moonshotai/Kimi-K2___5", "Kimi-K2.5")]
+    [TestCase("models/K2___mine", "K2___mine")]
     public async Task A_model_is_called_as_its_folder_or_as_the_hub_calls_it(string folder, string name)
     {
         string path = Path.Combine(_parent, folder);
