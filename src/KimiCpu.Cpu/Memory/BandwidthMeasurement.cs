@@ -22,6 +22,7 @@ internal sealed class BandwidthMeasurement : IBandwidthMeasurement
 
     private static readonly long s_longSlice = Stopwatch.Frequency * 2 / 1000;
 
+    private readonly WorkerPool _pool;
     private readonly MemoryBandwidthProbe _probe;
     private readonly int _fewestBlocks;
     private int _sliceBlocks;
@@ -34,6 +35,7 @@ internal sealed class BandwidthMeasurement : IBandwidthMeasurement
     /// <param name="bytes">Of the buffer.</param>
     public BandwidthMeasurement(WorkerPool pool, long bytes)
     {
+        _pool = pool;
         _probe = new MemoryBandwidthProbe(pool, bytes);
         _fewestBlocks = pool.Threads;
         _sliceBlocks = _fewestBlocks;
@@ -52,6 +54,8 @@ internal sealed class BandwidthMeasurement : IBandwidthMeasurement
 
     public bool Advance()
     {
+        // Decoding is compared with it, and the last step may have been a prompt's.
+        _pool.SuitRows(1);
         int count = Math.Min(_sliceBlocks, _probe.Blocks - _block);
         long start = Stopwatch.GetTimestamp();
         if (_pass < 0)

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Globalization;
 using KimiCpu.Checkpoints;
 using KimiCpu.Compute;
 using KimiCpu.Cpu;
@@ -358,7 +359,9 @@ internal sealed class ModelDevices : IDeviceRecovery, IDisposable
         string copies = _cpu.CopiedBytes > 0 ? $" hot path copied to 8 bits ({_cpu.CopiedBytes >> 20} MiB);" : "";
         string gpu = _gpu is null ? "" : $"{_gpu.Description}: {_gpu.Plan}. ";
         KvCache cache = Runner.Cache;
-        return $"{gpu}CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {_cpu.Pool.DecodingThreads ?? _cpu.Pool.Threads} threads{_tuned},{copies} {arithmetic} of at most {(long)cache.PageCapacity * cache.BytesPerToken * KvPage.Tokens >> 20} MiB; {PlaceOfWeights()}.{_lost}";
+        (int all, int decoding) = (_cpu.Pool.Threads, _cpu.Pool.DecodingThreads ?? _cpu.Pool.Threads);
+        string forPrompts = decoding < all ? string.Create(CultureInfo.InvariantCulture, $", {all} for prompts") : "";
+        return $"{gpu}CPU: {CpuFeatures.Description}, {_cpu.Kernel.Kind} tiles, {decoding} threads{_tuned}{forPrompts},{copies} {arithmetic} of at most {(long)cache.PageCapacity * cache.BytesPerToken * KvPage.Tokens >> 20} MiB; {PlaceOfWeights()}.{_lost}";
     }
 
     private string PlaceOfWeights()

@@ -31,6 +31,15 @@ internal sealed class ThreadTuningTests
         Assert.That(Answer(options, out string remembered), Is.EqualTo(expected));
         Assert.That(remembered, Does.Contain(" threads (remembered as the fastest count), "));
 
+        // Prompts take all, which is told where decoding does not.
+        JsonNode file = JsonNode.Parse(File.ReadAllText(FilePath))!;
+        file["choices"]!.AsObject().Single().Value!["threads"] = 2;
+        File.WriteAllText(FilePath, file.ToJsonString());
+        Assert.That(Placement(options), Does.Contain(" 2 threads (remembered as the fastest count), 3 for prompts, "));
+        file["choices"]!.AsObject().Single().Value!["threads"] = 3;
+        File.WriteAllText(FilePath, file.ToJsonString());
+        Assert.That(Placement(options), Does.Contain(" 3 threads (remembered as the fastest count), ").And.Not.Contain("for prompts"));
+
         // Another precision or another limit is another question.
         Assert.That(Placement(options with { Exact = true }), Does.Contain("the fastest of"));
         Assert.That(Placement(options with { Threads = 2 }), Does.Contain("the fastest of"));

@@ -27,6 +27,18 @@ internal sealed class BandwidthMeasurementTests
         Assert.That(slices, Is.InRange(passes, passes * blocks), "a writing pass, and two that read in each way");
     }
 
+    /// <summary>Whatever step was last.</summary>
+    [Test]
+    public void The_threads_that_decode_measure()
+    {
+        using var pool = new WorkerPool(4) { DecodingThreads = 2 };
+        using var measurement = new BandwidthMeasurement(pool, 2L * MemoryBandwidthProbe.BlockBytes);
+        pool.SuitRows(512);
+        Assert.That(pool.ActiveThreads, Is.EqualTo(4));
+        measurement.Advance();
+        Assert.That(pool.ActiveThreads, Is.EqualTo(2));
+    }
+
     [TestCase(32, 100_000, 256)]
     [TestCase(128, 100_000, 1024, Description = "eight times the caches")]
     [TestCase(32, 2000, 200, Description = "a tenth of the memory")]
