@@ -154,7 +154,8 @@ public interface IKimiModel : IDisposable
 
     /// <summary>
     /// Goes on with a session from a stream, as <see cref="LoadSession(string, IProgress{double}?, CancellationToken)"/> does from a file, with the same checks. It is read from where it stands
-    /// to its end, which has to be the session's end too; it need not seek, and stays open.
+    /// to its end, which has to be the session's end too; it need not seek, and stays open. Pages of the cache for all of the session are taken before it is read: give one that waits for
+    /// somebody else, such as a request's body, a deadline, or read it into a file first.
     /// </summary>
     /// <param name="stream">What <see cref="KimiSession.Save(Stream, IProgress{double}?, CancellationToken)"/>, or a save to a file, wrote.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>

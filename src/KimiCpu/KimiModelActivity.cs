@@ -43,7 +43,7 @@ public sealed record KimiModelActivity
     public double DriveBytesPerSecond { get; init; }
 
     /// <summary>
-    /// Of the experts that steps needed, the part that was in memory then, 0 … 1; one that several tokens of a step need counts once. Null where all experts are in memory, and
+    /// Of the experts that steps needed, the part that was in memory then, 0 … 1; one that several tokens of a step need counts once, and those that a GPU holds do not count. Null where all experts are in memory, and
     /// where no step has ended in these seconds.
     /// </summary>
     public double? ExpertHitRate { get; init; }

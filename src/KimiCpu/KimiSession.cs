@@ -149,7 +149,7 @@ public sealed class KimiSession : IDisposable
     /// <param name="stream">Is written to, and flushed at the end.</param>
     /// <param name="progress">Told the part that is done, 0 … 1; may be called from any thread. Must not wait for a call of this model: the call may wait for pages until the session has passed.</param>
     /// <param name="cancellationToken">Honoured between two writes.</param>
-    /// <exception cref="ArgumentException">The stream cannot be written to.</exception>
+    /// <exception cref="ArgumentException">The stream cannot be written to, or goes on behind where it stands.</exception>
     /// <exception cref="IOException">What the stream throws is passed on as it is.</exception>
     /// <exception cref="KimiException">The GPU whose memory holds the cache failed or was lost meanwhile, or the cache has to be computed and could not be. Save it again, to a new stream.</exception>
     /// <exception cref="Checkpoints.CheckpointException">The checkpoint's files, by which models are told apart, or experts for a cache that has to be computed, could not be read.</exception>
@@ -188,6 +188,13 @@ public sealed class KimiSession : IDisposable
         if (!stream.CanWrite)
         {
             throw new ArgumentException("A session is saved to a stream that can be written to; this one cannot, or is closed.", nameof(stream));
+        }
+
+        if (stream.CanSeek && stream.Length > stream.Position)
+        {
+            throw new ArgumentException(
+                FormattableString.Invariant($"Behind position {stream.Position:N0}, where the session would begin, the stream has {stream.Length - stream.Position:N0} bytes already, and what was left of them could not be told from the session. Cut it first: SetLength(Position)."),
+                nameof(stream));
         }
     }
 }

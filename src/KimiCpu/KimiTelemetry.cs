@@ -25,7 +25,7 @@ namespace KimiCpu;
 /// <item><c>kimicpu.decode.bandwidth</c>, histogram in GBy/s: what decoding read from memory.</item>
 /// <item><c>kimicpu.step.duration</c>, histogram in s, of the model's steps; <c>kimicpu.step.prompts</c> says whether one took in prompt tokens.</item>
 /// <item><c>kimicpu.expert_cache.lookups</c>, counter of {expert} that steps needed, with <c>kimicpu.expert_cache.result</c> <c>hit</c> (in memory), <c>late</c> (already being
-/// read) or <c>miss</c>; an expert that several tokens of a step need counts once.</item>
+/// read) or <c>miss</c>; an expert that several tokens of a step need counts once, one that a GPU holds not at all.</item>
 /// <item><c>kimicpu.drive.io</c>, counter in By: experts read from drives during steps, those of look-ahead included.</item>
 /// <item><c>kimicpu.requests.running</c> and <c>kimicpu.requests.waiting</c>, observed, of {request}: see <see cref="KimiModelActivity"/>.</item>
 /// <item><c>kimicpu.cache.pages</c>, observed, of {page}, with <c>kimicpu.cache.state</c> <c>used</c>, <c>reusable</c> or <c>free</c>.</item>

@@ -37,7 +37,10 @@ internal static class AdditionalOptions
     [
         "temperature", "top_k", "top_p", "typical_p", "tfs_z", "seed", "stop", "logit_bias", "frequency_penalty", "presence_penalty", "repeat_penalty", "repeat_last_n",
         "mirostat", "mirostat_tau", "mirostat_eta", "max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens", "ignore_eos", "num_predict", "num_ctx",
-        "grammar", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "reasoning_effort", "enable_thinking", "thinking_budget",
+        "max_new_tokens", "max_length", "n_predict", "num_keep", "n", "best_of", "do_sample", "top_a", "xtc_probability", "xtc_threshold", "dry_multiplier", "penalize_newline",
+        "stop_sequences", "stop_token_ids", "tool_choice", "parallel_tool_calls", "chat_template_kwargs",
+        "response_format", "json_schema", "grammar", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+        "think", "reasoning_effort", "enable_thinking", "thinking_budget",
     ];
 
     /// <param name="properties">Of the call; null for none.</param>

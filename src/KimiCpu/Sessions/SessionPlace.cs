@@ -23,6 +23,9 @@ internal sealed class SessionPlace
         _start = stream.CanSeek ? stream.Position : null;
     }
 
+    /// <summary>A file, which is read in some seconds, while a stream may wait for a network.</summary>
+    public bool IsFile => _path is not null;
+
     /// <summary>For messages.</summary>
     public string Name => _path ?? "(stream)";
 

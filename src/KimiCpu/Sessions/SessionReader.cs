@@ -34,7 +34,8 @@ internal sealed class SessionReader : IDisposable
         _stream = place.OpenToRead();
         try
         {
-            _length = _stream.CanSeek ? _stream.Length - _stream.Position : null;
+            // Others that can seek may not know their end yet, such as the buffered body of a request, whose length is what has been read of it.
+            _length = _stream.CanSeek && _stream is (FileStream or MemoryStream) ? _stream.Length - _stream.Position : null;
             Header = ReadHeader();
             Check(Header, expected);
             HasUsablePages = Header.Arithmetic == expected.Arithmetic;

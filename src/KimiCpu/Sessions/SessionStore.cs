@@ -165,7 +165,10 @@ internal sealed class SessionStore(
 
         KvSequence? sequence = null;
         KvPrefix? prefix = null;
-        engine.NotePassing(1);
+
+        // Calls wait for pages that a file soon gives back, and for no stream, which may be anybody's.
+        int passing = place.IsFile ? 1 : 0;
+        engine.NotePassing(passing);
         try
         {
             Wait(engine.UseCache(cache =>
@@ -202,7 +205,7 @@ internal sealed class SessionStore(
         }
         finally
         {
-            engine.NotePassing(-1);
+            engine.NotePassing(-passing);
         }
     }
 

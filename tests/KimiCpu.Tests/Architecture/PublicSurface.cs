@@ -4,6 +4,7 @@
 using System.Globalization;
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Text.Json.Serialization;
 
 namespace KimiCpu.Tests.Architecture;
 
@@ -66,6 +67,12 @@ internal sealed class PublicSurface
         if (typeof(Delegate).IsAssignableFrom(type))
         {
             return [("Invoke", Describe(type.GetMethod("Invoke")!))];
+        }
+
+        // An SDK writes these, each in its own way.
+        if (typeof(JsonSerializerContext).IsAssignableFrom(type))
+        {
+            return [];
         }
 
         return

@@ -62,6 +62,29 @@ internal sealed class SessionStreamTests
         }
     }
 
+    /// <summary>As ASP.NET Core buffers the body of a request: it can seek, and its length is what has been read of it.</summary>
+    [Test]
+    public void A_stream_that_does_not_know_its_end_yet_is_read_to_it()
+    {
+        using KimiSession loaded = _model.LoadSession(new Buffered(_sound));
+        Assert.That(loaded.TokenCount, Is.EqualTo(s_text.Length + 7));
+        Assert.That(() => _model.LoadSession(new Buffered([.. _sound, 0])), Throws.TypeOf<SessionFileException>().With.Message.Contains("it was added to"));
+    }
+
+    [Test]
+    public void What_would_be_left_of_an_older_session_is_told_before_it_is_lost()
+    {
+        using KimiSession session = MakeSession();
+        byte[] older = [.. _sound, .. _sound];
+        using var stream = new MemoryStream([.. older]);
+        Assert.That(() => session.Save(stream), Throws.ArgumentException.With.Message.Contains("SetLength(Position)"));
+        Assert.That(() => session.SaveAsync(stream), Throws.ArgumentException.With.Message.Contains("SetLength(Position)"));
+        Assert.That(stream.ToArray(), Is.EqualTo(older));
+        stream.SetLength(0);
+        session.Save(stream);
+        Assert.That(stream.ToArray(), Is.EqualTo(_sound));
+    }
+
     /// <summary>What other things an application has in the stream stay as they are before it.</summary>
     [Test]
     public void A_stream_is_used_from_where_it_stands()
@@ -169,7 +192,7 @@ internal sealed class SessionStreamTests
         using var stream = new MemoryStream();
         Assert.That(() => session.Save(stream, new Immediate(_ => source.Cancel()), source.Token), Throws.InstanceOf<OperationCanceledException>());
         Assert.That(stream.CanWrite, Is.True);
-        Assert.That(() => session.Save(new MemoryStream(new byte[100])), Throws.TypeOf<NotSupportedException>(), "it cannot grow");
+        Assert.That(() => session.Save(new MemoryStream(new byte[100]) { Position = 100 }), Throws.TypeOf<NotSupportedException>(), "it cannot grow");
         Assert.That(() => _model.LoadSession(new OneWay(new MemoryStream(), asynchronous: true)), Throws.TypeOf<NotSupportedException>().With.Message.EqualTo("not this one"));
     }
 
@@ -189,6 +212,37 @@ internal sealed class SessionStreamTests
         Known,
         Unknown,
         UnknownAndAsynchronous,
+    }
+
+    private sealed class Buffered(byte[] all) : Stream
+    {
+        private readonly MemoryStream _inner = new(all);
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => true;
+
+        public override bool CanWrite => false;
+
+        public override long Length => _inner.Position;
+
+        public override long Position
+        {
+            get => _inner.Position;
+            set => _inner.Position = value;
+        }
+
+        public override int Read(byte[] buffer, int offset, int count) => _inner.Read(buffer, offset, count);
+
+        public override long Seek(long offset, SeekOrigin origin) => _inner.Seek(offset, origin);
+
+        public override void Flush()
+        {
+        }
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 
     /// <summary>A stream of a network, in small pieces.</summary>

@@ -122,7 +122,7 @@ internal sealed class OptionsReaderTests
 
     /// <summary>An answer without them is not the one that was asked for.</summary>
     [Test]
-    public void Options_of_other_engines_are_refused([Values("num_ctx", "top_k", "TopK", "temperature", "max_tokens", "reasoning_effort", "guided_json", "repeat_penalty")] string key) =>
+    public void Options_of_other_engines_are_refused([Values("num_ctx", "think", "n", "response_format", "stop_sequences", "top_k", "TopK", "temperature", "max_tokens", "reasoning_effort", "guided_json", "repeat_penalty")] string key) =>
         Assert.That(() => Read(new ChatOptions { AdditionalProperties = new() { [key] = 1 } }), Throws.InstanceOf<NotSupportedException>().With.Message.Contains($"'{key}'").And.Message.Not.Contains("did you mean"));
 
     /// <summary>Rounded it would be something else: no reasoning at all.</summary>
