@@ -31,7 +31,7 @@ internal static class LogitsCommand
         var exact = new Option<bool>("--exact") { Description = "Single-precision activations and cache." };
         var threads = WholeNumbers.Threads();
         var memory = new ExpertMemoryOption();
-        var output = new Option<string>("--out", "-o") { Description = "File for the rows: raw little-endian float32, vocabulary values each; - for standard output.", Required = true, HelpName = "FILE" };
+        var output = new Option<string>("--out", "-o") { Description = "File for the rows: raw little-endian float32, vocabulary values each; - for standard output, where that is a pipe.", Required = true, HelpName = "FILE" };
         var command = new Command(Name, "Writes the logits of a prompt to a file, for verification.") { model, tokens, all, exact, threads, memory, output };
         command.SetLongAction((parsed, cancellationToken) =>
         {

@@ -13,8 +13,11 @@ internal static class OutputFile
     private const string Dash = "-";
     private const string StandardOutput = "/dev/stdout";
 
-    /// <summary>A dash is standard output, as with other tools, where the system has a file for it.</summary>
-    public static string PlaceOf(string path) => path == Dash && File.Exists(StandardOutput) ? StandardOutput : path;
+    /// <summary>
+    /// A dash is standard output, as with other tools, where that is a pipe or a device. A file there (<c>&gt;&gt; FILE</c>) would be replaced by a new one, and what it had, or what other
+    /// programs write to it, be lost: the dash stays, and is refused.
+    /// </summary>
+    public static string PlaceOf(string path) => path == Dash && FileKind.IsFixed(StandardOutput) ? StandardOutput : path;
 
     /// <summary>Writes beside the file first, so that it is whole or as it was.</summary>
     /// <inheritdoc cref="Write{T}"/>

@@ -36,7 +36,7 @@ internal static class TraceCommand
         var topP = new Option<float>("--top-p") { Description = "Only the most likely tokens that reach this probability, above 0, at most 1.", DefaultValueFactory = _ => 1, HelpName = "P" };
         var seed = new Option<ulong?>("--seed") { Description = "Same seed, same trace. Default: random.", HelpName = "N" };
         var ignoreEnd = new Option<bool>("--ignore-eos") { Description = "Go on past end-of-text tokens." };
-        var output = new Option<string>("--output", "-o") { Description = "The trace; - for standard output.", Required = true, HelpName = "FILE" };
+        var output = new Option<string>("--output", "-o") { Description = "The trace; - for standard output, where that is a pipe.", Required = true, HelpName = "FILE" };
         var synthetic = new SyntheticOptions();
         var command = new Command(Name, "Generates text and records which experts each layer chooses and look-ahead predicts, for `kimi simulate`.")
         {

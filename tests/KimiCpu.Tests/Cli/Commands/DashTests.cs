@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using KimiCpu.Cli;
 
 namespace KimiCpu.Tests.Cli.Commands;
@@ -21,6 +22,31 @@ internal sealed class DashTests : CommandFixture
         Assert.That((await kimi.WaitAsync(cancellationToken), rows.Length), Is.EqualTo((KimiCommand.Ok, rows.Length)));
         Assert.That(rows.Length, Is.Positive);
         Assert.That(new FileInfo("-"), Does.Not.Exist);
+    }
+
+    /// <summary>A new file would take its place.</summary>
+    [Test]
+    [Platform(Exclude = "Win", Reason = "There is no file of standard output there.")]
+    [CancelAfter(60_000)]
+    public async Task A_file_that_standard_output_goes_to_is_not_replaced(CancellationToken cancellationToken)
+    {
+        string folder = Directory.CreateTempSubdirectory("kimicpu").FullName;
+        try
+        {
+            string file = Path.Combine(folder, "all.bin");
+            await File.WriteAllTextAsync(file, "before", cancellationToken);
+            string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
+            var start = new ProcessStartInfo("/bin/sh", ["-c", "exec dotnet \"$0\" logits --tokens 1,2 -o - >> \"$1\"", program, file]) { RedirectStandardError = true };
+            using Process kimi = Process.Start(start)!;
+            string error = await kimi.StandardError.ReadToEndAsync(cancellationToken);
+            await kimi.WaitForExitAsync(cancellationToken);
+            Assert.That((kimi.ExitCode, error), Is.EqualTo((KimiCommand.Usage, $"--out takes a file here, and not '-' for standard output; './-' is a file of that name.{Environment.NewLine}")));
+            Assert.That(await File.ReadAllTextAsync(file, cancellationToken), Is.EqualTo("before"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     [TestCase("render", "-", "--no-generation-prompt")]
