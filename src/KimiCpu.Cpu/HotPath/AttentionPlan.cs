@@ -35,7 +35,7 @@ internal readonly record struct AttentionItem(int Group, int Segment, int Head, 
 /// <summary>
 /// Cuts the attention of a batch into items of work: heads for some consecutive rows of a sequence, over their whole context or a segment of it. An item is
 /// as large as it may be, since a page is read, and widened or paired, once for all its queries, but for those at the end, which even the threads out: items are given to
-/// threads, the longest first, and what would keep any of them busy for longer than its part of the work is cut into segments, and then into halves of its heads, as far as that ends sooner. So few long contexts occupy all
+/// threads, each to the one that has the least to do, the longest first, and what would keep any of them busy for longer than its part of the work is cut into segments, and then into halves of its heads, as far as that ends sooner. So few long contexts occupy all
 /// threads, by themselves and beside prompts. How work is cut changes no result (see <see cref="LatentAttention"/>), so it may depend on the threads and on the company.
 /// </summary>
 /// <param name="shape">Sizes.</param>
@@ -67,15 +67,18 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         : a.Segment != b.Segment ? a.Segment.CompareTo(b.Segment)
         : a.Head.CompareTo(b.Head);
 
+    private static readonly Comparison<(int Thread, AttentionItem Item)> s_byThread = (a, b) => a.Thread != b.Thread ? a.Thread.CompareTo(b.Thread) : s_longestFirst(a.Item, b.Item);
+
     private readonly List<AttentionRows> _groups = [];
     private readonly List<AttentionItem> _whole = [];
-    private readonly List<AttentionItem> _given = [];
+    private readonly List<(int Thread, AttentionItem Item)> _given = [];
 
-    /// <summary>What each thread has to do so far; which thread that is does not matter, since whoever is done takes from the others.</summary>
+    /// <summary>What each thread has to do so far.</summary>
     private readonly PriorityQueue<int, long> _loads = new();
     private List<AttentionItem> _ungiven = [];
     private List<AttentionItem> _cut = [];
     private AttentionItem[] _items = [];
+    private int[] _shareEnds = [];
     private long _mostPartBytes;
     private long _mostLoad;
     private long _end;
@@ -83,8 +86,11 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// <summary>In the batch's order.</summary>
     public ReadOnlySpan<AttentionRows> Groups => CollectionsMarshal.AsSpan(_groups);
 
-    /// <summary>In the order in which the pool divides them among threads: each share begins with long ones and ends with short ones.</summary>
+    /// <summary>Thread by thread: each share begins with long ones and ends with short ones, which are what is taken from others.</summary>
     public ReadOnlySpan<AttentionItem> Items => _items.AsSpan(0, _given.Count);
+
+    /// <summary>Behind each thread's last item.</summary>
+    public ReadOnlySpan<int> ShareEnds => _shareEnds;
 
     /// <summary>An <see cref="AttentionPart"/> a segment, row and head of contexts that are cut.</summary>
     public long PartCount { get; private set; }
@@ -111,7 +117,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
 
         CollectionsMarshal.AsSpan(_whole).Sort(s_longestFirst);
         GiveAll(threads, threads == 1 ? long.MaxValue : SoonestLoad(threads));
-        Deal(threads);
+        Share(threads);
     }
 
     /// <summary>What a thread may be given at most, so that the last one ends as early as possible.</summary>
@@ -180,7 +186,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     private AttentionItem Item(int index, int segment, int head, int heads)
     {
         AttentionRows group = _groups[index];
-        int tokens = group.IsCut ? Math.Min(LatentAttention.SegmentTokens, group.Visible - (segment * LatentAttention.SegmentTokens)) : group.Visible;
+        int tokens = group.IsCut ? Math.Min(ContextSegments.Begin(segment + 1), group.Visible) - ContextSegments.Begin(segment) : group.Visible;
         int queries = group.Rows * heads;
         int filled = (queries + lanes - 1) / lanes * lanes;
         return new AttentionItem(index, segment, head, heads, (long)tokens * ((CostOfQuery * queries) + (CostOfLane * filled) + CostOfToken));
@@ -191,7 +197,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     private bool TryCut(int index)
     {
         AttentionRows group = _groups[index];
-        int segments = LatentAttention.SegmentsOf(group.Visible);
+        int segments = ContextSegments.Count(group.Visible);
         long parts = (long)segments * group.Rows * shape.HeadCount;
         if (segments == 1 || (PartCount + parts) * AttentionPart.Width(shape.KeyValueLoraRank) * sizeof(float) > _mostPartBytes)
         {
@@ -232,21 +238,34 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
             return;
         }
 
-        _given.Add(item);
         _loads.TryPeek(out int thread, out long least);
+        _given.Add((thread, item));
         _loads.DequeueEnqueue(thread, least + item.Cost);
         _end = Math.Max(_end, least + item.Cost);
     }
 
-    private void Deal(int threads)
+    private void Share(int threads)
     {
-        Span<AttentionItem> given = CollectionsMarshal.AsSpan(_given);
-        given.Sort(s_longestFirst);
+        Span<(int Thread, AttentionItem Item)> given = CollectionsMarshal.AsSpan(_given);
+        given.Sort(s_byThread);
         if (_items.Length < given.Length)
         {
             _items = new AttentionItem[2 * given.Length];
         }
 
-        LongestFirst.Deal<AttentionItem>(given, threads, _items);
+        if (_shareEnds.Length != threads)
+        {
+            _shareEnds = new int[threads];
+        }
+
+        for (int i = 0, thread = 0; thread < threads; thread++)
+        {
+            for (; i < given.Length && given[i].Thread == thread; i++)
+            {
+                _items[i] = given[i].Item;
+            }
+
+            _shareEnds[thread] = i;
+        }
     }
 }

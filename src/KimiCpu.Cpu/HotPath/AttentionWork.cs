@@ -20,6 +20,7 @@ internal sealed unsafe class AttentionWork : IDisposable
     private readonly AttentionPlan _plan;
     private readonly PoolAction _attend;
     private readonly AlignedBuffer<float> _parts = new();
+    private readonly int[] _shareEnds;
     private int[] _sequenceOfRow = [];
     private RaggedBatch _batch = null!;
     private int _layer;
@@ -34,6 +35,7 @@ internal sealed unsafe class AttentionWork : IDisposable
         _kernels = [.. Enumerable.Range(0, pool.Threads).Select(_ => new LatentAttention(shape, pages.IsBFloat16, products))];
         _plan = new AttentionPlan(shape, _kernels[0].Lanes);
         _attend = new PoolAction(Attend);
+        _shareEnds = new int[pool.Threads];
     }
 
     private int PartWidth => AttentionPart.Width(_shape.KeyValueLoraRank);
@@ -58,6 +60,15 @@ internal sealed unsafe class AttentionWork : IDisposable
         }
 
         _plan.Make(batch, tooManyRows, _pool.ActiveThreads);
+        for (int node = 0, thread = 0; node < _pool.NodeCount; node++)
+        {
+            (int first, int count) = _pool.ActiveOf(node);
+            _plan.ShareEnds.Slice(thread, count).CopyTo(_shareEnds.AsSpan(first));
+            thread += count;
+
+            // Those who are not active have none; later nodes' workers get their own.
+            _shareEnds.AsSpan(first + count).Fill(thread == 0 ? 0 : _plan.ShareEnds[thread - 1]);
+        }
     }
 
     /// <summary>Attends for all rows of the planned batch. Afterwards, <see cref="Finish"/> is due for every head.</summary>
@@ -70,7 +81,7 @@ internal sealed unsafe class AttentionWork : IDisposable
         _query = query;
         _context = context;
         MakeRoom(_plan.PartCount * PartWidth);
-        _pool.Run(_plan.Items.Length, _attend);
+        _pool.RunShares(_shareEnds, _attend);
     }
 
     /// <summary>Completes a head's contexts. Heads may be completed by several threads at once.</summary>

@@ -21,6 +21,9 @@ internal sealed unsafe class PromptAttention : IDisposable
     /// </summary>
     public const int UsualFewestRows = 512;
 
+    /// <summary>Cached tokens that are expanded at a time.</summary>
+    public const int SegmentTokens = 8 * KvPage.Tokens;
+
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
     private readonly KvPages _pages;
@@ -87,8 +90,8 @@ internal sealed unsafe class PromptAttention : IDisposable
         long ofRow = shape.NopeHeadSize + shape.RopeHeadSize + AttentionPart.Width(shape.ValueHeadSize);
         long ofToken = shape.KeyValueLoraRank + expanded + expanded + shape.RopeHeadSize;
         long ofQuery = shape.NopeHeadSize + shape.RopeHeadSize + shape.ValueHeadSize + KvPage.Tokens;
-        long rounded = sizeof(ushort) * LatentAttention.SegmentTokens * (long)shape.KeyValueLoraRank;
-        return rounded + (sizeof(float) * ((rows * ofRow) + (LatentAttention.SegmentTokens * ofToken) + (LatentAttention.MostQueries * ofQuery)));
+        long rounded = sizeof(ushort) * SegmentTokens * (long)shape.KeyValueLoraRank;
+        return rounded + (sizeof(float) * ((rows * ofRow) + (SegmentTokens * ofToken) + (LatentAttention.MostQueries * ofQuery)));
     }
 
     /// <summary>Attends for all new tokens of a sequence.</summary>
@@ -127,9 +130,9 @@ internal sealed unsafe class PromptAttention : IDisposable
     {
         TakeQueries(head, firstRow, rows, scratch.RotatedQueries.Pointer);
         int start = _sequence.Start + firstRow;
-        for (int first = 0; first < start + rows; first += LatentAttention.SegmentTokens)
+        for (int first = 0; first < start + rows; first += SegmentTokens)
         {
-            int tokens = Math.Min(LatentAttention.SegmentTokens, start + rows - first);
+            int tokens = Math.Min(SegmentTokens, start + rows - first);
             Expand(head, first, tokens, scratch);
             int row = Math.Max(0, first - start) / LatentAttention.MostQueries * LatentAttention.MostQueries;
             for (; row < rows; row += LatentAttention.MostQueries)
@@ -200,7 +203,7 @@ internal sealed unsafe class PromptAttention : IDisposable
 
         for (int i = 0; i < rows; i++)
         {
-            queries.AddTo(i, first == 0, scratch.Part.Pointer, scratch.Totals.Pointer + ((long)(row + i) * PartWidth));
+            queries.AddTo(i, first == 0, scratch.Totals.Pointer + ((long)(row + i) * PartWidth));
         }
     }
 
@@ -210,8 +213,6 @@ internal sealed unsafe class PromptAttention : IDisposable
     /// <summary>Memory of one worker; nothing before the first long prompt.</summary>
     private sealed class Scratch(PromptAttention owner) : IDisposable
     {
-        private const int SegmentTokens = LatentAttention.SegmentTokens;
-
         private readonly bool _bfloat16 = owner._attending is not null;
         private readonly AlignedBuffer<byte> _keys = new();
         private readonly AlignedBuffer<byte> _values = new();
@@ -227,8 +228,6 @@ internal sealed unsafe class PromptAttention : IDisposable
 
         /// <summary>(rows) parts.</summary>
         public AlignedBuffer<float> Totals { get; } = new();
-
-        public AlignedBuffer<float> Part { get; } = new();
 
         /// <summary>(segment's tokens, kv_lora).</summary>
         public AlignedBuffer<float> Latents { get; } = new();
@@ -249,7 +248,6 @@ internal sealed unsafe class PromptAttention : IDisposable
 
             int valueWidth = owner._shape.ValueHeadSize;
             _roundedLatents ??= owner._expanding is null ? null : new BFloat16Tiles(owner._expanding.Tiles);
-            Part.EnsureCapacity(owner.PartWidth);
             Latents.EnsureCapacity((long)SegmentTokens * owner._shape.KeyValueLoraRank);
             Expanded.EnsureCapacity((long)SegmentTokens * owner.ExpandedWidth);
             _keys.EnsureCapacity((long)SegmentTokens * owner.KeyWidth * ElementBytes);
@@ -291,7 +289,6 @@ internal sealed unsafe class PromptAttention : IDisposable
             _roundedLatents?.Dispose();
             RotatedQueries.Dispose();
             Totals.Dispose();
-            Part.Dispose();
             Latents.Dispose();
             Expanded.Dispose();
             _keys.Dispose();

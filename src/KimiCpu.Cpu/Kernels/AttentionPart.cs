@@ -1,7 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-
 namespace KimiCpu.Cpu.Kernels;
 
 /// <summary>
@@ -19,25 +18,34 @@ internal static unsafe class AttentionPart
         part[width + 1] = sum;
     }
 
+    /// <summary>Adds a part to those before it.</summary>
+    public static void Add(float* part, float* total, int width) => Add(part, part[width], part[width + 1], total, width);
+
     /// <summary>Adds a part to those before it. One that saw no token adds nothing.</summary>
-    public static void Add(float* part, float* total, int width)
+    public static void Add(float* values, float maximum, float sum, float* total, int width)
     {
         // The sum and not the maximum says so: kernels may lose a NaN from their maximum, but not from their sum.
-        if (part[width + 1] == 0)
+        if (sum == 0)
         {
             return;
         }
 
-        float maximum = part[width];
-
-        // MathF.Max returns NaN if there is one, which then reaches the result.
-        float common = MathF.Max(total[width], maximum);
-        float before = MathF.Exp(total[width] - common);
-        float added = MathF.Exp(maximum - common);
-        var sums = new Span<float>(total, width);
-        RowMath.Scale(sums, before, sums);
-        RowMath.AddScaled(sums, new ReadOnlySpan<float>(part, width), added);
-        SetSums(total, width, common, (total[width + 1] * before) + (part[width + 1] * added));
+        var before = new Span<float>(total, width);
+        var added = new ReadOnlySpan<float>(values, width);
+        float totalMaximum = total[width], totalSum = total[width + 1];
+        if (maximum > totalMaximum)
+        {
+            float factor = MathF.Exp(totalMaximum - maximum);
+            RowMath.ScaleAdd(before, factor, added);
+            SetSums(total, width, maximum, (totalSum * factor) + sum);
+        }
+        else
+        {
+            // With a NaN of either maximum this factor is one, too, and reaches the result.
+            float factor = MathF.Exp(maximum - totalMaximum);
+            RowMath.AddScaled(before, added, factor);
+            SetSums(total, width, totalMaximum, totalSum + (sum * factor));
+        }
     }
 
     /// <summary>The weighted mean of the values.</summary>

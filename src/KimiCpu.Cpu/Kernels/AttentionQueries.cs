@@ -66,25 +66,38 @@ internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : 
     public abstract void Visit(in KeyValuePage page, int count, int visible, byte* next);
 
     /// <summary>What a query has gathered, as an <see cref="AttentionPart"/>.</summary>
-    public abstract void Write(int query, float* part);
+    public void Write(int query, float* part)
+    {
+        new ReadOnlySpan<float>(Values(query), ValueWidth).CopyTo(new Span<float>(part, ValueWidth));
+        AttentionPart.SetSums(part, ValueWidth, Maximum(query), Sum(query));
+    }
 
     /// <summary>Adds what a query has gathered to what it had gathered over the tokens before.</summary>
     /// <param name="query">Which.</param>
     /// <param name="isFirst">Whether there were none before; then the total is overwritten.</param>
-    /// <param name="part">Room for an <see cref="AttentionPart"/>.</param>
     /// <param name="total">An <see cref="AttentionPart"/>.</param>
-    public void AddTo(int query, bool isFirst, float* part, float* total)
+    public void AddTo(int query, bool isFirst, float* total)
     {
-        Write(query, isFirst ? total : part);
-        if (!isFirst)
+        if (isFirst)
         {
-            AttentionPart.Add(part, total, ValueWidth);
+            Write(query, total);
+        }
+        else
+        {
+            AttentionPart.Add(Values(query), Maximum(query), Sum(query), total, ValueWidth);
         }
     }
 
     public abstract void Dispose();
 
     protected abstract void Take(float* query, long stride);
+
+    /// <summary>(value's columns) of a query's <see cref="AttentionPart"/>.</summary>
+    protected abstract float* Values(int query);
+
+    protected abstract float Maximum(int query);
+
+    protected abstract float Sum(int query);
 
     /// <summary>Tokens of a page that a query sees.</summary>
     protected int SeenBy(int query, int count, int visible) => Math.Clamp(visible + (query / Heads), 0, count);

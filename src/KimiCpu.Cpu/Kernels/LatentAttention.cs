@@ -10,7 +10,7 @@ namespace KimiCpu.Cpu.Kernels;
 /// One token's attention over the cached latents, for a few heads at a time, with the key and value expansions absorbed
 /// (DeepSeek-V2, arXiv:2405.04434, section 2.1.2): the query lies in the latent space, a cached token is key (all of it)
 /// and value (its latent part) at once. Pages are visited in order with a running softmax, which begins anew with each
-/// segment of the context; segments are added in order (<see cref="AttentionPart"/>). So a result depends on the token's own
+/// segment of the context (<see cref="ContextSegments"/>); segments are added in order (<see cref="AttentionPart"/>). So a result depends on the token's own
 /// history only, never on what else is in the batch or on who visits which segment (but see <see cref="AttentionQueries"/> on NaN). One instance a thread; it keeps scratch memory.
 /// </summary>
 internal sealed unsafe class LatentAttention : IDisposable
@@ -24,13 +24,9 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <summary>Most queries, rows times heads, of a pass.</summary>
     public const int MostQueries = RowGroup * HeadGroup;
 
-    /// <summary>Cached tokens of a segment: enough that adding it costs nothing beside it, few enough that a context of some thousands occupies many threads.</summary>
-    public const int SegmentTokens = 8 * KvPage.Tokens;
-
     private readonly int _latentSize;
     private readonly AttentionQueries _queries;
     private readonly AlignedBuffer<float> _totals;
-    private readonly AlignedBuffer<float> _part;
 
     /// <param name="shape">Sizes.</param>
     /// <param name="bfloat16">Whether the cache holds BF16; else F32.</param>
@@ -40,7 +36,6 @@ internal sealed unsafe class LatentAttention : IDisposable
         _latentSize = shape.KeyValueLoraRank;
         _queries = AttentionQueries.Best(shape.CacheWidth, _latentSize, bfloat16, products);
         _totals = new AlignedBuffer<float>(MostQueries * PartWidth);
-        _part = new AlignedBuffer<float>(PartWidth);
     }
 
     /// <summary>Floats of a query's <see cref="AttentionPart"/>.</summary>
@@ -48,9 +43,6 @@ internal sealed unsafe class LatentAttention : IDisposable
 
     /// <summary>Queries that take not much longer together than half of them.</summary>
     public int Lanes => _queries.Lanes;
-
-    /// <summary>Segments of a context of so many tokens.</summary>
-    public static int SegmentsOf(int visible) => (visible + SegmentTokens - 1) / SegmentTokens;
 
     /// <summary>Attends for consecutive tokens of a sequence, the first of which sees tokens 0 … <paramref name="visible"/> - 1, each further one more.</summary>
     /// <param name="query">(rows, heads, kv_lora + rope): absorbed query, then rotated part, both times the softmax scale.</param>
@@ -68,13 +60,13 @@ internal sealed unsafe class LatentAttention : IDisposable
     {
         _queries.Set(query, queryStride, rows, heads);
         int queries = rows * heads;
-        int segments = SegmentsOf(visible + rows - 1);
+        int segments = ContextSegments.Count(visible + rows - 1);
         for (int segment = 0; segment < segments; segment++)
         {
             Visit(segment, pages, layer, table, visible, visible + rows - 1, goesOn: true);
             for (int i = 0; i < queries; i++)
             {
-                _queries.AddTo(i, segment == 0, _part.Pointer, _totals.Pointer + (i * PartWidth));
+                _queries.AddTo(i, segment == 0, _totals.Pointer + (i * PartWidth));
             }
         }
 
@@ -93,7 +85,7 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <param name="layer">Which layer's slots.</param>
     /// <param name="table">The sequence's pages.</param>
     /// <param name="visible">Tokens that the first row sees, from the sequence's first on.</param>
-    /// <param name="segment">Less than <see cref="SegmentsOf"/> those that the last row sees.</param>
+    /// <param name="segment">Less than <see cref="ContextSegments.Count"/> of those that the last row sees.</param>
     /// <param name="parts">(rows, heads, <see cref="PartWidth"/>) receives an <see cref="AttentionPart"/> a row and head.</param>
     /// <param name="partStride">Floats from row to row.</param>
     public void AttendSegment(
@@ -111,7 +103,6 @@ internal sealed unsafe class LatentAttention : IDisposable
     {
         _queries.Dispose();
         _totals.Dispose();
-        _part.Dispose();
     }
 
     /// <param name="segment">Which.</param>
@@ -124,10 +115,9 @@ internal sealed unsafe class LatentAttention : IDisposable
     private void Visit(int segment, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int end, bool goesOn)
     {
         _queries.Clear();
-        int begin = segment * SegmentTokens;
-        int behind = Math.Min(begin + SegmentTokens, end);
+        int behind = Math.Min(ContextSegments.Begin(segment + 1), end);
         int asked = goesOn ? end : behind;
-        for (int first = begin; first < behind; first += KvPage.Tokens)
+        for (int first = ContextSegments.Begin(segment); first < behind; first += KvPage.Tokens)
         {
             int page = first / KvPage.Tokens;
             byte* next = first + KvPage.Tokens < asked ? pages.Slots(table[page + 1], layer) : null;

@@ -87,12 +87,6 @@ internal sealed unsafe partial class QueryLanes<TLanes> : AttentionQueries
         Accumulate((float*)floats.Values, floats.ValueBytes / sizeof(float), count, next);
     }
 
-    public override void Write(int query, float* part)
-    {
-        new ReadOnlySpan<float>(_contexts.Pointer + (query * ValueWidth), ValueWidth).CopyTo(new Span<float>(part, ValueWidth));
-        AttentionPart.SetSums(part, ValueWidth, _maxima.Pointer[query], _sums.Pointer[query]);
-    }
-
     public override void Dispose()
     {
         _queries.Dispose();
@@ -103,6 +97,12 @@ internal sealed unsafe partial class QueryLanes<TLanes> : AttentionQueries
         _maxima.Dispose();
         _sums.Dispose();
     }
+
+    protected override float* Values(int query) => _contexts.Pointer + (query * ValueWidth);
+
+    protected override float Maximum(int query) => _maxima.Pointer[query];
+
+    protected override float Sum(int query) => _sums.Pointer[query];
 
     /// <summary>Lanes of the block that begins with one.</summary>
     private int BlockLanes(int lane) => _vectorTiles.Next((_lanes - lane) / TLanes.Count) * TLanes.Count;
@@ -191,7 +191,9 @@ internal sealed unsafe partial class QueryLanes<TLanes> : AttentionQueries
         for (int i = 0; i < TLanes.Count && lane + i < Count; i++)
         {
             float maximum = _maxima.Pointer[lane + i];
-            if (before[i] != maximum)
+
+            // On a segment's first page nothing is there to scale.
+            if (before[i] != maximum && _sums.Pointer[lane + i] != 0)
             {
                 float factor = MathF.Exp(before[i] - maximum);
                 _sums.Pointer[lane + i] *= factor;

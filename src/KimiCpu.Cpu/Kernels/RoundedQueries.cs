@@ -84,12 +84,6 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
         _products.AccumulateLanes(_values, _weights.Pointer, Count, _contexts.Pointer, _contextWidth, next is null ? page.Values : next, nextBytes);
     }
 
-    public override void Write(int query, float* part)
-    {
-        new ReadOnlySpan<float>(Context(query), ValueWidth).CopyTo(new Span<float>(part, ValueWidth));
-        AttentionPart.SetSums(part, ValueWidth, _maxima.Pointer[query], _sums.Pointer[query]);
-    }
-
     public override void Dispose()
     {
         _queries.Dispose();
@@ -104,7 +98,11 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
 
     protected override void Take(float* query, long stride) => _queries.Set(query, stride, Heads, Count);
 
-    private float* Context(int query) => _contexts.Pointer + (query * _contextWidth);
+    protected override float* Values(int query) => _contexts.Pointer + (query * _contextWidth);
+
+    protected override float Maximum(int query) => _maxima.Pointer[query];
+
+    protected override float Sum(int query) => _sums.Pointer[query];
 
     /// <summary>Turns scores of 16 queries into weights, e^(score - maximum), and what they gathered before to the new maximum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -135,7 +133,11 @@ internal sealed unsafe class RoundedQueries : AttentionQueries
             maximum.Store(_maxima.Pointer + lane);
             for (int i = lane; i < Math.Min(lane + VectorLanes, Count); i++)
             {
-                Scale(Context(i), factor[i - lane]);
+                // On a segment's first page nothing is there to scale.
+                if (_sums.Pointer[i] != 0)
+                {
+                    Scale(Values(i), factor[i - lane]);
+                }
             }
         }
 

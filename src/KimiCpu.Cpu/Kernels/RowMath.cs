@@ -21,6 +21,9 @@ internal static unsafe class RowMath
     /// <summary>target[i] += x[i] * factor.</summary>
     public static void AddScaled(Span<float> target, ReadOnlySpan<float> x, float factor) => Apply<RowScaleAdd>(CpuFeatures.Best, x, target, factor, target);
 
+    /// <summary>target[i] = target[i] * factor + x[i].</summary>
+    public static void ScaleAdd(Span<float> target, float factor, ReadOnlySpan<float> x) => Apply<RowScaleAdd>(CpuFeatures.Best, target, x, factor, target);
+
     /// <summary>sum[tokenOf[i] * sumStride + r] += y[i * stride + r] * weightOf[i], of each i by itself: the bits of <see cref="AddScaled"/>.</summary>
     /// <param name="set">Which path; must be supported.</param>
     /// <param name="y">Rows <paramref name="stride"/> apart.</param>

@@ -18,8 +18,11 @@ internal sealed unsafe class AttentionWorkTests(bool rounds)
 {
     private const int Layer = 1;
 
-    /// <summary>Contexts of one segment and of several, that end with one, within one and begin one.</summary>
-    private static readonly int[] s_contexts = [5, LatentAttention.SegmentTokens, LatentAttention.SegmentTokens + 1, (3 * LatentAttention.SegmentTokens) - 7];
+    /// <summary>The shortest segments, at a context's beginning.</summary>
+    private static readonly int s_segment = ContextSegments.Begin(1);
+
+    /// <summary>Contexts of one segment and of several, that end with one, within one and begin one, also where segments are longer.</summary>
+    private static readonly int[] s_contexts = [5, s_segment, s_segment + 1, (3 * s_segment) - 7, ContextSegments.Begin(18), ContextSegments.Begin(18) + 1];
 
     [Test]
     public void Any_number_of_threads_gives_the_bits_of_one_that_visits_every_segment([Values(1, 2, 5)] int threads, [Values] bool bfloat16)
@@ -39,7 +42,7 @@ internal sealed unsafe class AttentionWorkTests(bool rounds)
         ModelShape shape = Shapes.Small();
         using var pool = new WorkerPool(threads);
         using var pages = new KvPages(shape, bfloat16);
-        RaggedBatch batch = Fill(shape, pages, [((3 * LatentAttention.SegmentTokens) + 40, 1)]);
+        RaggedBatch batch = Fill(shape, pages, [((3 * s_segment) + 40, 1)]);
         Assert.That(Run(shape, pool, pages, batch), Is.EqualTo(EachAlone(shape, pages, batch)));
     }
 
@@ -51,7 +54,7 @@ internal sealed unsafe class AttentionWorkTests(bool rounds)
         using var pool = new WorkerPool(threads);
         using var pages = new KvPages(shape, bfloat16);
         RaggedBatch batch = Fill(
-            shape, pages, [(LatentAttention.SegmentTokens + 20, 1), (LatentAttention.SegmentTokens + 5, 11), (3, 1), ((4 * LatentAttention.SegmentTokens) + 1, 1)]);
+            shape, pages, [(s_segment + 20, 1), (s_segment + 5, 11), (3, 1), ((4 * s_segment) + 1, 1)]);
         Assert.That(Run(shape, pool, pages, batch), Is.EqualTo(EachAlone(shape, pages, batch)));
         var plan = new AttentionPlan(shape, LatentAttention.HeadGroup);
         plan.Make(batch, int.MaxValue, threads);
@@ -71,7 +74,7 @@ internal sealed unsafe class AttentionWorkTests(bool rounds)
         using var pool = new WorkerPool(6);
         using var pages = new KvPages(shape, bfloat16: true);
         using var work = new AttentionWork(shape, pool, pages, Products(bfloat16: true));
-        RaggedBatch batch = Fill(shape, pages, [((3 * LatentAttention.SegmentTokens) + 40, 1), (LatentAttention.SegmentTokens + 5, 11)]);
+        RaggedBatch batch = Fill(shape, pages, [((3 * s_segment) + 40, 1), (s_segment + 5, 11)]);
         float[] expected = EachAlone(shape, pages, batch);
         foreach (int threads in new[] { 6, 1, 4, 2, 6 })
         {

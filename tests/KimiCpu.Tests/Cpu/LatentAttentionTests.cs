@@ -23,7 +23,7 @@ internal sealed unsafe class LatentAttentionTests
 
     [Test]
     public void Attention_over_pages_is_a_softmax_over_all_of_them(
-        [Values(1, 2, 63, 64, 65, 200)] int visible, [Values(1, 4, 5, 8)] int heads, [Values(CacheKind.Float32, CacheKind.WidenedBFloat16)] CacheKind kind, [Values(1f, 300f)] float size)
+        [Values(1, 2, 63, 64, 65, 200, 2350)] int visible, [Values(1, 4, 5, 8)] int heads, [Values(CacheKind.Float32, CacheKind.WidenedBFloat16)] CacheKind kind, [Values(1f, 300f)] float size)
     {
         ModelShape shape = Shapes.Small();
         using KvPages pages = PagesOf(shape, kind);
@@ -63,7 +63,7 @@ internal sealed unsafe class LatentAttentionTests
     /// weights themselves.
     /// </summary>
     [Test]
-    public void Rounded_queries_and_weights_stay_near_the_softmax([Values(1, 2, 63, 64, 65, 200)] int visible, [Values(1, 5, 8)] int heads)
+    public void Rounded_queries_and_weights_stay_near_the_softmax([Values(1, 2, 63, 64, 65, 200, 2350)] int visible, [Values(1, 5, 8)] int heads)
     {
         ModelShape shape = Shapes.Small();
         using KvPages pages = PagesOf(shape, CacheKind.BFloat16Products);
@@ -124,7 +124,7 @@ internal sealed unsafe class LatentAttentionTests
     }
 
     [Test]
-    public void Tokens_that_pass_over_the_pages_together_give_the_bits_of_each_alone([Values(1, 60, 64, 120)] int visible, [Values] CacheKind kind)
+    public void Tokens_that_pass_over_the_pages_together_give_the_bits_of_each_alone([Values(1, 60, 64, 120, 2300)] int visible, [Values] CacheKind kind)
     {
         const int Rows = LatentAttention.RowGroup;
         const int Heads = 3;
@@ -163,9 +163,9 @@ internal sealed unsafe class LatentAttentionTests
 
     /// <summary>The first token of a segment sees nothing of it but itself.</summary>
     [Test]
-    public void A_NaN_that_is_all_of_a_segment_reaches_the_result([Values(0, 1, 2)] int segment, [Values] CacheKind kind)
+    public void A_NaN_that_is_all_of_a_segment_reaches_the_result([Values(0, 1, 2, 17)] int segment, [Values] CacheKind kind)
     {
-        int position = segment * LatentAttention.SegmentTokens;
+        int position = ContextSegments.Begin(segment);
         ModelShape shape = Shapes.Small();
         using KvPages pages = PagesOf(shape, kind);
         using LatentAttention attention = AttentionOf(shape, kind);

@@ -67,7 +67,7 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
         for (int row = 0; row < rows; row++)
         {
             // Some, and those around the beginning of a segment.
-            if (row % 23 != 0 && Math.Abs(((start + row + 256) % LatentAttention.SegmentTokens) - 256) > 1)
+            if (row % 23 != 0 && Math.Abs(((start + row + 256) % PromptAttention.SegmentTokens) - 256) > 1)
             {
                 continue;
             }
@@ -178,7 +178,7 @@ internal sealed unsafe class PromptAttentionTests(bool rounds)
     /// <summary>The first token of a segment sees nothing of it but itself, whatever its place among the rows that pass together.</summary>
     [Test]
     public void A_NaN_that_is_all_of_a_segment_reaches_the_row_that_sees_it(
-        [Values(LatentAttention.SegmentTokens, 2 * LatentAttention.SegmentTokens)] int position, [Values(0, 1, LatentAttention.MostQueries - 1, LatentAttention.MostQueries)] int before)
+        [Values(PromptAttention.SegmentTokens, 2 * PromptAttention.SegmentTokens)] int position, [Values(0, 1, LatentAttention.MostQueries - 1, LatentAttention.MostQueries)] int before)
     {
         ModelShape shape = Shapes.Small();
         using var pool = new WorkerPool(2);

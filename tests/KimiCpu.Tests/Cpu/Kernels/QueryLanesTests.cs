@@ -89,10 +89,11 @@ internal sealed unsafe class QueryLanesTests
             attention.Set(query, Width, 3, 1);
             attention.Clear();
             attention.Visit(new KeyValuePage(page.Pointer, page.Pointer, page.Length), 1, -1, null);
-            attention.AddTo(2, isFirst: true, p, t);
+            attention.AddTo(2, isFirst: true, t);
             float[] before = [.. total];
-            attention.AddTo(0, isFirst: false, p, t);
-            attention.AddTo(1, isFirst: false, p, t);
+            attention.AddTo(0, isFirst: false, t);
+            attention.AddTo(1, isFirst: false, t);
+            attention.Write(1, p);
             Assert.That(total, Is.EqualTo(before));
             Assert.That(part[..Width], Is.All.Zero);
             Assert.That(part[Width + 1], Is.Zero, "the sum of the weights");
