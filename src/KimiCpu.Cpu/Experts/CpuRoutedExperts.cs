@@ -184,10 +184,14 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _store.Release(first, end);
     }
 
-    /// <summary>One token's items are of about equal bytes, and that they are read takes the time. Of several tokens a routed expert has some, and the shared one all.</summary>
+    /// <summary>
+    /// One token's items take as long as they are read. They are of about equal bytes but for those of a shared expert in tiles of 8 bits, which are twice a routed one's.
+    /// Of several tokens a routed expert has some, and the shared one all.
+    /// </summary>
     private void RunGateUp(int count)
     {
-        if (_rows.RowCount == 1)
+        bool isOne = _rows.RowCount == 1, isRounded = _shared is { IsRounded: true };
+        if (isOne && !isRounded)
         {
             _pool.Run(_slices.NodeEnds, _gateUp);
             return;
@@ -195,12 +199,12 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 
         for (int i = 0; i < count; i++)
         {
-            _costs[i] = Math.Max(ReadingCost, _groups[_ready[i]].PairCount);
+            _costs[i] = isOne ? 1 : Math.Max(ReadingCost, _groups[_ready[i]].PairCount);
         }
 
         // 8 bits are twice the bytes of 4. Wider weights are twice as many once more, and multiplied at half the rate.
-        long sharedCost = Math.Max(2 * ReadingCost, _rows.RowCount);
-        _slices.Divide(_passes == _int4 && _shared is { IsRounded: false } ? 2 * sharedCost : sharedCost, _costs.AsSpan(0, count));
+        long sharedCost = isOne ? 2 : Math.Max(2 * ReadingCost, _rows.RowCount);
+        _slices.Divide(_passes == _int4 && !isRounded ? 2 * sharedCost : sharedCost, _costs.AsSpan(0, count));
         _pool.RunShares(_slices.ShareEnds, _gateUp);
     }
 
