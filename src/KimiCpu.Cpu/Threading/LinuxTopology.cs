@@ -18,13 +18,8 @@ internal static class LinuxTopology
     /// <param name="count">Processors where nothing else is known.</param>
     public static IEnumerable<LogicalProcessor> Read(string folder, IReadOnlyList<int>? allowed, int count)
     {
-        List<int>? online = ReadList(Path.Combine(folder, "cpu", "online"));
-        IEnumerable<int> usable = allowed ?? online ?? Enumerable.Range(0, count);
-        if (allowed is not null && online is not null && allowed.Intersect(online).Any())
-        {
-            usable = allowed.Intersect(online);
-        }
-
+        // The kernel leaves processors that are off out of the mask. The list of those that are on may be LXCFS's, which numbers a container's from 0.
+        IEnumerable<int> usable = allowed ?? ReadList(Path.Combine(folder, "cpu", "online")) ?? Enumerable.Range(0, count);
         Dictionary<int, int> nodes = ReadNodes(Path.Combine(folder, "node"));
         int unknownNode = nodes.Count > 0 ? nodes.Values.Min() : 0;
         return [.. usable.Select(cpu => new LogicalProcessor(cpu, CoreOf(folder, cpu), nodes.GetValueOrDefault(cpu, unknownNode), CacheOf(folder, cpu)))];

@@ -43,15 +43,28 @@ internal sealed class CpuTopologyTests
     }
 
     [Test]
-    public void Mask_and_processors_that_are_off_count()
+    public void A_mask_leaves_processors_out()
     {
         WriteTwoNodes();
-        Write("cpu/online", "0-4,6-15");
 
         // The second thread of core 4 stands for it, since the mask lacks the first one.
-        CpuTopology topology = Read([1, 5, 6, 9, 12, 14]);
+        CpuTopology topology = Read([1, 6, 9, 12, 14]);
         Assert.That(topology.PhysicalCores.Select(c => c.Id), Is.EqualTo(new[] { 1, 6, 12 }));
         Assert.That(topology.PhysicalCores.Select(c => c.Node), Is.EqualTo(new[] { 0, 1, 1 }));
+    }
+
+    /// <summary>LXCFS with <c>--enable-cfs</c> says how many processors a container may use, counted from 0; the mask says which.</summary>
+    [Test]
+    public void A_list_of_processors_that_are_on_does_not_cut_the_mask()
+    {
+        WriteTwoNodes();
+        Write("cpu/online", "0-7");
+        Assert.That(Read([.. Enumerable.Range(4, 8)]).Processors.Select(p => p.Id), Is.EquivalentTo(Enumerable.Range(4, 8)));
+
+        // A limit of time on all processors: several such containers would each be tied to the same first ones.
+        Write("cpu/online", "0-3");
+        var limited = new CpuTopology(LinuxTopology.Read(_folder, [.. Enumerable.Range(0, 16)], 4), 4);
+        Assert.That((limited.PhysicalCores.Count, limited.DefaultThreads, WorkerPlacement.SuitsCores(limited, 4)), Is.EqualTo((8, 4, false)));
     }
 
     [Test]
