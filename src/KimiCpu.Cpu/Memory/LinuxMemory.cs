@@ -30,8 +30,9 @@ internal static class LinuxMemory
         ProcessMemory memory = LinuxNodes.Read(root, bound) is { } nodes
             ? new ProcessMemory(Math.Min(available, nodes.AvailableBytes), Math.Min(total, nodes.TotalBytes), nodes.Name)
             : new ProcessMemory(available, total, null);
-        foreach ((string folder, GroupFiles files) in Groups(root))
+        foreach ((string folder, bool isVersion2) in LinuxGroups.Of(root, "memory"))
         {
+            GroupFiles files = isVersion2 ? s_version2 : s_version1;
             if (files.Limits.Min(name => LinuxText.Number(Path.Combine(folder, name))) is not { } limit || limit >= total)
             {
                 continue;
@@ -60,48 +61,6 @@ internal static class LinuxMemory
         && LinuxText.Kilobytes(lines, "CommitLimit:") is { } limit && LinuxText.Kilobytes(lines, "Committed_AS:") is { } promised
             ? Math.Max(0, limit - promised)
             : null;
-
-    /// <summary>Every group from the process's own up to the root, since each of them limits.</summary>
-    private static IEnumerable<(string Folder, GroupFiles Files)> Groups(string root)
-    {
-        foreach (string line in LinuxText.Lines(Path.Combine(root, "proc/self/cgroup")) ?? [])
-        {
-            // hierarchy:controllers:path
-            string[] parts = line.Split(':', 3);
-            if (parts.Length != 3)
-            {
-                continue;
-            }
-
-            bool unified = parts[0] == "0" && parts[1].Length == 0;
-            if (!unified && !parts[1].Split(',').Contains("memory"))
-            {
-                continue;
-            }
-
-            foreach (string mount in unified ? new[] { "sys/fs/cgroup", "sys/fs/cgroup/unified" } : ["sys/fs/cgroup/memory"])
-            {
-                foreach (string folder in Upwards(Path.Combine(root, mount), parts[2]))
-                {
-                    yield return (folder, unified ? s_version2 : s_version1);
-                }
-            }
-        }
-    }
-
-    /// <summary>In a container the path may be that of the host and not be there; its mount's root is then the group.</summary>
-    private static IEnumerable<string> Upwards(string mount, string path)
-    {
-        for (string at = path.Trim('/'); at.Length > 0; at = Path.GetDirectoryName(at) ?? "")
-        {
-            if (!at.Contains("..", StringComparison.Ordinal))
-            {
-                yield return Path.Combine(mount, at);
-            }
-        }
-
-        yield return mount;
-    }
 
     private static long Bytes(string[] lines, string key)
     {

@@ -14,9 +14,11 @@ internal readonly record struct LogicalProcessor(int Id, int Core, int Node, int
 /// <summary>The processors that a process may use, as a value.</summary>
 internal sealed class CpuTopology
 {
+    private readonly double _time;
+
     /// <param name="processors">In any order; none counts as one.</param>
-    /// <param name="quota">Processors' worth of time that a container grants; null without a limit.</param>
-    public CpuTopology(IEnumerable<LogicalProcessor> processors, int? quota = null)
+    /// <param name="quota">Processors' worth of time that a container grants, not always a whole number; null without a limit.</param>
+    public CpuTopology(IEnumerable<LogicalProcessor> processors, double? quota = null)
     {
         Processors = [.. processors.OrderBy(p => p.Node).ThenBy(p => p.Id)];
         if (Processors.Count == 0)
@@ -30,15 +32,15 @@ internal sealed class CpuTopology
             .OrderBy(c => c.Core.Node).ThenBy(c => c.Turn)
             .Select(c => c.Core)];
         Nodes = [.. Processors.Select(p => p.Node).Distinct()];
-        Quota = Math.Max(1, Math.Min(quota ?? int.MaxValue, Processors.Count));
+        _time = Math.Min(quota ?? Processors.Count, Processors.Count);
+        Quota = Math.Max(1, (int)Math.Ceiling(_time));
     }
 
     /// <summary>What the system says of this process. A container's quota is part of it, though no affinity mask shows it.</summary>
     public static CpuTopology OfThisProcess { get; } =
         OperatingSystem.IsWindows() ? WindowsTopology.OfThisProcess()
-            : new(
-                OperatingSystem.IsLinux() ? LinuxTopology.Read() : OperatingSystem.IsMacOS() ? MacTopology.Read() : Unknown(Environment.ProcessorCount),
-                Environment.ProcessorCount);
+            : OperatingSystem.IsLinux() ? LinuxTopology.OfThisProcess()
+            : new(OperatingSystem.IsMacOS() ? MacTopology.Read() : Unknown(Environment.ProcessorCount), Environment.ProcessorCount);
 
     /// <summary>Node by node, and by rising id.</summary>
     public IReadOnlyList<LogicalProcessor> Processors { get; }
@@ -52,7 +54,7 @@ internal sealed class CpuTopology
     /// <summary>Nodes that have processors, by rising number.</summary>
     public IReadOnlyList<int> Nodes { get; }
 
-    /// <summary>Processors' worth of time that this process may use.</summary>
+    /// <summary>Processors' worth of time that this process may use; one that it may use in part counts.</summary>
     public int Quota { get; }
 
     /// <summary>One per physical core, but no more than the quota.</summary>

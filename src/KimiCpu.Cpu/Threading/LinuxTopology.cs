@@ -8,10 +8,16 @@ namespace KimiCpu.Cpu.Threading;
 /// <summary>Linux: the process's affinity mask, and what <c>/sys/devices/system</c> says about the processors in it.</summary>
 internal static class LinuxTopology
 {
-    private const string SystemFolder = "/sys/devices/system";
-
     /// <summary>For the whole process, whoever asks first.</summary>
-    public static IEnumerable<LogicalProcessor> Read() => Read(SystemFolder, ThreadAffinity.OfProcess(), Environment.ProcessorCount);
+    public static CpuTopology OfThisProcess() =>
+        Read("/", ThreadAffinity.OfProcess(), Environment.ProcessorCount, Environment.GetEnvironmentVariable("DOTNET_PROCESSOR_COUNT"));
+
+    /// <param name="root">In place of <c>/</c>.</param>
+    /// <param name="allowed">Processors of the affinity mask; null where it is not known.</param>
+    /// <param name="count">What .NET counts.</param>
+    /// <param name="wanted">What the user wants it to count; null for what there is.</param>
+    public static CpuTopology Read(string root, IReadOnlyList<int>? allowed, int count, string? wanted) =>
+        new(Read(Path.Combine(root, "sys/devices/system"), allowed, count), LinuxQuota.Read(root, count, wanted));
 
     /// <param name="folder">In place of <c>/sys/devices/system</c>.</param>
     /// <param name="allowed">Processors of the affinity mask; null where it is not known.</param>

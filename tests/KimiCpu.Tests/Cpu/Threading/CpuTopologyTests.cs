@@ -231,7 +231,7 @@ internal sealed class CpuTopologyTests
     [Platform("Linux")]
     public void A_thread_that_is_tied_sees_the_processors_of_the_process()
     {
-        int[] all = [.. LinuxTopology.Read().Select(p => p.Id)];
+        int[] all = [.. LinuxTopology.OfThisProcess().Processors.Select(p => p.Id)];
         if (all.Length == 1)
         {
             Assert.Ignore("One processor is all of them.");
@@ -242,7 +242,7 @@ internal sealed class CpuTopologyTests
         var thread = new Thread(() =>
         {
             tied = ThreadAffinity.TryTie(all.AsSpan(^1..));
-            seen = [.. LinuxTopology.Read().Select(p => p.Id)];
+            seen = [.. LinuxTopology.OfThisProcess().Processors.Select(p => p.Id)];
         });
         thread.Start();
         thread.Join();
