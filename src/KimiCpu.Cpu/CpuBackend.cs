@@ -65,8 +65,7 @@ internal sealed unsafe class CpuBackend : IDisposable
             Kernel = TileKernel.Best(options.AllowGeneratedCode);
             Pool = Own(new WorkerPool(options.Threads, options.SimulatedTopology, tie: options.SimulatedTopology is null));
 
-            // Threads that float share their cores with others, or a quota.
-            Pool.SpinTime = options.HotPathElsewhere && Pool.OnCores ? s_spinBesideDevice : WorkerPool.DefaultSpinTime;
+            Pool.SpinTime = options.HotPathElsewhere && Pool.MayWait ? s_spinBesideDevice : WorkerPool.DefaultSpinTime;
             Memory = new CpuMemory(Pool);
             SharedExpert? shared = options.HotPathElsewhere ? null : MakeHotPath(options.HotPathProgress);
             Store = Own<IExpertStore>(options.ExpertFiles is { } files ? new TieredExpertStore(weights, files, options.Store!) : new MappedExpertStore(weights));

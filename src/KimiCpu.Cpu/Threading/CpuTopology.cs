@@ -60,6 +60,9 @@ internal sealed class CpuTopology
     /// <summary>One per physical core, but no more than the quota.</summary>
     public int DefaultThreads => Math.Min(PhysicalCores.Count, Quota);
 
+    /// <summary>Whether so many threads can all run, or wait, all the time, each on a core.</summary>
+    public bool HasRoomFor(int threads) => threads <= PhysicalCores.Count && threads <= _time;
+
     /// <summary>Processors of which nothing is known: each a core, all on one node.</summary>
     public static IEnumerable<LogicalProcessor> Unknown(int count) => Enumerable.Range(0, count).Select(i => new LogicalProcessor(i, i, 0));
 

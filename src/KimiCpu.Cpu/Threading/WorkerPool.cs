@@ -61,6 +61,7 @@ internal sealed class WorkerPool : IDisposable
     /// </summary>
     private const int FewestRowsOfAll = 16;
 
+    private static int s_pools;
     private static int s_poolsOnCores;
 
     private readonly Team[] _teams;
@@ -92,6 +93,8 @@ internal sealed class WorkerPool : IDisposable
 
         // A second pool on the same cores would compete with the first one's threads without a way out, so it floats.
         OnCores = tie && WorkerPlacement.SuitsCores(topology, Threads) && Interlocked.CompareExchange(ref s_poolsOnCores, 1, 0) == 0;
+        bool isFirst = Interlocked.Increment(ref s_pools) == 1;
+        MayWait = OnCores || (isFirst && topology.HasRoomFor(Threads));
         WorkerPlacement placement = WorkerPlacement.Of(topology, Threads, OnCores);
         _teams = [.. placement.Nodes.Select(n => new Team(n, tie ? n.Processors : []))];
         _teamOf = [.. _teams.SelectMany((t, i) => Enumerable.Repeat(i, t.Threads))];
@@ -148,11 +151,17 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Whether each worker but the caller has a core of its own.</summary>
     public bool OnCores { get; }
 
+    /// <summary>
+    /// Whether workers that spin for long take no processor from anybody: they are tied to cores, or they float, are no more than the cores and the quota, and
+    /// there was no other pool of this process when they began.
+    /// </summary>
+    public bool MayWait { get; }
+
     /// <summary>NUMA nodes that workers are divided among; 1 on most machines.</summary>
     public int NodeCount => _teams.Length;
 
     /// <summary>
-    /// How long a worker spins after a run before it sleeps; waking it takes some 40 µs. A worker notices a change when it next waits.
+    /// How long a worker spins after a run before it sleeps; waking one takes some 40 µs, and they are woken one after another. A worker notices a change when it next waits.
     /// </summary>
     public TimeSpan SpinTime { get; set; } = DefaultSpinTime;
 
@@ -267,6 +276,7 @@ internal sealed class WorkerPool : IDisposable
         Array.ForEach(_wakeups, w => w.Release());
         _threads.ForEach(t => t.Join());
         Array.ForEach(_wakeups, w => w.Dispose());
+        Interlocked.Decrement(ref s_pools);
         if (OnCores)
         {
             Volatile.Write(ref s_poolsOnCores, 0);
