@@ -17,7 +17,7 @@ internal sealed class WorkerPlacement
     private WorkerPlacement(CpuTopology topology, WorkerNode[] nodes, bool cores)
     {
         Nodes = nodes;
-        _processors = cores ? [.. topology.PhysicalCores.Select(c => new[] { c.Id })] : [.. nodes.SelectMany(n => Floating(topology, n))];
+        _processors = cores ? OnCores(topology) : [.. nodes.SelectMany(n => Floating(topology, n))];
     }
 
     /// <summary>At least one; node 0 has worker 0, which is the caller.</summary>
@@ -62,6 +62,13 @@ internal sealed class WorkerPlacement
 
     /// <summary>Processors for a worker; empty where it may run anywhere.</summary>
     public int[] ProcessorsOf(int worker) => _processors[worker];
+
+    /// <summary>For each worker a core's processors, all of them: it can leave one that another process, or another thread of this one, is on for the one beside it.</summary>
+    private static int[][] OnCores(CpuTopology topology)
+    {
+        ILookup<int, int> processors = topology.Processors.ToLookup(p => p.Core, p => p.Id);
+        return [.. topology.PhysicalCores.Select(c => processors[c.Core].ToArray())];
+    }
 
     /// <summary>
     /// For each worker of a node all of its processors, or those of one group where there are several: the workers are divided among the groups in proportion to

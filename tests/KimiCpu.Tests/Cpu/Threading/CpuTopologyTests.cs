@@ -126,7 +126,7 @@ internal sealed class CpuTopologyTests
         Assert.That(topology.PhysicalCores.Select(c => c.Id), Is.EqualTo(new[] { 0, 2, 1, 3, 4, 5, 6, 7 }));
         Assert.That(topology.PhysicalCores.Select(c => c.Cache), Is.EqualTo(new[] { 0, 2, 0, 2, 4, 4, 4, 4 }));
         Assert.That(topology.Processors.Select(p => p.Id), Is.EqualTo(new[] { 0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15 }));
-        Assert.That(WorkerPlacement.Of(topology, 8, cores: true).ProcessorsOf(1), Is.EqualTo(new[] { 2 }));
+        Assert.That(WorkerPlacement.Of(topology, 8, cores: true).ProcessorsOf(1), Is.EqualTo(new[] { 2, 10 }));
 
         // Caches of different sizes, as where the mask leaves some of their cores out.
         Assert.That(Read([0, 1, 3, 4, 5]).PhysicalCores.Select(c => c.Id), Is.EqualTo(new[] { 0, 3, 1, 4, 5 }));
@@ -147,6 +147,32 @@ internal sealed class CpuTopologyTests
         Assert.That(WorkerPlacement.Of(topology, 1, cores: false).ProcessorsOf(0), Is.Empty);
 
         int[] Threads(int count) => [.. WorkerPlacement.Of(topology, count, cores: false).Nodes.Select(n => n.Threads)];
+    }
+
+    /// <summary>Where something else runs on one of a core's processors, its worker can go on on the other.</summary>
+    [Test]
+    public void A_worker_on_a_core_has_all_of_its_processors_that_are_allowed()
+    {
+        WriteTwoNodes();
+        WorkerPlacement placement = WorkerPlacement.Of(Read([.. Enumerable.Range(0, 16)]), 8, cores: true);
+        Assert.That(Enumerable.Range(0, 8).Select(placement.ProcessorsOf), Is.EqualTo(Enumerable.Range(0, 8).Select(w => new[] { w, w + 8 })));
+        placement = WorkerPlacement.Of(Read([0, 1, 8, 13]), 3, cores: true);
+        Assert.That(Enumerable.Range(0, 3).Select(placement.ProcessorsOf), Is.EqualTo(new int[][] { [0, 8], [1], [13] }));
+    }
+
+    [Test]
+    public void There_is_room_for_threads_that_all_have_a_core_and_its_time()
+    {
+        LogicalProcessor[] four = [.. Enumerable.Range(0, 8).Select(i => new LogicalProcessor(i, i % 4, 0))];
+        Assert.That(Rooms(null), Is.EqualTo(new[] { true, true, false }));
+        Assert.That(Rooms(6), Is.EqualTo(new[] { true, true, false }));
+        Assert.That(Rooms(3), Is.EqualTo(new[] { true, false, false }));
+
+        // The fourth processor may be used for a half of the time.
+        Assert.That(Rooms(3.5), Is.EqualTo(new[] { true, false, false }));
+        Assert.That(new CpuTopology(four, 3.5).DefaultThreads, Is.EqualTo(4));
+
+        bool[] Rooms(double? quota) => [.. new[] { 3, 4, 5 }.Select(new CpuTopology(four, quota).HasRoomFor)];
     }
 
     [Test]
