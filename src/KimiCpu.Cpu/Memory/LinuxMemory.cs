@@ -26,7 +26,7 @@ internal static class LinuxMemory
             return null;
         }
 
-        long available = LinuxText.Kilobytes(lines, "MemAvailable:") ?? total;
+        long available = LinuxText.Kilobytes(lines, "MemAvailable:") is { } free ? Math.Min(total, free + ZfsCache(root)) : total;
         ProcessMemory memory = LinuxNodes.Read(root, bound) is { } nodes
             ? new ProcessMemory(Math.Min(available, nodes.AvailableBytes), Math.Min(total, nodes.TotalBytes), nodes.Name)
             : new ProcessMemory(available, total, null);
@@ -53,6 +53,30 @@ internal static class LinuxMemory
         return Unpromised(root, lines) is { } unpromised
             ? memory with { AvailableBytes = Math.Min(memory.AvailableBytes, unpromised), UnpromisedBytes = unpromised }
             : memory;
+    }
+
+    /// <summary>
+    /// What the cache of OpenZFS gives back on demand, as pages of files are, but which the kernel does not count as available: all beyond its least size. It may be half of the memory after a download.
+    /// </summary>
+    private static long ZfsCache(string root)
+    {
+        string[] lines = LinuxText.Lines(Path.Combine(root, "proc/spl/kstat/zfs/arcstats")) ?? [];
+        return Math.Max(0, Statistic(lines, "size") - Statistic(lines, "c_min"));
+    }
+
+    /// <summary>Of lines of a name, a type and a value.</summary>
+    private static long Statistic(string[] lines, string name)
+    {
+        foreach (string line in lines)
+        {
+            string[] parts = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            if (parts.Length == 3 && parts[0] == name && long.TryParse(parts[2], NumberStyles.None, CultureInfo.InvariantCulture, out long value))
+            {
+                return value;
+            }
+        }
+
+        return 0;
     }
 
     /// <summary>What may still be promised where the kernel promises no more than it has; null where it promises anything, as usual.</summary>

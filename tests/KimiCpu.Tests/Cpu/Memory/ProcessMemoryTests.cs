@@ -24,6 +24,17 @@ internal sealed class ProcessMemoryTests
     [Test]
     public void Without_control_groups_it_is_what_the_kernel_says() => Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(32_000_000L << 10));
 
+    /// <summary>The kernel does not count it as available, and it is half of the memory after a download.</summary>
+    [TestCase("size                            4    20480000000\nc_min                           4    1024000000", 32_000_000L * 1024 + 19_456_000_000)]
+    [TestCase("c_min                           4    1024000000\nsize                            4    1000000000", 32_000_000L * 1024)]
+    [TestCase("size                            4    90480000000\nc_min                           4    1024000000", 65_536_000L * 1024)]
+    [TestCase("size 4\nc_min 4 none", 32_000_000L * 1024)]
+    public void The_cache_of_ZFS_is_available_but_for_its_least_size(string statistics, long expected)
+    {
+        Write("proc/spl/kstat/zfs/arcstats", $"13 1 0x01 147 39984 5 9\nname                            type data\nhits                            4    77\n{statistics}\n");
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(expected));
+    }
+
     [Test]
     public void A_group_of_version_2_counts_with_all_around_it_and_file_pages_as_free()
     {
