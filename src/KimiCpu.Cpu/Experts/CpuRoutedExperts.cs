@@ -185,13 +185,13 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     }
 
     /// <summary>
-    /// One token's items take as long as they are read. They are of about equal bytes but for those of a shared expert in tiles of 8 bits, which are twice a routed one's.
+    /// One token's items take as long as they are read. They are of about equal bytes but for those of a shared expert in tiles of 8 bits, which are twice an INT4 one's.
     /// Of several tokens a routed expert has some, and the shared one all.
     /// </summary>
     private void RunGateUp(int count)
     {
         bool isOne = _rows.RowCount == 1, isRounded = _shared is { IsRounded: true };
-        if (isOne && !isRounded)
+        if (isOne && !(isRounded && _passes == _int4))
         {
             _pool.Run(_slices.NodeEnds, _gateUp);
             return;

@@ -55,7 +55,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
 
     /// <summary>
     /// What a token costs a query, a place in a vector of queries, and all queries of an item together, which widen or pair it: as 89, 98, 143, 157, 222 and 272 us for 8, 16, 24, 32, 48 and 64 heads
-    /// of Kimi K2 over a segment say (products of BF16 on a core of Zen 5, least of several; in single precision 160 to 460, within a tenth).
+    /// of Kimi K2 over 512 tokens say (products of BF16 on a core of Zen 5, least of several; in single precision 160 to 460, within a tenth).
     /// </summary>
     private const int CostOfQuery = 1;
     private const int CostOfLane = 2;

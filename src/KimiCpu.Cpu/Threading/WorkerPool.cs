@@ -94,7 +94,7 @@ internal sealed class WorkerPool : IDisposable
         // A second pool on the same cores would compete with the first one's threads without a way out, so it floats.
         OnCores = tie && WorkerPlacement.SuitsCores(topology, Threads) && Interlocked.CompareExchange(ref s_poolsOnCores, 1, 0) == 0;
         bool isFirst = Interlocked.Increment(ref s_pools) == 1;
-        MayWait = OnCores || (isFirst && topology.HasRoomFor(Threads));
+        MayWait = (OnCores || isFirst) && topology.HasRoomFor(Threads);
         WorkerPlacement placement = WorkerPlacement.Of(topology, Threads, OnCores);
         _teams = [.. placement.Nodes.Select(n => new Team(n, tie ? n.Processors : []))];
         _teamOf = [.. _teams.SelectMany((t, i) => Enumerable.Repeat(i, t.Threads))];

@@ -47,6 +47,10 @@ internal sealed class CpuBackendTests
         }
 
         Assert.That(Waits(3, null));
+        using (var tied = new WorkerPool(4, new CpuTopology(cores, 3.5)))
+        {
+            Assert.That(tied.MayWait, Is.False);
+        }
 
         bool Waits(int threads, double? quota)
         {
