@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.CommandLine;
+using KimiCpu.Cli.Terminal;
 using KimiCpu.Constraints;
 
 namespace KimiCpu.Cli.Commands;
@@ -9,7 +10,7 @@ namespace KimiCpu.Cli.Commands;
 /// <summary>The options that say what an answer may be.</summary>
 internal sealed class ConstraintOptions
 {
-    private readonly Option<string?> _schema = new("--schema") { Description = "The answer is JSON that is valid by the JSON Schema in this file.", HelpName = "FILE" };
+    private readonly Option<string?> _schema = new("--schema") { Description = "The answer is JSON that is valid by the JSON Schema in this file; - for standard input, of which nothing goes before PROMPT then.", HelpName = "FILE" };
     private readonly Option<string?> _regex = new("--regex") { Description = "The answer is a text that this pattern matches as a whole.", HelpName = "PATTERN" };
     private readonly Option<string[]> _choice = new("--choice") { Description = "The answer is this text, or another one given so. May be given several times.", HelpName = "TEXT" };
 
@@ -21,8 +22,11 @@ internal sealed class ConstraintOptions
     }
 
     /// <summary>Null where none is given.</summary>
+    /// <param name="parsed">What was given.</param>
+    /// <param name="streams">Has standard input.</param>
+    /// <param name="cancellationToken">Ends the compilation.</param>
     /// <exception cref="ArgumentException">Several are given, the file cannot be read, or it cannot be a constraint.</exception>
-    public KimiConstraint? Read(ParseResult parsed, CancellationToken cancellationToken)
+    public KimiConstraint? Read(ParseResult parsed, CliStreams streams, CancellationToken cancellationToken)
     {
         string? schema = parsed.GetValue(_schema);
         string? regex = parsed.GetValue(_regex);
@@ -34,7 +38,7 @@ internal sealed class ConstraintOptions
 
         if (schema is not null)
         {
-            string text = InputFile.ReadText(_schema.Name, schema);
+            string text = InputFile.ReadText(_schema.Name, schema, streams);
             return Make($"{_schema.Name}, '{schema}'", () => KimiConstraint.JsonSchema(text, cancellationToken));
         }
 

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Chat;
+using KimiCpu.Cli.Terminal;
 using KimiCpu.Constraints;
 
 namespace KimiCpu.Cli.Commands;
@@ -11,8 +12,9 @@ internal static class ConversationFile
 {
     /// <param name="option">The option or argument that names the file.</param>
     /// <param name="path">The file.</param>
+    /// <param name="streams">Has standard input.</param>
     /// <exception cref="ArgumentException">It cannot be read, or is no conversation of texts.</exception>
-    public static Conversation Read(string option, string path) => Parse($"{option}, '{path}'", InputFile.ReadBytes(option, path));
+    public static Conversation Read(string option, string path, CliStreams streams) => Parse($"{option}, '{path}'", InputFile.ReadBytes(option, path, streams));
 
     /// <summary>Calls will be held to the tools' declarations. What cannot be is known before there is a model, whose opening may take an hour.</summary>
     /// <param name="option">See <see cref="Read"/>.</param>

@@ -18,7 +18,7 @@ internal static class GenerateCommand
         var sampling = new SamplingOptions();
         var constraint = new ConstraintOptions();
         var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; what is piped in goes before it with an empty line between (with --raw as it is, and nothing between), and stands in its place if it is left out. The end of the last line that is piped in is not part of it (but with --raw).", Arity = ArgumentArity.ZeroOrOne };
-        var conversation = new Option<string?>("--conversation") { Description = "Messages and tools in place of a prompt, as OpenAI's interface writes them; calls are written after the text, a line each.", HelpName = "FILE" };
+        var conversation = new Option<string?>("--conversation") { Description = "Messages and tools in place of a prompt, as OpenAI's interface writes them, - for standard input; calls are written after the text, a line each.", HelpName = "FILE" };
         var raw = new Option<bool>("--raw") { Description = "Continue the text as it is, without the chat template." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "With --raw: read names of control tokens in the prompt as those tokens." };
         var system = new Option<string?>("--system") { Description = "An instruction for the model.", HelpName = "TEXT" };
@@ -36,14 +36,15 @@ internal static class GenerateCommand
             Refuse(parsed.GetValue(raw) && (parsed.GetValue(reasoning) || sampling.ShapesReasoning(parsed)), "--show-reasoning, --no-think, --max-reasoning-tokens and --preserve-thinking belong to the chat template, which --raw leaves away.");
             Refuse(parsed.GetValue(allowSpecial) && !parsed.GetValue(raw), "--allow-special is for --raw: messages are never read for control tokens.");
             Refuse(sampling.LimitsNoReasoning(parsed), "--no-think leaves no reasoning for --max-reasoning-tokens to limit: give one of them.");
-            GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, cancellationToken) };
+            GenerationOptions options = sampling.Read(parsed) with { Constraint = constraint.Read(parsed, streams, cancellationToken) };
             SamplingOptions.Check(options);
             KimiModelOptions how = model.Read(parsed);
-            Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw), cancellationToken) : null;
+            Conversation? given = parsed.GetValue(conversation) is { } file ? ReadConversation(conversation.Name, file, parsed.GetValue(prompt), parsed.GetValue(system), parsed.GetValue(raw), streams, cancellationToken) : null;
             options = given is null ? options : With(options, given);
             Refuse(options.LogProbabilities && !parsed.GetValue(json), "--logprobs needs --json, which shows them.");
             SamplingOptions.CheckTokens(options, model.Files(parsed));
             string text = given is null ? await PromptText.ReadAsync(parsed.GetValue(prompt), parsed.GetValue(raw), streams, cancellationToken) : "";
+            Refuse(given is null && text.Length == 0 && streams.InputTaker is not null, $"There is nothing to answer: PROMPT is missing or empty, and {streams.InputTaker} has taken standard input.");
             Refuse(given is null && text.Length == 0, "There is nothing to answer: PROMPT, or standard input without it, is empty.");
             using KimiModel opened = model.Open(parsed, how, streams);
             double? bandwidth = parsed.GetValue(stats) ? opened.MeasureMemoryBandwidth(cancellationToken) : null;
@@ -100,10 +101,10 @@ internal static class GenerateCommand
         }
     }
 
-    private static Conversation ReadConversation(string option, string file, string? prompt, string? system, bool raw, CancellationToken cancellationToken)
+    private static Conversation ReadConversation(string option, string file, string? prompt, string? system, bool raw, CliStreams streams, CancellationToken cancellationToken)
     {
         Refuse(prompt is not null || system is not null || raw, $"{option} stands in place of PROMPT, --system and --raw.");
-        Conversation conversation = ConversationFile.Read(option, file);
+        Conversation conversation = ConversationFile.Read(option, file, streams);
         ConversationFile.CheckTools(option, file, conversation.Tools, cancellationToken);
         return conversation;
     }

@@ -20,9 +20,9 @@ internal static class PromptText
     /// <param name="cancellationToken">Ends the reading.</param>
     public static async Task<string> ReadAsync(string? prompt, bool raw, CliStreams streams, CancellationToken cancellationToken)
     {
-        if (prompt is not null && streams.IsTyped)
+        if (streams.InputTaker is not null || (prompt is not null && streams.IsTyped))
         {
-            return prompt;
+            return prompt ?? "";
         }
 
         Task<string> reading = streams.ReadTextAsync(cancellationToken);

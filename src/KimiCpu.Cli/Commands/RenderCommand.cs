@@ -26,7 +26,7 @@ internal static class RenderCommand
         var command = new Command("render", "Shows what the model sees of a conversation, exactly.") { file, model, template, ids, noThink, preserve, noPrompt };
         command.SetAction(parsed =>
         {
-            Conversation conversation = parsed.GetValue(file) is { } path ? ConversationFile.Read(file.Name, path) : ConversationFile.Parse("standard input", streams.ReadBytes());
+            Conversation conversation = parsed.GetValue(file) is { } path ? ConversationFile.Read(file.Name, path, streams) : ConversationFile.Parse("standard input", streams.ReadBytes());
             CheckpointFiles files = parsed.GetValue(model) is { } folder ? new FolderCheckpointFiles(folder) : KimiModel.EmbeddedFiles;
             KimiTokenizer tokenizer = KimiTokenizer.Open(files);
             var renderer = new ChatRenderer(tokenizer, Format(parsed.GetValue(template), files, streams));

@@ -42,7 +42,7 @@ internal static class SimulateCommand
                 OutputFile.CheckPlace(chart.Name, place);
             }
 
-            RoutingTrace trace = InputFile.Read(file.Name, parsed.GetValue(file)!, RoutingTrace.Read);
+            RoutingTrace trace = InputFile.Read(file.Name, parsed.GetValue(file)!, streams, RoutingTrace.Read, bytes => RoutingTrace.Read(new MemoryStream(bytes), "standard input"));
             int[] sizes = Sizes(trace.Header, parsed.GetValue(slots), parsed.GetValue(memory));
             if (parsed.GetValue(lookAhead) && !trace.Header.HasPredictions)
             {

@@ -61,7 +61,7 @@ internal static class TraceCommand
             string text = (parsed.GetValue(prompt), parsed.GetValue(file)) switch
             {
                 ({ } given, null) => given,
-                (null, { } name) => InputFile.ReadText(file.Name, name),
+                (null, { } name) => InputFile.ReadText(file.Name, name, streams),
                 (null, null) => await streams.ReadTextAsync(cancellationToken),
                 _ => throw new ArgumentException("The text comes from --prompt or from --file, not from both."),
             };

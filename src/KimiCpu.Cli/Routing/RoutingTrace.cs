@@ -17,6 +17,14 @@ internal sealed record RoutingTrace(RoutingTraceHeader Header, IReadOnlyList<Rou
     public static RoutingTrace Read(string path)
     {
         using Stream file = Open(path);
+        return Read(file, path);
+    }
+
+    /// <param name="file">From its beginning to its end, which it knows.</param>
+    /// <param name="name">For messages.</param>
+    /// <exception cref="RoutingTraceException">It is no whole trace.</exception>
+    public static RoutingTrace Read(Stream file, string name)
+    {
         long blocks = 0;
         RoutingTraceHeader header = ReadHeader();
         var steps = new List<RoutingStep>();
@@ -113,7 +121,7 @@ internal sealed record RoutingTrace(RoutingTraceHeader Header, IReadOnlyList<Rou
             }
         }
 
-        RoutingTraceException Problem(string problem) => new(path, problem);
+        RoutingTraceException Problem(string problem) => new(name, problem);
     }
 
     /// <summary>A pipe does not say how long it is.</summary>

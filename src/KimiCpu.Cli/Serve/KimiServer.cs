@@ -4,6 +4,7 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using System.Text;
 using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
@@ -45,12 +46,12 @@ internal static class KimiServer
     public static async Task RunAsync(string? file, ServeSettings settings, CliStreams streams, Action<IServiceCollection>? replace, CancellationToken cancellationToken)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        string? source = ServeConfiguration.Read(builder.Configuration, file, settings);
+        string? source = ServeConfiguration.Read(builder.Configuration, file, settings, streams);
         IConfigurationSection server = builder.Configuration.GetSection(ServeConfiguration.Server);
         IConfigurationSection served = builder.Configuration.GetSection(ServeConfiguration.Model);
         string host = server["Host"] ?? "127.0.0.1";
         int port = PortOf(server["Port"]);
-        string[] keys = KeysOf(server["ApiKeyFile"]);
+        string[] keys = KeysOf(server["ApiKeyFile"], streams);
 
         // Until the server listens, what fails is thrown too, and told by the command line. Of two rules for one name the later one counts, and that is the user's.
         bool listens = false;
@@ -199,7 +200,7 @@ internal static class KimiServer
         }
     }
 
-    private static string[] KeysOf(string? file)
+    private static string[] KeysOf(string? file, CliStreams streams)
     {
         const string Option = "--api-key-file, or Server:ApiKeyFile,";
         if (file is null)
@@ -207,7 +208,7 @@ internal static class KimiServer
             return [];
         }
 
-        string[] keys = [.. InputFile.Read(Option, file, File.ReadAllLines).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'))];
+        string[] keys = [.. InputFile.Read(Option, file, streams, File.ReadAllLines, bytes => Encoding.UTF8.GetString(bytes).Split('\n')).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'))];
 
         // Without keys everybody might ask.
         return keys.Length > 0 ? keys : throw new ArgumentException($"{Option} takes a file with a key a line; '{file}' holds none.");

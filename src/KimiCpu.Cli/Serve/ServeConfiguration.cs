@@ -3,6 +3,7 @@
 
 using System.Text.Json;
 using KimiCpu.Cli.Commands;
+using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
 using KimiCpu.Extensions.AI.Hosting;
 using KimiCpu.Server;
@@ -52,15 +53,16 @@ internal static class ServeConfiguration
     /// <param name="configuration">Gets everything.</param>
     /// <param name="file">JSON; null for none.</param>
     /// <param name="settings">Of the command line.</param>
+    /// <param name="streams">Has standard input.</param>
     /// <exception cref="ArgumentException">The file cannot be read.</exception>
     /// <exception cref="ServeConfigurationException">The file is no JSON, or something is said that nobody would read.</exception>
     /// <returns>Where else than at the command line something was said; null for nowhere.</returns>
-    public static string? Read(ConfigurationManager configuration, string? file, ServeSettings settings)
+    public static string? Read(ConfigurationManager configuration, string? file, ServeSettings settings, CliStreams streams)
     {
         List<string> problems = [];
         if (file is not null)
         {
-            byte[] json = InputFile.ReadBytes("--config", file);
+            byte[] json = InputFile.ReadBytes("--config", file, streams);
             problems.AddRange(Read(json, file).GetChildren().Where(c => c.Key != EditorSchema && !IsSection(c.Key)).Select(Unknown));
             configuration.AddJsonStream(new MemoryStream(json));
         }

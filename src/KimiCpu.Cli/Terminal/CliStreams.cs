@@ -12,6 +12,9 @@ namespace KimiCpu.Cli.Terminal;
 /// <param name="IsTerminal">Whether a person looks at the output and types the input.</param>
 internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Error, bool IsTerminal)
 {
+    /// <summary>Of these streams, and of all that are made of them.</summary>
+    private readonly InputUse _use = new();
+
     /// <summary>Progress and errors; what cannot be written is dropped.</summary>
     public TextWriter Error { get; } = UnfailingWriter.Around(Error);
 
@@ -38,6 +41,9 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
 
     /// <summary>Whether colours are welcome among the errors, and shown.</summary>
     public bool UsesColoursInErrors { get; init; } = IsTerminal;
+
+    /// <summary>The option that has taken the input; null where none has.</summary>
+    public string? InputTaker => _use.Taker;
 
     public static CliStreams OfConsole() => new(
         OpenInput(),
@@ -87,6 +93,21 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         return all;
     }
 
+    /// <summary>The same for an option that takes the input in a file's place; the input is there once.</summary>
+    /// <param name="option">Its name.</param>
+    /// <exception cref="ArgumentException">Another option has taken it.</exception>
+    /// <exception cref="FormatException">See <see cref="ReadBytes"/>.</exception>
+    public byte[] TakeBytes(string option)
+    {
+        if (_use.Taker is { } other)
+        {
+            throw new ArgumentException($"{other} and {option} would both take standard input, which can be read once: name a file for one of them.");
+        }
+
+        _use.Taker = option;
+        return ReadBytes();
+    }
+
     private void CheckLines(ReadOnlySpan<byte> text)
     {
         if (LongestLine == int.MaxValue)
@@ -117,5 +138,10 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
 
         Console.InputEncoding = Encoding.Unicode;
         return new TypedInput(Console.OpenStandardInput());
+    }
+
+    private sealed class InputUse
+    {
+        public string? Taker { get; set; }
     }
 }

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Cli.Serve;
+using KimiCpu.Cli.Terminal;
 using Microsoft.Extensions.Configuration;
 
 namespace KimiCpu.Tests.Cli.Serve;
@@ -46,7 +47,7 @@ internal sealed class ServeConfigurationTests
         var configuration = new ConfigurationManager();
         var settings = new ServeSettings();
         settings.Set($"Model:{typed.Key}", typed.Value);
-        ServeConfiguration.Read(configuration, _file, settings);
+        ServeConfiguration.Read(configuration, _file, settings, new CliStreams(Stream.Null, TextWriter.Null, TextWriter.Null, IsTerminal: false));
         return configuration;
     }
 }
