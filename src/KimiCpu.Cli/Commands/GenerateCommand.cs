@@ -17,7 +17,7 @@ internal static class GenerateCommand
         var model = new ModelOptions();
         var sampling = new SamplingOptions();
         var constraint = new ConstraintOptions();
-        var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; what is piped in goes before it with an empty line between (with --raw as it is, and nothing between), and stands in its place if it is left out. The end of the last line that is piped in is not part of it (but with --raw).", Arity = ArgumentArity.ZeroOrOne };
+        var prompt = new Argument<string?>("PROMPT") { Description = "The prompt; what is piped in goes before it with an empty line between (with --raw as it is, and nothing between), and stands in its place if it is left out. The end of the last line that is piped in is not part of it (but with --raw). In a loop that reads its own input, and from a program that leaves its pipe open: `< /dev/null`.", Arity = ArgumentArity.ZeroOrOne };
         var conversation = new Option<string?>("--conversation") { Description = "Messages and tools in place of a prompt, as OpenAI's interface writes them, - for standard input; calls are written after the text, a line each.", HelpName = "FILE" };
         var raw = new Option<bool>("--raw") { Description = "Continue the text as it is, without the chat template." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "With --raw: read names of control tokens in the prompt as those tokens." };

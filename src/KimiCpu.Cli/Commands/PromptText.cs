@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using KimiCpu.Cli.Terminal;
 
 namespace KimiCpu.Cli.Commands;
@@ -31,7 +32,14 @@ internal static class PromptText
             await streams.Error.WriteLineAsync("Waiting for the end of standard input, which goes before PROMPT; with `< /dev/null` nothing does.");
         }
 
-        return Join(WithoutLineEnd(await reading, raw), prompt ?? "", raw);
+        string piped = WithoutLineEnd(await reading, raw);
+        if (!string.IsNullOrEmpty(prompt) && piped.Length > 0 && streams.ShowsProgress)
+        {
+            // A loop that reads its own lines, or the rest of a script, may be what was taken.
+            await streams.Error.WriteLineAsync(FormattableString.Invariant($"({Encoding.UTF8.GetByteCount(piped):N0} bytes of standard input go before PROMPT)"));
+        }
+
+        return Join(piped, prompt ?? "", raw);
     }
 
     /// <summary>An empty line ends the text that a question is about.</summary>

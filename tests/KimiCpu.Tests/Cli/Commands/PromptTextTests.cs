@@ -24,6 +24,19 @@ internal sealed class PromptTextTests
         Assert.That(await PromptText.ReadAsync(prompt, raw, streams, CancellationToken.None), Is.EqualTo(expected));
     }
 
+    /// <summary>It may be the rest of a loop's lines, or of a script, which nobody meant to ask about.</summary>
+    [TestCase("(6 bytes of standard input go before PROMPT)", "\u00E4\nb\u00A9\n", "Sum it up.", true, Description = "Without the end of the last line.")]
+    [TestCase("", "a\nb\n", "Sum it up.", false)]
+    [TestCase("", "\n", "Sum it up.", true)]
+    [TestCase("", "a\nb\n", null, true)]
+    public async Task What_goes_before_the_prompt_is_told_at_a_terminal(string expected, string input, string? prompt, bool terminal)
+    {
+        var error = new StringWriter();
+        var streams = new CliStreams(new MemoryStream(Encoding.UTF8.GetBytes(input)), TextWriter.Null, error, IsTerminal: false) { ShowsProgress = terminal };
+        await PromptText.ReadAsync(prompt, raw: false, streams, CancellationToken.None);
+        Assert.That(error.ToString(), Is.EqualTo(expected.Length > 0 ? expected + Environment.NewLine : ""));
+    }
+
     /// <summary>As in <c>kimi generate "…" &gt; answer</c>, where the output alone is a file.</summary>
     [Test]
     public async Task A_keyboard_is_not_waited_for_beside_a_prompt()
