@@ -165,7 +165,7 @@ internal sealed class TerminalChat : IDisposable
 
     /// <summary>Runs until the input ends, <c>/exit</c>, or Ctrl-C at the prompt.</summary>
     /// <param name="cancellation">Cancelled by a Ctrl-C; replaced for every answer.</param>
-    /// <returns>Whether every line was answered, if only in part, or a command; at a terminal, where all is seen, always.</returns>
+    /// <returns>Whether every line was answered, if only in part, or a command; at a terminal, where all is seen, always. Not where <see cref="End"/> ended the chat.</returns>
     /// <exception cref="OperationCanceledException">Ctrl-C stopped an answer, in a pipe: nobody there looks at each.</exception>
     /// <exception cref="KimiException">An answer failed, in a pipe, and not because it was too long with its question: the next question is asked then.</exception>
     public async Task<bool> RunAsync(CancellationSwitch cancellation)
@@ -187,7 +187,8 @@ internal sealed class TerminalChat : IDisposable
             string? line = ReadLine("\n> ");
             if (line is null || HasEnded || line.Trim() == "/exit")
             {
-                return answered || _decorated;
+                // What was answered last may be a part, and who started the program would take it for the whole.
+                return (answered || _decorated) && !HasEnded;
             }
 
             if (QuotedQuestion.Begins(line))

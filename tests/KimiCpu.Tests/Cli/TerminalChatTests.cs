@@ -14,6 +14,21 @@ internal sealed class TerminalChatTests
 {
     private static readonly GenerationOptions s_greedy = new() { Temperature = 0, Thinking = false, MaxTokens = 200 };
 
+    /// <summary>Standard output has half an answer then, and a script would go on with it.</summary>
+    [Test]
+    [CancelAfter(60_000)]
+    public async Task A_chat_that_a_signal_ends_says_so([Values] bool terminal, CancellationToken cancellationToken)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var output = new EndingWriter(cancellationToken);
+        using var input = new StringReader("Tell me a story.\n");
+        using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { MaxTokens = 7000, IgnoreEndOfText = true }, null, input, output, TextWriter.Null, terminal, coloured: false);
+        output.Chat = chat;
+        Assert.That(await chat.RunAsync(cancellation), Is.False);
+        Assert.That(chat.Messages, Has.Count.EqualTo(2), "with the part of an answer");
+    }
+
     /// <summary>The prompt is so long that it is stopped before it has been read.</summary>
     [Test]
     [CancelAfter(120_000)]
@@ -289,6 +304,32 @@ internal sealed class TerminalChatTests
         }
 
         public override void WriteLine(string? value) => _text.Append(value).Append(NewLine);
+    }
+
+    /// <summary>Does what the system's signal does at the first piece of an answer.</summary>
+    private sealed class EndingWriter(CancellationToken cancellationToken) : TextWriter
+    {
+        private bool _hasEnded;
+
+        public TerminalChat? Chat { get; set; }
+
+        public override Encoding Encoding => Encoding.UTF8;
+
+        public override void Write(char value)
+        {
+        }
+
+        public override void Write(string? value)
+        {
+            if (_hasEnded || value == "\n> ")
+            {
+                return;
+            }
+
+            _hasEnded = true;
+            Task.Run(() => Chat!.End(TimeSpan.FromSeconds(30)), cancellationToken);
+            SpinWait.SpinUntil(() => Chat!.HasEnded || cancellationToken.IsCancellationRequested);
+        }
     }
 
     /// <summary>Does what Ctrl-C does at every piece of an answer, or at its end.</summary>
