@@ -38,6 +38,7 @@ internal static class ChatCommand
             KimiSession session = ChatFile.Open(opened, path, streams, out IReadOnlyList<KimiMessage>? messages);
             using var cancellation = new CancellationSwitch();
             using var input = streams.Reader();
+            using WholeLetters? letters = streams.EraseWholeLetters();
             using var chat = new TerminalChat(opened, session, options, parsed.GetValue(system), input, streams.Output, streams.Error, streams.IsTerminal, streams.UsesColours)
             {
                 ColoursErrors = streams.UsesColoursInErrors,
@@ -86,6 +87,11 @@ internal static class ChatCommand
                 {
                     // On the thread of a signal nobody else would catch it, and an error that ends the chat is told by itself.
                     streams.Error.WriteLine(VisibleText.Of(OptionWords.Translate(e.Message, parsed)));
+                }
+                finally
+                {
+                    // A signal disposes of nothing.
+                    letters?.Dispose();
                 }
             }
         });

@@ -77,6 +77,9 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>The input as text. What is typed has no byte order mark, and in UTF-16 its first characters may look like one of UTF-8.</summary>
     public StreamReader Reader() => new(Input, InputEncoding, detectEncodingFromByteOrderMarks: !InputEncoding.Equals(Encoding.Unicode));
 
+    /// <summary>As long as lines are typed at a terminal of Linux; null where none are.</summary>
+    public WholeLetters? EraseWholeLetters() => LongestLine == int.MaxValue ? null : new WholeLetters();
+
     /// <summary>All of the input as it is, where that is UTF-8; else as UTF-8.</summary>
     /// <exception cref="FormatException">A line was typed that is longer than the terminal keeps.</exception>
     public byte[] ReadBytes()
@@ -86,6 +89,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
             return Encoding.UTF8.GetBytes(Reader().ReadToEnd());
         }
 
+        using WholeLetters? letters = EraseWholeLetters();
         using var bytes = new MemoryStream();
         Input.CopyTo(bytes);
         byte[] all = bytes.ToArray();

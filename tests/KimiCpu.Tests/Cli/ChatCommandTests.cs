@@ -229,6 +229,19 @@ internal sealed class ChatCommandTests : CommandFixture
         Assert.That(saved.RootElement.GetProperty("messages").EnumerateArray().Where(m => m.GetProperty("role").GetString() == "User").Select(m => m.GetProperty("content").GetString()), Is.EqualTo(new[] { "def ü", "one\ntwo" }));
     }
 
+    /// <summary>A shell that does not know letters of several bytes would go on with a terminal that does.</summary>
+    [TestCase("/exit\n", "chat", "--no-think")]
+    [TestCase("\u0003", "chat", "--no-think")]
+    [Platform("Linux", Reason = "See KimiTerminal.")]
+    [CancelAfter(60_000)]
+    public async Task A_terminal_is_left_as_it_was_found(string end, string command, string option, CancellationToken cancellationToken)
+    {
+        using var chat = KimiTerminal.WithSettingsAtEnd(command, option);
+        await chat.ReadUntilAsync("> ", cancellationToken);
+        await chat.TypeAsync(end, cancellationToken);
+        Assert.That((await chat.EndAsync(cancellationToken)).Output, Does.Contain(" -iutf8"));
+    }
+
     /// <summary>The terminal keeps the beginning alone, and the question would be another one.</summary>
     [Test]
     [Platform("Linux", Reason = "See KimiTerminal.")]

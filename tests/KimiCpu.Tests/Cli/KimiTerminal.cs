@@ -14,11 +14,15 @@ internal sealed class KimiTerminal : IDisposable
     /// <param name="term">Of the terminal, which says what it can do.</param>
     /// <param name="args">Of the command line; none has quotes.</param>
     public KimiTerminal(string term, params string[] args)
+        : this(term, $"exec {CommandLine(args)}")
     {
-        string program = Path.Combine(AppContext.BaseDirectory, "kimi.dll");
+        // A key would end a shell that waits for the program.
+    }
 
-        // A key would end a shell that waits for the program. Terminals set the first themselves; a program that Ctrl-\ ends would leave its memory.
-        string command = $"stty iutf8; ulimit -c 0; exec dotnet '{program}' {string.Join(' ', args.Select(a => $"'{a}'"))}";
+    private KimiTerminal(string term, string commands)
+    {
+        // The first is what terminals of containers are like; a program that Ctrl-\ ends would leave its memory.
+        string command = $"stty -iutf8; ulimit -c 0; {commands}";
         var start = new ProcessStartInfo("script", ["--quiet", "--return", "--command", command, "/dev/null"])
         {
             RedirectStandardInput = true,
@@ -32,6 +36,10 @@ internal sealed class KimiTerminal : IDisposable
         start.Environment["SHELL"] = "/bin/sh";
         _script = Process.Start(start)!;
     }
+
+    /// <summary>A terminal that shows how the program has left it, at a Ctrl-C as well.</summary>
+    /// <param name="args">Of the command line; none has quotes.</param>
+    public static KimiTerminal WithSettingsAtEnd(params string[] args) => new("dumb", commands: $"trap : INT; {CommandLine(args)}; stty -a");
 
     public async Task TypeAsync(string keys, CancellationToken cancellationToken)
     {
@@ -60,6 +68,8 @@ internal sealed class KimiTerminal : IDisposable
         await _script.WaitForExitAsync(cancellationToken);
         return (output, _script.ExitCode);
     }
+
+    private static string CommandLine(string[] args) => $"dotnet '{Path.Combine(AppContext.BaseDirectory, "kimi.dll")}' {string.Join(' ', args.Select(a => $"'{a}'"))}";
 
     public void Dispose()
     {
