@@ -80,7 +80,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
     /// <summary>As long as lines are typed at a terminal of Linux; null where none are.</summary>
     public WholeLetters? EraseWholeLetters() => LongestLine == int.MaxValue ? null : new WholeLetters();
 
-    /// <summary>All of the input as it is, where that is UTF-8; else as UTF-8.</summary>
+    /// <summary>All of the input as it is, where that is UTF-8, but keys that a terminal does not know; else as UTF-8.</summary>
     /// <exception cref="FormatException">A line was typed that is longer than the terminal keeps.</exception>
     public byte[] ReadBytes()
     {
@@ -94,7 +94,7 @@ internal sealed record CliStreams(Stream Input, TextWriter Output, TextWriter Er
         Input.CopyTo(bytes);
         byte[] all = bytes.ToArray();
         CheckLines(all);
-        return all;
+        return LongestLine == int.MaxValue ? all : TypedLine.WithoutKeys(all);
     }
 
     /// <summary>The same for an option that takes the input in a file's place; the input is there once.</summary>

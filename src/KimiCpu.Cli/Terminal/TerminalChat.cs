@@ -221,7 +221,8 @@ internal sealed class TerminalChat : IDisposable
             _error.WriteLine("(U+FFFD is in this line, as where a text is not UTF-8; `iconv -f ENCODING -t UTF-8` makes it that)");
         }
 
-        return line is null || !_decorated ? line : TypedLine.WithoutKeys(line);
+        bool isTyped = _decorated || LongestLine != int.MaxValue;
+        return line is null || !isTyped ? line : TypedLine.WithoutKeys(line);
     }
 
     private async Task<bool> AnswerQuotedAsync(string first, CancellationSwitch cancellation)

@@ -1,7 +1,9 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text;
 using System.Text.RegularExpressions;
+using System.Text.Unicode;
 using Microsoft.Win32.SafeHandles;
 
 namespace KimiCpu.Cli.Terminal;
@@ -21,6 +23,11 @@ internal static partial class TypedLine
     /// <summary>The line without arrows and other keys that the terminal does not know: they come as control characters.</summary>
     public static string WithoutKeys(string line) => Key().Replace(line, "");
 
-    [GeneratedRegex(@"\e(?:\[[0-?]*[ -/]*[@-~]|O[ -~]?|[ -~])?|[\p{Cc}-[\t]]")]
+    /// <summary>The same of all lines of a text, which is left as it is where it is not UTF-8.</summary>
+    public static byte[] WithoutKeys(byte[] text) =>
+        Utf8.IsValid(text) ? Encoding.UTF8.GetBytes(string.Join('\n', Encoding.UTF8.GetString(text).Split('\n').Select(WithoutKeys))) : text;
+
+    /// <summary>What stands behind Esc alone was typed as a letter.</summary>
+    [GeneratedRegex(@"\e(?:\[[0-?]*[ -/]*[@-~]|O[A-DFHP-S])?|[\p{Cc}-[\t]]")]
     private static partial Regex Key();
 }

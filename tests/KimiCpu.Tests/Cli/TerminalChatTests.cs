@@ -110,6 +110,18 @@ internal sealed class TerminalChatTests
         Assert.That(error, Does.Contain("There is no command /think harder. /reset begins anew, "));
     }
 
+    /// <summary>As in <c>kimi chat | tee</c>, where the input alone is a terminal's.</summary>
+    [Test]
+    public async Task Keys_are_no_part_of_a_question_that_is_typed([Values] bool typed)
+    {
+        using KimiModel model = KimiModel.OpenEmbedded();
+        using var cancellation = new CancellationSwitch();
+        using var input = new StringReader("H\u001b[Di\n");
+        using var chat = new TerminalChat(model, model.CreateSession(), s_greedy with { MaxTokens = 1 }, null, input, TextWriter.Null, TextWriter.Null, decorated: false, coloured: false) { LongestLine = typed ? 100 : int.MaxValue };
+        Assert.That(await chat.RunAsync(cancellation), Is.True);
+        Assert.That(chat.Messages[0].Content, Is.EqualTo(typed ? "Hi" : "H\u001b[Di"));
+    }
+
     /// <summary>A text that is pasted in would be as many questions as it has lines.</summary>
     [Test]
     public async Task A_question_may_have_several_lines([Values] bool terminal)

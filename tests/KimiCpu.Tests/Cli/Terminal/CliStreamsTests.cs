@@ -79,6 +79,20 @@ internal sealed class CliStreamsTests
         static byte[] Cut(string text) => new CliStreams(new MemoryStream(Encoding.UTF8.GetBytes(text)), TextWriter.Null, TextWriter.Null, IsTerminal: true) { LongestLine = 4 }.ReadBytes();
     }
 
+    /// <summary>The terminal of Linux gives them as escape codes, wherever the output goes.</summary>
+    [TestCase("a\u001b[Db\n\u001b[200~c\td\u001b[201~\n", "ab\nc\td\n")]
+    [TestCase("\u001bHello \u001bOh\u001bOA\u001b", "Hello Oh", Description = "Esc alone takes no letter.")]
+    public void Keys_are_no_text_where_it_is_typed(string typed, string expected)
+    {
+        Assert.That(Read(longestLine: 100), Is.EqualTo(expected));
+        Assert.That(Read(longestLine: int.MaxValue), Is.EqualTo(typed), "in a pipe");
+        byte[] latin = [.. Encoding.Latin1.GetBytes("\u00FC\u001b[D")];
+        Assert.That(new CliStreams(new MemoryStream(latin), TextWriter.Null, TextWriter.Null, IsTerminal: false) { LongestLine = 100 }.ReadBytes(), Is.EqualTo(latin), "what is no UTF-8 is told as it is");
+
+        string Read(int longestLine) => Encoding.UTF8.GetString(
+            new CliStreams(new MemoryStream(Encoding.UTF8.GetBytes(typed)), TextWriter.Null, TextWriter.Null, IsTerminal: false) { LongestLine = longestLine }.ReadBytes());
+    }
+
     [Test]
     public async Task A_chat_reads_its_questions_in_the_encoding_of_its_input()
     {
