@@ -17,8 +17,10 @@ internal sealed class TerminalChat : IDisposable
     /// <summary>What is no question, and how one is asked that looks like it.</summary>
     public const string Commands = "/reset begins anew, /think on|off switches reasoning, /exit leaves. A question that begins with a slash and a word takes another slash in front: //word. One of several lines, as of a text that is pasted in, stands between \"\"\" and \"\"\".";
 
-    private const string Help = Commands + " Ctrl-C stops an answer.";
     private const int MostShown = 40;
+
+    /// <summary>A console of Windows has no key that ends the input for one line alone.</summary>
+    private static readonly string s_help = Commands + (OperatingSystem.IsWindows() ? "" : " Ctrl-D at the beginning of a line gives a question of several up.") + " Ctrl-C stops an answer.";
 
     private readonly IKimiModel _model;
     private readonly TextReader _input;
@@ -174,7 +176,7 @@ internal sealed class TerminalChat : IDisposable
         if (_decorated)
         {
             _error.WriteLine($"{_model.Info.Name}. {_model.Placement}");
-            _error.WriteLine(Help);
+            _error.WriteLine(s_help);
             if (_earlier > 0)
             {
                 _error.WriteLine($"The conversation of {_earlier} messages goes on; it has {Session.TokenCount} tokens.");
@@ -218,7 +220,7 @@ internal sealed class TerminalChat : IDisposable
         if (!_hasToldEncoding && line?.Contains('\uFFFD', StringComparison.Ordinal) == true)
         {
             _hasToldEncoding = true;
-            _error.WriteLine("(U+FFFD is in this line, as where a text is not UTF-8; `iconv -f ENCODING -t UTF-8` makes it that)");
+            _error.WriteLine($"(U+FFFD is in this line, as where a text is not UTF-8. {Utf8Text.Remedy})");
         }
 
         bool isTyped = _decorated || LongestLine != int.MaxValue;
@@ -257,10 +259,10 @@ internal sealed class TerminalChat : IDisposable
                 _error.WriteLine($"Reasoning is {(_options.Thinking ? "on" : "off")}.");
                 return true;
             case "/help":
-                _error.WriteLine(Help);
+                _error.WriteLine(s_help);
                 return true;
             default:
-                _error.WriteLine($"There is no command {VisibleText.Of(line.Length > MostShown ? $"{line.AsSpan(0, MostShown)}…" : line)}. {Help}");
+                _error.WriteLine($"There is no command {VisibleText.Of(line.Length > MostShown ? $"{line.AsSpan(0, MostShown)}…" : line)}. {s_help}");
                 return false;
         }
     }

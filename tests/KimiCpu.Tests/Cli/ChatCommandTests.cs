@@ -229,6 +229,22 @@ internal sealed class ChatCommandTests : CommandFixture
         Assert.That(saved.RootElement.GetProperty("messages").EnumerateArray().Where(m => m.GetProperty("role").GetString() == "User").Select(m => m.GetProperty("content").GetString()), Is.EqualTo(new[] { "def ü", "one\ntwo" }));
     }
 
+    /// <summary>Ctrl-C would end the chat.</summary>
+    [Test]
+    [Platform("Linux", Reason = "See KimiTerminal.")]
+    [CancelAfter(60_000)]
+    public async Task A_question_of_several_lines_is_given_up_at_a_terminal(CancellationToken cancellationToken)
+    {
+        using var chat = new KimiTerminal("dumb", "chat", "--no-think", "-n", "1");
+        Assert.That(await chat.ReadUntilAsync("> ", cancellationToken), Does.Contain("Ctrl-D at the beginning of a line gives a question of several up."));
+        await chat.TypeAsync("\"\"\"one\n", cancellationToken);
+        await chat.ReadUntilAsync("... ", cancellationToken);
+        await chat.TypeAsync("\u0004", cancellationToken);
+        await chat.ReadUntilAsync("was not asked", cancellationToken);
+        await chat.TypeAsync("/exit\n", cancellationToken);
+        Assert.That((await chat.EndAsync(cancellationToken)).Code, Is.Zero);
+    }
+
     /// <summary>A shell that does not know letters of several bytes would go on with a terminal that does.</summary>
     [TestCase("/exit\n", "chat", "--no-think")]
     [TestCase("\u0003", "chat", "--no-think")]

@@ -146,6 +146,7 @@ internal sealed class TerminalChatTests
         (bool answered, string[] questions, string error) = await ChatAsync("M\uFFFDller\nM\uFFFDnchen\n", terminal: false);
         Assert.That((answered, questions), Is.EqualTo((true, new[] { "M\uFFFDller", "M\uFFFDnchen" })));
         Assert.That(error.Split("is not UTF-8"), Has.Length.EqualTo(2));
+        Assert.That(error, Does.Contain(Utf8Text.Remedy));
     }
 
     /// <summary>A drive may fail once, and what was said until then took hours.</summary>

@@ -41,7 +41,9 @@ internal sealed class CliStreamsTests
         var error = new StringWriter();
         var streams = new CliStreams(new MemoryStream(Encoding.Latin1.GetBytes("M\u00FCller")), TextWriter.Null, error, IsTerminal: false);
         Assert.That(await KimiCommand.RunAsync(args, streams, source), Is.EqualTo(KimiCommand.Usage));
-        Assert.That(error.ToString(), Is.EqualTo($"Standard input is not UTF-8: byte 2 is 0xFC. `iconv -f ENCODING -t UTF-8` makes it that.{Environment.NewLine}"));
+        Assert.That(error.ToString(), Does.StartWith("Standard input is not UTF-8: byte 2 is 0xFC. "));
+        string remedy = OperatingSystem.IsWindows() ? "`$OutputEncoding = [Text.Encoding]::UTF8`" : "`iconv -c -f UTF-8 -t UTF-8`";
+        Assert.That(error.ToString(), Does.Contain(remedy).And.EndsWith($".{Environment.NewLine}"));
     }
 
     [Test]
