@@ -67,7 +67,7 @@ public sealed record KimiModelOptions
 
     /// <summary>
     /// Most bytes of the cache: that of running calls, of open sessions, and of earlier calls, which is kept for prompts
-    /// that begin alike and given up when there is no other room, the least recently used first. Null for what weights,
+    /// that begin alike and given up when there is no other room, the least recently used first and what waiting calls begin with last. Null for what weights,
     /// activations and a reserve leave of the memory available when the model opens: at most a quarter of that memory, and at least one whole context as far as that is no more than a quarter.
     /// It is taken as it is needed. Where the experts do not all fit into memory, null
     /// stands for at most one whole context, and so does whatever is more than the memory available. On a GPU (<see cref="Device"/>) it is a limit and asks for nothing: no weights are reduced to 8 bits for more than

@@ -17,6 +17,9 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>How far somebody held the text when <see cref="LastHeld"/> was asked last, and in which cache.</summary>
     private (KvCache? Cache, CachedPage? Last) _held;
 
+    /// <summary>How far the text was known when <see cref="LastKnown"/> was asked last, and in which cache.</summary>
+    private (KvCache? Cache, CachedPage? Last) _known;
+
     public int[] Prompt { get; } = prompt;
 
     public int MaxTokens => maxTokens;
@@ -100,6 +103,16 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// by this alone. Asked between steps of calls that wait, it walks no more of the text than has changed hands since it was asked before, and where calls share nothing what its session keeps beyond.
     /// </summary>
     public int PagesToBegin(KvCache cache) => KvCache.PagesFor(Text.Length) - (LastHeld(cache).End / KvPage.Tokens);
+
+    /// <summary>The last page that the call would take or copy from if it began now, whoever holds it. As cheap as <see cref="PagesToBegin"/>.</summary>
+    /// <param name="cache">One that keeps prefixes.</param>
+    public CachedPage LastKnown(KvCache cache)
+    {
+        ReadOnlySpan<int> text = Text.AsSpan(..^1);
+        CachedPage last = PrefixTree.LastKnown(text, _known.Cache == cache ? _known.Last! : cache.Prefixes.Root);
+        _known = (cache, last);
+        return PrefixTree.Find(last, text[last.End..], out CachedPage? begun) > 0 ? begun! : last;
+    }
 
     /// <summary>Takes what the cache has of the text and room for the rest.</summary>
     /// <param name="cache">Of all calls.</param>

@@ -32,6 +32,7 @@ internal sealed class Scheduler
     private PromptPace _pace;
     private PromptShares _shares;
     private long _arrived;
+    private (KvCache? Cache, long Uses, long Arrived) _noted;
     private long? _sessionCallEnded;
     private Func<bool> _othersMayReturn = () => false;
     private volatile int _count;
@@ -104,6 +105,7 @@ internal sealed class Scheduler
         _othersMayReturn = pagesMayReturn;
         EndLate(_waiting);
         EndLate(_running);
+        NoteNeeds();
         Admit();
         EndThoseThatWaitTooLong();
         MoveAnswers();
@@ -277,6 +279,20 @@ internal sealed class Scheduler
             _waiting.Count);
         _waiting.Remove(call);
         EndEarly(call, reason);
+    }
+
+    /// <summary>
+    /// Has the cache give up what nobody waits for before what waiting calls begin with, and of that what the last of them need before what the first do: they would compute it
+    /// again. Nothing is done where neither calls have come nor pages been left since.
+    /// </summary>
+    private void NoteNeeds()
+    {
+        PrefixTree prefixes = _cache.Prefixes;
+        if (_waiting.Count > 0 && _cache.KeepsPrefixes && _noted != (_cache, prefixes.Uses, _arrived))
+        {
+            prefixes.NoteNeeded(_waiting.Select(c => c.LastKnown(_cache)));
+            _noted = (_cache, prefixes.Uses, _arrived);
+        }
     }
 
     /// <summary>Lets waiting calls in, in order, as long as their texts have room. Some may pass one that has none, but not for ever.</summary>

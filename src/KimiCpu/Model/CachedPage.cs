@@ -41,6 +41,9 @@ internal sealed class CachedPage
     /// <summary>Larger is later.</summary>
     public long LastUse { get; set; }
 
+    /// <summary>Whether its tree has given it up, for good.</summary>
+    public bool IsGivenUp { get; set; }
+
     /// <summary>In the order of their tokens; a shorter one before those that go on from it.</summary>
     public IReadOnlyList<CachedPage> Children => _children;
 

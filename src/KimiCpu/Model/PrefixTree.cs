@@ -8,11 +8,12 @@ namespace KimiCpu.Model;
 /// <summary>
 /// All pages that may be shared, by the text that leads to them. Children are kept in order, so that the one that agrees
 /// longest is found by bisection, and found by comparing tokens: nothing can be taken for something else. Pages that nobody
-/// holds are given up from the ends of the texts on, the least recently used first.
+/// holds are given up from the ends of the texts on, the least recently used first, and last of all those that somebody is about to use.
 /// </summary>
 internal sealed class PrefixTree
 {
     private readonly SortedSet<CachedPage> _evictable = new(Comparer<CachedPage>.Create((a, b) => a.LastUse.CompareTo(b.LastUse)));
+    private readonly List<CachedPage> _path = [];
     private readonly Action<int> _free;
     private long _clock;
 
@@ -27,6 +28,9 @@ internal sealed class PrefixTree
 
     /// <summary>Pages that somebody holds or that lead to such a page.</summary>
     public int HeldCount { get; private set; }
+
+    /// <summary>Grows when a page comes to be the most recently used of those that nobody holds, but for <see cref="NoteNeeded"/>.</summary>
+    public long Uses { get; private set; }
 
     /// <summary>The child that agrees with the tokens longest.</summary>
     /// <param name="parent">What comes before.</param>
@@ -68,6 +72,25 @@ internal sealed class PrefixTree
         while (Find(at, text[at.End..], out CachedPage? next) == KvPage.Tokens && next!.Holders > 0)
         {
             at = next;
+        }
+
+        return at;
+    }
+
+    /// <summary>The last of the whole pages that a text begins with, held or not. No use is noted.</summary>
+    /// <param name="text">Of any length.</param>
+    /// <param name="before">What this was for the same text or a beginning of it at any time before, or the root. Only what has come or gone since is walked.</param>
+    public static CachedPage LastKnown(ReadOnlySpan<int> text, CachedPage before)
+    {
+        CachedPage at = before;
+        while (at.IsGivenUp)
+        {
+            at = at.Parent!;
+        }
+
+        while (Find(at, text[at.End..], out CachedPage? next) == KvPage.Tokens)
+        {
+            at = next!;
         }
 
         return at;
@@ -116,6 +139,7 @@ internal sealed class PrefixTree
         for (CachedPage? at = page; at is not null && --at.Holders == 0; at = at.Parent)
         {
             HeldCount--;
+            Uses++;
             at.LastUse = ++_clock;
             if (at.Children.Count == 0)
             {
@@ -132,12 +156,35 @@ internal sealed class PrefixTree
     /// <summary>Notes a use of a page that is not held.</summary>
     public void Touch(CachedPage page)
     {
-        bool evictable = _evictable.Remove(page);
-        page.LastUse = ++_clock;
-        if (evictable)
+        Uses++;
+        NoteUse(page, ++_clock);
+    }
+
+    /// <summary>
+    /// Notes that texts will be used soon, so that all others are given up before them. Nothing is held, and no page is visited more than once.
+    /// </summary>
+    /// <param name="ends">The last page of each text that is known; what is needed first comes first, and is given up last.</param>
+    public void NoteNeeded(IEnumerable<CachedPage> ends)
+    {
+        long before = _clock;
+        _clock += Count;
+        long use = _clock;
+        foreach (CachedPage end in ends)
         {
-            _evictable.Add(page);
+            // Whoever holds a page holds all that lead to it, and an earlier text has noted all that lead to what it has noted.
+            _path.Clear();
+            for (CachedPage at = end; at.Holders == 0 && at.LastUse <= before; at = at.Parent!)
+            {
+                _path.Add(at);
+            }
+
+            for (int i = _path.Count - 1; i >= 0; i--)
+            {
+                NoteUse(_path[i], use--);
+            }
         }
+
+        _path.Clear();
     }
 
     /// <summary>Gives up the page that was least recently used among those that nobody holds and none follows.</summary>
@@ -150,6 +197,16 @@ internal sealed class PrefixTree
 
         Drop(oldest);
         return true;
+    }
+
+    private void NoteUse(CachedPage page, long use)
+    {
+        bool evictable = _evictable.Remove(page);
+        page.LastUse = use;
+        if (evictable)
+        {
+            _evictable.Add(page);
+        }
     }
 
     private static CachedPage MakeRoot()
@@ -182,6 +239,7 @@ internal sealed class PrefixTree
     private void Drop(CachedPage page)
     {
         _evictable.Remove(page);
+        page.IsGivenUp = true;
         Count--;
         CachedPage parent = page.Parent!;
         parent.Remove(page);

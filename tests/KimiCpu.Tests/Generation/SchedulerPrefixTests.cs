@@ -1,6 +1,8 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
+using KimiCpu.Generation;
 using KimiCpu.Model;
 using static KimiCpu.Tests.Generation.SchedulerSteps;
 
@@ -100,6 +102,96 @@ internal sealed class SchedulerPrefixTests
         Assert.That(large.Passed, Is.EqualTo(1));
         steps.RunAll();
         Assert.That(small.Append(first).Append(large).Select(c => c.Tokens.Count), Is.All.EqualTo(1));
+    }
+
+    /// <summary>It would lose them to the call before it, though another text that nobody waits for is there.</summary>
+    [Test]
+    public void What_a_call_in_the_queue_begins_with_is_not_given_up_for_another_one()
+    {
+        var steps = new SchedulerSteps(pages: 9, prefillChunk: 1000);
+        foreach (int seed in new[] { 1, 2 })
+        {
+            steps.Add(Text(seed, 192), 1);
+            steps.RunAll();
+        }
+
+        FakeCall cold = steps.Add(Text(3, 256), 1);
+        FakeCall warm = steps.Add([.. Text(1, 192), 7], 1);
+        steps.Run();
+        Assert.That((cold.Tokens.Count, warm.Tokens.Count), Is.EqualTo((1, 1)));
+        Assert.That(warm.CachedTokens, Is.EqualTo(192));
+    }
+
+    /// <summary>Others that pass it end meanwhile and leave texts that were used later, and an answer takes one page after another.</summary>
+    [Test]
+    public void What_a_call_without_room_begins_with_is_kept_however_long_it_waits()
+    {
+        var steps = new SchedulerSteps(pages: 12, prefillChunk: 1000);
+        steps.Add(Text(1, 192), 1);
+        steps.RunAll();
+        FakeCall running = steps.Add(Text(2, 128), 250);
+        steps.Run();
+        FakeCall waiting = steps.Add([.. Text(1, 192), .. Text(3, 400)], 1);
+        FakeCall[] small = [.. Enumerable.Range(0, 5).Select(i => steps.Add(Text(10 + i, 20), 3))];
+        while (running.Tokens.Count < 250)
+        {
+            Assert.That(waiting.Sequence, Is.Null);
+            steps.Run();
+        }
+
+        Assert.That(small.Select(c => c.Tokens.Count), Is.All.EqualTo(3));
+
+        steps.RunAll();
+        Assert.That((waiting.Error, waiting.CachedTokens), Is.EqualTo(((Exception?)null, 192)));
+    }
+
+    /// <summary>Where it is not enough that nobody else's text is kept.</summary>
+    [Test]
+    public void Of_what_calls_in_the_queue_begin_with_the_last_one_s_is_given_up_first()
+    {
+        var steps = new SchedulerSteps(pages: 10, prefillChunk: 1000, new SchedulingOptions { MaxRunning = 1 });
+        foreach (int seed in new[] { 1, 2, 3 })
+        {
+            steps.Add(Text(seed, 192), 1);
+            steps.RunAll();
+        }
+
+        steps.Add(Text(4, 256), 1);
+        FakeCall next = steps.Add([.. Text(1, 192), 7], 1);
+        FakeCall last = steps.Add([.. Text(2, 192), 7], 1);
+        steps.RunAll();
+        Assert.That((next.CachedTokens, last.CachedTokens), Is.EqualTo((192, 192)), "there was the third text");
+
+        steps.Add(Text(5, 640 - 128), 1);
+        next = steps.Add([.. Text(1, 192), 8], 1);
+        last = steps.Add([.. Text(2, 192), 8], 1);
+        steps.RunAll();
+        Assert.That((next.CachedTokens, last.CachedTokens), Is.EqualTo((128, 0)));
+    }
+
+    /// <summary>Its pages are free for others, but those of texts that nobody waits for go first.</summary>
+    [Test]
+    public void What_a_paused_call_goes_on_from_is_given_up_after_texts_that_end_later()
+    {
+        var steps = new SchedulerSteps(pages: 8, prefillChunk: 1000);
+        FakeCall older = steps.Add(Text(1, 190), 150);
+        FakeCall paused = steps.Add(Text(2, 190), 100);
+        while (!paused.IsPaused)
+        {
+            steps.Run();
+        }
+
+        int held = paused.Text.Length;
+        int rows = steps.PromptRows;
+        for (int i = 0; i < 3; i++)
+        {
+            steps.Add(Text(10 + i, 20), 1);
+            steps.Run();
+        }
+
+        steps.RunAll();
+        Assert.That((older.Tokens.Count, paused.Tokens.Count), Is.EqualTo((150, 100)));
+        Assert.That(steps.PromptRows - rows - (3 * 20), Is.LessThanOrEqualTo(held - (2 * KvPage.Tokens)), "what is computed again");
     }
 
     [Test]

@@ -59,6 +59,51 @@ internal sealed class PrefixTreeTests
         Assert.That((_tree.Count, _tree.HeldCount), Is.EqualTo((0, 0)));
     }
 
+    [Test]
+    public void Texts_that_are_needed_go_last_and_the_one_that_is_needed_first_at_the_very_end()
+    {
+        CachedPage[] pages = [.. Enumerable.Range(0, 3).Select(i => Add(Add(_tree.Root, 1 + i, 10 + i), 4, 20 + i))];
+        CachedPage branch = Add(pages[1].Parent!, 5, 30);
+        CachedPage other = Add(_tree.Root, 9, 40);
+        long uses = _tree.Uses;
+        _tree.NoteNeeded([pages[1], pages[0], pages[1].Parent!, branch, _tree.Root]);
+        Assert.That(_tree.Uses, Is.EqualTo(uses));
+        EvictAll();
+        Assert.That(_freed, Is.EqualTo(new[] { 22, 12, other.Page, branch.Page, 20, 10, 21, 11 }));
+    }
+
+    [Test]
+    public void Needed_texts_that_somebody_holds_are_used_when_he_leaves_them()
+    {
+        CachedPage a = Add(_tree.Root, 1, 10);
+        CachedPage b = Add(_tree.Root, 2, 11);
+        _tree.Hold(a);
+        _tree.NoteNeeded([a, b]);
+        long uses = _tree.Uses;
+        _tree.Release(a);
+        Assert.That(_tree.Uses, Is.GreaterThan(uses));
+        EvictAll();
+        Assert.That(_freed, Is.EqualTo(new[] { b.Page, a.Page }));
+    }
+
+    [Test]
+    public void How_far_a_text_is_known_is_found_from_where_it_was_known_before_or_is_still()
+    {
+        int[] text = [.. Enumerable.Repeat(1, KvPage.Tokens), .. Enumerable.Repeat(2, KvPage.Tokens), 3];
+        Assert.That(PrefixTree.LastKnown(text, _tree.Root), Is.SameAs(_tree.Root));
+        CachedPage a = Add(_tree.Root, 1, 10);
+        CachedPage known = PrefixTree.LastKnown(text, _tree.Root);
+        Assert.That(known, Is.SameAs(a));
+        CachedPage ab = Add(a, 2, 11);
+        known = PrefixTree.LastKnown(text, known);
+        Assert.That(known, Is.SameAs(ab));
+        EvictAll();
+        Assert.That(PrefixTree.LastKnown(text, known), Is.SameAs(_tree.Root));
+        Assert.That(PrefixTree.LastKnown(text, known), Is.SameAs(_tree.Root));
+        a = Add(_tree.Root, 1, 12);
+        Assert.That(PrefixTree.LastKnown(text, known), Is.SameAs(a));
+    }
+
     /// <summary>What a long session held until now was used more recently than what ended meanwhile.</summary>
     [Test]
     public void A_page_is_used_as_long_as_somebody_holds_it()
