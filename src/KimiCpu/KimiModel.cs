@@ -53,7 +53,7 @@ public sealed class KimiModel : IKimiModel
         _devices = new ModelDevices(checkpoint, memory, context, options, _logger);
         try
         {
-            SchedulingOptions scheduling = options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives);
+            SchedulingOptions scheduling = options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives, shape.ExpertCount, shape.ExpertsPerToken);
             MaxRunning = scheduling.MaxRunning;
             var scheduler = new Scheduler(_devices.Runner.Cache, _devices.Runner.PrefillChunk, scheduling, TimeProvider.System, _devices.Runner.Forward.EfficientRows);
             _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name);

@@ -9,11 +9,14 @@ namespace KimiCpu.Generation;
 /// first ones read most of the experts), so a correction in proportion comes closer with every step and never overshoots.
 /// Where a device computes large parts of a prompt with fewer operations, a step that falls below such a part takes longer than a larger one,
 /// and in proportion would never come back to it: once a prompt, the smallest such part is tried where it cannot take much longer than is aimed at.
+/// Where a step's first tokens read most of the experts, and the gap allows no more than these, a prompt would take several times as long, and the answers beside it too: up to the
+/// part at which each token more is cheap, a longer gap is aimed at. Only up to that gap, since behind a long text each token takes its time.
 /// </summary>
 /// <param name="most">Tokens of a step.</param>
 /// <param name="gap">Aimed at; null for none.</param>
 /// <param name="efficientPart">See <see cref="PromptShares"/>.</param>
-internal sealed class PromptPace(int most, TimeSpan? gap, int efficientPart = 1)
+/// <param name="sparsePart">Tokens which have met nearly all experts; 0 where the gap is kept whatever it costs.</param>
+internal sealed class PromptPace(int most, TimeSpan? gap, int efficientPart = 1, int sparsePart = 0)
 {
     /// <summary>Prompts must move, however long a step takes.</summary>
     private const int Least = 16;
@@ -23,6 +26,9 @@ internal sealed class PromptPace(int most, TimeSpan? gap, int efficientPart = 1)
 
     /// <summary>Part of the gap that is aimed at: steps are not all alike.</summary>
     private const double Aim = 0.8;
+
+    /// <summary>Gaps that a step may take for the sparse part.</summary>
+    private const int Stretch = 8;
 
     /// <summary>Most that a single step raises the number by.</summary>
     private const double MostGrowth = 2;
@@ -54,21 +60,35 @@ internal sealed class PromptPace(int most, TimeSpan? gap, int efficientPart = 1)
         if (promptTokens == 0)
         {
             _tried = false;
+
+            // The next prompt may stand behind a much longer text, and a step of so many tokens take as many times longer.
+            _tokens = _tokens <= sparsePart ? Math.Min(_tokens, First) : _tokens;
             _withoutPrompts = _withoutPrompts == 0 ? time.TotalSeconds : (0.8 * _withoutPrompts) + (0.2 * time.TotalSeconds);
             return;
         }
 
         // A step without prompts takes no longer than one with them. Where it once did, as a first step does whose weights are not in memory yet, nothing else would tell while prompts keep coming.
         _withoutPrompts = Math.Min(_withoutPrompts, time.TotalSeconds);
-        double room = Math.Max(0, (Aim * allowed.TotalSeconds) - _withoutPrompts);
-        double cost = Math.Max(time.TotalSeconds - _withoutPrompts, 1e-6);
-        double right = promptTokens * Math.Min(room / cost, MostGrowth);
+        double right = Fitting(allowed);
+        if (right < sparsePart)
+        {
+            // Few tokens that are not too many say nothing against the others of the part.
+            bool areFew = promptTokens < Math.Min(sparsePart, Clamp(_tokens)) && time <= Aim * Stretch * allowed;
+            right = areFew ? sparsePart : Math.Min(sparsePart, Fitting(Stretch * allowed));
+        }
 
         // A step with few tokens, because there were no more, says nothing against more of them.
         if (right < _tokens ? time > Aim * allowed || promptTokens >= Clamp(_tokens) : promptTokens >= Clamp(_tokens))
         {
             _tokens = Clamp(right);
             TryEfficientPart(right);
+        }
+
+        double Fitting(TimeSpan gap)
+        {
+            double room = Math.Max(0, (Aim * gap.TotalSeconds) - _withoutPrompts);
+            double cost = Math.Max(time.TotalSeconds - _withoutPrompts, 1e-6);
+            return promptTokens * Math.Min(room / cost, MostGrowth);
         }
     }
 

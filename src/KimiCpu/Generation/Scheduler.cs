@@ -192,7 +192,7 @@ internal sealed class Scheduler
 
     /// <summary>Knows nothing of times yet.</summary>
     private PromptPace PaceOf(int prefillChunk, int efficientPart) =>
-        new(prefillChunk, _options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : _options.MaxTokenGap, efficientPart);
+        new(prefillChunk, _options.MaxTokenGap == Timeout.InfiniteTimeSpan ? null : _options.MaxTokenGap, efficientPart, _options.SparsePart);
 
     private static bool HasBegun(ScheduledCall call) => call.Sequence is not null || call.IsPaused;
 

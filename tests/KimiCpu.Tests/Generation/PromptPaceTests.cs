@@ -131,6 +131,69 @@ internal sealed class PromptPaceTests
         }
     }
 
+    /// <summary>
+    /// Kimi K2, computed: a step reads the experts that its tokens have met and the hot path with 400 GB/s, or computes with 64 cores. A prompt must not take several times as long for
+    /// answers that have long ended when it is in, and these see no longer gap than they must.
+    /// </summary>
+    [Test]
+    public void A_prompt_of_a_sparse_model_enters_with_half_of_its_speed_at_least()
+    {
+        var pace = new PromptPace(960, TimeSpan.FromSeconds(0.5), sparsePart: 192);
+        pace.Note(0, TimeSpan.FromSeconds(Time(1)));
+        int tokens = 0;
+        for (int step = 0; step < 20; step++)
+        {
+            tokens = Step(pace, Time);
+        }
+
+        Assert.That(tokens, Is.EqualTo(192));
+        Assert.That(tokens / Time(tokens), Is.GreaterThan(0.5 * 960 / Time(960)));
+        Assert.That(Time(tokens), Is.LessThan(1.5));
+
+        static double Time(int tokens) => Math.Max((10.6e9 + (60 * 24.77e6 * 384 * (1 - Math.Pow(1 - (8 / 384.0), tokens)))) / 400e9, tokens * 63e9 / 11.9e12);
+    }
+
+    /// <summary>There each token takes its time, and many of them save nothing.</summary>
+    [Test]
+    public void Behind_a_long_text_a_sparse_part_takes_eight_gaps_at_most()
+    {
+        var pace = new PromptPace(960, TimeSpan.FromSeconds(0.5), sparsePart: 192);
+        for (int step = 0; step < 10; step++)
+        {
+            Step(pace, tokens => 0.4 + (0.005 * tokens));
+        }
+
+        Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(192));
+        pace.Note(0, TimeSpan.FromSeconds(0.1));
+        int most = 0;
+        double slowest = 0;
+        for (int step = 0; step < 20; step++)
+        {
+            int tokens = Step(pace, Time);
+            (most, slowest) = (Math.Max(most, tokens), Math.Max(slowest, Time(tokens)));
+        }
+
+        Assert.That(slowest, Is.LessThan(4));
+        Assert.That(most, Is.InRange(50, 64), "but the part is as large as that allows");
+
+        static double Time(int tokens) => 0.4 + (0.05 * tokens);
+    }
+
+    [Test]
+    public void Few_tokens_say_nothing_against_the_others_of_a_sparse_part()
+    {
+        var pace = new PromptPace(960, TimeSpan.FromSeconds(0.5), sparsePart: 192);
+        for (int step = 0; step < 10; step++)
+        {
+            Step(pace, _ => 1.4);
+        }
+
+        pace.Note(10, TimeSpan.FromSeconds(0.9));
+        Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(192));
+        pace.Note(10, TimeSpan.FromSeconds(30));
+        Assert.That(pace.Tokens(answersRun: true), Is.EqualTo(16));
+    }
+
     private static int Step(PromptPace pace, Func<int, double> time)
     {
         int tokens = pace.Tokens(answersRun: true);

@@ -18,7 +18,29 @@ internal sealed class SchedulerLimitTests
     [TestCase(0, 163_840, 1)]
     [TestCase(int.MaxValue, 500, 100_000)]
     public void No_more_calls_run_than_a_step_has_room_for(int decodeRows, int vocabulary, int expected) =>
-        Assert.That(new SchedulingOptions { MaxRunning = 100_000 }.For(decodeRows, vocabulary, readsDrives: false).MaxRunning, Is.EqualTo(expected));
+        Assert.That(new SchedulingOptions { MaxRunning = 100_000 }.For(decodeRows, vocabulary, readsDrives: false, experts: 384, expertsPerToken: 8).MaxRunning, Is.EqualTo(expected));
+
+    /// <summary>Every step takes 1.4 s, as one of 192 tokens of Kimi K2 does where memory is read with 400 GB/s; of k2-mini half as many choices meet as many experts.</summary>
+    [TestCase(null, 384, 8, 192)]
+    [TestCase(null, 64, 8, 32)]
+    [TestCase(null, 0, 0, 16)]
+    [TestCase(0.5, 384, 8, 16)]
+    public void Unless_a_gap_is_set_a_sparse_model_takes_in_what_has_met_its_experts(double? gap, int experts, int expertsPerToken, int expected)
+    {
+        SchedulingOptions options = new SchedulingOptions { MaxTokenGap = gap is { } seconds ? TimeSpan.FromSeconds(seconds) : null }.For(64, 1000, readsDrives: false, experts, expertsPerToken);
+        var steps = new SchedulerSteps(pages: 200, prefillChunk: 960, options);
+        FakeCall answering = steps.Add(Text(1, 10), 100);
+        steps.Run();
+        FakeCall entering = steps.Add(Text(2, 9000), 1);
+        int part = 0;
+        for (int step = 0; step < 10; step++)
+        {
+            (part, _) = steps.Parts(entering, answering);
+            steps.Scheduler.NoteStep(TimeSpan.FromSeconds(1.4));
+        }
+
+        Assert.That(part, Is.EqualTo(expected));
+    }
 
     [Test]
     public void More_calls_than_may_run_and_wait_are_refused_with_a_time()
