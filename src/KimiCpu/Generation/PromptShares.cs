@@ -5,7 +5,7 @@ namespace KimiCpu.Generation;
 
 /// <summary>
 /// Divides a step's prompt tokens among the calls whose texts enter. Half are of the call that came first and the others of those
-/// that need the fewest, so that short prompts overtake long ones and none is held up for ever. Where a device computes small parts of a
+/// that need the fewest, so that short prompts overtake long ones and none is held up for ever; what a short prompt waits for in a long one counts as short. Where a device computes small parts of a
 /// prompt with more operations, and half of a step is such a part, whole steps go round instead: the call that came first gets one as soon as
 /// less than half of the tokens were its own since its last one, and one that needs fewer than all others needs no turns.
 /// </summary>
@@ -19,7 +19,7 @@ internal sealed class PromptShares(int efficientPart)
     private int _owed;
 
     /// <summary>Adds to each call's rows of the step.</summary>
-    /// <param name="entering">In the order of their arrival; each misses a token at least and has no rows yet.</param>
+    /// <param name="entering">In the order of their arrival; each misses a token at least, knows what is needed of it, and has no rows yet.</param>
     /// <param name="budget">Prompt tokens of the step.</param>
     public void Divide(IReadOnlyList<ScheduledCall> entering, int budget)
     {
@@ -34,7 +34,7 @@ internal sealed class PromptShares(int efficientPart)
             (_first, _owed) = (first.Number, 0);
         }
 
-        ScheduledCall[] others = [.. entering.Skip(1).OrderBy(c => c.Missing)];
+        ScheduledCall[] others = [.. entering.Skip(1).OrderBy(c => c.Needed)];
         int half = (budget + 1) / 2;
         if (others.Length == 0 || half >= efficientPart || budget < efficientPart)
         {
@@ -42,7 +42,7 @@ internal sealed class PromptShares(int efficientPart)
             GiveAll(others);
             Give(first, budget);
         }
-        else if (first.Missing <= others[0].Missing)
+        else if (first.Missing <= others[0].Needed)
         {
             Give(first, budget);
             GiveAll(others);
@@ -52,9 +52,9 @@ internal sealed class PromptShares(int efficientPart)
             if (_owed > 0)
             {
                 // What is short still overtakes, as long as it leaves an efficient part.
-                foreach (ScheduledCall other in others.TakeWhile(c => budget - c.Missing >= efficientPart))
+                foreach (ScheduledCall other in others.TakeWhile(c => budget - c.NeededOfText >= efficientPart))
                 {
-                    Give(other, budget);
+                    Give(other, other.NeededOfText);
                 }
 
                 Give(first, budget);
@@ -73,9 +73,9 @@ internal sealed class PromptShares(int efficientPart)
             }
         }
 
-        void Give(ScheduledCall call, int most)
+        void Give(ScheduledCall call, int tokensAtMost)
         {
-            int tokens = Math.Min(most, call.Missing - call.StepRows);
+            int tokens = Math.Min(Math.Min(tokensAtMost, budget), call.Missing - call.StepRows);
             call.StepRows += tokens;
             budget -= tokens;
         }

@@ -75,6 +75,12 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Rows of the call in the running step; 0 where it does not move.</summary>
     public int StepRows { get; set; }
 
+    /// <summary>Tokens that are to be computed before the first call that hangs on this one answers: the call itself, or one that waits for the pages of a text they have in common.</summary>
+    public int Needed { get; private set; }
+
+    /// <summary>Those of them that are of this call's text.</summary>
+    public int NeededOfText { get; private set; }
+
     /// <summary>Whether the running step takes in the token that was generated last.</summary>
     public bool StepDecodes { get; set; }
 
@@ -91,6 +97,19 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
 
     /// <summary>Tokens of the text that are still to be computed.</summary>
     public int Missing => Text.Length - Sequence!.Length;
+
+    /// <summary>Finds out what is <see cref="Needed"/>, as far as this call alone knows.</summary>
+    public void NoteMissing() => Needed = NeededOfText = Missing;
+
+    /// <summary>Adds a call that waits to those of which one is to answer first.</summary>
+    public void NoteWaiter(ScheduledCall waiter)
+    {
+        int needed = waiter.Text.Length - Sequence!.Length;
+        if (needed < Needed)
+        {
+            (Needed, NeededOfText) = (needed, waiter.Awaits!.Value.Tokens - Sequence.Length);
+        }
+    }
 
     /// <summary>Whether the rest of the answer may need a page more.</summary>
     public bool MayGrow => KvCache.PagesFor(Prompt.Length + MaxTokens) > Sequence!.Pages.Length;

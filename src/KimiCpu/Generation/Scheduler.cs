@@ -386,9 +386,9 @@ internal sealed class Scheduler
         }
 
         return call.Awaits is not null;
-
-        static bool IsComputing(ScheduledCall other, int tokens) => other.Sequence is { } sequence && sequence.Length < tokens && !other.TextDone;
     }
+
+    private static bool IsComputing(ScheduledCall other, int tokens) => other.Sequence is { } sequence && sequence.Length < tokens && !other.TextDone;
 
     /// <summary>Takes pages for a call's text, where a page more remains for each running answer that may need one.</summary>
     private bool HasRoom(ScheduledCall call)
@@ -465,7 +465,16 @@ internal sealed class Scheduler
         {
             _prepared = call;
             call.Adopt();
+            call.NoteMissing();
             _entering.Add(call);
+        }
+
+        foreach (ScheduledCall waiter in _waiting)
+        {
+            if (waiter.Awaits is { } known && IsComputing(known.Call, known.Tokens))
+            {
+                known.Call.NoteWaiter(waiter);
+            }
         }
 
         _shares.Divide(_entering, budget);

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Compute;
 using static KimiCpu.Tests.Generation.SchedulerSteps;
 
 namespace KimiCpu.Tests.Generation;
@@ -112,6 +113,48 @@ internal sealed class SchedulerPromptTests
         FakeCall first = steps.Add(Text(1, 1000), 1);
         FakeCall second = steps.Add(Text(2, 450), 1);
         Assert.That(Enumerable.Range(0, 4).Select(_ => steps.Parts(first, second)), Is.All.EqualTo((50, 50)));
+    }
+
+    /// <summary>As agents with the same instructions that come at once: what the last one waits for is the beginning of a long prompt.</summary>
+    [TestCase(1)]
+    [TestCase(70)]
+    public void A_short_prompt_does_not_wait_longer_for_a_text_that_a_long_one_computes_than_for_its_own(int efficientPart)
+    {
+        Assert.That(Steps(shares: true), Is.LessThanOrEqualTo(Steps(shares: false) + 1));
+
+        int Steps(bool shares)
+        {
+            var steps = new SchedulerSteps(pages: 200, prefillChunk: 100, efficientPart: efficientPart);
+            int[] common = Text(3, 20 * KvPage.Tokens);
+            steps.Add(Text(1, 60 * KvPage.Tokens), 1);
+            FakeCall middle = steps.Add(Text(2, 30 * KvPage.Tokens), 1);
+            steps.Add([.. common, .. Text(4, 40 * KvPage.Tokens)], 1);
+            FakeCall waiting = steps.Add(shares ? [.. common, .. Text(5, KvPage.Tokens)] : Text(6, 21 * KvPage.Tokens), 1);
+            int count = 0;
+            for (; waiting.Tokens.Count == 0; count++)
+            {
+                steps.Run();
+            }
+
+            Assert.That(middle.Tokens, Is.Empty);
+            Assert.That(waiting.CachedTokens, Is.EqualTo(shares ? common.Length : 0));
+            return count;
+        }
+    }
+
+    /// <summary>Of the call that waits only what it waits for overtakes, not the whole prompt that begins with it.</summary>
+    [Test]
+    public void What_a_short_prompt_waits_for_overtakes_beside_a_whole_part()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 200, efficientPart: 120);
+        FakeCall first = steps.Add(Text(1, 3000), 1);
+        FakeCall second = steps.Add(Text(2, 2000), 1);
+        FakeCall waiting = steps.Add([.. Text(2, 320)[..256], .. Text(3, 10)], 1);
+        Assert.That(steps.Parts(first, second), Is.EqualTo((0, 200)));
+        Assert.That(steps.Parts(first, second), Is.EqualTo((144, 56)));
+        Assert.That(waiting.Tokens, Is.Empty);
+        steps.Run();
+        Assert.That((waiting.Tokens.Count, waiting.CachedTokens), Is.EqualTo((1, 256)));
     }
 
     [Test]
