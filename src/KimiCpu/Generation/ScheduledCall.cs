@@ -98,6 +98,9 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Tokens of the text that are still to be computed.</summary>
     public int Missing => Text.Length - Sequence!.Length;
 
+    /// <summary>Whether the running step takes in the last of them.</summary>
+    public bool StepEndsText => StepRows == Missing;
+
     /// <summary>Finds out what is <see cref="Needed"/>, as far as this call alone knows.</summary>
     public void NoteMissing() => Needed = NeededOfText = Missing;
 

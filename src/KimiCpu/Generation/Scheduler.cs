@@ -458,6 +458,7 @@ internal sealed class Scheduler
     private void ShareOut()
     {
         int budget = _pace.Tokens(_running.Exists(c => c.StepDecodes));
+        int pace = _pace.Tokens(answersRun: true);
 
         // A copy of a page that failed has left some, which may have ended since.
         _entering.Clear();
@@ -477,7 +478,7 @@ internal sealed class Scheduler
             }
         }
 
-        _shares.Divide(_entering, budget);
+        _shares.Divide(_entering, budget, pace);
         _entering.Clear();
     }
 

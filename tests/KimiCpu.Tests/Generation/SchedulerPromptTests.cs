@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using KimiCpu.Compute;
+using KimiCpu.Generation;
 using static KimiCpu.Tests.Generation.SchedulerSteps;
 
 namespace KimiCpu.Tests.Generation;
@@ -157,6 +158,71 @@ internal sealed class SchedulerPromptTests
         Assert.That((waiting.Tokens.Count, waiting.CachedTokens), Is.EqualTo((1, 256)));
     }
 
+    /// <summary>Steps of 100 take long, and 32 are the pace before anything is known.</summary>
+    [Test]
+    public void Who_asks_little_does_not_wait_for_a_whole_step_of_others()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100, Steady());
+        FakeCall longer = steps.Add(Text(1, 2000), 1);
+        FakeCall other = steps.Add(Text(2, 1900), 1);
+        Assert.That(steps.Parts(longer, other), Is.EqualTo((50, 50)), "no text ends, and no answer runs");
+        FakeCall shorter = steps.Add(Text(3, 10), 1);
+        Assert.That(steps.Parts(longer, other, shorter), Is.EqualTo((22, 0, 10)), "the first keeps the rest");
+        shorter = steps.Add(Text(4, 30), 1);
+        Assert.That(steps.Parts(longer, other, shorter), Is.EqualTo((30, 0, 30)), "and its half");
+        Assert.That(steps.Parts(longer, other), Is.EqualTo((50, 50)));
+    }
+
+    [Test]
+    public void Who_came_first_and_asks_little_does_not_wait_for_a_whole_step_of_others([Values(1, 70)] int efficientPart)
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100, Steady(), efficientPart: efficientPart);
+        FakeCall shorter = steps.Add(Text(1, 10), 1);
+        FakeCall longer = steps.Add(Text(2, 2000), 1);
+        Assert.That(steps.Parts(shorter, longer), Is.EqualTo((10, efficientPart == 1 ? 22 : 0)), "a small part would take as long as a large one");
+        Assert.That(steps.Parts(shorter, longer), Is.EqualTo((0, 100)));
+    }
+
+    [Test]
+    public void Without_an_aim_a_step_in_which_a_text_ends_is_as_long_as_others()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100);
+        FakeCall longer = steps.Add(Text(1, 2000), 1);
+        FakeCall shorter = steps.Add(Text(2, 10), 1);
+        Assert.That(steps.Parts(longer, shorter), Is.EqualTo((90, 10)));
+    }
+
+    /// <summary>They answer with one token, so that no answer ever runs.</summary>
+    [Test]
+    public void Who_asks_little_without_end_leaves_a_long_one_half_of_what_is_computed([Values(1, 70)] int efficientPart, [Values(5, 20, 30, 45, 90)] int length)
+    {
+        var steps = new SchedulerSteps(pages: 4000, prefillChunk: 100, Steady(), efficientPart: efficientPart);
+        FakeCall longer = steps.Add(Text(1, 2000), 1);
+        FakeCall[] shorter = new FakeCall[400];
+        for (int step = 0; longer.Tokens.Count == 0; step++)
+        {
+            shorter[step] = steps.Add(Text(step + 2, length), 1);
+            int before = steps.PromptRows;
+            (int part, int own) = steps.Parts(longer, shorter[step]);
+            Assert.That(part + own, Is.LessThanOrEqualTo(100));
+            Assert.That(steps.PromptRows, Is.GreaterThan(before));
+            int entered = longer.Sequence?.Length ?? 2000;
+            Assert.That(entered, Is.GreaterThanOrEqualTo((steps.PromptRows / 2) - 100), "but for a step");
+        }
+    }
+
+    [Test]
+    public void Where_whole_steps_go_round_who_asks_little_has_every_second_one_alone()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100, Steady(), efficientPart: 70);
+        FakeCall longer = steps.Add(Text(1, 2000), 1);
+        for (int step = 0; step < 6; step++)
+        {
+            FakeCall shorter = steps.Add(Text(step + 2, 20), 1);
+            Assert.That(steps.Parts(longer, shorter), Is.EqualTo((step % 2 == 0 ? 0 : 80, 20)));
+        }
+    }
+
     [Test]
     public void Answers_move_in_every_step_in_which_prompts_enter()
     {
@@ -170,4 +236,6 @@ internal sealed class SchedulerPromptTests
             Assert.That(answering.Tokens, Has.Count.EqualTo(step + 2));
         }
     }
+
+    private static SchedulingOptions Steady() => new() { MaxTokenGap = TimeSpan.FromSeconds(0.5) };
 }
