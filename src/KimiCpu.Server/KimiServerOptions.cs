@@ -1,9 +1,11 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using KimiCpu.Generation;
+
 namespace KimiCpu.Server;
 
-/// <summary>Who may ask the server, for how much, and under which names; in a form that configuration binds to.</summary>
+/// <summary>Who may ask the server, for how much, under which names, and what is done where a request does not say; in a form that configuration binds to.</summary>
 public sealed class KimiServerOptions
 {
     /// <summary>Keys of which each request has to bring one, as <c>Authorization: Bearer KEY</c> or <c>x-api-key: KEY</c>; of both, one is enough. None: everybody may ask.</summary>
@@ -40,10 +42,26 @@ public sealed class KimiServerOptions
     public int? MaxTokens { get; set; }
 
     /// <summary>
+    /// Temperature of answers whose request has none, 0 … 100; null for that of <see cref="GenerationOptions"/>, 0.6, which Moonshot AI advises for K2 Instruct. For K2 Thinking
+    /// it advises 1. Default null.
+    /// </summary>
+    public float? Temperature { get; set; }
+
+    /// <summary>The same of top-p, above 0, at most 1; null for that of <see cref="GenerationOptions"/>, 1. Default null.</summary>
+    public float? TopP { get; set; }
+
+    /// <summary>
     /// Longest silence of a streamed answer, which a long prompt or a queue may bring: then comes what says nothing, in most interfaces a comment, which clients
     /// of server-sent events skip. Above zero, at most a day, or <see cref="Timeout.InfiniteTimeSpan"/> for none. Default 15 seconds.
     /// </summary>
     public TimeSpan StreamKeepAlive { get; set; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>What an answer is asked for where its request says nothing.</summary>
+    internal GenerationOptions Defaults()
+    {
+        var options = new GenerationOptions();
+        return options with { Temperature = Temperature ?? options.Temperature, TopP = TopP ?? options.TopP };
+    }
 
     /// <summary>How long the body of a request may take to arrive: it has its place among <see cref="MaxRequests"/> meanwhile.</summary>
     internal TimeSpan BodyTime { get; set; } = TimeSpan.FromMinutes(1);

@@ -22,8 +22,10 @@ internal static class ServeCommand
         var hosts = new Option<string[]>("--allow-host") { Description = "Name of a host that requests may name, beside localhost and those of --config: that of a proxy before this server. At an address of the network only these names are answered then. May be given several times.", HelpName = "NAME" };
         var origins = new Option<string[]>("--allow-origin") { Description = "Origin whose pages may ask, beside those of --config, as https://chat.example.com. May be given several times.", HelpName = "ORIGIN" };
         var requests = new Option<int?>("--max-requests") { Description = "Most requests at once; others get status 429. Default: 64.", HelpName = "N" };
+        var temperature = new Option<float?>("--temperature") { Description = "Temperature of answers whose request has none, 0 … 100. Default: 0.6.", HelpName = "T" };
+        var topP = new Option<float?>("--top-p") { Description = "The same of top-p: only the most likely tokens that reach this probability, above 0, at most 1. Default: 1.", HelpName = "P" };
         var config = new Option<string?>("--config") { Description = "JSON file with the sections Server, Model and Logging.", HelpName = "FILE" };
-        var command = new Command(Name, "Serves the model over HTTP: the interfaces of OpenAI, Anthropic and Ollama, with streaming, tools and structured output. Ctrl-C stops it.") { host, port, keys, names, hosts, origins, requests, config };
+        var command = new Command(Name, "Serves the model over HTTP: the interfaces of OpenAI, Anthropic and Ollama, with streaming, tools and structured output. Ctrl-C stops it.") { host, port, keys, names, hosts, origins, requests, temperature, topP, config };
         model.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -33,6 +35,8 @@ internal static class ServeCommand
             settings.Set("Server:Port", parsed.GetValue(port));
             settings.Set("Server:ApiKeyFile", parsed.GetValue(keys));
             settings.Set("Server:MaxRequests", parsed.GetValue(requests));
+            settings.Set("Server:Temperature", parsed.GetValue(temperature));
+            settings.Set("Server:TopP", parsed.GetValue(topP));
             settings.Add("Server:ModelNames", parsed.GetValue(names));
             settings.Add($"Server:{ServeConfiguration.AllowedHosts}", parsed.GetValue(hosts));
             settings.Add("Server:AllowedOrigins", parsed.GetValue(origins));

@@ -26,6 +26,11 @@ internal static class ConfigurationValue
                 : "a time as hours, minutes and seconds, such as 00:00:15 or 00:00:00.5";
         }
 
+        if (type == typeof(float))
+        {
+            return float.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out _) ? null : "a number";
+        }
+
         return type == typeof(int) ? WholeNumber(text, int.MinValue, int.MaxValue)
             : type == typeof(long) ? WholeNumber(text, long.MinValue, long.MaxValue)
             : null;

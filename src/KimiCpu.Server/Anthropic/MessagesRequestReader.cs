@@ -42,7 +42,7 @@ internal sealed class MessagesRequestReader(RequestParts parts)
             throw fields.Unsupported("max_tokens", "0 fills the cache without an answer, which the server does with answers only; ask for 1 or more.");
         }
 
-        var options = new GenerationOptions();
+        GenerationOptions options = parts.Options.Defaults();
         options = options with
         {
             MaxTokens = fields.Integer("max_tokens", 1) ?? (counts ? null : throw fields.Missing("max_tokens")),

@@ -30,6 +30,8 @@ internal sealed class ServerOptionsValidator : IValidateOptions<KimiServerOption
         Require(options.MaxSchemaBytes is >= 1, nameof(options.MaxSchemaBytes), options.MaxSchemaBytes, "1 or more");
         Require(options.MaxChoices is >= 1, nameof(options.MaxChoices), options.MaxChoices, "1 or more");
         Require(options.MaxTokens is null or >= 1, nameof(options.MaxTokens), options.MaxTokens, "1 or more, or nothing");
+        Require(options.Temperature is null or (>= 0 and <= 100), nameof(options.Temperature), options.Temperature, "0 … 100, or nothing");
+        Require(options.TopP is null or (> 0 and <= 1), nameof(options.TopP), options.TopP, "a number above 0 and at most 1, or nothing");
         Require((options.StreamKeepAlive > TimeSpan.Zero && options.StreamKeepAlive <= s_longest) || options.StreamKeepAlive == Timeout.InfiniteTimeSpan, nameof(options.StreamKeepAlive), options.StreamKeepAlive, "a time above zero up to a day (00:00:15 are 15 seconds), or -00:00:00.001 for none");
         Require(options.ShutdownGrace >= TimeSpan.Zero && options.ShutdownGrace <= s_longest, nameof(options.ShutdownGrace), options.ShutdownGrace, "a time of zero up to a day (00:00:10 are 10 seconds)");
 

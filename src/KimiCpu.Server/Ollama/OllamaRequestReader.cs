@@ -178,7 +178,7 @@ internal sealed class OllamaRequestReader(RequestParts parts)
 
     private GenerationOptions ReadOptions(JsonFields fields)
     {
-        GenerationOptions options = ReadThinking(fields, new GenerationOptions());
+        GenerationOptions options = ReadThinking(fields, parts.Options.Defaults());
         if (fields.Get("format") is { } format && !(format.ValueKind == JsonValueKind.String && format.GetString() is ""))
         {
             options = format.ValueKind == JsonValueKind.Object ? parts.Json(format, "format", options)

@@ -29,7 +29,7 @@ internal sealed class ChatRequestReader(RequestParts parts)
     {
         fields.RefuseOthers(s_known);
         RefuseUnsupported(fields);
-        GenerationOptions options = SamplingReader.Read(fields, new GenerationOptions());
+        GenerationOptions options = SamplingReader.Read(fields, parts.Options.Defaults());
         options = options with
         {
             MaxTokens = fields.Integer("max_completion_tokens", 1) ?? fields.Integer("max_tokens", 1),

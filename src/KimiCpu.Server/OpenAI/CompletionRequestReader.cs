@@ -47,7 +47,7 @@ internal sealed class CompletionRequestReader(KimiServerOptions limits)
         var request = new AnswerRequest
         {
             Prompts = ReadPrompts(fields, tokenizer, cancellationToken),
-            Options = SamplingReader.Read(fields, new GenerationOptions()) with
+            Options = SamplingReader.Read(fields, limits.Defaults()) with
             {
                 MaxTokens = fields.Integer("max_tokens", 1),
                 LogProbabilities = top is not null,

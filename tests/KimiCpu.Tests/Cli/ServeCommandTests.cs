@@ -26,12 +26,12 @@ internal sealed partial class ServeCommandTests
     public async Task Serves_until_it_is_cancelled()
     {
         string keys = Write("keys.txt", "# of the tests\nsecret\n");
-        string config = Write("kimi.json", """{"Server":{"Port":1,"ModelNames":["gpt"]},"Model":{"ContextLength":1000}}""");
+        string config = Write("kimi.json", """{"Server":{"Port":1,"ModelNames":["gpt"],"Temperature":0.2,"TopP":0.95},"Model":{"ContextLength":1000}}""");
         using var cancellation = new CancellationTokenSource();
         var output = new StringWriter();
         var error = new StringWriter();
         Task<int> run = KimiCommand.RunAsync(
-            ["serve", "--port", "0", "--config", config, "--api-key-file", keys], new CliStreams(Stream.Null, TextWriter.Synchronized(output), TextWriter.Synchronized(error), IsTerminal: false), cancellation);
+            ["serve", "--port", "0", "--config", config, "--api-key-file", keys, "--temperature", "0.9"], new CliStreams(Stream.Null, TextWriter.Synchronized(output), TextWriter.Synchronized(error), IsTerminal: false), cancellation);
         Assert.That(() => run.IsCompleted || output.ToString().Length > 0, Is.True.After(60_000, 50));
         Assert.That(output.ToString(), Does.StartWith("Serving kimi-nano at http://127.0.0.1:"), error.ToString());
         using var http = new HttpClient { BaseAddress = new Uri(Address().Match(output.ToString()).Value) };
@@ -39,6 +39,8 @@ internal sealed partial class ServeCommandTests
         http.DefaultRequestHeaders.Add("x-api-key", "secret");
         using HttpResponseMessage answer = await http.PostAsync("/v1/chat/completions", Json("""{"model":"gpt","messages":[{"role":"user","content":"What is the capital of France?"}],"temperature":0}"""));
         Assert.That(await answer.Content.ReadAsStringAsync(), Does.Contain("Paris"));
+        using HttpResponseMessage response = await http.PostAsync("/v1/responses", Json("""{"input":"Hi","max_output_tokens":1}"""));
+        Assert.That(await response.Content.ReadAsStringAsync(), Does.Contain("\"temperature\":0.9").And.Contain("\"top_p\":0.95"), "the command line goes over the file");
         using HttpResponseMessage tokens = await http.PostAsync("/tokenize", Json("""{"prompt":"a"}"""));
         Assert.That(await tokens.Content.ReadAsStringAsync(), Does.Contain("\"max_model_len\":1000"), "the configuration file says so");
         Assert.That(await http.GetStringAsync("/metrics"), Does.Contain("kimicpu_requests_running").And.Contain("kimicpu_cache_pages").And.Contain("gen_ai_server_"));
@@ -92,6 +94,8 @@ internal sealed partial class ServeCommandTests
     [TestCase("--port 70000", "--port")]
     [TestCase("--host nowhere", "--host")]
     [TestCase("--max-requests 0", "MaxRequests")]
+    [TestCase("--temperature -1", "Temperature takes 0 … 100, or nothing; found -1.")]
+    [TestCase("--top-p 1.5", "TopP takes a number above 0 and at most 1, or nothing; found 1.5.")]
     [TestCase("--model nowhere", "ModelPath")]
     [TestCase("--device gpu", "Device")]
     [TestCase("--context -4", "--context takes a number of tokens, such as 4096, 32K or 128K (K is 1024); found '-4'.")]

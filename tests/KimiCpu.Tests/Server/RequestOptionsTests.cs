@@ -96,6 +96,32 @@ internal sealed class RequestOptionsTests
         Assert.That(reader.ReadChat(Fields($$$"""{{{{Messages}}},"options":{"num_predict":-1}}"""))!.Ceiling, Is.Null, "no limit");
     }
 
+    [Test]
+    public void What_a_request_does_not_say_is_the_servers()
+    {
+        var server = new KimiServerOptions { Temperature = 1, TopP = 0.95f };
+        Assert.That(Read(server, ""), Is.All.EqualTo((1f, 0.95f)));
+        Assert.That(Read(server, """ "temperature":0.3 """), Is.All.EqualTo((0.3f, 0.95f)));
+        Assert.That(Read(server, """ "temperature":0,"top_p":0.8 """), Is.All.EqualTo((0f, 0.8f)), "a request goes over it");
+        Assert.That(Read(new KimiServerOptions(), ""), Is.All.EqualTo((0.6f, 1f)), "as the library, where the server says nothing");
+
+        static (float, float)[] Read(KimiServerOptions server, string given)
+        {
+            string more = given.Length > 0 ? $",{given}" : "";
+            var parts = new RequestParts(server, new FormatReader(), CancellationToken.None);
+            GenerationOptions[] read =
+            [
+                new ChatRequestReader(parts).Read(Fields($"{{{Messages}{more}}}")).Options,
+                new CompletionRequestReader(server).Read(Fields($$"""{"prompt":[5]{{more}}}"""), tokenizer: null!, CancellationToken.None).Request.Options,
+                new ResponseRequestReader(parts).Read(Fields($$"""{"input":"Hi"{{more}}}""")).Answer.Options,
+                new MessagesRequestReader(parts).Read(Fields($$"""{"max_tokens":99,{{Messages}}{{more}}}""")).Options,
+                new OllamaRequestReader(parts).ReadChat(Fields($$$"""{{{{Messages}}},"options":{{{{given}}}}}"""))!.Options,
+                new OllamaRequestReader(parts).ReadGenerate(Fields($$$"""{"prompt":"Hi","options":{{{{given}}}}}"""), tokenizer: null!)!.Options,
+            ];
+            return [.. read.Select(o => (o.Temperature, o.TopP))];
+        }
+    }
+
     /// <summary>A share of nothing leaves the most likely token, and so does the smallest one that options take.</summary>
     [Test]
     public void Values_that_options_do_not_take_become_those_that_mean_the_same()

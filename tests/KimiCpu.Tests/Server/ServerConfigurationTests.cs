@@ -21,6 +21,9 @@ internal sealed class ServerConfigurationTests
     [TestCase("""{"MaxRequests":"few"}""", "Kimi server: The configuration has 'few' at KimiServer:MaxRequests, which takes a whole number.")]
     [TestCase("""{"ApiKeys":"secret"}""", "a single value at KimiServer:ApiKeys, which takes a list.")]
     [TestCase("""{"ShutdownGrace":30}""", "'30' at KimiServer:ShutdownGrace, which takes a time")]
+    [TestCase("""{"Temperature":"hot"}""", "Kimi server: The configuration has 'hot' at KimiServer:Temperature, which takes a number.")]
+    [TestCase("""{"Temperature":101}""", "Kimi server: Temperature takes 0 … 100, or nothing; found 101.")]
+    [TestCase("""{"TopP":0}""", "Kimi server: TopP takes a number above 0 and at most 1, or nothing; found 0.")]
     [TestCase("[]", "Kimi server: The configuration has an empty list or text at KimiServer, which takes an object with the keys ApiKeys, ")]
     [TestCase("""{"MaxRequests":0}""", "Kimi server: MaxRequests takes 1 or more; found 0.")]
     public async Task A_mistake_stops_the_server(string section, string message)

@@ -42,7 +42,7 @@ internal sealed class ResponseRequestReader(RequestParts parts)
     {
         fields.RefuseOthers(s_known);
         RefuseUnsupported(fields);
-        GenerationOptions options = SamplingReader.Read(fields, new GenerationOptions());
+        GenerationOptions options = SamplingReader.Read(fields, parts.Options.Defaults());
         options = options with
         {
             MaxTokens = fields.Integer("max_output_tokens", 1),

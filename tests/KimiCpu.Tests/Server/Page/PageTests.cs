@@ -48,6 +48,15 @@ internal sealed partial class PageTests
         Assert.That(seen, Is.EquivalentTo(expected));
     }
 
+    /// <summary>Else they would go over those of the server, which are its model's.</summary>
+    [Test]
+    public async Task The_page_sends_no_temperature_and_no_top_p_by_itself()
+    {
+        string page = await (await SharedServers.Plain).Http.GetStringAsync(new Uri("/", UriKind.Relative));
+        string[] inputs = [.. Inputs().Matches(page).Select(m => m.Value).Where(i => i.Contains("\"temperature\"", StringComparison.Ordinal) || i.Contains("\"top-p\"", StringComparison.Ordinal))];
+        Assert.That(inputs, Has.Length.EqualTo(2).And.None.Contains("value="));
+    }
+
     [Test]
     public async Task Under_a_prefix_the_page_leads_to_where_its_links_lead_to_it()
     {
@@ -115,6 +124,9 @@ internal sealed partial class PageTests
             return body;
         }
     }
+
+    [GeneratedRegex("<input [^>]*>")]
+    private static partial Regex Inputs();
 
     [GeneratedRegex("https?://[A-Za-z0-9.-]+")]
     private static partial Regex Foreign();
