@@ -23,6 +23,14 @@ internal sealed partial class DeployTests
         Assert.That(runs.Select(r => Seconds(StopTimeout(), r)), Has.All.GreaterThan(s_end));
     }
 
+    /// <summary>Within it the server listens at all addresses, where every name is answered unless some are listed.</summary>
+    [Test]
+    public void A_container_that_this_machine_alone_reaches_answers_no_names_that_were_rebound()
+    {
+        string[] runs = [.. File.ReadLines(Path.Combine(Repository.Root, "deploy", "Dockerfile")).Where(l => l.Contains("-p 127.0.0.1:", StringComparison.Ordinal))];
+        Assert.That(runs, Has.Length.EqualTo(2).And.All.Contains(" -e KIMI_SERVER__ALLOWEDHOSTS__0=localhost "));
+    }
+
     /// <summary>Else its first token takes a second more than that of the packages.</summary>
     [Test]
     public void A_container_has_machine_code() =>
