@@ -13,11 +13,16 @@ namespace KimiCpu.Constraints;
 /// <param name="maxBytes">What they may take together; the latest one is kept in any case.</param>
 internal sealed class ToolSchemas(long maxBytes = 512_000_000)
 {
-    public const int Capacity = 256;
+    /// <summary>More than the requests of some agents at a time bring, each with tools of its own: where they were more, each turn would push out what the next one asks for. Mostly the bytes are the bound.</summary>
+    public const int Capacity = 4096;
+
+    private const int CountedAtOnce = 8;
 
     private readonly Lock _gate = new();
-    private readonly Dictionary<string, LinkedListNode<(string Text, KimiConstraint Constraint)>> _byText = new(StringComparer.Ordinal);
-    private readonly LinkedList<(string Text, KimiConstraint Constraint)> _latestFirst = new();
+    private readonly Dictionary<string, LinkedListNode<Kept>> _byText = new(StringComparer.Ordinal);
+    private readonly LinkedList<Kept> _latestFirst = new();
+    private LinkedListNode<Kept>? _next;
+    private long _bytes;
     private readonly RefusedSchemas _refused = new();
     private readonly TurnsByText _turns = new();
     private readonly Lazy<KimiConstraint> _any = new(KimiConstraint.Json);
@@ -120,13 +125,14 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     {
         lock (_gate)
         {
-            if (!_byText.TryGetValue(text, out LinkedListNode<(string Text, KimiConstraint Constraint)>? known))
+            if (!_byText.TryGetValue(text, out LinkedListNode<Kept>? known))
             {
                 return null;
             }
 
-            _latestFirst.Remove(known);
+            Unlink(known);
             _latestFirst.AddFirst(known);
+            Count(known);
             Trim();
             return known.Value.Constraint;
         }
@@ -136,22 +142,59 @@ internal sealed class ToolSchemas(long maxBytes = 512_000_000)
     {
         lock (_gate)
         {
-            _byText.Add(text, _latestFirst.AddFirst((text, made)));
+            LinkedListNode<Kept> kept = _latestFirst.AddFirst(new Kept(text, made));
+            _byText.Add(text, kept);
+            Count(kept);
             Trim();
             return made;
         }
     }
 
-    /// <summary>Constraints grow while they are used, so all are looked at, whichever is asked for.</summary>
+    /// <summary>Constraints grow while they are used, and some become smaller again: one is counted when it is asked for, and some of the others each time, in turn.</summary>
+    private void Count(LinkedListNode<Kept> asked)
+    {
+        Count(asked.Value);
+        for (int i = 0; i < CountedAtOnce; i++)
+        {
+            _next ??= _latestFirst.First!;
+            Count(_next.Value);
+            _next = _next.Next;
+        }
+    }
+
+    private void Count(Kept kept)
+    {
+        long bytes = kept.Constraint.Bytes + (kept.Text.Length * sizeof(char));
+        _bytes += bytes - kept.Bytes;
+        kept.Bytes = bytes;
+    }
+
     private void Trim()
     {
-        long bytes = _latestFirst.Sum(e => e.Constraint.Bytes + (e.Text.Length * sizeof(char)));
-        while (_byText.Count > Capacity || (bytes > maxBytes && _byText.Count > 1))
+        while (_byText.Count > Capacity || (_bytes > maxBytes && _byText.Count > 1))
         {
-            (string text, KimiConstraint constraint) = _latestFirst.Last!.Value;
-            bytes -= constraint.Bytes + (text.Length * sizeof(char));
-            _byText.Remove(text);
-            _latestFirst.RemoveLast();
+            LinkedListNode<Kept> last = _latestFirst.Last!;
+            Count(last.Value);
+            if (_byText.Count <= Capacity && _bytes <= maxBytes)
+            {
+                return;
+            }
+
+            _bytes -= last.Value.Bytes;
+            _byText.Remove(last.Value.Text);
+            Unlink(last);
         }
+    }
+
+    private void Unlink(LinkedListNode<Kept> node)
+    {
+        _next = _next == node ? node.Next : _next;
+        _latestFirst.Remove(node);
+    }
+
+    private sealed record Kept(string Text, KimiConstraint Constraint)
+    {
+        /// <summary>What it took when it was counted.</summary>
+        public long Bytes { get; set; }
     }
 }

@@ -176,6 +176,30 @@ internal sealed class ToolChoiceTests
         Assert.That(schemas.Get(s_weather.Parameters!.Value, new CallBudget(CancellationToken.None)), Is.Not.SameAs(first), "the oldest is forgotten");
     }
 
+    /// <summary>A request may have 128 tools; were fewer kept than those of the requests that take turns, each would find none of its own.</summary>
+    [Test]
+    public void Schemas_of_several_requests_with_many_tools_are_compiled_once_whoever_is_next()
+    {
+        int compiled = 0;
+        var schemas = new ToolSchemas
+        {
+            Compiler = (schema, budget) =>
+            {
+                compiled++;
+                return KimiConstraint.ToolArguments(schema, budget);
+            },
+        };
+        for (int turn = 0; turn < 9; turn++)
+        {
+            for (int tool = 0; tool < 120; tool++)
+            {
+                schemas.Get(JsonElement.Parse($$"""{"type":"object","title":"{{tool}} of {{turn % 3}}"}"""), new CallBudget(CancellationToken.None));
+            }
+        }
+
+        Assert.That(compiled, Is.EqualTo(3 * 120));
+    }
+
     [Test]
     public void Schemas_that_grow_while_in_use_make_others_be_forgotten()
     {
