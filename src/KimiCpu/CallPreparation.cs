@@ -131,6 +131,7 @@ internal sealed class CallPreparation(KimiTokenizer tokenizer, Lazy<ChatRenderer
 
     private PreparedCall Check(int[] prompt, GenerationOptions options, AnswerLayout layout, CancellationToken cancellationToken)
     {
+        options.PromptCounted?.Invoke(prompt.Length);
         ContextLimit room = limit();
         if (options is { TakesFewerTokens: true, MaxTokens: { } most } && prompt.Length < room.Tokens)
         {

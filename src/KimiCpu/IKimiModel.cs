@@ -105,6 +105,7 @@ public interface IKimiModel : IDisposable
     /// options, and that the model is full or its GPU lost when it is called, is thrown by this method; that it has become so since, and what happens to the
     /// call, by the enumeration. This method encodes the prompt and compiles schemas that are new, which can take seconds where they are long. On a user
     /// interface's thread call it by <see cref="Task.Run{TResult}(Func{TResult})"/>; <c>KimiChatClient</c> of KimiCpu.Extensions.AI does so itself.
+    /// Each enumeration of what it returns is a call of its own, of the prompt that was encoded once.
     /// </summary>
     /// <param name="messages">The conversation so far, in order; at least one message.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>
@@ -115,7 +116,7 @@ public interface IKimiModel : IDisposable
     /// <summary>
     /// The streaming form of <see cref="Generate(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>. What is wrong with the prompt or the options,
     /// and that the model is full or its GPU lost when it is called, is thrown by this method; that it has become so since, and what happens to the call, by
-    /// the enumeration.
+    /// the enumeration. Each enumeration is a call of its own.
     /// </summary>
     /// <param name="tokens">Prompt, at least one id, each in 0 … vocabulary - 1.</param>
     /// <param name="options">Sampling, limits and stops; null for the defaults.</param>

@@ -2,6 +2,7 @@
 // Licensed under the MIT License.
 
 using System.Threading.Channels;
+using KimiCpu.Extensions.AI.Requests;
 using KimiCpu.Generation;
 
 namespace KimiCpu.Server.Answers;
@@ -14,6 +15,7 @@ internal sealed record AnswerPiece(int Choice, GenerationUpdate Update);
 /// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run and waits for no step of the model.</summary>
 internal sealed class RunningAnswers : IAsyncDisposable
 {
+    private readonly Action<int> _count;
     private readonly CancellationTokenSource _end;
     private readonly List<(IAsyncEnumerator<GenerationUpdate> Updates, Task<bool> First)> _streams = [];
 
@@ -23,6 +25,7 @@ internal sealed class RunningAnswers : IAsyncDisposable
     public RunningAnswers(IKimiModel model, AnswerRequest request, CancellationToken cancellationToken)
     {
         (Model, Request) = (model, request);
+        _count = tokens => PromptTokens = tokens;
         _end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
     }
 
@@ -30,13 +33,32 @@ internal sealed class RunningAnswers : IAsyncDisposable
 
     public AnswerRequest Request { get; }
 
+    /// <summary>Tokens of the prompt, of several of the last one; null where they have not begun, or a model that stands before the real one keeps it to itself.</summary>
+    public int? PromptTokens { get; private set; }
+
     /// <summary>Hands all of them to the model. Where its queue is full that shows here, while the request can still be refused.</summary>
     /// <param name="maxTokens">Most tokens of an answer; null for no limit of the server's.</param>
     public async Task BeginAsync(int? maxTokens)
     {
+        // Answers to one prompt that are asked for alike are one call, prepared once, which each of them enumerates. Seeds that are given differ.
+        (int Prompt, GenerationOptions Options, IAsyncEnumerable<GenerationUpdate> Updates)? asked = null;
         for (int i = 0; i < Request.Total; i++)
         {
-            await BeginAsync(i, maxTokens).ConfigureAwait(false);
+            try
+            {
+                GenerationOptions options = Request.OptionsOf(i, Model, maxTokens).CountingPrompt(_count);
+                int prompt = i / Request.Choices;
+                if (asked is not { } known || known.Prompt != prompt || known.Options != options)
+                {
+                    asked = (prompt, options, Ask(prompt, options));
+                }
+
+                await BeginAsync(asked.Value.Updates).ConfigureAwait(false);
+            }
+            catch (Exception e) when (SaysThatModelIsLost(e))
+            {
+                throw ServedModel.Lost();
+            }
         }
     }
 
@@ -94,21 +116,14 @@ internal sealed class RunningAnswers : IAsyncDisposable
         _end.Dispose();
     }
 
-    private async Task BeginAsync(int choice, int? maxTokens)
+    private async Task BeginAsync(IAsyncEnumerable<GenerationUpdate> answer)
     {
-        try
+        IAsyncEnumerator<GenerationUpdate> updates = answer.GetAsyncEnumerator(CancellationToken.None);
+        Task<bool> first = updates.MoveNextAsync().AsTask();
+        _streams.Add((updates, first));
+        if (first.IsFaulted)
         {
-            IAsyncEnumerator<GenerationUpdate> updates = Ask(choice, Request.OptionsOf(choice, Model, maxTokens)).GetAsyncEnumerator(CancellationToken.None);
-            Task<bool> first = updates.MoveNextAsync().AsTask();
-            _streams.Add((updates, first));
-            if (first.IsFaulted)
-            {
-                await first.ConfigureAwait(false);
-            }
-        }
-        catch (Exception e) when (SaysThatModelIsLost(e))
-        {
-            throw ServedModel.Lost();
+            await first.ConfigureAwait(false);
         }
     }
 
@@ -128,9 +143,9 @@ internal sealed class RunningAnswers : IAsyncDisposable
     /// <summary>Every call that ends of that, or comes later, fails with the reason that the model gives from then on.</summary>
     private bool SaysThatModelIsLost(Exception e) => e.Message == Model.Activity.Failure;
 
-    private IAsyncEnumerable<GenerationUpdate> Ask(int choice, GenerationOptions options) => Request.Messages is { } messages
+    private IAsyncEnumerable<GenerationUpdate> Ask(int prompt, GenerationOptions options) => Request.Messages is { } messages
         ? Model.GenerateAsync(messages, options, _end.Token)
-        : Model.GenerateAsync(Request.Prompts[choice / Request.Choices].AsMemory(), options, _end.Token);
+        : Model.GenerateAsync(Request.Prompts[prompt].AsMemory(), options, _end.Token);
 
     private async IAsyncEnumerable<GenerationUpdate> UpdatesAsync(int choice)
     {

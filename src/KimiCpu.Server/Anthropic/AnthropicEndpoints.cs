@@ -29,7 +29,7 @@ internal static class AnthropicEndpoints
         if (request.Streams)
         {
             // The first event says how long the prompt is.
-            int prompt = answers.Model.EncodePrompt(request.Messages!, request.Options, call.Cancelled).Length;
+            int prompt = answers.PromptTokens ?? answers.Model.EncodePrompt(answers.Request.Messages!, request.Options, call.Cancelled).Length;
             await call.WriteEventsAsync(new MessageStream(call, writer, answers, prompt).EventsAsync(), MessageStream.Ping).ConfigureAwait(false);
         }
         else

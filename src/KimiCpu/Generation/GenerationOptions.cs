@@ -43,6 +43,9 @@ public sealed partial record GenerationOptions
     /// <summary>Most tokens of the answer, reasoning included; null for as many as the context holds. At least 1.</summary>
     public int? MaxTokens { get; init; }
 
+    /// <summary>Told how many tokens the prompt has, once it is encoded and before the call begins.</summary>
+    internal Action<int>? PromptCounted { get; init; }
+
     /// <summary>Whether the answer has fewer tokens than <see cref="MaxTokens"/> where there is less room, since nobody insists on so many. Otherwise there has to be room for all of them.</summary>
     internal bool TakesFewerTokens { get; init; }
 

@@ -13,7 +13,8 @@ namespace KimiCpu.Tests.Server.Answers;
 internal sealed class RunningAnswersTests
 {
     private const string Failure = "GPU 0 failed. It still answers.";
-    private const string Request = """{"n":2,"ignore_eos":true,"max_tokens":8000,"messages":[{"role":"user","content":"Hi"}]""";
+    /// <summary>With a seed each answer is a call of its own, of which one can fail.</summary>
+    private const string Request = """{"n":2,"seed":1,"ignore_eos":true,"max_tokens":8000,"messages":[{"role":"user","content":"Hi"}]""";
 
     private TaskCompletionSource _fails = null!;
     private KimiModel _model = null!;
