@@ -114,10 +114,12 @@ public static class KimiServerExtensions
         services.TryAddSingleton(s => new ServerEnd(
             s.GetRequiredService<IHostApplicationLifetime>(), s.GetRequiredService<IOptions<KimiServerOptions>>(), s.GetRequiredService<IOptions<HostOptions>>()));
         services.TryAddSingleton(_ => new SchemaTurns());
+        services.TryAddSingleton(_ => new AnswerMemory());
         services.TryAddSingleton(s => new ServedModel(
             s.GetService<ModelHost>() ?? throw new InvalidOperationException("No model is registered. Call services.AddKimi(…) beside AddKimiServer."),
             s.GetRequiredService<IOptions<KimiServerOptions>>(),
-            s.GetRequiredService<SchemaTurns>()));
+            s.GetRequiredService<SchemaTurns>(),
+            s.GetRequiredService<AnswerMemory>()));
         services.TryAddSingleton(s => new RequestGate(
             s.GetRequiredService<IOptions<KimiServerOptions>>(), s.GetRequiredService<ServerEnd>(), s.GetRequiredService<ILoggerFactory>()));
         return services;

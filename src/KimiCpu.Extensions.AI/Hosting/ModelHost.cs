@@ -45,6 +45,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
     private Task<IKimiModel>? _opening;
     private volatile string? _openingName;
     private volatile string? _lastName;
+    private volatile bool _sharesPrompts;
     private volatile Tuple<LoadProgress>? _progress;
     private long _failedAt;
     private bool _disposed;
@@ -87,6 +88,9 @@ internal sealed class ModelHost : IHostedService, IDisposable
             }
         }
     }
+
+    /// <summary>Whether calls of the model find in the cache what others have asked; false until it is being opened.</summary>
+    public bool SharesPrompts => _sharesPrompts;
 
     /// <summary>
     /// Whether the program itself opens the model next and ends where it cannot. Then nobody is to be told before that the first call
@@ -301,6 +305,7 @@ internal sealed class ModelHost : IHostedService, IDisposable
             {
                 options = Read();
                 _lastName = _openingName = NameOf(options);
+                _sharesPrompts = options.PrefixCaching;
             }
             catch (Exception e)
             {

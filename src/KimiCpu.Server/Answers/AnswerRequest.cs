@@ -13,6 +13,9 @@ internal sealed record AnswerRequest
     /// <summary>The conversation; null where <see cref="Prompts"/> are continued.</summary>
     public IReadOnlyList<KimiMessage>? Messages { get; init; }
 
+    /// <summary>The key of the conversation by which <see cref="AnswerMemory"/> knows its answers again; null where none is kept.</summary>
+    public UInt128? Place { get; init; }
+
     /// <summary>Token ids that are continued without the chat template; none where there are <see cref="Messages"/>.</summary>
     public IReadOnlyList<int[]> Prompts { get; init; } = [];
 

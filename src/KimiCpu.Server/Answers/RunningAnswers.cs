@@ -15,16 +15,18 @@ internal sealed record AnswerPiece(int Choice, GenerationUpdate Update);
 /// <summary>The answers to one request, as they are generated. Enumerate once; disposing ends those that still run and waits for no step of the model.</summary>
 internal sealed class RunningAnswers : IAsyncDisposable
 {
+    private readonly AnswerMemory _memory;
     private readonly Action<int> _count;
     private readonly CancellationTokenSource _end;
     private readonly List<(IAsyncEnumerator<GenerationUpdate> Updates, Task<bool> First)> _streams = [];
 
     /// <param name="model">Answers.</param>
     /// <param name="request">What is asked.</param>
+    /// <param name="memory">Keeps those that end.</param>
     /// <param name="cancellationToken">Ends all of them.</param>
-    public RunningAnswers(IKimiModel model, AnswerRequest request, CancellationToken cancellationToken)
+    public RunningAnswers(IKimiModel model, AnswerRequest request, AnswerMemory memory, CancellationToken cancellationToken)
     {
-        (Model, Request) = (model, request);
+        (Model, Request, _memory) = (model, request, memory);
         _count = tokens => PromptTokens = tokens;
         _end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
     }
@@ -152,6 +154,12 @@ internal sealed class RunningAnswers : IAsyncDisposable
         (IAsyncEnumerator<GenerationUpdate> updates, Task<bool> first) = _streams[choice];
         for (bool more = await HearAsync(first).ConfigureAwait(false); more; more = await HearAsync(updates.MoveNextAsync().AsTask()).ConfigureAwait(false))
         {
+            if (updates.Current.Result is { } result)
+            {
+                // Before anybody can send it back.
+                _memory.Keep(Request, result);
+            }
+
             yield return updates.Current;
         }
     }

@@ -14,7 +14,8 @@ namespace KimiCpu.Server.Answers;
 /// <param name="host">Opens it.</param>
 /// <param name="options">Its further names, and limits.</param>
 /// <param name="turns">In which schemas are compiled.</param>
-internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options, SchemaTurns turns)
+/// <param name="memory">Of what was answered.</param>
+internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> options, SchemaTurns turns, AnswerMemory memory)
 {
     /// <summary>What Ollama's clients put behind a name that has no tag.</summary>
     public const string Tag = ":latest";
@@ -73,6 +74,13 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
         return turns.RunAsync(SchemaTurns.HasFormat(body), () => Task.FromResult(read(parts)), call.Cancelled);
     }
 
+    /// <summary>Tokens of a request's prompt, with the answers in it as the model wrote them.</summary>
+    public async Task<int[]> EncodeAsync(AnswerRequest request, CancellationToken cancellationToken)
+    {
+        IKimiModel model = await OpenAsync(cancellationToken).ConfigureAwait(false);
+        return model.EncodePrompt(Recalled(request).Messages!, request.Options, cancellationToken);
+    }
+
     /// <summary>Begins the answers to a request. What is wrong with it is thrown here, before anything is sent.</summary>
     public async Task<RunningAnswers> BeginAsync(AnswerRequest request, CancellationToken cancellationToken)
     {
@@ -89,7 +97,7 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
 
         IKimiModel model = await OpenAsync(cancellationToken).ConfigureAwait(false);
 
-        var answers = new RunningAnswers(model, request, cancellationToken);
+        var answers = new RunningAnswers(model, Recalled(request), memory, cancellationToken);
         try
         {
             // The schemas of tools are compiled with the first answer that has them.
@@ -103,6 +111,9 @@ internal sealed class ServedModel(ModelHost host, IOptions<KimiServerOptions> op
             throw;
         }
     }
+
+    /// <summary>Where calls share nothing, nothing of an answer is found in the cache, and nobody is to learn what others were answered.</summary>
+    private AnswerRequest Recalled(AnswerRequest request) => host.SharesPrompts ? memory.Recall(request) : request;
 
     private static RequestException NotAvailable(string message) => new(StatusCodes.Status503ServiceUnavailable, message, code: "model_not_available") { RetryAfter = 30 };
 

@@ -44,7 +44,7 @@ internal static class AnthropicEndpoints
         var fields = new JsonFields(body.RootElement);
         model.Require(fields.RequiredText("model"));
         AnswerRequest request = await model.ReadAsync(call, body.RootElement, parts => new MessagesRequestReader(parts).Read(fields, counts: true)).ConfigureAwait(false);
-        IKimiModel opened = await model.OpenAsync(call.Cancelled).ConfigureAwait(false);
-        await call.WriteJsonAsync(new JsonObject { ["input_tokens"] = opened.EncodePrompt(request.Messages!, request.Options, call.Cancelled).Length }).ConfigureAwait(false);
+        int[] prompt = await model.EncodeAsync(request, call.Cancelled).ConfigureAwait(false);
+        await call.WriteJsonAsync(new JsonObject { ["input_tokens"] = prompt.Length }).ConfigureAwait(false);
     }
 }

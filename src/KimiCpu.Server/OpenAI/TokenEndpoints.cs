@@ -35,10 +35,13 @@ internal static class TokenEndpoints
         served.Require(fields.Text("model"));
         IKimiModel model = await served.OpenAsync(call.Cancelled).ConfigureAwait(false);
         int[] tokens = fields.Has("messages")
-            ? await served.ReadAsync(call, body.RootElement, parts => model.EncodePrompt(
-                new ChatMessageReader(options.MaxMessages).Read(fields),
-                new Generation.GenerationOptions { Tools = [.. fields.Items("tools", options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] },
-                call.Cancelled)).ConfigureAwait(false)
+            ? await served.EncodeAsync(
+                await served.ReadAsync(call, body.RootElement, parts => new AnswerRequest
+                {
+                    Messages = new ChatMessageReader(options.MaxMessages).Read(fields),
+                    Options = new Generation.GenerationOptions { Tools = [.. fields.Items("tools", options.MaxTools).Select(t => parts.Function(new JsonFields(t.Element, t.Path)))] },
+                }).ConfigureAwait(false),
+                call.Cancelled).ConfigureAwait(false)
             : model.Tokenizer.Encode(
                 fields.Text("prompt") ?? fields.Text("content") ?? throw new RequestException(StatusCodes.Status400BadRequest, "prompt or messages is required.", "prompt", "missing_required_parameter"),
                 cancellationToken: call.Cancelled);

@@ -47,6 +47,8 @@ internal sealed class RunningServer : IAsyncDisposable
 
     public ModelHost ModelHost => _app.Services.GetRequiredService<ModelHost>();
 
+    public AnswerMemory Memory => _app.Services.GetRequiredService<AnswerMemory>();
+
     public SchemaTurns Turns => _app.Services.GetRequiredService<SchemaTurns>();
 
     /// <summary>How long its host waits for it when it is to stop.</summary>
@@ -83,8 +85,8 @@ internal sealed class RunningServer : IAsyncDisposable
     }
 
     /// <summary>A server whose model is the test's.</summary>
-    public static Task<RunningServer> StartWithAsync(IKimiModel model, Action<KimiServerOptions>? configure = null) => StartAsync(configure, host: builder => builder.Services.AddSingleton(
-        s => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), s.GetRequiredService<IOptionsMonitorCache<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = (_, _, _) => Task.FromResult(model) }));
+    public static Task<RunningServer> StartWithAsync(IKimiModel opened, Action<KimiServerOptions>? configure = null, Action<KimiOptions>? model = null) => StartAsync(configure, model, builder => builder.Services.AddSingleton(
+        s => new ModelHost(s.GetRequiredService<IOptionsMonitor<KimiOptions>>(), s.GetRequiredService<IOptionsMonitorCache<KimiOptions>>(), Options.DefaultName, loggers: null) { Opener = (_, _, _) => Task.FromResult(opened) }));
 
     public global::OpenAI.OpenAIClient Client(string key = "none") => new(
         new ApiKeyCredential(key),
