@@ -14,8 +14,10 @@ namespace KimiCpu.Tests.Cpu;
 /// <summary>
 /// Runs the kernel and model tests again in child processes in which the runtime pretends to have a smaller CPU, or one that it prefers narrower vectors
 /// for, all but those of GPUs. The child proves that the level is really off: older switches such as EnableAVX512F are silently ignored by .NET 10.
+/// One child at a time, beside other tests of this process, with which it shares nothing but the machine: to it goes a third of the whole run.
 /// </summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class IsaMatrixTests
 {
     private const string ExpectedBest = "KIMICPU_TEST_EXPECTED_BEST";
@@ -50,13 +52,13 @@ internal sealed class IsaMatrixTests
     }
 
     [TestCaseSource(nameof(Levels))]
-    [CancelAfter(240_000)]
+    [CancelAfter(480_000)]
     public Task Kernels_pass_on_a_smaller_cpu(string[] turnedOff, InstructionSet best, bool isOn, CancellationToken cancellationToken) =>
         RunKernels(turnedOff.ToDictionary(name => name, _ => "0"), best, isOn, cancellationToken);
 
     /// <summary>As on Cascade Lake and Cooper Lake: AVX-512 is there, and .NET says that 256 bits are better. The kernels that are written for AVX-512 VNNI are taken all the same.</summary>
     [Test]
-    [CancelAfter(240_000)]
+    [CancelAfter(480_000)]
     public Task Kernels_pass_where_narrower_vectors_are_preferred(CancellationToken cancellationToken)
     {
         Dictionary<string, string> settings = new() { [PreferredWidth] = Narrower };
