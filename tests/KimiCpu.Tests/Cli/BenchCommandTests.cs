@@ -14,6 +14,7 @@ using KimiCpu.Weights;
 namespace KimiCpu.Tests.Cli;
 
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class BenchCommandTests : CommandFixture
 {
     [Test]

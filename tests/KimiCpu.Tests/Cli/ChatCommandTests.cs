@@ -9,6 +9,7 @@ using KimiCpu.Cli.Terminal;
 namespace KimiCpu.Tests.Cli;
 
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class ChatCommandTests : CommandFixture
 {
     [Test]

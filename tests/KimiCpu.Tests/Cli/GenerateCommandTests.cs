@@ -8,6 +8,7 @@ using KimiCpu.Cli;
 namespace KimiCpu.Tests.Cli;
 
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class GenerateCommandTests : CommandFixture
 {
     [Test]

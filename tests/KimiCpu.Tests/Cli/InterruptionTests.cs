@@ -16,6 +16,7 @@ namespace KimiCpu.Tests.Cli;
 
 /// <summary>What Ctrl-C and the signal to end do to commands that work for long: they take away what they have begun, keep what is finished, and say so.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 [Platform(Exclude = "Win", Reason = "There is no signal to send.")]
 internal sealed partial class InterruptionTests
 {

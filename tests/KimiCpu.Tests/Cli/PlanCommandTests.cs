@@ -10,6 +10,7 @@ using KimiCpu.Cli.Terminal;
 namespace KimiCpu.Tests.Cli;
 
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class PlanCommandTests
 {
     /// <summary>A whole machine, so that nothing is measured.</summary>

@@ -12,6 +12,7 @@ using KimiCpu.Cli.Terminal;
 namespace KimiCpu.Tests.Cli;
 
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed partial class ServeCommandTests
 {
     private string _folder = "";

@@ -7,6 +7,7 @@ namespace KimiCpu.Tests.Cli.Bench;
 
 /// <summary>In a process of its own, which a control group holds to less memory than the checkpoint has; skipped where none may be made.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class MemoryBudgetTests
 {
     private const string Shape = "k2-mini,layers=4,experts=96,vocab=4096";
