@@ -81,6 +81,7 @@ internal sealed partial class PageTests
         RunningServer server = await SharedServers.Guarded;
         Assert.That((int)(await server.GetAsync("/")).StatusCode, Is.EqualTo(200));
         Assert.That((int)(await server.GetAsync("/kimi/machine")).StatusCode, Is.EqualTo(401));
+        Assert.That(server.Model.Info.ContextLength, Is.Positive, "it is open");
         Assert.That((int)(await server.GetAsync("/kimi/machine", ("x-api-key", RunningServer.Key))).StatusCode, Is.EqualTo(200));
     }
 
@@ -89,6 +90,7 @@ internal sealed partial class PageTests
     public async Task The_machine_tells_what_the_drives_do()
     {
         RunningServer server = await SharedServers.Guarded;
+        Assert.That(server.Model.Info.ContextLength, Is.Positive, "it is open");
         using HttpResponseMessage response = await server.GetAsync("/kimi/machine", ("x-api-key", RunningServer.Key));
         using JsonDocument json = JsonDocument.Parse(await response.Content.ReadAsStringAsync());
         Assert.That(json.RootElement.GetProperty("expert_hit_rate").ValueKind, Is.EqualTo(JsonValueKind.Null));
