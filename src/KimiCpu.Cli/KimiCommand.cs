@@ -25,7 +25,8 @@ internal static class KimiCommand
     public static async Task<int> RunAsync(string[] args, CliStreams streams, CancellationTokenSource cancellation)
     {
         ParseResult parsed = Parse(streams, OptionWords.WithAliases(args));
-        string[] mistakes = OptionWords.UnknownOptions(parsed) is { Length: > 0 } unknown ? unknown
+        string[] mistakes = parsed.CommandResult.Command is RootCommand && ModelNames.InPlaceOf(args) is { } other ? [other]
+            : OptionWords.UnknownOptions(parsed) is { Length: > 0 } unknown ? unknown
             : parsed.Errors.Count > 0 ? [.. Relevant(parsed).Select(Explain)]
             : [.. OptionWords.WrongNumbers(parsed)];
         if (mistakes.Length > 0)

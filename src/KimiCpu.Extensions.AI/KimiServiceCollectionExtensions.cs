@@ -99,7 +99,8 @@ public static class KimiServiceCollectionExtensions
 
         string name = key ?? Options.Options.DefaultName;
         configure(services.AddOptions<KimiOptions>(name).ValidateOnStart());
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KimiOptions>, KimiOptionsValidator>());
+        string place = key is not null ? $"Kimi model '{key}'" : configuration is IConfigurationSection section ? section.Path : "Kimi";
+        services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiOptionsValidator(name, place));
         if (configuration is not null)
         {
             services.AddSingleton<IValidateOptions<KimiOptions>>(new KimiSectionValidator(name, configuration));

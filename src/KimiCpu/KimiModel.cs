@@ -11,6 +11,7 @@ using KimiCpu.Cpu;
 using KimiCpu.Devices;
 using KimiCpu.Generation;
 using KimiCpu.Nano;
+using KimiCpu.Planning;
 using KimiCpu.Sessions;
 using KimiCpu.Tokens;
 using KimiCpu.Weights;
@@ -161,7 +162,7 @@ public sealed class KimiModel : IKimiModel
     public static KimiModel Open(string path, KimiModelOptions? options = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        return Open(new FolderCheckpointFiles(path), options);
+        return Open(FilesOf(path), options);
     }
 
     /// <summary>Opens a checkpoint folder on another thread.</summary>
@@ -311,6 +312,9 @@ public sealed class KimiModel : IKimiModel
     /// <param name="path">Of its folder.</param>
     internal static bool IsMissing(string path) => Presence.IsMissing(path);
 
+    /// <summary>What a hub calls a model that was given by name in place of a folder; null where it is no such name.</summary>
+    internal static string? RepositoryOf(string path) => KnownModels.RepositoryOf(path);
+
     internal GenerationResult Generate(IEnumerable<KimiMessage> messages, GenerationOptions? options, SessionState session, CancellationToken cancellationToken) =>
         _runner.Run(Prepared(messages, options, waits: true, cancellationToken), session, cancellationToken);
 
@@ -347,6 +351,11 @@ public sealed class KimiModel : IKimiModel
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         return _runner.Prepare(tokens, options, waits, cancellationToken);
     }
+
+    /// <summary>Who gives a model's name in place of its folder may expect that it is downloaded, as with other libraries.</summary>
+    private static FolderCheckpointFiles FilesOf(string path) => RepositoryOf(path) is { } repository
+        ? throw new CheckpointException(path, null, "The folder does not exist.", $"Models are not downloaded here but by `hf download {repository} --local-dir DIR`; give the folder DIR.")
+        : new FolderCheckpointFiles(path);
 
     private static KimiModel Open(CheckpointFiles files, KimiModelOptions? options)
     {

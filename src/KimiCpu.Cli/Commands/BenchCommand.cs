@@ -20,6 +20,7 @@ internal static class BenchCommand
     {
         var shape = new Option<string>("--shape") { Description = $"k2-mini, k2-experts, nano, or sizes such as k2-mini,layers=4 (of {BenchShape.Keys}).", DefaultValueFactory = _ => "k2-mini", HelpName = "SHAPE" };
         var model = new Option<string?>("--model", "-m") { Description = "Measure this checkpoint instead of a synthetic one, its experts where kimi chat would have them with a context of what is measured: in memory, or in slots where they do not fit.", HelpName = "DIR" };
+        ModelNames.Refuse(model);
         var threads = WholeNumbers.Threads();
         var prefill = new Option<string>("--prefill") { Description = "Prompt lengths, separated by commas; 0 for none.", DefaultValueFactory = _ => "128,512", HelpName = "N,N" };
         var decode = new Option<int>("--decode") { Description = "Tokens to decode; 0 for none.", DefaultValueFactory = _ => 64, HelpName = "N" }.Within(0);

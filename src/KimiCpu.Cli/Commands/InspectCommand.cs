@@ -15,6 +15,7 @@ internal static class InspectCommand
     public static Command Make(CliStreams streams)
     {
         var folder = new Argument<string>("DIR") { Description = "Checkpoint folder." };
+        ModelNames.Refuse(folder);
         var json = new Option<bool>("--json") { Description = "JSON instead of tables." };
         var command = new Command("inspect", "Shows what a checkpoint is, what it holds, what a token costs and what memory it needs; reads headers only.") { folder, json };
         command.SetAction(parsed =>

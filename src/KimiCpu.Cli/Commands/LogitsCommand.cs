@@ -26,6 +26,7 @@ internal static class LogitsCommand
     public static Command Make(CliStreams streams)
     {
         var model = new Option<string?>("--model", "-m") { Description = "Checkpoint folder. Default: kimi-nano, embedded.", HelpName = "DIR" };
+        ModelNames.Refuse(model);
         var tokens = new Option<string>("--tokens") { Description = "Prompt as ids separated by commas.", Required = true, HelpName = "1,2,3" };
         var all = new Option<bool>("--all") { Description = "One row per position, instead of the last one only." };
         var exact = new Option<bool>("--exact") { Description = "Single-precision activations and cache." };

@@ -30,6 +30,7 @@ internal sealed class ModelOptions
 
     public void AddTo(Command command)
     {
+        ModelNames.Refuse(Model);
         command.Add(Model);
         command.Add(Threads);
         command.Add(TuneThreads);

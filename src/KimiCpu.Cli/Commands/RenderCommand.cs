@@ -17,6 +17,7 @@ internal static class RenderCommand
         string names = string.Join(", ", ChatFormat.ByName.Keys);
         var file = new Argument<string?>("CONVERSATION.json") { Description = "Messages and tools as OpenAI's interface writes them; standard input if left out.", Arity = ArgumentArity.ZeroOrOne };
         var model = new Option<string?>("--model", "-m") { Description = "Folder with the tokenizer and the chat template; weights are not read. Default: kimi-nano, embedded.", HelpName = "DIR" };
+        ModelNames.Refuse(model);
         var template = new Option<string?>("--template") { Description = $"A known template in place of the folder's: {names}.", HelpName = "NAME" };
         template.AcceptOnlyFromAmong([.. ChatFormat.ByName.Keys]);
         var ids = new Option<bool>("--ids") { Description = "One line of token ids separated by blanks, instead of text." };

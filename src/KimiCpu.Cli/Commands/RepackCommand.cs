@@ -18,6 +18,7 @@ internal static class RepackCommand
     public static Command Make(CliStreams streams)
     {
         var source = new Argument<string>("SOURCE") { Description = "Checkpoint folder; it is only read." };
+        ModelNames.Refuse(source);
         var target = new Argument<string?>("TARGET") { Description = "New or empty folder, or one where a repack was interrupted. Without it the command says what repacking would gain, and ends.", Arity = ArgumentArity.ZeroOrOne };
         var force = new Option<bool>("--force") { Description = "Write it even where little is gained." };
         var command = new Command(

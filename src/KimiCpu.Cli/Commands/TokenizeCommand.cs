@@ -17,6 +17,7 @@ internal static class TokenizeCommand
     public static Command Make(CliStreams streams)
     {
         var model = new Option<string?>("--model", "-m") { Description = "Folder with tiktoken.model and tokenizer_config.json. Default: kimi-nano, embedded.", HelpName = "DIR" };
+        ModelNames.Refuse(model);
         var ids = new Option<bool>("--ids") { Description = "One line of ids separated by blanks, instead of a table." };
         var allowSpecial = new Option<bool>("--allow-special") { Description = "Read names of control tokens as those tokens." };
         var command = new Command("tokenize", "Shows the tokens of standard input, read as it is.") { model, ids, allowSpecial };

@@ -26,6 +26,7 @@ internal static class TraceCommand
     public static Command Make(CliStreams streams)
     {
         var model = new Option<string?>("--model", "-m") { Description = "Checkpoint folder as downloaded. Default: kimi-nano, embedded.", HelpName = "DIR" };
+        ModelNames.Refuse(model);
         var threads = WholeNumbers.Threads();
         var memory = new ExpertMemoryOption();
         var prompt = new Option<string?>("--prompt") { Description = "Text to continue, as it is, without the chat template.", HelpName = "TEXT" };

@@ -15,6 +15,7 @@ internal static class VerifyCommand
     public static Command Make(CliStreams streams)
     {
         var folder = new Argument<string>("DIR") { Description = "Checkpoint folder." };
+        ModelNames.Refuse(folder);
         var json = new Option<bool>("--json") { Description = "JSON instead of text." };
         var checksums = new Option<bool>("--checksums") { Description = "Also reads every byte and compares checksums; for folders that `kimi repack` wrote." };
         var command = new Command("verify", "Checks whether a download is whole: every file, size, header, offset, name and shape. Flipped bits inside weights are seen with --checksums only.") { folder, json, checksums };

@@ -31,13 +31,14 @@ internal static class ConfigurationValue
             return float.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out _) ? null : "a number";
         }
 
-        return type == typeof(int) ? WholeNumber(text, int.MinValue, int.MaxValue)
-            : type == typeof(long) ? WholeNumber(text, long.MinValue, long.MaxValue)
+        // Sizes of memory are the only options of that type, and elsewhere they have units.
+        return type == typeof(int) ? WholeNumber(text, int.MinValue, int.MaxValue, "")
+            : type == typeof(long) ? WholeNumber(text, long.MinValue, long.MaxValue, " of bytes")
             : null;
     }
 
-    private static string? WholeNumber(string text, Int128 least, Int128 most) =>
-        !Int128.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out Int128 number) ? "a whole number"
+    private static string? WholeNumber(string text, Int128 least, Int128 most, string unit) =>
+        !Int128.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out Int128 number) ? $"a whole number{unit}"
         : number < least || number > most ? string.Create(CultureInfo.InvariantCulture, $"a whole number of {least} … {most}")
         : null;
 }

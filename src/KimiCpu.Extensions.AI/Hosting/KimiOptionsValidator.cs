@@ -7,10 +7,17 @@ using Microsoft.Extensions.Options;
 namespace KimiCpu.Extensions.AI.Hosting;
 
 /// <summary>Finds mistakes in the configuration before the model is opened.</summary>
-internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
+/// <param name="which">Name of the options.</param>
+/// <param name="place">What they are called where they are written.</param>
+internal sealed class KimiOptionsValidator(string which, string place) : IValidateOptions<KimiOptions>
 {
     public ValidateOptionsResult Validate(string? name, KimiOptions options)
     {
+        if (name != which)
+        {
+            return ValidateOptionsResult.Skip;
+        }
+
         List<string> problems = [];
         void Require(bool condition, string option, object? found, string expected)
         {
@@ -29,7 +36,8 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         else if (!options.Embedded)
         {
             // Opening tells better what is wrong with what is there, or with a folder that may not be looked at.
-            Require(!KimiModel.IsMissing(options.ModelPath!), nameof(options.ModelPath), $"'{Path.GetFullPath(options.ModelPath!)}', which does not exist", "an existing folder");
+            string toDo = KimiModel.RepositoryOf(options.ModelPath!) is { } repository ? $"; models are not downloaded here but by `hf download {repository} --local-dir DIR`" : "";
+            Require(!KimiModel.IsMissing(options.ModelPath!), nameof(options.ModelPath), $"'{Path.GetFullPath(options.ModelPath!)}', which does not exist{toDo}", "an existing folder");
         }
 
         Require(options.Threads is null or >= 1 and <= 1024, nameof(options.Threads), options.Threads, "1 … 1024");
@@ -52,7 +60,6 @@ internal sealed class KimiOptionsValidator : IValidateOptions<KimiOptions>
         Require(options.MaxQueueTime is null || options.MaxQueueTime > TimeSpan.Zero, nameof(options.MaxQueueTime), options.MaxQueueTime, "a time above zero");
         Require(options.MaxCallTime is null || options.MaxCallTime > TimeSpan.Zero, nameof(options.MaxCallTime), options.MaxCallTime, "a time above zero");
         Require(options.MaxTokenGap is null || options.MaxTokenGap > TimeSpan.Zero || options.MaxTokenGap == Timeout.InfiniteTimeSpan, nameof(options.MaxTokenGap), options.MaxTokenGap, "a time above zero, or -00:00:00.001 for no aim");
-        string which = string.IsNullOrEmpty(name) ? "Kimi" : $"Kimi model '{name}'";
-        return problems.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(problems.Select(p => $"{which}: {p}"));
+        return problems.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(problems.Select(p => $"{place}: {p}"));
     }
 }

@@ -1,15 +1,19 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Text.RegularExpressions;
 using KimiCpu.Checkpoints;
 
 namespace KimiCpu.Planning;
 
 /// <summary>Releases whose shape and layout are known, so that they can be planned before anything is downloaded.</summary>
-internal static class KnownModels
+internal static partial class KnownModels
 {
     public const string Nano = "kimi-nano";
     public const string Default = "Kimi-K2-Thinking";
+
+    /// <summary>Of the releases, on Hugging Face and ModelScope.</summary>
+    public const string Publisher = "moonshotai";
 
     /// <summary>Name, layout of the experts, context, and what people also call it.</summary>
     private static readonly (string Name, StoredFormat Format, int Context, string[] Aliases)[] s_releases =
@@ -44,6 +48,27 @@ internal static class KnownModels
         }
 
         return null;
+    }
+
+    /// <summary>Where a hub has what somebody gives by name in place of a folder, as "moonshotai/Kimi-K2-Thinking"; null for what is no such name, or a folder after all.</summary>
+    /// <param name="name">A release's, in any of its spellings, or a publisher's and a model's.</param>
+    public static string? RepositoryOf(string name)
+    {
+        if (!Presence.IsMissing(name))
+        {
+            return null;
+        }
+
+        Match publisher = PublisherAndModel().Match(name);
+        if (publisher.Success)
+        {
+            // Inside a folder that there is, it is a path.
+            return Directory.Exists(publisher.Groups["publisher"].Value) ? null : name;
+        }
+
+        string wanted = Key(name);
+        string? release = name.AsSpan().IndexOfAny('/', '\\') >= 0 ? null : s_releases.Where(r => wanted == Key(r.Name) || r.Aliases.Contains(wanted)).Select(r => r.Name).FirstOrDefault();
+        return release is null ? null : $"{Publisher}/{release}";
     }
 
     private static PlanSubject EmbeddedNano()
@@ -95,4 +120,7 @@ internal static class KnownModels
         Float8BlockColumns = 128,
         QuantizationMethod = "",
     };
+
+    [GeneratedRegex(@"^(?<publisher>[A-Za-z0-9][\w-]*)/[A-Za-z0-9][\w.-]*\z")]
+    private static partial Regex PublisherAndModel();
 }

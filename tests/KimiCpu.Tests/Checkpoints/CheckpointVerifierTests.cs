@@ -141,10 +141,10 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         string link = Path.Combine(Folder, "link");
         Directory.CreateSymbolicLink(link, model);
         string path = name == "link" ? link : model;
-        var validator = new KimiOptionsValidator();
+        var validator = new KimiOptionsValidator("", "Kimi");
 
         // Loads what nobody else could, where these tests lie below a closed folder.
-        Assert.That(validator.Validate(null, new KimiOptions { ModelPath = path }).Succeeded);
+        Assert.That(validator.Validate("", new KimiOptions { ModelPath = path }).Succeeded);
         Assert.That(() => PlanSubject.Open(Path.Combine(Folder, "none")), Throws.ArgumentException);
         File.SetUnixFileMode(Folder, Unprivileged.Everybody);
         File.SetUnixFileMode(home, UnixFileMode.None);
@@ -154,7 +154,7 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
             {
                 AssertIsTold(() => CheckpointVerifier.Verify(path));
                 AssertIsTold(() => PlanSubject.Open(path));
-                Assert.That(validator.Validate(null, new KimiOptions { ModelPath = path }).Succeeded);
+                Assert.That(validator.Validate("", new KimiOptions { ModelPath = path }).Succeeded);
             });
         }
         finally

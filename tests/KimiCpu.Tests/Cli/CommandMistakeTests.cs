@@ -55,6 +55,38 @@ internal sealed class CommandMistakeTests : CommandFixture
         Assert.That(error, Is.Not.Empty.And.Not.Contain("   at ").And.Not.Contain("Exception"));
     }
 
+    /// <summary>As other programs take models, which download them.</summary>
+    [TestCase("chat", "--model", "k2-thinking")]
+    [TestCase("generate", "-m", "moonshotai/Kimi-K2-Thinking", "hi")]
+    [TestCase("serve", "--model", "Kimi-K2-Thinking")]
+    [TestCase("render", "--model", "k2-thinking", "x.json")]
+    [TestCase("tokenize", "--model", "k2-thinking")]
+    [TestCase("logits", "--model", "k2-thinking", "--tokens", "1", "--out", "kimicpu-never-written")]
+    [TestCase("trace", "--model", "k2-thinking", "--prompt", "x", "--output", "kimicpu-never-written")]
+    [TestCase("bench", "--model", "k2-thinking")]
+    [TestCase("inspect", "k2-thinking")]
+    [TestCase("verify", "moonshotai/Kimi-K2-Thinking")]
+    [TestCase("repack", "k2-thinking", "kimicpu-never-written")]
+    [TestCase("pull", "k2-thinking")]
+    [TestCase("pull")]
+    [TestCase("run", "moonshotai/Kimi-K2-Thinking", "--verbose")]
+    public async Task Who_gives_a_models_name_in_place_of_its_folder_is_told_how_to_download_it(params string[] args)
+    {
+        (int code, string output, string error) = await Run(args);
+        Assert.That((code, output), Is.EqualTo((KimiCommand.Usage, "")), error);
+        Assert.That(error, Does.Contain("models are not downloaded by kimi but by `hf download moonshotai/Kimi-K2-Thinking --local-dir DIR`"));
+    }
+
+    [TestCase("'run' is no command of kimi: `kimi chat --model DIR` is a conversation", "run")]
+    [TestCase("'list' is no command of kimi, which keeps no models of its own: --model takes the folder", "list")]
+    [TestCase("Unrecognized command or argument 'nonsense'", "nonsense", "pull")]
+    [TestCase("'kimi-nano' is no folder but the model that comes along, which runs where --model is left away.", "chat", "--model", "kimi-nano")]
+    public async Task Commands_of_other_programs_are_told_what_is_in_their_place(string expected, params string[] args)
+    {
+        (int code, _, string error) = await Run(args);
+        Assert.That((code, error.StartsWith(expected, StringComparison.Ordinal)), Is.EqualTo((KimiCommand.Usage, true)), error);
+    }
+
     /// <summary>The library's messages name properties.</summary>
     [TestCase("--temperature takes 0 … 100; found -1.", "--temperature", "-1")]
     [TestCase("--top-p takes above 0, at most 1; found 2.", "--top-p", "2")]
