@@ -63,7 +63,7 @@ internal sealed class Checkpoint : IDisposable
         {
             if (!files.Exists(shard))
             {
-                throw new CheckpointException(files.PathOf(shard), null, "The index lists this shard, but the file is missing.");
+                throw new CheckpointException(files.PathOf(shard), null, "The index lists this shard, but the file is missing.", CheckpointException.FetchMissing);
             }
         }
 

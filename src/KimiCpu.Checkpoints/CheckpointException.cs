@@ -6,6 +6,11 @@ namespace KimiCpu.Checkpoints;
 /// <summary>A checkpoint folder is incomplete, damaged, or of a kind that is not supported.</summary>
 public sealed class CheckpointException : KimiException
 {
+    /// <summary>For a file that is not there; what is there and damaged is to be deleted first, since downloaders take it for whole.</summary>
+    internal const string FetchMissing = $"Fetch this file; {ListedByVerify}";
+
+    private const string ListedByVerify = "`kimi verify` lists every missing or damaged file of a checkpoint.";
+
     private const string LinksAlone =
         "Mount or copy what the links lead to, too: of a hub's cache the whole folder 'models--…', with the folder below 'snapshots' in it as the model's; or copy with links followed, as `cp -rL` does.";
 
@@ -13,7 +18,7 @@ public sealed class CheckpointException : KimiException
     /// <param name="file">The file at fault, as a path or a name inside the checkpoint.</param>
     /// <param name="tensor">The tensor or field at fault; null where the whole file is.</param>
     /// <param name="problem">What was expected and what was found.</param>
-    /// <param name="remedy">What to do about it; null for fetching the file again.</param>
+    /// <param name="remedy">What to do about it; null for deleting the file and fetching it again.</param>
     /// <param name="innerException">The cause, if any.</param>
     public CheckpointException(string file, string? tensor, string problem, string? remedy = null, Exception? innerException = null)
         : base(Compose(file, tensor, problem, remedy), innerException)
@@ -33,7 +38,7 @@ public sealed class CheckpointException : KimiException
     /// <summary>What was expected and what was found.</summary>
     public string Problem { get; }
 
-    /// <summary>What to do about it; null for fetching the file again.</summary>
+    /// <summary>What to do about it; null for deleting the file and fetching it again.</summary>
     internal string? Remedy { get; }
 
     /// <summary>Whether the file is what it was meant to be, or would be no other if it were fetched again.</summary>
@@ -60,11 +65,11 @@ public sealed class CheckpointException : KimiException
     /// <summary>A link whose target's folder is not there has lost more than one file, and those are whole where they are: only part of a hub's cache was mounted or copied.</summary>
     private static CheckpointException NotFound(string path, Exception cause) => RealPath.TargetWithoutFolder(path) is { } target
         ? new(path, null, $"It is a link to '{target}', and the folder of that is not there.", LinksAlone, cause) { IsIntact = true }
-        : new(path, null, "The file is missing.", innerException: cause);
+        : new(path, null, "The file is missing.", FetchMissing, cause);
 
     private static string Compose(string file, string? tensor, string problem, string? remedy)
     {
         string place = tensor is null ? $"'{file}'" : $"'{file}', '{tensor}'";
-        return $"{place}: {problem} {remedy ?? "Fetch this file again; `kimi verify` lists every damaged file of a checkpoint."}";
+        return $"{place}: {problem} {remedy ?? $"Delete this file and fetch it again; {ListedByVerify}"}";
     }
 }

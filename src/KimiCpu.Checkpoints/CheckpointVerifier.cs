@@ -10,7 +10,7 @@ namespace KimiCpu.Checkpoints;
 /// <param name="File">The file at fault, relative to the folder.</param>
 /// <param name="Tensor">The tensor or field at fault; null where the whole file is.</param>
 /// <param name="Problem">What was expected and what was found.</param>
-/// <param name="Remedy">What to do about it; null for fetching the file again.</param>
+/// <param name="Remedy">What to do about it; null for fetching the file, once it is deleted where it is there.</param>
 internal sealed record VerificationProblem(string File, string? Tensor, string Problem, string? Remedy = null)
 {
     /// <summary>Whether the file may be whole: it could not be looked into.</summary>
@@ -176,7 +176,7 @@ internal static partial class CheckpointVerifier
 
         if (missing > MaxMissingShards)
         {
-            problems.Add(new VerificationProblem(ShardIndex.File, null, $"The index lists {missing - MaxMissingShards:N0} more shards that are missing.", "No checkpoint has so many: fetch the index again before the shards."));
+            problems.Add(new VerificationProblem(ShardIndex.File, null, $"The index lists {missing - MaxMissingShards:N0} more shards that are missing.", "No checkpoint has so many: delete the index and fetch it again before the shards."));
         }
 
         // An index of another revision may agree with none of them. Shards that are missing or damaged speak for neither.

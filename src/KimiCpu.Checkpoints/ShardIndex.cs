@@ -12,7 +12,7 @@ internal sealed class ShardIndex
     public const string SingleFile = "model.safetensors";
 
     /// <summary>What helps where a shard's header, which agrees with the shard's length, differs from the index: either may be wrong, and one is a thousand times smaller.</summary>
-    public const string WhereItDiffers = $"Fetch {File} again, and this shard only if that changes nothing.";
+    public const string WhereItDiffers = $"Delete {File} and fetch it again, and this shard only if that changes nothing.";
 
     private ShardIndex(IReadOnlyList<string> shards, IReadOnlyDictionary<string, int>? shardOf)
     {

@@ -92,7 +92,7 @@ internal sealed class RepackSource
             string path = files.PathOf(index.Shards[shard]);
             if (!files.Exists(index.Shards[shard]))
             {
-                throw new CheckpointException(path, null, "The index lists this shard, but the file is missing.");
+                throw new CheckpointException(path, null, "The index lists this shard, but the file is missing.", CheckpointException.FetchMissing);
             }
 
             looked.Add(SourceFile.Of(folder, index.Shards[shard]));

@@ -375,8 +375,8 @@ internal sealed class CheckpointVerifierTests : CheckpointFixture
         Assert.That(report.Problems.Select(p => p.Tensor), Is.EquivalentTo(new[] { "model.norm.weight", "model.nora.weight", null }));
         Assert.That(report.Problems.Single(p => p.Tensor is null).Problem, Is.EqualTo("It differs from the headers of 1 of 3 shards."));
         Assert.That(report.Problems.Where(p => p.Tensor is not null), Has.All.Property(nameof(VerificationProblem.Remedy)).Contains("this shard only if that changes nothing"));
-        Assert.That(() => Checkpoint.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Fetch {ShardIndex.File} again"));
-        Assert.That(() => RepackSource.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Fetch {ShardIndex.File} again"));
+        Assert.That(() => Checkpoint.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Delete {ShardIndex.File} and fetch it again"));
+        Assert.That(() => RepackSource.Open(Folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"Delete {ShardIndex.File} and fetch it again"));
     }
 
     /// <summary>As some programs that write checkpoints count.</summary>

@@ -66,7 +66,7 @@ internal sealed class KimiCommandTests : CommandFixture
         File.WriteAllText(Path.Combine(Folder, "tiktoken.model"), "nonsense");
         (int code, string output, _) = await Run(["verify", Folder]);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
-        Assert.That(output, Does.Contain("Fetch again: model-00001-of-00003.safetensors, tiktoken.model"));
+        Assert.That(output, Does.Contain("Delete and fetch again: tiktoken.model").And.Contain("Fetch: model-00001-of-00003.safetensors"));
         (code, output, _) = await Run(["verify", Folder, "--json"]);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
         using JsonDocument json = JsonDocument.Parse(output);

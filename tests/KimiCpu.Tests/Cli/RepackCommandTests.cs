@@ -105,7 +105,7 @@ internal sealed class RepackCommandTests
         RepackFolders.FlipByte(Path.Combine(Target, "docs", "notes.txt"), 0);
         (int code, string output, _) = await Run("verify", Target, "--checksums");
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
-        Assert.That(output, Does.StartWith("docs/notes.txt: ").And.Contain("run `kimi repack` again: docs/notes.txt").And.Contain("from where this folder came: docs/notes.txt"));
+        Assert.That(output, Does.StartWith("docs/notes.txt: ").And.Contain("run `kimi repack` again: docs/notes.txt").And.Contain("Elsewhere delete and fetch again, from where this folder came: docs/notes.txt"));
         (_, output, _) = await Run("verify", Target, "--checksums", "--json");
         using var json = JsonDocument.Parse(output);
         Assert.That(json.RootElement.GetProperty("fetch_again").EnumerateArray().Select(f => f.GetString()), Is.EqualTo(new[] { "docs/notes.txt" }));
@@ -182,7 +182,7 @@ internal sealed class RepackCommandTests
         (int code, string output, _) = await Run("verify", Target);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
         Assert.That(output, Does.StartWith("config.json: ").And.Contain("Run `kimi repack` again.").And.Not.Contain("Delete"));
-        Assert.That(output, Does.EndWith($"Elsewhere fetch again, from where this folder came: config.json{Environment.NewLine}"), "the source may be on another machine");
+        Assert.That(output, Does.EndWith($"Elsewhere fetch, from where this folder came: config.json{Environment.NewLine}"), "the source may be on another machine");
     }
 
     [Test]

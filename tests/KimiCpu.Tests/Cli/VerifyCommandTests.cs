@@ -40,7 +40,7 @@ internal sealed class VerifyCommandTests
         LinkTo(file, file);
         (int code, string output) = await Run("verify", _folder);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
-        Assert.That(output, Does.StartWith($"{file}: The file cannot be read: ").And.Contain("Check the drive and the permissions.").And.Not.Contain("Fetch again"));
+        Assert.That(output, Does.StartWith($"{file}: The file cannot be read: ").And.Contain("Check the drive and the permissions.").And.Not.Contain("etch again:"));
         using var json = JsonDocument.Parse((await Run("verify", _folder, "--json")).Output);
         JsonElement problem = json.RootElement.GetProperty("problems").EnumerateArray().Single();
         Assert.That((problem.GetProperty("file").GetString(), problem.GetProperty("unreadable").GetBoolean()), Is.EqualTo((file, true)));
@@ -67,7 +67,25 @@ internal sealed class VerifyCommandTests
         LinkTo(Second, Second);
         (int code, string output) = await Run("verify", _folder);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
-        Assert.That(output, Does.EndWith($"Fetch again: {First}{Environment.NewLine}"));
+        Assert.That(output, Does.EndWith($"Fetch: {First}{Environment.NewLine}"));
+    }
+
+    /// <summary>Downloaders take a file that is there for whole, so that fetching it again would do nothing.</summary>
+    [Test]
+    public async Task Damaged_files_are_to_be_deleted_before_they_are_fetched_again_and_missing_ones_fetched()
+    {
+        File.Delete(Path.Combine(_folder, First));
+        using (FileStream stream = File.OpenWrite(Path.Combine(_folder, Second)))
+        {
+            stream.SetLength(stream.Length - 1);
+        }
+
+        (int code, string output) = await Run("verify", _folder);
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(output.ReplaceLineEndings("\n"), Does.EndWith($"\n\nDelete and fetch again: {Second}\nFetch: {First}\n"));
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"{First}': The index lists this shard, but the file is missing. Fetch this file; `kimi verify` lists"));
+        File.Copy(Path.Combine(Repository.Checkpoint("tiny-bf16"), First), Path.Combine(_folder, First));
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains($"{Second}").And.Message.Contains("Delete this file and fetch it again; `kimi verify` lists"));
     }
 
     /// <summary>The folder below "snapshots" in a hub's cache, mounted or copied alone: the files are whole where they are, and nothing says so but the links.</summary>
@@ -82,8 +100,8 @@ internal sealed class VerifyCommandTests
         (int code, string output) = await Run("verify", _folder);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
         string first = all ? "config.json" : First;
-        Assert.That(output, Does.StartWith($"{first}: It is a link to '../../blobs/of-{first}', and the folder of that is not there. Mount or copy what the links lead to, too").And.Contain("`cp -rL`").And.Not.Contain("Fetch again"));
-        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("It is a link to '../../blobs/of-").And.Message.Not.Contains("Fetch this file again"));
+        Assert.That(output, Does.StartWith($"{first}: It is a link to '../../blobs/of-{first}', and the folder of that is not there. Mount or copy what the links lead to, too").And.Contain("`cp -rL`").And.Not.Contain("etch again:"));
+        Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("It is a link to '../../blobs/of-").And.Message.Not.Contains("etch this file").And.Message.Not.Contains("Delete this file"));
     }
 
     /// <summary>That of the blobs is found from where the link really is.</summary>
@@ -103,7 +121,7 @@ internal sealed class VerifyCommandTests
         Directory.CreateSymbolicLink(link, snapshot);
         Assert.That((await Run("verify", link)).Code, Is.EqualTo(KimiCommand.Ok));
         File.Delete(Path.Combine(cache, "blobs", First));
-        Assert.That((await Run("verify", link)).Output, Does.EndWith($"Fetch again: {First}{Environment.NewLine}"));
+        Assert.That((await Run("verify", link)).Output, Does.EndWith($"Fetch: {First}{Environment.NewLine}"));
     }
 
     [Test]
@@ -130,7 +148,7 @@ internal sealed class VerifyCommandTests
         Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains("tiktoken.model"));
         (int code, string output) = await Run("verify", _folder);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
-        Assert.That(output, Does.StartWith($"tiktoken.model: The tokenizer has {count + 257} ids").And.Contain("do not belong together").And.Not.Contain("Fetch again"));
+        Assert.That(output, Does.StartWith($"tiktoken.model: The tokenizer has {count + 257} ids").And.Contain("do not belong together").And.Not.Contain("etch again:"));
     }
 
     /// <summary>Opening takes an hour, and no chat would be answered.</summary>
@@ -142,7 +160,7 @@ internal sealed class VerifyCommandTests
         (int code, string output) = await Run("verify", _folder);
         Assert.That(code, Is.EqualTo(KimiCommand.Failed));
         Assert.That(output, Does.StartWith($"{file}: Expected "));
-        Assert.That(output, isPointer ? Does.Contain("git lfs pull").And.Not.Contain("Fetch again") : Does.EndWith($"Fetch again: {file}{Environment.NewLine}"));
+        Assert.That(output, isPointer ? Does.Contain("git lfs pull").And.Not.Contain("etch again:") : Does.EndWith($"Delete and fetch again: {file}{Environment.NewLine}"));
         Assert.That(() => KimiModel.Open(_folder), Throws.TypeOf<CheckpointException>().With.Message.Contains(file));
     }
 
