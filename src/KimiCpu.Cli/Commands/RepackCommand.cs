@@ -23,7 +23,7 @@ internal static class RepackCommand
         var force = new Option<bool>("--force") { Description = "Write it even where little is gained." };
         var command = new Command(
             Name,
-            "Writes a checkpoint anew with all that belongs to an expert side by side, so that one read brings it in. Takes as much space as the checkpoint; every byte is read back and compared. Can be interrupted: the same command goes on.")
+            "Writes a checkpoint anew with all that belongs to an expert side by side, so that one read brings it in. SOURCE has to be whole, as `kimi verify` has it. Takes as much space as the checkpoint; every byte is read back and compared. Can be interrupted: the same command goes on.")
         {
             source, target, force,
         };
@@ -65,8 +65,31 @@ internal static class RepackCommand
             return End(streams, to, "Nothing is written: it would gain little. --force writes it all the same.");
         }
 
+        if (!IsWhole(streams, from, cancellationToken))
+        {
+            return KimiCommand.Failed;
+        }
+
         Write(streams, source, plan, to, cancellationToken);
         return KimiCommand.Ok;
+    }
+
+    /// <summary>What is damaged would be written faithfully, with checksums that call it whole.</summary>
+    private static bool IsWhole(CliStreams streams, string source, CancellationToken cancellationToken)
+    {
+        VerificationReport report;
+        using (var progress = new ProgressLine(streams, "Verifying"))
+        {
+            report = CheckpointCheck.Of(source, progress, cancellationToken).Report;
+        }
+
+        if (report.Problems.Count > 0)
+        {
+            string[] lines = [.. CheckpointCheck.Lines(report), .. CheckpointCheck.Repair(report, source, unfinished: false)];
+            streams.Error.WriteLine(VisibleText.Of(string.Join('\n', lines.Prepend("Nothing is written: the source is not whole."))));
+        }
+
+        return report.Problems.Count == 0;
     }
 
     /// <summary>Nothing is written. Who has named a target has asked for a checkpoint there, and a script goes on with it.</summary>

@@ -96,6 +96,29 @@ internal sealed class RepackCommandTests
         Assert.That(message, Does.Contain(RepackManifest.File));
     }
 
+    /// <summary>The damage would be written faithfully, with a checksum that calls it whole, and again by each repack that is to repair it.</summary>
+    [Test]
+    public async Task A_source_that_is_not_whole_is_refused_with_what_is_wrong_with_it()
+    {
+        const string Second = "model-00002-of-00003.safetensors";
+        string source = RepackFolders.Copy(RepackFolders.PathOf("tiny-int4"), Path.Combine(_folder, "source"));
+        using (FileStream stream = File.OpenWrite(Path.Combine(source, Second)))
+        {
+            // As after a power failure: half of the file's pages have not been written.
+            stream.Position = stream.Length / 2;
+            stream.Write(new byte[stream.Length - stream.Position]);
+        }
+
+        (int code, _, string error) = await Run("repack", source, Target, "--force");
+        Assert.That(code, Is.EqualTo(KimiCommand.Failed));
+        Assert.That(error, Does.StartWith("Nothing is written: the source is not whole.").And.Contain($"{Second}, ").And.Contain("Expected the shape"));
+        Assert.That(error, Does.EndWith($"Delete and fetch again: {Second}{Environment.NewLine}"));
+        Assert.That(Directory.Exists(Target), Is.False);
+        Assert.That((await Run("repack", source)).Code, Is.Zero, "what would be gained does not depend on it");
+        File.Copy(Path.Combine(RepackFolders.PathOf("tiny-int4"), Second), Path.Combine(source, Second), overwrite: true);
+        Assert.That((await Run("repack", source, Target, "--force")).Code, Is.Zero);
+    }
+
     [Test]
     public async Task Damaged_files_are_named_with_their_folders()
     {
