@@ -9,7 +9,8 @@ internal static class ChecksumVerifier
     /// <summary>Of a folder whose journal says that files are still to be written.</summary>
     public static readonly VerificationProblem Unfinished = new(RepackManifest.File, null, "The repack has not been finished.", "Run `kimi repack` again: it goes on, or says why it cannot.");
 
-    private const string Again = "Check the drive, and verify again while nothing writes to the file.";
+    /// <summary>What the user is told to do where a read fails.</summary>
+    public const string Again = "Check the drive, and verify again while nothing writes to the file.";
 
     /// <summary>Compares a repacked checkpoint with the checksums that lie in it.</summary>
     /// <param name="folder">The checkpoint.</param>
@@ -19,7 +20,7 @@ internal static class ChecksumVerifier
     /// <exception cref="ArgumentException">The folder holds no checksums.</exception>
     public static IReadOnlyList<VerificationProblem> Verify(string folder, Action<long, long>? progress = null, CancellationToken cancellationToken = default)
     {
-        RepackManifest manifest = ManifestOf(folder);
+        RepackManifest manifest = RepackManifest.TryRead(folder) ?? throw new ArgumentException($"'{folder}' holds no {RepackManifest.File}, as `kimi repack` writes.");
         var files = new FolderCheckpointFiles(folder);
         var problems = new List<VerificationProblem>();
         if (!manifest.IsComplete)
@@ -55,12 +56,6 @@ internal static class ChecksumVerifier
 
         return problems;
     }
-
-    /// <summary>The checksums that lie in a folder.</summary>
-    /// <exception cref="ArgumentException">It holds none.</exception>
-    /// <exception cref="CheckpointException">There is no folder, or they are damaged.</exception>
-    public static RepackManifest ManifestOf(string folder) => RepackManifest.TryRead(folder)
-        ?? throw new ArgumentException($"'{folder}' holds no {RepackManifest.File}: only checkpoints that `kimi repack` wrote come with checksums.");
 
     /// <summary>Reads a file past the page cache, where the system allows, and says how it differs from what was written.</summary>
     /// <param name="path">Of the file.</param>

@@ -15,7 +15,7 @@ internal static class VerifyCommand
         var folder = new Argument<string>("DIR") { Description = "Checkpoint folder." };
         ModelNames.Refuse(folder);
         var json = new Option<bool>("--json") { Description = "JSON instead of text." };
-        var checksums = new Option<bool>("--checksums") { Description = "Also reads every byte and compares checksums; for folders that `kimi repack` wrote." };
+        var checksums = new Option<bool>("--checksums") { Description = "Also reads every byte and compares checksums: those that `kimi repack` wrote, or the hub's, which `hf download` leaves." };
         var command = new Command("verify", "Checks whether a download is whole: every file, size, header, offset, name and shape. Flipped bits inside weights are seen with --checksums only.") { folder, json, checksums };
         command.SetLongAction((parsed, cancellationToken) =>
         {
@@ -24,12 +24,16 @@ internal static class VerifyCommand
             bool compares = parsed.GetValue(checksums);
 
             // Without any checksums that is wrong usage, and better told before a checkpoint has been looked through.
-            bool unfinished = compares ? !ChecksumVerifier.ManifestOf(path).IsComplete : IsUnfinished(path);
+            DownloadChecksums? downloaded = compares && RepackManifest.TryRead(path) is null ? ChecksumsOfDownload(path) : null;
+            bool unfinished = IsUnfinished(path);
             (VerificationReport report, string? note) = CheckpointCheck.Of(path, progress, cancellationToken);
             if (compares)
             {
-                IReadOnlyList<VerificationProblem> damaged = ChecksumVerifier.Verify(path, (done, total) => progress.Report("MB", (int)(done / 1_000_000), (int)(total / 1_000_000)), cancellationToken);
-                report = report with { Problems = [.. report.Problems, .. damaged] };
+                void Tell(long done, long total) => progress.Report("MB", (int)(done / 1_000_000), (int)(total / 1_000_000));
+                IReadOnlyList<VerificationProblem> damaged = downloaded is null
+                    ? ChecksumVerifier.Verify(path, Tell, cancellationToken)
+                    : DownloadVerifier.Verify(path, downloaded, Tell, cancellationToken);
+                report = report with { Problems = [.. report.Problems, .. damaged.Except(report.Problems)] };
             }
 
             progress.Dispose();
@@ -40,10 +44,20 @@ internal static class VerifyCommand
                 report = report with { Problems = [ChecksumVerifier.Unfinished, .. report.Problems.Where(p => p != ChecksumVerifier.Unfinished && (p.IsUnreadable || File.Exists(Path.Combine(path, p.File))))] };
             }
 
-            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report, note) : streams.Shown(ToText(report, note, path, unfinished)));
+            IReadOnlyList<string> unknown = downloaded?.Unknown ?? [];
+            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report, note, unknown) : streams.Shown(ToText(report, note, unknown, path, unfinished)));
             return report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed;
         });
         return command;
+    }
+
+    /// <exception cref="ArgumentException">There are none.</exception>
+    private static DownloadChecksums ChecksumsOfDownload(string folder)
+    {
+        DownloadChecksums found = DownloadChecksums.Of(folder);
+        return found.Known.Count > 0
+            ? found
+            : throw new ArgumentException($"'{folder}' holds no {RepackManifest.File}, as `kimi repack` writes, and no SHA-256 of its files, as `hf download` leaves in '.cache' or in the names of what its cache's links lead to: there are no checksums to compare with.");
     }
 
     private static bool IsUnfinished(string folder)
@@ -59,16 +73,16 @@ internal static class VerifyCommand
         }
     }
 
-    private static string ToText(VerificationReport report, string? note, string folder, bool unfinished)
+    private static string ToText(VerificationReport report, string? note, IReadOnlyList<string> unknown, string folder, bool unfinished)
     {
         IEnumerable<string> lines = report.Problems.Count == 0
             ? [$"Whole: {report.Shards} shards, {report.Tensors} tensors, {InspectCommand.Bytes(report.Bytes)}."]
             : CheckpointCheck.Lines(report);
-        string[] notes = note is null ? [] : [$"Note: {note}"];
-        return string.Join('\n', [.. lines, .. notes, .. CheckpointCheck.Repair(report, folder, unfinished)]);
+        string?[] notes = [note, unknown.Count == 0 ? null : $"No checksum is known of {string.Join(", ", unknown)}."];
+        return string.Join('\n', [.. lines, .. notes.OfType<string>().Select(n => $"Note: {n}"), .. CheckpointCheck.Repair(report, folder, unfinished)]);
     }
 
-    private static string ToJson(VerificationReport report, string? note) => JsonText.Write(json =>
+    private static string ToJson(VerificationReport report, string? note, IReadOnlyList<string> unknown) => JsonText.Write(json =>
     {
         json.WriteBoolean("whole", report.Problems.Count == 0);
         json.WriteNumber("shards", report.Shards);
@@ -87,13 +101,19 @@ internal static class VerifyCommand
         }
 
         json.WriteEndArray();
-        json.WriteStartArray("fetch_again");
-        foreach (string file in report.FilesToFetch)
-        {
-            json.WriteStringValue(file);
-        }
-
-        json.WriteEndArray();
+        Write("fetch_again", report.FilesToFetch);
+        Write("without_checksum", unknown);
         json.WriteString("note", note);
+
+        void Write(string name, IReadOnlyList<string> files)
+        {
+            json.WriteStartArray(name);
+            foreach (string file in files)
+            {
+                json.WriteStringValue(file);
+            }
+
+            json.WriteEndArray();
+        }
     });
 }

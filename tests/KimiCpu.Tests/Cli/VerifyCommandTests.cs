@@ -55,7 +55,7 @@ internal sealed class VerifyCommandTests
         using var source = new CancellationTokenSource();
         int code = await KimiCommand.RunAsync(["verify", _folder, "--checksums"], new CliStreams(Stream.Null, TextWriter.Null, error, IsTerminal: true), source);
         Assert.That(code, Is.EqualTo(KimiCommand.Usage));
-        Assert.That(error.ToString(), Does.StartWith($"'{_folder}' holds no kimi-repack.json").And.Not.Contain("Verifying"));
+        Assert.That(error.ToString(), Does.StartWith($"'{_folder}' holds no kimi-repack.json").And.Contain("`hf download`").And.Not.Contain("Verifying"));
         Assert.That((await Run("verify", Path.Combine(_folder, "none"), "--checksums")).Code, Is.EqualTo(KimiCommand.Failed));
     }
 
