@@ -16,7 +16,19 @@ DEVICE float prepare(u32 mode, float x, float aside, float norm) {
 
 // 1 / rms of a row, for every thread of a block of whole warps. Scratch as for block_sum.
 DEVICE float inverse_norm(const float* x, u32 columns, float epsilon, float* scratch) {
+  constexpr u32 at_once = 8;
   float squares = 0.f;
-  _Pragma("unroll 8") for (u32 c = thread_id(); c < columns; c += thread_count()) squares = multiply_add(x[c], x[c], squares);
+  // All of a turn is on its way at once: a thread that has nothing left reads the last value for nothing, since a condition would have each load wait for the one ahead.
+  for (u32 first = thread_id(); first < columns; first += at_once * thread_count()) {
+    float value[at_once];
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const u32 c = first + j * thread_count();
+      value[j] = x[c < columns ? c : columns - 1];
+    }
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const float inside = first + j * thread_count() < columns ? value[j] : 0.f;
+      squares = multiply_add(inside, inside, squares);
+    }
+  }
   return inverse_root(divide(block_sum(squares, scratch), (float)columns) + epsilon);
 }

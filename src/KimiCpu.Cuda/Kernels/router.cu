@@ -54,11 +54,21 @@ DEVICE void choose(const RouteArguments& a, bool ahead, u32 row, float* score, f
   u32* ids = (ahead ? a.predicted : a.ids) + (u64)row * a.chosen;
   float* weights = a.weights + (u64)row * a.chosen;
   bool bad = false;
-  for (u32 e = lane(); e < a.experts; e += 32) {
-    const float s = sigmoid(logits[e]);
-    score[e] = s;
-    choice[e] = s + bias[e];
-    bad |= is_nan(choice[e]);
+  // As in inverse_norm: 384 experts are one turn.
+  constexpr u32 at_once = 12;
+  for (u32 first = lane(); first < a.experts; first += at_once * 32) {
+    float logit[at_once], added[at_once];
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const u32 e = first + j * 32, inside = e < a.experts ? e : a.experts - 1;
+      logit[j] = logits[inside];
+      added[j] = bias[inside];
+    }
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const u32 e = first + j * 32;
+      const float s = sigmoid(logit[j]), c = s + added[j];
+      bad |= is_nan(c);
+      if (e < a.experts) { score[e] = s; choice[e] = c; }
+    }
   }
   sync_warp();
   if (lanes_where(bad)) { // A NaN must not be lost in the choice.
@@ -96,21 +106,36 @@ KERNEL(1024, 1) route(RouteArguments a) {
   SHARED(float, group_score, 2 * most_experts);
   const u32 row = block_x();
   const float* x = a.residual + (u64)row * a.size;
+  const u32 flag = *a.flag_base + a.layer;   // Read here, where nobody waits for it.
   const float norm = inverse_norm(x, a.size, a.epsilon, scratch);
-  _Pragma("unroll 8") for (u32 i = thread_id(); i < a.size; i += 1024) a.hidden[(u64)row * a.size + i] = x[i] * norm * a.gain[i];
+  constexpr u32 at_once = 8;
+  for (u32 first = thread_id(); first < a.size; first += at_once * 1024) {
+    float value[at_once], gain[at_once];
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const u32 i = first + j * 1024, inside = i < a.size ? i : a.size - 1;
+      value[j] = x[inside];
+      gain[j] = a.gain[inside];
+    }
+    UNROLL for (u32 j = 0; j < at_once; j++) {
+      const u32 i = first + j * 1024;
+      if (i < a.size) a.hidden[(u64)row * a.size + i] = value[j] * norm * gain[j];
+    }
+  }
   if (warp() == 0 || (warp() == 1 && a.predicted)) {
     const u32 own = warp() * most_experts;
     choose(a, warp() == 1, row, score + own, choice + own, group_score + own);
   }
   // The barrier brings thread 0 what the block has written, and its fence brings it to the host before the block counts as
   // finished: a fence of each thread before the barrier would leave nothing to order the count behind the others' writes.
+  // A block alone has nothing to count, and no other block's writes to order.
   sync_block();
   if (thread_id() == 0) {
     fence_system();
-    if (fetch_add(a.finished, 1u) == grid_x() - 1) {
+    if (grid_x() > 1) {
+      if (fetch_add(a.finished, 1u) != grid_x() - 1) return;
       *a.finished = 0;
       fence_system();
-      *(volatile u32*)a.flag = *a.flag_base + a.layer;
     }
+    *(volatile u32*)a.flag = flag;
   }
 }

@@ -149,6 +149,9 @@ internal sealed class BarrierMutantTests
                 break;
             case "route":
                 RouterAndModuleTests.CheckRoute(harness, 64, 8, 8, 3, 300);
+
+                // A block alone counts nothing.
+                RouterAndModuleTests.CheckRoute(harness, 64, 8, 8, 3, 300, batch: 1);
                 break;
             case "expert" when kernel.StartsWith("expert_gemm", StringComparison.Ordinal):
                 ExpertGemmTests.Check(harness, 544, 544, [5]);

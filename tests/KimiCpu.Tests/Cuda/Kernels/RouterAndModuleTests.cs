@@ -20,24 +20,25 @@ internal sealed class RouterAndModuleTests
     [TestCase(64, 8, 8, 3, 33)]
     [TestCase(384, 8, 1, 1, 128)]
     [TestCase(1024, 32, 1, 1, 8)]
+    [TestCase(400, 8, 1, 1, 9000)]
     public void Experts_are_chosen_as_by_the_reference(int experts, int chosen, int groups, int groupsChosen, int size)
     {
         using var harness = new KernelHarness();
         CheckRoute(harness, experts, chosen, groups, groupsChosen, size);
+        CheckRoute(harness, experts, chosen, groups, groupsChosen, size, batch: 1);
     }
 
-    internal static void CheckRoute(KernelHarness harness, int experts, int chosen, int groups, int groupsChosen, int size)
+    internal static void CheckRoute(KernelHarness harness, int experts, int chosen, int groups, int groupsChosen, int size, int batch = 5)
     {
-        const int Batch = 5;
         ModelShape shape = Shape(experts, chosen, groups, groupsChosen, size);
-        float[] logits = KernelHarness.Random(Batch * experts, seed: experts);
+        float[] logits = KernelHarness.Random(batch * experts, seed: experts);
         float[] bias = KernelHarness.Random(experts, seed: 2);
 
         // A tie, which the lower id wins, and the largest choice.
         (logits[1], bias[1]) = (logits[0], bias[0] = 2);
-        (float[] Logits, float[] Bias) next = (KernelHarness.Random(Batch * experts, seed: experts + 1), KernelHarness.Random(experts, seed: 3));
-        Routed routed = Route(harness, shape, Batch, logits, bias, next);
-        for (int row = 0; row < Batch; row++)
+        (float[] Logits, float[] Bias) next = (KernelHarness.Random(batch * experts, seed: experts + 1), KernelHarness.Random(experts, seed: 3));
+        Routed routed = Route(harness, shape, batch, logits, bias, next);
+        for (int row = 0; row < batch; row++)
         {
             var ids = new int[chosen];
             var weights = new float[chosen];
@@ -162,6 +163,29 @@ internal sealed class RouterAndModuleTests
         int wait = Array.FindIndex(code, i => i.Flow == PtxFlow.Barrier);
         Assert.That(wait, Is.Positive);
         Assert.That(code[..wait].Select(i => i.Text), Has.Some.Contains("prefetch.global.L2"));
+    }
+
+    /// <summary>One that waits for the one ahead takes as long as all of them: 7168 values of a row by 1024 threads, alone and with their gains, and 384 experts by a warp.</summary>
+    [TestCase("route", new[] { 8, 16, 24 })]
+    [TestCase("expert_round", new[] { 8, 8 })]
+    [TestCase("expert_gemm_round", new[] { 8, 8 })]
+    [TestCase("split_rows", new[] { 8 })]
+    public void Loads_of_a_row_do_not_wait_for_each_other(string kernel, int[] atOnce)
+    {
+        List<int> together = [0];
+        foreach (PtxInstruction i in SimulatedDriver.ModuleOf(System.Text.Encoding.UTF8.GetString(KernelSet.Ptx()).TrimEnd('\0')).Kernels[kernel].Code)
+        {
+            if (i.Flow != PtxFlow.Straight)
+            {
+                together.Add(0);
+            }
+            else if (i.Text.Contains("ld.global.f32", StringComparison.Ordinal))
+            {
+                together[^1]++;
+            }
+        }
+
+        Assert.That(together.Where(n => n > 1).Take(atOnce.Length), Is.EqualTo(atOnce));
     }
 
     private static unsafe int ArgumentBytes(string kernel) => kernel.Split('_')[0] switch

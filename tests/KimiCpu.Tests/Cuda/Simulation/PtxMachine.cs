@@ -45,8 +45,8 @@ internal sealed unsafe class PtxMachine(DeviceMemory memory) : IDisposable
             _lastAllocations.Add(kernel, lastAllocations = new DeviceMemory.Allocation?[kernel.Code.Length]);
         }
 
-        var block = new PtxBlock(kernel, parameters, _shared, memory, threads, gridX, gridY, gridZ) { LastAllocations = lastAllocations, Publication = kernel.RaisesFlag ? new PtxPublication(threads) : null };
         long count = (long)gridX * gridY * gridZ;
+        var block = new PtxBlock(kernel, parameters, _shared, memory, threads, gridX, gridY, gridZ) { LastAllocations = lastAllocations, Publication = kernel.RaisesFlag ? new PtxPublication(threads, count) : null };
         int warps = (threads + 31) / 32;
         while (_warps.Count < warps)
         {

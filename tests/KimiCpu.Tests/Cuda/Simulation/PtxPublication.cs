@@ -6,11 +6,12 @@ namespace KimiCpu.Tests.Cuda.Simulation;
 /// <summary>
 /// Whether what a grid has written is there when a flag says so. Memory is one and in order in the interpreter; on a GPU a write is seen elsewhere
 /// only if a fence comes behind it: of its own thread, or of one that has met its thread at a barrier since. The
-/// thread that has fenced then counts the block by an atomic, and the one that counts last fences again and raises the flag.
+/// thread that has fenced then counts the block by an atomic, and the one that counts last fences again and raises the flag. A block alone need not count.
 /// Times are counted in events.
 /// </summary>
 /// <param name="threads">Of a block.</param>
-internal sealed class PtxPublication(int threads)
+/// <param name="blocks">Of the grid.</param>
+internal sealed class PtxPublication(int threads, long blocks)
 {
     private readonly long[] _written = new long[threads];
     private readonly long[] _fenced = new long[threads];
@@ -51,7 +52,7 @@ internal sealed class PtxPublication(int threads)
 
     /// <returns>What the flag comes before; null where all is well.</returns>
     public string? Raise(int thread) =>
-        _lost ?? Unfenced(thread) ?? (_isCounted && _fenced[thread] > _counted[thread] ? null : "there is no fence between the count of blocks and the flag");
+        _lost ?? Unfenced(thread) ?? ((_isCounted ? _fenced[thread] > _counted[thread] : blocks == 1) ? null : "there is no fence between the count of blocks and the flag");
 
     /// <summary>A write that no fence of a thread covers.</summary>
     private string? Unfenced(int thread)
