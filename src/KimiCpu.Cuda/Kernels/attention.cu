@@ -180,14 +180,26 @@ DEVICE void expand(const ExpandArguments& a) {
   static_assert(max_splits == 32);
   const float log = lane() < splits ? logs[lane()] : -__builtin_inff(), largest = warp_max(log);
   const float weight = lane() < splits ? exp2_approximate(log - largest) : 0.f, norm = divide(1.f, warp_sum(weight));
-  for (u32 c = thread_id(); c < (latent + 255) / 256 * 256; c += 256) {
-    float sum = 0.f;
-    for (u32 first = 0; first < splits; first += 8) {
-      float part[8];
-      UNROLL for (u32 j = 0; j < 8; j++) part[j] = first + j < splits && c < latent ? parts[(u64)(first + j) * latent + c] : 0.f;
-      UNROLL for (u32 j = 0; j < 8; j++) sum = multiply_add(broadcast(weight, first + j), part[j], sum);
+  // Of two columns sixteen splits are on their way at once, all of them in two turns.
+  constexpr u32 columns = 2, merged = 16;
+  for (u32 first_column = thread_id(); first_column < (latent + 255) / 256 * 256; first_column += columns * 256) {
+    float sums[columns] = {};
+    UNROLL for (u32 first = 0; first < max_splits; first += merged) {
+      if (first >= splits) break;
+      float part[columns][merged];
+      UNROLL for (u32 i = 0; i < columns; i++) {
+        const u32 c = first_column + i * 256;
+        UNROLL for (u32 j = 0; j < merged; j++) part[i][j] = first + j < splits && c < latent ? parts[(u64)(first + j) * latent + c] : 0.f;
+      }
+      UNROLL for (u32 j = 0; j < merged; j++) {
+        const float w = broadcast(weight, first + j);
+        UNROLL for (u32 i = 0; i < columns; i++) sums[i] = multiply_add(w, part[i][j], sums[i]);
+      }
     }
-    if (c < (latent + 15) / 16 * 16) attended[padded(c)] = sum * norm;
+    UNROLL for (u32 i = 0; i < columns; i++) {
+      const u32 c = first_column + i * 256;
+      if (c < (latent + 15) / 16 * 16) attended[padded(c)] = sums[i] * norm;
+    }
   }
   sync_block();
   for (u32 first = block_z() * 8 * at_once + warp(); first < value; first += grid_z() * 8 * at_once) {

@@ -188,6 +188,22 @@ internal sealed class RouterAndModuleTests
         Assert.That(together.Where(n => n > 1).Take(atOnce.Length), Is.EqualTo(atOnce));
     }
 
+    /// <summary>Sixteen splits of two columns are asked for before the first of them is multiplied, by a weight that another lane has.</summary>
+    [Test]
+    public void Splits_are_on_their_way_together([Values("expand_f32", "expand_bf16", "expand_fp8", "expand_int8")] string kernel)
+    {
+        PtxInstruction[] code = SimulatedDriver.ModuleOf(System.Text.Encoding.UTF8.GetString(KernelSet.Ptx()).TrimEnd('\0')).Kernels[kernel].Code;
+        int together = 0;
+        int most = 0;
+        foreach (PtxInstruction i in code[..Array.FindIndex(code, i => i.Flow == PtxFlow.Barrier)])
+        {
+            together = i.Flow == PtxFlow.WarpWide ? 0 : together + (i.Text.Contains("ld.global.f32", StringComparison.Ordinal) ? 1 : 0);
+            most = Math.Max(most, together);
+        }
+
+        Assert.That(most, Is.EqualTo(32));
+    }
+
     private static unsafe int ArgumentBytes(string kernel) => kernel.Split('_')[0] switch
     {
         "linear" => sizeof(LinearArguments),
