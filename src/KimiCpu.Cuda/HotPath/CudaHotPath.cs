@@ -189,6 +189,13 @@ internal sealed unsafe class CudaHotPath : IHotPath
             return default;
         }
 
+        if (!TakesMany)
+        {
+            // What it reads is on the GPU: put behind the router now, it costs the CPU nothing between the router's answer and its experts.
+            RunShared(layer);
+            _stream.SendOff();
+        }
+
         int? guessed = _program.GuessedBy(layer);
         RoutedRows rows = _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream, guessed is not null);
         if (TakesMany)
@@ -206,22 +213,13 @@ internal sealed unsafe class CudaHotPath : IHotPath
         };
     }
 
-    /// <summary>Behind the router in the stream, so that it runs while the CPU computes the routed experts.</summary>
+    /// <summary>Of few tokens <see cref="Attend"/> has put it behind the router; either way it runs while the CPU computes the routed experts.</summary>
     public void StartShared(int layer)
     {
-        bool has = _weights.Layers[layer].Shared is not null || _experts is not null;
-        if (has)
-        {
-            Run(new Segment(SegmentKind.Shared, layer, _batch.RowCount, 0));
-        }
-
         if (TakesMany)
         {
+            RunShared(layer);
             _prompt!.Start(layer);
-        }
-        else if (has)
-        {
-            _stream.SendOff();
         }
     }
 
@@ -372,6 +370,15 @@ internal sealed unsafe class CudaHotPath : IHotPath
         if (segment.Rows > GraphRows || _recordings?.TryReplay(segment) != true)
         {
             Put(segment);
+        }
+    }
+
+    /// <summary>The shared expert, and of few tokens the routed ones that are here.</summary>
+    private void RunShared(int layer)
+    {
+        if (_weights.Layers[layer].Shared is not null || _experts is not null)
+        {
+            Run(new Segment(SegmentKind.Shared, layer, _batch.RowCount, 0));
         }
     }
 

@@ -149,14 +149,10 @@ internal sealed unsafe class GpuDecodeStep : IDisposable
         for (int layer = 0; layer < _attend.Length; layer++)
         {
             _attend[layer].Launch(_stream);
-            if (asksHost && IsMoe(layer))
-            {
-                _handOver.Receive(_flagBase + (uint)layer, 1, layer, _stream, predicted: false);
-            }
-
             _shared[layer]?.Launch(_stream);
             if (asksHost && IsMoe(layer))
             {
+                _handOver.Receive(_flagBase + (uint)layer, 1, layer, _stream, predicted: false);
                 _answer.CopyTo(_handOver.RoutedOnHost);
             }
         }

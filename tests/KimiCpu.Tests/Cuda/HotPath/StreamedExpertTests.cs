@@ -106,6 +106,19 @@ internal sealed class StreamedExpertTests
         Assert.That(last, Has.Count.EqualTo(MoeLayers).And.All.EqualTo("cuStreamQuery"));
     }
 
+    /// <summary>The CPU would compute its experts later by as long as that takes.</summary>
+    [Test]
+    public void Nothing_is_launched_between_the_routers_answer_and_the_CPUs_experts([Values(1, 12)] int rows, [Values(0.0, 0.4)] double held)
+    {
+        using var driver = new SimulatedDriver();
+        using var model = new GpuModel(driver, Repository.Checkpoint(Checkpoint), placement: new Some(held), expertBytes: null, split: new Forced(0));
+        using var experts = new ReferenceExperts(model.Weights);
+        List<string> last = [];
+        model.Experts = new Observed(experts, () => last.Add(driver.Sequence.Last(c => c is "cuStreamQuery" or "cuLaunchKernel" or "cuGraphLaunch" || c.StartsWith("cuMem", StringComparison.Ordinal))));
+        model.Logits(s_tokens[..rows]);
+        Assert.That(last, Has.Count.EqualTo(MoeLayers).And.All.EqualTo("cuStreamQuery"), "the look that found the answer");
+    }
+
     /// <summary>The link would rest while the next expert, or the next weights of the opening, are put together.</summary>
     [Test]
     public void Copies_are_sent_off_before_the_next_bytes_are_gathered()
