@@ -19,6 +19,7 @@ internal sealed unsafe class CudaContext : IDisposable
     private const int ComputeCapabilityMinorAttribute = 76;
     private const int MultiprocessorCountAttribute = 16;
     private const int IntegratedAttribute = 18;
+    private const int SecondLevelCacheBytesAttribute = 38;
     private const int NameBytes = 256;
 
     private readonly DriverTable _driver;
@@ -55,6 +56,7 @@ internal sealed unsafe class CudaContext : IDisposable
 
         MultiprocessorCount = Attribute(MultiprocessorCountAttribute);
         SharesMemory = Attribute(IntegratedAttribute) != 0;
+        SecondLevelCacheBytes = Attribute(SecondLevelCacheBytesAttribute);
         nint context = 0;
         Check(Driver.DevicePrimaryCtxRetain(&context, device));
         _context = context;
@@ -85,6 +87,8 @@ internal sealed unsafe class CudaContext : IDisposable
     public (int Major, int Minor) ComputeCapability { get; }
 
     public int MultiprocessorCount { get; }
+
+    public int SecondLevelCacheBytes { get; }
 
     /// <summary>Whether its memory is the system's: a GPU within the processor.</summary>
     public bool SharesMemory { get; }

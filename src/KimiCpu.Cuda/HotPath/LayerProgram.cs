@@ -108,7 +108,10 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
     /// <summary>The layer whose experts a layer guesses; null for none.</summary>
     public int? GuessedBy(int layer) => _nextMoe[layer];
 
-    /// <summary>What an MoE layer has on the GPU: its shared expert, and in passes of few tokens those routed ones that are here.</summary>
+    /// <summary>
+    /// What an MoE layer has on the GPU: its shared expert, and in passes of few tokens those routed ones that are here. Behind that the GPU waits for the CPU, and brings
+    /// what it reads next into its second-level cache.
+    /// </summary>
     public void Shared(int layer, int rows)
     {
         DeviceLayer w = weights.Layers[layer];
@@ -120,6 +123,12 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         if (experts is not null && !experts.TakesMany(rows))
         {
             experts.PutFew(layer, rows);
+        }
+
+        // The CPU takes longer for its experts than the GPU for all this. Passes of many rows do not wait for weights.
+        if (rows <= CudaHotPath.GraphRows)
+        {
+            kernels.Warm(stream, weights.Behind(layer));
         }
     }
 

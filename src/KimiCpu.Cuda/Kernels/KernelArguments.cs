@@ -332,3 +332,12 @@ internal struct ExpertDownArguments
     public uint InnerSize;
     public uint Accumulate;
 }
+
+/// <summary>WarmArguments of Kernels/warm.cu.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct WarmArguments
+{
+    public ulong Data;
+    public uint Bytes;
+    private readonly uint _padding;
+}

@@ -39,6 +39,12 @@ internal sealed class KernelSet : IDisposable
 
     private const int RowsOfBlock = 8;
 
+    /// <summary>What a block of warm asks for: a line of 128 bytes a thread.</summary>
+    private const int WarmedBytes = 256 * 128;
+
+    /// <summary>The share of the second-level cache that is filled ahead: what lies between needs some, and one that is in two halves may keep a line in both.</summary>
+    private const int WarmedShare = 2;
+
     /// <summary>
     /// Sizes of Kernels/linear.cu: rows of a weight and of the batch that a block takes, columns that a warp takes at once, bytes that its input of a row takes.
     /// </summary>
@@ -100,6 +106,7 @@ internal sealed class KernelSet : IDisposable
     private static readonly int[] s_batchRows = [1, 4, 8];
 
     private readonly int _multiprocessors;
+    private readonly long _mostWarmedBytes;
     private readonly CudaModule _module;
     private readonly CudaKernel?[] _linear;
     private readonly CudaKernel?[] _linearRows;
@@ -116,6 +123,7 @@ internal sealed class KernelSet : IDisposable
     private readonly CudaKernel[] _attendExpanded;
     private readonly CudaKernel[] _gather;
     private readonly CudaKernel _split;
+    private readonly CudaKernel _warm;
     private readonly CudaKernel _route;
     private readonly CudaKernel _finish;
     private readonly CudaKernel _expertRound;
@@ -128,6 +136,7 @@ internal sealed class KernelSet : IDisposable
     public KernelSet(CudaContext context)
     {
         _multiprocessors = context.MultiprocessorCount;
+        _mostWarmedBytes = context.SecondLevelCacheBytes / WarmedShare;
         _module = new CudaModule(context, Ptx());
         try
         {
@@ -168,6 +177,7 @@ internal sealed class KernelSet : IDisposable
             _attendExpanded = [.. caches.Select(c => _module.GetKernel($"mla_expanded_{c.Name}", 256, ExpandedAttentionBytes))];
             _gather = [.. caches.Select(c => _module.GetKernel($"gather_latents_{c.Name}", 256))];
             _split = _module.GetKernel("split_rows", 256);
+            _warm = _module.GetKernel("warm", 256);
             _route = _module.GetKernel("route", RowThreads);
             _finish = _module.GetKernel("finish_layer", 256);
             _expertRound = _module.GetKernel("expert_round", RowThreads);
@@ -345,6 +355,16 @@ internal sealed class KernelSet : IDisposable
 
     public void Route(CudaStream stream, int batch, in RouteArguments arguments) =>
         _route.Launch(stream, batch, 1, 1, arguments);
+
+    /// <summary>Has the second-level cache read as much of this as it may keep, from the beginning.</summary>
+    public void Warm(CudaStream stream, DeviceRange range)
+    {
+        int bytes = (int)Math.Min(range.Bytes, _mostWarmedBytes);
+        if (bytes > 0)
+        {
+            _warm.Launch(stream, Blocks(bytes, WarmedBytes), 1, 1, new WarmArguments { Data = range.Address, Bytes = (uint)bytes });
+        }
+    }
 
     public void Finish(CudaStream stream, int batch, in FinishArguments arguments) =>
         _finish.Launch(stream, batch, Blocks((int)arguments.Size, FinishedValues), 1, arguments);

@@ -16,3 +16,4 @@
 #include "residual.cu"
 #include "router.cu"
 #include "split.cu"
+#include "warm.cu"

@@ -39,6 +39,9 @@ internal sealed class DeviceLayout
     public void Place(ulong address) => _places.ForEach(p => p(address));
 }
 
+/// <summary>Neighbouring bytes on the device.</summary>
+internal readonly record struct DeviceRange(ulong Address, long Bytes);
+
 /// <summary>A linear weight with its place on the device.</summary>
 internal sealed class DeviceWeight
 {
@@ -75,6 +78,9 @@ internal sealed class DeviceWeight
     public long Bytes => ((long)_matrix.Rows * _matrix.Stride) + ScaleBytes;
 
     public ref readonly DeviceMatrix Matrix => ref _matrix;
+
+    /// <summary>The address behind its last factor, or its last value where it has none.</summary>
+    public ulong End => ScaleBytes > 0 ? _matrix.Scales + (ulong)ScaleBytes : _matrix.Data + ((ulong)_matrix.Rows * _matrix.Stride);
 
     /// <summary>Called once, when the layout's allocation is made.</summary>
     public void Place(ulong address)

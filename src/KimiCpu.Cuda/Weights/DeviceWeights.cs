@@ -89,6 +89,19 @@ internal sealed class DeviceWeights
 
     public DeviceWeight Head { get; }
 
+    /// <summary>What is read first behind a layer: the next one's weights of attention, which lie one behind the other about as they are read, or the head.</summary>
+    public DeviceRange Behind(int layer)
+    {
+        if (layer + 1 == Layers.Count)
+        {
+            return new DeviceRange(Head.Matrix.Data, Head.Bytes);
+        }
+
+        DeviceLayer next = Layers[layer + 1];
+        ulong begin = (next.QueryA ?? next.QueryB).Matrix.Data;
+        return new DeviceRange(begin, (long)(next.Output.End - begin));
+    }
+
     /// <summary>Says where the allocation is, without filling it.</summary>
     /// <param name="address">Of <see cref="Bytes"/> bytes on the device.</param>
     public void Place(ulong address)

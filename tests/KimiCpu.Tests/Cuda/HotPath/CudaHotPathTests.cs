@@ -88,6 +88,33 @@ internal sealed class CudaHotPathTests
         Assert.That(model.Logits(tokens), Is.EqualTo(logits));
     }
 
+    /// <summary>The first product behind each MoE layer finds its weights in the second-level cache, of which something is left for what lies between.</summary>
+    [TestCase(1, 6 << 20, 2)]
+    [TestCase(8, 8192, 2)]
+    [TestCase(9, 6 << 20, 0)]
+    [TestCase(1, 0, 0)]
+    public void What_is_read_next_is_asked_for_while_the_CPU_computes(int rows, int cacheBytes, int times)
+    {
+        using var driver = new SimulatedDriver { SecondLevelCacheBytes = cacheBytes };
+        using var model = new GpuModel(driver, Repository.Checkpoint("tiny-steady"));
+        List<WarmArguments> asked = [];
+        List<ulong> next = [];
+        driver.Launched = (kernel, _, arguments) =>
+        {
+            if (kernel == "warm")
+            {
+                asked.Add(MemoryMarshal.Read<WarmArguments>(arguments));
+            }
+            else if (kernel.StartsWith("linear", StringComparison.Ordinal) && next.Count < asked.Count)
+            {
+                next.Add(MemoryMarshal.Read<LinearArguments>(arguments).First.Data);
+            }
+        };
+        model.Logits([.. Enumerable.Range(3, rows)]);
+        Assert.That(asked.Select(a => a.Data), Is.EqualTo(next));
+        Assert.That(asked, Has.Count.EqualTo(times).And.All.Matches<WarmArguments>(a => a.Bytes > 0 && a.Bytes <= cacheBytes / 2));
+    }
+
     /// <summary>Weights rounded to 8 bits when the model is opened: the same ones for the tensor cores and the kernels for few rows.</summary>
     [Test]
     public void Prompts_times_8_bit_weights_agree_with_those_of_few_rows()

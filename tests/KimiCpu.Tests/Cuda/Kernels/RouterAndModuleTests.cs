@@ -210,6 +210,7 @@ internal sealed class RouterAndModuleTests
         "absorb" => sizeof(AbsorbArguments),
         "expand" => sizeof(ExpandArguments),
         "split" => sizeof(SplitArguments),
+        "warm" => sizeof(WarmArguments),
         "gemm" => sizeof(GemmArguments),
         "mla" when kernel.StartsWith("mla_rows_512", StringComparison.Ordinal) => sizeof(AttendRowsArguments),
         "mla" when kernel.StartsWith("mla_expanded", StringComparison.Ordinal) => sizeof(AttendExpandedArguments),

@@ -69,6 +69,7 @@ internal sealed unsafe partial class SimulatedDriver
                 76 => d.CapabilityOf(device).Minor,
                 16 => d.Multiprocessors,
                 18 => d.SharesMemory ? 1 : 0,
+                38 => d.SecondLevelCacheBytes,
                 _ => throw new PtxFault($"attribute {attribute} is not simulated"),
             };
             return CUResult.Success;

@@ -74,6 +74,8 @@ internal sealed unsafe partial class SimulatedDriver : IDisposable
 
     public int Multiprocessors { get; init; } = 82;
 
+    public int SecondLevelCacheBytes { get; init; } = 6 << 20;
+
     public bool SharesMemory { get; init; }
 
     public long TotalBytes { get; init; } = DefaultBytes;
