@@ -4,7 +4,6 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
-using System.Text;
 using KimiCpu.Cli.Commands;
 using KimiCpu.Cli.Terminal;
 using KimiCpu.Extensions.AI;
@@ -208,7 +207,7 @@ internal static class KimiServer
             return [];
         }
 
-        string[] keys = [.. InputFile.Read(Option, file, streams, File.ReadAllLines, bytes => Encoding.UTF8.GetString(bytes).Split('\n')).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'))];
+        string[] keys = [.. InputFile.Read(Option, file, streams, File.ReadAllLines, bytes => Utf8Text.Of(bytes, $"{Option} '{file}'").Split('\n')).Select(l => l.Trim()).Where(l => l.Length > 0 && !l.StartsWith('#'))];
 
         // Without keys everybody might ask.
         return keys.Length > 0 ? keys : throw new ArgumentException($"{Option} takes a file with a key a line; '{file}' holds none.");

@@ -7,7 +7,7 @@ namespace KimiCpu.Cli.Terminal;
 
 /// <summary>
 /// Has a terminal of Linux take a letter away as a whole: it takes a byte at each Backspace where nobody has told it that letters have several (<c>stty iutf8</c>), as in containers and
-/// on serial lines. As long as lines are typed; the terminal is left as it was found.
+/// on serial lines. As long as lines are typed; the terminal is left as it was found, unless a key ends a command that reads what is typed whole.
 /// </summary>
 internal sealed unsafe partial class WholeLetters : IDisposable
 {

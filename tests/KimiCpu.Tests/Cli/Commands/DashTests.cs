@@ -113,7 +113,7 @@ internal sealed class DashTests : CommandFixture
     [Test]
     public async Task A_server_reads_its_settings_or_keys_from_standard_input()
     {
-        Assert.That((await Run(["serve", "--api-key-file", "-"], "# none yet\n")).Error, Is.EqualTo($"--api-key-file, or Server:ApiKeyFile, takes a file with a key a line; '-' holds none.{Environment.NewLine}"));
+        Assert.That((await Run(["serve", "--api-key-file", "-"], "\uFEFF# none yet\n")).Error, Is.EqualTo($"--api-key-file, or Server:ApiKeyFile, takes a file with a key a line; '-' holds none.{Environment.NewLine}"));
         Assert.That((await Run(["serve", "--config", "-"], "[]")).Error, Does.StartWith("'-' is no valid configuration: "));
         Assert.That((await Run(["serve", "--config", "-", "--api-key-file", "-"], "{}")).Error, Does.StartWith("--config and --api-key-file, or Server:ApiKeyFile, would both take standard input"));
     }
