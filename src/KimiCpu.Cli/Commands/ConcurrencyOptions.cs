@@ -16,7 +16,7 @@ internal sealed class ConcurrencyOptions
 
     private readonly Option<int> _prompt = new Option<int>("--entering") { Description = "With --concurrency: tokens of the prompt that enters; 0 for none.", DefaultValueFactory = _ => 4096, HelpName = "N" }.Within(0);
 
-    private readonly Option<int?> _gap = new Option<int?>("--token-gap") { Description = "With --concurrency: SchedulingOptions.MaxTokenGap in milliseconds; 0 for no aim.", HelpName = "MS" }.Within(0);
+    private readonly Option<int?> _gap = new Option<int?>("--token-gap") { Description = "With --concurrency: SchedulingOptions.MaxTokenGap in milliseconds; 0 for no aim, not given: as the model has it by itself.", HelpName = "MS" }.Within(0);
 
     /// <summary>Those that need the switch.</summary>
     public Option[] Others => [_prompt, _gap];

@@ -59,9 +59,9 @@ internal static class ToolCallText
             using JsonDocument before = JsonDocument.Parse(own);
             return JsonElement.DeepEquals(before.RootElement, now);
         }
-        catch (JsonException)
+        catch (Exception e) when (e is JsonException or ArgumentOutOfRangeException)
         {
-            // Models may write what is no JSON, and who copies a call may leave out its exception, which says so.
+            // Models may write what is no JSON, or a number with an exponent that is beyond .NET's, and who copies a call may leave out its exception, which says so.
             return false;
         }
     }

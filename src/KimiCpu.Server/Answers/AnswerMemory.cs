@@ -10,7 +10,7 @@ namespace KimiCpu.Server.Answers;
 /// <summary>
 /// What the model wrote its latest answers as: their tokens, and the text of their calls' arguments. Clients send an answer back as texts and JSON, which can be cut into other
 /// tokens and written in other ways, so that the next prompt would part from the cache within it. An answer is known again only behind the very conversation, tools included, that it
-/// was given to: whoever asks with that has all of what he could learn by it, as with the cache. Safe to use from several threads.
+/// was given to: whoever asks with that has all of what he could learn by it, as with the cache, though for longer. Safe to use from several threads.
 /// </summary>
 /// <param name="maxAnswers">Most that are kept; the ones go that were asked for longest ago.</param>
 /// <param name="maxBytes">What they may take together, roughly.</param>
@@ -69,7 +69,10 @@ internal sealed class AnswerMemory(int maxAnswers = 16_384, long maxBytes = 64_0
         {
             if (_byKey.TryGetValue(written.Key, out LinkedListNode<Written>? before))
             {
-                Forget(before);
+                // The older one stays, though the model may have written this one in other tokens: conversations have gone on behind it, and would be computed anew.
+                _latestFirst.Remove(before);
+                _latestFirst.AddFirst(before);
+                return;
             }
 
             _byKey.Add(written.Key, _latestFirst.AddFirst(written));
@@ -109,7 +112,18 @@ internal sealed class AnswerMemory(int maxAnswers = 16_384, long maxBytes = 64_0
     };
 
     /// <summary>What is no JSON has the same key only where it is the same text.</summary>
-    private static bool IsSame(string one, string other) => one == other || JsonElement.DeepEquals(JsonElement.Parse(one), JsonElement.Parse(other));
+    private static bool IsSame(string one, string other)
+    {
+        try
+        {
+            return one == other || JsonElement.DeepEquals(JsonElement.Parse(one), JsonElement.Parse(other));
+        }
+        catch (ArgumentOutOfRangeException)
+        {
+            // An exponent that is beyond .NET's.
+            return false;
+        }
+    }
 
     private static long BytesOf(Written written) => Overhead + (written.Tokens.Count * (long)sizeof(int)) + (written.Arguments.Sum(a => (long)a.Length) * sizeof(char));
 

@@ -14,6 +14,9 @@ namespace KimiCpu.Server.Answers;
 /// </summary>
 internal sealed class ConversationKeys : IDisposable
 {
+    /// <summary>Longer ones than any answer's would take seconds to read, and are known by their text.</summary>
+    private const int LongestArguments = 1 << 20;
+
     private const int None = -1;
 
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -61,6 +64,12 @@ internal sealed class ConversationKeys : IDisposable
 
     private void AddArguments(string arguments)
     {
+        if (arguments.Length > LongestArguments)
+        {
+            Add(arguments);
+            return;
+        }
+
         try
         {
             using JsonDocument values = JsonDocument.Parse(arguments);

@@ -41,6 +41,8 @@ internal sealed class PromptShares(int efficientPart)
         int half = (budget + 1) / 2;
         if (others.Length == 0 || half >= efficientPart || budget < efficientPart)
         {
+            // Of steps that it has alone more than half are its own.
+            _owed = others.Length == 0 ? 0 : _owed;
             Give(first, half);
             GiveAll(others);
             Give(first, budget);
@@ -68,7 +70,7 @@ internal sealed class PromptShares(int efficientPart)
                 // What is short still overtakes, as long as it leaves an efficient part.
                 foreach (ScheduledCall other in others.TakeWhile(c => budget - c.NeededOfText >= efficientPart))
                 {
-                    Give(other, other.NeededOfText);
+                    Give(other, other.NeededOfText - other.StepRows);
                 }
 
                 Give(first, budget);
@@ -88,6 +90,12 @@ internal sealed class PromptShares(int efficientPart)
 
         void GiveAll(ScheduledCall[] calls)
         {
+            // What somebody waits for in a long text is short, and not what is behind it.
+            foreach (ScheduledCall call in calls)
+            {
+                Give(call, Math.Max(0, call.NeededOfText - call.StepRows));
+            }
+
             foreach (ScheduledCall call in calls)
             {
                 Give(call, budget);

@@ -324,7 +324,8 @@ internal sealed class Scheduler
             }
             else if (TryCutSession(call))
             {
-                // It is looked at again before anybody else: what its session has given up is for it. Where that is being saved it goes on below.
+                // It is looked at again before anybody else: what its session has given up is for it, and goes before what others begin with. Where that is being saved it goes on below.
+                NoteNeeds();
             }
             else if (_running.Count == 0 && !PagesMayReturn())
             {

@@ -158,6 +158,36 @@ internal sealed class SchedulerPromptTests
         Assert.That((waiting.Tokens.Count, waiting.CachedTokens), Is.EqualTo((1, 256)));
     }
 
+    /// <summary>What is behind it in the long one's text is not short.</summary>
+    [Test]
+    public void What_a_short_prompt_waits_for_does_not_take_a_whole_step_from_another_short_one()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 1200);
+        FakeCall first = steps.Add(Text(1, 6000), 1);
+        FakeCall second = steps.Add(Text(2, 4000), 1);
+        steps.Add([.. Text(2, 320)[..256], .. Text(3, 10)], 1);
+        FakeCall shorter = steps.Add(Text(4, 270), 1);
+        Assert.That(steps.Parts(first, second, shorter), Is.EqualTo((600, 330, 270)));
+    }
+
+    /// <summary>Steps that a long one has alone pay what it is short of.</summary>
+    [Test]
+    public void Each_of_several_short_prompts_that_come_now_and_then_hears_soon()
+    {
+        var steps = new SchedulerSteps(pages: 1000, prefillChunk: 100, Steady(), efficientPart: 70);
+        FakeCall longer = steps.Add(Text(1, 2000), 1);
+        for (int i = 0; i < 3; i++)
+        {
+            for (int alone = 0; alone < 4; alone++)
+            {
+                steps.Run();
+            }
+
+            FakeCall shorter = steps.Add(Text(i + 2, 20), 1);
+            Assert.That(steps.Parts(longer, shorter), Is.EqualTo((0, 20)));
+        }
+    }
+
     /// <summary>Steps of 100 take long, and 32 are the pace before anything is known.</summary>
     [Test]
     public void Who_asks_little_does_not_wait_for_a_whole_step_of_others()

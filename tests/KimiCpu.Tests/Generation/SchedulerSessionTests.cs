@@ -111,6 +111,21 @@ internal sealed class SchedulerSessionTests
         Assert.That(session.Length, Is.EqualTo(isThere ? 6 * KvPage.Tokens : KvPage.Tokens));
     }
 
+    /// <summary>They are nobody's beginning any more.</summary>
+    [Test]
+    public void What_a_session_gives_up_goes_before_what_calls_in_the_queue_begin_with()
+    {
+        var steps = new SchedulerSteps(pages: 10, prefillChunk: 1000);
+        steps.Add(Text(1, 192), 1);
+        steps.RunAll();
+        SessionState session = Session(steps, pages: 6);
+        FakeCall call = steps.Add(Next(350, 3, session));
+        FakeCall waiting = steps.Add([.. Text(1, 192), 7], 1);
+        steps.Run();
+        Assert.That((call.Tokens.Count, session.Length), Is.EqualTo((1, KvPage.Tokens)));
+        Assert.That((waiting.Tokens.Count, waiting.CachedTokens), Is.EqualTo((1, 192)));
+    }
+
     /// <summary>Pages of a text that has nothing but its beginning in common with the session's next prompts.</summary>
     private static SessionState Session(SchedulerSteps steps, int pages)
     {

@@ -134,7 +134,7 @@ internal sealed class ReturnedAnswerTests
     [Test]
     public async Task Where_calls_share_nothing_nothing_is_remembered()
     {
-        await using RunningServer server = await RunningServer.StartWithAsync(_model, model: o => o.PrefixCaching = false);
+        await using RunningServer server = await RunningServer.StartAsync(model: o => o.PrefixCaching = false);
         await AskAsync("/v1/chat/completions", Request("""{"messages":[{"role":"user","content":"Hi"}],"max_tokens":3}"""), server);
         await AskAsync("/v1/chat/completions", Request("""{"messages":[{"role":"user","content":"Hi"}],"max_tokens":3}"""));
         Assert.That((server.Memory.Count, _server.Memory.Count > 0), Is.EqualTo((0, true)));
