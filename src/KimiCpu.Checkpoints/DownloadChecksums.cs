@@ -22,10 +22,11 @@ internal sealed class DownloadChecksums
 
     private static readonly string s_notes = Path.Combine(".cache", "huggingface", "download");
 
-    private DownloadChecksums(IReadOnlyDictionary<string, string> known, IReadOnlyList<string> unknown)
+    private DownloadChecksums(IReadOnlyDictionary<string, string> known, IReadOnlyList<string> unknown, bool areNoted)
     {
         Known = known;
         Unknown = unknown;
+        AreNoted = areNoted;
     }
 
     /// <summary>Lower-case hexadecimal digits by the file's name.</summary>
@@ -33,6 +34,9 @@ internal sealed class DownloadChecksums
 
     /// <summary>Files of the folder of which none is known.</summary>
     public IReadOnlyList<string> Unknown { get; }
+
+    /// <summary>Whether notes of the download lie in the folder, which is no part of a hub's cache then.</summary>
+    public bool AreNoted { get; }
 
     /// <summary>Those of a folder's files, of hidden ones and inner folders none.</summary>
     /// <param name="folder">The checkpoint.</param>
@@ -58,7 +62,7 @@ internal sealed class DownloadChecksums
             }
         }
 
-        return new DownloadChecksums(known, unknown);
+        return new DownloadChecksums(known, unknown, Directory.Exists(Path.Combine(folder, s_notes)));
     }
 
     private static string[] Names(string folder)

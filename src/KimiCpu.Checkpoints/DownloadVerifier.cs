@@ -39,9 +39,24 @@ internal static class DownloadVerifier
         }
 
         // Who asks for checksums would take them for compared.
-        IEnumerable<string> shards = checksums.Unknown.Where(f => Path.GetExtension(f) == ".safetensors");
-        problems.AddRange(shards.Select(f => new VerificationProblem(f, null, "No checksum is known of it, though of other files.", "Run the same `hf download` again: of what it knows no checksum it compares what is there with the hub.")));
+        string remedy = checksums.AreNoted
+            ? "Run the same `hf download` again: of what it knows no checksum it compares what is there with the hub."
+            : "In a hub's cache files have one that are links into its blobs: delete this one and run `hf download` again.";
+        problems.AddRange(ShardsOf(files).Intersect(checksums.Unknown).Select(f => new VerificationProblem(f, null, "No checksum is known of it, though of other files.", remedy)));
         return problems;
+    }
+
+    /// <summary>None where the index is not as it should be, of which others tell.</summary>
+    private static IEnumerable<string> ShardsOf(FolderCheckpointFiles files)
+    {
+        try
+        {
+            return ShardIndex.Read(files).Shards;
+        }
+        catch (CheckpointException)
+        {
+            return [];
+        }
     }
 
     private static string Read(FolderCheckpointFiles files, string name, Action<long> progress, CancellationToken cancellationToken)

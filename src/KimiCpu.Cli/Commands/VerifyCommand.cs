@@ -44,8 +44,7 @@ internal static class VerifyCommand
                 report = report with { Problems = [ChecksumVerifier.Unfinished, .. report.Problems.Where(p => p != ChecksumVerifier.Unfinished && (p.IsUnreadable || File.Exists(Path.Combine(path, p.File))))] };
             }
 
-            IReadOnlyList<string> unknown = downloaded?.Unknown ?? [];
-            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report, note, unknown) : streams.Shown(ToText(report, note, unknown, path, unfinished)));
+            streams.Output.WriteLine(parsed.GetValue(json) ? ToJson(report, note, downloaded?.Unknown) : streams.Shown(ToText(report, note, downloaded?.Unknown ?? [], path, unfinished)));
             return report.Problems.Count == 0 ? KimiCommand.Ok : KimiCommand.Failed;
         });
         return command;
@@ -82,7 +81,7 @@ internal static class VerifyCommand
         return string.Join('\n', [.. lines, .. notes.OfType<string>().Select(n => $"Note: {n}"), .. CheckpointCheck.Repair(report, folder, unfinished)]);
     }
 
-    private static string ToJson(VerificationReport report, string? note, IReadOnlyList<string> unknown) => JsonText.Write(json =>
+    private static string ToJson(VerificationReport report, string? note, IReadOnlyList<string>? unknown) => JsonText.Write(json =>
     {
         json.WriteBoolean("whole", report.Problems.Count == 0);
         json.WriteNumber("shards", report.Shards);
@@ -102,7 +101,11 @@ internal static class VerifyCommand
 
         json.WriteEndArray();
         Write("fetch_again", report.FilesToFetch);
-        Write("without_checksum", unknown);
+        if (unknown is not null)
+        {
+            Write("without_checksum", unknown);
+        }
+
         json.WriteString("note", note);
 
         void Write(string name, IReadOnlyList<string> files)

@@ -51,7 +51,7 @@ internal static partial class KnownModels
     }
 
     /// <summary>Where a hub has what somebody gives by name in place of a folder, as "moonshotai/Kimi-K2-Thinking"; null for what is no such name, or a folder after all.</summary>
-    /// <param name="name">A release's, in any of its spellings, or a publisher's and a model's.</param>
+    /// <param name="name">A release's, in any of its spellings, or the publisher's and a model's.</param>
     public static string? RepositoryOf(string name)
     {
         if (!Presence.IsMissing(name))
@@ -59,11 +59,10 @@ internal static partial class KnownModels
             return null;
         }
 
-        Match publisher = PublisherAndModel().Match(name);
-        if (publisher.Success)
+        // Other publishers' look like paths, such as models/Kimi-K2-Thinking in another folder than this one.
+        if (PublishersModel().IsMatch(name))
         {
-            // Inside a folder that there is, it is a path.
-            return Directory.Exists(publisher.Groups["publisher"].Value) ? null : name;
+            return name;
         }
 
         string wanted = Key(name);
@@ -121,6 +120,6 @@ internal static partial class KnownModels
         QuantizationMethod = "",
     };
 
-    [GeneratedRegex(@"^(?<publisher>[A-Za-z0-9][\w-]*)/[A-Za-z0-9][\w.-]*\z")]
-    private static partial Regex PublisherAndModel();
+    [GeneratedRegex($@"^{Publisher}/[A-Za-z0-9][\w.-]*\z")]
+    private static partial Regex PublishersModel();
 }

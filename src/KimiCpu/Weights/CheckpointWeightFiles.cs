@@ -46,7 +46,7 @@ internal sealed unsafe class CheckpointWeightFiles : IWeightFiles
                 files.Add(file);
                 if (file.Length != checkpoint.LengthOf(files.Count - 1))
                 {
-                    throw new CheckpointException(checkpoint.Files.PathOf(shard), null, $"The file has {file.Length:N0} bytes; it had {checkpoint.LengthOf(files.Count - 1):N0} a moment ago.");
+                    throw new CheckpointException(checkpoint.Files.PathOf(shard), null, $"The file has {file.Length:N0} bytes; it had {checkpoint.LengthOf(files.Count - 1):N0} a moment ago.", "Open the model when nothing writes to the file any more; `kimi verify` says whether it is whole.");
                 }
             }
 

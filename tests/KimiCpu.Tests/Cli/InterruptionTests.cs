@@ -110,8 +110,9 @@ internal sealed partial class InterruptionTests
         Assert.That(Directory.GetFiles(_folder), Has.Length.EqualTo(1));
     }
 
-    /// <summary>The opening waits until somebody writes into the model's configuration.</summary>
+    /// <summary>The opening waits until somebody writes into the model's configuration. The port is given back before the server takes it, so no other test may take one meanwhile.</summary>
     [Test]
+    [NonParallelizable]
     [CancelAfter(180_000)]
     public async Task A_server_stops_while_its_model_is_being_opened([Values(2, 15, 1)] int signal, CancellationToken cancellationToken)
     {

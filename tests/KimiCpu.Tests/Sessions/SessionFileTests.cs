@@ -127,7 +127,7 @@ internal sealed class SessionFileTests
         Assert.That(() => other.LoadSession(Path, new Immediate(_ => throw new InvalidOperationException("no"))), Throws.InvalidOperationException);
         Assert.That(() => other.LoadSession(System.IO.Path.Combine(_folder, "none")), Throws.TypeOf<FileNotFoundException>());
         Assert.That(() => other.LoadSession(_folder), Throws.TypeOf<UnauthorizedAccessException>().With.Message.Contains("is a folder; a session is loaded from a file"));
-        Assert.That(() => other.CachePages.Free, Is.EqualTo(other.CachePages.Capacity).After(2000, 5));
+        Assert.That(() => other.CachePages.Free, Is.EqualTo(other.CachePages.Capacity).After(60_000, 5));
         Assert.That(other.CachePages.Reusable, Is.Zero);
     }
 
@@ -389,7 +389,7 @@ internal sealed class SessionFileTests
 
     private static void AssertNothingHeld(KimiModel model)
     {
-        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(2000, 5));
+        Assert.That(() => model.CachePages.Free, Is.EqualTo(model.CachePages.Capacity).After(60_000, 5));
         Assert.That(model.CachePages.Reusable, Is.EqualTo(1), "that of the session that was saved");
     }
 

@@ -112,7 +112,8 @@ internal sealed class CudaHotPathTests
         };
         model.Logits([.. Enumerable.Range(3, rows)]);
         Assert.That(asked.Select(a => a.Data), Is.EqualTo(next));
-        Assert.That(asked, Has.Count.EqualTo(times).And.All.Matches<WarmArguments>(a => a.Bytes > 0 && a.Bytes <= cacheBytes / 2));
+        Assert.That(asked, Has.Count.EqualTo(times));
+        Assert.That(asked.Select(a => (long)a.Bytes), cacheBytes == 8192 ? Is.All.EqualTo(cacheBytes / 2) : Is.All.InRange(8192, cacheBytes / 2));
     }
 
     /// <summary>Weights rounded to 8 bits when the model is opened: the same ones for the tensor cores and the kernels for few rows.</summary>
