@@ -4,6 +4,10 @@
 using System.Diagnostics;
 using System.Reflection;
 using System.Text.RegularExpressions;
+using KimiCpu.Chat;
+using KimiCpu.Generation;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -26,6 +30,7 @@ internal sealed partial class ReadmeTests
     [TestCase("src/KimiCpu.Server/PackageReadme.md", "ServerExamples.cs")]
     [TestCase("docs/structured-output.md", "StructuredOutputExamples.cs")]
     [TestCase("docs/chat.md", "ChatExamples.cs")]
+    [TestCase("docs/recipes.md", "RecipeExamples.cs")]
     [TestCase("docs/gpu.md", "OpeningExamples.cs")]
     [TestCase("docs/expert-store.md", "OpeningExamples.cs")]
     public void Code_is_the_code_that_is_compiled_here(string page, string examples)
@@ -92,6 +97,27 @@ internal sealed partial class ReadmeTests
         using IHost host = builder.Build();
         await host.StartAsync();
         Assert.That((await host.Services.GetRequiredService<IChatClient>().GetResponseAsync("What is the capital of France?", new ChatOptions { Temperature = 0 })).Text, Does.Contain("Paris"));
+    }
+
+    [Test]
+    [CancelAfter(120_000)]
+    public async Task Recipes_run(CancellationToken cancellationToken)
+    {
+        using IKimiModel model = KimiModel.OpenEmbedded();
+        List<KimiMessage> messages = await RecipeExamples.Conversation(model, ["What is the capital of France?", "Who are you?"], cancellationToken);
+        Assert.That(messages.Select(m => m.Role), Is.EqualTo(new[] { KimiRole.System, KimiRole.User, KimiRole.Assistant, KimiRole.User, KimiRole.Assistant }));
+        (RecipeExamples.Forecast? forecast, GenerationResult written) = await RecipeExamples.Typed(model);
+        Assert.That((forecast is not null, forecast?.City is not null), Is.EqualTo((written.FinishReason == FinishReason.Stop, written.FinishReason == FinishReason.Stop)), written.Text);
+
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
+        builder.Services.AddRoutingCore().AddSingleton(model);
+        await using WebApplication app = builder.Build();
+        RecipeExamples.Page(app);
+        await app.StartAsync(cancellationToken);
+        using var http = new HttpClient { BaseAddress = new Uri(app.Urls.Single()) };
+        string events = await http.GetStringAsync("/ask?question=What%20is%20the%20capital%20of%20France%3F", cancellationToken);
+        Assert.That(events, Does.StartWith("data: ").And.Contain("\n\ndata: ").And.EndWith("\n\n"));
     }
 
     [Test]
