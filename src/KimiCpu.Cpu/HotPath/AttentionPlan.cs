@@ -69,15 +69,18 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
 
     private static readonly Comparison<(int Thread, AttentionItem Item)> s_byThread = (a, b) => a.Thread != b.Thread ? a.Thread.CompareTo(b.Thread) : s_longestFirst(a.Item, b.Item);
 
+    /// <summary>As many as a conversation's context has segments, and halves of their heads: what a context that grows asks for beyond that is rarely more.</summary>
+    private const int UsualItems = 256;
+
     private readonly List<AttentionRows> _groups = [];
     private readonly List<AttentionItem> _whole = [];
-    private readonly List<(int Thread, AttentionItem Item)> _given = [];
+    private readonly List<(int Thread, AttentionItem Item)> _given = new(UsualItems);
 
     /// <summary>What each thread has to do so far.</summary>
     private readonly PriorityQueue<int, long> _loads = new();
-    private List<AttentionItem> _ungiven = [];
-    private List<AttentionItem> _cut = [];
-    private AttentionItem[] _items = [];
+    private List<AttentionItem> _ungiven = new(UsualItems);
+    private List<AttentionItem> _cut = new(UsualItems);
+    private AttentionItem[] _items = new AttentionItem[UsualItems];
     private int[] _shareEnds = [];
     private long _mostPartBytes;
     private long _mostLoad;

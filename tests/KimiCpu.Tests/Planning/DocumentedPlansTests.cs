@@ -19,7 +19,7 @@ internal sealed partial class DocumentedPlansTests
         DecodeRange[] rates = Decodes(machine);
         DecodeRange[] avx2 = Decodes(machine with { ByteOperationsFactor = 2, BFloat16OperationsFactor = 1 });
         string expected = Invariant(
-            $"about {rates[0].Likely.TokensPerSecond:F2} tokens/s behind a short context ({rates[0].Low.TokensPerSecond:F2} where routing is flat), {rates[1].Likely.TokensPerSecond:F2} behind 32K ({avx2[1].Likely.TokensPerSecond:F2} with AVX2 alone)");
+            $"about {rates[0].Likely.TokensPerSecond:F2} tokens/s behind a short context ({rates[0].Low.TokensPerSecond:F2} where routing is flat), {rates[1].Likely.TokensPerSecond:F2} behind 32K ({avx2[1].Likely.TokensPerSecond:F2} on Intel's CPUs, and with AVX2 alone)");
         Assert.That(Page("README.md"), Does.Contain(expected).And.Contain("--ram 256GB --ram-bandwidth 90GB/s --nvme 2x7GB/s --cores 16 --core-gops 117`"));
     }
 

@@ -58,7 +58,7 @@ internal sealed class SchemaRequestTests
         Assert.That(() => server.Gone, Is.EqualTo(1).After((int)Patience.TotalMilliseconds, 10), "while all turns are taken");
     }
 
-    /// <summary>Of two answers the first one has begun, and ends with the model's step, when the second one is refused.</summary>
+    /// <summary>Of two answers, which with a seed are two calls, the first one has begun, and ends with the model's step, when the second one is refused.</summary>
     [Test]
     public async Task A_request_that_fails_does_not_hold_its_turn_until_its_answers_have_ended()
     {
@@ -94,7 +94,7 @@ internal sealed class SchemaRequestTests
             Assert.That(refusal.StatusCode, Is.EqualTo(HttpStatusCode.TooManyRequests));
         }
 
-        StringContent Json(int n) => new($$"""{"model":"kimi-nano","max_tokens":4,"n":{{n}},"tools":{{Tools}},"messages":[{"role":"user","content":"Hi"}]}""", Encoding.UTF8, "application/json");
+        StringContent Json(int n) => new($$"""{"model":"kimi-nano","max_tokens":4,"n":{{n}},"seed":1,"tools":{{Tools}},"messages":[{"role":"user","content":"Hi"}]}""", Encoding.UTF8, "application/json");
 
         async IAsyncEnumerable<GenerationUpdate> NothingAsync()
         {
