@@ -23,7 +23,7 @@ internal static class ModelNames
         string? named = words.Length > 1 ? KnownModels.RepositoryOf(words[1]) : null;
         return words.FirstOrDefault() switch
         {
-            "pull" => $"'pull' is no command of kimi: {Download(named ?? $"{KnownModels.Publisher}/{KnownModels.Default}")}, then `kimi chat --model DIR`.",
+            "pull" => $"'pull' is no command of kimi: {Download(named ?? (words.Length > 1 ? "PUBLISHER/MODEL" : $"{KnownModels.Publisher}/{KnownModels.Default}"))}, then `kimi chat --model DIR`.",
             "run" => $"'run' is no command of kimi: `kimi chat --model DIR` is a conversation, `kimi generate --model DIR PROMPT` one answer{(named is null ? "" : $"; {Download(named)}")}.",
             "list" => "'list' is no command of kimi, which keeps no models of its own: --model takes the folder of one, wherever that is, and `kimi plan --help` names the releases that there are.",
             _ => null,

@@ -57,9 +57,16 @@ internal static class LinuxMemory
 
     /// <summary>
     /// What the cache of OpenZFS gives back on demand, as pages of files are, but which the kernel does not count as available: all beyond its least size. It may be half of the memory after a download.
+    /// A container whose memory LXCFS tells of sees the host's cache, which is none of its own.
     /// </summary>
     private static long ZfsCache(string root)
     {
+        const int MountPoint = 4;
+        if ((LinuxText.Lines(Path.Combine(root, "proc/self/mountinfo")) ?? []).Any(l => l.Split(' ') is var fields && fields.Length > MountPoint && fields[MountPoint] == "/proc/meminfo"))
+        {
+            return 0;
+        }
+
         string[] lines = LinuxText.Lines(Path.Combine(root, "proc/spl/kstat/zfs/arcstats")) ?? [];
         return Math.Max(0, Statistic(lines, "size") - Statistic(lines, "c_min"));
     }

@@ -78,6 +78,7 @@ internal sealed class CommandMistakeTests : CommandFixture
     }
 
     [TestCase("'run' is no command of kimi: `kimi chat --model DIR` is a conversation", "run")]
+    [TestCase("'pull' is no command of kimi: models are not downloaded by kimi but by `hf download PUBLISHER/MODEL --local-dir DIR`", "pull", "some-one/Kimi-K2-of-theirs")]
     [TestCase("'list' is no command of kimi, which keeps no models of its own: --model takes the folder", "list")]
     [TestCase("Unrecognized command or argument 'nonsense'", "nonsense", "pull")]
     [TestCase("'kimi-nano' is no folder but the model that comes along, which runs where --model is left away.", "chat", "--model", "kimi-nano")]

@@ -29,9 +29,10 @@ internal sealed partial class DocumentedPlansTests
         PlanMachine large = Machines.Workstation() with { Drives = [new PlanDrives("NVMe", 2, Fact.Given(7e9))] };
         var plan = new MachinePlan(Machines.Thinking, large, MachinePlan.DefaultContext);
         MachinePlan withGpu = plan.On(large with { Gpu = Machines.Card(24) });
+        MachinePlan intel = plan.On(large with { BFloat16OperationsFactor = 1 });
         DecodeRange[] rates = [.. withGpu.Decodes];
         Assert.That(Page("README.md"), Does.Contain(Invariant(
-            $"about {rates[0].Likely.TokensPerSecond:F2} tokens/s behind a short context, {rates[1].Likely.TokensPerSecond:F2} behind 32K, and {withGpu.Prompts.Time(4096).Seconds:F0} s instead of {plan.Prompts.Time(4096).Seconds:F0} s to the first token of a prompt of 4K")));
+            $"about {rates[0].Likely.TokensPerSecond:F2} tokens/s behind a short context, {rates[1].Likely.TokensPerSecond:F2} behind 32K, and {withGpu.Prompts.Time(4096).Seconds:F0} s instead of {plan.Prompts.Time(4096).Seconds:F0} s to the first token of a prompt of 4K (without the GPU {10 * Math.Round(intel.Prompts.Time(4096).Seconds / 10):F0} s on Intel's CPUs")));
         PlanMachine small = Machines.Workstation(memory: 64e9, bandwidth: 60e9) with { Cores = Fact.Given(8) };
         double[] rate =
         [

@@ -36,6 +36,14 @@ internal sealed class ProcessMemoryTests
     }
 
     [Test]
+    public void The_cache_of_a_hosts_ZFS_is_none_of_a_containers_memory()
+    {
+        Write("proc/spl/kstat/zfs/arcstats", "size                            4    20480000000\nc_min                           4    1024000000\n");
+        Write("proc/self/mountinfo", "700 690 0:60 / /proc rw - proc proc rw\n701 700 0:55 /proc/meminfo /proc/meminfo rw,nosuid,nodev,relatime - fuse.lxcfs lxcfs rw\n");
+        Assert.That(LinuxMemory.Read(_root)!.AvailableBytes, Is.EqualTo(32_000_000L * 1024));
+    }
+
+    [Test]
     public void A_group_of_version_2_counts_with_all_around_it_and_file_pages_as_free()
     {
         Write("proc/self/cgroup", "0::/work/job\n");
