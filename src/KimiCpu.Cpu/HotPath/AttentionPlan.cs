@@ -24,18 +24,19 @@ internal readonly record struct AttentionRows(int Row, int Rows, int Sequence, i
     public bool IsCut => Segments > 1;
 }
 
-/// <summary>Some heads of such rows, over all that they see or a segment of it.</summary>
+/// <summary>Some heads of such rows, over all that they see or some segments of it.</summary>
 /// <param name="Group">Index of the rows.</param>
-/// <param name="Segment">0 where the context is not cut.</param>
+/// <param name="Segment">The first; 0 where the context is not cut.</param>
+/// <param name="Segments">How many that follow each other, of which the last ones may be behind the context's end.</param>
 /// <param name="Head">The first.</param>
 /// <param name="Heads">How many.</param>
 /// <param name="Cost">How long it takes, in no unit.</param>
-internal readonly record struct AttentionItem(int Group, int Segment, int Head, int Heads, long Cost);
+internal readonly record struct AttentionItem(int Group, int Segment, int Segments, int Head, int Heads, long Cost);
 
 /// <summary>
 /// Cuts the attention of a batch into items of work: heads for some consecutive rows of a sequence, over their whole context or a segment of it. An item is
 /// as large as it may be, since a page is read, and widened or paired, once for all its queries, but for those at the end, which even the threads out: items are given to
-/// threads, each to the one that has the least to do, the longest first, and what would keep any of them busy for longer than its part of the work is cut into segments, and then into halves of its heads, as far as that ends sooner. So few long contexts occupy all
+/// threads, each to the one that has the least to do, the longest first, and what would keep any of them busy for longer than its part of the work is cut into sums of segments, these into halves, and then into halves of its heads, as far as that ends sooner. So few long contexts occupy all
 /// threads, by themselves and beside prompts. How work is cut changes no result (see <see cref="LatentAttention"/>), so it may depend on the threads and on the company.
 /// </summary>
 /// <param name="shape">Sizes.</param>
@@ -173,26 +174,27 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         GiveCut();
     }
 
-    /// <summary>As many heads at once as pass over a page together, for each segment of a context that is cut.</summary>
+    /// <summary>As many heads at once as pass over a page together, for all segments at once whose sum is one part of a context that is cut.</summary>
     private void AddItems(int index, List<AttentionItem> items)
     {
         int most = LatentAttention.MostQueries / _groups[index].Rows / LatentAttention.HeadGroup * LatentAttention.HeadGroup;
-        for (int segment = 0; segment < _groups[index].Segments; segment++)
+        for (int segment = 0, count; segment < _groups[index].Segments; segment += count)
         {
+            count = _groups[index].IsCut ? ContextSegments.Together(segment) : 1;
             for (int head = 0; head < shape.HeadCount; head += most)
             {
-                items.Add(Item(index, segment, head, Math.Min(most, shape.HeadCount - head)));
+                items.Add(Item(index, segment, count, head, Math.Min(most, shape.HeadCount - head)));
             }
         }
     }
 
-    private AttentionItem Item(int index, int segment, int head, int heads)
+    private AttentionItem Item(int index, int segment, int segments, int head, int heads)
     {
         AttentionRows group = _groups[index];
-        int tokens = group.IsCut ? Math.Min(ContextSegments.Begin(segment + 1), group.Visible) - ContextSegments.Begin(segment) : group.Visible;
+        int tokens = group.IsCut ? Math.Min(ContextSegments.Begin(segment + segments), group.Visible) - ContextSegments.Begin(segment) : group.Visible;
         int queries = group.Rows * heads;
         int filled = (queries + lanes - 1) / lanes * lanes;
-        return new AttentionItem(index, segment, head, heads, (long)tokens * ((CostOfQuery * queries) + (CostOfLane * filled) + CostOfToken));
+        return new AttentionItem(index, segment, segments, head, heads, (long)tokens * ((CostOfQuery * queries) + (CostOfLane * filled) + CostOfToken));
     }
 
     private bool Fits(in AttentionItem item) => _loads.TryPeek(out _, out long least) && least + item.Cost <= _mostLoad;
@@ -213,7 +215,7 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
         return true;
     }
 
-    /// <summary>Gives segments, then halves of what no thread could take, then halves of those.</summary>
+    /// <summary>Gives the sums of segments, then halves of what no thread could take, then halves of those.</summary>
     private void GiveCut()
     {
         while (_cut.Count > 0)
@@ -232,12 +234,24 @@ internal sealed class AttentionPlan(ModelShape shape, int lanes)
     /// <summary>To the thread that has the least to do; in halves, and later, where that would be too much.</summary>
     private void Give(in AttentionItem item)
     {
+        if (item.Segments > 1 && !Fits(item))
+        {
+            int half = item.Segments / 2;
+            _cut.Add(Item(item.Group, item.Segment, half, item.Head, item.Heads));
+            if (item.Segment + half < _groups[item.Group].Segments)
+            {
+                _cut.Add(Item(item.Group, item.Segment + half, half, item.Head, item.Heads));
+            }
+
+            return;
+        }
+
         // Less than a vector of queries takes as long.
         if (item.Heads > LatentAttention.HeadGroup && item.Heads * _groups[item.Group].Rows > lanes && !Fits(item))
         {
             int half = Math.Max(item.Heads / 2 / LatentAttention.HeadGroup, 1) * LatentAttention.HeadGroup;
-            _cut.Add(Item(item.Group, item.Segment, item.Head, half));
-            _cut.Add(Item(item.Group, item.Segment, item.Head + half, item.Heads - half));
+            _cut.Add(Item(item.Group, item.Segment, item.Segments, item.Head, half));
+            _cut.Add(Item(item.Group, item.Segment, item.Segments, item.Head + half, item.Heads - half));
             return;
         }
 

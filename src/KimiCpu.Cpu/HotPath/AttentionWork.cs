@@ -92,9 +92,14 @@ internal sealed unsafe class AttentionWork : IDisposable
             for (int row = 0; row < group.Rows && group.IsCut; row++)
             {
                 float* total = Part(group, 0, row, head);
-                for (int segment = 1; segment < group.Segments; segment++)
+                for (int segment = 0, count; segment < group.Segments; segment += count)
                 {
-                    AttentionPart.Add(Part(group, segment, row, head), total, _shape.KeyValueLoraRank);
+                    count = ContextSegments.Together(segment);
+                    AddTogether(group, segment, count, row, head);
+                    if (segment > 0)
+                    {
+                        AttentionPart.Add(Part(group, segment, row, head), total, _shape.KeyValueLoraRank);
+                    }
                 }
 
                 AttentionPart.Mean(total, _shape.KeyValueLoraRank, Context(group.Row + row, head));
@@ -106,6 +111,18 @@ internal sealed unsafe class AttentionWork : IDisposable
     {
         Array.ForEach(_kernels, k => k.Dispose());
         _parts.Dispose();
+    }
+
+    /// <summary>Adds segments by pairs, and pairs of pairs, to the first. Those that an item has added already are empty.</summary>
+    private void AddTogether(in AttentionRows group, int segment, int count, int row, int head)
+    {
+        for (int width = 1; width < count; width *= 2)
+        {
+            for (int i = 0; i + width < count && segment + i + width < group.Segments; i += 2 * width)
+            {
+                AttentionPart.Add(Part(group, segment + i + width, row, head), Part(group, segment + i, row, head), _shape.KeyValueLoraRank);
+            }
+        }
     }
 
     /// <summary>Contexts grow by a segment now and then, each time to need more: a quarter more than that is asked for.</summary>
@@ -127,19 +144,34 @@ internal sealed unsafe class AttentionWork : IDisposable
 
     private void Attend(in AttentionRows group, in AttentionItem item, LatentAttention kernel)
     {
-        (_, int segment, int head, int heads, _) = item;
+        (_, int segment, int segments, int head, int heads, _) = item;
         long queryStride = (long)_shape.HeadCount * _shape.CacheWidth;
         ReadOnlySpan<int> table = _batch.Sequences[group.Sequence].Pages.Span;
         int visible = group.Visible - group.Rows + 1;
         if (group.IsCut)
         {
             long partStride = (long)_shape.HeadCount * PartWidth;
-            kernel.AttendSegment(Query(group.Row, head), queryStride, group.Rows, heads, _pages, _layer, table, visible, segment, Part(group, segment, 0, head), partStride);
+            kernel.AttendSegments(Query(group.Row, head), queryStride, group.Rows, heads, _pages, _layer, table, visible, segment, segments, Part(group, segment, 0, head), partStride);
+            Empty(group, segment + 1, Math.Min(segment + segments, group.Segments), head, heads);
         }
         else
         {
             long contextStride = (long)_shape.HeadCount * _shape.KeyValueLoraRank;
             kernel.Attend(Query(group.Row, head), queryStride, group.Rows, heads, _pages, _layer, table, visible, Context(group.Row, head), contextStride);
+        }
+    }
+
+    private void Empty(in AttentionRows group, int segment, int end, int head, int heads)
+    {
+        for (; segment < end; segment++)
+        {
+            for (int row = 0; row < group.Rows; row++)
+            {
+                for (int h = head; h < head + heads; h++)
+                {
+                    AttentionPart.SetSums(Part(group, segment, row, h), _shape.KeyValueLoraRank, float.MinValue, 0);
+                }
+            }
         }
     }
 

@@ -21,9 +21,14 @@ internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : 
 
     protected int ValueWidth { get; } = valueWidth;
 
-    protected int Heads { get; private set; }
+    /// <summary>Queries of a row.</summary>
+    public int HeadCount => Heads;
 
     /// <summary>Rows times heads.</summary>
+    public int QueryCount => Count;
+
+    protected int Heads { get; private set; }
+
     protected int Count { get; private set; }
 
     /// <summary>The fastest of this machine.</summary>

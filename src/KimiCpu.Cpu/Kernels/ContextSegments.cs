@@ -8,7 +8,8 @@ namespace KimiCpu.Cpu.Kernels;
 /// <summary>
 /// How decoding's attention cuts a context: threads may attend to segments apart, and the softmax begins anew with each, so where they begin depends on
 /// nothing but the position. They are short at a context's beginning, where few of them meet many threads, and longer behind, where adding many to each
-/// other would take time and memory.
+/// other would take time and memory. Those of 512 tokens are added to each other first, by pairs and pairs of pairs, and these sums by rising position: whoever attends to several of them
+/// leaves one sum.
 /// </summary>
 internal static class ContextSegments
 {
@@ -38,6 +39,9 @@ internal static class ContextSegments
         <= ShortCount + MediumCount => ShortEnd + ((segment - ShortCount) * Medium),
         _ => MediumEnd + ((segment - ShortCount - MediumCount) * Long),
     };
+
+    /// <summary>Segments of the 512 tokens that begin with one; 1, 2 or 4, of which the last ones may be behind the context's end.</summary>
+    public static int Together(int segment) => segment < ShortCount ? Long / Short : segment < ShortCount + MediumCount ? Long / Medium : 1;
 
     private static int Parts(int tokens, int size) => (tokens + size - 1) / size;
 }

@@ -27,6 +27,8 @@ internal sealed unsafe class LatentAttention : IDisposable
     private readonly int _latentSize;
     private readonly AttentionQueries _queries;
     private readonly AlignedBuffer<float> _totals;
+    private readonly AlignedBuffer<float> _sums;
+    private readonly AlignedBuffer<float> _pairs;
 
     /// <param name="shape">Sizes.</param>
     /// <param name="bfloat16">Whether the cache holds BF16; else F32.</param>
@@ -36,6 +38,8 @@ internal sealed unsafe class LatentAttention : IDisposable
         _latentSize = shape.KeyValueLoraRank;
         _queries = AttentionQueries.Best(shape.CacheWidth, _latentSize, bfloat16, products);
         _totals = new AlignedBuffer<float>(MostQueries * PartWidth);
+        _sums = new AlignedBuffer<float>(MostQueries * PartWidth);
+        _pairs = new AlignedBuffer<float>(MostQueries * PartWidth);
     }
 
     /// <summary>Floats of a query's <see cref="AttentionPart"/>.</summary>
@@ -60,13 +64,24 @@ internal sealed unsafe class LatentAttention : IDisposable
     {
         _queries.Set(query, queryStride, rows, heads);
         int queries = rows * heads;
-        int segments = ContextSegments.Count(visible + rows - 1);
-        for (int segment = 0; segment < segments; segment++)
+        int end = visible + rows - 1;
+        int segments = ContextSegments.Count(end);
+        var cached = new Context(pages, layer, table, visible, end);
+        long stride = (long)heads * PartWidth;
+        for (int segment = 0, count; segment < segments; segment += count)
         {
-            Visit(segment, pages, layer, table, visible, visible + rows - 1, goesOn: true);
-            for (int i = 0; i < queries; i++)
+            count = ContextSegments.Together(segment);
+            if (count == 1)
             {
-                _queries.AddTo(i, segment == 0, _totals.Pointer + (i * PartWidth));
+                Visit(segment, cached, end);
+                Add(_totals.Pointer, stride, isFirst: segment == 0);
+                continue;
+            }
+
+            Gather(segment, count, cached, end, segment == 0 ? _totals.Pointer : _sums.Pointer, stride);
+            for (int i = 0; i < queries && segment > 0; i++)
+            {
+                AttentionPart.Add(_sums.Pointer + (i * PartWidth), _totals.Pointer + (i * PartWidth), _latentSize);
             }
         }
 
@@ -76,7 +91,7 @@ internal sealed unsafe class LatentAttention : IDisposable
         }
     }
 
-    /// <summary>Attends for consecutive tokens of a sequence, as <see cref="Attend"/> does, over one segment of what they see.</summary>
+    /// <summary>Attends for consecutive tokens of a sequence, as <see cref="Attend"/> does, over one segment of what they see, or some that follow each other.</summary>
     /// <param name="query">(rows, heads, kv_lora + rope).</param>
     /// <param name="queryStride">Floats from row to row.</param>
     /// <param name="rows">At least 1.</param>
@@ -86,43 +101,90 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <param name="table">The sequence's pages.</param>
     /// <param name="visible">Tokens that the first row sees, from the sequence's first on.</param>
     /// <param name="segment">Less than <see cref="ContextSegments.Count"/> of those that the last row sees.</param>
-    /// <param name="parts">(rows, heads, <see cref="PartWidth"/>) receives an <see cref="AttentionPart"/> a row and head.</param>
+    /// <param name="count">All of <see cref="ContextSegments.Together"/>, or half or a quarter of them; the last ones may be behind the context's end.</param>
+    /// <param name="parts">(rows, heads, <see cref="PartWidth"/>) receives an <see cref="AttentionPart"/> a row and head: their sum.</param>
     /// <param name="partStride">Floats from row to row.</param>
-    public void AttendSegment(
-        float* query, long queryStride, int rows, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int segment, float* parts, long partStride)
+    public void AttendSegments(
+        float* query, long queryStride, int rows, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int segment, int count, float* parts, long partStride)
     {
         _queries.Set(query, queryStride, rows, heads);
-        Visit(segment, pages, layer, table, visible, visible + rows - 1, goesOn: false);
-        for (int i = 0; i < rows * heads; i++)
-        {
-            _queries.Write(i, parts + (i / heads * partStride) + (i % heads * (long)PartWidth));
-        }
+        int end = visible + rows - 1;
+        Gather(segment, count, new Context(pages, layer, table, visible, end), Math.Min(ContextSegments.Begin(segment + count), end), parts, partStride);
     }
 
     public void Dispose()
     {
         _queries.Dispose();
         _totals.Dispose();
+        _sums.Dispose();
+        _pairs.Dispose();
     }
 
+    /// <summary>The sum of one, two or four segments, by pairs.</summary>
+    /// <param name="segment">The first.</param>
+    /// <param name="count">How many; those behind the context's end add nothing.</param>
+    /// <param name="context">Of which.</param>
+    /// <param name="asked">Up to which token pages are read one after another.</param>
+    /// <param name="parts">(rows, heads) receives the sums.</param>
+    /// <param name="stride">Floats from row to row.</param>
+    private void Gather(int segment, int count, in Context context, int asked, float* parts, long stride)
+    {
+        int there = Math.Min(count, ContextSegments.Count(context.End) - segment);
+        long pairStride = (long)_queries.HeadCount * PartWidth;
+        for (int i = 0; i < there; i++)
+        {
+            Visit(segment + i, context, asked);
+            Add(i < 2 ? parts : _pairs.Pointer, i < 2 ? stride : pairStride, isFirst: i % 2 == 0);
+        }
+
+        for (int i = 0; i < _queries.QueryCount && there > 2; i++)
+        {
+            AttentionPart.Add(_pairs.Pointer + (i * PartWidth), Part(parts, stride, i), _latentSize);
+        }
+    }
+
+    /// <summary>Adds what was visited last.</summary>
+    private void Add(float* parts, long stride, bool isFirst)
+    {
+        for (int i = 0; i < _queries.QueryCount; i++)
+        {
+            _queries.AddTo(i, isFirst, Part(parts, stride, i));
+        }
+    }
+
+    private float* Part(float* parts, long stride, int query) => parts + (query / _queries.HeadCount * stride) + (query % _queries.HeadCount * (long)PartWidth);
+
     /// <param name="segment">Which.</param>
+    /// <param name="context">Of which.</param>
+    /// <param name="asked">Up to which token pages are read one after another.</param>
+    private void Visit(int segment, in Context context, int asked)
+    {
+        _queries.Clear();
+        int behind = Math.Min(ContextSegments.Begin(segment + 1), context.End);
+        for (int first = ContextSegments.Begin(segment); first < behind; first += KvPage.Tokens)
+        {
+            byte* next = first + KvPage.Tokens < asked ? context.Slots(first + KvPage.Tokens) : null;
+            byte* slots = context.Slots(first);
+            _queries.Visit(new KeyValuePage(slots, slots, context.Pages.SlotBytes), Math.Min(KvPage.Tokens, behind - first), context.Visible - first, next);
+        }
+    }
+
     /// <param name="pages">Storage of the cache.</param>
     /// <param name="layer">Which layer's slots.</param>
     /// <param name="table">The sequence's pages.</param>
     /// <param name="visible">Tokens that the first row sees.</param>
     /// <param name="end">Tokens that the last row sees.</param>
-    /// <param name="goesOn">Whether the next segment is visited next.</param>
-    private void Visit(int segment, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int end, bool goesOn)
+    private readonly ref struct Context(KvPages pages, int layer, ReadOnlySpan<int> table, int visible, int end)
     {
-        _queries.Clear();
-        int behind = Math.Min(ContextSegments.Begin(segment + 1), end);
-        int asked = goesOn ? end : behind;
-        for (int first = ContextSegments.Begin(segment); first < behind; first += KvPage.Tokens)
-        {
-            int page = first / KvPage.Tokens;
-            byte* next = first + KvPage.Tokens < asked ? pages.Slots(table[page + 1], layer) : null;
-            byte* slots = pages.Slots(table[page], layer);
-            _queries.Visit(new KeyValuePage(slots, slots, pages.SlotBytes), Math.Min(KvPage.Tokens, behind - first), visible - first, next);
-        }
+        private readonly ReadOnlySpan<int> _table = table;
+
+        public KvPages Pages { get; } = pages;
+
+        public int Visible { get; } = visible;
+
+        public int End { get; } = end;
+
+        /// <summary>Of the page with a token.</summary>
+        public byte* Slots(int token) => Pages.Slots(_table[token / KvPage.Tokens], layer);
     }
 }

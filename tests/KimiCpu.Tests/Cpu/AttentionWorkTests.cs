@@ -62,7 +62,7 @@ internal sealed unsafe class AttentionWorkTests(bool rounds)
         {
             1 => [1, 1, 1, 1, 1],
             4 => [1, 1, 1, 1, 5],
-            8 => [1, 2, 2, 1, 5],
+            8 => [1, 2, 1, 1, 5],
             _ => new[] { 2, 2, 2, 1, 5 },
         }));
     }

@@ -25,6 +25,17 @@ internal sealed class ContextSegmentsTests
     public void A_context_has_short_segments_at_its_beginning_and_longer_ones_behind(int tokens, int expected) =>
         Assert.That(ContextSegments.Count(tokens), Is.EqualTo(expected));
 
+    [Test]
+    public void Segments_that_are_added_first_have_512_tokens()
+    {
+        int units = 0;
+        for (int segment = 0; segment < 60; segment += ContextSegments.Together(segment), units++)
+        {
+            Assert.That(ContextSegments.Begin(segment), Is.EqualTo(512 * units));
+            Assert.That(Enumerable.Range(segment, ContextSegments.Together(segment)).Select(ContextSegments.Together), Is.All.EqualTo(ContextSegments.Together(segment)));
+        }
+    }
+
     /// <summary>Each token is in one segment, which begins with a page and does not depend on how long the context is.</summary>
     [Test]
     public void Segments_follow_each_other_from_page_to_page()
