@@ -17,19 +17,15 @@ internal abstract unsafe class AttentionQueries(int keyWidth, int valueWidth) : 
     /// <summary>Queries that take not much longer together than half of them.</summary>
     public abstract int Lanes { get; }
 
+    /// <summary>Queries of a row.</summary>
+    public int Heads { get; private set; }
+
+    /// <summary>Rows times heads.</summary>
+    public int Count { get; private set; }
+
     protected int KeyWidth { get; } = keyWidth;
 
     protected int ValueWidth { get; } = valueWidth;
-
-    /// <summary>Queries of a row.</summary>
-    public int HeadCount => Heads;
-
-    /// <summary>Rows times heads.</summary>
-    public int QueryCount => Count;
-
-    protected int Heads { get; private set; }
-
-    protected int Count { get; private set; }
 
     /// <summary>The fastest of this machine.</summary>
     /// <param name="keyWidth">Columns of a key.</param>

@@ -63,7 +63,6 @@ internal sealed unsafe class LatentAttention : IDisposable
         float* query, long queryStride, int rows, int heads, KvPages pages, int layer, ReadOnlySpan<int> table, int visible, float* context, long contextStride)
     {
         _queries.Set(query, queryStride, rows, heads);
-        int queries = rows * heads;
         int end = visible + rows - 1;
         int segments = ContextSegments.Count(end);
         var cached = new Context(pages, layer, table, visible, end);
@@ -79,13 +78,13 @@ internal sealed unsafe class LatentAttention : IDisposable
             }
 
             Gather(segment, count, cached, end, segment == 0 ? _totals.Pointer : _sums.Pointer, stride);
-            for (int i = 0; i < queries && segment > 0; i++)
+            for (int i = 0; i < _queries.Count && segment > 0; i++)
             {
                 AttentionPart.Add(_sums.Pointer + (i * PartWidth), _totals.Pointer + (i * PartWidth), _latentSize);
             }
         }
 
-        for (int i = 0; i < queries; i++)
+        for (int i = 0; i < _queries.Count; i++)
         {
             AttentionPart.Mean(_totals.Pointer + (i * PartWidth), _latentSize, context + (i / heads * contextStride) + (i % heads * (long)_latentSize));
         }
@@ -130,14 +129,14 @@ internal sealed unsafe class LatentAttention : IDisposable
     private void Gather(int segment, int count, in Context context, int asked, float* parts, long stride)
     {
         int there = Math.Min(count, ContextSegments.Count(context.End) - segment);
-        long pairStride = (long)_queries.HeadCount * PartWidth;
+        long pairStride = (long)_queries.Heads * PartWidth;
         for (int i = 0; i < there; i++)
         {
             Visit(segment + i, context, asked);
             Add(i < 2 ? parts : _pairs.Pointer, i < 2 ? stride : pairStride, isFirst: i % 2 == 0);
         }
 
-        for (int i = 0; i < _queries.QueryCount && there > 2; i++)
+        for (int i = 0; i < _queries.Count && there > 2; i++)
         {
             AttentionPart.Add(_pairs.Pointer + (i * PartWidth), Part(parts, stride, i), _latentSize);
         }
@@ -146,13 +145,13 @@ internal sealed unsafe class LatentAttention : IDisposable
     /// <summary>Adds what was visited last.</summary>
     private void Add(float* parts, long stride, bool isFirst)
     {
-        for (int i = 0; i < _queries.QueryCount; i++)
+        for (int i = 0; i < _queries.Count; i++)
         {
             _queries.AddTo(i, isFirst, Part(parts, stride, i));
         }
     }
 
-    private float* Part(float* parts, long stride, int query) => parts + (query / _queries.HeadCount * stride) + (query % _queries.HeadCount * (long)PartWidth);
+    private float* Part(float* parts, long stride, int query) => parts + (query / _queries.Heads * stride) + (query % _queries.Heads * (long)PartWidth);
 
     /// <param name="segment">Which.</param>
     /// <param name="context">Of which.</param>
