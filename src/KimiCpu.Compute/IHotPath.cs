@@ -100,6 +100,9 @@ internal readonly unsafe struct RoutedRows
     /// <summary>The same for the layer that <see cref="Predicted"/> tells about.</summary>
     public bool* PredictedElsewhere { get; init; }
 
+    /// <summary>Takes those <see cref="Elsewhere"/> that the device does not have; null where it has them all.</summary>
+    public IPassingExperts? Passing { get; init; }
+
     /// <summary>Whether an expert is left to <see cref="IRoutedExperts"/>.</summary>
     public bool IsHere(int expert) => Elsewhere == null || !Elsewhere[expert];
 
@@ -115,7 +118,10 @@ internal interface IRoutedExperts : IDisposable
     /// <summary>Where experts were found since the model was opened; none are looked up where all are in memory.</summary>
     ExpertLookups Lookups => default;
 
-    /// <summary>Overwrites <paramref name="sum"/> (rows, hidden) with the weighted sum of the chosen experts' outputs.</summary>
+    /// <summary>
+    /// Overwrites <paramref name="sum"/> (rows, hidden) with the weighted sum of the chosen experts' outputs, without those that are <see cref="RoutedRows.Elsewhere"/>.
+    /// Those of them that are <see cref="RoutedRows.Passing"/> are handed over meanwhile.
+    /// </summary>
     void Run(int layer, RoutedRows rows, Span<float> sum);
 }
 

@@ -42,6 +42,14 @@ internal sealed unsafe class ReferenceExperts : IRoutedExperts
                 sum[(row * hidden) + i] = (float)total[i];
             }
         }
+
+        for (int e = 0; rows.Passing is not null && e < _weights.Shape.ExpertCount; e++)
+        {
+            if (rows.Passing.Passes(e))
+            {
+                rows.Passing.HandOver(e, _weights.Layers[layer].Experts[e]);
+            }
+        }
     }
 
     public void Dispose()

@@ -1,6 +1,7 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
+using System.Diagnostics;
 using KimiCpu.Compute;
 using KimiCpu.Cpu.Tiles;
 
@@ -10,7 +11,7 @@ namespace KimiCpu.Cpu;
 /// The routed experts, from wherever the store has them. Tokens are grouped by expert, so that a batch reads an expert once;
 /// a token's hidden row is rounded once for all its experts; a token's sum runs over its experts by rising id, whatever
 /// else is in the batch and in whatever order the experts come in. A shared expert on the CPU joins both passes and is added
-/// last.
+/// last. Those that pass through another device come from the same place, and are handed over as they come in.
 /// </summary>
 internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 {
@@ -19,6 +20,9 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     /// An estimate is enough, since workers that are done take items of the others.
     /// </summary>
     private const int ReadingCost = 8;
+
+    /// <summary>Of an expert that passes.</summary>
+    private const int NoGroup = -1;
 
     private readonly ModelShape _shape;
     private readonly WorkerPool _pool;
@@ -29,6 +33,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private readonly FloatExperts _float;
     private readonly IExpertStore _store;
     private readonly int[] _ids;
+    private readonly int[] _groupOf;
     private readonly int[] _ready;
     private readonly MlpWeights[] _weights;
     private readonly long[] _costs;
@@ -44,6 +49,8 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     private int _sharedItems;
     private int _firstGroup;
     private int _endGroup;
+    private bool _isFirstWave;
+    private bool _isLastWave;
 
     /// <param name="weights">Of the model.</param>
     /// <param name="pool">Runs the passes.</param>
@@ -63,6 +70,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         _shared = shared;
         _store = store;
         _ids = new int[_shape.ExpertCount];
+        _groupOf = new int[_shape.ExpertCount];
         _ready = new int[_shape.ExpertCount];
         _weights = new MlpWeights[_shape.ExpertCount];
         _costs = new long[_shape.ExpertCount];
@@ -96,12 +104,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 
         _groups.Build(rows);
         _passes = _integerLayers[layer] ? _int4 : _float;
-        int count = _groups.Count;
-        for (int g = 0; g < count; g++)
-        {
-            _ids[g] = _groups[g].Expert;
-        }
-
+        int count = ListWanted();
         try
         {
             _store.Begin(layer, _ids.AsSpan(0, count));
@@ -121,9 +124,11 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
             fixed (float* target = sum)
             {
                 _sum = target;
+                _endGroup = 0;
                 for (int first = 0; first < count;)
                 {
                     int next = LookAhead(layer, end, count);
+                    (_isFirstWave, _isLastWave) = (first == 0, end == count);
                     RunWave(first, end);
                     (first, end) = (end, next);
                 }
@@ -131,6 +136,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         }
         finally
         {
+            rows.Passing?.End();
             _store.End();
         }
     }
@@ -145,6 +151,23 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
 
     private static bool IsInt4(MlpWeights expert) =>
         expert.Gate.Format == WeightFormat.Int4Group32 && expert.Up.Format == WeightFormat.Int4Group32 && expert.Down.Format == WeightFormat.Int4Group32;
+
+    /// <summary>What the store is asked for, by rising id: experts of groups, and those that pass.</summary>
+    private int ListWanted()
+    {
+        int count = 0;
+        for (int e = 0, g = 0; g < _groups.Count || (_rows.Passing is not null && e < _shape.ExpertCount); e++)
+        {
+            bool isHere = g < _groups.Count && _groups[g].Expert == e;
+            if (isHere || _rows.Passing?.Passes(e) == true)
+            {
+                (_ids[count], _groupOf[count]) = (e, isHere ? g++ : NoGroup);
+                count++;
+            }
+        }
+
+        return count;
+    }
 
     /// <summary>Asks for what comes behind a wave: the next wave, or the next layer. Returns the next wave's end.</summary>
     private int LookAhead(int layer, int end, int count)
@@ -167,21 +190,48 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
     /// <summary>Gate and up of the experts as they come in, then down of all of them.</summary>
     private void RunWave(int first, int end)
     {
-        while (_store.Receive(first, end, _ready) is > 0 and int count)
+        _firstGroup = _endGroup;
+        while (Receive(first, end, out int count))
         {
-            foreach (int place in _ready.AsSpan(0, count))
+            if (count + _sharedItems > 0)
             {
-                _weights[place] = _store[place];
+                _slices.Build(_sharedItems, count, count * _passes.GateUpItems);
+                RunGateUp(count);
+                _sharedItems = 0;
             }
-
-            _slices.Build(_sharedItems, count, count * _passes.GateUpItems);
-            RunGateUp(count);
-            _sharedItems = 0;
         }
 
-        (_firstGroup, _endGroup) = (first, end);
         _pool.Run(WeightTile.TilesOf(_shape.HiddenSize), _down);
+        _rows.Passing?.WaitUntilTaken();
         _store.Release(first, end);
+    }
+
+    /// <summary>Waits until more of a wave are there, and hands over those that pass.</summary>
+    /// <param name="first">Place of the wave's first expert.</param>
+    /// <param name="end">Behind its last one.</param>
+    /// <param name="count">How many groups' experts are there that were not: so many in the list of those to compute.</param>
+    /// <returns>False where all of the wave were there before.</returns>
+    private bool Receive(int first, int end, out int count)
+    {
+        long begin = _rows.Passing is null ? 0 : Stopwatch.GetTimestamp();
+        int received = _store.Receive(first, end, _ready);
+        _rows.Passing?.NoteWait(Stopwatch.GetTimestamp() - begin);
+        count = 0;
+        for (int i = 0; i < received; i++)
+        {
+            int place = _ready[i];
+            if (_groupOf[place] == NoGroup)
+            {
+                _rows.Passing!.HandOver(_ids[place], _store[place]);
+                continue;
+            }
+
+            _weights[_groupOf[place]] = _store[place];
+            _ready[count++] = _groupOf[place];
+        }
+
+        _endGroup += count;
+        return received > 0;
     }
 
     /// <summary>
@@ -256,7 +306,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         long size = _shape.HiddenSize;
         bool gathers = tokens > 1;
         float* sum = gathers ? _sums[worker].Pointer : _sum + first;
-        if (_firstGroup == 0)
+        if (_isFirstWave)
         {
             new Span<float>(sum, tokens * rows).Clear();
         }
@@ -266,7 +316,7 @@ internal sealed unsafe class CpuRoutedExperts : IRoutedExperts
         }
 
         _passes.Down(_firstGroup, _endGroup, first, rows, sum, rows, worker);
-        if (_endGroup == _groups.Count)
+        if (_isLastWave)
         {
             _shared?.Down(first, rows, sum, rows, worker);
         }

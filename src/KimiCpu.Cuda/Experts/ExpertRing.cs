@@ -60,16 +60,31 @@ internal sealed unsafe class ExpertRing : IDisposable
         }
     }
 
-    /// <summary>Brings an expert to the GPU, and has its kernels put behind that. Waits until a buffer is free.</summary>
-    /// <param name="expert">As the checkpoint has it.</param>
+    /// <summary>Brings an expert to the GPU, and has its kernels put behind that. Waits until a buffer is free, and then for the expert.</summary>
+    /// <param name="experts">Hands the expert over.</param>
+    /// <param name="expert">Which one.</param>
     /// <param name="put">Puts kernels into the stream of the passes, for the expert's place.</param>
-    public void Pass(MlpWeights expert, Action<ExpertSlotsArguments> put)
+    /// <returns>False where it does not come any more.</returns>
+    public bool Pass(PassingExperts experts, int expert, Action<ExpertSlotsArguments> put)
     {
         int place = _next;
-        _next = (_next + 1) % Slots;
         ulong slot = _slots.DevicePointer + (ulong)(place * _layout.Bytes);
         _copied[place].Synchronize();
-        Gather(expert, _buffers[place].Pointer);
+        if (experts.Take(expert) is not { } weights)
+        {
+            return false;
+        }
+
+        try
+        {
+            Gather(weights, _buffers[place].Pointer);
+        }
+        finally
+        {
+            experts.Return();
+        }
+
+        _next = (_next + 1) % Slots;
         _copies.Wait(_multiplied[place]);
         _copies.CopyToDevice(slot, _buffers[place].Pointer, _layout.Bytes);
         _copied[place].Record(_copies);
@@ -80,6 +95,7 @@ internal sealed unsafe class ExpertRing : IDisposable
         // The next expert takes a millisecond or two to gather, and nobody asks about these before.
         _copies.SendOff();
         _compute.SendOff();
+        return true;
     }
 
     /// <summary>Waits until all experts that have passed are multiplied.</summary>

@@ -12,7 +12,7 @@ namespace KimiCpu.Cuda.Experts;
 /// <summary>
 /// What the GPU does of the routed experts in a pass of many tokens: those that it holds, and those of the others that are worth the way to it.
 /// Of each layer the host, which has the router's choice by then, sorts the tokens by experts; while the CPU computes its own ones, a thread of its own
-/// sends the others through the ring. Between <see cref="Start"/> and <see cref="Join"/> the GPU belongs to that thread.
+/// sends the others through the ring, as they are handed over. Between <see cref="Start"/> and <see cref="Join"/> the GPU belongs to that thread.
 /// </summary>
 internal sealed unsafe class PromptExperts : IDisposable
 {
@@ -37,11 +37,11 @@ internal sealed unsafe class PromptExperts : IDisposable
     private long _leftTokens;
     private long _started;
     private double _gpuSeconds;
-    private volatile bool _stop;
+    private readonly PassingExperts? _passing;
 
     /// <param name="context">The GPU.</param>
     /// <param name="stream">Of the passes.</param>
-    /// <param name="weights">Of the model; experts are read from here while the model runs.</param>
+    /// <param name="weights">Formats and shapes; the experts' bytes are handed over.</param>
     /// <param name="plan">What goes where.</param>
     /// <param name="program">Puts the kernels.</param>
     /// <param name="held">Those in spare memory; null for none.</param>
@@ -65,6 +65,7 @@ internal sealed unsafe class PromptExperts : IDisposable
             _factors = new CudaPageLockedHostMemory<float>(context, pairs);
             _ring = plan.RingSlots > 0 ? new ExpertRing(context, stream, ExpertSlotLayout.Of(weights)!) : null;
             _thread = _ring is null ? null : new WorkThread("kimi-gpu-experts");
+            _passing = _ring is null ? null : new PassingExperts(shape.ExpertCount);
         }
         catch
         {
@@ -79,8 +80,8 @@ internal sealed unsafe class PromptExperts : IDisposable
     public long Passed { get; private set; }
 
     /// <summary>Decides which experts of a layer the GPU computes.</summary>
-    /// <returns>(experts) not 0 for these; valid until the next call.</returns>
-    public bool* Choose(int layer, RoutedRows rows)
+    /// <returns>The rows, without these for others to compute. Valid until the next call.</returns>
+    public RoutedRows Choose(int layer, RoutedRows rows)
     {
         _rows = rows;
         int experts = _weights.Shape.ExpertCount;
@@ -116,10 +117,11 @@ internal sealed unsafe class PromptExperts : IDisposable
             }
         }
 
+        _passing?.Begin(_candidates.Take(_streamed));
         fixed (bool* here = _here)
         {
-            // The array is pinned.
-            return here;
+            // The array is pinned. What is waited for is told also where none pass.
+            return rows with { Elsewhere = here, Passing = _passing };
         }
     }
 
@@ -147,8 +149,7 @@ internal sealed unsafe class PromptExperts : IDisposable
         _stream.SendOff();
         if (_streamed > 0)
         {
-            _stop = false;
-            _thread!.Start(() => PassAll(layer));
+            _thread!.Start(PassAll);
         }
 
         _started = Stopwatch.GetTimestamp();
@@ -158,7 +159,8 @@ internal sealed unsafe class PromptExperts : IDisposable
     /// <exception cref="CudaException">A streamed expert has not come through.</exception>
     public void Join()
     {
-        double cpu = Stopwatch.GetElapsedTime(_started).TotalSeconds;
+        // Without what it waited for, which says nothing of its speed.
+        double cpu = Stopwatch.GetElapsedTime(_started + (_passing?.TicksOfPass ?? 0)).TotalSeconds;
         if (_thread is { IsBusy: true } && _thread.Wait() is { } failure)
         {
             ExceptionDispatchInfo.Throw(failure);
@@ -172,7 +174,7 @@ internal sealed unsafe class PromptExperts : IDisposable
     {
         if (_thread is { IsBusy: true })
         {
-            _stop = true;
+            _passing!.End();
             _thread.Wait();
         }
     }
@@ -218,24 +220,32 @@ internal sealed unsafe class PromptExperts : IDisposable
         }
     }
 
-    private void PassAll(int layer)
+    private void PassAll()
     {
-        _context.SetCurrent();
         long begin = Stopwatch.GetTimestamp();
-        foreach (Group group in _groups.Where(g => g.IsStreamed))
+        try
         {
-            if (_stop)
+            _context.SetCurrent();
+            foreach (Group group in _groups.Where(g => g.IsStreamed))
             {
-                return;
-            }
+                if (!_ring!.Pass(_passing!, group.Expert, place => _program.PutMany(place, group.First, group.Count)))
+                {
+                    return;
+                }
 
-            _ring!.Pass(_weights.Layers[layer].Experts[group.Expert], place => _program.PutMany(place, group.First, group.Count));
-            Passed++;
+                Passed++;
+            }
+        }
+        catch
+        {
+            // Whoever hands them over must not wait for a GPU that takes none.
+            _passing!.End();
+            throw;
         }
 
         // So that it is known what this took; what follows waits for it anyway.
         _ring!.WaitForLast();
-        _gpuSeconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
+        _gpuSeconds = Stopwatch.GetElapsedTime(begin + _passing!.TicksOfGpu).TotalSeconds;
     }
 
     /// <summary>An expert's pairs.</summary>

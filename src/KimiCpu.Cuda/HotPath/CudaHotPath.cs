@@ -200,7 +200,7 @@ internal sealed unsafe class CudaHotPath : IHotPath
         RoutedRows rows = _handOver.Receive(_flagBase + (uint)layer, _batch.RowCount, layer, _stream, guessed is not null);
         if (TakesMany)
         {
-            rows = rows with { Elsewhere = _prompt!.Choose(layer, rows) };
+            rows = _prompt!.Choose(layer, rows);
         }
         else if (_experts is not null)
         {

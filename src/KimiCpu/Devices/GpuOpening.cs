@@ -34,7 +34,7 @@ internal static class GpuOpening
     /// <param name="largeChunk">The same where experts are streamed and memory allows it.</param>
     /// <param name="readChunk">The same where the CPU computes them all.</param>
     /// <param name="placement">Decides which experts fill spare memory; null where none are to.</param>
-    /// <param name="files">Where a store reads the experts from; null where they are used in the mapping, from where prompts may have some pass through the GPU.</param>
+    /// <param name="files">Where a store reads the experts from; null where they are used in the mapping.</param>
     /// <param name="lookAhead">Whether layers guess the experts of the next one, for a store that reads ahead.</param>
     /// <param name="logger">Told why a GPU is passed over, or the CPU takes its place.</param>
     /// <returns>Null for the CPU.</returns>
@@ -54,7 +54,7 @@ internal static class GpuOpening
         // Nobody gets a cache in 8 bits who has not asked for a context that needs it.
         bool asked = options.ContextLength is not null;
         int fewest = !options.Device.IsAuto ? 0 : asked ? context : Math.Min(context, FewestTokens);
-        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, files is null, largeChunk + DecodeRows, options.Int8HotPath, lookAhead, FewestRows: (options.PrefillChunk ?? ModelMemory.UsualChunk) + DecodeRows, ReadRows: readChunk + DecodeRows, FewestTokens: fewest);
+        var wish = new MemoryWish(prefillChunk + DecodeRows, asked ? context : Math.Min(context, Context), asked, options.KvCacheBytes, placement is null ? 0 : options.GpuExpertBytes, StreamExperts: true, largeChunk + DecodeRows, options.Int8HotPath, lookAhead, FewestRows: (options.PrefillChunk ?? ModelMemory.UsualChunk) + DecodeRows, ReadRows: readChunk + DecodeRows, FewestTokens: fewest);
         var how = new CudaHotPathOptions
         {
             Patience = options.GpuPatience ?? CudaContext.DefaultPatience,

@@ -65,7 +65,7 @@ internal static class PlacementPlanner
             chunk = fromDrives ? large : inMemory;
         }
 
-        (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, fromDrives, parameters, parts);
+        (bool ring, double gpuShare) = UseRestOfGpu(subject, gpu is null ? 0 : gpuLeft, parameters, parts);
         parts.AddRange(InMemory(subject, contextLength, int8HotPath, gpu is not null));
         double inVain = fromDrives ? HotPathMemory.LetGo(subject.Summary, subject.Config, int8HotPath, gpu is not null) - machine.PromisableBeyondBytes : 0;
         if (inVain > 0)
@@ -128,15 +128,15 @@ internal static class PlacementPlanner
     internal const string ExpertsName = "routed experts";
     internal const string RingName = "ring for streamed experts";
 
-    /// <summary>First, where none come from drives, the buffers that let experts pass through, then experts that stay, as MemoryPlan of KimiCpu.Cuda decides.</summary>
-    private static (bool Ring, double Share) UseRestOfGpu(PlanSubject subject, double left, bool fromDrives, SpeedParameters parameters, List<PlacedPart> parts)
+    /// <summary>First the buffers that let experts pass through, then experts that stay, as MemoryPlan of KimiCpu.Cuda decides.</summary>
+    private static (bool Ring, double Share) UseRestOfGpu(PlanSubject subject, double left, SpeedParameters parameters, List<PlacedPart> parts)
     {
         if (!subject.ExpertsSuitGpu)
         {
             return (false, 0);
         }
 
-        double ring = fromDrives ? 0 : RingBytes(subject, left, parameters);
+        double ring = RingBytes(subject, left, parameters);
         if (ring > 0)
         {
             parts.Add(new PlacedPart(RingName, PlanPlace.Gpu, ring, "", null));

@@ -89,13 +89,13 @@ internal sealed class PromptModel(PlanSubject subject, PlanMachine machine, Plac
         return Together(read, computed);
     }
 
-    /// <summary>The routed experts: on the CPU; where all are in memory, some of them streamed to the GPU beside it, so that both end together.</summary>
+    /// <summary>The routed experts: on the CPU, and some of them streamed to the GPU beside it, so that both end together.</summary>
     private (double Seconds, PlanBound Bound) Experts(int count, double touched, double missing)
     {
         (double Seconds, PlanBound Bound) cpu = Together(
             _speed.MemorySeconds(touched, missing),
             subject.RoutedOperations * count / Rate(machine.ByteOperationsFactor));
-        if (!placement.GpuHasRing || missing > 0)
+        if (!placement.GpuHasRing)
         {
             return cpu;
         }

@@ -96,7 +96,7 @@ internal sealed unsafe class RememberedExpertsTests
         long slotBytes = SlotBytes(model.Folder);
         KimiModelOptions options = Options(checkpoint, driver, preload ? null : file) with
         {
-            GpuExpertBytes = MemoryPlan.ExpertWorkBytes(weights.Shape, 16 + 64) + (Slots * ExpertSlotLayout.Of(weights)!.Bytes),
+            GpuExpertBytes = MemoryPlan.ExpertWorkBytes(weights.Shape, 16 + 64) + ((Slots + ExpertRing.Slots) * ExpertSlotLayout.Of(weights)!.Bytes),
             ExpertMemory = ((2 * Experts) - Slots) * slotBytes,
             PreloadExperts = preload,
         };

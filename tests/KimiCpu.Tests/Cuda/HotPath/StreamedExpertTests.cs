@@ -350,7 +350,7 @@ internal sealed class StreamedExpertTests
         public void Note(in StreamedLayer took) => Noted.Add(took);
     }
 
-    private sealed class Some(double share) : IExpertPlacement
+    internal sealed class Some(double share) : IExpertPlacement
     {
         public IReadOnlyList<int> First(int count) => [.. Enumerable.Range(Experts, MoeLayers * Experts).Where(key => key * 7 % Experts < share * Experts)];
 
