@@ -6,24 +6,6 @@ using KimiCpu.Cpu.Threading;
 
 namespace KimiCpu.Cpu;
 
-/// <summary>Work that is cut into items; <see cref="Execute"/> runs on several threads at once for disjoint ranges.</summary>
-internal interface IPoolWork
-{
-    /// <param name="begin">First item.</param>
-    /// <param name="end">Behind the last item.</param>
-    /// <param name="worker">Index of the executing worker, 0 … Threads - 1, for scratch memory of its own.</param>
-    void Execute(int begin, int end, int worker);
-
-    /// <summary>
-    /// Whether items take about equally long and read memory one behind another, so that workers take most of their share at once; else they take
-    /// less, to leave items to others that are done first. Stays the same during a run; workers that come too late may ask after it.
-    /// </summary>
-    bool ReadsInStretches => false;
-
-    /// <summary>Whether an item is done by its own node alone, however long the others wait for it. Stays the same during a run.</summary>
-    bool StaysOnNode => false;
-}
-
 /// <summary>
 /// The threads of one model: the caller and one pinned thread per further physical core. Each worker begins with its own
 /// contiguous share of the items and takes ever smaller parts of it; a worker that is done takes items of the others. A run ends
@@ -64,8 +46,7 @@ internal sealed class WorkerPool : IDisposable
     private static int s_pools;
     private static int s_poolsOnCores;
 
-    private readonly Team[] _teams;
-    private readonly int[] _teamOf;
+    private readonly WorkerTeams _teams;
     private readonly int[] _nodeEnds;
 
     /// <summary>Behind each worker's last item of a run.</summary>
@@ -96,11 +77,9 @@ internal sealed class WorkerPool : IDisposable
         bool isFirst = Interlocked.Increment(ref s_pools) == 1;
         MayWait = (OnCores || isFirst) && topology.HasRoomFor(Threads);
         WorkerPlacement placement = WorkerPlacement.Of(topology, Threads, OnCores);
-        _teams = [.. placement.Nodes.Select(n => new Team(n, tie ? n.Processors : []))];
-        _teamOf = [.. _teams.SelectMany((t, i) => Enumerable.Repeat(i, t.Threads))];
-        _nodeEnds = new int[_teams.Length];
+        _teams = new WorkerTeams(placement, tie);
+        _nodeEnds = new int[_teams.Count];
         _ends = new int[Threads];
-        ActiveThreads = Threads;
         _shares = new WorkerShare[Threads];
         _wakeups = [.. Enumerable.Range(0, Threads).Select(_ => new SemaphoreSlim(0))];
         try
@@ -128,21 +107,8 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>How many of them take part in runs, in proportion on each node; the others sleep. Set between runs only; workers that are late for the last one may read it meanwhile.</summary>
     public int ActiveThreads
     {
-        get;
-        set
-        {
-            ArgumentOutOfRangeException.ThrowIfLessThan(value, 1);
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(value, Threads);
-            field = value;
-            foreach (Team team in _teams)
-            {
-                // Rounded up, so that the caller's node always has a part.
-                team.ActiveBefore = Active(team.First);
-                team.Active = Active(team.First + team.Threads) - team.ActiveBefore;
-            }
-
-            int Active(int workers) => (int)((((long)value * workers) + Threads - 1) / Threads);
-        }
+        get => _teams.ActiveThreads;
+        set => _teams.ActiveThreads = value;
     }
 
     /// <summary>How many are active in steps of few rows, which memory binds; null where nobody has found out that fewer are as fast.</summary>
@@ -158,7 +124,7 @@ internal sealed class WorkerPool : IDisposable
     public bool MayWait { get; }
 
     /// <summary>NUMA nodes that workers are divided among; 1 on most machines.</summary>
-    public int NodeCount => _teams.Length;
+    public int NodeCount => _teams.Count;
 
     /// <summary>
     /// How long a worker spins after a run before it sleeps; waking one takes some 40 µs, and they are woken one after another. A worker notices a change when it next waits.
@@ -184,19 +150,13 @@ internal sealed class WorkerPool : IDisposable
     public bool HelpsOtherNodes { get; init; } = true;
 
     /// <summary>The node of a worker, 0 … NodeCount - 1.</summary>
-    public int NodeOf(int worker) => _teamOf[worker];
+    public int NodeOf(int worker) => _teams.NodeOf(worker);
 
     /// <summary>The workers of a node that take part in runs: so many from the first one on.</summary>
     public (int First, int Count) ActiveOf(int node) => (_teams[node].First, _teams[node].Active);
 
     /// <summary>Where each node's part of so many items ends when they are divided in proportion to the threads.</summary>
-    public void CutByNode(int itemCount, Span<int> ends)
-    {
-        for (int n = 0; n < _teams.Length; n++)
-        {
-            ends[n] = (int)((long)itemCount * (_teams[n].ActiveBefore + _teams[n].Active) / ActiveThreads);
-        }
-    }
+    public void CutByNode(int itemCount, Span<int> ends) => _teams.CutByNode(itemCount, ends);
 
     /// <summary>Lets as many threads take part as suit a step of so many rows. Between runs.</summary>
     public void SuitRows(int rows)
@@ -218,7 +178,7 @@ internal sealed class WorkerPool : IDisposable
         if (!IsCallersAlone(itemCount, work))
         {
             CutByNode(itemCount, _nodeEnds);
-            Divide(_nodeEnds);
+            _teams.Divide(_nodeEnds, _ends);
         }
 
         RunEntered(itemCount, work);
@@ -229,17 +189,9 @@ internal sealed class WorkerPool : IDisposable
     /// <param name="work">What to execute.</param>
     public void Run(ReadOnlySpan<int> nodeEnds, IPoolWork work)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(nodeEnds.Length, NodeCount);
-        for (int n = 0, begin = 0; n < nodeEnds.Length; begin = nodeEnds[n], n++)
-        {
-            if (nodeEnds[n] < begin || (nodeEnds[n] > begin && _teams[n].Active == 0))
-            {
-                throw new ArgumentException("Ends rise, and a node without active threads has no items.", nameof(nodeEnds));
-            }
-        }
-
+        _teams.CheckNodeEnds(nodeEnds);
         Enter(nodeEnds[^1], work);
-        Divide(nodeEnds);
+        _teams.Divide(nodeEnds, _ends);
         RunEntered(nodeEnds[^1], work);
     }
 
@@ -251,15 +203,7 @@ internal sealed class WorkerPool : IDisposable
     /// <param name="work">What to execute.</param>
     public void RunShares(ReadOnlySpan<int> shareEnds, IPoolWork work)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(shareEnds.Length, Threads);
-        for (int worker = 0, begin = 0; worker < shareEnds.Length; begin = shareEnds[worker], worker++)
-        {
-            if (shareEnds[worker] < begin || (shareEnds[worker] > begin && !IsActive(worker)))
-            {
-                throw new ArgumentException("Ends rise, and a worker that is not active has no items.", nameof(shareEnds));
-            }
-        }
-
+        _teams.CheckShareEnds(shareEnds);
         Enter(shareEnds[^1], work);
         shareEnds.CopyTo(_ends);
         RunEntered(shareEnds[^1], work);
@@ -329,27 +273,14 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Whether nobody else is worth waking, or awake.</summary>
     private bool IsCallersAlone(int itemCount, IPoolWork work) => ActiveThreads == 1 || (itemCount <= 1 && !work.StaysOnNode);
 
-    /// <summary>Each node's items among its active workers, to each equally many.</summary>
-    private void Divide(ReadOnlySpan<int> nodeEnds)
-    {
-        for (int n = 0, begin = 0; n < nodeEnds.Length; begin = nodeEnds[n], n++)
-        {
-            Team team = _teams[n];
-            int count = nodeEnds[n] - begin;
-            for (int i = 0; i < team.Active; i++)
-            {
-                _ends[team.First + i] = begin + (int)((long)count * (i + 1) / team.Active);
-            }
-        }
-    }
-
     /// <param name="helped">Whether workers of other nodes may take the last items of a share.</param>
     private void Start(bool helped)
     {
         _run = ItemRange.RunAfter(_run);
         int first = 0;
-        foreach (Team team in _teams)
+        for (int n = 0; n < _teams.Count; n++)
         {
+            WorkerTeam team = _teams[n];
             for (int i = team.First; i < team.First + team.Active; i++)
             {
                 // A worker that is so fast that it finds another's share not there yet leaves that one alone.
@@ -362,8 +293,9 @@ internal sealed class WorkerPool : IDisposable
 
         // A worker announces its sleep and then looks at its share once more; here it is the other way round.
         Interlocked.MemoryBarrier();
-        foreach (Team team in _teams)
+        for (int n = 0; n < _teams.Count; n++)
         {
+            WorkerTeam team = _teams[n];
             for (int i = Math.Max(team.First, 1); i < team.First + team.Active; i++)
             {
                 ref int sleeping = ref _shares[i].Sleeping;
@@ -391,18 +323,12 @@ internal sealed class WorkerPool : IDisposable
         }
     }
 
-    private bool IsActive(int worker)
-    {
-        Team team = _teams[_teamOf[worker]];
-        return worker - team.First < Volatile.Read(ref team.Active);
-    }
-
     /// <summary>The number of the run that the worker is part of and has not seen yet.</summary>
     private int WaitForNextRun(int worker, int seen)
     {
         ref WorkerShare share = ref _shares[worker];
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        TimeSpan spinTime = IsActive(worker) ? SpinTime : TimeSpan.Zero;
+        TimeSpan spinTime = _teams.IsActive(worker) ? SpinTime : TimeSpan.Zero;
         for (int looks = 1; ; looks++)
         {
             int run = ItemRange.Run(Volatile.Read(ref share.Left));
@@ -442,7 +368,7 @@ internal sealed class WorkerPool : IDisposable
     /// <summary>Takes parts of the worker's own share first, then of the others' on its node, then the ends of other nodes' shares.</summary>
     private void Work(int worker, int run)
     {
-        Team team = _teams[_teamOf[worker]];
+        WorkerTeam team = _teams.TeamOf(worker);
         int own = worker - team.First;
         TakeAll(worker, run, ref _shares[worker], Volatile.Read(ref _work) is { ReadsInStretches: true } ? SharePortion.Most : SharePortion.Part);
         int active = Volatile.Read(ref team.Active);
@@ -456,9 +382,9 @@ internal sealed class WorkerPool : IDisposable
 
     private void HelpOtherNodes(int worker, int run)
     {
-        for (int n = 1; n < _teams.Length && HelpsOtherNodes; n++)
+        for (int n = 1; n < _teams.Count && HelpsOtherNodes; n++)
         {
-            Team team = _teams[(_teamOf[worker] + n) % _teams.Length];
+            WorkerTeam team = _teams[(_teams.NodeOf(worker) + n) % _teams.Count];
             for (int i = team.First; i < team.First + team.Active; i++)
             {
                 TakeAll(worker, run, ref _shares[i], SharePortion.TailItem);
@@ -528,21 +454,5 @@ internal sealed class WorkerPool : IDisposable
             ref long all = ref _shares[worker].Done;
             Volatile.Write(ref all, all + done);
         }
-    }
-
-    /// <summary>The workers of a node.</summary>
-    private sealed class Team(WorkerNode node, int[] processors)
-    {
-        /// <summary>Workers that take part: the first so many.</summary>
-        public int Active;
-
-        /// <summary>Workers of the nodes before that take part.</summary>
-        public int ActiveBefore;
-
-        public int First { get; } = node.First;
-
-        public int Threads { get; } = node.Threads;
-
-        public int[] Processors { get; } = processors;
     }
 }

@@ -128,7 +128,7 @@ internal sealed class LayerProgram(ModelShape shape, DeviceWeights weights, Kern
         // The CPU takes longer for its experts than the GPU for all this. Passes of many rows do not wait for weights.
         if (rows <= CudaHotPath.GraphRows)
         {
-            kernels.Warm(stream, weights.Behind(layer));
+            kernels.Warm(stream, weights.FirstReadBehind(layer));
         }
     }
 

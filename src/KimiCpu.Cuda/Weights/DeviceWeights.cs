@@ -90,7 +90,7 @@ internal sealed class DeviceWeights
     public DeviceWeight Head { get; }
 
     /// <summary>What is read first behind a layer: the next one's weights of attention, which lie one behind the other about as they are read, or the head.</summary>
-    public DeviceRange Behind(int layer)
+    public DeviceRange FirstReadBehind(int layer)
     {
         if (layer + 1 == Layers.Count)
         {
