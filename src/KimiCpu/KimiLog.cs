@@ -50,6 +50,15 @@ internal static partial class KimiLog
     [LoggerMessage(14, LogLevel.Warning, "The system has no more memory for the cache: it holds {Made} of {Wanted} pages from here on, and earlier texts make room for others. Lower KimiModelOptions.KvCacheBytes, or free memory and open the model again; on Linux a limit of the process (ulimit -v) or vm.max_map_count may be what is used up.")]
     public static partial void CacheCut(ILogger logger, int made, int wanted);
 
+    [LoggerMessage(17, LogLevel.Information, "Read {Tokens} tokens of a prompt back from the prompt cache on the drive, in {Milliseconds:F0} ms.")]
+    public static partial void PagesRead(ILogger logger, int tokens, double milliseconds);
+
+    [LoggerMessage(18, LogLevel.Warning, "A page of the prompt cache is deleted and will be computed again: {File}: {Problem}.")]
+    public static partial void PageDropped(ILogger logger, string file, string problem);
+
+    [LoggerMessage(19, LogLevel.Debug, "What the prompt cache has of a prompt is computed. {Reason}")]
+    public static partial void PagesNotRead(ILogger logger, string reason);
+
     [LoggerMessage(15, LogLevel.Information, "{Device} is used, since no GPU before it can be. {Reasons}")]
     public static partial void PassedOver(ILogger logger, string device, string reasons);
 

@@ -35,6 +35,7 @@ public sealed class KimiModel : IKimiModel
     private readonly CallRunner _runner;
     private readonly FirstSessionStore _sessions;
     private readonly ExpertUsesKeeper? _keeper;
+    private readonly PageTier? _tier;
     private volatile KimiModelInfo _info;
     private int _disposed;
 
@@ -56,8 +57,9 @@ public sealed class KimiModel : IKimiModel
         {
             SchedulingOptions scheduling = options.Scheduling.For(_devices.DecodeRows, shape.VocabularySize, _devices.ReadsDrives, shape.ExpertCount, shape.ExpertsPerToken);
             MaxRunning = scheduling.MaxRunning;
-            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.Runner.PrefillChunk, scheduling, TimeProvider.System, _devices.Runner.Forward.EfficientRows);
-            _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name);
+            _tier = OpenTier(options);
+            var scheduler = new Scheduler(_devices.Runner.Cache, _devices.Runner.PrefillChunk, scheduling, TimeProvider.System, _devices.Runner.Forward.EfficientRows, _tier);
+            _engine = new GenerationEngine(_devices.Runner, scheduler, _devices.MemoryMeter, _devices, _devices.Pool.TieCaller, checkpoint.Name, _tier);
             CheckpointSummary weights = CheckpointSummary.Of(checkpoint);
             _info = new KimiModelInfo
             {
@@ -109,6 +111,7 @@ public sealed class KimiModel : IKimiModel
         {
             _keeper?.Dispose();
             _engine?.Dispose();
+            _tier?.Dispose();
             _devices.Dispose();
             throw;
         }
@@ -291,6 +294,7 @@ public sealed class KimiModel : IKimiModel
         // The engine's thread has ended before any memory that it reads is given back.
         _keeper?.Dispose();
         _engine.Dispose();
+        _tier?.Dispose();
         _devices.Dispose();
         _checkpoint.Dispose();
     }
@@ -365,12 +369,19 @@ public sealed class KimiModel : IKimiModel
         OptionRange.Require(options.KvCacheBytes is null or >= 1, nameof(options.KvCacheBytes), options.KvCacheBytes, "1 or more");
         OptionRange.Require(options.GpuExpertBytes is null or >= 0, nameof(options.GpuExpertBytes), options.GpuExpertBytes, "0 or more");
         OptionRange.Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
+        OptionRange.Require(options.PromptCacheDirectory is null || !string.IsNullOrWhiteSpace(options.PromptCacheDirectory), nameof(options.PromptCacheDirectory), $"'{options.PromptCacheDirectory}'", "the path of a folder");
+        OptionRange.Require(options.PromptCacheBytes >= KimiModelOptions.LeastPromptCacheBytes, nameof(options.PromptCacheBytes), options.PromptCacheBytes, "1,000,000,000 or more");
         OptionRange.Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         OptionRange.RequireGiven(options.Scheduling, nameof(options.Scheduling), "SchedulingOptions; leave it out for the defaults");
         options.Scheduling.Validate();
         if (options.Exact && !options.Device.IsCpu && !options.Device.IsAuto)
         {
             throw new ArgumentException($"Exact computes on the CPU; Device is {options.Device}. Leave one of them at its default.", nameof(options));
+        }
+
+        if (options.PromptCacheDirectory is not null && !options.PrefixCaching)
+        {
+            throw new ArgumentException("PromptCacheDirectory keeps what calls share, and PrefixCaching is off. Leave one of them at its default.", nameof(options));
         }
 
         Checkpoint checkpoint = Checkpoint.Open(files, (done, total) => options.Progress?.Report(new LoadProgress("shards", done, total)));
@@ -405,9 +416,15 @@ public sealed class KimiModel : IKimiModel
         return new KimiSession(this, state, applicationData);
     }
 
+    /// <summary>Null where there is to be none, or its folder has another owner.</summary>
+    private PageTier? OpenTier(KimiModelOptions options) =>
+        options.PromptCacheDirectory is { } folder && PageFiles.Open(folder, options.PromptCacheBytes, _logger) is { } files ? new PageTier(files, SessionHeader(), _logger) : null;
+
+    private SessionHeader SessionHeader() => new(ModelIdentity.Of(_checkpoint), _checkpoint.Name, Arithmetic: "", BytesPerToken: 0, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
+
     private SessionStore MakeSessionStore()
     {
-        var header = new SessionHeader(ModelIdentity.Of(_checkpoint), Info.Name, Arithmetic: "", BytesPerToken: 0, KvPage.Tokens, TokenCount: 0, ApplicationBytes: 0);
+        SessionHeader header = SessionHeader();
         var options = new GenerationOptions { MaxTokens = 1, Temperature = 0 };
         return new SessionStore(_engine, header, Info.VocabularySize, (tokens, session, progress, cancellationToken) =>
             _runner.Compute(_calls.Prepare(tokens, options with { PromptProgress = progress }, cancellationToken), session, cancellationToken), _logger);

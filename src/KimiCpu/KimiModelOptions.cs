@@ -116,6 +116,18 @@ public sealed record KimiModelOptions
     public bool PrefixCaching { get; init; } = true;
 
     /// <summary>
+    /// A folder on a drive that keeps what calls have computed (<see cref="PrefixCaching"/>), 64 tokens in a file, for prompts that begin alike when the cache has given it up and when the model is opened again. It is written
+    /// in the background and when the model is disposed of, which takes up to 10 s longer then, and read while a call waits for it, others going on. Changes an answer no more than <see cref="PrefixCaching"/> does.
+    /// Made where it does not exist. A folder has one model at a time: another one, also of another process, does without it, with a warning; models that take turns in it find their own pages.
+    /// What cannot be read, or is damaged, is computed again; where a page cannot be written no more are until the model is opened again. The files tell what the conversations
+    /// were to whoever can read them. On Unix only the user may, on Windows whom the folder lets. Null, the default, for none. Not together with <see cref="PrefixCaching"/> off.
+    /// </summary>
+    public string? PromptCacheDirectory { get; init; }
+
+    /// <summary>Most bytes in <see cref="PromptCacheDirectory"/>, at least 1,000,000,000: beyond them the least recently used files are deleted. Default 50,000,000,000.</summary>
+    public long PromptCacheBytes { get; init; } = 50_000_000_000;
+
+    /// <summary>
     /// Most prompt tokens that one step of the model takes in, 1 … 65,536; smaller values let running answers move more often, larger ones read long prompts
     /// faster. From 512 new tokens of a sequence on attention takes fewer operations on the CPU (from 171 on on a GPU), with other last bits.
     /// Null, the default, stands where all experts are in memory for 256 or for as many as give each expert 20, whichever is more: 960 for Kimi K2. Where they come from a drive a step reads almost all
@@ -133,6 +145,9 @@ public sealed record KimiModelOptions
 
     /// <summary>Told while the model opens; may be called from any thread, but by one at a time, and counts up within a phase.</summary>
     public IProgress<LoadProgress>? Progress { get; init; }
+
+    /// <summary>With less of Kimi K2's pages nobody goes on sooner: some 14,000 to 25,000 tokens.</summary>
+    internal const long LeastPromptCacheBytes = 1_000_000_000;
 
     /// <summary>In place of the installed driver, for tests.</summary>
     internal DriverTable? CudaDriver { get; init; }

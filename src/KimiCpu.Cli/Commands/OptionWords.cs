@@ -31,6 +31,8 @@ internal static partial class OptionWords
         ["ContextLength"] = "--context",
         ["ExpertMemory"] = "--expert-memory",
         ["Int8HotPath"] = "--int8-hot-path",
+        ["PromptCacheDirectory"] = "--prompt-cache",
+        ["PromptCacheBytes"] = "--prompt-cache-size",
     };
 
     /// <param name="message">Of the library.</param>

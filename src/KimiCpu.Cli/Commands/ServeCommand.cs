@@ -24,8 +24,10 @@ internal static class ServeCommand
         var requests = new Option<int?>("--max-requests") { Description = "Most requests at once; others get status 429. Default: 64.", HelpName = "N" };
         var temperature = new Option<float?>("--temperature") { Description = "Temperature of answers whose request has none, 0 … 100. Default: 0.6.", HelpName = "T" };
         var topP = new Option<float?>("--top-p") { Description = "The same of top-p: only the most likely tokens that reach this probability, above 0, at most 1. Default: 1.", HelpName = "P" };
+        var cache = new Option<string?>("--prompt-cache") { Description = "Folder on a drive that keeps what was computed of prompts, for conversations that go on later and over a restart. Its files hold the conversations. Default: none.", HelpName = "DIR" };
+        var cacheSize = new Option<string?>("--prompt-cache-size") { Description = "Most that --prompt-cache may hold, 1GB or more; the least recently used goes first. Default: 50GB.", HelpName = "SIZE" };
         var config = new Option<string?>("--config") { Description = "JSON file with the sections Server, Model and Logging.", HelpName = "FILE" };
-        var command = new Command(Name, "Serves the model over HTTP: the interfaces of OpenAI, Anthropic and Ollama, with streaming, tools and structured output. Ctrl-C stops it.") { host, port, keys, names, hosts, origins, requests, temperature, topP, config };
+        var command = new Command(Name, "Serves the model over HTTP: the interfaces of OpenAI, Anthropic and Ollama, with streaming, tools and structured output. Ctrl-C stops it.") { host, port, keys, names, hosts, origins, requests, temperature, topP, cache, cacheSize, config };
         model.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -49,6 +51,8 @@ internal static class ServeCommand
             settings.Set("Model:Device", parsed.GetValue(model.Device));
             settings.Set("Model:ExpertMemory", model.ExpertMemory.Bytes(parsed));
             settings.Set("Model:PreloadExperts", parsed.GetValue(model.PreloadExperts));
+            settings.Set("Model:PromptCacheDirectory", parsed.GetValue(cache));
+            settings.Set("Model:PromptCacheBytes", parsed.GetValue(cacheSize) is { } size ? (long)Quantity.Bytes(cacheSize.Name, size) : null);
             try
             {
                 await KimiServer.RunAsync(parsed.GetValue(config), settings, streams, replace: null, cancellationToken);

@@ -62,6 +62,12 @@ public sealed class KimiOptions
     /// <inheritdoc cref="KimiModelOptions.PrefixCaching"/>
     public bool PrefixCaching { get; set; } = true;
 
+    /// <inheritdoc cref="KimiModelOptions.PromptCacheDirectory"/>
+    public string? PromptCacheDirectory { get; set; }
+
+    /// <inheritdoc cref="KimiModelOptions.PromptCacheBytes"/>
+    public long PromptCacheBytes { get; set; } = new KimiModelOptions().PromptCacheBytes;
+
     /// <inheritdoc cref="KimiModelOptions.PrefillChunk"/>
     public int? PrefillChunk { get; set; }
 

@@ -54,6 +54,12 @@ internal sealed class KimiOptionsValidator(string which, string place) : IValida
         }
 
         Require(options.ExpertMemory is null or >= 1, nameof(options.ExpertMemory), options.ExpertMemory, "1 or more");
+        Require(options.PromptCacheBytes >= 1_000_000_000, nameof(options.PromptCacheBytes), options.PromptCacheBytes, "1,000,000,000 or more");
+        if (!string.IsNullOrWhiteSpace(options.PromptCacheDirectory) && !options.PrefixCaching)
+        {
+            problems.Add("PromptCacheDirectory keeps what calls share, and PrefixCaching is false. Leave one of them at its default.");
+        }
+
         Require(options.PrefillChunk is null or >= 1 and <= 65536, nameof(options.PrefillChunk), options.PrefillChunk, "1 … 65536");
         Require(options.MaxRunning >= 1, nameof(options.MaxRunning), options.MaxRunning, "1 or more");
         Require(options.MaxWaiting >= 0, nameof(options.MaxWaiting), options.MaxWaiting, "0 or more");

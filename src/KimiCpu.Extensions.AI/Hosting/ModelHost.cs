@@ -252,6 +252,8 @@ internal sealed class ModelHost : IHostedService, IDisposable
         PreloadExperts = options.PreloadExperts,
         RememberExperts = options.RememberExperts,
         PrefixCaching = options.PrefixCaching,
+        PromptCacheDirectory = string.IsNullOrWhiteSpace(options.PromptCacheDirectory) ? null : options.PromptCacheDirectory,
+        PromptCacheBytes = options.PromptCacheBytes,
         PrefillChunk = options.PrefillChunk,
         Scheduling = new SchedulingOptions
         {

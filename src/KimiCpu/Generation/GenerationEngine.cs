@@ -22,6 +22,7 @@ internal sealed class GenerationEngine : IDisposable
     private readonly string _model;
     private readonly MemoryCeiling _ceiling;
     private readonly IDeviceRecovery? _recovery;
+    private readonly IPageTier? _tier;
     private readonly CacheCalls _cacheCalls;
     private readonly Action? _started;
     private readonly Thread _thread;
@@ -45,8 +46,10 @@ internal sealed class GenerationEngine : IDisposable
     /// <param name="recovery">What to do when the device fails; null where it goes on.</param>
     /// <param name="started">Called once on the thread that runs the model, before anything else.</param>
     /// <param name="model">Its name, for listeners.</param>
-    public GenerationEngine(ModelRunner runner, Scheduler scheduler, IMemoryMeter memory, IDeviceRecovery? recovery = null, Action? started = null, string model = "")
+    /// <param name="tier">The scheduler's; null where it has none.</param>
+    public GenerationEngine(ModelRunner runner, Scheduler scheduler, IMemoryMeter memory, IDeviceRecovery? recovery = null, Action? started = null, string model = "", IPageTier? tier = null)
     {
+        _tier = tier;
         _started = started;
         _runner = runner;
         _scheduler = scheduler;
@@ -60,6 +63,7 @@ internal sealed class GenerationEngine : IDisposable
         Activity.NoteState(running: 0, waiting: 0, runner.Cache);
         _ceiling = new MemoryCeiling(memory, TimeProvider.System);
         _thread = new Thread(Loop) { IsBackground = true, Name = "kimi-engine" };
+        tier?.Attach(this, runner);
         OwnThread.Start(_thread);
     }
 
@@ -245,6 +249,7 @@ internal sealed class GenerationEngine : IDisposable
         _ceiling.End(disposed);
         FailAll(disposed);
         _cacheCalls.End();
+        _tier?.Finish(_runner.Cache);
     }
 
     private void FailAll(Exception error)
@@ -423,6 +428,7 @@ internal sealed class GenerationEngine : IDisposable
         {
             // In this order who hears of it finds the model ready.
             _runner = next;
+            _tier?.Attach(this, next);
             _scheduler.MoveTo(next.Cache, next.PrefillChunk, next.Forward.EfficientRows, outcome.Error);
         }
         else if (outcome.IsEnd)

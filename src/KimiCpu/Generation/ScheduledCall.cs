@@ -53,6 +53,12 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>The cached tokens; null until admitted.</summary>
     public KvSequence? Sequence { get; private set; }
 
+    /// <summary>What of its text is being read from a slower place; null where nothing is.</summary>
+    public IPageReading? Reading { get; set; }
+
+    /// <summary>Whether it computes nothing, since pages of its text are being read.</summary>
+    public bool IsReading => Reading is { IsOver: false };
+
     /// <summary>Whose tokens in the cache this call renews; null for a call that stands alone.</summary>
     public SessionState? Session { get; set; }
 
@@ -176,12 +182,28 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     /// <summary>Takes what others have computed of the text meanwhile, where calls share.</summary>
     public void Adopt() => NoteCached(Sequence!.Adopt(Text));
 
+    /// <summary>Takes in the next whole page of the text, between steps.</summary>
+    /// <param name="reading">Which one has read it.</param>
+    /// <param name="page">Of the text.</param>
+    /// <param name="bytes">Its contents.</param>
+    /// <returns>False, with nothing changed, where the call does not wait for it any more.</returns>
+    public bool TakeIn(IPageReading reading, int page, ReadOnlySpan<byte> bytes)
+    {
+        if (Reading != reading || reading.IsOver || Sequence is not { } sequence || sequence.LastShared.End != page * KvPage.Tokens)
+        {
+            return false;
+        }
+
+        NoteCached(sequence.TakeIn(Text.AsSpan(page * KvPage.Tokens, KvPage.Tokens), bytes));
+        return true;
+    }
+
     /// <summary>Gives all pages to others. What was computed stays in the cache as long as there is room, and is computed again where it does not.</summary>
     public void Pause(KvCache cache)
     {
         NotePrompt();
         cache.Release(Sequence!.Leave());
-        Sequence = null;
+        (Sequence, Reading) = (null, null);
         Text = [.. Prompt, .. Answered];
         IsPaused = true;
     }
@@ -214,7 +236,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     {
         NotePrompt();
         KvPrefix prefix = Sequence!.Leave();
-        Sequence = null;
+        (Sequence, Reading) = (null, null);
         if (session is null)
         {
             cache.Release(prefix);
@@ -241,7 +263,7 @@ internal abstract class ScheduledCall(int[] prompt, int maxTokens, CancellationT
     {
         NotePrompt();
         Sequence?.Dispose();
-        Sequence = null;
+        (Sequence, Reading) = (null, null);
     }
 
     private void NotePrompt() => PromptTokensIn = Math.Min(Prompt.Length, Math.Max(PromptTokensIn, Sequence?.Length ?? 0));

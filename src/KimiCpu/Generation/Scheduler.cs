@@ -23,6 +23,7 @@ internal sealed class Scheduler
     private readonly SchedulingOptions _options;
     private readonly TimeProvider _time;
     private readonly QueueEstimate _estimate;
+    private readonly IPageTier? _tier;
     private readonly List<ScheduledCall> _waiting = [];
     private readonly List<ScheduledCall> _running = [];
     private readonly List<ScheduledCall> _moving = [];
@@ -42,8 +43,10 @@ internal sealed class Scheduler
     /// <param name="options">Checked.</param>
     /// <param name="time">What limits are measured by.</param>
     /// <param name="efficientPart">Of a prompt; see <see cref="PromptShares"/>.</param>
-    public Scheduler(KvCache cache, int prefillChunk, SchedulingOptions options, TimeProvider time, int efficientPart = 1)
+    /// <param name="tier">Where pages may be that the cache has given up; null where they are nowhere.</param>
+    public Scheduler(KvCache cache, int prefillChunk, SchedulingOptions options, TimeProvider time, int efficientPart = 1, IPageTier? tier = null)
     {
+        _tier = tier;
         _cache = cache;
         _options = options;
         _shares = new PromptShares(efficientPart);
@@ -321,6 +324,7 @@ internal sealed class Scheduler
                 _waiting.RemoveAt(i);
                 InOrder(_running, call);
                 call.Passed = 0;
+                call.Reading = _tier?.Begin(call);
             }
             else if (TryCutSession(call))
             {
@@ -463,7 +467,7 @@ internal sealed class Scheduler
 
         // A copy of a page that failed has left some, which may have ended since.
         _entering.Clear();
-        foreach (ScheduledCall call in _running.Where(c => !c.TextDone))
+        foreach (ScheduledCall call in _running.Where(c => !c.TextDone && !c.IsReading))
         {
             _prepared = call;
             call.Adopt();

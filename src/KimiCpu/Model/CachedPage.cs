@@ -44,6 +44,9 @@ internal sealed class CachedPage
     /// <summary>Whether its tree has given it up, for good.</summary>
     public bool IsGivenUp { get; set; }
 
+    /// <summary>Names the text to the end of this page for a slower place that keeps pages; null until somebody asks for it, and where there is none.</summary>
+    public byte[]? Key { get; set; }
+
     /// <summary>In the order of their tokens; a shorter one before those that go on from it.</summary>
     public IReadOnlyList<CachedPage> Children => _children;
 

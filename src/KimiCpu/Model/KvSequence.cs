@@ -160,6 +160,18 @@ internal sealed class KvSequence : IDisposable
         _ownTokens.RemoveRange(0, taken);
     }
 
+    /// <summary>Goes on with the next whole page as it was read before from a sequence of the same text; for sequences that share and have room for it.</summary>
+    /// <param name="tokens">Of all the page.</param>
+    /// <param name="bytes">Their contents; see <see cref="IHotPath.WritePage"/>.</param>
+    /// <returns>Tokens gained; those of the page that the sequence had are written again.</returns>
+    public int TakeIn(ReadOnlySpan<int> tokens, ReadOnlySpan<byte> bytes)
+    {
+        ReadOnlySpan<int> gained = tokens[_ownTokens.Count..];
+        _cache.WritePage(_pages[_sharedPages], tokens.Length, bytes);
+        Advance(gained);
+        return gained.Length;
+    }
+
     /// <summary>Writes a page that was read before from a sequence of the same text; see <see cref="IHotPath.WritePage"/>.</summary>
     /// <param name="index">Of the page in this sequence, among those that <see cref="TryExtend"/> gave.</param>
     /// <param name="tokens">Tokens of the page.</param>

@@ -32,6 +32,9 @@ internal sealed class PrefixTree
     /// <summary>Grows when a page comes to be the most recently used of those that nobody holds, but for <see cref="NoteNeeded"/>.</summary>
     public long Uses { get; private set; }
 
+    /// <summary>Told of each page that the tree takes in; null for nobody.</summary>
+    public Action<CachedPage>? Added { get; set; }
+
     /// <summary>The child that agrees with the tokens longest.</summary>
     /// <param name="parent">What comes before.</param>
     /// <param name="tokens">Those that follow; a page full of them is looked at.</param>
@@ -121,6 +124,7 @@ internal sealed class PrefixTree
             DropIfContinued(parent.Children[place - 1], cached);
         }
 
+        Added?.Invoke(cached);
         return true;
     }
 

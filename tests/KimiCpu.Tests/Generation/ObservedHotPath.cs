@@ -35,7 +35,7 @@ internal sealed class ObservedHotPath(IHotPath? inner = null) : IHotPath
 
     public void ReadPage(int page, int tokens, Span<byte> bytes) => inner!.ReadPage(page, tokens, bytes);
 
-    public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes) => inner!.WritePage(page, tokens, bytes);
+    public void WritePage(int page, int tokens, ReadOnlySpan<byte> bytes) => inner?.WritePage(page, tokens, bytes);
 
     public void Begin(RaggedBatch batch)
     {

@@ -11,11 +11,11 @@ internal sealed class SchedulerSteps
 {
     private readonly int _prefillChunk;
 
-    public SchedulerSteps(int pages, int prefillChunk, SchedulingOptions? options = null, bool keepsPrefixes = true, int efficientPart = 1)
+    public SchedulerSteps(int pages, int prefillChunk, SchedulingOptions? options = null, bool keepsPrefixes = true, int efficientPart = 1, IPageTier? tier = null)
     {
         _prefillChunk = prefillChunk;
         Cache = new KvCache(HotPath, pages, 100_000, keepsPrefixes);
-        Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time, efficientPart);
+        Scheduler = new Scheduler(Cache, prefillChunk, options ?? new SchedulingOptions(), Time, efficientPart, tier);
     }
 
     public ObservedHotPath HotPath { get; } = new();
