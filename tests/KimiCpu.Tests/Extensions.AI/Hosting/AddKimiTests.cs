@@ -80,7 +80,7 @@ internal sealed class AddKimiTests
                 : type == typeof(TimeSpan) ? TimeSpan.FromSeconds(number)
                 : $"cuda:{number}";
             property.SetValue(options, value);
-            expected.Add(property.Name, type == typeof(string) ? KimiDevice.Cuda(number) : value);
+            expected.Add(property.Name, property.Name == nameof(KimiOptions.Device) ? KimiDevice.Cuda(number) : value);
         }
 
         KimiModelOptions model = ModelHost.OptionsOf(options);
