@@ -132,7 +132,7 @@ internal sealed class PageFiles : IDisposable
             using Stream file = _open(path, new FileStreamOptions { Mode = FileMode.Open, Access = FileAccess.Read, Share = FileShare.Read | FileShare.Delete, BufferSize = 0, Options = FileOptions.SequentialScan });
             problem = PageFileFormat.Read(file, key, page);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
         {
             problem = e.Message;
         }

@@ -73,9 +73,7 @@ internal sealed class PageReader
         for (int i = 0; i < reading.Keys.Count; i++)
         {
             byte[] bytes = memory[i % 2];
-            Interlocked.Exchange(ref _readSince, Stopwatch.GetTimestamp());
-            bool found = _files.TryRead(reading.Keys[i], bytes);
-            Interlocked.Exchange(ref _readSince, 0);
+            bool found = TryRead(reading.Keys[i], bytes);
             if (taken is not null)
             {
                 bool goesOn = taken.GetAwaiter().GetResult();
@@ -97,5 +95,17 @@ internal sealed class PageReader
         }
 
         return read + (taken?.GetAwaiter().GetResult() == true ? 1 : 0);
+    }
+    private bool TryRead(byte[] key, byte[] bytes)
+    {
+        Interlocked.Exchange(ref _readSince, Stopwatch.GetTimestamp());
+        try
+        {
+            return _files.TryRead(key, bytes);
+        }
+        finally
+        {
+            Interlocked.Exchange(ref _readSince, 0);
+        }
     }
 }
