@@ -64,7 +64,7 @@ public interface IKimiModel : IDisposable
     /// <exception cref="ArgumentException">There is no prompt, a message or token id is out of place, an option is outside its range, or two contradict one another.</exception>
     /// <exception cref="NotSupportedException">The checkpoint's tokenizer has not got the control tokens of a chat, or of calls where tools are declared: such a model continues token ids alone.</exception>
     /// <exception cref="Constraints.KimiConstraintException"><see cref="GenerationOptions.Constraint"/> or a tool's parameters cannot be enforced; the message says what to write instead.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what open sessions leave of the cache.</exception>
+    /// <exception cref="ContextLengthException">The prompt, or it and <see cref="GenerationOptions.MaxTokens"/> together, do not fit the model's context, or what open sessions leave of the cache.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="TimeoutException">The call has taken longer than <see cref="SchedulingOptions.MaxCallTime"/>.</exception>
     /// <exception cref="Checkpoints.CheckpointException">Experts could not be read, from a drive or from a mapped file.</exception>

@@ -34,7 +34,8 @@ public sealed class KimiConstraint
     /// <c>items</c>, <c>prefixItems</c>, <c>minItems</c>, <c>maxItems</c>, <c>minLength</c>, <c>maxLength</c>, <c>pattern</c>, the
     /// common values of <c>format</c>, bounds of numbers, <c>anyOf</c>, <c>oneOf</c> of branches that exclude each other,
     /// <c>allOf</c>, <c>$ref</c> inside the schema, recursion included, <c>nullable</c>. An object that declares properties has
-    /// no others unless <c>additionalProperties</c> says so. Members may come in any order.
+    /// no others unless <c>additionalProperties</c> says so. Members may come in any order, but
+    /// required ones with a single value (<c>const</c>, or an <c>enum</c> of one) come first: System.Text.Json reads a derived type only where its discriminator does.
     /// </summary>
     /// <param name="schema">The schema, at most a million characters; it may be disposed of afterwards.</param>
     /// <param name="cancellationToken">Ends the compilation, which takes 2 billion counted steps at most, about ten seconds of a core.</param>

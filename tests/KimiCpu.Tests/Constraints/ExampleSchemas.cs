@@ -44,8 +44,8 @@ internal static class ExampleSchemas
     /// <summary>Branches that another required member would tell apart too, at the price of what it forbids.</summary>
     public const string LateDiscriminator = """
         {"type":"object","properties":{"payload":{"type":"object","additionalProperties":{"type":"integer"}}},"oneOf":[
-        {"type":"object","required":["payload","type"],"properties":{"payload":{"type":"object","properties":{"a":{}},"required":["a"]},"type":{"const":"A"}}},
-        {"type":"object","required":["payload","type"],"properties":{"payload":{"type":"object","properties":{"b":{}},"required":["b"]},"type":{"const":"B"}}}]}
+        {"type":"object","required":["payload","type"],"properties":{"payload":{"type":"object","properties":{"a":{}},"required":["a"]},"type":{"enum":["A","a"]}}},
+        {"type":"object","required":["payload","type"],"properties":{"payload":{"type":"object","properties":{"b":{}},"required":["b"]},"type":{"enum":["B","b"]}}}]}
         """;
 
     public const string TwoChoices = """

@@ -393,20 +393,22 @@ internal sealed class Automaton
     private void VisitMembers(StackFrame frame, MembersRule rule)
     {
         bool first = frame.State == 0;
+        UInt128 leading = rule.Leading & ~frame.State;
+        UInt128 named = leading == 0 ? ~frame.State : leading & (~leading + 1);
         for (int i = 0; i < rule.Named.Count; i++)
         {
             UInt128 bit = UInt128.One << i;
-            if ((frame.State & bit) == 0 && Frame(frame.RuleIndex, frame.State | bit | MembersRule.Any, frame.Parent) is { } back)
+            if ((named & bit) != 0 && Frame(frame.RuleIndex, frame.State | bit | MembersRule.Any, frame.Parent) is { } back)
             {
                 Enter(first ? rule.Named[i].FirstIndex : rule.Named[i].LaterIndex, 0, back);
             }
         }
 
-        foreach (MembersRule.Member other in rule.Others)
+        for (int i = 0; i < rule.Others.Count && leading == 0; i++)
         {
             if (Frame(frame.RuleIndex, frame.State | MembersRule.Any, frame.Parent) is { } back)
             {
-                Enter(first ? other.FirstIndex : other.LaterIndex, 0, back);
+                Enter(first ? rule.Others[i].FirstIndex : rule.Others[i].LaterIndex, 0, back);
             }
         }
 

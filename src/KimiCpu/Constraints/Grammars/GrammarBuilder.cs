@@ -66,7 +66,7 @@ internal sealed class GrammarBuilder(CompileBudget budget)
     }
 
     /// <summary>Members of an object; each comes as its rule for the first place and the one for later places.</summary>
-    public Expr Members(IReadOnlyList<(int First, int Later, bool Required)> named, IReadOnlyList<(int First, int Later)> others)
+    public Expr Members(IReadOnlyList<(int First, int Later, bool Required, bool Leads)> named, IReadOnlyList<(int First, int Later)> others)
     {
         int rule = Reserve();
         _makers[rule] = () =>
@@ -77,6 +77,7 @@ internal sealed class GrammarBuilder(CompileBudget budget)
             for (int i = 0; i < named.Count; i++)
             {
                 members.Required |= named[i].Required ? UInt128.One << i : 0;
+                members.Leading |= named[i].Leads ? UInt128.One << i : 0;
             }
 
             return members;

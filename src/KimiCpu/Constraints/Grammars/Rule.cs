@@ -70,7 +70,7 @@ internal sealed class CounterRule(Rule item, int itemIndex, int min, int max) : 
 }
 
 /// <summary>
-/// Members of an object in any order, each named one at most once, and others as often as they come. States are sets of the
+/// Members of an object in any order behind those that lead, each named one at most once, and others as often as they come. States are sets of the
 /// named ones that came, and whether anything came at all.
 /// </summary>
 internal sealed class MembersRule : Rule
@@ -91,6 +91,9 @@ internal sealed class MembersRule : Rule
     public List<Member> Others { get; } = [];
 
     public UInt128 Required { get; set; }
+
+    /// <summary>Required ones that come before all the others, in their order.</summary>
+    public UInt128 Leading { get; set; }
 
     public override int Height(UInt128 state)
     {

@@ -24,6 +24,7 @@ internal static class FormatPatterns
     private const string UriEscape = "%[0-9A-Fa-f]{2}";
     private const string Segment = "([" + UriCharacters + ":@-]|" + UriEscape + ")";
     private const string Query = @"(\?([" + UriCharacters + ":@/?-]|" + UriEscape + @")*)?(#([" + UriCharacters + ":@/?-]|" + UriEscape + ")*)?";
+    private const string Port = @"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]";
     private const string UriLabel = "[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?";
 
     /// <summary>Formats of the specification (draft 2020-12, validation, 7.3) that are not among the patterns.</summary>
@@ -66,7 +67,7 @@ internal static class FormatPatterns
     /// a host is bounded, so that it ends, and labels are not counted, so that there are few states beside a length.
     /// </summary>
     private static string Hierarchy() =>
-        $@"//((([{UriCharacters}:-]|{UriEscape}){{1,32}}@)?{UriLabel}(\.{UriLabel})*|\[({Ipv6()})\])(:[1-9]\d{{0,4}})?(/{Segment}*)*|//(/{Segment}*)+";
+        $@"//((([{UriCharacters}:-]|{UriEscape}){{1,32}}@)?{UriLabel}(\.{UriLabel})*|\[({Ipv6()})\])(:({Port}))?(/{Segment}*)*|//(/{Segment}*)+";
 
     /// <summary>Eight groups, or fewer with one gap.</summary>
     private static string Ipv6()

@@ -8,7 +8,8 @@ namespace KimiCpu.Constraints.Schemas;
 
 /// <summary>
 /// Objects: declared members in any order, each at most once; others after the languages of their names, which leave out
-/// the declared ones, so that no declared member escapes its schema.
+/// the declared ones, so that no declared member escapes its schema. Required ones with a single value come first: they tell readers the object's kind, and
+/// System.Text.Json reads no derived type whose discriminator comes later.
 /// </summary>
 internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder grammar)
 {
@@ -22,7 +23,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
     public Expr Compile(ObjectFacts facts)
     {
         Dfa[] patterns = [.. facts.Patterns.Select(p => PatternOf(p.Schema, p.Pattern))];
-        var named = new List<(int First, int Later, bool Required)>();
+        var named = new List<(int First, int Later, bool Required, bool Leads)>();
         foreach (string name in facts.Names)
         {
             byte[] escaped = _escaped.Of(name).Bytes;
@@ -36,7 +37,7 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
             if (!member.Exists(s => s.IsNothing))
             {
                 (int first, int later) = Member(new LiteralExpr(escaped), schemas.ValueRule(member));
-                named.Add((first, later, required));
+                named.Add((first, later, required, required && member.Exists(IsOneValue)));
             }
             else if (required)
             {
@@ -46,6 +47,8 @@ internal sealed class ObjectCompiler(SchemaCompiler schemas, GrammarBuilder gram
 
         return Expr.Sequence(Expr.Text("{"), grammar.Members(named, Others(facts, patterns)), Expr.Text("}"));
     }
+
+    private static bool IsOneValue(SchemaElement schema) => schema.Member("const") is not null || schema.Member("enum") is { Items.Count: 1 };
 
     private bool Matches(Dfa pattern, byte[] name)
     {

@@ -218,8 +218,8 @@ internal sealed class SchemaFacts
 
     private void ReadNumber(SchemaElement schema)
     {
-        Tighten(Bound(schema, "minimum", false), Bound(schema, "maximum", false));
-        Tighten(Bound(schema, "exclusiveMinimum", true), Bound(schema, "exclusiveMaximum", true));
+        Tighten(Bound(schema, "minimum", Excludes(schema, "exclusiveMinimum")), Bound(schema, "maximum", Excludes(schema, "exclusiveMaximum")));
+        Tighten(ExclusiveBound(schema, "exclusiveMinimum", "minimum"), ExclusiveBound(schema, "exclusiveMaximum", "maximum"));
     }
 
     private void Tighten(NumberBound? min, NumberBound? max)
@@ -234,6 +234,16 @@ internal sealed class SchemaFacts
             Max = max;
         }
     }
+
+    /// <summary>Whether the bound beside it is not part of the range, as OpenAPI 3.0 and draft 4 say it.</summary>
+    private static bool Excludes(SchemaElement schema, string keyword) => schema.Member(keyword) is { Json.ValueKind: JsonValueKind.True };
+
+    private static NumberBound? ExclusiveBound(SchemaElement schema, string keyword, string bound) => schema.Member(keyword)?.Json.ValueKind switch
+    {
+        JsonValueKind.False => null,
+        JsonValueKind.True when schema.Member(bound) is not null => null,
+        _ => Bound(schema, keyword, exclusive: true),
+    };
 
     private static NumberBound? Bound(SchemaElement schema, string keyword, bool exclusive)
     {
