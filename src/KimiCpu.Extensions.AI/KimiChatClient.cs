@@ -55,8 +55,8 @@ public sealed class KimiChatClient : IChatClient
     /// <returns>One assistant message; <see cref="ChatResponse.RawRepresentation"/> is the <see cref="GenerationResult"/>.</returns>
     /// <exception cref="NotSupportedException">An option or a content cannot be honoured, a call's arguments or its result cannot be written as JSON, or the checkpoint's tokenizer has not got the control tokens of a chat, or of calls where there are tools; the message names it.</exception>
     /// <exception cref="ArgumentException">There is no message, a call or a result is out of place, a value is outside its range, or tools contradict one another.</exception>
-    /// <exception cref="KimiConstraintException">The schema of the response format or of a tool's parameters cannot be enforced; the message says what to write instead.</exception>
-    /// <exception cref="ContextLengthException">The prompt does not fit the model's context, or what open sessions leave of the cache.</exception>
+    /// <exception cref="KimiConstraintException">The schema of the response format cannot be enforced, or that of a tool's parameters where options do not allow such tools; the message says what to write instead.</exception>
+    /// <exception cref="ContextLengthException">The prompt, or it and <see cref="ChatOptions.MaxOutputTokens"/> together, do not fit the model's context, or what open sessions leave of the cache.</exception>
     /// <exception cref="KimiBusyException">Too many calls run and wait, or this one has waited too long; see <see cref="KimiModelOptions.Scheduling"/>.</exception>
     /// <exception cref="TimeoutException">The call has taken longer than <see cref="SchedulingOptions.MaxCallTime"/>.</exception>
     /// <exception cref="Checkpoints.CheckpointException">Experts could not be read, from a drive or from a mapped file; of a client of <c>AddKimi</c> also that the model cannot be opened, since a file is missing, damaged, or of a model that is not supported.</exception>
@@ -90,6 +90,27 @@ public sealed class KimiChatClient : IChatClient
     /// <returns>Updates; <see cref="ChatResponseUpdate.RawRepresentation"/> is the <see cref="GenerationUpdate"/>.</returns>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
         StreamAsync(Read(messages, options), cancellationToken);
+
+    /// <summary>
+    /// Counts the tokens of a prompt without answering it, to keep a conversation below the context, for example: those that a call with the same messages and options tells as
+    /// <see cref="UsageDetails.InputTokenCount"/>. Opens the model where it is not open yet. From a pipeline the client is had by <c>GetService</c>.
+    /// </summary>
+    /// <param name="messages">The conversation so far, in order; at least one message.</param>
+    /// <param name="options">Those that shape the prompt matter: instructions, tools and reasoning. Null for the defaults.</param>
+    /// <param name="cancellationToken">Ends the wait for the model, and the encoding.</param>
+    /// <returns>How many tokens the model is given before it answers.</returns>
+    /// <exception cref="NotSupportedException">An option or a content cannot be honoured, or the checkpoint's tokenizer has not got the control tokens of a chat; the message names it.</exception>
+    /// <exception cref="ArgumentException">There is no message, a call or a result is out of place, a value is outside its range, or tools contradict one another.</exception>
+    /// <exception cref="KimiException">Of a client of <c>AddKimi</c>: the model cannot be opened; a <see cref="Checkpoints.CheckpointException"/> where that is its files' fault.</exception>
+    /// <exception cref="OptionsValidationException">Of a client of <c>AddKimi</c> whose model is not open: its options are not valid.</exception>
+    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    public async Task<int> CountPromptTokensAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        Request request = Read(messages, options);
+        IKimiModel model = await _open(cancellationToken).ConfigureAwait(false);
+        return await Task.Run(() => model.EncodePrompt(request.Messages, request.For(model), cancellationToken).Length, cancellationToken).ConfigureAwait(false);
+    }
 
     /// <summary>
     /// Gives what is behind the client: <see cref="IKimiModel"/> (opened now where it is not open yet), its

@@ -74,7 +74,8 @@ internal sealed class OptionsReader(Func<string> modelName)
 
     private static GenerationOptions Base(ChatOptions options, IChatClient client) => options.RawRepresentationFactory?.Invoke(client) switch
     {
-        null => new GenerationOptions(),
+        // A tool is often somebody else's, and other clients take whatever schema it has.
+        null => new GenerationOptions { AllowUnenforceableTools = true },
         GenerationOptions own => Whole(own),
         { } other => throw new NotSupportedException(
             $"ChatOptions.RawRepresentationFactory: expected {typeof(GenerationOptions)}, found {other.GetType()}. Return null for clients that the options are not meant for."),

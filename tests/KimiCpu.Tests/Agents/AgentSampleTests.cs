@@ -144,6 +144,17 @@ internal sealed class AgentSampleTests
         Assert.That(output, Does.Match("I was told: .*No time zone is named so"));
     }
 
+    /// <summary>The middleware would take the tools away after 40 rounds, and with them all that is cached.</summary>
+    [Test]
+    public async Task Calls_in_a_row_may_be_hundreds()
+    {
+        AIFunction fine = AIFunctionFactory.Create(() => "fine", "fine");
+        using var model = new Stubborn(calls: 300);
+        (string output, TerminalAgent agent) = await RunAsync(model, [fine], decorated: false, () => new CancellationTokenSource(), "Go.");
+        Assert.That(agent.History.SelectMany(m => m.Contents).OfType<FunctionResultContent>().Count(), Is.EqualTo(300));
+        Assert.That(output, Does.Contain("I was told: fine"));
+    }
+
     [Test]
     public async Task An_answer_that_fails_is_forgotten_at_a_terminal_and_ends_a_script()
     {

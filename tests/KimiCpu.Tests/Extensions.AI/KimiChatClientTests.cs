@@ -226,6 +226,44 @@ internal sealed class KimiChatClientTests
         Assert.That(response.FinishReason, Is.EqualTo(ChatFinishReason.Stop));
     }
 
+    /// <summary>One of many tools of an MCP server, for example, whose schema is nobody's fault here.</summary>
+    [Test]
+    public async Task A_tool_whose_schema_cannot_be_enforced_keeps_no_call_from_its_answer()
+    {
+        AITool tool = AIFunctionFactory.CreateDeclaration("tag", "Tags a page.", JsonElement.Parse("""{"type":"object","properties":{"tags":{"type":"array","uniqueItems":true}}}"""));
+        var options = new ChatOptions { Temperature = 0, Tools = [tool] };
+        Assert.That((await _client.GetResponseAsync("What is the capital of France?", options)).Text, Does.Contain("Paris"));
+        options.AdditionalProperties = new() { ["allow_unenforceable_tools"] = false };
+        Assert.That(async () => await _client.GetResponseAsync("What is the capital of France?", options), Throws.TypeOf<KimiConstraintException>().With.Message.Contains("uniqueItems"));
+        options.AdditionalProperties = null;
+        options.RawRepresentationFactory = _ => new GenerationOptions();
+        Assert.That(async () => await _client.GetResponseAsync("What is the capital of France?", options), Throws.TypeOf<KimiConstraintException>());
+    }
+
+    [Test]
+    public async Task A_prompt_is_counted_before_it_is_sent([Values] bool reasons)
+    {
+        var options = new ChatOptions
+        {
+            Instructions = "Be brief.",
+            Tools = [AIFunctionFactory.Create((string city) => "", "get_weather", "Get the current weather for a city.")],
+            Reasoning = new() { Effort = reasons ? null : ReasoningEffort.None },
+            MaxOutputTokens = 1,
+        };
+        ChatMessage[] messages =
+        [
+            new(ChatRole.User, "What is the weather in Oslo?"),
+            new(ChatRole.Assistant, [new FunctionCallContent("call_1", "get_weather", new Dictionary<string, object?> { ["city"] = "Oslo" })]),
+            new(ChatRole.Tool, [new FunctionResultContent("call_1", "12 degrees")]),
+        ];
+        int counted = await _client.CountPromptTokensAsync(messages, options);
+        ChatResponse response = await _client.GetResponseAsync(messages, options);
+        Assert.That(counted, Is.EqualTo(response.Usage!.InputTokenCount));
+        Assert.That(await _client.CountPromptTokensAsync(messages), Is.LessThan(counted));
+        Assert.That(async () => await _client.CountPromptTokensAsync([]), Throws.ArgumentException);
+        Assert.That(async () => await _client.CountPromptTokensAsync(messages, options, new CancellationToken(canceled: true)), Throws.InstanceOf<OperationCanceledException>());
+    }
+
     [Test]
     public async Task Answers_are_held_to_formats_and_types()
     {
