@@ -18,7 +18,7 @@ namespace KimiCpu.Cuda.Experts;
 internal sealed unsafe class ExpertSource(ModelWeights weights, ExpertFiles? files, ExpertSlotLayout layout)
 {
     /// <summary>Of a read.</summary>
-    private const int PieceBytes = 1 << 20;
+    private const int PieceBytes = 4 << 20;
 
     /// <summary>Held while bytes from files go to a slot, and never while a drive is asked: that may take for ever.</summary>
     private readonly Lock _writing = new();

@@ -1,8 +1,6 @@
 // Copyright (c) KimiCpu contributors.
 // Licensed under the MIT License.
 
-using System.Diagnostics;
-using System.Runtime.ExceptionServices;
 using KimiCpu.Compute;
 using KimiCpu.Cuda.Driver;
 using KimiCpu.Cuda.Kernels;
@@ -27,9 +25,6 @@ internal sealed unsafe class HotExperts : IDisposable
     /// <summary>For a drive that has not answered, as <c>DriveReaders</c> has for it.</summary>
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
 
-    /// <summary>Between two looks whether somebody has stopped the opening, while a drive is waited for.</summary>
-    private static readonly TimeSpan s_look = TimeSpan.FromSeconds(1);
-
     private readonly ModelWeights _weights;
     private readonly ExpertSlotLayout _layout;
     private readonly ExpertSource _source;
@@ -42,7 +37,7 @@ internal sealed unsafe class HotExperts : IDisposable
     private readonly CudaPageLockedHostMemory<byte> _gathered;
     private readonly CudaEvent _gatheredSent;
     private readonly WorkThread _gatherer;
-    private readonly bool _readsDrives;
+    private readonly ExpertFiles? _files;
     private readonly bool[] _held;
     private ExpertMove? _move;
     private uint _slot;
@@ -59,7 +54,7 @@ internal sealed unsafe class HotExperts : IDisposable
         _weights = weights;
         _layout = ExpertSlotLayout.Of(weights)!;
         _source = new ExpertSource(weights, files, _layout);
-        _readsDrives = files is not null;
+        _files = files;
         _placement = placement;
         _stream = stream;
         ModelShape shape = weights.Shape;
@@ -124,10 +119,21 @@ internal sealed unsafe class HotExperts : IDisposable
     public void Fill(WeightUploader uploader, Action<int, int>? progress, TimeSpan drivePatience)
     {
         IReadOnlyList<int> first = _placement.First(SlotCount);
+        using ExpertsInTurn? fromDrives = _files is null ? null : new ExpertsInTurn(first, _layout.Bytes, () => new ExpertSource(_weights, _files, _layout));
         for (int slot = 0; slot < first.Count; slot++)
         {
-            Bring(first[slot], drivePatience, slot, first.Count, progress);
-            uploader.Copy(_gathered.Pointer, AddressOf((uint)slot), _layout.Bytes);
+            byte* bytes = _gathered.Pointer;
+            if (fromDrives is null)
+            {
+                _source.Copy(first[slot], bytes);
+            }
+            else
+            {
+                bytes = fromDrives.Wait(slot, drivePatience, () => progress?.Invoke(slot, first.Count));
+            }
+
+            uploader.Copy(bytes, AddressOf((uint)slot), _layout.Bytes);
+            fromDrives?.GoOn(slot);
             _tableOnHost.Pointer[first[slot]] = (uint)slot;
             _held[first[slot]] = true;
             progress?.Invoke(slot + 1, first.Count);
@@ -191,37 +197,10 @@ internal sealed unsafe class HotExperts : IDisposable
         // The gatherer ends first: it writes to memory that is given back then, and reads the checkpoint. From a mapping it reads to the end, since
         // pages that are gone would end the process; a drive may never answer.
         _source.End();
-        _gatherer?.End(_readsDrives ? s_patience : Timeout.InfiniteTimeSpan);
+        _gatherer?.End(_files is not null ? s_patience : Timeout.InfiniteTimeSpan);
         while (_owned.TryPop(out IDisposable? owned))
         {
             owned.Dispose();
-        }
-    }
-
-    /// <summary>From drives by the thread that can be left behind, since they may never answer.</summary>
-    private void Bring(int key, TimeSpan drivePatience, int done, int all, Action<int, int>? progress)
-    {
-        if (!_readsDrives)
-        {
-            _source.Copy(key, _gathered.Pointer);
-            return;
-        }
-
-        long start = Stopwatch.GetTimestamp();
-        Gather(key);
-        Exception? failure;
-        while (!_gatherer.TryWait(s_look < drivePatience ? s_look : drivePatience, out failure))
-        {
-            progress?.Invoke(done, all);
-            if (_source.SilentSince(start) >= drivePatience)
-            {
-                throw _source.Silence(key, drivePatience);
-            }
-        }
-
-        if (failure is not null)
-        {
-            ExceptionDispatchInfo.Throw(failure);
         }
     }
 

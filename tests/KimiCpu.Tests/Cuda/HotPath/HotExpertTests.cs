@@ -240,6 +240,23 @@ internal sealed class HotExpertTests
         Assert.That(files.Reader!.Join(TimeSpan.FromSeconds(30)), "ended");
     }
 
+    /// <summary>A drive with one read at a time gives a third of what it could.</summary>
+    [Test]
+    [CancelAfter(120_000)]
+    public void An_opening_has_several_reads_under_way()
+    {
+        using Checkpoint checkpoint = Checkpoint.Open(Repository.Checkpoint(Tiny));
+        using var files = new FaultyFiles(CheckpointWeightFiles.Open(checkpoint));
+        using var driver = new SimulatedDriver();
+        files.Stall();
+        var experts = ExpertPlaces.Of(checkpoint, WeightLoader.ShapeOf(checkpoint.Config), files);
+        Task<GpuModel> opening = Task.Factory.StartNew(() => new GpuModel(driver, Repository.Checkpoint(Tiny), placement: new Fixed(1.0), expertBytes: null, expertFiles: experts), TaskCreationOptions.LongRunning);
+        Assert.That(() => files.Reads, Is.EqualTo(4).After(60_000, 1));
+        files.Resume();
+        using GpuModel model = opening.GetAwaiter().GetResult();
+        Assert.That(files.PoolReads, Is.Zero);
+    }
+
     private static void Gathered(HotExperts experts) =>
         Assert.That(() => experts.IsGathering, Is.False.After(60_000, 1), "the bytes are together, or cannot be had");
 
