@@ -11,6 +11,7 @@ namespace KimiCpu.Tests.Cli;
 
 /// <summary><c>kimi repack</c> and <c>kimi verify --checksums</c> as users see them.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class RepackCommandTests
 {
     private static readonly string s_fixture = RepackFolders.PathOf("tiny-k25");

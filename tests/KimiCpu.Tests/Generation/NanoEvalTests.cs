@@ -13,6 +13,7 @@ namespace KimiCpu.Tests.Generation;
 /// numpy implementation, over the embedded resources and the files alike.
 /// </summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class NanoEvalTests
 {
     /// <param name="Output">Of the prompt.</param>

@@ -8,6 +8,7 @@ using KimiCpu.Cli.Terminal;
 namespace KimiCpu.Tests.Cli.Commands;
 
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 internal sealed class PromptTextTests
 {
     [TestCase("a\nb\n\nSum it up.", "a\nb\n", "Sum it up.", false)]
