@@ -62,7 +62,7 @@ internal sealed class SilentPromptCacheTests
         finally
         {
             // Whoever waits at a pipe goes on when the other end is there.
-            File.OpenWrite(second).Dispose();
+            OtherEnd(second, FileAccess.Write).Dispose();
         }
 
         Assert.That(() => _log.Lines, Has.Exactly(1).Contain("is deleted and will be computed again").After(60_000, 5));
@@ -88,7 +88,7 @@ internal sealed class SilentPromptCacheTests
             Assert.That(next.Generate(s_text, s_options).Usage.CachedTokens, Is.EqualTo(199));
         }
 
-        using (FileStream pipe = File.OpenRead(second + ".unfinished"))
+        using (FileStream pipe = OtherEnd(second + ".unfinished", FileAccess.Read))
         {
             pipe.CopyTo(Stream.Null);
         }
@@ -103,6 +103,9 @@ internal sealed class SilentPromptCacheTests
         make.WaitForExit();
         Assert.That(make.ExitCode, Is.Zero);
     }
+
+    /// <summary>Without a lock, for which the two ends would race.</summary>
+    private static FileStream OtherEnd(string path, FileAccess access) => new(path, FileMode.Open, access, FileShare.ReadWrite);
 
     private string[] Files() => Directory.GetFiles(_folder, "*.kvpage");
 
