@@ -13,7 +13,6 @@ namespace KimiCpu.Tests.Agents;
 
 /// <summary>The sample's tool loop with the embedded model: functions of the process, and an MCP server that is a process of its own.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class AgentSampleTests
 {
     private KimiModel _model = null!;

@@ -7,7 +7,6 @@ using KimiCpu.Checkpoints;
 namespace KimiCpu.Tests.Checkpoints;
 
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class SafetensorsHeaderTests
 {
     private const string Good = """{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[],"data_offsets":[24,26]},"c":{"dtype":"I64","shape":[0,5],"data_offsets":[26,26]}}   """;

@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Cli;
 
 /// <summary>When a chat is saved, and when not.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class ChatSaverTests
 {
     private static readonly GenerationOptions s_options = new() { Temperature = 0, Thinking = false, MaxTokens = 5 };

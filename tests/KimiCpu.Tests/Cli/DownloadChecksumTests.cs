@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Cli;
 
 /// <summary><c>kimi verify --checksums</c> of a download: the checksums are those that <c>hf download</c> leaves.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class DownloadChecksumTests : CommandFixture
 {
     private const string Second = "model-00002-of-00003.safetensors";

@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Cli;
 
 /// <summary><c>kimi repack</c> and <c>kimi verify --checksums</c> as users see them.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class RepackCommandTests
 {
     private static readonly string s_fixture = RepackFolders.PathOf("tiny-k25");

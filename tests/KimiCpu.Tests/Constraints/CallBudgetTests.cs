@@ -9,7 +9,6 @@ namespace KimiCpu.Tests.Constraints;
 
 /// <summary>What the tools of one call may cost together.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class CallBudgetTests
 {
     /// <summary>An application starts many at once, with the same tools.</summary>

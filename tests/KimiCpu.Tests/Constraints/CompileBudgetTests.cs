@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Constraints;
 
 /// <summary>What a compilation may cost is counted, so that it is the same on every machine and at every load.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class CompileBudgetTests
 {
     /// <summary>The subsets of its states are few, but each is nearly as large as the pattern: quadratic, and short to write.</summary>

@@ -11,7 +11,6 @@ using KimiCpu.Tests.Cpu.CodeGeneration;
 namespace KimiCpu.Tests.Cpu;
 
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed unsafe class LinearWorkTests
 {
     private const int Size = 64;

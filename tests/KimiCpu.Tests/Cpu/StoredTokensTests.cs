@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Cpu;
 
 /// <summary>Stored INT4 rows times a few tokens at once, by every kernel that this machine has: the scalar kernel's bits of one token after another.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 [Category("Kernels")]
 internal sealed unsafe class StoredTokensTests
 {

@@ -9,7 +9,6 @@ namespace KimiCpu.Tests.Generation;
 
 /// <summary>Constraints with the embedded model, from the call to the text.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class ConstrainedGenerationTests
 {
     private const string Schema = """

@@ -12,7 +12,6 @@ namespace KimiCpu.Tests.Generation;
 
 /// <summary>The public face on the embedded model.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class KimiModelTests
 {
     private static readonly GenerationOptions s_greedy = new() { Temperature = 0, MaxTokens = 60 };

@@ -13,7 +13,6 @@ namespace KimiCpu.Tests.Generation;
 /// numpy implementation, over the embedded resources and the files alike.
 /// </summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class NanoEvalTests
 {
     /// <param name="Output">Of the prompt.</param>

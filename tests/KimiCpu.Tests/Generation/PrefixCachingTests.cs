@@ -8,7 +8,6 @@ namespace KimiCpu.Tests.Generation;
 
 /// <summary>What calls take over from earlier ones, on the embedded model; answers are always those of a model without a cache.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class PrefixCachingTests
 {
     private const long PageBytes = 64L * 6 * 80 * 2;

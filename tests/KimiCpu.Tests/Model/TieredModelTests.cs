@@ -12,7 +12,6 @@ namespace KimiCpu.Tests.Model;
 
 /// <summary>Whole models whose experts do not fit into memory: the bits of the mapping, whatever the slots, and faults of the drive.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class TieredModelTests
 {
     private static readonly string s_nano = Path.Combine(Repository.Root, "models", "kimi-nano");

@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Model;
 
 /// <summary>The store's calls in the order in which layers make them, with drives that answer late: which slots are held for whom.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed unsafe class TieredStoreTests
 {
     private static readonly string s_nano = Path.Combine(Repository.Root, "models", "kimi-nano");

@@ -8,7 +8,6 @@ namespace KimiCpu.Tests.Model;
 
 /// <summary>What rounding costs a trained model, where it matters: what it expects next in texts of its own. Greedy answers show a loss only once it changes a word.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class TrainedModelTests
 {
     private const int Texts = 40;

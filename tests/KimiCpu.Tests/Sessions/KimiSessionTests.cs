@@ -8,7 +8,6 @@ namespace KimiCpu.Tests.Sessions;
 
 /// <summary>Sessions on the embedded model: what they keep, and when it is given back.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class KimiSessionTests
 {
     private const long PageBytes = 64L * 6 * 80 * 2;

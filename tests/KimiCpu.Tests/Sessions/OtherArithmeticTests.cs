@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Sessions;
 
 /// <summary>Files of sessions that were computed with other arithmetic, or in a cache of another format: their tokens are computed again.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class OtherArithmeticTests
 {
     private static readonly GenerationOptions s_options = new() { Temperature = 0, MaxTokens = 4, LogProbabilities = true, IgnoreEndOfText = true };

@@ -9,7 +9,6 @@ namespace KimiCpu.Tests.Sessions;
 
 /// <summary>Sessions that are saved and loaded, soundly or not.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class SessionFileTests
 {
     private static readonly GenerationOptions s_options = new() { Temperature = 0, MaxTokens = 8, LogProbabilities = true, IgnoreEndOfText = true };

@@ -15,7 +15,6 @@ namespace KimiCpu.Tests.Sessions;
 
 /// <summary>A call that has room only when a session's file is done, whose progress the test holds. A batch is a page.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class SessionPagesTests
 {
     private const int Pages = 8;

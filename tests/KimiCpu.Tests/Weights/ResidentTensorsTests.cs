@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Weights;
 
 /// <summary>Weights in memory of their own: there while somebody holds them, and at the same address.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed unsafe class ResidentTensorsTests
 {
     private Checkpoint _checkpoint = null!;

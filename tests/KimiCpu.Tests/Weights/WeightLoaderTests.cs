@@ -9,7 +9,6 @@ namespace KimiCpu.Tests.Weights;
 
 /// <summary>Reads of what is copied when a model is opened.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class WeightLoaderTests
 {
     /// <summary>The read cannot be ended: its thread is left behind.</summary>

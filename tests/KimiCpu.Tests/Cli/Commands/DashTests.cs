@@ -10,7 +10,6 @@ namespace KimiCpu.Tests.Cli.Commands;
 
 /// <summary>A dash in a file's place is standard input or output, as with other tools.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class DashTests : CommandFixture
 {
     private const string Schema = """{"type":"object","properties":{"name":{"type":"string"}},"required":["name"],"additionalProperties":false}""";

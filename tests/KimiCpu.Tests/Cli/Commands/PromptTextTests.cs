@@ -8,7 +8,6 @@ using KimiCpu.Cli.Terminal;
 namespace KimiCpu.Tests.Cli.Commands;
 
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class PromptTextTests
 {
     [TestCase("a\nb\n\nSum it up.", "a\nb\n", "Sum it up.", false)]

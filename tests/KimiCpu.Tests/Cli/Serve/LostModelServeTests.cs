@@ -13,7 +13,6 @@ namespace KimiCpu.Tests.Cli.Serve;
 
 /// <summary>A server whose model is the test's.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class LostModelServeTests
 {
     /// <summary>The process could only refuse calls for ever; what watches it starts another one.</summary>

@@ -11,7 +11,6 @@ using KimiCpu.Cpu.Tiles;
 namespace KimiCpu.Tests.Cpu.CodeGeneration;
 
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 [Category("Kernels")]
 internal sealed unsafe class BFloat16ProductsTests
 {

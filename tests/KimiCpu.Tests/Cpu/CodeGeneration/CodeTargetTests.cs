@@ -12,7 +12,6 @@ namespace KimiCpu.Tests.Cpu.CodeGeneration;
 
 /// <summary>Whatever this machine's code is written for, that of each target computes the scalar kernel's bits.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 [Category("Kernels")]
 internal sealed unsafe class CodeTargetTests
 {

@@ -11,7 +11,6 @@ namespace KimiCpu.Tests.Cpu.CodeGeneration;
 
 /// <summary>Each function of several tokens by itself, with all of its memory directly before pages that nobody may touch.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 [Category("Kernels")]
 internal sealed unsafe class Int4TokensCodeTests
 {

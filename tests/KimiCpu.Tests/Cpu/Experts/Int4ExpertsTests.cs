@@ -10,7 +10,6 @@ namespace KimiCpu.Tests.Cpu.Experts;
 
 /// <summary>Experts of one step may have any numbers of tokens: each is multiplied in the way that suits it, and every token's output is that of the token alone by the scalar kernel.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 [Category("Kernels")]
 internal sealed unsafe class Int4ExpertsTests
 {

@@ -10,7 +10,6 @@ namespace KimiCpu.Tests.Cpu.Threading;
 
 /// <summary>Machines with several NUMA nodes, simulated: which node does what does not depend on where the threads run.</summary>
 [TestFixture]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class NodeTests
 {
     [TestCase(1, 4, 64)]

@@ -10,7 +10,6 @@ namespace KimiCpu.Tests.Server.Clients;
 /// <summary>What applications on Microsoft.Extensions.AI get from the server, through each of its interfaces.</summary>
 /// <param name="kind">Which client.</param>
 [TestFixtureSource(typeof(ChatClientKind), nameof(ChatClientKind.All))]
-[Parallelizable(ParallelScope.Self)]
 internal sealed class ChatClientTests(ChatClientKind kind)
 {
     private const string Capital = "What is the capital of France?";
